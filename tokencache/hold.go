@@ -1,0 +1,113 @@
+// What follows a failed grant: the hold of a refused credential, the pause a
+// server asked for, the short back-off of a passing fault.
+
+package tokencache
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// Bounds of the pauses after a failure. A refused credential is tried again
+// after a minute at first, then after twice as long each time: a wrong password
+// must not lock the account.
+const (
+	minHold    = time.Minute
+	maxHold    = 30 * time.Minute
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = 15 * time.Second
+	maxDelay   = time.Hour
+)
+
+// Blocked says that no grant is tried now because the last one failed.
+type Blocked struct {
+	// Cause is the error of the last grant.
+	Cause error
+
+	// Until is when the next grant may be tried.
+	Until time.Time
+
+	// Held reports that the server has refused the credential.
+	Held bool
+}
+
+// Error gives the cause.
+func (b *Blocked) Error() string {
+	if b.Held {
+		return "not retried yet after: " + b.Cause.Error()
+	}
+	return b.Cause.Error()
+}
+
+// Unwrap returns the cause.
+func (b *Blocked) Unwrap() error { return b.Cause }
+
+// RetryAfter is how long the block still lasts, at least one second.
+func (b *Blocked) RetryAfter(now time.Time) time.Duration {
+	return max(b.Until.Sub(now), time.Second)
+}
+
+func (s *Session) blocked(now time.Time) *Blocked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.block == nil || !now.Before(s.block.Until) {
+		return nil
+	}
+	return s.block
+}
+
+// failed records a failed grant and returns what its waiters get.
+func (s *Session) failed(cause error) *Blocked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.block == nil || s.block.Held != refused(cause) {
+		s.streak = 0 // another kind of failure: its pauses start anew
+	}
+	s.streak++
+	pause := stretch(backoff(minBackoff, maxBackoff, s.streak))
+	switch {
+	case refused(cause):
+		pause = stretch(backoff(minHold, maxHold, s.streak))
+	case delay(cause) > 0:
+		pause = min(delay(cause), maxDelay)
+	}
+	s.block = &Blocked{Cause: cause, Until: time.Now().Add(pause), Held: refused(cause)}
+	return s.block
+}
+
+// Release lifts the hold or pause, so that the next request tries again.
+func (s *Session) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.block, s.streak = nil, 0
+}
+
+// backoff doubles from least to most.
+func backoff(least, most time.Duration, streak int) time.Duration {
+	pause := least
+	for range streak - 1 {
+		if pause *= 2; pause >= most {
+			return most
+		}
+	}
+	return pause
+}
+
+// stretch adds up to a fifth: never shorter than promised, never in step.
+func stretch(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Float64()*float64(d)/5) //nolint:gosec // spreads load, guards nothing
+}
+
+func refused(err error) bool {
+	var e interface{ CredentialRefused() bool }
+	return errors.As(err, &e) && e.CredentialRefused()
+}
+
+func delay(err error) time.Duration {
+	var e interface{ Delay() time.Duration }
+	if errors.As(err, &e) {
+		return e.Delay()
+	}
+	return 0
+}

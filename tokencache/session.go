@@ -1,0 +1,193 @@
+// One upstream session: the lock-free read of its token and the single flight
+// that gets a new one.
+
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// Defaults of Options.
+const (
+	DefaultRefreshBefore = time.Minute
+	DefaultGrantTimeout  = 90 * time.Second
+)
+
+// Options are the settings of a Session. The zero value is ready for use.
+type Options struct {
+	// RefreshBefore is how long before its end a token is renewed in the
+	// background. At most a third of the token's lifetime. Default 1m.
+	RefreshBefore time.Duration
+
+	// GrantTimeout bounds one grant with all its steps, the wait for the next
+	// TOTP step included. Default 90s.
+	GrantTimeout time.Duration
+}
+
+// GrantFunc asks the server for a token. prev is nil, or a token whose refresh
+// token is worth trying first. ctx ends with the time-out of the grant, not with
+// the request that caused it.
+//
+// An error may have the methods CredentialRefused() bool - the server has said
+// no to the credential, which opens the hold - and Delay() time.Duration - the
+// server has asked to wait. Any other error is a passing fault.
+type GrantFunc func(ctx context.Context, prev *Token) (*Token, error)
+
+// Session is the upstream session of one account on one server. All methods may
+// be called from any goroutine. An idle session has no goroutine and no timer.
+type Session struct {
+	options Options
+	current atomic.Pointer[Token]
+	flights singleflight.Group
+	renewal atomic.Bool // a background renewal is under way
+	waiters atomic.Int64
+
+	mu     sync.Mutex
+	spare  *Token // rejected, but its refresh token may still be good
+	block  *Blocked
+	streak int // failures in a row
+	blame  blame
+}
+
+// NewSession returns a session that has no token yet.
+func NewSession(options Options) *Session {
+	if options.RefreshBefore <= 0 {
+		options.RefreshBefore = DefaultRefreshBefore
+	}
+	if options.GrantTimeout <= 0 {
+		options.GrantTimeout = DefaultGrantTimeout
+	}
+	return &Session{options: options}
+}
+
+// Current returns the token if it may be used now, and whether it is time to
+// renew it. It takes no lock and allocates nothing.
+func (s *Session) Current(now time.Time) (tok *Token, due bool) {
+	tok = s.current.Load()
+	if !tok.usable(now) {
+		return nil, true
+	}
+	return tok, tok.due(now)
+}
+
+// Get returns a token that may be used now. Where there is none, the first
+// caller starts a grant and all others wait for it; a caller whose ctx ends
+// leaves alone, the grant goes on for the others. After a failure Get returns a
+// *Blocked error at once until the failure's hold or pause has passed.
+func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
+	now := time.Now()
+	if tok, _ := s.Current(now); tok != nil {
+		return tok, nil
+	}
+	if blocked := s.blocked(now); blocked != nil {
+		return nil, blocked
+	}
+	s.waiters.Add(1)
+	defer s.waiters.Add(-1)
+	select {
+	case result := <-s.fly(ctx, grant):
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*Token), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Renew starts a renewal in the background, unless one is under way or the last
+// one failed a moment ago. The current token stays in use meanwhile, and also
+// afterwards if the renewal fails.
+func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
+	if !s.renewal.CompareAndSwap(false, true) {
+		return
+	}
+	if s.blocked(time.Now()) != nil {
+		s.renewal.Store(false)
+		return
+	}
+	go func() {
+		defer s.renewal.Store(false)
+		<-s.fly(ctx, grant)
+	}()
+}
+
+// fly starts the one grant or joins it.
+func (s *Session) fly(ctx context.Context, grant GrantFunc) <-chan singleflight.Result {
+	ctx = context.WithoutCancel(ctx)
+	return s.flights.DoChan("", func() (any, error) {
+		return s.renew(ctx, grant)
+	})
+}
+
+func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
+	now := time.Now()
+	prev := s.current.Load()
+	if prev.usable(now) && !prev.due(now) {
+		return prev, nil // a flight ended between the caller's look and this one
+	}
+	if blocked := s.blocked(now); blocked != nil {
+		return nil, blocked
+	}
+	if prev == nil {
+		prev = s.takeSpare()
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.GrantTimeout)
+	defer cancel()
+	tok, err := protect(ctx, grant, prev)
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	tok.arm(s.options.RefreshBefore)
+	if !tok.usable(time.Now()) {
+		return nil, s.failed(errDeadOnArrival)
+	}
+	s.succeeded(tok)
+	return tok, nil
+}
+
+var (
+	errDeadOnArrival = errors.New("the grant took longer than the token lives")
+	errNoToken       = errors.New("the grant gave neither a token nor an error")
+)
+
+// protect turns a panic of a grant into an error: in a goroutine of its own it
+// would end the process.
+func protect(ctx context.Context, grant GrantFunc, prev *Token) (tok *Token, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// The value may quote a secret: its type has to do.
+			tok, err = nil, fmt.Errorf("the grant panicked with a %T", r)
+		}
+	}()
+	tok, err = grant(ctx, prev)
+	if err == nil && (tok == nil || tok.Access.IsZero()) {
+		return nil, errNoToken
+	}
+	return tok, err
+}
+
+func (s *Session) succeeded(tok *Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.block, s.streak, s.spare = nil, 0, nil
+	s.current.Store(tok)
+}
+
+func (s *Session) takeSpare() *Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	spare := s.spare
+	s.spare = nil
+	return spare
+}
+
+// Waiting is the number of callers that wait for a grant now.
+func (s *Session) Waiting() int64 { return s.waiters.Load() }

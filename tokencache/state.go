@@ -1,0 +1,59 @@
+// What a session tells about itself to metrics and to operators.
+
+package tokencache
+
+import "time"
+
+// Status is the word for what a session does now.
+type Status string
+
+// The states of a session.
+const (
+	StatusNone       Status = "none"       // no token, nothing under way
+	StatusValid      Status = "valid"      // a token that may be used
+	StatusRefreshing Status = "refreshing" // a grant is under way
+	StatusHeld       Status = "held"       // the credential was refused, not tried again yet
+	StatusFailing    Status = "failing"    // the last grant failed and there is no token
+)
+
+// Statuses lists every status.
+func Statuses() []Status {
+	return []Status{StatusNone, StatusValid, StatusRefreshing, StatusHeld, StatusFailing}
+}
+
+// State is a snapshot of a session.
+type State struct {
+	Status    Status
+	ExpiresIn time.Duration // of the current token, zero without one
+	HeldFor   time.Duration // until a refused credential is tried again
+	LastError string        // of the last grant if it failed; holds no secret
+	Waiting   int64
+}
+
+// State returns a snapshot.
+func (s *Session) State() State {
+	now := time.Now()
+	state := State{Status: StatusNone, Waiting: s.Waiting()}
+	tok, _ := s.Current(now)
+	if tok != nil {
+		state.Status = StatusValid
+		state.ExpiresIn = tok.expires.Sub(now)
+	}
+	s.mu.Lock()
+	block := s.block
+	s.mu.Unlock()
+	if block != nil {
+		state.LastError = block.Cause.Error()
+		if tok == nil {
+			state.Status = StatusFailing
+		}
+		if block.Held && now.Before(block.Until) {
+			state.Status = StatusHeld
+			state.HeldFor = block.Until.Sub(now)
+		}
+	}
+	if s.renewal.Load() || (tok == nil && state.Waiting > 0) {
+		state.Status = StatusRefreshing
+	}
+	return state
+}

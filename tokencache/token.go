@@ -1,0 +1,93 @@
+// What the cache keeps of one upstream access token, and when it is good for use.
+
+package tokencache
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+// Token is an upstream access token with what is needed to renew it. Its fields
+// are set by a GrantFunc and do not change afterwards.
+type Token struct {
+	// Access is the bearer token of the server. Required.
+	Access secret.Value
+
+	// Refresh renews the session. Empty if the server gave none.
+	Refresh secret.Value
+
+	// Requested is when the request for the token was sent. Lifetime counts
+	// from here, on the monotonic clock, so that the time on the wire never
+	// makes a token look younger than it is. Default: when it was stored.
+	Requested time.Time
+
+	// Lifetime is how long the server honours the token. Values below one
+	// second count as one second.
+	Lifetime time.Duration
+
+	// Extra belongs to whoever made the token; the cache keeps it.
+	Extra any
+
+	authorization []string
+	expires       time.Time
+	usableUntil   time.Time
+	renewAt       time.Time
+
+	proven    atomic.Bool
+	proveOnce sync.Once
+	proof     chan struct{}
+}
+
+// String prints the mask, so that no token shows in a log.
+func (t *Token) String() string { return "token " + secret.Mask }
+
+// GoString prints the mask.
+func (t *Token) GoString() string { return t.String() }
+
+// Authorization is the value of the Authorization header that carries the
+// token. The slice is shared: it must not be changed.
+func (t *Token) Authorization() []string { return t.authorization }
+
+// Expires is when the server stops honouring the token.
+func (t *Token) Expires() time.Time { return t.expires }
+
+// Prove records that the server has accepted the token at least once. A 401 on
+// a proven token speaks against the token, one on an unproven token speaks
+// against the route, see [Session.Blame].
+func (t *Token) Prove() {
+	if t.proven.Load() {
+		return
+	}
+	t.proveOnce.Do(func() {
+		t.proven.Store(true)
+		close(t.proof)
+	})
+}
+
+// arm computes the moments that decide about the token. A token is handed out
+// until shortly before its end, and renewed from refreshBefore on, with up to a
+// fifth of that window as jitter so that accounts that logged in together do
+// not renew together.
+func (t *Token) arm(refreshBefore time.Duration) {
+	if t.Requested.IsZero() {
+		t.Requested = time.Now()
+	}
+	lifetime := max(t.Lifetime, time.Second)
+	margin := min(5*time.Second, lifetime/20)
+	window := min(refreshBefore, lifetime/3)
+	jitter := time.Duration(rand.Float64() * float64(window) / 5) //nolint:gosec // spreads load, guards nothing
+
+	t.authorization = []string{"Bearer " + t.Access.Reveal()}
+	t.expires = t.Requested.Add(lifetime)
+	t.usableUntil = t.expires.Add(-margin)
+	t.renewAt = t.usableUntil.Add(jitter - window)
+	t.proof = make(chan struct{})
+}
+
+func (t *Token) usable(now time.Time) bool { return t != nil && now.Before(t.usableUntil) }
+
+func (t *Token) due(now time.Time) bool { return !now.Before(t.renewAt) }
