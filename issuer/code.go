@@ -1,0 +1,38 @@
+// One-time authorization codes: one client asks for a code, another redeems it.
+
+package issuer
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"time"
+)
+
+type code struct {
+	subject  Subject
+	audience string
+	until    time.Time
+}
+
+// Code returns a one-time code for sub, good for CodeLifetime. Like the codes of
+// the products it is Base64 with padding, so it may hold + / and =.
+func (i *Issuer) Code(sub Subject, audience string) string {
+	raw := make([]byte, 48)
+	_, _ = rand.Read(raw) // never fails, see crypto/rand
+	text := base64.StdEncoding.EncodeToString(raw)
+	i.codes.Add(text, code{subject: sub, audience: audience, until: time.Now().Add(CodeLifetime)})
+	return text
+}
+
+// Redeem uses a code up and returns whom it speaks for. A code is gone after the
+// first try, whether the try was good or not.
+func (i *Issuer) Redeem(text, audience string) (Subject, error) {
+	c, ok := i.codes.Peek(text)
+	if !ok || !i.codes.Remove(text) || c.audience != audience || i.ended.has(c.subject.Family) {
+		return Subject{}, ErrInvalid
+	}
+	if !time.Now().Before(c.until) {
+		return Subject{}, ErrExpired
+	}
+	return c.subject, nil
+}

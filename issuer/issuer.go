@@ -1,0 +1,192 @@
+// Issuing and checking: what is in a token and when it counts.
+
+package issuer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// Lifetimes of what the issuer gives out.
+const (
+	// DefaultLifetime of access tokens is what VBR, Azure and VSPC give theirs.
+	DefaultLifetime = time.Hour
+
+	// RefreshLifetime is what VBR and Azure give theirs.
+	RefreshLifetime = 14 * 24 * time.Hour
+
+	// CodeLifetime is what AWS gives its authorization codes.
+	CodeLifetime = time.Minute
+
+	// Grace is how long a refresh token that has been used still gets the answer
+	// that it got, for clients that send one several times at once.
+	Grace = 30 * time.Second
+)
+
+const (
+	name      = "veeam-auth"
+	algorithm = "HS256"
+
+	maxFamilies = 10_000
+	maxCodes    = 1_000
+)
+
+// The reasons for which a token is refused. Their texts go to clients.
+var (
+	ErrInvalid = errors.New("the token is not valid")
+	ErrExpired = errors.New("the token has expired")
+	ErrEnded   = errors.New("the token was logged out")
+	ErrReused  = errors.New("the refresh token was used before")
+)
+
+// Subject is who a token speaks for.
+type Subject struct {
+	// Client is the name of the caller.
+	Client string
+
+	// Account is the account that the caller acts as, empty for the default.
+	Account string
+
+	// Via is how the caller was known when it got the token.
+	Via string
+
+	// Family ties together all tokens that descend from one login.
+	Family string
+}
+
+// Pair is an access token with the refresh token that renews it.
+type Pair struct {
+	Access, Refresh string
+	Issued          time.Time
+	Lifetime        time.Duration
+}
+
+// Issuer makes and checks tokens. All methods may be called from any goroutine.
+// It remembers which refresh tokens were used and who has logged out; that
+// memory lives as long as the process.
+type Issuer struct {
+	keys     *Keys
+	families *lru.Cache[string, *family]
+	codes    *lru.Cache[string, code]
+	ended    ended
+	parser   *jwt.Parser
+}
+
+// New returns an issuer that signs with keys.
+func New(keys *Keys) *Issuer {
+	families, err := lru.New[string, *family](maxFamilies)
+	if err != nil {
+		panic(err) // the size is a positive constant
+	}
+	codes, err := lru.New[string, code](maxCodes)
+	if err != nil {
+		panic(err)
+	}
+	return &Issuer{
+		keys:     keys,
+		families: families,
+		codes:    codes,
+		parser: jwt.NewParser(
+			jwt.WithValidMethods([]string{algorithm}),
+			jwt.WithIssuer(name),
+			jwt.WithExpirationRequired(),
+		),
+	}
+}
+
+type claims struct {
+	jwt.RegisteredClaims
+	Account string `json:"account,omitempty"`
+	Via     string `json:"via,omitempty"`
+	Family  string `json:"family"`
+	Use     string `json:"use"`
+}
+
+const (
+	useAccess  = "access"
+	useRefresh = "refresh"
+)
+
+// Issue logs a client in: a new family with its first pair.
+func (i *Issuer) Issue(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (Pair, error) {
+	sub.Family = rand.Text()
+	pair, id, err := i.pair(ctx, sub, audience, lifetime)
+	if err != nil {
+		return Pair{}, err
+	}
+	i.families.Add(sub.Family, &family{current: id})
+	return pair, nil
+}
+
+func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (pair Pair, refreshID string, err error) {
+	if lifetime <= 0 {
+		lifetime = DefaultLifetime
+	}
+	now := time.Now()
+	refreshID = rand.Text()
+	pair = Pair{Issued: now, Lifetime: lifetime}
+	if pair.Access, err = i.sign(ctx, sub, audience, useAccess, rand.Text(), now, lifetime); err != nil {
+		return Pair{}, "", err
+	}
+	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, refreshID, now, max(lifetime, RefreshLifetime))
+	return pair, refreshID, err
+}
+
+func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string, now time.Time, lifetime time.Duration) (string, error) {
+	key, err := i.keys.signing(ctx)
+	if err != nil {
+		return "", err
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:    name,
+			Subject:   sub.Client,
+			Audience:  jwt.ClaimStrings{audience},
+			ID:        id,
+			IssuedAt:  jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.Add(lifetime)),
+		},
+		Account: sub.Account,
+		Via:     sub.Via,
+		Family:  sub.Family,
+		Use:     use,
+	})
+	token.Header["kid"] = key.ID
+	return token.SignedString(key.Secret)
+}
+
+// Check returns who an access token speaks for. The error is one of the reasons
+// of this package or says that the keys could not be read.
+func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, error) {
+	c, err := i.parse(ctx, token, audience, useAccess)
+	return c.subject(), err
+}
+
+func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims, error) {
+	var c claims
+	_, err := i.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
+		id, _ := t.Header["kid"].(string)
+		return i.keys.verifying(ctx, id)
+	})
+	var unreadable *KeysError
+	switch {
+	case errors.As(err, &unreadable):
+		return claims{}, unreadable
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return claims{}, ErrExpired
+	case err != nil, c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience:
+		return claims{}, ErrInvalid
+	case i.ended.has(c.Family):
+		return claims{}, ErrEnded
+	}
+	return c, nil
+}
+
+func (c claims) subject() Subject {
+	return Subject{Client: c.Subject, Account: c.Account, Via: c.Via, Family: c.Family}
+}
