@@ -1,0 +1,171 @@
+// Package metrics holds the collectors of veeam-auth. They are made once per
+// process and registered with every configuration that is loaded, so that
+// counters survive reloads. No label holds a path, a user agent or a secret:
+// the values of all labels come from the product table, from closed lists, or
+// from the configuration.
+package metrics
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	namespace = "caddy"
+	subsystem = "veeam_auth"
+)
+
+// Results of a request, the values of the label result of Requests.
+const (
+	ResultInjected  = "injected"  // sent on with the token of an account
+	ResultAnonymous = "anonymous" // sent on without a token
+	ResultToken     = "token"     // answered at the token endpoint
+	ResultLogout    = "logout"    // answered at the logout endpoint
+	ResultRefused   = "refused"   // answered with an error, see Refusals
+)
+
+// Results of a replay, the values of the label result of Replays.
+const (
+	ReplayAccepted   = "accepted"   // the server took the request with the newer token
+	ReplayRejected   = "rejected"   // it answered 401 again
+	ReplayImpossible = "impossible" // the body could not be sent again
+)
+
+// Set is every collector of the module.
+type Set struct {
+	// Grants counts token requests to servers, by product, grant and result: ok,
+	// mfa (a code was wanted), or the kind of the failure.
+	Grants *prometheus.CounterVec
+
+	// GrantSeconds observes how long a token request took, by product and grant.
+	GrantSeconds *prometheus.HistogramVec
+
+	// Requests counts requests of clients, by product and result.
+	Requests *prometheus.CounterVec
+
+	// Refusals counts refused requests, by product and reason.
+	Refusals *prometheus.CounterVec
+
+	// Replays counts requests that were sent again after a 401, by product and
+	// result.
+	Replays *prometheus.CounterVec
+
+	// Sessions is collected from the live sessions at each scrape.
+	Sessions *Sessions
+}
+
+// New makes the collectors. sessions is asked at each scrape for the sessions
+// that live then.
+func New(sessions func() []Session) *Set {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
+		}, labels)
+	}
+	return &Set{
+		Grants: counter("grants_total",
+			"Token requests sent to Veeam servers.", "product", "grant", "result"),
+		GrantSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "grant_duration_seconds",
+			Help:    "Time that token requests to Veeam servers took.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"product", "grant"}),
+		Requests: counter("requests_total",
+			"Requests of clients by what was done with them.", "product", "result"),
+		Refusals: counter("refusals_total",
+			"Requests of clients that were answered with an error by the module itself.", "product", "reason"),
+		Replays: counter("replays_total",
+			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
+		Sessions: &Sessions{live: sessions},
+	}
+}
+
+// Register registers all collectors with r. Collectors that r knows already are
+// no error: two sites of one configuration share them.
+func (s *Set) Register(r prometheus.Registerer) error {
+	for _, c := range []prometheus.Collector{
+		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Sessions,
+	} {
+		var already prometheus.AlreadyRegisteredError
+		if err := r.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Session is what a scrape learns of one session.
+type Session struct {
+	Product, Account string
+	Status           string
+	ExpiresIn        time.Duration // of the token, zero without one
+	Held             bool          // the credential was refused and is not tried now
+	Waiting          int64         // requests that wait for a grant
+}
+
+// Sessions collects gauges over the live sessions. One account may have several
+// sessions, one for each server: their numbers are added up, of their expiries
+// the soonest is shown.
+type Sessions struct {
+	live func() []Session
+}
+
+var (
+	sessionsDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "sessions"),
+		"Upstream sessions by state.", []string{"product", "state"}, nil)
+	expiryDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "session_expiry_seconds"),
+		"Seconds until the access token of the account expires, the soonest if it has several.", []string{"product", "account"}, nil)
+	holdDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "hold_active"),
+		"Whether the credential of the account was refused and is not tried now.", []string{"product", "account"}, nil)
+	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
+		"Requests that wait for a token request of another one to end.", []string{"product"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
+	ch <- sessionsDesc
+	ch <- expiryDesc
+	ch <- holdDesc
+	ch <- waitersDesc
+}
+
+// Collect implements prometheus.Collector.
+func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
+	type pair struct{ product, other string }
+	states := map[pair]float64{}
+	expiry := map[pair]float64{}
+	holds := map[pair]float64{}
+	waiters := map[string]float64{}
+	for _, session := range s.live() {
+		account := pair{session.Product, session.Account}
+		states[pair{session.Product, session.Status}]++
+		waiters[session.Product] += float64(session.Waiting)
+		holds[account] += 0
+		if session.Held {
+			holds[account] = 1
+		}
+		if session.ExpiresIn > 0 {
+			soonest, ok := expiry[account]
+			if left := session.ExpiresIn.Seconds(); !ok || left < soonest {
+				expiry[account] = left
+			}
+		}
+	}
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	for key, n := range states {
+		gauge(sessionsDesc, n, key.product, key.other)
+	}
+	for key, seconds := range expiry {
+		gauge(expiryDesc, seconds, key.product, key.other)
+	}
+	for key, held := range holds {
+		gauge(holdDesc, held, key.product, key.other)
+	}
+	for product, n := range waiters {
+		gauge(waitersDesc, n, product)
+	}
+}

@@ -1,0 +1,101 @@
+package metrics
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func some() []Session {
+	return []Session{
+		{Product: "vbr", Account: "svc", Status: "valid", ExpiresIn: 90 * time.Second},
+		{Product: "vbr", Account: "svc", Status: "valid", ExpiresIn: 30 * time.Second, Waiting: 2},
+		{Product: "aws", Account: "svc", Status: "held", Held: true, Waiting: 3},
+		{Product: "aws", Account: "other", Status: "none"},
+	}
+}
+
+func full(t *testing.T) (*Set, *prometheus.Registry) {
+	t.Helper()
+	set, registry := New(some), prometheus.NewPedanticRegistry()
+	for range 2 { // a second site of the same configuration
+		if err := set.Register(registry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set.Grants.WithLabelValues("vbr", "password", "ok").Inc()
+	set.GrantSeconds.WithLabelValues("vbr", "password").Observe(0.2)
+	set.Requests.WithLabelValues("vbr", ResultInjected).Inc()
+	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
+	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
+	return set, registry
+}
+
+func TestMetricsAreLintedClean(t *testing.T) {
+	_, registry := full(t)
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+}
+
+func TestSessionsAreGatheredAtTheScrape(t *testing.T) {
+	_, registry := full(t)
+	err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP caddy_veeam_auth_hold_active Whether the credential of the account was refused and is not tried now.
+# TYPE caddy_veeam_auth_hold_active gauge
+caddy_veeam_auth_hold_active{account="other",product="aws"} 0
+caddy_veeam_auth_hold_active{account="svc",product="aws"} 1
+caddy_veeam_auth_hold_active{account="svc",product="vbr"} 0
+# HELP caddy_veeam_auth_session_expiry_seconds Seconds until the access token of the account expires, the soonest if it has several.
+# TYPE caddy_veeam_auth_session_expiry_seconds gauge
+caddy_veeam_auth_session_expiry_seconds{account="svc",product="vbr"} 30
+# HELP caddy_veeam_auth_sessions Upstream sessions by state.
+# TYPE caddy_veeam_auth_sessions gauge
+caddy_veeam_auth_sessions{product="aws",state="held"} 1
+caddy_veeam_auth_sessions{product="aws",state="none"} 1
+caddy_veeam_auth_sessions{product="vbr",state="valid"} 2
+# HELP caddy_veeam_auth_waiters Requests that wait for a token request of another one to end.
+# TYPE caddy_veeam_auth_waiters gauge
+caddy_veeam_auth_waiters{product="aws"} 3
+caddy_veeam_auth_waiters{product="vbr"} 2
+`), "caddy_veeam_auth_hold_active", "caddy_veeam_auth_session_expiry_seconds", "caddy_veeam_auth_sessions", "caddy_veeam_auth_waiters")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCountersSurviveANewRegistry(t *testing.T) {
+	set, _ := full(t)
+	next := prometheus.NewRegistry() // each configuration has one of its own
+	if err := set.Register(next); err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.ToFloat64(set.Requests.WithLabelValues("vbr", ResultInjected)); got != 1 {
+		t.Errorf("requests %v", got)
+	}
+	if n, err := testutil.GatherAndCount(next, "caddy_veeam_auth_requests_total"); err != nil || n != 1 {
+		t.Errorf("%d series, %v", n, err)
+	}
+}
+
+func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
+	_, registry := full(t)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if !allowed[label.GetName()] {
+					t.Errorf("%s has a label %s", family.GetName(), label.GetName())
+				}
+			}
+		}
+	}
+}
