@@ -1,0 +1,72 @@
+// Who logs in: an account with every secret resolved.
+
+package veeam
+
+import (
+	"context"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+// Account is an identity at a Veeam server. It is not changed after it was given
+// to a Client.
+type Account struct {
+	// Name is the account's name in the configuration. Required.
+	Name string
+
+	// Username is the user to log in, for VSPC and VBR often DOMAIN\user.
+	// Default: Name.
+	Username string
+
+	// Grant is how the account gets its token. Default: GrantPassword.
+	Grant Grant
+
+	// Password is the account's secret, whatever its grant calls it: password,
+	// refresh token, authorization code, API key, SAML response, SSO token or
+	// updater token. Not used by GrantPublicKey and GrantAs.
+	Password secret.Value
+
+	// TOTP answers the server's demand for a verification code. Default: none,
+	// and such a demand is an error of KindMFARequired.
+	TOTP *TOTP
+
+	// ReadOnly asks VSPC for a token that can change nothing, with every grant.
+	ReadOnly bool
+
+	// ShortLived asks VBR and Azure for a refresh token that lives little longer
+	// than the access token.
+	ShortLived bool
+
+	// UserUID is the UUID of the user to act as. Required by GrantAs.
+	UserUID string
+
+	// Key is the key pair of GrantPublicKey. Required there.
+	Key *Key
+
+	// Parent hands over a session of another account: GrantAs gives its refresh
+	// token away for one of UserUID, GrantAuthorizationCode has it create the
+	// code. Whether the server takes the refresh token back as used is not
+	// documented, so it should not be a session that serves requests. Required
+	// by GrantAs; optional for GrantAuthorizationCode, whose code is Password
+	// without it.
+	Parent func(ctx context.Context) (*Token, error)
+}
+
+func (a *Account) username() string {
+	if a.Username != "" {
+		return a.Username
+	}
+	return a.Name
+}
+
+func (a *Account) grant() Grant {
+	if a.Grant != "" {
+		return a.Grant
+	}
+	return GrantPassword
+}
+
+// secrets are the texts that no error may repeat.
+func (a *Account) secrets() []string {
+	return []string{a.Password.Reveal()}
+}

@@ -1,0 +1,151 @@
+// The exchange with a server: one request, one answer read to its end.
+
+package veeam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+// maxAnswer is the most that is read of an answer. Token answers have a few
+// kilobytes.
+const maxAnswer = 1 << 20
+
+var (
+	errTooLong   = errors.New("the answer is longer than 1 MiB")
+	errTruncated = errors.New("the answer broke off")
+	errRedirect  = errors.New("the answer is a redirect, which a login does not follow")
+)
+
+// Client logs in at one server. It has no state of its own beside the ledger, and
+// all its methods may be called from any goroutine.
+//
+// Each step of a grant is one request, sent once. Redirects are not followed: a
+// credential goes to the configured address and to no other.
+type Client struct {
+	// Product is the server's row of the table. Required.
+	Product *Product
+
+	// Transport carries the requests. Default: http.DefaultTransport.
+	Transport http.RoundTripper
+
+	// BaseURL is scheme, host and port, such as https://vbr01:9419. Required.
+	BaseURL string
+
+	// APIVersion is sent in the product's version header. Default: the
+	// product's.
+	APIVersion string
+
+	// Header is added to every request and wins over what the client would send,
+	// its Authorization and content headers apart.
+	Header http.Header
+
+	// TOTPLedger is where used verification codes are recorded. Default: one for
+	// the whole process, which is what protects a seed that several clients use.
+	TOTPLedger *TOTPLedger
+}
+
+// answer is what came back, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// ask sends one token request and reads the session or challenge in its answer.
+func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
+	requested := time.Now()
+	ans, err := c.exchange(ctx, http.MethodPost, c.Product.TokenPath, secret.Value{}, f)
+	if err != nil {
+		return nil, c.complete(err, g)
+	}
+	r, err := c.Product.readReply(ans, g, requested, f.secrets)
+	if err != nil {
+		return nil, c.complete(err, g)
+	}
+	return r, nil
+}
+
+// complete adds to an error which product and which step it belongs to.
+func (c *Client) complete(err error, g Grant) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Product, e.Grant = c.Product.Name, g
+	}
+	return err
+}
+
+// fail makes an error of our own.
+func (c *Client) fail(k Kind, g Grant, hint string) *Error {
+	return &Error{Kind: k, Product: c.Product.Name, Grant: g, Hint: hint}
+}
+
+// exchange sends one request. f may be nil, bearer may be empty.
+func (c *Client) exchange(ctx context.Context, method, path string, bearer secret.Value, f *form) (*answer, error) {
+	secrets := []string{bearer.Reveal()}
+	var body io.Reader
+	if f != nil {
+		secrets = append(secrets, f.secrets...)
+		body = strings.NewReader(f.body.String())
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path, body)
+	if err != nil {
+		return nil, &Error{Kind: KindAccount, Err: errors.New("the server's address is not a URL")}
+	}
+	for name, values := range c.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	// Asking for identity keeps the transport from decompressing into our limit.
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("Accept", "application/json")
+	if f != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	req.Header.Del("Authorization")
+	if !bearer.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+bearer.Reveal())
+	}
+	c.Product.SetVersion(req.Header, c.APIVersion)
+
+	res, err := c.transport().RoundTrip(req)
+	if err != nil {
+		return nil, transportError(err, secrets)
+	}
+	defer res.Body.Close()
+	ans := &answer{status: res.StatusCode, header: res.Header}
+	ans.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if len(ans.body) > maxAnswer {
+		return nil, &Error{Kind: KindMalformed, Status: ans.status, Err: errTooLong}
+	}
+	if err != nil {
+		e := transportError(err, secrets)
+		if e.Kind == KindUnavailable {
+			e.Err = errTruncated
+		}
+		e.Status = ans.status
+		return nil, e
+	}
+	ans.body = bytes.TrimPrefix(ans.body, byteOrderMark)
+	return ans, nil
+}
+
+func (c *Client) transport() http.RoundTripper {
+	if c.Transport != nil {
+		return c.Transport
+	}
+	return http.DefaultTransport
+}
+
+func (c *Client) ledger() *TOTPLedger {
+	if c.TOTPLedger != nil {
+		return c.TOTPLedger
+	}
+	return &processLedger
+}

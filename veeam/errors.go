@@ -1,0 +1,213 @@
+// Errors of the upstream side: one type, with the kind on which callers decide.
+
+package veeam
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// ErrNoLogout says that the product has no way to end one session.
+var ErrNoLogout = errors.New("the product cannot end a single session")
+
+// Kind says what went wrong, and with that what may help.
+type Kind int
+
+// The kinds.
+const (
+	// KindRefused: the server does not accept the credential, whatever the grant
+	// takes for one. Trying the same again cannot help and may lock the account;
+	// after GrantRefreshToken the account's own grant may.
+	KindRefused Kind = iota + 1
+
+	// KindMFARequired: the server wants a verification code and the account has
+	// no way to make one.
+	KindMFARequired
+
+	// KindSSORequired: the user signs in with an identity provider.
+	KindSSORequired
+
+	// KindThrottled: too many requests; Delay says for how long.
+	KindThrottled
+
+	// KindUnavailable: the server was not reached, or the connection broke.
+	KindUnavailable
+
+	// KindTimeout: no answer in time.
+	KindTimeout
+
+	// KindCanceled: the caller gave up.
+	KindCanceled
+
+	// KindServerFault: the server has trouble of its own (5xx, 408).
+	KindServerFault
+
+	// KindMalformed: the answer is no token answer.
+	KindMalformed
+
+	// KindTLS: no trusted connection: certificate, name, pin or protocol.
+	KindTLS
+
+	// KindProtocol: the server takes the request for a wrong one, the credential
+	// was not looked at: API version, path, licence agreement.
+	KindProtocol
+
+	// KindAccount: the account lacks what its grant needs; nothing was sent.
+	KindAccount
+)
+
+var kindNames = [...]string{
+	KindRefused:     "credential refused",
+	KindMFARequired: "verification code required",
+	KindSSORequired: "single sign-on required",
+	KindThrottled:   "throttled",
+	KindUnavailable: "server unavailable",
+	KindTimeout:     "no answer in time",
+	KindCanceled:    "canceled",
+	KindServerFault: "server fault",
+	KindMalformed:   "not a token answer",
+	KindTLS:         "no trusted connection",
+	KindProtocol:    "request not understood",
+	KindAccount:     "account incomplete",
+}
+
+func (k Kind) String() string {
+	if k <= 0 || int(k) >= len(kindNames) {
+		return "unknown fault"
+	}
+	return kindNames[k]
+}
+
+// Error is a failed exchange with a server. Neither it nor what it wraps holds a
+// secret or the text of the answer.
+type Error struct {
+	Kind    Kind
+	Product string
+
+	// Grant is the step that failed. Empty for a logout.
+	Grant Grant
+
+	// Status of the answer, 0 without one.
+	Status int
+
+	// Code is the server's own word for the error, such as AccessDenied or
+	// invalid_request: at most 64 letters, digits and -_.: of it, a blank as _.
+	Code string
+
+	// RetryAfter is how long the server asks to wait, 0 if it does not say. At
+	// most an hour.
+	RetryAfter time.Duration
+
+	// Hint tells the operator what may help.
+	Hint string
+
+	// Err is the cause, if there is one.
+	Err error
+}
+
+// Error is one line for the log.
+func (e *Error) Error() string {
+	var b strings.Builder
+	step := string(e.Grant)
+	if step == "" {
+		step = "logout"
+	}
+	fmt.Fprintf(&b, "%s %s: %s", e.Product, step, e.Kind)
+	switch {
+	case e.Status != 0 && e.Code != "":
+		fmt.Fprintf(&b, " (%d %s)", e.Status, e.Code)
+	case e.Status != 0:
+		fmt.Fprintf(&b, " (%d)", e.Status)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Hint != "" {
+		fmt.Fprintf(&b, "; %s", e.Hint)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CredentialRefused reports whether the same login must not be tried again soon:
+// the server has refused it, or asks for something that the account cannot give.
+func (e *Error) CredentialRefused() bool {
+	return e.Kind == KindRefused || e.Kind == KindMFARequired || e.Kind == KindSSORequired
+}
+
+// Delay is how long the server has asked to wait, 0 if it has not.
+func (e *Error) Delay() time.Duration { return e.RetryAfter }
+
+// errWithheld stands for the cause whose text repeats something secret.
+var errWithheld = errors.New("cause withheld, its text repeats the request")
+
+// transportError turns an error of RoundTrip into an Error without a secret.
+func transportError(err error, secrets []string) *Error {
+	e := &Error{Kind: KindUnavailable, Err: err}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Kind = KindCanceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		e.Kind = KindTimeout
+	case tlsFault(err):
+		e.Kind = KindTLS
+		e.Hint = "trust the server's certificate or its authority in the tls options of the transport"
+	}
+	if repeats(err.Error(), secrets) {
+		e.Err = errWithheld
+	}
+	return e
+}
+
+// tlsFault reports whether the handshake failed. Errors of certificate callbacks
+// and pins have no type of their own; the standard library's all say tls or
+// x509.
+func tlsFault(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		alert        tls.AlertError
+		unknown      x509.UnknownAuthorityError
+		hostname     x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
+		errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
+		strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ") ||
+		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// repeats reports whether text contains one of the secrets.
+func repeats(text string, secrets []string) bool {
+	for _, s := range secrets {
+		if s != "" && strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// sanitise keeps of a server's word what is fit for a log line.
+func sanitise(word string) string {
+	const longest = 64
+	word = strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9',
+			r == '-', r == '_', r == '.', r == ':':
+			return r
+		case r == ' ':
+			return '_'
+		}
+		return -1
+	}, word)
+	return word[:min(len(word), longest)]
+}

@@ -1,0 +1,48 @@
+// The body of a token request as we send it.
+
+package veeam
+
+import (
+	"net/url"
+	"strings"
+)
+
+// form is a URL-encoded body whose fields keep their order.
+type form struct {
+	body    strings.Builder
+	secrets []string
+}
+
+// newForm starts a token request. Every field that is added is kept out of the
+// text of errors, the user name too: clients confuse it with the password.
+func (p *Product) newForm(g Grant) *form {
+	f := &form{}
+	f.write("grant_type", p.Values[g])
+	return f
+}
+
+// add appends a field. One without a name - the product does not have it - or
+// without a value is left out.
+func (f *form) add(name, value string) {
+	if name == "" || value == "" {
+		return
+	}
+	f.write(name, value)
+	f.secrets = append(f.secrets, value, url.QueryEscape(value))
+}
+
+// flag appends a boolean field if it is set.
+func (f *form) flag(name string, set bool) {
+	if name != "" && set {
+		f.write(name, "true")
+	}
+}
+
+func (f *form) write(name, value string) {
+	if f.body.Len() > 0 {
+		f.body.WriteByte('&')
+	}
+	f.body.WriteString(url.QueryEscape(name))
+	f.body.WriteByte('=')
+	f.body.WriteString(url.QueryEscape(value))
+}

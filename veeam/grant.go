@@ -1,0 +1,63 @@
+// The grants, by the names they have in the configuration and in the log.
+
+package veeam
+
+import "strings"
+
+// Grant is a way to get a token. The values are the product-independent names;
+// how a product spells them on the wire is in its row of the table.
+type Grant string
+
+// The grants.
+const (
+	GrantPassword          Grant = "password"
+	GrantMFA               Grant = "mfa" // second step of GrantPassword
+	GrantRefreshToken      Grant = "refresh_token"
+	GrantAuthorizationCode Grant = "authorization_code"
+	GrantPublicKey         Grant = "public_key" // VSPC
+	GrantAs                Grant = "as"         // VSPC: act as another user
+	GrantAPIKey            Grant = "api_key"    // VSPC: the key is the bearer, nothing is granted
+	GrantSAML              Grant = "saml"       // Azure
+	GrantSSOToken          Grant = "sso_token"  // Azure
+	GrantUpdaterToken      Grant = "updater_token"
+)
+
+// grantAliases maps every spelling that servers document, folded, to its grant.
+// Azure names the authorization code grant in two ways in one document.
+var grantAliases = map[string]Grant{
+	"password":           GrantPassword,
+	"mfa":                GrantMFA,
+	"refreshtoken":       GrantRefreshToken,
+	"authorizationcode":  GrantAuthorizationCode,
+	"authenticationcode": GrantAuthorizationCode,
+	"publickey":          GrantPublicKey,
+	"as":                 GrantAs,
+	"saml":               GrantSAML,
+	"ssotoken":           GrantSSOToken,
+	"updatertoken":       GrantUpdaterToken,
+}
+
+// readGrant reads a grant_type value in any spelling. An unknown value is kept
+// as it came, in lower case, for the log.
+func readGrant(value string) Grant {
+	value = strings.TrimSpace(value)
+	if g, ok := grantAliases[fold(value)]; ok {
+		return g
+	}
+	return Grant(sanitise(strings.ToLower(value)))
+}
+
+// fold reduces a name to the letters and digits that tell it from others, so
+// that access_token, accessToken and Access_Token are one, and so are issued
+// and .issued.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		case r == '_' || r == '-' || r == '.' || r == ' ':
+			return -1
+		}
+		return r
+	}, name)
+}

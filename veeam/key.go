@@ -1,0 +1,6 @@
+// The key pair of the public key grant.
+
+package veeam
+
+// Key is an RSA key pair.
+type Key struct{}

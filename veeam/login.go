@@ -1,0 +1,21 @@
+// The entry to every primary grant.
+
+package veeam
+
+import "context"
+
+// Login gets a token by the account's own grant, with all its steps. Any error
+// of the server or of the way to it is an *Error.
+func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
+	g := a.grant()
+	if !c.Product.Accepts(g) {
+		return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
+	}
+	switch g {
+	case GrantPassword:
+		return c.password(ctx, a)
+	case GrantRefreshToken:
+		return c.Refresh(ctx, a, a.Password)
+	}
+	return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
+}

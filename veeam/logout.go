@@ -1,0 +1,30 @@
+// The end of a session.
+
+package veeam
+
+import (
+	"context"
+	"net/http"
+)
+
+// Logout ends a session at the server, its refresh token included. It returns
+// ErrNoLogout where the product can only end all sessions of a user at once, and
+// for an API key, which is not a session. A session that the server no longer
+// knows counts as ended.
+func (c *Client) Logout(ctx context.Context, t *Token) error {
+	op := c.Product.SessionLogout
+	if op == nil || t.Grant == GrantAPIKey {
+		return ErrNoLogout
+	}
+	ans, err := c.exchange(ctx, op.Method, op.Path, t.Access, nil)
+	if err != nil {
+		return c.complete(err, "")
+	}
+	if ans.status >= 200 && ans.status <= 299 || ans.status == http.StatusUnauthorized {
+		return nil
+	}
+	if ans.status >= 300 && ans.status <= 399 {
+		return c.complete(&Error{Kind: KindMalformed, Status: ans.status, Err: errRedirect}, "")
+	}
+	return c.complete(c.Product.readRefusal(ans, "", []string{t.Access.Reveal()}), "")
+}

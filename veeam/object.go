@@ -1,0 +1,71 @@
+// Reading a JSON object as servers and clients really send it: keys in either
+// spelling, in an order worth keeping, after a byte order mark.
+
+package veeam
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+)
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+var errNoObject = errors.New("not a JSON object")
+
+// member is one key of a JSON object.
+type member struct {
+	Key   string
+	Value json.RawMessage
+}
+
+// object is a JSON object with its keys in the order of the text.
+type object []member
+
+func readObject(data []byte) (object, error) {
+	data = bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark))
+	if len(data) == 0 || data[0] != '{' || !json.Valid(data) {
+		return nil, errNoObject
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if _, err := dec.Token(); err != nil {
+		return nil, errNoObject
+	}
+	o := object{}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, errNoObject
+		}
+		name, ok := key.(string)
+		if !ok {
+			return nil, errNoObject
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, errNoObject
+		}
+		o = append(o, member{name, value})
+	}
+	return o, nil
+}
+
+// get returns the value of a key in any spelling, nil if there is none or if it
+// is null. Of several the last counts, as in encoding/json.
+func (o object) get(folded string) json.RawMessage {
+	for i := len(o) - 1; i >= 0; i-- {
+		if fold(o[i].Key) == folded && string(o[i].Value) != "null" {
+			return o[i].Value
+		}
+	}
+	return nil
+}
+
+// text returns a string value, "" if there is none.
+func (o object) text(folded string) string {
+	var s string
+	if raw := o.get(folded); raw == nil || json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}

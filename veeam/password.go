@@ -1,0 +1,39 @@
+// The password grant.
+
+package veeam
+
+import "context"
+
+// password logs in with user name and password, and answers the demand for a
+// verification code if there is one.
+func (c *Client) password(ctx context.Context, a *Account) (*Token, error) {
+	if a.Password.IsZero() {
+		return nil, c.fail(KindAccount, GrantPassword, "the account has no password")
+	}
+	f := c.Product.newForm(GrantPassword)
+	f.add("username", a.username())
+	f.add("password", a.Password.Reveal())
+	c.addOptions(f, a)
+	r, err := c.ask(ctx, GrantPassword, f)
+	if err != nil {
+		return nil, err
+	}
+	return c.finish(ctx, a, GrantPassword, r)
+}
+
+// addOptions adds the fields that may go with any grant.
+func (c *Client) addOptions(f *form, a *Account) {
+	f.flag(c.Product.Fields.ReadOnly, a.ReadOnly)
+	f.flag(c.Product.Fields.ShortLived, a.ShortLived)
+}
+
+// finish makes a session of the answer to a primary grant.
+func (c *Client) finish(ctx context.Context, a *Account, g Grant, r *reply) (*Token, error) {
+	switch {
+	case r.token != nil:
+		return r.token, nil
+	case !r.mfaToken.IsZero():
+		return c.mfa(ctx, a, r.mfaToken)
+	}
+	return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: g, Err: errNoToken}
+}

@@ -1,0 +1,264 @@
+// The table of products: everything in which one Veeam product differs from
+// another, one row each.
+
+package veeam
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Product is a row of the table. Rows are shared and must not be changed.
+type Product struct {
+	// Name is the name in the configuration, Title the one for people.
+	Name, Title string
+
+	// Port is where the REST API listens by default.
+	Port int
+
+	// TokenPath is where tokens are asked for, by POST.
+	TokenPath string
+
+	// Version is the header that names the version of the API.
+	Version Version
+
+	// Accounts are the grants that an account may be configured with.
+	Accounts []Grant
+
+	// Values are the grant_type values as sent. A grant without a value cannot be
+	// sent to this product.
+	Values map[Grant]string
+
+	// Fields are the form fields as sent.
+	Fields Fields
+
+	// CodePaths are where a session asks for an authorization code, by POST. The
+	// next is tried if a server answers 404. Empty if there is no such call.
+	CodePaths []string
+
+	// SessionLogout ends one session. Nil where the product has none: VSPC ends
+	// all sessions of the user at once.
+	SessionLogout *Operation
+
+	// LoginRefused is the status of a refused login at the token endpoint.
+	LoginRefused int
+
+	// RefusedHint and MFAHint tell the operator what to do about a refused
+	// credential and about a demand for a code that cannot be answered.
+	RefusedHint, MFAHint string
+
+	routes       []route
+	answer       []answerKey
+	dates        DateLayout
+	logoutStatus int
+	logoutBody   string
+	loginMessage string // for a refused login, if it differs from the others'
+	serverFault  int    // the status of every fault of the server. Default: as it is
+	appendError  func(dst []byte, r Refusal, m reasonRow) ([]byte, string)
+}
+
+// Version is the request header by which a client names the API version it was
+// made for.
+type Version struct {
+	// Header is its name.
+	Header string
+
+	// Default is the value for a request without one. Empty if the server wants
+	// none.
+	Default string
+}
+
+// Fields are form fields of the token request as a product spells them. An empty
+// name means that the product has no such field. The fields grant_type,
+// username, password and refresh_token have the same name everywhere.
+type Fields struct {
+	Code, MFAToken, MFACode, PublicKey, UserUID, ReadOnly, ShortLived string
+	SAML, SSOToken, UpdaterToken                                      string
+}
+
+// Operation is a method and a path.
+type Operation struct{ Method, Path string }
+
+// Lookup finds a product by its name in the configuration.
+func Lookup(name string) (*Product, bool) {
+	i := slices.IndexFunc(products, func(p *Product) bool { return p.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return products[i], true
+}
+
+// Names lists the products in the order of the table.
+func Names() []string {
+	names := make([]string, len(products))
+	for i, p := range products {
+		names[i] = p.Name
+	}
+	return names
+}
+
+// Accepts reports whether an account of this product may be configured with g.
+func (p *Product) Accepts(g Grant) bool { return slices.Contains(p.Accounts, g) }
+
+var products = []*Product{
+	{
+		Name: "vbr", Title: "Veeam Backup & Replication", Port: 9419,
+		TokenPath: "/api/oauth2/token",
+		// Required on every operation. 1.1-rev0 came with 12.0 and is still served
+		// by 13.1, so one value suits every version 12 and 13. Version 11 knows only
+		// 1.0-rev1 and 1.0-rev2, which 13.1 no longer serves.
+		Version:  Version{"x-api-version", "1.1-rev0"},
+		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
+		// The revisions from 1.3-rev1 on document capitals, the older ones lower
+		// case; the examples of all are in lower case.
+		Values: map[Grant]string{
+			GrantPassword:          "password",
+			GrantRefreshToken:      "refresh_token",
+			GrantAuthorizationCode: "authorization_code",
+		},
+		Fields:        Fields{Code: "code", ShortLived: "use_short_term_refresh"},
+		CodePaths:     []string{"/api/oauth2/authorization_code"}, // until 12.3
+		SessionLogout: &Operation{http.MethodPost, "/api/oauth2/logout"},
+		LoginRefused:  http.StatusUnauthorized,
+		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
+			"mark the user as a service account in Users and Roles",
+		MFAHint: "mark the user as a service account in Users and Roles",
+		routes: []route{
+			on("POST", "/api/oauth2/token", RouteToken),
+			on("POST", "/api/oauth2/logout", RouteLogout),
+			on("POST", "/api/oauth2/authorization_code", RouteAuthorizationCode),
+			on("GET", "/api/v1/serverTime", RouteAnonymous),
+			on("GET", "/api/v1/serverCertificate", RouteAnonymous),
+			on("GET", "/swagger/{}", RouteAnonymous),
+			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),
+		},
+		answer: []answerKey{
+			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
+			{name: "username"},
+		},
+		// The reference declares RFC 3339 and shows an offset; examples without one
+		// exist beside it.
+		dates:        DateLayout{Zone: ZoneOffset},
+		logoutStatus: http.StatusOK, logoutBody: "{}",
+		appendError: appendVBRError,
+	},
+	{
+		Name: "vspc", Title: "Veeam Service Provider Console", Port: 1280,
+		TokenPath: "/api/v3/token",
+		// Optional: without it the server answers as its own version does.
+		Version: Version{"X-Client-Version", ""},
+		Accounts: []Grant{
+			GrantPassword, GrantRefreshToken, GrantPublicKey, GrantAs, GrantAPIKey,
+		},
+		Values: map[Grant]string{
+			GrantPassword:          "password",
+			GrantMFA:               "mfa",
+			GrantRefreshToken:      "refresh_token",
+			GrantAuthorizationCode: "authorization_code", // answers the public key challenge
+			GrantPublicKey:         "public_key",
+			GrantAs:                "as",
+		},
+		Fields: Fields{
+			Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code",
+			PublicKey: "public_key", UserUID: "userUid", ReadOnly: "readOnly",
+		},
+		LoginRefused: http.StatusBadRequest,
+		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
+		routes: []route{
+			on("POST", "/api/v3/token", RouteToken),
+			on("DELETE", "/api/v3/users/{}/tokens", RouteLogout),
+		},
+		answer: []answerKey{
+			accessKey, typeKey, refreshKey,
+			{name: "mfa_token", fallback: "null", required: true},
+			{name: "encrypted_code", fallback: "null", required: true},
+			expiresInKey,
+		},
+		logoutStatus: http.StatusOK, logoutBody: "{}",
+		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
+		serverFault:  520, // documented for all of 500 and above
+		appendError:  appendVSPCError,
+	},
+	{
+		Name: "azure", Title: "Veeam Backup for Microsoft Azure", Port: 443,
+		TokenPath: "/api/oauth2/token",
+		Accounts: []Grant{
+			GrantPassword, GrantRefreshToken, GrantSAML, GrantSSOToken, GrantUpdaterToken,
+		},
+		Values: map[Grant]string{
+			GrantPassword:     "Password",
+			GrantMFA:          "Mfa",
+			GrantRefreshToken: "Refresh_token",
+			GrantSAML:         "Saml",
+			GrantSSOToken:     "SsoToken",
+			GrantUpdaterToken: "Updater_token",
+		},
+		Fields: Fields{
+			MFAToken: "mfa_token", MFACode: "mfa_code", ShortLived: "short_lived_refresh_token",
+			SAML: "saml_response", SSOToken: "sso_token", UpdaterToken: "updater_token",
+		},
+		SessionLogout: &Operation{http.MethodDelete, "/api/oauth2/token"},
+		LoginRefused:  http.StatusUnauthorized,
+		MFAHint:       "set totp_secret",
+		routes: []route{
+			on("POST", "/api/oauth2/token", RouteToken),
+			on("DELETE", "/api/oauth2/token", RouteLogout),
+			on("GET", "/api/{}/system/serviceIsUp", RouteAnonymous),
+			on("GET", "/swagger/{}", RouteAnonymous),
+			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),
+		},
+		answer: []answerKey{
+			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
+			{name: "userId"}, {name: "username"}, {name: "roleName"},
+			{name: "userType", fallback: `"Internal"`},
+			{name: "latestNewsShown", fallback: "true"},
+			{name: "mfa_enabled", fallback: "false"},
+			{name: "shortLived", fallback: "false"},
+		},
+		dates:        DateLayout{Fraction: 7, Zone: ZoneUTC},
+		logoutStatus: http.StatusNoContent,
+		appendError:  appendAzureError,
+	},
+	{
+		Name: "aws", Title: "Veeam Backup for AWS", Port: 11005,
+		TokenPath: "/api/v1/token",
+		// Required. Servers serve a window of revisions: 1.4-rev0 is in the published
+		// windows of 6a, 7 and 8, the most of any revision.
+		Version:  Version{"x-api-version", "1.4-rev0"},
+		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
+		Values: map[Grant]string{
+			GrantPassword:          "password",
+			GrantMFA:               "mfa",
+			GrantRefreshToken:      "refresh_token",
+			GrantAuthorizationCode: "authorization_code",
+		},
+		Fields:        Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code"},
+		CodePaths:     []string{"/api/v1/token/authorization_code", "/api/v1/token/authorizationCode"},
+		SessionLogout: &Operation{http.MethodDelete, "/api/v1/token"},
+		LoginRefused:  http.StatusUnauthorized,
+		MFAHint:       "set totp_secret",
+		routes: []route{
+			on("POST", "/api/v1/token", RouteToken),
+			on("DELETE", "/api/v1/token", RouteLogout),
+			on("POST", "/api/v1/token/authorization_code", RouteAuthorizationCode),
+			on("POST", "/api/v1/token/authorizationCode", RouteAuthorizationCode),
+			on("GET", "/api/v1/users/isFirstLogin", RouteAnonymous),
+			on("POST", "/api/v1/users/checkInstanceId", RouteAnonymous),
+			on("POST", "/api/v1/users/createDefaultUser", RouteAnonymous),
+			on("GET", "/api/v1/licenseAgreement", RouteAnonymous),
+			on("GET", "/api/v1/licenseAgreement/accepted", RouteAnonymous),
+			on("POST", "/api/v1/licenseAgreement/accept", RouteAnonymous),
+			on("GET", "/api/v1/licenseAgreement/download", RouteAnonymous),
+			on("GET", "/api/v1/problems/{}", RouteAnonymous),
+			on("GET", "/swagger/{}", RouteAnonymous),
+			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),
+		},
+		answer: []answerKey{
+			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
+			{name: "username"},
+		},
+		dates:        DateLayout{Zone: ZoneNone},
+		logoutStatus: http.StatusNoContent,
+		appendError:  appendAWSError,
+	},
+}

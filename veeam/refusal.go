@@ -1,0 +1,253 @@
+// Our own refusals, in the error JSON of the product.
+
+package veeam
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Refusal is a request that we answer ourselves, with an error.
+type Refusal struct {
+	// Status of the answer. Default: what the product answers for this reason,
+	// see Product.Status.
+	Status int
+
+	// Reason is one of the Reason constants; another one counts as
+	// ReasonInternal.
+	Reason string
+
+	// Message is for the person who reads the client's log. Default: what the
+	// product says in this case.
+	Message string
+
+	// RetryAfter is when trying again makes sense. VSPC's 429 repeats it in the
+	// body; the Retry-After header is up to the caller.
+	RetryAfter time.Duration
+
+	// AtTokenEndpoint says that the request was one for a token, for which VSPC
+	// has an error form of its own.
+	AtTokenEndpoint bool
+}
+
+// The reasons of a refusal.
+const (
+	ReasonBadCredential    = "bad_credential"    // wrong name, password or code at our token endpoint
+	ReasonBadRefreshToken  = "bad_refresh_token" // unknown, expired or used up
+	ReasonBadRequest       = "bad_request"       // a parameter is missing or unreadable
+	ReasonUnsupportedGrant = "unsupported_grant"
+	ReasonTooLarge         = "too_large"
+	ReasonNoToken          = "no_token"      // the caller is not known
+	ReasonBadToken         = "bad_token"     // the token is not ours or was revoked
+	ReasonExpiredToken     = "expired_token" // the token was ours
+	ReasonDenied           = "denied"        // the caller is known and may not
+	ReasonThrottled        = "throttled"
+	ReasonNoSession        = "no_session" // the server refuses our own login, or it is on hold
+	ReasonUnavailable      = "unavailable"
+	ReasonInternal         = "internal"
+)
+
+// reasonRow is what the products say for a reason.
+type reasonRow struct {
+	status    int
+	login     bool   // at the token endpoint the status is that of a refused login
+	message   string // unless the product has its own for a refused login
+	errorCode string // VBR, AWS
+	problem   string // AWS: the page about this type of problem
+	oauth     string // VSPC at its token endpoint
+	errorType string // VSPC elsewhere
+}
+
+var reasons = map[string]reasonRow{
+	ReasonBadCredential: {
+		http.StatusUnauthorized, true, "Authentication failed",
+		"AccessDenied", "accessDenied", "invalid_request", "security",
+	},
+	ReasonBadRefreshToken: {
+		http.StatusUnauthorized, true, "The refresh token is invalid or has expired.",
+		"InvalidToken", "invalidAccessToken", "invalid_grant", "security",
+	},
+	ReasonBadRequest: {
+		http.StatusBadRequest, false, "One or more request parameters are not valid.",
+		"UnexpectedContent", "validationError", "invalid_request", "logical",
+	},
+	ReasonUnsupportedGrant: {
+		http.StatusBadRequest, false, "The grant type is not supported.",
+		"UnexpectedContent", "validationError", "unsupported_grant_type", "logical",
+	},
+	ReasonTooLarge: {
+		http.StatusRequestEntityTooLarge, false, "The request is too large.",
+		"UnexpectedContent", "validationError", "invalid_request", "logical",
+	},
+	ReasonNoToken: {
+		http.StatusUnauthorized, false, "Unauthorized. Get a bearer token at the token endpoint.",
+		"AccessDenied", "noAccessToken", "invalid_request", "security",
+	},
+	ReasonBadToken: {
+		http.StatusUnauthorized, false, "The access token is invalid.",
+		"InvalidToken", "invalidAccessToken", "invalid_request", "security",
+	},
+	ReasonExpiredToken: {
+		http.StatusUnauthorized, false, "The access token has expired.",
+		"ExpiredToken", "expiredAccessToken", "invalid_request", "security",
+	},
+	ReasonDenied: {
+		http.StatusForbidden, false, "Forbidden",
+		"AccessDenied", "accessDenied", "unauthorized_client", "security",
+	},
+	ReasonThrottled: {
+		http.StatusTooManyRequests, false, "Too many requests. Try again later.",
+		"ServiceUnavailable", "serviceUnavailable", "invalid_request", "transport",
+	},
+	ReasonNoSession: {
+		http.StatusServiceUnavailable, false, "There is no session with the server at present.",
+		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
+	},
+	ReasonUnavailable: {
+		http.StatusServiceUnavailable, false, "The server cannot be reached at present.",
+		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
+	},
+	ReasonInternal: {
+		http.StatusInternalServerError, false, "The request could not be processed.",
+		"UnknownError", "unknownError", "temporarily_unavailable", "unspecified",
+	},
+}
+
+func reason(r Refusal) reasonRow {
+	if row, ok := reasons[r.Reason]; ok {
+		return row
+	}
+	return reasons[ReasonInternal]
+}
+
+// Status is the status of a refusal: its own, or the product's for its reason.
+// At VSPC every refused token request is a 400 and every fault of a server a
+// 520.
+func (p *Product) Status(r Refusal) int {
+	row := reason(r)
+	switch {
+	case r.Status != 0:
+		return r.Status
+	case r.AtTokenEndpoint && row.login:
+		return p.LoginRefused
+	case p.serverFault != 0 && row.status >= 500:
+		return p.serverFault
+	}
+	return row.status
+}
+
+// AppendError appends the body of a refusal in the product's error form. The
+// status belongs to it: write the answer with p.Status(r).
+func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType string) {
+	row := reason(r)
+	r.Status = p.Status(r)
+	if r.Message == "" {
+		r.Message = row.message
+		if r.Reason == ReasonBadCredential && p.loginMessage != "" {
+			r.Message = p.loginMessage
+		}
+	}
+	return p.appendError(dst, r, row)
+}
+
+// Logout is the answer to a client that ends its session with us.
+func (p *Product) Logout() (status int, body []byte) {
+	if p.logoutBody == "" {
+		return p.logoutStatus, nil
+	}
+	return p.logoutStatus, []byte(p.logoutBody)
+}
+
+const (
+	contentJSON    = "application/json; charset=utf-8"
+	contentProblem = "application/problem+json; charset=utf-8"
+)
+
+func appendVBRError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+	dst = append(dst, `{"errorCode":`...)
+	dst = appendString(dst, row.errorCode)
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, r.Message)
+	return append(dst, `,"resourceId":null}`...), contentJSON
+}
+
+func appendVSPCError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+	if r.AtTokenEndpoint {
+		dst = append(dst, `{"error":`...)
+		dst = appendString(dst, row.oauth)
+		dst = append(dst, `,"error_description":`...)
+		dst = appendString(dst, r.Message)
+		return append(dst, `,"error_uri":null}`...), contentJSON
+	}
+	dst = append(dst, `{"errors":[{"message":`...)
+	dst = appendString(dst, r.Message)
+	dst = append(dst, `,"type":`...)
+	dst = appendString(dst, row.errorType)
+	dst = append(dst, `,"code":`...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	if seconds := wholeSeconds(r.RetryAfter); seconds > 0 {
+		dst = append(dst, `,"retryAfter":`...)
+		dst = strconv.AppendInt(dst, seconds, 10)
+	}
+	return append(dst, `}]}`...), contentJSON
+}
+
+func appendAzureError(dst []byte, r Refusal, _ reasonRow) ([]byte, string) {
+	dst = append(dst, `{"type":`...)
+	dst = appendString(dst, "https://httpstatuses.io/"+strconv.Itoa(r.Status))
+	dst = append(dst, `,"title":`...)
+	dst = appendString(dst, title(r.Status))
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(dst, `,"detail":`...)
+	dst = appendString(dst, r.Message)
+	switch r.Status {
+	case http.StatusBadRequest:
+		dst = append(dst, `,"errors":{}`...)
+	case http.StatusForbidden:
+		dst = append(dst, `,"instance":null,"licenseAgreementAcceptanceRequired":false`...)
+	default:
+		dst = append(dst, `,"instance":null`...)
+	}
+	dst = append(dst, `,"traceId":"`...)
+	dst = appendTraceID(dst)
+	return append(dst, `"}`...), contentProblem
+}
+
+func appendAWSError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+	dst = append(dst, `{"type":`...)
+	dst = appendString(dst, "/api/v1/problems/"+row.problem)
+	dst = append(dst, `,"title":`...)
+	dst = appendString(dst, title(r.Status))
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(dst, `,"errorCode":`...)
+	dst = appendString(dst, row.errorCode)
+	dst = append(dst, `,"details":`...)
+	dst = appendString(dst, r.Message)
+	return append(dst, `,"instance":null,"data":null}`...), contentProblem
+}
+
+func title(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return text
+	}
+	return "Error"
+}
+
+// appendTraceID appends a new id in the form of W3C trace context.
+func appendTraceID(dst []byte) []byte {
+	var id [24]byte
+	_, _ = rand.Read(id[:])
+	dst = append(dst, "00-"...)
+	dst = hex.AppendEncode(dst, id[:16])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, id[16:])
+	return append(dst, "-00"...)
+}
+
+// wholeSeconds rounds up, so that who waits that long has waited enough.
+func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

@@ -1,0 +1,177 @@
+// What a server's answer looks like, so that answers of our own look the same.
+
+package veeam
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Shape describes the latest success answer of a server. It holds nothing
+// secret and survives encoding/json.
+type Shape struct {
+	// Keys are the known keys of the answer, in its order and spelling.
+	Keys []string `json:"keys,omitempty"`
+
+	// TokenType is the token_type as the server spells it.
+	TokenType string `json:"token_type,omitempty"`
+
+	// Dates is how it writes .issued and .expires. Nil if it has none, or none
+	// that can be read.
+	Dates *DateLayout `json:"dates,omitempty"`
+
+	// Extras are further values as JSON, by folded key: username, userid,
+	// rolename, usertype, latestnewsshown, mfaenabled, shortlived.
+	Extras map[string]json.RawMessage `json:"extras,omitempty"`
+}
+
+// Zone is how a date names its time zone.
+type Zone int
+
+// The zones.
+const (
+	ZoneNone   Zone = iota // 2020-06-10T10:29:39
+	ZoneUTC                // 2021-10-04T14:57:38.1832163Z
+	ZoneOffset             // 2025-04-24T15:24:18+02:00
+	ZoneGMT                // Wed, 10 Jun 2020 10:29:39 GMT
+)
+
+// DateLayout is how a server writes dates.
+type DateLayout struct {
+	// Fraction is the number of digits of the second's fraction.
+	Fraction int `json:"fraction,omitempty"`
+
+	// Zone is how the zone is written.
+	Zone Zone `json:"zone,omitempty"`
+
+	// Offset is the server's distance from UTC in seconds, for ZoneNone and
+	// ZoneOffset.
+	Offset int `json:"offset,omitempty"`
+}
+
+const dateSeconds = "2006-01-02T15:04:05"
+
+// append writes t in this layout.
+func (l DateLayout) append(dst []byte, t time.Time) []byte {
+	if l.Zone == ZoneGMT {
+		return t.UTC().AppendFormat(dst, http.TimeFormat)
+	}
+	if l.Zone == ZoneUTC {
+		t = t.UTC()
+	} else {
+		t = t.In(time.FixedZone("", l.Offset))
+	}
+	dst = t.AppendFormat(dst, dateSeconds)
+	if l.Fraction > 0 {
+		nanos := strconv.Itoa(1_000_000_000 + t.Nanosecond())[1:]
+		dst = append(dst, '.')
+		dst = append(dst, nanos[:min(l.Fraction, len(nanos))]...)
+	}
+	switch l.Zone {
+	case ZoneUTC:
+		dst = append(dst, 'Z')
+	case ZoneOffset:
+		dst = t.AppendFormat(dst, "-07:00")
+	}
+	return dst
+}
+
+// readDateLayout finds the layout of a date. now tells how far the clock of a
+// server that writes no zone is from UTC. Dates in the year one, which Azure
+// writes for "none", say nothing, and neither do unknown forms.
+func readDateLayout(text string, now time.Time) *DateLayout {
+	if t, err := http.ParseTime(text); err == nil && t.Year() > 1 {
+		return &DateLayout{Zone: ZoneGMT}
+	}
+	if len(text) < len(dateSeconds) {
+		return nil
+	}
+	local, err := time.Parse(dateSeconds, text[:len(dateSeconds)])
+	if err != nil || local.Year() <= 1 {
+		return nil
+	}
+	l, rest := DateLayout{}, text[len(dateSeconds):]
+	if len(rest) > 1 && rest[0] == '.' {
+		rest = rest[1:]
+		for len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' {
+			l.Fraction, rest = l.Fraction+1, rest[1:]
+		}
+		if l.Fraction == 0 || l.Fraction > 9 {
+			return nil
+		}
+	}
+	switch rest {
+	case "":
+		l.Offset = guessOffset(local, now)
+		return &l
+	case "Z":
+		l.Zone = ZoneUTC
+		return &l
+	}
+	zoned, err := time.Parse("-07:00", rest)
+	if err != nil {
+		return nil
+	}
+	_, l.Offset = zoned.Zone()
+	l.Zone = ZoneOffset
+	return &l
+}
+
+// guessOffset is the distance between a server's wall clock and UTC, to the
+// quarter of an hour, which is what zones are made of. A distance that no zone
+// has is a wrong clock, not a zone.
+func guessOffset(wall, now time.Time) int {
+	offset := wall.Sub(now).Round(15 * time.Minute)
+	if offset.Abs() > 14*time.Hour {
+		return 0
+	}
+	return int(offset.Seconds())
+}
+
+// mirrored are the folded keys of values that an answer of ours may repeat.
+var mirrored = map[string]bool{
+	"username": true, "userid": true, "rolename": true, "usertype": true,
+	"latestnewsshown": true, "mfaenabled": true, "shortlived": true,
+}
+
+// readShape describes a success answer.
+func readShape(o object, now time.Time) *Shape {
+	s := &Shape{TokenType: sanitise(o.text("tokentype"))}
+	seen := map[string]bool{}
+	for _, m := range o {
+		key := fold(m.Key)
+		if seen[key] {
+			continue
+		}
+		known := mirrored[key]
+		for _, k := range productKeys {
+			known = known || k == key
+		}
+		if !known {
+			continue
+		}
+		seen[key] = true
+		s.Keys = append(s.Keys, m.Key)
+		if mirrored[key] {
+			if value := o.get(key); scalar(value) {
+				if s.Extras == nil {
+					s.Extras = map[string]json.RawMessage{}
+				}
+				s.Extras[key] = value
+			}
+		}
+	}
+	for _, key := range []string{"issued", "expires"} {
+		if s.Dates == nil {
+			s.Dates = readDateLayout(o.text(key), now)
+		}
+	}
+	return s
+}
+
+// scalar reports whether a JSON value is a short string, a number or a boolean.
+func scalar(raw json.RawMessage) bool {
+	return len(raw) > 0 && len(raw) <= 512 && raw[0] != '{' && raw[0] != '['
+}

@@ -1,0 +1,159 @@
+// The token answer of our own token endpoint, in the shape of the product.
+
+package veeam
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Answer is what our token endpoint has to say.
+type Answer struct {
+	AccessToken, RefreshToken string
+
+	// Issued is when the token was made. Default: now.
+	Issued time.Time
+
+	// Lifetime is written in whole seconds, at least one.
+	Lifetime time.Duration
+
+	// Username, Role and UserID are written where the product has a place for
+	// them. Empty ones are taken from the Shape, or left out.
+	Username, Role, UserID string
+}
+
+// answerKey is a key of a product's documented token answer.
+type answerKey struct {
+	name     string
+	fallback string // JSON for when nothing better is known. Default: leave out
+	required bool   // written even if the server's latest answer had no such key
+}
+
+var (
+	accessKey    = answerKey{name: "access_token", required: true}
+	typeKey      = answerKey{name: "token_type", required: true}
+	refreshKey   = answerKey{name: "refresh_token", required: true}
+	expiresInKey = answerKey{name: "expires_in", required: true}
+	issuedKey    = answerKey{name: ".issued", required: true}
+	expiresKey   = answerKey{name: ".expires", required: true}
+
+	// productKeys are the folded keys, beside the mirrored ones, of token answers.
+	productKeys = []string{
+		"accesstoken", "tokentype", "refreshtoken", "expiresin", "issued", "expires",
+		"mfatoken", "encryptedcode",
+	}
+)
+
+// AppendTokenAnswer appends the JSON of a successful token answer. Keys, their
+// order and the form of the dates are those of s, the server's own latest
+// answer, or, if s is nil, of the product's reference. Keys that the product's
+// clients demand are always there. There is no mfa_token, which clients take for
+// a challenge even if it is null - except at VSPC, where it is always null.
+func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
+	if s == nil {
+		s = &Shape{}
+	}
+	if a.Issued.IsZero() {
+		a.Issued = time.Now()
+	}
+	dst = append(dst, '{')
+	first := true
+	for _, key := range p.answerKeys(s) {
+		value := p.appendValue(nil, key, a, s)
+		if value == nil {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendString(dst, key.name)
+		dst = append(dst, ':')
+		dst = append(dst, value...)
+	}
+	return append(dst, '}')
+}
+
+// answerKeys are the keys to write, in order.
+func (p *Product) answerKeys(s *Shape) []answerKey {
+	if len(s.Keys) == 0 {
+		return p.answer
+	}
+	documented := map[string]answerKey{}
+	for _, k := range p.answer {
+		documented[fold(k.name)] = k
+	}
+	var keys []answerKey
+	written := map[string]bool{}
+	for _, name := range s.Keys {
+		key, ok := documented[fold(name)]
+		if !ok && !mirrored[fold(name)] {
+			continue
+		}
+		key.name = name
+		keys = append(keys, key)
+		written[fold(name)] = true
+	}
+	for _, k := range p.answer {
+		if k.required && !written[fold(k.name)] {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// appendValue appends the JSON value of a key, nothing if the key is to be left
+// out.
+func (p *Product) appendValue(dst []byte, key answerKey, a Answer, s *Shape) []byte {
+	name := fold(key.name)
+	seconds := max(1, int64(a.Lifetime/time.Second))
+	switch name {
+	case "accesstoken":
+		return appendString(dst, a.AccessToken)
+	case "refreshtoken":
+		return appendString(dst, a.RefreshToken)
+	case "tokentype":
+		if s.TokenType != "" {
+			return appendString(dst, s.TokenType)
+		}
+		return appendString(dst, "bearer")
+	case "expiresin":
+		return strconv.AppendInt(dst, seconds, 10)
+	case "issued":
+		return p.appendDate(dst, a.Issued, s)
+	case "expires":
+		return p.appendDate(dst, a.Issued.Add(time.Duration(seconds)*time.Second), s)
+	}
+	own := map[string]string{"username": a.Username, "rolename": a.Role, "userid": a.UserID}
+	if text := own[name]; text != "" {
+		return appendString(dst, text)
+	}
+	if value := s.Extras[name]; scalar(value) && json.Valid(value) {
+		return append(dst, value...)
+	}
+	return append(dst, key.fallback...)
+}
+
+func (p *Product) appendDate(dst []byte, t time.Time, s *Shape) []byte {
+	layout := p.dates
+	if s.Dates != nil {
+		layout = *s.Dates
+	}
+	dst = append(dst, '"')
+	dst = layout.append(dst, t)
+	return append(dst, '"')
+}
+
+// appendString appends a JSON string. Unlike the default of encoding/json it
+// leaves <, > and & as they are, as the servers do.
+func appendString(dst []byte, s string) []byte {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil { // a string always encodes
+		return append(dst, `""`...)
+	}
+	return append(dst, strings.TrimSuffix(b.String(), "\n")...)
+}

@@ -1,0 +1,32 @@
+// The request header that names the API version.
+
+package veeam
+
+import (
+	"net/http"
+	"strings"
+)
+
+// SetVersion makes sure that a request names an API version where the product
+// wants one. What the request says itself wins, unless it is blank; then comes
+// version, then the product's default.
+func (p *Product) SetVersion(h http.Header, version string) {
+	if p.Version.Header == "" || strings.TrimSpace(h.Get(p.Version.Header)) != "" {
+		return
+	}
+	if version == "" {
+		version = p.Version.Default
+	}
+	if version == "" {
+		return
+	}
+	h.Set(p.Version.Header, version)
+}
+
+// versionHint is for a server that does not take the version we name.
+func (p *Product) versionHint() string {
+	if p.Version.Default == "" {
+		return ""
+	}
+	return "set api_version to a version that the server serves"
+}
