@@ -1,0 +1,126 @@
+// Accounts: who may log in, and the memory that a server keeps about each.
+
+package veeamtest
+
+import (
+	"crypto/sha1"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Account is a user of the emulated server.
+type Account struct {
+	Username string
+	Password string
+
+	// TOTPSecret is a Base32 seed. When set, the password alone leads to an MFA challenge
+	// (at VBR, which has no MFA over REST: to a refusal).
+	TOTPSecret string
+
+	// MFA marks a VBR user that is not a service account on a server with MFA on: REST logins are refused.
+	MFA bool
+
+	// ReadOnly makes every token of the account read-only: anything but GET, HEAD and OPTIONS is answered 403.
+	ReadOnly bool
+
+	UID  string // default: a UUID made from the name
+	Role string // default: the product's administrator
+}
+
+// The accounts that a server has unless WithAccount replaces them.
+const (
+	DefaultUser        = "svc-monitor"
+	DefaultPassword    = "monitor-pass-1"
+	DefaultMFAUser     = "svc-mfa"
+	DefaultMFAPassword = "mfa-pass-1"
+	DefaultTOTPSecret  = "JBSWY3DPEHPK3PXP"
+)
+
+func defaultAccounts() []Account {
+	return []Account{
+		{Username: DefaultUser, Password: DefaultPassword},
+		{Username: DefaultMFAUser, Password: DefaultMFAPassword, TOTPSecret: DefaultTOTPSecret, MFA: true},
+	}
+}
+
+// account is an Account with what the server remembers about it. All fields are guarded by Server.mu.
+type account struct {
+	Account
+	families    []*family // logins that may still be alive
+	lastStep    int64     // newest TOTP step that was spent
+	failures    int
+	lastFailure time.Time
+}
+
+func (s *Server) addAccount(a Account) {
+	if a.UID == "" {
+		sum := sha1.Sum([]byte(strings.ToLower(a.Username)))
+		a.UID = fmt.Sprintf("%x-%x-5%03x-8%03x-%x", sum[0:4], sum[4:6], uint16(sum[6])<<4|uint16(sum[7]>>4), uint16(sum[8])<<4|uint16(sum[9]>>4), sum[10:16])
+	}
+	if a.Role == "" {
+		a.Role = s.product.defaultRole
+	}
+	s.accounts[strings.ToLower(a.Username)] = &account{Account: a}
+}
+
+// account finds a user by name, ignoring case as Windows does. The caller holds s.mu.
+func (s *Server) account(name string) *account {
+	return s.accounts[strings.ToLower(name)]
+}
+
+func (s *Server) accountByUID(uid string) *account {
+	for _, a := range s.accounts {
+		if strings.EqualFold(a.UID, uid) {
+			return a
+		}
+	}
+	return nil
+}
+
+// SetPassword changes the password of user. Tokens that were issued before stay good.
+// It panics when there is no such user.
+func (s *Server) SetPassword(user, password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.account(user)
+	if a == nil {
+		panic("veeamtest: no account " + user)
+	}
+	a.Password = password
+}
+
+// locked reports whether too many wrong secrets were sent for a. The caller holds s.mu.
+func (s *Server) locked(a *account) bool {
+	if s.cfg.lockoutAfter == 0 || a.failures < s.cfg.lockoutAfter {
+		return false
+	}
+	if s.now().Sub(a.lastFailure) >= s.cfg.lockoutWindow {
+		a.failures = 0
+		return false
+	}
+	return true
+}
+
+// failed notes a wrong secret. The caller holds s.mu.
+func (s *Server) failed(a *account) {
+	now := s.now()
+	if now.Sub(a.lastFailure) >= s.cfg.lockoutWindow {
+		a.failures = 0
+	}
+	a.failures++
+	a.lastFailure = now
+}
+
+// listAccounts returns a copy of every account, sorted by name.
+func (s *Server) listAccounts() []Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Account
+	for _, name := range slices.Sorted(maps.Keys(s.accounts)) {
+		all = append(all, s.accounts[name].Account)
+	}
+	return all
+}

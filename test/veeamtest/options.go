@@ -1,0 +1,145 @@
+// Options: the facts that differ between installations, or that no document settles.
+
+package veeamtest
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Option changes a server before it is used.
+type Option func(*Server)
+
+type config struct {
+	addr                 string
+	clock                func() time.Time
+	accounts             []Account
+	access, refresh      time.Duration
+	short                time.Duration
+	mfaLifetime          time.Duration
+	mfaTries             int
+	latency              time.Duration
+	singleSession        bool
+	lockoutAfter         int
+	lockoutWindow        time.Duration
+	revokeOneIn          int
+	random               *rand.Rand
+	expiresInAs          string
+	dates                DateStyle
+	zone                 *time.Location
+	username             bool
+	bearerDocument       bool
+	versionMissingBody   string
+	reuseRevokes         bool
+	refreshRevokesAccess bool
+	barePlus             bool
+	fourEyes             bool
+	versions             []string
+	throttleAfter        int
+	throttleFor          time.Duration
+}
+
+func defaultConfig(p *product) config {
+	return config{
+		clock:       time.Now,
+		access:      p.access,
+		refresh:     p.refresh,
+		mfaLifetime: 2 * time.Minute,
+		mfaTries:    3,
+		dates:       p.dates,
+		zone:        time.FixedZone("", 2*60*60),
+		fourEyes:    true,
+		versions:    p.versions,
+	}
+}
+
+// WithAddr makes Start listen on addr instead of a free port of 127.0.0.1.
+func WithAddr(addr string) Option { return func(s *Server) { s.cfg.addr = addr } }
+
+// WithAccount adds an account. The default accounts stay unless one of the same name is given.
+func WithAccount(a Account) Option {
+	return func(s *Server) { s.cfg.accounts = append(s.cfg.accounts, a) }
+}
+
+// WithClock makes clock the server's time, for expiry and TOTP. Advance adds to it. Default: time.Now.
+func WithClock(clock func() time.Time) Option { return func(s *Server) { s.cfg.clock = clock } }
+
+// WithAccessLifetime sets how long access tokens live. Default: 15 minutes at VBR, one hour elsewhere.
+func WithAccessLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.access = d } }
+
+// WithRefreshLifetime sets how long refresh tokens live. Default: 14 days at VBR and Azure, 48 hours at VSPC, 2 hours at AWS.
+func WithRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.refresh = d } }
+
+// WithShortRefreshLifetime sets how long a refresh token lives that was asked for as a short one.
+// Default: access lifetime plus 15 minutes at VBR, 15 minutes at Azure (its documents also say 60).
+func WithShortRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.short = d } }
+
+// WithMFALifetime sets how long an mfa_token lives. Undocumented; default two minutes.
+func WithMFALifetime(d time.Duration) Option { return func(s *Server) { s.cfg.mfaLifetime = d } }
+
+// WithMFATries sets how many wrong codes kill an mfa_token. Undocumented; default three.
+func WithMFATries(n int) Option { return func(s *Server) { s.cfg.mfaTries = n } }
+
+// WithLatency delays every answer of the token endpoint.
+func WithLatency(d time.Duration) Option { return func(s *Server) { s.cfg.latency = d } }
+
+// WithSingleSession makes a new login end the earlier sessions of the same user, as VSPC's documents hint.
+func WithSingleSession() Option { return func(s *Server) { s.cfg.singleSession = true } }
+
+// WithLockout refuses an account's logins, right ones too, once n wrong secrets came within window of each other,
+// until window has passed since the last of them.
+func WithLockout(n int, window time.Duration) Option {
+	return func(s *Server) { s.cfg.lockoutAfter, s.cfg.lockoutWindow = n, window }
+}
+
+// WithRevokeRandom revokes the access token of one in oneIn protected requests right after it was accepted:
+// that request is served, the next one with the token is not. Equal seeds make equal choices.
+func WithRevokeRandom(oneIn int, seed uint64) Option {
+	return func(s *Server) {
+		s.cfg.revokeOneIn = oneIn
+		s.cfg.random = rand.New(rand.NewPCG(seed, seed))
+	}
+}
+
+// WithExpiresInAs chooses how expires_in is written: "number" (the default), "string", "absent",
+// or any other text, which is taken as raw JSON.
+func WithExpiresInAs(form string) Option { return func(s *Server) { s.cfg.expiresInAs = form } }
+
+// WithDateStyle chooses how .issued and .expires are written.
+// Default: DateLocal at VBR 12 and AWS, DateOffset at VBR 13, DateSevenDigits at Azure; VSPC has no dates.
+func WithDateStyle(d DateStyle) Option { return func(s *Server) { s.cfg.dates = d } }
+
+// WithZone sets the time zone of the server's own clock, which shows in dates. Default UTC+2.
+func WithZone(zone *time.Location) Option { return func(s *Server) { s.cfg.zone = zone } }
+
+// WithUsernameInAnswer adds username to VBR's token answers, as one page of its documents shows.
+func WithUsernameInAnswer() Option { return func(s *Server) { s.cfg.username = true } }
+
+// WithVBR401Document gives VBR's 401 on protected routes a body. Default: empty, as seen in the field.
+func WithVBR401Document() Option { return func(s *Server) { s.cfg.bearerDocument = true } }
+
+// WithVersionMissingBody sets the body of the 400 for a missing x-api-version, which no document shows.
+func WithVersionMissingBody(body string) Option {
+	return func(s *Server) { s.cfg.versionMissingBody = body }
+}
+
+// WithAPIVersions sets the values of x-api-version that are served.
+func WithAPIVersions(versions ...string) Option { return func(s *Server) { s.cfg.versions = versions } }
+
+// WithRefreshReuseRevokesFamily makes the second use of a refresh token end the session that came from it.
+func WithRefreshReuseRevokesFamily() Option { return func(s *Server) { s.cfg.reuseRevokes = true } }
+
+// WithRefreshRevokesAccess makes a refresh end the session's earlier access tokens. Default: they live on.
+func WithRefreshRevokesAccess() Option { return func(s *Server) { s.cfg.refreshRevokesAccess = true } }
+
+// WithBarePlus takes a space in code, public_key and mfa_token for the + that its sender forgot to encode.
+func WithBarePlus() Option { return func(s *Server) { s.cfg.barePlus = true } }
+
+// WithFourEyes says whether VBR refuses deletions with 403. Default true.
+func WithFourEyes(on bool) Option { return func(s *Server) { s.cfg.fourEyes = on } }
+
+// WithTokenStatus429 answers token requests with 429 once after of them were let through,
+// until retryAfter has passed since the first refusal. The answer names the rest of that time.
+func WithTokenStatus429(after int, retryAfter time.Duration) Option {
+	return func(s *Server) { s.cfg.throttleAfter, s.cfg.throttleFor = after, retryAfter }
+}

@@ -1,0 +1,174 @@
+// Sessions: the tokens that a login led to, and what ends them.
+
+package veeamtest
+
+import "time"
+
+// family is a login and every token that came from it.
+type family struct {
+	account  *account
+	readOnly bool
+	short    bool // its refresh tokens are short-lived
+	ended    bool
+	tokens   []*token
+}
+
+type token struct {
+	value   string
+	refresh bool
+	family  *family
+	expires time.Time
+	revoked bool
+	spent   bool // a refresh token that was exchanged
+}
+
+func (t *token) good(now time.Time) bool {
+	return !t.revoked && !t.spent && now.Before(t.expires)
+}
+
+func (f *family) alive(now time.Time) bool {
+	for i := len(f.tokens) - 1; i >= 0; i-- {
+		if f.tokens[i].good(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// end revokes whatever the login led to. The caller holds Server.mu.
+func (f *family) end() {
+	f.ended = true
+	for _, t := range f.tokens {
+		t.revoked = true
+	}
+}
+
+// endAll ends every session of a. The caller holds Server.mu.
+func (a *account) endAll() {
+	for _, f := range a.families {
+		f.end()
+	}
+	a.families = nil
+}
+
+// prune forgets sessions that are over, so that login storms do not pile up. The caller holds Server.mu.
+func (a *account) prune(now time.Time) {
+	if len(a.families) < 256 {
+		return
+	}
+	live := a.families[:0]
+	for _, f := range a.families {
+		if f.alive(now) {
+			live = append(live, f)
+		}
+	}
+	a.families = live
+}
+
+// RevokeAll ends every session: access and refresh tokens.
+func (s *Server) RevokeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		a.endAll()
+	}
+}
+
+// RevokeAccess revokes every access token. Refresh tokens stay good.
+func (s *Server) RevokeAccess() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		for _, f := range a.families {
+			f.revokeAccess()
+		}
+	}
+}
+
+func (f *family) revokeAccess() {
+	for _, t := range f.tokens {
+		if !t.refresh {
+			t.revoked = true
+		}
+	}
+}
+
+// sign makes a pair of tokens for f. It does not hold the lock, as signing takes a millisecond.
+func (s *Server) sign(f *family) issue {
+	now := s.now()
+	lifetime := s.cfg.refresh
+	if f.short {
+		lifetime = s.shortLifetime()
+	}
+	claims := claimSet{
+		server: s, account: f.account, id: uuid(), now: now,
+		access: now.Add(s.cfg.access), refresh: now.Add(lifetime), short: f.short,
+	}
+	access, refresh := s.product.claims(claims)
+	return issue{
+		account: f.account,
+		access:  signJWT(s.product.method, access), refresh: signJWT(s.product.method, refresh),
+		issued: now, expires: claims.access, lifetime: s.cfg.access, short: f.short,
+	}
+}
+
+func (s *Server) shortLifetime() time.Duration {
+	if s.cfg.short != 0 {
+		return s.cfg.short
+	}
+	if s.product.short != nil {
+		return s.product.short(s.cfg.access)
+	}
+	return s.cfg.refresh
+}
+
+// keep makes the tokens of i good. The caller holds s.mu.
+func (s *Server) keep(f *family, i issue) {
+	lifetime := s.cfg.refresh
+	if f.short {
+		lifetime = s.shortLifetime()
+	}
+	// A session that ended while its new pair was being signed stays ended.
+	for _, t := range []*token{
+		{value: i.access, family: f, expires: i.expires, revoked: f.ended},
+		{value: i.refresh, refresh: true, family: f, expires: i.issued.Add(lifetime), revoked: f.ended},
+	} {
+		f.tokens = append(f.tokens, t)
+		s.tokens[t.value] = t
+		s.issued = append(s.issued, t.value)
+	}
+}
+
+// begin logs a in: it answers with a new session.
+func (x *exchange) begin(a *account, readOnly, short bool) {
+	s := x.s
+	f := &family{account: a, readOnly: readOnly || a.ReadOnly, short: short}
+	i := s.sign(f)
+	i.grant = x.form.grant()
+	s.mu.Lock()
+	if s.cfg.singleSession {
+		a.endAll()
+	}
+	a.failures = 0
+	a.prune(i.issued)
+	a.families = append(a.families, f)
+	s.keep(f, i)
+	s.count.Logins++
+	s.mu.Unlock()
+	x.json(200, s.product.success(x, i))
+}
+
+// renew answers with a new pair for the session f.
+func (x *exchange) renew(f *family) {
+	s := x.s
+	i := s.sign(f)
+	i.grant = x.form.grant()
+	s.mu.Lock()
+	if s.cfg.refreshRevokesAccess {
+		f.revokeAccess()
+	}
+	s.keep(f, i)
+	s.count.Refreshes++
+	s.mu.Unlock()
+	x.json(200, s.product.success(x, i))
+}
