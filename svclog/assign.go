@@ -1,0 +1,94 @@
+// This file holds the search for values that stand after a secret name in
+// running text, in the notations of forms, JSON, headers and Go.
+
+package svclog
+
+import "strings"
+
+// assigned finds the value that a "=" or ":" at s[i] gives to a secret name.
+func assigned(s string, from, i int) (start, end int) {
+	name, quoted := nameBefore(s, from, i)
+	if name == "" {
+		return 0, 0
+	}
+	v := judgeDecoded(name)
+	switch {
+	case v == readable:
+		return 0, 0
+	case v == secretField && s[i] == ':' && !quoted:
+		return 0, 0 // "Error code: 5", "Invalid token: expired"
+	}
+	start = i + 1
+	for start < len(s) && strings.IndexByte("=:> \t", s[start]) >= 0 {
+		start++
+	}
+	return valueAt(s, start, v)
+}
+
+// nameBefore returns the name that ends before s[i], and whether it is quoted.
+func nameBefore(s string, from, i int) (name string, quoted bool) {
+	end := i
+	for end > from && (s[end-1] == ' ' || s[end-1] == '\t') {
+		end--
+	}
+	for end > from && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '`' || s[end-1] == '\\') {
+		end--
+		quoted = true
+	}
+	start := end
+	for start > from && (inName[s[start-1]] || s[start-1] >= 0x80) {
+		start--
+	}
+	return s[start:end], quoted
+}
+
+var inName = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.[]%$\\")
+
+// valueAt measures the value that begins at s[start]. Where its end is in doubt
+// it is taken to be longer.
+func valueAt(s string, start int, v verdict) (from, to int) {
+	if v == secretLine {
+		to = start
+		for to < len(s) && s[to] != '\r' && s[to] != '\n' {
+			to++
+		}
+		return start, to
+	}
+	open := start
+	for open < len(s) && s[open] == '\\' {
+		open++
+	}
+	if open == len(s) {
+		return start, open
+	}
+	switch q := s[open]; q {
+	case '{', '[':
+		return start, len(s)
+	case '"', '\'', '`':
+		return open + 1, closingQuote(s, open+1, q, open-start)
+	}
+	to = start
+	for to < len(s) && !endsValue[s[to]] {
+		to++
+	}
+	return start, to
+}
+
+var endsValue = byteSet(" \t\r\n&\"'<>")
+
+// closingQuote finds the q that ends a string opened with that many backslashes
+// before its quote. More of them stand before a quote inside the string.
+func closingQuote(s string, i int, q byte, backslashes int) int {
+	run := 0
+	for ; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			run++
+			continue
+		case s[i] == q && run <= backslashes:
+			return i - run
+		}
+		run = 0
+	}
+	return len(s)
+}

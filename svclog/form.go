@@ -1,0 +1,117 @@
+// This file holds the masking of URL-encoded forms, query strings and paths.
+
+package svclog
+
+import "strings"
+
+// MaskForm appends a URL-encoded form with the values of secret fields masked.
+// Everything else stays as it is: order, encoding, duplicates, empty pairs and
+// blank values.
+//
+// A password that was sent unencoded and contains "&" looks like further
+// fields. So behind a secret field a pair is masked as a whole, name included,
+// until a field of the token endpoints is met again. For the same reason a word
+// without "=" is shown only if it is the name of such a field.
+func MaskForm(dst, body []byte) []byte { return appendForm(dst, view(body), false) }
+
+// MaskQuery appends a query string, without its "?", as MaskForm does. A word
+// without "=" is an ordinary flag there.
+func MaskQuery(dst []byte, query string) []byte { return appendForm(dst, query, true) }
+
+func appendForm(dst []byte, s string, flags bool) []byte {
+	behindSecret := false
+	for {
+		pair, rest, more := strings.Cut(s, "&")
+		dst, behindSecret = appendPair(dst, pair, behindSecret, flags)
+		if !more {
+			break
+		}
+		dst = append(dst, '&')
+		s = rest
+	}
+	return dst
+}
+
+// appendPair appends one pair and reports whether the next one stands behind a
+// secret.
+func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool) {
+	if pair == "" {
+		return dst, behindSecret
+	}
+	name, value, assigned := strings.Cut(pair, "=")
+	switch {
+	case judgeDecoded(name) != readable && !holdsSecret(name):
+		dst = append(dst, name...)
+		if assigned {
+			dst = append(dst, '=')
+		}
+		if value != "" {
+			dst = appendMask(dst, value)
+		}
+		return dst, true
+	case behindSecret || !assigned && !flags:
+		if !knownField(name) {
+			return appendMask(dst, pair), behindSecret
+		}
+	}
+	dst = MaskText(dst, name)
+	if assigned {
+		dst = append(dst, '=')
+		dst = maskValue(dst, value)
+	}
+	return dst, false
+}
+
+// maskValue is MaskText for a value that may hold JSON or a form of its own:
+// those are masked as a whole if there is a secret in them.
+func maskValue(dst []byte, value string) []byte {
+	start := len(dst)
+	dst = MaskText(dst, value)
+	if strings.IndexByte(value, '+') >= 0 && holdsSecret(strings.ReplaceAll(view(dst[start:]), "+", " ")) {
+		return appendMask(dst[:start], value)
+	}
+	return dst
+}
+
+// knownField reports whether name is a row of knownFields.
+func knownField(name string) bool {
+	var buf [nameWidth]byte
+	return knownFields[string(normalize(&buf, name))]
+}
+
+// knownFields are the normalised names of the readable fields that token
+// requests and the routes with secrets in their query take.
+var knownFields = map[string]bool{
+	"granttype": true, "username": true, "user": true, "useshorttermrefresh": true, "shortlivedrefreshtoken": true,
+	"longlived": true, "rememberme": true, "readonly": true, "useruid": true, "clientid": true, "scope": true,
+	"scopes": true, "redirecturi": true, "state": true, "disableantiforgerytoken": true, "apiversion": true,
+	"select": true, "filter": true, "subject": true, "keysize": true, "description": true, "isreadaccessonly": true,
+	"userloginid": true, "tokentypehint": true, "usersid": true,
+}
+
+// MaskPath appends a path as it was received, with what is secret in it masked:
+// in its query as MaskQuery does, in the path itself what MaskText finds, by
+// segments where it is encoded.
+func MaskPath(dst []byte, path string) []byte {
+	path, query, asked := strings.Cut(path, "?")
+	start := len(dst)
+	dst, _ = maskText(dst, path)
+	if wrapsSecret(view(dst[start:])) {
+		dst = dst[:start]
+		for i, segment := range strings.Split(path, "/") {
+			if i > 0 {
+				dst = append(dst, '/')
+			}
+			dst = MaskText(dst, segment)
+		}
+		if wrapsSecret(view(dst[start:])) {
+			dst = append(dst[:start], '/')
+			dst = appendMask(dst, path)
+		}
+	}
+	if asked {
+		dst = append(dst, '?')
+		dst = MaskQuery(dst, query)
+	}
+	return dst
+}

@@ -1,0 +1,159 @@
+// This file holds the frame around each line, and what keeps a value from
+// breaking out of it.
+
+package svclog
+
+import (
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The words of the level column.
+const (
+	LevelDebug   = "Debug"
+	LevelInfo    = "Info"
+	LevelWarning = "Warning"
+	LevelError   = "Error"
+)
+
+// levelWidth is the width of the column that holds the level.
+const levelWidth = 13
+
+// AppendFrame appends one whole line, newline included:
+//
+//	[03.10.2022 11:48:31.999] <36> Info         message
+//
+// The time is local, or UTC if utc is set; the thread has at least two digits.
+// The result is one physical line whatever the message holds: line ends, NUL
+// and the other control characters, format characters such as those that turn
+// the direction of text, and bytes that are not UTF-8 are written as \r, \n, \t
+// or \u0000.
+func AppendFrame[Text ~string | ~[]byte](
+	dst []byte, t time.Time, thread uint32, level string, message Text, utc bool,
+) []byte {
+	dst = appendPrefix(dst, t, thread, level, utc)
+	start := len(dst)
+	dst = append(dst, message...)
+	dst = cleanTail(dst, start)
+	return append(dst, '\n')
+}
+
+// appendPrefix appends what stands before the message.
+func appendPrefix(dst []byte, t time.Time, thread uint32, level string, utc bool) []byte {
+	if utc {
+		t = t.UTC()
+	} else {
+		t = t.Local()
+	}
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = append(dst, '[')
+	dst = appendDigits(dst, day, 2)
+	dst = append(dst, '.')
+	dst = appendDigits(dst, int(month), 2)
+	dst = append(dst, '.')
+	dst = appendDigits(dst, year, 4)
+	dst = append(dst, ' ')
+	dst = appendDigits(dst, hour, 2)
+	dst = append(dst, ':')
+	dst = appendDigits(dst, minute, 2)
+	dst = append(dst, ':')
+	dst = appendDigits(dst, second, 2)
+	dst = append(dst, '.')
+	dst = appendDigits(dst, t.Nanosecond()/int(time.Millisecond), 3)
+	dst = append(dst, "] <"...)
+	if thread < 10 {
+		dst = append(dst, '0')
+	}
+	dst = strconv.AppendUint(dst, uint64(thread), 10)
+	dst = append(dst, "> "...)
+	return appendLevel(dst, level)
+}
+
+// appendDigits appends the last digits of n, with leading zeros.
+func appendDigits(dst []byte, n, width int) []byte {
+	var buf [4]byte
+	n = max(n, 0)
+	for i := width - 1; i >= 0; i-- {
+		buf[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return append(dst, buf[:width]...)
+}
+
+// appendLevel appends a level as a word of its column; at least one blank
+// follows it.
+func appendLevel(dst []byte, level string) []byte {
+	if level == "" {
+		level = LevelInfo
+	}
+	for i := range len(level) {
+		c := level[i]
+		if c != '_' && !('0' <= c && c <= '9') && !('a' <= c|0x20 && c|0x20 <= 'z') {
+			c = '_'
+		}
+		dst = append(dst, c)
+	}
+	dst = append(dst, ' ')
+	for n := len(level) + 1; n < levelWidth; n++ {
+		dst = append(dst, ' ')
+	}
+	return dst
+}
+
+// cleanTail rewrites dst[start:] so that it is printable text on one line. Text
+// that is so already, which is nearly all, is only looked at.
+func cleanTail(dst []byte, start int) []byte {
+	for i := start; i < len(dst); i++ {
+		if c := dst[i]; c < ' ' || c >= 0x7f {
+			tail := string(dst[i:])
+			return appendClean(dst[:i], tail)
+		}
+	}
+	return dst
+}
+
+// appendClean appends s with everything escaped that is not printable.
+func appendClean(dst []byte, s string) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if ' ' <= c && c < 0x7f {
+			dst = append(dst, c)
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = appendEscape(dst, rune(c))
+		case unicode.IsPrint(r):
+			dst = append(dst, s[i:i+size]...)
+		default:
+			dst = appendEscape(dst, r)
+		}
+		i += size
+	}
+	return dst
+}
+
+// appendEscape appends a character as JSON would escape it, so that JSON in a
+// message stays JSON.
+func appendEscape(dst []byte, r rune) []byte {
+	switch r {
+	case '\r':
+		return append(dst, `\r`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\t':
+		return append(dst, `\t`...)
+	}
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		return appendEscape(appendEscape(dst, high), low)
+	}
+	const hex = "0123456789abcdef"
+	return append(dst, '\\', 'u', hex[r>>12&0xf], hex[r>>8&0xf], hex[r>>4&0xf], hex[r&0xf])
+}

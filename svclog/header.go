@@ -1,0 +1,243 @@
+// This file holds the order, the spelling and the masking of the headers in a
+// request line.
+
+package svclog
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// sysOrder lists the request headers that Windows' HTTP.sys knows, in the order
+// of its HTTP_HEADER_ID. That Veeam's log follows it is inferred from the one
+// public sample; the headers that HTTP.sys does not know stand before them.
+var sysOrder = [...]string{
+	"Cache-Control", "Connection", "Date", "Keep-Alive", "Pragma", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
+	"Warning", "Allow", "Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Location",
+	"Content-MD5", "Content-Range", "Expires", "Last-Modified", "Accept", "Accept-Charset", "Accept-Encoding",
+	"Accept-Language", "Authorization", "Cookie", "Expect", "From", "Host", "If-Match", "If-Modified-Since",
+	"If-None-Match", "If-Range", "If-Unmodified-Since", "Max-Forwards", "Proxy-Authorization", "Referer", "Range",
+	"TE", "Translate", "User-Agent",
+}
+
+// sysRank maps Go's spelling of a header to its place in sysOrder.
+var sysRank = func() map[string]int {
+	rank := make(map[string]int, len(sysOrder))
+	for i, name := range sysOrder {
+		rank[http.CanonicalHeaderKey(name)] = i
+	}
+	return rank
+}()
+
+var (
+	rankContentLength = sysRank["Content-Length"]
+	rankHost          = sysRank["Host"]
+)
+
+// spelling is how Veeam's documents write the headers whose name Go changes.
+var spelling = map[string]string{
+	"X-Api-Version":      "x-api-version",
+	"X-Request-Id":       "X-Request-id",
+	"X-Restsvcsessionid": "X-RestSvcSessionId",
+	"X-Otp-Token":        "X-OTP-TOKEN",
+	"X-Csrf-Token":       "X-CSRF-TOKEN",
+	"Sec-Websocket-Key":  "Sec-WebSocket-Key",
+}
+
+// The limits of what a request line shows of its headers: of one value, and of
+// all of them.
+const (
+	headerValueLimit = 2 << 10
+	headerListLimit  = 16 << 10
+)
+
+// headerList is the headers of one request in the order of the line.
+type headerList struct {
+	known   [len(sysOrder)][]string
+	unknown []string
+	room    [16]string
+	host    [1]string
+}
+
+// sort fills l. The order in which the unknown headers came is lost before a
+// handler sees them; x-api-version leads, the others follow by name.
+func (l *headerList) sort(header http.Header, host string) {
+	l.unknown = l.room[:0]
+	for name, values := range header {
+		if rank, ok := sysRank[name]; ok {
+			l.known[rank] = values
+		} else {
+			l.unknown = append(l.unknown, name)
+		}
+	}
+	if host != "" {
+		l.host[0] = host
+		l.known[rankHost] = l.host[:]
+	}
+	if len(l.unknown) > 1 {
+		slices.SortFunc(l.unknown, compareUnknown)
+	}
+}
+
+func compareUnknown(a, b string) int {
+	const first = "X-Api-Version"
+	switch {
+	case a == b:
+		return 0
+	case a == first:
+		return -1
+	case b == first:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+// appendHeaders appends "Name: value; " for each header of r.
+func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
+	var list headerList
+	list.sort(r.Header, r.Host)
+	limit := len(dst) + headerListLimit
+	left := 0
+	for _, name := range list.unknown {
+		if len(dst) > limit {
+			left++
+			continue
+		}
+		dst = appendHeaderName(dst, name)
+		start := len(dst)
+		dst = appendHeaderValues(dst, name, r.Header[name], judge(name))
+		dst = append(guardList(dst, start), "; "...)
+	}
+	for rank, values := range list.known {
+		switch {
+		case values == nil:
+			continue
+		case len(dst) > limit:
+			left++
+			continue
+		}
+		dst = append(append(dst, sysOrder[rank]...), ": "...)
+		start := len(dst)
+		switch {
+		case rank == rankContentLength && hideLength:
+			dst = appendMask(dst, strings.Join(values, ", "))
+		default:
+			dst = appendHeaderValues(dst, sysOrder[rank], values, sysVerdict[rank])
+		}
+		dst = append(guardList(dst, start), "; "...)
+	}
+	if left > 0 {
+		dst = append(dst, "More: <"...)
+		dst = strconv.AppendInt(dst, int64(left), 10)
+		dst = append(dst, " headers, not shown>; "...)
+	}
+	return dst
+}
+
+// sysVerdict is the verdict on each header of sysOrder.
+var sysVerdict = func() (verdicts [len(sysOrder)]verdict) {
+	for i, name := range sysOrder {
+		verdicts[i] = judge(name)
+	}
+	return verdicts
+}()
+
+// appendHeaderName appends a name in Veeam's spelling and ": ". Names that no
+// HTTP server lets through are made names, and none is left that would look
+// like the list's own frame.
+func appendHeaderName(dst []byte, name string) []byte {
+	if printed, ok := spelling[name]; ok {
+		return append(append(dst, printed...), ": "...)
+	}
+	if name == "" {
+		name = "_"
+	}
+	if name == "Parameters" {
+		name = "parameters"
+	}
+	for i := range len(name) {
+		if c := name[i]; tokenChar[c] {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '_')
+		}
+	}
+	return append(dst, ": "...)
+}
+
+var tokenChar = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
+
+// MaskHeaderValue returns the value of a header with what is secret in it
+// masked: of Authorization the scheme stays, of cookies and of headers with a
+// secret name nothing, of others what MaskText leaves.
+func MaskHeaderValue(name, value string) string {
+	return string(appendHeaderValue(nil, name, value, judge(name)))
+}
+
+func appendHeaderValues(dst []byte, name string, values []string, v verdict) []byte {
+	for i, value := range values {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = appendHeaderValue(dst, name, value, v)
+	}
+	return dst
+}
+
+func appendHeaderValue(dst []byte, name, value string, v verdict) []byte {
+	if v != readable {
+		if scheme := authScheme(value); scheme != "" && len(name) >= len("Authorization") &&
+			strings.EqualFold(name[len(name)-len("Authorization"):], "Authorization") {
+			dst = append(append(dst, scheme...), ' ')
+			value = strings.TrimLeft(value[len(scheme):], " ")
+		}
+		return appendMask(dst, value)
+	}
+	if len(value) > headerValueLimit {
+		return appendCut(MaskText(dst, value[:headerValueLimit]), headerValueLimit)
+	}
+	return MaskText(dst, value)
+}
+
+// authScheme returns the scheme that value begins with, if it is a known one
+// and something follows it.
+func authScheme(value string) string {
+	scheme, _, more := strings.Cut(value, " ")
+	if !more {
+		return ""
+	}
+	for _, known := range [...]string{"Bearer", "Basic", "Digest", "Negotiate", "NTLM", "Token", "ApiKey", "DPoP"} {
+		if strings.EqualFold(scheme, known) {
+			return scheme
+		}
+	}
+	return ""
+}
+
+// guardList rewrites dst[start:], one value of the list, so that nothing in it
+// reads as the next entry of the list: the ";" of "; Name: " becomes \u003b.
+func guardList(dst []byte, start int) []byte {
+	for at := start; ; {
+		next := bytes.Index(dst[at:], []byte("; "))
+		if next < 0 {
+			return dst
+		}
+		at += next
+		if _, ok := entryAt(view(dst[at+2:])); ok {
+			tail := string(dst[at+1:])
+			dst = append(appendEscape(dst[:at], ';'), tail...)
+		}
+		at++
+	}
+}
+
+// entryAt reports whether text begins with "Name: ", and the length of the name.
+func entryAt(text string) (name int, ok bool) {
+	for name < len(text) && tokenChar[text[name]] {
+		name++
+	}
+	return name, name > 0 && strings.HasPrefix(text[name:], ": ")
+}

@@ -1,0 +1,124 @@
+// This file holds the sentences around logins, in the voice of Veeam's service.
+
+package svclog
+
+import (
+	"strings"
+	"time"
+)
+
+// TokenFailed is the sentence after a login that gave no token.
+const TokenFailed = "Failed to create access token."
+
+// Authenticated is the sentence that a user's password was right. A user without
+// a domain is written as the local one that he is: .\benyoung.
+func Authenticated(user string) string {
+	if !strings.ContainsAny(user, `\@`) {
+		user = `.\` + user
+	}
+	return sentence("Authenticated user: [", user, ']', "]")
+}
+
+// LoginFailed is the sentence that the login of a user was refused.
+func LoginFailed(user string) string { return quoted("Login failed for user '", user, "'.") }
+
+// Exception is the line of an error: its message and, in brackets, its type.
+func Exception(message, typ string) string {
+	line := string(MaskText(nil, message))
+	if typ != "" {
+		line += " (" + typ + ")"
+	}
+	return string(appendClean(nil, line))
+}
+
+// TokenCreated is the sentence that a login gave a token.
+func TokenCreated(user string) string { return quoted("Access token created for user '", user, "'.") }
+
+// MFARequired is the sentence that the server asked for a one-time code.
+func MFARequired(user string) string {
+	return quoted("Multi-factor authentication is required for user '", user, "'.")
+}
+
+// MFAConfirmed is the sentence that the one-time code was right.
+func MFAConfirmed(user string) string {
+	return quoted("Multi-factor authentication confirmed for user '", user, "'.")
+}
+
+// MFAFailed is the sentence that the one-time code was refused.
+func MFAFailed(user string) string {
+	return quoted("Multi-factor authentication failed for user '", user, "'.")
+}
+
+// TokenRefreshed is the sentence that a refresh gave a new token.
+func TokenRefreshed(user string) string {
+	return quoted("Access token refreshed for user '", user, "'.")
+}
+
+// RefreshFailed is the sentence that a refresh was refused, and that the user
+// is logged in again.
+func RefreshFailed(user string) string {
+	return quoted("Failed to refresh access token for user '", user, "'. Logging in again...")
+}
+
+// SessionLoaded is the sentence that a session of another replica is used.
+func SessionLoaded(user string) string {
+	return quoted("Session of user '", user, "' loaded from the shared store.")
+}
+
+// TokenRejected is the sentence that the server refused a token that was still
+// valid by its lifetime.
+func TokenRejected(user string) string {
+	return quoted("Access token of user '", user, "' was rejected by the server.")
+}
+
+// Replayed is the sentence that a request is sent again with a new token.
+func Replayed(method, path string) string {
+	return request("Request [", method, path, "] is sent again with a new access token.")
+}
+
+// NotReplayed is the sentence that a request is not sent again.
+func NotReplayed(method, path, reason string) string {
+	return request("Request [", method, path, "] is not sent again: ") + clause(reason) + "."
+}
+
+// Held is the sentence that logins of a user are not tried for some time.
+func Held(user string, wait time.Duration) string {
+	return quoted("Logins of user '", user, "' are held for ") + wait.Round(time.Second).String() +
+		" to avoid a lockout."
+}
+
+// LoggedOut is the sentence that a session was ended.
+func LoggedOut(user string) string { return quoted("User '", user, "' logged out.") }
+
+// LogoutFailed is the sentence that the server did not end a session.
+func LogoutFailed(user string) string { return quoted("Failed to log out user '", user, "'.") }
+
+// Denied is the sentence that a rule refused a request.
+func Denied(user, method, path string) string {
+	if user == "" {
+		user = Anonymous
+	}
+	return request(quoted("Access of user '", user, "' to ["), method, path, "] is denied.")
+}
+
+// quoted puts a name between apostrophes.
+func quoted(before, name, after string) string { return sentence(before, name, '\'', after) }
+
+// sentence puts name between two texts, masked, on one line and unable to end
+// the quotation.
+func sentence(before, name string, quote byte, after string) string {
+	dst := append(make([]byte, 0, len(before)+len(name)+len(after)), before...)
+	dst = MaskText(dst, name)
+	dst = escapeByte(dst, len(before), quote)
+	return string(append(cleanTail(dst, len(before)), after...))
+}
+
+// request puts "METHOD path" between two texts.
+func request(before, method, path, after string) string {
+	dst := appendMethod([]byte(before), method)
+	dst = appendTarget(append(dst, ' '), path)
+	return string(append(dst, after...))
+}
+
+// clause is a part of a sentence that comes from elsewhere.
+func clause(text string) string { return string(appendClean(nil, string(MaskText(nil, text)))) }

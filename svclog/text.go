@@ -1,0 +1,248 @@
+// This file holds the masking of secrets in running text: URIs, credentials with
+// a scheme, JWTs, PEM and XML keys, and assignments to a secret name.
+
+package svclog
+
+import "strings"
+
+// MaskText appends s with the secrets masked that can be told from text alone:
+// otpauth:// URIs, PEM blocks and .NET XML keys, what follows Bearer and Basic,
+// values shaped like a JWT, the user part of a URL, and values that stand after
+// a secret name and a "=" or ":". When the secret is percent-encoded or escaped,
+// the whole of s becomes the mask.
+func MaskText(dst []byte, s string) []byte {
+	start := len(dst)
+	dst, _ = maskText(dst, s)
+	if wrapsSecret(view(dst[start:])) {
+		return appendMask(dst[:start], s)
+	}
+	return dst
+}
+
+// holdsSecret reports whether maskText would change s.
+func holdsSecret(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if telltale[s[i]] {
+			if start, end := secretAt(s, 0, i); !isMasked(s[start:end]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isMasked reports whether there is nothing in value that a mask could hide.
+func isMasked(value string) bool { return value == "" || value == Mask }
+
+// telltale marks the characters that stand in or right before every secret that
+// secretAt can find.
+var telltale = [256]bool{' ': true, '\t': true, '+': true, ':': true, '=': true, '>': true, '-': true, '.': true}
+
+// maskText is MaskText without the look through encodings. It reports whether
+// it masked anything.
+func maskText(dst []byte, s string) ([]byte, bool) {
+	from, masked := 0, false
+	for i := 0; i < len(s); i++ {
+		if !telltale[s[i]] {
+			continue
+		}
+		start, end := secretAt(s, from, i)
+		if isMasked(s[start:end]) {
+			continue
+		}
+		dst = append(dst, s[from:start]...)
+		dst = appendMask(dst, s[start:end])
+		from, masked = end, true
+		i = end - 1
+	}
+	return append(dst, s[from:]...), masked
+}
+
+// secretAt finds the secret that the telltale at s[i] gives away. It looks back
+// to s[from] and no further. Nothing found is an empty range.
+func secretAt(s string, from, i int) (start, end int) {
+	switch s[i] {
+	case ' ', '\t', '+':
+		return afterScheme(s, from, i)
+	case '.':
+		return aroundDot(s, from, i)
+	case '-':
+		return keyFile(s, from, i)
+	case '>':
+		return xmlElement(s, from, i)
+	case ':':
+		if strings.HasPrefix(s[i+1:], "//") {
+			return uri(s, from, i)
+		}
+	}
+	return assigned(s, from, i)
+}
+
+// afterScheme finds the x of "Bearer x" and "Basic x".
+func afterScheme(s string, from, i int) (start, end int) {
+	switch word := wordBefore(s, from, i); {
+	case len(word) == 6 && strings.EqualFold(word, "bearer"):
+	case len(word) == 5 && strings.EqualFold(word, "basic"):
+	default:
+		return 0, 0
+	}
+	start = i
+	for start < len(s) && (s[start] == ' ' || s[start] == '\t' || s[start] == '+') {
+		start++
+	}
+	end = start
+	for end < len(s) && !endsCredential[s[end]] {
+		end++
+	}
+	if proseAfterScheme(s[start:end]) {
+		return 0, 0
+	}
+	return start, end
+}
+
+var endsCredential = byteSet(" \t\r\n\"'<>,;&()[]{}\\")
+
+// proseAfterScheme reports whether a word after Bearer or Basic is the scheme's
+// own vocabulary and no credential, as in "Get bearer JWT token".
+func proseAfterScheme(word string) bool {
+	word = strings.TrimRight(word, ".:!?")
+	for _, known := range [...]string{
+		"token", "tokens", "jwt", "auth", "authentication", "authorization", "credentials", "scheme", "challenge",
+	} {
+		if strings.EqualFold(word, known) {
+			return true
+		}
+	}
+	return len(word) >= 6 && strings.EqualFold(word[:6], "realm=")
+}
+
+// wordBefore returns the letters that end at s[i].
+func wordBefore(s string, from, i int) string {
+	start := i
+	for start > from && 'a' <= s[start-1]|0x20 && s[start-1]|0x20 <= 'z' {
+		start--
+	}
+	return s[start:i]
+}
+
+// aroundDot finds a JWT, whose first dot is at s[i]: the Base64 of a JSON object,
+// a dot and more of the same.
+func aroundDot(s string, from, i int) (start, end int) {
+	start = i
+	for start > from && base64URL[s[start-1]] {
+		start--
+	}
+	for ; start+8 <= i; start++ {
+		if opensObject(s[start], s[start+1], s[start+2]) {
+			for end = i + 1; end < len(s) && (base64URL[s[end]] || s[end] == '.'); end++ {
+			}
+			return start, end
+		}
+	}
+	return 0, 0
+}
+
+// opensObject reports whether Base64 that starts with these characters decodes
+// to "{" and a quotation mark or white space.
+func opensObject(a, b, c byte) bool {
+	if a != 'e' {
+		return false
+	}
+	switch b {
+	case 'y':
+		return 'I' <= c && c <= 'L' || 'A' <= c && c <= 'D'
+	case 'w':
+		return 'k' <= c && c <= 'r' || '0' <= c && c <= '3'
+	}
+	return false
+}
+
+var base64URL = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+// keyFile finds a PEM block or a PuTTY key that begins around s[i]. What has no
+// end reaches to the end of the text.
+func keyFile(s string, from, i int) (start, end int) {
+	rest := s[i:]
+	switch {
+	case strings.HasPrefix(rest, "-----BEGIN "), strings.HasPrefix(rest, "---- BEGIN "):
+		const mark = "-----"
+		stop := strings.Index(rest, "END ")
+		if stop < 0 {
+			return i, len(s)
+		}
+		if tail := strings.Index(rest[stop:], mark[:4]); tail >= 0 {
+			end = i + stop + tail
+			for end < len(s) && s[end] == '-' {
+				end++
+			}
+			return i, end
+		}
+		return i, len(s)
+	case strings.HasPrefix(rest, "-User-Key-File") && strings.HasSuffix(s[from:i], "PuTTY"):
+		return i - len("PuTTY"), len(s)
+	}
+	return 0, 0
+}
+
+// xmlElement finds the content of an element with a secret name, or of a .NET
+// RSA key, whose start tag ends at s[i].
+func xmlElement(s string, from, i int) (start, end int) {
+	const widestTag = 200
+	open := strings.LastIndexByte(s[max(from, i-widestTag):i], '<')
+	if open < 0 {
+		return 0, 0
+	}
+	tag := s[max(from, i-widestTag)+open+1 : i]
+	if tag == "" || tag[0] == '/' || tag[len(tag)-1] == '/' {
+		return 0, 0
+	}
+	if blank := strings.IndexAny(tag, " \t\r\n"); blank >= 0 {
+		tag = tag[:blank]
+	}
+	if colon := strings.IndexByte(tag, ':'); colon >= 0 {
+		tag = tag[colon+1:]
+	}
+	closing := "</"
+	switch {
+	case tag == "RSAKeyValue":
+		closing = "</RSAKeyValue"
+	case judge(tag) == readable:
+		return 0, 0
+	}
+	start = i + 1
+	if stop := strings.Index(s[start:], closing); stop >= 0 {
+		return start, start + stop
+	}
+	return start, len(s)
+}
+
+// uri finds the secret of a URI whose colon is at s[i]: all of an otpauth URI,
+// the user part of others.
+func uri(s string, from, i int) (start, end int) {
+	start = i + len("://")
+	end = start
+	scheme := wordBefore(s, from, i)
+	if strings.EqualFold(scheme, "otpauth") || strings.EqualFold(scheme, "migration") {
+		for end < len(s) && !endsURI[s[end]] {
+			end++
+		}
+		return start, end
+	}
+	for end < len(s) && !endsURI[s[end]] && s[end] != '/' && s[end] != '?' && s[end] != '#' {
+		end++
+	}
+	if at := strings.LastIndexByte(s[start:end], '@'); at >= 0 {
+		return start, start + at
+	}
+	return 0, 0
+}
+
+var endsURI = byteSet(" \t\r\n\"'<>\\`")
+
+// byteSet is the set of the bytes of s.
+func byteSet(s string) (set [256]bool) {
+	for i := range len(s) {
+		set[s[i]] = true
+	}
+	return set
+}
