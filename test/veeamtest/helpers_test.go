@@ -5,9 +5,11 @@ package veeamtest
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +125,8 @@ func eachProfile(t *testing.T, f func(t *testing.T, p Profile)) {
 	for _, p := range Profiles() {
 		t.Run(string(p), func(t *testing.T) { f(t, p) })
 	}
+}
+
+func keys(m map[string]any) string {
+	return strings.Join(slices.Sorted(maps.Keys(m)), " ")
 }
