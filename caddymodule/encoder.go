@@ -1,0 +1,259 @@
+// This file holds the log encoder that writes the lines of Veeam's
+// Svc.ResAPI.log.
+
+package caddymodule
+
+import (
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap/buffer"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-veeam/veeam-auth/svclog"
+)
+
+func init() {
+	caddy.RegisterModule(SvcResAPIEncoder{})
+}
+
+// SvcResAPIEncoder writes log entries as the lines that Veeam's REST services
+// write to Svc.ResAPI.log:
+//
+//	[03.10.2022 11:48:31.999] <36> Info         [User: Anonymous][POST] request to [/api/oauth2/token] deserialized. Message: [grant_type=password&username=benyoung&password=****]; Parameters: [Host: 172.30.6.5:9419; ].
+//	[03.10.2022 11:48:32.071] <36> Error        Login failed for user 'benyoung'.
+//	[03.10.2022 11:48:32.072] <36> Info         [POST /api/oauth2/token]: [401] {"errorCode":"AccessDenied","message":"Authentication failed","resourceId":null}
+//
+// It is made for the logger `http.handlers.veeam_auth.svc`, on which the
+// `veeam_auth` handler writes each request and its answer, but takes entries of
+// any logger. Every entry is one line. Further fields of an entry follow its
+// message as a JSON object; an error follows on a line of its own, as its
+// message and type. Secrets are masked in all of them.
+type SvcResAPIEncoder struct {
+	// Whether to print times in UTC. Default: false, which is local time, as
+	// Veeam prints it.
+	UTC bool `json:"utc,omitempty"`
+
+	// Whether to print the id of the request as well: in the request line as the
+	// first parameter, `Request-id: …`, and at the end of the response line,
+	// `[Request-id: …]`. Default: false. Without it, the number in `<…>` finds
+	// the lines that belong together.
+	RequestID bool `json:"request_id,omitempty"`
+
+	// What a logger adds to each of its entries and has no place of its own in a
+	// line, as JSON.
+	zapcore.Encoder `json:"-"`
+	context         lineContext
+}
+
+// lineContext is what has a place of its own in a line.
+type lineContext struct {
+	request  *svclog.Request
+	response *svclog.Response
+	err      error
+	thread   uint32
+}
+
+// fieldsAsJSON encodes the other fields. It has no keys for time, level and
+// message, so an entry comes to an object of its fields.
+var fieldsAsJSON = zapcore.NewJSONEncoder(zapcore.EncoderConfig{
+	SkipLineEnding: true,
+	EncodeTime:     zapcore.RFC3339TimeEncoder,
+	EncodeDuration: zapcore.StringDurationEncoder,
+})
+
+var (
+	entries = buffer.NewPool()
+	scratch = sync.Pool{New: func() any { return new(make([]byte, 0, 1<<10)) }}
+)
+
+// scratchLimit is the size above which a scratch buffer is not kept.
+const scratchLimit = 64 << 10
+
+// CaddyModule returns the Caddy module information.
+func (SvcResAPIEncoder) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.logging.encoders.svc_resapi",
+		New: func() caddy.Module { return new(SvcResAPIEncoder) },
+	}
+}
+
+// Provision sets up the encoder.
+func (e *SvcResAPIEncoder) Provision(caddy.Context) error {
+	e.Encoder = fieldsAsJSON.Clone()
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the encoder from Caddyfile tokens. Syntax:
+//
+//	svc_resapi {
+//	    utc
+//	    request_id
+//	}
+func (e *SvcResAPIEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume encoder name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		option := d.Val()
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		switch option {
+		case "utc":
+			e.UTC = true
+		case "request_id":
+			e.RequestID = true
+		default:
+			return d.Errf("unrecognized option '%s' of svc_resapi: it has utc and request_id", option)
+		}
+	}
+	return nil
+}
+
+// Clone is part of zapcore.Encoder: a logger with fields of its own has an
+// encoder of its own.
+func (e *SvcResAPIEncoder) Clone() zapcore.Encoder {
+	clone := *e
+	clone.Encoder = e.Encoder.Clone()
+	return &clone
+}
+
+// AddObject is part of zapcore.ObjectEncoder. It finds the request or response
+// that another encoder, such as append, hands on.
+func (e *SvcResAPIEncoder) AddObject(key string, object zapcore.ObjectMarshaler) error {
+	if e.context.addObject(object) {
+		return nil
+	}
+	return e.Encoder.AddObject(key, object)
+}
+
+// AddUint32 is part of zapcore.ObjectEncoder. It finds the thread of a logger
+// that belongs to one request.
+func (e *SvcResAPIEncoder) AddUint32(key string, value uint32) {
+	if key == svclog.ThreadKey {
+		e.context.thread = value
+		return
+	}
+	e.Encoder.AddUint32(key, value)
+}
+
+// EncodeEntry writes one entry as its lines.
+func (e *SvcResAPIEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
+	context := e.context
+	others := 0
+	for i := range fields {
+		if !context.add(&fields[i]) {
+			others++
+		}
+	}
+
+	space := scratch.Get().(*[]byte)
+	line, err := e.appendEntry((*space)[:0], &entry, fields, &context, others)
+	out := entries.Get()
+	out.AppendBytes(line)
+	if cap(line) <= scratchLimit {
+		*space = line
+		scratch.Put(space)
+	}
+	return out, err
+}
+
+func (e *SvcResAPIEncoder) appendEntry(
+	line []byte, entry *zapcore.Entry, fields []zapcore.Field, context *lineContext, others int,
+) ([]byte, error) {
+	render := svclog.Renderer{UTC: e.UTC, RequestID: e.RequestID}
+	if context.request != nil || context.response != nil {
+		if context.request != nil {
+			line = render.AppendRequest(line, entry.Time, entry.Level, context.request)
+		}
+		if context.response != nil {
+			line = render.AppendResponse(line, entry.Time, entry.Level, context.response)
+		}
+		return line, nil
+	}
+
+	object, err := e.encodeOthers(fields, others)
+	if err != nil {
+		return line, err
+	}
+	line = render.AppendSentence(line, entry.Time, entry.Level, context.thread, entry.Message, object.Bytes())
+	object.Free()
+	if context.err != nil {
+		exception := svclog.Exception(context.err.Error(), typeOf(context.err))
+		line = render.AppendSentence(line, entry.Time, entry.Level, context.thread, exception, nil)
+	}
+	return render.AppendStack(line, entry.Time, entry.Level, context.thread, entry.Stack), nil
+}
+
+// encodeOthers encodes the fields that have no place of their own, together with
+// those of the logger. Without any, the buffer is empty.
+func (e *SvcResAPIEncoder) encodeOthers(fields []zapcore.Field, n int) (*buffer.Buffer, error) {
+	others := fields[:0:0]
+	if n > 0 {
+		others = make([]zapcore.Field, 0, n)
+		var place lineContext
+		for i := range fields {
+			if !place.add(&fields[i]) {
+				others = append(others, fields[i])
+			}
+		}
+	}
+	object, err := e.Encoder.EncodeEntry(zapcore.Entry{}, others)
+	if err == nil && object.Len() == len("{}") {
+		object.Reset()
+	}
+	return object, err
+}
+
+// add takes a field that has a place of its own.
+func (c *lineContext) add(field *zapcore.Field) bool {
+	switch field.Type {
+	case zapcore.ObjectMarshalerType:
+		object, _ := field.Interface.(zapcore.ObjectMarshaler)
+		return c.addObject(object)
+	case zapcore.Uint32Type:
+		if field.Key == svclog.ThreadKey {
+			c.thread = uint32(field.Integer)
+			return true
+		}
+	case zapcore.ErrorType:
+		if err, ok := field.Interface.(error); ok && c.err == nil {
+			c.err = err
+			return true
+		}
+	}
+	return false
+}
+
+func (c *lineContext) addObject(object zapcore.ObjectMarshaler) bool {
+	switch object := object.(type) {
+	case *svclog.Request:
+		c.request = object
+	case *svclog.Response:
+		c.response = object
+	default:
+		return false
+	}
+	return true
+}
+
+// typeOf names the type of an error, unless it is one that tells nothing.
+func typeOf(err error) string {
+	name := strings.TrimPrefix(reflect.TypeOf(err).String(), "*")
+	if strings.HasPrefix(name, "errors.") || strings.HasPrefix(name, "fmt.") {
+		return ""
+	}
+	return name
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*SvcResAPIEncoder)(nil)
+	_ zapcore.Encoder       = (*SvcResAPIEncoder)(nil)
+	_ caddyfile.Unmarshaler = (*SvcResAPIEncoder)(nil)
+)
