@@ -117,9 +117,9 @@ type requestHeaders Request
 // MarshalLogObject writes the headers in the order and spelling of the line.
 func (h *requestHeaders) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	r := (*Request)(h)
-	line := appendHeaders(nil, r, hidesLength(r, loginPath(r.Path)))
-	return eachParameter(string(line), func(name, value string) error {
+	list := appendHeaders(nil, r, hidesLength(r, loginPath(r.Path)))
+	for name, value := range entriesOf(string(list)) {
 		enc.AddString(name, value)
-		return nil
-	})
+	}
+	return nil
 }

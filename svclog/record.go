@@ -2,27 +2,224 @@
 
 package svclog
 
-import "strings"
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
 
-// eachParameter calls fn for each "Name: value; " of a list.
-func eachParameter(list string, fn func(name, value string) error) error {
-	for len(list) > 0 {
-		size, ok := entryAt(list)
-		if !ok {
-			return nil
-		}
-		name, rest := list[:size], list[size+2:]
-		end := nextEntry(rest)
-		if err := fn(name, rest[:end]); err != nil {
-			return err
-		}
-		list = strings.TrimPrefix(rest[end:], "; ")
-	}
-	return nil
+// Kind says what a line tells.
+type Kind string
+
+// The kinds of lines. Unframed is a line without a frame, as an editor or a
+// mail program leaves behind.
+const (
+	KindRequest       Kind = "request"
+	KindResponse      Kind = "response"
+	KindAuthenticated Kind = "authenticated"
+	KindLoginFailed   Kind = "login_failed"
+	KindException     Kind = "exception"
+	KindStack         Kind = "stack"
+	KindText          Kind = "text"
+	KindUnframed      Kind = "unframed"
+)
+
+// Record is a line taken apart, and masked again: nobody knows what an older
+// version, or another program, let through. Escapes stay as they were written.
+type Record struct {
+	// Time is the time of the line; that of the line before for an unframed one.
+	Time time.Time `json:"time,omitzero"`
+	// Thread is the number in <NN>.
+	Thread uint32 `json:"thread"`
+	// Level is the word of the level column.
+	Level string `json:"level,omitempty"`
+	// Kind says which of the following fields are set.
+	Kind Kind `json:"kind"`
+	// User is the user of a request or a login. For a response it is that of
+	// the request it answers, as far as that can be told.
+	User string `json:"user,omitempty"`
+	// Method and Path are those of a request or response, the path with its
+	// query.
+	Method string `json:"method,omitempty"`
+	Path   string `json:"path,omitempty"`
+	// Status is that of a response.
+	Status int `json:"status,omitempty"`
+	// Body is that of a request or response.
+	Body string `json:"body,omitempty"`
+	// Parameters are the headers of a request.
+	Parameters Parameters `json:"parameters,omitempty"`
+	// RequestID is the id of the request, if the line has it.
+	RequestID string `json:"request_id,omitempty"`
+	// Message is the text of every other line, without its frame.
+	Message string `json:"message,omitempty"`
+	// Type is the type of an exception.
+	Type string `json:"type,omitempty"`
 }
 
-// nextEntry returns where in list the value at its beginning ends.
-func nextEntry(list string) int {
+// Parameter is one header of a request line.
+type Parameter struct{ Name, Value string }
+
+// Parameters are the headers of a request line in its order.
+type Parameters []Parameter
+
+// MarshalJSON writes the parameters as an object, in order.
+func (p Parameters) MarshalJSON() ([]byte, error) {
+	dst := []byte{'{'}
+	for i, parameter := range p {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		for j, text := range [...]string{parameter.Name, parameter.Value} {
+			if j > 0 {
+				dst = append(dst, ':')
+			}
+			quoted, err := json.Marshal(text)
+			if err != nil {
+				return nil, err
+			}
+			dst = append(dst, quoted...)
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+// The expressions that take a line apart. The frame, the request and the
+// response are those that accept Veeam's own lines.
+var (
+	frameLine    = regexp.MustCompile(`^\[(\d{2}\.\d{2}\.\d{4} \d{2}:\d{2}:\d{2}(?:\.\d{3})?)\] <(\d{2,})> (\w+)( +)(.*)$`)
+	requestLine  = regexp.MustCompile(`^\[User: ([^\]]*)\]\[([A-Z]+)\] request to \[([^\]]*)\] deserialized\. Message: \[(.*)\]; Parameters: \[(.*?)\]\.$`)
+	responseLine = regexp.MustCompile(`^\[([A-Z]+) (\S+)\]: \[(\d{3})\] ?(.*)$`)
+
+	responseID    = regexp.MustCompile(`^(.*?) ?\[` + requestIDName + `: ([^\]]*)\]$`)
+	authenticated = regexp.MustCompile(`^Authenticated user: \[([^\]]*)\]$`)
+	loginFailed   = regexp.MustCompile(`^Login failed for user '([^']*)'\.$`)
+	exceptionLine = regexp.MustCompile(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
+)
+
+const (
+	stampLayout      = "02.01.2006 15:04:05"
+	stampLayoutMilli = "02.01.2006 15:04:05.000"
+)
+
+// Parse takes one line apart, without its line end. Its time is read as one of
+// the given zone.
+func Parse(line string, zone *time.Location) Record {
+	frame := frameLine.FindStringSubmatch(line)
+	if frame == nil {
+		return Record{Kind: KindUnframed, Message: masked(line)}
+	}
+	layout := stampLayout
+	if len(frame[1]) > len(layout) {
+		layout = stampLayoutMilli
+	}
+	at, err := time.ParseInLocation(layout, frame[1], zone)
+	if err != nil {
+		return Record{Kind: KindUnframed, Message: masked(line)}
+	}
+	thread, _ := strconv.ParseUint(frame[2], 10, 32) // 0 if it is no number of ours
+	r := Record{Time: at, Thread: uint32(thread), Level: frame[3]}
+	r.parseMessage(frame[5], len(frame[3])+len(frame[4]) > levelWidth)
+	return r
+}
+
+// parseMessage fills r from the message of a line.
+func (r *Record) parseMessage(message string, indented bool) {
+	if m := requestLine.FindStringSubmatch(message); m != nil {
+		r.Kind = KindRequest
+		r.User, r.Method, r.Path, r.Body = masked(m[1]), m[2], string(MaskPath(nil, m[3])), maskedBody(m[4])
+		r.parameters(m[5])
+		return
+	}
+	if m := responseLine.FindStringSubmatch(message); m != nil {
+		r.Kind = KindResponse
+		r.Method, r.Path = m[1], string(MaskPath(nil, m[2]))
+		r.Status, _ = strconv.Atoi(m[3]) // three digits
+		body := m[4]
+		if id := responseID.FindStringSubmatch(body); id != nil {
+			body, r.RequestID = id[1], masked(id[2])
+		}
+		r.Body = maskedBody(body)
+		return
+	}
+	r.Message = masked(message)
+	r.Kind = KindText
+	switch {
+	case indented && strings.HasPrefix(message, "at "):
+		r.Kind = KindStack
+	case authenticated.MatchString(message):
+		r.Kind, r.User = KindAuthenticated, masked(authenticated.FindStringSubmatch(message)[1])
+	case loginFailed.MatchString(message):
+		r.Kind, r.User = KindLoginFailed, masked(loginFailed.FindStringSubmatch(message)[1])
+	case r.Level == LevelError && exceptionLine.MatchString(r.Message):
+		m := exceptionLine.FindStringSubmatch(r.Message)
+		r.Kind, r.Message, r.Type = KindException, m[1], m[2]
+	}
+}
+
+// parameters fills the headers, and the id of the request if it leads them.
+func (r *Record) parameters(list string) {
+	for name, value := range entriesOf(list) {
+		value = MaskHeaderValue(name, value)
+		if name == requestIDName && len(r.Parameters) == 0 && r.RequestID == "" {
+			r.RequestID = value
+			continue
+		}
+		r.Parameters = append(r.Parameters, Parameter{name, value})
+	}
+}
+
+func masked(text string) string { return string(MaskText(nil, text)) }
+
+// maskedBody masks a body as it stands in a line: with a note at its end, or
+// with one in its place.
+func maskedBody(body string) string {
+	text, note := splitNote(body)
+	dst, end := appendText(nil, []byte(text))
+	switch {
+	case end == jsonBroken:
+		dst, _ = maskText(nil, text)
+	case end == jsonIncomplete && note == "":
+		note = incomplete
+	}
+	return string(dst) + note
+}
+
+// splitNote splits off the note that a body ends in.
+func splitNote(body string) (text, note string) {
+	at := strings.LastIndexByte(body, '<')
+	if at < 0 {
+		return body, ""
+	}
+	note = body[at:]
+	if note == incomplete || strings.HasSuffix(note, notShown) ||
+		strings.HasPrefix(note, "<cut after ") && strings.HasSuffix(note, " bytes>") {
+		return body[:at], note
+	}
+	return body, ""
+}
+
+// entriesOf ranges over the entries "Name: value; " of a list.
+func entriesOf(list string) func(yield func(name, value string) bool) {
+	return func(yield func(name, value string) bool) {
+		for len(list) > 0 {
+			size, ok := entryAt(list)
+			if !ok {
+				return
+			}
+			name, rest := list[:size], list[size+2:]
+			end := valueEnd(rest)
+			if !yield(name, rest[:end]) {
+				return
+			}
+			list = strings.TrimPrefix(rest[end:], "; ")
+		}
+	}
+}
+
+// valueEnd returns where the value at the beginning of a list ends.
+func valueEnd(list string) int {
 	for at := 0; ; at++ {
 		next := strings.Index(list[at:], "; ")
 		if next < 0 {

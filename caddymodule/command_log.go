@@ -1,0 +1,108 @@
+// This file holds the command that reads log files of the svc_resapi format.
+
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/svclog"
+)
+
+// logOptions are the flags of the command.
+type logOptions struct {
+	user, path, status, since string
+	follow, utc               bool
+}
+
+// newLogCommand returns `caddy veeam-auth log`.
+func newLogCommand() *cobra.Command {
+	var options logOptions
+	cmd := &cobra.Command{
+		Use:   "log [--user <name>] [--path <path>] [--status <codes>] [--since <time>] [--utc] [-f] <file>",
+		Short: "Reads a log in the format of Svc.ResAPI.log and prints it as JSON lines",
+		Long: `
+Reads a log in the format of Veeam's Svc.ResAPI.log - one that the svc_resapi
+encoder wrote, or Veeam's own - and prints each line as a JSON object. Flags
+choose lines; a line must meet all of them. Secrets are masked in the output,
+whatever the file holds. A file named - is the standard input.
+
+A response line has no user. It is taken to belong to the user whose request it
+answers, which is found by the number in <...>, or in Veeam's own files, whose
+numbers need not agree, by method and path if only one request waits.`,
+		Example: `  caddy veeam-auth log --status 4xx,5xx --since 1h /var/log/veeam/Svc.ResAPI.log
+  caddy veeam-auth log -f --user svc-monitor --path /api/v1/jobs /var/log/veeam/Svc.ResAPI.log
+  caddy veeam-auth log Svc.ResAPI.log | jq -r 'select(.kind == "login_failed") | .user'`,
+		Args:         cobra.ExactArgs(1),
+		SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+			defer stop()
+			return options.run(ctx, args[0], cmd.InOrStdin(), cmd.OutOrStdout(), time.Now())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&options.user, "user", "", "Only lines of this user, with or without its domain")
+	flags.StringVar(&options.path, "path", "", "Only lines of paths that begin so, or that fit a pattern with *")
+	flags.StringVar(&options.status, "status", "", "Only responses with these statuses: 401, 4xx or several with commas")
+	flags.StringVar(&options.since, "since", "", "Only lines from this time on: 90m, 2d, 2006-01-02T15:04 or as in the log")
+	flags.BoolVar(&options.utc, "utc", false, "The times in the file are UTC, as the encoder's option utc writes them")
+	flags.BoolVarP(&options.follow, "follow", "f", false, "Go on with what is added to the file, also after a rotation")
+	return cmd
+}
+
+// run prints what the options choose of the file name to out.
+func (o *logOptions) run(ctx context.Context, name string, in io.Reader, out io.Writer, now time.Time) error {
+	filter, err := o.filter(now)
+	if err != nil {
+		return err
+	}
+	switch {
+	case name == "-":
+	case o.follow:
+		follower, err := svclog.Follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer follower.Close()
+		in = follower
+	default:
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	err = svclog.Read(ctx, in, filter, func(r svclog.Record) error { return enc.Encode(r) })
+	if errors.Is(err, context.Canceled) {
+		return nil // interrupted by the user
+	}
+	return err
+}
+
+func (o *logOptions) filter(now time.Time) (svclog.Filter, error) {
+	filter := svclog.Filter{User: o.user, Path: o.path, Zone: time.Local}
+	if o.utc {
+		filter.Zone = time.UTC
+	}
+	var err error
+	if o.status != "" {
+		if filter.Status, err = svclog.ParseStatus(o.status); err != nil {
+			return filter, err
+		}
+	}
+	if o.since != "" {
+		filter.Since, err = svclog.ParseSince(o.since, now, filter.Zone)
+	}
+	return filter, err
+}
