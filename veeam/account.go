@@ -4,6 +4,7 @@ package veeam
 
 import (
 	"context"
+	"net/url"
 
 	"github.com/caddy-veeam/veeam-auth/secret"
 )
@@ -68,5 +69,5 @@ func (a *Account) grant() Grant {
 
 // secrets are the texts that no error may repeat.
 func (a *Account) secrets() []string {
-	return []string{a.Password.Reveal()}
+	return []string{a.Password.Reveal(), url.QueryEscape(a.Password.Reveal())}
 }

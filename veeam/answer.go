@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
 	o, err := readObject(ans.body)
 	code := errorCode(o)
 	if !repeats(code, secrets) {
-		e.Code = code
+		e.Code = sanitise(code)
 	}
 	switch status := ans.status; {
 	case status == http.StatusTooManyRequests:
@@ -144,25 +145,34 @@ func (p *Product) refusalKind(code string, g Grant) (Kind, string) {
 // says most, then come errorCode (VBR), error (VSPC), errors[0] and title.
 func errorCode(o object) string {
 	if kind := o.text("type"); strings.Contains(strings.ToLower(kind), "/problems/") {
-		return sanitise(path.Base(kind))
+		return path.Base(kind)
 	}
 	for _, key := range []string{"errorcode", "error"} {
 		if code := o.text(key); code != "" {
-			return sanitise(code)
+			return code
 		}
 	}
+	if first := firstError(o); first != nil {
+		code := first.text("type")
+		if n, ok := readNumber(first.get("code")); ok {
+			code += ":" + strconv.FormatFloat(n, 'f', 0, 64)
+		}
+		return code
+	}
+	return o.text("title")
+}
+
+// firstError is the first of the errors[] of VSPC, nil if there is none.
+func firstError(o object) object {
 	var list []json.RawMessage
-	if json.Unmarshal(o.get("errors"), &list) == nil && len(list) > 0 {
-		if first, err := readObject(list[0]); err == nil {
-			number := ""
-			if n, ok := readNumber(first.get("code")); ok {
-				number = ":" + sanitise(strings.TrimSuffix(string(first.get("code")), ".0"))
-				_ = n
-			}
-			return sanitise(first.text("type") + number)
-		}
+	if json.Unmarshal(o.get("errors"), &list) != nil || len(list) == 0 {
+		return nil
 	}
-	return sanitise(o.text("title"))
+	first, err := readObject(list[0])
+	if err != nil {
+		return nil
+	}
+	return first
 }
 
 // retryAfter reads how long to wait: the Retry-After header in either form, or
@@ -177,13 +187,8 @@ func retryAfter(h http.Header, o object) time.Duration {
 		}
 		return min(max(0, at.Sub(now)), longest)
 	}
-	quoted, _ := json.Marshal(header)
-	sources := []json.RawMessage{quoted, o.get("retryafter")}
-	var list []json.RawMessage
-	if json.Unmarshal(o.get("errors"), &list) == nil && len(list) > 0 {
-		if first, err := readObject(list[0]); err == nil {
-			sources = append(sources, first.get("retryafter"))
-		}
+	sources := []json.RawMessage{
+		appendString(nil, header), o.get("retryafter"), firstError(o).get("retryafter"),
 	}
 	for _, raw := range sources {
 		if seconds, ok := readNumber(raw); ok && seconds > 0 {

@@ -186,10 +186,18 @@ func tlsFault(err error) bool {
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// repeats reports whether text contains one of the secrets.
+// repeats reports whether text contains one of the secrets, be it without the
+// bytes that squeeze takes out.
 func repeats(text string, secrets []string) bool {
+	squeezed := squeeze(text)
 	for _, s := range secrets {
-		if s != "" && strings.Contains(text, s) {
+		if s == "" {
+			continue
+		}
+		if strings.Contains(text, s) {
+			return true
+		}
+		if bare := squeeze(s); bare != "" && strings.Contains(squeezed, bare) {
 			return true
 		}
 	}
@@ -199,7 +207,13 @@ func repeats(text string, secrets []string) bool {
 // sanitise keeps of a server's word what is fit for a log line.
 func sanitise(word string) string {
 	const longest = 64
-	word = strings.Map(func(r rune) rune {
+	word = squeeze(word)
+	return word[:min(len(word), longest)]
+}
+
+// squeeze takes out all that no code of a server has in it.
+func squeeze(word string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9',
 			r == '-', r == '_', r == '.', r == ':':
@@ -209,5 +223,4 @@ func sanitise(word string) string {
 		}
 		return -1
 	}, word)
-	return word[:min(len(word), longest)]
 }

@@ -86,7 +86,7 @@ func (r *route) matches(urlPath string) bool {
 // cleanPath returns p as it is if there is nothing to clean, without allocating.
 func cleanPath(p string) string {
 	ordinary := strings.HasPrefix(p, "/") &&
-		!strings.HasSuffix(p, "/") &&
+		(len(p) == 1 || p[len(p)-1] != '/') &&
 		!strings.Contains(p, "//") &&
 		!strings.Contains(p, "/.") &&
 		strings.IndexByte(p, '\\') < 0
