@@ -37,14 +37,18 @@ var grantAliases = map[string]Grant{
 	"updatertoken":       GrantUpdaterToken,
 }
 
-// readGrant reads a grant_type value in any spelling. An unknown value is kept
-// as it came, in lower case, for the log.
+// readGrant reads a grant_type value in any spelling. Of an unknown value is kept
+// what is fit for the log, in lower case.
 func readGrant(value string) Grant {
 	value = strings.TrimSpace(value)
 	if g, ok := grantAliases[fold(value)]; ok {
 		return g
 	}
-	return Grant(sanitise(strings.ToLower(value)))
+	word := sanitise(strings.ToLower(value))
+	if _, ok := grantAliases[fold(word)]; ok {
+		return "invalid" // only what was left out of it made it another
+	}
+	return Grant(word)
 }
 
 // fold reduces a name to the letters and digits that tell it from others, so

@@ -172,7 +172,7 @@ func readMultipart(body []byte, boundary string) ([]Field, error) {
 	var fields []Field
 	for reader := multipart.NewReader(bytes.NewReader(body), boundary); ; {
 		part, err := reader.NextRawPart()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped EOF is a body without its last boundary
 			return fields, nil
 		}
 		if err != nil {

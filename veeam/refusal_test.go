@@ -1,0 +1,121 @@
+// Tests of our own refusals.
+
+package veeam
+
+import (
+	"encoding/json"
+	"regexp"
+	"testing"
+	"time"
+)
+
+var traceID = regexp.MustCompile(`00-[0-9a-f]{32}-[0-9a-f]{16}-00`)
+
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		product string
+		refusal Refusal
+		status  int
+		body    string
+	}{
+		// The very bytes that the server itself logs for a refused login.
+		{"vbr", Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true}, 401, golden(t, "vbr_refused.json")},
+		{"vbr", Refusal{Reason: ReasonDenied}, 403, `{"errorCode":"AccessDenied","message":"Forbidden","resourceId":null}`},
+		{
+			"vbr", Refusal{Reason: ReasonExpiredToken, Message: `say "<why>"`}, 401,
+			`{"errorCode":"ExpiredToken","message":"say \"<why>\"","resourceId":null}`,
+		},
+		{
+			"vbr", Refusal{Reason: ReasonNoSession, Status: 502}, 502,
+			`{"errorCode":"ServiceUnavailable","message":"There is no session with the server at present.","resourceId":null}`,
+		},
+		{
+			"vspc", Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true}, 400,
+			`{"error":"invalid_request","error_description":"Cannot complete login due to incorrect username or password, or no sufficient rights.","error_uri":null}`,
+		},
+		{
+			"vspc", Refusal{Reason: ReasonBadRefreshToken, AtTokenEndpoint: true}, 400,
+			`{"error":"invalid_grant","error_description":"The refresh token is invalid or has expired.","error_uri":null}`,
+		},
+		{
+			"vspc", Refusal{Reason: ReasonUnsupportedGrant, AtTokenEndpoint: true, Message: "m"}, 400,
+			`{"error":"unsupported_grant_type","error_description":"m","error_uri":null}`,
+		},
+		{"vspc", Refusal{Reason: ReasonNoToken, Message: "m"}, 401, `{"errors":[{"message":"m","type":"security","code":401}]}`},
+		{
+			"vspc", Refusal{Reason: ReasonThrottled, Message: "m", RetryAfter: 24*time.Second + 1}, 429,
+			`{"errors":[{"message":"m","type":"transport","code":429,"retryAfter":25}]}`,
+		},
+		{"vspc", Refusal{Reason: ReasonUnavailable, Message: "m"}, 520, `{"errors":[{"message":"m","type":"transport","code":520}]}`},
+		{"vspc", Refusal{Reason: "no such reason", Message: "m"}, 520, `{"errors":[{"message":"m","type":"unspecified","code":520}]}`},
+		{
+			"azure", Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true}, 401,
+			`{"type":"https://httpstatuses.io/401","title":"Unauthorized","status":401,"detail":"Authentication failed","instance":null,"traceId":"T"}`,
+		},
+		{
+			"azure", Refusal{Reason: ReasonBadRequest, Message: "m"}, 400,
+			`{"type":"https://httpstatuses.io/400","title":"Bad Request","status":400,"detail":"m","errors":{},"traceId":"T"}`,
+		},
+		{
+			"azure", Refusal{Reason: ReasonDenied, Message: "m"}, 403,
+			`{"type":"https://httpstatuses.io/403","title":"Forbidden","status":403,"detail":"m","instance":null,"licenseAgreementAcceptanceRequired":false,"traceId":"T"}`,
+		},
+		{
+			"aws", Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true}, 401,
+			`{"type":"/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"Authentication failed","instance":null,"data":null}`,
+		},
+		{
+			"aws", Refusal{Reason: ReasonBadToken, Message: "m", Status: 599}, 599,
+			`{"type":"/api/v1/problems/invalidAccessToken","title":"Error","status":599,"errorCode":"InvalidToken","details":"m","instance":null,"data":null}`,
+		},
+	} {
+		p := lookup(t, tt.product)
+		if got := p.Status(tt.refusal); got != tt.status {
+			t.Errorf("%s %+v: status %d, want %d", tt.product, tt.refusal, got, tt.status)
+		}
+		body, _ := p.AppendError(nil, tt.refusal)
+		if got := traceID.ReplaceAllString(string(body), "T"); got != tt.body {
+			t.Errorf("%s %+v:\ngot  %s\nwant %s", tt.product, tt.refusal, got, tt.body)
+		}
+	}
+}
+
+// A client of ours could be this very client: it must take our refusals for what
+// they are.
+func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
+	want := map[string]Kind{
+		ReasonBadCredential: KindRefused, ReasonBadRefreshToken: KindRefused,
+		ReasonThrottled: KindThrottled, ReasonUnavailable: KindServerFault,
+		ReasonNoSession: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
+	}
+	types := map[string]string{
+		"vbr": contentJSON, "vspc": contentJSON, "azure": contentProblem, "aws": contentProblem,
+	}
+	for reason := range reasons {
+		for _, p := range products {
+			r := Refusal{Reason: reason, AtTokenEndpoint: true, RetryAfter: time.Minute}
+			body, contentType := p.AppendError([]byte("x"), r)
+			if body[0] != 'x' || !json.Valid(body[1:]) || contentType != types[p.Name] {
+				t.Errorf("%s %s: %s %s", p.Name, reason, contentType, body)
+			}
+			if kind, ok := want[reason]; ok {
+				e := p.readRefusal(&answer{status: p.Status(r), body: body[1:]}, GrantRefreshToken, nil)
+				if e.Kind != kind {
+					t.Errorf("%s %s: got %v, want %v", p.Name, reason, e, kind)
+				}
+			}
+		}
+	}
+}
+
+func TestLogoutAnswers(t *testing.T) {
+	for product, want := range map[string]struct {
+		status int
+		body   string
+	}{"vbr": {200, "{}"}, "vspc": {200, "{}"}, "azure": {204, ""}, "aws": {204, ""}} {
+		status, body := lookup(t, product).Logout()
+		if status != want.status || string(body) != want.body {
+			t.Errorf("%s: got %d %q", product, status, body)
+		}
+	}
+}
