@@ -1,4 +1,25 @@
-// Package caddymodule is the part of veeam-auth that Caddy sees.
+// Package caddymodule is all that Caddy sees of veeam-auth, and the only package
+// that imports Caddy. This file is its table of contents: every registration.
+//
+//	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
+//	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
+//	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
+//	veeam_auth                               directive.go  the Caddyfile directive over the first two
+//	caddy veeam-auth                         command.go    the commands
 package caddymodule
 
-import _ "github.com/caddyserver/caddy/v2"
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(Transport{})
+
+	httpcaddyfile.RegisterDirective(directive, parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
+
+	caddycmd.RegisterCommand(command)
+}

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,13 +82,19 @@ func (o *logOptions) run(ctx context.Context, name string, in io.Reader, out io.
 		defer file.Close()
 		in = file
 	}
-	enc := json.NewEncoder(out)
+	buffered := bufio.NewWriter(out)
+	enc := json.NewEncoder(buffered)
 	enc.SetEscapeHTML(false)
-	err = svclog.Read(ctx, in, filter, func(r svclog.Record) error { return enc.Encode(r) })
+	err = svclog.Read(ctx, in, filter, func(r svclog.Record) error {
+		if err := enc.Encode(r); err != nil || !o.follow {
+			return err
+		}
+		return buffered.Flush()
+	})
 	if errors.Is(err, context.Canceled) {
-		return nil // interrupted by the user
+		err = nil // interrupted by the user
 	}
-	return err
+	return errors.Join(err, buffered.Flush())
 }
 
 func (o *logOptions) filter(now time.Time) (svclog.Filter, error) {

@@ -7,10 +7,10 @@ import "net/netip"
 // Via is how a caller is known.
 type Via string
 
-// The ways to be known, in the order in which they count.
+// The ways to be known. A caller who presents a token of ours is known in the way
+// in which it was known when it got the token.
 const (
 	ViaCaddy    Via = "caddy"    // authenticated by an earlier Caddy handler
-	ViaToken    Via = "token"    // presented a token that we issued
 	ViaUnix     Via = "unix"     // came over a unix socket
 	ViaLoopback Via = "loopback" // came over a loopback address
 )

@@ -1,0 +1,131 @@
+// Who calls: what the connection, earlier handlers and a token of ours tell.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// issuerPool keeps one issuer for each storage over reloads, because an issuer
+// remembers who has logged out.
+var issuerPool = caddy.NewUsagePool()
+
+type pooledIssuer struct{ *issuer.Issuer }
+
+// Destruct implements caddy.Destructor.
+func (pooledIssuer) Destruct() error { return nil }
+
+func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, key string) {
+	key = fmt.Sprintf("%T", storage)
+	if s, ok := storage.(fmt.Stringer); ok {
+		key += " " + s.String()
+	}
+	value, _, _ := issuerPool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return pooledIssuer{issuer.New(issuer.NewKeys(storage))}, nil
+	})
+	return value.(pooledIssuer).Issuer, key
+}
+
+// evidence collects what speaks for the caller of a request, its token apart.
+func evidence(r *http.Request) policy.Evidence {
+	e := policy.Evidence{RemoteAddr: r.RemoteAddr, Relayed: relayed(r.Header)}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		e.Unix = strings.HasPrefix(local.Network(), "unix")
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		e.User, _ = repl.GetString("http.auth.user.id")
+	}
+	return e
+}
+
+// relayed reports whether a proxy has passed the request on. Behind one on this
+// machine every caller comes from a loopback address.
+func relayed(header http.Header) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if len(header[name]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// identify finds out who calls. The refusal is nil if the caller is known. A
+// token that is presented must be good, also from a caller who would not need
+// one: a client whose token has expired has to notice. Where no token is asked
+// for - at the token endpoint and on anonymous routes - a stale one is no harm.
+func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *veeam.Refusal) {
+	ev := evidence(r)
+	if caller, ok := ev.Authenticated(); ok {
+		return caller, nil
+	}
+	unknown := &veeam.Refusal{Reason: veeam.ReasonNoToken}
+	if token := bearer(r.Header); token != "" && route != veeam.RouteToken {
+		caller, err := h.checkToken(r, token, ev)
+		if err == nil {
+			return caller, nil
+		}
+		unknown = refusalForToken(err)
+		if route != veeam.RouteAnonymous {
+			return policy.Caller{}, unknown
+		}
+	}
+	if caller, ok := ev.Address(); ok {
+		return caller, nil
+	}
+	return policy.Caller{}, unknown
+}
+
+var errOtherPlace = errors.New("the token was issued to a caller that is known by its address only")
+
+func (h *Handler) checkToken(r *http.Request, token string, ev policy.Evidence) (policy.Caller, error) {
+	sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
+	if err != nil {
+		return policy.Caller{}, err
+	}
+	return admit(sub, ev)
+}
+
+// admit turns the subject of a good token into a caller. Where nothing but the
+// address spoke for the client when it got its token, the token says no more
+// than the address does, and is good only where the address is.
+func admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
+	if policy.Via(sub.Via).ByAddress() {
+		if _, ok := ev.Address(); !ok {
+			return policy.Caller{}, errOtherPlace
+		}
+	}
+	return policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Family: sub.Family}, nil
+}
+
+func refusalForToken(err error) *veeam.Refusal {
+	var keys *issuer.KeysError
+	switch {
+	case errors.Is(err, issuer.ErrExpired):
+		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken}
+	case errors.Is(err, context.Canceled), errors.As(err, &keys):
+		return &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+	}
+	return &veeam.Refusal{Reason: veeam.ReasonBadToken}
+}
+
+// bearer returns the token of an Authorization header, or nothing.
+func bearer(header http.Header) string {
+	const scheme = "bearer "
+	value := header.Get("Authorization")
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return ""
+	}
+	return strings.TrimSpace(value[len(scheme):])
+}

@@ -1,0 +1,328 @@
+// The Caddyfile directive veeam_auth: hands its subdirectives to handler,
+// transport and reverse_proxy.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/dustin/go-humanize"
+)
+
+const directive = "veeam_auth"
+
+// parseDirective sets up the handler and a reverse_proxy with the transport
+// from Caddyfile tokens. Syntax:
+//
+//	veeam_auth [<matcher>] [<upstreams...>] {
+//		product      vbr | vspc | azure | aws
+//		api_version  <version>
+//
+//		account <name> [<password>] {
+//			grant       password | refresh_token
+//			username    <user>
+//			password    <secret>
+//			totp_secret <secret>
+//		}
+//
+//		token_lifetime   <duration>
+//		refresh_before   <duration>
+//		replay_limit     <size>
+//		tls_pin          <fingerprint...>
+//		insecure_http
+//		log_body_limit   <size> | off
+//		log_all_bodies
+//
+//		# everything else belongs to reverse_proxy
+//	}
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	first := *h.Dispenser // stays at the directive, for errors about the whole of it
+	matchers, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	h.Next() // ExtractMatcherSet has gone back to before the directive
+	d := h.NewFromNextSegment()
+	parser := &directiveParser{handler: new(Handler), transport: new(Transport)}
+	if err := parser.ownSubdirectives(d); err != nil {
+		return nil, err
+	}
+	d.Reset()
+	proxy := new(reverseproxy.Handler)
+	if err := proxy.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
+		return nil, err
+	}
+	if err := parser.finish(&first, proxy); err != nil {
+		return nil, err
+	}
+	return []httpcaddyfile.ConfigValue{{
+		Class: "route",
+		Value: caddyhttp.Route{
+			MatcherSetsRaw: matcherSets(matchers),
+			HandlersRaw: []json.RawMessage{
+				caddyconfig.JSONModuleObject(parser.handler, "handler", directive, nil),
+				caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
+			},
+		},
+	}}, nil
+}
+
+func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
+	if set == nil {
+		return nil
+	}
+	return []caddy.ModuleMap{set}
+}
+
+// directiveParser collects what is not reverse_proxy's.
+type directiveParser struct {
+	handler   *Handler
+	transport *Transport
+	seen      map[string]bool
+}
+
+// once lists the subdirectives that may be written once.
+var once = []string{
+	"product", "api_version", "token_lifetime", "refresh_before", "replay_limit",
+	"insecure_http", "log_body_limit", "log_all_bodies",
+}
+
+// ownSubdirectives reads the subdirectives of the module and deletes them, so
+// that what remains is for reverse_proxy.
+func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
+	p.seen = make(map[string]bool)
+	for d.Next() {
+		for d.NextBlock(0) {
+			tokens := d.NextSegment()
+			own, err := p.subdirective(caddyfile.NewDispenser(tokens))
+			if err != nil {
+				return err
+			}
+			if own {
+				d.DeleteN(len(tokens))
+			}
+		}
+	}
+	return nil
+}
+
+// subdirective reads one subdirective if it is one of the module's.
+func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err error) {
+	d.Next()
+	name := d.Val()
+	if slices.Contains(once, name) && p.seen[name] {
+		return true, d.Errf("%s is written twice", name)
+	}
+	p.seen[name] = true
+	t, h := p.transport, p.handler
+	switch name {
+	case "product":
+		if err := oneArg(d, &t.Product); err != nil {
+			return true, err
+		}
+		if _, err := lookupProduct(t.Product); err != nil {
+			return true, d.WrapErr(err)
+		}
+		h.Product = t.Product
+	case "api_version":
+		return true, oneArg(d, &t.APIVersion)
+	case "account":
+		return true, p.account(d)
+	case "token_lifetime":
+		return true, durationArg(d, &h.TokenLifetime)
+	case "refresh_before":
+		return true, durationArg(d, &t.RefreshBefore)
+	case "replay_limit":
+		return true, sizeArg(d, &t.ReplayLimit)
+	case "tls_pin":
+		return true, p.pins(d)
+	case "insecure_http":
+		t.InsecureHTTP = true
+		return true, noArg(d)
+	case "log_body_limit":
+		return true, p.logBodyLimit(d)
+	case "log_all_bodies":
+		h.LogAllBodies = true
+		return true, noArg(d)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+func (p *directiveParser) account(d *caddyfile.Dispenser) error {
+	a := new(Account)
+	args := d.RemainingArgs()
+	switch len(args) {
+	case 2:
+		a.Password = args[1]
+		fallthrough
+	case 1:
+		a.Name = args[0]
+	case 0:
+		return d.Err("account needs a name; write: account <name> <password>")
+	default:
+		return d.Errf("account takes a name and a password; %d more follow: put quotes around a password with blanks", len(args)-2)
+	}
+	for _, other := range p.transport.Accounts {
+		if other.Name == a.Name {
+			return d.Errf("account %s is defined twice", a.Name)
+		}
+	}
+	seen := map[string]bool{}
+	for d.NextBlock(0) {
+		option := d.Val()
+		target := map[string]*string{
+			"grant": &a.Grant, "username": &a.Username, "password": &a.Password, "totp_secret": &a.TOTPSecret,
+		}[option]
+		if target == nil {
+			return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password and totp_secret", a.Name, option)
+		}
+		if seen[option] || option == "password" && len(args) == 2 {
+			return d.Errf("account %s: %s is written twice", a.Name, option)
+		}
+		seen[option] = true
+		if err := oneArg(d, target); err != nil {
+			return err
+		}
+	}
+	p.transport.Accounts = append(p.transport.Accounts, a)
+	return nil
+}
+
+func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
+	pins := d.RemainingArgs()
+	if len(pins) == 0 {
+		return d.Err("tls_pin needs at least one fingerprint")
+	}
+	for _, pin := range pins {
+		if _, err := parsePin(pin); err != nil {
+			return d.Errf("tls_pin: %v", err)
+		}
+	}
+	p.transport.TLSPins = append(p.transport.TLSPins, pins...)
+	return nil
+}
+
+func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
+	p.handler.LogBodyLimit = new(int64)
+	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
+		var off string
+		return oneArg(d, &off)
+	}
+	return sizeArg(d, p.handler.LogBodyLimit)
+}
+
+// finish checks what only shows when everything is read, and puts the transport
+// into the proxy.
+func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Handler) error {
+	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreamsRaw == nil {
+		return d.Err("veeam_auth needs the address of a Veeam server; write: veeam_auth https://vbr01.lab.local:9419")
+	}
+	if err := p.adoptTransport(d, proxy.TransportRaw); err != nil {
+		return err
+	}
+	if err := p.transport.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
+	for _, upstream := range proxy.Upstreams {
+		p.handler.Audience = strings.TrimPrefix(p.handler.Audience+","+upstream.Dial, ",")
+	}
+	return nil
+}
+
+// adoptTransport takes over the options of the transport that reverse_proxy has
+// read: the one that the user has written, or the one that https:// stands for.
+func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMessage) error {
+	p.transport.HTTPTransport = new(reverseproxy.HTTPTransport)
+	if raw == nil {
+		return nil
+	}
+	var protocol struct {
+		Protocol string `json:"protocol"`
+	}
+	if err := json.Unmarshal(raw, &protocol); err != nil {
+		return d.WrapErr(err)
+	}
+	if protocol.Protocol != "http" {
+		return d.Errf("veeam_auth brings its own transport, which takes the options of the transport http; write transport http, not transport %s", protocol.Protocol)
+	}
+	if err := json.Unmarshal(raw, p.transport.HTTPTransport); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func noArg(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return noBlock(d)
+}
+
+func noBlock(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	if d.NextBlock(0) {
+		return d.Errf("%s takes no block", name)
+	}
+	return nil
+}
+
+func oneArg(d *caddyfile.Dispenser, target *string) error {
+	name := d.Val()
+	if !d.NextArg() {
+		return d.Errf("%s needs a value", name)
+	}
+	*target = d.Val()
+	if *target == "" {
+		return d.Errf("%s needs a value that is not empty", name)
+	}
+	if d.NextArg() {
+		return d.Errf("%s takes one value; put quotes around a value with blanks", name)
+	}
+	return nil
+}
+
+func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := caddy.ParseDuration(text)
+	if err != nil || value <= 0 {
+		return d.Errf("%s: %q is not a duration above zero; write for example 90s, 5m or 1h", name, text)
+	}
+	*target = caddy.Duration(value)
+	return nil
+}
+
+func sizeArg(d *caddyfile.Dispenser, target *int64) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := humanize.ParseBytes(text)
+	if err != nil || value == 0 || value > math.MaxInt32 {
+		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB; write for example 64KiB or 1MiB", name, text)
+	}
+	*target = int64(value)
+	return nil
+}

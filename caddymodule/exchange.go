@@ -1,0 +1,59 @@
+// What handler and transport tell each other about one request.
+
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// exchangeVar is the request variable that holds the exchange.
+const exchangeVar = "veeam_auth"
+
+// exchange travels with a request. The handler makes it and fills the first
+// part; the transport reads that and fills the second.
+type exchange struct {
+	route   veeam.Route
+	account string // to act as, empty for the first one
+	journal journal
+
+	// answer makes the answer of the token endpoint, once there is a session.
+	// Nil on other routes.
+	answer func(*veeam.Shape) (*http.Response, error)
+
+	refused *veeam.Refusal // what the transport refused the request with
+}
+
+// exchangeOf returns nil if no handler has let the request in, which is also the
+// case for health checks.
+func exchangeOf(ctx context.Context) *exchange {
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	e, _ := vars[exchangeVar].(*exchange)
+	return e
+}
+
+// grantContext is what remains of a request's context for a grant, which may
+// outlive the request: how to dial the upstream, and the values that dialing
+// looks up. The variables are a copy, because the map of the request is not made
+// for two goroutines; trace hooks stay behind, because they write to the
+// request's client.
+type grantContext struct {
+	vars   map[string]any
+	values map[any]any
+}
+
+func (grantContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (grantContext) Done() <-chan struct{}       { return nil }
+func (grantContext) Err() error                  { return nil }
+
+func (g grantContext) Value(key any) any {
+	if key == caddyhttp.VarsCtxKey {
+		return g.vars
+	}
+	return g.values[key]
+}

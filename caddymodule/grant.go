@@ -1,0 +1,117 @@
+// One grant at the upstream: renew or log in, and say so in log and metrics.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// grant returns the function that gets a token for req's upstream.
+func (s *slot) grant(l *login, req *http.Request, e *exchange) tokencache.GrantFunc {
+	t := s.transport
+	client := &veeam.Client{
+		Product:    t.product,
+		Transport:  t.HTTPTransport,
+		BaseURL:    t.scheme(req) + "://" + req.URL.Host,
+		APIVersion: t.APIVersion,
+	}
+	if header := t.product.Version.Header; client.APIVersion == "" && header != "" {
+		// Only the client knows which versions the server serves.
+		client.APIVersion = req.Header.Get(header)
+	}
+	account := l.credentials.account
+	journal := e.journal
+	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+		if prev != nil && !prev.Refresh.IsZero() {
+			start := time.Now()
+			tok, err := client.Refresh(ctx, account, prev.Refresh)
+			t.observe(veeam.GrantRefreshToken, start, tok, err)
+			if err == nil {
+				journal.refreshed(account)
+				return cached(tok), nil
+			}
+			journal.refreshFailed(account, err)
+			if !fallsBack(err) {
+				return nil, err
+			}
+		}
+		start := time.Now()
+		tok, err := client.Login(ctx, account)
+		t.observe(account.Grant, start, tok, err)
+		if err != nil {
+			journal.loginFailed(account, err)
+			return nil, err
+		}
+		journal.authenticated(account, tok)
+		return cached(tok), nil
+	}
+}
+
+// fallsBack reports whether a login may help where a refresh did not.
+func fallsBack(err error) bool {
+	var failed *veeam.Error
+	if !errors.As(err, &failed) {
+		return false
+	}
+	switch failed.Kind {
+	case veeam.KindRefused, veeam.KindMFARequired, veeam.KindSSORequired, veeam.KindProtocol, veeam.KindMalformed, veeam.KindAccount:
+		return true
+	}
+	return false
+}
+
+// cached is a token as the cache keeps it, with the shape of the server's answer.
+func cached(tok *veeam.Token) *tokencache.Token {
+	return &tokencache.Token{
+		Access:    tok.Access,
+		Refresh:   tok.Refresh,
+		Requested: tok.Requested,
+		Lifetime:  tok.Lifetime,
+		Extra:     tok.Shape,
+	}
+}
+
+// shapeOf returns what the server's latest answer looked like, or nil.
+func shapeOf(tok *tokencache.Token) *veeam.Shape {
+	shape, _ := tok.Extra.(*veeam.Shape)
+	return shape
+}
+
+// resultOK and resultMFA are results of a token request beside the kinds of
+// failures.
+const (
+	resultOK  = "ok"
+	resultMFA = "mfa" // the server wanted a verification code, which was sent next
+)
+
+// observe counts the token requests of one grant.
+func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, err error) {
+	if grant == "" {
+		grant = veeam.GrantPassword
+	}
+	count := func(step veeam.Grant, result string) {
+		t.metrics.Grants.WithLabelValues(t.product.Name, string(step), result).Inc()
+	}
+	t.metrics.GrantSeconds.WithLabelValues(t.product.Name, string(grant)).Observe(time.Since(start).Seconds())
+	last, result := grant, resultOK
+	var failed *veeam.Error
+	switch {
+	case err == nil:
+		last = tok.Grant
+	case errors.As(err, &failed):
+		last, result = failed.Grant, strings.ReplaceAll(failed.Kind.String(), " ", "_")
+	default:
+		result = "internal"
+	}
+	if last == veeam.GrantMFA {
+		count(grant, resultMFA)
+	}
+	count(last, result)
+}

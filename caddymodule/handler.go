@@ -1,0 +1,250 @@
+// The handler: who calls, what is asked for, log and metrics.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Handler lets callers in, answers the token endpoint and the logout of the
+// product itself, and hands everything else to the next handler, which is a
+// reverse proxy with the transport `veeam_auth`.
+//
+// A caller is let in if an earlier handler has authenticated it, if it presents
+// a token that this handler has issued, or if it comes over a loopback address
+// or a unix socket without another proxy in between. All others are refused.
+type Handler struct {
+	// The product that clients expect to talk to: `vbr`, `vspc`, `azure` or
+	// `aws`. Default: `vbr`.
+	Product string `json:"product,omitempty"`
+
+	// What the tokens that are issued here are good for, beside the listener and
+	// the product. Handlers with the same audience on the same listener accept
+	// each other's tokens. The Caddyfile directive sets it to the addresses of
+	// the upstreams.
+	Audience string `json:"audience,omitempty"`
+
+	// How long the access tokens that are issued here are good. Default: `1h`.
+	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
+
+	// How many bytes of a body are logged, at most; 0 or less for none. Only forms
+	// and JSON are logged at all, with every secret masked. Default: 4 KiB.
+	LogBodyLimit *int64 `json:"log_body_limit,omitempty"`
+
+	// Whether the bodies of successful answers are logged too, and not only those
+	// of errors. Default: false.
+	LogAllBodies bool `json:"log_all_bodies,omitempty"`
+
+	product   *veeam.Product
+	issuer    *issuer.Issuer
+	issuerKey string
+	bodyLimit int
+	brake     *brake
+	counts    map[string]prometheus.Counter
+	metrics   *metrics.Set
+	logger    *zap.Logger
+	svc       *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.veeam_auth",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision prepares the handler. It does no I/O: the key for tokens is read when
+// the first token is issued or checked.
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
+	h.logger = ctx.Logger()
+	h.svc = h.logger.Named(journalLogger)
+	if h.product, err = lookupProduct(h.Product); err != nil {
+		return err
+	}
+	if h.TokenLifetime < 0 {
+		return errors.New("veeam_auth: token_lifetime is negative")
+	}
+	if h.TokenLifetime == 0 {
+		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
+	}
+	h.brake = new(brake)
+	h.bodyLimit = defaultLogBodyLimit
+	if h.LogBodyLimit != nil {
+		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
+	}
+	if h.metrics, err = registerMetrics(ctx); err != nil {
+		return err
+	}
+	h.counts = make(map[string]prometheus.Counter)
+	for _, result := range []string{
+		metrics.ResultInjected, metrics.ResultAnonymous, metrics.ResultToken, metrics.ResultLogout, metrics.ResultRefused,
+	} {
+		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
+	}
+	h.issuer, h.issuerKey = acquireIssuer(ctx.Storage())
+	return nil
+}
+
+// maxLogBodyLimit bounds what is read ahead of a body for the log.
+const maxLogBodyLimit = 1 << 20
+
+// Cleanup lets go of the issuer.
+func (h *Handler) Cleanup() error {
+	if h.issuerKey != "" {
+		_, _ = issuerPool.Delete(h.issuerKey)
+	}
+	return nil
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	e := &exchange{
+		route:   h.product.Classify(r.Method, r.URL.Path),
+		journal: newJournal(h.svc, r),
+	}
+	caller, refusal := h.identify(r, e.route)
+	body, cut := peek(r, h.bodyLimit)
+	e.journal.request(r, caller.Name, body, cut)
+
+	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
+	err := h.serve(rec, r, next, e, caller, refusal)
+	if err == nil || rec.wrote() {
+		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
+	}
+	return err
+}
+
+func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e *exchange, caller policy.Caller, refusal *veeam.Refusal) error {
+	result := metrics.ResultInjected
+	switch e.route {
+	case veeam.RouteAnonymous:
+		result = metrics.ResultAnonymous
+	case veeam.RouteToken:
+		result = metrics.ResultToken
+		e.answer, refusal = h.token(r, caller, refusal)
+	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
+		if refusal == nil {
+			return h.answerHere(w, r, e, caller)
+		}
+	}
+	if refusal != nil {
+		if refusal.Reason == veeam.ReasonNoToken || refusal.Reason == veeam.ReasonBadCredential {
+			e.journal.denied(caller.Name, evidence(r).Hint())
+		}
+		h.refuse(w, r, *refusal)
+		return nil
+	}
+
+	// What the client said about itself has been heard. It must reach neither the
+	// server nor a log.
+	r.Header.Del("Authorization")
+	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	err := next.ServeHTTP(w, r)
+	switch {
+	case err != nil && !w.wrote():
+		return h.refuseFailed(w, r, e, err)
+	case e.refused != nil:
+		h.countRefusal(*e.refused)
+	default:
+		h.counts[result].Inc()
+	}
+	return err
+}
+
+// answerHere answers what never reaches the server: logouts, which would end the
+// session of all, and authorization codes, which would give it away.
+func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange, caller policy.Caller) error {
+	if e.route == veeam.RouteLogout {
+		if caller.Family != "" {
+			h.issuer.End(caller.Family)
+		}
+		h.counts[metrics.ResultLogout].Inc()
+		status, body := h.product.Logout()
+		return write(w, response(r, status, contentTypeJSON, body))
+	}
+	code := h.issuer.Code(subjectOf(caller), h.audience(r))
+	h.counts[metrics.ResultToken].Inc()
+	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`)))
+}
+
+const contentTypeJSON = "application/json"
+
+// refuse answers with an error in the product's own form.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.Refusal) {
+	h.countRefusal(refusal)
+	res := refuseResponse(h.product, r, refusal)
+	if res.StatusCode == http.StatusUnauthorized {
+		res.Header.Set("WWW-Authenticate", "Bearer")
+	}
+	_ = write(w, res)
+}
+
+func (h *Handler) countRefusal(refusal veeam.Refusal) {
+	h.counts[metrics.ResultRefused].Inc()
+	h.metrics.Refusals.WithLabelValues(h.product.Name, refusal.Reason).Inc()
+}
+
+// refuseFailed turns an error of the proxy into an answer that clients of the
+// product understand.
+func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the client has gone
+	}
+	var failed caddyhttp.HandlerError
+	if !errors.As(err, &failed) || failed.StatusCode < http.StatusInternalServerError {
+		return err
+	}
+	h.logger.Error("the request could not be passed on", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
+	refusal := veeam.Refusal{
+		Status: failed.StatusCode, Reason: veeam.ReasonUnavailable, AtTokenEndpoint: e.route == veeam.RouteToken,
+		Message: "The server cannot be reached through veeam-auth. See its log.",
+	}
+	if failed.StatusCode == http.StatusInternalServerError {
+		refusal.Reason = veeam.ReasonInternal
+	}
+	h.refuse(w, r, refusal)
+	return nil
+}
+
+// audience is what a token must have been issued for to be good here.
+func (h *Handler) audience(r *http.Request) string {
+	audience := h.product.Name + " " + h.Audience
+	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		audience += fmt.Sprint(" ", server.Listen)
+	}
+	return audience
+}
+
+// write sends a response that was made here.
+func write(w http.ResponseWriter, res *http.Response) error {
+	header := w.Header()
+	for name, values := range res.Header {
+		header[name] = values
+	}
+	w.WriteHeader(res.StatusCode)
+	_, err := io.Copy(w, res.Body)
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

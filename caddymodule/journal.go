@@ -1,0 +1,226 @@
+// The log lines of one request and of the grants that it causes, in the form of
+// Svc.ResAPI.log.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// journalLogger is the name, below the handler's, of the logger that gets the
+// lines.
+const journalLogger = "svc"
+
+const defaultLogBodyLimit = 4 << 10
+
+// journal writes the lines of one request. The zero value writes nothing.
+type journal struct {
+	logger  *zap.Logger
+	id      string
+	thread  uint32
+	method  string
+	path    string
+	started time.Time
+}
+
+var requestCount atomic.Uint32
+
+func newJournal(logger *zap.Logger, r *http.Request) journal {
+	j := journal{logger: logger, method: r.Method, path: r.URL.RequestURI(), started: time.Now()}
+	if j.id = r.Header.Get("X-Request-Id"); j.id != "" {
+		j.thread = svclog.Thread(j.id)
+	} else {
+		j.thread = requestCount.Add(1)%99999 + 1
+	}
+	return j
+}
+
+// request writes the line of the request as it arrived.
+func (j *journal) request(r *http.Request, user string, body []byte, cut bool) {
+	entry := j.logger.Check(zapcore.InfoLevel, svclog.RequestKey)
+	if entry == nil {
+		return
+	}
+	line := &svclog.Request{
+		User: user, Method: j.method, Path: j.path, Header: r.Header, Host: r.Host,
+		RequestID: j.id, Thread: j.thread,
+	}
+	if len(body) > 0 {
+		line.Body = svclog.MaskBody(nil, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"), body, cut)
+	}
+	entry.Write(svclog.RequestField(line))
+}
+
+// response writes the line of the answer.
+func (j *journal) response(status int, header http.Header, body []byte, cut bool) {
+	entry := j.logger.Check(zapcore.InfoLevel, svclog.ResponseKey)
+	if entry == nil {
+		return
+	}
+	line := &svclog.Response{
+		Method: j.method, Path: j.path, Status: status, Duration: time.Since(j.started),
+		RequestID: j.id, Thread: j.thread,
+	}
+	if len(body) > 0 {
+		line.Body = svclog.MaskBody(nil, header.Get("Content-Type"), header.Get("Content-Encoding"), body, cut)
+	}
+	entry.Write(svclog.ResponseField(line))
+}
+
+func (j *journal) say(level zapcore.Level, sentence string) {
+	if j.logger == nil {
+		return
+	}
+	if entry := j.logger.Check(level, sentence); entry != nil {
+		entry.Write(svclog.ThreadField(j.thread))
+	}
+}
+
+func (j *journal) info(sentence string)  { j.say(zapcore.InfoLevel, sentence) }
+func (j *journal) warn(sentence string)  { j.say(zapcore.WarnLevel, sentence) }
+func (j *journal) error(sentence string) { j.say(zapcore.ErrorLevel, sentence) }
+
+func userOf(a *veeam.Account) string {
+	if a.Username != "" {
+		return a.Username
+	}
+	return a.Name
+}
+
+// authenticated writes that an account has logged in.
+func (j *journal) authenticated(a *veeam.Account, tok *veeam.Token) {
+	user := userOf(a)
+	j.info(svclog.Authenticated(user))
+	if tok.Grant == veeam.GrantMFA {
+		j.info(svclog.MFAConfirmed(user))
+	}
+	j.info(svclog.TokenCreated(user))
+}
+
+// loginFailed writes why an account has no token.
+func (j *journal) loginFailed(a *veeam.Account, err error) {
+	user := userOf(a)
+	var failed *veeam.Error
+	if errors.As(err, &failed) && failed.CredentialRefused() {
+		if failed.Grant == veeam.GrantMFA {
+			j.error(svclog.MFAFailed(user))
+		}
+		j.error(svclog.LoginFailed(user))
+	}
+	j.error(svclog.TokenFailed)
+	j.error(svclog.Exception(err.Error(), exceptionType(err)))
+}
+
+func (j *journal) refreshed(a *veeam.Account) { j.info(svclog.TokenRefreshed(userOf(a))) }
+
+func (j *journal) refreshFailed(a *veeam.Account, err error) {
+	j.warn(svclog.RefreshFailed(userOf(a)))
+	j.warn(svclog.Exception(err.Error(), exceptionType(err)))
+}
+
+func (j *journal) replay(r *http.Request) {
+	j.warn(svclog.Replayed(r.Method, r.URL.RequestURI()))
+}
+
+// noSession writes why a request is refused, unless a failed grant has just said
+// so.
+func (j *journal) noSession(err error) {
+	var blocked *tokencache.Blocked
+	if errors.As(err, &blocked) {
+		j.warn(svclog.Exception(blocked.Error(), exceptionType(blocked.Cause)) +
+			" No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + ".")
+		return
+	}
+	j.error(svclog.Exception(err.Error(), exceptionType(err)))
+}
+
+// denied writes that a request was refused, and what would have let it in.
+func (j *journal) denied(user, hint string) {
+	j.warn(svclog.Denied(user, j.method, j.path) + " " + strings.ToUpper(hint[:1]) + hint[1:] + ".")
+}
+
+// exceptionType is the word in brackets behind an error, in the manner of the
+// servers.
+func exceptionType(err error) string {
+	var failed *veeam.Error
+	var secretErr *secretError
+	switch {
+	case errors.As(err, &failed):
+		return "VeeamAuth." + kindWord(failed.Kind)
+	case errors.As(err, &secretErr):
+		return "VeeamAuth.SecretUnreadable"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "VeeamAuth.Timeout"
+	}
+	return "VeeamAuth.Fault"
+}
+
+// kindWord turns "credential refused" into CredentialRefused.
+func kindWord(k veeam.Kind) string {
+	var b strings.Builder
+	for word := range strings.FieldsSeq(k.String()) {
+		word = strings.ReplaceAll(word, "-", "")
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}
+
+// peek reads the beginning of a body that is fit for the log and puts it back.
+// Nothing is read of other bodies, or where the client waits for permission to
+// send.
+func peek(r *http.Request, limit int) (body []byte, cut bool) {
+	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !textual(r.Header.Get("Content-Type")) {
+		return nil, false
+	}
+	size := limit + 1
+	if r.ContentLength >= 0 && r.ContentLength < int64(size) {
+		size = int(r.ContentLength)
+	}
+	buf := make([]byte, size)
+	n, err := io.ReadFull(r.Body, buf)
+	buf = buf[:n]
+	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
+	if n > limit {
+		return buf[:limit], true
+	}
+	return buf, false
+}
+
+// textual reports whether a body of this type is logged.
+func textual(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "application/x-www-form-urlencoded" || kind == "application/json" || strings.HasSuffix(kind, "+json")
+}
+
+// peeked is a body whose beginning was read before.
+type peeked struct {
+	io.ReadCloser
+	head []byte
+	err  error // of reading the head
+}
+
+func (p *peeked) Read(b []byte) (int, error) {
+	if len(p.head) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	if p.err != nil && !errors.Is(p.err, io.ErrUnexpectedEOF) && !errors.Is(p.err, io.EOF) {
+		return 0, p.err
+	}
+	return p.ReadCloser.Read(b)
+}

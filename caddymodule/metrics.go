@@ -1,0 +1,21 @@
+// The collectors of the process in the registry of each configuration.
+
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+)
+
+// collectors are made once, so that counters survive reloads.
+var collectors = metrics.New(liveSessions)
+
+func registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
+	if err := collectors.Register(ctx.GetMetricsRegistry()); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return collectors, nil
+}

@@ -1,0 +1,154 @@
+// Certificate pins: a server is who its fingerprint says, whoever signed it.
+
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // the fingerprint that Veeam's consoles show
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// fingerprint is the SHA-1 or SHA-256 of a certificate.
+type fingerprint []byte
+
+// parsePin reads a fingerprint as people write it.
+func parsePin(text string) (fingerprint, error) {
+	digits := strings.Map(func(r rune) rune {
+		switch r {
+		case ':', ' ', '-', '\u200e': // the last is what Windows puts before it
+			return -1
+		}
+		return r
+	}, text)
+	for _, prefix := range []string{"sha1=", "sha256=", "sha1/", "sha256/"} {
+		if len(digits) > len(prefix) && strings.EqualFold(digits[:len(prefix)], prefix) {
+			digits = digits[len(prefix):]
+		}
+	}
+	raw, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a fingerprint: write the SHA-1 or SHA-256 of the certificate in hex, as `caddy veeam-auth pin` prints it", text)
+	}
+	if len(raw) != sha1.Size && len(raw) != sha256.Size {
+		return nil, fmt.Errorf("%q has %d hex digits; a SHA-1 fingerprint has %d, a SHA-256 one %d", text, len(digits), 2*sha1.Size, 2*sha256.Size)
+	}
+	return raw, nil
+}
+
+func (f fingerprint) matches(cert *x509.Certificate) bool {
+	if len(f) == sha1.Size {
+		sum := sha1.Sum(cert.Raw) //nolint:gosec // see the import
+		return bytes.Equal(f, sum[:])
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return bytes.Equal(f, sum[:])
+}
+
+// String writes the fingerprint as Veeam does: in capitals, without colons.
+func (f fingerprint) String() string { return strings.ToUpper(hex.EncodeToString(f)) }
+
+func sha1Of(cert *x509.Certificate) fingerprint {
+	sum := sha1.Sum(cert.Raw) //nolint:gosec // see the import
+	return sum[:]
+}
+
+func sha256Of(cert *x509.Certificate) fingerprint {
+	sum := sha256.Sum256(cert.Raw)
+	return sum[:]
+}
+
+// pinError says that a server has another certificate than the pinned ones.
+type pinError struct {
+	cert *x509.Certificate
+	pins []fingerprint
+}
+
+func (e *pinError) Error() string {
+	pins := make([]string, len(e.pins))
+	for i, p := range e.pins {
+		pins[i] = p.String()
+	}
+	return fmt.Sprintf("tls: tls_pin: the server's certificate has the fingerprint %s (SHA-1 %s), pinned is %s",
+		sha256Of(e.cert), sha1Of(e.cert), strings.Join(pins, " or "))
+}
+
+// readPins reads the configured fingerprints.
+func (t *Transport) readPins() error {
+	t.pins = nil
+	for _, text := range t.TLSPins {
+		p, err := parsePin(text)
+		if err != nil {
+			return fmt.Errorf("veeam_auth: tls_pin: %w", err)
+		}
+		t.pins = append(t.pins, p)
+	}
+	switch {
+	case t.pins != nil && t.TLS == nil:
+		return errors.New("veeam_auth: tls_pin needs an upstream with TLS; write https:// before its address")
+	case t.pins != nil && slices.Contains(t.Versions, "3"):
+		return errors.New("veeam_auth: tls_pin does not work over HTTP/3; remove 3 from the versions of the transport")
+	}
+	return nil
+}
+
+// pin makes the transport's TLS accept pinned certificates only.
+func (t *Transport) pin() {
+	if t.pins == nil {
+		return
+	}
+	inner, pins := t.HTTPTransport.Transport, t.pins
+	if inner.TLSClientConfig == nil {
+		inner.TLSClientConfig = new(tls.Config)
+	}
+	// The pin takes the place of the chain. It is checked within the handshake,
+	// also of a resumed session, and so before anything is sent.
+	inner.TLSClientConfig.InsecureSkipVerify = true //nolint:gosec // VerifyConnection verifies
+	inner.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+		cert := state.PeerCertificates[0]
+		for _, p := range pins {
+			if p.matches(cert) {
+				return nil
+			}
+		}
+		return &pinError{cert: cert, pins: pins}
+	}
+}
+
+// peerCertificate fetches the certificate that a server shows, without trusting
+// it. address is host:port or a URL.
+func peerCertificate(ctx context.Context, address string) (*x509.Certificate, error) {
+	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		address = u.Host
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = address, "443"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{ //nolint:gosec // nothing is sent: the certificate is all that is wanted
+		InsecureSkipVerify: true,
+		ServerName:         host,
+	}}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	certs := conn.(*tls.Conn).ConnectionState().PeerCertificates
+	if len(certs) == 0 {
+		return nil, errors.New("the server showed no certificate")
+	}
+	return certs[0], nil
+}

@@ -1,0 +1,122 @@
+// The token endpoint, answered here: which grant gets what.
+
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// tokenAnswer makes the answer once there is a session at the server.
+type tokenAnswer = func(*veeam.Shape) (*http.Response, error)
+
+// token decides about a request for a token. unknown is why the caller is not
+// known, nil if it is. Nothing is issued yet: that has to wait until the account
+// has a session, because only then the client can use a token.
+func (h *Handler) token(r *http.Request, caller policy.Caller, unknown *veeam.Refusal) (tokenAnswer, *veeam.Refusal) {
+	request, refusal := h.readTokenRequest(r)
+	if refusal == nil {
+		var issue func() (issuer.Pair, error)
+		if issue, refusal = h.grantFor(r, request, caller, unknown); refusal == nil {
+			r.Body, r.ContentLength = http.NoBody, 0
+			return h.answerWith(r, request, caller, issue), nil
+		}
+	}
+	refusal.AtTokenEndpoint = true
+	if !h.brake.allow(r.RemoteAddr) {
+		refusal = &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: brakeRetry, AtTokenEndpoint: true}
+	}
+	return nil, refusal
+}
+
+func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam.Refusal) {
+	request, err := h.product.ReadTokenRequest(r)
+	switch {
+	case errors.Is(err, veeam.ErrRequestTooLarge):
+		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge}
+	case err != nil:
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
+	}
+	return request, nil
+}
+
+// grantFor returns what issues the tokens of a request.
+func (h *Handler) grantFor(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (func() (issuer.Pair, error), *veeam.Refusal) {
+	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
+	login := func(sub issuer.Subject) func() (issuer.Pair, error) {
+		return func() (issuer.Pair, error) { return h.issuer.Issue(ctx, sub, audience, lifetime) }
+	}
+	switch request.Grant {
+	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
+		// The caller is known by other means, or it is not: what it presents as
+		// credential is not looked at.
+		if unknown != nil {
+			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+		}
+		return login(subjectOf(caller)), nil
+
+	case veeam.GrantRefreshToken:
+		token := request.RefreshToken.Reveal()
+		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
+		if err == nil {
+			_, err = admit(sub, evidence(r))
+		}
+		if err != nil {
+			return nil, refusalForRefresh(err)
+		}
+		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
+
+	case veeam.GrantAuthorizationCode:
+		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
+		if err == nil {
+			_, err = admit(sub, evidence(r))
+		}
+		if err != nil {
+			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+		}
+		return login(sub), nil
+
+	case "":
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
+	}
+	return nil, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
+}
+
+// answerWith returns what answers the request in the product's own form.
+func (h *Handler) answerWith(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, issue func() (issuer.Pair, error)) tokenAnswer {
+	return func(shape *veeam.Shape) (*http.Response, error) {
+		pair, err := issue()
+		if err != nil {
+			refusal := refusalForRefresh(err)
+			refusal.AtTokenEndpoint = true
+			return refuseResponse(h.product, r, *refusal), nil
+		}
+		username := request.Username
+		if username == "" {
+			username = caller.Name
+		}
+		return response(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
+			AccessToken:  pair.Access,
+			RefreshToken: pair.Refresh,
+			Issued:       pair.Issued,
+			Lifetime:     pair.Lifetime,
+			Username:     username,
+		}, shape)), nil
+	}
+}
+
+func refusalForRefresh(err error) *veeam.Refusal {
+	if refusal := refusalForToken(err); refusal.Reason == veeam.ReasonInternal {
+		return refusal
+	}
+	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}
+}
+
+func subjectOf(caller policy.Caller) issuer.Subject {
+	return issuer.Subject{Client: caller.Name, Account: caller.Account, Via: string(caller.Via), Family: caller.Family}
+}

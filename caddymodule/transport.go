@@ -1,0 +1,374 @@
+// The transport: gives each request the token of an account, and sends it again
+// with a newer one after a 401.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Defaults of the transport.
+const (
+	defaultProduct     = "vbr"
+	defaultReplayLimit = 1 << 20
+
+	// How long a server may take to answer "100 Continue" before the body is sent
+	// all the same.
+	defaultExpectContinue = time.Second
+
+	// How often a request that changes nothing is sent again. Each time takes new
+	// evidence against the token, see tokencache.Session.Blame.
+	maxSafeReplays = 10
+)
+
+// Transport is Caddy's HTTP transport with a login: it takes every option of the
+// transport `http` beside its own. Requests that the handler `veeam_auth` has let
+// in get the access token of an account; others, such as health checks, are
+// passed on without one.
+type Transport struct {
+	// The product that the upstreams run: `vbr`, `vspc`, `azure` or `aws`.
+	// Default: `vbr`.
+	Product string `json:"product,omitempty"`
+
+	// The API version to name where the product wants one and the client names
+	// none (`x-api-version` for VBR and AWS, `X-Client-Version` for VSPC).
+	// Default: the product's.
+	APIVersion string `json:"api_version,omitempty"`
+
+	// The accounts to log in with. The first is the default. At least one.
+	Accounts []*Account `json:"accounts,omitempty"`
+
+	// How long before its end an access token is renewed in the background. At
+	// most a third of the token's lifetime. Default: `1m`.
+	RefreshBefore caddy.Duration `json:"refresh_before,omitempty"`
+
+	// The largest request body, in bytes, that is kept in memory so that the
+	// request can be sent again after a 401. Larger bodies are announced with
+	// `Expect: 100-continue`, so that the server can refuse them unsent.
+	// Default: 1 MiB.
+	ReplayLimit int64 `json:"replay_limit,omitempty"`
+
+	// Fingerprints of the certificates that the server may have, in hex: SHA-1 as
+	// Veeam's consoles show it, or SHA-256; with or without colons, in any case.
+	// A certificate with one of them is trusted whoever issued it, any other one
+	// is refused before anything is sent. `caddy veeam-auth pin` prints them.
+	// Default: none, the certificate is verified as usual.
+	TLSPins []string `json:"tls_pins,omitempty"`
+
+	// Whether credentials may be sent over plain HTTP. Default: false, and an
+	// upstream without TLS is an error.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
+
+	*reverseproxy.HTTPTransport
+
+	product  *veeam.Product
+	pins     []fingerprint
+	sessions *sessions
+	metrics  *metrics.Set
+	logger   *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.veeam_auth",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision prepares the transport. It reads no secret and does no network I/O.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	t.logger = ctx.Logger()
+	if t.HTTPTransport == nil {
+		t.HTTPTransport = new(reverseproxy.HTTPTransport)
+	}
+	if t.ReplayLimit == 0 {
+		t.ReplayLimit = defaultReplayLimit
+	}
+	if t.ExpectContinueTimeout == 0 {
+		t.ExpectContinueTimeout = caddy.Duration(defaultExpectContinue)
+	}
+	if err := t.check(); err != nil {
+		return err
+	}
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+	t.pin()
+	var err error
+	if t.metrics, err = registerMetrics(ctx); err != nil {
+		return err
+	}
+	t.warn()
+	t.sessions = &sessions{options: tokencache.Options{RefreshBefore: time.Duration(t.RefreshBefore)}}
+	t.sessions.inherit(t.product.Name, t.Accounts)
+	return nil
+}
+
+// check reads what can be read of the configuration without provisioning, and
+// reports the first thing that is wrong with it.
+func (t *Transport) check() (err error) {
+	if t.product, err = lookupProduct(t.Product); err != nil {
+		return err
+	}
+	if len(t.Accounts) == 0 {
+		return errors.New("veeam_auth: no account; write: account <name> <password>")
+	}
+	seen := map[string]bool{}
+	for _, a := range t.Accounts {
+		if err := a.validate(t.product); err != nil {
+			return fmt.Errorf("veeam_auth: %w", err)
+		}
+		if seen[a.Name] {
+			return fmt.Errorf("veeam_auth: account %s is defined twice", a.Name)
+		}
+		seen[a.Name] = true
+	}
+	switch {
+	case t.TLS == nil && !t.InsecureHTTP:
+		return errors.New("veeam_auth: the upstream has no TLS and would get the credential in plain; write https:// before its address, or insecure_http to allow it")
+	case t.RefreshBefore < 0:
+		return errors.New("veeam_auth: refresh_before is negative")
+	case t.ReplayLimit < 0:
+		return errors.New("veeam_auth: replay_limit is negative")
+	}
+	return t.readPins()
+}
+
+// warn logs what is allowed but should not be.
+func (t *Transport) warn() {
+	if t.TLS == nil {
+		t.logger.Warn("insecure_http: credentials and tokens travel to the server in plain")
+	} else if t.TLS.InsecureSkipVerify && len(t.TLSPins) == 0 {
+		t.logger.Warn("tls_insecure_skip_verify: whoever answers at the server's address gets the credentials; use tls_pin or tls_trust_pool instead")
+	}
+	for _, a := range t.Accounts {
+		if options := a.plainSecrets(); len(options) > 0 {
+			t.logger.Warn("a secret is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}",
+				zap.String("account", a.Name), zap.Strings("options", options))
+		}
+	}
+}
+
+// Cleanup lets go of the sessions and closes idle connections.
+func (t *Transport) Cleanup() error {
+	if t.sessions != nil {
+		t.sessions.release()
+	}
+	if t.HTTPTransport == nil {
+		return nil
+	}
+	return t.HTTPTransport.Cleanup()
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	e := exchangeOf(req.Context())
+	if e == nil || e.route == veeam.RouteAnonymous {
+		out := t.outgoing(req)
+		return t.HTTPTransport.RoundTrip(out)
+	}
+	slot, err := t.slotFor(req, e.account)
+	if err != nil {
+		return t.refuse(req, e, err)
+	}
+	tok, session, err := slot.token(req, e)
+	if err != nil {
+		return t.refuse(req, e, err)
+	}
+	if e.answer != nil {
+		return e.answer(shapeOf(tok))
+	}
+	return t.inject(req, e, slot, session, tok)
+}
+
+// inject sends the request with the token, and again with a newer one as long as
+// there is reason to believe that the token is to blame for a 401.
+func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
+	out := t.outgoing(req)
+	var body *replayBody
+	if req.Body != nil && req.Body != http.NoBody {
+		body = newReplayBody(req.Body, t.ReplayLimit)
+		if req.ContentLength > t.ReplayLimit {
+			out.Header["Expect"] = expectContinue
+		}
+	}
+	for replays := 0; ; replays++ {
+		out.Header["Authorization"] = tok.Authorization()
+		if body != nil {
+			out.Body = body.attempt()
+		}
+		res, err := t.HTTPTransport.RoundTrip(out)
+		if err != nil {
+			return nil, err
+		}
+		if res.StatusCode != http.StatusUnauthorized {
+			if res.StatusCode < http.StatusInternalServerError {
+				tok.Prove()
+			}
+			if replays > 0 {
+				session.Recovered()
+				t.replayed(metrics.ReplayAccepted)
+			}
+			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
+			return res, nil
+		}
+
+		route := routeHash(req)
+		blamed := session.Blame(req.Context(), tok, route)
+		switch {
+		case !blamed || req.Context().Err() != nil:
+			if replays > 0 {
+				t.replayed(metrics.ReplayRejected)
+			}
+			return res, nil
+		case replays >= maxReplays(req.Method):
+			session.Believe(route)
+			t.replayed(metrics.ReplayRejected)
+			return res, nil
+		case body != nil && !body.replayable():
+			t.replayed(metrics.ReplayImpossible)
+			return res, nil
+		}
+		discard(res)
+		e.journal.replay(req)
+		if tok, session, err = slot.token(req, e); err != nil {
+			return t.refuse(req, e, err)
+		}
+	}
+}
+
+var expectContinue = []string{"100-continue"}
+
+// outgoing is the request as it is sent: with headers of its own, so that no
+// token stays behind on a request that Caddy may log, and without what the
+// client had to say about its own identity.
+func (t *Transport) outgoing(req *http.Request) *http.Request {
+	out := new(http.Request)
+	*out = *req
+	out.Header = maps.Clone(req.Header)
+	if exchangeOf(req.Context()) != nil {
+		for _, name := range identityHeaders {
+			delete(out.Header, name)
+		}
+	}
+	t.product.SetVersion(out.Header, t.APIVersion)
+	return out
+}
+
+// identityHeaders carry sessions and credentials at one product or another.
+var identityHeaders = []string{
+	"Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token",
+}
+
+func (t *Transport) slotFor(req *http.Request, account string) (*slot, error) {
+	configured := t.Accounts[0]
+	if account != "" {
+		configured = nil
+		for _, a := range t.Accounts {
+			if a.Name == account {
+				configured = a
+			}
+		}
+		if configured == nil {
+			return nil, fmt.Errorf("no account named %q", account)
+		}
+	}
+	key := slotKey{account: configured.Name, address: req.URL.Host}
+	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
+		key.network, key.address = dial.Network, dial.Address
+	}
+	return t.sessions.slot(key, func() *slot {
+		return &slot{
+			transport: t,
+			account:   configured,
+			origin:    strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
+		}
+	}), nil
+}
+
+// scheme is how the upstream is spoken to.
+func (t *Transport) scheme(req *http.Request) string {
+	t.SetScheme(req)
+	return req.URL.Scheme
+}
+
+// refuse answers a request for which there is no token.
+func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Response, error) {
+	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
+		return nil, context.Canceled // the client has gone
+	}
+	if dial := dialFault(err); dial != nil {
+		return nil, dial
+	}
+	r := refusalFor(err, time.Now())
+	r.AtTokenEndpoint = e.route == veeam.RouteToken
+	e.refused = &r
+	e.journal.noSession(err)
+	return refuseResponse(t.product, req, r), nil
+}
+
+func (t *Transport) replayed(result string) {
+	t.metrics.Replays.WithLabelValues(t.product.Name, result).Inc()
+}
+
+// maxReplays is one for requests that may change something: after a 401 the
+// server has not carried them out, but a second surprise is the client's to
+// handle.
+func maxReplays(method string) int {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return maxSafeReplays
+	}
+	return 1
+}
+
+var routeSeed = maphash.MakeSeed()
+
+func routeHash(req *http.Request) uint64 {
+	return maphash.String(routeSeed, req.Method+" "+req.URL.Path)
+}
+
+// discard makes the connection of an answer that nobody reads free again, if
+// little is left of it.
+func discard(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, 16<<10)
+	_ = res.Body.Close()
+}
+
+func lookupProduct(name string) (*veeam.Product, error) {
+	if name == "" {
+		name = defaultProduct
+	}
+	p, ok := veeam.Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("veeam_auth: unknown product %q; write one of %s", name, strings.Join(veeam.Names(), ", "))
+	}
+	return p, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner         = (*Transport)(nil)
+	_ caddy.CleanerUpper        = (*Transport)(nil)
+	_ http.RoundTripper         = (*Transport)(nil)
+	_ reverseproxy.TLSTransport = (*Transport)(nil)
+	_ reverseproxy.H2CTransport = (*Transport)(nil)
+	_ caddy.Module              = (*Transport)(nil)
+)
