@@ -67,8 +67,11 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 func maskValue(dst []byte, value string) []byte {
 	start := len(dst)
 	dst = MaskText(dst, value)
-	if strings.IndexByte(value, '+') >= 0 && holdsSecret(strings.ReplaceAll(view(dst[start:]), "+", " ")) {
-		return appendMask(dst[:start], value)
+	if strings.IndexByte(value, '+') >= 0 {
+		spaced := strings.ReplaceAll(view(dst[start:]), "+", " ")
+		if holdsSecret(spaced) || wrapsSecret(spaced) {
+			return appendMask(dst[:start], value)
+		}
 	}
 	return dst
 }

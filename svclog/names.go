@@ -144,7 +144,7 @@ func judge(name string) verdict {
 		return readable
 	}
 	for _, suffix := range suffixes[normal[len(normal)-1]] {
-		if len(normal) > len(suffix) && string(normal[len(normal)-len(suffix):]) == suffix {
+		if len(normal) >= len(suffix) && string(normal[len(normal)-len(suffix):]) == suffix {
 			return secretAnywhere
 		}
 	}
