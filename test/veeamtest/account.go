@@ -26,6 +26,9 @@ type Account struct {
 	// ReadOnly makes every token of the account read-only: anything but GET, HEAD and OPTIONS is answered 403.
 	ReadOnly bool
 
+	// RedirectTo marks an Azure user of an identity provider: a password is answered with this address and no tokens.
+	RedirectTo string
+
 	UID  string // default: a UUID made from the name
 	Role string // default: the product's administrator
 }
@@ -51,6 +54,7 @@ type account struct {
 	Account
 	families    []*family // logins that may still be alive
 	lastStep    int64     // newest TOTP step that was spent
+	scratch     []string  // codes that replace a TOTP code once each
 	failures    int
 	lastFailure time.Time
 }
@@ -60,10 +64,16 @@ func (s *Server) addAccount(a Account) {
 		sum := sha1.Sum([]byte(strings.ToLower(a.Username)))
 		a.UID = fmt.Sprintf("%x-%x-5%03x-8%03x-%x", sum[0:4], sum[4:6], uint16(sum[6])<<4|uint16(sum[7]>>4), uint16(sum[8])<<4|uint16(sum[9]>>4), sum[10:16])
 	}
+	a.MFA = a.MFA || a.TOTPSecret != ""
 	if a.Role == "" {
 		a.Role = s.product.defaultRole
 	}
-	s.accounts[strings.ToLower(a.Username)] = &account{Account: a}
+	added := &account{Account: a}
+	if a.TOTPSecret != "" && s.product.scratchCodes {
+		added.scratch = newScratchCodes()
+		s.issued = append(s.issued, added.scratch...)
+	}
+	s.accounts[strings.ToLower(a.Username)] = added
 }
 
 // account finds a user by name, ignoring case as Windows does. The caller holds s.mu.
@@ -78,6 +88,14 @@ func (s *Server) accountByUID(uid string) *account {
 		}
 	}
 	return nil
+}
+
+// accountNamed finds a user by what a path may call it. The caller holds s.mu.
+func (s *Server) accountNamed(id string) *account {
+	if a := s.accountByUID(id); a != nil {
+		return a
+	}
+	return s.account(id)
 }
 
 // SetPassword changes the password of user. Tokens that were issued before stay good.

@@ -14,11 +14,12 @@ import (
 
 func aws() *product {
 	return &product{
-		base:        "/api/v1",
-		tokenPath:   "/api/v1/token",
-		routes:      awsRoutes,
-		versions:    []string{"1.0-rev0", "1.1-rev0", "1.2-rev0", "1.3-rev0", "1.4-rev0", "1.5-rev0", "1.6-rev0", "1.7-rev0", "1.8-rev0"},
-		passwordMFA: true,
+		base:      "/api/v1",
+		tokenPath: "/api/v1/token",
+		routes:    awsRoutes,
+		versions:  []string{"1.0-rev0", "1.1-rev0", "1.2-rev0", "1.3-rev0", "1.4-rev0", "1.5-rev0", "1.6-rev0", "1.7-rev0", "1.8-rev0"},
+		build:     "10.0.0.232",
+		skew:      1, scratchCodes: true,
 		defaultRole: "PortalAdministrator",
 		access:      time.Hour,
 		refresh:     2 * time.Hour,
@@ -26,17 +27,20 @@ func aws() *product {
 		method:      jwt.SigningMethodRS512,
 		claims:      vbrClaims,
 		grants: map[string]func(*exchange){
-			"password":      passwordGrant,
-			"mfa":           mfaGrant,
-			"refresh_token": refreshGrant,
+			"password":           passwordGrant,
+			"mfa":                mfaGrant,
+			"refresh_token":      refreshGrant,
+			"authorization_code": codeGrant,
 		},
-		success: awsSuccess,
-		challenge: func(x *exchange, a *account, mfaToken string) any {
-			return awsChallenge{a.Username, true, mfaToken}
+		dialect: dialect{
+			success: awsSuccess,
+			challenge: func(x *exchange, a *account, mfaToken string) any {
+				return awsChallenge{a.Username, true, mfaToken}
+			},
+			refusals: merge(awsProblems, awsRefusals),
+			refusal:  awsProblem,
 		},
-		refusals: merge(awsProblems, awsRefusals),
 		problems: awsProblems,
-		refusal:  awsProblem,
 		problem:  awsProblem,
 	}
 }
@@ -119,11 +123,13 @@ var awsRefusals = map[reason]problem{
 	badCode:        {status: 401, code: "AccessDenied", kind: "accessDenied", message: "The verification code is not valid."},
 	badRefresh:     {status: 401, code: "InvalidToken", kind: "accessDenied", message: "The refresh token is not valid."},
 	expiredRefresh: {status: 401, code: "ExpiredToken", kind: "accessDenied", message: "The refresh token has expired."},
+
+	badAuthorizationCode: {status: 401, code: "InvalidToken", kind: "accessDenied", message: "The authorization code is not valid."},
 }
 
-func awsRoutes() []route {
-	return []route{
-		{"POST", "/api/v1/token", grants, nil},
+func awsRoutes(s *Server) []route {
+	routes := []route{
+		{"POST", "/api/v1/token", grants, serveToken},
 		{"DELETE", "/api/v1/token", ending, func(x *exchange) {
 			x.logout()
 			x.write(http.StatusNoContent, "", nil)
@@ -145,7 +151,7 @@ func awsRoutes() []route {
 			}
 			x.write(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html><html><body><h1>"+awsKinds[i]+"</h1></body></html>"))
 		}},
-		{"GET", "/api/v1/about", protected, func(x *exchange) { x.json(http.StatusOK, map[string]any{"serverVersion": "10.0.0.232"}) }},
+		{"GET", "/api/v1/about", protected, func(x *exchange) { x.json(http.StatusOK, map[string]any{"serverVersion": s.product.build}) }},
 		{"GET", "/api/v1/policies", protected, func(x *exchange) {
 			x.json(http.StatusOK, awsPage(map[string]any{"id": "8f1bbd5c-6b0c-4d20-a6e0-7be4a7e0ad10", "name": "Daily", "isEnabled": true}))
 		}},
@@ -157,7 +163,26 @@ func awsRoutes() []route {
 			}
 			x.json(http.StatusOK, awsPage(users...))
 		}},
+		{"POST", "/api/v1/users/{id}/enableMfa", protected, func(x *exchange) {
+			if e, ok := x.enrol(); ok {
+				x.json(http.StatusOK, awsEnrolment{e.account.Username, qrString(e, "%40"), e.secret, e.scratch, e.token})
+			}
+		}},
+		{"POST", "/api/v1/users/{id}/acceptMfa", protected, acceptMFA(http.StatusCreated)},
+		{"POST", "/api/v1/users/{id}/disableMfa", protected, disableMFA(http.StatusOK)},
 	}
+	for _, name := range s.cfg.codePaths {
+		routes = append(routes, route{"POST", "/api/v1/token/" + name, protected, serveCode})
+	}
+	return routes
+}
+
+type awsEnrolment struct {
+	UserName     string   `json:"userName"`
+	QRString     string   `json:"qrString"`
+	SecretKey    string   `json:"secretKey"`
+	ScratchCodes []string `json:"scratchCodes"`
+	Token        string   `json:"token"`
 }
 
 func awsPage(items ...any) map[string]any {

@@ -15,11 +15,12 @@ const azureBase = "/api/{version}"
 
 func azure() *product {
 	return &product{
-		base:        azureBase,
-		tokenPath:   "/api/oauth2/token",
-		routes:      azureRoutes,
-		foldFields:  true,
-		passwordMFA: true,
+		base:       azureBase,
+		tokenPath:  "/api/oauth2/token",
+		routes:     azureRoutes,
+		foldFields: true,
+		build:      "8.1.0.208",
+		skew:       1, scratchCodes: true,
 		defaultRole: "PortalAdmin",
 		access:      time.Hour,
 		refresh:     14 * 24 * time.Hour,
@@ -32,13 +33,22 @@ func azure() *product {
 			"password":      passwordGrant,
 			"mfa":           mfaGrant,
 			"refresh_token": refreshGrant,
+
+			"saml":                canned("saml_response", AzureSAMLResponse, "IdentityProvider"),
+			"ssotoken":            canned("sso_token", AzureSSOToken, "IdentityProvider"),
+			"updater_token":       canned("updater_token", AzureUpdaterToken, "Internal"),
+			"authorization_code":  canned("authorization_code", AzureAuthorizationCode, "Internal"),
+			"authentication_code": canned("authorization_code", AzureAuthorizationCode, "Internal"),
 		},
-		success:   azureSuccess,
-		challenge: azureChallenge,
-		refusals:  merge(azureProblems, azureRefusals),
-		problems:  azureProblems,
-		refusal:   azureProblem,
-		problem:   azureProblem,
+		dialect: dialect{
+			success:   azureSuccess,
+			challenge: azureChallenge,
+			redirect:  azureRedirect,
+			refusals:  merge(azureProblems, azureRefusals),
+			refusal:   azureProblem,
+		},
+		problems: azureProblems,
+		problem:  azureProblem,
 	}
 }
 
@@ -75,7 +85,7 @@ func azureSuccess(x *exchange, i issue) any {
 	return azureToken{
 		AccessToken: i.access, TokenType: "bearer", RefreshToken: i.refresh, ExpiresIn: x.expiresIn(i.lifetime),
 		Issued: x.s.date(i.issued), Expires: x.s.date(i.expires),
-		UserID: i.account.UID, Username: i.account.Username, RoleName: i.account.Role, UserType: "Internal",
+		UserID: i.account.UID, Username: i.account.Username, RoleName: i.account.Role, UserType: userType(i.userType),
 		LatestNewsShown: true, ShortLived: i.short,
 	}
 }
@@ -85,6 +95,55 @@ func azureChallenge(x *exchange, a *account, mfaToken string) any {
 		TokenType: "bearer", ExpiresIn: json.RawMessage("0"), Issued: zeroDate, Expires: zeroDate,
 		UserID: a.UID, Username: a.Username, RoleName: a.Role, UserType: "Internal",
 		LatestNewsShown: true, MFAEnabled: true, MFAToken: mfaToken,
+	}
+}
+
+// azureRedirect sends a user of an identity provider there.
+func azureRedirect(x *exchange, a *account) any {
+	return azureToken{
+		TokenType: "bearer", ExpiresIn: json.RawMessage("0"), Issued: zeroDate, Expires: zeroDate,
+		Username: a.Username, UserType: "IdentityProvider", LatestNewsShown: true, RedirectTo: a.RedirectTo,
+	}
+}
+
+func userType(t string) string {
+	if t == "" {
+		return "Internal"
+	}
+	return t
+}
+
+// What Azure's other grants take. Where the real values come from is not documented.
+const (
+	AzureSAMLResponse      = "PHNhbWxwOlJlc3BvbnNlPi4uLjwvc2FtbHA6UmVzcG9uc2U+Pz8/Cg=="
+	AzureSSOToken          = "c3NvL3Rva2VuK2Zvci90ZXN0cz8/Pw=="
+	AzureUpdaterToken      = "dXBkYXRlci90b2tlbitmb3IvdGVzdHM/Pw=="
+	AzureAuthorizationCode = "YXV0aG9yaXphdGlvbi9jb2RlK2Zvcj8/"
+)
+
+// canned is a grant that takes one value: from users of an identity provider if there is one, else from the default user.
+func canned(field, value, userType string) func(*exchange) {
+	return func(x *exchange) {
+		fields, ok := x.require(field)
+		if !ok {
+			return
+		}
+		if x.plus(fields[0]) != value {
+			x.refuseToken(badAuthorizationCode)
+			return
+		}
+		user := DefaultUser
+		for _, a := range x.s.listAccounts() {
+			if a.RedirectTo != "" && userType == "IdentityProvider" {
+				user = a.Username
+			}
+		}
+		x.s.mu.Lock()
+		a := x.s.account(user)
+		x.s.mu.Unlock()
+		w := x.wish()
+		w.userType = userType
+		x.begin(a, w)
 	}
 }
 
@@ -138,43 +197,6 @@ var azureRefusals = map[reason]problem{
 	badCode:        {status: 401, kind: "rfc7235#section-3.1", message: "The verification code is not valid."},
 	badRefresh:     {status: 401, kind: "rfc7235#section-3.1", message: "The refresh token is not valid."},
 	expiredRefresh: {status: 401, kind: "rfc7235#section-3.1", message: "The refresh token has expired."},
-}
 
-func azureRoutes() []route {
-	return []route{
-		{"POST", "/api/oauth2/token", grants, nil},
-		{"DELETE", "/api/oauth2/token", ending, func(x *exchange) {
-			x.logout()
-			x.write(http.StatusNoContent, "", nil)
-		}},
-		{"GET", azureBase + "/system/serviceIsUp", anonymous, func(x *exchange) { x.json(http.StatusOK, true) }},
-		{"GET", azureBase + "/settings/saml2/sp", anonymous, func(x *exchange) {
-			x.json(http.StatusOK, map[string]any{"entityId": "https://azure.lab.local", "assertionConsumerUrl": "https://azure.lab.local/saml2/acs"})
-		}},
-		{"GET", azureBase + "/settings/saml2/idp", anonymous, func(x *exchange) { x.json(http.StatusOK, map[string]any{"isConfigured": false}) }},
-		{"GET", azureBase + "/settings/saml2/sp/metadata", anonymous, func(x *exchange) {
-			x.write(http.StatusOK, "application/octet-stream", []byte(`<?xml version="1.0"?><EntityDescriptor entityID="https://azure.lab.local"/>`))
-		}},
-		{"GET", azureBase + "/settings/saml2/sp/certificate", anonymous, func(x *exchange) {
-			x.write(http.StatusOK, "application/octet-stream", CA().Raw)
-		}},
-		{"GET", azureBase + "/system/about", protected, func(x *exchange) {
-			x.json(http.StatusOK, map[string]any{"serverVersion": "8.1.0.208", "workerVersion": "8.1.0.208", "fileLevelRestoreVersion": "8.1.0.208"})
-		}},
-		{"GET", azureBase + "/system/serverInfo", protected, func(x *exchange) {
-			x.json(http.StatusOK, map[string]any{"serverName": "azure01", "azureRegion": "westeurope", "subscriptionId": "3d1d1c35-3a67-4a8f-9e7f-52c6b1b6c4c7"})
-		}},
-		{"GET", azureBase + "/policies/virtualMachines", protected, func(x *exchange) {
-			x.json(http.StatusOK, map[string]any{"offset": 0, "limit": 100, "totalCount": 1, "results": []any{
-				map[string]any{"id": "4c62c4c1-35aa-4f94-9c8c-b4e0a6c5f6e8", "name": "Daily", "isEnabled": true, "priority": 1},
-			}})
-		}},
-		{"GET", azureBase + "/users", protected, func(x *exchange) {
-			var users []any
-			for _, a := range x.s.listAccounts() {
-				users = append(users, map[string]any{"id": a.UID, "name": a.Username, "roleName": a.Role, "mfaEnabled": a.TOTPSecret != ""})
-			}
-			x.json(http.StatusOK, map[string]any{"offset": 0, "limit": 100, "totalCount": len(users), "results": users})
-		}},
-	}
+	badAuthorizationCode: {status: 401, kind: "rfc7235#section-3.1", message: "The value is not valid or has been used."},
 }

@@ -23,6 +23,7 @@ type Counters struct {
 	Challenges    int64 // mfa_tokens handed out
 	Refused       int64 // token requests refused, for whatever reason; injected faults not included
 	DuplicateTOTP int64 // of these, because the code's step had been spent before
+	ScratchCodes  int64 // scratch codes spent
 	Locked        int64 // of these, because the account was locked
 	Throttled     int64 // of these, with 429
 	Logouts       int64
@@ -99,15 +100,15 @@ func (s *Server) Seen() []Recorded {
 }
 
 // record notes a token request and counts it. The caller sets Status through setStatus.
-func (s *Server) record(x *exchange, body string, f form) *Recorded {
+func (s *Server) record(x *exchange) *Recorded {
 	rec := &Recorded{
 		Time:   s.now(),
 		Method: x.r.Method,
 		Path:   x.r.URL.RequestURI(),
 		Proto:  x.r.Proto,
 		Header: x.r.Header.Clone(),
-		Form:   f.values,
-		Body:   body,
+		Form:   x.form.values,
+		Body:   string(x.body),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +117,7 @@ func (s *Server) record(x *exchange, body string, f form) *Recorded {
 	}
 	s.seen = append(s.seen, rec)
 	s.count.TokenRequests++
-	switch f.grant() {
+	switch x.grant {
 	case "password":
 		s.count.PasswordGrants++
 	case "mfa":

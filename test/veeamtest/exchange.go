@@ -19,7 +19,10 @@ type exchange struct {
 	access    access
 	operation string
 	params    map[string]string
-	form      form   // at the token endpoint
+	dialect   *dialect
+	body      []byte // at token endpoints
+	form      form   // at token endpoints
+	grant     string // at token endpoints
 	token     *token // on protected routes
 	status    int    // what was answered
 	retry     int    // seconds, for refusals that say when to come back
@@ -31,7 +34,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
-	x := &exchange{s: s, w: w, r: r}
+	if s.cfg.log != nil && s.product.writesLog {
+		s.logged(w, r, s.serve)
+		return
+	}
+	s.serve(w, r)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{s: s, w: w, r: r, dialect: &s.product.dialect}
 	for name, value := range s.product.headers {
 		w.Header().Set(name, value)
 	}
@@ -43,7 +54,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.access, x.operation, x.params = rt.access, rt.operation(r.Method), params
 	switch rt.access {
 	case grants:
-		s.serveToken(x)
+		rt.handle(x)
 	case protected, ending:
 		s.serveProtected(x, rt.handle)
 	default:
@@ -109,7 +120,7 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 		x.unauthorized(why)
 		return
 	}
-	if t.family.readOnly && x.access != ending && !reads(x.r.Method) {
+	if t.readOnly && x.access != ending && !reads(x.r.Method) {
 		x.refuse(readOnlyToken)
 		return
 	}

@@ -17,7 +17,7 @@ type FaultKind string
 
 // The faults that can be injected.
 const (
-	FaultStatus            FaultKind = "status"              // Status (default 500) with Body (default: the product's error document)
+	FaultStatus            FaultKind = "status"              // Status (default 500, at VSPC 520) with Body (default: the product's error document)
 	FaultEmpty             FaultKind = "empty"               // 200 without a body
 	FaultHTML              FaultKind = "html"                // 200 with a page, as a captive portal gives
 	FaultTruncated         FaultKind = "truncated"           // 200 with JSON that breaks off
@@ -169,9 +169,9 @@ func (f *Fault) play(x *exchange) {
 }
 
 func (f *Fault) playStatus(x *exchange) {
-	status := or(f.Status, http.StatusInternalServerError)
+	p := lookup(x.s.product.problems, serverFault)
+	status := or(f.Status, p.status)
 	if f.Body == "" {
-		p := lookup(x.s.product.problems, serverFault)
 		p.status = status
 		x.refuseIn(p, x.s.product.problem)
 		return

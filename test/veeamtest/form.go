@@ -3,6 +3,9 @@
 package veeamtest
 
 import (
+	"bytes"
+	"io"
+	"mime/multipart"
 	"net/url"
 	"strings"
 )
@@ -12,17 +15,34 @@ type form struct {
 	fold   bool // field names are compared without case
 }
 
-func parseForm(body string, fold bool) form {
-	f := form{values: url.Values{}, fold: fold}
+func parseForm(body string) url.Values {
+	values := url.Values{}
 	for pair := range strings.SplitSeq(body, "&") {
 		if pair == "" {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		name = unescapeForm(name)
-		f.values[name] = append(f.values[name], unescapeForm(value))
+		values[name] = append(values[name], unescapeForm(value))
 	}
-	return f
+	return values
+}
+
+// parseMultipart reads what it can: a part that breaks off is the last.
+func parseMultipart(body []byte, boundary string) url.Values {
+	values := url.Values{}
+	parts := multipart.NewReader(bytes.NewReader(body), boundary)
+	for {
+		part, err := parts.NextPart()
+		if err != nil {
+			return values
+		}
+		value, err := io.ReadAll(part)
+		if err != nil {
+			return values
+		}
+		values.Add(part.FormName(), string(value))
+	}
 }
 
 // get returns the first value of a field, or "" when it is missing or blank.

@@ -3,6 +3,7 @@
 package veeamtest
 
 import (
+	"io"
 	"math/rand/v2"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 type Option func(*Server)
 
 type config struct {
-	addr                 string
+	addrs                []string
 	clock                func() time.Time
 	accounts             []Account
 	access, refresh      time.Duration
@@ -32,6 +33,15 @@ type config struct {
 	versionMissingBody   string
 	reuseRevokes         bool
 	refreshRevokesAccess bool
+	refreshDropsReadOnly bool
+	asKeepsRefresh       bool
+	codeLifetime         time.Duration
+	codePaths            []string
+	keys                 []assignedKey
+	padding              Padding
+	keyForm              KeyForm
+	binaryChallenge      bool
+	log                  io.Writer
 	barePlus             bool
 	fourEyes             bool
 	versions             []string
@@ -46,15 +56,19 @@ func defaultConfig(p *product) config {
 		refresh:     p.refresh,
 		mfaLifetime: 2 * time.Minute,
 		mfaTries:    3,
-		dates:       p.dates,
-		zone:        time.FixedZone("", 2*60*60),
-		fourEyes:    true,
-		versions:    p.versions,
+
+		codeLifetime: time.Minute,
+		codePaths:    []string{"authorization_code"},
+		padding:      PKCS1v15,
+		dates:        p.dates,
+		zone:         time.FixedZone("", 2*60*60),
+		fourEyes:     true,
+		versions:     p.versions,
 	}
 }
 
-// WithAddr makes Start listen on addr instead of a free port of 127.0.0.1.
-func WithAddr(addr string) Option { return func(s *Server) { s.cfg.addr = addr } }
+// WithAddr makes Start listen on these addresses instead of a free port of 127.0.0.1. VBR 13.1 has two: 9419 and 443.
+func WithAddr(addrs ...string) Option { return func(s *Server) { s.cfg.addrs = addrs } }
 
 // WithAccount adds an account. The default accounts stay unless one of the same name is given.
 func WithAccount(a Account) Option {
@@ -143,3 +157,42 @@ func WithFourEyes(on bool) Option { return func(s *Server) { s.cfg.fourEyes = on
 func WithTokenStatus429(after int, retryAfter time.Duration) Option {
 	return func(s *Server) { s.cfg.throttleAfter, s.cfg.throttleFor = after, retryAfter }
 }
+
+// WithRefreshDropsReadOnly makes a refresh lose the read-only mark of its session unless it asks for it again with
+// readOnly=true. Undocumented; default: the mark stays.
+func WithRefreshDropsReadOnly() Option { return func(s *Server) { s.cfg.refreshDropsReadOnly = true } }
+
+// WithAsKeepsRefresh makes the grant "as" leave the refresh token it was called with alive. Undocumented; default: it
+// is used up as by any refresh.
+func WithAsKeepsRefresh() Option { return func(s *Server) { s.cfg.asKeepsRefresh = true } }
+
+// WithCodeLifetime sets how long an authorization code lives. Default one minute.
+func WithCodeLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.codeLifetime = d } }
+
+// WithCodePaths sets under which names AWS makes authorization codes: "authorization_code" as its guide says,
+// "authorizationCode" as its specification says, or both. Default: the former.
+func WithCodePaths(names ...string) Option { return func(s *Server) { s.cfg.codePaths = names } }
+
+// WithPublicKey assigns a public key to a VSPC user, as POST …/logins/asymmetricalgorithm does.
+// key may be .NET XML, PEM, SPKI or PKCS#1.
+func WithPublicKey(user string, key []byte, readOnly bool) Option {
+	return func(s *Server) { s.cfg.keys = append(s.cfg.keys, assignedKey{user, key, "", readOnly}) }
+}
+
+// WithAPIKey gives a VSPC user a simple key: a bearer that needs no login and does not expire.
+func WithAPIKey(user, key string, readOnly bool) Option {
+	return func(s *Server) { s.cfg.keys = append(s.cfg.keys, assignedKey{user, nil, key, readOnly}) }
+}
+
+// WithPadding sets how VSPC encrypts the challenge of grant public_key. Undocumented; default PKCS1v15.
+func WithPadding(p Padding) Option { return func(s *Server) { s.cfg.padding = p } }
+
+// WithKeyForm sets what public_key must be the Base64 of. Undocumented; default KeyAny.
+func WithKeyForm(f KeyForm) Option { return func(s *Server) { s.cfg.keyForm = f } }
+
+// WithBinaryChallenge makes the challenge of grant public_key 32 random bytes, to be answered in Base64.
+// Default: text, to be answered as it is.
+func WithBinaryChallenge() Option { return func(s *Server) { s.cfg.binaryChallenge = true } }
+
+// WithLog makes a VBR server write its log, in the form of Svc.ResAPI.log.
+func WithLog(w io.Writer) Option { return func(s *Server) { s.cfg.log = w } }

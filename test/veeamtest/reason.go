@@ -13,6 +13,12 @@ const (
 	badCredentials   reason = "bad credentials"
 	badCode          reason = "bad code"
 	badMFAToken      reason = "bad mfa token"
+
+	badAuthorizationCode reason = "bad authorization code"
+	badUser              reason = "bad user"
+	notAllowed           reason = "not allowed"
+	noPrivateKey         reason = "no private key"
+
 	badRefresh       reason = "bad refresh token"
 	expiredRefresh   reason = "expired refresh token"
 	throttled        reason = "throttled"

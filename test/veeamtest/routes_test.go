@@ -85,7 +85,7 @@ func TestResources(t *testing.T) {
 		VBR12: {"GET /api/v1/serverInfo": 200, "GET /api/v1/jobs": 200, "GET /api/v1/security/users": 200},
 		VBR13: {
 			"GET /api/v1/serverInfo": 200, "GET /api/v1/jobs": 200, "GET /api/v1/jobs/states": 200, "GET /api/v1/jobs/" + vbrJobID: 200,
-			"GET /api/v1/jobs/x": 404, "POST /api/v1/jobs/x/start": 201, "DELETE /api/v1/jobs/x": 403, "POST /api/v1/security/users/x/resetMFA": 204,
+			"GET /api/v1/jobs/x": 404, "POST /api/v1/jobs/x/start": 201, "DELETE /api/v1/jobs/x": 403, "POST /api/v1/security/users/svc-mfa/resetMFA": 204, "POST /api/v1/security/users/x/resetMFA": 404, "GET /api/v1/security/settings": 200,
 			"GET /api/v1/nothing": 404, "PUT /api/v1/jobs": 405,
 		},
 		VSPC:  {"GET /api/v3/about": 200, "GET /api/v3/organizations": 200, "GET /api/v3/organizations/companies": 200, "GET /api/v3/users": 200, "GET /api/v3/users/me": 200, "GET /api/v3/x": 404},

@@ -26,22 +26,31 @@ type Server struct {
 	ids     serverIDs
 	offset  atomic.Int64 // what Advance added to the clock
 
+	logging sync.Mutex // keeps log lines apart
+
 	mu       sync.Mutex // guards everything below
 	accounts map[string]*account
 	tokens   map[string]*token
 	mfa      map[string]*challenge
+	codes    map[string]*code
 	issued   []string
 	seen     []*Recorded
 	count    Counters
 	faults   []*Fault
 	throttle throttle
 
-	done     chan struct{} // closed by Close
-	cert     tls.Certificate
-	listener net.Listener
-	http     *http.Server
-	served   chan struct{}
-	hijacked map[net.Conn]struct{}
+	enrolments map[string]*enrolment
+	logins     []*userLogin
+	lastLogin  int
+	encrypted  map[string]*challengeCode
+	actions    map[string]*action
+
+	done      chan struct{} // closed by Close
+	cert      tls.Certificate
+	listeners []net.Listener
+	http      *http.Server
+	served    sync.WaitGroup
+	hijacked  map[net.Conn]struct{}
 }
 
 // serverIDs are the random names that an installation keeps.
@@ -61,9 +70,14 @@ func New(p Profile, opts ...Option) *Server {
 		accounts: map[string]*account{},
 		tokens:   map[string]*token{},
 		mfa:      map[string]*challenge{},
+		codes:    map[string]*code{},
 		count:    Counters{Executed: map[string]int{}},
 		hijacked: map[net.Conn]struct{}{},
 		done:     make(chan struct{}),
+
+		enrolments: map[string]*enrolment{},
+		encrypted:  map[string]*challengeCode{},
+		actions:    map[string]*action{},
 	}
 	for _, opt := range opts {
 		opt(s)
@@ -71,7 +85,10 @@ func New(p Profile, opts ...Option) *Server {
 	for _, a := range append(defaultAccounts(), s.cfg.accounts...) {
 		s.addAccount(a)
 	}
-	s.routes = append(row.routes(), testRoutes(row.base)...)
+	s.routes = append(row.routes(s), testRoutes(row.base)...)
+	for _, k := range s.cfg.keys {
+		s.assign(k)
+	}
 	return s
 }
 
@@ -87,61 +104,87 @@ func (s *Server) Base() string { return concrete(s.product.base) }
 // Start listens on 127.0.0.1 at a free port, unless WithAddr says otherwise, and serves HTTPS: HTTP/1.1 and HTTP/2.
 // After Close, Start listens again on the same port, with all sessions as they were.
 func (s *Server) Start() error {
-	addr := s.cfg.addr
-	if s.listener != nil {
-		addr = s.listener.Addr().String()
-	} else if addr == "" {
-		addr = "127.0.0.1:0"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http != nil {
+		return fmt.Errorf("starting %s emulator: it is running", s.profile)
 	}
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("starting %s emulator: %w", s.profile, err)
+	addrs := s.cfg.addrs
+	if s.listeners != nil {
+		addrs = nil
+		for _, l := range s.listeners {
+			addrs = append(addrs, l.Addr().String())
+		}
+	} else if addrs == nil {
+		addrs = []string{"127.0.0.1:0"}
+	}
+	var listeners []net.Listener
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return fmt.Errorf("starting %s emulator: %w", s.profile, err)
+		}
+		listeners = append(listeners, l)
 	}
 	if s.cert.Leaf == nil {
 		s.cert = serverCertificate()
 	}
-	s.mu.Lock()
-	s.listener = listener
+	s.listeners = listeners
 	s.done = make(chan struct{})
-	s.served = make(chan struct{})
 	s.http = &http.Server{
 		Handler:           s,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
-	server, served := s.http, s.served
-	s.mu.Unlock()
-	go func() {
-		defer close(served)
-		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			panic(err)
-		}
-	}()
+	server := s.http
+	for _, l := range listeners {
+		s.served.Go(func() {
+			if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				panic(err)
+			}
+		})
+	}
 	return nil
 }
 
-// URL returns https://host:port, without a slash at its end. It is empty before Start.
+// URL returns https://host:port of the first listener, without a slash at its end. It is empty before Start.
 func (s *Server) URL() string {
+	if urls := s.URLs(); urls != nil {
+		return urls[0]
+	}
+	return ""
+}
+
+// URLs returns the URL of every listener.
+func (s *Server) URLs() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.listener == nil {
-		return ""
+	var urls []string
+	for _, l := range s.listeners {
+		host, port, err := net.SplitHostPort(l.Addr().String())
+		if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		urls = append(urls, "https://"+net.JoinHostPort(host, port))
 	}
-	host, port, _ := net.SplitHostPort(s.listener.Addr().String())
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "https://" + net.JoinHostPort(host, port)
+	return urls
 }
 
 // Certificate returns the certificate that the server shows. It is nil before Start.
-func (s *Server) Certificate() *x509.Certificate { return s.cert.Leaf }
+func (s *Server) Certificate() *x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cert.Leaf
+}
 
 // Close stops listening and breaks every connection, upgraded and hanging ones included.
 func (s *Server) Close() {
 	s.mu.Lock()
-	server, served := s.http, s.served
+	server := s.http
 	s.http = nil
 	select {
 	case <-s.done:
@@ -154,7 +197,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	if server != nil {
 		server.Close()
-		<-served
+		s.served.Wait()
 	}
 }
 

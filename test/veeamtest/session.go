@@ -7,6 +7,7 @@ import "time"
 // family is a login and every token that came from it.
 type family struct {
 	account  *account
+	userType string // Azure's word for where the user comes from
 	readOnly bool
 	short    bool // its refresh tokens are short-lived
 	ended    bool
@@ -14,12 +15,13 @@ type family struct {
 }
 
 type token struct {
-	value   string
-	refresh bool
-	family  *family
-	expires time.Time
-	revoked bool
-	spent   bool // a refresh token that was exchanged
+	value    string
+	refresh  bool
+	readOnly bool
+	family   *family
+	expires  time.Time
+	revoked  bool
+	spent    bool // a refresh token that was exchanged
 }
 
 func (t *token) good(now time.Time) bool {
@@ -108,7 +110,7 @@ func (s *Server) sign(f *family) issue {
 	return issue{
 		account: f.account,
 		access:  signJWT(s.product.method, access), refresh: signJWT(s.product.method, refresh),
-		issued: now, expires: claims.access, lifetime: s.cfg.access, short: f.short,
+		issued: now, expires: claims.access, lifetime: s.cfg.access, short: f.short, userType: f.userType,
 	}
 }
 
@@ -123,14 +125,14 @@ func (s *Server) shortLifetime() time.Duration {
 }
 
 // keep makes the tokens of i good. The caller holds s.mu.
-func (s *Server) keep(f *family, i issue) {
+func (s *Server) keep(f *family, i issue, readOnly bool) {
 	lifetime := s.cfg.refresh
 	if f.short {
 		lifetime = s.shortLifetime()
 	}
 	// A session that ended while its new pair was being signed stays ended.
 	for _, t := range []*token{
-		{value: i.access, family: f, expires: i.expires, revoked: f.ended},
+		{value: i.access, family: f, expires: i.expires, revoked: f.ended, readOnly: readOnly},
 		{value: i.refresh, refresh: true, family: f, expires: i.issued.Add(lifetime), revoked: f.ended},
 	} {
 		f.tokens = append(f.tokens, t)
@@ -139,12 +141,23 @@ func (s *Server) keep(f *family, i issue) {
 	}
 }
 
+// wish is what a client may ask for beside a session.
+type wish struct {
+	readOnly, short bool
+	userType        string
+}
+
+func (x *exchange) wish() wish {
+	short := x.s.product.shortField
+	return wish{readOnly: x.form.bool("readOnly"), short: short != "" && x.form.bool(short)}
+}
+
 // begin logs a in: it answers with a new session.
-func (x *exchange) begin(a *account, readOnly, short bool) {
+func (x *exchange) begin(a *account, w wish) {
 	s := x.s
-	f := &family{account: a, readOnly: readOnly || a.ReadOnly, short: short}
+	f := &family{account: a, readOnly: w.readOnly || a.ReadOnly, short: w.short, userType: w.userType}
 	i := s.sign(f)
-	i.grant = x.form.grant()
+	i.grant = x.grant
 	s.mu.Lock()
 	if s.cfg.singleSession {
 		a.endAll()
@@ -152,23 +165,24 @@ func (x *exchange) begin(a *account, readOnly, short bool) {
 	a.failures = 0
 	a.prune(i.issued)
 	a.families = append(a.families, f)
-	s.keep(f, i)
+	s.keep(f, i, f.readOnly)
 	s.count.Logins++
 	s.mu.Unlock()
-	x.json(200, s.product.success(x, i))
+	x.json(200, x.dialect.success(x, i))
 }
 
 // renew answers with a new pair for the session f.
 func (x *exchange) renew(f *family) {
 	s := x.s
 	i := s.sign(f)
-	i.grant = x.form.grant()
+	i.grant = x.grant
+	readOnly := x.wish().readOnly || f.account.ReadOnly || f.readOnly && !s.cfg.refreshDropsReadOnly
 	s.mu.Lock()
 	if s.cfg.refreshRevokesAccess {
 		f.revokeAccess()
 	}
-	s.keep(f, i)
+	s.keep(f, i, readOnly)
 	s.count.Refreshes++
 	s.mu.Unlock()
-	x.json(200, s.product.success(x, i))
+	x.json(200, x.dialect.success(x, i))
 }

@@ -4,24 +4,41 @@ package veeamtest
 
 import (
 	"mime"
+	"net/http"
 	"strings"
 	"time"
-
-	"github.com/pquerna/otp"
-	"github.com/pquerna/otp/totp"
 )
 
 const maxForm = 1 << 20
 
-func (s *Server) serveToken(x *exchange) {
-	body, whole := x.readAll(maxForm)
-	x.form = parseForm(string(body), s.product.foldFields)
-	rec := s.record(x, string(body), x.form)
+// serveToken is the token endpoint proper: a form that names its grant.
+func serveToken(x *exchange) {
+	known := x.readForm()
+	x.grant = x.form.grant()
+	x.attempt(func(x *exchange) {
+		serve := x.s.product.grants[x.grant]
+		switch {
+		case !known:
+			x.refuseToken(unsupportedMedia)
+		case x.grant == "":
+			x.refuseToken(missingField, "grant_type")
+		case serve == nil:
+			x.refuseToken(unknownGrant)
+		default:
+			serve(x)
+		}
+	})
+}
+
+// attempt does what any login is surrounded by: record, latency, faults, throttling, the version check.
+func (x *exchange) attempt(work func(*exchange)) {
+	s := x.s
+	rec := s.record(x)
 	defer func() { s.setStatus(rec, x.status) }()
 	if !x.sleep(s.cfg.latency) {
 		return
 	}
-	grant := func(x *exchange) {
+	checked := func(x *exchange) {
 		switch retry := s.throttled(); {
 		case retry > 0:
 			x.retry = retry
@@ -29,39 +46,48 @@ func (s *Server) serveToken(x *exchange) {
 			x.refuseToken(throttled)
 		case x.wrongVersion():
 			s.tally(func(c *Counters) { c.Refused++ })
-		case !isForm(x.r.Header.Get("Content-Type")):
-			x.refuseToken(unsupportedMedia)
-		case !whole:
+		case x.body == nil:
 			x.refuseToken(badRequest)
-		case x.form.grant() == "":
-			x.refuseToken(missingField, "grant_type")
 		default:
-			serve := s.product.grants[x.form.grant()]
-			if serve == nil {
-				x.refuseToken(unknownGrant)
-				return
-			}
-			serve(x)
+			work(x)
 		}
 	}
-	if !s.inject(x, OnToken, grant) {
-		grant(x)
+	if !s.inject(x, OnToken, checked) {
+		checked(x)
 	}
 }
 
-func isForm(contentType string) bool {
-	mediaType, _, _ := mime.ParseMediaType(contentType)
-	return mediaType == "application/x-www-form-urlencoded"
+// readBody takes in the request's body. It stays nil when it broke off or is too long.
+func (x *exchange) readBody() {
+	if body, ok := x.readAll(maxForm); ok {
+		x.body = body
+	}
+}
+
+// readForm takes in the request's fields, and reports whether the product reads bodies of that type.
+func (x *exchange) readForm() bool {
+	x.readBody()
+	x.form = form{fold: x.s.product.foldFields}
+	mediaType, params, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	switch {
+	case mediaType == "application/x-www-form-urlencoded":
+		x.form.values = parseForm(string(x.body))
+	case mediaType == "multipart/form-data" && x.s.product.multipart:
+		x.form.values = parseMultipart(x.body, params["boundary"])
+	default:
+		return false
+	}
+	return true
 }
 
 // refuseToken answers in the words that the product uses at its token endpoint.
 func (x *exchange) refuseToken(why reason, field ...string) {
 	x.s.tally(func(c *Counters) { c.Refused++ })
-	p := lookup(x.s.product.refusals, why)
+	p := lookup(x.dialect.refusals, why)
 	if len(field) > 0 {
 		p.field = field[0]
 	}
-	x.refuseIn(p, x.s.product.refusal)
+	x.refuseIn(p, x.dialect.refusal)
 }
 
 // require returns the named fields. When one is missing it answers so and reports false.
@@ -111,119 +137,32 @@ func (s *Server) throttled() int {
 	return int((t.until.Sub(now) + time.Second - 1) / time.Second)
 }
 
-// challenge is an mfa_token that was handed out.
-type challenge struct {
-	account         *account
-	expires         time.Time
-	tries           int
-	readOnly, short bool
-}
-
-func (x *exchange) wantsShort() bool {
-	return x.s.product.shortField != "" && x.form.bool(x.s.product.shortField)
-}
-
-func (x *exchange) wantsReadOnly() bool { return x.form.bool("readOnly") }
-
 func passwordGrant(x *exchange) {
 	fields, ok := x.require("username", "password")
 	if !ok {
 		return
 	}
-	s := x.s
+	s, d := x.s, x.dialect
+	next := func() { x.refuseToken(badCredentials) }
 	s.mu.Lock()
 	a := s.account(fields[0])
-	refused, wantsCode := true, false
 	switch {
 	case a == nil:
 	case s.locked(a):
 		s.count.Locked++
 	case a.Password != fields[1]:
 		s.failed(a)
-	case (a.MFA || a.TOTPSecret != "") && !s.product.passwordMFA:
+	case a.MFA && d.challenge == nil:
+	case a.RedirectTo != "" && d.redirect != nil:
+		next = func() { x.json(http.StatusOK, d.redirect(x, a)) }
+	case a.TOTPSecret != "" && d.challenge != nil:
+		next = func() { x.challengeMFA(a) }
 	default:
-		refused, wantsCode = false, a.TOTPSecret != ""
+		next = func() { x.begin(a, x.wish()) }
 	}
 	s.mu.Unlock()
-	switch {
-	case refused:
-		x.refuseToken(badCredentials)
-	case wantsCode:
-		x.challengeMFA(a)
-	default:
-		x.begin(a, x.wantsReadOnly(), x.wantsShort())
-	}
+	next()
 }
-
-func (x *exchange) challengeMFA(a *account) {
-	s := x.s
-	value := opaqueToken()
-	s.mu.Lock()
-	s.mfa[value] = &challenge{account: a, expires: s.now().Add(s.cfg.mfaLifetime), readOnly: x.wantsReadOnly(), short: x.wantsShort()}
-	s.issued = append(s.issued, value)
-	s.count.Challenges++
-	s.mu.Unlock()
-	x.json(200, s.product.challenge(x, a, value))
-}
-
-func mfaGrant(x *exchange) {
-	fields, ok := x.require("mfa_token", "mfa_code")
-	if !ok {
-		return
-	}
-	s := x.s
-	value := x.plus(fields[0])
-	s.mu.Lock()
-	c := s.mfa[value]
-	why := reason("")
-	switch {
-	case c == nil || !s.now().Before(c.expires):
-		delete(s.mfa, value)
-		why = badMFAToken
-	case s.locked(c.account):
-		s.count.Locked++
-		why = badCode
-	case !s.spendCode(c.account, strings.TrimSpace(fields[1])):
-		s.failed(c.account)
-		if c.tries++; c.tries >= s.cfg.mfaTries {
-			delete(s.mfa, value)
-		}
-		why = badCode
-	default:
-		delete(s.mfa, value)
-	}
-	s.mu.Unlock()
-	if why != "" {
-		x.refuseToken(why)
-		return
-	}
-	x.begin(c.account, c.readOnly || x.wantsReadOnly(), c.short || x.wantsShort())
-}
-
-// spendCode accepts the code of the present step or a neighbour, once and never again a step that is not newer.
-// The caller holds s.mu.
-func (s *Server) spendCode(a *account, code string) bool {
-	now := s.now()
-	for _, step := range []int64{0, -1, 1} {
-		at := now.Add(time.Duration(step) * totpPeriod)
-		want, err := totp.GenerateCodeCustom(a.TOTPSecret, at, totp.ValidateOpts{
-			Period: uint(totpPeriod / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
-		})
-		if err != nil || want != code {
-			continue
-		}
-		n := at.Unix() / int64(totpPeriod/time.Second)
-		if n <= a.lastStep {
-			s.count.DuplicateTOTP++
-			return false
-		}
-		a.lastStep = n
-		return true
-	}
-	return false
-}
-
-const totpPeriod = 30 * time.Second
 
 func refreshGrant(x *exchange) {
 	fields, ok := x.require("refresh_token")

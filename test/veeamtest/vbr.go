@@ -3,9 +3,7 @@
 package veeamtest
 
 import (
-	"crypto/sha1"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -18,11 +16,29 @@ var (
 	vbr13Versions = []string{"1.1-rev0", "1.1-rev1", "1.1-rev2", "1.2-rev0", "1.2-rev1", "1.3-rev0", "1.3-rev1", "1.3-rev2"}
 )
 
-func vbr(versions []string, dates DateStyle) *product {
+// vbr12 still makes authorization codes.
+func vbr12() *product {
+	p := vbr(vbr12Versions, DateLocal, "12.3.1.1139")
+	p.grants["authorization_code"] = codeGrant
+	p.routes = func(s *Server) []route {
+		return append(vbrRoutes(s), route{"POST", "/api/oauth2/authorization_code", protected, serveCode})
+	}
+	return p
+}
+
+// vbr13 manages MFA over REST, although it does not take part in it.
+func vbr13() *product {
+	p := vbr(vbr13Versions, DateOffset, "13.1.0.411")
+	p.routes = func(s *Server) []route { return append(vbrRoutes(s), vbr13Routes()...) }
+	return p
+}
+
+func vbr(versions []string, dates DateStyle, build string) *product {
 	return &product{
 		base:      "/api/v1",
 		tokenPath: "/api/oauth2/token",
-		routes:    vbrRoutes,
+		build:     build,
+		writesLog: true,
 		headers: map[string]string{
 			"Cache-Control":             "private",
 			"X-Frame-Options":           "SAMEORIGIN",
@@ -43,10 +59,12 @@ func vbr(versions []string, dates DateStyle) *product {
 			"password":      passwordGrant,
 			"refresh_token": refreshGrant,
 		},
-		success:  vbrSuccess,
-		refusals: merge(vbrProblems, vbrRefusals),
+		dialect: dialect{
+			success:  vbrSuccess,
+			refusals: merge(vbrProblems, vbrRefusals),
+			refusal:  vbrError,
+		},
 		problems: vbrProblems,
-		refusal:  vbrError,
 		problem:  vbrError,
 	}
 }
@@ -122,102 +140,6 @@ var vbrRefusals = map[reason]problem{
 	badCredentials: {status: 401, code: "AccessDenied", message: "Authentication failed"},
 	badRefresh:     {status: 401, code: "InvalidToken", message: "The refresh token is not valid."},
 	expiredRefresh: {status: 401, code: "ExpiredToken", message: "The refresh token has expired."},
-}
 
-const vbrJobID = "6745a759-2205-4cd2-b172-8ec8f7e60ef8"
-
-func vbrRoutes() []route {
-	return []route{
-		{"POST", "/api/oauth2/token", grants, nil},
-		{"POST", "/api/oauth2/logout", ending, func(x *exchange) {
-			x.logout()
-			x.json(http.StatusOK, struct{}{})
-		}},
-		{"GET", "/api/v1/serverTime", anonymous, func(x *exchange) {
-			x.json(http.StatusOK, map[string]string{
-				"serverTime": x.s.now().In(x.s.cfg.zone).Format("2006-01-02T15:04:05.0000000-07:00"),
-				"timeZone":   "(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna",
-			})
-		}},
-		{"GET", "/api/v1/serverCertificate", anonymous, serveVBRCertificate},
-		{"GET", "/api/v1/serverInfo", protected, func(x *exchange) {
-			x.json(http.StatusOK, map[string]any{
-				"vbrId": "d7b0c1b8-6d1e-4a5b-9f4a-0c1a5a6f7e21", "name": "vbr01.lab.local", "buildVersion": x.s.build(),
-				"patches": []string{}, "databaseVendor": "PostgreSql", "sqlServerEdition": "", "sqlServerVersion": "15",
-			})
-		}},
-		{"GET", "/api/v1/jobs", protected, func(x *exchange) { x.json(http.StatusOK, page(vbrJob(vbrJobID))) }},
-		{"GET", "/api/v1/jobs/states", protected, func(x *exchange) {
-			x.json(http.StatusOK, page(map[string]any{"id": vbrJobID, "name": "Nightly", "type": "Backup", "status": "inactive", "lastResult": "Success"}))
-		}},
-		{"GET", "/api/v1/jobs/{id}", protected, func(x *exchange) {
-			if x.params["id"] != vbrJobID {
-				x.refuse(notFound)
-				return
-			}
-			x.json(http.StatusOK, vbrJob(vbrJobID))
-		}},
-		{"DELETE", "/api/v1/jobs/{id}", protected, func(x *exchange) {
-			if x.s.cfg.fourEyes {
-				x.refuse(forbidden)
-				return
-			}
-			x.write(http.StatusNoContent, "", nil)
-		}},
-		{"POST", "/api/v1/jobs/{id}/start", protected, func(x *exchange) {
-			if _, _, ok := x.digest(); !ok {
-				return
-			}
-			x.execute("start " + x.params["id"])
-			x.json(http.StatusCreated, map[string]any{
-				"id": uuid(), "name": "Nightly", "jobId": x.params["id"], "sessionType": "Job", "state": "Starting",
-				"creationTime": x.s.now().UTC().Format(time.RFC3339), "progressPercent": 0,
-				"result": map[string]any{"result": "None", "message": "", "isCanceled": false},
-			})
-		}},
-		{"GET", "/api/v1/security/users", protected, func(x *exchange) {
-			var users []any
-			for _, a := range x.s.listAccounts() {
-				users = append(users, map[string]any{
-					"id": a.UID, "name": a.Username, "type": "InternalUser", "roles": []any{map[string]string{"name": a.Role}},
-					"isServiceAccount": !a.MFA && a.TOTPSecret == "",
-				})
-			}
-			x.json(http.StatusOK, page(users...))
-		}},
-		{"POST", "/api/v1/security/users/{id}/resetMFA", protected, func(x *exchange) { x.write(http.StatusNoContent, "", nil) }},
-	}
-}
-
-func vbrJob(id string) map[string]any {
-	return map[string]any{"id": id, "name": "Nightly", "type": "Backup", "isDisabled": false, "description": "Created by an administrator", "isHighPriority": false}
-}
-
-// page is VBR's envelope for collections.
-func page(items ...any) map[string]any {
-	return map[string]any{
-		"data":       items,
-		"pagination": map[string]int{"total": len(items), "count": len(items), "skip": 0, "limit": 200},
-	}
-}
-
-func serveVBRCertificate(x *exchange) {
-	cert := x.s.Certificate()
-	if cert == nil {
-		cert = CA()
-	}
-	x.json(http.StatusOK, map[string]any{
-		"thumbprint": fmt.Sprintf("%X", sha1.Sum(cert.Raw)), "serialNumber": fmt.Sprintf("%X", cert.SerialNumber),
-		"keyAlgorithm": "ECDSA", "keySize": "256", "subject": cert.Subject.String(),
-		"issuedTo": cert.Subject.CommonName, "issuedBy": cert.Issuer.CommonName,
-		"validFrom": cert.NotBefore.Format(time.RFC3339), "validBy": cert.NotAfter.Format(time.RFC3339),
-	})
-}
-
-// build is the build number that belongs to the newest API version served.
-func (s *Server) build() string {
-	if s.profile == VBR12 {
-		return "12.3.1.1139"
-	}
-	return "13.1.0.411"
+	badAuthorizationCode: {status: 401, code: "AccessDenied", message: "Authentication failed"},
 }

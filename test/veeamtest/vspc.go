@@ -17,27 +17,33 @@ func vspc() *product {
 		base:        "/api/v3",
 		tokenPath:   "/api/v3/token",
 		routes:      vspcRoutes,
+		build:       "9.1.0.30345",
 		defaultRole: "SP Administrator",
-		passwordMFA: true,
+		skew:        2, // a minute, as the user guide says
 		access:      time.Hour,
 		refresh:     48 * time.Hour,
 		method:      jwt.SigningMethodRS256,
 		claims:      vspcClaims,
 		grants: map[string]func(*exchange){
-			"password":      vspcLimits(passwordGrant),
-			"mfa":           vspcLimits(mfaGrant),
-			"refresh_token": vspcLimits(refreshGrant),
+			"password":           vspcLimits(passwordGrant),
+			"mfa":                vspcLimits(mfaGrant),
+			"refresh_token":      vspcLimits(refreshGrant),
+			"as":                 vspcLimits(asGrant),
+			"public_key":         publicKeyGrant,
+			"authorization_code": decryptedCodeGrant,
 		},
-		success: func(x *exchange, i issue) any {
-			bearer := "bearer"
-			return vspcToken{AccessToken: &i.access, TokenType: &bearer, RefreshToken: &i.refresh, ExpiresIn: x.expiresIn(i.lifetime)}
+		dialect: dialect{
+			success: func(x *exchange, i issue) any {
+				bearer := "bearer"
+				return vspcToken{AccessToken: &i.access, TokenType: &bearer, RefreshToken: &i.refresh, ExpiresIn: x.expiresIn(i.lifetime)}
+			},
+			challenge: func(x *exchange, a *account, mfaToken string) any {
+				return vspcToken{MFAToken: &mfaToken, ExpiresIn: json.RawMessage("0")}
+			},
+			refusals: vspcRefusals,
+			refusal:  vspcRefusal,
 		},
-		challenge: func(x *exchange, a *account, mfaToken string) any {
-			return vspcToken{MFAToken: &mfaToken, ExpiresIn: json.RawMessage("0")}
-		},
-		refusals: vspcRefusals,
 		problems: vspcProblems,
-		refusal:  vspcRefusal,
 		problem:  vspcError,
 	}
 }
@@ -121,6 +127,10 @@ var vspcRefusals = map[reason]problem{
 	badRefresh:       {status: 400, code: "invalid_grant", message: "The refresh token is not valid."},
 	expiredRefresh:   {status: 400, code: "invalid_grant", message: "The refresh token has expired."},
 	throttled:        {status: 429, kind: "transport"},
+	badUser:          {status: 400, code: "invalid_request", message: "There is no such user."},
+	notAllowed:       {status: 400, code: "unauthorized_client", message: "The user may not act as others."},
+
+	badAuthorizationCode: {status: 400, code: "invalid_grant", message: "The authorization code is not valid."},
 }
 
 var vspcProblems = map[reason]problem{
@@ -134,15 +144,16 @@ var vspcProblems = map[reason]problem{
 	notFound:         {status: 404, kind: "logical", message: "The resource does not exist."},
 	methodNotAllowed: {status: 405, kind: "transport", message: "The method is not allowed."},
 	conflict:         {status: 409, kind: "logical", message: "The resource exists."},
+	noPrivateKey:     {status: 400, kind: "logical", code: "1210", message: "The container holds no private key."},
 	throttled:        {status: 429, kind: "transport"},
 	serverFault:      {status: 520, kind: "unspecified", message: "The server met an unexpected condition."},
 }
 
-func vspcRoutes() []route {
+func vspcRoutes(s *Server) []route {
 	return []route{
-		{"POST", "/api/v3/token", grants, nil},
+		{"POST", "/api/v3/token", grants, serveToken},
 		{"GET", "/api/v3/about", protected, func(x *exchange) {
-			x.data(map[string]any{"serverVersion": "9.1.0.30345", "patches": []any{}})
+			x.data(map[string]any{"serverVersion": s.product.build, "patches": []any{}})
 		}},
 		{"GET", "/api/v3/organizations", protected, func(x *exchange) {
 			x.list(map[string]any{"instanceUid": "d7b0c1b8-0d5d-4a86-9c55-4f7f3cf3b1c5", "name": "Alpha", "type": "Company", "taxId": nil})
@@ -165,6 +176,18 @@ func vspcRoutes() []route {
 			}
 			x.json(http.StatusOK, map[string]any{"data": nil})
 		}},
+		{"GET", "/api/v3/users/{userUid}/logins", protected, serveLogins},
+		{"POST", "/api/v3/users/{userUid}/logins/asymmetricalgorithm", protected, serveAddPublicKey},
+		{"POST", "/api/v3/users/{userUid}/logins/apikey", protected, serveAddAPIKey},
+		{"POST", "/api/v3/users/{userUid}/logins/totp", protected, serveAddTOTP},
+		{"DELETE", "/api/v3/users/{userUid}/logins/{loginId}", protected, serveDeleteLogin},
+		{"GET", "/api/v3/authentication/keys/rsa", protected, serveRSA},
+		{"GET", "/api/v3/authentication/keys/rsa-pkcs12", protected, servePKCS12},
+		{"POST", "/api/v3/authentication/keys/rsa-pkcs12/decrypt", protected, serveDecryptPKCS12},
+		{"GET", "/api/v3/authentication/keys/totp-secret", protected, serveTOTPSecret},
+		{"POST", "/api/v3/discovery/rules/{ruleUid}/start", protected, serveStartRule},
+		{"GET", "/api/v3/asyncActions/{actionId}", protected, serveAction},
+		{"GET", "/api/v3/asyncActions/{actionId}/result", protected, serveActionResult},
 	}
 }
 
