@@ -46,11 +46,12 @@ type Account struct {
 
 	// Parent hands over a session of another account: GrantAs gives its refresh
 	// token away for one of UserUID, GrantAuthorizationCode has it create the
-	// code. Whether the server takes the refresh token back as used is not
-	// documented, so it should not be a session that serves requests. Required
-	// by GrantAs; optional for GrantAuthorizationCode, whose code is Password
-	// without it.
-	Parent func(ctx context.Context) (*Token, error)
+	// code. refused is nil, or the session that Parent gave last and that the
+	// server did not take; Parent then has to get another one. That is no rare
+	// case: a refresh token can probably be given away only once, so this should
+	// not be a session that serves requests. Required by GrantAs; optional for
+	// GrantAuthorizationCode, whose code is Password without it.
+	Parent func(ctx context.Context, refused *Token) (*Token, error)
 }
 
 func (a *Account) username() string {

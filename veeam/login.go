@@ -16,6 +16,16 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 		return c.password(ctx, a)
 	case GrantRefreshToken:
 		return c.Refresh(ctx, a, a.Password)
+	case GrantAuthorizationCode:
+		return c.authorizationCode(ctx, a)
+	case GrantPublicKey:
+		return c.publicKey(ctx, a)
+	case GrantAs:
+		return c.as(ctx, a)
+	case GrantAPIKey:
+		return c.apiKey(a)
+	case GrantSAML, GrantSSOToken, GrantUpdaterToken:
+		return c.federated(ctx, a)
 	}
 	return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
 }

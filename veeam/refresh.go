@@ -31,5 +31,8 @@ func (c *Client) Refresh(ctx context.Context, a *Account, refresh secret.Value) 
 	if r.token == nil {
 		return nil, c.fail(KindRefused, GrantRefreshToken, "")
 	}
+	if err := c.checkUser(a, GrantRefreshToken, r.token); err != nil {
+		return nil, err
+	}
 	return r.token, nil
 }

@@ -64,7 +64,7 @@ func NewTOTP(seed secret.Value) (*TOTP, error) {
 		return nil, errBadSeed
 	}
 	t.seed = secret.New(text)
-	t.id = sha256.Sum256(append([]byte("veeam-auth totp seed\x00"), raw...))
+	t.id = sha256.Sum256(fmt.Appendf(nil, "veeam-auth totp %v %d\x00%s", t.period, t.algorithm, raw))
 	if _, err := t.code(0); err != nil {
 		return nil, errBadSeed
 	}

@@ -1,0 +1,61 @@
+// The "as" grant of VSPC: a session of one user for a session of another.
+
+package veeam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+var errWrongUser = errors.New("the token does not name the user to act as")
+
+// as exchanges the refresh token of the parent's session for a session of
+// another user.
+func (c *Client) as(ctx context.Context, a *Account) (*Token, error) {
+	if a.Parent == nil || a.UserUID == "" {
+		return nil, c.fail(KindAccount, GrantAs, "the account needs parent and user_uid")
+	}
+	return c.withParent(ctx, a, func(parent *Token) (*Token, error) {
+		if parent.Refresh.IsZero() {
+			return nil, c.fail(KindRefused, GrantAs, "the session of the parent account has no refresh token")
+		}
+		f := c.Product.newForm(GrantAs)
+		f.add("refresh_token", parent.Refresh.Reveal())
+		f.add(c.Product.Fields.UserUID, a.UserUID)
+		c.addOptions(f, a)
+		r, err := c.ask(ctx, GrantAs, f)
+		if err != nil {
+			return nil, err
+		}
+		if r.token == nil {
+			return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: GrantAs, Err: errNoToken}
+		}
+		if err := c.checkUser(a, GrantAs, r.token); err != nil {
+			return nil, err
+		}
+		return r.token, nil
+	})
+}
+
+// checkUser makes sure that the token of an account that acts as another user is
+// that user's: a server that overlooked the field would have given one with the
+// rights of the parent. VSPC names the user in sub.
+func (c *Client) checkUser(a *Account, g Grant, t *Token) error {
+	if a.grant() != GrantAs {
+		return nil
+	}
+	for _, name := range []string{"sub", "uid", "nameid"} {
+		var user string
+		if raw := jwtClaim(t.Access.Reveal(), name); raw != nil && json.Unmarshal(raw, &user) == nil {
+			if strings.EqualFold(strings.Trim(user, "{}"), strings.Trim(a.UserUID, "{}")) {
+				return nil
+			}
+		}
+	}
+	return &Error{
+		Kind: KindMalformed, Product: c.Product.Name, Grant: g, Err: errWrongUser,
+		Hint: "check user_uid and whether the parent may edit that user",
+	}
+}

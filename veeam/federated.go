@@ -1,0 +1,28 @@
+// Logins of VB for Azure with something that somebody else has issued.
+
+package veeam
+
+import "context"
+
+// federated logs in with the account's SAML response, SSO token or updater
+// token. Where the latter two come from is not documented; they are sent as
+// configured.
+func (c *Client) federated(ctx context.Context, a *Account) (*Token, error) {
+	g := a.grant()
+	if a.Password.IsZero() {
+		return nil, c.fail(KindAccount, g, "the account has no secret")
+	}
+	fields := map[Grant]string{
+		GrantSAML:         c.Product.Fields.SAML,
+		GrantSSOToken:     c.Product.Fields.SSOToken,
+		GrantUpdaterToken: c.Product.Fields.UpdaterToken,
+	}
+	f := c.Product.newForm(g)
+	f.add(fields[g], a.Password.Reveal())
+	c.addOptions(f, a)
+	r, err := c.ask(ctx, g, f)
+	if err != nil {
+		return nil, err
+	}
+	return c.finish(ctx, a, g, r)
+}
