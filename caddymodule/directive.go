@@ -94,6 +94,7 @@ type directiveParser struct {
 	handler   *Handler
 	transport *Transport
 	seen      map[string]bool
+	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
 }
 
 // once lists the subdirectives that may be written once.
@@ -167,6 +168,7 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 
 func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	a := new(Account)
+	p.accountAt = append(p.accountAt, *d)
 	args := d.RemainingArgs()
 	switch len(args) {
 	case 2:
@@ -236,6 +238,15 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	if err := p.adoptTransport(d, proxy.TransportRaw); err != nil {
 		return err
+	}
+	product, err := lookupProduct(p.transport.Product)
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	for i, a := range p.transport.Accounts {
+		if err := a.validate(product); err != nil {
+			return p.accountAt[i].WrapErr(err)
+		}
 	}
 	if err := p.transport.check(); err != nil {
 		return d.WrapErr(err)

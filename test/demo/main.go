@@ -1,0 +1,71 @@
+// Command demo shows the main job: clients without any Veeam credential call
+// four Veeam servers, which are emulated, through a real Caddy with the module
+// and Caddyfile.example.
+//
+//	go run ./test/demo          stays up afterwards, so that one can try curl
+//	go run ./test/demo -once    ends after the calls, with status 0 if all went well
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/caddy-veeam/veeam-auth/test/rig"
+)
+
+func main() {
+	rig.Main()
+	once := flag.Bool("once", false, "end after the calls")
+	flag.Parse()
+	ok, err := run(*once)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(once bool) (ok bool, err error) {
+	dir, err := os.MkdirTemp("", "veeam-auth-demo-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+
+	fmt.Println("Starting four emulated Veeam servers and Caddy with Caddyfile.example …")
+	// A run that ends by itself takes free ports, so that it never fails because
+	// a port is taken.
+	example, err := rig.StartExample(dir, caddyfile(), !once)
+	if err != nil {
+		return false, err
+	}
+	defer example.Stop()
+
+	show := &show{example: example}
+	show.calls()
+	if err := show.log(); err != nil {
+		return false, err
+	}
+	show.verdict()
+	if once {
+		return show.failures == 0, nil
+	}
+	show.invitation()
+	<-stop
+	fmt.Println()
+	return show.failures == 0, nil
+}
+
+// caddyfile finds Caddyfile.example beside the sources of this program.
+func caddyfile() string {
+	_, source, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(source), "..", "..", "Caddyfile.example")
+}
