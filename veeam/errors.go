@@ -149,14 +149,17 @@ func (e *Error) Delay() time.Duration { return e.RetryAfter }
 // errWithheld stands for the cause whose text repeats something secret.
 var errWithheld = errors.New("cause withheld, its text repeats the request")
 
-// transportError turns an error of RoundTrip into an Error without a secret.
-func transportError(err error, secrets []string) *Error {
+// transportError turns an error of RoundTrip into an Error without a secret. Not
+// every transport's errors can be unwrapped, so the context and the text count
+// too.
+func transportError(ctx context.Context, err error, secrets []string) *Error {
 	e := &Error{Kind: KindUnavailable, Err: err}
 	var timeout net.Error
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(ctx.Err(), context.Canceled):
 		e.Kind = KindCanceled
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil,
+		errors.As(err, &timeout) && timeout.Timeout(), strings.Contains(err.Error(), "i/o timeout"):
 		e.Kind = KindTimeout
 	case tlsFault(err):
 		e.Kind = KindTLS

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -111,7 +112,7 @@ func noErrorRepeatsASecret(t *testing.T) {
 					if step.name == "logout" && product == "vspc" {
 						continue
 					}
-					c, _ := client(t, product, append(step.first[:len(step.first):len(step.first)], echo)...)
+					c, _ := client(t, product, append(slices.Clip(step.first), echo)...)
 					err := step.run(c)
 					if err == nil {
 						t.Fatalf("%s %+v: no error", step.name, echo)

@@ -40,8 +40,14 @@ func privateXML(k *rsa.PrivateKey) string {
 		name string
 		n    *big.Int
 	}{
-		{"Modulus", k.N}, {"Exponent", big.NewInt(int64(k.E))}, {"P", k.Primes[0]}, {"Q", k.Primes[1]},
-		{"DP", k.Precomputed.Dp}, {"DQ", k.Precomputed.Dq}, {"InverseQ", k.Precomputed.Qinv}, {"D", k.D},
+		{"Modulus", k.N},
+		{"Exponent", big.NewInt(int64(k.E))},
+		{"P", k.Primes[0]},
+		{"Q", k.Primes[1]},
+		{"DP", k.Precomputed.Dp},
+		{"DQ", k.Precomputed.Dq},
+		{"InverseQ", k.Precomputed.Qinv},
+		{"D", k.D},
 	} {
 		fmt.Fprintf(&b, "<%s>%s</%[1]s>", e.name, base64.StdEncoding.EncodeToString(e.n.Bytes()))
 	}

@@ -28,7 +28,7 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value) (*T
 			if refused != nil {
 				return nil, refused
 			}
-			e := transportError(err, nil)
+			e := transportError(ctx, err, nil)
 			e.Hint = "waiting for a verification code that was not used yet"
 			return nil, c.complete(e, GrantMFA)
 		}

@@ -264,7 +264,7 @@ func TestVBRCannotUseACode(t *testing.T) {
 }
 
 func TestClientsWithoutALedgerShareOne(t *testing.T) {
-	if (&Client{}).ledger() != (&Client{}).ledger() {
+	if one, other := (&Client{}).ledger(), (&Client{}).ledger(); one != other {
 		t.Error("two clients have two ledgers")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 )
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -53,9 +54,9 @@ func readObject(data []byte) (object, error) {
 // get returns the value of a key in any spelling, nil if there is none or if it
 // is null. Of several the last counts, as in encoding/json.
 func (o object) get(folded string) json.RawMessage {
-	for i := len(o) - 1; i >= 0; i-- {
-		if fold(o[i].Key) == folded && string(o[i].Value) != "null" {
-			return o[i].Value
+	for _, m := range slices.Backward(o) {
+		if fold(m.Key) == folded && string(m.Value) != "null" {
+			return m.Value
 		}
 	}
 	return nil

@@ -163,6 +163,7 @@ var products = []*Product{
 			PublicKey: "public_key", UserUID: "userUid", ReadOnly: "readOnly",
 		},
 		LoginRefused: http.StatusBadRequest,
+		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
 		routes: []route{
 			on("POST", "/api/v3/token", RouteToken),
@@ -209,7 +210,9 @@ var products = []*Product{
 		},
 		answer: []answerKey{
 			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
-			{name: "userId"}, {name: "username"}, {name: "roleName"},
+			{name: "userId"},
+			{name: "username"},
+			{name: "roleName"},
 			{name: "userType", fallback: `"Internal"`},
 			{name: "latestNewsShown", fallback: "true"},
 			{name: "mfa_enabled", fallback: "false"},

@@ -83,21 +83,21 @@ func client(t *testing.T, product string, answers ...canned) (*Client, *server) 
 	}, s
 }
 
-func lookup(t testing.TB, product string) *Product {
-	t.Helper()
+func lookup(tb testing.TB, product string) *Product {
+	tb.Helper()
 	p, ok := Lookup(product)
 	if !ok {
-		t.Fatalf("no product %q", product)
+		tb.Fatalf("no product %q", product)
 	}
 	return p
 }
 
 // golden reads a file of testdata.
-func golden(t testing.TB, name string) string {
-	t.Helper()
+func golden(tb testing.TB, name string) string {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(text)
 }
