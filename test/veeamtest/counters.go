@@ -104,7 +104,7 @@ func (s *Server) record(x *exchange) *Recorded {
 	rec := &Recorded{
 		Time:   s.now(),
 		Method: x.r.Method,
-		Path:   x.r.URL.RequestURI(),
+		Path:   x.r.RequestURI,
 		Proto:  x.r.Proto,
 		Header: x.r.Header.Clone(),
 		Form:   x.form.values,

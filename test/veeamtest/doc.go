@@ -7,14 +7,15 @@
 //	defer s.Close()
 //	s.Advance(2 * time.Minute) // the tokens issued so far are expired
 //
-// A Server is an http.Handler too and works in memory, without Start.
+// A Server is an http.Handler too and works in memory, without Start; Server.Transport leads there.
 //
 // # What is strict
 //
 // Bodies at the token endpoint must be forms. Enum values and paths are compared without case, field names only at
 // Azure; empty pairs and blank values count as absent. Refresh tokens work once. A TOTP code works in its own 30-second
 // step and the two beside it, once, and never after a newer one. VBR and AWS refuse requests without x-api-version.
-// An mfa_token works once.
+// An mfa_token works once, as do authorization codes and the answers to VSPC's challenges. Two Authorization headers
+// count as none.
 //
 // # What no document settles
 //
@@ -28,6 +29,10 @@
 //     (WithRefreshReuseRevokesFamily). A refresh leaves the earlier access token alive (WithRefreshRevokesAccess).
 //   - A login leaves the user's other sessions alone (WithSingleSession).
 //   - An mfa_token lives two minutes and three wrong codes (WithMFALifetime, WithMFATries).
+//   - VSPC's challenge is text, encrypted with PKCS #1 v1.5 (WithBinaryChallenge, WithPadding); the public key may come
+//     in any form (WithKeyForm). The grant "as" uses up the refresh token (WithAsKeepsRefresh), and a refresh keeps a
+//     session read-only (WithRefreshDropsReadOnly).
+//   - AWS makes authorization codes at …/token/authorization_code (WithCodePaths).
 //   - A + that was not percent-encoded is a space (WithBarePlus).
 //   - No account is ever locked (WithLockout), and nothing is throttled (WithTokenStatus429).
 //   - VBR refuses deletions, as with four-eyes authorization (WithFourEyes).

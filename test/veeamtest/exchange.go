@@ -127,7 +127,11 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 	handle(x)
 }
 
+// bearerOf finds the bearer. Two Authorization headers are as bad as none: a proxy forgot to take the client's away.
 func bearerOf(r *http.Request) (string, bool) {
+	if len(r.Header.Values("Authorization")) != 1 {
+		return "", false
+	}
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	value = strings.TrimSpace(value)
 	return value, strings.EqualFold(scheme, "Bearer") && value != ""
@@ -213,6 +217,9 @@ func (x *exchange) readAll(limit int64) ([]byte, bool) {
 	body, err := io.ReadAll(io.LimitReader(x.r.Body, limit+1))
 	return body, err == nil && int64(len(body)) <= limit
 }
+
+// drain reads the body to its end, without a thought for what is in it.
+func (x *exchange) drain() { _, _ = io.Copy(io.Discard, x.r.Body) }
 
 func (x *exchange) account() *account { return x.token.family.account }
 

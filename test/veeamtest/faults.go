@@ -92,7 +92,7 @@ func (s *Server) inject(x *exchange, on Target, work func(*exchange)) bool {
 		work(&lost)
 	}
 	// Without the body read to its end, net/http does not notice that a client leaves.
-	io.Copy(io.Discard, x.r.Body)
+	x.drain()
 	f.play(x)
 	return true
 }
@@ -144,9 +144,9 @@ func (f *Fault) play(x *exchange) {
 	case FaultHalfClose:
 		x.breakOff(func(conn net.Conn) {
 			if c, ok := conn.(interface{ CloseWrite() error }); ok {
-				c.CloseWrite()
+				_ = c.CloseWrite()
 			}
-			io.Copy(io.Discard, conn)
+			_, _ = io.Copy(io.Discard, conn)
 		})
 	case FaultSlow:
 		f.playSlow(x)
@@ -197,7 +197,7 @@ func (f *Fault) playHuge(x *exchange) {
 			return
 		}
 	}
-	io.WriteString(x.w, `","token_type":"bearer","expires_in":900}`)
+	fmt.Fprint(x.w, `","token_type":"bearer","expires_in":900}`)
 }
 
 func (f *Fault) playSlow(x *exchange) {
@@ -210,7 +210,7 @@ func (f *Fault) playSlow(x *exchange) {
 	x.write(http.StatusOK, jsonType, nil)
 	flush := http.NewResponseController(x.w)
 	for i := range len(body) {
-		io.WriteString(x.w, body[i:i+1])
+		fmt.Fprint(x.w, body[i:i+1])
 		flush.Flush()
 		if !x.sleep(interval) {
 			return
@@ -233,7 +233,7 @@ func resetConn(conn net.Conn) {
 		below = c.NetConn()
 	}
 	if c, ok := below.(*net.TCPConn); ok {
-		c.SetLinger(0)
+		_ = c.SetLinger(0)
 	}
 	below.Close()
 }

@@ -121,12 +121,6 @@ func status(s *Server, access string) int {
 	return do(s, "GET", s.Base()+"/echo", access, "").status
 }
 
-func eachProfile(t *testing.T, f func(t *testing.T, p Profile)) {
-	for _, p := range Profiles() {
-		t.Run(string(p), func(t *testing.T) { f(t, p) })
-	}
-}
-
 func keys(m map[string]any) string {
 	return strings.Join(slices.Sorted(maps.Keys(m)), " ")
 }

@@ -2,6 +2,8 @@
 
 package veeamtest
 
+import "maps"
+
 // reason says why a request was refused, in words that all products share.
 type reason string
 
@@ -54,12 +56,7 @@ func lookup(rows map[reason]problem, why reason) problem {
 
 // merge returns the rows of base with those of more added or put in their place.
 func merge(base, more map[reason]problem) map[reason]problem {
-	all := make(map[reason]problem, len(base)+len(more))
-	for why, p := range base {
-		all[why] = p
-	}
-	for why, p := range more {
-		all[why] = p
-	}
+	all := maps.Clone(base)
+	maps.Copy(all, more)
 	return all
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -157,78 +159,104 @@ func TestLogout(t *testing.T) {
 }
 
 func TestTestRoutes(t *testing.T) {
-	eachProfile(t, func(t *testing.T, p Profile) {
-		s := New(p)
-		access, _ := defaultLogin(t, s)
-		sum := fmt.Sprintf("%x", sha256.Sum256([]byte("payload")))
+	for _, p := range Profiles() {
+		t.Run(string(p), func(t *testing.T) {
+			s := New(p)
+			access, _ := defaultLogin(t, s)
+			sum := fmt.Sprintf("%x", sha256.Sum256([]byte("payload")))
 
-		var echo Echo
-		got := do(s, "PATCH", s.Base()+"/Echo?a=b%20c", access, "payload", "X-Custom", "v")
-		if err := json.Unmarshal([]byte(got.body), &echo); err != nil {
-			t.Fatal(err)
-		}
-		if echo.Method != "PATCH" || echo.Path != s.Base()+"/Echo" || echo.Query != "a=b%20c" || echo.Subject != DefaultUser ||
-			echo.Length != 7 || echo.SHA256 != sum || echo.Headers["Authorization"][0] != DefaultUser || echo.Headers["X-Custom"][0] != "v" {
-			t.Errorf("echo: %+v", echo)
-		}
-		if strings.Contains(got.body, access) {
-			t.Error("echo shows the token")
-		}
-		if got := do(s, "PUT", s.Base()+"/upload", access, "payload"); got.body != `{"length":7,"sha256":"`+sum+`"}` {
-			t.Errorf("upload: %s", got.body)
-		}
-		if got := do(s, "GET", s.Base()+"/download?size=200000", access, ""); len(got.body) != 200000 || got.header.Get("Content-Type") != "application/octet-stream" {
-			t.Errorf("download: %d", len(got.body))
-		}
-		for range 2 {
-			do(s, "POST", s.Base()+"/execute?op=a", access, "payload")
-		}
-		do(s, "POST", s.Base()+"/execute?op=a", "", "payload")
-		for code, want := range map[string]int{"204": 204, "301": 301, "404": 404, "503": 503, "401": 401, "99": 400, "x": 400} {
-			if got := do(s, "GET", s.Base()+"/status/"+code, access, ""); got.status != want {
-				t.Errorf("status %s: %d", code, got.status)
+			var echo Echo
+			got := do(s, "PATCH", s.Base()+"/Echo?a=b%20c", access, "payload", "X-Custom", "v")
+			if err := json.Unmarshal([]byte(got.body), &echo); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if got := do(s, "DELETE", s.Base()+"/always401", access, ""); got.status != 401 {
-			t.Errorf("always401: %d", got.status)
-		}
-		if got := do(s, "GET", s.Base()+"/slow?ms=1", access, ""); got.status != 200 {
-			t.Errorf("slow: %d", got.status)
-		}
-		if got := do(s, "GET", s.Base()+"/stream?chunks=3&ms=0", access, ""); strings.Count(got.body, "data:") != 3 {
-			t.Errorf("stream: %q", got.body)
-		}
-		if got := do(s, "GET", s.Base()+"/websocket", access, ""); got.status != 400 {
-			t.Errorf("websocket without upgrade: %d", got.status)
-		}
-		c := s.Counters()
-		if c.Uploaded != 7*4 || c.Downloaded != 200000 || c.Executed["a"] != 2 || c.Unauthorized != 3 || c.Protected != 14 {
-			t.Errorf("%+v", c)
-		}
-		s.ResetCounters()
-		if c := s.Counters(); c.Protected != 0 || len(c.Executed) != 0 || c.LiveSessions != 1 {
-			t.Errorf("after reset: %+v", c)
-		}
-	})
+			if echo.Method != http.MethodPatch || echo.Path != s.Base()+"/Echo" || echo.Query != "a=b%20c" || echo.Subject != DefaultUser ||
+				echo.Length != 7 || echo.SHA256 != sum || echo.Headers["Authorization"][0] != DefaultUser || echo.Headers["X-Custom"][0] != "v" {
+				t.Errorf("echo: %+v", echo)
+			}
+			if strings.Contains(got.body, access) {
+				t.Error("echo shows the token")
+			}
+			if got := do(s, "PUT", s.Base()+"/upload", access, "payload"); got.body != `{"length":7,"sha256":"`+sum+`"}` {
+				t.Errorf("upload: %s", got.body)
+			}
+			if got := do(s, "GET", s.Base()+"/download?size=200000", access, ""); len(got.body) != 200000 || got.header.Get("Content-Type") != "application/octet-stream" {
+				t.Errorf("download: %d", len(got.body))
+			}
+			for range 2 {
+				do(s, "POST", s.Base()+"/execute?op=a", access, "payload")
+			}
+			do(s, "POST", s.Base()+"/execute?op=a", "", "payload")
+			for code, want := range map[string]int{"204": 204, "301": 301, "404": 404, "503": 503, "401": 401, "99": 400, "x": 400} {
+				if got := do(s, "GET", s.Base()+"/status/"+code, access, ""); got.status != want {
+					t.Errorf("status %s: %d", code, got.status)
+				}
+			}
+			if got := do(s, "DELETE", s.Base()+"/always401", access, ""); got.status != 401 {
+				t.Errorf("always401: %d", got.status)
+			}
+			if got := do(s, "GET", s.Base()+"/slow?ms=1", access, ""); got.status != 200 {
+				t.Errorf("slow: %d", got.status)
+			}
+			if got := do(s, "GET", s.Base()+"/stream?chunks=3&ms=0", access, ""); strings.Count(got.body, "data:") != 3 {
+				t.Errorf("stream: %q", got.body)
+			}
+			if got := do(s, "GET", s.Base()+"/websocket", access, ""); got.status != 400 {
+				t.Errorf("websocket without upgrade: %d", got.status)
+			}
+			c := s.Counters()
+			if c.Uploaded != 7*4 || c.Downloaded != 200000 || c.Executed["a"] != 2 || c.Unauthorized != 3 || c.Protected != 14 {
+				t.Errorf("%+v", c)
+			}
+			s.ResetCounters()
+			if c := s.Counters(); c.Protected != 0 || len(c.Executed) != 0 || c.LiveSessions != 1 {
+				t.Errorf("after reset: %+v", c)
+			}
+		})
+	}
 }
 
 func TestStrangersLearnNothingBelowTheResources(t *testing.T) {
-	eachProfile(t, func(t *testing.T, p Profile) {
-		s := New(p)
-		access, _ := defaultLogin(t, s)
-		for _, path := range []string{"/nothing", "/jobs/x/y/z"} {
-			if got := do(s, "GET", s.Base()+path, "", ""); got.status != 401 {
-				t.Errorf("%s without a token: %d", path, got.status)
+	for _, p := range Profiles() {
+		t.Run(string(p), func(t *testing.T) {
+			s := New(p)
+			access, _ := defaultLogin(t, s)
+			for _, path := range []string{"/nothing", "/jobs/x/y/z"} {
+				if got := do(s, "GET", s.Base()+path, "", ""); got.status != 401 {
+					t.Errorf("%s without a token: %d", path, got.status)
+				}
+				if got := do(s, "GET", s.Base()+path, access, ""); got.status != 404 {
+					t.Errorf("%s: %d", path, got.status)
+				}
 			}
-			if got := do(s, "GET", s.Base()+path, access, ""); got.status != 404 {
-				t.Errorf("%s: %d", path, got.status)
+			if got := do(s, "GET", "/index.html", "", ""); got.status != 404 {
+				t.Errorf("elsewhere: %d", got.status)
 			}
-		}
-		if got := do(s, "GET", "/index.html", "", ""); got.status != 404 {
-			t.Errorf("elsewhere: %d", got.status)
-		}
-		if got := do(s, "PUT", s.TokenPath(), "", ""); got.status != 405 {
-			t.Errorf("PUT at the token endpoint: %d", got.status)
-		}
-	})
+			if got := do(s, "PUT", s.TokenPath(), "", ""); got.status != 405 {
+				t.Errorf("PUT at the token endpoint: %d", got.status)
+			}
+		})
+	}
+}
+
+func TestTwoAuthorizationHeadersAreNone(t *testing.T) {
+	s := New(VBR13)
+	access, _ := defaultLogin(t, s)
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/echo", nil)
+	r.Header.Set("x-api-version", version(s))
+	r.Header["Authorization"] = []string{"Bearer " + access, "Bearer null"}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != http.StatusUnauthorized {
+		t.Errorf("%d", w.Code)
+	}
+}
+
+func TestPlugInsTakeTheSameBearer(t *testing.T) {
+	s := New(VBR13)
+	access, _ := defaultLogin(t, s)
+	const path = "/extension/799a5a3e-ae1e-4eaf-86eb-8a9acc2670e2/api/v8/echo"
+	if with, without := do(s, "GET", path, access, "").status, do(s, "GET", path, "", "").status; with != 200 || without != 401 {
+		t.Error(with, without)
+	}
 }

@@ -192,7 +192,7 @@ func (s *Server) Close() {
 		close(s.done)
 	}
 	for conn := range s.hijacked {
-		conn.SetDeadline(time.Unix(1, 0)) // wakes its handler, which closes it
+		_ = conn.SetDeadline(time.Unix(1, 0)) // wakes its handler, which closes it
 	}
 	s.mu.Unlock()
 	if server != nil {

@@ -35,6 +35,7 @@ func trust() *tls.Config {
 }
 
 func client(t *testing.T, http2 bool) *http.Client {
+	t.Helper()
 	transport := &http.Transport{TLSClientConfig: trust(), ForceAttemptHTTP2: http2}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -89,10 +90,33 @@ func TestServerComesBackOnItsPortWithItsSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := send(client(t, false), s, "GET", "/api/v8/echo", access, nil)
-	if err != nil || got.StatusCode != 200 || s.URL() != url {
+	if err != nil || got.StatusCode != http.StatusOK || s.URL() != url {
 		t.Errorf("%v %v %s", got, err, s.URL())
 	}
 	got.Body.Close()
+}
+
+func TestServerListensOnSeveralAddresses(t *testing.T) {
+	s := started(t, VBR13, WithAddr("127.0.0.1:0", "127.0.0.1:0"))
+	access, _ := defaultLogin(t, s)
+	urls := s.URLs()
+	if len(urls) != 2 || urls[0] == urls[1] || urls[0] != s.URL() {
+		t.Fatal(urls)
+	}
+	r, _ := http.NewRequest(http.MethodGet, urls[1]+"/api/v1/echo", nil)
+	r.Header.Set("x-api-version", version(s))
+	r.Header.Set("Authorization", "Bearer "+access)
+	got, err := client(t, true).Do(r)
+	if err != nil || got.StatusCode != http.StatusOK {
+		t.Fatal(got, err)
+	}
+	got.Body.Close()
+	if err := s.Start(); err == nil {
+		t.Error("started twice")
+	}
+	if err := New(VBR13, WithAddr(strings.TrimPrefix(urls[0], "https://"))).Start(); err == nil {
+		t.Error("started on a taken port")
+	}
 }
 
 func TestWebsocketEchoes(t *testing.T) {
@@ -287,34 +311,36 @@ func TestAFaultCanLoseTheAnswerOfWorkThatWasDone(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	eachProfile(t, func(t *testing.T, p Profile) {
-		s := New(p, WithRevokeRandom(10, 1))
-		done := make(chan bool)
-		for range 8 {
-			go func() {
-				defer func() { done <- true }()
-				access, refresh := "", ""
-				for range 20 {
-					if status(s, access) == 200 {
-						continue
+	for _, p := range Profiles() {
+		t.Run(string(p), func(t *testing.T) {
+			s := New(p, WithRevokeRandom(10, 1))
+			done := make(chan bool)
+			for range 8 {
+				go func() {
+					defer func() { done <- true }()
+					access, refresh := "", ""
+					for range 20 {
+						if status(s, access) == 200 {
+							continue
+						}
+						got := grant(s, "grant_type=refresh_token", "refresh_token="+refresh)
+						if got.status != 200 {
+							got = grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword)
+						}
+						access, refresh = got.text(t, "access_token"), got.text(t, "refresh_token")
+						s.SetPassword(DefaultUser, DefaultPassword)
+						s.Counters()
+						s.Seen()
+						s.Issued()
 					}
-					got := grant(s, "grant_type=refresh_token", "refresh_token="+refresh)
-					if got.status != 200 {
-						got = grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword)
-					}
-					access, refresh = got.text(t, "access_token"), got.text(t, "refresh_token")
-					s.SetPassword(DefaultUser, DefaultPassword)
-					s.Counters()
-					s.Seen()
-					s.Issued()
-				}
-			}()
-		}
-		for range 8 {
-			<-done
-		}
-		if c := s.Counters(); c.Logins != 8 || c.LiveSessions != 8 || c.Protected+c.Unauthorized != 160 || c.TokenRequests != c.Logins+c.Refreshes+c.Refused {
-			t.Errorf("%+v", c)
-		}
-	})
+				}()
+			}
+			for range 8 {
+				<-done
+			}
+			if c := s.Counters(); c.Logins != 8 || c.LiveSessions != 8 || c.Protected+c.Unauthorized != 160 || c.TokenRequests != c.Logins+c.Refreshes+c.Refused {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
 }

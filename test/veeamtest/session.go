@@ -2,7 +2,10 @@
 
 package veeamtest
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // family is a login and every token that came from it.
 type family struct {
@@ -29,12 +32,7 @@ func (t *token) good(now time.Time) bool {
 }
 
 func (f *family) alive(now time.Time) bool {
-	for i := len(f.tokens) - 1; i >= 0; i-- {
-		if f.tokens[i].good(now) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.tokens, func(t *token) bool { return t.good(now) })
 }
 
 // end revokes whatever the login led to. The caller holds Server.mu.

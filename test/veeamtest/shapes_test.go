@@ -43,12 +43,16 @@ func TestTokenAnswers(t *testing.T) {
 	}{
 		{"vbr 12", New(VBR12, fixed()), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":900,".issued":"2026-03-01T14:00:00",".expires":"2026-03-01T14:15:00"}`},
 		{"vbr 13", New(VBR13, fixed()), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":900,".issued":"2026-03-01T14:00:00+02:00",".expires":"2026-03-01T14:15:00+02:00"}`},
-		{"vbr with all options", New(VBR13, fixed(), WithAccessLifetime(time.Hour), WithDateStyle(DateUTC), WithUsernameInAnswer()),
-			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00Z",".expires":"2026-03-01T13:00:00Z","username":"svc-monitor"}`},
+		{
+			"vbr with all options", New(VBR13, fixed(), WithAccessLifetime(time.Hour), WithDateStyle(DateUTC), WithUsernameInAnswer()),
+			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00Z",".expires":"2026-03-01T13:00:00Z","username":"svc-monitor"}`,
+		},
 		{"vbr without dates", New(VBR13, fixed(), WithDateStyle(DateAbsent), WithExpiresInAs("absent")), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT"}`},
 		{"vspc", New(VSPC, fixed()), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","mfa_token":null,"encrypted_code":null,"expires_in":3600}`},
-		{"azure", New(Azure, at(123456700*time.Nanosecond), WithAccount(Account{Username: DefaultUser, Password: DefaultPassword, UID: "UID"})),
-			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00.1234567Z",".expires":"2026-03-01T13:00:00.1234567Z",` + azureTail},
+		{
+			"azure", New(Azure, at(123456700*time.Nanosecond), WithAccount(Account{Username: DefaultUser, Password: DefaultPassword, UID: "UID"})),
+			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00.1234567Z",".expires":"2026-03-01T13:00:00.1234567Z",` + azureTail,
+		},
 		{"aws", New(AWS, fixed(), WithZone(time.UTC)), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00",".expires":"2026-03-01T13:00:00","username":"svc-monitor"}`},
 	} {
 		got := grant(c.s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword)
@@ -131,6 +135,7 @@ func TestRefusals(t *testing.T) {
 
 func TestUnauthorizedDocuments(t *testing.T) {
 	expired := func(t *testing.T, s *Server) string {
+		t.Helper()
 		access, _ := defaultLogin(t, s)
 		s.Advance(24 * time.Hour)
 		return access
@@ -158,8 +163,10 @@ func TestVersionHeader(t *testing.T) {
 		p                Profile
 		missing, unknown string
 	}{
-		{VBR13, `{"errorCode":"UnexpectedContent","message":"The x-api-version header is required.","resourceId":null}`,
-			`{"errorCode":"NotImplemented","message":"The specified API version is not supported.","resourceId":null}`},
+		{
+			VBR13, `{"errorCode":"UnexpectedContent","message":"The x-api-version header is required.","resourceId":null}`,
+			`{"errorCode":"NotImplemented","message":"The specified API version is not supported.","resourceId":null}`,
+		},
 		{AWS, `"type":"https://example.com/api/v1/problems/apiVersionUnspecified"`, `"type":"https://example.com/api/v1/problems/unsupportedApiVersion"`},
 	} {
 		s := New(c.p)

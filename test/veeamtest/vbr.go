@@ -132,8 +132,10 @@ var vbrProblems = map[reason]problem{
 	notFound:         {status: 404, code: "NotFound", message: "Resource does not exist"},
 	methodNotAllowed: {status: 405, code: "MethodNotAllowed", message: "HTTP Method not allowed"},
 	throttled:        {status: 429, code: "ServiceUnavailable", message: "Too many requests."},
-	serverFault: {status: 500, code: "ServiceUnavailable",
-		message: "The request has been received but could not be completed because of an internal error at the server side."},
+	serverFault: {
+		status: 500, code: "ServiceUnavailable",
+		message: "The request has been received but could not be completed because of an internal error at the server side.",
+	},
 }
 
 var vbrRefusals = map[reason]problem{

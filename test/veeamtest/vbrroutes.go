@@ -79,6 +79,8 @@ func vbrRoutes(s *Server) []route {
 
 func vbr13Routes() []route {
 	return []route{
+		// Plug-ins such as the one for AHV live behind VBR and take its bearer.
+		{"*", "/extension/{id}/api/{version}/echo", protected, serveEcho},
 		{"GET", "/api/v1/security/settings", protected, func(x *exchange) {
 			x.json(http.StatusOK, map[string]bool{"mfaEnabled": true})
 		}},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,8 +109,8 @@ type vspcErrorEntry struct {
 
 func vspcError(x *exchange, p problem) (string, any) {
 	entry := vspcErrorEntry{p.message, p.kind, p.status, x.retry}
-	if p.code != "" {
-		fmt.Sscan(p.code, &entry.Code)
+	if code, err := strconv.Atoi(p.code); err == nil {
+		entry.Code = code // a number of VSPC's own
 	}
 	return jsonType, vspcErrors{[]vspcErrorEntry{entry}}
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -200,7 +199,7 @@ func serveDeleteLogin(x *exchange) {
 		x.refuse(notFound)
 		return
 	}
-	io.Copy(io.Discard, x.r.Body)
+	x.drain()
 	x.json(http.StatusOK, map[string]any{"data": nil})
 }
 
