@@ -22,4 +22,6 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
 
 	caddycmd.RegisterCommand(command)
+
+	caddy.OnExit(waitForEndings)
 }

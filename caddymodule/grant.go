@@ -13,8 +13,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// grant returns the function that gets a token for req's upstream.
-func (s *slot) grant(l *login, req *http.Request, e *exchange) tokencache.GrantFunc {
+// grant returns the function that gets a token for req's upstream. values is the
+// grant's context apart from its time-out.
+func (s *slot) grant(values context.Context, l *login, req *http.Request, e *exchange) tokencache.GrantFunc {
 	t := s.transport
 	client := &veeam.Client{
 		Product:    t.product,
@@ -28,13 +29,15 @@ func (s *slot) grant(l *login, req *http.Request, e *exchange) tokencache.GrantF
 	}
 	account := l.credentials.account
 	journal := e.journal
+	end := &ender{client: client, account: account, values: values, journal: journal}
 	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
-		if prev != nil && !prev.Refresh.IsZero() {
+		if prev != nil && prev.Renewable() {
 			start := time.Now()
 			tok, err := client.Refresh(ctx, account, prev.Refresh)
 			t.observe(veeam.GrantRefreshToken, start, tok, err)
 			if err == nil {
 				journal.refreshed(account)
+				l.session.ender.Store(end)
 				return cached(tok), nil
 			}
 			journal.refreshFailed(account, err)
@@ -50,6 +53,10 @@ func (s *slot) grant(l *login, req *http.Request, e *exchange) tokencache.GrantF
 			return nil, err
 		}
 		journal.authenticated(account, tok)
+		l.session.ender.Store(end)
+		if prev != nil {
+			end.end(prev) // a session of its own, which the new one replaces
+		}
 		return cached(tok), nil
 	}
 }

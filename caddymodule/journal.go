@@ -131,6 +131,13 @@ func (j *journal) refreshFailed(a *veeam.Account, err error) {
 	j.warn(svclog.Exception(err.Error(), exceptionType(err)))
 }
 
+func (j *journal) loggedOut(a *veeam.Account) { j.info(svclog.LoggedOut(userOf(a))) }
+
+func (j *journal) logoutFailed(a *veeam.Account, err error) {
+	j.warn(svclog.LogoutFailed(userOf(a)))
+	j.warn(svclog.Exception(err.Error(), exceptionType(err)))
+}
+
 func (j *journal) replay(r *http.Request) {
 	j.warn(svclog.Replayed(r.Method, r.URL.RequestURI()))
 }
@@ -138,7 +145,7 @@ func (j *journal) replay(r *http.Request) {
 // noSession writes why a request is refused, unless a failed grant has just said
 // so.
 func (j *journal) noSession(err error) {
-	var blocked *tokencache.Blocked
+	var blocked *tokencache.BlockedError
 	if errors.As(err, &blocked) {
 		j.warn(svclog.Exception(blocked.Error(), exceptionType(blocked.Cause)) +
 			" No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + ".")

@@ -22,7 +22,7 @@ import (
 // what the server said.
 func refusalFor(err error, now time.Time) veeam.Refusal {
 	r := veeam.Refusal{Status: http.StatusServiceUnavailable, Reason: veeam.ReasonNoSession}
-	var blocked *tokencache.Blocked
+	var blocked *tokencache.BlockedError
 	if errors.As(err, &blocked) {
 		r.RetryAfter = blocked.RetryAfter(now)
 	}

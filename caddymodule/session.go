@@ -28,12 +28,9 @@ type sessionKey struct {
 // pooledSession is a session with what the pool needs.
 type pooledSession struct {
 	*tokencache.Session
-	key sessionKey
+	key   sessionKey
+	ender atomic.Pointer[ender] // how to log out
 }
-
-// Destruct implements caddy.Destructor: the last configuration that used the
-// session is gone.
-func (*pooledSession) Destruct() error { return nil }
 
 // sessionPool holds the live sessions of the process. A configuration that is
 // loaded takes over those of its accounts before the one that it replaces lets
@@ -136,7 +133,7 @@ func (s *sessions) release() {
 
 // slot finds the place of an account at an upstream, without a lock if it has
 // been there before.
-func (s *sessions) slot(key slotKey, make func() *slot) *slot {
+func (s *sessions) slot(key slotKey, create func() *slot) *slot {
 	if known := s.slots.Load(); known != nil {
 		if found, ok := (*known)[key]; ok {
 			return found
@@ -154,7 +151,7 @@ func (s *sessions) slot(key slotKey, make func() *slot) *slot {
 			next = maps.Clone(*known)
 		}
 	}
-	added := make()
+	added := create()
 	next[key] = added
 	s.slots.Store(&next)
 	return added
@@ -196,7 +193,8 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 		tok, due := l.session.Current(time.Now())
 		if tok != nil {
 			if due {
-				l.session.Renew(s.grantContext(req), s.grant(l, req, e))
+				ctx := s.grantContext(req)
+				l.session.Renew(ctx, s.grant(ctx, l, req, e))
 			}
 			return tok, l.session.Session, nil
 		}
@@ -206,7 +204,7 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 		return nil, nil, err
 	}
 	tok, err := s.get(l, req, e)
-	var blocked *tokencache.Blocked
+	var blocked *tokencache.BlockedError
 	if errors.As(err, &blocked) && blocked.Held {
 		// The secret may have been replaced since it was read.
 		if again, errAgain := s.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
@@ -218,7 +216,8 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 }
 
 func (s *slot) get(l *login, req *http.Request, e *exchange) (*tokencache.Token, error) {
-	return l.session.Get(waitContext{req.Context(), s.grantContext(req)}, s.grant(l, req, e))
+	ctx := s.grantContext(req)
+	return l.session.Get(waitContext{req.Context(), ctx}, s.grant(ctx, l, req, e))
 }
 
 // login reads the secrets, unless that was done less than maxAge ago, and finds

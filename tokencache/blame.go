@@ -82,8 +82,8 @@ func (s *Session) Reject(tok *Token) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current.CompareAndSwap(tok, nil) &&
-		!tok.Refresh.IsZero() && time.Since(tok.Requested) > revokedWithin {
+	if s.current.CompareAndSwap(tok, nil) {
+		tok.rejected.Store(time.Since(tok.Requested) <= revokedWithin)
 		s.spare = tok
 	}
 	return true

@@ -167,14 +167,14 @@ func TestTheRefreshTokenOfARejectedTokenIsUsedOnlyIfItDiedLate(t *testing.T) {
 		young := mustGet(t, s, srv)
 		s.Reject(young)
 		late := mustGet(t, s, srv)
-		if srv.noted != nil {
-			t.Error("the refresh token of a session that was just revoked is tried")
+		if srv.noted != young || young.Renewable() {
+			t.Error("the refresh token of a session that was just revoked is to be tried")
 		}
 		time.Sleep(20 * time.Minute)
 		s.Reject(late)
 		mustGet(t, s, srv)
-		if srv.noted != late {
-			t.Error("the refresh token of a session that ended early is not tried")
+		if srv.noted != late || !late.Renewable() {
+			t.Error("the refresh token of a session that ended early is not to be tried")
 		}
 	})
 }

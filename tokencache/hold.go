@@ -20,8 +20,8 @@ const (
 	maxDelay   = time.Hour
 )
 
-// Blocked says that no grant is tried now because the last one failed.
-type Blocked struct {
+// BlockedError says that no grant is tried now because the last one failed.
+type BlockedError struct {
 	// Cause is the error of the last grant.
 	Cause error
 
@@ -33,7 +33,7 @@ type Blocked struct {
 }
 
 // Error gives the cause.
-func (b *Blocked) Error() string {
+func (b *BlockedError) Error() string {
 	if b.Held {
 		return "not retried yet after: " + b.Cause.Error()
 	}
@@ -41,14 +41,14 @@ func (b *Blocked) Error() string {
 }
 
 // Unwrap returns the cause.
-func (b *Blocked) Unwrap() error { return b.Cause }
+func (b *BlockedError) Unwrap() error { return b.Cause }
 
 // RetryAfter is how long the block still lasts, at least one second.
-func (b *Blocked) RetryAfter(now time.Time) time.Duration {
+func (b *BlockedError) RetryAfter(now time.Time) time.Duration {
 	return max(b.Until.Sub(now), time.Second)
 }
 
-func (s *Session) blocked(now time.Time) *Blocked {
+func (s *Session) blocked(now time.Time) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.block == nil || !now.Before(s.block.Until) {
@@ -58,7 +58,7 @@ func (s *Session) blocked(now time.Time) *Blocked {
 }
 
 // failed records a failed grant and returns what its waiters get.
-func (s *Session) failed(cause error) *Blocked {
+func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.block == nil || s.block.Held != refused(cause) {
@@ -72,7 +72,7 @@ func (s *Session) failed(cause error) *Blocked {
 	case delay(cause) > 0:
 		pause = min(delay(cause), maxDelay)
 	}
-	s.block = &Blocked{Cause: cause, Until: time.Now().Add(pause), Held: refused(cause)}
+	s.block = &BlockedError{Cause: cause, Until: time.Now().Add(pause), Held: refused(cause)}
 	return s.block
 }
 

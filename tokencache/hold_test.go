@@ -19,7 +19,7 @@ func TestARefusedCredentialIsHeldForAGrowingTime(t *testing.T) {
 		for time.Since(start) < 5*time.Hour {
 			before := srv.calls.Load()
 			_, err := s.Get(context.Background(), srv.grant)
-			var blocked *Blocked
+			var blocked *BlockedError
 			if !errors.As(err, &blocked) || !blocked.Held || !errors.Is(err, refusal{}) {
 				t.Fatalf("got %v", err)
 			}
@@ -72,7 +72,7 @@ func TestThePauseIsTheOneTheServerAskedFor(t *testing.T) {
 		srv.fail(throttled(25 * time.Second))
 		s := NewSession(Options{})
 		_, err := s.Get(context.Background(), srv.grant)
-		var blocked *Blocked
+		var blocked *BlockedError
 		if !errors.As(err, &blocked) || blocked.Held || blocked.RetryAfter(time.Now()) != 25*time.Second {
 			t.Fatalf("got %+v", err)
 		}
@@ -124,7 +124,7 @@ func TestAHoldAfterNetworkFaultsStartsAtItsLeast(t *testing.T) {
 		}
 		srv.fail(refusal{})
 		_, err := s.Get(context.Background(), srv.grant)
-		var blocked *Blocked
+		var blocked *BlockedError
 		if !errors.As(err, &blocked) || blocked.RetryAfter(time.Now()) > 72*time.Second {
 			t.Errorf("got %v, %v", err, blocked.RetryAfter(time.Now()))
 		}

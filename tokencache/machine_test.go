@@ -75,7 +75,7 @@ func (m *machine) get(rt *rapid.T) {
 	case before != nil:
 		rt.Fatalf("an error although there was a valid token: %v", err)
 	default:
-		var blocked *Blocked
+		var blocked *BlockedError
 		if !errors.As(err, &blocked) {
 			rt.Fatalf("an error without a time: %v", err)
 		}

@@ -31,8 +31,8 @@ type Options struct {
 	GrantTimeout time.Duration
 }
 
-// GrantFunc asks the server for a token. prev is nil, or a token whose refresh
-// token is worth trying first. ctx ends with the time-out of the grant, not with
+// GrantFunc asks the server for a token. prev is the session's token so far, or
+// nil; if it is Renewable, its refresh token is worth trying first. ctx ends with the time-out of the grant, not with
 // the request that caused it.
 //
 // An error may have the methods CredentialRefused() bool - the server has said
@@ -50,8 +50,8 @@ type Session struct {
 	waiters atomic.Int64
 
 	mu     sync.Mutex
-	spare  *Token // rejected, but its refresh token may still be good
-	block  *Blocked
+	spare  *Token // the last token that was rejected
+	block  *BlockedError
 	streak int // failures in a row
 	blame  blame
 }
@@ -80,7 +80,7 @@ func (s *Session) Current(now time.Time) (tok *Token, due bool) {
 // Get returns a token that may be used now. Where there is none, the first
 // caller starts a grant and all others wait for it; a caller whose ctx ends
 // leaves alone, the grant goes on for the others. After a failure Get returns a
-// *Blocked error at once until the failure's hold or pause has passed.
+// *BlockedError error at once until the failure's hold or pause has passed.
 func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	now := time.Now()
 	if tok, _ := s.Current(now); tok != nil {

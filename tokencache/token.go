@@ -37,6 +37,7 @@ type Token struct {
 	usableUntil   time.Time
 	renewAt       time.Time
 
+	rejected  atomic.Bool // by the server, soon after it was issued
 	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
@@ -54,6 +55,9 @@ func (t *Token) Authorization() []string { return t.authorization }
 
 // Expires is when the server stops honouring the token.
 func (t *Token) Expires() time.Time { return t.expires }
+
+// Renewable reports whether the token's refresh token is worth a try.
+func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.rejected.Load() }
 
 // Prove records that the server has accepted the token at least once. A 401 on
 // a proven token speaks against the token, one on an unproven token speaks
