@@ -6,8 +6,8 @@ package svclog
 import "strings"
 
 // assigned finds the value that a "=" or ":" at s[i] gives to a secret name.
-func assigned(s string, from, i int) (start, end int) {
-	name, quoted := nameBefore(s, from, i)
+func assigned(s string, i int) (start, end int) {
+	name, quoted := nameBefore(s, i)
 	if name == "" {
 		return 0, 0
 	}
@@ -26,17 +26,17 @@ func assigned(s string, from, i int) (start, end int) {
 }
 
 // nameBefore returns the name that ends before s[i], and whether it is quoted.
-func nameBefore(s string, from, i int) (name string, quoted bool) {
+func nameBefore(s string, i int) (name string, quoted bool) {
 	end := i
-	for end > from && (s[end-1] == ' ' || s[end-1] == '\t') {
+	for end > 0 && (s[end-1] == ' ' || s[end-1] == '\t') {
 		end--
 	}
-	for end > from && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '`' || s[end-1] == '\\') {
+	for end > 0 && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '`' || s[end-1] == '\\') {
 		end--
 		quoted = true
 	}
 	start := end
-	for start > from && (inName[s[start-1]] || s[start-1] >= 0x80) {
+	for start > 0 && (inName[s[start-1]] || s[start-1] >= 0x80) {
 		start--
 	}
 	return s[start:end], quoted
@@ -70,6 +70,11 @@ func valueAt(s string, start int, v verdict) (from, to int) {
 	to = start
 	for to < len(s) && !endsValue[s[to]] {
 		to++
+	}
+	if begin := strings.Index(s[start:to], "-----BEGIN"); begin >= 0 {
+		if _, end := keyFile(s, start+begin); end > to {
+			to = end
+		}
 	}
 	return start, to
 }

@@ -40,7 +40,9 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 	}
 	name, value, assigned := strings.Cut(pair, "=")
 	switch {
-	case judgeDecoded(name) != readable && !holdsSecret(name):
+	case holdsSecret(name) || wrapsSecret(name):
+		return appendMask(dst, pair), behindSecret
+	case judgeDecoded(name) != readable:
 		dst = append(dst, name...)
 		if assigned {
 			dst = append(dst, '=')
@@ -54,7 +56,7 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 			return appendMask(dst, pair), behindSecret
 		}
 	}
-	dst = MaskText(dst, name)
+	dst = append(dst, name...)
 	if assigned {
 		dst = append(dst, '=')
 		dst = maskValue(dst, value)

@@ -90,7 +90,7 @@ func TestTheSevenPublicLinesAreReadAsWhatTheyAre(t *testing.T) {
 			got.Parameters = nil
 		}
 		got.Time = time.Time{}
-		if gotText, wantText := asJSON(t, got), asJSON(t, want[i]); gotText != wantText {
+		if gotText, wantText := asJSON(got), asJSON(want[i]); gotText != wantText {
 			t.Errorf("line %d\n got %s\nwant %s", i+1, gotText, wantText)
 		}
 	}

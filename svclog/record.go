@@ -92,7 +92,7 @@ var (
 	requestLine  = regexp.MustCompile(`^\[User: ([^\]]*)\]\[([A-Z]+)\] request to \[([^\]]*)\] deserialized\. Message: \[(.*)\]; Parameters: \[(.*?)\]\.$`)
 	responseLine = regexp.MustCompile(`^\[([A-Z]+) (\S+)\]: \[(\d{3})\] ?(.*)$`)
 
-	responseID    = regexp.MustCompile(`^(.*?) ?\[` + requestIDName + `: ([^\]]*)\]$`)
+	responseID    = regexp.MustCompile(`^(?:(.*) )?\[` + requestIDName + `: ([^\]]*)\]$`)
 	authenticated = regexp.MustCompile(`^Authenticated user: \[([^\]]*)\]$`)
 	loginFailed   = regexp.MustCompile(`^Login failed for user '([^']*)'\.$`)
 	exceptionLine = regexp.MustCompile(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
@@ -106,9 +106,15 @@ const (
 // Parse takes one line apart, without its line end. Its time is read as one of
 // the given zone.
 func Parse(line string, zone *time.Location) Record {
+	r := parse(line, zone)
+	r.mask()
+	return r
+}
+
+func parse(line string, zone *time.Location) Record {
 	frame := frameLine.FindStringSubmatch(line)
 	if frame == nil {
-		return Record{Kind: KindUnframed, Message: masked(line)}
+		return Record{Kind: KindUnframed, Message: line}
 	}
 	layout := stampLayout
 	if len(frame[1]) > len(layout) {
@@ -116,7 +122,7 @@ func Parse(line string, zone *time.Location) Record {
 	}
 	at, err := time.ParseInLocation(layout, frame[1], zone)
 	if err != nil {
-		return Record{Kind: KindUnframed, Message: masked(line)}
+		return Record{Kind: KindUnframed, Message: line}
 	}
 	thread, _ := strconv.ParseUint(frame[2], 10, 32) // 0 if it is no number of ours
 	r := Record{Time: at, Thread: uint32(thread), Level: frame[3]}
@@ -128,49 +134,60 @@ func Parse(line string, zone *time.Location) Record {
 func (r *Record) parseMessage(message string, indented bool) {
 	if m := requestLine.FindStringSubmatch(message); m != nil {
 		r.Kind = KindRequest
-		r.User, r.Method, r.Path, r.Body = masked(m[1]), m[2], string(MaskPath(nil, m[3])), maskedBody(m[4])
-		r.parameters(m[5])
+		r.User, r.Method, r.Path, r.Body = m[1], m[2], m[3], m[4]
+		for name, value := range entriesOf(m[5]) {
+			if name == requestIDName && value != "" && len(r.Parameters) == 0 && r.RequestID == "" {
+				r.RequestID = value
+				continue
+			}
+			r.Parameters = append(r.Parameters, Parameter{name, value})
+		}
 		return
 	}
 	if m := responseLine.FindStringSubmatch(message); m != nil {
 		r.Kind = KindResponse
-		r.Method, r.Path = m[1], string(MaskPath(nil, m[2]))
+		r.Method, r.Path, r.Body = m[1], m[2], m[4]
 		r.Status, _ = strconv.Atoi(m[3]) // three digits
-		body := m[4]
-		if id := responseID.FindStringSubmatch(body); id != nil {
-			body, r.RequestID = id[1], masked(id[2])
+		if id := responseID.FindStringSubmatch(r.Body); id != nil {
+			r.Body, r.RequestID = id[1], id[2]
 		}
-		r.Body = maskedBody(body)
 		return
 	}
-	r.Message = masked(message)
-	r.Kind = KindText
+	r.Kind, r.Message = KindText, message
 	switch {
 	case indented && strings.HasPrefix(message, "at "):
 		r.Kind = KindStack
 	case authenticated.MatchString(message):
-		r.Kind, r.User = KindAuthenticated, masked(authenticated.FindStringSubmatch(message)[1])
+		r.Kind, r.User = KindAuthenticated, authenticated.FindStringSubmatch(message)[1]
 	case loginFailed.MatchString(message):
-		r.Kind, r.User = KindLoginFailed, masked(loginFailed.FindStringSubmatch(message)[1])
-	case r.Level == LevelError && exceptionLine.MatchString(r.Message):
-		m := exceptionLine.FindStringSubmatch(r.Message)
+		r.Kind, r.User = KindLoginFailed, loginFailed.FindStringSubmatch(message)[1]
+	case r.Level == LevelError && exceptionLine.MatchString(message):
+		m := exceptionLine.FindStringSubmatch(message)
 		r.Kind, r.Message, r.Type = KindException, m[1], m[2]
 	}
 }
 
-// parameters fills the headers, and the id of the request if it leads them.
-func (r *Record) parameters(list string) {
-	for name, value := range entriesOf(list) {
-		value = MaskHeaderValue(name, value)
-		if name == requestIDName && len(r.Parameters) == 0 && r.RequestID == "" {
-			r.RequestID = value
-			continue
-		}
-		r.Parameters = append(r.Parameters, Parameter{name, value})
+// mask masks what was read.
+func (r *Record) mask() {
+	r.User, r.RequestID, r.Message = masked(r.User), masked(r.RequestID), masked(r.Message)
+	if r.Path != "" {
+		r.Path = string(MaskPath(nil, r.Path))
+	}
+	if r.Body != "" {
+		r.Body = maskedBody(r.Body)
+	}
+	for i := range r.Parameters {
+		p := &r.Parameters[i]
+		p.Value = MaskHeaderValue(p.Name, p.Value)
 	}
 }
 
-func masked(text string) string { return string(MaskText(nil, text)) }
+func masked(text string) string {
+	if text == "" {
+		return ""
+	}
+	return string(MaskText(nil, text))
+}
 
 // maskedBody masks a body as it stands in a line: with a note at its end, or
 // with one in its place.

@@ -23,7 +23,7 @@ func MaskText(dst []byte, s string) []byte {
 func holdsSecret(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if telltale[s[i]] {
-			if start, end := secretAt(s, 0, i); !isMasked(s[start:end]) {
+			if start, end := secretAt(s, i); !isMasked(s[start:end]) {
 				return true
 			}
 		}
@@ -46,8 +46,9 @@ func maskText(dst []byte, s string) ([]byte, bool) {
 		if !telltale[s[i]] {
 			continue
 		}
-		start, end := secretAt(s, from, i)
-		if isMasked(s[start:end]) {
+		start, end := secretAt(s, i)
+		start = max(start, from)
+		if end <= start || isMasked(s[start:end]) {
 			continue
 		}
 		dst = append(dst, s[from:start]...)
@@ -58,29 +59,30 @@ func maskText(dst []byte, s string) ([]byte, bool) {
 	return append(dst, s[from:]...), masked
 }
 
-// secretAt finds the secret that the telltale at s[i] gives away. It looks back
-// to s[from] and no further. Nothing found is an empty range.
-func secretAt(s string, from, i int) (start, end int) {
+// secretAt finds the secret that the telltale at s[i] gives away. What it looks
+// back at may have been masked already: "password: Bearer x" has two secrets.
+// Nothing found is an empty range.
+func secretAt(s string, i int) (start, end int) {
 	switch s[i] {
 	case ' ', '\t', '+':
-		return afterScheme(s, from, i)
+		return afterScheme(s, i)
 	case '.':
-		return aroundDot(s, from, i)
+		return aroundDot(s, i)
 	case '-':
-		return keyFile(s, from, i)
+		return keyFile(s, i)
 	case '>':
-		return xmlElement(s, from, i)
+		return xmlElement(s, i)
 	case ':':
 		if strings.HasPrefix(s[i+1:], "//") {
-			return uri(s, from, i)
+			return uri(s, i)
 		}
 	}
-	return assigned(s, from, i)
+	return assigned(s, i)
 }
 
 // afterScheme finds the x of "Bearer x" and "Basic x".
-func afterScheme(s string, from, i int) (start, end int) {
-	switch word := wordBefore(s, from, i); {
+func afterScheme(s string, i int) (start, end int) {
+	switch word := wordBefore(s, i); {
 	case len(word) == 6 && strings.EqualFold(word, "bearer"):
 	case len(word) == 5 && strings.EqualFold(word, "basic"):
 	default:
@@ -117,9 +119,9 @@ func proseAfterScheme(word string) bool {
 }
 
 // wordBefore returns the letters that end at s[i].
-func wordBefore(s string, from, i int) string {
+func wordBefore(s string, i int) string {
 	start := i
-	for start > from && 'a' <= s[start-1]|0x20 && s[start-1]|0x20 <= 'z' {
+	for start > 0 && 'a' <= s[start-1]|0x20 && s[start-1]|0x20 <= 'z' {
 		start--
 	}
 	return s[start:i]
@@ -127,9 +129,9 @@ func wordBefore(s string, from, i int) string {
 
 // aroundDot finds a JWT, whose first dot is at s[i]: the Base64 of a JSON object,
 // a dot and more of the same.
-func aroundDot(s string, from, i int) (start, end int) {
+func aroundDot(s string, i int) (start, end int) {
 	start = i
-	for start > from && base64URL[s[start-1]] {
+	for start > 0 && base64URL[s[start-1]] {
 		start--
 	}
 	for ; start+8 <= i; start++ {
@@ -161,7 +163,7 @@ var base64URL = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 // keyFile finds a PEM block or a PuTTY key that begins around s[i]. What has no
 // end reaches to the end of the text.
-func keyFile(s string, from, i int) (start, end int) {
+func keyFile(s string, i int) (start, end int) {
 	rest := s[i:]
 	switch {
 	case strings.HasPrefix(rest, "-----BEGIN "), strings.HasPrefix(rest, "---- BEGIN "):
@@ -178,7 +180,7 @@ func keyFile(s string, from, i int) (start, end int) {
 			return i, end
 		}
 		return i, len(s)
-	case strings.HasPrefix(rest, "-User-Key-File") && strings.HasSuffix(s[from:i], "PuTTY"):
+	case strings.HasPrefix(rest, "-User-Key-File") && strings.HasSuffix(s[:i], "PuTTY"):
 		return i - len("PuTTY"), len(s)
 	}
 	return 0, 0
@@ -186,13 +188,14 @@ func keyFile(s string, from, i int) (start, end int) {
 
 // xmlElement finds the content of an element with a secret name, or of a .NET
 // RSA key, whose start tag ends at s[i].
-func xmlElement(s string, from, i int) (start, end int) {
+func xmlElement(s string, i int) (start, end int) {
 	const widestTag = 200
-	open := strings.LastIndexByte(s[max(from, i-widestTag):i], '<')
+	tag := s[max(0, i-widestTag):i]
+	open := strings.LastIndexByte(tag, '<')
 	if open < 0 {
 		return 0, 0
 	}
-	tag := s[max(from, i-widestTag)+open+1 : i]
+	tag = tag[open+1:]
 	if tag == "" || tag[0] == '/' || tag[len(tag)-1] == '/' {
 		return 0, 0
 	}
@@ -218,10 +221,10 @@ func xmlElement(s string, from, i int) (start, end int) {
 
 // uri finds the secret of a URI whose colon is at s[i]: all of an otpauth URI,
 // the user part of others.
-func uri(s string, from, i int) (start, end int) {
+func uri(s string, i int) (start, end int) {
 	start = i + len("://")
 	end = start
-	scheme := wordBefore(s, from, i)
+	scheme := wordBefore(s, i)
 	if strings.EqualFold(scheme, "otpauth") || strings.EqualFold(scheme, "migration") {
 		for end < len(s) && !endsURI[s[end]] {
 			end++

@@ -1,0 +1,59 @@
+// This file holds the tests of the sentences around logins.
+
+package svclog
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSentences(t *testing.T) {
+	for got, want := range map[string]string{
+		Authenticated("benyoung"):            `Authenticated user: [.\benyoung]`,
+		Authenticated(`LAB\benyoung`):        `Authenticated user: [LAB\benyoung]`,
+		Authenticated("b@lab.local"):         "Authenticated user: [b@lab.local]",
+		Authenticated("a]b"):                 `Authenticated user: [.\a\u005db]`,
+		LoginFailed("benyoung"):              "Login failed for user 'benyoung'.",
+		LoginFailed("o'brien\n[x"):           `Login failed for user 'o\u0027brien\n[x'.`,
+		Exception("Refused", "Veeam.Error"):  "Refused (Veeam.Error)",
+		Exception("Refused", ""):             "Refused",
+		Exception("a\nBearer b", "T"):        `a\nBearer **** (T)`,
+		TokenCreated("u"):                    "Access token created for user 'u'.",
+		MFARequired("u"):                     "Multi-factor authentication is required for user 'u'.",
+		MFAConfirmed("u"):                    "Multi-factor authentication confirmed for user 'u'.",
+		MFAFailed("u"):                       "Multi-factor authentication failed for user 'u'.",
+		TokenRefreshed("u"):                  "Access token refreshed for user 'u'.",
+		RefreshFailed("u"):                   "Failed to refresh access token for user 'u'. Logging in again...",
+		SessionLoaded("u"):                   "Session of user 'u' loaded from the shared store.",
+		TokenRejected("u"):                   "Access token of user 'u' was rejected by the server.",
+		Replayed("post", "/a?token=b"):       "Request [POST /a?token=****] is sent again with a new access token.",
+		NotReplayed("PUT", "/a", "too\tbig"): `Request [PUT /a] is not sent again: too\tbig.`,
+		Held("u", 90*time.Second+1):          "Logins of user 'u' are held for 1m30s to avoid a lockout.",
+		LoggedOut("u"):                       "User 'u' logged out.",
+		LogoutFailed("u"):                    "Failed to log out user 'u'.",
+		Denied("", "GET", "/a"):              "Access of user 'Anonymous' to [GET /a] is denied.",
+		Denied("u", "GET", "/a b"):           "Access of user 'u' to [GET /a%20b] is denied.",
+		TokenFailed:                          "Failed to create access token.",
+	} {
+		if got != want {
+			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestSentencesGoThroughALineUnchanged(t *testing.T) {
+	word := regexp.MustCompile(`^[A-Z]`)
+	for _, said := range []string{
+		Authenticated("u"), LoginFailed("u"), TokenFailed, TokenCreated("u"), MFARequired("u"), MFAConfirmed("u"),
+		MFAFailed("u"), TokenRefreshed("u"), RefreshFailed("u"), SessionLoaded("u"), TokenRejected("u"),
+		Replayed("GET", "/a"), NotReplayed("GET", "/a", "b"), Held("u", time.Hour), LoggedOut("u"), LogoutFailed("u"),
+		Denied("u", "GET", "/a"),
+	} {
+		line := string(Renderer{}.AppendSentence(nil, noon, 0, 3, said, nil))
+		if !strings.HasSuffix(line, " "+said+"\n") || !word.MatchString(said) {
+			t.Errorf("%s: %s", said, line)
+		}
+	}
+}
