@@ -19,6 +19,7 @@ func azureRoutes(s *Server) []route {
 			x.logout()
 			x.write(http.StatusNoContent, "", nil)
 		}},
+		{"GET", "/swagger/index.html", plain, serveSwaggerPage},
 		{"GET", azureBase + "/system/serviceIsUp", anonymous, func(x *exchange) { x.json(http.StatusOK, true) }},
 		{"GET", azureBase + "/settings/saml2/sp", anonymous, func(x *exchange) {
 			x.json(http.StatusOK, map[string]any{"entityId": "https://azure.lab.local", "assertionConsumerUrl": "https://azure.lab.local/saml2/acs"})

@@ -22,12 +22,12 @@ const (
 
 type route struct {
 	method string // "*" for any
-	path   string // segments in braces match anything, {version} only v and a number
+	path   string // segments in braces match anything, {version} only v2 to v8
 	access access
 	handle func(*exchange)
 }
 
-var versionSegment = regexp.MustCompile(`^v[1-9]\d*(\.\d+)?$`)
+var versionSegment = regexp.MustCompile(`^v[2-8](\.\d+)?$`)
 
 // Route returns the canonical operation of a request, its method and its path template: "GET /api/v1/jobs/{id}".
 // It is "" when there is none. A query in rawPath is ignored.

@@ -39,6 +39,7 @@ func TestRoute(t *testing.T) {
 		{Azure, "GET", "/api/v3/system/about", "GET /api/{version}/system/about"},
 		{Azure, "GET", "/api/V8.1/System/About", "GET /api/{version}/system/about"},
 		{Azure, "GET", "/api/vx/system/about", ""},
+		{Azure, "GET", "/api/v9/system/about", ""},
 		{VSPC, "DELETE", "/api/v3/users/x/tokens", "DELETE /api/v3/users/{userUid}/tokens"},
 		{AWS, "DELETE", "/api/v1/token", "DELETE /api/v1/token"},
 	} {
@@ -61,7 +62,8 @@ func TestAnonymousRoutesNeedNoToken(t *testing.T) {
 	for p, paths := range map[Profile][]string{
 		VBR12: {"/api/v1/serverTime", "/api/v1/serverCertificate"},
 		VBR13: {"/api/v1/serverTime", "/api/v1/serverCertificate"},
-		Azure: {"/api/v8/system/serviceIsUp", "/api/v8.1/settings/saml2/sp/metadata"},
+		VSPC:  {"/api"},
+		Azure: {"/swagger/index.html", "/api/v8/system/serviceIsUp", "/api/v8.1/settings/saml2/sp/metadata"},
 		AWS:   {"/api/v1/users/isFirstLogin", "/api/v1/licenseAgreement", "/api/v1/problems/noAccessToken"},
 	} {
 		s := New(p)

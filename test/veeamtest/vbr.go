@@ -75,13 +75,15 @@ func vbrClaims(c claimSet) (access, refresh jwt.MapClaims) {
 		short = "True"
 	}
 	// Real access tokens have no jti; without it two logins within a second would get the same token.
-	return jwt.MapClaims{
-			"unique_name": c.account.Username, "jti": c.id, "aud": "access",
-			"nbf": c.now.Unix(), "exp": c.access.Unix(), "iat": c.now.Unix(),
-		}, jwt.MapClaims{
-			"unique_name": c.account.Username, "token_id": c.id, "short_term_expiration": short, "aud": "refresh",
-			"nbf": c.now.Unix(), "exp": c.refresh.Unix(), "iat": c.now.Unix(),
-		}
+	access = jwt.MapClaims{
+		"unique_name": c.account.Username, "jti": c.id, "aud": "access",
+		"nbf": c.now.Unix(), "exp": c.access.Unix(), "iat": c.now.Unix(),
+	}
+	refresh = jwt.MapClaims{
+		"unique_name": c.account.Username, "token_id": c.id, "short_term_expiration": short, "aud": "refresh",
+		"nbf": c.now.Unix(), "exp": c.refresh.Unix(), "iat": c.now.Unix(),
+	}
+	return access, refresh
 }
 
 type vbrToken struct {

@@ -21,9 +21,7 @@ func vbrRoutes(s *Server) []route {
 			x.logout()
 			x.json(http.StatusOK, struct{}{})
 		}},
-		{"GET", "/swagger/index.html", plain, func(x *exchange) {
-			x.write(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html><html><head><title>Swagger UI</title></head></html>"))
-		}},
+		{"GET", "/swagger/index.html", plain, serveSwaggerPage},
 		{"GET", "/swagger/{file}/swagger.json", plain, serveSwagger},
 		{"GET", "/api/v1/serverTime", anonymous, func(x *exchange) {
 			x.json(http.StatusOK, map[string]string{
@@ -118,6 +116,10 @@ func vbrUser(a Account) map[string]any {
 		"id": a.UID, "name": a.Username, "type": "InternalUser", "roles": []any{map[string]string{"name": a.Role}},
 		"isServiceAccount": !a.MFA, "mfaEnabled": a.MFA,
 	}
+}
+
+func serveSwaggerPage(x *exchange) {
+	x.write(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html><html><head><title>Swagger UI</title></head></html>"))
 }
 
 // serveSwagger is how clients find out which versions a server has: there is no list.

@@ -153,6 +153,7 @@ var vspcProblems = map[reason]problem{
 func vspcRoutes(s *Server) []route {
 	return []route{
 		{"POST", "/api/v3/token", grants, serveToken},
+		{"GET", "/api", plain, serveSwaggerPage},
 		{"GET", "/api/v3/about", protected, func(x *exchange) {
 			x.data(map[string]any{"serverVersion": s.product.build, "patches": []any{}})
 		}},
