@@ -95,6 +95,12 @@ func formLike(text []byte) bool {
 
 // mediaType splits a Content-Type into its lower-case type and its charset.
 func mediaType(contentType string) (kind, charset string) {
+	switch contentType {
+	case "application/x-www-form-urlencoded", "application/json": // nearly all
+		return contentType, ""
+	case "application/json; charset=utf-8":
+		return "application/json", "utf-8"
+	}
 	kind, params, _ := strings.Cut(contentType, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	if params == "" {

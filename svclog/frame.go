@@ -4,6 +4,7 @@
 package svclog
 
 import (
+	"encoding/binary"
 	"strconv"
 	"time"
 	"unicode"
@@ -107,13 +108,24 @@ func appendLevel(dst []byte, level string) []byte {
 // cleanTail rewrites dst[start:] so that it is printable text on one line. Text
 // that is so already, which is nearly all, is only looked at.
 func cleanTail(dst []byte, start int) []byte {
-	for i := start; i < len(dst); i++ {
+	i := start
+	for ; i+8 <= len(dst) && allPrintable(binary.LittleEndian.Uint64(dst[i:])); i += 8 {
+	}
+	for ; i < len(dst); i++ {
 		if c := dst[i]; c < ' ' || c >= 0x7f {
 			tail := string(dst[i:])
 			return appendClean(dst[:i], tail)
 		}
 	}
 	return dst
+}
+
+// allPrintable reports whether eight bytes at once are printable ASCII.
+func allPrintable(eight uint64) bool {
+	const ones = 0x0101010101010101
+	below := (eight - ones*' ') &^ eight // the high bit of a byte below ' '
+	above := eight + ones                // that of 0x7f, and eight has those above
+	return (below|above|eight)&(ones*0x80) == 0
 }
 
 // appendClean appends s with everything escaped that is not printable.

@@ -23,29 +23,35 @@ var sysOrder = [...]string{
 	"TE", "Translate", "User-Agent",
 }
 
-// sysRank maps Go's spelling of a header to its place in sysOrder.
-var sysRank = func() map[string]int {
-	rank := make(map[string]int, len(sysOrder))
+// headerRow is what is known of a header by its name.
+type headerRow struct {
+	rank    int // in sysOrder, or notRanked
+	printed string
+	verdict verdict
+}
+
+const notRanked = -1
+
+// headerRows holds the headers that are looked up rather than judged, by Go's
+// spelling: those of sysOrder, and those whose name Go changes.
+var headerRows = func() map[string]headerRow {
+	rows := make(map[string]headerRow)
 	for i, name := range sysOrder {
-		rank[http.CanonicalHeaderKey(name)] = i
+		rows[http.CanonicalHeaderKey(name)] = headerRow{i, name, judge(name)}
 	}
-	return rank
+	for _, name := range [...]string{
+		"x-api-version", "X-Request-id", "X-RestSvcSessionId", "X-OTP-TOKEN", "X-CSRF-TOKEN", "Sec-WebSocket-Key",
+		"Postman-Token",
+	} {
+		rows[http.CanonicalHeaderKey(name)] = headerRow{notRanked, name, judge(name)}
+	}
+	return rows
 }()
 
 var (
-	rankContentLength = sysRank["Content-Length"]
-	rankHost          = sysRank["Host"]
+	rankContentLength = headerRows["Content-Length"].rank
+	rankHost          = headerRows["Host"].rank
 )
-
-// spelling is how Veeam's documents write the headers whose name Go changes.
-var spelling = map[string]string{
-	"X-Api-Version":      "x-api-version",
-	"X-Request-Id":       "X-Request-id",
-	"X-Restsvcsessionid": "X-RestSvcSessionId",
-	"X-Otp-Token":        "X-OTP-TOKEN",
-	"X-Csrf-Token":       "X-CSRF-TOKEN",
-	"Sec-Websocket-Key":  "Sec-WebSocket-Key",
-}
 
 // The limits of what a request line shows of its headers: of one value, and of
 // all of them.
@@ -54,32 +60,29 @@ const (
 	headerListLimit  = 16 << 10
 )
 
-// headerList is the headers of one request in the order of the line.
+// headerList is the headers of one request in the order of the line: the unknown
+// ones by name, behind them those of sysOrder.
 type headerList struct {
-	known   [len(sysOrder)][]string
 	unknown []string
-	room    [16]string
-	host    [1]string
+	known   [len(sysOrder)][]string
 }
 
-// sort fills l. The order in which the unknown headers came is lost before a
-// handler sees them; x-api-version leads, the others follow by name.
-func (l *headerList) sort(header http.Header, host string) {
-	l.unknown = l.room[:0]
+// sortHeaders makes the list of header, in room if it is large enough. The order
+// in which the unknown ones came is lost before a handler sees them;
+// x-api-version leads, the others follow by name.
+func sortHeaders(header http.Header, room []string) (list headerList) {
+	list.unknown = room
 	for name, values := range header {
-		if rank, ok := sysRank[name]; ok {
-			l.known[rank] = values
+		if row, ok := headerRows[name]; ok && row.rank != notRanked {
+			list.known[row.rank] = values
 		} else {
-			l.unknown = append(l.unknown, name)
+			list.unknown = append(list.unknown, name)
 		}
 	}
-	if host != "" {
-		l.host[0] = host
-		l.known[rankHost] = l.host[:]
+	if len(list.unknown) > 1 {
+		slices.SortFunc(list.unknown, compareUnknown)
 	}
-	if len(l.unknown) > 1 {
-		slices.SortFunc(l.unknown, compareUnknown)
-	}
+	return list
 }
 
 func compareUnknown(a, b string) int {
@@ -97,8 +100,8 @@ func compareUnknown(a, b string) int {
 
 // appendHeaders appends "Name: value; " for each header of r.
 func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
-	var list headerList
-	list.sort(r.Header, r.Host)
+	var room [16]string
+	list := sortHeaders(r.Header, room[:0])
 	limit := len(dst) + headerListLimit
 	left := 0
 	for _, name := range list.unknown {
@@ -106,14 +109,21 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 			left++
 			continue
 		}
-		dst = appendHeaderName(dst, name)
+		row, ok := headerRows[name]
+		if ok {
+			dst = append(append(dst, row.printed...), ": "...)
+		} else {
+			dst = appendHeaderName(dst, name)
+			row.verdict = judge(name)
+		}
 		start := len(dst)
-		dst = appendHeaderValues(dst, name, r.Header[name], judge(name))
+		dst = appendHeaderValues(dst, name, r.Header[name], row.verdict)
 		dst = append(guardList(dst, start), "; "...)
 	}
 	for rank, values := range list.known {
+		fromHost := rank == rankHost && r.Host != ""
 		switch {
-		case values == nil:
+		case values == nil && !fromHost:
 			continue
 		case len(dst) > limit:
 			left++
@@ -122,6 +132,8 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 		dst = append(append(dst, sysOrder[rank]...), ": "...)
 		start := len(dst)
 		switch {
+		case fromHost:
+			dst = appendHeaderValue(dst, "Host", r.Host, readable)
 		case rank == rankContentLength && hideLength:
 			dst = appendMask(dst, strings.Join(values, ", "))
 		default:
@@ -145,13 +157,10 @@ var sysVerdict = func() (verdicts [len(sysOrder)]verdict) {
 	return verdicts
 }()
 
-// appendHeaderName appends a name in Veeam's spelling and ": ". Names that no
-// HTTP server lets through are made names, and none is left that would look
-// like the list's own frame.
+// appendHeaderName appends a name and ": ". Names that no HTTP server lets
+// through are made names, and none is left that would look like the list's own
+// frame.
 func appendHeaderName(dst []byte, name string) []byte {
-	if printed, ok := spelling[name]; ok {
-		return append(append(dst, printed...), ": "...)
-	}
 	if name == "" {
 		name = "_"
 	}

@@ -19,7 +19,10 @@ const maxLayers = 5
 // result tells whether there was anything to remove; without it s itself comes
 // back and nothing is allocated.
 func peel(s string) (string, bool) {
-	first := strings.IndexAny(s, `%\`)
+	first := strings.IndexByte(s, '%')
+	if other := strings.IndexByte(s, '\\'); first < 0 || 0 <= other && other < first {
+		first = other
+	}
 	if first < 0 {
 		return s, false
 	}

@@ -147,14 +147,16 @@ func TestEveryRequestLineIsAcceptedAndReadAsWritten(t *testing.T) {
 
 // printedHeaders returns the headers of r by the names in the line.
 func printedHeaders(r *Request) (names, values []string) {
-	var list headerList
-	list.sort(r.Header, r.Host)
+	list := sortHeaders(r.Header, nil)
+	if r.Host != "" {
+		list.known[rankHost] = []string{r.Host}
+	}
 	add := func(name string, value []string) {
-		printed := appendHeaderName(nil, name)
-		if rank, ok := sysRank[name]; ok {
-			printed = []byte(sysOrder[rank] + ": ")
+		row, ok := headerRows[name]
+		if !ok {
+			row.printed = strings.TrimSuffix(string(appendHeaderName(nil, name)), ": ")
 		}
-		names = append(names, strings.TrimSuffix(string(printed), ": "))
+		names = append(names, row.printed)
 		if name == "Content-Length" && hidesLength(r, loginPath(r.Path)) {
 			value = []string{Mask}
 		}
