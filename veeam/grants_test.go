@@ -281,7 +281,9 @@ func TestPublicKey(t *testing.T) {
 				c, s := client(t, "vspc", canned{status: 200, body: challenge(t, sent, code)},
 					canned{status: 200, body: golden(t, "vspc_password.json")})
 				a := keyAccount(t, known)
-				login(t, c, a)
+				if token := login(t, c, a); token.Grant != GrantPublicKey {
+					t.Errorf("the token is one of %s", token.Grant)
+				}
 				first := "grant_type=public_key&public_key=" + url.QueryEscape(a.Key.public) + "&readOnly=true"
 				second := "grant_type=authorization_code&code=" + url.QueryEscape(want) + "&readOnly=true"
 				if s.seen[0].body != first || s.seen[1].body != second {

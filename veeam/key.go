@@ -84,7 +84,7 @@ func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 	if len(data) > maxKeyFile {
 		return nil, errKeyTooLarge
 	}
-	private, err := readPrivateKey(bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark)), o.Passphrase)
+	private, err := readPrivateKey(data, o.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -122,15 +122,18 @@ func (k *Key) String() string { return "key " + secret.Mask }
 func (k *Key) GoString() string { return k.String() }
 
 func readPrivateKey(data []byte, passphrase secret.Value) (*rsa.PrivateKey, error) {
-	switch {
-	case bytes.HasPrefix(data, []byte("<")):
-		return readPrivateXML(data)
-	case bytes.Contains(data, []byte("-----BEGIN ")):
-		return readPEM(data)
-	case len(data) > 0 && data[0] == 0x30: // a DER sequence
+	const sequence = 0x30 // the first byte of DER, whose last may look like space
+	if len(data) > 0 && data[0] == sequence {
 		return readDER(data, passphrase)
 	}
-	if der, err := readBase64(string(data)); err == nil && len(der) > 0 && der[0] == 0x30 {
+	text := bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark))
+	switch {
+	case bytes.HasPrefix(text, []byte("<")):
+		return readPrivateXML(text)
+	case bytes.Contains(text, []byte("-----BEGIN ")):
+		return readPEM(text)
+	}
+	if der, err := readBase64(string(text)); err == nil && len(der) > 0 && der[0] == sequence {
 		return readDER(der, passphrase)
 	}
 	return nil, errKeyFormat

@@ -135,6 +135,21 @@ func TestKeysInEveryForm(t *testing.T) {
 	}
 }
 
+// DER is binary: its last byte, here of the number of iterations, may be that of
+// a blank or of a line end.
+func TestContainersThatEndInSpace(t *testing.T) {
+	key := testRSA()
+	for _, end := range []int{'\t', '\n', '\v', '\f', '\r', ' '} {
+		pfx := container(t, key, key.Public(), pkcs12.Modern.WithIterations(0x0800+end))
+		if last := int(pfx[len(pfx)-1]); last != end {
+			t.Fatalf("the container ends in %#x, want %#x", last, end)
+		}
+		if _, err := ReadKey(pfx, KeyOptions{Passphrase: secret.New("passphrase-canary")}); err != nil {
+			t.Errorf("container that ends in %#x: %v", end, err)
+		}
+	}
+}
+
 func TestKeysThatAreNone(t *testing.T) {
 	key := testRSA()
 	xml := privateXML(key)

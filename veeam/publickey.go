@@ -43,7 +43,14 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 			Hint: "check that the registered public key belongs to the private key, and the padding",
 		}
 	}
-	return c.redeem(ctx, a, code)
+	t, err := c.redeem(ctx, a, code)
+	if err != nil {
+		return nil, err
+	}
+	if t.Grant == GrantAuthorizationCode {
+		t.Grant = GrantPublicKey // the code was a step of it
+	}
+	return t, nil
 }
 
 // answer decrypts a challenge. The code is sent as text if it is text, otherwise
