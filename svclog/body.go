@@ -67,7 +67,10 @@ func MaskBody(dst []byte, contentType, contentEncoding string, body []byte, trun
 // appendText appends a body that is JSON or a form, whichever it looks like.
 func appendText(dst, body []byte) ([]byte, jsonEnd) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	text := bytes.TrimLeft(body, " \t\r\n")
+	text := body
+	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t' || text[0] == '\r' || text[0] == '\n') {
+		text = text[1:]
+	}
 	switch {
 	case bytes.IndexByte(body, 0) >= 0: // UTF-16, or worse
 		return dst, jsonBroken
@@ -86,12 +89,14 @@ func formLike(text []byte) bool {
 		switch {
 		case c == '=':
 			return i > 0
-		case c <= ' ', strings.IndexByte("<>\"'{}\\;:,", c) >= 0:
+		case endsName[c]:
 			return false
 		}
 	}
 	return false
 }
+
+var endsName = byteSet(" \t\r\n\v\f<>\"'{}\\;:,")
 
 // mediaType splits a Content-Type into its lower-case type and its charset.
 func mediaType(contentType string) (kind, charset string) {

@@ -40,7 +40,7 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 	}
 	name, value, assigned := strings.Cut(pair, "=")
 	switch {
-	case holdsSecret(name) || wrapsSecret(name):
+	case hides(name):
 		return appendMask(dst, pair), behindSecret
 	case judgeDecoded(name) != readable:
 		dst = append(dst, name...)
@@ -71,7 +71,7 @@ func maskValue(dst []byte, value string) []byte {
 	dst = MaskText(dst, value)
 	if strings.IndexByte(value, '+') >= 0 {
 		spaced := strings.ReplaceAll(view(dst[start:]), "+", " ")
-		if holdsSecret(spaced) || wrapsSecret(spaced) {
+		if hides(spaced) {
 			return appendMask(dst[:start], value)
 		}
 	}
@@ -100,8 +100,8 @@ var knownFields = map[string]bool{
 func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
 	start := len(dst)
-	dst, _ = maskText(dst, path)
-	if wrapsSecret(view(dst[start:])) {
+	dst, wrapped := maskText(dst, path)
+	if wrapped && wrapsSecret(view(dst[start:])) {
 		dst = dst[:start]
 		for i, segment := range strings.Split(path, "/") {
 			if i > 0 {

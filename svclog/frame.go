@@ -52,19 +52,13 @@ func appendPrefix(dst []byte, t time.Time, thread uint32, level string, utc bool
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	dst = append(dst, '[')
-	dst = appendDigits(dst, day, 2)
-	dst = append(dst, '.')
-	dst = appendDigits(dst, int(month), 2)
-	dst = append(dst, '.')
-	dst = appendDigits(dst, year, 4)
-	dst = append(dst, ' ')
-	dst = appendDigits(dst, hour, 2)
-	dst = append(dst, ':')
-	dst = appendDigits(dst, minute, 2)
-	dst = append(dst, ':')
-	dst = appendDigits(dst, second, 2)
-	dst = append(dst, '.')
-	dst = appendDigits(dst, t.Nanosecond()/int(time.Millisecond), 3)
+	dst = append(appendTwo(dst, day), '.')
+	dst = append(appendTwo(dst, int(month)), '.')
+	dst = append(appendTwo(appendTwo(dst, max(year, 0)/100), max(year, 0)), ' ')
+	dst = append(appendTwo(dst, hour), ':')
+	dst = append(appendTwo(dst, minute), ':')
+	dst = append(appendTwo(dst, second), '.')
+	dst = appendThree(dst, t.Nanosecond()/int(time.Millisecond))
 	dst = append(dst, "] <"...)
 	if thread < 10 {
 		dst = append(dst, '0')
@@ -74,16 +68,12 @@ func appendPrefix(dst []byte, t time.Time, thread uint32, level string, utc bool
 	return appendLevel(dst, level)
 }
 
-// appendDigits appends the last digits of n, with leading zeros.
-func appendDigits(dst []byte, n, width int) []byte {
-	var buf [4]byte
-	n = max(n, 0)
-	for i := width - 1; i >= 0; i-- {
-		buf[i] = byte('0' + n%10)
-		n /= 10
-	}
-	return append(dst, buf[:width]...)
+// appendTwo and appendThree append the last two or three digits of n.
+func appendTwo(dst []byte, n int) []byte {
+	return append(dst, byte('0'+n/10%10), byte('0'+n%10))
 }
+
+func appendThree(dst []byte, n int) []byte { return appendTwo(append(dst, byte('0'+n/100%10)), n) }
 
 // appendLevel appends a level as a word of its column; at least one blank
 // follows it.

@@ -230,11 +230,15 @@ func authScheme(value string) string {
 // reads as the next entry of the list: the ";" of "; Name: " becomes \u003b.
 func guardList(dst []byte, start int) []byte {
 	for at := start; ; {
-		next := bytes.Index(dst[at:], []byte("; "))
+		next := bytes.IndexByte(dst[at:], ';')
 		if next < 0 {
 			return dst
 		}
 		at += next
+		if at+1 == len(dst) || dst[at+1] != ' ' {
+			at++
+			continue
+		}
 		if _, ok := entryAt(view(dst[at+2:])); ok {
 			tail := string(dst[at+1:])
 			dst = append(appendEscape(dst[:at], ';'), tail...)

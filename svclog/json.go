@@ -159,7 +159,7 @@ func (m *jsonScanner) key() jsonEnd {
 		if escaped {
 			name = unescape(name)
 		}
-		if holdsSecret(name) || wrapsSecret(name) {
+		if hides(name) {
 			m.copyTo(m.i)
 			m.dst = appendMaskJSON(m.dst, m.s[m.i:end])
 			m.from = end
@@ -225,14 +225,14 @@ func (m *jsonScanner) value(c byte) jsonEnd {
 func (m *jsonScanner) text(start, end int, escaped bool) {
 	inside := m.s[start+1 : end-1]
 	if escaped {
-		if plain := unescape(inside); holdsSecret(plain) || wrapsSecret(plain) {
+		if hides(unescape(inside)) {
 			m.copyTo(start)
 			m.dst = appendMaskJSON(m.dst, m.s[start:end])
 			m.from = end
 		}
 		return
 	}
-	if !holdsSecret(inside) && !wrapsSecret(inside) {
+	if !hides(inside) {
 		return
 	}
 	m.copyTo(start + 1)

@@ -57,7 +57,7 @@ func appendResponse(dst []byte, r *Response, id string) []byte {
 	if status < 0 || status > 999 {
 		status = 0
 	}
-	dst = appendDigits(dst, status, 3)
+	dst = appendThree(dst, status)
 	dst = append(dst, ']')
 	if len(r.Body) > 0 {
 		dst = append(dst, ' ')
@@ -198,7 +198,13 @@ func hidesLength(r *Request, login bool) bool {
 // Servers ignore the case of a path, so this does too.
 func loginPath(path string) bool {
 	path = routeOf(path)
-	last := path[strings.LastIndexAny(path, `/\`)+1:]
+	last := path
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' || path[i] == '\\' {
+			last = path[i+1:]
+			break
+		}
+	}
 	for _, known := range [...]string{
 		"token", "authorization_code", "authorizationcode", "usernamepassword", "refresh", "asymmetricalgorithm",
 		"sessionmngr", "login", "revoke",
@@ -221,8 +227,11 @@ func answersSecret(path string) bool {
 // routeOf returns path decoded, without query and what servers ignore at its
 // end.
 func routeOf(path string) string {
-	if at := strings.IndexAny(path, "?;#"); at >= 0 {
-		path = path[:at]
+	for i := range len(path) {
+		if c := path[i]; c == '?' || c == ';' || c == '#' {
+			path = path[:i]
+			break
+		}
 	}
 	for range maxLayers {
 		decoded, changed := peel(path)
@@ -231,5 +240,8 @@ func routeOf(path string) string {
 		}
 		path = decoded
 	}
-	return strings.TrimRight(path, "/. ")
+	for len(path) > 0 && (path[len(path)-1] == '/' || path[len(path)-1] == '.' || path[len(path)-1] == ' ') {
+		path = path[:len(path)-1]
+	}
+	return path
 }

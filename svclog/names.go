@@ -83,7 +83,7 @@ var names = map[string]verdict{
 // suffixes are the words that make a name secret when it ends in one of them
 // and is not in the table: a product's next version adds backupAdminPassword
 // before anybody adds it here.
-var suffixes = map[byte][]string{
+var suffixes = [256][]string{
 	'd': {"password", "passwd", "pwd"},
 	'e': {"passphrase", "passcode", "mfacode", "authcode", "authorizationcode", "verificationcode", "scratchcode"},
 	'n': {"token", "assertion"},
@@ -131,8 +131,13 @@ func normalize(buf *[nameWidth]byte, name string) []byte {
 func judge(name string) verdict {
 	var buf [nameWidth]byte
 	normal := normalize(&buf, name)
-	if v, listed := names[string(normal)]; listed {
-		return v
+	if len(normal) == 0 {
+		return readable
+	}
+	if mayBeListed(normal) {
+		if v, listed := names[string(normal)]; listed {
+			return v
+		}
 	}
 	for len(normal) > 0 && normal[len(normal)-1] <= '9' {
 		normal = normal[:len(normal)-1] // password2, code[0]
@@ -149,6 +154,21 @@ func judge(name string) verdict {
 		}
 	}
 	return readable
+}
+
+// outline holds the first letters and the last letters of the names of each
+// length. It spares most names the look into the table.
+var outline = func() (rows [nameWidth + 1]struct{ first, last [256]bool }) {
+	for name := range names {
+		row := &rows[len(name)]
+		row.first[name[0]], row.last[name[len(name)-1]] = true, true
+	}
+	return rows
+}()
+
+func mayBeListed(normal []byte) bool {
+	row := &outline[len(normal)]
+	return row.first[normal[0]] && row.last[normal[len(normal)-1]]
 }
 
 // foldRune maps the letters outside ASCII that some server may take for an

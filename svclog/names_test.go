@@ -83,8 +83,8 @@ func TestTheTableIsNormalizedAndFits(t *testing.T) {
 	}
 	for last, words := range suffixes {
 		for _, word := range words {
-			if word[len(word)-1] != last {
-				t.Errorf("suffix %q stands in the row of %q", word, last)
+			if int(word[len(word)-1]) != last {
+				t.Errorf("suffix %q stands in the row of %q", word, rune(last))
 			}
 		}
 	}

@@ -12,8 +12,8 @@ import "strings"
 // the whole of s becomes the mask.
 func MaskText(dst []byte, s string) []byte {
 	start := len(dst)
-	dst, _ = maskText(dst, s)
-	if wrapsSecret(view(dst[start:])) {
+	dst, wrapped := maskText(dst, s)
+	if wrapped && wrapsSecret(view(dst[start:])) {
 		return appendMask(dst[:start], s)
 	}
 	return dst
@@ -31,19 +31,40 @@ func holdsSecret(s string) bool {
 	return false
 }
 
+// hides reports whether s holds a secret, openly or under its encodings.
+func hides(s string) bool {
+	wrapped := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case !telltale[s[i]]:
+		case s[i] == '%' || s[i] == '\\':
+			wrapped = true
+		default:
+			if start, end := secretAt(s, i); !isMasked(s[start:end]) {
+				return true
+			}
+		}
+	}
+	return wrapped && wrapsSecret(s)
+}
+
 // isMasked reports whether there is nothing in value that a mask could hide.
 func isMasked(value string) bool { return value == "" || value == Mask }
 
 // telltale marks the characters that stand in or right before every secret that
-// secretAt can find.
-var telltale = [256]bool{' ': true, '\t': true, '+': true, ':': true, '=': true, '>': true, '-': true, '.': true}
+// secretAt can find, and those that begin an escape.
+var telltale = byteSet(" \t+:=>-.%\\")
 
 // maskText is MaskText without the look through encodings. It reports whether
-// it masked anything.
-func maskText(dst []byte, s string) ([]byte, bool) {
-	from, masked := 0, false
+// there are any to look through.
+func maskText(dst []byte, s string) (masked []byte, wrapped bool) {
+	from := 0
 	for i := 0; i < len(s); i++ {
 		if !telltale[s[i]] {
+			continue
+		}
+		if s[i] == '%' || s[i] == '\\' {
+			wrapped = true
 			continue
 		}
 		start, end := secretAt(s, i)
@@ -53,10 +74,10 @@ func maskText(dst []byte, s string) ([]byte, bool) {
 		}
 		dst = append(dst, s[from:start]...)
 		dst = appendMask(dst, s[start:end])
-		from, masked = end, true
+		from = end
 		i = end - 1
 	}
-	return append(dst, s[from:]...), masked
+	return append(dst, s[from:]...), wrapped
 }
 
 // secretAt finds the secret that the telltale at s[i] gives away. What it looks
@@ -72,6 +93,8 @@ func secretAt(s string, i int) (start, end int) {
 		return keyFile(s, i)
 	case '>':
 		return xmlElement(s, i)
+	case '%', '\\':
+		return 0, 0
 	case ':':
 		if strings.HasPrefix(s[i+1:], "//") {
 			return uri(s, i)
