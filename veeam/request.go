@@ -97,40 +97,60 @@ func (t *TokenRequest) set(name string, value secret.Value) {
 	if text == "" {
 		return
 	}
-	secrets := map[string]*secret.Value{
-		"password":          &t.Password,
-		"refreshtoken":      &t.RefreshToken,
-		"code":              &t.Code,
-		"authorizationcode": &t.Code,
-		"mfatoken":          &t.MFAToken,
-		"mfacode":           &t.MFACode,
-		"samlresponse":      &t.Credential,
-		"ssotoken":          &t.Credential,
-		"updatertoken":      &t.Credential,
-	}
-	texts := map[string]*string{
-		"username": &t.Username, "publickey": &t.PublicKey, "useruid": &t.UserUID,
-	}
-	flags := map[string]*bool{
-		"readonly": &t.ReadOnly, "useshorttermrefresh": &t.ShortLived,
-		"shortlivedrefreshtoken": &t.ShortLived,
-	}
-	if at := secrets[name]; at != nil && at.IsZero() {
-		if name != "password" {
-			value = secret.New(text)
+	switch name {
+	case "granttype":
+		if t.Grant == "" {
+			t.Grant = readGrant(text)
 		}
-		*at = value
+	case "password":
+		if t.Password.IsZero() {
+			t.Password = value // blanks at its ends belong to it
+		}
+	case "readonly":
+		t.ReadOnly = t.ReadOnly || isTrue(text)
+	case "useshorttermrefresh", "shortlivedrefreshtoken":
+		t.ShortLived = t.ShortLived || isTrue(text)
+	default:
+		if at := t.secretField(name); at != nil && at.IsZero() {
+			*at = secret.New(text)
+		}
+		if at := t.textField(name); at != nil && *at == "" {
+			*at = text
+		}
 	}
-	if at := texts[name]; at != nil && *at == "" {
-		*at = text
+}
+
+func (t *TokenRequest) secretField(name string) *secret.Value {
+	switch name {
+	case "refreshtoken":
+		return &t.RefreshToken
+	case "code", "authorizationcode":
+		return &t.Code
+	case "mfatoken":
+		return &t.MFAToken
+	case "mfacode":
+		return &t.MFACode
+	case "samlresponse", "ssotoken", "updatertoken":
+		return &t.Credential
 	}
-	if at := flags[name]; at != nil {
-		set, err := strconv.ParseBool(strings.ToLower(text))
-		*at = *at || err == nil && set
+	return nil
+}
+
+func (t *TokenRequest) textField(name string) *string {
+	switch name {
+	case "username":
+		return &t.Username
+	case "publickey":
+		return &t.PublicKey
+	case "useruid":
+		return &t.UserUID
 	}
-	if name == "granttype" && t.Grant == "" {
-		t.Grant = readGrant(text)
-	}
+	return nil
+}
+
+func isTrue(text string) bool {
+	set, err := strconv.ParseBool(strings.ToLower(text))
+	return err == nil && set
 }
 
 // readFields splits a body by its content type, or by what it looks like: curl

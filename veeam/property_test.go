@@ -1,0 +1,140 @@
+// Properties that hold for every sequence of logins, every date and every form.
+
+package veeam
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever the clock does, a seed's steps are given out in growing order, never
+// at a step's very end, and who waits as long as told gets one.
+func TestStepsOfASeedOnlyGrow(t *testing.T) {
+	seeds := []*TOTP{newTOTP(t, rfcSHA1), newTOTP(t, "otpauth://totp/x?period=7&secret="+rfcSHA1)}
+	rapid.Check(t, func(t *rapid.T) {
+		l, now := &TOTPLedger{}, time.Unix(1_700_000_000, 0)
+		last := map[*TOTP]int64{}
+		for range rapid.IntRange(1, 30).Draw(t, "logins") {
+			totp := rapid.SampledFrom(seeds).Draw(t, "seed")
+			now = now.Add(time.Duration(rapid.Int64Range(int64(-2*time.Minute), int64(2*time.Minute)).Draw(t, "pause")))
+			at := now
+			step, wait := l.reserve(totp, at)
+			for tries := 0; wait > 0; tries++ {
+				if tries == 2 {
+					t.Fatalf("still waiting after %d waits", tries)
+				}
+				at = at.Add(wait)
+				step, wait = l.reserve(totp, at)
+			}
+			if step <= last[totp] {
+				t.Fatalf("step %d after %d", step, last[totp])
+			}
+			if step != totp.step(at) {
+				t.Fatalf("step %d in the time of %d", step, totp.step(at))
+			}
+			if left := totp.start(step + 1).Sub(at); left < min(time.Second, totp.period/10) {
+				t.Fatalf("only %v are left of the step", left)
+			}
+			last[totp] = step
+		}
+	})
+}
+
+func TestEveryDateIsReadInTheLayoutInWhichItWasWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		quarter := rapid.IntRange(-48, 56).Draw(t, "quarters of an hour")
+		want := DateLayout{
+			Fraction: rapid.IntRange(0, 9).Draw(t, "fraction"),
+			Zone:     rapid.SampledFrom([]Zone{ZoneNone, ZoneUTC, ZoneOffset}).Draw(t, "zone"),
+		}
+		if want.Zone != ZoneUTC {
+			want.Offset = quarter * 15 * 60
+		}
+		now := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "time"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds"))
+		text := string(want.append(nil, now))
+		got := readDateLayout(text, now)
+		if got == nil || *got != want {
+			t.Fatalf("%s: got %+v, want %+v", text, got, want)
+		}
+	})
+}
+
+// A request that one of our clients would send is read as what it was.
+func TestWhatIsSentIsRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.SampledFrom(products).Draw(t, "product")
+		text := rapid.String().Filter(func(s string) bool { return s != "" && strings.TrimSpace(s) == s })
+		want := flat{
+			Grant:    GrantPassword,
+			Username: text.Draw(t, "username"),
+			Password: text.Draw(t, "password"),
+			Refresh:  text.Draw(t, "refresh token"),
+		}
+		f := p.newForm(GrantPassword)
+		f.add("username", want.Username)
+		f.add("password", want.Password)
+		f.add("refresh_token", want.Refresh)
+		body := strings.Replace(f.body.String(), "&", rapid.StringMatching(`&{1,5}(code=&)?`).Draw(t, "blanks"), 1)
+		r := httptest.NewRequest(http.MethodPost, p.TokenPath, strings.NewReader(body))
+		r.Header.Set("Content-Type", formType)
+		got, err := p.ReadTokenRequest(r)
+		if err != nil || !reflect.DeepEqual(flatten(got), want) {
+			t.Fatalf("%s: got %+v, %v, want %+v", body, flatten(got), err, want)
+		}
+	})
+}
+
+// A refusal of ours and an answer of ours are never taken for each other.
+func TestOurAnswersAreTokensAndOurRefusalsAreNot(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.SampledFrom(products).Draw(t, "product")
+		message := rapid.String().Draw(t, "message")
+		body := p.AppendTokenAnswer(nil, Answer{
+			AccessToken: "acc", RefreshToken: "ref", Username: message, Role: message, UserID: message,
+			Lifetime: time.Duration(rapid.Int64().Draw(t, "lifetime")),
+		}, nil)
+		r, err := p.readReply(&answer{status: 200, body: body}, GrantPassword, time.Now(), nil)
+		if err != nil || r.token == nil || r.token.Access.Reveal() != "acc" || r.token.Lifetime < time.Second {
+			t.Fatalf("%s: %v", body, err)
+		}
+		refusal := Refusal{
+			Reason:          rapid.SampledFrom([]string{ReasonBadCredential, ReasonDenied, ReasonThrottled, "?"}).Draw(t, "reason"),
+			Message:         message,
+			AtTokenEndpoint: rapid.Bool().Draw(t, "at the token endpoint"),
+		}
+		body, _ = p.AppendError(nil, refusal)
+		if r, err := p.readReply(&answer{status: p.Status(refusal), header: http.Header{}, body: body}, GrantPassword, time.Now(), nil); err == nil {
+			t.Fatalf("%s became %+v", body, r)
+		}
+	})
+}
+
+func BenchmarkReadTokenRequest(b *testing.B) {
+	p := lookup(b, "vbr")
+	b.ReportAllocs()
+	for b.Loop() {
+		r := httptest.NewRequest(http.MethodPost, p.TokenPath, strings.NewReader("grant_type=password&username=u&password=p%40"))
+		if _, err := p.ReadTokenRequest(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendTokenAnswer(b *testing.B) {
+	p := lookup(b, "azure")
+	o, err := readObject([]byte(golden(b, "azure_password.json")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	shape, buf := readShape(o, time.Now()), []byte(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = p.AppendTokenAnswer(buf[:0], Answer{AccessToken: "a", RefreshToken: "r", Lifetime: time.Hour}, shape)
+	}
+}
