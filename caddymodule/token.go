@@ -97,8 +97,8 @@ func (h *Handler) answerWith(r *http.Request, request *veeam.TokenRequest, calle
 			return refuseResponse(h.product, r, *refusal), nil
 		}
 		username := request.Username
-		if username == "" {
-			username = caller.Name
+		if username == "" && !caller.Via.ByAddress() {
+			username = caller.Name // an address is no name: the answer then repeats the server's
 		}
 		return response(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,
