@@ -1,4 +1,4 @@
-// Accounts as configured, and their secrets as resolved at the moment of use.
+// The secrets of an account, resolved at the moment of use.
 
 package caddymodule
 
@@ -9,6 +9,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
+	"os"
 	"regexp"
 	"strings"
 
@@ -18,93 +21,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// Account is an identity at the Veeam server. Every text may hold placeholders;
-// they are resolved when the account logs in, and again when a login fails, so
-// that a changed secret is used without a reload. Secrets should be placeholders,
-// such as {env.VBR_PASSWORD} or {file./run/secrets/vbr_password}: what is written
-// here in plain can be read in the configuration.
-type Account struct {
-	// The name of the account, by which rules, metrics and the log refer to it.
-	// Required.
-	Name string `json:"name"`
-
-	// How the account gets its token: `password` or `refresh_token`. The step with
-	// a verification code follows by itself if the server asks for one. Default:
-	// `password`.
-	Grant string `json:"grant,omitempty"`
-
-	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.
-	// Default: the name of the account.
-	Username string `json:"username,omitempty"`
-
-	// The password of the user, or with the grant `refresh_token` the refresh
-	// token. Required.
-	Password string `json:"password,omitempty"`
-
-	// The secret that answers a demand for a verification code: Base32 with or
-	// without spaces, or an otpauth:// URI. Not for VBR, whose REST API knows no
-	// codes. Default: none.
-	TOTPSecret string `json:"totp_secret,omitempty"`
-}
-
-// validate reports what is wrong with the account as it is written.
-func (a *Account) validate(p *veeam.Product) error {
-	grant := veeam.Grant(a.Grant)
-	switch {
-	case a.Name == "":
-		return errors.New("an account needs a name")
-	case a.Grant != "" && !p.Accepts(grant) || a.Grant != "" && !configurable(grant):
-		return fmt.Errorf("account %s: grant %q is not one of %s for %s", a.Name, a.Grant, grantNames(p), p.Name)
-	case a.Password == "":
-		return fmt.Errorf("account %s: no password; write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}", a.Name)
-	case a.TOTPSecret != "" && p.Values[veeam.GrantMFA] == "":
-		return fmt.Errorf("account %s: %s has no verification codes in its REST API; %s instead of setting totp_secret", a.Name, p.Title, p.MFAHint)
-	}
-	if a.TOTPSecret != "" && !placeholder(a.TOTPSecret) {
-		if _, err := veeam.NewTOTP(secret.New(a.TOTPSecret)); err != nil {
-			return fmt.Errorf("account %s: totp_secret: %w", a.Name, err)
-		}
-	}
-	return nil
-}
-
-// configurable reports whether accounts may be configured with a grant.
-func configurable(g veeam.Grant) bool {
-	return g == veeam.GrantPassword || g == veeam.GrantRefreshToken
-}
-
-func grantNames(p *veeam.Product) string {
-	var names []string
-	for _, g := range p.Accounts {
-		if configurable(g) {
-			names = append(names, string(g))
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-func placeholder(text string) bool { return strings.Contains(text, "{") && strings.Contains(text, "}") }
-
-// plainSecrets names the options whose secrets are written in plain.
-func (a *Account) plainSecrets() (options []string) {
-	for _, s := range []struct{ option, text string }{
-		{"password", a.Password}, {"totp_secret", a.TOTPSecret},
-	} {
-		if s.text != "" && !placeholder(s.text) {
-			options = append(options, s.option)
-		}
-	}
-	return options
-}
-
 // credentials are an account with everything resolved.
 type credentials struct {
 	account     *veeam.Account
 	fingerprint string
 }
 
-// secretError says that a placeholder could not be resolved. It names the option
-// and the placeholder and never a value.
+// secretError says that a secret could not be read. It names the option and what
+// it refers to, and never a value.
 type secretError struct {
 	account, option string
 	err             error
@@ -131,41 +55,106 @@ func errUnresolved(text string) error {
 // fingerprintKey makes fingerprints useless outside of this process.
 var fingerprintKey = func() []byte {
 	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key)
+	_, _ = rand.Read(key) // never fails, see crypto/rand
 	return key
 }()
 
+// resolver reads the texts and files of one account. After the first failure it
+// reads nothing more.
+type resolver struct {
+	account string
+	repl    *caddy.Replacer
+	mac     hash.Hash
+	err     error
+}
+
+// text resolves an option. An option that is written must not turn out empty.
+func (r *resolver) text(option, text string) string {
+	if r.err != nil || text == "" {
+		return ""
+	}
+	value, err := r.repl.ReplaceOrErr(text, true, true)
+	if err != nil || value == "" {
+		r.err = &secretError{account: r.account, option: option, err: errUnresolved(text)}
+		return ""
+	}
+	fmt.Fprintf(r.mac, "%s %d:%s\n", option, len(value), value)
+	return value
+}
+
+// maxKeyFile bounds what is read of a key file.
+const maxKeyFile = 1 << 20
+
+// file reads the file that an option names.
+func (r *resolver) file(option, text string) []byte {
+	path := r.text(option, text)
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		r.err = &secretError{account: r.account, option: option, err: err}
+		return nil
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	if err != nil {
+		r.err = &secretError{account: r.account, option: option, err: err}
+		return nil
+	}
+	fmt.Fprintf(r.mac, "%s file %d:%s\n", option, len(content), content)
+	return content
+}
+
+func (r *resolver) fail(option string, err error) {
+	if r.err == nil && err != nil {
+		r.err = &secretError{account: r.account, option: option, err: err}
+	}
+}
+
 // resolve reads the account's secrets now.
 func (a *Account) resolve() (*credentials, error) {
-	repl := caddy.NewReplacer()
-	mac := hmac.New(sha256.New, fingerprintKey)
-	read := func(option, text string, required bool) (string, error) {
-		value, err := repl.ReplaceOrErr(text, required, true)
-		if err != nil {
-			return "", &secretError{account: a.Name, option: option, err: errUnresolved(text)}
-		}
-		fmt.Fprintf(mac, "%s %d:%s\n", option, len(value), value)
-		return value, nil
+	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: hmac.New(sha256.New, fingerprintKey)}
+	fmt.Fprintf(r.mac, "%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
+	account := &veeam.Account{
+		Name:       a.Name,
+		Grant:      a.grant(),
+		Username:   r.text("username", a.Username),
+		Password:   secret.New(r.text("password", a.Password)),
+		UserUID:    r.text("user_uid", a.UserUID),
+		ReadOnly:   a.ReadOnly,
+		ShortLived: a.ShortLived,
 	}
-	acct := &veeam.Account{Name: a.Name, Grant: veeam.Grant(a.Grant)}
-	fmt.Fprintf(mac, "grant %s\n", a.Grant)
-	var err error
-	if acct.Username, err = read("username", a.Username, a.Username != ""); err != nil {
-		return nil, err
+	if a.Code != "" {
+		account.Password = secret.New(strings.TrimSpace(r.text("code", a.Code)))
 	}
-	password, err := read("password", a.Password, true)
-	if err != nil {
-		return nil, err
+	if seed := r.text("totp_secret", a.TOTPSecret); seed != "" {
+		var err error
+		account.TOTP, err = veeam.NewTOTP(secret.New(seed))
+		r.fail("totp_secret", err)
 	}
-	acct.Password = secret.New(password)
-	seed, err := read("totp_secret", a.TOTPSecret, a.TOTPSecret != "")
-	if err != nil {
-		return nil, err
+	if a.Key != "" {
+		account.Key = a.key(r)
 	}
-	if seed != "" {
-		if acct.TOTP, err = veeam.NewTOTP(secret.New(seed)); err != nil {
-			return nil, &secretError{account: a.Name, option: "totp_secret", err: err}
-		}
+	if r.err != nil {
+		return nil, r.err
 	}
-	return &credentials{account: acct, fingerprint: hex.EncodeToString(mac.Sum(nil))}, nil
+	return &credentials{account: account, fingerprint: hex.EncodeToString(r.mac.Sum(nil))}, nil
+}
+
+func (a *Account) key(r *resolver) *veeam.Key {
+	private, public := r.file("key", a.Key), r.file("public_key", a.PublicKey)
+	passphrase := secret.New(r.text("key_passphrase", a.KeyPassphrase))
+	if r.err != nil {
+		return nil
+	}
+	fmt.Fprintf(r.mac, "%s %s\n", a.Padding, a.PublicKeyFormat)
+	key, err := veeam.ReadKey(private, veeam.KeyOptions{
+		Passphrase: passphrase,
+		Padding:    veeam.Padding(a.Padding),
+		Format:     veeam.PublicKeyFormat(a.PublicKeyFormat),
+		Public:     public,
+	})
+	r.fail("key", err)
+	return key
 }

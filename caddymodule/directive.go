@@ -28,10 +28,19 @@ const directive = "veeam_auth"
 //		api_version  <version>
 //
 //		account <name> [<password>] {
-//			grant       password | refresh_token
-//			username    <user>
-//			password    <secret>
-//			totp_secret <secret>
+//			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token
+//			username          <user>
+//			password          <secret>
+//			totp_secret       <secret>
+//			code              <secret>
+//			key               <file> [<passphrase>]
+//			padding           auto | pkcs1v15 | oaep_sha1 | oaep_sha256
+//			public_key_format xml | spki | raw
+//			public_key        <file>
+//			user_uid          <uuid>
+//			parent            <account>
+//			read_only
+//			short_lived
 //		}
 //
 //		token_lifetime   <duration>
@@ -181,30 +190,40 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("account takes a name and a password; %d more follow: put quotes around a password with blanks", len(args)-2)
 	}
-	for _, other := range p.transport.Accounts {
-		if other.Name == a.Name {
-			return d.Errf("account %s is defined twice", a.Name)
-		}
+	if slices.ContainsFunc(p.transport.Accounts, func(other *Account) bool { return other.Name == a.Name }) {
+		return d.Errf("account %s is defined twice", a.Name)
 	}
-	seen := map[string]bool{}
+	seen := map[string]bool{"password": len(args) == 2}
 	for d.NextBlock(0) {
 		option := d.Val()
-		target := map[string]*string{
-			"grant": &a.Grant, "username": &a.Username, "password": &a.Password, "totp_secret": &a.TOTPSecret,
-		}[option]
-		if target == nil {
-			return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password and totp_secret", a.Name, option)
-		}
-		if seen[option] || option == "password" && len(args) == 2 {
+		if seen[option] {
 			return d.Errf("account %s: %s is written twice", a.Name, option)
 		}
 		seen[option] = true
-		if err := oneArg(d, target); err != nil {
+		if err := a.option(d, option); err != nil {
 			return err
 		}
 	}
 	p.transport.Accounts = append(p.transport.Accounts, a)
 	return nil
+}
+
+// option reads one option of an account.
+func (a *Account) option(d *caddyfile.Dispenser, option string) error {
+	if flag := a.flags()[option]; flag != nil {
+		*flag = true
+		return noArg(d)
+	}
+	target := a.options()[option]
+	if target == nil || option == "key_passphrase" {
+		return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
+	}
+	if option == "key" && d.CountRemainingArgs() == 2 {
+		args := d.RemainingArgs()
+		a.Key, a.KeyPassphrase = args[0], args[1]
+		return nil
+	}
+	return oneArg(d, target)
 }
 
 func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
@@ -289,7 +308,7 @@ func noArg(d *caddyfile.Dispenser) error {
 
 func noBlock(d *caddyfile.Dispenser) error {
 	name := d.Val()
-	if d.NextBlock(0) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		return d.Errf("%s takes no block", name)
 	}
 	return nil

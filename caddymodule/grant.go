@@ -3,9 +3,9 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 	"time"
 
@@ -13,24 +13,35 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// grant returns the function that gets a token for req's upstream. values is the
-// grant's context apart from its time-out.
-func (s *slot) grant(values context.Context, l *login, req *http.Request, e *exchange) tokencache.GrantFunc {
+// grant returns the function that gets a token. values is the grant's context
+// apart from its time-out, clientVersion the API version that the client names:
+// only the client knows which ones the server serves.
+func (s *slot) grant(values context.Context, l *login, clientVersion string, journal journal) tokencache.GrantFunc {
 	t := s.transport
 	client := &veeam.Client{
 		Product:    t.product,
 		Transport:  t.HTTPTransport,
-		BaseURL:    t.scheme(req) + "://" + req.URL.Host,
-		APIVersion: t.APIVersion,
-	}
-	if header := t.product.Version.Header; client.APIVersion == "" && header != "" {
-		// Only the client knows which versions the server serves.
-		client.APIVersion = req.Header.Get(header)
+		BaseURL:    s.target.baseURL,
+		APIVersion: cmp.Or(t.APIVersion, clientVersion),
 	}
 	account := l.credentials.account
-	journal := e.journal
+	if s.account.Parent != "" {
+		withParent := *account
+		withParent.Parent = s.parent(values, clientVersion, journal)
+		account = &withParent
+	}
 	end := &ender{client: client, account: account, values: values, journal: journal}
 	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
+			// There is nothing to get anew: the key itself was refused.
+			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: veeam.GrantAPIKey}
+			t.observe(account.Grant, time.Now(), nil, err)
+			journal.loginFailed(account, err)
+			return nil, err
+		}
+		if client.APIVersion == "" {
+			client.APIVersion = s.findVersion(ctx, client)
+		}
 		if prev != nil && prev.Renewable() {
 			start := time.Now()
 			tok, err := client.Refresh(ctx, account, prev.Refresh)
@@ -81,6 +92,7 @@ func cached(tok *veeam.Token) *tokencache.Token {
 		Refresh:   tok.Refresh,
 		Requested: tok.Requested,
 		Lifetime:  tok.Lifetime,
+		Static:    tok.Grant == veeam.GrantAPIKey,
 		Extra:     tok.Shape,
 	}
 }

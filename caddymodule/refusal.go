@@ -31,6 +31,11 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "veeam-auth cannot read a secret of the account configured for this server. See its log."
 		return r
 	}
+	var noAccount *noAccountError
+	if errors.As(err, &noAccount) {
+		r.Status, r.Reason = http.StatusForbidden, veeam.ReasonDenied
+		return r
+	}
 	var failed *veeam.Error
 	if !errors.As(err, &failed) {
 		r.Reason, r.Status = veeam.ReasonInternal, http.StatusBadGateway

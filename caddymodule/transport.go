@@ -4,12 +4,12 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
-	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -27,6 +27,7 @@ import (
 const (
 	defaultProduct     = "vbr"
 	defaultReplayLimit = 1 << 20
+	defaultMaxUsers    = 1000
 
 	// How long a server may take to answer "100 Continue" before the body is sent
 	// all the same.
@@ -75,6 +76,10 @@ type Transport struct {
 	// upstream without TLS is an error.
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
 
+	// How many users' sessions are kept at most where the user to act as comes with
+	// each request. Default: 1000.
+	MaxUsers int `json:"max_users,omitempty"`
+
 	*reverseproxy.HTTPTransport
 
 	product  *veeam.Product
@@ -101,6 +106,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.ReplayLimit == 0 {
 		t.ReplayLimit = defaultReplayLimit
 	}
+	if t.MaxUsers == 0 {
+		t.MaxUsers = defaultMaxUsers
+	}
 	if t.ExpectContinueTimeout == 0 {
 		t.ExpectContinueTimeout = caddy.Duration(defaultExpectContinue)
 	}
@@ -116,7 +124,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.warn()
-	t.sessions = &sessions{options: tokencache.Options{RefreshBefore: time.Duration(t.RefreshBefore)}}
+	t.sessions = newSessions(tokencache.Options{RefreshBefore: time.Duration(t.RefreshBefore)}, t.MaxUsers)
 	t.sessions.inherit(t.product.Name, t.Accounts)
 	return nil
 }
@@ -130,21 +138,21 @@ func (t *Transport) check() (err error) {
 	if len(t.Accounts) == 0 {
 		return errors.New("veeam_auth: no account; write: account <name> <password>")
 	}
-	seen := map[string]bool{}
 	for _, a := range t.Accounts {
 		if err := a.validate(t.product); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
-		if seen[a.Name] {
-			return fmt.Errorf("veeam_auth: account %s is defined twice", a.Name)
-		}
-		seen[a.Name] = true
+	}
+	if err := validateAccounts(t.Accounts); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	switch {
 	case t.TLS == nil && !t.InsecureHTTP:
 		return errors.New("veeam_auth: the upstream has no TLS and would get the credential in plain; write https:// before its address, or insecure_http to allow it")
 	case t.RefreshBefore < 0:
 		return errors.New("veeam_auth: refresh_before is negative")
+	case t.MaxUsers < 0:
+		return errors.New("veeam_auth: max_users is negative")
 	case t.ReplayLimit < 0:
 		return errors.New("veeam_auth: replay_limit is negative")
 	}
@@ -181,7 +189,7 @@ func (t *Transport) Cleanup() error {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	e := exchangeOf(req.Context())
 	if e == nil || e.route == veeam.RouteAnonymous {
-		out := t.outgoing(req)
+		out := t.outgoing(req, e, t.APIVersion)
 		return t.HTTPTransport.RoundTrip(out)
 	}
 	slot, err := t.slotFor(req, e.account)
@@ -201,7 +209,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // inject sends the request with the token, and again with a newer one as long as
 // there is reason to believe that the token is to blame for a 401.
 func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
-	out := t.outgoing(req)
+	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.foundVersion()))
 	var body *replayBody
 	if req.Body != nil && req.Body != http.NoBody {
 		body = newReplayBody(req.Body, t.ReplayLimit)
@@ -258,49 +266,84 @@ var expectContinue = []string{"100-continue"}
 
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
-// client had to say about its own identity.
-func (t *Transport) outgoing(req *http.Request) *http.Request {
+// client had to say about its own identity if a handler has let it in.
+func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *http.Request {
 	out := new(http.Request)
 	*out = *req
-	out.Header = maps.Clone(req.Header)
-	if exchangeOf(req.Context()) != nil {
-		for _, name := range identityHeaders {
-			delete(out.Header, name)
+	// With room for the token and the version: growing would cost more than the
+	// copy.
+	out.Header = make(http.Header, len(req.Header)+2)
+	for name, values := range req.Header {
+		if e == nil || !identifies(name) {
+			out.Header[name] = values
 		}
 	}
-	t.product.SetVersion(out.Header, t.APIVersion)
+	t.product.SetVersion(out.Header, version)
 	return out
 }
 
-// identityHeaders carry sessions and credentials at one product or another.
-var identityHeaders = []string{
-	"Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token",
+// identifies reports whether a header carries a session or a credential at one
+// product or another.
+func identifies(name string) bool {
+	switch name {
+	case "Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token":
+		return true
+	}
+	return false
 }
 
-func (t *Transport) slotFor(req *http.Request, account string) (*slot, error) {
-	configured := t.Accounts[0]
-	if account != "" {
-		configured = nil
-		for _, a := range t.Accounts {
-			if a.Name == account {
-				configured = a
-			}
-		}
-		if configured == nil {
-			return nil, fmt.Errorf("no account named %q", account)
-		}
+// slotFor finds the place of an account, or of the user that an account acts as.
+// An empty name stands for the first account.
+func (t *Transport) slotFor(req *http.Request, name string) (*slot, error) {
+	account, user := t.Accounts[0], ""
+	if name != "" {
+		account, user = t.choose(name)
 	}
-	key := slotKey{account: configured.Name, address: req.URL.Host}
+	if account == nil || account.template() && user == "" {
+		return nil, &noAccountError{name: name}
+	}
+	key := slotKey{account: account.Name, address: req.URL.Host, user: user}
 	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
 		key.network, key.address = dial.Network, dial.Address
 	}
 	return t.sessions.slot(key, func() *slot {
-		return &slot{
-			transport: t,
-			account:   configured,
-			origin:    strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
-		}
+		return t.newSlot(key, account, target{
+			origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
+			baseURL: t.scheme(req) + "://" + req.URL.Host,
+		})
 	}), nil
+}
+
+func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
+	return &slot{transport: t, account: account, key: key, target: at, turn: make(chan struct{}, 1)}
+}
+
+// choose finds the account by its name; a UUID is a user for the account that
+// acts as whom it is told.
+func (t *Transport) choose(name string) (account *Account, user string) {
+	for _, a := range t.Accounts {
+		if a.Name == name {
+			return a, ""
+		}
+	}
+	if uuid.MatchString(name) {
+		for _, a := range t.Accounts {
+			if a.template() {
+				return a, strings.ToLower(name)
+			}
+		}
+	}
+	return nil, ""
+}
+
+// noAccountError says that a request shall act as somebody who is not configured.
+type noAccountError struct{ name string }
+
+func (e *noAccountError) Error() string {
+	if e.name == "" {
+		return "act_as is needed: the first account acts as the user that each request names"
+	}
+	return fmt.Sprintf("there is no account named %q to act as", e.name)
 }
 
 // scheme is how the upstream is spoken to.

@@ -56,6 +56,9 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 	if s.believed(route) {
 		return false
 	}
+	if tok.Static {
+		return s.blameStatic(tok)
+	}
 	if !tok.proven.Load() && time.Since(tok.Requested) < freshFor {
 		timer := time.NewTimer(proofWait)
 		defer timer.Stop()
@@ -74,6 +77,17 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 	return s.mayReplace(tok) && s.Reject(tok)
 }
 
+// blameStatic lets a key that has worked pass once: the next 401 in a row counts.
+func (s *Session) blameStatic(tok *Token) bool {
+	if !tok.proven.CompareAndSwap(true, false) {
+		return s.Reject(tok)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streak = 0
+	return false
+}
+
 // Reject discards tok if it is still the current token. It returns false only
 // if tok was never the session's.
 func (s *Session) Reject(tok *Token) bool {
@@ -83,7 +97,8 @@ func (s *Session) Reject(tok *Token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.CompareAndSwap(tok, nil) {
-		tok.rejected.Store(time.Since(tok.Requested) <= revokedWithin)
+		tok.rejected.Store(true)
+		tok.revoked.Store(time.Since(tok.Requested) <= revokedWithin)
 		s.spare = tok
 	}
 	return true

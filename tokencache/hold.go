@@ -61,8 +61,8 @@ func (s *Session) blocked(now time.Time) *BlockedError {
 func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.block == nil || s.block.Held != refused(cause) {
-		s.streak = 0 // another kind of failure: its pauses start anew
+	if s.held != refused(cause) {
+		s.held, s.streak = !s.held, 0 // the pauses of another kind start anew
 	}
 	s.streak++
 	pause := stretch(backoff(minBackoff, maxBackoff, s.streak))

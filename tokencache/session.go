@@ -52,7 +52,8 @@ type Session struct {
 	mu     sync.Mutex
 	spare  *Token // the last token that was rejected
 	block  *BlockedError
-	streak int // failures in a row
+	streak int  // failures in a row, of one kind
+	held   bool // what kind: the credential was refused
 	blame  blame
 }
 
@@ -177,7 +178,10 @@ func protect(ctx context.Context, grant GrantFunc, prev *Token) (tok *Token, err
 func (s *Session) succeeded(tok *Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.block, s.streak, s.spare = nil, 0, nil
+	s.block, s.spare = nil, nil
+	if !tok.Static { // a key is only good when it has been accepted
+		s.streak = 0
+	}
 	s.current.Store(tok)
 }
 

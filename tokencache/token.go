@@ -29,6 +29,11 @@ type Token struct {
 	// second count as one second.
 	Lifetime time.Duration
 
+	// Static says that the token is a key that no grant can replace: a grant for
+	// it costs nothing and brings the same again. A 401 on it needs no proof that
+	// it was ever good, see Session.Blame.
+	Static bool
+
 	// Extra belongs to whoever made the token; the cache keeps it.
 	Extra any
 
@@ -37,7 +42,8 @@ type Token struct {
 	usableUntil   time.Time
 	renewAt       time.Time
 
-	rejected  atomic.Bool // by the server, soon after it was issued
+	rejected  atomic.Bool // by the server
+	revoked   atomic.Bool // rejected soon after it was issued
 	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
@@ -57,7 +63,10 @@ func (t *Token) Authorization() []string { return t.authorization }
 func (t *Token) Expires() time.Time { return t.expires }
 
 // Renewable reports whether the token's refresh token is worth a try.
-func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.rejected.Load() }
+func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load() }
+
+// Rejected reports whether the server has answered 401 to the token.
+func (t *Token) Rejected() bool { return t.rejected.Load() }
 
 // Prove records that the server has accepted the token at least once. A 401 on
 // a proven token speaks against the token, one on an unproven token speaks
@@ -66,10 +75,8 @@ func (t *Token) Prove() {
 	if t.proven.Load() {
 		return
 	}
-	t.proveOnce.Do(func() {
-		t.proven.Store(true)
-		close(t.proof)
-	})
+	t.proven.Store(true)
+	t.proveOnce.Do(func() { close(t.proof) })
 }
 
 // arm computes the moments that decide about the token. A token is handed out

@@ -19,6 +19,7 @@ import (
 const maxAnswer = 1 << 20
 
 var (
+	errNoURL     = errors.New("the server's address is not a URL")
 	errTooLong   = errors.New("the answer is longer than 1 MiB")
 	errTruncated = errors.New("the answer broke off")
 	errRedirect  = errors.New("the answer is a redirect, which a login does not follow")
@@ -97,7 +98,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, bearer secre
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path, body)
 	if err != nil {
-		return nil, &Error{Kind: KindAccount, Err: errors.New("the server's address is not a URL")}
+		return nil, &Error{Kind: KindAccount, Err: errNoURL}
 	}
 	for name, values := range c.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values

@@ -66,6 +66,10 @@ type Version struct {
 	// Default is the value for a request without one. Empty if the server wants
 	// none.
 	Default string
+
+	// Known are the versions that servers may serve, newest first, where a server
+	// shows which of them it serves. Empty where it does not.
+	Known []string
 }
 
 // Fields are form fields of the token request as a product spells them. An empty
@@ -107,7 +111,13 @@ var products = []*Product{
 		// Required on every operation. 1.1-rev0 came with 12.0 and is still served
 		// by 13.1, so one value suits every version 12 and 13. Version 11 knows only
 		// 1.0-rev1 and 1.0-rev2, which 13.1 no longer serves.
-		Version:  Version{"x-api-version", "1.1-rev0"},
+		Version: Version{
+			Header: "X-Api-Version", Default: "1.1-rev0",
+			Known: []string{
+				"1.3-rev2", "1.3-rev1", "1.3-rev0", "1.2-rev1", "1.2-rev0",
+				"1.1-rev2", "1.1-rev1", "1.1-rev0", "1.0-rev2", "1.0-rev1",
+			},
+		},
 		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
 		// The revisions from 1.3-rev1 on document capitals, the older ones lower
 		// case; the examples of all are in lower case.
@@ -146,7 +156,7 @@ var products = []*Product{
 		Name: "vspc", Title: "Veeam Service Provider Console", Port: 1280,
 		TokenPath: "/api/v3/token",
 		// Optional: without it the server answers as its own version does.
-		Version: Version{"X-Client-Version", ""},
+		Version: Version{Header: "X-Client-Version"},
 		Accounts: []Grant{
 			GrantPassword, GrantRefreshToken, GrantPublicKey, GrantAs, GrantAPIKey,
 		},
@@ -227,7 +237,7 @@ var products = []*Product{
 		TokenPath: "/api/v1/token",
 		// Required. Servers serve a window of revisions: 1.4-rev0 is in the published
 		// windows of 6a, 7 and 8, the most of any revision.
-		Version:  Version{"x-api-version", "1.4-rev0"},
+		Version:  Version{Header: "X-Api-Version", Default: "1.4-rev0"},
 		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
 		Values: map[Grant]string{
 			GrantPassword:          "password",

@@ -1,0 +1,274 @@
+// Accounts as they are configured: the options of each grant.
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Account is an identity at the Veeam server. Every text may hold placeholders;
+// they are resolved when the account logs in, and again when a login fails, so
+// that a changed secret is used without a reload. Secrets should be placeholders,
+// such as {env.VBR_PASSWORD} or {file./run/secrets/vbr_password}: what is written
+// here in plain can be read in the configuration.
+type Account struct {
+	// The name of the account, by which rules, metrics and the log refer to it.
+	// Required.
+	Name string `json:"name"`
+
+	// How the account gets its token. Default: `password`. Which grants there are
+	// depends on the product:
+	//
+	// - `password` (all): a user and its password; the step with a verification
+	//   code follows by itself if the server asks for one
+	// - `refresh_token` (all): a refresh token that somebody else has got
+	// - `authorization_code` (vbr up to 12.3, aws): a one-time code, or one that
+	//   the session of another account creates
+	// - `public_key` (vspc): an RSA key whose public half is assigned to the user
+	// - `as` (vspc): another user, by the session of an account that may edit it
+	// - `api_key` (vspc): a simple API key
+	// - `saml`, `sso_token`, `updater_token` (azure): what an identity provider or
+	//   another appliance has issued
+	Grant string `json:"grant,omitempty"`
+
+	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.
+	// Default: the name of the account.
+	Username string `json:"username,omitempty"`
+
+	// The secret of the grant: the password of the user, the refresh token, the API
+	// key, the SAML response or the token. Required by these grants.
+	Password string `json:"password,omitempty"`
+
+	// The secret that answers a demand for a verification code: Base32 with or
+	// without spaces, or an otpauth:// URI. Not for VBR, whose REST API knows no
+	// codes. Default: none.
+	TOTPSecret string `json:"totp_secret,omitempty"`
+
+	// The one-time code of the grant `authorization_code`. It is good for about a
+	// minute after it was made, and once; the session is kept by its refresh token
+	// afterwards. Default: `parent` creates one.
+	Code string `json:"code,omitempty"`
+
+	// The file with the private key of the grant `public_key`: PEM, PKCS#12 (also
+	// as Base64) or .NET XML. Required by that grant.
+	Key string `json:"key,omitempty"`
+
+	// The passphrase of a PKCS#12 file. Default: none.
+	KeyPassphrase string `json:"key_passphrase,omitempty"`
+
+	// How the server pads the code that the key decrypts: `pkcs1v15`, `oaep_sha1`,
+	// `oaep_sha256`, or `auto`, which tries them on the same code. Which of them
+	// servers use is not documented. Default: `auto`.
+	Padding string `json:"padding,omitempty"`
+
+	// The form in which the public key was assigned to the user and is sent:
+	// `xml`, `spki`, or `raw` for the content of the file `public_key`. Default:
+	// `xml`.
+	PublicKeyFormat string `json:"public_key_format,omitempty"`
+
+	// The file with the public key as it was assigned. Required by
+	// `public_key_format raw`.
+	PublicKey string `json:"public_key,omitempty"`
+
+	// The UUID of the user that the grant `as` acts as. Without it the account is a
+	// template: `act_as` of the handler yields the UUID for each request.
+	UserUID string `json:"user_uid,omitempty"`
+
+	// The account whose session serves the grants `as` and `authorization_code`. It
+	// gets a session of its own for that.
+	Parent string `json:"parent,omitempty"`
+
+	// Whether to ask VSPC for tokens that can change nothing. Default: false.
+	ReadOnly bool `json:"read_only,omitempty"`
+
+	// Whether to ask VBR or Azure for a refresh token that lives little longer than
+	// the access token. Default: false.
+	ShortLived bool `json:"short_lived,omitempty"`
+}
+
+// grantOptions are the options that each grant takes beside read_only and
+// short_lived; those with an exclamation mark are required.
+var grantOptions = map[veeam.Grant][]string{
+	veeam.GrantPassword:          {"username", "password!", "totp_secret"},
+	veeam.GrantRefreshToken:      {"username", "password!"},
+	veeam.GrantAuthorizationCode: {"username", "code", "parent"},
+	veeam.GrantPublicKey:         {"username", "key!", "key_passphrase", "padding", "public_key_format", "public_key"},
+	veeam.GrantAs:                {"username", "parent!", "user_uid"},
+	veeam.GrantAPIKey:            {"username", "password!"},
+	veeam.GrantSAML:              {"username", "password!"},
+	veeam.GrantSSOToken:          {"username", "password!"},
+	veeam.GrantUpdaterToken:      {"username", "password!"},
+}
+
+// options are the account's texts by the names of their options.
+func (a *Account) options() map[string]*string {
+	return map[string]*string{
+		"grant": &a.Grant, "username": &a.Username, "password": &a.Password, "totp_secret": &a.TOTPSecret,
+		"code": &a.Code, "key": &a.Key, "key_passphrase": &a.KeyPassphrase, "padding": &a.Padding,
+		"public_key_format": &a.PublicKeyFormat, "public_key": &a.PublicKey,
+		"user_uid": &a.UserUID, "parent": &a.Parent,
+	}
+}
+
+// flags are the account's switches by the names of their options.
+func (a *Account) flags() map[string]*bool {
+	return map[string]*bool{"read_only": &a.ReadOnly, "short_lived": &a.ShortLived}
+}
+
+// secretOptions are the options that hold secrets.
+var secretOptions = []string{"password", "totp_secret", "code", "key_passphrase"}
+
+func (a *Account) grant() veeam.Grant {
+	if a.Grant == "" {
+		return veeam.GrantPassword
+	}
+	return veeam.Grant(a.Grant)
+}
+
+// template reports whether the user to act as comes with each request.
+func (a *Account) template() bool { return a.grant() == veeam.GrantAs && a.UserUID == "" }
+
+// validate reports what is wrong with the account as it is written.
+func (a *Account) validate(p *veeam.Product) error {
+	if a.Name == "" {
+		return errors.New("an account needs a name")
+	}
+	if err := a.validateFor(p); err != nil {
+		return fmt.Errorf("account %s: %w", a.Name, err)
+	}
+	return nil
+}
+
+func (a *Account) validateFor(p *veeam.Product) error {
+	grant := a.grant()
+	if !p.Accepts(grant) {
+		return fmt.Errorf("grant %q is not one of %s for %s", a.Grant, grantNames(p), p.Name)
+	}
+	if err := a.validateOptions(grant); err != nil {
+		return err
+	}
+	switch {
+	case a.TOTPSecret != "" && p.Values[veeam.GrantMFA] == "":
+		return fmt.Errorf("%s has no verification codes in its REST API; %s instead of setting totp_secret", p.Title, p.MFAHint)
+	case a.ReadOnly && p.Fields.ReadOnly == "":
+		return fmt.Errorf("%s knows no read_only tokens", p.Title)
+	case a.ShortLived && p.Fields.ShortLived == "":
+		return fmt.Errorf("%s knows no short_lived refresh tokens", p.Title)
+	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
+		return errors.New("the grant authorization_code takes either code or parent")
+	case a.UserUID != "" && !placeholder(a.UserUID) && !uuid.MatchString(a.UserUID):
+		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
+	}
+	if a.TOTPSecret != "" && !placeholder(a.TOTPSecret) {
+		if _, err := veeam.NewTOTP(secret.New(a.TOTPSecret)); err != nil {
+			return fmt.Errorf("totp_secret: %w", err)
+		}
+	}
+	return oneOf(
+		choice{"padding", a.Padding, []string{"auto", "pkcs1v15", "oaep_sha1", "oaep_sha256"}},
+		choice{"public_key_format", a.PublicKeyFormat, []string{"xml", "spki", "raw"}},
+	)
+}
+
+// validateOptions checks that the grant has what it needs and nothing that it
+// would ignore.
+func (a *Account) validateOptions(grant veeam.Grant) error {
+	options := a.options()
+	takes := []string{"grant"}
+	for _, name := range grantOptions[grant] {
+		name, required := strings.CutSuffix(name, "!")
+		takes = append(takes, name)
+		if required && *options[name] == "" {
+			if name == "password" {
+				return errors.New("no password; write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
+			}
+			return fmt.Errorf("the grant %s needs %s", grant, name)
+		}
+	}
+	for name, text := range options {
+		if *text != "" && !slices.Contains(takes, name) {
+			return fmt.Errorf("the grant %s has no use for %s; it takes %s", grant, name, strings.Join(takes[1:], ", "))
+		}
+	}
+	if a.PublicKeyFormat == "raw" && a.PublicKey == "" {
+		return errors.New("public_key_format raw needs public_key, the file with the key as it was assigned")
+	}
+	return nil
+}
+
+type choice struct {
+	option, value string
+	allowed       []string
+}
+
+func oneOf(choices ...choice) error {
+	for _, c := range choices {
+		if c.value != "" && !slices.Contains(c.allowed, c.value) {
+			return fmt.Errorf("%s %q is not one of %s", c.option, c.value, strings.Join(c.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// validateAccounts checks what concerns several accounts.
+func validateAccounts(accounts []*Account) error {
+	byName := map[string]*Account{}
+	templates := 0
+	for _, a := range accounts {
+		if byName[a.Name] != nil {
+			return fmt.Errorf("account %s is defined twice", a.Name)
+		}
+		byName[a.Name] = a
+		if a.template() {
+			templates++
+		}
+	}
+	if templates > 1 {
+		return errors.New("more than one account with the grant as has no user_uid; act_as would not know which to use")
+	}
+	for _, a := range accounts {
+		if a.Parent == "" {
+			continue
+		}
+		parent := byName[a.Parent]
+		switch {
+		case parent == nil:
+			return fmt.Errorf("account %s: there is no account named %s to be its parent", a.Name, a.Parent)
+		case parent.Parent != "":
+			return fmt.Errorf("account %s: its parent %s has a parent itself; a parent must log in by itself", a.Name, a.Parent)
+		case parent.grant() == veeam.GrantAPIKey:
+			return fmt.Errorf("account %s: its parent %s has an API key, which is no session", a.Name, a.Parent)
+		}
+	}
+	return nil
+}
+
+func grantNames(p *veeam.Product) string {
+	names := make([]string, len(p.Accounts))
+	for i, g := range p.Accounts {
+		names[i] = string(g)
+	}
+	return strings.Join(names, ", ")
+}
+
+var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+func placeholder(text string) bool { return strings.Contains(text, "{") && strings.Contains(text, "}") }
+
+// plainSecrets names the options whose secrets are written in plain.
+func (a *Account) plainSecrets() (plain []string) {
+	options := a.options()
+	for _, name := range secretOptions {
+		if text := *options[name]; text != "" && !placeholder(text) {
+			plain = append(plain, name)
+		}
+	}
+	return plain
+}

@@ -1,0 +1,236 @@
+// What a request with a cached token costs: the transport over the bare HTTP
+// transport, the handler over none at all. Nothing here touches a socket.
+
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// memoryScheme is the scheme under which provisionInMemory registers what
+// stands for the network.
+const memoryScheme = "mem"
+
+// provisionInMemory provisions a transport whose requests end at upstream
+// instead of on the network.
+func provisionInMemory(tb testing.TB, tr *Transport, upstream http.RoundTripper) *Transport {
+	tb.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel)
+	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
+	if err := tr.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	tr.logger = zap.NewNop()
+	tr.HTTPTransport.Transport.RegisterProtocol(memoryScheme, upstream)
+	return tr
+}
+
+// constantAnswer answers at once and, the answer itself apart, at no cost.
+type constantAnswer struct{}
+
+func (constantAnswer) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: constantHeader, Body: http.NoBody}, nil
+}
+
+var constantHeader = http.Header{"Content-Type": {contentTypeJSON}}
+
+// proxied is a request as reverse_proxy hands it to its transport: context,
+// variables and headers as they are after its own work.
+func proxied(e *exchange) *http.Request {
+	req := httptest.NewRequest(http.MethodGet, memoryScheme+"://vbr01.lab.local:9419/api/v1/jobs?limit=100", http.NoBody)
+	req.RequestURI = ""
+	for name, value := range map[string]string{
+		"Accept": contentTypeJSON, "Accept-Encoding": "gzip", "User-Agent": "exporter/1.0", "Via": "1.1 Caddy",
+		"X-Api-Version": "1.2-rev0", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost:9419", "X-Forwarded-Proto": "http",
+	} {
+		req.Header.Set(name, value)
+	}
+	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
+	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{
+		Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419",
+	}))
+	if e != nil {
+		caddyhttp.SetVar(req.Context(), exchangeVar, e)
+	}
+	return req
+}
+
+// cachedTransport has logged in; from then on everything is answered at once.
+func cachedTransport(tb testing.TB) *Transport {
+	tb.Helper()
+	tb.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
+	server := veeamtest.New(veeamtest.VBR13)
+	upstream := &switched{to: server.Transport()}
+	tr := provisionInMemory(tb, &Transport{
+		Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+	}, upstream)
+	tb.Cleanup(func() {
+		upstream.to = server.Transport()
+		_ = tr.Cleanup()
+		endings.Wait()
+	})
+	roundTrip(tb, tr, proxied(&exchange{route: veeam.RouteProtected}))
+	upstream.to = constantAnswer{}
+	return tr
+}
+
+// switched changes what stands for the network.
+type switched struct{ to http.RoundTripper }
+
+func (s *switched) RoundTrip(req *http.Request) (*http.Response, error) { return s.to.RoundTrip(req) }
+
+func roundTrip(tb testing.TB, rt http.RoundTripper, req *http.Request) {
+	tb.Helper()
+	res, err := rt.RoundTrip(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		tb.Fatalf("status %d", res.StatusCode)
+	}
+}
+
+func BenchmarkTransport(b *testing.B) {
+	tr := cachedTransport(b)
+	req := proxied(&exchange{route: veeam.RouteProtected})
+	for name, rt := range map[string]http.RoundTripper{"bare": tr.HTTPTransport, "cached": tr} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				roundTrip(b, rt, req)
+			}
+		})
+	}
+}
+
+func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
+	tr := cachedTransport(t)
+	req := proxied(&exchange{route: veeam.RouteProtected})
+	bare := testing.AllocsPerRun(1000, func() { roundTrip(t, tr.HTTPTransport, req) })
+	cached := testing.AllocsPerRun(1000, func() { roundTrip(t, tr, req) })
+	if cached-bare > 5 {
+		t.Errorf("%v allocations more than the bare transport", cached-bare)
+	}
+}
+
+// benchHandler has the given logger for its lines.
+func benchHandler(b *testing.B, svc *zap.Logger) *Handler {
+	b.Helper()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{
+		StorageRaw: []byte(`{"module": "file_system", "root": "` + b.TempDir() + `"}`),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := new(Handler)
+	if err := h.Provision(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = h.Cleanup() })
+	h.logger, h.svc = zap.NewNop(), svc
+	return h
+}
+
+func discardingLogger(b *testing.B) *zap.Logger {
+	b.Helper()
+	encoder := new(SvcResAPIEncoder)
+	if err := encoder.Provision(caddy.Context{}); err != nil {
+		b.Fatal(err)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(io.Discard), zapcore.InfoLevel))
+}
+
+func BenchmarkHandler(b *testing.B) {
+	answer := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	quiet := benchHandler(b, zap.NewNop())
+	logging := benchHandler(b, discardingLogger(b))
+
+	b.Run("none", func(b *testing.B) { serveMany(b, "", answer.ServeHTTP) })
+	serve := func(h *Handler) func(http.ResponseWriter, *http.Request) error {
+		return func(w http.ResponseWriter, r *http.Request) error { return h.ServeHTTP(w, r, answer) }
+	}
+	b.Run("log off", func(b *testing.B) { serveMany(b, "", serve(quiet)) })
+	b.Run("log on", func(b *testing.B) { serveMany(b, "", serve(logging)) })
+	b.Run("log off, token of ours", func(b *testing.B) { serveMany(b, tokenOfOurs(b, quiet), serve(quiet)) })
+}
+
+// serveMany sends the same request again and again. What the handler removes
+// from it is put back.
+func serveMany(b *testing.B, token string, serve func(http.ResponseWriter, *http.Request) error) {
+	req := fromClient(http.MethodGet, "/api/v1/jobs?limit=100")
+	var authorization []string
+	if token != "" {
+		authorization = []string{"Bearer " + token}
+	}
+	w := &discardingWriter{header: http.Header{"Content-Type": {contentTypeJSON}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if authorization != nil {
+			req.Header["Authorization"] = authorization
+		}
+		if err := serve(w, req); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if w.status != http.StatusOK {
+		b.Fatalf("status %d", w.status)
+	}
+}
+
+// fromClient is a request over the loopback address as Caddy hands it to its
+// handlers.
+func fromClient(method, target string) *http.Request {
+	req := httptest.NewRequest(method, target, http.NoBody)
+	req.RemoteAddr = "127.0.0.1:50000"
+	for name, value := range map[string]string{
+		"Accept": contentTypeJSON, "Accept-Encoding": "gzip", "User-Agent": "exporter/1.0", "X-Api-Version": "1.2-rev0",
+	} {
+		req.Header.Set(name, value)
+	}
+	return caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
+}
+
+// tokenOfOurs is an access token as the token endpoint gives it to a caller on
+// this machine.
+func tokenOfOurs(b *testing.B, h *Handler) string {
+	b.Helper()
+	req := fromClient(http.MethodGet, "/")
+	caller, refusal := h.identify(req, veeam.RouteToken)
+	if refusal != nil {
+		b.Fatal(refusal.Reason)
+	}
+	pair, err := h.issuer.Issue(req.Context(), subjectOf(caller), h.audience(req), 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pair.Access
+}
+
+// discardingWriter keeps nothing but the status.
+type discardingWriter struct {
+	header http.Header
+	status int
+}
+
+func (w *discardingWriter) Header() http.Header         { return w.header }
+func (w *discardingWriter) WriteHeader(status int)      { w.status = status }
+func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }

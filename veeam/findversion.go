@@ -1,0 +1,47 @@
+// Finding out which API version a server serves.
+
+package veeam
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// FindVersion asks the server for the newest version that it serves: VBR shows
+// the description of each served version to everybody, and 404 for the others. It
+// sends no credential and at most one request for each known version. It returns
+// an empty text for products that cannot be asked this way, and if the server
+// serves none of the known versions; an error means that the server was not
+// reached or has trouble of its own.
+func (c *Client) FindVersion(ctx context.Context) (string, error) {
+	for _, version := range c.Product.Version.Known {
+		status, err := c.probe(ctx, "/swagger/v"+version+"/swagger.json", version)
+		switch {
+		case err != nil:
+			return "", c.complete(err, "")
+		case status == http.StatusOK:
+			return version, nil
+		case status >= http.StatusInternalServerError:
+			return "", &Error{Kind: KindServerFault, Product: c.Product.Name, Status: status}
+		}
+	}
+	return "", nil
+}
+
+// probe returns the status of a path. Of the answer, which may have several
+// megabytes, only the beginning is taken from the connection.
+func (c *Client) probe(ctx context.Context, path, version string) (status int, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.BaseURL, "/")+path, nil)
+	if err != nil {
+		return 0, &Error{Kind: KindAccount, Err: errNoURL}
+	}
+	c.Product.SetVersion(req.Header, version)
+	res, err := c.transport().RoundTrip(req)
+	if err != nil {
+		return 0, transportError(ctx, err, nil)
+	}
+	return res.StatusCode, res.Body.Close()
+}
