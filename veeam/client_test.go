@@ -121,7 +121,7 @@ func TestOneClientServesManyGoroutines(t *testing.T) {
 		if _, err := io.Copy(io.Discard, req.Body); err != nil {
 			return nil, err
 		}
-		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(answer))}, nil
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(answer))}, nil
 	})
 	c.Header = http.Header{"X-Trace": {"1"}}
 	a := testAccount()
