@@ -94,7 +94,6 @@ type switched struct{ to http.RoundTripper }
 func (s *switched) RoundTrip(req *http.Request) (*http.Response, error) { return s.to.RoundTrip(req) }
 
 func roundTrip(tb testing.TB, rt http.RoundTripper, req *http.Request) {
-	tb.Helper()
 	res, err := rt.RoundTrip(req)
 	if err != nil {
 		tb.Fatal(err)

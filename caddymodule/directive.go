@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -46,6 +47,8 @@ const directive = "veeam_auth"
 //		token_lifetime   <duration>
 //		refresh_before   <duration>
 //		replay_limit     <size>
+//		act_as           <account>
+//		max_users        <number>
 //		tls_pin          <fingerprint...>
 //		insecure_http
 //		log_body_limit   <size> | off
@@ -109,7 +112,7 @@ type directiveParser struct {
 // once lists the subdirectives that may be written once.
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "replay_limit",
-	"insecure_http", "log_body_limit", "log_all_bodies",
+	"act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
@@ -159,6 +162,10 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, durationArg(d, &t.RefreshBefore)
 	case "replay_limit":
 		return true, sizeArg(d, &t.ReplayLimit)
+	case "act_as":
+		return true, oneArg(d, &h.ActAs)
+	case "max_users":
+		return true, countArg(d, &t.MaxUsers)
 	case "tls_pin":
 		return true, p.pins(d)
 	case "insecure_http":
@@ -326,6 +333,20 @@ func oneArg(d *caddyfile.Dispenser, target *string) error {
 	if d.NextArg() {
 		return d.Errf("%s takes one value; put quotes around a value with blanks", name)
 	}
+	return nil
+}
+
+func countArg(d *caddyfile.Dispenser, target *int) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := strconv.Atoi(text)
+	if err != nil || value <= 0 {
+		return d.Errf("%s: %q is not a number above zero", name, text)
+	}
+	*target = value
 	return nil
 }
 

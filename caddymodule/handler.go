@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -41,6 +42,13 @@ type Handler struct {
 
 	// How long the access tokens that are issued here are good. Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
+
+	// The account to act as, by its name; or the UUID of a user, for an account with
+	// the grant `as` that has no `user_uid`. Placeholders are resolved for each
+	// request, such as {http.auth.user.id}; one that yields nothing refuses the
+	// request. Take nothing from the request that the caller can choose freely,
+	// unless it may act as every account. Default: the first account.
+	ActAs string `json:"act_as,omitempty"`
 
 	// How many bytes of a body are logged, at most; 0 or less for none. Only forms
 	// and JSON are logged at all, with every secret masked. Default: 4 KiB.
@@ -151,6 +159,14 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		return nil
 	}
 
+	if h.ActAs != "" && e.route != veeam.RouteAnonymous {
+		if e.account = h.actAs(r); e.account == "" {
+			e.journal.denied(caller.Name, "act_as yields no account for this request")
+			h.refuse(w, r, veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken})
+			return nil
+		}
+	}
+
 	// What the client said about itself has been heard. It must reach neither the
 	// server nor a log.
 	r.Header.Del("Authorization")
@@ -165,6 +181,15 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		h.counts[result].Inc()
 	}
 	return err
+}
+
+// actAs is the account that the request acts as.
+func (h *Handler) actAs(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	return strings.TrimSpace(repl.ReplaceAll(h.ActAs, ""))
 }
 
 // answerHere answers what never reaches the server: logouts, which would end the

@@ -4,12 +4,9 @@
 package caddymodule
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -32,10 +29,6 @@ const (
 	// How long a server may take to answer "100 Continue" before the body is sent
 	// all the same.
 	defaultExpectContinue = time.Second
-
-	// How often a request that changes nothing is sent again. Each time takes new
-	// evidence against the token, see tokencache.Session.Blame.
-	maxSafeReplays = 10
 )
 
 // Transport is Caddy's HTTP transport with a login: it takes every option of the
@@ -206,64 +199,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.inject(req, e, slot, session, tok)
 }
 
-// inject sends the request with the token, and again with a newer one as long as
-// there is reason to believe that the token is to blame for a 401.
-func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
-	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.foundVersion()))
-	var body *replayBody
-	if req.Body != nil && req.Body != http.NoBody {
-		body = newReplayBody(req.Body, t.ReplayLimit)
-		if req.ContentLength > t.ReplayLimit {
-			out.Header["Expect"] = expectContinue
-		}
-	}
-	for replays := 0; ; replays++ {
-		out.Header["Authorization"] = tok.Authorization()
-		if body != nil {
-			out.Body = body.attempt()
-		}
-		res, err := t.HTTPTransport.RoundTrip(out)
-		if err != nil {
-			return nil, err
-		}
-		if res.StatusCode != http.StatusUnauthorized {
-			if res.StatusCode < http.StatusInternalServerError {
-				tok.Prove()
-			}
-			if replays > 0 {
-				session.Recovered()
-				t.replayed(metrics.ReplayAccepted)
-			}
-			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
-			return res, nil
-		}
-
-		route := routeHash(req)
-		blamed := session.Blame(req.Context(), tok, route)
-		switch {
-		case !blamed || req.Context().Err() != nil:
-			if replays > 0 {
-				t.replayed(metrics.ReplayRejected)
-			}
-			return res, nil
-		case replays >= maxReplays(req.Method):
-			session.Believe(route)
-			t.replayed(metrics.ReplayRejected)
-			return res, nil
-		case body != nil && !body.replayable():
-			t.replayed(metrics.ReplayImpossible)
-			return res, nil
-		}
-		discard(res)
-		e.journal.replay(req)
-		if tok, session, err = slot.token(req, e); err != nil {
-			return t.refuse(req, e, err)
-		}
-	}
-}
-
-var expectContinue = []string{"100-continue"}
-
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
 // client had to say about its own identity if a handler has let it in.
@@ -292,60 +227,6 @@ func identifies(name string) bool {
 	return false
 }
 
-// slotFor finds the place of an account, or of the user that an account acts as.
-// An empty name stands for the first account.
-func (t *Transport) slotFor(req *http.Request, name string) (*slot, error) {
-	account, user := t.Accounts[0], ""
-	if name != "" {
-		account, user = t.choose(name)
-	}
-	if account == nil || account.template() && user == "" {
-		return nil, &noAccountError{name: name}
-	}
-	key := slotKey{account: account.Name, address: req.URL.Host, user: user}
-	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
-		key.network, key.address = dial.Network, dial.Address
-	}
-	return t.sessions.slot(key, func() *slot {
-		return t.newSlot(key, account, target{
-			origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
-			baseURL: t.scheme(req) + "://" + req.URL.Host,
-		})
-	}), nil
-}
-
-func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
-	return &slot{transport: t, account: account, key: key, target: at, turn: make(chan struct{}, 1)}
-}
-
-// choose finds the account by its name; a UUID is a user for the account that
-// acts as whom it is told.
-func (t *Transport) choose(name string) (account *Account, user string) {
-	for _, a := range t.Accounts {
-		if a.Name == name {
-			return a, ""
-		}
-	}
-	if uuid.MatchString(name) {
-		for _, a := range t.Accounts {
-			if a.template() {
-				return a, strings.ToLower(name)
-			}
-		}
-	}
-	return nil, ""
-}
-
-// noAccountError says that a request shall act as somebody who is not configured.
-type noAccountError struct{ name string }
-
-func (e *noAccountError) Error() string {
-	if e.name == "" {
-		return "act_as is needed: the first account acts as the user that each request names"
-	}
-	return fmt.Sprintf("there is no account named %q to act as", e.name)
-}
-
 // scheme is how the upstream is spoken to.
 func (t *Transport) scheme(req *http.Request) string {
 	t.SetScheme(req)
@@ -369,30 +250,6 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 
 func (t *Transport) replayed(result string) {
 	t.metrics.Replays.WithLabelValues(t.product.Name, result).Inc()
-}
-
-// maxReplays is one for requests that may change something: after a 401 the
-// server has not carried them out, but a second surprise is the client's to
-// handle.
-func maxReplays(method string) int {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return maxSafeReplays
-	}
-	return 1
-}
-
-var routeSeed = maphash.MakeSeed()
-
-func routeHash(req *http.Request) uint64 {
-	return maphash.String(routeSeed, req.Method+" "+req.URL.Path)
-}
-
-// discard makes the connection of an answer that nobody reads free again, if
-// little is left of it.
-func discard(res *http.Response) {
-	_, _ = io.CopyN(io.Discard, res.Body, 16<<10)
-	_ = res.Body.Close()
 }
 
 func lookupProduct(name string) (*veeam.Product, error) {

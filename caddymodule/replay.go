@@ -1,0 +1,99 @@
+// Sending a request with a token, and again with a newer one after a 401.
+
+package caddymodule
+
+import (
+	"cmp"
+	"hash/maphash"
+	"io"
+	"net/http"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// maxSafeReplays is how often a request that changes nothing is sent again. Each
+// time takes new evidence against the token, see tokencache.Session.Blame.
+const maxSafeReplays = 10
+
+// inject sends the request with the token, and again with a newer one as long as
+// there is reason to believe that the token is to blame for a 401.
+func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
+	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.foundVersion()))
+	var body *replayBody
+	if req.Body != nil && req.Body != http.NoBody {
+		body = newReplayBody(req.Body, t.ReplayLimit)
+		if req.ContentLength > t.ReplayLimit {
+			out.Header["Expect"] = expectContinue
+		}
+	}
+	for replays := 0; ; replays++ {
+		out.Header["Authorization"] = tok.Authorization()
+		if body != nil {
+			out.Body = body.attempt()
+		}
+		res, err := t.HTTPTransport.RoundTrip(out)
+		if err != nil {
+			return nil, err
+		}
+		if res.StatusCode != http.StatusUnauthorized {
+			if res.StatusCode < http.StatusInternalServerError {
+				tok.Prove()
+			}
+			if replays > 0 {
+				session.Recovered()
+				t.replayed(metrics.ReplayAccepted)
+			}
+			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
+			return res, nil
+		}
+
+		route := routeHash(req)
+		blamed := session.Blame(req.Context(), tok, route)
+		switch {
+		case !blamed || req.Context().Err() != nil:
+			if replays > 0 {
+				t.replayed(metrics.ReplayRejected)
+			}
+			return res, nil
+		case replays >= maxReplays(req.Method):
+			session.Believe(route)
+			t.replayed(metrics.ReplayRejected)
+			return res, nil
+		case body != nil && !body.replayable():
+			t.replayed(metrics.ReplayImpossible)
+			return res, nil
+		}
+		discard(res)
+		e.journal.replay(req)
+		if tok, session, err = slot.token(req, e); err != nil {
+			return t.refuse(req, e, err)
+		}
+	}
+}
+
+var expectContinue = []string{"100-continue"}
+
+// maxReplays is one for requests that may change something: after a 401 the
+// server has not carried them out, but a second surprise is the client's to
+// handle.
+func maxReplays(method string) int {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return maxSafeReplays
+	}
+	return 1
+}
+
+var routeSeed = maphash.MakeSeed()
+
+func routeHash(req *http.Request) uint64 {
+	return maphash.String(routeSeed, req.Method+" "+req.URL.Path)
+}
+
+// discard makes the connection of an answer that nobody reads free again, if
+// little is left of it.
+func discard(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, 16<<10)
+	_ = res.Body.Close()
+}

@@ -1,0 +1,80 @@
+// A wrong password, seen from the server: how often it is sent, whatever the
+// clients do.
+
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T) {
+	for _, product := range []struct {
+		name    string
+		profile veeamtest.Profile
+	}{
+		{"vbr", veeamtest.VBR13}, {"vspc", veeamtest.VSPC}, {"azure", veeamtest.Azure}, {"aws", veeamtest.AWS},
+	} {
+		t.Run(product.name, func(t *testing.T) {
+			t.Setenv("VEEAM_AUTH_TEST_PASSWORD", "wrong")
+			synctest.Test(t, func(t *testing.T) {
+				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond))
+				tr := provisionInMemory(t, &Transport{
+					Product:  product.name,
+					Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+				}, server.Transport())
+				requests := hammer(t, tr, 200, 5*time.Minute)
+				synctest.Wait()
+				_ = tr.Cleanup()
+
+				if n := server.Counters().TokenRequests; n < 2 || n > 3 {
+					t.Errorf("%d token requests for %d requests of clients", n, requests)
+				}
+			})
+		})
+	}
+}
+
+// hammer has clients ask once a second each, and checks that every answer says
+// when to come back.
+func hammer(t *testing.T, tr *Transport, clients int, during time.Duration) (requests int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), during)
+	defer cancel()
+	var asked atomic.Int64
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for ; ctx.Err() == nil; time.Sleep(time.Second) {
+				req := proxied(&exchange{route: veeam.RouteProtected}).Clone(ctx)
+				res, err := tr.RoundTrip(req)
+				if ctx.Err() != nil {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				asked.Add(1)
+				seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+				if res.StatusCode != http.StatusServiceUnavailable || err != nil || seconds < 1 {
+					t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return asked.Load()
+}
