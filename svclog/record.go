@@ -124,8 +124,10 @@ func parse(line string, zone *time.Location) Record {
 	if err != nil {
 		return Record{Kind: KindUnframed, Message: line}
 	}
-	thread, _ := strconv.ParseUint(frame[2], 10, 32) // 0 if it is no number of ours
-	r := Record{Time: at, Thread: uint32(thread), Level: frame[3]}
+	r := Record{Time: at, Level: frame[3]}
+	if thread, err := strconv.ParseUint(frame[2], 10, 32); err == nil {
+		r.Thread = uint32(thread)
+	}
 	r.parseMessage(frame[5], len(frame[3])+len(frame[4]) > levelWidth)
 	return r
 }
