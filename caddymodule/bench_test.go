@@ -50,8 +50,8 @@ var constantHeader = http.Header{"Content-Type": {contentTypeJSON}}
 
 // proxied is a request as reverse_proxy hands it to its transport: context,
 // variables and headers as they are after its own work.
-func proxied(e *exchange) *http.Request {
-	req := httptest.NewRequest(http.MethodGet, memoryScheme+"://vbr01.lab.local:9419/api/v1/jobs?limit=100", http.NoBody)
+func proxied(ctx context.Context, e *exchange) *http.Request {
+	req := httptest.NewRequestWithContext(ctx, http.MethodGet, memoryScheme+"://vbr01.lab.local:9419/api/v1/jobs?limit=100", http.NoBody)
 	req.RequestURI = ""
 	for name, value := range map[string]string{
 		"Accept": contentTypeJSON, "Accept-Encoding": "gzip", "User-Agent": "exporter/1.0", "Via": "1.1 Caddy",
@@ -83,7 +83,7 @@ func cachedTransport(tb testing.TB) *Transport {
 		_ = tr.Cleanup()
 		endings.Wait()
 	})
-	roundTrip(tb, tr, proxied(&exchange{route: veeam.RouteProtected}))
+	roundTrip(tb, tr, proxied(tb.Context(), &exchange{route: veeam.RouteProtected}))
 	upstream.to = constantAnswer{}
 	return tr
 }
@@ -107,7 +107,7 @@ func roundTrip(tb testing.TB, rt http.RoundTripper, req *http.Request) {
 
 func BenchmarkTransport(b *testing.B) {
 	tr := cachedTransport(b)
-	req := proxied(&exchange{route: veeam.RouteProtected})
+	req := proxied(b.Context(), &exchange{route: veeam.RouteProtected})
 	for name, rt := range map[string]http.RoundTripper{"bare": tr.HTTPTransport, "cached": tr} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -120,7 +120,7 @@ func BenchmarkTransport(b *testing.B) {
 
 func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 	tr := cachedTransport(t)
-	req := proxied(&exchange{route: veeam.RouteProtected})
+	req := proxied(t.Context(), &exchange{route: veeam.RouteProtected})
 	bare := testing.AllocsPerRun(1000, func() { roundTrip(t, tr.HTTPTransport, req) })
 	cached := testing.AllocsPerRun(1000, func() { roundTrip(t, tr, req) })
 	if cached-bare > 5 {
