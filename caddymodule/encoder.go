@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(SvcResAPIEncoder{})
+	caddy.RegisterModule(new(SvcResAPIEncoder))
 }
 
 // SvcResAPIEncoder writes log entries as the lines that Veeam's REST services
@@ -74,7 +74,7 @@ var (
 const scratchLimit = 64 << 10
 
 // CaddyModule returns the Caddy module information.
-func (SvcResAPIEncoder) CaddyModule() caddy.ModuleInfo {
+func (*SvcResAPIEncoder) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "caddy.logging.encoders.svc_resapi",
 		New: func() caddy.Module { return new(SvcResAPIEncoder) },
@@ -253,6 +253,7 @@ func typeOf(err error) string {
 
 // Interface guards
 var (
+	_ caddy.Module          = (*SvcResAPIEncoder)(nil)
 	_ caddy.Provisioner     = (*SvcResAPIEncoder)(nil)
 	_ zapcore.Encoder       = (*SvcResAPIEncoder)(nil)
 	_ caddyfile.Unmarshaler = (*SvcResAPIEncoder)(nil)

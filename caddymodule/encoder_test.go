@@ -35,14 +35,14 @@ const svcStamp = "[03.10.2022 11:48:31.999] "
 
 // svcEncoder makes an encoder as Caddy does. It prints UTC, so that what is
 // expected does not depend on the machine.
-func svcEncoder(t testing.TB, options ...func(*SvcResAPIEncoder)) *SvcResAPIEncoder {
-	t.Helper()
+func svcEncoder(tb testing.TB, options ...func(*SvcResAPIEncoder)) *SvcResAPIEncoder {
+	tb.Helper()
 	e := &SvcResAPIEncoder{UTC: true}
 	for _, option := range options {
 		option(e)
 	}
 	if err := e.Provision(caddy.Context{}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }
@@ -89,9 +89,9 @@ const (
 )
 
 // refusal is an error with a type of its own.
-type svcRefusal struct{}
+type svcRefusedError struct{}
 
-func (svcRefusal) Error() string { return "Authentication failed: password=hunter2" }
+func (svcRefusedError) Error() string { return "Authentication failed: password=hunter2" }
 
 func TestEncoderWritesEachKindOfEntry(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -125,9 +125,9 @@ func TestEncoderWritesEachKindOfEntry(t *testing.T) {
 			svcStamp + `<07> Info         a {"password":"****","wait":"1m0s","x":["b"]}` + "\n",
 		},
 		"error": {
-			func(l *zap.Logger) { l.Error(svclog.TokenFailed, svclog.ThreadField(36), zap.Error(svcRefusal{})) },
+			func(l *zap.Logger) { l.Error(svclog.TokenFailed, svclog.ThreadField(36), zap.Error(svcRefusedError{})) },
 			svcStamp + "<36> Error        Failed to create access token.\n" +
-				svcStamp + "<36> Error        Authentication failed: password=**** (caddymodule.svcRefusal)\n",
+				svcStamp + "<36> Error        Authentication failed: password=**** (caddymodule.svcRefusedError)\n",
 		},
 		"plain error": {
 			func(l *zap.Logger) { l.Error("a", zap.Error(fmt.Errorf("b: %w", errors.New("c\nd")))) },

@@ -5,6 +5,7 @@ package svclog
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -45,7 +46,7 @@ func MaskBody(dst []byte, contentType, contentEncoding string, body []byte, trun
 		return appendNotShown(dst, view(sent))
 	}
 
-	end := jsonComplete
+	var end jsonEnd
 	if kind == "multipart/form-data" {
 		dst, end = appendMultipart(dst, contentType, body)
 	} else {
@@ -143,7 +144,7 @@ func gunzip(body []byte) (plain []byte, more, ok bool) {
 		return nil, false, false
 	}
 	plain, err = io.ReadAll(io.LimitReader(r, inflateLimit+1))
-	if err != nil && err != io.ErrUnexpectedEOF || len(plain) == 0 {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) || len(plain) == 0 {
 		return nil, false, false
 	}
 	if len(plain) > inflateLimit {
@@ -162,7 +163,7 @@ func appendMultipart(dst []byte, contentType string, body []byte) ([]byte, jsonE
 	r := multipart.NewReader(bytes.NewReader(body), params["boundary"])
 	for n := 0; ; n++ {
 		part, err := r.NextRawPart()
-		if err == io.EOF && n > 0 {
+		if errors.Is(err, io.EOF) && n > 0 {
 			return dst, jsonComplete
 		}
 		if err != nil {

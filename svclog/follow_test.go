@@ -21,7 +21,7 @@ type following struct {
 	lines chan string
 }
 
-func follow(t *testing.T, ctx context.Context, content string) *following {
+func follow(ctx context.Context, t *testing.T, content string) *following {
 	t.Helper()
 	f := &following{t: t, name: filepath.Join(t.TempDir(), "Svc.ResAPI.log"), lines: make(chan string, 100)}
 	f.write(content)
@@ -88,7 +88,7 @@ func (f *following) want(lines ...string) {
 func TestFollowReadsWhatIsAddedAndEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		f := follow(t, ctx, "a\nb\n")
+		f := follow(ctx, t, "a\nb\n")
 		f.want("a\n", "b\n")
 		f.write("c\nhal")
 		f.want("c\n")
@@ -108,7 +108,7 @@ func TestFollowGoesOnWithTheFileThatReplacesItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		f := follow(t, ctx, "a\n")
+		f := follow(ctx, t, "a\n")
 		f.want("a\n")
 		if err := os.Rename(f.name, f.name+".1"); err != nil {
 			t.Fatal(err)
@@ -137,7 +137,7 @@ func TestFollowStartsOverWithATruncatedFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		f := follow(t, ctx, "a long line\nhalf a li")
+		f := follow(ctx, t, "a long line\nhalf a li")
 		f.want("a long line\n")
 		if err := os.Truncate(f.name, 0); err != nil {
 			t.Fatal(err)

@@ -99,7 +99,8 @@ func appendLevel(dst []byte, level string) []byte {
 // that is so already, which is nearly all, is only looked at.
 func cleanTail(dst []byte, start int) []byte {
 	i := start
-	for ; i+8 <= len(dst) && allPrintable(binary.LittleEndian.Uint64(dst[i:])); i += 8 {
+	for i+8 <= len(dst) && allPrintable(binary.LittleEndian.Uint64(dst[i:])) {
+		i += 8
 	}
 	for ; i < len(dst); i++ {
 		if c := dst[i]; c < ' ' || c >= 0x7f {

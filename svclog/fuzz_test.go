@@ -35,8 +35,11 @@ func harmless(t *testing.T, inputs ...string) {
 func FuzzMaskForm(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"grant_type=password&username=benyoung", "", "&use_short_term_refresh=true"},
-		{"&&&", "&=+%", "&&&&"}, {"password=a&b", "\xff\x00", "&c=d"}, {"a=%7B%22token%22%3A1%7D", "x", "&%"},
-		{"a", "%2570", "b"}, {"otpauth://totp/a?secret=b", "", "&eyJhbGciOiJub25lIn0.e30."},
+		{"&&&", "&=+%", "&&&&"},
+		{"password=a&b", "\xff\x00", "&c=d"},
+		{"a=%7B%22token%22%3A1%7D", "x", "&%"},
+		{"a", "%2570", "b"},
+		{"otpauth://totp/a?secret=b", "", "&eyJhbGciOiJub25lIn0.e30."},
 	} {
 		f.Add(seed[0], seed[1], seed[2], uint8(len(seed[0])))
 	}
@@ -109,8 +112,17 @@ func FuzzMaskJSON(f *testing.F) {
 // Running text keeps what is around a secret from hiding it.
 func FuzzMaskText(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"", ""}, {"a ", " b"}, {`{"x":"`, `"}`}, {"https://h/?", "&x=1"}, {"%20", "%"}, {`\"`, `\"`}, {"password=", "\n"},
-		{"-----BEGIN X-----", "-----END X-----"}, {"<a>", "</a>"}, {"\xff", "\x00"}, {`\u0070`, "é"},
+		{"", ""},
+		{"a ", " b"},
+		{`{"x":"`, `"}`},
+		{"https://h/?", "&x=1"},
+		{"%20", "%"},
+		{`\"`, `\"`},
+		{"password=", "\n"},
+		{"-----BEGIN X-----", "-----END X-----"},
+		{"<a>", "</a>"},
+		{"\xff", "\x00"},
+		{`\u0070`, "é"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -134,8 +146,15 @@ func FuzzMaskText(f *testing.F) {
 // The header list is read as it was written and holds no secret.
 func FuzzHeaders(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"Accept", "*/*"}, {"X-A", "b; Host: c"}, {"Parameters", "]; Parameters: [a: b; ]."}, {"Content-Type", "a/b; charset=c"},
-		{"", ""}, {"x y", "\x00"}, {"Cookie", "a=b; c=d"}, {"X-Forwarded-Authorization", "Basic YTpi"}, {"Host", "[::1]:1"},
+		{"Accept", "*/*"},
+		{"X-A", "b; Host: c"},
+		{"Parameters", "]; Parameters: [a: b; ]."},
+		{"Content-Type", "a/b; charset=c"},
+		{"", ""},
+		{"x y", "\x00"},
+		{"Cookie", "a=b; c=d"},
+		{"X-Forwarded-Authorization", "Basic YTpi"},
+		{"Host", "[::1]:1"},
 	} {
 		f.Add(seed[0], seed[1], seed[1], seed[0])
 	}

@@ -59,19 +59,31 @@ func TestFrameWritesTheSevenMessagesIntoTheirLines(t *testing.T) {
 
 func TestTheSevenPublicLinesAreReadAsWhatTheyAre(t *testing.T) {
 	want := []Record{
-		{Kind: KindRequest, Level: "Info", Thread: 36, User: "Anonymous", Method: "POST", Path: "/api/oauth2/token",
-			Body: "grant_type=password&username=benyoung&password=****"},
-		{Kind: KindText, Level: "Info", Thread: 36,
-			Message: "Current license edition is EnterprisePlus. Checking expiration and type..."},
-		{Kind: KindAuthenticated, Level: "Info", Thread: 36, User: `.\benyoung`,
-			Message: `Authenticated user: [.\benyoung]`},
-		{Kind: KindLoginFailed, Level: "Error", Thread: 36, User: "benyoung",
-			Message: "Login failed for user 'benyoung'."},
+		{
+			Kind: KindRequest, Level: "Info", Thread: 36, User: "Anonymous", Method: "POST", Path: "/api/oauth2/token",
+			Body: "grant_type=password&username=benyoung&password=****",
+		},
+		{
+			Kind: KindText, Level: "Info", Thread: 36,
+			Message: "Current license edition is EnterprisePlus. Checking expiration and type...",
+		},
+		{
+			Kind: KindAuthenticated, Level: "Info", Thread: 36, User: `.\benyoung`,
+			Message: `Authenticated user: [.\benyoung]`,
+		},
+		{
+			Kind: KindLoginFailed, Level: "Error", Thread: 36, User: "benyoung",
+			Message: "Login failed for user 'benyoung'.",
+		},
 		{Kind: KindText, Level: "Error", Thread: 36, Message: "Failed to create access token."},
-		{Kind: KindException, Level: "Error", Thread: 36, Message: "Authentication failed",
-			Type: "System.Security.Authentication.AuthenticationException"},
-		{Kind: KindResponse, Level: "Info", Thread: 8, Method: "POST", Path: "/api/oauth2/token", Status: 401,
-			Body: `{"errorCode":"AccessDenied","message":"Authentication failed","resourceId":null}`},
+		{
+			Kind: KindException, Level: "Error", Thread: 36, Message: "Authentication failed",
+			Type: "System.Security.Authentication.AuthenticationException",
+		},
+		{
+			Kind: KindResponse, Level: "Info", Thread: 8, Method: "POST", Path: "/api/oauth2/token", Status: 401,
+			Body: `{"errorCode":"AccessDenied","message":"Authentication failed","resourceId":null}`,
+		},
 	}
 	for i, line := range seedLines(t) {
 		got := Parse(line, time.Local)

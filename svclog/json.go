@@ -174,9 +174,9 @@ func (m *jsonScanner) key() jsonEnd {
 }
 
 func (m *jsonScanner) value(c byte) jsonEnd {
-	start, end := m.i, m.i
-	result := jsonComplete
-	escaped := false
+	start, escaped := m.i, false
+	var end int
+	var result jsonEnd
 	switch {
 	case c == '{' || c == '[':
 		if m.secret && m.hidden < 0 {

@@ -19,22 +19,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var noon = time.Date(2022, time.October, 3, 11, 48, 31, 999_000_000, time.Local)
 
 // unmask switches masking off for one control run.
-func unmask(t testing.TB) {
-	t.Helper()
+func unmask(tb testing.TB) {
+	tb.Helper()
 	masking = false
-	t.Cleanup(func() { masking = true })
+	tb.Cleanup(func() { masking = true })
 }
 
 // seedLines returns the seven public lines of a real Svc.ResAPI.log.
-func seedLines(t testing.TB) []string {
-	t.Helper()
+func seedLines(tb testing.TB) []string {
+	tb.Helper()
 	text, err := os.ReadFile("testdata/Svc.ResAPI.log")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	if len(lines) != 7 {
-		t.Fatalf("%d lines, not 7", len(lines))
+		tb.Fatalf("%d lines, not 7", len(lines))
 	}
 	return lines
 }

@@ -6,6 +6,7 @@ package svclog
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -59,9 +60,7 @@ func drawRequest(t *rapid.T) *Request {
 	names := rapid.OneOf(rapid.SampledFrom([]string{
 		"Accept", "Host", "Content-Length", "X-Api-Version", "Authorization", "Parameters", "Request-id", "More", "X-A",
 	}), hostile())
-	for name, values := range rapid.MapOfN(names, rapid.SliceOfN(hostile(), 0, 3), 0, 6).Draw(t, "header") {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, rapid.MapOfN(names, rapid.SliceOfN(hostile(), 0, 3), 0, 6).Draw(t, "header"))
 	return r
 }
 

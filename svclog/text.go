@@ -21,7 +21,7 @@ func MaskText(dst []byte, s string) []byte {
 
 // holdsSecret reports whether maskText would change s.
 func holdsSecret(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if telltale[s[i]] {
 			if start, end := secretAt(s, i); !isMasked(s[start:end]) {
 				return true
@@ -34,7 +34,7 @@ func holdsSecret(s string) bool {
 // hides reports whether s holds a secret, openly or under its encodings.
 func hides(s string) bool {
 	wrapped := false
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		switch {
 		case !telltale[s[i]]:
 		case s[i] == '%' || s[i] == '\\':
@@ -159,7 +159,9 @@ func aroundDot(s string, i int) (start, end int) {
 	}
 	for ; start+8 <= i; start++ {
 		if opensObject(s[start], s[start+1], s[start+2]) {
-			for end = i + 1; end < len(s) && (base64URL[s[end]] || s[end] == '.'); end++ {
+			end = i + 1
+			for end < len(s) && (base64URL[s[end]] || s[end] == '.') {
+				end++
 			}
 			return start, end
 		}
