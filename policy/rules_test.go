@@ -1,0 +1,160 @@
+package policy
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func request(method, path string) *http.Request {
+	return httptest.NewRequest(method, path, nil)
+}
+
+type broken struct{}
+
+func (broken) MatchWithError(*http.Request) (bool, error) { return false, errors.New("broken") }
+
+func rule(effect Effect, shadow bool, matchers ...Matcher) Rule {
+	return Rule{Effect: effect, Shadow: shadow, Matchers: matchers, Source: "Caddyfile:7"}
+}
+
+func TestTheFirstRuleThatMatchesDecides(t *testing.T) {
+	get, jobs := Methods{"GET"}, Paths{"/api/v1/jobs*"}
+	for name, c := range map[string]struct {
+		rules    []Rule
+		fallback Effect
+		method   string
+		path     string
+		want     Decision
+	}{
+		"no rule, no word":           {nil, "", "DELETE", "/x", Decision{Allowed: true}},
+		"no rule, default deny":      {nil, Deny, "GET", "/x", Decision{}},
+		"allow makes the rest deny":  {[]Rule{rule(Allow, false, get)}, "", "POST", "/x", Decision{}},
+		"deny leaves the rest":       {[]Rule{rule(Deny, false, get)}, "", "POST", "/x", Decision{Allowed: true}},
+		"first of two":               {[]Rule{rule(Deny, false, jobs), rule(Allow, false, get)}, "", "GET", "/api/v1/jobs/7", Decision{Rule: 1}},
+		"second of two":              {[]Rule{rule(Deny, false, jobs), rule(Allow, false, get)}, "", "GET", "/api/v1/x", Decision{Allowed: true, Rule: 2}},
+		"any of several matchers":    {[]Rule{rule(Allow, false, jobs, get)}, "", "GET", "/x", Decision{Allowed: true, Rule: 1}},
+		"all of one set":             {[]Rule{rule(Allow, false, All{jobs, get})}, "", "GET", "/x", Decision{}},
+		"no matcher matches all":     {[]Rule{rule(Deny, false)}, Allow, "GET", "/x", Decision{Rule: 1}},
+		"a shadow is not obeyed":     {[]Rule{rule(Deny, true)}, "", "GET", "/x", Decision{Allowed: true, Shadow: 1}},
+		"a shadow of one mind":       {[]Rule{rule(Allow, true)}, Allow, "GET", "/x", Decision{Allowed: true}},
+		"a shadow allow is no allow": {[]Rule{rule(Allow, true, get)}, "", "POST", "/x", Decision{Allowed: true}},
+		"a shadow behind the rule":   {[]Rule{rule(Allow, false, get), rule(Deny, true)}, "", "GET", "/x", Decision{Allowed: true, Rule: 1}},
+		"the first shadow counts":    {[]Rule{rule(Allow, true), rule(Deny, true), rule(Deny, false)}, "", "GET", "/x", Decision{Rule: 3, Shadow: 1}},
+	} {
+		rules, err := NewRules(c.rules, c.fallback)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got, err := rules.Decide(request(c.method, c.path)); got != c.want || err != nil {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+}
+
+func TestABrokenConditionIsDecidedForSafety(t *testing.T) {
+	for effect, allowed := range map[Effect]bool{Allow: false, Deny: false} {
+		rules, err := NewRules([]Rule{rule(effect, false, broken{})}, map[Effect]Effect{Allow: Deny, Deny: Allow}[effect])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := rules.Decide(request("GET", "/x"))
+		if got.Allowed != allowed || err == nil || !strings.Contains(err.Error(), "Caddyfile:7") {
+			t.Errorf("%s: %+v, %v", effect, got, err)
+		}
+	}
+}
+
+func TestWrongRulesAreRefused(t *testing.T) {
+	if _, err := NewRules([]Rule{{Effect: "perhaps"}}, ""); err == nil {
+		t.Error("an unknown effect is taken")
+	}
+	if _, err := NewRules(nil, "perhaps"); err == nil {
+		t.Error("an unknown default is taken")
+	}
+}
+
+func TestPathPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		want          bool
+	}{
+		{"/api/v1/jobs", "/api/v1/jobs", true},
+		{"/api/v1/jobs", "/API/V1/Jobs", true},
+		{"/api/v1/jobs", "/api/v1/jobs/", false},
+		{"/api/v1/jobs*", "/api/v1/jobs/7/start", true},
+		{"/api/v1/jobs*", "/api/v1/job", false},
+		{"*/start", "/api/v1/jobs/7/START", true},
+		{"*/start", "/start/x", false},
+		{"*jobs*", "/api/v1/Jobs/7", true},
+		{"*jobs*", "/api/v1/job", false},
+		{"*", "/anything", true},
+		{"/x*", "/", false},
+	} {
+		if got := matchPath(c.pattern, c.path); got != c.want {
+			t.Errorf("%s on %s: %v", c.pattern, c.path, got)
+		}
+	}
+	for pattern, want := range map[string]bool{"/a": true, "/a*": true, "*a*": true, "/a/*/b": false, "/a?": false, "/%61": false, "/{x}": false, "/a//b": false} {
+		if SimplePath(pattern) != want {
+			t.Errorf("%s: simple %v", pattern, !want)
+		}
+	}
+}
+
+// The decision is that of the first rule that matches, however the rules are
+// arranged, and a shadow rule never changes it.
+func TestShadowRulesNeverChangeADecision(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var all, real []Rule
+		for range rapid.IntRange(0, 12).Draw(rt, "rules") {
+			r := rule(
+				rapid.SampledFrom([]Effect{Allow, Deny}).Draw(rt, "effect"),
+				rapid.Bool().Draw(rt, "shadow"),
+				rapid.SampledFrom([]Matcher{Methods{"GET"}, Paths{"/a*"}, Paths{"/b"}, All{Methods{"POST"}, Paths{"/a"}}}).Draw(rt, "matcher"),
+			)
+			all = append(all, r)
+			if !r.Shadow {
+				real = append(real, r)
+			}
+		}
+		fallback := rapid.SampledFrom([]Effect{Allow, Deny, ""}).Draw(rt, "default")
+		with, err := NewRules(all, fallback)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		without, err := NewRules(real, fallback)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		req := request(rapid.SampledFrom([]string{"GET", "POST"}).Draw(rt, "method"), rapid.SampledFrom([]string{"/a", "/ab", "/b", "/c"}).Draw(rt, "path"))
+		got, _ := with.Decide(req)
+		want, _ := without.Decide(req)
+		if got.Allowed != want.Allowed {
+			rt.Fatalf("%+v with shadow rules, %+v without", got, want)
+		}
+	})
+}
+
+func BenchmarkDecideHundredRules(b *testing.B) {
+	var list []Rule
+	for i := range 100 {
+		list = append(list, rule(Allow, false, All{Methods{"GET"}, Paths{"/api/v1/backupInfrastructure/" + strconv.Itoa(i) + "/*"}}))
+	}
+	rules, err := NewRules(list, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	req := request("GET", "/api/v1/backupInfrastructure/99/repositories/states")
+	b.ReportAllocs()
+	for b.Loop() {
+		if d, _ := rules.Decide(req); d.Rule != 100 {
+			b.Fatal(d)
+		}
+	}
+}
