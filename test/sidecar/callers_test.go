@@ -1,0 +1,217 @@
+// Who is let in: good tokens, processes of this machine, callers that Caddy has
+// authenticated. Everybody else is refused in the product's own words.
+
+package sidecar
+
+import (
+	"context"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func TestATokenThatIsNotGoodIsRefusedEvenFromThisMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, p := range products {
+		w.add(p)
+		w.add(p)
+	}
+	w.start()
+	for i := 0; i < len(w.sites); i += 2 {
+		s, other := w.sites[i], w.sites[i+1]
+		mine := s.client.login(t)
+		for what, token := range map[string]string{
+			"junk":                    "junk",
+			"null":                    "null",
+			"of another site":         other.client.login(t).Access,
+			"a refresh token":         mine.Refresh,
+			"signed by somebody else": forge(t, mine.Access, jwt.SigningMethodHS256, []byte("a key of the forger's own, 32 bytes")),
+			"not signed":              forge(t, mine.Access, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType),
+			"alg none, signature cut": cut(forge(t, mine.Access, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType)),
+			"another payload":         swapPayload(mine.Access),
+			"the server's own":        theirs(t, s),
+		} {
+			before := s.server.Counters()
+			a := s.client.get(t, s.protected, bearer(token))
+			a.refusedAs(t, s.product, false, http.StatusUnauthorized)
+			if a.header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%s, %s: WWW-Authenticate %q", s.name, what, a.header.Get("WWW-Authenticate"))
+			}
+			after := s.server.Counters()
+			if after.Protected != before.Protected || after.Unauthorized != before.Unauthorized {
+				t.Errorf("%s: a token that is %s has reached the server", s.name, what)
+			}
+		}
+		s.client.ok(t, s.protected, bearer(mine.Access))
+		s.client.ok(t, s.protected, header("Authorization", "bearer  "+mine.Access+" "))
+	}
+}
+
+// theirs is an access token that the server itself has given to somebody.
+func theirs(t *testing.T, s *site) string {
+	t.Helper()
+	var p pair
+	direct(t, s, url.Values{
+		"grant_type": {s.password[0]}, "username": {"svc-monitor"}, "password": {"monitor-pass-1"},
+	}).into(t, &p)
+	return p.Access
+}
+
+// forge signs the claims of a token anew.
+func forge(t *testing.T, token string, method jwt.SigningMethod, key any) string {
+	t.Helper()
+	claims := jwt.MapClaims{}
+	parsed, _, err := jwt.NewParser().ParseUnverified(token, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := jwt.NewWithClaims(method, claims)
+	forged.Header["kid"] = parsed.Header["kid"]
+	text, err := forged.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func cut(token string) string { return strings.TrimSuffix(token, ".") }
+
+func swapPayload(token string) string {
+	parts := strings.Split(token, ".")
+	return parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"root","use":"access"}`)) + "." + parts[2]
+}
+
+func TestATokenIsGoodForAsLongAsItsAnswerSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, p := range products {
+		w.add(p).options = "token_lifetime 1s"
+	}
+	w.start()
+	logins := make([]pair, len(w.sites))
+	for i, s := range w.sites {
+		a := s.client.post(t, formType, passwordForm(s.password[0]))
+		logins[i] = s.client.tokensOf(t, a)
+		var answer struct {
+			ExpiresIn int `json:"expires_in"`
+		}
+		if a.into(t, &answer); answer.ExpiresIn != 1 {
+			t.Errorf("%s: %s", s.name, a.body)
+		}
+	}
+	for i, s := range w.sites {
+		var a *answer
+		eventually(t, "the token has expired", 5*time.Second, func() bool {
+			a = s.client.get(t, s.protected, bearer(logins[i].Access))
+			return a.status != http.StatusOK
+		})
+		a.refusedAs(t, s.product, false, http.StatusUnauthorized)
+		s.client.tokensOf(t, s.client.renew(t, logins[i].Refresh))
+		if c := s.server.Counters(); c.TokenRequests != 1 {
+			t.Errorf("%s: the server's session was renewed with ours: %+v", s.name, c)
+		}
+	}
+}
+
+// bob's password is "builder".
+const basicAuth = `
+	basic_auth {
+		bob $2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u
+	}`
+
+func TestARequestThatAProxyHasPassedOnIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, p := range products {
+		w.add(p)
+	}
+	w.start()
+	for _, s := range w.sites {
+		for _, relayed := range []edit{
+			header("X-Forwarded-For", "192.0.2.7"), header("Forwarded", "for=192.0.2.7"),
+			header("X-Real-IP", "192.0.2.7"), header("Via", "1.1 proxy"), header("X-Forwarded-For", ""),
+		} {
+			s.client.get(t, s.protected, relayed).refusedAs(t, s.product, false, http.StatusUnauthorized)
+			s.client.post(t, formType, passwordForm(s.password[0]), relayed).refusedAs(t, s.product, true, s.refused)
+			method, path := split(s.logout)
+			s.client.do(t, method, path, nil, relayed).refusedAs(t, s.product, false, http.StatusUnauthorized)
+		}
+		if c := s.server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
+			t.Errorf("%s: the server was asked: %+v", s.name, c)
+		}
+		// The token of a caller that is known by its address is no better elsewhere.
+		mine := s.client.login(t)
+		s.client.get(t, s.protected, bearer(mine.Access), header("X-Forwarded-For", "192.0.2.7")).
+			refusedAs(t, s.product, false, http.StatusUnauthorized)
+		eventually(t, "the log says what would have let the caller in", time.Second, func() bool {
+			for line := range strings.Lines(w.svclog()) {
+				if strings.Contains(line, s.protected) && strings.Contains(line, "relayed by another proxy") && strings.Contains(line, "basic_auth") {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, p := range products {
+		s := w.add(p)
+		s.listen = "http://:" + s.variable("PORT") + " {\n\tbind 127.0.0.1" + basicAuth
+	}
+	w.start()
+	bob := func(r *http.Request) { r.SetBasicAuth("bob", "builder") }
+	w.leaks.keepFromLogs("builder", base64.StdEncoding.EncodeToString([]byte("bob:builder")))
+	relayed := header("X-Forwarded-For", "192.0.2.7")
+	for _, s := range w.sites {
+		s.client.ok(t, s.protected, bob)
+		s.client.ok(t, s.protected, bob, relayed)
+		s.client.tokensOf(t, s.client.post(t, formType, passwordForm(s.password[0]), bob, relayed))
+		s.client.get(t, s.protected).want(t, http.StatusUnauthorized)
+		s.client.get(t, s.protected, func(r *http.Request) { r.SetBasicAuth("bob", "wrecker") }).want(t, http.StatusUnauthorized)
+		if e := s.client.echo(t, http.MethodGet, nil, bob, relayed); e.Subject != "svc-monitor" || e.Headers.Get("Authorization") != "svc-monitor" {
+			t.Errorf("%s: the server saw %+v", s.name, e)
+		}
+	}
+	if !strings.Contains(w.svclog(), "[User: bob][GET] request to") {
+		t.Error("bob is not in the log")
+	}
+}
+
+func TestACallerOnAUnixSocketIsLetIn(t *testing.T) {
+	t.Parallel()
+	// The path of a socket has little room.
+	dir, err := os.MkdirTemp("", "sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	w := newWorld(t)
+	for _, p := range products {
+		s := w.add(p)
+		socket := filepath.Join(dir, s.name)
+		s.listen = "http://" + s.name + ".localhost {\n\tbind unix/" + socket
+		s.client.base = "http://" + s.name + ".localhost"
+		s.client.http = newHTTPClient(func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		})
+	}
+	w.start()
+	for _, s := range w.sites {
+		s.client.ok(t, s.protected)
+		s.client.ok(t, s.protected, bearer(s.client.login(t).Access))
+		s.client.get(t, s.protected, header("X-Forwarded-For", "127.0.0.1")).refusedAs(t, s.product, false, http.StatusUnauthorized)
+	}
+}
