@@ -1,0 +1,166 @@
+// What the documentation says must be so: its examples adapt, and its lists are
+// those of the code.
+
+package test
+
+import (
+	"encoding/json"
+	"path"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/prometheus/client_golang/prometheus"
+
+	_ "github.com/caddy-veeam/veeam-auth"
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// block is a fenced block of a page.
+type block struct {
+	page, info, text string
+	line             int
+}
+
+var fence = regexp.MustCompile("(?ms)^( *)```([^\n`]*)\n(.*?)^ *```[ \t]*$")
+
+// TestEveryCaddyfileOfTheDocsAdapts adapts each block ```caddyfile of README.md
+// and docs/*.md, which must give neither an error nor a warning. A block
+// ```caddyfile error must give an error. A block ```json must be JSON, a block
+// ```json adapted what the Caddyfile before it becomes.
+func TestEveryCaddyfileOfTheDocsAdapts(t *testing.T) {
+	adapter := caddyconfig.GetAdapter("caddyfile")
+	caddyfiles := 0
+	var before []byte
+	for _, b := range blocks(t) {
+		switch b.info {
+		case "caddyfile", "caddyfile error":
+			caddyfiles++
+			adapted, warnings, err := adapter.Adapt([]byte(b.text), map[string]any{"filename": "Caddyfile"})
+			before = adapted
+			switch {
+			case b.info == "caddyfile error" && err == nil:
+				t.Errorf("%s:%d: adapts, but is marked as an error", b.page, b.line)
+			case b.info == "caddyfile" && err != nil:
+				t.Errorf("%s:%d: %v", b.page, b.line, err)
+			}
+			for _, w := range warnings {
+				t.Errorf("%s:%d: warning in line %d of the block: %s", b.page, b.line, w.Line, w.Message)
+			}
+		case "json", "json adapted":
+			var shown, real any
+			if err := json.Unmarshal([]byte(b.text), &shown); err != nil {
+				t.Errorf("%s:%d: %v", b.page, b.line, err)
+			}
+			if b.info == "json" {
+				continue
+			}
+			if err := json.Unmarshal(before, &real); err != nil || !reflect.DeepEqual(shown, real) {
+				t.Errorf("%s:%d: the Caddyfile above becomes %s (%v)", b.page, b.line, before, err)
+			}
+		}
+	}
+	if caddyfiles < 10 {
+		t.Errorf("%d Caddyfiles found", caddyfiles)
+	}
+}
+
+func TestTheDocsNameEverySeries(t *testing.T) {
+	page := string(read(t, "docs/metrics.md"))
+	set := metrics.New(func() []metrics.Session { return nil })
+	descriptions := make(chan *prometheus.Desc, 100)
+	for _, c := range []prometheus.Collector{
+		set.Grants, set.GrantSeconds, set.Requests, set.Refusals, set.Replays, set.Sessions,
+	} {
+		c.Describe(descriptions)
+	}
+	close(descriptions)
+	name := regexp.MustCompile(`fqName: "([^"]+)"`)
+	for d := range descriptions {
+		if found := name.FindStringSubmatch(d.String()); found == nil || !strings.Contains(page, "`"+found[1]+"`") {
+			t.Errorf("docs/metrics.md does not name %v", d)
+		}
+	}
+}
+
+func TestTheDocsNameEveryReasonOfARefusal(t *testing.T) {
+	reasons := regexp.MustCompile(`(?m)^\tReason\w+ +=\s"(\w+)"`).FindAllStringSubmatch(string(read(t, "veeam/refusal.go")), -1)
+	if len(reasons) < 10 {
+		t.Fatalf("found %v", reasons)
+	}
+	for _, name := range []string{"docs/behaviour.md", "docs/metrics.md"} {
+		page := string(read(t, name))
+		for _, reason := range reasons {
+			if !strings.Contains(page, "`"+reason[1]+"`") {
+				t.Errorf("%s does not name the reason %s", name, reason[1])
+			}
+		}
+	}
+}
+
+func TestTheDocsNameWhatTheProductTableHolds(t *testing.T) {
+	page := string(read(t, "docs/products.md"))
+	for _, name := range veeam.Names() {
+		p, _ := veeam.Lookup(name)
+		facts := []string{"`" + name + "`", p.Title, strconv.Itoa(p.Port), "`POST " + p.TokenPath + "`"}
+		if p.Version.Header != "" {
+			facts = append(facts, "`"+p.Version.Header+"`")
+		}
+		if p.Version.Default != "" {
+			facts = append(facts, "`"+p.Version.Default+"`")
+		}
+		if p.SessionLogout != nil {
+			facts = append(facts, "`"+p.SessionLogout.Method+" "+p.SessionLogout.Path+"`")
+		}
+		for _, path := range p.CodePaths {
+			facts = append(facts, "`"+path+"`")
+		}
+		for _, fact := range facts {
+			if !strings.Contains(page, fact) {
+				t.Errorf("docs/products.md does not say %s of %s", fact, name)
+			}
+		}
+	}
+}
+
+func TestTheDocsNameEverySubdirective(t *testing.T) {
+	code := string(read(t, "caddymodule/directive.go"))
+	_, grammar, _ := strings.Cut(code, "//\tveeam_auth [")
+	grammar, _, _ = strings.Cut(grammar, "//\t}\n")
+	names := regexp.MustCompile(`(?m)^//\t{2,3}(\w+)`).FindAllStringSubmatch(grammar, -1)
+	if len(names) < 10 {
+		t.Fatalf("found %v", names)
+	}
+	page := string(read(t, "docs/configuration.md"))
+	for _, name := range names {
+		if !strings.Contains(page, "`"+name[1]) {
+			t.Errorf("docs/configuration.md does not explain %s", name[1])
+		}
+	}
+}
+
+// blocks gives the fenced blocks of README.md and docs/*.md, page by page.
+func blocks(t *testing.T) (found []block) {
+	t.Helper()
+	for name, text := range files(t) {
+		if name != "README.md" && (path.Dir(name) != "docs" || path.Ext(name) != ".md") {
+			continue
+		}
+		for _, at := range fence.FindAllSubmatchIndex(text, -1) {
+			indent := string(text[at[2]:at[3]]) // of a block in a list
+			content := "\n" + string(text[at[6]:at[7]])
+			found = append(found, block{
+				page: name,
+				info: strings.TrimSpace(string(text[at[4]:at[5]])),
+				text: strings.ReplaceAll(content, "\n"+indent, "\n")[1:],
+				line: 1 + strings.Count(string(text[:at[0]]), "\n"),
+			})
+		}
+	}
+	return found
+}
