@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
 )
 
 const routeA, routeB = 1, 2
@@ -177,6 +179,47 @@ func TestTheRefreshTokenOfARejectedTokenIsUsedOnlyIfItDiedLate(t *testing.T) {
 			t.Error("the refresh token of a session that ended early is not to be tried")
 		}
 	})
+}
+
+func TestTheRefreshTokenOutlivesAPassingFault(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault error
+		kept  bool
+	}{
+		"passing fault": {errNetwork, true},
+		"throttled":     {throttled(time.Second), true},
+		"refused":       {refusal{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := &server{lifetime: time.Hour}
+				s := NewSession(Options{})
+				tok := mustGet(t, s, srv)
+				time.Sleep(revokedWithin + time.Second)
+				s.Reject(tok)
+				srv.fail(tt.fault)
+				if _, err := s.Get(t.Context(), srv.grant); err == nil || srv.noted != tok {
+					t.Fatalf("%v, the grant was given %v", err, srv.noted)
+				}
+				time.Sleep(time.Hour)
+				srv.fail(nil)
+				mustGet(t, s, srv)
+				if kept := srv.noted == tok; kept != tt.kept {
+					t.Errorf("the next grant was given the old token: %t", kept)
+				}
+			})
+		})
+	}
+}
+
+func TestAnExhaustedTokenIsNotRenewable(t *testing.T) {
+	tok := &Token{Refresh: secret.New("refresh")}
+	if !tok.Renewable() {
+		t.Error("not renewable to begin with")
+	}
+	if tok.Exhaust(); tok.Renewable() || tok.Rejected() {
+		t.Error("renewable, or rejected")
+	}
 }
 
 func TestBlameEndsWithTheRequest(t *testing.T) {

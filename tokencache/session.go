@@ -32,8 +32,9 @@ type Options struct {
 }
 
 // GrantFunc asks the server for a token. prev is the session's token so far, or
-// nil; if it is Renewable, its refresh token is worth trying first. ctx ends with the time-out of the grant, not with
-// the request that caused it.
+// nil; if it is Renewable, its refresh token is worth trying first, and if the
+// server refuses that, the GrantFunc tells so by prev.Exhaust. ctx ends with the
+// time-out of the grant, not with the request that caused it.
 //
 // An error may have the methods CredentialRefused() bool - the server has said
 // no to the credential, which opens the hold - and Delay() time.Duration - the
@@ -130,7 +131,7 @@ func (s *Session) fly(ctx context.Context, grant GrantFunc) <-chan singleflight.
 
 func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 	now := time.Now()
-	prev := s.current.Load()
+	prev, spare := s.current.Load(), (*Token)(nil)
 	if prev.usable(now) && !prev.due(now) {
 		return prev, nil // a flight ended between the caller's look and this one
 	}
@@ -138,12 +139,16 @@ func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 		return nil, blocked
 	}
 	if prev == nil {
-		prev = s.takeSpare()
+		spare = s.takeSpare()
+		prev = spare
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.GrantTimeout)
 	defer cancel()
 	tok, err := protect(ctx, grant, prev)
 	if err != nil {
+		if !refused(err) {
+			s.returnSpare(spare) // its refresh token may yet be needed
+		}
 		return nil, s.failed(err)
 	}
 	tok.arm(s.options.RefreshBefore)
@@ -191,6 +196,17 @@ func (s *Session) takeSpare() *Token {
 	spare := s.spare
 	s.spare = nil
 	return spare
+}
+
+func (s *Session) returnSpare(spare *Token) {
+	if spare == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		s.spare = spare
+	}
 }
 
 // Waiting is the number of callers that wait for a grant now.

@@ -43,7 +43,7 @@ type Token struct {
 	renewAt       time.Time
 
 	rejected  atomic.Bool // by the server
-	revoked   atomic.Bool // rejected soon after it was issued
+	revoked   atomic.Bool // rejected soon after it was issued, or its refresh token was refused
 	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
@@ -64,6 +64,9 @@ func (t *Token) Expires() time.Time { return t.expires }
 
 // Renewable reports whether the token's refresh token is worth a try.
 func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load() }
+
+// Exhaust records that the refresh token is used up: the server has refused it.
+func (t *Token) Exhaust() { t.revoked.Store(true) }
 
 // Rejected reports whether the server has answered 401 to the token.
 func (t *Token) Rejected() bool { return t.rejected.Load() }
