@@ -1,0 +1,135 @@
+// Classes of operations, sets of classes, and the presets that name such sets.
+
+package operation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Class says what a call does to the server, or gives to its caller. The zero
+// value is Unknown.
+type Class uint8
+
+// The classes. Each operation has one: the strictest that fits.
+const (
+	// Unknown is the class of what is not in the index.
+	Unknown Class = iota
+
+	// Read looks and leaves everything as it is, whatever its method.
+	Read
+
+	// Run starts, stops, retries, enables or disables work that is set up
+	// already: jobs, policies, rescans.
+	Run
+
+	// Change creates or edits, restores, moves and sends.
+	Change
+
+	// Destroy removes, or throws data away.
+	Destroy
+
+	// Secret reveals, creates or replaces a credential, hands out the content of
+	// backups, or would let its caller out of the policy: users, roles, logins.
+	Secret
+)
+
+var classNames = [...]string{"unknown", "read", "run", "change", "destroy", "secret"}
+
+func (c Class) String() string {
+	if int(c) >= len(classNames) {
+		return "invalid"
+	}
+	return classNames[c]
+}
+
+// MarshalText writes the name of the class.
+func (c Class) MarshalText() ([]byte, error) {
+	if int(c) >= len(classNames) {
+		return nil, fmt.Errorf("no class %d", c)
+	}
+	return []byte(c.String()), nil
+}
+
+// UnmarshalText accepts what MarshalText writes.
+func (c *Class) UnmarshalText(text []byte) error {
+	parsed, ok := ParseClass(string(text))
+	if !ok {
+		return fmt.Errorf("no class %q: it is one of %s", text, strings.Join(classNames[1:], ", "))
+	}
+	*c = parsed
+	return nil
+}
+
+// ParseClass finds a class by its name.
+func ParseClass(name string) (Class, bool) {
+	i := slices.Index(classNames[:], name)
+	return Class(max(i, 0)), i >= 0
+}
+
+// Classes returns every class, from the mildest to the strictest.
+func Classes() []Class { return []Class{Read, Run, Change, Destroy, Secret, Unknown} }
+
+// StricterThan reports whether c asks for more trust than other. Unknown asks
+// for most.
+func (c Class) StricterThan(other Class) bool { return c-1 > other-1 }
+
+// Set is a set of classes. The zero value is empty.
+type Set uint8
+
+// SetOf makes a set.
+func SetOf(classes ...Class) Set {
+	var s Set
+	for _, c := range classes {
+		s |= 1 << c
+	}
+	return s
+}
+
+// Has reports whether c is in the set.
+func (s Set) Has(c Class) bool { return s>>c&1 != 0 }
+
+// Classes returns the members, from the mildest to the strictest.
+func (s Set) Classes() []Class {
+	return slices.DeleteFunc(Classes(), func(c Class) bool { return !s.Has(c) })
+}
+
+// String joins the names of the members with commas.
+func (s Set) String() string {
+	var names []string
+	for _, c := range s.Classes() {
+		names = append(names, c.String())
+	}
+	return strings.Join(names, ",")
+}
+
+var presets = []struct {
+	name    string
+	classes Set
+}{
+	{"monitor", SetOf(Read)},
+	// Reports that are asked for by POST are reads, so a report needs no more.
+	{"report", SetOf(Read)},
+	{"operate", SetOf(Read, Run)},
+}
+
+// Preset returns the classes that a preset allows: monitor and report may Read,
+// operate may Read and Run. None allows Unknown.
+func Preset(name string) (Set, bool) {
+	for _, p := range presets {
+		if p.name == name {
+			return p.classes, true
+		}
+	}
+	return 0, false
+}
+
+// Presets returns the names of the presets, in a fixed order.
+func Presets() []string {
+	names := make([]string, len(presets))
+	for i, p := range presets {
+		names[i] = p.name
+	}
+	return names
+}

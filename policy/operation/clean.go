@@ -1,0 +1,218 @@
+// The normaliser of paths: one spelling for each path, and none for those that
+// servers read in more than one way.
+
+package operation
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Clean returns the one spelling of an escaped path, the one to decide by and to
+// send. raw is the path as it was received, without the query. The second result
+// is false if servers, or the proxies before them, differ about what it means:
+// such a request is to be refused.
+//
+// What is put right, because every reader agrees on it:
+//
+//   - percent escapes of letters, digits and -._~ are decoded, once
+//   - empty segments go: //
+//   - dot segments are resolved, escaped ones too: . .. %2e %2E%2e
+//   - spaces and letters beyond ASCII are escaped, with capital digits
+//
+// What stays as it was received:
+//
+//   - the case of letters, which Lookup does not look at
+//   - a slash at the end, which Lookup does not look at either
+//   - the characters !$&'()*+,:=@ whether escaped or not
+//
+// What is refused:
+//
+//   - a path that does not begin with a slash, or climbs above the root
+//   - \ and ; and their escapes, and %2f: some servers end a segment there
+//   - ? and # and their escapes
+//   - a % that begins no escape, and escapes that decode to an escape: %252f
+//   - control characters, NUL among them, plain or escaped, and invisible ones
+//   - bytes that are not UTF-8 when decoded, overlong forms among them
+//   - characters beyond ASCII that become a letter, dot or slash of ASCII when
+//     case is folded or a compatible form is taken: the Kelvin sign, fullwidth
+//     forms and the like
+//   - segments that end in a dot, or begin or end in a space: Windows drops those
+func Clean(raw string) (path string, ok bool) {
+	if ordinary(raw) {
+		return raw, true
+	}
+	if raw == "" || raw[0] != '/' {
+		return "", false
+	}
+
+	out := make([]byte, 0, len(raw)+16)
+	var scratch [128]byte
+	slash := false // the path ends in one
+	for segment := range strings.SplitSeq(raw[1:], "/") {
+		decoded, ok := unescape(scratch[:0], segment)
+		if !ok || !unambiguous(decoded) {
+			return "", false
+		}
+		slash = true
+		switch string(decoded) {
+		case "", ".":
+		case "..":
+			if len(out) == 0 {
+				return "", false
+			}
+			out = out[:strings.LastIndexByte(string(out), '/')]
+		default:
+			if decoded[len(decoded)-1] == '.' {
+				return "", false
+			}
+			out = appendSegment(append(out, '/'), segment)
+			slash = false
+		}
+	}
+	if slash {
+		out = append(out, '/')
+	}
+	return string(out), true
+}
+
+// Properties of bytes in a path.
+const (
+	plainByte  = 1 << iota // means itself in a path and has no other spelling in use
+	unreserved             // means the same escaped and plain
+	cutting                // ends a segment or the path for some readers
+)
+
+var byteKinds = func() (kinds [256]uint8) {
+	for c := range kinds {
+		switch b := byte(c); {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9',
+			b == '-', b == '.', b == '_', b == '~':
+			kinds[c] = plainByte | unreserved
+		case strings.IndexByte("!$&'()*+,:=@", b) >= 0:
+			kinds[c] = plainByte
+		case strings.IndexByte(`/\;?#`, b) >= 0:
+			kinds[c] = cutting
+		}
+	}
+	return kinds
+}()
+
+// ordinary reports whether Clean has nothing to do.
+func ordinary(raw string) bool {
+	if raw == "" || raw[0] != '/' {
+		return false
+	}
+	last := byte('/')
+	for i := 1; i < len(raw); i++ {
+		c := raw[i]
+		if byteKinds[c]&plainByte == 0 && (c != '/' || last == '/' || last == '.') {
+			return false
+		}
+		last = c
+	}
+	return last != '.'
+}
+
+// unescape appends the decoded segment to buf. It fails at whatever structures
+// the path for some readers only.
+func unescape(buf []byte, segment string) ([]byte, bool) {
+	for i := 0; i < len(segment); i++ {
+		c := segment[i]
+		if c == '%' {
+			if !escapeAt(segment, i) {
+				return nil, false
+			}
+			c = unhex(segment[i+1])<<4 | unhex(segment[i+2])
+			i += 2
+		}
+		if byteKinds[c]&cutting != 0 {
+			return nil, false
+		}
+		buf = append(buf, c)
+	}
+	return buf, true
+}
+
+// unambiguous reports whether all readers take a decoded segment for the same.
+func unambiguous(decoded []byte) bool {
+	if len(decoded) == 0 {
+		return true
+	}
+	for i := 0; i < len(decoded); {
+		r, size := utf8.DecodeRune(decoded[i:])
+		switch {
+		case r == utf8.RuneError && size == 1, unicode.IsControl(r), unicode.Is(unicode.Cf, r), likeASCII(r):
+			return false
+		case r == '%' && escapeAt(string(decoded[i:min(i+3, len(decoded))]), 0):
+			return false
+		case unicode.IsSpace(r) && (i == 0 || i+size == len(decoded)):
+			return false
+		}
+		i += size
+	}
+	return true
+}
+
+// likeASCII reports whether a character beyond ASCII becomes one of ASCII where
+// case is folded or compatible forms are taken.
+func likeASCII(r rune) bool {
+	if r < utf8.RuneSelf {
+		return false
+	}
+	for folded := unicode.SimpleFold(r); folded != r; folded = unicode.SimpleFold(folded) {
+		if folded < utf8.RuneSelf {
+			return true
+		}
+	}
+	switch {
+	case unicode.ToLower(r) < utf8.RuneSelf, unicode.ToUpper(r) < utf8.RuneSelf:
+		return true // the Turkish letters I
+	case r >= 0xff01 && r <= 0xff5e, r >= 0xfe50 && r <= 0xfe6b:
+		return true // fullwidth and small forms
+	}
+	switch r {
+	case 0x2024, 0x2025, 0x2026, // dot leaders
+		0x2044, 0x2215, 0x29f8, // slashes
+		0x2216, 0x29f5, 0x29f9, // backslashes
+		0x037e: // the Greek question mark, a semicolon
+		return true
+	}
+	return false
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// appendSegment spells a segment that unescape accepts.
+func appendSegment(out []byte, segment string) []byte {
+	for i := 0; i < len(segment); i++ {
+		c, escaped := segment[i], false
+		if c == '%' {
+			c, escaped = unhex(segment[i+1])<<4|unhex(segment[i+2]), true
+			i += 2
+		}
+		kind := byteKinds[c]
+		if kind&unreserved != 0 || kind&plainByte != 0 && !escaped {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return out
+}
+
+func escapeAt(s string, i int) bool {
+	return i+2 < len(s) && s[i] == '%' && isHex(s[i+1]) && isHex(s[i+2])
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
+}

@@ -1,0 +1,32 @@
+// Package operation knows the operations of the Veeam REST APIs: which one a
+// request asks for, and how much trust it takes to let it pass.
+//
+// A path goes through Clean first, which refuses what servers read in more than
+// one way and spells the rest in one. What Clean returns is what Lookup reads
+// and what is to be sent to the server: a decision about one path and a request
+// with another is what a policy must not have.
+package operation
+
+//go:generate go run ./gen
+
+// Operation is one operation of a product's API.
+type Operation struct {
+	// Method is the HTTP method, in capitals.
+	Method string
+
+	// Path is the template of the path, with parameters in braces. {version}
+	// stands for the version segment of products that have one.
+	Path string
+
+	// Name is the name in the product's API description, Group the area that
+	// the description puts it into. Names are not always unique.
+	Name, Group string
+
+	// Class is the class. Where the versions of an API differ, it is the
+	// strictest.
+	Class Class
+
+	// Versions are the versions of the index that have the operation, oldest
+	// first. The slice is shared and must not be changed.
+	Versions []string
+}
