@@ -35,7 +35,8 @@ type secretError struct {
 }
 
 func (e *secretError) Error() string {
-	return fmt.Sprintf("account %s: %s: %v", e.account, e.option, e.err)
+	// No colon after the option: the log would take what follows for its value.
+	return fmt.Sprintf("account %s: option %s, %v", e.account, e.option, e.err)
 }
 
 func (e *secretError) Unwrap() error { return e.err }
