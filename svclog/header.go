@@ -187,9 +187,15 @@ func MaskHeaderValue(name, value string) string {
 }
 
 func appendHeaderValues(dst []byte, name string, values []string, v verdict) []byte {
+	limit := len(dst) + 2*headerValueLimit
 	for i, value := range values {
 		if i > 0 {
 			dst = append(dst, ", "...)
+		}
+		if len(dst) > limit {
+			dst = append(dst, '<')
+			dst = strconv.AppendInt(dst, int64(len(values)-i), 10)
+			return append(dst, " more, not shown>"...)
 		}
 		dst = appendHeaderValue(dst, name, value, v)
 	}
@@ -229,22 +235,37 @@ func authScheme(value string) string {
 // guardList rewrites dst[start:], one value of the list, so that nothing in it
 // reads as the next entry of the list: the ";" of "; Name: " becomes \u003b.
 func guardList(dst []byte, start int) []byte {
-	for at := start; ; {
+	for at := start; at < len(dst); at++ {
 		next := bytes.IndexByte(dst[at:], ';')
 		if next < 0 {
 			return dst
 		}
 		at += next
-		if at+1 == len(dst) || dst[at+1] != ' ' {
-			at++
+		if !forgesEntry(view(dst[at:])) {
 			continue
 		}
-		if _, ok := entryAt(view(dst[at+2:])); ok {
-			tail := string(dst[at+1:])
-			dst = append(appendEscape(dst[:at], ';'), tail...)
+		tail := string(dst[at:])
+		dst = dst[:at]
+		for i := range len(tail) {
+			if tail[i] == ';' && forgesEntry(tail[i:]) {
+				dst = appendEscape(dst, ';')
+			} else {
+				dst = append(dst, tail[i])
+			}
 		}
-		at++
+		return dst
 	}
+	return dst
+}
+
+// forgesEntry reports whether text, which begins with ";", goes on as a list
+// does with its next entry.
+func forgesEntry(text string) bool {
+	if len(text) < 2 || text[1] != ' ' {
+		return false
+	}
+	_, ok := entryAt(text[2:])
+	return ok
 }
 
 // entryAt reports whether text begins with "Name: ", and the length of the name.

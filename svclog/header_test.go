@@ -102,6 +102,10 @@ func TestLongHeadersAreCutAndManyAreCounted(t *testing.T) {
 	if want := "X-A: " + long + "<cut after 2048 bytes>; X-B: " + long + "; "; got != want {
 		t.Errorf("%d bytes", len(got))
 	}
+	got = headers(&Request{Header: http.Header{"X-A": {long, long, "c", "d", "e"}}})
+	if want := "X-A: " + long + ", " + long + ", <3 more, not shown>; "; got != want {
+		t.Errorf("%d bytes …%s", len(got), got[len(got)-60:])
+	}
 	header := make(http.Header)
 	for i := range 50000 {
 		header.Set("X-"+strconv.Itoa(i), "v")

@@ -9,7 +9,8 @@ import "strings"
 // "****", whatever their type and depth. Key order, numbers, white space and
 // duplicate keys stay as they are; valid JSON stays valid. Strings under other
 // keys are masked as by MaskText, or as a whole where the secret is written
-// with escapes.
+// with escapes. An object that names a secret and has its value beside it, as
+// a JSON Patch does, loses the value: {"path":"/password","value":"****"}.
 //
 // A document that ends too early is printed up to its last complete token and
 // "<incomplete>". One that is not JSON is not printed.
@@ -58,6 +59,7 @@ type jsonScanner struct {
 	nest   bits
 	hidden int
 	secret bool
+	pairs  [pairDepth]pairing
 }
 
 func appendJSON(dst []byte, s string) ([]byte, jsonEnd) {
@@ -165,7 +167,7 @@ func (m *jsonScanner) key() jsonEnd {
 			m.from = end
 			m.secret = true
 		} else {
-			m.secret = judgeDecoded(name) != readable
+			m.secret = judgeDecoded(name) != readable || m.pairedWithSecret(name)
 		}
 	}
 	m.i = end
@@ -185,6 +187,9 @@ func (m *jsonScanner) value(c byte) jsonEnd {
 			m.hidden = m.nest.depth
 		}
 		m.secret = false
+		if m.nest.depth < pairDepth {
+			m.pairs[m.nest.depth] = pairing{start: start}
+		}
 		m.nest.push(c == '{')
 		m.i++
 		m.state = wantValueOrEnd

@@ -34,6 +34,16 @@ func TestMaskJSON(t *testing.T) {
 		"domain user":        {`{"username":"LAB\\svc"}`, `{"username":"LAB\\svc"}`},
 		"several secrets":    {`[{"token":1},{"token":{}},{"token":[[]]}]`, `[{"token":"****"},{"token":"****"},{"token":"****"}]`},
 
+		// a name and its value side by side
+		"JSON Patch":         {`[{"op":"replace","path":"/password","value":"x"},{"op":"add","path":"/name","value":"y"}]`, `[{"op":"replace","path":"/password","value":"****"},{"op":"add","path":"/name","value":"y"}]`},
+		"value first":        {`{"value":{"a":"x"},"path":"\/cred\/0\/pass\u0077ord\/","op":"add"}`, `{"value":"****","path":"\/cred\/0\/pass\u0077ord\/","op":"add"}`},
+		"name and value":     {`{"Name":"client.secret","Value":["x"],"newValue":1}`, `{"Name":"client.secret","Value":"****","newValue":"****"}`},
+		"other object":       {`{"name":"a","value":"b","c":{"name":"token"}}`, `{"name":"a","value":"b","c":{"name":"token"}}`},
+		"inner object":       {`{"name":"a","c":{"value":"b","name":"token"},"value":"d"}`, `{"name":"a","c":{"value":"****","name":"token"},"value":"d"}`},
+		"value, cut":         {`{"path":"/password","value":"hunt`, `{"path":"/password","value":"****"<incomplete>`},
+		"path, cut":          {`{"value":"a","path":"/passw`, `{"value":"****","path":<incomplete>`},
+		"array after object": {`[{"name":"token"},["x"],{"value":"a"}]`, `[{"name":"token"},["x"],{"value":"a"}]`},
+
 		// secrets inside strings
 		"bearer":            {`{"m":"Bearer abc is wrong"}`, `{"m":"Bearer **** is wrong"}`},
 		"bearer, escaped":   {`{"m":"said \"Bearer abc\""}`, `{"m":"****"}`},
@@ -128,6 +138,15 @@ func TestLookalikeKeysKeepTheirValues(t *testing.T) {
 		if got := string(MaskJSON(nil, []byte(in))); got != in {
 			t.Errorf("%s: %s", in, got)
 		}
+	}
+}
+
+func TestValuesDeepInsideAreMaskedWithoutALook(t *testing.T) {
+	wrap := func(inside string) string {
+		return strings.Repeat("[", pairDepth) + inside + strings.Repeat("]", pairDepth)
+	}
+	if got := string(MaskJSON(nil, []byte(wrap(`{"value":"a","b":"c"}`)))); got != wrap(`{"value":"****","b":"c"}`) {
+		t.Error(got)
 	}
 }
 
