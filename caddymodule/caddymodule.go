@@ -3,6 +3,7 @@
 //
 //	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
+//	http.matchers.veeam_operation            matcher.go    operations by class, in rules and elsewhere
 //	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 //	caddy veeam-auth                         command.go    the commands
@@ -17,6 +18,7 @@ import (
 func init() {
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(Transport{})
+	caddy.RegisterModule(MatchOperation{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -39,15 +40,35 @@ func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, key string) {
 }
 
 // evidence collects what speaks for the caller of a request, its token apart.
-func evidence(r *http.Request) policy.Evidence {
-	e := policy.Evidence{RemoteAddr: r.RemoteAddr, Relayed: relayed(r.Header)}
+func (h *Handler) evidence(r *http.Request) policy.Evidence {
+	e := policy.Evidence{
+		RemoteAddr: r.RemoteAddr, Relayed: relayed(r.Header), Host: r.Host, Hosts: h.Hosts, CrossSite: crossSite(r),
+	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		e.Unix = strings.HasPrefix(local.Network(), "unix")
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.User, _ = repl.GetString("http.auth.user.id")
 	}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		e.Certificate = r.TLS.VerifiedChains[0][0].Subject.String()
+	}
 	return e
+}
+
+// crossSite reports whether a browser sends the request for a page of another
+// site. Programs send none of these headers.
+func crossSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
 // relayed reports whether a proxy has passed the request on. Behind one on this
@@ -66,13 +87,17 @@ func relayed(header http.Header) bool {
 // one: a client whose token has expired has to notice. Where no token is asked
 // for - at the token endpoint and on anonymous routes - a stale one is no harm.
 func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *veeam.Refusal) {
-	ev := evidence(r)
+	ev := h.evidence(r)
 	if caller, ok := ev.Authenticated(); ok {
 		return caller, nil
 	}
 	unknown := &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	if token := bearer(r.Header); token != "" && route != veeam.RouteToken {
-		caller, err := h.checkToken(r, token, ev)
+		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
+		var caller policy.Caller
+		if err == nil {
+			caller, err = h.admit(sub, ev)
+		}
 		if err == nil {
 			return caller, nil
 		}
@@ -81,32 +106,39 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 			return policy.Caller{}, unknown
 		}
 	}
+	if caller, ok := ev.Certified(); ok {
+		return caller, nil
+	}
 	if caller, ok := ev.Address(); ok {
 		return caller, nil
 	}
 	return policy.Caller{}, unknown
 }
 
-var errOtherPlace = errors.New("the token was issued to a caller that is known by its address only")
-
-func (h *Handler) checkToken(r *http.Request, token string, ev policy.Evidence) (policy.Caller, error) {
-	sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
-	if err != nil {
-		return policy.Caller{}, err
-	}
-	return admit(sub, ev)
-}
+var (
+	errOtherPlace = errors.New("the token was issued to a caller that is known by its address only")
+	errNoClient   = errors.New("the token was issued to a client that is not configured any more")
+)
 
 // admit turns the subject of a good token into a caller. Where nothing but the
 // address spoke for the client when it got its token, the token says no more
-// than the address does, and is good only where the address is.
-func admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
-	if policy.Via(sub.Via).ByAddress() {
+// than the address does, and is good only where the address is. A client must
+// still be configured, and acts as the account that it has now.
+func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
+	caller := policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Family: sub.Family}
+	switch {
+	case caller.Via.ByAddress():
 		if _, ok := ev.Address(); !ok {
 			return policy.Caller{}, errOtherPlace
 		}
+	case caller.Via == policy.ViaClient:
+		client := h.clients.byName[sub.Client]
+		if client == nil {
+			return policy.Caller{}, errNoClient
+		}
+		caller.Account = client.Account
 	}
-	return policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Family: sub.Family}, nil
+	return caller, nil
 }
 
 func refusalForToken(err error) *veeam.Refusal {

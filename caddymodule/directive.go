@@ -5,9 +5,7 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/dustin/go-humanize"
 )
 
 const directive = "veeam_auth"
@@ -47,6 +44,13 @@ const directive = "veeam_auth"
 //		token_lifetime   <duration>
 //		refresh_before   <duration>
 //		replay_limit     <size>
+//		client           <name> <password-hash> [<account>]
+//		hosts            <name...>
+//
+//		allow | deny     [shadow] [unknown_callers] <matcher> | `<CEL>` | preset <name> | operation <class...> | { <matchers...> }
+//		default          allow | deny
+//		rate_limit       <requests per second> [<burst>]
+//		max_parallel     <number>
 //		act_as           <account>
 //		max_users        <number>
 //		tls_pin          <fingerprint...>
@@ -67,7 +71,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	h.Next() // ExtractMatcherSet has gone back to before the directive
 	d := h.NewFromNextSegment()
-	parser := &directiveParser{handler: new(Handler), transport: new(Transport)}
+	parser := &directiveParser{helper: h, handler: new(Handler), transport: new(Transport)}
 	if err := parser.ownSubdirectives(d); err != nil {
 		return nil, err
 	}
@@ -103,6 +107,7 @@ func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
 
 // directiveParser collects what is not reverse_proxy's.
 type directiveParser struct {
+	helper    httpcaddyfile.Helper
 	handler   *Handler
 	transport *Transport
 	seen      map[string]bool
@@ -112,7 +117,7 @@ type directiveParser struct {
 // once lists the subdirectives that may be written once.
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "replay_limit",
-	"act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+	"default", "rate_limit", "max_parallel", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
@@ -162,6 +167,18 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, durationArg(d, &t.RefreshBefore)
 	case "replay_limit":
 		return true, sizeArg(d, &t.ReplayLimit)
+	case "client":
+		return true, p.client(d)
+	case "allow", "deny":
+		return true, p.rule(d)
+	case "default":
+		return true, choiceArg(d, &h.Default, "allow", "deny")
+	case "hosts":
+		return true, listArg(d, &h.Hosts)
+	case "rate_limit":
+		return true, p.rateLimit(d)
+	case "max_parallel":
+		return true, countArg(d, &h.MaxParallel)
 	case "act_as":
 		return true, oneArg(d, &h.ActAs)
 	case "max_users":
@@ -303,77 +320,5 @@ func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMes
 	if err := json.Unmarshal(raw, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)
 	}
-	return nil
-}
-
-func noArg(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return noBlock(d)
-}
-
-func noBlock(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Errf("%s takes no block", name)
-	}
-	return nil
-}
-
-func oneArg(d *caddyfile.Dispenser, target *string) error {
-	name := d.Val()
-	if !d.NextArg() {
-		return d.Errf("%s needs a value", name)
-	}
-	*target = d.Val()
-	if *target == "" {
-		return d.Errf("%s needs a value that is not empty", name)
-	}
-	if d.NextArg() {
-		return d.Errf("%s takes one value; put quotes around a value with blanks", name)
-	}
-	return nil
-}
-
-func countArg(d *caddyfile.Dispenser, target *int) error {
-	name := d.Val()
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	value, err := strconv.Atoi(text)
-	if err != nil || value <= 0 {
-		return d.Errf("%s: %q is not a number above zero", name, text)
-	}
-	*target = value
-	return nil
-}
-
-func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
-	name := d.Val()
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	value, err := caddy.ParseDuration(text)
-	if err != nil || value <= 0 {
-		return d.Errf("%s: %q is not a duration above zero; write for example 90s, 5m or 1h", name, text)
-	}
-	*target = caddy.Duration(value)
-	return nil
-}
-
-func sizeArg(d *caddyfile.Dispenser, target *int64) error {
-	name := d.Val()
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	value, err := humanize.ParseBytes(text)
-	if err != nil || value == 0 || value > math.MaxInt32 {
-		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB; write for example 64KiB or 1MiB", name, text)
-	}
-	*target = int64(value)
 	return nil
 }

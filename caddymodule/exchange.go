@@ -5,10 +5,13 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
@@ -18,15 +21,44 @@ const exchangeVar = "veeam_auth"
 // exchange travels with a request. The handler makes it and fills the first
 // part; the transport reads that and fills the second.
 type exchange struct {
-	route   veeam.Route
-	account string // to act as, empty for the first one
-	journal journal
+	route     veeam.Route
+	operation operation.Operation
+	caller    policy.Caller
+	decision  policy.Decision
+	account   string // to act as, empty for the first one
+	journal   journal
+
+	// origin is what the client calls this site: scheme and host.
+	origin string
 
 	// answer makes the answer of the token endpoint, once there is a session.
 	// Nil on other routes.
 	answer func(*veeam.Shape) (*http.Response, error)
 
 	refused *veeam.Refusal // what the transport refused the request with
+}
+
+// placeholders are the values under {http.veeam_auth.*}.
+func (e *exchange) placeholders(key string) (any, bool) {
+	const prefix = "http.veeam_auth."
+	if !strings.HasPrefix(key, prefix) {
+		return nil, false
+	}
+	switch key[len(prefix):] {
+	case "client":
+		return e.caller.Name, true
+	case "via":
+		return string(e.caller.Via), true
+	case "account":
+		return e.account, true
+	case "operation":
+		return e.operation.Name, true
+	case "class":
+		return e.operation.Class.String(), true
+	case "rule":
+		return e.decision.Rule, true
+	}
+	return nil, false
 }
 
 // exchangeOf returns nil if no handler has let the request in, which is also the

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
@@ -40,6 +42,31 @@ type Handler struct {
 	// the upstreams.
 	Audience string `json:"audience,omitempty"`
 
+	// The clients that may log in at the token endpoint with names and passwords of
+	// their own. Default: none.
+	Clients []*Client `json:"clients,omitempty"`
+
+	// The rules, in order. The first that matches decides. They are asked for every
+	// request that would reach the server.
+	Rules []*Rule `json:"rules,omitempty"`
+
+	// What happens where no rule matches: `allow` or `deny`. Default: `deny` if any
+	// rule allows something, otherwise `allow`. Callers that are not known are
+	// always denied.
+	Default string `json:"default,omitempty"`
+
+	// How fast each caller may send requests. Default: as fast as it likes.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// How many requests of each caller may be under way at once. Default: any
+	// number.
+	MaxParallel int `json:"max_parallel,omitempty"`
+
+	// Further names under which callers on this machine reach this site, beside
+	// localhost and the loopback addresses. A request over a loopback address that
+	// names another host is not trusted, because a browser may have been led here.
+	Hosts []string `json:"hosts,omitempty"`
+
 	// How long the access tokens that are issued here are good. Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
@@ -59,6 +86,10 @@ type Handler struct {
 	LogAllBodies bool `json:"log_all_bodies,omitempty"`
 
 	product   *veeam.Product
+	index     *operation.Index
+	clients   *clients
+	rules     *policy.Rules
+	limits    *limits
 	issuer    *issuer.Issuer
 	issuerKey string
 	bodyLimit int
@@ -105,6 +136,17 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	} {
 		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
 	}
+	h.index, _ = operation.For(h.product.Name)
+	if h.clients, err = newClients(h.Clients); err != nil {
+		return err
+	}
+	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
+		return err
+	}
+	if h.MaxParallel < 0 {
+		return errors.New("veeam_auth: max_parallel is negative")
+	}
+	h.limits = newLimits(h.RateLimit, h.MaxParallel)
 	h.issuer, h.issuerKey = acquireIssuer(ctx.Storage())
 	return nil
 }
@@ -122,49 +164,86 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	e := &exchange{
-		route:   h.product.Classify(r.Method, r.URL.Path),
-		journal: newJournal(h.svc, r),
-	}
-	caller, refusal := h.identify(r, e.route)
+	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r)}
+	clean := h.normalise(r)
+	e.route = h.product.Classify(r.Method, r.URL.Path)
+	caller, unknown := h.identify(r, e.route)
+	e.caller = caller
 	body, cut := peek(r, h.bodyLimit)
 	e.journal.request(r, caller.Name, body, cut)
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
-	err := h.serve(rec, r, next, e, caller, refusal)
+	var err error
+	if clean {
+		err = h.serve(rec, r, next, e, unknown)
+	} else {
+		h.refuse(rec, r, veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "Servers differ about the meaning of this path."})
+	}
 	if err == nil || rec.wrote() {
 		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
 	return err
 }
 
-func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e *exchange, caller policy.Caller, refusal *veeam.Refusal) error {
-	result := metrics.ResultInjected
+// normalise gives the path the one spelling by which it is decided and sent, and
+// reports false for paths that servers read in more than one way.
+func (h *Handler) normalise(r *http.Request) bool {
+	raw := r.URL.EscapedPath()
+	path, ok := operation.Clean(raw)
+	if !ok || path == raw {
+		return ok
+	}
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return false
+	}
+	r.URL.Path, r.URL.RawPath = decoded, path
+	return true
+}
+
+func originOf(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// serve answers the request or has it answered. unknown is why the caller is not
+// known, nil if it is.
+func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e *exchange, unknown *veeam.Refusal) error {
+	result, refusal := metrics.ResultInjected, unknown
 	switch e.route {
-	case veeam.RouteAnonymous:
-		result = metrics.ResultAnonymous
 	case veeam.RouteToken:
 		result = metrics.ResultToken
-		e.answer, refusal = h.token(r, caller, refusal)
+		e.answer, e.caller, refusal = h.token(r, e.caller, unknown)
 	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
 		if refusal == nil {
-			return h.answerHere(w, r, e, caller)
+			return h.answerHere(w, r, e)
 		}
+	default:
+		if e.route == veeam.RouteAnonymous {
+			result = metrics.ResultAnonymous
+		}
+		refusal = h.decide(r, e, unknown)
+	}
+	if refusal == nil {
+		refusal = h.chooseAccount(r, e)
 	}
 	if refusal != nil {
 		if refusal.Reason == veeam.ReasonNoToken || refusal.Reason == veeam.ReasonBadCredential {
-			e.journal.denied(caller.Name, evidence(r).Hint())
+			e.journal.denied(e.caller.Name, h.evidence(r).Hint())
 		}
 		h.refuse(w, r, *refusal)
 		return nil
 	}
-
-	if h.ActAs != "" && e.route != veeam.RouteAnonymous {
-		if e.account = h.actAs(r); e.account == "" {
-			e.journal.denied(caller.Name, "act_as yields no account for this request")
-			h.refuse(w, r, veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken})
+	if h.limits != nil {
+		leave, refusal := h.limits.enter(e.caller.Name)
+		if refusal != nil {
+			refusal.AtTokenEndpoint = e.route == veeam.RouteToken
+			h.refuse(w, r, *refusal)
 			return nil
 		}
+		defer leave()
 	}
 
 	// What the client said about itself has been heard. It must reach neither the
@@ -183,6 +262,78 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	return err
 }
 
+// decide asks the rules. A caller who is not known passes only by a rule that
+// says so.
+func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
+	if h.index != nil {
+		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
+	}
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if repl != nil {
+		repl.Map(e.placeholders)
+	}
+	if len(h.Rules) == 0 && h.Default == "" {
+		return unknown
+	}
+	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	decision, err := h.rules.Decide(r, unknown == nil)
+	if err != nil {
+		h.logger.Error("a rule could not be decided", zap.Error(err))
+	}
+	e.decision = decision
+	h.countDecision(decision)
+	if decision.Shadow != 0 {
+		e.journal.shadow(e.caller.Name, decision.Allowed, h.source(decision.Shadow))
+	}
+	if decision.Allowed {
+		return nil
+	}
+	if unknown != nil {
+		return unknown
+	}
+	e.journal.denied(e.caller.Name, "this is decided by "+h.source(decision.Rule))
+	return &veeam.Refusal{Reason: veeam.ReasonDenied}
+}
+
+// source says which rule has decided.
+func (h *Handler) source(rule int) string {
+	if rule == 0 {
+		return "the default, because no rule matches"
+	}
+	text := "rule " + strconv.Itoa(rule)
+	if source := h.Rules[rule-1].Source; source != "" {
+		text += " at " + source
+	}
+	return text
+}
+
+func (h *Handler) countDecision(d policy.Decision) {
+	word := func(allowed bool) string {
+		if allowed {
+			return string(policy.Allow)
+		}
+		return string(policy.Deny)
+	}
+	h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Rule), word(d.Allowed)).Inc()
+	if d.Shadow != 0 {
+		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Shadow), "shadow_"+word(!d.Allowed)).Inc()
+	}
+}
+
+// chooseAccount finds out which account the request acts as: what act_as says,
+// else the caller's own, else the first.
+func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
+	e.account = e.caller.Account
+	if h.ActAs == "" || e.route == veeam.RouteAnonymous {
+		return nil
+	}
+	if e.account = h.actAs(r); e.account != "" {
+		return nil
+	}
+	e.journal.denied(e.caller.Name, "act_as yields no account for this request")
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken}
+}
+
 // actAs is the account that the request acts as.
 func (h *Handler) actAs(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -194,16 +345,16 @@ func (h *Handler) actAs(r *http.Request) string {
 
 // answerHere answers what never reaches the server: logouts, which would end the
 // session of all, and authorization codes, which would give it away.
-func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange, caller policy.Caller) error {
+func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange) error {
 	if e.route == veeam.RouteLogout {
-		if caller.Family != "" {
-			h.issuer.End(caller.Family)
+		if e.caller.Family != "" {
+			h.issuer.End(e.caller.Family)
 		}
 		h.counts[metrics.ResultLogout].Inc()
 		status, body := h.product.Logout()
 		return write(w, response(r, status, contentTypeJSON, body))
 	}
-	code := h.issuer.Code(subjectOf(caller), h.audience(r))
+	code := h.issuer.Code(subjectOf(e.caller), h.audience(r))
 	h.counts[metrics.ResultToken].Inc()
 	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`)))
 }

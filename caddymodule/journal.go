@@ -159,6 +159,18 @@ func (j *journal) denied(user, hint string) {
 	j.warn(svclog.Denied(user, j.method, j.path) + " " + strings.ToUpper(hint[:1]) + hint[1:] + ".")
 }
 
+// shadow writes what a rule would have decided that is not obeyed yet.
+func (j *journal) shadow(user string, allowed bool, source string) {
+	if user == "" {
+		user = svclog.Anonymous
+	}
+	would := "denied"
+	if !allowed {
+		would = "allowed"
+	}
+	j.warn(svclog.Exception("Request ["+j.method+" "+j.path+"] of user '"+user+"' would be "+would+" by shadow "+source+".", ""))
+}
+
 // exceptionType is the word in brackets behind an error, in the manner of the
 // servers.
 func exceptionType(err error) string {

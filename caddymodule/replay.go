@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -45,6 +46,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 				t.replayed(metrics.ReplayAccepted)
 			}
 			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
+			rewriteLocation(res.Header, slot.target.baseURL, e.origin)
 			return res, nil
 		}
 
@@ -73,6 +75,18 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 }
 
 var expectContinue = []string{"100-continue"}
+
+// rewriteLocation leads a client that is referred to the server to this site
+// instead. References to elsewhere stay as they are.
+func rewriteLocation(header http.Header, server, site string) {
+	location := header.Get("Location")
+	if len(location) < len(server) || !strings.EqualFold(location[:len(server)], server) {
+		return
+	}
+	if rest := location[len(server):]; rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#' {
+		header.Set("Location", site+rest)
+	}
+}
 
 // maxReplays is one for requests that may change something: after a 401 the
 // server has not carried them out, but a second surprise is the client's to

@@ -15,24 +15,28 @@ import (
 // tokenAnswer makes the answer once there is a session at the server.
 type tokenAnswer = func(*veeam.Shape) (*http.Response, error)
 
-// token decides about a request for a token. unknown is why the caller is not
-// known, nil if it is. Nothing is issued yet: that has to wait until the account
-// has a session, because only then the client can use a token.
-func (h *Handler) token(r *http.Request, caller policy.Caller, unknown *veeam.Refusal) (tokenAnswer, *veeam.Refusal) {
+// token decides about a request for a token, and finds out who asks for it.
+// unknown is why the caller is not known by other means, nil if it is. Nothing is
+// issued yet: that has to wait until the account has a session, because only then
+// the client can use a token.
+func (h *Handler) token(r *http.Request, caller policy.Caller, unknown *veeam.Refusal) (tokenAnswer, policy.Caller, *veeam.Refusal) {
 	request, refusal := h.readTokenRequest(r)
 	if refusal == nil {
-		var issue func() (issuer.Pair, error)
-		if issue, refusal = h.grantFor(r, request, caller, unknown); refusal == nil {
+		var issue issueFunc
+		if issue, caller, refusal = h.grantFor(r, request, caller, unknown); refusal == nil {
 			r.Body, r.ContentLength = http.NoBody, 0
-			return h.answerWith(r, request, caller, issue), nil
+			return h.answerWith(r, request, caller, issue), caller, nil
 		}
 	}
 	refusal.AtTokenEndpoint = true
-	if !h.brake.allow(r.RemoteAddr) {
+	if refusal.Reason != veeam.ReasonThrottled && !h.brake.allow(r.RemoteAddr) {
 		refusal = &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: brakeRetry, AtTokenEndpoint: true}
 	}
-	return nil, refusal
+	return nil, caller, refusal
 }
+
+// issueFunc issues the tokens of a request that was found good.
+type issueFunc = func() (issuer.Pair, error)
 
 func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam.Refusal) {
 	request, err := h.product.ReadTokenRequest(r)
@@ -45,46 +49,56 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 	return request, nil
 }
 
-// grantFor returns what issues the tokens of a request.
-func (h *Handler) grantFor(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (func() (issuer.Pair, error), *veeam.Refusal) {
+// grantFor returns what issues the tokens of a request, and to whom.
+func (h *Handler) grantFor(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (issueFunc, policy.Caller, *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
-	login := func(sub issuer.Subject) func() (issuer.Pair, error) {
-		return func() (issuer.Pair, error) { return h.issuer.Issue(ctx, sub, audience, lifetime) }
+	login := func(c policy.Caller) issueFunc {
+		return func() (issuer.Pair, error) { return h.issuer.Issue(ctx, subjectOf(c), audience, lifetime) }
 	}
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
-		// The caller is known by other means, or it is not: what it presents as
-		// credential is not looked at.
-		if unknown != nil {
-			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
-		}
-		return login(subjectOf(caller)), nil
+		caller, refusal := h.loginCaller(r, request, caller, unknown)
+		return login(caller), caller, refusal
 
 	case veeam.GrantRefreshToken:
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			_, err = admit(sub, evidence(r))
+			caller, err = h.admit(sub, h.evidence(r))
 		}
 		if err != nil {
-			return nil, refusalForRefresh(err)
+			return nil, caller, refusalForRefresh(err)
 		}
-		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
+		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, caller, nil
 
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			_, err = admit(sub, evidence(r))
+			caller, err = h.admit(sub, h.evidence(r))
 		}
 		if err != nil {
-			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+			return nil, caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
 		}
-		return login(sub), nil
+		return login(caller), caller, nil
 
 	case "":
-		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
+		return nil, caller, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
 	}
-	return nil, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
+	return nil, caller, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
+}
+
+// loginCaller finds out who logs in. The name of a configured client takes its
+// password, wherever it comes from. Of who is known by other means, and names no
+// client, the credential is not looked at.
+func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (policy.Caller, *veeam.Refusal) {
+	named := h.clients.byName[request.Username] != nil
+	if len(h.clients.byName) > 0 && (named || unknown != nil) {
+		return h.clients.login(r, request.Username, request.Password.Reveal())
+	}
+	if unknown != nil {
+		return caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+	}
+	return caller, nil
 }
 
 // answerWith returns what answers the request in the product's own form.

@@ -209,7 +209,7 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	// copy.
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
-		if e == nil || !identifies(name) {
+		if e == nil || !withheld(name) {
 			out.Header[name] = values
 		}
 	}
@@ -217,12 +217,15 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	return out
 }
 
-// identifies reports whether a header carries a session or a credential at one
-// product or another.
-func identifies(name string) bool {
+// withheld reports whether a header of the client's is kept from the server:
+// those that carry a session or a credential at one product or another, and those
+// that make some servers read another request.
+func withheld(name string) bool {
 	switch name {
 	case "Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token":
 		return true
+	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
+		return true // would have the server read another request than the rules did
 	}
 	return false
 }

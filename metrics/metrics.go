@@ -52,6 +52,10 @@ type Set struct {
 	// result.
 	Replays *prometheus.CounterVec
 
+	// Decisions counts what rules decided, by product, position of the rule (0 is
+	// the default) and decision: allow, deny, shadow_allow or shadow_deny.
+	Decisions *prometheus.CounterVec
+
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
 }
@@ -78,6 +82,8 @@ func New(sessions func() []Session) *Set {
 			"Requests of clients that were answered with an error by the module itself.", "product", "reason"),
 		Replays: counter("replays_total",
 			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
+		Decisions: counter("decisions_total",
+			"Requests by the rule that decided about them.", "product", "rule", "decision"),
 		Sessions: &Sessions{live: sessions},
 	}
 }
@@ -86,7 +92,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Decisions, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -31,6 +31,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.Requests.WithLabelValues("vbr", ResultInjected).Inc()
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
+	set.Decisions.WithLabelValues("vbr", "1", "deny").Inc()
 	return set, registry
 }
 
@@ -88,7 +89,7 @@ func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "decision": true}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			for _, label := range metric.GetLabel() {

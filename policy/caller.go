@@ -2,7 +2,12 @@
 // handler and a token of ours tell about the caller of a request.
 package policy
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // Via is how a caller is known.
 type Via string
@@ -10,9 +15,11 @@ type Via string
 // The ways to be known. A caller who presents a token of ours is known in the way
 // in which it was known when it got the token.
 const (
-	ViaCaddy    Via = "caddy"    // authenticated by an earlier Caddy handler
-	ViaUnix     Via = "unix"     // came over a unix socket
-	ViaLoopback Via = "loopback" // came over a loopback address
+	ViaCaddy       Via = "caddy"       // authenticated by an earlier Caddy handler
+	ViaClient      Via = "client"      // logged in with a name and password of its own
+	ViaCertificate Via = "certificate" // presented a client certificate that was verified
+	ViaUnix        Via = "unix"        // came over a unix socket
+	ViaLoopback    Via = "loopback"    // came over a loopback address
 )
 
 // Caller is who sent a request.
@@ -49,24 +56,54 @@ type Evidence struct {
 
 	// User is the name that an earlier handler found out.
 	User string
+
+	// Certificate is the subject of a client certificate that was verified.
+	Certificate string
+
+	// Host is the host that the request names, perhaps with a port. Hosts are
+	// further names for this machine, beside localhost and its addresses.
+	Host  string
+	Hosts []string
+
+	// CrossSite reports that a browser sends the request for a page of another
+	// site.
+	CrossSite bool
 }
 
 // Address returns who the caller is if its address suffices: a process on this
 // machine, which is what a sidecar is for. The second result is false for all
-// others, and for requests that were relayed: behind another proxy on this
-// machine everybody comes from a loopback address.
+// others; for requests that were relayed, because behind another proxy on this
+// machine everybody comes from a loopback address; and for what a browser on this
+// machine may have been talked into: requests for pages of other sites, and
+// requests to a foreign name that leads here.
 func (e Evidence) Address() (Caller, bool) {
-	if e.Relayed {
+	if e.Relayed || e.CrossSite {
 		return Caller{}, false
 	}
 	if e.Unix {
 		return Caller{Name: string(ViaUnix), Via: ViaUnix}, true
 	}
 	addr, err := netip.ParseAddrPort(e.RemoteAddr)
-	if err != nil || !addr.Addr().Unmap().IsLoopback() {
+	if err != nil || !addr.Addr().Unmap().IsLoopback() || !e.localHost() {
 		return Caller{}, false
 	}
 	return Caller{Name: string(ViaLoopback), Via: ViaLoopback}, true
+}
+
+// localHost reports whether the request names this machine.
+func (e Evidence) localHost() bool {
+	host := e.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback()
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	return slices.ContainsFunc(e.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
 // Authenticated returns the caller that an earlier handler has authenticated.
@@ -74,13 +111,23 @@ func (e Evidence) Authenticated() (Caller, bool) {
 	return Caller{Name: e.User, Via: ViaCaddy}, e.User != ""
 }
 
+// Certified returns the caller that a verified client certificate names.
+func (e Evidence) Certified() (Caller, bool) {
+	return Caller{Name: e.Certificate, Via: ViaCertificate}, e.Certificate != ""
+}
+
 // Hint says what would have let a caller in.
 func (e Evidence) Hint() string {
-	const hint = "a caller is let in with a token from this site's token endpoint, " +
+	const hint = "a caller is let in with a token from this site's token endpoint, with a client certificate, " +
 		"if a Caddy handler before veeam_auth authenticates it (such as basic_auth), " +
 		"or if it comes over a loopback address or a unix socket"
-	if e.Relayed {
+	switch _, loopback := (Evidence{RemoteAddr: e.RemoteAddr, Unix: e.Unix, Host: "localhost"}).Address(); {
+	case !loopback:
+		return hint
+	case e.Relayed:
 		return hint + "; this request was relayed by another proxy, so the address of its peer does not count"
+	case e.CrossSite:
+		return hint + "; a browser sent this request for a page of another site, so its address does not count"
 	}
-	return hint
+	return hint + "; this request names a host other than localhost, so its address does not count: list the name under hosts"
 }

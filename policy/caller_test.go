@@ -27,6 +27,7 @@ func TestOnlyLocalPeersAreKnownByTheirAddress(t *testing.T) {
 		{Evidence{RemoteAddr: "/run/veeam.sock"}, ""},
 		{Evidence{}, ""},
 	} {
+		c.evidence.Host = "localhost:9419"
 		caller, ok := c.evidence.Address()
 		if ok != (c.via != "") || caller.Via != c.via || caller.Name != string(c.via) {
 			t.Errorf("%+v: %+v, %v", c.evidence, caller, ok)
@@ -34,6 +35,36 @@ func TestOnlyLocalPeersAreKnownByTheirAddress(t *testing.T) {
 		if ok && !caller.Via.ByAddress() {
 			t.Errorf("%+v: not by address", c.evidence)
 		}
+	}
+}
+
+func TestABrowserCannotBorrowTheAddress(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "LOCALHOST:9419": true, "localhost.": true, "127.0.0.1:9419": true, "127.7.7.7": true, "[::1]:9419": true, "[::1]": true,
+		"vbr01.lab.local": true, "VBR01.lab.local:9419": true,
+		"": false, "evil.example": false, "evil.example:9419": false, "localhost.evil.example": false, "192.0.2.7:9419": false, "[::ffff:192.0.2.7]:1": false,
+	} {
+		e := Evidence{RemoteAddr: "127.0.0.1:1", Host: host, Hosts: []string{"vbr01.lab.local"}}
+		if _, ok := e.Address(); ok != want {
+			t.Errorf("host %q: %v", host, ok)
+		}
+		if !want && !strings.Contains(e.Hint(), "hosts") {
+			t.Errorf("host %q: %s", host, e.Hint())
+		}
+	}
+	e := Evidence{RemoteAddr: "127.0.0.1:1", Host: "localhost", CrossSite: true}
+	if _, ok := e.Address(); ok || !strings.Contains(e.Hint(), "another site") {
+		t.Error("a page of another site gets in")
+	}
+}
+
+func TestAVerifiedCertificateIsAName(t *testing.T) {
+	caller, ok := Evidence{Certificate: "CN=grafana"}.Certified()
+	if !ok || caller.Name != "CN=grafana" || caller.Via.ByAddress() {
+		t.Errorf("%+v, %v", caller, ok)
+	}
+	if _, ok := (Evidence{}).Certified(); ok {
+		t.Error("no certificate is a name")
 	}
 }
 
@@ -48,7 +79,7 @@ func TestAnEarlierHandlersWordCounts(t *testing.T) {
 }
 
 func TestTheHintSaysWhyALoopbackPeerIsNotEnough(t *testing.T) {
-	if hint := (Evidence{Relayed: true}).Hint(); !strings.Contains(hint, "relayed") {
+	if hint := (Evidence{RemoteAddr: "127.0.0.1:1", Host: "localhost", Relayed: true}).Hint(); !strings.Contains(hint, "relayed") {
 		t.Error(hint)
 	}
 	if hint := (Evidence{}).Hint(); strings.Contains(hint, "relayed") || !strings.Contains(hint, "token endpoint") {

@@ -34,6 +34,10 @@ type Rule struct {
 	// Shadow rules are decided and reported, and not obeyed.
 	Shadow bool
 
+	// Unknown rules apply to callers who are not known, too. Those who are not
+	// known pass by no other rule, and never by default.
+	Unknown bool
+
 	// Source is where the rule is written, such as Caddyfile:12.
 	Source string
 }
@@ -81,14 +85,18 @@ func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 	return &Rules{Rules: rules, Default: fallback}, nil
 }
 
-// Decide goes through the rules. The error joins those of matchers that failed
+// Decide goes through the rules for a request of a caller who is known or not.
+// The error joins those of matchers that failed
 // on the way; the decision stands all the same.
-func (r *Rules) Decide(req *http.Request) (decision Decision, err error) {
+func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err error) {
 	shadow := 0
 	effect := r.Default
+	if !known {
+		effect = Deny
+	}
 	for i := range r.Rules {
 		rule := &r.Rules[i]
-		if rule.Shadow && shadow != 0 {
+		if rule.Shadow && shadow != 0 || !known && rule.Effect == Allow && !rule.Unknown {
 			continue
 		}
 		matched, matchErr := rule.matches(req)

@@ -51,7 +51,7 @@ func TestTheFirstRuleThatMatchesDecides(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got, err := rules.Decide(request(c.method, c.path)); got != c.want || err != nil {
+		if got, err := rules.Decide(request(c.method, c.path), true); got != c.want || err != nil {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
@@ -63,9 +63,34 @@ func TestABrokenConditionIsDecidedForSafety(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := rules.Decide(request("GET", "/x"))
+		got, err := rules.Decide(request("GET", "/x"), true)
 		if got.Allowed != allowed || err == nil || !strings.Contains(err.Error(), "Caddyfile:7") {
 			t.Errorf("%s: %+v, %v", effect, got, err)
+		}
+	}
+}
+
+func TestWhoIsNotKnownPassesOnlyByARuleThatSaysSo(t *testing.T) {
+	get := Methods{"GET"}
+	open := rule(Allow, false, get)
+	open.Unknown = true
+	for name, c := range map[string]struct {
+		rules    []Rule
+		fallback Effect
+		want     Decision
+	}{
+		"default allow":              {nil, Allow, Decision{}},
+		"an ordinary rule":           {[]Rule{rule(Allow, false, get)}, Allow, Decision{}},
+		"a rule that says so":        {[]Rule{rule(Allow, false), open}, "", Decision{Allowed: true, Rule: 2}},
+		"a denial before it":         {[]Rule{rule(Deny, false, get), open}, "", Decision{Rule: 1}},
+		"a shadow rule that says so": {[]Rule{{Effect: Allow, Shadow: true, Unknown: true}}, "", Decision{Shadow: 1}},
+	} {
+		rules, err := NewRules(c.rules, c.fallback)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := rules.Decide(request("GET", "/x"), false); got != c.want || err != nil {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
 }
@@ -133,8 +158,8 @@ func TestShadowRulesNeverChangeADecision(t *testing.T) {
 			rt.Fatal(err)
 		}
 		req := request(rapid.SampledFrom([]string{"GET", "POST"}).Draw(rt, "method"), rapid.SampledFrom([]string{"/a", "/ab", "/b", "/c"}).Draw(rt, "path"))
-		got, _ := with.Decide(req)
-		want, _ := without.Decide(req)
+		got, _ := with.Decide(req, true)
+		want, _ := without.Decide(req, true)
 		if got.Allowed != want.Allowed {
 			rt.Fatalf("%+v with shadow rules, %+v without", got, want)
 		}
@@ -153,7 +178,7 @@ func BenchmarkDecideHundredRules(b *testing.B) {
 	req := request("GET", "/api/v1/backupInfrastructure/99/repositories/states")
 	b.ReportAllocs()
 	for b.Loop() {
-		if d, _ := rules.Decide(req); d.Rule != 100 {
+		if d, _ := rules.Decide(req, true); d.Rule != 100 {
 			b.Fatal(d)
 		}
 	}

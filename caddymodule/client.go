@@ -1,0 +1,173 @@
+// Clients with names and passwords of their own: who may log in at the token
+// endpoint.
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/time/rate"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Client may log in at the token endpoint with a name and a password that are
+// good nowhere else.
+type Client struct {
+	// The name to log in with, and by which log and rules refer to the client.
+	// Required.
+	Name string `json:"name"`
+
+	// The hash of the password, bcrypt or argon2id, as `caddy hash-password` makes
+	// it. Required.
+	Hash string `json:"hash"`
+
+	// The account that the client acts as. Default: what `act_as` says, or the
+	// first account.
+	Account string `json:"account,omitempty"`
+}
+
+func (c *Client) validate() error {
+	switch {
+	case c.Name == "":
+		return errors.New("a client needs a name")
+	case hasher(c.Hash) == nil:
+		return fmt.Errorf("client %s: the hash is neither bcrypt nor argon2id; make one with: caddy hash-password", c.Name)
+	}
+	return nil
+}
+
+// hasher is what made a hash, told by its beginning; nil if unknown.
+func hasher(hash string) caddyauth.Comparer {
+	switch {
+	case strings.HasPrefix(hash, "$2a$"), strings.HasPrefix(hash, "$2b$"), strings.HasPrefix(hash, "$2y$"):
+		return caddyauth.BcryptHash{}
+	case strings.HasPrefix(hash, "$argon2id$"):
+		return caddyauth.Argon2idHash{}
+	}
+	return nil
+}
+
+// clients are those of one handler.
+type clients struct {
+	byName map[string]*Client
+	fake   string // compared where there is no such client, so that it takes as long
+	turn   chan struct{}
+	brake  *guessBrake
+}
+
+func newClients(configured []*Client) (*clients, error) {
+	c := &clients{byName: make(map[string]*Client, len(configured)), brake: new(guessBrake)}
+	for _, client := range configured {
+		if err := client.validate(); err != nil {
+			return nil, fmt.Errorf("veeam_auth: %w", err)
+		}
+		if c.byName[client.Name] != nil {
+			return nil, fmt.Errorf("veeam_auth: client %s is defined twice", client.Name)
+		}
+		c.byName[client.Name] = client
+		c.fake = client.Hash // what matters is what it costs
+	}
+	// Hashes take the processor for a while: logins must not starve requests.
+	c.turn = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	return c, nil
+}
+
+// login checks a name and a password. Whether the name exists cannot be told
+// from how long it takes. A refusal for too many wrong guesses comes before the
+// password is looked at.
+func (c *clients) login(r *http.Request, name, password string) (policy.Caller, *veeam.Refusal) {
+	hash, client := c.fake, c.byName[name]
+	if client != nil {
+		hash = client.Hash
+	}
+	select {
+	case c.turn <- struct{}{}:
+	case <-r.Context().Done():
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+	}
+	defer func() { <-c.turn }()
+	if wait := c.brake.wait(r.RemoteAddr, name); wait > 0 {
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
+	}
+	same, err := hasher(hash).Compare([]byte(hash), []byte(password))
+	if err != nil || !same || client == nil {
+		c.brake.wrong(r.RemoteAddr, name)
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+	}
+	return client.caller(), nil
+}
+
+func (c *Client) caller() policy.Caller {
+	return policy.Caller{Name: c.Name, Via: policy.ViaClient, Account: c.Account}
+}
+
+// Wrong guesses: how many are free, and how fast they come back, for a client at
+// an address and for an address.
+const (
+	guessBurst    = 5
+	guessEvery    = 12 * time.Second
+	addressBurst  = 30
+	addressEvery  = 2 * time.Second
+	guessMemory   = 8192
+	guessMinDelay = time.Second
+)
+
+// guessBrake slows down who guesses passwords. It counts wrong guesses by address
+// and by client at an address, so that guessing elsewhere locks nobody out.
+type guessBrake struct {
+	mu      sync.Mutex
+	guesses map[string]*rate.Limiter
+}
+
+// wait is how long to wait before the next guess, zero if it is free.
+func (b *guessBrake) wait(remoteAddr, name string) (longest time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, limiter := range b.limiters(remoteAddr, name) {
+		if missing := 1 - limiter.Tokens(); missing > 0 {
+			longest = max(longest, guessMinDelay, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
+		}
+	}
+	return longest
+}
+
+// wrong counts a wrong guess.
+func (b *guessBrake) wrong(remoteAddr, name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, limiter := range b.limiters(remoteAddr, name) {
+		limiter.Allow()
+	}
+}
+
+func (b *guessBrake) limiters(remoteAddr, name string) [2]*rate.Limiter {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		host = remoteAddr
+	}
+	if b.guesses == nil || len(b.guesses) >= guessMemory {
+		b.guesses = make(map[string]*rate.Limiter)
+	}
+	find := func(key string, every time.Duration, burst int) *rate.Limiter {
+		limiter := b.guesses[key]
+		if limiter == nil {
+			limiter = rate.NewLimiter(rate.Every(every), burst)
+			b.guesses[key] = limiter
+		}
+		return limiter
+	}
+	return [2]*rate.Limiter{
+		find(host, addressEvery, addressBurst),
+		find(host+"\n"+name, guessEvery, guessBurst),
+	}
+}

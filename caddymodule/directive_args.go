@@ -1,0 +1,107 @@
+// The arguments of subdirectives, and what is said about wrong ones.
+
+package caddymodule
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+func noArg(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return noBlock(d)
+}
+
+func noBlock(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		return d.Errf("%s takes no block", name)
+	}
+	return nil
+}
+
+func oneArg(d *caddyfile.Dispenser, target *string) error {
+	name := d.Val()
+	if !d.NextArg() {
+		return d.Errf("%s needs a value", name)
+	}
+	*target = d.Val()
+	if *target == "" {
+		return d.Errf("%s needs a value that is not empty", name)
+	}
+	if d.NextArg() {
+		return d.Errf("%s takes one value; put quotes around a value with blanks", name)
+	}
+	return nil
+}
+
+func choiceArg(d *caddyfile.Dispenser, target *string, allowed ...string) error {
+	name := d.Val()
+	if err := oneArg(d, target); err != nil {
+		return err
+	}
+	if !slices.Contains(allowed, *target) {
+		return d.Errf("%s: %q is not one of %s", name, *target, strings.Join(allowed, ", "))
+	}
+	return nil
+}
+
+func listArg(d *caddyfile.Dispenser, target *[]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("%s needs a value", name)
+	}
+	*target = append(*target, args...)
+	return nil
+}
+
+func countArg(d *caddyfile.Dispenser, target *int) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := strconv.Atoi(text)
+	if err != nil || value <= 0 {
+		return d.Errf("%s: %q is not a number above zero", name, text)
+	}
+	*target = value
+	return nil
+}
+
+func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := caddy.ParseDuration(text)
+	if err != nil || value <= 0 {
+		return d.Errf("%s: %q is not a duration above zero; write for example 90s, 5m or 1h", name, text)
+	}
+	*target = caddy.Duration(value)
+	return nil
+}
+
+func sizeArg(d *caddyfile.Dispenser, target *int64) error {
+	name := d.Val()
+	var text string
+	if err := oneArg(d, &text); err != nil {
+		return err
+	}
+	value, err := humanize.ParseBytes(text)
+	if err != nil || value == 0 || value > math.MaxInt32 {
+		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB; write for example 64KiB or 1MiB", name, text)
+	}
+	*target = int64(value)
+	return nil
+}

@@ -1,0 +1,129 @@
+// Rules as they are configured: Caddy's matchers, presets and classes of
+// operations.
+
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
+)
+
+// Rule allows or denies requests.
+type Rule struct {
+	// What the rule does: `allow` or `deny`. Required.
+	Effect string `json:"effect"`
+
+	// The conditions: Caddy's request matchers. The rule matches if all matchers of
+	// any set do. Default: the rule matches every request.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+
+	// A named set of operations instead of matchers: `monitor` and `report` (what
+	// only reads), or `operate` (what reads, starts and stops).
+	Preset string `json:"preset,omitempty"`
+
+	// Whether the rule is only decided, logged and counted, and not obeyed.
+	Shadow bool `json:"shadow,omitempty"`
+
+	// Whether the rule also applies to callers who are not known. Others never let
+	// them in. Default: false.
+	UnknownCallers bool `json:"unknown_callers,omitempty"`
+
+	// Where the rule is written, for the log. The Caddyfile directive sets it.
+	Source string `json:"source,omitempty"`
+}
+
+// provisionRules loads the matchers of all rules.
+func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*policy.Rules, error) {
+	rules := make([]policy.Rule, len(configured))
+	for i, r := range configured {
+		matchers, err := r.matchers(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("veeam_auth: rule %d: %w", i+1, err)
+		}
+		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source}
+	}
+	built, err := policy.NewRules(rules, policy.Effect(fallback))
+	if err != nil {
+		return nil, fmt.Errorf("veeam_auth: %w", err)
+	}
+	return built, nil
+}
+
+func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
+	if r.Preset != "" {
+		classes, ok := operation.Preset(r.Preset)
+		if !ok {
+			return nil, fmt.Errorf("unknown preset %q; write one of %v", r.Preset, operation.Presets())
+		}
+		return []policy.Matcher{classMatcher(classes)}, nil
+	}
+	if r.MatcherSetsRaw == nil {
+		return nil, nil
+	}
+	loaded, err := ctx.LoadModule(r, "MatcherSetsRaw")
+	if err != nil {
+		return nil, err
+	}
+	var sets caddyhttp.MatcherSets
+	if err := sets.FromInterface(loaded); err != nil {
+		return nil, err
+	}
+	matchers := make([]policy.Matcher, len(sets))
+	for i, set := range sets {
+		matchers[i] = simplify(set)
+	}
+	return matchers, nil
+}
+
+// simplify replaces the common matchers of a set by ones that allocate nothing,
+// if all of the set can be replaced.
+func simplify(set caddyhttp.MatcherSet) policy.Matcher {
+	simple := make(policy.All, 0, len(set))
+	for _, m := range set {
+		switch m := m.(type) {
+		case *caddyhttp.MatchMethod:
+			simple = append(simple, policy.Methods(*m))
+		case caddyhttp.MatchMethod:
+			simple = append(simple, policy.Methods(m))
+		case *caddyhttp.MatchPath:
+			if !simplePaths(*m) {
+				return set
+			}
+			simple = append(simple, policy.Paths(*m))
+		case caddyhttp.MatchPath:
+			if !simplePaths(m) {
+				return set
+			}
+			simple = append(simple, policy.Paths(m))
+		case *MatchOperation:
+			simple = append(simple, m)
+		default:
+			return set
+		}
+	}
+	return simple
+}
+
+func simplePaths(patterns []string) bool {
+	for _, pattern := range patterns {
+		if !policy.SimplePath(pattern) {
+			return false
+		}
+	}
+	return true
+}
+
+// classMatcher is the condition that the operation is of one of several classes.
+type classMatcher operation.Set
+
+// MatchWithError implements policy.Matcher.
+func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
+	e := exchangeOf(r.Context())
+	return e != nil && operation.Set(m).Has(e.operation.Class), nil
+}
