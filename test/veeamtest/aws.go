@@ -152,6 +152,7 @@ func awsRoutes(s *Server) []route {
 			x.write(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html><html><body><h1>"+awsKinds[i]+"</h1></body></html>"))
 		}},
 		{"GET", "/api/v1/about", protected, func(x *exchange) { x.json(http.StatusOK, map[string]any{"serverVersion": s.product.build}) }},
+		{"GET", "/api/v1/system/version", protected, func(x *exchange) { x.json(http.StatusOK, map[string]any{"version": s.product.build}) }},
 		{"GET", "/api/v1/policies", protected, func(x *exchange) {
 			x.json(http.StatusOK, awsPage(map[string]any{"id": "8f1bbd5c-6b0c-4d20-a6e0-7be4a7e0ad10", "name": "Daily", "isEnabled": true}))
 		}},

@@ -47,6 +47,7 @@ type config struct {
 	versions             []string
 	throttleAfter        int
 	throttleFor          time.Duration
+	actionPolls          int
 }
 
 func defaultConfig(p *product) config {
@@ -193,6 +194,9 @@ func WithKeyForm(f KeyForm) Option { return func(s *Server) { s.cfg.keyForm = f 
 // WithBinaryChallenge makes the challenge of grant public_key 32 random bytes, to be answered in Base64.
 // Default: text, to be answered as it is.
 func WithBinaryChallenge() Option { return func(s *Server) { s.cfg.binaryChallenge = true } }
+
+// WithActionPolls makes VSPC's queued actions answer n questions with "running" before they are done. Default 0.
+func WithActionPolls(n int) Option { return func(s *Server) { s.cfg.actionPolls = n } }
 
 // WithLog makes a VBR server write its log, in the form of Svc.ResAPI.log.
 func WithLog(w io.Writer) Option { return func(s *Server) { s.cfg.log = w } }

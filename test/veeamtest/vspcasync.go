@@ -16,6 +16,7 @@ type action struct {
 	created time.Time
 	account *account
 	result  any
+	polls   int // questions to answer with "running" yet
 }
 
 var uuidPattern = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
@@ -36,7 +37,7 @@ func (x *exchange) queue(work func() any) {
 	a := s.actions[id]
 	if a == nil || s.now().Sub(a.created) >= idempotence {
 		a = nil
-		s.actions[id] = &action{id: id, created: s.now(), account: x.account()}
+		s.actions[id] = &action{id: id, created: s.now(), account: x.account(), polls: s.cfg.actionPolls}
 	}
 	s.mu.Unlock()
 	if a == nil {
@@ -65,8 +66,15 @@ func (x *exchange) findAction() (found action, ok bool) {
 
 func serveAction(x *exchange) {
 	if a, ok := x.findAction(); ok {
+		status := "succeed"
+		x.s.mu.Lock()
+		if kept := x.s.actions[a.id]; kept.polls > 0 {
+			kept.polls--
+			status = "running"
+		}
+		x.s.mu.Unlock()
 		x.data(map[string]any{
-			"actionId": a.id, "actionName": "StartDiscoveryRule", "status": "succeed", "userUid": a.account.UID,
+			"actionId": a.id, "actionName": "Action", "status": status, "userUid": a.account.UID,
 			"creationTime": a.created.UTC().Format(time.RFC3339),
 		})
 	}
@@ -74,6 +82,10 @@ func serveAction(x *exchange) {
 
 func serveActionResult(x *exchange) {
 	if a, ok := x.findAction(); ok {
+		if a.polls > 0 {
+			x.refuse(notFound)
+			return
+		}
 		x.data(a.result)
 	}
 }

@@ -41,16 +41,16 @@ func (x *exchange) newKey() *rsa.PrivateKey {
 
 func serveRSA(x *exchange) {
 	if key := x.newKey(); key != nil {
-		x.secret(rsaKeyPair{PrivateKeyXML(key), PublicKeyXML(&key.PublicKey)})
+		x.data(x.secret(rsaKeyPair{PrivateKeyXML(key), PublicKeyXML(&key.PublicKey)}))
 	}
 }
 
-// secret answers with a key pair and remembers its private half as issued.
-func (x *exchange) secret(pair rsaKeyPair) {
+// secret remembers the private half of a key pair as issued.
+func (x *exchange) secret(pair rsaKeyPair) rsaKeyPair {
 	x.s.mu.Lock()
 	x.s.issued = append(x.s.issued, pair.PrivateKey)
 	x.s.mu.Unlock()
-	x.data(pair)
+	return pair
 }
 
 func servePKCS12(x *exchange) {
@@ -92,7 +92,9 @@ func (x *exchange) containers(enc *pkcs12.Encoder, key any, cert *x509.Certifica
 		x.refuse(serverFault)
 		return
 	}
-	x.secret(rsaKeyPair{base64.StdEncoding.EncodeToString(private), base64.StdEncoding.EncodeToString(public)})
+	x.queue(func() any {
+		return x.secret(rsaKeyPair{base64.StdEncoding.EncodeToString(private), base64.StdEncoding.EncodeToString(public)})
+	})
 }
 
 func serveDecryptPKCS12(x *exchange) {
@@ -120,10 +122,12 @@ func serveDecryptPKCS12(x *exchange) {
 }
 
 func serveTOTPSecret(x *exchange) {
-	secret := newSecret()
-	x.s.mu.Lock()
-	x.s.issued = append(x.s.issued, secret)
-	x.s.mu.Unlock()
-	secretURL := "otpauth://totp/" + url.PathEscape(x.subject()) + "?secret=" + secret + "&issuer=My%20Company%20Portal"
-	x.data(map[string]string{"secret": secret, "secretUrl": secretURL})
+	x.queue(func() any {
+		secret := newSecret()
+		x.s.mu.Lock()
+		x.s.issued = append(x.s.issued, secret)
+		x.s.mu.Unlock()
+		secretURL := "otpauth://totp/" + url.PathEscape(x.subject()) + "?secret=" + secret + "&issuer=My%20Company%20Portal"
+		return map[string]string{"secret": secret, "secretUrl": secretURL}
+	})
 }

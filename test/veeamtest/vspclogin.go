@@ -104,21 +104,22 @@ func (x *exchange) finishLogin(l *userLogin, change func(a *account)) {
 	s := x.s
 	s.mu.Lock()
 	a := s.accountByUID(x.params["userUid"])
-	var shown userLogin
-	if a != nil {
-		if change != nil {
-			change(a)
-		}
-		s.addLogin(a, l)
-		shown = *l
-		shown.Key = l.apiKey
-	}
 	s.mu.Unlock()
 	if a == nil {
 		x.refuse(notFound)
 		return
 	}
-	x.data(shown)
+	x.queue(func() any {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if change != nil {
+			change(a)
+		}
+		s.addLogin(a, l)
+		shown := *l
+		shown.Key = l.apiKey
+		return shown
+	})
 }
 
 func serveAddPublicKey(x *exchange) {
