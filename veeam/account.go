@@ -31,6 +31,12 @@ type Account struct {
 	// and such a demand is an error of KindMFARequired.
 	TOTP *TOTP
 
+	// ScratchCode takes the place of TOTP for one login: it is called when the
+	// server demands a code, and what it returns is sent once. A scratch code is
+	// gone once it is sent, so ScratchCode has to remember that before it returns.
+	// Default: TOTP answers.
+	ScratchCode func(ctx context.Context) (secret.Value, error)
+
 	// ReadOnly asks VSPC for a token that can change nothing, with every grant.
 	ReadOnly bool
 

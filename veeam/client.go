@@ -49,6 +49,11 @@ type Client struct {
 	// client's own.
 	Header http.Header
 
+	// MFATries is how many verification codes of the account's TOTP are sent at
+	// most for one login. Default: 2. One may be refused because somebody else used
+	// it or because the clocks differ; servers lock accounts after a few more.
+	MFATries int
+
 	// TOTPLedger is where used verification codes are recorded. Default: one for
 	// the whole process, which is what protects a seed that several clients use.
 	TOTPLedger *TOTPLedger
@@ -88,30 +93,50 @@ func (c *Client) fail(k Kind, g Grant, hint string) *Error {
 	return &Error{Kind: k, Product: c.Product.Name, Grant: g, Hint: hint}
 }
 
-// exchange sends one request. f may be nil, bearer may be empty.
+// outgoing is a request to send.
+type outgoing struct {
+	method, path string // the path with its query
+	bearer       secret.Value
+	header       http.Header
+	contentType  string // empty for a request without a body
+	body         string
+	secrets      []string // what no error may repeat, beside the bearer
+}
+
+// exchange sends one token request, or one without a body if f is nil.
 func (c *Client) exchange(ctx context.Context, method, path string, bearer secret.Value, f *form) (*answer, error) {
-	secrets := []string{bearer.Reveal()}
-	var body io.Reader
+	out := outgoing{method: method, path: path, bearer: bearer}
 	if f != nil {
-		secrets = append(secrets, f.secrets...)
-		body = strings.NewReader(f.body.String())
+		out.contentType, out.body, out.secrets = "application/x-www-form-urlencoded", f.body.String(), f.secrets
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path, body)
+	return c.send(ctx, out)
+}
+
+// send sends one request.
+func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
+	secrets := append([]string{out.bearer.Reveal()}, out.secrets...)
+	var body io.Reader
+	if out.contentType != "" {
+		body = strings.NewReader(out.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, out.method, strings.TrimSuffix(c.BaseURL, "/")+out.path, body)
 	if err != nil {
 		return nil, &Error{Kind: KindAccount, Err: errNoURL}
 	}
-	for name, values := range c.Header {
-		req.Header[http.CanonicalHeaderKey(name)] = values
+	for _, header := range []http.Header{c.Header, out.header} {
+		for name, values := range header {
+			req.Header[http.CanonicalHeaderKey(name)] = values
+		}
 	}
 	// Asking for identity keeps the transport from decompressing into our limit.
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("Accept", "application/json")
-	if f != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if out.contentType != "" {
+		req.Header.Set("Content-Type", out.contentType)
 	}
 	req.Header.Del("Authorization")
-	if !bearer.IsZero() {
-		req.Header.Set("Authorization", "Bearer "+bearer.Reveal())
+	if !out.bearer.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+out.bearer.Reveal())
 	}
 	c.Product.SetVersion(req.Header, c.APIVersion)
 

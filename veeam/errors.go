@@ -3,6 +3,7 @@
 package veeam
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -60,6 +61,9 @@ const (
 
 	// KindAccount: the account lacks what its grant needs; nothing was sent.
 	KindAccount
+
+	// KindForbidden: the session is good, but its user may not do this.
+	KindForbidden
 )
 
 var kindNames = [...]string{
@@ -75,6 +79,7 @@ var kindNames = [...]string{
 	KindTLS:         "no trusted connection",
 	KindProtocol:    "request not understood",
 	KindAccount:     "account incomplete",
+	KindForbidden:   "not allowed",
 }
 
 func (k Kind) String() string {
@@ -90,8 +95,12 @@ type Error struct {
 	Kind    Kind
 	Product string
 
-	// Grant is the step that failed. Empty for a logout.
+	// Grant is the step that failed. Empty for a call and for a logout.
 	Grant Grant
+
+	// Call is what was asked for with a session, such as enableMfa. Empty for a
+	// grant and for a logout.
+	Call string
 
 	// Status of the answer, 0 without one.
 	Status int
@@ -114,10 +123,7 @@ type Error struct {
 // Error is one line for the log.
 func (e *Error) Error() string {
 	var b strings.Builder
-	step := string(e.Grant)
-	if step == "" {
-		step = "logout"
-	}
+	step := cmp.Or(string(e.Grant), e.Call, "logout")
 	fmt.Fprintf(&b, "%s %s: %s", e.Product, step, e.Kind)
 	switch {
 	case e.Status != 0 && e.Code != "":

@@ -4,25 +4,29 @@
 package veeam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
 	"github.com/caddy-veeam/veeam-auth/secret"
 )
 
-// mfaTries is how many codes are sent at most. One may be refused because
-// somebody else used it or because the clocks differ, a second one is refused
-// because the seed is wrong; servers lock accounts after a few more.
+// mfaTries is how many codes are sent at most unless the client says otherwise.
 const mfaTries = 2
+
+var errNoScratchCodes = errors.New("the product has no scratch codes")
 
 // mfa answers a demand for a verification code. A code that the server refuses
 // is followed by that of the next step, then the login has failed.
 func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
+	if a.ScratchCode != nil {
+		return c.mfaByScratchCode(ctx, a, mfaToken)
+	}
 	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
 	}
 	var refused *Error
-	for range mfaTries {
+	for range cmp.Or(c.MFATries, mfaTries) {
 		code, err := c.ledger().Next(ctx, a.TOTP)
 		if err != nil {
 			if refused != nil {
@@ -32,21 +36,47 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value) (*T
 			e.Hint = "waiting for a verification code that was not used yet"
 			return nil, c.complete(e, GrantMFA)
 		}
-		f := c.Product.newForm(GrantMFA)
-		f.add(c.Product.Fields.MFAToken, mfaToken.Reveal())
-		f.add(c.Product.Fields.MFACode, code)
-		c.addOptions(f, a)
-		f.secrets = append(f.secrets, a.secrets()...)
-		r, err := c.ask(ctx, GrantMFA, f)
-		switch {
-		case err == nil && r.token != nil:
-			return r.token, nil
-		case err == nil:
-			return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: GrantMFA, Err: errNoToken}
-		case !errors.As(err, &refused) || refused.Kind != KindRefused:
-			return nil, err
+		token, err := c.sendCode(ctx, a, mfaToken, code)
+		if !errors.As(err, &refused) || refused.Kind != KindRefused {
+			return token, err
 		}
 		refused.Hint = "check totp_secret and the clocks of both machines"
 	}
 	return nil, refused
+}
+
+// mfaByScratchCode sends one scratch code, once.
+func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
+	if !c.Product.ScratchCodes {
+		e := c.fail(KindAccount, GrantMFA, "")
+		e.Err = errNoScratchCodes
+		return nil, e
+	}
+	code, err := a.ScratchCode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.sendCode(ctx, a, mfaToken, code.Reveal())
+	var refused *Error
+	if errors.As(err, &refused) && refused.Kind == KindRefused {
+		refused.Hint = "the server does not know this scratch code, or it was used before"
+	}
+	return token, err
+}
+
+// sendCode sends one code.
+func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value, code string) (*Token, error) {
+	f := c.Product.newForm(GrantMFA)
+	f.add(c.Product.Fields.MFAToken, mfaToken.Reveal())
+	f.add(c.Product.Fields.MFACode, code)
+	c.addOptions(f, a)
+	f.secrets = append(f.secrets, a.secrets()...)
+	r, err := c.ask(ctx, GrantMFA, f)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.token == nil:
+		return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: GrantMFA, Err: errNoToken}
+	}
+	return r.token, nil
 }

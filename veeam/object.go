@@ -70,3 +70,32 @@ func (o object) text(folded string) string {
 	}
 	return s
 }
+
+// object returns the object under a key, nil if there is none.
+func (o object) object(folded string) object {
+	inner, err := readObject(o.get(folded))
+	if err != nil {
+		return nil
+	}
+	return inner
+}
+
+// objects returns the objects of the list under a key.
+func (o object) objects(folded string) (list []object) {
+	var raw []json.RawMessage
+	if json.Unmarshal(o.get(folded), &raw) != nil {
+		return nil
+	}
+	for _, item := range raw {
+		if inner, err := readObject(item); err == nil {
+			list = append(list, inner)
+		}
+	}
+	return list
+}
+
+// texts returns the strings of the list under a key.
+func (o object) texts(folded string) (list []string) {
+	_ = json.Unmarshal(o.get(folded), &list)
+	return list
+}

@@ -47,6 +47,14 @@ type Product struct {
 	// credential and about a demand for a code that cannot be answered.
 	RefusedHint, MFAHint string
 
+	// ScratchCodes says that the product gives out codes for emergencies, each of
+	// which takes the place of a verification code once.
+	ScratchCodes bool
+
+	enrolling    *enrolling // how users get a second factor. Nil: not by this API
+	signs        []sign     // by which a server shows to everybody what it is
+	whoAmI       string     // any role may read it
+	usersPath    string     // the list of users, for service accounts (VBR)
 	routes       []route
 	answer       []answerKey
 	dates        DateLayout
@@ -133,6 +141,11 @@ var products = []*Product{
 		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
 			"mark the user as a service account in Users and Roles",
 		MFAHint: "mark the user as a service account in Users and Roles",
+		signs: []sign{
+			{path: "/api/v1/serverTime", status: http.StatusOK, key: "servertime"},
+			{path: "/api/v1/serverTime", status: http.StatusBadRequest, wrongVersion: true},
+		},
+		whoAmI: "/api/v1/serverInfo", usersPath: "/api/v1/security/users",
 		routes: []route{
 			on("POST", "/api/oauth2/token", RouteToken),
 			on("POST", "/api/oauth2/logout", RouteLogout),
@@ -175,6 +188,10 @@ var products = []*Product{
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
+		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
+		// It has no anonymous resource: its refusals have a form of their own.
+		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
+		whoAmI: vspcMe,
 		routes: []route{
 			on("POST", "/api/v3/token", RouteToken),
 			on("DELETE", "/api/v3/users/{}/tokens", RouteLogout),
@@ -211,6 +228,15 @@ var products = []*Product{
 		SessionLogout: &Operation{http.MethodDelete, "/api/oauth2/token"},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
+		ScratchCodes:  true,
+		// The path names the version of the product; the documents are of 8 and 8.1.
+		enrolling: appliance("/api/v8/users", "/api/v8.1/users", "/api/v7/users", "/api/v6/users", "/api/v5/users"),
+		signs: []sign{
+			{path: "/api/v8/system/serviceIsUp", status: http.StatusOK},
+			{path: "/api/v7/system/serviceIsUp", status: http.StatusOK},
+			{path: "/api/v8.1/system/serviceIsUp", status: http.StatusOK},
+		},
+		whoAmI: "/api/v8/system/about",
 		routes: []route{
 			on("POST", "/api/oauth2/token", RouteToken),
 			on("DELETE", "/api/oauth2/token", RouteLogout),
@@ -250,6 +276,13 @@ var products = []*Product{
 		SessionLogout: &Operation{http.MethodDelete, "/api/v1/token"},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
+		ScratchCodes:  true,
+		enrolling:     appliance("/api/v1/users"),
+		signs: []sign{
+			{path: "/api/v1/users/isFirstLogin", status: http.StatusOK, key: "isfirstlogin"},
+			{path: "/api/v1/users/isFirstLogin", status: http.StatusBadRequest, wrongVersion: true},
+		},
+		whoAmI: "/api/v1/system/version",
 		routes: []route{
 			on("POST", "/api/v1/token", RouteToken),
 			on("DELETE", "/api/v1/token", RouteLogout),

@@ -123,6 +123,11 @@ func (t *TOTP) String() string {
 	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, t.digits, t.period)
 }
 
+// usual reports whether the seed alone says everything.
+func (t *TOTP) usual() bool {
+	return t.digits == otp.DigitsSix && t.period == 30*time.Second && t.algorithm == otp.AlgorithmSHA1
+}
+
 // step is the number of whole periods since 1970.
 func (t *TOTP) step(now time.Time) int64 { return now.Unix() / int64(t.period/time.Second) }
 

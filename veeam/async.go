@@ -1,0 +1,77 @@
+// Actions that VSPC queues: it answers 202 and where to ask.
+
+package veeam
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	actionsPath = "/api/v3/asyncActions/"
+
+	// awaitFor is how long an action may take.
+	awaitFor = 2 * time.Minute
+
+	// The pauses between two questions grow from the first to the second.
+	firstAsk, lastAsk = 250 * time.Millisecond, 5 * time.Second
+)
+
+var (
+	errNoAction       = errors.New("the server has queued the request, but does not say where its result will be")
+	errActionFailed   = errors.New("the queued request has failed")
+	errActionCanceled = errors.New("somebody has canceled the queued request")
+	errActionTooLong  = errors.New("the queued request is not done after 2 minutes; the server may still do it")
+)
+
+// await asks for a queued action until it is done, and returns its result as if
+// it had been the answer. Of location only the path counts, and only if it is one
+// of an action: the session is for this server alone.
+func (c *Client) await(ctx context.Context, t *Token, location string) (*answer, error) {
+	u, err := url.Parse(location)
+	if err != nil || !strings.HasPrefix(u.Path, actionsPath) {
+		return nil, &Error{Kind: KindMalformed, Status: http.StatusAccepted, Err: errNoAction}
+	}
+	id := url.PathEscape(strings.Trim(strings.TrimPrefix(u.Path, actionsPath), "/"))
+	action := outgoing{method: http.MethodGet, path: actionsPath + id, bearer: t.Access}
+	pause := firstAsk
+	for start := time.Now(); ; pause = min(pause*2, lastAsk) {
+		ans, err := c.repeat(ctx, action, true)
+		if err != nil {
+			return nil, err
+		}
+		o, err := c.Product.readCall(ans, nil)
+		if err != nil {
+			return nil, err
+		}
+		switch fold(o.object("data").text("status")) {
+		case "succeed", "succeeded":
+			action.path += "/result"
+			return c.repeat(ctx, action, true)
+		case "failed":
+			action.path += "/result"
+			return c.failure(ctx, action)
+		case "canceled", "cancelled":
+			return nil, &Error{Kind: KindServerFault, Err: errActionCanceled}
+		}
+		if time.Since(start)+pause > awaitFor {
+			return nil, &Error{Kind: KindTimeout, Err: errActionTooLong}
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return nil, transportError(ctx, err, nil)
+		}
+	}
+}
+
+// failure finds out why an action has failed: its result is the refusal.
+func (c *Client) failure(ctx context.Context, result outgoing) (*answer, error) {
+	ans, err := c.repeat(ctx, result, true)
+	if err == nil && ans.status >= 400 {
+		return ans, nil
+	}
+	return nil, &Error{Kind: KindServerFault, Err: errActionFailed}
+}

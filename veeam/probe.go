@@ -1,0 +1,141 @@
+// What a server shows to everybody: which product it is, and which versions of
+// the API it serves. And what a session may read of itself.
+
+package veeam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// sign is an answer by which a product can be told from others.
+type sign struct {
+	path   string
+	status int
+	key    string // a key of its JSON object, folded. Empty: any JSON
+
+	// wrongVersion says that the answer is the refusal of an API version that the
+	// server does not serve, whatever its keys.
+	wrongVersion bool
+}
+
+// Identity is what a server shows of itself to everybody.
+type Identity struct {
+	// Product is what it is, nil if it is none of the table.
+	Product *Product
+
+	// VersionRefused says that it does not serve the API version that was named.
+	VersionRefused bool
+}
+
+// Identify finds out which product answers, without a credential: first whether
+// it is the client's, then whether it is another one. An error means that there
+// was no answer at all, or a fault of the server's own.
+func (c *Client) Identify(ctx context.Context) (Identity, error) {
+	candidates := append([]*Product{c.Product}, slices.DeleteFunc(slices.Clone(products), func(p *Product) bool { return p == c.Product })...)
+	for _, p := range candidates {
+		for _, s := range p.signs {
+			version := ""
+			if p == c.Product {
+				version = c.APIVersion
+			}
+			asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, APIVersion: version, Header: c.Header}
+			ans, err := asking.send(ctx, outgoing{method: http.MethodGet, path: s.path})
+			var e *Error
+			if errors.As(err, &e) && e.Status == 0 {
+				return Identity{}, c.complete(err, "")
+			}
+			if err != nil {
+				continue // some other server's page
+			}
+			if s.fits(p, ans) {
+				return Identity{Product: p, VersionRefused: s.wrongVersion}, nil
+			}
+			if ans.status >= http.StatusInternalServerError && p == c.Product {
+				return Identity{}, &Error{Kind: KindServerFault, Product: p.Name, Status: ans.status}
+			}
+		}
+	}
+	return Identity{}, nil
+}
+
+func (s sign) fits(p *Product, ans *answer) bool {
+	if ans.status != s.status {
+		return false
+	}
+	if s.key == "" && !s.wrongVersion {
+		return json.Valid(ans.body)
+	}
+	o, err := readObject(ans.body)
+	if s.wrongVersion {
+		kind, _ := p.refusalKind(errorCode(o), GrantPassword)
+		return kind == KindProtocol
+	}
+	return err == nil && o.get(s.key) != nil
+}
+
+// ServedVersions asks which of the known API versions the server serves, newest
+// first. It sends no credential and one request for each known version. The list
+// is empty for products that cannot be asked, and where the server shows none.
+func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
+	var served []string
+	for _, version := range c.Product.Version.Known {
+		status, err := c.probe(ctx, "/swagger/v"+version+"/swagger.json", version)
+		if err != nil {
+			return nil, c.complete(err, "")
+		}
+		if status == http.StatusOK {
+			served = append(served, version)
+		}
+	}
+	return served, nil
+}
+
+// MayRead reads something that every role may read, to see whether the session
+// is good for anything.
+func (c *Client) MayRead(ctx context.Context, t *Token) error {
+	_, err := c.do(ctx, t, call{name: strings.TrimPrefix(c.Product.whoAmI, "/api/"), method: http.MethodGet, path: c.Product.whoAmI})
+	return err
+}
+
+// ServiceAccount tells about one user whether it is a service account of VBR,
+// which multi-factor authentication does not apply to.
+type ServiceAccount struct {
+	User string
+
+	// Known is false if the server does not list the user, or does not say.
+	Known, Is bool
+}
+
+// ServiceAccounts looks users up in the list of VBR's users, which version 13 has
+// and which the session must be allowed to read.
+func (c *Client) ServiceAccounts(ctx context.Context, t *Token, users ...string) ([]ServiceAccount, error) {
+	if c.Product.usersPath == "" {
+		return nil, c.noService("users")
+	}
+	o, err := c.do(ctx, t, call{name: "security/users", method: http.MethodGet, path: c.Product.usersPath})
+	if err != nil {
+		return nil, err
+	}
+	list := o.objects("data")
+	found := make([]ServiceAccount, len(users))
+	for i, user := range users {
+		found[i].User = user
+		for _, entry := range list {
+			if !sameUser(entry.text("name"), user) {
+				continue
+			}
+			switch string(entry.get("isserviceaccount")) {
+			case "true":
+				found[i].Known, found[i].Is = true, true
+			case "false":
+				found[i].Known = true
+			}
+		}
+	}
+	return found, nil
+}
