@@ -1,0 +1,106 @@
+// Command load measures what the sidecar promises under load, with a real Caddy
+// in a process of its own and the emulated servers in this one, over the
+// loopback address only.
+//
+//	go run ./test/load                every figure, about five minutes
+//	go run ./test/load churn reloads  some of them
+//
+// Each figure prints lines of the form
+//
+//	ok|FAIL name  figure = value (bar)
+//
+// and the exit status is 0 only if none fails. docs/figures.md says what the
+// figures mean.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/rig"
+)
+
+// figures are measured in this order.
+var figures = []struct {
+	name    string
+	measure func(context.Context, *report) error
+}{
+	{"cold", measureCold},
+	{"revoked", measureRevoked},
+	{"churn", measureChurn},
+	{"reloads", measureReloads},
+	{"overhead", measureOverhead},
+}
+
+// atMost is how long one figure may take.
+const atMost = 2 * time.Minute
+
+func main() {
+	rig.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	failed, err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+	}
+	if err != nil || failed {
+		os.Exit(1)
+	}
+}
+
+// run measures the named figures, or all.
+func run(ctx context.Context, names []string) (failed bool, err error) {
+	wanted := make(map[string]bool)
+	for _, name := range names {
+		wanted[name] = true
+	}
+	for _, f := range figures {
+		if len(names) > 0 && !wanted[f.name] {
+			continue
+		}
+		delete(wanted, f.name)
+		r := &report{name: f.name}
+		bounded, cancel := context.WithTimeout(ctx, atMost)
+		err = errors.Join(err, f.measure(bounded, r))
+		cancel()
+		failed = failed || r.failed
+	}
+	for name := range wanted {
+		err = errors.Join(err, fmt.Errorf("there is no figure %q", name))
+	}
+	return failed, err
+}
+
+// report prints the lines of one figure.
+type report struct {
+	name   string
+	failed bool
+}
+
+// exactly has a bar that is met by one value.
+func (r *report) exactly(figure string, value, want int64) {
+	r.print(value == want, figure, fmt.Sprint(value), fmt.Sprintf("exactly %d", want))
+}
+
+// check has a bar in words.
+func (r *report) check(ok bool, figure, value, bar string) { r.print(ok, figure, value, bar) }
+
+// note has no bar.
+func (r *report) note(figure, value string) { r.print(true, figure, value, "") }
+
+func (r *report) print(ok bool, figure, value, bar string) {
+	word := "ok  "
+	if !ok {
+		word, r.failed = "FAIL", true
+	}
+	if bar != "" {
+		bar = " (" + bar + ")"
+	}
+	fmt.Println(strings.TrimRight(fmt.Sprintf("%s %-8s  %s = %s%s", word, r.name, figure, value, bar), " "))
+}
