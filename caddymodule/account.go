@@ -36,6 +36,7 @@ type Account struct {
 	// - `api_key` (vspc): a simple API key
 	// - `saml`, `sso_token`, `updater_token` (azure): what an identity provider or
 	//   another appliance has issued
+	// - `vbr_token` (vbr): the platform token of one of its own integrations
 	Grant string `json:"grant,omitempty"`
 
 	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.
@@ -43,7 +44,8 @@ type Account struct {
 	Username string `json:"username,omitempty"`
 
 	// The secret of the grant: the password of the user, the refresh token, the API
-	// key, the SAML response or the token. Required by these grants.
+	// key, the SAML response or the token. Required by these grants. A refresh token
+	// is good once: the session is kept by the newer ones that follow it.
 	Password string `json:"password,omitempty"`
 
 	// The secret that answers a demand for a verification code: Base32 with or
@@ -105,6 +107,7 @@ var grantOptions = map[veeam.Grant][]string{
 	veeam.GrantSAML:              {"username", "password!"},
 	veeam.GrantSSOToken:          {"username", "password!"},
 	veeam.GrantUpdaterToken:      {"username", "password!"},
+	veeam.GrantVBRToken:          {"username", "password!"},
 }
 
 // options are the account's texts by the names of their options.

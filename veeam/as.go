@@ -55,7 +55,7 @@ func (c *Client) checkUser(a *Account, g Grant, t *Token) error {
 		}
 	}
 	return &Error{
-		Kind: KindMalformed, Product: c.Product.Name, Grant: g, Err: errWrongUser,
+		Kind: KindWrongUser, Product: c.Product.Name, Grant: g, Err: errWrongUser,
 		Hint: "check user_uid and whether the parent may edit that user",
 	}
 }

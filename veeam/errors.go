@@ -64,6 +64,10 @@ const (
 
 	// KindForbidden: the session is good, but its user may not do this.
 	KindForbidden
+
+	// KindWrongUser: the answer has a token of another user than the one to act
+	// as. It is not used.
+	KindWrongUser
 )
 
 var kindNames = [...]string{
@@ -80,6 +84,7 @@ var kindNames = [...]string{
 	KindProtocol:    "request not understood",
 	KindAccount:     "account incomplete",
 	KindForbidden:   "not allowed",
+	KindWrongUser:   "token of another user",
 }
 
 func (k Kind) String() string {

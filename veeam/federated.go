@@ -1,12 +1,13 @@
-// Logins of VB for Azure with something that somebody else has issued.
+// Logins with something that somebody else has issued: VB for Azure, and the
+// platform token of VBR.
 
 package veeam
 
 import "context"
 
-// federated logs in with the account's SAML response, SSO token or updater
-// token. Where the latter two come from is not documented; they are sent as
-// configured.
+// federated logs in with the account's SAML response, SSO token, updater token
+// or platform token. Where the latter three come from is not documented; they
+// are sent as configured.
 func (c *Client) federated(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
 	if a.Password.IsZero() {
@@ -16,6 +17,7 @@ func (c *Client) federated(ctx context.Context, a *Account) (*Token, error) {
 		GrantSAML:         c.Product.Fields.SAML,
 		GrantSSOToken:     c.Product.Fields.SSOToken,
 		GrantUpdaterToken: c.Product.Fields.UpdaterToken,
+		GrantVBRToken:     c.Product.Fields.VBRToken,
 	}
 	f := c.Product.newForm(g)
 	f.add(fields[g], a.Password.Reveal())

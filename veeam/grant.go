@@ -20,6 +20,7 @@ const (
 	GrantSAML              Grant = "saml"       // Azure
 	GrantSSOToken          Grant = "sso_token"  // Azure
 	GrantUpdaterToken      Grant = "updater_token"
+	GrantVBRToken          Grant = "vbr_token" // VBR: restricted mode of its own integrations
 )
 
 // grantAliases maps every spelling that servers document, folded, to its grant.
@@ -35,6 +36,7 @@ var grantAliases = map[string]Grant{
 	"saml":               GrantSAML,
 	"ssotoken":           GrantSSOToken,
 	"updatertoken":       GrantUpdaterToken,
+	"vbrtoken":           GrantVBRToken,
 }
 
 // readGrant reads a grant_type value in any spelling. Of an unknown value is kept

@@ -173,11 +173,11 @@ func TestATokenOfAnotherUserIsNotUsed(t *testing.T) {
 		body := `{"access_token":"` + access + `","refresh_token":"r"}`
 		c, s := client(t, "vspc", canned{status: 200, body: body}, canned{status: 200, body: body})
 		token, err := c.Login(context.Background(), asAccount(&refused))
-		if e := fault(t, err, KindMalformed); e.Grant != GrantAs || token != nil || len(s.seen) != 1 {
+		if e := fault(t, err, KindWrongUser); e.Grant != GrantAs || token != nil || len(s.seen) != 1 {
 			t.Errorf("%s: got %v", name, e)
 		}
 		token, err = c.Refresh(context.Background(), asAccount(&refused), secret.New("r"))
-		if e := fault(t, err, KindMalformed); e.Grant != GrantRefreshToken || token != nil {
+		if e := fault(t, err, KindWrongUser); e.Grant != GrantRefreshToken || token != nil {
 			t.Errorf("%s: got %v", name, e)
 		}
 	}

@@ -24,7 +24,7 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 		return c.as(ctx, a)
 	case GrantAPIKey:
 		return c.apiKey(a)
-	case GrantSAML, GrantSSOToken, GrantUpdaterToken:
+	case GrantSAML, GrantSSOToken, GrantUpdaterToken, GrantVBRToken:
 		return c.federated(ctx, a)
 	}
 	return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")

@@ -85,7 +85,7 @@ type Version struct {
 // username, password and refresh_token have the same name everywhere.
 type Fields struct {
 	Code, MFAToken, MFACode, PublicKey, UserUID, ReadOnly, ShortLived string
-	SAML, SSOToken, UpdaterToken                                      string
+	SAML, SSOToken, UpdaterToken, VBRToken                            string
 }
 
 // Operation is a method and a path.
@@ -126,15 +126,16 @@ var products = []*Product{
 				"1.1-rev2", "1.1-rev1", "1.1-rev0", "1.0-rev2", "1.0-rev1",
 			},
 		},
-		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
+		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode, GrantVBRToken},
 		// The revisions from 1.3-rev1 on document capitals, the older ones lower
 		// case; the examples of all are in lower case.
 		Values: map[Grant]string{
 			GrantPassword:          "password",
 			GrantRefreshToken:      "refresh_token",
 			GrantAuthorizationCode: "authorization_code",
+			GrantVBRToken:          "vbr_token", // deprecated from 1.3-rev0 on
 		},
-		Fields:        Fields{Code: "code", ShortLived: "use_short_term_refresh"},
+		Fields:        Fields{Code: "code", ShortLived: "use_short_term_refresh", VBRToken: "vbr_token"},
 		CodePaths:     []string{"/api/oauth2/authorization_code"}, // until 12.3
 		SessionLogout: &Operation{http.MethodPost, "/api/oauth2/logout"},
 		LoginRefused:  http.StatusUnauthorized,

@@ -100,12 +100,12 @@ func TestGrantsAreReadInAnySpelling(t *testing.T) {
 }
 
 func TestKindsHaveNames(t *testing.T) {
-	for k := KindRefused; k <= KindAccount; k++ {
+	for k := KindRefused; k <= KindWrongUser; k++ {
 		if k.String() == "" || k.String() == "unknown fault" {
 			t.Errorf("kind %d has no name", int(k))
 		}
 	}
-	for _, k := range []Kind{0, -1, KindAccount + 1} {
+	for _, k := range []Kind{0, -1, KindWrongUser + 1} {
 		if k.String() != "unknown fault" {
 			t.Errorf("%d: got %q", int(k), k)
 		}

@@ -41,7 +41,8 @@ type TokenRequest struct {
 	MFAToken     secret.Value
 	MFACode      secret.Value
 
-	// Credential is the SAML response, SSO token or updater token of Azure.
+	// Credential is the SAML response, SSO token or updater token of Azure, or the
+	// platform token of VBR.
 	Credential secret.Value
 
 	PublicKey string
@@ -130,7 +131,7 @@ func (t *TokenRequest) secretField(name string) *secret.Value {
 		return &t.MFAToken
 	case "mfacode":
 		return &t.MFACode
-	case "samlresponse", "ssotoken", "updatertoken":
+	case "samlresponse", "ssotoken", "updatertoken", "vbrtoken":
 		return &t.Credential
 	}
 	return nil
