@@ -57,6 +57,16 @@ type Client struct {
 	// TOTPLedger is where used verification codes are recorded. Default: one for
 	// the whole process, which is what protects a seed that several clients use.
 	TOTPLedger *TOTPLedger
+
+	// Log is told, in sentences without a secret, of the steps of a grant that no
+	// document describes in full. Default: nobody is told.
+	Log func(sentence string)
+}
+
+func (c *Client) log(sentence string) {
+	if c.Log != nil {
+		c.Log(sentence)
+	}
 }
 
 // answer is what came back, read to its end.

@@ -4,6 +4,7 @@ package veeam
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -63,8 +64,11 @@ type KeyOptions struct {
 type Key struct {
 	private *rsa.PrivateKey
 	public  string // as sent
+	form    PublicKeyFormat
 	padding Padding
 }
+
+func (k *Key) format() string { return string(cmp.Or(k.form, PublicKeyXML)) }
 
 // maxKeyFile is the most bytes of a key file.
 const maxKeyFile = 64 << 10
@@ -88,7 +92,7 @@ func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{private: private, padding: o.Padding}
+	k := &Key{private: private, form: o.Format, padding: o.Padding}
 	switch o.Padding {
 	case "":
 		k.padding = PaddingAuto
@@ -184,8 +188,8 @@ func onlyRSA(private any) (*rsa.PrivateKey, error) {
 	return nil, errKeyNotRSA
 }
 
-// decrypt removes the encryption of a challenge.
-func (k *Key) decrypt(ciphertext []byte) (plain []byte, err error) {
+// decrypt removes the encryption of a challenge, and tells which padding it had.
+func (k *Key) decrypt(ciphertext []byte) (plain []byte, used Padding, err error) {
 	paddings := []Padding{k.padding}
 	if k.padding == PaddingAuto {
 		paddings = []Padding{PaddingOAEPSHA1, PaddingOAEPSHA256, PaddingPKCS1v15}
@@ -200,8 +204,8 @@ func (k *Key) decrypt(ciphertext []byte) (plain []byte, err error) {
 			plain, err = rsa.DecryptPKCS1v15(nil, k.private, ciphertext) //nolint:staticcheck // one of the two that .NET has
 		}
 		if err == nil {
-			return plain, nil
+			return plain, padding, nil
 		}
 	}
-	return nil, errDecryption
+	return nil, "", errDecryption
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	f := c.Product.newForm(GrantPublicKey)
 	f.write(c.Product.Fields.PublicKey, a.Key.public)
 	c.addOptions(f, a)
+	c.log("The public key is sent as it was assigned (" + a.Key.format() + ").")
 	r, err := c.ask(ctx, GrantPublicKey, f)
 	if err != nil {
 		return nil, err
@@ -36,7 +38,8 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	if r.challenge.IsZero() {
 		return c.finish(ctx, a, GrantPublicKey, r)
 	}
-	code, err := a.Key.answer(r.challenge)
+	code, how, err := a.Key.answer(r.challenge)
+	c.log("The server has sent an encrypted code. " + how)
 	if err != nil {
 		return nil, &Error{
 			Kind: KindMalformed, Product: c.Product.Name, Grant: GrantPublicKey, Err: err,
@@ -54,20 +57,21 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 }
 
 // answer decrypts a challenge. The code is sent as text if it is text, otherwise
-// as Base64.
-func (k *Key) answer(challenge secret.Value) (secret.Value, error) {
+// as Base64. how tells what was done, in a sentence.
+func (k *Key) answer(challenge secret.Value) (code secret.Value, how string, err error) {
 	ciphertext, err := readBase64(challenge.Reveal())
 	if err != nil {
-		return secret.Value{}, errBadChallenge
+		return secret.Value{}, "It is not Base64.", errBadChallenge
 	}
-	plain, err := k.decrypt(ciphertext)
+	plain, padding, err := k.decrypt(ciphertext)
 	if err != nil || len(plain) == 0 {
-		return secret.Value{}, errDecryption
+		return secret.Value{}, fmt.Sprintf("Its %d bytes cannot be decrypted with padding %s.", len(ciphertext), k.padding), errDecryption
 	}
+	how = fmt.Sprintf("Its %d bytes were decrypted with padding %s. ", len(ciphertext), padding)
 	if text := string(plain); utf8.ValidString(text) && strings.IndexFunc(text, unprintable) < 0 {
-		return secret.New(text), nil
+		return secret.New(text), how + "The code is sent as text.", nil
 	}
-	return secret.New(base64.StdEncoding.EncodeToString(plain)), nil
+	return secret.New(base64.StdEncoding.EncodeToString(plain)), how + "The code is no text and sent as Base64.", nil
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
