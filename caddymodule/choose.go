@@ -33,7 +33,9 @@ func (t *Transport) slotFor(req *http.Request, name string) (*slot, error) {
 }
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
-	return &slot{transport: t, account: account, key: key, target: at, turn: make(chan struct{}, 1)}
+	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn()}
+	s.version.Store(foundVersions.get(t.product.Name, at.origin))
+	return s
 }
 
 // choose finds the account by its name; a UUID is a user for the account that

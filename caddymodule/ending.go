@@ -51,7 +51,17 @@ func (e *ender) end(tok *tokencache.Token) {
 }
 
 func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
-	err := e.client.Logout(ctx, &veeam.Token{Access: tok.Access, Refresh: tok.Refresh, Grant: e.account.Grant})
+	session := &veeam.Token{Access: tok.Access, Refresh: tok.Refresh, Grant: e.account.Grant}
+	var err error
+	if !time.Now().Before(tok.Expires()) && tok.Renewable() && e.client.Product.SessionLogout != nil {
+		// Its refresh token would keep the session alive, and only an access token
+		// that is good ends both.
+		if session, err = e.client.Refresh(ctx, e.account, tok.Refresh); err == nil {
+			err = e.client.Logout(ctx, session)
+		}
+	} else {
+		err = e.client.Logout(ctx, session)
+	}
 	var failed *veeam.Error
 	switch {
 	case err == nil:
@@ -67,15 +77,30 @@ func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
 // Destruct implements caddy.Destructor: the last configuration that used the
 // session is gone.
 func (s *pooledSession) Destruct() error {
-	endings.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
-		defer cancel()
-		tok := s.End(ctx)
-		if e := s.ender.Load(); e != nil && tok != nil {
-			ctx, cancel := context.WithTimeout(e.values, logoutFor)
-			defer cancel()
-			e.logout(ctx, tok)
-		}
-	})
+	endings.Go(s.end)
 	return nil
+}
+
+func (s *pooledSession) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
+	defer cancel()
+	tok := s.End(ctx)
+	s.ended.Store(true)
+	if e := s.ender.Load(); e != nil && tok != nil {
+		ctx, cancel := context.WithTimeout(e.values, logoutFor)
+		defer cancel()
+		e.logout(ctx, tok)
+	}
+}
+
+// lateFor is how long the last requests of a replaced configuration may use the
+// token that a grant has brought after the session's end.
+const lateFor = 2 * time.Second
+
+// endLater ends again a session that has got a token after its end.
+func (s *pooledSession) endLater() {
+	endings.Go(func() {
+		time.Sleep(lateFor)
+		s.end()
+	})
 }

@@ -23,11 +23,14 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		Transport:  t.HTTPTransport,
 		BaseURL:    s.target.baseURL,
 		APIVersion: cmp.Or(t.APIVersion, clientVersion),
+		Log:        journal.info,
 	}
 	account := l.credentials.account
+	var parent *parentUse
 	if s.account.Parent != "" {
 		withParent := *account
-		withParent.Parent = s.parent(values, clientVersion, journal)
+		parent = s.parent(values, clientVersion, journal)
+		withParent.Parent = parent.session
 		account = &withParent
 	}
 	end := &ender{client: client, account: account, values: values, journal: journal}
@@ -48,28 +51,65 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			t.observe(veeam.GrantRefreshToken, start, tok, err)
 			if err == nil {
 				journal.refreshed(account)
-				l.session.ender.Store(end)
-				return cached(tok), nil
+				return s.gained(l, end, tok), nil
 			}
+			s.forgetVersion(err)
 			journal.refreshFailed(account, err)
 			if !fallsBack(err) {
 				return nil, err
 			}
+			prev.Exhaust()
+		}
+		if l.session.used.Load() {
+			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: account.Grant, Hint: usedHint}
+			journal.loginFailed(account, err)
+			return nil, err
 		}
 		start := time.Now()
 		tok, err := client.Login(ctx, account)
 		t.observe(account.Grant, start, tok, err)
+		if singleUse(account) && (err == nil || refusedGrant(err)) {
+			l.session.used.Store(true)
+		}
 		if err != nil {
+			s.forgetVersion(err)
 			journal.loginFailed(account, err)
 			return nil, err
 		}
+		if parent != nil {
+			parent.succeeded()
+		}
 		journal.authenticated(account, tok)
-		l.session.ender.Store(end)
 		if prev != nil {
 			end.end(prev) // a session of its own, which the new one replaces
 		}
-		return cached(tok), nil
+		return s.gained(l, end, tok), nil
 	}
+}
+
+// gained keeps how to log out of what a grant has brought. What comes after the
+// session's end is logged out when the requests that have waited for it should
+// be over.
+func (s *slot) gained(l *login, end *ender, tok *veeam.Token) *tokencache.Token {
+	l.session.ender.Store(end)
+	if l.session.ended.Load() {
+		l.session.endLater()
+	}
+	return cached(tok)
+}
+
+const usedHint = "the secret of this grant is good for one login, and was used: configure a new one"
+
+// singleUse reports whether the account's secret is good for one login. It is
+// not sent again then: a server may take that for an attack and end the session
+// that came of it.
+func singleUse(a *veeam.Account) bool {
+	return a.Grant == veeam.GrantRefreshToken || a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil
+}
+
+func refusedGrant(err error) bool {
+	var failed *veeam.Error
+	return errors.As(err, &failed) && failed.Kind == veeam.KindRefused
 }
 
 // fallsBack reports whether a login may help where a refresh did not.
@@ -79,7 +119,8 @@ func fallsBack(err error) bool {
 		return false
 	}
 	switch failed.Kind {
-	case veeam.KindRefused, veeam.KindMFARequired, veeam.KindSSORequired, veeam.KindProtocol, veeam.KindMalformed, veeam.KindAccount:
+	case veeam.KindRefused, veeam.KindMFARequired, veeam.KindSSORequired, veeam.KindProtocol, veeam.KindMalformed,
+		veeam.KindAccount, veeam.KindWrongUser:
 		return true
 	}
 	return false

@@ -5,41 +5,129 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// parent returns what hands over a session of the account's parent at the same
-// upstream. A server may take a refresh token that was given away for used, so
-// the parent has a session for this purpose alone, and one account at a time
-// uses it: the turn ends with the grant's ctx at the latest.
-func (s *slot) parent(values context.Context, clientVersion string, journal journal) func(context.Context, *veeam.Token) (*veeam.Token, error) {
+// parentTurn is the right to use a parent's session, and what was learned by
+// those who had it before.
+type parentTurn struct {
+	taken chan struct{} // held by the one whose turn it is; guards the rest
+
+	handed *tokencache.Token // handed out last
+	keeps  bool              // a token has served twice
+	spends bool              // a token that had served was refused, a new one was not
+}
+
+func newParentTurn() *parentTurn { return &parentTurn{taken: make(chan struct{}, 1)} }
+
+// parentUse is the use of a parent's session by one grant. A server may take a
+// refresh token that was given away for used, so the parent has a session for
+// this purpose alone, and one account at a time uses it: the turn ends with the
+// grant's context at the latest.
+type parentUse struct {
+	slot   *slot // the parent's
+	values context.Context
+	client string // API version that the client names
+	journal
+
+	given          *tokencache.Token
+	again, retried bool // given had been handed out before; it was refused
+	since          time.Time
+}
+
+// parent prepares the use of the account's parent at the same upstream.
+func (s *slot) parent(values context.Context, clientVersion string, journal journal) *parentUse {
 	account, _ := s.transport.choose(s.account.Parent)
 	key := slotKey{account: account.Name, network: s.key.network, address: s.key.address, parent: true}
-	parent := s.transport.sessions.slot(key, func() *slot { return s.transport.newSlot(key, account, s.target) })
-
-	var given *tokencache.Token
-	return func(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
-		if given == nil {
-			select {
-			case parent.turn <- struct{}{}:
-				context.AfterFunc(ctx, func() { <-parent.turn })
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-		l, err := parent.login(resolveEvery)
-		if err != nil {
-			return nil, err
-		}
-		if refused != nil {
-			l.session.Reject(given)
-		}
-		given, err = l.session.Get(ctx, parent.grant(values, l, clientVersion, journal))
-		if err != nil {
-			return nil, err
-		}
-		return &veeam.Token{Access: given.Access, Refresh: given.Refresh, Requested: given.Requested}, nil
+	return &parentUse{
+		slot:   s.transport.sessions.slot(key, func() *slot { return s.transport.newSlot(key, account, s.target) }),
+		values: values, client: clientVersion, journal: journal,
 	}
+}
+
+// session hands over a session of the parent, see veeam.Account.Parent.
+func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
+	turn := p.slot.turn
+	if p.given == nil {
+		select {
+		case turn.taken <- struct{}{}:
+			context.AfterFunc(ctx, func() { <-turn.taken })
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		p.since = time.Now()
+	}
+	l, err := p.slot.login(resolveEvery)
+	if err != nil {
+		return nil, &parentError{account: p.slot.account.Name, err: err}
+	}
+	switch current, _ := l.session.Current(time.Now()); {
+	case refused != nil && !p.given.Requested.Before(p.since):
+		return nil, veeam.ErrNoOtherSession // it was made for this very grant
+	case refused != nil:
+		p.retried = true
+		p.given.Exhaust()
+		l.session.Reject(p.given)
+	case turn.spends && current != nil && current == turn.handed:
+		current.Exhaust()
+		l.session.Reject(current)
+	}
+	p.given, err = p.slot.tokenOf(ctx, l, p.values, p.client, p.journal)
+	if err != nil {
+		return nil, &parentError{account: p.slot.account.Name, err: err}
+	}
+	p.again = p.given == turn.handed
+	turn.handed = p.given
+	return &veeam.Token{Access: p.given.Access, Refresh: p.given.Refresh, Requested: p.given.Requested}, nil
+}
+
+// succeeded is told that the grant has brought a token. It is still this one's
+// turn.
+func (p *parentUse) succeeded() {
+	switch turn := p.slot.turn; {
+	case p.again:
+		turn.keeps, turn.spends = true, false
+	case p.retried && !turn.keeps:
+		turn.spends = true
+	}
+}
+
+// tokenOf returns a token of the parent. Its secret may have been replaced since
+// it was read.
+func (s *slot) tokenOf(ctx context.Context, l *login, values context.Context, clientVersion string, journal journal) (*tokencache.Token, error) {
+	tok, err := l.session.Get(ctx, s.grant(values, l, clientVersion, journal))
+	var blocked *tokencache.BlockedError
+	if errors.As(err, &blocked) && blocked.Held {
+		if again, errAgain := s.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
+			return again.session.Get(ctx, s.grant(values, again, clientVersion, journal))
+		}
+	}
+	return tok, err
+}
+
+// parentError says that an account has no token because its parent has none. The
+// parent's own pause protects its credential: the account asks again soon.
+type parentError struct {
+	account string
+	err     error
+}
+
+func (e *parentError) Error() string { return "parent account " + e.account + ": " + e.err.Error() }
+
+func (e *parentError) Unwrap() error { return e.err }
+
+// CredentialRefused hides that of the parent: it does not speak of the account.
+func (e *parentError) CredentialRefused() bool { return false }
+
+// Delay is short where the parent does not ask the server now.
+func (e *parentError) Delay() time.Duration {
+	var blocked *tokencache.BlockedError
+	if errors.As(e.err, &blocked) {
+		return time.Second
+	}
+	return 0
 }

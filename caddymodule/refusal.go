@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -34,6 +35,17 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	var noAccount *noAccountError
 	if errors.As(err, &noAccount) {
 		r.Status, r.Reason = http.StatusForbidden, veeam.ReasonDenied
+		r.Message = "There is no account to act as by the name that this request yields. See the log of veeam-auth."
+		if noAccount.name == "" {
+			r.Message = "Whom to act as is not configured: act_as has to name a user for each request, or another account has to come first."
+		}
+		return r
+	}
+	var parent *parentError
+	if errors.As(err, &parent) {
+		// It is the parent's pause that counts, not the account's own short one.
+		r = refusalFor(parent.err, now)
+		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}
 	var failed *veeam.Error
@@ -47,13 +59,19 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	}
 	switch failed.Kind {
 	case veeam.KindRefused:
-		r.Message = "The server refuses the credential that veeam-auth is configured with. It is not sent again until a pause is over or the credential has changed."
+		r.Message = "The server refuses the credential that veeam-auth is configured with. It is not sent again until a pause is over or the credential has changed." + hint(failed)
 	case veeam.KindMFARequired:
-		r.Message = "The server asks for a verification code that veeam-auth cannot give: " + failed.Hint + "."
+		r.Message = "The server asks for a verification code that veeam-auth cannot give." + hint(failed)
 	case veeam.KindSSORequired:
-		r.Message = "The user that veeam-auth is configured with signs in with an identity provider, which is not possible here."
+		r.Message = "The user that veeam-auth is configured with signs in with an identity provider, which is not possible here." + hint(failed)
 	case veeam.KindAccount:
 		r.Message = "The account that veeam-auth is configured with is incomplete. See its log."
+	case veeam.KindProtocol:
+		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
+		r.Message = "The server does not understand the login." + hint(failed)
+	case veeam.KindWrongUser:
+		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
+		r.Message = "The server has answered with a token of another user, which is not used." + hint(failed)
 	case veeam.KindThrottled:
 		r.Status, r.Reason = http.StatusTooManyRequests, veeam.ReasonThrottled
 		r.Message = "The server asks veeam-auth to wait with its login."
@@ -71,6 +89,15 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "The server's answer to the login is not one of " + failed.Product + ". See the log of veeam-auth."
 	}
 	return r
+}
+
+// hint is the advice of an error as a sentence: it is written here, so it repeats
+// nothing that the server has said.
+func hint(e *veeam.Error) string {
+	if e.Hint == "" {
+		return ""
+	}
+	return " " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:] + "."
 }
 
 // refuseResponse is a refusal as the upstream's response: an error from RoundTrip

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -32,6 +33,8 @@ type pooledSession struct {
 	*tokencache.Session
 	key   sessionKey
 	ender atomic.Pointer[ender] // how to log out
+	ended atomic.Bool           // nobody holds it any more
+	used  atomic.Bool           // the secret that was good for one login was sent
 }
 
 // sessionPool holds the live sessions of the process. A configuration that is
@@ -72,9 +75,11 @@ type sessions struct {
 	slots   atomic.Pointer[map[slotKey]*slot] // replaced, never written to
 	users   *lru.Cache[slotKey, *slot]        // those whose user came with the request
 
-	mu       sync.Mutex
-	held     map[sessionKey]bool
-	released bool
+	mu        sync.Mutex
+	held      map[sessionKey]bool
+	inherited map[sessionKey]bool // of the held ones: no request has needed them yet
+	expiry    *time.Timer         // of the inherited ones
+	released  bool
 }
 
 // slotKey is what a request selects: an account at an upstream.
@@ -110,15 +115,48 @@ func (s *sessions) inherit(product string, accounts []*Account) {
 		}
 		return true
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inherited = make(map[sessionKey]bool, len(keys))
 	for _, key := range keys {
-		s.hold(key)
+		s.holdLocked(key)
+		s.inherited[key] = true
+	}
+	if len(keys) > 0 {
+		s.expiry = time.AfterFunc(inheritFor, s.dropInherited)
 	}
 }
 
-// hold makes the transport a user of a session, once.
+// inheritFor is how long a configuration keeps sessions of the one before it that
+// no request needs: a server that it no longer names would keep its session for
+// ever.
+const inheritFor = 15 * time.Minute
+
+func (s *sessions) dropInherited() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.inherited {
+		s.dropLocked(key)
+	}
+}
+
+// hold makes the transport a user of a session, once. What it has inherited of
+// the same account with other secrets is of no use any more.
 func (s *sessions) hold(key sessionKey) *pooledSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.inherited, key)
+	for other := range s.inherited {
+		renamed := other
+		renamed.fingerprint = key.fingerprint
+		if renamed == key {
+			s.dropLocked(other)
+		}
+	}
+	return s.holdLocked(key)
+}
+
+func (s *sessions) holdLocked(key sessionKey) *pooledSession {
 	session := acquireSession(key, s.options)
 	if s.held[key] || s.released { // released: a last request of a replaced configuration
 		releaseSession(key)
@@ -131,6 +169,11 @@ func (s *sessions) hold(key sessionKey) *pooledSession {
 func (s *sessions) drop(key sessionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropLocked(key)
+}
+
+func (s *sessions) dropLocked(key sessionKey) {
+	delete(s.inherited, key)
 	if s.held[key] {
 		delete(s.held, key)
 		releaseSession(key)
@@ -145,6 +188,10 @@ func (s *sessions) release() {
 		releaseSession(key)
 	}
 	clear(s.held)
+	clear(s.inherited)
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
 	s.released = true
 }
 

@@ -42,7 +42,7 @@ type slot struct {
 	read    time.Time // when the secrets were read last
 	evicted bool
 
-	turn chan struct{} // held by the one that uses a parent's session
+	turn *parentTurn
 }
 
 // target is where a slot's account logs in.

@@ -23,8 +23,8 @@ type Account struct {
 	Grant Grant
 
 	// Password is the account's secret, whatever its grant calls it: password,
-	// refresh token, authorization code, API key, SAML response, SSO token or
-	// updater token. Not used by GrantPublicKey and GrantAs.
+	// refresh token, authorization code, API key, SAML response, SSO token,
+	// updater token or platform token. Not used by GrantPublicKey and GrantAs.
 	Password secret.Value
 
 	// TOTP answers the server's demand for a verification code. Default: none,
@@ -53,10 +53,11 @@ type Account struct {
 	// Parent hands over a session of another account: GrantAs gives its refresh
 	// token away for one of UserUID, GrantAuthorizationCode has it create the
 	// code. refused is nil, or the session that Parent gave last and that the
-	// server did not take; Parent then has to get another one. That is no rare
-	// case: a refresh token can probably be given away only once, so this should
-	// not be a session that serves requests. Required by GrantAs; optional for
-	// GrantAuthorizationCode, whose code is Password without it.
+	// server did not take; Parent then has to get another one, or to return
+	// ErrNoOtherSession. That is no rare case: a refresh token can probably be
+	// given away only once, so this should not be a session that serves requests.
+	// Required by GrantAs; optional for GrantAuthorizationCode, whose code is
+	// Password without it.
 	Parent func(ctx context.Context, refused *Token) (*Token, error)
 }
 

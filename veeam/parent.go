@@ -8,12 +8,20 @@ import (
 	"fmt"
 )
 
+// ErrNoOtherSession is what Account.Parent returns for a refused session that was
+// made just then: another one would fare no better, and the refusal counts.
+var ErrNoOtherSession = errors.New("the refused session was new")
+
 // withParent runs a step with a session of the account's parent, and once more
 // with another one if the server does not take the first.
 func (c *Client) withParent(ctx context.Context, a *Account, step func(parent *Token) (*Token, error)) (*Token, error) {
 	var refused *Token
+	var refusal error
 	for {
 		parent, err := a.Parent(ctx, refused)
+		if errors.Is(err, ErrNoOtherSession) && refusal != nil {
+			return nil, refusal
+		}
 		if err != nil {
 			return nil, fmt.Errorf("session of the parent account: %w", err)
 		}
@@ -22,6 +30,6 @@ func (c *Client) withParent(ctx context.Context, a *Account, step func(parent *T
 		if err == nil || refused != nil || !errors.As(err, &e) || e.Kind != KindRefused {
 			return t, err
 		}
-		refused = parent
+		refused, refusal = parent, err
 	}
 }
