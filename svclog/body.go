@@ -30,6 +30,9 @@ func MaskBody(dst []byte, contentType, contentEncoding string, body []byte, trun
 	}
 	sent := body
 	start := len(dst)
+	if cap(dst) == 0 {
+		dst = make([]byte, 0, min(len(body), inflateLimit)+len(incomplete))
+	}
 	kind, charset := mediaType(contentType)
 	if !textual(kind, charset) {
 		return appendNotShown(dst, view(sent))

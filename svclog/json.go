@@ -59,7 +59,7 @@ type jsonScanner struct {
 	nest   bits
 	hidden int
 	secret bool
-	pairs  [pairDepth]pairing
+	pairs  pairs
 }
 
 func appendJSON(dst []byte, s string) ([]byte, jsonEnd) {
@@ -187,9 +187,7 @@ func (m *jsonScanner) value(c byte) jsonEnd {
 			m.hidden = m.nest.depth
 		}
 		m.secret = false
-		if m.nest.depth < pairDepth {
-			m.pairs[m.nest.depth] = pairing{start: start}
-		}
+		m.pairs.open(m.nest.depth, start)
 		m.nest.push(c == '{')
 		m.i++
 		m.state = wantValueOrEnd

@@ -9,11 +9,19 @@ import "strings"
 // every value that could be meant.
 const pairDepth = 16
 
-// pairing is what is known of an open object.
-type pairing struct {
-	start int
-	named verdict // readable until somebody asked
-	asked bool
+// pairs is what is known of the open objects: where they start, and by one bit
+// for each whether that was looked up and whether they name a secret.
+type pairs struct {
+	start        [pairDepth]int
+	asked, named uint32
+}
+
+// open notes that a container starts at that depth.
+func (p *pairs) open(depth, start int) {
+	if depth < pairDepth {
+		p.start[depth] = start
+		p.asked &^= 1 << depth
+	}
 }
 
 // pairedWithSecret reports whether the key is one for the value of something,
@@ -26,16 +34,20 @@ func (m *jsonScanner) pairedWithSecret(key string) bool {
 	if level >= pairDepth {
 		return true
 	}
-	p := &m.pairs[level]
-	if !p.asked {
-		p.named, p.asked = namedIn(m.s, p.start), true
+	if m.pairs.asked>>level&1 == 0 {
+		m.pairs.asked |= 1 << level
+		m.pairs.named &^= 1 << level
+		if namesSecret(m.s, m.pairs.start[level]) {
+			m.pairs.named |= 1 << level
+		}
 	}
-	return p.named != readable
+	return m.pairs.named>>level&1 == 1
 }
 
-// namedIn returns the verdict on the strings right inside the object that opens
-// at s[start]. One that is not complete may go on with anything.
-func namedIn(s string, start int) verdict {
+// namesSecret reports whether one of the strings right inside the object that
+// opens at s[start] is the name of a secret. An object that is not complete may
+// go on with anything.
+func namesSecret(s string, start int) bool {
 	depth := 0
 	for i := start; i < len(s); i++ {
 		switch s[i] {
@@ -43,22 +55,20 @@ func namedIn(s string, start int) verdict {
 			depth++
 		case '}', ']':
 			if depth--; depth == 0 {
-				return readable
+				return false
 			}
 		case '"':
 			end, escaped, result := scanString(s, i)
 			if result != jsonComplete {
-				return secretField
+				return true
 			}
-			if depth == 1 {
-				if v := judgeSegment(s[i+1:end-1], escaped); v != readable {
-					return v
-				}
+			if depth == 1 && judgeSegment(s[i+1:end-1], escaped) != readable {
+				return true
 			}
 			i = end - 1
 		}
 	}
-	return secretField
+	return true
 }
 
 // judgeSegment judges the last part of a path such as /credentials/0/password.
