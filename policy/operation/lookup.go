@@ -13,6 +13,10 @@ import (
 // segments beat parameters, from left to right. If none fits, the result is an
 // Operation of class Unknown, and false.
 //
+// Two templates may each have a literal where the other has a parameter, so that
+// a path fits both and servers could differ about it: users/{}/keys and
+// users/local/{} for users/local/keys. The stricter operation is the answer then.
+//
 // A version segment fits up to the newest version in the index: servers go on
 // serving the older paths, and of newer ones nothing is known.
 func (x *Index) Lookup(method, path string) (op Operation, ok bool) {
@@ -24,11 +28,12 @@ func (x *Index) Lookup(method, path string) (op Operation, ok bool) {
 	if path[len(path)-1] == '/' {
 		path = path[:len(path)-1]
 	}
-	i := x.find(&x.root, path, m)
-	if i < 0 {
+	s := search{index: x, method: m, best: -1}
+	s.walk(&x.root, path, 1, 0)
+	if s.best < 0 {
 		return Operation{}, false
 	}
-	return x.operations[i], true
+	return x.operations[s.best], true
 }
 
 var methods = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE"}
@@ -55,6 +60,7 @@ func methodOf(method string) int {
 type node struct {
 	literals []literal // until build
 	table    []literal // by hash, with gaps; its length is a power of two
+	lengths  uint64    // a bit for each length of a literal, modulo 64
 	version  *node     // below {version}
 	param    *node     // below any other parameter
 
@@ -69,11 +75,6 @@ type literal struct {
 	next *node
 }
 
-const (
-	hashBasis = 2166136261
-	hashPrime = 16777619
-)
-
 // lower maps letters of ASCII to lower case and nothing else: an index has none
 // beyond ASCII, and Clean refuses those that some readers take for ASCII.
 var lower = func() (table [256]byte) {
@@ -86,51 +87,74 @@ var lower = func() (table [256]byte) {
 	return table
 }()
 
-// segmentOf returns the end of the first segment and its hash.
-func segmentOf(path string) (end int, hash uint32) {
-	hash = hashBasis
-	for end = 0; end < len(path) && path[end] != '/'; end++ {
-		hash = (hash ^ uint32(lower[path[end]])) * hashPrime
+// hashOf looks at the length and at three characters, which tells apart nearly
+// all words that stand at one place of a path.
+func hashOf(segment string) uint32 {
+	n := len(segment)
+	h := uint32(n)
+	for _, i := range [...]int{0, n / 2, n - 1} {
+		h = (h ^ uint32(lower[segment[i]])) * 0x01000193
 	}
-	return end, hash
+	return h ^ h>>15
 }
 
-// find returns the place of the operation at path below n, or -1.
-func (x *Index) find(n *node, path string, m int) int {
-	end, hash := segmentOf(path)
+// search is one call of Lookup.
+type search struct {
+	index  *Index
+	method int
+
+	// best is the place of the operation found, or -1. literals has a bit for each
+	// segment that is a literal of the template that was found first.
+	best     int
+	literals uint64
+}
+
+// walk visits every template that fits path, literals first. bit is that of the
+// first segment, literals has those of the segments before.
+func (s *search) walk(n *node, path string, bit, literals uint64) {
+	end := strings.IndexByte(path, '/')
+	if end < 0 {
+		end = len(path)
+	}
 	if end == 0 {
-		return -1
+		return
 	}
 	segment := path[:end]
-	if next := n.literal(segment, hash); next != nil {
-		if i := x.descend(next, path, end, m); i >= 0 {
-			return i
-		}
+	if next := n.literal(segment); next != nil {
+		s.descend(next, path, end, bit, literals|bit)
 	}
 	if n.version != nil {
-		if v, ok := parseVersion(segment); ok && !v.after(x.newest) {
-			if i := x.descend(n.version, path, end, m); i >= 0 {
-				return i
-			}
+		if v, ok := parseVersion(segment); ok && !v.after(s.index.newest) {
+			s.descend(n.version, path, end, bit, literals)
 		}
 	}
 	if n.param != nil {
-		return x.descend(n.param, path, end, m)
+		s.descend(n.param, path, end, bit, literals)
 	}
-	return -1
 }
 
-func (x *Index) descend(n *node, path string, end, m int) int {
-	if end == len(path) {
-		return int(n.ops[m]) - 1
+func (s *search) descend(n *node, path string, end int, bit, literals uint64) {
+	if end < len(path) {
+		s.walk(n, path[end+1:], bit<<1, literals)
+		return
 	}
-	return x.find(n, path[end+1:], m)
+	place := int(n.ops[s.method]) - 1
+	switch {
+	case place < 0:
+	case s.best < 0:
+		s.best, s.literals = place, literals
+	case literals&^s.literals != 0 && s.class(place).StricterThan(s.class(s.best)):
+		s.best = place
+	}
 }
 
-func (n *node) literal(segment string, hash uint32) *node {
-	if len(n.table) == 0 {
+func (s *search) class(place int) Class { return s.index.operations[place].Class }
+
+func (n *node) literal(segment string) *node {
+	if n.lengths>>(len(segment)&63)&1 == 0 {
 		return nil
 	}
+	hash := hashOf(segment)
 	mask := uint32(len(n.table) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		l := &n.table[i]
@@ -190,8 +214,7 @@ func (n *node) grow(text string) *node {
 			return l.next
 		}
 	}
-	_, hash := segmentOf(text)
-	n.literals = append(n.literals, literal{text, hash, new(node)})
+	n.literals = append(n.literals, literal{text, hashOf(text), new(node)})
 	return n.literals[len(n.literals)-1].next
 }
 
@@ -205,6 +228,7 @@ func (n *node) build() {
 		n.table = make([]literal, size)
 	}
 	for _, l := range n.literals {
+		n.lengths |= 1 << (len(l.text) & 63)
 		i := l.hash
 		for n.table[i&uint32(len(n.table)-1)].next != nil {
 			i++
@@ -241,7 +265,7 @@ func parseVersion(segment string) (v version, ok bool) {
 }
 
 func number(digits string) (n int, ok bool) {
-	if digits == "" || len(digits) > 4 {
+	if digits == "" || len(digits) > 4 || len(digits) > 1 && digits[0] == '0' {
 		return 0, false
 	}
 	for _, c := range []byte(digits) {
