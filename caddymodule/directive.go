@@ -294,6 +294,11 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if err := p.transport.check(); err != nil {
 		return d.WrapErr(err)
 	}
+	for _, c := range p.handler.Clients {
+		if account, _ := p.transport.choose(c.Account); c.Account != "" && account == nil {
+			return d.Errf("client %s: there is no account named %s", c.Name, c.Account)
+		}
+	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
 	for _, upstream := range proxy.Upstreams {
 		p.handler.Audience = strings.TrimPrefix(p.handler.Audience+","+upstream.Dial, ",")
