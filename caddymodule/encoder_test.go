@@ -269,6 +269,29 @@ func TestEncoderWorksInsideCaddysAppendEncoder(t *testing.T) {
 	}
 }
 
+// Caddy's filter hides from the inner encoder what the fields are. There are no
+// lines of requests then, but nothing is lost and nothing is shown.
+func TestEncoderInsideCaddysFilterEncoderStaysFramedAndMasked(t *testing.T) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	outer := &logging.FilterEncoder{
+		WrappedRaw: json.RawMessage(`{"format":"svc_resapi","utc":true}`),
+		FieldsRaw:  map[string]json.RawMessage{"request>user": json.RawMessage(`{"filter":"delete"}`)},
+	}
+	if err := outer.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	logger, out := svcLogger(outer)
+	r := svcRequest()
+	r.Path += "?token=hunter2"
+	logger.Info(svclog.RequestKey, svclog.RequestField(r))
+	line := out.String()
+	if !strings.HasPrefix(line, svcStamp+`<00> Info         request {"request":{"thread":36,`) || strings.Count(line, "\n") != 1 ||
+		!strings.Contains(line, "token=****") || strings.Contains(line, "Anonymous") {
+		t.Error(line)
+	}
+}
+
 func TestEncoderInTheCaddyfile(t *testing.T) {
 	for input, want := range map[string]string{
 		"svc_resapi":                       `{}`,
