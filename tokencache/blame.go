@@ -13,7 +13,8 @@ import (
 const (
 	// A token that the server has never accepted is not blamed within this
 	// time after it was issued: a route that always answers 401 must not cause
-	// a login per request.
+	// a login per request. One that came from a store was not issued to this
+	// process, so it may be blamed at once.
 	freshFor = time.Minute
 
 	// How long a 401 on a fresh token waits for another request to prove the
@@ -59,7 +60,7 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 	if tok.Static {
 		return s.blameStatic(tok)
 	}
-	if !tok.proven.Load() && time.Since(tok.Requested) < freshFor {
+	if !tok.proven.Load() && !tok.loaded && time.Since(tok.Requested) < freshFor {
 		timer := time.NewTimer(proofWait)
 		defer timer.Stop()
 		select {

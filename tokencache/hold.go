@@ -9,12 +9,9 @@ import (
 	"time"
 )
 
-// Bounds of the pauses after a failure. A refused credential is tried again
-// after a minute at first, then after twice as long each time: a wrong password
-// must not lock the account.
+// Bounds of the pauses after a failure. Those of a refused credential are in
+// Options: a wrong password must not lock the account.
 const (
-	minHold    = time.Minute
-	maxHold    = 30 * time.Minute
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 15 * time.Second
 	maxDelay   = time.Hour
@@ -57,6 +54,21 @@ func (s *Session) blocked(now time.Time) *BlockedError {
 	return s.block
 }
 
+// lookEvery is how often the store is asked whether a hold still stands: it may
+// have been lifted elsewhere, or another process may have got a token.
+const lookEvery = time.Second
+
+// stopped is blocked, except that it lets a grant begin now and then that looks
+// into the store: it goes no further while the hold stands.
+func (s *Session) stopped(now time.Time) *BlockedError {
+	blocked := s.blocked(now)
+	if blocked == nil || s.options.Shared == nil || !blocked.Held ||
+		now.UnixNano()-s.looked.Load() < int64(lookEvery) {
+		return blocked
+	}
+	return nil
+}
+
 // failed records a failed grant and returns what its waiters get.
 func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
@@ -68,7 +80,7 @@ func (s *Session) failed(cause error) *BlockedError {
 	pause := stretch(backoff(minBackoff, maxBackoff, s.streak))
 	switch {
 	case refused(cause):
-		pause = stretch(backoff(minHold, maxHold, s.streak))
+		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.streak))
 	case delay(cause) > 0:
 		pause = min(delay(cause), maxDelay)
 	}

@@ -80,7 +80,7 @@ func (m *machine) get(rt *rapid.T) {
 			rt.Fatalf("an error without a time: %v", err)
 		}
 		if blocked.Held && m.srv.calls.Load() != calls {
-			if !m.refused.IsZero() && time.Since(m.refused) < minHold {
+			if !m.refused.IsZero() && time.Since(m.refused) < DefaultHoldLeast {
 				rt.Fatalf("a refused credential was sent again after %v", time.Since(m.refused))
 			}
 			m.refused = time.Now()

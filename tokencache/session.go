@@ -5,6 +5,7 @@ package tokencache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,6 +19,8 @@ import (
 const (
 	DefaultRefreshBefore = time.Minute
 	DefaultGrantTimeout  = 90 * time.Second
+	DefaultHoldLeast     = 5 * time.Minute
+	DefaultHoldMost      = 30 * time.Minute
 )
 
 // Options are the settings of a Session. The zero value is ready for use.
@@ -29,6 +32,30 @@ type Options struct {
 	// GrantTimeout bounds one grant with all its steps, the wait for the next
 	// TOTP step included. Default 90s.
 	GrantTimeout time.Duration
+
+	// HoldLeast is how long a refused credential is not tried again at first, up
+	// to a fifth more; the hold doubles with each refusal up to HoldMost. Default
+	// 5m, 30m.
+	HoldLeast, HoldMost time.Duration
+
+	// Shared keeps the session for other processes, and for this one when it
+	// starts again. Default: nothing is shared.
+	Shared *Shared
+
+	// Identity is whose session it is. Required with Shared.
+	Identity Identity
+
+	// HoldOnly shares the hold of a refused credential and lets one grant run at a
+	// time, but every process has a token of its own.
+	HoldOnly bool
+
+	// ReadExtra reads what encoding/json has made of Token.Extra. Default: Extra
+	// is lost in the store.
+	ReadExtra func(json.RawMessage) any
+
+	// Discard is given tokens that nobody will use because another process was
+	// faster. Default: they are left to expire.
+	Discard func(*Token)
 }
 
 // GrantFunc asks the server for a token. prev is the session's token so far, or
@@ -50,6 +77,11 @@ type Session struct {
 	renewal atomic.Bool // a background renewal is under way
 	waiters atomic.Int64
 
+	floor     atomic.Uint64          // fence of the latest token that the session had
+	blockedAt atomic.Uint64          // fence of the last hold
+	looked    atomic.Int64           // when the store was read last, unix nanoseconds
+	holder    atomic.Pointer[string] // who is getting a token
+
 	mu     sync.Mutex
 	spare  *Token // the last token that was rejected
 	block  *BlockedError
@@ -66,6 +98,13 @@ func NewSession(options Options) *Session {
 	if options.GrantTimeout <= 0 {
 		options.GrantTimeout = DefaultGrantTimeout
 	}
+	if options.HoldLeast <= 0 {
+		options.HoldLeast = DefaultHoldLeast
+	}
+	if options.HoldMost <= 0 {
+		options.HoldMost = DefaultHoldMost
+	}
+	options.HoldMost = max(options.HoldMost, options.HoldLeast)
 	return &Session{options: options}
 }
 
@@ -88,7 +127,7 @@ func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	if tok, _ := s.Current(now); tok != nil {
 		return tok, nil
 	}
-	if blocked := s.blocked(now); blocked != nil {
+	if blocked := s.stopped(now); blocked != nil {
 		return nil, blocked
 	}
 	s.waiters.Add(1)
@@ -111,7 +150,7 @@ func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
 	if !s.renewal.CompareAndSwap(false, true) {
 		return
 	}
-	if s.blocked(time.Now()) != nil {
+	if s.stopped(time.Now()) != nil {
 		s.renewal.Store(false)
 		return
 	}
@@ -135,7 +174,7 @@ func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 	if prev.usable(now) && !prev.due(now) {
 		return prev, nil // a flight ended between the caller's look and this one
 	}
-	if blocked := s.blocked(now); blocked != nil {
+	if blocked := s.stopped(now); blocked != nil {
 		return nil, blocked
 	}
 	if prev == nil {
@@ -144,18 +183,38 @@ func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.GrantTimeout)
 	defer cancel()
+	obtain := s.grantAlone
+	if s.options.Shared != nil {
+		obtain = s.sharedGrant
+	}
+	tok, err := obtain(ctx, grant, prev)
+	if err != nil && !refused(err) {
+		s.returnSpare(spare) // its refresh token may yet be needed
+	}
+	return tok, err
+}
+
+// grantAlone gets a token for this process only.
+func (s *Session) grantAlone(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
+	tok, err := s.ask(ctx, grant, prev)
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	tok.fence = s.floor.Load() + 1
+	s.succeeded(tok)
+	return tok, nil
+}
+
+// ask runs the grant and makes its token fit for use.
+func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
 	tok, err := protect(ctx, grant, prev)
 	if err != nil {
-		if !refused(err) {
-			s.returnSpare(spare) // its refresh token may yet be needed
-		}
-		return nil, s.failed(err)
+		return nil, err
 	}
 	tok.arm(s.options.RefreshBefore)
 	if !tok.usable(time.Now()) {
-		return nil, s.failed(errDeadOnArrival)
+		return nil, errDeadOnArrival
 	}
-	s.succeeded(tok)
 	return tok, nil
 }
 
@@ -184,6 +243,7 @@ func (s *Session) succeeded(tok *Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.block, s.spare = nil, nil
+	s.floor.Store(tok.fence)
 	if !tok.Static { // a key is only good when it has been accepted
 		s.streak = 0
 	}

@@ -28,6 +28,11 @@ type State struct {
 	HeldFor   time.Duration // until a refused credential is tried again
 	LastError string        // of the last grant if it failed; holds no secret
 	Waiting   int64
+
+	Age    time.Duration // of the current token, zero without one
+	Loaded bool          // the current token came from the store
+	Shared bool          // the session is kept in a store
+	Holder string        // who is getting a token, as far as it is known here
 }
 
 // State returns a snapshot.
@@ -38,6 +43,11 @@ func (s *Session) State() State {
 	if tok != nil {
 		state.Status = StatusValid
 		state.ExpiresIn = tok.expires.Sub(now)
+		state.Age, state.Loaded = now.Sub(tok.Requested), tok.loaded
+	}
+	state.Shared = s.options.Shared != nil
+	if holder := s.holder.Load(); holder != nil {
+		state.Holder = *holder
 	}
 	s.mu.Lock()
 	block := s.block

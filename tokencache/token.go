@@ -37,6 +37,9 @@ type Token struct {
 	// Extra belongs to whoever made the token; the cache keeps it.
 	Extra any
 
+	fence  uint64 // of the grant, see record
+	loaded bool   // from a store
+
 	authorization []string
 	expires       time.Time
 	usableUntil   time.Time

@@ -1,0 +1,187 @@
+// What lies in the store for one session: who is getting a token, the token, and
+// what follows a failed grant. All of it is sealed.
+
+package tokencache
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+// recordVersion is part of what a record is bound to: records of another version
+// do not open.
+const recordVersion = 1
+
+// Identity says whose session it is. Sessions with the same identity share one
+// record.
+type Identity struct {
+	// Product, Origin and Account are what a record is bound to: it does not open
+	// in the place of another.
+	Product, Origin, Account string
+
+	// Purpose tells several sessions of one account apart. Default: none.
+	Purpose string
+
+	// Credential is a digest of all secrets of the account, so that a changed
+	// secret has a record of its own. It never leaves the process.
+	Credential secret.Value
+}
+
+// record is the value of one key of the store. Times are by the wall clock, the
+// only one that processes share.
+type record struct {
+	// Fence counts the grants of the session. Every one that begins takes the next
+	// number; what it brings is stored only while the number is still its own.
+	Fence uint64 `json:"fence"`
+
+	// Holder is who is getting a token now, empty if nobody is. Lease tells one
+	// taking from another, Beat counts signs of life.
+	Holder string `json:"holder,omitempty"`
+	Lease  string `json:"lease,omitempty"`
+	Beat   uint64 `json:"beat,omitempty"`
+
+	Token *sharedToken `json:"token,omitempty"`
+	Block *sharedBlock `json:"block,omitempty"`
+
+	// Writer is who has written the record last.
+	Writer string `json:"writer,omitempty"`
+}
+
+// sharedToken is a token as it lies in the store.
+type sharedToken struct {
+	Fence     uint64          `json:"fence"`
+	Access    string          `json:"access"`
+	Refresh   string          `json:"refresh,omitempty"`
+	Requested time.Time       `json:"requested"`
+	Lifetime  time.Duration   `json:"lifetime"`
+	Extra     json.RawMessage `json:"extra,omitempty"`
+}
+
+// sharedBlock is a hold or a pause as it lies in the store.
+type sharedBlock struct {
+	Until  time.Time `json:"until"`
+	Held   bool      `json:"held,omitempty"`
+	Streak int       `json:"streak,omitempty"`
+	Cause  string    `json:"cause,omitempty"`
+}
+
+// share prepares a token for the store.
+func share(tok *Token, fence uint64) *sharedToken {
+	extra, err := json.Marshal(tok.Extra)
+	if err != nil {
+		extra = nil
+	}
+	return &sharedToken{
+		Fence:     fence,
+		Access:    tok.Access.Reveal(),
+		Refresh:   tok.Refresh.Reveal(),
+		Requested: tok.Requested.Round(0),
+		Lifetime:  tok.Lifetime,
+		Extra:     extra,
+	}
+}
+
+// token makes a stored token fit for use. Its age counts by the wall clock; a
+// clock that was set back makes it no younger than new.
+func (t *sharedToken) token(now time.Time, options Options) *Token {
+	age := max(now.Round(0).Sub(t.Requested), 0)
+	tok := &Token{
+		Access:    secret.New(t.Access),
+		Refresh:   secret.New(t.Refresh),
+		Requested: now.Add(-age),
+		Lifetime:  t.Lifetime,
+		fence:     t.Fence,
+		loaded:    true,
+	}
+	if options.ReadExtra != nil {
+		tok.Extra = options.ReadExtra(t.Extra)
+	}
+	tok.arm(options.RefreshBefore)
+	return tok
+}
+
+// block is what a stored hold or pause means here. However the clocks differ, it
+// does not outlast the longest one there is.
+func (b *sharedBlock) block(now time.Time, options Options) *BlockedError {
+	longest := maxDelay
+	if b.Held {
+		longest = options.HoldMost + options.HoldMost/5
+	}
+	left := min(b.Until.Sub(now.Round(0)), longest)
+	if left <= 0 {
+		return nil
+	}
+	return &BlockedError{Cause: &SharedError{text: b.Cause, refused: b.Held}, Until: now.Add(left), Held: b.Held}
+}
+
+// SharedError stands for the error of a grant that another process tried, or
+// this one before it was restarted.
+type SharedError struct {
+	text    string
+	refused bool
+}
+
+// Error gives the text of the original.
+func (e *SharedError) Error() string { return e.text }
+
+// CredentialRefused reports whether the server has refused the credential.
+func (e *SharedError) CredentialRefused() bool { return e.refused }
+
+// bind finds the place of an identity.
+func (s *Shared) bind(id Identity) (place, error) {
+	sealer, err := s.options.Keys()
+	if err != nil {
+		return place{}, s.keyless(err)
+	}
+	name := sealer.Name("session", id.Product, id.Origin, id.Account, id.Purpose, id.Credential.Reveal())
+	return place{
+		key:        "veeam_auth/sessions/" + name,
+		associated: associated("session", id.Product, id.Origin, id.Account),
+		sealer:     sealer,
+	}, nil
+}
+
+func (s *Shared) keyless(err error) error {
+	if s.gone.CompareAndSwap(false, true) {
+		s.options.Log("the encryption key cannot be used, sessions are kept in memory only", err)
+	}
+	return err
+}
+
+// associated joins parts so that no two lists of parts look the same.
+func associated(parts ...string) []byte {
+	joined := strconv.AppendInt([]byte("veeam_auth "), recordVersion, 10)
+	for _, part := range parts {
+		joined = strconv.AppendInt(append(joined, ' '), int64(len(part)), 10)
+		joined = append(append(joined, ':'), part...)
+	}
+	return joined
+}
+
+var errNotOpened = errors.New("it was sealed with a key that is not known here, or it is damaged")
+
+// open reads a record.
+func (p place) open(sealed []byte, into any) error {
+	plain, err := p.sealer.Decrypt(sealed, p.associated)
+	if err != nil {
+		return errNotOpened // the text of the cause helps nobody
+	}
+	decoder := json.NewDecoder(bytes.NewReader(plain))
+	if err := decoder.Decode(into); err != nil {
+		return errNotOpened
+	}
+	return nil
+}
+
+func (p place) seal(from any) ([]byte, error) {
+	plain, err := json.Marshal(from)
+	if err != nil {
+		return nil, err
+	}
+	return p.sealer.Encrypt(plain, p.associated)
+}

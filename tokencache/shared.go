@@ -1,0 +1,319 @@
+// The store that several processes share: bounded exchanges with it, changes
+// under its lock, and what happens while it is away.
+
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Store is where shared sessions are kept. certmagic.Storage, which is Caddy's
+// storage, has these methods.
+type Store interface {
+	// Lock waits for the lock, Unlock gives it back. A lock that its holder does
+	// not keep alive may be taken over.
+	Lock(ctx context.Context, name string) error
+	Unlock(ctx context.Context, name string) error
+
+	// Store replaces the value whole or not at all.
+	Store(ctx context.Context, key string, value []byte) error
+
+	// Load returns an error that is fs.ErrNotExist if there is no such key.
+	Load(ctx context.Context, key string) ([]byte, error)
+
+	// Delete removes the value.
+	Delete(ctx context.Context, key string) error
+}
+
+// Sealer keeps what is stored secret. A *Keyset is one.
+type Sealer interface {
+	Encrypt(plaintext, associatedData []byte) ([]byte, error)
+	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
+
+	// Name makes a key of the store from parts that may be secret. Every process
+	// with the same keys makes the same name.
+	Name(parts ...string) string
+}
+
+// Bounds of the exchange with a store.
+const (
+	DefaultLease = 8 * time.Second
+
+	exchangeFor = 3 * time.Second  // one exchange
+	lockFor     = 15 * time.Second // the wait for a lock: one left behind is stale after ten seconds
+	sectionFor  = 4 * time.Second  // from lock to write: afterwards the lock may be somebody else's
+	awayFor     = 5 * time.Second  // how long a store that failed is left alone
+	pollEvery   = 100 * time.Millisecond
+	maxBroken   = 1000
+)
+
+// SharedOptions are the settings of a Shared.
+type SharedOptions struct {
+	// Keys returns what seals the records. It is called for every exchange, so
+	// that keys that were rotated are used at once. Required.
+	Keys func() (Sealer, error)
+
+	// Log is told, once each time, when the store has gone (with the reason), when
+	// it is back (with nil), and of each record that does not open. Default:
+	// nobody is told.
+	Log func(message string, err error)
+
+	// Holder names this process to operators. Default: none.
+	Holder string
+
+	// Lease is how long a grant is left alone of whose process nothing is heard.
+	// Default 8s.
+	Lease time.Duration
+}
+
+// Shared keeps sessions in a store. It serves many sessions.
+type Shared struct {
+	options SharedOptions
+
+	mu     sync.Mutex
+	stores []*attached     // the last one is used
+	away   time.Time       // until when the store is left alone
+	broken map[string]bool // records that did not open
+
+	gone atomic.Bool // the store has failed and nothing has worked since
+}
+
+type attached struct{ to Store }
+
+// NewShared returns a Shared without a store: sessions do without until one is
+// attached.
+func NewShared(options SharedOptions) *Shared {
+	if options.Log == nil {
+		options.Log = func(string, error) {}
+	}
+	if options.Lease <= 0 {
+		options.Lease = DefaultLease
+	}
+	return &Shared{options: options}
+}
+
+// Attach gives s a store, which is used from now on. detach takes it away; the
+// one before, if it is still there, is used again.
+func (s *Shared) Attach(store Store) (detach func()) {
+	a := &attached{store}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stores = append(s.stores, a)
+	s.away = time.Time{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, other := range s.stores {
+			if other == a {
+				s.stores = append(s.stores[:i:i], s.stores[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+var (
+	errNoStore = errors.New("there is no store")
+	errAway    = errors.New("the store has failed a moment ago")
+	errSection = errors.New("the store was too slow to change a record under its lock")
+)
+
+func (s *Shared) store() (*attached, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.stores) == 0 {
+		return nil, errNoStore
+	}
+	if time.Now().Before(s.away) {
+		return nil, errAway
+	}
+	return s.stores[len(s.stores)-1], nil
+}
+
+// worked and failed keep the book on the store.
+func (s *Shared) worked() {
+	if s.gone.CompareAndSwap(true, false) {
+		s.options.Log("the storage is back, sessions are shared again", nil)
+	}
+}
+
+func (s *Shared) failed(ctx context.Context, store *attached, err error) error {
+	if ctx.Err() != nil {
+		return err // the caller has given up, which says nothing about the store
+	}
+	s.mu.Lock()
+	current := len(s.stores) > 0 && s.stores[len(s.stores)-1] == store
+	if current {
+		s.away = time.Now().Add(awayFor)
+	}
+	s.mu.Unlock()
+	if current && s.gone.CompareAndSwap(false, true) {
+		s.options.Log("the storage does not work, sessions are kept in memory only", err)
+	}
+	return err
+}
+
+// opened reports once that a record does not open.
+func (s *Shared) opened(key string, err error) {
+	s.mu.Lock()
+	known := s.broken[key]
+	switch {
+	case err == nil:
+		delete(s.broken, key)
+	case s.broken == nil || len(s.broken) >= maxBroken:
+		s.broken = map[string]bool{key: true}
+	default:
+		s.broken[key] = true
+	}
+	s.mu.Unlock()
+	if err != nil && !known {
+		s.options.Log("a record of the storage is passed over: "+key, err)
+	}
+}
+
+// place is where a record lies, and what it is bound to.
+type place struct {
+	key        string
+	associated []byte
+	sealer     Sealer
+}
+
+// load returns what lies at a place, nil if there is nothing that opens.
+func load[T any](ctx context.Context, s *Shared, p place) (*T, error) {
+	store, err := s.store()
+	if err != nil {
+		return nil, err
+	}
+	return loadFrom[T](ctx, s, store, p)
+}
+
+func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (*T, error) {
+	sealed, err := bounded(ctx, func(ctx context.Context) ([]byte, error) { return store.to.Load(ctx, p.key) })
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.worked()
+		return nil, nil //nolint:nilnil // a miss is no error
+	case err != nil:
+		return nil, s.failed(ctx, store, fmt.Errorf("loading: %w", err))
+	}
+	s.worked()
+	value := new(T)
+	err = p.open(sealed, value)
+	s.opened(p.key, err)
+	if err != nil {
+		return nil, nil //nolint:nilnil // so is what does not open
+	}
+	return value, nil
+}
+
+// update changes what lies at a place under the store's lock: change gets what
+// was found, or nil, and returns what to store, or nil to leave it. While the
+// lock is somebody else's, glance is called now and then; the wait ends when it
+// returns true.
+func update[T any](ctx context.Context, s *Shared, p place, glance func() bool, change func(found *T) *T) error {
+	store, err := s.store()
+	if err != nil {
+		return err
+	}
+	locked, err := s.lock(ctx, store, p.key, glance)
+	if err != nil || !locked {
+		return err
+	}
+	since := time.Now()
+	ctx = context.WithoutCancel(ctx) // only the wait for the lock can be given up
+	defer func() {
+		// A lock that is left behind ends by itself.
+		_, _ = bounded(ctx, func(ctx context.Context) (any, error) {
+			return nil, store.to.Unlock(ctx, p.key)
+		})
+	}()
+	found, err := loadFrom[T](ctx, s, store, p)
+	if err != nil {
+		return err
+	}
+	next := change(found)
+	if next == nil {
+		return nil
+	}
+	sealed, err := p.seal(next)
+	if err != nil {
+		return err
+	}
+	// A process that was stopped here may have lost the lock.
+	if time.Since(since) > sectionFor {
+		return s.failed(ctx, store, errSection)
+	}
+	_, err = bounded(ctx, func(ctx context.Context) (any, error) {
+		return nil, store.to.Store(ctx, p.key, sealed)
+	})
+	if err != nil {
+		return s.failed(ctx, store, fmt.Errorf("storing: %w", err))
+	}
+	s.worked()
+	return nil
+}
+
+// lock waits for the store's lock. certmagic's locks look once in a second
+// whether they are free: what another process has stored meanwhile is seen
+// earlier by glance.
+func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {
+	within, cancel := context.WithTimeout(ctx, lockFor)
+	defer cancel()
+	done := make(chan error)
+	go func() {
+		err := store.to.Lock(within, key)
+		select {
+		case done <- err:
+		case <-within.Done():
+			if err == nil { // nobody waits for it any more
+				_ = store.to.Unlock(context.WithoutCancel(ctx), key)
+			}
+		}
+	}()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))
+			}
+			return true, nil
+		case <-within.Done():
+			return false, s.failed(ctx, store, fmt.Errorf("locking: %w", within.Err()))
+		case <-ticker.C:
+			if glance != nil && glance() {
+				return false, nil
+			}
+		}
+	}
+}
+
+// bounded runs one exchange. Stores need not heed ctx: a file system that hangs
+// does not, so the exchange is left to itself when its time is over.
+func bounded[T any](ctx context.Context, exchange func(context.Context) (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeFor)
+	defer cancel()
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := exchange(ctx)
+		done <- outcome{value, err}
+	}()
+	select {
+	case got := <-done:
+		return got.value, got.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
