@@ -26,6 +26,7 @@ type Counters struct {
 	ScratchCodes  int64 // scratch codes spent
 	Locked        int64 // of these, because the account was locked
 	Throttled     int64 // of these, with 429
+	Swapped       int64 // sessions begun for another user than the one asked for
 	Logouts       int64
 
 	Protected    int64 // protected requests accepted with a good token

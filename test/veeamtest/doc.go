@@ -31,7 +31,7 @@
 //   - An mfa_token lives two minutes and three wrong codes (WithMFALifetime, WithMFATries).
 //   - VSPC's challenge is text, encrypted with PKCS #1 v1.5 (WithBinaryChallenge, WithPadding); the public key may come
 //     in any form (WithKeyForm). The grant "as" uses up the refresh token (WithAsKeepsRefresh), and a refresh keeps a
-//     session read-only (WithRefreshDropsReadOnly).
+//     session read-only (WithRefreshDropsReadOnly). Each answer is for the user who was asked for (WithSwappedUsers).
 //   - AWS makes authorization codes at …/token/authorization_code (WithCodePaths).
 //   - A + that was not percent-encoded is a space (WithBarePlus).
 //   - No account is ever locked (WithLockout), and nothing is throttled (WithTokenStatus429).

@@ -35,6 +35,8 @@ type config struct {
 	refreshRevokesAccess bool
 	refreshDropsReadOnly bool
 	asKeepsRefresh       bool
+	swapOneIn            int
+	swapRandom           *rand.Rand
 	codeLifetime         time.Duration
 	codePaths            []string
 	keys                 []assignedKey
@@ -166,6 +168,14 @@ func WithRefreshDropsReadOnly() Option { return func(s *Server) { s.cfg.refreshD
 // WithAsKeepsRefresh makes the grant "as" leave the refresh token it was called with alive. Undocumented; default: it
 // is used up as by any refresh.
 func WithAsKeepsRefresh() Option { return func(s *Server) { s.cfg.asKeepsRefresh = true } }
+
+// WithSwappedUsers makes one in oneIn answers of the grant "as", and of the refreshes after it, a session of some other
+// user, as a server does that mixes up its answers. Equal seeds make equal choices.
+func WithSwappedUsers(oneIn int, seed uint64) Option {
+	return func(s *Server) {
+		s.cfg.swapOneIn, s.cfg.swapRandom = oneIn, rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // chance, not secrecy
+	}
+}
 
 // WithCodeLifetime sets how long an authorization code lives. Default one minute.
 func WithCodeLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.codeLifetime = d } }

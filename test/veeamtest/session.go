@@ -13,6 +13,7 @@ type family struct {
 	userType string // Azure's word for where the user comes from
 	readOnly bool
 	short    bool // its refresh tokens are short-lived
+	as       bool // begun by acting as this user
 	ended    bool
 	tokens   []*token
 }
@@ -142,6 +143,7 @@ func (s *Server) keep(f *family, i issue, readOnly bool) {
 // wish is what a client may ask for beside a session.
 type wish struct {
 	readOnly, short bool
+	as              bool // the user is acted as by another
 	userType        string
 }
 
@@ -153,7 +155,7 @@ func (x *exchange) wish() wish {
 // begin logs a in: it answers with a new session.
 func (x *exchange) begin(a *account, w wish) {
 	s := x.s
-	f := &family{account: a, readOnly: w.readOnly || a.ReadOnly, short: w.short, userType: w.userType}
+	f := &family{account: a, readOnly: w.readOnly || a.ReadOnly, short: w.short, as: w.as, userType: w.userType}
 	i := s.sign(f)
 	i.grant = x.grant
 	s.mu.Lock()
@@ -172,6 +174,12 @@ func (x *exchange) begin(a *account, w wish) {
 // renew answers with a new pair for the session f.
 func (x *exchange) renew(f *family) {
 	s := x.s
+	if f.as {
+		if other := s.mixUp(f.account); other != f.account {
+			x.begin(other, wish{readOnly: f.readOnly, as: true})
+			return
+		}
+	}
 	i := s.sign(f)
 	i.grant = x.grant
 	readOnly := x.wish().readOnly || f.account.ReadOnly || f.readOnly && !s.cfg.refreshDropsReadOnly

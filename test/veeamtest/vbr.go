@@ -58,6 +58,7 @@ func vbr(versions []string, dates DateStyle, build string) *product {
 		grants: map[string]func(*exchange){
 			"password":      passwordGrant,
 			"refresh_token": refreshGrant,
+			"vbr_token":     canned("vbr_token", VBRToken, ""),
 		},
 		dialect: dialect{
 			success:  vbrSuccess,
@@ -68,6 +69,9 @@ func vbr(versions []string, dates DateStyle, build string) *product {
 		problem:  vbrError,
 	}
 }
+
+// VBRToken is what the grant vbr_token takes. Where the real value comes from is not documented.
+const VBRToken = "dmJyL3BsYXRmb3JtK3Rva2VuPz8="
 
 func vbrClaims(c claimSet) (access, refresh jwt.MapClaims) {
 	short := "False"

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -157,6 +158,25 @@ func asGrant(x *exchange) {
 		s.mu.Unlock()
 	}
 	w := x.wish()
-	w.readOnly = w.readOnly || f.readOnly
-	x.begin(target, w)
+	w.readOnly, w.as = w.readOnly || f.readOnly, true
+	x.begin(s.mixUp(target), w)
+}
+
+// mixUp returns a, or now and then another user, see WithSwappedUsers.
+func (s *Server) mixUp(a *account) *account {
+	if s.cfg.swapOneIn == 0 {
+		return a
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.swapRandom.IntN(s.cfg.swapOneIn) != 0 {
+		return a
+	}
+	s.count.Swapped++
+	names := slices.Sorted(maps.Keys(s.accounts))
+	for {
+		if other := s.accounts[names[s.cfg.swapRandom.IntN(len(names))]]; other != a {
+			return other
+		}
+	}
 }
