@@ -5,6 +5,7 @@
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
 //	http.matchers.veeam_operation            matcher.go    operations by class, in rules and elsewhere
 //	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
+//	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 //	caddy veeam-auth                         command.go    the commands
 package caddymodule
@@ -19,6 +20,7 @@ func init() {
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(Transport{})
 	caddy.RegisterModule(MatchOperation{})
+	caddy.RegisterModule(AdminTokens{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")

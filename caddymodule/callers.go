@@ -5,39 +5,17 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
-
-// issuerPool keeps one issuer for each storage over reloads, because an issuer
-// remembers who has logged out.
-var issuerPool = caddy.NewUsagePool()
-
-type pooledIssuer struct{ *issuer.Issuer }
-
-// Destruct implements caddy.Destructor.
-func (pooledIssuer) Destruct() error { return nil }
-
-func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, key string) {
-	key = fmt.Sprintf("%T", storage)
-	if s, ok := storage.(fmt.Stringer); ok {
-		key += " " + s.String()
-	}
-	value, _, _ := issuerPool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return pooledIssuer{issuer.New(issuer.NewKeys(storage))}, nil
-	})
-	return value.(pooledIssuer).Issuer, key
-}
 
 // evidence collects what speaks for the caller of a request, its token apart.
 func (h *Handler) evidence(r *http.Request) policy.Evidence {

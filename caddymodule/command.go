@@ -15,7 +15,7 @@ var command = caddycmd.Command{
 	Name:  "veeam-auth",
 	Short: "Tools for the veeam_auth module",
 	CobraFunc: func(cmd *cobra.Command) {
-		cmd.AddCommand(newPinCommand())
+		cmd.AddCommand(newPinCommand(), newLogCommand(), newTokensCommand())
 	},
 }
 

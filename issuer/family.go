@@ -78,9 +78,11 @@ func (i *Issuer) reused(c claims) error {
 }
 
 // End logs a family out: none of its tokens is accepted any more.
+// Other replicas learn it within a second if Watch runs.
 func (i *Issuer) End(family string) {
 	i.families.Remove(family)
 	i.ended.add(family)
+	i.revoked.publish(family)
 }
 
 // ended holds the families that were logged out, until their last token has

@@ -74,6 +74,7 @@ type Issuer struct {
 	families *lru.Cache[string, *family]
 	codes    *lru.Cache[string, code]
 	ended    ended
+	revoked  revocations
 	parser   *jwt.Parser
 }
 
@@ -89,6 +90,7 @@ func New(keys *Keys) *Issuer {
 	}
 	return &Issuer{
 		keys:     keys,
+		revoked:  revocations{store: keys.store},
 		families: families,
 		codes:    codes,
 		parser: jwt.NewParser(
@@ -105,6 +107,7 @@ type claims struct {
 	Via     string `json:"via,omitempty"`
 	Family  string `json:"family"`
 	Use     string `json:"use"`
+	Made    int64  `json:"made"` // when, in milliseconds since 1970
 }
 
 const (
@@ -155,6 +158,7 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string
 		Via:     sub.Via,
 		Family:  sub.Family,
 		Use:     use,
+		Made:    now.UnixMilli(),
 	})
 	token.Header["kid"] = key.ID
 	return token.SignedString(key.Secret)
@@ -181,7 +185,7 @@ func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims
 		return claims{}, ErrExpired
 	case err != nil, c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience:
 		return claims{}, ErrInvalid
-	case i.ended.has(c.Family):
+	case i.ended.has(c.Family), i.revoked.covers(c.Subject, c.Made):
 		return claims{}, ErrEnded
 	}
 	return c, nil

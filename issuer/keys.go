@@ -30,6 +30,12 @@ const KeyPath = "veeam_auth/signing_keys.json"
 const (
 	keyBytes = 32
 	storeFor = 10 * time.Second // bounds one exchange with the store
+
+	// RotateEvery is how long a key signs new tokens. Older keys are accepted until
+	// the last token that they have signed has expired.
+	RotateEvery = 30 * 24 * time.Hour
+
+	reloadEvery = time.Second // at most, for keys that are not known here
 )
 
 // KeysError says that the keys could not be read or made.
@@ -51,33 +57,80 @@ type Key struct {
 // Keys reads the signing keys when they are first needed, and makes one if the
 // store has none. Nothing touches the store before that.
 type Keys struct {
-	store  Store
-	mu     sync.Mutex
-	loaded atomic.Pointer[[]Key]
+	store    Store
+	mu       sync.Mutex
+	loaded   atomic.Pointer[[]Key] // the newest first
+	reloaded time.Time
 }
 
 // NewKeys returns the keys that lie in store.
 func NewKeys(store Store) *Keys { return &Keys{store: store} }
 
+// signing returns the key for new tokens, a new one if the last has served its
+// time.
 func (k *Keys) signing(ctx context.Context) (Key, error) {
 	keys, err := k.all(ctx)
+	if err != nil {
+		return Key{}, err
+	}
+	if time.Since(keys[0].Created) < RotateEvery {
+		return keys[0], nil
+	}
+	keys, err = k.again(ctx, func(keys []Key) bool { return time.Since(keys[0].Created) < RotateEvery })
 	if err != nil {
 		return Key{}, err
 	}
 	return keys[0], nil
 }
 
+// verifying returns the secret of a key. One that is not known here may have been
+// made by another replica.
 func (k *Keys) verifying(ctx context.Context, id string) ([]byte, error) {
 	keys, err := k.all(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range keys {
-		if key.ID == id {
-			return key.Secret, nil
-		}
+	if secret := find(keys, id); secret != nil {
+		return secret, nil
+	}
+	keys, err = k.again(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if secret := find(keys, id); secret != nil {
+		return secret, nil
 	}
 	return nil, ErrInvalid
+}
+
+func find(keys []Key, id string) []byte {
+	for _, key := range keys {
+		if key.ID == id {
+			return key.Secret
+		}
+	}
+	return nil
+}
+
+// again reads the keys anew, and makes another one if enough says that those are
+// not enough. Without enough it reads once a second at most, because anybody can
+// name a key that does not exist.
+func (k *Keys) again(ctx context.Context, enough func([]Key) bool) ([]Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known := *k.loaded.Load()
+	if enough == nil && time.Since(k.reloaded) < reloadEvery || enough != nil && enough(known) {
+		return known, nil
+	}
+	k.reloaded = time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
+	defer cancel()
+	keys, err := k.loadOrMake(ctx, enough)
+	if err != nil {
+		return nil, &KeysError{Err: err}
+	}
+	k.loaded.Store(&keys)
+	return keys, nil
 }
 
 func (k *Keys) all(ctx context.Context) ([]Key, error) {
@@ -91,7 +144,7 @@ func (k *Keys) all(ctx context.Context) ([]Key, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
 	defer cancel()
-	keys, err := k.loadOrMake(ctx)
+	keys, err := k.loadOrMake(ctx, nil)
 	if err != nil {
 		return nil, &KeysError{Err: err}
 	}
@@ -99,8 +152,14 @@ func (k *Keys) all(ctx context.Context) ([]Key, error) {
 	return keys, nil
 }
 
-func (k *Keys) loadOrMake(ctx context.Context) (keys []Key, err error) {
-	if keys, err = k.load(ctx); !errors.Is(err, fs.ErrNotExist) {
+// loadOrMake reads the keys, and makes one if there is none or if enough says that
+// those are not enough.
+func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []Key, err error) {
+	done := func() bool {
+		keys, err = k.load(ctx)
+		return err == nil && (enough == nil || enough(keys)) || err != nil && !errors.Is(err, fs.ErrNotExist)
+	}
+	if done() {
 		return keys, err
 	}
 	if err := k.store.Lock(ctx, KeyPath); err != nil {
@@ -111,12 +170,12 @@ func (k *Keys) loadOrMake(ctx context.Context) (keys []Key, err error) {
 			err = fmt.Errorf("unlocking: %w", unlockErr)
 		}
 	}()
-	if keys, err = k.load(ctx); !errors.Is(err, fs.ErrNotExist) {
+	if done() {
 		return keys, err // another replica was faster
 	}
 	key := Key{ID: rand.Text()[:12], Secret: make([]byte, keyBytes), Created: time.Now().UTC()}
 	_, _ = rand.Read(key.Secret) // never fails, see crypto/rand
-	keys = []Key{key}
+	keys = append([]Key{key}, stillNeeded(keys)...)
 	text, err := json.Marshal(keys)
 	if err != nil {
 		return nil, err
@@ -125,6 +184,17 @@ func (k *Keys) loadOrMake(ctx context.Context) (keys []Key, err error) {
 		return nil, fmt.Errorf("storing: %w", err)
 	}
 	return keys, nil
+}
+
+// stillNeeded leaves out the keys whose tokens have all expired: those whose
+// successor has been signing for longer than a token lives.
+func stillNeeded(keys []Key) []Key {
+	for i := 1; i < len(keys); i++ {
+		if time.Since(keys[i-1].Created) > RefreshLifetime {
+			return keys[:i]
+		}
+	}
+	return keys
 }
 
 func (k *Keys) load(ctx context.Context) ([]Key, error) {

@@ -1,0 +1,187 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// replica is an issuer with its watch running.
+func replica(t *testing.T, store Store) *Issuer {
+	t.Helper()
+	i := New(NewKeys(store))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		i.Watch(ctx, func(err error) { t.Errorf("watch: %v", err) })
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return i
+}
+
+func TestARevokedClientIsCutOffEverywhereWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := replica(t, store), replica(t, store)
+		pair := issued(t, here)
+		other, err := here.Issue(t.Context(), Subject{Client: "jenkins"}, site, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := there.Check(t.Context(), pair.Access, site); err != nil {
+			t.Fatalf("before: %v", err)
+		}
+		time.Sleep(time.Millisecond)
+		if err := here.Revoke(t.Context(), "grafana"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := here.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
+			t.Errorf("here, at once: %v", err)
+		}
+		time.Sleep(time.Second)
+		for what, i := range map[string]*Issuer{"here": here, "there": there, "a new one": replica(t, store)} {
+			time.Sleep(time.Millisecond)
+			if _, err := i.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
+				t.Errorf("%s: access token: %v", what, err)
+			}
+			if _, err := i.CheckRefresh(t.Context(), pair.Refresh, site); !errors.Is(err, ErrEnded) {
+				t.Errorf("%s: refresh token: %v", what, err)
+			}
+			if _, err := i.Check(t.Context(), other.Access, site); err != nil {
+				t.Errorf("%s: another client's token: %v", what, err)
+			}
+		}
+		again := issued(t, there)
+		if _, err := here.Check(t.Context(), again.Access, site); err != nil {
+			t.Errorf("a login after the revocation: %v", err)
+		}
+	})
+}
+
+func TestALogoutIsKnownEverywhereWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := replica(t, store), replica(t, store)
+		pair := issued(t, here)
+		sub, err := here.Check(t.Context(), pair.Access, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here.End(sub.Family)
+		time.Sleep(time.Second)
+		if _, err := there.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
+			t.Errorf("there: %v", err)
+		}
+	})
+}
+
+func TestALogoutWaitsForAStoreThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		fail := func(err error) {
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			store.broken = err
+		}
+		here, there := New(NewKeys(store)), New(NewKeys(store))
+		pair := issued(t, here)
+		sub, err := there.Check(t.Context(), pair.Access, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for _, i := range []*Issuer{here, there} {
+			go i.Watch(ctx, func(error) {})
+		}
+		fail(errors.New("gone"))
+		here.End(sub.Family)
+		time.Sleep(10 * time.Second)
+		if _, err := there.Check(t.Context(), pair.Access, site); err != nil {
+			t.Errorf("while the store is gone: %v", err)
+		}
+		fail(nil)
+		time.Sleep(time.Second)
+		if _, err := there.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
+			t.Errorf("when it is back: %v", err)
+		}
+	})
+}
+
+func TestWatchSaysOnceThatTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{broken: errors.New("gone")}
+		i := New(NewKeys(store))
+		ctx, cancel := context.WithCancel(context.Background())
+		faults := 0
+		go i.Watch(ctx, func(error) { faults++ })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if faults != 1 {
+			t.Errorf("said %d times", faults)
+		}
+		if err := i.Revoke(ctx, "grafana"); err == nil {
+			t.Error("a revocation that could not be stored is none")
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestKeysRotateAndOldOnesStayGoodWhileTheirTokensLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := New(NewKeys(store)), New(NewKeys(store))
+		old := issued(t, here)
+		time.Sleep(RotateEvery - time.Hour)
+		late, err := here.Issue(t.Context(), grafana, site, 2*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour + time.Minute)
+		fresh := issued(t, there) // a key that here does not know
+		if store.stores != 2 {
+			t.Errorf("%d keys made", store.stores)
+		}
+		for what, token := range map[string]string{"of the old key": late.Access, "of the new key": fresh.Access} {
+			if _, err := here.Check(t.Context(), token, site); err != nil {
+				t.Errorf("a token %s: %v", what, err)
+			}
+		}
+		if _, err := here.CheckRefresh(t.Context(), late.Refresh, site); err != nil {
+			t.Errorf("a refresh token of the old key: %v", err)
+		}
+		if _, err := here.Check(t.Context(), old.Access, site); !errors.Is(err, ErrExpired) {
+			t.Errorf("an old token: %v", err)
+		}
+		for range 3 {
+			time.Sleep(RotateEvery + time.Hour)
+			issued(t, here)
+		}
+		keys, err := here.keys.all(t.Context())
+		if err != nil || len(keys) > 3 {
+			t.Errorf("%d keys kept, %v", len(keys), err)
+		}
+	})
+}
+
+func TestUnknownKeysDoNotHammerTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		i := New(NewKeys(store))
+		issued(t, i)
+		foreign := issued(t, New(NewKeys(&memory{})))
+		loads := store.loads
+		for range 1000 {
+			if _, err := i.Check(t.Context(), foreign.Access, site); !errors.Is(err, ErrInvalid) {
+				t.Fatal(err)
+			}
+		}
+		if store.loads > loads+1 {
+			t.Errorf("%d loads", store.loads-loads)
+		}
+	})
+}
