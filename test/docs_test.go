@@ -41,8 +41,8 @@ func TestEveryCaddyfileOfTheDocsAdapts(t *testing.T) {
 		switch b.info {
 		case "caddyfile", "caddyfile error":
 			caddyfiles++
-			adapted, warnings, err := adapter.Adapt([]byte(b.text), map[string]any{"filename": "Caddyfile"})
-			before = adapted
+			result, warnings, err := adapter.Adapt([]byte(b.text), map[string]any{"filename": "Caddyfile"})
+			before = result
 			switch {
 			case b.info == "caddyfile error" && err == nil:
 				t.Errorf("%s:%d: adapts, but is marked as an error", b.page, b.line)
@@ -53,14 +53,14 @@ func TestEveryCaddyfileOfTheDocsAdapts(t *testing.T) {
 				t.Errorf("%s:%d: warning in line %d of the block: %s", b.page, b.line, w.Line, w.Message)
 			}
 		case "json", "json adapted":
-			var shown, real any
+			var shown, adapted any
 			if err := json.Unmarshal([]byte(b.text), &shown); err != nil {
 				t.Errorf("%s:%d: %v", b.page, b.line, err)
 			}
 			if b.info == "json" {
 				continue
 			}
-			if err := json.Unmarshal(before, &real); err != nil || !reflect.DeepEqual(shown, real) {
+			if err := json.Unmarshal(before, &adapted); err != nil || !reflect.DeepEqual(shown, adapted) {
 				t.Errorf("%s:%d: the Caddyfile above becomes %s (%v)", b.page, b.line, before, err)
 			}
 		}
@@ -74,19 +74,33 @@ func TestTheDocsNameEverySeries(t *testing.T) {
 	page := string(read(t, "docs/metrics.md"))
 	set := metrics.New(func() []metrics.Session { return nil })
 	descriptions := make(chan *prometheus.Desc, 100)
-	for _, c := range []prometheus.Collector{
-		set.Grants, set.GrantSeconds, set.Requests, set.Refusals, set.Replays, set.Sessions,
-	} {
-		c.Describe(descriptions)
+	if err := set.Register(describer(descriptions)); err != nil {
+		t.Fatal(err)
 	}
 	close(descriptions)
 	name := regexp.MustCompile(`fqName: "([^"]+)"`)
+	found := 0
 	for d := range descriptions {
-		if found := name.FindStringSubmatch(d.String()); found == nil || !strings.Contains(page, "`"+found[1]+"`") {
+		found++
+		if match := name.FindStringSubmatch(d.String()); match == nil || !strings.Contains(page, "`"+match[1]+"`") {
 			t.Errorf("docs/metrics.md does not name %v", d)
 		}
 	}
+	if found < 9 {
+		t.Errorf("%d series found", found)
+	}
 }
+
+// describer is a registerer that passes descriptions on.
+type describer chan<- *prometheus.Desc
+
+func (d describer) Register(c prometheus.Collector) error {
+	c.Describe(d)
+	return nil
+}
+
+func (d describer) MustRegister(...prometheus.Collector) {}
+func (d describer) Unregister(prometheus.Collector) bool { return false }
 
 func TestTheDocsNameEveryReasonOfARefusal(t *testing.T) {
 	reasons := regexp.MustCompile(`(?m)^\tReason\w+ +=\s"(\w+)"`).FindAllStringSubmatch(string(read(t, "veeam/refusal.go")), -1)
