@@ -35,35 +35,63 @@ type rule struct {
 	fields bool
 }
 
-func (r *rule) fits(p Product, row Row) bool {
-	subject := p.subject(row.Path)
+// subject is an operation as rules see it, in lower case.
+type subject struct {
+	product, method string
+	segments        []string
+	name, words     string
+	secret          bool // a field of the answer is for a secret
+}
+
+func subjectOf(p Product, row Row) subject {
+	path, name := p.subject(row.Path), strings.ToLower(row.Name)
+	return subject{
+		product: p.Name, method: row.Method, segments: strings.Split(path, "/"),
+		name: name, words: path + " " + name, secret: slices.ContainsFunc(row.Fields, isSecret),
+	}
+}
+
+func (r *rule) fits(s *subject) bool {
 	switch {
-	case r.product != "" && !slices.Contains(strings.Fields(r.product), p.Name):
-	case r.method != "" && !slices.Contains(strings.Fields(r.method), row.Method):
-	case r.path != "" && !fitsPath(strings.Split(strings.ToLower(r.path), "/"), strings.Split(subject, "/")):
-	case r.name != "" && !fitsAny(strings.ToLower(r.name), strings.ToLower(row.Name)):
-	case r.unless != "" && hasWord(r.unless, subject+" "+strings.ToLower(row.Name)):
-	case r.fields && !slices.ContainsFunc(row.Fields, isSecret):
+	case r.product != "" && !listed(r.product, s.product), r.method != "" && !listed(r.method, s.method):
+	case r.fields && !s.secret:
+	case r.path != "" && !fitsPath(strings.ToLower(r.path), s.segments):
+	case r.name != "" && !fitsAny(strings.ToLower(r.name), s.name):
+	case r.unless != "" && hasWord(r.unless, s.words):
 	default:
 		return true
 	}
 	return false
 }
 
-// fitsPath compares lists of segments.
-func fitsPath(pattern, segments []string) bool {
-	if len(pattern) == 0 {
-		return len(segments) == 0
+// listed reports whether a word is in a list with spaces between.
+func listed(list, word string) bool {
+	for one := range strings.SplitSeq(list, " ") {
+		if one == word {
+			return true
+		}
 	}
-	if pattern[0] == "**" {
+	return false
+}
+
+// fitsPath compares a pattern with segments.
+func fitsPath(pattern string, segments []string) bool {
+	first, rest, more := strings.Cut(pattern, "/")
+	if first == "**" {
 		for skip := range len(segments) + 1 {
-			if fitsPath(pattern[1:], segments[skip:]) {
+			if !more && skip == len(segments) || more && fitsPath(rest, segments[skip:]) {
 				return true
 			}
 		}
 		return false
 	}
-	return len(segments) > 0 && fitsAny(pattern[0], segments[0]) && fitsPath(pattern[1:], segments[1:])
+	if len(segments) == 0 || !fitsAny(first, segments[0]) {
+		return false
+	}
+	if !more {
+		return len(segments) == 1
+	}
+	return fitsPath(rest, segments[1:])
 }
 
 func fitsAny(patterns, s string) bool {
@@ -113,8 +141,9 @@ func isSecret(field string) bool { return !slices.Contains(harmless, field) }
 // Classify returns the class of an operation and the reason. Its third result is
 // false if no rule is for it: its class is Unknown then.
 func Classify(p Product, row Row) (class operation.Class, why string, ok bool) {
+	s := subjectOf(p, row)
 	for i := range rules {
-		if rules[i].fits(p, row) {
+		if rules[i].fits(&s) {
 			return rules[i].class, rules[i].why, true
 		}
 	}

@@ -113,6 +113,9 @@ var secretName = regexp.MustCompile(`(?i)password|passphrase|secret|token|(acces
 // secrets collects the names of properties, at any depth, that look like those
 // of secrets. seen holds the references that have been followed.
 func (d description) secrets(schema map[string]any, found, seen map[string]bool) {
+	if len(schema) == 0 {
+		return
+	}
 	if ref := str(schema["$ref"]); ref != "" {
 		if !seen[ref] {
 			seen[ref] = true

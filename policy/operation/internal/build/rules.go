@@ -86,7 +86,7 @@ var rules = []rule{
 	{product: "vbr", path: "restore/flr/{}/validateCredentials", class: secret, why: oracle},
 	{product: "vbr", path: "restore/entraId/tenant/deviceCode|authCode/**", class: secret, why: signIn},
 	{product: "vbr", path: "restore/entraId/tenant/{}/authCode/startAuthorization", class: secret, why: signIn},
-	{product: "vbr", method: "POST", path: "connectionCertificate", class: read, why: "shows the certificate of a server"},
+	{product: "vbr", method: "POST", path: "connectionCertificate", class: secret, why: holds},
 	{product: "vbr", method: "GET", path: "serverCertificate", class: read, why: anonymous},
 
 	// Backup & Replication: what hands out more than descriptions.
@@ -124,7 +124,8 @@ var rules = []rule{
 	{product: "vbr", method: "POST", path: "inventory", class: read, why: look},
 	{product: "vbr", method: "POST", path: "inventory/physical/**", class: read, why: look},
 	{product: "vbr", method: "POST", path: "inventory/{}|retrieveMachineDetails", class: read, why: look},
-	{product: "vbr", method: "POST", path: "cloudBrowser/initializeVault|newFolder", class: change, why: edits},
+	{product: "vbr", method: "POST", path: "cloudBrowser/initializeVault", class: secret, why: holds},
+	{product: "vbr", method: "POST", path: "cloudBrowser/newFolder", class: change, why: edits},
 	{product: "vbr", method: "POST", path: "cloudBrowser/**", name: "Browse*", class: read, why: look},
 	{product: "vbr", method: "POST", path: "backupInfrastructure/managedServers/*Hosts", class: change, why: elsewhere},
 	{product: "vbr", method: "POST", path: "generalOptions/emailSettings/checkSmtpConnection|testMessage", class: change, why: elsewhere},
