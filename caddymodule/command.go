@@ -15,7 +15,10 @@ var command = caddycmd.Command{
 	Name:  "veeam-auth",
 	Short: "Tools for the veeam_auth module",
 	CobraFunc: func(cmd *cobra.Command) {
-		cmd.AddCommand(newPinCommand(), newLogCommand(), newTokensCommand())
+		cmd.AddCommand(
+			newPinCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(),
+			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(),
+		)
 	},
 }
 

@@ -1,0 +1,203 @@
+// The command that says what works and what does not.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// The causes that the command names. The list is closed: scripts may rely on it.
+const (
+	causeSecret     = "secret_unreadable"  // a placeholder, a key file: nothing is sent
+	causeNetwork    = "unreachable"        // name, route, port, or no answer in time
+	causeTLS        = "tls"                // no trusted connection
+	causePin        = "pin"                // another certificate than the pinned one
+	causeProduct    = "wrong_product"      // something answers, but not this product
+	causeVersion    = "api_version"        // the server does not serve it
+	causeCredential = "credential_refused" // wrong name or password, or a locked account
+	causeOrMFA      = "credential_or_mfa"  // VBR: the same, or multi-factor authentication
+	causeMFA        = "mfa_needed"         // the server wants a code and the account makes none
+	causeCode       = "code_refused"       // totp_secret or a clock is wrong
+	causeSSO        = "sso_needed"         // the user signs in with an identity provider
+	causeThrottled  = "throttled"          // too many requests
+	causeServer     = "server_fault"       // trouble of the server's own
+	causeRole       = "role_too_small"     // the login works, but may read nothing
+	causeSession    = "session_refused"    // the login works, but its session is not taken
+	causeAnswer     = "unexpected_answer"  // an answer that is none of this API
+	causeUnclear    = "account_incomplete" // the account lacks what its grant needs
+)
+
+// States of a step.
+const (
+	stepOK      = "ok"
+	stepFailed  = "failed"
+	stepSkipped = "skipped"
+)
+
+// checkStep is one line of the report.
+type checkStep struct {
+	Name   string `json:"step"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	Cause  string `json:"cause,omitempty"`
+	Help   string `json:"help,omitempty"`
+}
+
+// checkReport is what was found out about one account at one server.
+type checkReport struct {
+	Account string      `json:"account"`
+	Server  string      `json:"server"`
+	Product string      `json:"product"`
+	OK      bool        `json:"ok"`
+	Cause   string      `json:"cause,omitempty"` // of the first step that failed
+	Steps   []checkStep `json:"steps"`
+}
+
+func (r *checkReport) ok(name, detail string) {
+	r.Steps = append(r.Steps, checkStep{Name: name, State: stepOK, Detail: detail})
+}
+
+func (r *checkReport) skip(name, why string) {
+	r.Steps = append(r.Steps, checkStep{Name: name, State: stepSkipped, Detail: why})
+}
+
+func (r *checkReport) fail(name, cause, detail, help string) {
+	r.Steps = append(r.Steps, checkStep{Name: name, State: stepFailed, Detail: detail, Cause: cause, Help: help})
+	if r.Cause == "" {
+		r.Cause = cause
+	}
+	r.OK = false
+}
+
+type checkOptions struct {
+	configFlags
+	login, json bool
+}
+
+// newCheckCommand returns `caddy veeam-auth check`.
+func newCheckCommand() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:   "check [<account>] [--login] [--json] [--config <file>]",
+		Short: "Says what works and what does not: network, TLS, product, API version, login",
+		Long: `
+Checks the way to each server of the configuration, or of one account, with the
+TLS options, pins and secrets that Caddy would use: whether the server is reached
+and trusted, whether it answers like the configured product, and which versions of
+the API it serves. Nothing of this needs or sends a credential.
+
+With --login the account logs in, once: one request with its credential, and one
+with a verification code if the server demands it. Grants that would use up what
+the account has, a one-time code or a refresh token, are not tried. VSPC may end
+other sessions of the same user when it logs in, that of a running Caddy too.
+
+What fails is named by one of these causes: secret_unreadable, unreachable, tls,
+pin, wrong_product, api_version, credential_refused, credential_or_mfa (VBR cannot
+tell them apart), mfa_needed, code_refused, sso_needed, throttled, server_fault,
+role_too_small, session_refused, unexpected_answer, account_incomplete.
+
+Exit codes: 0 everything that was tried works; 1 wrong usage or configuration; 2
+something does not work.`,
+		Example: `  caddy veeam-auth check
+  caddy veeam-auth check svc-monitor --login --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: runCommand(o.run),
+	}
+	o.add(cmd)
+	cmd.Flags().BoolVar(&o.login, "login", false, "Log in, once")
+	cmd.Flags().BoolVar(&o.json, "json", false, "Print the result as JSON")
+	return cmd
+}
+
+func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
+	c, err := o.load(cmd.InOrStdin(), cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	places, err := o.places(c, args)
+	if err != nil {
+		return err
+	}
+	reports := []*checkReport{}
+	broken := false
+	for _, p := range places {
+		r, err := c.reach(p)
+		if err != nil {
+			return err
+		}
+		report := r.check(cmd.Context(), o.login)
+		r.close()
+		if len(args) == 0 && !o.login {
+			report.Account = "" // nothing of it was about an account
+		}
+		reports, broken = append(reports, report), broken || !report.OK
+	}
+	if o.json {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(reports)
+	} else {
+		for _, report := range reports {
+			report.print(cmd.OutOrStdout())
+		}
+	}
+	if err == nil && broken {
+		err = failed(errors.New("something does not work"))
+	}
+	return err
+}
+
+// places are what to check: an account, or each server once.
+func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, error) {
+	if len(args) == 1 {
+		p, err := c.find(args[0], o.upstream)
+		return []configPlace{p}, err
+	}
+	all := c.places("", o.upstream)
+	if o.login && len(all) > 1 {
+		return nil, errors.New("--login logs one account in: name it")
+	}
+	var servers []configPlace
+	type key struct {
+		*configSite
+		upstream string
+	}
+	seen := map[key]bool{}
+	for _, p := range all {
+		if k := (key{p.site, p.upstream}); !seen[k] {
+			seen[k] = true
+			servers = append(servers, p)
+		}
+	}
+	if len(servers) == 0 {
+		return nil, fmt.Errorf("%s names no server; name one with --upstream", c.name)
+	}
+	return servers, nil
+}
+
+func (r *checkReport) print(out io.Writer) {
+	title := r.Server
+	if r.Account != "" {
+		title = r.Account + " at " + title
+	}
+	fmt.Fprintf(out, "%s (%s)\n", title, r.Product)
+	for _, s := range r.Steps {
+		state := s.State
+		if s.State == stepFailed {
+			state = "FAILED"
+		}
+		fmt.Fprintf(out, "  %-7s  %-12s %s\n", state, s.Name, s.Detail)
+		if s.Cause != "" {
+			fmt.Fprintf(out, "  %-7s  %-12s cause: %s\n", "", "", s.Cause)
+		}
+		if s.Help != "" {
+			fmt.Fprintf(out, "  %-7s  %-12s %s\n", "", "", s.Help)
+		}
+	}
+}

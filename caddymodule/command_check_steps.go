@@ -1,0 +1,330 @@
+// The steps of a check, from the network to what the login may read.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// probeFor bounds all that is asked without a credential.
+const probeFor = 30 * time.Second
+
+// check runs the steps. What does not depend on a step that has failed is run all
+// the same.
+func (r *reached) check(ctx context.Context, login bool) *checkReport {
+	report := &checkReport{
+		Account: r.account.Name, OK: true, Product: r.client.Product.Title,
+		Server: strings.TrimPrefix(r.client.BaseURL, "https://"),
+	}
+	credentials, err := r.credentials()
+	if err != nil {
+		report.fail("secrets", causeSecret, err.Error(), "")
+	} else {
+		report.ok("secrets", "can be read")
+	}
+	if r.checkServer(ctx, report) {
+		switch {
+		case !login:
+			report.skip("login", "not tried; --login tries once")
+		case credentials == nil:
+			report.skip("login", "not tried without its secrets")
+		default:
+			r.checkLogin(ctx, report, credentials)
+		}
+	}
+	return report
+}
+
+// checkServer does what needs no credential, and reports whether a login makes
+// sense.
+func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
+	ctx, cancel := r.within(ctx, probeFor)
+	defer cancel()
+	seen := &connection{}
+	identity, err := r.client.Identify(seen.trace(ctx))
+	if err != nil {
+		cause, detail := connectionCause(err)
+		step := "connection"
+		if cause == causeTLS || cause == causePin {
+			report.ok(step, seen.String())
+			step = "certificate"
+		}
+		help := ""
+		if cause == causePin || cause == causeTLS {
+			help = "`caddy veeam-auth pin " + report.Server + "` prints what the server shows now"
+		}
+		report.fail(step, cause, detail, help)
+		return false
+	}
+	report.ok("connection", seen.String())
+	report.ok("certificate", seen.certificate(r.transport))
+	product := r.client.Product
+	switch {
+	case identity.Product == nil:
+		report.fail("product", causeProduct, "what answers is none of the known products", "check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
+		return false
+	case identity.Product != product:
+		report.fail("product", causeProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
+		return false
+	}
+	report.ok("product", "it answers like "+product.Title)
+	return r.checkVersion(ctx, report, identity.VersionRefused)
+}
+
+func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused bool) bool {
+	const step = "api version"
+	product := r.client.Product
+	if product.Version.Default == "" {
+		report.ok(step, "the product needs none")
+		return true
+	}
+	served, err := r.client.ServedVersions(ctx)
+	if err != nil {
+		report.skip(step, "the server could not be asked: "+err.Error())
+	}
+	sent := cmp.Or(r.client.APIVersion, product.Version.Default)
+	if r.client.APIVersion == "" && len(served) > 0 {
+		sent = served[0] // as the sidecar does
+		r.client.APIVersion = sent
+	} else if refused || len(served) > 0 && !slices.Contains(served, sent) {
+		detail, help := sent+" is not served", "set api_version to one that the server serves"
+		if len(served) > 0 {
+			detail, help = detail+"; served are "+strings.Join(served, ", "), "write: api_version "+served[0]
+		}
+		report.fail(step, causeVersion, detail, help)
+		return false
+	}
+	switch {
+	case len(served) > 0:
+		report.ok(step, sent+" is used; served are "+strings.Join(served, ", "))
+	case err == nil:
+		report.ok(step, sent+" is used; the server does not show which others it serves")
+	}
+	return true
+}
+
+// usesUp names grants whose login takes away what the account has.
+var usesUp = map[veeam.Grant]string{
+	veeam.GrantRefreshToken: "its refresh token is good for one login, which is Caddy's",
+	veeam.GrantSAML:         "its SAML response is good for one login, which is Caddy's",
+	veeam.GrantSSOToken:     "its token may be good for one login, which is Caddy's",
+}
+
+func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.Account) {
+	const step = "login"
+	why := usesUp[a.Grant]
+	if a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil {
+		why = "its code is good for one login, which is Caddy's"
+	}
+	if why != "" {
+		report.skip(step, "not tried: "+why)
+		return
+	}
+	r.client.MFATries = 1
+	ctx, cancel := r.within(ctx, loginFor)
+	defer cancel()
+	token, err := r.client.Login(ctx, a)
+	if err != nil {
+		cause, help := loginCause(r.client.Product, err)
+		report.fail(step, cause, err.Error(), help)
+		return
+	}
+	defer r.logout(token)
+	detail := "works"
+	if token.Grant == veeam.GrantMFA {
+		detail = "works, with a verification code"
+	}
+	report.ok(step, detail)
+	r.checkRole(ctx, report, token)
+	r.checkServiceAccounts(ctx, report, token)
+}
+
+func (r *reached) checkRole(ctx context.Context, report *checkReport, token *veeam.Token) {
+	const step = "role"
+	err := r.client.MayRead(ctx, token)
+	var e *veeam.Error
+	switch {
+	case err == nil:
+		report.ok(step, "may read what every role may")
+	case !errors.As(err, &e):
+		report.fail(step, causeAnswer, err.Error(), "")
+	case e.Kind == veeam.KindForbidden:
+		report.fail(step, causeRole, err.Error(), "give the user a role that may read, in the product's console")
+	case e.Kind == veeam.KindRefused:
+		report.fail(step, causeSession, err.Error(), "")
+	case e.Kind == veeam.KindProtocol:
+		report.skip(step, "this version of the server does not have the resource that is asked for")
+	default:
+		cause, _ := loginCause(r.client.Product, err)
+		report.fail(step, cause, err.Error(), "")
+	}
+}
+
+// checkServiceAccounts says of every account at this VBR server whether it is a
+// service account, if this session may know.
+func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport, token *veeam.Token) {
+	var users []string
+	for _, a := range r.transport.Accounts {
+		if resolved, err := a.resolve(); err == nil {
+			users = append(users, cmp.Or(resolved.account.Username, a.Name))
+		}
+	}
+	found, err := r.client.ServiceAccounts(ctx, token, users...)
+	if err != nil {
+		return // another product, an older version, or not allowed: no reason to worry anybody
+	}
+	for _, user := range found {
+		switch {
+		case user.Is:
+			report.ok("user", user.User+" is a service account: multi-factor authentication does not concern it")
+		case user.Known:
+			report.Steps = append(report.Steps, checkStep{
+				Name: "user", State: stepOK, Detail: user.User + " is not a service account",
+				Help: "with multi-factor authentication on, the REST API refuses it: mark it as a service account in Users and Roles",
+			})
+		}
+	}
+}
+
+// connectionCause says why no answer came.
+func connectionCause(err error) (cause, detail string) {
+	var (
+		pin  *pinError
+		name *net.DNSError
+		e    *veeam.Error
+	)
+	switch {
+	case errors.As(err, &pin):
+		return causePin, pin.Error()
+	case errors.As(err, &name):
+		return causeNetwork, "DNS: " + name.Error()
+	case errors.As(err, &e) && e.Kind == veeam.KindTLS:
+		return causeTLS, fmt.Sprint(e.Err)
+	case errors.As(err, &e) && e.Kind == veeam.KindServerFault:
+		return causeServer, err.Error()
+	case errors.As(err, &e) && e.Kind == veeam.KindTimeout:
+		return causeNetwork, "no answer in time"
+	case errors.As(err, &e) && e.Err != nil:
+		return causeNetwork, e.Err.Error()
+	}
+	return causeNetwork, err.Error()
+}
+
+// loginCause says why a login has failed, and what to do about it.
+func loginCause(p *veeam.Product, err error) (cause, help string) {
+	var e *veeam.Error
+	if !errors.As(err, &e) {
+		return causeUnclear, ""
+	}
+	switch e.Kind {
+	case veeam.KindRefused:
+		switch {
+		case e.Grant == veeam.GrantMFA:
+			return causeCode, "check totp_secret and the clocks of both machines; a code that Caddy has just used is refused too"
+		case p.Values[veeam.GrantMFA] == "":
+			return causeOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. To find out: its log (Svc.ResAPI.log) names an \"Authenticated user\" before the refusal if the password was right; or check an account that may read the users with --login, which tells which accounts are service accounts (version 13)"
+		}
+		return causeCredential, "more tries may lock the account: correct it first"
+	case veeam.KindMFARequired:
+		return causeMFA, p.MFAHint + "; `caddy veeam-auth enroll` makes a secret"
+	case veeam.KindSSORequired:
+		return causeSSO, "use a local user"
+	case veeam.KindThrottled:
+		if e.RetryAfter > 0 {
+			return causeThrottled, fmt.Sprintf("wait for %v", e.RetryAfter)
+		}
+		return causeThrottled, "wait"
+	case veeam.KindServerFault:
+		return causeServer, "the server's own log says more"
+	case veeam.KindProtocol:
+		return causeVersion, ""
+	case veeam.KindMalformed:
+		return causeAnswer, ""
+	case veeam.KindAccount:
+		return causeUnclear, ""
+	}
+	cause, _ = connectionCause(err)
+	return cause, ""
+}
+
+// connection is what was seen of a connection. Several addresses may be dialed at
+// once.
+type connection struct {
+	mu sync.Mutex
+
+	address string
+	took    time.Duration
+	tls     *tls.ConnectionState
+
+	started time.Time
+}
+
+// trace has the context's requests tell about their connection.
+func (c *connection) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectStart: func(_, _ string) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.started.IsZero() {
+				c.started = time.Now()
+			}
+		},
+		ConnectDone: func(_, address string, err error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if err == nil && c.took == 0 {
+				c.address, c.took = address, time.Since(c.started)
+			}
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if conn, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState }); ok && c.tls == nil {
+				state := conn.ConnectionState()
+				c.tls = &state
+			}
+		},
+	})
+}
+
+func (c *connection) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.took == 0 {
+		return "made"
+	}
+	return fmt.Sprintf("%s in %v", c.address, c.took.Round(100*time.Microsecond))
+}
+
+// certificate describes what the server has shown, and why it counts.
+func (c *connection) certificate(t *Transport) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tls == nil || len(c.tls.PeerCertificates) == 0 {
+		return "none: plain HTTP"
+	}
+	cert, trust := c.tls.PeerCertificates[0], "trusted"
+	switch {
+	case len(t.pins) > 0:
+		trust = "pinned"
+	case t.TLS != nil && t.TLS.InsecureSkipVerify:
+		trust = "NOT VERIFIED"
+	}
+	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, cert.Subject, cert.NotAfter.UTC().Format(time.DateOnly), sha1Of(cert))
+	if time.Until(cert.NotAfter) < 30*24*time.Hour {
+		text += " - it ends soon"
+	}
+	return text
+}

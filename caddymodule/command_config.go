@@ -1,0 +1,224 @@
+// How the commands find their account: in the configuration that Caddy itself
+// would load.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/spf13/cobra"
+)
+
+// configFlags say which configuration and which server a command is about.
+type configFlags struct{ config, adapter, upstream string }
+
+func (f *configFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.config, "config", "c", "Caddyfile", "Configuration to take the account from; - is the standard input")
+	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile; default: by the name of the file")
+	flags.StringVar(&f.upstream, "upstream", "", "The server (host:port), if the account is at several")
+}
+
+// configSite is a reverse_proxy with our transport, as the configuration has it.
+type configSite struct {
+	raw       json.RawMessage // of the transport
+	product   string
+	accounts  []string
+	upstreams []string
+	dynamic   bool // there are upstreams that only a running Caddy knows
+}
+
+// configuration is what the commands need of one.
+type configuration struct {
+	name  string
+	sites []*configSite
+	rest  struct {
+		Storage json.RawMessage            `json:"storage"`
+		Apps    map[string]json.RawMessage `json:"apps"`
+	}
+}
+
+// load reads and adapts the configuration. Warnings of the adapter go to stderr.
+func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, error) {
+	c := &configuration{name: f.config}
+	text, err := f.read(stdin)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if name := adapterFor(f.config, f.adapter); name != "" {
+		adapter := caddyconfig.GetAdapter(name)
+		if adapter == nil {
+			return nil, fmt.Errorf("%s: there is no configuration adapter named %q", f.config, name)
+		}
+		adapted, warnings, err := adapter.Adapt(text, map[string]any{"filename": f.config})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.config, err)
+		}
+		for _, w := range warnings {
+			fmt.Fprintf(stderr, "Warning: %s:%d: %s\n", f.config, w.Line, w.Message)
+		}
+		text = adapted
+	}
+	if err := json.Unmarshal(text, &c.rest); err != nil {
+		return nil, fmt.Errorf("%s is no configuration of Caddy (--adapter says in which form it is written): %w", f.config, err)
+	}
+	var tree any
+	if err := json.Unmarshal(text, &tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	if err := c.collect(tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	if len(c.sites) == 0 {
+		return nil, fmt.Errorf("%s has no veeam_auth in it; --config names another file", f.config)
+	}
+	return c, nil
+}
+
+func (f *configFlags) read(stdin io.Reader) ([]byte, error) {
+	if f.config == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(f.config)
+}
+
+// adapterFor chooses as Caddy does: a file named Caddyfile or *.caddyfile is one,
+// *.json is none, the ending of others may name an adapter.
+func adapterFor(file, adapter string) string {
+	base := strings.ToLower(filepath.Base(file))
+	switch {
+	case adapter != "":
+		return adapter
+	case filepath.Ext(base) == ".json":
+		return ""
+	case strings.HasPrefix(base, "caddyfile"), strings.HasSuffix(base, ".caddyfile"):
+		return "caddyfile"
+	}
+	if name := strings.TrimPrefix(filepath.Ext(base), "."); name != "" && caddyconfig.GetAdapter(name) != nil {
+		return name
+	}
+	return ""
+}
+
+// collect finds every reverse_proxy with our transport, wherever it stands. A site
+// that listens at two addresses stands there twice.
+func (c *configuration) collect(tree any) error {
+	switch node := tree.(type) {
+	case []any:
+		for _, item := range node {
+			if err := c.collect(item); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if transport, ok := node["transport"].(map[string]any); ok && node["handler"] == "reverse_proxy" && transport["protocol"] == directive {
+			return c.add(node, transport)
+		}
+		for _, name := range slices.Sorted(maps.Keys(node)) {
+			if err := c.collect(node[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *configuration) add(proxy, transport map[string]any) error {
+	raw, err := json.Marshal(transport)
+	if err != nil {
+		return err
+	}
+	var read Transport
+	if err := json.Unmarshal(raw, &read); err != nil {
+		return fmt.Errorf("transport veeam_auth: %w", err)
+	}
+	product, err := lookupProduct(read.Product)
+	if err != nil {
+		return err
+	}
+	s := &configSite{raw: raw, product: product.Name, dynamic: proxy["dynamic_upstreams"] != nil}
+	for _, a := range read.Accounts {
+		s.accounts = append(s.accounts, a.Name)
+	}
+	upstreams, _ := proxy["upstreams"].([]any)
+	for _, u := range upstreams {
+		if u, ok := u.(map[string]any); ok {
+			if dial, _ := u["dial"].(string); dial != "" && !slices.Contains(s.upstreams, dial) {
+				s.upstreams = append(s.upstreams, dial)
+			}
+		}
+	}
+	for _, known := range c.sites {
+		if string(known.raw) == string(raw) && slices.Equal(known.upstreams, s.upstreams) && known.dynamic == s.dynamic {
+			return nil
+		}
+	}
+	c.sites = append(c.sites, s)
+	return nil
+}
+
+// configPlace is an account at a server.
+type configPlace struct {
+	site              *configSite
+	account, upstream string
+}
+
+func (p configPlace) String() string {
+	return fmt.Sprintf("%s at %s (%s)", p.account, p.upstream, p.site.product)
+}
+
+// places are all accounts at all servers, or those of a name or of an upstream.
+func (c *configuration) places(account, upstream string) (found []configPlace) {
+	for _, s := range c.sites {
+		upstreams := s.upstreams
+		if s.dynamic && upstream != "" && !slices.Contains(upstreams, upstream) {
+			upstreams = append(slices.Clone(upstreams), upstream)
+		}
+		for _, u := range upstreams {
+			for _, a := range s.accounts {
+				if (account == "" || a == account) && (upstream == "" || u == upstream) {
+					found = append(found, configPlace{s, a, u})
+				}
+			}
+		}
+	}
+	return found
+}
+
+// find finds the one account at the one server that a command is about.
+func (c *configuration) find(account, upstream string) (configPlace, error) {
+	found := c.places(account, upstream)
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	var b strings.Builder
+	if len(found) > 1 {
+		fmt.Fprintf(&b, "the account %s is ambiguous in %s; choose the server with --upstream:", account, c.name)
+	} else {
+		at := ""
+		if upstream != "" {
+			at = " at " + upstream
+		}
+		fmt.Fprintf(&b, "%s has no account named %q%s; it has:", c.name, account, at)
+		found = c.places("", "")
+	}
+	for _, p := range found {
+		fmt.Fprintf(&b, "\n  %s", p)
+	}
+	if slices.ContainsFunc(c.sites, func(s *configSite) bool { return s.dynamic }) {
+		b.WriteString("\n  and servers that are found when Caddy runs: name one with --upstream")
+	}
+	if len(found) > 1 && !slices.ContainsFunc(found, func(p configPlace) bool { return p.upstream != found[0].upstream }) {
+		b.WriteString("\nThey differ in options only: leave one of them in a configuration of its own.")
+	}
+	return configPlace{}, errors.New(b.String())
+}

@@ -1,0 +1,273 @@
+// The commands that give an account a second factor and take it away.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/mdp/qrterminal/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+type enrollOptions struct {
+	configFlags
+	out, scratchOut, codes string
+	qr, recreate, force    bool
+}
+
+// newEnrollCommand returns `caddy veeam-auth enroll`.
+func newEnrollCommand() *cobra.Command {
+	var o enrollOptions
+	cmd := &cobra.Command{
+		Use:   "enroll <account> --out <file> [--scratch-out <file>] [--qr] [--recreate] [--config <file>]",
+		Short: "Turns on multi-factor authentication for an account and keeps its secret",
+		Long: `
+Logs in as an account of the configuration, has the server make a secret for
+verification codes, confirms it with a first code, and verifies it by a login of
+its own with the next code, which takes up to half a minute. VB for Azure, VB for
+AWS and VSPC have this in their API; VBR has not.
+
+The secret is written to --out, a file that only you can read and that
+totp_secret {file./path} of the account can name. It is on the disk before it is
+in force, and gets its name when it is verified. If a step fails, multi-factor
+authentication is turned off again, and what state the account is in is printed.
+Scratch codes are written to --scratch-out; without it they are lost.
+
+With --recreate a secret that is in force is replaced by another one. Should the
+old secret be lost, --codes names a file of scratch codes to log in with. VSPC
+cannot replace a secret: disable it first.
+
+Exit codes: 0 done; 1 wrong usage or configuration; 2 failed, the account is as
+before; 3 the account is not as before, or that is not known.`,
+		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch
+  caddy veeam-auth enroll svc-monitor --recreate --force --out /etc/caddy/azure_totp`,
+		Args: cobra.ExactArgs(1),
+		RunE: runCommand(o.run),
+	}
+	o.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&o.out, "out", "o", "", "File for the secret; - prints it")
+	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the scratch codes")
+	flags.StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
+	flags.BoolVar(&o.qr, "qr", false, "Print a QR code of the secret, for an authenticator")
+	flags.BoolVar(&o.recreate, "recreate", false, "Replace the secret that is in force")
+	flags.BoolVar(&o.force, "force", false, "Replace files that are there")
+	_ = cmd.MarkFlagRequired("out")
+	return cmd
+}
+
+func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
+	if o.scratchOut == "-" {
+		return errors.New("--scratch-out takes a file: scratch codes are not printed")
+	}
+	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	out, err := newSecretFile(o.out, o.force, cmd.OutOrStdout())
+	if err != nil {
+		return err
+	}
+	scratch := &secretFile{out: io.Discard}
+	if o.scratchOut != "" {
+		if scratch, err = newSecretFile(o.scratchOut, o.force, nil); err != nil {
+			out.discard()
+			return err
+		}
+	}
+	if err := s.start(cmd.Context()); err != nil {
+		out.discard()
+		scratch.discard()
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Logged in as %s. The verification takes up to a minute.\n", s.name())
+
+	ctx, cancel := s.within(cmd.Context(), loginFor)
+	defer cancel()
+	var offered *veeam.Enrollment
+	_, err = s.client.Enroll(ctx, s.credentials, s.token, o.recreate, func(e *veeam.Enrollment) error {
+		offered = e
+		return errors.Join(out.prepare(line(e.Secret)), scratch.prepare(lines(e.ScratchCodes)))
+	})
+	if err != nil {
+		return o.explain(s, err, offered, out, scratch)
+	}
+	people := cmd.OutOrStdout()
+	if out.out != nil {
+		people = cmd.ErrOrStderr() // the standard output is the secret and nothing else
+	}
+	return o.done(people, s, offered, out, scratch)
+}
+
+func line(v secret.Value) string { return v.Reveal() + "\n" }
+
+func lines(values []secret.Value) string {
+	var b strings.Builder
+	for _, v := range values {
+		b.WriteString(line(v))
+	}
+	return b.String()
+}
+
+// done gives the files their names and says what to do with them.
+func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrollment, out, scratch *secretFile) error {
+	pending := out.pending()
+	if err := out.commit(line(e.Secret)); err != nil {
+		return &exitWith{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be named %s: %w", s.name(), pending, out, err)}
+	}
+	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s.\n", s.name(), out)
+	if out.out == nil {
+		path := out.name
+		if absolute, err := filepath.Abs(path); err == nil {
+			path = absolute
+		}
+		notes += fmt.Sprintf("Write this into the account, unless it is there: totp_secret {file.%s}\n", path)
+	}
+	pending = scratch.pending()
+	if err := scratch.commit(lines(e.ScratchCodes)); err != nil {
+		return &exitWith{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be named %s: %w", notes, pending, scratch, err)}
+	}
+	switch {
+	case len(e.ScratchCodes) == 0:
+	case o.scratchOut != "":
+		notes += fmt.Sprintf("%d scratch codes are in %s. Keep them somewhere else: each is a way in.\n", len(e.ScratchCodes), scratch)
+	default:
+		notes += fmt.Sprintf("The server has given %d scratch codes, which were not kept: there was no --scratch-out.\n", len(e.ScratchCodes))
+	}
+	fmt.Fprint(people, notes)
+	if o.qr {
+		qrterminal.GenerateHalfBlock(e.URI.Reveal(), qrterminal.M, people)
+	}
+	return nil
+}
+
+// explain says what state the account is in after a failure, and what to do.
+func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollment, out, scratch *secretFile) error {
+	var step *veeam.MFAError
+	if !errors.As(err, &step) || step.State == veeam.MFAUnchanged {
+		out.discard()
+		scratch.discard()
+		state := "it has no second factor, or the one it had"
+		if o.recreate {
+			state = "its old secret stays in force"
+		}
+		return failed(fmt.Errorf("%w\nThe account %s is as before: %s. Nothing was written", err, s.name(), state))
+	}
+	state := "has the new secret, but the login with it has failed"
+	if step.State == veeam.MFAUnknown {
+		state = "may have the new secret or not: the answer of the server was lost"
+	}
+	if out.out != nil { // nobody else has it
+		_ = out.commit(line(e.Secret))
+	}
+	kept := "The new secret is in " + out.pending()
+	if o.scratchOut != "" {
+		kept += ", its scratch codes are in " + scratch.pending()
+	}
+	return &exitWith{exitChanged, fmt.Errorf("%w\nThe account %s %s.\n%s.\n%s", err, s.name(), state, kept,
+		"Find out with `caddy veeam-auth check --login` and that secret as totp_secret; if the server takes it, keep the file, else remove it. An administrator can turn multi-factor authentication off in the product's console.")}
+}
+
+// prepareMFA finds an account that logs in with a password, to which alone second
+// factors apply.
+func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes string) (*commandSession, error) {
+	s, err := f.prepare(cmd, account)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s.client.Product.Values[veeam.GrantMFA] == "":
+		err = fmt.Errorf("%s has no verification codes in its REST API: %s", s.client.Product.Title, s.client.Product.MFAHint)
+	case s.credentials.Grant != veeam.GrantPassword:
+		err = fmt.Errorf("account %s logs in by the grant %s; verification codes belong to the grant password", account, s.credentials.Grant)
+	case codes != "":
+		err = s.useScratchCode(codes)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// useScratchCode has the login use a scratch code if the server demands a code.
+func (s *commandSession) useScratchCode(file string) error {
+	if !s.client.Product.ScratchCodes {
+		return fmt.Errorf("%s has no scratch codes", s.client.Product.Title)
+	}
+	codes, err := readScratchCodes(file)
+	if err != nil {
+		return err
+	}
+	s.scratch = codes
+	s.credentials.ScratchCode = func(context.Context) (secret.Value, error) {
+		code, err := codes.take()
+		if err == nil {
+			s.scratchSent = true
+		}
+		return code, err
+	}
+	return nil
+}
+
+type disableOptions struct {
+	configFlags
+	codes string
+}
+
+// newDisableCommand returns `caddy veeam-auth disable`.
+func newDisableCommand() *cobra.Command {
+	var o disableOptions
+	cmd := &cobra.Command{
+		Use:   "disable <account> [--codes <file>] [--config <file>]",
+		Short: "Turns off multi-factor authentication for an account",
+		Long: `
+Logs in as an account of the configuration, turns its multi-factor authentication
+off, and verifies that by a login with the password alone. The secret becomes
+worthless; its file stays. Should the secret be lost, --codes names a file of
+scratch codes to log in with.
+
+Exit codes: 0 done; 1 wrong usage or configuration; 2 failed, the account is as
+before; 3 the account is not as before, or that is not known.`,
+		Example: "  caddy veeam-auth disable svc-monitor",
+		Args:    cobra.ExactArgs(1),
+		RunE:    runCommand(o.run),
+	}
+	o.add(cmd)
+	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
+	return cmd
+}
+
+func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
+	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	if err := s.start(cmd.Context()); err != nil {
+		return err
+	}
+	ctx, cancel := s.within(cmd.Context(), loginFor)
+	defer cancel()
+	err = s.client.DisableMFA(ctx, s.credentials, s.token)
+	var step *veeam.MFAError
+	switch {
+	case err == nil:
+		fmt.Fprintf(cmd.OutOrStdout(), "Multi-factor authentication of %s is off. Take totp_secret out of the account.\n", s.name())
+		return nil
+	case errors.As(err, &step) && step.State == veeam.MFAChanged:
+		return &exitWith{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone has failed", err, s.name())}
+	case errors.As(err, &step) && step.State == veeam.MFAUnknown:
+		return &exitWith{exitChanged, fmt.Errorf("%w\nWhether multi-factor authentication of %s is off is not known: the answer of the server was lost. Keep the secret, and try `caddy veeam-auth check --login`", err, s.name())}
+	}
+	return failed(fmt.Errorf("%w\nThe account %s is as before: its secret stays in force", err, s.name()))
+}

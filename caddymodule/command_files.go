@@ -1,0 +1,192 @@
+// Files with secrets that the commands write, and the one of scratch codes that
+// they change.
+
+package caddymodule
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+// secretFile is a file that appears under its name when all of it is written. It
+// is begun before anything is sent, so that a folder that cannot be written to is
+// found out in time.
+type secretFile struct {
+	name  string
+	force bool
+	tmp   *os.File
+	out   io.Writer // instead of a file, if its name is -
+}
+
+// newSecretFile begins a file that only its owner can read. The name - stands for
+// out. Without force a file that is there stays there.
+func newSecretFile(name string, force bool, out io.Writer) (*secretFile, error) {
+	f := &secretFile{name: name, force: force}
+	if name == "-" {
+		f.out = out
+		return f, nil
+	}
+	if _, err := os.Lstat(name); err == nil && !force {
+		return nil, fmt.Errorf("%s is there already; --force replaces it", name)
+	}
+	var err error
+	f.tmp, err = os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".new-") // of mode 0600
+	return f, err
+}
+
+// prepare writes the text where it lasts, but not yet under its name.
+func (f *secretFile) prepare(text string) error {
+	if f.out != nil {
+		return nil
+	}
+	if err := f.tmp.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.tmp.WriteAt([]byte(text), 0); err != nil {
+		return err
+	}
+	return f.tmp.Sync()
+}
+
+// commit gives the file its name.
+func (f *secretFile) commit(text string) error {
+	if f.out != nil {
+		_, err := io.WriteString(f.out, text)
+		return err
+	}
+	if err := f.prepare(text); err != nil {
+		return err
+	}
+	if err := f.tmp.Close(); err != nil {
+		return err
+	}
+	if err := f.publish(); err != nil {
+		return err
+	}
+	f.tmp = nil
+	return syncDir(filepath.Dir(f.name))
+}
+
+// publish renames the file. A link fails where a name exists, a rename does not.
+func (f *secretFile) publish() error {
+	if f.force {
+		return os.Rename(f.tmp.Name(), f.name)
+	}
+	err := os.Link(f.tmp.Name(), f.name)
+	switch {
+	case err == nil:
+		return os.Remove(f.tmp.Name())
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s is there now", f.name)
+	}
+	return os.Rename(f.tmp.Name(), f.name) // a file system without links
+}
+
+// discard takes the file away again, unless it has got its name.
+func (f *secretFile) discard() {
+	if f.tmp != nil {
+		f.tmp.Close()
+		os.Remove(f.tmp.Name())
+		f.tmp = nil
+	}
+}
+
+// pending is where the text is before commit.
+func (f *secretFile) pending() string {
+	if f.out != nil {
+		return "the standard output"
+	}
+	return f.tmp.Name()
+}
+
+// String is the name for people.
+func (f *secretFile) String() string {
+	if f.out != nil {
+		return "the standard output"
+	}
+	return f.name
+}
+
+func syncDir(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_ = dir.Sync() // not every file system knows this
+	return nil
+}
+
+// usedMark begins the line of a scratch code that was used.
+const usedMark = "used "
+
+// scratchCodes is a file with one scratch code in each line.
+type scratchCodes struct {
+	name  string
+	lines []string
+	next  int // the line of the first unused code, -1 if there is none
+}
+
+func readScratchCodes(name string) (*scratchCodes, error) {
+	name, err := filepath.EvalSymlinks(name) // the file is replaced, not the link
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	codes := &scratchCodes{name: name, next: -1}
+	for lines := bufio.NewScanner(io.LimitReader(file, 1<<16)); lines.Scan(); {
+		if codes.next < 0 && isScratchCode(lines.Text()) {
+			codes.next = len(codes.lines)
+		}
+		codes.lines = append(codes.lines, lines.Text())
+	}
+	if codes.next < 0 {
+		return nil, fmt.Errorf("%s has no unused scratch code", name)
+	}
+	return codes, nil
+}
+
+// isScratchCode reports whether a line holds an unused code: it is neither empty
+// nor a comment nor marked.
+func isScratchCode(line string) bool {
+	line = strings.TrimSpace(line)
+	return line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, usedMark)
+}
+
+// left is how many codes are unused.
+func (c *scratchCodes) left() (n int) {
+	for _, line := range c.lines {
+		if isScratchCode(line) {
+			n++
+		}
+	}
+	return n
+}
+
+// take marks the next code as used, and returns it once that is on the disk.
+func (c *scratchCodes) take() (secret.Value, error) {
+	code := strings.TrimSpace(c.lines[c.next])
+	c.lines[c.next] = usedMark + time.Now().UTC().Format(time.RFC3339) + " " + code
+	file, err := newSecretFile(c.name, true, nil)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer file.discard()
+	if err := file.commit(strings.Join(c.lines, "\n") + "\n"); err != nil {
+		return secret.Value{}, err
+	}
+	return secret.New(code), nil
+}

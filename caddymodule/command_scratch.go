@@ -1,0 +1,61 @@
+// The command that uses up one scratch code.
+
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+type scratchOptions struct {
+	configFlags
+	codes string
+}
+
+// newScratchCommand returns `caddy veeam-auth scratch`.
+func newScratchCommand() *cobra.Command {
+	var o scratchOptions
+	cmd := &cobra.Command{
+		Use:   "scratch <account> --codes <file> [--config <file>]",
+		Short: "Uses one scratch code for one login",
+		Long: `
+Logs in as an account of the configuration with one scratch code in place of a
+verification code, and logs out again: it shows that the file still gets you in.
+To replace a lost secret log in with a scratch code where it is needed:
+enroll --recreate --codes <file>, or disable --codes <file>.
+
+The file has one code in each line; empty lines and those with # are skipped. The
+code is marked as used in the file before it is sent, whatever comes of it. None
+is used if the server asks for none. Nothing else in this module sends one.
+
+Exit codes: 0 logged in; 1 wrong usage or configuration; 2 the login has failed.`,
+		Example: "  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch",
+		Args:    cobra.ExactArgs(1),
+		RunE:    runCommand(o.run),
+	}
+	o.add(cmd)
+	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes")
+	_ = cmd.MarkFlagRequired("codes")
+	return cmd
+}
+
+func (o *scratchOptions) run(cmd *cobra.Command, args []string) error {
+	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	err = s.start(cmd.Context())
+	switch {
+	case err != nil && s.scratchSent:
+		return failed(fmt.Errorf("%w\nThe code is marked as used; %d left in %s", err, s.scratch.left(), o.codes))
+	case err != nil:
+		return failed(fmt.Errorf("%w\nNo scratch code was used; %d left in %s", err, s.scratch.left(), o.codes))
+	case !s.scratchSent:
+		fmt.Fprintf(cmd.OutOrStdout(), "Logged in as %s: the server has asked for no code, and none was used. %d left in %s.\n", s.name(), s.scratch.left(), o.codes)
+	default:
+		fmt.Fprintf(cmd.OutOrStdout(), "Logged in as %s with one scratch code. %d left in %s.\n", s.name(), s.scratch.left(), o.codes)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+// How the commands reach a server: the transport of the configuration, with its
+// TLS options, pins and placeholders, and a session of their own on it.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Exit codes of the commands.
+const (
+	exitUsage   = 1 // the command or the configuration is wrong; nothing was sent that changes anything
+	exitFailed  = 2 // the server or the way to it; the account is as before
+	exitChanged = 3 // the account is not as before, or that is not known: read what is printed
+)
+
+// exitWith is an error with the exit code that it leads to.
+type exitWith struct {
+	code int
+	err  error
+}
+
+func (e *exitWith) Error() string { return e.err.Error() }
+func (e *exitWith) Unwrap() error { return e.err }
+
+// failed marks an error of the server or of the way to it.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitWith{exitFailed, err}
+}
+
+// runCommand makes a cobra command of run: errors are one line on stderr, and the
+// exit code is theirs.
+func runCommand(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cmd.SilenceUsage = true
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+		defer stop()
+		cmd.SetContext(ctx)
+		err := run(cmd, args)
+		var exit *exitWith
+		if !errors.As(err, &exit) {
+			return err
+		}
+		cmd.SilenceErrors = true
+		fmt.Fprintf(cmd.ErrOrStderr(), "Error: %v\n", err)
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exit.code, nil })(cmd, args)
+	}
+}
+
+// reached is a server that a command can talk to.
+type reached struct {
+	configPlace
+	transport *Transport
+	account   *Account
+	client    *veeam.Client
+	dial      reverseproxy.DialInfo
+	values    context.Context // what a request needs of its context
+	cancel    context.CancelFunc
+}
+
+func (r *reached) close() { r.cancel() }
+
+// reach provisions the transport of p. Nothing is sent.
+func (c *configuration) reach(p configPlace) (*reached, error) {
+	cfg := &caddy.Config{StorageRaw: c.rest.Storage}
+	ctx, err := caddy.ProvisionContext(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var stop context.CancelFunc
+	ctx, stop = caddy.NewContext(ctx)
+	r := &reached{configPlace: p, cancel: stop}
+	// Apps that the TLS options may refer to; they are loaded if they do.
+	cfg.AppsRaw = caddy.ModuleMap{}
+	for _, name := range []string{"tls", "pki"} {
+		if raw, ok := c.rest.Apps[name]; ok {
+			cfg.AppsRaw[name] = raw
+		}
+	}
+	raw, err := withoutKey(p.site.raw, "protocol")
+	if err == nil {
+		var mod any
+		if mod, err = ctx.LoadModuleByID("http.reverse_proxy.transport.veeam_auth", raw); err == nil {
+			r.transport = mod.(*Transport)
+		}
+	}
+	if err == nil {
+		r.account, _ = r.transport.choose(p.account)
+		err = r.aim()
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// withoutKey takes a key out of a JSON object.
+func withoutKey(raw json.RawMessage, key string) (json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, err
+	}
+	delete(object, key)
+	return json.Marshal(object)
+}
+
+// aim finds the address of the upstream, and makes the client for it.
+func (r *reached) aim() error {
+	repl := caddy.NewReplacer()
+	text, err := repl.ReplaceOrErr(r.upstream, true, true)
+	if err != nil {
+		return fmt.Errorf("upstream %s: %w", r.upstream, err)
+	}
+	address, err := caddy.ParseNetworkAddress(text)
+	if err != nil {
+		return fmt.Errorf("upstream %s: %w", text, err)
+	}
+	if !address.IsUnixNetwork() && address.PortRangeSize() != 1 {
+		return fmt.Errorf("upstream %s: it has no port, or several", text)
+	}
+	r.dial = reverseproxy.DialInfo{Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host}
+	host := r.dial.Address
+	if address.IsUnixNetwork() {
+		r.dial.Address, host = address.Host, "localhost"
+	} else {
+		r.dial.Port = fmt.Sprint(address.StartPort)
+	}
+	repl.Set("http.reverse_proxy.upstream.address", r.dial.String())
+	repl.Set("http.reverse_proxy.upstream.hostport", r.dial.Address)
+	repl.Set("http.reverse_proxy.upstream.host", r.dial.Host)
+	repl.Set("http.reverse_proxy.upstream.port", r.dial.Port)
+	r.values = grantContext{vars: map[string]any{}, values: map[any]any{
+		dialInfoKey: r.dial, caddy.ReplacerCtxKey: repl,
+	}}
+	scheme := r.transport.scheme(&http.Request{URL: &url.URL{Host: host}})
+	r.client = &veeam.Client{
+		Product: r.transport.product, Transport: r.transport.HTTPTransport,
+		BaseURL: scheme + "://" + host, APIVersion: r.transport.APIVersion,
+	}
+	return nil
+}
+
+// within gives the values that the transport needs to a context with a deadline.
+func (r *reached) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(waitContext{ctx, r.values}, d)
+}
+
+// loginFor bounds a login: a verification code may have to be waited for.
+const loginFor = 90 * time.Second
+
+// credentials reads the secrets of the account, and of its parent if it has one.
+func (r *reached) credentials() (*veeam.Account, error) {
+	resolved, err := r.account.resolve()
+	if err != nil {
+		return nil, err
+	}
+	a := *resolved.account
+	switch {
+	case r.account.template():
+		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
+	case r.account.Parent != "":
+		parent, _ := r.transport.choose(r.account.Parent)
+		parentCredentials, err := parent.resolve()
+		if err != nil {
+			return nil, err
+		}
+		a.Parent = func(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
+			if refused != nil {
+				return nil, errors.New("the server does not take the parent's session")
+			}
+			return r.client.Login(ctx, parentCredentials.account)
+		}
+	}
+	return &a, nil
+}
+
+// login logs in, with the API version that the server serves if none is set.
+func (r *reached) login(ctx context.Context, a *veeam.Account) (*veeam.Token, error) {
+	ctx, cancel := r.within(ctx, loginFor)
+	defer cancel()
+	if r.client.APIVersion == "" {
+		found, err := r.client.FindVersion(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.client.APIVersion = found
+	}
+	return r.client.Login(ctx, a)
+}
+
+// logout ends a session, in its own time. What the product cannot end ends by
+// itself.
+func (r *reached) logout(t *veeam.Token) {
+	ctx, cancel := r.within(context.Background(), logoutFor)
+	defer cancel()
+	_ = r.client.Logout(ctx, t)
+}
+
+// commandSession is an account with a session of the command's own.
+type commandSession struct {
+	*reached
+	credentials *veeam.Account
+	token       *veeam.Token
+
+	scratch     *scratchCodes // to log in with, if the user wants that
+	scratchSent bool
+}
+
+// prepare finds the account that a command is about. Nothing is sent.
+func (f *configFlags) prepare(cmd *cobra.Command, account string) (*commandSession, error) {
+	c, err := f.load(cmd.InOrStdin(), cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.find(account, f.upstream)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.reach(p)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.credentials()
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return &commandSession{reached: r, credentials: a}, nil
+}
+
+// start logs in.
+func (s *commandSession) start(ctx context.Context) (err error) {
+	s.token, err = s.reached.login(ctx, s.credentials)
+	if err != nil {
+		return failed(fmt.Errorf("login at %s: %w", s.client.BaseURL, err))
+	}
+	return nil
+}
+
+// end logs out and lets go of everything.
+func (s *commandSession) end() {
+	if s.token != nil {
+		s.reached.logout(s.token)
+	}
+	s.close()
+}
+
+// name is how people know the account.
+func (s *commandSession) name() string {
+	return fmt.Sprintf("%s at %s (%s)", cmp.Or(s.credentials.Username, s.credentials.Name), strings.TrimPrefix(s.client.BaseURL, "https://"), s.client.Product.Title)
+}

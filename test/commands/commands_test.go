@@ -1,0 +1,204 @@
+// Package commands shows what a user who types the commands gets to see: each
+// script of testdata runs the caddy of this module, in a process of its own,
+// against emulated servers behind sockets.
+package commands
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	_ "github.com/caddy-veeam/veeam-auth"
+	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"caddy": caddycmd.Main})
+}
+
+func TestCommands(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			w := &world{}
+			env.Values[key{}] = w
+			env.Defer(func() {
+				for _, s := range w.servers {
+					s.Close()
+				}
+			})
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PASSWORD", veeamtest.DefaultPassword)
+			env.Setenv("MFA_PASSWORD", veeamtest.DefaultMFAPassword)
+			env.Setenv("TOTP", veeamtest.DefaultTOTPSecret)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server": server, "fault": fault, "counter": counter, "mode": mode,
+			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
+		},
+	})
+}
+
+// world are the servers of one script. The last one is the one that the commands
+// below are about.
+type world struct{ servers []*veeamtest.Server }
+
+type key struct{}
+
+func current(ts *testscript.TestScript) *veeamtest.Server {
+	w := ts.Value(key{}).(*world)
+	if len(w.servers) == 0 {
+		ts.Fatalf("no server")
+	}
+	return w.servers[len(w.servers)-1]
+}
+
+var options = map[string]func(value string) veeamtest.Option{
+	"versions": func(v string) veeamtest.Option { return veeamtest.WithAPIVersions(strings.Split(v, ",")...) },
+	"polls": func(v string) veeamtest.Option {
+		n, _ := strconv.Atoi(v)
+		return veeamtest.WithActionPolls(n)
+	},
+	"throttle": func(v string) veeamtest.Option {
+		d, _ := time.ParseDuration(v)
+		return veeamtest.WithTokenStatus429(0, d)
+	},
+	"redirect": func(v string) veeamtest.Option {
+		return veeamtest.WithAccount(veeamtest.Account{Username: "sso", Password: "x", RedirectTo: v})
+	},
+}
+
+// server <profile> [option=value]... starts a server and sets URL, HOST and PIN.
+func server(ts *testscript.TestScript, _ bool, args []string) {
+	var opts []veeamtest.Option
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		if options[name] == nil {
+			ts.Fatalf("no option %s", name)
+		}
+		opts = append(opts, options[name](value))
+	}
+	s := veeamtest.New(veeamtest.Profile(args[0]), opts...)
+	ts.Check(s.Start())
+	w := ts.Value(key{}).(*world)
+	w.servers = append(w.servers, s)
+	ts.Setenv("URL", s.URL())
+	ts.Setenv("HOST", strings.TrimPrefix(s.URL(), "https://"))
+	ts.Setenv("PIN", rig.Pin(s))
+}
+
+// fault off | fault <match> [status=n] [count=n] [skip=n] [after] [reset] [token]
+// [retry=d] disturbs the requests to operations that contain match.
+func fault(ts *testscript.TestScript, _ bool, args []string) {
+	s := current(ts)
+	if args[0] == "off" {
+		s.ClearFault()
+		return
+	}
+	f := veeamtest.Fault{Kind: veeamtest.FaultStatus, On: veeamtest.OnProtected | veeamtest.OnAnonymous, Match: args[0]}
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		n, _ := strconv.Atoi(value)
+		switch name {
+		case "status":
+			f.Status = n
+		case "count":
+			f.Count = n
+		case "skip":
+			f.Skip = n
+		case "after":
+			f.After = true
+		case "reset":
+			f.Kind = veeamtest.FaultReset
+		case "html":
+			f.Kind = veeamtest.FaultHTML
+		case "token":
+			f.On, f.Match = veeamtest.OnToken, ""
+		default:
+			ts.Fatalf("no setting %s", name)
+		}
+	}
+	s.SetFault(f)
+}
+
+// counter <name> <value> compares a counter of the server.
+func counter(ts *testscript.TestScript, neg bool, args []string) {
+	got := fmt.Sprint(reflect.ValueOf(current(ts).Counters()).FieldByName(args[0]))
+	if (got == args[1]) == neg {
+		ts.Fatalf("%s is %s", args[0], got)
+	}
+}
+
+// requests resets the counters of the server.
+func requests(ts *testscript.TestScript, _ bool, _ []string) { current(ts).ResetCounters() }
+
+// mode <octal> <file>... compares permissions.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(name))
+		ts.Check(err)
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+			ts.Fatalf("%s has mode %s", name, got)
+		}
+	}
+}
+
+// clean demands that neither the output nor the errors of the last command repeat
+// a secret of any server or account.
+func clean(ts *testscript.TestScript, _ bool, _ []string) {
+	secrets := []string{veeamtest.DefaultPassword, veeamtest.DefaultMFAPassword, veeamtest.DefaultTOTPSecret, ts.Getenv("P12")}
+	for _, s := range ts.Value(key{}).(*world).servers {
+		secrets = append(secrets, s.Issued()...)
+	}
+	for _, stream := range []string{"stdout", "stderr"} {
+		text := ts.ReadFile(stream)
+		for _, secret := range secrets {
+			if secret != "" && strings.Contains(text, secret) {
+				ts.Fatalf("%s shows the secret %q", stream, secret)
+			}
+		}
+	}
+}
+
+// seed <user> <file> | seed <user> compares the seed that the server has for a
+// user with the content of a file, or with none.
+func seed(ts *testscript.TestScript, neg bool, args []string) {
+	want := ""
+	if len(args) == 2 {
+		want = strings.TrimSpace(ts.ReadFile(args[1]))
+	}
+	if got := current(ts).TOTPSecret(args[0]); (got == want) == neg {
+		ts.Fatalf("the server has %q, not %q", got, want)
+	}
+}
+
+// nofiles demands that no unfinished file is left in the folder.
+func nofiles(ts *testscript.TestScript, neg bool, _ []string) {
+	found := []string{}
+	ts.Check(fs.WalkDir(os.DirFS(ts.MkAbs(".")), ".", func(path string, _ fs.DirEntry, err error) error {
+		if strings.Contains(path, ".new-") {
+			found = append(found, path)
+		}
+		return err
+	}))
+	if (len(found) == 0) == neg {
+		ts.Fatalf("left over: %v", found)
+	}
+}
+
+// scratchfile <user> <file> writes the codes that the server has for a user.
+func scratchFile(ts *testscript.TestScript, _ bool, args []string) {
+	text := "# of " + args[0] + "\n\n" + strings.Join(current(ts).ScratchCodes(args[0]), "\n") + "\n"
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+}
