@@ -69,7 +69,7 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 	if caller, ok := ev.Authenticated(); ok {
 		return caller, nil
 	}
-	unknown := &veeam.Refusal{Reason: veeam.ReasonNoToken}
+	var unknown *veeam.Refusal
 	if token := bearer(r.Header); token != "" && route != veeam.RouteToken {
 		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
 		var caller policy.Caller
@@ -89,6 +89,9 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 	}
 	if caller, ok := ev.Address(); ok {
 		return caller, nil
+	}
+	if unknown == nil {
+		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	}
 	return policy.Caller{}, unknown
 }

@@ -12,7 +12,7 @@ import (
 // recorder passes everything on as it comes and remembers the status and, of
 // answers fit for the log, the beginning of the body.
 type recorder struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	limit  int
 	all    bool // bodies of successful answers too
 	status int
@@ -23,7 +23,7 @@ type recorder struct {
 
 func newRecorder(w http.ResponseWriter, limit int, all bool) *recorder {
 	return &recorder{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		limit:                 limit,
 		all:                   all,
 	}
