@@ -172,10 +172,10 @@ func BenchmarkHandler(b *testing.B) {
 	b.Run("log off, token of ours", func(b *testing.B) { serveMany(b, tokenOfOurs(b, quiet), serve(quiet)) })
 }
 
-// serveMany sends the same request again and again. What the handler removes
-// from it is put back.
+// serveMany sends the same request again and again, prepared anew as Caddy does
+// it. What the handler removes from it is put back.
 func serveMany(b *testing.B, token string, serve func(http.ResponseWriter, *http.Request) error) {
-	req := fromClient(http.MethodGet, "/api/v1/jobs?limit=100")
+	req := fromClient()
 	var authorization []string
 	if token != "" {
 		authorization = []string{"Bearer " + token}
@@ -186,7 +186,7 @@ func serveMany(b *testing.B, token string, serve func(http.ResponseWriter, *http
 		if authorization != nil {
 			req.Header["Authorization"] = authorization
 		}
-		if err := serve(w, req); err != nil {
+		if err := serve(w, prepared(req)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -195,24 +195,30 @@ func serveMany(b *testing.B, token string, serve func(http.ResponseWriter, *http
 	}
 }
 
-// fromClient is a request over the loopback address as Caddy hands it to its
-// handlers.
-func fromClient(method, target string) *http.Request {
-	req := httptest.NewRequest(method, target, http.NoBody)
-	req.RemoteAddr = "127.0.0.1:50000"
+// fromClient is a request over the loopback address.
+func fromClient() *http.Request {
+	req := httptest.NewRequest(http.MethodGet, "/api/v1/jobs?limit=100", http.NoBody)
+	req.RemoteAddr, req.Host = "127.0.0.1:50000", "localhost:9419"
 	for name, value := range map[string]string{
 		"Accept": contentTypeJSON, "Accept-Encoding": "gzip", "User-Agent": "exporter/1.0", "X-Api-Version": "1.2-rev0",
 	} {
 		req.Header.Set(name, value)
 	}
-	return caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
+	return req
+}
+
+var benchServer caddyhttp.Server
+
+// prepared is a request as Caddy hands it to its handlers.
+func prepared(req *http.Request) *http.Request {
+	return caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &benchServer)
 }
 
 // tokenOfOurs is an access token as the token endpoint gives it to a caller on
 // this machine.
 func tokenOfOurs(b *testing.B, h *Handler) string {
 	b.Helper()
-	req := fromClient(http.MethodGet, "/")
+	req := prepared(fromClient())
 	caller, refusal := h.identify(req, veeam.RouteToken)
 	if refusal != nil {
 		b.Fatal(refusal.Reason)
