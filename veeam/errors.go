@@ -129,7 +129,7 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	step := cmp.Or(string(e.Grant), e.Call, "logout")
-	fmt.Fprintf(&b, "%s %s: %s", e.Product, step, e.Kind)
+	fmt.Fprintf(&b, "%s %s failed: %s", e.Product, step, e.Kind)
 	switch {
 	case e.Status != 0 && e.Code != "":
 		fmt.Fprintf(&b, " (%d %s)", e.Status, e.Code)

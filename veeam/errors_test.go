@@ -24,13 +24,13 @@ func TestErrorText(t *testing.T) {
 	}{
 		{
 			&Error{Kind: KindRefused, Product: "vbr", Grant: GrantPassword, Status: 401, Code: "AccessDenied", Hint: "try this"},
-			"vbr password: credential refused (401 AccessDenied); try this",
+			"vbr password failed: credential refused (401 AccessDenied); try this",
 		},
 		{
 			&Error{Kind: KindUnavailable, Product: "aws", Grant: GrantMFA, Err: errTruncated},
-			"aws mfa: server unavailable: the answer broke off",
+			"aws mfa failed: server unavailable: the answer broke off",
 		},
-		{&Error{Kind: KindServerFault, Product: "azure", Status: 503}, "azure logout: server fault (503)"},
+		{&Error{Kind: KindServerFault, Product: "azure", Status: 503}, "azure logout failed: server fault (503)"},
 	} {
 		if got := tt.err.Error(); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)

@@ -55,7 +55,7 @@ func ExampleClient_Refresh() {
 	}
 	fmt.Println(token.Lifetime, token.Access, err)
 	// Output:
-	// vspc refresh_token: credential refused (400 invalid_grant)
+	// vspc refresh_token failed: credential refused (400 invalid_grant)
 	// 1h0m0s **** <nil>
 }
 

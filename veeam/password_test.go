@@ -195,7 +195,7 @@ func TestLogout(t *testing.T) {
 		}
 		for status, kind := range map[int]Kind{500: KindServerFault, 302: KindMalformed, 404: KindProtocol, 403: KindRefused} {
 			c, _ := client(t, product, canned{status: status})
-			if e := fault(t, c.Logout(context.Background(), token), kind); !strings.Contains(e.Error(), product+" logout: ") {
+			if e := fault(t, c.Logout(context.Background(), token), kind); !strings.Contains(e.Error(), product+" logout failed: ") {
 				t.Errorf("got %v", e)
 			}
 		}
