@@ -200,7 +200,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	lost := false
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockFor)
 	defer cancel()
-	_ = update(ctx, s.options.Shared, l.place, nil, func(rec *record) *record {
+	s.write(ctx, l.place, func(rec *record) *record {
 		if rec != nil && rec.Lease != l.id {
 			lost = true
 			newer, _ = s.judge(rec, time.Now())
@@ -210,8 +210,12 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 			rec = new(record) // the store was emptied
 		}
 		next := *rec
-		next.Fence, next.Holder, next.Beat = l.fence, "", 0
+		next.Fence = max(rec.Fence, l.fence) // an operator may have changed the record
+		next.Holder, next.Beat = "", 0
 		next.Writer = s.options.Shared.holder()
+		if tok != nil {
+			tok.fence = next.Fence
+		}
 		s.note(&next, tok, failure)
 		return &next
 	})
@@ -227,8 +231,20 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	case lost:
 		s.options.Shared.options.Log("another process has taken over a login that took too long here", nil)
 	}
+	if !tok.usable(time.Now()) {
+		return nil, s.failed(errDeadOnArrival) // the store took its time
+	}
 	s.succeeded(tok)
 	return tok, nil
+}
+
+// write changes a record even if the store has just failed: a process that was
+// stopped for a while takes its own absence for the store's.
+func (s *Session) write(ctx context.Context, at place, change func(*record) *record) {
+	store, err := s.options.Shared.storeNow()
+	if err == nil {
+		_ = updateIn(ctx, s.options.Shared, store, at, nil, change)
+	}
 }
 
 // note writes the outcome of a grant into a record.

@@ -136,6 +136,14 @@ func (s *Shared) store() (*attached, error) {
 	return s.stores[len(s.stores)-1], nil
 }
 
+// storeNow is store for what is worth a try although the store has just failed.
+func (s *Shared) storeNow() (*attached, error) {
+	s.mu.Lock()
+	s.away = time.Time{}
+	s.mu.Unlock()
+	return s.store()
+}
+
 // worked and failed keep the book on the store.
 func (s *Shared) worked() {
 	if s.gone.CompareAndSwap(true, false) {
@@ -221,6 +229,10 @@ func update[T any](ctx context.Context, s *Shared, p place, glance func() bool, 
 	if err != nil {
 		return err
 	}
+	return updateIn(ctx, s, store, p, glance, change)
+}
+
+func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, glance func() bool, change func(found *T) *T) error {
 	locked, err := s.lock(ctx, store, p.key, glance)
 	if err != nil || !locked {
 		return err

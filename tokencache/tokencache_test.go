@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	takes    time.Duration
 	lifetime time.Duration
+	extra    any
 	noted    *Token // prev of the last grant
 	err      atomic.Pointer[error]
 	calls    atomic.Int64
@@ -51,6 +52,7 @@ func (s *server) grant(ctx context.Context, prev *Token) (*Token, error) {
 		Refresh:   secret.New(fmt.Sprintf("refresh-%d", n)),
 		Requested: requested,
 		Lifetime:  s.lifetime,
+		Extra:     s.extra,
 	}, nil
 }
 

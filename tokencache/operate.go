@@ -1,0 +1,50 @@
+// What operators may do to a session.
+
+package tokencache
+
+import "context"
+
+// Lift ends the hold or pause, here and in the store, so that the next request
+// tries again. An error says that it is lifted here only.
+func (s *Session) Lift(ctx context.Context) error {
+	s.Release()
+	return s.change(ctx, func(rec *record) { rec.Block = nil })
+}
+
+// Forget throws the token away, here and in the store, and lifts the hold. Other
+// processes use their copies of it until they end. It returns the token that
+// was in use here, or nil. An error says that the store still has it.
+func (s *Session) Forget(ctx context.Context) (*Token, error) {
+	s.Release()
+	s.mu.Lock()
+	s.spare = nil
+	s.mu.Unlock()
+	tok := s.current.Swap(nil)
+	err := s.change(ctx, func(rec *record) {
+		s.floor.Store(max(s.floor.Load(), rec.Fence)) // it may be read once more before it is gone
+		rec.Token, rec.Block = nil, nil
+	})
+	return tok, err
+}
+
+// change changes the session's record, if it has one. A grant that is under way
+// somewhere goes on.
+func (s *Session) change(ctx context.Context, change func(*record)) error {
+	sh := s.options.Shared
+	if sh == nil {
+		return nil
+	}
+	place, err := sh.bind(s.options.Identity)
+	if err != nil {
+		return err
+	}
+	return update(ctx, sh, place, nil, func(rec *record) *record {
+		if rec == nil {
+			return nil
+		}
+		change(rec)
+		rec.Fence = max(rec.Fence, s.blockedAt.Load()) + 1
+		rec.Writer = sh.holder()
+		return rec
+	})
+}
