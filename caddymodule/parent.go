@@ -34,9 +34,10 @@ type parentUse struct {
 	client string // API version that the client names
 	journal
 
-	given          *tokencache.Token
-	again, retried bool // given had been handed out before; it was refused
-	since          time.Time
+	given   *tokencache.Token
+	made    bool // given was made for this use
+	again   bool // given had been handed out before
+	retried bool // given is in place of one that was refused
 }
 
 // parent prepares the use of the account's parent at the same upstream.
@@ -59,15 +60,15 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		p.since = time.Now()
 	}
 	l, err := p.slot.login(resolveEvery)
 	if err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}
-	switch current, _ := l.session.Current(time.Now()); {
-	case refused != nil && !p.given.Requested.Before(p.since):
-		return nil, veeam.ErrNoOtherSession // it was made for this very grant
+	current, _ := l.session.Current(time.Now())
+	switch {
+	case refused != nil && p.made:
+		return nil, veeam.ErrNoOtherSession
 	case refused != nil:
 		p.retried = true
 		p.given.Exhaust()
@@ -80,6 +81,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 	if err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}
+	p.made = p.given != current
 	p.again = p.given == turn.handed
 	turn.handed = p.given
 	return &veeam.Token{Access: p.given.Access, Refresh: p.given.Refresh, Requested: p.given.Requested}, nil

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -44,7 +45,9 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	var parent *parentError
 	if errors.As(err, &parent) {
 		// It is the parent's pause that counts, not the account's own short one.
+		own := r.RetryAfter
 		r = refusalFor(parent.err, now)
+		r.RetryAfter = cmp.Or(r.RetryAfter, own)
 		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}

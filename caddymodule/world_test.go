@@ -1,0 +1,253 @@
+// A server and a transport in memory, under a clock that does not wait: what the
+// tests of grants, faults and endings share.
+
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// world is one server, and one transport that logs in there.
+type world struct {
+	*testing.T
+	server *veeamtest.Server
+	wire   *wire
+	tr     *Transport
+	dir    string
+	logs   *observer.ObservedLogs
+	svc    *zap.Logger
+}
+
+// inWorld runs a test with a server under a clock of its own.
+func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(w *world)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		foundVersions = versionCache{}
+		core, logs := observer.New(zapcore.InfoLevel)
+		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core)}
+		w.wire = &wire{to: w.server.Transport(), base: w.server.Base()}
+		test(w)
+		if w.tr != nil {
+			w.tr.close()
+		}
+	})
+}
+
+func (t *Transport) close() {
+	_ = t.Cleanup()
+	endings.Wait()
+	synctest.Wait()
+}
+
+// productOf is the name in the configuration for an emulated server.
+func productOf(profile veeamtest.Profile) string {
+	switch profile {
+	case veeamtest.VBR12, veeamtest.VBR13:
+		return "vbr"
+	}
+	return string(profile)
+}
+
+// start provisions the transport.
+func (w *world) start(accounts ...*Account) *Transport {
+	w.Helper()
+	w.tr = w.transport(&Transport{Accounts: accounts})
+	return w.tr
+}
+
+// transport provisions one more transport to the same server.
+func (w *world) transport(tr *Transport) *Transport {
+	w.Helper()
+	if tr.Product == "" {
+		tr.Product = productOf(w.server.Profile())
+	}
+	return provisionInMemory(w, tr, w.wire)
+}
+
+// file writes a file and returns its path.
+func (w *world) file(name string, content []byte) string {
+	w.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	return path
+}
+
+// secret writes a secret and returns the placeholder for it. Writing it again
+// changes it.
+func (w *world) secret(name, value string) string {
+	w.Helper()
+	return "{file." + w.file(name, []byte(value)) + "}"
+}
+
+// answer is what a client gets.
+type answer struct {
+	status  int
+	reason  string // of our refusal, empty if the server has answered
+	header  http.Header
+	body    string
+	subject string // whose token the server saw
+}
+
+func (a answer) String() string {
+	if a.reason == "" {
+		return fmt.Sprint(a.status)
+	}
+	return fmt.Sprintf("%d %s", a.status, a.reason)
+}
+
+// get asks for a protected resource.
+func (w *world) get() answer { return w.ask(w.tr, http.MethodGet, "/echo", "") }
+
+// ask sends a request through a transport, as an account or as the first one.
+func (w *world) ask(tr *Transport, method, path, account string) answer {
+	w.Helper()
+	return w.askIn(context.Background(), tr, method, path, account)
+}
+
+func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account string) answer {
+	w.Helper()
+	e := &exchange{route: veeam.RouteProtected, account: account}
+	req := proxied(ctx, e)
+	req.Method, req.URL.Path, req.URL.RawQuery = method, w.server.Base()+path, ""
+	if !strings.HasPrefix(productOf(w.server.Profile()), "vspc") {
+		req.Header.Set("X-Api-Version", "1.1-rev0")
+	}
+	e.journal = newJournal(w.svc, req)
+	res, err := tr.RoundTrip(req)
+	if err != nil {
+		return answer{body: err.Error()}
+	}
+	return w.read(res, e)
+}
+
+func (w *world) read(res *http.Response, e *exchange) answer {
+	w.Helper()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	_ = res.Body.Close()
+	a := answer{status: res.StatusCode, header: res.Header, body: string(body)}
+	if e.refused != nil {
+		a.reason = e.refused.Reason
+	} else {
+		var echo veeamtest.Echo
+		_ = json.Unmarshal(body, &echo)
+		a.subject = echo.Subject
+	}
+	return a
+}
+
+// demand fails the test unless the next request is answered like this.
+func (w *world) demand(want string) answer {
+	w.Helper()
+	got := w.get()
+	if got.String() != want {
+		w.Fatalf("got %v, want %s: %s", got, want, got.body)
+	}
+	return got
+}
+
+// said is what the log has said so far.
+func (w *world) said() string {
+	var b strings.Builder
+	for _, entry := range w.logs.All() {
+		b.WriteString(entry.Message + "\n")
+	}
+	return b.String()
+}
+
+// wire stands for the network. It counts, and answers itself where it is told to.
+type wire struct {
+	to   http.RoundTripper
+	base string
+
+	mu     sync.Mutex
+	seen   []call
+	answer func(*http.Request) (*http.Response, error) // nil, nil: the server answers
+}
+
+// call is a request as the server got it.
+type call struct {
+	method, path, bearer, version string
+}
+
+// grant reports whether the request is one for a token or a code.
+func (c call) grant() bool {
+	path := strings.ToLower(c.path)
+	return c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
+		(strings.Contains(path, "/token") || strings.Contains(path, "oauth2") || strings.Contains(path, "/authentication/"))
+}
+
+func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	n.mu.Lock()
+	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version")})
+	answer := n.answer
+	n.mu.Unlock()
+	if answer != nil {
+		if res, err := answer(req); res != nil || err != nil {
+			return res, err
+		}
+	}
+	return n.to.RoundTrip(req)
+}
+
+func (n *wire) intercept(answer func(*http.Request) (*http.Response, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer = answer
+}
+
+// grants counts the token requests so far, and those for a code.
+func (n *wire) grants() (count int) {
+	for _, c := range n.calls() {
+		if c.grant() {
+			count++
+		}
+	}
+	return count
+}
+
+func (n *wire) calls() []call {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]call(nil), n.seen...)
+}
+
+// isGrant is for interceptors that mean token requests only.
+func isGrant(req *http.Request) bool { return call{method: req.Method, path: req.URL.Path}.grant() }
+
+// canned is an answer of a wire.
+func canned(req *http.Request, status int, contentType, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status, Request: req, Header: http.Header{"Content-Type": {contentType}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+	}
+}
+
+// rest waits until nothing that the last request has started is under way.
+func (w *world) rest(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
