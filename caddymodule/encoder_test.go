@@ -238,4 +238,3 @@ func TestOneEncoderServesManyAtOnce(t *testing.T) {
 	}
 	wait.Wait()
 }
-
