@@ -4,6 +4,7 @@
 package operation
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -62,7 +63,7 @@ func Clean(raw string) (path string, ok bool) {
 			if len(out) == 0 {
 				return "", false
 			}
-			out = out[:strings.LastIndexByte(string(out), '/')]
+			out = out[:bytes.LastIndexByte(out, '/')]
 		default:
 			if decoded[len(decoded)-1] == '.' {
 				return "", false

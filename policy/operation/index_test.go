@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,7 +182,7 @@ func TestTheSummaryIsTheOneReviewed(t *testing.T) {
 	b.WriteString("\nGET, and not read:\n")
 	for _, product := range operation.Products() {
 		for _, op := range index(t, product).All() {
-			if op.Method == "GET" && op.Class != operation.Read {
+			if op.Method == http.MethodGet && op.Class != operation.Read {
 				fmt.Fprintf(&b, "%-8s%-8s%s\n", product, op.Class, op.Path)
 			}
 		}
@@ -189,7 +190,7 @@ func TestTheSummaryIsTheOneReviewed(t *testing.T) {
 	b.WriteString("\nRead, and not GET:\n")
 	for _, product := range operation.Products() {
 		for _, op := range index(t, product).All() {
-			if op.Method != "GET" && op.Class == operation.Read {
+			if op.Method != http.MethodGet && op.Class == operation.Read {
 				fmt.Fprintf(&b, "%-8s%-6s%s\n", product, op.Method, op.Path)
 			}
 		}
@@ -237,6 +238,29 @@ func TestOnlyALiteralMakesAPathMilder(t *testing.T) {
 	lines := strings.SplitAfter(b.String(), "\n")
 	slices.Sort(lines)
 	golden(t, "overlaps.txt", strings.Join(lines, ""))
+}
+
+func TestTheDocumentationHasTheSameCounts(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, product := range operation.Products() {
+		x := index(t, product)
+		counts := make(map[operation.Class]int)
+		for _, op := range x.All() {
+			counts[op.Class]++
+		}
+		row := fmt.Sprintf("| `%s` | %s | %d |", product, strings.Join(x.Versions(), ", "), len(x.All()))
+		for _, c := range operation.Classes() {
+			if c != operation.Unknown {
+				row += fmt.Sprintf(" %d |", counts[c])
+			}
+		}
+		if !strings.Contains(string(page), row) {
+			t.Errorf("docs/operations.md has no line\n%s", row)
+		}
+	}
 }
 
 func golden(t *testing.T, name, got string) {

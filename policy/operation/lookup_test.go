@@ -56,10 +56,21 @@ func TestWhatIsInNoIndexIsUnknown(t *testing.T) {
 	for _, product := range operation.Products() {
 		x := index(t, product)
 		for _, c := range [][2]string{
-			{"GET", ""}, {"GET", "/"}, {"GET", "//"}, {"GET", "jobs"}, {"GET", "/api"}, {"GET", "/api//v1/jobs"},
-			{"GET", "/api/v1/jobs//"}, {"OPTIONS", "/api/v1/jobs"}, {"", "/api/v1/jobs"}, {"GET ", "/api/v1/jobs"},
-			{"GET", "/api/v1/jobs/1/2/3/4/5/6/7/8/9"}, {"CONNECT", "/"}, {"GET", strings.Repeat("/a", 5000)},
-			{"G\u0415T", "/api/v1/jobs"}, {"GET", "/\u212a"},
+			{"GET", ""},
+			{"GET", "/"},
+			{"GET", "//"},
+			{"GET", "jobs"},
+			{"GET", "/api"},
+			{"GET", "/api//v1/jobs"},
+			{"GET", "/api/v1/jobs//"},
+			{"OPTIONS", "/api/v1/jobs"},
+			{"", "/api/v1/jobs"},
+			{"GET ", "/api/v1/jobs"},
+			{"GET", "/api/v1/jobs/1/2/3/4/5/6/7/8/9"},
+			{"CONNECT", "/"},
+			{"GET", strings.Repeat("/a", 5000)},
+			{"G\u0415T", "/api/v1/jobs"},
+			{"GET", "/\u212a"},
 		} {
 			op, ok := x.Lookup(c[0], c[1])
 			if ok || op.Class != operation.Unknown || op.Path != "" {

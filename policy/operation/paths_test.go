@@ -49,7 +49,8 @@ func TestNoSpellingReachesADeniedOperation(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(*pathSeed, uint64(w)))
 			for range *pathCount / workers {
-				if !totals[w].try(t, rng, targets) {
+				if err := totals[w].try(rng, targets); err != nil {
+					t.Error(err)
 					return
 				}
 			}
@@ -60,7 +61,7 @@ func TestNoSpellingReachesADeniedOperation(t *testing.T) {
 	for _, one := range totals {
 		sum.add(one)
 	}
-	t.Log(sum)
+	t.Log(sum.String())
 	if sum.paths < *pathCount/2 || sum.reads == 0 || sum.emulated == 0 || sum.denied == 0 || sum.refused == 0 {
 		t.Error("the paths do not cover what they should")
 	}
@@ -69,7 +70,7 @@ func TestNoSpellingReachesADeniedOperation(t *testing.T) {
 // tally counts what became of the paths.
 type tally struct{ paths, refused, unknown, denied, reads, respelled, emulated int }
 
-func (c tally) String() string {
+func (c *tally) String() string {
 	return fmt.Sprintf("%d paths: %d refused as ambiguous, %d in no index, %d of denied operations, %d reads; "+
 		"%d respelled; the emulator had a route for %d", c.paths, c.refused, c.unknown, c.denied, c.reads, c.respelled, c.emulated)
 }
@@ -100,19 +101,18 @@ func newTarget(product string) *target {
 	return t
 }
 
-// try makes one path and checks it. It reports whether to go on.
-func (c *tally) try(t *testing.T, rng *rand.Rand, targets []*target) bool {
+// try makes one path and checks it.
+func (c *tally) try(rng *rand.Rand, targets []*target) error {
 	target := targets[rng.IntN(len(targets))]
 	method, raw := spelling(rng, target.index)
 	c.paths++
 	clean, ok := operation.Clean(raw)
 	if !ok {
 		c.refused++
-		return true
+		return nil
 	}
-	fail := func(format string, args ...any) bool {
-		t.Errorf("%s: %s %q, clean %q: %s", target.index.Product(), method, raw, clean, fmt.Sprintf(format, args...))
-		return false
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %s %q, clean %q: %s", target.index.Product(), method, raw, clean, fmt.Sprintf(format, args...))
 	}
 	if again, ok := operation.Clean(clean); !ok || again != clean {
 		return fail("cleaned again it is %q", again)
@@ -152,7 +152,7 @@ func (c *tally) try(t *testing.T, rng *rand.Rand, targets []*target) bool {
 	if own, found := target.router.route(method, readings[0].segments(raw)); op.Class == operation.Read && found && own.Class != operation.Read {
 		return fail("it is taken for the read %s, a plain router says %s as it was received", op.Path, own.Path)
 	}
-	return true
+	return nil
 }
 
 // classOf is the class of what the emulator routes a path to. Unknown is that of

@@ -86,8 +86,8 @@ func crosses(a, b []string) bool {
 
 func (r *router) fits(template, segments []string) bool {
 	version := -1
-	for i := len(template) - 1; i >= 0; i-- {
-		switch want := template[i]; {
+	for i, want := range slices.Backward(template) {
+		switch {
 		case want == "":
 		case want == "{version}":
 			version = i

@@ -4,6 +4,7 @@
 package build
 
 import (
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -93,15 +94,15 @@ func TestMethodsBoundClasses(t *testing.T) {
 	all(t, func(p Product, version string, row Row) {
 		class, why, _ := Classify(p, row)
 		switch row.Method {
-		case "GET":
+		case http.MethodGet:
 			if class != operation.Read && class != operation.Secret {
 				t.Errorf("%s: GET %s is %v", p.Name, row.Path, class)
 			}
-		case "DELETE":
+		case http.MethodDelete:
 			if class == operation.Read {
 				t.Errorf("%s: DELETE %s is %v", p.Name, row.Path, class)
 			}
-		case "PUT", "PATCH":
+		case http.MethodPut, http.MethodPatch:
 			if class == operation.Run || class == operation.Read && why != checks {
 				t.Errorf("%s: %s %s is %v", p.Name, row.Method, row.Path, class)
 			}
