@@ -132,6 +132,10 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 		}
 		notes += fmt.Sprintf("Write this into the account, unless it is there: totp_secret {file.%s}\n", path)
 	}
+	if len(e.ScratchCodes) == 0 {
+		scratch.discard()
+		scratch = &secretFile{out: io.Discard}
+	}
 	pending = scratch.pending()
 	if err := scratch.commit(lines(e.ScratchCodes)); err != nil {
 		return &exitWith{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be named %s: %w", notes, pending, scratch, err)}

@@ -4,9 +4,13 @@
 package commands
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -23,6 +27,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The scripts wait for new verification codes more than they work.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"caddy": caddycmd.Main})
 }
 
@@ -46,6 +54,7 @@ func TestCommands(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
+			"code": code, "pending": pending,
 		},
 	})
 }
@@ -99,13 +108,14 @@ func server(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // fault off | fault <match> [status=n] [count=n] [skip=n] [after] [reset] [token]
-// [retry=d] disturbs the requests to operations that contain match.
+// [html] [stuck] disturbs the requests to operations that contain match.
 func fault(ts *testscript.TestScript, _ bool, args []string) {
 	s := current(ts)
 	if args[0] == "off" {
 		s.ClearFault()
 		return
 	}
+	var faults []veeamtest.Fault
 	f := veeamtest.Fault{Kind: veeamtest.FaultStatus, On: veeamtest.OnProtected | veeamtest.OnAnonymous, Match: args[0]}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -125,11 +135,13 @@ func fault(ts *testscript.TestScript, _ bool, args []string) {
 			f.Kind = veeamtest.FaultHTML
 		case "token":
 			f.On, f.Match = veeamtest.OnToken, ""
+		case "stuck": // and MFA cannot be turned off again
+			faults = append(faults, veeamtest.Fault{Kind: veeamtest.FaultStatus, On: veeamtest.OnProtected, Match: "disableMfa", Status: 500})
 		default:
 			ts.Fatalf("no setting %s", name)
 		}
 	}
-	s.SetFault(f)
+	s.SetFault(append(faults, f)...)
 }
 
 // counter <name> <value> compares a counter of the server.
@@ -201,4 +213,32 @@ func nofiles(ts *testscript.TestScript, neg bool, _ []string) {
 func scratchFile(ts *testscript.TestScript, _ bool, args []string) {
 	text := "# of " + args[0] + "\n\n" + strings.Join(current(ts).ScratchCodes(args[0]), "\n") + "\n"
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+}
+
+// code <n> <command>... runs a command, which must end with the exit code n.
+func code(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("the exit code is %d, not %d:\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// pending <user> compares the seed that the server has for a user with the
+// unfinished file of the secret.
+func pending(ts *testscript.TestScript, _ bool, args []string) {
+	found, err := filepath.Glob(ts.MkAbs(".totp.new-*"))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("unfinished files: %v", found)
+	}
+	mode(ts, false, append([]string{"0600"}, found...))
+	seed(ts, false, []string{args[0], found[0]})
 }
