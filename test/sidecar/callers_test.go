@@ -163,6 +163,25 @@ func TestARequestThatAProxyHasPassedOnIsRefused(t *testing.T) {
 	}
 }
 
+func TestAPageOfAnotherSiteCannotBorrowTheAddressOfItsBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, p := range products {
+		w.add(p)
+	}
+	w.start()
+	for _, s := range w.sites {
+		for _, foreign := range []edit{header("Origin", "https://elsewhere.invalid"), header("Origin", "null"), header("Sec-Fetch-Site", "cross-site")} {
+			s.client.get(t, s.protected, foreign).refusedAs(t, s.product, false, http.StatusUnauthorized)
+			s.client.post(t, formType, passwordForm(s.password[0]), foreign).refusedAs(t, s.product, true, s.refused)
+		}
+		if c := s.server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized != 0 {
+			t.Errorf("%s: the server was asked: %+v", s.name, c)
+		}
+		s.client.ok(t, s.protected, header("Origin", s.client.url("")), header("Sec-Fetch-Site", "same-origin"))
+	}
+}
+
 func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -65,7 +65,7 @@ func (s *site) stillHeld(t *testing.T) {
 	t.Helper()
 	a := s.client.get(t, s.protected)
 	a.refusedAs(t, s.product, false, http.StatusServiceUnavailable)
-	if seconds := a.retryAfter(t); seconds < 30 || seconds > 80 {
+	if seconds := a.retryAfter(t); seconds < 60 || seconds > 1800 {
 		t.Errorf("%s: Retry-After %d", s.name, seconds)
 	}
 }

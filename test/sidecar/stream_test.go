@@ -162,7 +162,7 @@ func TestAWebsocketIsPassedThroughAlsoAfterARevocation(t *testing.T) {
 	for _, s := range w.sites {
 		for round := range int64(2) {
 			url := strings.Replace(s.client.url(s.server.Base()+"/websocket"), "http:", "ws:", 1)
-			conn, err := websocket.Dial(url, "", "http://127.0.0.1")
+			conn, err := websocket.Dial(url, "", s.client.url(""))
 			if err != nil {
 				t.Fatalf("%s: %v", s.name, err)
 			}
