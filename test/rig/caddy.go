@@ -51,12 +51,18 @@ type Caddy struct {
 	out  *output
 }
 
+// Binary is another Caddy to run instead of this program. Default: none.
+var Binary string
+
 // Command returns the command that runs Caddy with these arguments, data in dir
 // and the additional environment.
 func Command(dir string, env []string, args ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
+	}
+	if Binary != "" {
+		self = Binary
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+dir,

@@ -1,0 +1,97 @@
+// What a caller may do, and as which account.
+
+package caddymodule
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// decide asks the rules. A caller who is not known passes only by a rule that
+// says so.
+func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
+	if h.index != nil {
+		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
+	}
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if repl != nil {
+		repl.Map(e.placeholders)
+	}
+	if len(h.Rules) == 0 && h.Default == "" {
+		return unknown
+	}
+	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	decision, err := h.rules.Decide(r, unknown == nil)
+	if err != nil {
+		h.logger.Error("a rule could not be decided", zap.Error(err))
+	}
+	e.decision = decision
+	h.countDecision(decision)
+	if decision.Shadow != 0 {
+		e.journal.shadow(e.caller.Name, decision.Allowed, h.source(decision.Shadow))
+	}
+	if decision.Allowed {
+		return nil
+	}
+	if unknown != nil {
+		return unknown
+	}
+	e.journal.denied(e.caller.Name, "this is decided by "+h.source(decision.Rule))
+	return &veeam.Refusal{Reason: veeam.ReasonDenied}
+}
+
+// source says which rule has decided.
+func (h *Handler) source(rule int) string {
+	if rule == 0 {
+		return "the default, because no rule matches"
+	}
+	text := "rule " + strconv.Itoa(rule)
+	if source := h.Rules[rule-1].Source; source != "" {
+		text += " at " + source
+	}
+	return text
+}
+
+func (h *Handler) countDecision(d policy.Decision) {
+	word := func(allowed bool) string {
+		if allowed {
+			return string(policy.Allow)
+		}
+		return string(policy.Deny)
+	}
+	h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Rule), word(d.Allowed)).Inc()
+	if d.Shadow != 0 {
+		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Shadow), "shadow_"+word(!d.Allowed)).Inc()
+	}
+}
+
+// chooseAccount finds out which account the request acts as: what act_as says,
+// else the caller's own, else the first.
+func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
+	e.account = e.caller.Account
+	if h.ActAs == "" || e.route == veeam.RouteAnonymous {
+		return nil
+	}
+	if e.account = h.actAs(r); e.account != "" {
+		return nil
+	}
+	e.journal.denied(e.caller.Name, "act_as yields no account for this request")
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken}
+}
+
+// actAs is the account that the request acts as.
+func (h *Handler) actAs(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	return strings.TrimSpace(repl.ReplaceAll(h.ActAs, ""))
+}

@@ -1,0 +1,163 @@
+// Driving the scene: good and failing grants, protected calls, and everything
+// that a client may send in the wrong place.
+
+package taint
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"math/big"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+var template = &x509.Certificate{
+	SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "key"},
+	NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+}
+
+var tokenPath = map[string]string{
+	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",
+}
+
+func base(site string) string {
+	return map[string]string{"vbr": "/api/v1", "refused": "/api/v1", "azure": "/api/v8.1", "aws": "/api/v1", "vspc": "/api/v3"}[site]
+}
+
+// do sends a request and returns the body of the answer. What it receives is
+// searched later, unless the client may know it.
+func (s *scene) do(method, target string, header http.Header, body io.Reader, keep bool) string {
+	req, err := http.NewRequest(method, target, body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header = header.Clone()
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if keep {
+		s.received.Write(text)
+		_ = res.Header.Write(&s.received)
+	}
+	return string(text)
+}
+
+func (s *scene) form(site string, form url.Values) string {
+	return s.do(http.MethodPost, s.sites[site]+tokenPath[site], http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Account": {"provider"}},
+		strings.NewReader(form.Encode()), true)
+}
+
+// drive has the sidecar do all that it can do.
+func (s *scene) drive() {
+	for site := range s.sites {
+		s.do(http.MethodGet, s.sites[site]+base(site)+"/echo", http.Header{"X-Account": {"provider"}}, nil, site == "refused")
+		var answer struct {
+			Access  string `json:"access_token"`
+			Refresh string `json:"refresh_token"`
+		}
+		text := s.form(site, url.Values{"grant_type": {"password"}, "username": {"grafana"}, "password": {s.client.text}})
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || site != "refused" && answer.Access == "" {
+			s.t.Fatalf("%s: no token: %s", site, text)
+		}
+		if answer.Access != "" { // the client may know them, no log may
+			s.sent = append(s.sent, canary{"our access token", answer.Access}, canary{"our refresh token", answer.Refresh})
+		}
+		bearer := http.Header{"Authorization": {"Bearer " + answer.Access}, "X-Account": {"provider"}}
+		s.do(http.MethodGet, s.sites[site]+base(site)+"/echo", bearer, nil, false)
+		s.form(site, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {answer.Refresh}})
+		s.failingGrants(site)
+		s.misplaced(site, bearer)
+		if site == "azure" || site == "aws" {
+			continue // another login would have to wait for the next verification code
+		}
+		s.servers[site].RevokeAccess()
+		s.do(http.MethodGet, s.sites[site]+base(site)+"/echo", http.Header{"X-Account": {"provider"}}, nil, false)
+	}
+	for _, account := range []string{"tenant", "by-key", "by-api-key", "nobody"} {
+		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
+	}
+}
+
+func (s *scene) canary(kind string) string {
+	c := newCanary(kind)
+	s.sent = append(s.sent, c)
+	return c.text
+}
+
+func (s *scene) failingGrants(site string) {
+	s.form(site, url.Values{"grant_type": {"password"}, "username": {"grafana"}, "password": {s.canary("guessed password")}})
+	s.form(site, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.canary("foreign refresh token")}})
+	s.form(site, url.Values{"grant_type": {"mfa"}, "mfa_token": {s.canary("foreign mfa token")}, "mfa_code": {s.canary("mfa code")}})
+	s.form(site, url.Values{"grant_type": {"authorization_code"}, "code": {s.canary("authorization code")}})
+	s.form(site, url.Values{"grant_type": {"nonsense"}, "client_secret": {s.canary("client secret")}})
+	secret := s.canary("JSON password")
+	body, _ := json.Marshal(map[string]any{"grant_type": "password", "username": "x", "password": secret, "nested": map[string]any{"apiKey": s.canary("api key in JSON")}})
+	s.do(http.MethodPost, s.sites[site]+tokenPath[site], http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body), true)
+	s.do(http.MethodPost, s.sites[site]+tokenPath[site], http.Header{"Content-Type": {"application/json"}}, strings.NewReader("grant_type=password&password="+url.QueryEscape(s.canary("form sent as JSON"))), true)
+	s.do(http.MethodPost, s.sites[site]+tokenPath[site], http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, bytes.NewReader(body[:len(body)-9]), true)
+	var parts bytes.Buffer
+	w := multipart.NewWriter(&parts)
+	_ = w.WriteField("grant_type", "password")
+	_ = w.WriteField("password", s.canary("multipart password"))
+	_ = w.Close()
+	s.do(http.MethodPost, s.sites[site]+tokenPath[site], http.Header{"Content-Type": {w.FormDataContentType()}}, &parts, true)
+}
+
+// misplaced sends secrets where they may stand, and where they should not, on
+// ordinary calls. The server echoes nothing of them to the client.
+func (s *scene) misplaced(site string, bearer http.Header) {
+	target := s.sites[site] + base(site) + "/upload"
+	send := func(query string, header http.Header, contentType string, body []byte) {
+		h := bearer.Clone()
+		for name, values := range header {
+			h[name] = values
+		}
+		if contentType != "" {
+			h.Set("Content-Type", contentType)
+		}
+		s.do(http.MethodPost, target+query, h, bytes.NewReader(body), true)
+	}
+	for _, name := range []string{"password", "newPassword", "privateKey", "certificateContent", "scratchCodes", "recoveryToken", "client_secret", "mfaToken"} {
+		text := s.canary(name + " in JSON")
+		body, _ := json.Marshal(map[string]any{"id": 1, "list": []any{map[string]any{name: text}}, "again": map[string]any{name: []any{text}}})
+		send("", nil, "application/json", body)
+		send("", nil, "text/plain", body)
+		query := "?" + name + "=" + url.QueryEscape(s.canary(name+" in the query")) + "&x=1"
+		send(query, nil, "application/json", []byte(`{}`))
+	}
+	plain := s.canary("gzip password")
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte("password=" + url.QueryEscape(plain)))
+	_ = z.Close()
+	send("", http.Header{"Content-Encoding": {"gzip"}}, "application/x-www-form-urlencoded", zipped.Bytes())
+	send("", nil, "application/json", []byte(`{"note":"otpauth://totp/x?secret=`+s.canary("seed in a note")+`"}`))
+	send("", nil, "application/json", []byte(`{"password":"`+hex.EncodeToString([]byte(s.canary("hex password")))+`"}`))
+	for _, header := range []http.Header{
+		{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+s.canary("basic password")))}},
+		{"Cookie": {"X-RestSvcSessionId=" + url.QueryEscape(s.canary("session cookie"))}},
+		{"X-Otp-Token": {url.QueryEscape(s.canary("one-time code"))}},
+		{"X-Restsvcsessionid": {url.QueryEscape(s.canary("session id"))}},
+		{"Authorization": {"Bearer " + url.QueryEscape(s.canary("foreign bearer"))}},
+	} {
+		send("", header, "application/json", []byte(`{}`))
+	}
+}
