@@ -16,7 +16,7 @@ var command = caddycmd.Command{
 	Short: "Tools for the veeam_auth module",
 	CobraFunc: func(cmd *cobra.Command) {
 		cmd.AddCommand(
-			newPinCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(),
+			newPinCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(),
 			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(),
 		)
 	},

@@ -25,6 +25,7 @@ import (
 type credentials struct {
 	account     *veeam.Account
 	fingerprint string
+	digest      secret.Value // tells other processes' secrets apart, see tokencache.Identity
 }
 
 // secretError says that a secret could not be read. It names the option and what
@@ -115,7 +116,7 @@ func (r *resolver) fail(option string, err error) {
 
 // resolve reads the account's secrets now.
 func (a *Account) resolve() (*credentials, error) {
-	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: hmac.New(sha256.New, fingerprintKey)}
+	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: sha256.New()}
 	fmt.Fprintf(r.mac, "%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	account := &veeam.Account{
 		Name:       a.Name,
@@ -140,7 +141,14 @@ func (a *Account) resolve() (*credentials, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return &credentials{account: account, fingerprint: hex.EncodeToString(r.mac.Sum(nil))}, nil
+	digest := r.mac.Sum(nil)
+	mac := hmac.New(sha256.New, fingerprintKey)
+	mac.Write(digest)
+	return &credentials{
+		account:     account,
+		fingerprint: hex.EncodeToString(mac.Sum(nil)),
+		digest:      secret.New(string(digest)),
+	}, nil
 }
 
 func (a *Account) key(r *resolver) *veeam.Key {

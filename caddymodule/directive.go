@@ -43,6 +43,11 @@ const directive = "veeam_auth"
 //
 //		token_lifetime   <duration>
 //		refresh_before   <duration>
+//		hold             <duration> [<longest>]
+//		cache {
+//			encryption_key <secret>
+//			storage        <module> …
+//		}
 //		replay_limit     <size>
 //		client           <name> <password-hash> [<account>]
 //		hosts            <name...>
@@ -116,7 +121,7 @@ type directiveParser struct {
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "token_lifetime", "refresh_before", "replay_limit",
+	"product", "api_version", "token_lifetime", "refresh_before", "hold", "cache", "replay_limit",
 	"default", "rate_limit", "max_parallel", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
@@ -165,6 +170,10 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, durationArg(d, &h.TokenLifetime)
 	case "refresh_before":
 		return true, durationArg(d, &t.RefreshBefore)
+	case "hold":
+		return true, p.hold(d)
+	case "cache":
+		return true, p.cache(d)
 	case "replay_limit":
 		return true, sizeArg(d, &t.ReplayLimit)
 	case "client":

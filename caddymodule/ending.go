@@ -86,10 +86,20 @@ func (s *pooledSession) end() {
 	defer cancel()
 	tok := s.End(ctx)
 	s.ended.Store(true)
+	if tok != nil && tok.Stored() {
+		return // other processes use it, or the next one will
+	}
 	if e := s.ender.Load(); e != nil && tok != nil {
 		ctx, cancel := context.WithTimeout(e.values, logoutFor)
 		defer cancel()
 		e.logout(ctx, tok)
+	}
+}
+
+// discard logs out what a login has brought that another process has done too.
+func (s *pooledSession) discard(tok *tokencache.Token) {
+	if e := s.ender.Load(); e != nil {
+		e.end(tok)
 	}
 }
 

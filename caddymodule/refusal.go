@@ -19,6 +19,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
+const (
+	refusedMessage   = "The server refuses the credential that veeam-auth is configured with. It is not sent again until a pause is over or the credential has changed."
+	throttledMessage = "The server asks veeam-auth to wait with its login."
+)
+
 // refusalFor says how to answer a request whose account has no session because
 // of err. Messages say whose fault it is and where to look; they never repeat
 // what the server said.
@@ -51,6 +56,15 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}
+	var shared *tokencache.SharedError // another process has asked, or this one before it was restarted
+	if errors.As(err, &shared) {
+		if shared.CredentialRefused() {
+			r.Message = refusedMessage
+			return r
+		}
+		r.Status, r.Reason, r.Message = http.StatusTooManyRequests, veeam.ReasonThrottled, throttledMessage
+		return r
+	}
 	var failed *veeam.Error
 	if !errors.As(err, &failed) {
 		r.Reason, r.Status = veeam.ReasonInternal, http.StatusBadGateway
@@ -62,7 +76,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	}
 	switch failed.Kind {
 	case veeam.KindRefused:
-		r.Message = "The server refuses the credential that veeam-auth is configured with. It is not sent again until a pause is over or the credential has changed." + hint(failed)
+		r.Message = refusedMessage + hint(failed)
 	case veeam.KindMFARequired:
 		r.Message = "The server asks for a verification code that veeam-auth cannot give." + hint(failed)
 	case veeam.KindSSORequired:
@@ -77,7 +91,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "The server has answered with a token of another user, which is not used." + hint(failed)
 	case veeam.KindThrottled:
 		r.Status, r.Reason = http.StatusTooManyRequests, veeam.ReasonThrottled
-		r.Message = "The server asks veeam-auth to wait with its login."
+		r.Message = throttledMessage
 	case veeam.KindTimeout, veeam.KindCanceled:
 		r.Status, r.Reason = http.StatusGatewayTimeout, veeam.ReasonUnavailable
 		r.Message = "The server did not answer the login in time."

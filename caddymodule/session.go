@@ -26,15 +26,18 @@ type sessionKey struct {
 	parent bool
 
 	user string // to act as, if it came with the request
+
+	cache string // where it is kept for other processes, see Cache
 }
 
 // pooledSession is a session with what the pool needs.
 type pooledSession struct {
 	*tokencache.Session
-	key   sessionKey
-	ender atomic.Pointer[ender] // how to log out
-	ended atomic.Bool           // nobody holds it any more
-	used  atomic.Bool           // the secret that was good for one login was sent
+	key     sessionKey
+	options tokencache.Options
+	ender   atomic.Pointer[ender] // how to log out
+	ended   atomic.Bool           // nobody holds it any more
+	used    atomic.Bool           // the secret that was good for one login was sent
 }
 
 // sessionPool holds the live sessions of the process. A configuration that is
@@ -44,7 +47,10 @@ var sessionPool = caddy.NewUsagePool()
 
 func acquireSession(key sessionKey, options tokencache.Options) *pooledSession {
 	value, _, _ := sessionPool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &pooledSession{Session: tokencache.NewSession(options), key: key}, nil
+		s := &pooledSession{key: key, options: options}
+		options.Discard = s.discard
+		s.Session = tokencache.NewSession(options)
+		return s, nil
 	})
 	return value.(*pooledSession)
 }
@@ -72,6 +78,7 @@ func liveSessions() (live []metrics.Session) {
 // sessions are those that one transport uses.
 type sessions struct {
 	options tokencache.Options
+	cache   *Cache
 	slots   atomic.Pointer[map[slotKey]*slot] // replaced, never written to
 	users   *lru.Cache[slotKey, *slot]        // those whose user came with the request
 
@@ -92,8 +99,8 @@ type slotKey struct {
 // newSessions returns a transport's sessions. At most maxUsers of them are of
 // users that come with requests; the one that was not used for the longest time
 // makes room.
-func newSessions(options tokencache.Options, maxUsers int) *sessions {
-	s := &sessions{options: options, held: make(map[sessionKey]bool)}
+func newSessions(options tokencache.Options, cache *Cache, maxUsers int) *sessions {
+	s := &sessions{options: options, cache: cache, held: make(map[sessionKey]bool)}
 	users, err := lru.NewWithEvict(maxUsers, func(_ slotKey, evicted *slot) { evicted.evict() })
 	if err != nil {
 		panic(err) // the size is checked before
@@ -108,18 +115,18 @@ func (s *sessions) inherit(product string, accounts []*Account) {
 	for _, a := range accounts {
 		names[a.Name] = true
 	}
-	var keys []sessionKey
-	sessionPool.Range(func(key, _ any) bool {
-		if k := key.(sessionKey); k.product == product && names[k.account] && k.user == "" {
-			keys = append(keys, k)
+	keys := make(map[sessionKey]tokencache.Options)
+	sessionPool.Range(func(key, value any) bool {
+		if k := key.(sessionKey); k.product == product && names[k.account] && k.user == "" && k.cache == s.cache.id() {
+			keys[k] = value.(*pooledSession).options
 		}
 		return true
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inherited = make(map[sessionKey]bool, len(keys))
-	for _, key := range keys {
-		s.holdLocked(key)
+	for key, options := range keys {
+		s.holdLocked(key, options)
 		s.inherited[key] = true
 	}
 	if len(keys) > 0 {
@@ -142,7 +149,7 @@ func (s *sessions) dropInherited() {
 
 // hold makes the transport a user of a session, once. What it has inherited of
 // the same account with other secrets is of no use any more.
-func (s *sessions) hold(key sessionKey) *pooledSession {
+func (s *sessions) hold(key sessionKey, options tokencache.Options) *pooledSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.inherited, key)
@@ -153,11 +160,11 @@ func (s *sessions) hold(key sessionKey) *pooledSession {
 			s.dropLocked(other)
 		}
 	}
-	return s.holdLocked(key)
+	return s.holdLocked(key, options)
 }
 
-func (s *sessions) holdLocked(key sessionKey) *pooledSession {
-	session := acquireSession(key, s.options)
+func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *pooledSession {
+	session := acquireSession(key, options)
 	if s.held[key] || s.released { // released: a last request of a replaced configuration
 		releaseSession(key)
 		return session

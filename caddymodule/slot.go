@@ -114,14 +114,18 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 	if s.key.user != "" {
 		resolved.account.UserUID = s.key.user
 	}
-	next := &login{credentials: resolved, session: s.transport.sessions.hold(sessionKey{
+	sessions := s.transport.sessions
+	key := sessionKey{
 		origin:      s.target.origin,
 		product:     s.transport.product.Name,
 		account:     s.account.Name,
 		fingerprint: resolved.fingerprint,
 		parent:      s.key.parent,
 		user:        s.key.user,
-	})}
+		cache:       sessions.cache.id(),
+	}
+	options := sessions.cache.options(sessions.options, key, s.account.grant(), resolved.digest)
+	next := &login{credentials: resolved, session: sessions.hold(key, options)}
 	if s.evicted {
 		s.transport.sessions.drop(next.session.key) // for the requests under way only
 	}

@@ -52,6 +52,18 @@ type Transport struct {
 	// most a third of the token's lifetime. Default: `1m`.
 	RefreshBefore caddy.Duration `json:"refresh_before,omitempty"`
 
+	// Where sessions are kept for other processes and for the next start. Default:
+	// in memory, for this process.
+	Cache *Cache `json:"cache,omitempty"`
+
+	// How long a refused credential is not tried again, at first; the hold doubles
+	// with each refusal up to `hold_most`. A changed secret is tried at once. Keep
+	// the tries below what the server locks accounts after. Default: `5m`.
+	Hold caddy.Duration `json:"hold,omitempty"`
+
+	// How long a refused credential is not tried again at most. Default: `30m`.
+	HoldMost caddy.Duration `json:"hold_most,omitempty"`
+
 	// The largest request body, in bytes, that is kept in memory so that the
 	// request can be sent again after a 401. Larger bodies are announced with
 	// `Expect: 100-continue`, so that the server can refuse them unsent.
@@ -117,7 +129,16 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.warn()
-	t.sessions = newSessions(tokencache.Options{RefreshBefore: time.Duration(t.RefreshBefore)}, t.MaxUsers)
+	if t.Cache != nil {
+		if err := t.Cache.provision(ctx); err != nil {
+			return fmt.Errorf("veeam_auth: %w", err)
+		}
+	}
+	t.sessions = newSessions(tokencache.Options{
+		RefreshBefore: time.Duration(t.RefreshBefore),
+		HoldLeast:     time.Duration(t.Hold),
+		HoldMost:      time.Duration(t.HoldMost),
+	}, t.Cache, t.MaxUsers)
 	t.sessions.inherit(t.product.Name, t.Accounts)
 	return nil
 }
@@ -142,12 +163,19 @@ func (t *Transport) check() (err error) {
 	switch {
 	case t.TLS == nil && !t.InsecureHTTP:
 		return errors.New("veeam_auth: the upstream has no TLS and would get the credential in plain; write https:// before its address, or insecure_http to allow it")
+	case t.Hold < 0 || t.HoldMost < 0:
+		return errors.New("veeam_auth: hold is negative")
+	case t.HoldMost > 0 && t.HoldMost < t.Hold:
+		return errors.New("veeam_auth: the longest hold is shorter than the first")
 	case t.RefreshBefore < 0:
 		return errors.New("veeam_auth: refresh_before is negative")
 	case t.MaxUsers < 0:
 		return errors.New("veeam_auth: max_users is negative")
 	case t.ReplayLimit < 0:
 		return errors.New("veeam_auth: replay_limit is negative")
+	}
+	if err := t.Cache.check(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	return t.readPins()
 }
@@ -158,6 +186,9 @@ func (t *Transport) warn() {
 		t.logger.Warn("insecure_http: credentials and tokens travel to the server in plain")
 	} else if t.TLS.InsecureSkipVerify && len(t.TLSPins) == 0 {
 		t.logger.Warn("tls_insecure_skip_verify: whoever answers at the server's address gets the credentials; use tls_pin or tls_trust_pool instead")
+	}
+	if t.Cache != nil && !placeholder(t.Cache.EncryptionKey) {
+		t.logger.Warn("the encryption key of the cache is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}")
 	}
 	for _, a := range t.Accounts {
 		if options := a.plainSecrets(); len(options) > 0 {
@@ -172,6 +203,7 @@ func (t *Transport) Cleanup() error {
 	if t.sessions != nil {
 		t.sessions.release()
 	}
+	t.Cache.cleanup()
 	if t.HTTPTransport == nil {
 		return nil
 	}

@@ -200,7 +200,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	lost := false
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockFor)
 	defer cancel()
-	s.write(ctx, l.place, func(rec *record) *record {
+	written := s.write(ctx, l.place, func(rec *record) *record {
 		if rec != nil && rec.Lease != l.id {
 			lost = true
 			newer, _ = s.judge(rec, time.Now())
@@ -234,17 +234,16 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	if !tok.usable(time.Now()) {
 		return nil, s.failed(errDeadOnArrival) // the store took its time
 	}
+	tok.stored = written && !lost && !s.options.HoldOnly
 	s.succeeded(tok)
 	return tok, nil
 }
 
 // write changes a record even if the store has just failed: a process that was
 // stopped for a while takes its own absence for the store's.
-func (s *Session) write(ctx context.Context, at place, change func(*record) *record) {
+func (s *Session) write(ctx context.Context, at place, change func(*record) *record) (written bool) {
 	store, err := s.options.Shared.storeNow()
-	if err == nil {
-		_ = updateIn(ctx, s.options.Shared, store, at, nil, change)
-	}
+	return err == nil && updateIn(ctx, s.options.Shared, store, at, nil, change) == nil
 }
 
 // note writes the outcome of a grant into a record.

@@ -39,6 +39,7 @@ type Token struct {
 
 	fence  uint64 // of the grant, see record
 	loaded bool   // from a store
+	stored bool   // in a store, when it was new
 
 	authorization []string
 	expires       time.Time
@@ -70,6 +71,10 @@ func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load
 
 // Exhaust records that the refresh token is used up: the server has refused it.
 func (t *Token) Exhaust() { t.revoked.Store(true) }
+
+// Stored reports whether the token lies in the store of its session, or did when
+// it was new.
+func (t *Token) Stored() bool { return t.stored || t.loaded }
 
 // Rejected reports whether the server has answered 401 to the token.
 func (t *Token) Rejected() bool { return t.rejected.Load() }

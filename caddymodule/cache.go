@@ -1,0 +1,193 @@
+// The shared cache as it is configured: where sessions are kept for other
+// processes and for the next start, and what seals them.
+
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// Cache keeps sessions in a storage that several processes share: all of them
+// together log in once, and one that starts again goes on with the session that
+// it had. Whatever happens to the storage, requests are served: without it every
+// process has sessions of its own.
+type Cache struct {
+	// The keyset that seals what is stored, as `caddy veeam-auth keygen` makes it;
+	// the same for all processes. It should be a placeholder, such as
+	// {file./run/secrets/veeam_auth_key}: what is written here in plain can be read
+	// in the configuration. It is read again for every login, so that a rotated
+	// keyset needs no reload. Required.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	// The storage, one of Caddy's storage modules. Default: Caddy's own storage.
+	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=caddy.storage inline_key=module"`
+
+	pooled *pooledCache
+	detach func()
+	store  *lateStore
+}
+
+// cachePool holds what transports with the same cache share. It outlives reloads,
+// and with it what is known of the storage.
+var cachePool = caddy.NewUsagePool()
+
+// pooledCache is a cache of the process.
+type pooledCache struct {
+	*tokencache.Shared
+	id string
+}
+
+// Destruct implements caddy.Destructor.
+func (*pooledCache) Destruct() error { return nil }
+
+// check reports what is wrong with the cache as it is written.
+func (c *Cache) check() error {
+	switch {
+	case c == nil:
+		return nil
+	case c.EncryptionKey == "":
+		return errors.New("cache needs encryption_key; make a key with `caddy veeam-auth keygen` and write a placeholder for it, such as {file./run/secrets/veeam_auth_key}")
+	case placeholder(c.EncryptionKey):
+		return nil
+	}
+	if _, err := tokencache.ReadKeyset(c.EncryptionKey); err != nil {
+		return fmt.Errorf("cache: encryption_key: %w", err)
+	}
+	return nil
+}
+
+// provision prepares the cache. It does no network I/O: a storage that cannot be
+// reached is no reason not to start.
+func (c *Cache) provision(ctx caddy.Context) error {
+	store, err := newLateStore(ctx, c)
+	if err != nil {
+		return fmt.Errorf("cache: storage: %w", err)
+	}
+	keys := &keyFile{text: c.EncryptionKey}
+	logger := ctx.Logger().Named("cache")
+	if _, err := keys.read(); err != nil {
+		logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))
+	}
+	sum := sha256.Sum256(append([]byte(c.EncryptionKey+"\n"), c.StorageRaw...))
+	id := hex.EncodeToString(sum[:8])
+	value, _, err := cachePool.LoadOrNew(id, func() (caddy.Destructor, error) {
+		shared := tokencache.NewShared(tokencache.SharedOptions{
+			Keys: keys.read, Log: logCache, Holder: processName(),
+		})
+		return &pooledCache{Shared: shared, id: id}, nil
+	})
+	if err != nil {
+		return err
+	}
+	c.store, c.pooled = store, value.(*pooledCache)
+	c.detach = c.pooled.Attach(store)
+	return nil
+}
+
+// cleanup lets go of the storage.
+func (c *Cache) cleanup() {
+	if c == nil || c.pooled == nil {
+		return
+	}
+	c.detach()
+	c.store.close()
+	_, _ = cachePool.Delete(c.pooled.id)
+	c.pooled = nil
+}
+
+// id tells caches apart; empty without one.
+func (c *Cache) id() string {
+	if c == nil || c.pooled == nil {
+		return ""
+	}
+	return c.pooled.id
+}
+
+// options completes the options of a session. The session with which an account
+// serves others is not shared: its refresh token is used in turns, which only
+// one process can keep. Neither is an API key, which is no session.
+func (c *Cache) options(options tokencache.Options, key sessionKey, grant veeam.Grant, digest secret.Value) tokencache.Options {
+	if c == nil || c.pooled == nil || grant == veeam.GrantAPIKey {
+		return options
+	}
+	options.Shared = c.pooled.Shared
+	options.Identity = tokencache.Identity{Product: key.product, Origin: key.origin, Account: key.account, Credential: digest}
+	switch {
+	case key.parent:
+		options.Identity.Purpose, options.HoldOnly = "parent", true
+	case key.user != "":
+		options.Identity.Purpose = "user " + key.user
+	}
+	options.ReadExtra = readShape
+	return options
+}
+
+func readShape(raw json.RawMessage) any {
+	shape := new(veeam.Shape)
+	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, shape) != nil {
+		return nil
+	}
+	return shape
+}
+
+// logCache logs in the process's current log: the cache outlives configurations.
+func logCache(message string, err error) {
+	logger := caddy.Log().Named("http.reverse_proxy.transport.veeam_auth.cache")
+	if err == nil {
+		logger.Info(message)
+		return
+	}
+	logger.Warn(message, zap.Error(err))
+}
+
+// processName is how other processes name this one to their operators.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "?"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// keyFile reads the keyset again each time and parses it when it has changed.
+type keyFile struct {
+	text string
+
+	mu     sync.Mutex
+	last   string
+	keyset *tokencache.Keyset
+}
+
+var errNoKey = errors.New("encryption_key: it is empty or cannot be read")
+
+func (k *keyFile) read() (tokencache.Sealer, error) {
+	text, err := caddy.NewReplacer().ReplaceOrErr(k.text, true, true)
+	if err != nil || strings.TrimSpace(text) == "" {
+		return nil, errNoKey
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keyset != nil && k.last == text {
+		return k.keyset, nil
+	}
+	keyset, err := tokencache.ReadKeyset(text)
+	if err != nil {
+		return nil, fmt.Errorf("encryption_key: %w", err)
+	}
+	k.last, k.keyset = text, keyset
+	return keyset, nil
+}

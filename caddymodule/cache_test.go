@@ -1,0 +1,263 @@
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// newKeyFile makes a keyset in a file, and returns a placeholder for it.
+func newKeyFile(t testing.TB) (path, text string) {
+	t.Helper()
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = keyset.Text(); err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, "{file." + path + "}"
+}
+
+func fileStorage(dir string) []byte {
+	return []byte(`{"module": "file_system", "root": "` + dir + `"}`)
+}
+
+// cachedOn is a transport with a cache in dir.
+func cachedOn(t testing.TB, server *veeamtest.Server, dir, key, password string) *Transport {
+	t.Helper()
+	return provisionInMemory(t, &Transport{
+		Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: password}},
+		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
+	}, server.Transport())
+}
+
+func ask(t testing.TB, tr *Transport) *http.Response {
+	t.Helper()
+	res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	return res
+}
+
+// quit ends a transport and its sessions, as the end of the process does.
+func quit(tr *Transport) {
+	_ = tr.Cleanup()
+	endings.Wait()
+}
+
+func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	path, key := newKeyFile(t)
+	for range 5 {
+		tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+		if res := ask(t, tr); res.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		quit(tr)
+	}
+	if c := server.Counters(); c.TokenRequests != 1 || c.Logouts != 0 {
+		t.Errorf("%d token requests, %d logouts", c.TokenRequests, c.Logouts)
+	}
+	text, _ := os.ReadFile(path)
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, secret := range []string{veeamtest.DefaultPassword, string(text), veeamtest.DefaultUser} {
+			if strings.Contains(string(content), secret) || strings.Contains(path, secret) {
+				t.Errorf("%s shows a secret", path)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARefusedPasswordIsHeldOverRestarts(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	_, key := newKeyFile(t)
+	for range 5 {
+		tr := cachedOn(t, server, dir, key, "wrong")
+		if res := ask(t, tr); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+			t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+		}
+		quit(tr)
+	}
+	if n := server.Counters().TokenRequests; n != 1 {
+		t.Errorf("%d token requests", n)
+	}
+	tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+	defer quit(tr)
+	if res := ask(t, tr); res.StatusCode != http.StatusOK {
+		t.Errorf("the right password: status %d", res.StatusCode)
+	}
+}
+
+func TestARotatedKeyFindsTheSession(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	path, key := newKeyFile(t)
+	for range 4 {
+		tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+		ask(t, tr)
+		quit(tr)
+		if err := rotateKeyFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := server.Counters().TokenRequests; n != 1 {
+		t.Errorf("%d token requests", n)
+	}
+}
+
+func TestWithoutItsKeyACacheIsInMemoryOnly(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	for range 2 {
+		tr := cachedOn(t, server, dir, "{file."+dir+"/none}", veeamtest.DefaultPassword)
+		if res := ask(t, tr); res.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		quit(tr)
+	}
+	if c := server.Counters(); c.TokenRequests != 2 || c.Logouts != 2 {
+		t.Errorf("%d token requests, %d logouts", c.TokenRequests, c.Logouts)
+	}
+}
+
+func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	_, key := newKeyFile(t)
+	tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+	ask(t, tr)
+	for range 20 {
+		next := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+		quit(tr)
+		ask(t, next)
+		tr = next
+	}
+	quit(tr)
+	if n := server.Counters().TokenRequests; n != 1 {
+		t.Errorf("%d token requests", n)
+	}
+	cachePool.Range(func(key, _ any) bool {
+		t.Errorf("cache %v is left", key)
+		return true
+	})
+}
+
+func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"module": "file_system", "root": "/nonexistent/at/all"}`: "",
+		`{"module": "file_system", "rooot": "/x"}`:                 "rooot",
+		`{"module": "dropbox"}`:                                    "dropbox",
+		`{"root": "/x"}`:                                           "no module",
+		`7`:                                                        "json",
+	} {
+		err := checkStorage([]byte(raw))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
+	dir := t.TempDir()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: fileStorage(dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key := newKeyFile(t)
+	c := &Cache{EncryptionKey: key}
+	if err := c.provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer c.cleanup()
+	if err := c.store.Store(t.Context(), "veeam_auth/x", []byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "veeam_auth", "x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
+	_, key := newKeyFile(t)
+	c := &Cache{EncryptionKey: key, StorageRaw: fileStorage(t.TempDir())}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	if err := c.provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer c.cleanup()
+	base := sessionKey{origin: "o", product: "vspc", account: "a"}
+	parent, user := base, base
+	parent.parent, user.user = true, "u"
+	seen := map[string]bool{}
+	for _, k := range []sessionKey{base, parent, user} {
+		options := c.options(tokencache.Options{}, k, veeam.GrantAs, secret.New("d"))
+		if seen[options.Identity.Purpose] || options.Shared == nil || options.HoldOnly != k.parent {
+			t.Errorf("%+v: %+v", k, options.Identity)
+		}
+		seen[options.Identity.Purpose] = true
+	}
+	if c.options(tokencache.Options{}, base, veeam.GrantAPIKey, secret.New("d")).Shared != nil {
+		t.Error("an API key is shared")
+	}
+	if (*Cache)(nil).options(tokencache.Options{}, base, veeam.GrantPassword, secret.New("d")).Shared != nil {
+		t.Error("shared without a cache")
+	}
+}
+
+func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := veeamtest.New(veeamtest.VBR13)
+		_, key := newKeyFile(t)
+		tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
+		hanging := make(chan struct{})
+		tr.Cache.detach()
+		tr.Cache.detach = tr.Cache.pooled.Attach(hangingStore{hanging})
+		began := time.Now()
+		if res := ask(t, tr); res.StatusCode != http.StatusOK {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+		close(hanging)
+		quit(tr)
+	})
+}
+
+// hangingStore is a network file system whose server is away.
+type hangingStore struct{ until chan struct{} }
+
+func (h hangingStore) wait() error { <-h.until; return os.ErrClosed }
+
+func (h hangingStore) Lock(context.Context, string) error           { return h.wait() }
+func (h hangingStore) Unlock(context.Context, string) error         { return h.wait() }
+func (h hangingStore) Delete(context.Context, string) error         { return h.wait() }
+func (h hangingStore) Load(context.Context, string) ([]byte, error) { return nil, h.wait() }
+
+func (h hangingStore) Store(context.Context, string, []byte) error { return h.wait() }

@@ -1,0 +1,95 @@
+// The command that makes and rotates the keyset of the shared cache.
+
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func newKeygenCommand() *cobra.Command {
+	var rotate string
+	cmd := &cobra.Command{
+		Use:   "keygen [<file>]",
+		Short: "Makes or rotates the keyset that seals the shared cache",
+		Long: `Writes a new keyset, one line of text, to a file that only its owner can read, or
+to the standard output. All processes that share a cache need the same keyset.
+
+With --rotate it adds a new key to the keyset in a file: the new one seals, the
+old ones still open. A running Caddy reads the file again by itself; give all
+machines the file at about the same time.`,
+		Example: "  caddy veeam-auth keygen /run/secrets/veeam_auth_key\n" +
+			"  caddy veeam-auth keygen --rotate /run/secrets/veeam_auth_key",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SilenceUsage = true
+			switch {
+			case rotate != "" && len(args) > 0:
+				return fmt.Errorf("write either a new file or --rotate with one that is there")
+			case rotate != "":
+				return rotateKeyFile(rotate)
+			}
+			name := "-"
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return makeKeyFile(name, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&rotate, "rotate", "", "the file whose keyset gets a new key")
+	return cmd
+}
+
+func makeKeyFile(name string, out io.Writer) error {
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		return err
+	}
+	return writeKeyset(keyset, name, false, out)
+}
+
+// maxKeyset bounds what is read of a keyset; a key has some 300 bytes.
+const maxKeyset = 1 << 20
+
+func rotateKeyFile(name string) error {
+	name, err := filepath.EvalSymlinks(name) // the file is replaced, not the link
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
+	if err != nil {
+		return err
+	}
+	keyset, err := tokencache.ReadKeyset(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if keyset, err = keyset.Rotate(); err != nil {
+		return err
+	}
+	return writeKeyset(keyset, name, true, nil)
+}
+
+func writeKeyset(keyset *tokencache.Keyset, name string, replace bool, out io.Writer) error {
+	text, err := keyset.Text()
+	if err != nil {
+		return err
+	}
+	file, err := newSecretFile(name, replace, out)
+	if err != nil {
+		return err
+	}
+	defer file.discard()
+	return file.commit(text + "\n")
+}
