@@ -89,6 +89,9 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 		scratch.discard()
 		return err
 	}
+	if hint := s.client.Product.EnrollHint; hint != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Note: %s.\n", hint)
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Logged in as %s. The verification takes up to a minute.\n", s.name())
 
 	ctx, cancel := s.within(cmd.Context(), loginFor)

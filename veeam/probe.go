@@ -32,35 +32,49 @@ type Identity struct {
 	VersionRefused bool
 }
 
-// Identify finds out which product answers, without a credential: first whether
-// it is the client's, then whether it is another one. An error means that there
-// was no answer at all, or a fault of the server's own.
+// Identify finds out which product answers, without a credential: the client's or
+// another one. An error means that there was no answer at all, or a fault of the
+// server's own.
 func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	candidates := append([]*Product{c.Product}, slices.DeleteFunc(slices.Clone(products), func(p *Product) bool { return p == c.Product })...)
+	// Products refuse API versions alike, so that says least.
+	var refusing *Product
 	for _, p := range candidates {
 		for _, s := range p.signs {
-			version := ""
-			if p == c.Product {
-				version = c.APIVersion
-			}
-			asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, APIVersion: version, Header: c.Header}
-			ans, err := asking.send(ctx, outgoing{method: http.MethodGet, path: s.path})
-			var e *Error
-			if errors.As(err, &e) && e.Status == 0 {
-				return Identity{}, c.complete(err, "")
-			}
+			ans, err := c.seek(ctx, p, s)
 			if err != nil {
-				continue // some other server's page
+				return Identity{}, err
 			}
-			if s.fits(p, ans) {
-				return Identity{Product: p, VersionRefused: s.wrongVersion}, nil
-			}
-			if ans.status >= http.StatusInternalServerError && p == c.Product {
-				return Identity{}, &Error{Kind: KindServerFault, Product: p.Name, Status: ans.status}
+			switch {
+			case !s.fits(p, ans):
+			case !s.wrongVersion:
+				return Identity{Product: p}, nil
+			case refusing == nil:
+				refusing = p
 			}
 		}
 	}
-	return Identity{}, nil
+	return Identity{Product: refusing, VersionRefused: refusing != nil}, nil
+}
+
+// seek asks for what may be a sign of a product. The answer of something that is
+// not even an API has no status.
+func (c *Client) seek(ctx context.Context, p *Product, s sign) (*answer, error) {
+	asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, Header: c.Header}
+	if p == c.Product {
+		asking.APIVersion = c.APIVersion
+	}
+	ans, err := asking.send(ctx, outgoing{method: http.MethodGet, path: s.path})
+	var e *Error
+	switch {
+	case errors.As(err, &e) && e.Status != 0:
+		return &answer{}, nil
+	case err != nil:
+		return nil, c.complete(err, "")
+	case ans.status >= http.StatusInternalServerError && p == c.Product:
+		return nil, &Error{Kind: KindServerFault, Product: p.Name, Status: ans.status}
+	}
+	return ans, nil
 }
 
 func (s sign) fits(p *Product, ans *answer) bool {

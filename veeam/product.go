@@ -47,6 +47,9 @@ type Product struct {
 	// credential and about a demand for a code that cannot be answered.
 	RefusedHint, MFAHint string
 
+	// EnrollHint is what to know before a user gets a second factor.
+	EnrollHint string
+
 	// ScratchCodes says that the product gives out codes for emergencies, each of
 	// which takes the place of a verification code once.
 	ScratchCodes bool
@@ -189,6 +192,7 @@ var products = []*Product{
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
+		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that opens TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
 		// It has no anonymous resource: its refusals have a form of their own.
 		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},

@@ -1,0 +1,131 @@
+// Tests of the files that the commands write.
+
+package caddymodule
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestASecretFileAppearsWhole(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "totp")
+	f, err := newSecretFile(name, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.prepare("a first secret that is longer\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it is there before it is done")
+	}
+	pending, err := os.ReadFile(f.pending())
+	if err != nil || string(pending) != "a first secret that is longer\n" {
+		t.Errorf("%q %v", pending, err)
+	}
+	if err := f.commit("secret\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.discard()
+	content, err := os.ReadFile(name)
+	if err != nil || string(content) != "secret\n" {
+		t.Errorf("%q %v", content, err)
+	}
+	if info, _ := os.Stat(name); info.Mode().Perm() != 0o600 {
+		t.Error(info.Mode())
+	}
+	if left, _ := os.ReadDir(filepath.Dir(name)); len(left) != 1 {
+		t.Error(left)
+	}
+}
+
+// Between the look and the end somebody else may have written the file.
+func TestASecretFileReplacesNothingUnasked(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "totp")
+	f, err := newSecretFile(name, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.commit("ours"); err == nil {
+		t.Error("it was replaced")
+	}
+	if content, _ := os.ReadFile(name); string(content) != "theirs" {
+		t.Errorf("%q", content)
+	}
+	if kept, err := os.ReadFile(f.pending()); err != nil || string(kept) != "ours" {
+		t.Errorf("%q %v", kept, err)
+	}
+	f.discard()
+	if _, err := newSecretFile(name, false, nil); err == nil {
+		t.Error("begun although it is there")
+	}
+	forced, err := newSecretFile(name, true, nil)
+	if err != nil || forced.commit("ours") != nil {
+		t.Fatal(err)
+	}
+	if content, _ := os.ReadFile(name); string(content) != "ours" {
+		t.Errorf("%q", content)
+	}
+}
+
+func TestASecretForTheStandardOutputTouchesNoFile(t *testing.T) {
+	var out bytes.Buffer
+	f, err := newSecretFile("-", false, &out)
+	if err != nil || f.prepare("x") != nil || out.Len() != 0 || f.commit("secret\n") != nil || out.String() != "secret\n" {
+		t.Errorf("%q %v", &out, err)
+	}
+	f.discard()
+}
+
+func TestScratchCodesAreTakenOneByOne(t *testing.T) {
+	dir := t.TempDir()
+	name, link := filepath.Join(dir, "codes"), filepath.Join(dir, "link")
+	if err := os.WriteFile(name, []byte("# mine\n\nused 2025-01-01T00:00:00Z 1\n 2 \n3"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(name, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2", "3"} {
+		codes, err := readScratchCodes(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := codes.take()
+		if err != nil || code.Reveal() != want {
+			t.Errorf("%q, not %q: %v", code.Reveal(), want, err)
+		}
+		content, _ := os.ReadFile(name)
+		if !strings.Contains(string(content), "\nused "+time.Now().UTC().Format(time.DateOnly)) || !strings.HasPrefix(string(content), "# mine\n\n") {
+			t.Errorf("%s", content)
+		}
+	}
+	if _, err := readScratchCodes(link); err == nil {
+		t.Error("a used code is taken again")
+	}
+	if info, _ := os.Lstat(link); info.Mode().Type() != os.ModeSymlink {
+		t.Error("the link was replaced by a file")
+	}
+}
+
+func TestAPasswordIsNoArgument(t *testing.T) {
+	t.Setenv("P12", "hunter2")
+	for text, want := range map[string]string{"": "", "{env.P12}": "hunter2"} {
+		if got, err := placeholderFlag("--password", text); err != nil || got.Reveal() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, text := range []string{"hunter2", "x{env.P12}", "{env.NONE}", "{file./none}", "{http.request.uri}"} {
+		if _, err := placeholderFlag("--password", text); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
