@@ -36,7 +36,7 @@ func measureChurn(ctx context.Context, r *report) error {
 	defer s.stop()
 	client := newClient(churnParallel)
 	reads, writes := new(tally), new(tally)
-	random := rand.New(rand.NewPCG(churnSeed, churnSeed)) //nolint:gosec // repeatable
+	random := rand.New(rand.NewPCG(churnSeed, churnSeed))
 	for burst := range churnBursts {
 		if burst > 0 {
 			time.Sleep(churnPauses[burst%len(churnPauses)])

@@ -1,4 +1,4 @@
-// Statistics: percentiles, and ratios of paired measurements.
+// Statistics: percentiles, and a median with its bounds.
 
 package main
 
@@ -59,13 +59,4 @@ func estimateOf(values []float64) estimate {
 
 func (e estimate) String() string {
 	return fmt.Sprintf("%.2f [%.2f … %.2f]", e.median, e.low, e.high)
-}
-
-// ratios divides pairwise.
-func ratios(over, under []float64) []float64 {
-	r := make([]float64, min(len(over), len(under)))
-	for i := range r {
-		r[i] = over[i] / under[i]
-	}
-	return r
 }
