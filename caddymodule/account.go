@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// Account is an identity at the Veeam server. Every text may hold placeholders;
-// they are resolved when the account logs in, and again when a login fails, so
+// Account is an identity at the Veeam server. Every text but the name may hold
+// placeholders; they are resolved when the account logs in, and again when a login fails, so
 // that a changed secret is used without a reload. Secrets should be placeholders,
 // such as {env.VBR_PASSWORD} or {file./run/secrets/vbr_password}: what is written
 // here in plain can be read in the configuration.
@@ -166,6 +166,8 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return fmt.Errorf("%s knows no short_lived refresh tokens", p.Title)
 	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
 		return errors.New("the grant authorization_code takes either code or parent")
+	case a.requestPlaceholder() != "":
+		return fmt.Errorf("%s has a placeholder of a request, and there is none when the account logs in; a file is written with its path, as {file./run/secrets/name} or {file../name}", a.requestPlaceholder())
 	case a.UserUID != "" && !placeholder(a.UserUID) && !uuid.MatchString(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
@@ -264,6 +266,17 @@ func grantNames(p *veeam.Product) string {
 var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 func placeholder(text string) bool { return strings.Contains(text, "{") && strings.Contains(text, "}") }
+
+// requestPlaceholder names an option with a placeholder that Caddy resolves from
+// requests. The Caddyfile turns {file.name} into one.
+func (a *Account) requestPlaceholder() string {
+	for name, text := range a.options() {
+		if strings.Contains(*text, "{http.") {
+			return name
+		}
+	}
+	return ""
+}
 
 // plainSecrets names the options whose secrets are written in plain.
 func (a *Account) plainSecrets() (plain []string) {

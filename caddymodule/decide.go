@@ -21,10 +21,6 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	if h.index != nil {
 		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
 	}
-	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if repl != nil {
-		repl.Map(e.placeholders)
-	}
 	if len(h.Rules) == 0 && h.Default == "" {
 		return unknown
 	}
@@ -83,7 +79,7 @@ func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
 	if e.account = h.actAs(r); e.account != "" {
 		return nil
 	}
-	e.journal.denied(e.caller.Name, "act_as yields no account for this request")
+	e.journal.denied(e.caller.Name, "no account is left to act as, because act_as yields nothing for this request")
 	return &veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken}
 }
 

@@ -24,6 +24,12 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		BaseURL:    s.target.baseURL,
 		APIVersion: cmp.Or(t.APIVersion, clientVersion),
 		Log:        journal.info,
+		Clock: func(offset time.Duration) {
+			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
+		},
+	}
+	if t.Cache.id() != "" {
+		client.TOTPSteps = t.Cache.pooled.Shared
 	}
 	account := l.credentials.account
 	var parent *parentUse
@@ -166,7 +172,7 @@ func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token
 	case err == nil:
 		last = tok.Grant
 	case errors.As(err, &failed):
-		last, result = failed.Grant, strings.ReplaceAll(failed.Kind.String(), " ", "_")
+		last, result = failed.Grant, label(failed.Kind)
 	default:
 		result = "internal"
 	}
@@ -174,4 +180,9 @@ func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token
 		count(grant, resultMFA)
 	}
 	count(last, result)
+}
+
+// label is a kind as the value of a label.
+func label(kind veeam.Kind) string {
+	return strings.NewReplacer(" ", "_", "-", "_").Replace(kind.String())
 }

@@ -71,7 +71,7 @@ type Handler struct {
 
 	// The account to act as, by its name; or the UUID of a user, for an account with
 	// the grant `as` that has no `user_uid`. Placeholders are resolved for each
-	// request, such as {http.auth.user.id}; one that yields nothing refuses the
+	// request, such as {http.veeam_auth.client}; one that yields nothing refuses the
 	// request. Take nothing from the request that the caller can choose freely,
 	// unless it may act as every account. Default: the first account.
 	ActAs string `json:"act_as,omitempty"`
@@ -164,6 +164,9 @@ func (h *Handler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r)}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(e.placeholders)
+	}
 	clean := h.normalise(r)
 	e.route = h.product.Classify(r.Method, r.URL.Path)
 	caller, unknown := h.identify(r, e.route)

@@ -56,6 +56,10 @@ type Set struct {
 	// the default) and decision: allow, deny, shadow_allow or shadow_deny.
 	Decisions *prometheus.CounterVec
 
+	// ClockOffset is how far the clock of an account's server is ahead of ours, by
+	// product and account, as its latest token answer has said.
+	ClockOffset *prometheus.GaugeVec
+
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
 }
@@ -70,7 +74,7 @@ func New(sessions func() []Session) *Set {
 	}
 	return &Set{
 		Grants: counter("grants_total",
-			"Token requests sent to Veeam servers.", "product", "grant", "result"),
+			"Steps of logins and renewals at Veeam servers, by their result.", "product", "grant", "result"),
 		GrantSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "grant_duration_seconds",
 			Help:    "Time that token requests to Veeam servers took.",
@@ -84,6 +88,10 @@ func New(sessions func() []Session) *Set {
 			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
 		Decisions: counter("decisions_total",
 			"Requests by the rule that decided about them.", "product", "rule", "decision"),
+		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "clock_offset_seconds",
+			Help: "How far the clock of the Veeam server is ahead.",
+		}, []string{"product", "account"}),
 		Sessions: &Sessions{live: sessions},
 	}
 }
@@ -92,7 +100,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Decisions, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Decisions, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
@@ -126,7 +134,7 @@ var (
 	holdDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "hold_active"),
 		"Whether the credential of the account was refused and is not tried now.", []string{"product", "account"}, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
-		"Requests that wait for a token request of another one to end.", []string{"product"}, nil)
+		"Requests that wait for a login or renewal to end.", []string{"product"}, nil)
 )
 
 // Describe implements prometheus.Collector.

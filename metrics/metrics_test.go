@@ -59,7 +59,7 @@ caddy_veeam_auth_session_expiry_seconds{account="svc",product="vbr"} 30
 caddy_veeam_auth_sessions{product="aws",state="held"} 1
 caddy_veeam_auth_sessions{product="aws",state="none"} 1
 caddy_veeam_auth_sessions{product="vbr",state="valid"} 2
-# HELP caddy_veeam_auth_waiters Requests that wait for a token request of another one to end.
+# HELP caddy_veeam_auth_waiters Requests that wait for a login or renewal to end.
 # TYPE caddy_veeam_auth_waiters gauge
 caddy_veeam_auth_waiters{product="aws"} 3
 caddy_veeam_auth_waiters{product="vbr"} 2
