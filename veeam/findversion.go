@@ -43,5 +43,9 @@ func (c *Client) probe(ctx context.Context, path, version string) (status int, e
 	if err != nil {
 		return 0, transportError(ctx, err, nil)
 	}
-	return res.StatusCode, res.Body.Close()
+	status = res.StatusCode
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); status == http.StatusOK && strings.EqualFold(kind, "text/html") {
+		status = http.StatusNotFound // a page that is shown for every path
+	}
+	return status, res.Body.Close()
 }
