@@ -56,6 +56,7 @@ func TestAnAnswerLooksLikeTheServersOwn(t *testing.T) {
 	w.start()
 	for _, s := range w.sites {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			form := url.Values{
 				"grant_type": {s.password[0]}, "username": {veeamtest.DefaultUser}, "password": {veeamtest.DefaultPassword},
 			}
@@ -87,6 +88,7 @@ func TestAnAnswerLooksLikeTheServersOwnAfterAVerificationCode(t *testing.T) {
 	w.start()
 	for _, s := range w.sites {
 		t.Run(s.product.name, func(t *testing.T) {
+			t.Parallel()
 			grant := url.Values{"grant_type": {s.password[0]}, "username": {guest}, "password": {password}}
 			var challenge struct {
 				Token string `json:"mfa_token"`

@@ -210,8 +210,7 @@ func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 
 func TestACallerOnAUnixSocketIsLetIn(t *testing.T) {
 	t.Parallel()
-	// The path of a socket has little room.
-	dir, err := os.MkdirTemp("", "sock")
+	dir, err := os.MkdirTemp("", "sock") //nolint:usetesting // the path of a socket has little room
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func (c *client) try(method, path string, body io.Reader, edits ...edit) (*answe
 	return a, err
 }
 
-func (c *client) do(t testing.TB, method, path string, body io.Reader, edits ...edit) *answer {
+func (c *client) do(t *testing.T, method, path string, body io.Reader, edits ...edit) *answer {
 	t.Helper()
 	a, err := c.try(method, path, body, edits...)
 	if err != nil {
@@ -116,20 +116,20 @@ func (c *client) do(t testing.TB, method, path string, body io.Reader, edits ...
 	return a
 }
 
-func (c *client) get(t testing.TB, path string, edits ...edit) *answer {
+func (c *client) get(t *testing.T, path string, edits ...edit) *answer {
 	t.Helper()
 	return c.do(t, http.MethodGet, path, nil, edits...)
 }
 
 // ok gets a path that must answer 200.
-func (c *client) ok(t testing.TB, path string, edits ...edit) *answer {
+func (c *client) ok(t *testing.T, path string, edits ...edit) *answer {
 	t.Helper()
 	a := c.get(t, path, edits...)
 	a.want(t, http.StatusOK)
 	return a
 }
 
-func (a *answer) want(t testing.TB, status int) {
+func (a *answer) want(t *testing.T, status int) {
 	t.Helper()
 	if a.status != status {
 		t.Fatalf("status %d is wanted, got %v", status, a)
@@ -137,7 +137,7 @@ func (a *answer) want(t testing.TB, status int) {
 }
 
 // into reads a JSON answer.
-func (a *answer) into(t testing.TB, v any) {
+func (a *answer) into(t *testing.T, v any) {
 	t.Helper()
 	if err := json.Unmarshal(a.body, v); err != nil {
 		t.Fatalf("%v: %v", err, a)
@@ -147,7 +147,7 @@ func (a *answer) into(t testing.TB, v any) {
 const formType = "application/x-www-form-urlencoded"
 
 // post sends a body to the site's token endpoint.
-func (c *client) post(t testing.TB, contentType, body string, edits ...edit) *answer {
+func (c *client) post(t *testing.T, contentType, body string, edits ...edit) *answer {
 	t.Helper()
 	return c.do(t, http.MethodPost, c.site.tokens[0], strings.NewReader(body),
 		append([]edit{header("Content-Type", contentType)}, edits...)...)
@@ -161,7 +161,7 @@ type pair struct {
 
 // tokens reads the tokens of an answer, which must be a good one. They must not
 // show up in any log.
-func (c *client) tokensOf(t testing.TB, a *answer) (p pair) {
+func (c *client) tokensOf(t *testing.T, a *answer) (p pair) {
 	t.Helper()
 	a.want(t, http.StatusOK)
 	a.into(t, &p)
@@ -173,20 +173,20 @@ func (c *client) tokensOf(t testing.TB, a *answer) (p pair) {
 }
 
 // login asks for a token as clients do.
-func (c *client) login(t testing.TB) pair {
+func (c *client) login(t *testing.T) pair {
 	t.Helper()
 	form := url.Values{"grant_type": {c.site.password[0]}, "username": {"anybody"}, "password": {"made-up"}}
 	return c.tokensOf(t, c.post(t, formType, form.Encode()))
 }
 
 // renew sends a refresh token.
-func (c *client) renew(t testing.TB, refresh string) *answer {
+func (c *client) renew(t *testing.T, refresh string) *answer {
 	t.Helper()
 	return c.post(t, formType, url.Values{"grant_type": {c.site.refresh[0]}, "refresh_token": {refresh}}.Encode())
 }
 
 // echo is what the server says about a request that it got.
-func (c *client) echo(t testing.TB, method string, body io.Reader, edits ...edit) (e echoed) {
+func (c *client) echo(t *testing.T, method string, body io.Reader, edits ...edit) (e echoed) {
 	t.Helper()
 	a := c.do(t, method, c.site.server.Base()+"/echo", body, edits...)
 	a.want(t, http.StatusOK)

@@ -15,7 +15,7 @@ import (
 
 // refusedAs checks that an answer is an error with this status in the product's
 // own form.
-func (a *answer) refusedAs(t testing.TB, p *product, atToken bool, status int) {
+func (a *answer) refusedAs(t *testing.T, p *product, atToken bool, status int) {
 	t.Helper()
 	a.want(t, status)
 	contentType := "application/json"
@@ -50,7 +50,7 @@ func (a *answer) refusedAs(t testing.TB, p *product, atToken bool, status int) {
 }
 
 // retryAfter is how many seconds an answer asks to wait.
-func (a *answer) retryAfter(t testing.TB) int {
+func (a *answer) retryAfter(t *testing.T) int {
 	t.Helper()
 	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
 	if err != nil || seconds < 1 {
@@ -60,7 +60,7 @@ func (a *answer) retryAfter(t testing.TB) int {
 }
 
 // statusInBody checks the status that some documents repeat.
-func (a *answer) statusInBody(t testing.TB, p *product, atToken bool) {
+func (a *answer) statusInBody(t *testing.T, p *product, atToken bool) {
 	t.Helper()
 	var doc struct {
 		Status    int
@@ -93,7 +93,7 @@ func (a *answer) statusInBody(t testing.TB, p *product, atToken bool) {
 }
 
 // keysOf are the keys of a JSON object in their order.
-func keysOf(t testing.TB, object []byte) (keys []string) {
+func keysOf(t *testing.T, object []byte) (keys []string) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(object))
 	if token, err := dec.Token(); err != nil || token != json.Delim('{') {

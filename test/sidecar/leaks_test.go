@@ -4,9 +4,11 @@ package sidecar
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,7 +56,8 @@ func (l *leaks) keepFromLogs(secrets ...string) {
 }
 
 // scanAdmin takes down what the admin endpoint tells.
-func (l *leaks) scanAdmin(t testing.TB, caddy *rig.Caddy) {
+func (l *leaks) scanAdmin(t *testing.T, caddy *rig.Caddy) {
+	t.Helper()
 	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams"} {
 		res, err := http.Get("http://" + caddy.Admin + path)
 		if err != nil {
@@ -70,11 +73,11 @@ func (l *leaks) scanAdmin(t testing.TB, caddy *rig.Caddy) {
 	}
 }
 
-// scan searches everything.
-func (l *leaks) scan(t testing.TB, w *world) {
+// scan searches everything and tells what it has found.
+func (l *leaks) scan(w *world) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	secrets := l.secrets
+	secrets := slices.Clone(l.secrets)
 	for _, server := range l.servers {
 		secrets = append(secrets, server.Issued()...)
 	}
@@ -84,24 +87,26 @@ func (l *leaks) scan(t testing.TB, w *world) {
 		"the admin endpoint": strings.Join(l.admin, "\n"),
 	}
 	for where, text := range logs {
-		seen(t, where, text, append(secrets, l.unlogged...))
+		found = append(found, seen(where, text, append(secrets, l.unlogged...))...)
 	}
-	seen(t, "what clients received", l.received.String(), secrets)
+	found = append(found, seen("what clients received", l.received.String(), secrets)...)
 	for _, alarm := range []string{"DATA RACE", "panic: ", "http: panic", "fatal error: "} {
 		if at := strings.Index(logs["the output"], alarm); at >= 0 {
-			t.Errorf("Caddy has trouble: %.4000s", logs["the output"][at:])
+			found = append(found, fmt.Sprintf("Caddy has trouble: %.4000s", logs["the output"][at:]))
 		}
 	}
+	return found
 }
 
-// seen reports secrets in a text, in any spelling that one is written in.
-func seen(t testing.TB, where, text string, secrets []string) {
+// seen finds secrets in a text, in any spelling that one is written in.
+func seen(where, text string, secrets []string) (found []string) {
 	for i, secret := range secrets {
 		for _, spelling := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
 			if at := strings.Index(text, spelling); secret != "" && at >= 0 {
-				t.Errorf("secret %d (%.12s…) is in %s: …%.200s", i, secret, where, text[max(0, at-100):])
+				found = append(found, fmt.Sprintf("secret %d (%.12s…) is in %s: …%.200s", i, secret, where, text[max(0, at-100):]))
 				break
 			}
 		}
 	}
+	return found
 }

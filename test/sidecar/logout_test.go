@@ -23,6 +23,7 @@ func TestALogoutEndsTheClientsTokensAndNothingElse(t *testing.T) {
 	w.start()
 	for _, s := range w.sites {
 		t.Run(s.product.name, func(t *testing.T) {
+			t.Parallel()
 			mine, theirs := s.client.login(t), s.client.login(t)
 			mine2 := s.client.tokensOf(t, s.client.renew(t, mine.Refresh))
 			method, path := split(s.logout)

@@ -96,6 +96,7 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 	for i, s := range w.sites {
 		fault := faults[i/len(products)]
 		t.Run(fmt.Sprintf("%s/%s %d", s.product.name, fault.Kind, fault.Status), func(t *testing.T) {
+			t.Parallel()
 			for i, a := range []*answer{
 				s.client.get(t, s.protected),
 				s.client.post(t, formType, passwordForm(s.password[0])),
@@ -114,10 +115,10 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 			if c := s.server.Counters(); c.TokenRequests != 1 {
 				t.Errorf("%d token requests", c.TokenRequests)
 			}
+			if c := elsewhere.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
+				t.Errorf("a credential went where a redirect pointed: %+v", c)
+			}
 		})
-	}
-	if c := elsewhere.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
-		t.Errorf("a credential went where a redirect pointed: %+v", c)
 	}
 }
 

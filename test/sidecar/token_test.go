@@ -21,6 +21,7 @@ func TestEverySpellingOfATokenRequestGetsAToken(t *testing.T) {
 	w.start()
 	for _, s := range w.sites {
 		t.Run(s.product.name, func(t *testing.T) {
+			t.Parallel()
 			for _, path := range s.tokens {
 				a := s.client.do(t, http.MethodPost, path, strings.NewReader(passwordForm(s.password[0])), header("Content-Type", formType))
 				s.client.tokensOf(t, a)
@@ -32,14 +33,11 @@ func TestEverySpellingOfATokenRequestGetsAToken(t *testing.T) {
 				form := url.Values{"grant_type": {value}, "refresh_token": {s.client.login(t).Refresh}}
 				s.client.tokensOf(t, s.client.post(t, formType, form.Encode()))
 			}
-			spellings := passwordSpellings(s.password[0])
-			for _, spelling := range spellings {
-				t.Run(spelling.name, func(t *testing.T) {
-					w.leaks.keepFromLogs(spelling.password)
-					a := s.client.post(t, spelling.contentType, spelling.body, spelling.edits...)
-					p := s.client.tokensOf(t, a)
-					s.client.ok(t, s.protected, bearer(p.Access))
-				})
+			for _, spelling := range passwordSpellings(s.password[0]) {
+				t.Log(spelling.name)
+				w.leaks.keepFromLogs(spelling.password)
+				p := s.client.tokensOf(t, s.client.post(t, spelling.contentType, spelling.body, spelling.edits...))
+				s.client.ok(t, s.protected, bearer(p.Access))
 			}
 			if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Refused != 0 {
 				t.Errorf("logins at the server: %+v", c)
@@ -76,6 +74,7 @@ func passwordSpellings(grant string) []spelling {
 		{"multipart", "multipart/form-data; boundary=" + boundary, multipart, "multi-part-pass", nil},
 		{"a form with charset", formType + "; charset=UTF-8", "grant_type=" + grant + "&username=u&password=char-set-pass", "char-set-pass", nil},
 		{"a password that is not escaped", formType, "grant_type=" + grant + `&username=LAB\u&password=100%-p@ss:w/rd$ü%zz`, `100%-p@ss:w/rd$ü%zz`, nil},
+		{"a password with an & that is not escaped", formType, "grant_type=" + grant + "&username=u&password=amp&er-sand-tail", "er-sand-tail", nil},
 		{"a line end after the form", formType, "grant_type=" + grant + "&username=u&password=line-end-pass\r\n", "line-end-pass", nil},
 		{"a stale bearer", formType, passwordForm(grant), "", []edit{bearer("eyJhbGciOiJSUzUxMiJ9.stale.stale")}},
 		{"an empty bearer", formType, passwordForm(grant), "", []edit{header("Authorization", "Bearer ")}},
@@ -110,26 +109,28 @@ func TestTheFormOfARefusedTokenRequestIsTheProducts(t *testing.T) {
 	w.start()
 	large := "grant_type=password&username=u&password=" + strings.Repeat("x", 70<<10)
 	for _, s := range w.sites {
-		for _, c := range []struct {
-			what, contentType, body string
-			status                  int
-		}{
-			{"an unknown grant", formType, "grant_type=client_credentials&client_id=x", http.StatusBadRequest},
-			{"no grant", formType, "username=u&password=p", http.StatusBadRequest},
-			{"a blank grant", formType, "grant_type=&username=u&password=p", http.StatusBadRequest},
-			{"no body", formType, "", http.StatusBadRequest},
-			{"JSON that breaks off", "application/json", `{"grant_type":"pass`, http.StatusBadRequest},
-			{"multipart without boundary", "multipart/form-data", "--x\r\n", http.StatusBadRequest},
-			{"a body of 70 KiB", formType, large, http.StatusRequestEntityTooLarge},
-			{"a refresh token that is none", formType, "grant_type=refresh_token&refresh_token=none", s.refused},
-			{"a code that is none", formType, "grant_type=authorization_code&code=none", s.refused},
-		} {
-			t.Run(s.product.name+"/"+c.what, func(t *testing.T) {
+		t.Run(s.product.name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range []struct {
+				what, contentType, body string
+				status                  int
+			}{
+				{"an unknown grant", formType, "grant_type=client_credentials&client_id=x", http.StatusBadRequest},
+				{"no grant", formType, "username=u&password=p", http.StatusBadRequest},
+				{"a blank grant", formType, "grant_type=&username=u&password=p", http.StatusBadRequest},
+				{"no body", formType, "", http.StatusBadRequest},
+				{"JSON that breaks off", "application/json", `{"grant_type":"pass`, http.StatusBadRequest},
+				{"multipart without boundary", "multipart/form-data", "--x\r\n", http.StatusBadRequest},
+				{"a body of 70 KiB", formType, large, http.StatusRequestEntityTooLarge},
+				{"a refresh token that is none", formType, "grant_type=refresh_token&refresh_token=none", s.refused},
+				{"a code that is none", formType, "grant_type=authorization_code&code=none", s.refused},
+			} {
+				t.Log(c.what)
 				s.client.post(t, c.contentType, c.body).refusedAs(t, s.product, true, c.status)
-			})
-		}
-		if c := s.server.Counters(); c.TokenRequests != 0 {
-			t.Errorf("%s: refused token requests made %d at the server", s.name, c.TokenRequests)
-		}
+			}
+			if c := s.server.Counters(); c.TokenRequests != 0 {
+				t.Errorf("refused token requests made %d at the server", c.TokenRequests)
+			}
+		})
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // world is what one Caddy serves.
 type world struct {
-	t      testing.TB
+	t      *testing.T
 	dir    string
 	global string // global options beside those that every test needs
 	env    []string
@@ -47,7 +47,7 @@ type site struct {
 }
 
 // newWorld returns a world without any site.
-func newWorld(t testing.TB) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	return &world{t: t, dir: t.TempDir()}
 }
@@ -185,7 +185,9 @@ func (w *world) end() {
 	}
 	w.leaks.scanAdmin(w.t, w.caddy)
 	w.caddy.Stop()
-	w.leaks.scan(w.t, w)
+	for _, leak := range w.leaks.scan(w) {
+		w.t.Error(leak)
+	}
 	if w.t.Failed() && testing.Verbose() {
 		w.t.Logf("caddy:\n%s\nSvc.ResAPI.log:\n%s", tail(w.caddy.Output()), tail(w.svclog()))
 	}
@@ -206,7 +208,7 @@ func tail(text string) string {
 }
 
 // eventually waits for what has to come true without more being done.
-func eventually(t testing.TB, what string, within time.Duration, holds func() bool) {
+func eventually(t *testing.T, what string, within time.Duration, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(within); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
