@@ -58,7 +58,8 @@ type Transport struct {
 
 	// How long a refused credential is not tried again, at first; the hold doubles
 	// with each refusal up to `hold_most`. A changed secret is tried at once. Keep
-	// the tries below what the server locks accounts after. Default: `5m`.
+	// the tries below what the server locks accounts after. Default: `1m`, and `5m`
+	// with a `cache`.
 	Hold caddy.Duration `json:"hold,omitempty"`
 
 	// How long a refused credential is not tried again at most. Default: `30m`.

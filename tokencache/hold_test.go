@@ -31,7 +31,7 @@ func TestARefusedCredentialIsHeldForAGrowingTime(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 		}
-		want := []time.Duration{5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, 30 * time.Minute}
+		want := []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 30 * time.Minute, 30 * time.Minute}
 		for i, least := range want {
 			gap := tries[i+1] - tries[i]
 			if gap < least || gap > least+least/5+6*time.Second {
@@ -41,12 +41,12 @@ func TestARefusedCredentialIsHeldForAGrowingTime(t *testing.T) {
 	})
 }
 
-func TestTwoHundredClientsWithAWrongPasswordCauseTwoTriesInTenMinutes(t *testing.T) {
+func TestTwoHundredClientsWithAWrongPasswordCauseThreeTriesInFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &server{takes: 50 * time.Millisecond}
 		srv.fail(refusal{})
 		s := NewSession(Options{})
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		var wg sync.WaitGroup
 		for range 200 {
@@ -60,7 +60,7 @@ func TestTwoHundredClientsWithAWrongPasswordCauseTwoTriesInTenMinutes(t *testing
 			})
 		}
 		wg.Wait()
-		if got := srv.calls.Load(); got != 2 {
+		if got := srv.calls.Load(); got < 2 || got > 3 {
 			t.Errorf("%d tries", got)
 		}
 	})

@@ -19,7 +19,8 @@ import (
 const (
 	DefaultRefreshBefore = time.Minute
 	DefaultGrantTimeout  = 90 * time.Second
-	DefaultHoldLeast     = 5 * time.Minute
+	DefaultHoldLeast     = time.Minute
+	DefaultHoldShared    = 5 * time.Minute // with a shared store, where replicas and restarts add to the tries
 	DefaultHoldMost      = 30 * time.Minute
 )
 
@@ -35,7 +36,7 @@ type Options struct {
 
 	// HoldLeast is how long a refused credential is not tried again at first, up
 	// to a fifth more; the hold doubles with each refusal up to HoldMost. Default
-	// 5m, 30m.
+	// 1m, or 5m with Shared, and 30m.
 	HoldLeast, HoldMost time.Duration
 
 	// Shared keeps the session for other processes, and for this one when it
@@ -100,6 +101,9 @@ func NewSession(options Options) *Session {
 	}
 	if options.HoldLeast <= 0 {
 		options.HoldLeast = DefaultHoldLeast
+		if options.Shared != nil {
+			options.HoldLeast = DefaultHoldShared
+		}
 	}
 	if options.HoldMost <= 0 {
 		options.HoldMost = DefaultHoldMost
