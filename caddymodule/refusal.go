@@ -35,7 +35,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	}
 	var secretErr *secretError
 	if errors.As(err, &secretErr) {
-		r.Message = "veeam-auth cannot read a secret of the account configured for this server. See its log."
+		r.Message, r.RetryAfter = "veeam-auth cannot read a secret of the account configured for this server. See its log.", resolveEvery
 		return r
 	}
 	var noAccount *noAccountError
