@@ -39,6 +39,7 @@ type Cache struct {
 	pooled *pooledCache
 	detach func()
 	store  *lateStore
+	once   sync.Once // of cleanup
 }
 
 // cachePool holds what transports with the same cache share. It outlives reloads,
@@ -103,10 +104,11 @@ func (c *Cache) cleanup() {
 	if c == nil || c.pooled == nil {
 		return
 	}
-	c.detach()
-	c.store.close()
-	_, _ = cachePool.Delete(c.pooled.id)
-	c.pooled = nil
+	c.once.Do(func() {
+		c.detach()
+		c.store.close()
+		_, _ = cachePool.Delete(c.pooled.id)
+	})
 }
 
 // id tells caches apart; empty without one.

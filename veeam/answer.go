@@ -21,6 +21,8 @@ type reply struct {
 	token     *Token       // a session
 	mfaToken  secret.Value // the server wants a verification code
 	challenge secret.Value // VSPC: a code, encrypted with the public key
+
+	offset time.Duration // how far the server's clock is ahead, as far as it says
 }
 
 var (

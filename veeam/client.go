@@ -58,6 +58,14 @@ type Client struct {
 	// the whole process, which is what protects a seed that several clients use.
 	TOTPLedger *TOTPLedger
 
+	// TOTPSteps is where used verification codes are recorded for other processes
+	// too. Default: nowhere.
+	TOTPSteps StepStore
+
+	// Clock is told how far the server's clock is ahead of ours, after each answer
+	// to a token request that says so. Default: nobody is told.
+	Clock func(offset time.Duration)
+
 	// Log is told, in sentences without a secret, of the steps of a grant that no
 	// document describes in full. Default: nobody is told.
 	Log func(sentence string)
@@ -83,10 +91,15 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	if err != nil {
 		return nil, c.complete(err, g)
 	}
+	offset, known := readOffset(ans.header, requested, time.Now())
+	if known && c.Clock != nil {
+		c.Clock(offset)
+	}
 	r, err := c.Product.readReply(ans, g, requested, f.secrets)
 	if err != nil {
 		return nil, c.complete(err, g)
 	}
+	r.offset = offset
 	return r, nil
 }
 

@@ -19,14 +19,43 @@ type TOTPLedger struct {
 
 var processLedger TOTPLedger
 
+// StepStore records for several processes which codes were used.
+type StepStore interface {
+	// TakeStep records that the code of a step is about to be sent. If one of that
+	// step or a later one was recorded before, it records nothing and returns that
+	// one and false. seed tells seeds apart; it is to be stored as a keyed hash. An
+	// error says that the store cannot be used now.
+	TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error)
+}
+
 // Next returns a code for now. It waits for the next step if the code of the
 // current one was given out, or if so little is left of it - a second, or a tenth
 // of a short period - that it would be over when the server looks at it. It
 // returns ctx's error if ctx ends first, and at once if the wait would outlast
 // ctx's deadline.
 func (l *TOTPLedger) Next(ctx context.Context, t *TOTP) (string, error) {
+	return l.next(ctx, t, 0, nil)
+}
+
+// next is Next by a clock that is ahead of ours. The step is recorded in steps,
+// unless that is nil, before the code is given out. Where steps cannot be used,
+// the code is used without.
+func (l *TOTPLedger) next(ctx context.Context, t *TOTP, ahead time.Duration, steps StepStore) (string, error) {
 	for {
-		step, wait := l.reserve(t, time.Now())
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		step, wait := l.reserve(t, time.Now().Add(ahead))
+		if wait <= 0 && steps != nil {
+			last, taken, err := steps.TakeStep(ctx, t.id, step)
+			switch {
+			case err == nil && !taken:
+				l.used(t, last)
+				continue
+			case err == nil && !t.lasts(step, time.Now().Add(ahead)):
+				continue // the store took its time: this step is lost
+			}
+		}
 		if wait <= 0 {
 			return t.code(step)
 		}
@@ -43,6 +72,18 @@ func (l *TOTPLedger) Next(ctx context.Context, t *TOTP) (string, error) {
 	}
 }
 
+// used notes a step that another process has used.
+func (l *TOTPLedger) used(t *TOTP, step int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last[t.id] = max(l.last[t.id], step)
+}
+
+// lasts reports whether enough is left of a step for its code to arrive.
+func (t *TOTP) lasts(step int64, now time.Time) bool {
+	return t.start(step+1).Sub(now) >= min(time.Second, t.period/10)
+}
+
 // reserve takes the current step, or says how long to wait for one. Should the
 // clock have been set back, the wait is until the steps already used are over.
 func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Duration) {
@@ -50,11 +91,11 @@ func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Dura
 	defer l.mu.Unlock()
 	step = t.step(now)
 	last, used := l.last[t.id]
-	switch left := t.start(step + 1).Sub(now); {
+	switch {
 	case used && step <= last:
 		return 0, t.start(last + 1).Sub(now)
-	case left < min(time.Second, t.period/10):
-		return 0, left
+	case !t.lasts(step, now):
+		return 0, t.start(step + 1).Sub(now)
 	}
 	if l.last == nil {
 		l.last = map[[sha256.Size]byte]int64{}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/secret"
 )
@@ -17,8 +18,9 @@ const mfaTries = 2
 var errNoScratchCodes = errors.New("the product has no scratch codes")
 
 // mfa answers a demand for a verification code. A code that the server refuses
-// is followed by that of the next step, then the login has failed.
-func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
+// is followed by that of the next step, then the login has failed. offset is how
+// far the server's clock is ahead.
+func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, offset time.Duration) (*Token, error) {
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
@@ -27,7 +29,7 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value) (*T
 	}
 	var refused *Error
 	for range cmp.Or(c.MFATries, mfaTries) {
-		code, err := c.ledger().Next(ctx, a.TOTP)
+		code, err := c.ledger().next(ctx, a.TOTP, a.TOTP.follow(offset), c.TOTPSteps)
 		if err != nil {
 			if refused != nil {
 				return nil, refused

@@ -43,6 +43,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{s: s, w: w, r: r, dialect: &s.product.dialect}
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	for name, value := range s.product.headers {
 		w.Header().Set(name, value)
 	}

@@ -1,0 +1,39 @@
+// How far a server's clock is from ours: verification codes are of its time.
+
+package veeam
+
+import (
+	"net/http"
+	"time"
+)
+
+const (
+	// A difference this small is not told from none: the Date header has whole
+	// seconds, and the answer took its time.
+	clockNoise = 2 * time.Second
+
+	// How many steps of a verification code, rounded, the server's clock may be
+	// ahead or behind for us to follow it all the way.
+	clockSteps = 2
+)
+
+// readOffset is how far a server's clock is ahead of ours, by the Date header of
+// an answer to a request that was sent at one moment and answered at another.
+func readOffset(header http.Header, sent, answered time.Time) (offset time.Duration, ok bool) {
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return 0, false
+	}
+	middle := sent.Add(answered.Sub(sent) / 2).Round(0)
+	offset = date.Add(time.Second / 2).Sub(middle) // the header leaves out the fraction
+	if offset.Abs() <= clockNoise {
+		return 0, true
+	}
+	return offset, true
+}
+
+// follow is how far codes are computed ahead of our clock.
+func (t *TOTP) follow(offset time.Duration) time.Duration {
+	most := clockSteps*t.period + t.period/2
+	return max(-most, min(offset, most))
+}
