@@ -5,6 +5,7 @@
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
 //	http.matchers.veeam_operation            matcher.go    operations by class, in rules and elsewhere
 //	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
+//	caddy.logging.writers.veeam_queue        queue.go      log lines wait for a slow writer, requests do not
 //	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 //	caddy veeam-auth                         command.go    the commands
@@ -21,6 +22,7 @@ func init() {
 	caddy.RegisterModule(Transport{})
 	caddy.RegisterModule(MatchOperation{})
 	caddy.RegisterModule(AdminTokens{})
+	caddy.RegisterModule(QueueWriter{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")

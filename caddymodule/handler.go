@@ -111,7 +111,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // the first token is issued or checked.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
-	h.svc = h.logger.Named(journalLogger)
+	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logFailures))
 	if h.product, err = lookupProduct(h.Product); err != nil {
 		return err
 	}

@@ -1,0 +1,161 @@
+// The log writer that stands between requests and another log writer, so that
+// none of them waits for it: its configuration.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/logging"
+)
+
+const (
+	defaultQueueLines = 4096
+	maxQueueLines     = 1 << 20
+)
+
+// QueueWriter is a log writer that hands lines on to another one without ever
+// waiting for it. Lines wait in a queue; when that is full they are dropped, and
+// standard error says so when it begins and, with the number of lines, when it
+// has ended. It is for writers that may block, such as `net` or a file on a
+// network share.
+//
+// Where the other writer is `file` and somebody removes the file, it is made
+// anew.
+type QueueWriter struct {
+	// How many lines may wait, at most. Whatever their number, they have no more
+	// than 64 MiB. Default: 4096.
+	Queue int `json:"queue,omitempty"`
+
+	// The log writer that gets the lines. Required.
+	WriterRaw json.RawMessage `json:"writer,omitempty" caddy:"namespace=caddy.logging.writers inline_key=output"`
+
+	writer caddy.WriterOpener
+}
+
+// CaddyModule returns the Caddy module information.
+func (QueueWriter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.logging.writers.veeam_queue",
+		New: func() caddy.Module { return new(QueueWriter) },
+	}
+}
+
+// Provision sets up the other writer.
+func (w *QueueWriter) Provision(ctx caddy.Context) error {
+	if w.Queue == 0 {
+		w.Queue = defaultQueueLines
+	}
+	if w.Queue < 1 || w.Queue > maxQueueLines {
+		return fmt.Errorf("veeam_queue: queue is %d: it must be between 1 and %d", w.Queue, maxQueueLines)
+	}
+	if w.WriterRaw == nil {
+		return errors.New("veeam_queue: the writer is missing")
+	}
+	module, err := ctx.LoadModule(w, "WriterRaw")
+	if err != nil {
+		return fmt.Errorf("veeam_queue: loading the writer: %w", err)
+	}
+	w.writer = module.(caddy.WriterOpener)
+	return nil
+}
+
+// String names the other writer.
+func (w *QueueWriter) String() string { return w.writer.String() }
+
+// WriterKey tells queues apart: those of the same size before the same writer are
+// one, also over a reload.
+func (w *QueueWriter) WriterKey() string {
+	return "veeam_queue:" + strconv.Itoa(w.Queue) + ":" + w.writer.WriterKey()
+}
+
+// OpenWriter opens the other writer and the queue before it.
+func (w *QueueWriter) OpenWriter() (io.WriteCloser, error) {
+	sink, err := w.writer.OpenWriter()
+	if err != nil {
+		return nil, err
+	}
+	q := newLineQueue(w.Queue, w.writer.String(), sink)
+	if file, ok := w.writer.(*logging.FileWriter); ok {
+		q.file, q.reopen = file.Filename, file.OpenWriter
+	}
+	go q.drain()
+	return q, nil
+}
+
+// UnmarshalCaddyfile sets up the writer from Caddyfile tokens. Syntax:
+//
+//	veeam_queue [<lines>] <writer> … {
+//	    …
+//	}
+//
+// What follows the name of the writer are its own arguments and options.
+func (w *QueueWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume writer name
+	if !d.NextArg() {
+		return d.Err("the writer behind veeam_queue is missing, such as file or net")
+	}
+	if lines, err := strconv.Atoi(d.Val()); err == nil {
+		if lines < 1 || lines > maxQueueLines {
+			return d.Errf("%d lines: a queue has between 1 and %d", lines, maxQueueLines)
+		}
+		w.Queue = lines
+		if !d.NextArg() {
+			return d.Err("the writer behind veeam_queue is missing, such as file or net")
+		}
+	}
+	name := d.Val()
+	opener, err := unmarshalWriter(d, name)
+	if err != nil {
+		return err
+	}
+	var warnings []caddyconfig.Warning
+	w.WriterRaw = caddyconfig.JSONModuleObject(opener, "output", name, &warnings)
+	if len(warnings) > 0 {
+		return d.Err(warnings[0].Message)
+	}
+	return nil
+}
+
+// unmarshalWriter does what Caddy's log option does with its output: the standard
+// writers do not read Caddyfiles themselves.
+func unmarshalWriter(d *caddyfile.Dispenser, name string) (caddy.WriterOpener, error) {
+	var standard caddy.WriterOpener
+	switch name {
+	case "stdout":
+		standard = caddy.StdoutWriter{}
+	case "stderr":
+		standard = caddy.StderrWriter{}
+	case "discard":
+		standard = caddy.DiscardWriter{}
+	}
+	if standard != nil {
+		if d.NextArg() || d.NextBlock(0) {
+			return nil, d.Errf("%s has no arguments and no options", name)
+		}
+		return standard, nil
+	}
+	module, err := caddyfile.UnmarshalModule(d, "caddy.logging.writers."+name)
+	if err != nil {
+		return nil, err
+	}
+	opener, ok := module.(caddy.WriterOpener)
+	if !ok {
+		return nil, d.Errf("%s is no log writer but %T", name, module)
+	}
+	return opener, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*QueueWriter)(nil)
+	_ caddy.WriterOpener    = (*QueueWriter)(nil)
+	_ caddyfile.Unmarshaler = (*QueueWriter)(nil)
+)

@@ -1,0 +1,209 @@
+// The queue of the log writer veeam_queue: lines that wait for a writer that may
+// be slow, blocked or failing.
+
+package caddymodule
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// queueBytes bounds the memory of a queue, whatever the length of lines.
+	queueBytes = 64 << 20
+
+	// queueCalm is how long no line may be dropped until that has ended: a writer
+	// that is always a little too slow is not told of at every turn.
+	queueCalm = 5 * time.Second
+
+	// queueClose is how long Close waits for the writer.
+	queueClose = 5 * time.Second
+
+	// queueLook is how often the file behind a queue is looked for.
+	queueLook = time.Second
+)
+
+// lineQueue is an io.WriteCloser that never waits. One goroutine, drain, writes
+// what it takes to the sink.
+type lineQueue struct {
+	name  string        // of the sink, for people
+	lines chan []byte   // closed by Close
+	given chan struct{} // up: what waits is not written any more
+	done  chan struct{} // drain has ended
+
+	mu       sync.Mutex
+	closed   bool
+	waiting  int // lines that are not written yet
+	bytes    int // in them
+	dropped  int // lines, since it was told last
+	dropping bool
+	lastDrop time.Time
+	sink     io.WriteCloser
+
+	// Of a sink that is a file: its name, and what makes it anew.
+	file   string
+	reopen func() (io.WriteCloser, error)
+	looked time.Time
+
+	failures *failures
+}
+
+// newLineQueue returns a queue of at most n lines. drain must be started.
+func newLineQueue(n int, name string, sink io.WriteCloser) *lineQueue {
+	return &lineQueue{
+		name: name, lines: make(chan []byte, n), given: make(chan struct{}), done: make(chan struct{}),
+		sink: sink, failures: logFailures,
+	}
+}
+
+// Write takes a line or drops it. It fails only after Close.
+func (q *lineQueue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return 0, os.ErrClosed
+	}
+	if q.bytes+len(line) > queueBytes {
+		q.drop()
+		return len(line), nil
+	}
+	select {
+	case q.lines <- bytes.Clone(line): // zap uses the memory of its lines again
+		q.waiting++
+		q.bytes += len(line)
+	default:
+		q.drop()
+	}
+	return len(line), nil
+}
+
+// drop counts a line that is lost.
+func (q *lineQueue) drop() {
+	q.dropped++
+	q.lastDrop = time.Now()
+	if q.dropping {
+		return
+	}
+	q.dropping = true
+	// Standard error may block as well.
+	go q.failures.tell(fmt.Sprintf("the log %s is slower than its lines come: %d wait, further ones are dropped", q.name, q.waiting))
+}
+
+// drain writes lines until the queue is closed and empty, or given up.
+func (q *lineQueue) drain() {
+	defer close(q.done)
+	defer func() { _ = q.current().Close() }()
+	calm := time.NewTicker(queueCalm)
+	defer calm.Stop()
+	for !q.givenUp() {
+		select {
+		case line, more := <-q.lines:
+			if !more {
+				return
+			}
+			q.write(line)
+		case <-calm.C:
+			q.calm()
+		}
+	}
+}
+
+func (q *lineQueue) givenUp() bool {
+	select {
+	case <-q.given:
+		return true
+	default:
+		return false
+	}
+}
+
+func (q *lineQueue) write(line []byte) {
+	q.restore()
+	if _, err := q.current().Write(line); err != nil && !q.givenUp() { // Close counts what is given up
+		q.failures.add(err.Error())
+	}
+	q.mu.Lock()
+	q.waiting--
+	q.bytes -= len(line)
+	q.mu.Unlock()
+}
+
+// current is the sink, which restore may replace.
+func (q *lineQueue) current() io.WriteCloser {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sink
+}
+
+// restore makes a file anew that somebody has removed. Without it lines would go
+// on into the file that has no name any more, and nobody would be told.
+func (q *lineQueue) restore() {
+	if q.file == "" || time.Since(q.looked) < queueLook {
+		return
+	}
+	q.looked = time.Now()
+	if _, err := os.Stat(q.file); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	sink, err := q.reopen()
+	if err != nil {
+		q.failures.add(err.Error())
+		return
+	}
+	q.mu.Lock()
+	old := q.sink
+	q.sink = sink
+	q.mu.Unlock()
+	_ = old.Close()
+	q.failures.add(q.file + " was removed and is made anew")
+}
+
+// calm tells how many lines were dropped, once that has ended.
+func (q *lineQueue) calm() {
+	q.mu.Lock()
+	n := q.dropped
+	ended := q.dropping && time.Since(q.lastDrop) >= queueCalm && q.waiting == 0
+	if ended {
+		q.dropped, q.dropping = 0, false
+	}
+	q.mu.Unlock()
+	if ended {
+		q.failures.tell(fmt.Sprintf("the log %s is written again, lines dropped: %d", q.name, n))
+	}
+}
+
+// Close waits for the sink to take what waits, for a few seconds at most.
+func (q *lineQueue) Close() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return os.ErrClosed
+	}
+	q.closed = true
+	close(q.lines)
+	q.mu.Unlock()
+
+	patience := time.NewTimer(queueClose)
+	defer patience.Stop()
+	select {
+	case <-q.done:
+	case <-patience.C:
+		close(q.given)
+		// It ends a write that hangs in a socket or pipe. Some writers cannot be
+		// closed before their write has ended.
+		go func() { _ = q.current().Close() }()
+	}
+	q.mu.Lock()
+	lost := q.dropped + q.waiting
+	q.mu.Unlock()
+	if lost > 0 {
+		q.failures.tell(fmt.Sprintf("the log %s was closed, lines dropped: %d", q.name, lost))
+	}
+	return nil
+}
