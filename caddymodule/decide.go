@@ -25,7 +25,10 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 		return unknown
 	}
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	sent := *r.URL
+	r.URL.Path, r.URL.RawPath = withoutSlash(sent.Path), withoutSlash(sent.RawPath)
 	decision, err := h.rules.Decide(r, unknown == nil)
+	*r.URL = sent
 	if err != nil {
 		h.logger.Error("a rule could not be decided", zap.Error(err))
 	}
@@ -42,6 +45,15 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	}
 	e.journal.denied(e.caller.Name, "this is decided by "+h.source(decision.Rule))
 	return &veeam.Refusal{Reason: veeam.ReasonDenied}
+}
+
+// withoutSlash is a path without the slash at its end, which the servers
+// overlook: a rule about a path is also one about the path with a slash.
+func withoutSlash(path string) string {
+	if len(path) > 1 {
+		return strings.TrimSuffix(path, "/")
+	}
+	return path
 }
 
 // source says which rule has decided.

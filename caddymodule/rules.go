@@ -92,15 +92,17 @@ func simplify(set caddyhttp.MatcherSet) policy.Matcher {
 		case caddyhttp.MatchMethod:
 			simple = append(simple, policy.Methods(m))
 		case *caddyhttp.MatchPath:
-			if !simplePaths(*m) {
+			paths, ok := simplePaths(*m)
+			if !ok {
 				return set
 			}
-			simple = append(simple, policy.Paths(*m))
+			simple = append(simple, paths)
 		case caddyhttp.MatchPath:
-			if !simplePaths(m) {
+			paths, ok := simplePaths(m)
+			if !ok {
 				return set
 			}
-			simple = append(simple, policy.Paths(m))
+			simple = append(simple, paths)
 		case *MatchOperation:
 			simple = append(simple, m)
 		default:
@@ -110,13 +112,17 @@ func simplify(set caddyhttp.MatcherSet) policy.Matcher {
 	return simple
 }
 
-func simplePaths(patterns []string) bool {
-	for _, pattern := range patterns {
+// simplePaths are the patterns as rules need them: without a slash at the end,
+// because there is none in what they are held against.
+func simplePaths(patterns []string) (policy.Paths, bool) {
+	paths := make(policy.Paths, len(patterns))
+	for i, pattern := range patterns {
 		if !policy.SimplePath(pattern) {
-			return false
+			return nil, false
 		}
+		paths[i] = withoutSlash(pattern)
 	}
-	return true
+	return paths, true
 }
 
 // classMatcher is the condition that the operation is of one of several classes.
