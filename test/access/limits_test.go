@@ -1,0 +1,47 @@
+// Limits of each caller, and what one gets who is over them.
+
+package access
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func TestWhoSendsTooFastIsToldToWaitAndNobodyElse(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "rate") // three at once, then one in twenty seconds; a login counts
+	mine, theirs := c.tokens("grafana", password), c.tokens("nightly", password)
+	for range 2 {
+		c.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
+	}
+	before := w.servers["vbr"].Counters().Protected
+	a := c.get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusTooManyRequests)
+	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 10 || seconds > 21 {
+		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+	}
+	c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused("vbr", http.StatusTooManyRequests)
+	if after := w.servers["vbr"].Counters().Protected; after != before {
+		t.Error("the server was asked")
+	}
+	c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
+	c.get("/api/v1/serverInfo").want(http.StatusOK) // a caller without a name of its own
+}
+
+func TestWhoAsksForTooMuchAtOnceIsToldToWait(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "parallel")
+	c.get("/api/v1/serverInfo").want(http.StatusOK)
+	busy := w.servers["vbr"].Counters().Protected + 2
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { c.get("/api/v1/slow?ms=3000").want(http.StatusOK) })
+	}
+	eventually(t, "two requests are under way", func() bool { return w.servers["vbr"].Counters().Protected >= busy })
+	c.get("/api/v1/serverInfo").refused("vbr", http.StatusTooManyRequests)
+	wg.Wait()
+	c.get("/api/v1/serverInfo").want(http.StatusOK)
+}

@@ -1,0 +1,140 @@
+// The sites of the shared Caddy, and the certificates of the one with TLS.
+
+package access
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// The password is "builder".
+	bcryptHash = "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u"
+	argonHash  = "$argon2id$v=19$m=47104,t=1,p=1$ZpfJpqJVyd6x0ktuvcMZQQ$NOW9h7aa7MAcEAF6cIgCh9WILZeJhB5DW9B7KGj5AD4"
+	password   = "builder"
+)
+
+// twoClients are a client for each kind of hash; the second acts as the second
+// account.
+var twoClients = "client grafana " + bcryptHash + "\n\t\tclient nightly " + argonHash + " " + operator
+
+const jobID = "6745a759-2205-4cd2-b172-8ec8f7e60ef8"
+
+func sharedSites(dir string) []site {
+	sites := []site{
+		{name: "plain"},
+		{name: "rules", options: twoClients + `
+		deny /api/v1/credentials*
+		deny {
+			method DELETE
+		}
+		deny operation run secret
+		allow @get
+		allow {
+			method POST
+			path /api/v1/echo
+		}`, before: "@get method GET"},
+		{name: "denials", options: "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start\n\t\t}\n\t\tdeny operation secret"},
+		{name: "shadow", options: "deny shadow operation run\n\t\tallow *"},
+		{name: "default", options: "default deny"},
+		{name: "monitor", options: "allow preset monitor"},
+		{name: "operate", options: "allow preset operate"},
+		{name: "classes", options: "allow operation read change"},
+		{name: "cel", options: twoClients + "\n\t\tallow `{http.veeam_auth.client} == \"grafana\" && {http.veeam_auth.via} == \"client\"`"},
+		{name: "unknown", options: twoClients + "\n\t\tallow unknown_callers /api/v1/echo\n\t\tdeny unknown_callers *"},
+		{name: "headers", options: twoClients + `
+		header_up X-Client {http.veeam_auth.client}
+		header_up X-Via {http.veeam_auth.via}
+		header_up X-Operation {http.veeam_auth.operation}
+		header_up X-Class {http.veeam_auth.class}
+		header_up X-Rule {http.veeam_auth.rule}
+		header_up X-Account {http.veeam_auth.account}
+		deny operation secret
+		allow *`},
+		{name: "rate", options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"},
+		{name: "parallel", options: "max_parallel 2"},
+		{name: "act_as", before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", options: "act_as {team}"},
+		{name: "wrong", account: "account " + monitor + " not-its-password"},
+		{name: "basic", before: "basic_auth {\n\t\tgrafana " + bcryptHash + "\n\t\tbob " + bcryptHash + "\n\t}",
+			options: "allow `{http.auth.user.id} == \"grafana\"`"},
+		{
+			name: "tls", listen: "https://sidecar.test",
+			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
+			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+		},
+		{name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
+			options: "allow `{http.veeam_auth.via} == \"unix\"`"},
+	}
+	for _, product := range products {
+		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients})
+	}
+	for _, product := range products {
+		sites = append(sites, site{name: "deny " + product, product: product, options: "default deny"})
+	}
+	if address := elsewhere(); address != "" {
+		sites = append(sites, site{name: "elsewhere", bind: address})
+	}
+	return sites
+}
+
+// newPKI makes an authority, the certificate of the site, that of a client, and
+// one that claims the same name and was issued by somebody else.
+func newPKI(dir string) error {
+	ca, err := newCertificate(dir, "ca", nil)
+	if err != nil {
+		return err
+	}
+	_, server := newCertificate(dir, "server", ca)
+	_, exporter := newCertificate(dir, "exporter", ca)
+	_, other := newCertificate(dir, "other", ca)
+	stranger, err := newCertificate(dir, "strange-ca", nil)
+	_, forged := newCertificate(dir, "forged", stranger)
+	return errors.Join(err, server, exporter, other, forged)
+}
+
+func newCertificate(dir, name string, issuer *tls.Certificate) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	common := name
+	if name == "forged" {
+		common = "exporter"
+	}
+	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: common, Organization: []string{"Lab"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"sidecar.test"}, BasicConstraintsValid: true,
+	}
+	parent, signer := template, any(key)
+	if issuer == nil {
+		template.IsCA, template.KeyUsage, template.ExtKeyUsage, template.DNSNames = true, x509.KeyUsageCertSign, nil, nil
+	} else {
+		parent, signer = issuer.Leaf, issuer.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, errors.Join(err,
+		os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+		os.WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+}
