@@ -64,9 +64,13 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 // askAt sends a request to an upstream at an address.
 func askAt(t *testing.T, tr *Transport, address string) (status int, reason, message string, err error) {
 	t.Helper()
+	return askIn(t.Context(), tr, address)
+}
+
+func askIn(ctx context.Context, tr *Transport, address string) (status int, reason, message string, err error) {
 	host, port, _ := net.SplitHostPort(address)
 	e := &exchange{route: veeam.RouteProtected}
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/api/v1/echo", http.NoBody)
+	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/api/v1/echo", http.NoBody)
 	req.RequestURI = ""
 	req.Header.Set("X-Api-Version", "1.2-rev0")
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})

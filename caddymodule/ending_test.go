@@ -1,0 +1,229 @@
+// The end of upstream sessions: each is logged out once, whatever ends it, and no
+// more than that.
+
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// endable are the products that can end one session.
+var endable = []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS}
+
+// logouts are the requests that end something.
+func (w *world) logouts() (n int) {
+	for _, c := range w.wire.calls() {
+		if strings.HasSuffix(c.path, "/logout") || c.method == http.MethodDelete {
+			n++
+		}
+	}
+	return n
+}
+
+// over demands that so many sessions were logged out and so many live.
+func (w *world) over(ended, live int) {
+	w.Helper()
+	w.rest(0)
+	if c := w.server.Counters(); w.logouts() != ended || int(c.Logouts) != ended || c.LiveSessions != live {
+		w.Errorf("%s: %d logouts, %d of them good; %d sessions live; want %d and %d",
+			w.server.Profile(), w.logouts(), c.Logouts, c.LiveSessions, ended, live)
+	}
+}
+
+func (w *world) user() *Account {
+	return &Account{Name: veeamtest.DefaultUser, Password: w.password()}
+}
+
+// reload replaces the transport as a new configuration does.
+func (w *world) reload(next *Transport) {
+	w.Helper()
+	old := w.tr
+	w.tr = w.transport(next)
+	_ = old.Cleanup()
+	w.rest(0)
+}
+
+func TestASessionIsLoggedOutOnce(t *testing.T) {
+	for name, test := range map[string]func(w *world){
+		"at shutdown": func(w *world) {
+			w.tr.close()
+			w.over(1, 0)
+		},
+		"when its account is removed": func(w *world) {
+			w.reload(&Transport{Accounts: []*Account{{Name: "other", Password: w.password()}}})
+			w.over(1, 0)
+		},
+		"when its secret has changed": func(w *world) {
+			w.server.SetPassword(veeamtest.DefaultUser, "changed")
+			w.secret("secret", "changed")
+			w.reload(&Transport{Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/secret}"}}})
+			w.over(0, 1) // nobody has asked yet
+			w.demand("200")
+			w.over(1, 1)
+			w.tr.close()
+			w.over(2, 0)
+		},
+		"when its server is no longer named": func(w *world) {
+			for range 3 {
+				w.reload(&Transport{Accounts: []*Account{w.user()}})
+			}
+			w.over(0, 1)
+			w.rest(inheritFor)
+			w.over(1, 0)
+			w.demand("200")
+		},
+		"when a login takes its place": func(w *world) {
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				if isGrant(req) && w.server.Counters().Logins == 1 && w.wire.grants() == 2 {
+					return canned(req, http.StatusUnauthorized, contentTypeJSON, `{"errorCode":"InvalidToken"}`), nil // its refresh
+				}
+				return nil, nil
+			})
+			w.rest(9*time.Minute + 55*time.Second)
+			w.demand("200")
+			w.over(1, 1)
+		},
+		"when its access token has expired": func(w *world) {
+			w.rest(90 * time.Minute)
+			w.over(0, 1) // by its refresh token
+			w.tr.close()
+			w.over(1, 0)
+		},
+		"after all that share it have gone": func(w *world) {
+			second := w.transport(&Transport{Accounts: []*Account{w.user()}})
+			if got := w.ask(second, http.MethodGet, "/echo", ""); got.status != 200 || w.wire.grants() != 1 {
+				w.Errorf("a second site: %v after %d logins", got, w.wire.grants())
+			}
+			w.tr.close()
+			w.over(0, 1)
+			w.tr = second
+			w.tr.close()
+			w.over(1, 0)
+		},
+		"after the last requests of a replaced configuration": func(w *world) {
+			_ = w.tr.Cleanup()
+			w.over(1, 0)
+			w.demand("200") // one that was under way
+			w.over(1, 1)
+			w.rest(lateFor)
+			w.over(2, 0)
+		},
+		"not by a reload that keeps it": func(w *world) {
+			for range 5 {
+				w.reload(&Transport{Accounts: []*Account{w.user()}})
+				w.demand("200")
+			}
+			w.over(0, 1)
+			w.rest(10 * time.Minute)
+			w.demand("200")
+			w.over(0, 1)
+			w.tr.close()
+			w.over(1, 0)
+		},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			for _, profile := range endable {
+				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
+					w.start(w.user())
+					w.demand("200")
+					test(w)
+				})
+			}
+		})
+	}
+}
+
+func TestTheSessionsOfAParentAndItsChildAreBothLoggedOut(t *testing.T) {
+	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.AWS} {
+		inWorld(t, profile, nil, func(w *world) {
+			w.start(&Account{Name: "svc", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user())
+			w.demand("200")
+			w.over(0, 2)
+			w.tr.close()
+			w.over(2, 0)
+		})
+	}
+}
+
+// VSPC ends all sessions of a user at once, those of others too.
+func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
+	option, _ := assigned(t, "xml")
+	options, uids := tenants(5)
+	options = append(options, option, veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, false))
+	inWorld(t, veeamtest.VSPC, options, func(w *world) {
+		accounts := append(w.template(),
+			&Account{Name: "key", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))},
+			&Account{Name: "api", Grant: "api_key", Password: w.secret("api", apiKey)})
+		w.tr = w.transport(&Transport{Accounts: accounts, MaxUsers: 2})
+		for _, name := range append(uids, "key", "api", "parent") {
+			if got := w.ask(w.tr, http.MethodGet, "/echo", name); got.status != 200 {
+				t.Errorf("%s: %v %s", name, got, got.body)
+			}
+		}
+		w.reload(&Transport{Accounts: []*Account{w.user()}})
+		w.demand("200")
+		w.tr.close()
+		if n := w.logouts(); n != 0 {
+			t.Errorf("%d logouts", n)
+		}
+	})
+}
+
+func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
+	start := func(fault veeamtest.Fault) (tr *Transport, address string) {
+		server := veeamtest.New(veeamtest.VBR13)
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		server.SetFault(fault)
+		t.Cleanup(server.Close)
+		return socketTransport(t, nil), strings.TrimPrefix(server.URL(), "https://")
+	}
+	atLogout, address := start(veeamtest.Fault{Kind: veeamtest.FaultHang, On: veeamtest.OnProtected, Match: "/logout"})
+	if status, _, message, err := askAt(t, atLogout, address); status != http.StatusOK {
+		t.Fatal(status, message, err)
+	}
+	atLogin, address := start(veeamtest.Fault{Kind: veeamtest.FaultHang})
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		_, _, _, _ = askIn(ctx, atLogin, address)
+	}()
+	time.Sleep(200 * time.Millisecond)
+
+	began := time.Now()
+	_, _ = atLogout.Cleanup(), atLogin.Cleanup()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a reload waits for %v", took)
+	}
+	waitForEndings(t.Context())
+	if took := time.Since(began); took < time.Second || took > logoutFor+500*time.Millisecond {
+		t.Errorf("the exit waits for %v", took)
+	}
+	cancel()
+	<-asked
+}
+
+func TestALogoutThatFailsIsSaidAndNotRepeated(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(w.user())
+		w.demand("200")
+		w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, "/logout") {
+				return canned(req, http.StatusInternalServerError, contentTypeJSON, "{}"), nil
+			}
+			return nil, nil
+		})
+		w.tr.close()
+		if n := w.logouts(); n != 1 || !strings.Contains(w.said(), "logout failed: server fault (500)") {
+			t.Errorf("%d logouts; the log says\n%s", n, w.said())
+		}
+	})
+}
