@@ -93,7 +93,7 @@ func (r *resolver) file(option, text string) []byte {
 	if path == "" {
 		return nil
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		r.err = &secretError{account: r.account, option: option, err: err}
 		return nil

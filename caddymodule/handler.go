@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -284,7 +285,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.R
 	h.countRefusal(refusal)
 	res := refuseResponse(h.product, r, refusal)
 	if res.StatusCode == http.StatusUnauthorized {
-		res.Header.Set("WWW-Authenticate", "Bearer")
+		res.Header.Set("Www-Authenticate", "Bearer")
 	}
 	_ = write(w, res)
 }
@@ -327,10 +328,8 @@ func (h *Handler) audience(r *http.Request) string {
 
 // write sends a response that was made here.
 func write(w http.ResponseWriter, res *http.Response) error {
-	header := w.Header()
-	for name, values := range res.Header {
-		header[name] = values
-	}
+	defer res.Body.Close()
+	maps.Copy(w.Header(), res.Header)
 	w.WriteHeader(res.StatusCode)
 	_, err := io.Copy(w, res.Body)
 	return err

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -25,12 +26,7 @@ type Methods []string
 
 // MatchWithError implements Matcher.
 func (m Methods) MatchWithError(r *http.Request) (bool, error) {
-	for _, method := range m {
-		if method == r.Method {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.Contains(m, r.Method), nil
 }
 
 // Paths is a condition on the path, without regard to case as the servers do: any

@@ -136,7 +136,7 @@ func TestPathPatterns(t *testing.T) {
 // arranged, and a shadow rule never changes it.
 func TestShadowRulesNeverChangeADecision(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var all, real []Rule
+		var all, obeyed []Rule
 		for range rapid.IntRange(0, 12).Draw(rt, "rules") {
 			r := rule(
 				rapid.SampledFrom([]Effect{Allow, Deny}).Draw(rt, "effect"),
@@ -145,7 +145,7 @@ func TestShadowRulesNeverChangeADecision(t *testing.T) {
 			)
 			all = append(all, r)
 			if !r.Shadow {
-				real = append(real, r)
+				obeyed = append(obeyed, r)
 			}
 		}
 		fallback := rapid.SampledFrom([]Effect{Allow, Deny, ""}).Draw(rt, "default")
@@ -153,7 +153,7 @@ func TestShadowRulesNeverChangeADecision(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		without, err := NewRules(real, fallback)
+		without, err := NewRules(obeyed, fallback)
 		if err != nil {
 			rt.Fatal(err)
 		}

@@ -66,6 +66,6 @@ func run(once bool) (ok bool, err error) {
 
 // caddyfile finds Caddyfile.example beside the sources of this program.
 func caddyfile() string {
-	_, source, _, _ := runtime.Caller(0)
+	_, source, _, _ := runtime.Caller(0) //nolint:dogsled // the file is all that is wanted
 	return filepath.Join(filepath.Dir(source), "..", "..", "Caddyfile.example")
 }

@@ -19,10 +19,9 @@ import (
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddy that this program turns into has them
 
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-
-	_ "github.com/caddy-veeam/veeam-auth"
+	_ "github.com/caddy-veeam/veeam-auth" // and this module
 )
 
 // asCaddy is the variable that turns a program that calls Main into Caddy.

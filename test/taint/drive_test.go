@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"maps"
 	"math/big"
 	"mime/multipart"
 	"net/http"
@@ -127,9 +128,7 @@ func (s *scene) misplaced(site string, bearer http.Header) {
 	target := s.sites[site] + base(site) + "/upload"
 	send := func(query string, header http.Header, contentType string, body []byte) {
 		h := bearer.Clone()
-		for name, values := range header {
-			h[name] = values
-		}
+		maps.Copy(h, header)
 		if contentType != "" {
 			h.Set("Content-Type", contentType)
 		}

@@ -52,6 +52,7 @@ const (
 
 // start puts the scene up.
 func start(t *testing.T) *scene {
+	t.Helper()
 	s := &scene{t: t, dir: t.TempDir(), servers: map[string]*veeamtest.Server{}, sites: map[string]string{}}
 	if err := os.MkdirAll(filepath.Join(s.dir, "secrets"), 0o700); err != nil {
 		t.Fatal(err)
