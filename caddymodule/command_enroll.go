@@ -125,7 +125,7 @@ func lines(values []secret.Value) string {
 func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrollment, out, scratch *secretFile) error {
 	pending := out.pending()
 	if err := out.commit(line(e.Secret)); err != nil {
-		return &exitWith{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be named %s: %w", s.name(), pending, out, err)}
+		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be named %s: %w", s.name(), pending, out, err)}
 	}
 	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s.\n", s.name(), out)
 	if out.out == nil {
@@ -141,7 +141,7 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 	}
 	pending = scratch.pending()
 	if err := scratch.commit(lines(e.ScratchCodes)); err != nil {
-		return &exitWith{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be named %s: %w", notes, pending, scratch, err)}
+		return &exitError{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be named %s: %w", notes, pending, scratch, err)}
 	}
 	switch {
 	case len(e.ScratchCodes) == 0:
@@ -180,7 +180,7 @@ func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollmen
 	if o.scratchOut != "" {
 		kept += ", its scratch codes are in " + scratch.pending()
 	}
-	return &exitWith{exitChanged, fmt.Errorf("%w\nThe account %s %s.\n%s.\n%s", err, s.name(), state, kept,
+	return &exitError{exitChanged, fmt.Errorf("%w\nThe account %s %s.\n%s.\n%s", err, s.name(), state, kept,
 		"Find out with `caddy veeam-auth check --login` and that secret as totp_secret; if the server takes it, keep the file, else remove it. An administrator can turn multi-factor authentication off in the product's console.")}
 }
 
@@ -272,9 +272,9 @@ func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "Multi-factor authentication of %s is off. Take totp_secret out of the account.\n", s.name())
 		return nil
 	case errors.As(err, &step) && step.State == veeam.MFAChanged:
-		return &exitWith{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone has failed", err, s.name())}
+		return &exitError{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone has failed", err, s.name())}
 	case errors.As(err, &step) && step.State == veeam.MFAUnknown:
-		return &exitWith{exitChanged, fmt.Errorf("%w\nWhether multi-factor authentication of %s is off is not known: the answer of the server was lost. Keep the secret, and try `caddy veeam-auth check --login`", err, s.name())}
+		return &exitError{exitChanged, fmt.Errorf("%w\nWhether multi-factor authentication of %s is off is not known: the answer of the server was lost. Keep the secret, and try `caddy veeam-auth check --login`", err, s.name())}
 	}
 	return failed(fmt.Errorf("%w\nThe account %s is as before: its secret stays in force", err, s.name()))
 }

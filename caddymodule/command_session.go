@@ -31,21 +31,21 @@ const (
 	exitChanged = 3 // the account is not as before, or that is not known: read what is printed
 )
 
-// exitWith is an error with the exit code that it leads to.
-type exitWith struct {
+// exitError is an error with the exit code that it leads to.
+type exitError struct {
 	code int
 	err  error
 }
 
-func (e *exitWith) Error() string { return e.err.Error() }
-func (e *exitWith) Unwrap() error { return e.err }
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
 
 // failed marks an error of the server or of the way to it.
 func failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitWith{exitFailed, err}
+	return &exitError{exitFailed, err}
 }
 
 // runCommand makes a cobra command of run: errors are one line on stderr, and the
@@ -57,7 +57,7 @@ func runCommand(run func(cmd *cobra.Command, args []string) error) func(*cobra.C
 		defer stop()
 		cmd.SetContext(ctx)
 		err := run(cmd, args)
-		var exit *exitWith
+		var exit *exitError
 		if !errors.As(err, &exit) {
 			return err
 		}

@@ -65,8 +65,7 @@ func (c *Client) do(ctx context.Context, t *Token, k call) (object, error) {
 	if err == nil {
 		o, err = c.Product.readCall(ans, out.secrets)
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Product, e.Call = c.Product.Name, k.name
 	}
 	return o, err
@@ -94,8 +93,7 @@ func (c *Client) repeat(ctx context.Context, out outgoing, repeatable bool) (*an
 
 // transient reports whether the same request may fare better a little later.
 func transient(ans *answer, err error) bool {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind == KindUnavailable || e.Kind == KindTimeout
 	}
 	return err == nil && (ans.status == http.StatusTooManyRequests || ans.status >= 500)

@@ -65,13 +65,13 @@ func (e *MFAError) Unwrap() error { return e.Err }
 // enrolling is how a product gives out second factors. Each function is one step.
 type enrolling struct {
 	// offer has the server issue a second factor, which is not in force yet.
-	offer func(c *Client, ctx context.Context, a *Account, t *Token, recreate bool) (*Enrollment, error)
+	offer func(ctx context.Context, c *Client, a *Account, t *Token, recreate bool) (*Enrollment, error)
 
 	// accept puts it in force with a first code.
-	accept func(c *Client, ctx context.Context, t *Token, e *Enrollment, code string) error
+	accept func(ctx context.Context, c *Client, t *Token, e *Enrollment, code string) error
 
 	// disable takes away what is in force.
-	disable func(c *Client, ctx context.Context, a *Account, t *Token) error
+	disable func(ctx context.Context, c *Client, a *Account, t *Token) error
 }
 
 var (
@@ -105,7 +105,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	if steps == nil {
 		return fail("asking for a secret", c.fail(KindAccount, "", c.Product.MFAHint))
 	}
-	e, err := steps.offer(c, ctx, a, t, recreate)
+	e, err := steps.offer(ctx, c, a, t, recreate)
 	if err != nil {
 		return fail("asking for a secret", err)
 	}
@@ -118,7 +118,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	accepted := steps.accept(c, ctx, t, e, code)
+	accepted := steps.accept(ctx, c, t, e, code)
 	if accepted != nil && !ambiguous(accepted) {
 		return fail("confirming the first code", accepted)
 	}
@@ -138,7 +138,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	if recreate {
 		return nil, failed
 	}
-	if undone := steps.disable(c, ctx, a, t); undone == nil {
+	if undone := steps.disable(ctx, c, a, t); undone == nil {
 		failed.State = MFAUnchanged
 	}
 	return nil, failed
@@ -154,7 +154,7 @@ func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	err := steps.disable(c, ctx, a, t)
+	err := steps.disable(ctx, c, a, t)
 	if err != nil && !ambiguous(err) {
 		return &MFAError{Step: step, Err: err}
 	}

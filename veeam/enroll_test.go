@@ -79,6 +79,7 @@ var enrolls = []struct {
 
 // each runs a test for every product that gives out second factors.
 func each(t *testing.T, run func(c *clinic, accept, disable string)) {
+	t.Helper()
 	for _, e := range enrolls {
 		t.Run(e.product, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { run(newClinic(t, e.product, e.profile), e.accept, e.disable) })

@@ -20,11 +20,11 @@ var errNoUser = errors.New("the server does not say which id the user has")
 // paths: the next is tried if a server answers 404.
 func appliance(paths ...string) *enrolling {
 	return &enrolling{
-		offer: func(c *Client, ctx context.Context, a *Account, t *Token, recreate bool) (*Enrollment, error) {
+		offer: func(ctx context.Context, c *Client, a *Account, t *Token, recreate bool) (*Enrollment, error) {
 			return c.offerAppliance(ctx, a, t, paths, recreate)
 		},
 		accept: acceptAppliance,
-		disable: func(c *Client, ctx context.Context, a *Account, t *Token) error {
+		disable: func(ctx context.Context, c *Client, a *Account, t *Token) error {
 			path, user, err := c.findUser(ctx, a, t, paths)
 			if err != nil {
 				return err
@@ -62,7 +62,7 @@ func (c *Client) offerAppliance(ctx context.Context, a *Account, t *Token, paths
 	return e, nil
 }
 
-func acceptAppliance(c *Client, ctx context.Context, t *Token, e *Enrollment, code string) error {
+func acceptAppliance(ctx context.Context, c *Client, t *Token, e *Enrollment, code string) error {
 	k := userCall(e.path, e.user, "acceptMfa", map[string]any{"code": code, "token": e.token.Reveal()})
 	k.secrets = []string{code, e.token.Reveal()}
 	_, err := c.do(ctx, t, k)

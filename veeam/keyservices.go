@@ -159,8 +159,7 @@ func (c *Client) TOTPSecret(ctx context.Context, t *Token, s Select) (*Enrollmen
 		return nil, err
 	}
 	e, err := newEnrollment(c.Product, "", o.text("secret"), o.text("secreturl"))
-	var malformed *Error
-	if errors.As(err, &malformed) {
+	if malformed, ok := errors.AsType[*Error](err); ok {
 		malformed.Product, malformed.Call = c.Product.Name, name
 	}
 	return e, err
@@ -230,7 +229,7 @@ func (c *Client) vspcTOTPLogins(ctx context.Context, t *Token, uid string) (ids 
 }
 
 // offerVSPC has the server make a secret. There is no call that replaces one.
-func offerVSPC(c *Client, ctx context.Context, _ *Account, t *Token, recreate bool) (*Enrollment, error) {
+func offerVSPC(ctx context.Context, c *Client, _ *Account, t *Token, recreate bool) (*Enrollment, error) {
 	uid, err := c.vspcUser(ctx, t)
 	if err != nil {
 		return nil, err
@@ -252,7 +251,7 @@ func offerVSPC(c *Client, ctx context.Context, _ *Account, t *Token, recreate bo
 	return e, err
 }
 
-func acceptVSPC(c *Client, ctx context.Context, t *Token, e *Enrollment, code string) error {
+func acceptVSPC(ctx context.Context, c *Client, t *Token, e *Enrollment, code string) error {
 	_, err := c.do(ctx, t, call{
 		name: "totp", method: http.MethodPost, path: vspcLogins(e.user) + "/totp",
 		query: url.Values{
@@ -267,7 +266,7 @@ func acceptVSPC(c *Client, ctx context.Context, t *Token, e *Enrollment, code st
 	return err
 }
 
-func disableVSPC(c *Client, ctx context.Context, _ *Account, t *Token) error {
+func disableVSPC(ctx context.Context, c *Client, _ *Account, t *Token) error {
 	uid, err := c.vspcUser(ctx, t)
 	if err != nil {
 		return err

@@ -19,12 +19,12 @@ var profiles = map[veeamtest.Profile]string{
 }
 
 func TestEveryProductIsToldFromTheOthers(t *testing.T) {
-	for profile, real := range profiles {
+	for profile, product := range profiles {
 		s := veeamtest.New(profile)
 		for _, configured := range Names() {
 			c := &Client{Product: lookup(t, configured), Transport: s.Transport(), BaseURL: "https://veeam.test"}
 			identity, err := c.Identify(context.Background())
-			if err != nil || identity.Product == nil || identity.Product.Name != real || identity.VersionRefused {
+			if err != nil || identity.Product == nil || identity.Product.Name != product || identity.VersionRefused {
 				t.Errorf("%s, configured as %s: %+v %v", profile, configured, identity, err)
 			}
 		}
@@ -99,8 +99,14 @@ func TestUsersAreComparedAsWindowsDoes(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		{"svc", "SVC", true}, {`LAB\svc`, "svc", true}, {`.\svc`, `LAB\svc`, true}, {`LAB\svc`, `lab\SVC`, true},
-		{`LAB\svc`, `DEV\svc`, false}, {"svc", "svc2", false}, {"", "", false}, {`LAB\`, "", false},
+		{"svc", "SVC", true},
+		{`LAB\svc`, "svc", true},
+		{`.\svc`, `LAB\svc`, true},
+		{`LAB\svc`, `lab\SVC`, true},
+		{`LAB\svc`, `DEV\svc`, false},
+		{"svc", "svc2", false},
+		{"", "", false},
+		{`LAB\`, "", false},
 	} {
 		if sameUser(tt.a, tt.b) != tt.same {
 			t.Errorf("%q and %q", tt.a, tt.b)

@@ -20,12 +20,12 @@ func TestAScratchCodeIsAskedForWhenItIsNeededAndSentOnce(t *testing.T) {
 		asked++
 		return secret.New("79529234"), nil
 	}
-	c, s := client(t, "azure", canned{status: 200, body: `{"access_token":"a","expires_in":60}`})
+	c, _ := client(t, "azure", canned{status: 200, body: `{"access_token":"a","expires_in":60}`})
 	login(t, c, a)
 	if asked != 0 {
 		t.Error("asked for although the server wants none")
 	}
-	c, s = client(t, "azure", canned{status: 200, body: challengeBody}, canned{status: 401})
+	c, s := client(t, "azure", canned{status: 200, body: challengeBody}, canned{status: 401})
 	_, err := c.Login(context.Background(), a)
 	fault(t, err, KindRefused)
 	if asked != 1 || len(s.seen) != 2 || s.seen[1].body != "grant_type=Mfa&mfa_token=mfa-canary&mfa_code=79529234" {
