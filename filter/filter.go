@@ -1,0 +1,106 @@
+// Package filter takes the secrets out of JSON on its way through.
+//
+// JSON replaces the values of secret keys, and what looks like a secret inside
+// other strings, and passes every other byte on as it came: order, numbers, white
+// space, escapes and duplicate keys. It reads the stream byte by byte and keeps a
+// few KiB of it at most, whatever the size of a value or of the whole. What it
+// cannot read ends the stream with an error, so that nothing passes unseen.
+//
+// docs/filter.md says what counts as a secret and what does not.
+package filter
+
+import (
+	"errors"
+	"io"
+)
+
+// Mask is what stands in place of a secret string.
+const Mask = "****"
+
+// Bounds of what is kept of a stream.
+const (
+	// MaxDepth is how deep arrays and objects may be nested.
+	MaxDepth = 10_000
+
+	// LookAhead is how many bytes of a string are held back at most, while it is
+	// not clear whether they begin a secret. What is not clear by then is one.
+	LookAhead = 4 << 10
+
+	chunkSize = 16 << 10
+)
+
+// The reasons why a stream ends early. Errors that wrap them say where, and
+// repeat nothing of the stream. A stream that is cut off ends with
+// io.ErrUnexpectedEOF.
+var (
+	ErrSyntax   = errors.New("the answer is not JSON")
+	ErrEncoding = errors.New("the answer is not in UTF-8")
+	ErrDepth    = errors.New("the answer is nested too deeply")
+)
+
+// JSON returns the JSON document that r yields, without its secrets. A stream
+// without a document is passed on as it is. Closing the result closes r, if it
+// can be closed.
+func JSON(r io.Reader) io.ReadCloser { return &stream{source: r} }
+
+// stream reads from source what it needs to have something to give.
+type stream struct {
+	source  io.Reader
+	chunk   []byte
+	pending []byte // part of scanner.out
+	err     error
+	scanner scanner
+}
+
+// maxIdle is how often a source may yield nothing before it counts as broken.
+const maxIdle = 100
+
+// Read implements io.Reader. It returns what is ready and waits for no more.
+func (f *stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for idle := 0; len(f.pending) == 0 && f.err == nil; {
+		if f.fill() > 0 {
+			idle = 0
+		} else if idle++; idle == maxIdle && f.err == nil {
+			f.err = io.ErrNoProgress
+		}
+	}
+	if len(f.pending) == 0 {
+		return 0, f.err
+	}
+	n := copy(p, f.pending)
+	f.pending = f.pending[n:]
+	return n, nil
+}
+
+// fill makes one read from the source and returns how much it gave.
+func (f *stream) fill() int {
+	if f.chunk == nil {
+		f.chunk = make([]byte, chunkSize)
+		f.scanner.out = make([]byte, 0, chunkSize+chunkSize/8)
+	}
+	n, err := f.source.Read(f.chunk)
+	f.scanner.out = f.scanner.out[:0]
+	f.err = f.scanner.feed(f.chunk[:n])
+	f.pending = f.scanner.out
+	switch {
+	case f.err != nil || err == nil:
+	case errors.Is(err, io.EOF):
+		if f.err = f.scanner.finish(); f.err == nil {
+			f.err = io.EOF
+		}
+	default:
+		f.err = err
+	}
+	return n
+}
+
+// Close implements io.Closer.
+func (f *stream) Close() error {
+	if closer, ok := f.source.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}

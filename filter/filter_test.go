@@ -1,0 +1,192 @@
+// What is taken out, what stays, and where the stream ends.
+
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// through runs a document through the filter.
+func through(tb testing.TB, document string) string {
+	tb.Helper()
+	out, err := io.ReadAll(JSON(strings.NewReader(document)))
+	if err != nil {
+		tb.Fatalf("%.200q: %v", document, err)
+	}
+	return string(out)
+}
+
+const (
+	jwt   = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl-_x"
+	block = `-----BEGIN RSA PRIVATE KEY-----`
+)
+
+func TestSecretsGoAndAllElseStays(t *testing.T) {
+	long := strings.Repeat("YWJj", LookAhead/4+1)
+	for _, c := range []struct{ name, in, want string }{
+		{"string", `{"password":"x","user":"y"}`, `{"password":"****","user":"y"}`},
+		{"spelling of names", `{"Access_Token":"x","refresh-token":"y","vbrAdminPassword":"z"}`, `{"Access_Token":"****","refresh-token":"****","vbrAdminPassword":"****"}`},
+		{"name in escapes", `{"p\u0061ssword":"x"}`, `{"p\u0061ssword":"****"}`},
+		{"number", `{"pin":-1.50e+3,"n":-1.50e+3}`, `{"pin":0,"n":-1.50e+3}`},
+		{"object", `{"secret":{"a":[1,{"b":"c"}]},"z":{"a":1}}`, `{"secret":{},"z":{"a":1}}`},
+		{"array", `{"scratchCodes":[ "1", "2" ] ,"z":[ "1" ]}`, `{"scratchCodes":[] ,"z":[ "1" ]}`},
+		{"empty ones", `{"tokens":[],"secrets":{ },"password":""}`, `{"tokens":[],"secrets":{},"password":""}`},
+		{"true, false and null", `{"password":null,"hasPassword":true,"changePassword":false}`, `{"password":null,"hasPassword":true,"changePassword":false}`},
+		{"deep inside", `[[{"a":{"b":[{"password":"x"}]}}]]`, `[[{"a":{"b":[{"password":"****"}]}}]]`},
+		{"twice", `{"password":"x","password":"y"}`, `{"password":"****","password":"****"}`},
+		{"white space", "\r\n{\t\"password\" : \"x\" ,\n \"a\" : 1 }\n", "\r\n{\t\"password\" : \"****\" ,\n \"a\" : 1 }\n"},
+		{"quotation marks in a secret", `{"password":"a\"b\\","x":"a\"b\\"}`, `{"password":"****","x":"a\"b\\"}`},
+		{"status code", `{"errors":[{"code":429,"message":"m"}],"code":"123456"}`, `{"errors":[{"code":429,"message":"m"}],"code":"****"}`},
+		{"public key", `{"privateKey":"x","publicKey":"y"}`, `{"privateKey":"****","publicKey":"y"}`},
+		{"look-alikes", `{"tokenType":"a","encryptionPasswordId":"b","passwordHint":"c","keySize":1,"nextPageToken":"d"}`, `{"tokenType":"a","encryptionPasswordId":"b","passwordHint":"c","keySize":1,"nextPageToken":"d"}`},
+
+		{"value of a name", `[{"name":"adminPassword","value":"x"},{"name":"size","value":"x"}]`, `[{"name":"adminPassword","value":"****"},{"name":"size","value":"x"}]`},
+		{"value of a path", `{"op":"replace","path":"/credentials/0/password","value":{"x":1}}`, `{"op":"replace","path":"/credentials/0/password","value":{}}`},
+		{"value inside", `{"name":"password","more":{"value":"x"},"value":1}`, `{"name":"password","more":{"value":"x"},"value":0}`},
+		{"value of a sentence", `{"name":"Reset the password","value":"x"}`, `{"name":"Reset the password","value":"x"}`},
+
+		{"otpauth", `["otpauth://totp/a?secret=B32","see OTPAUTH:\/\/totp\/x now"]`, `["otpauth://****","see OTPAUTH:\/\/**** now"]`},
+		{"otpauth in a URL", `["https://qr/?otpauth%3A%2F%2Ftotp%2Fa"]`, `["https://qr/?otpauth%3A%2F%2F****"]`},
+		{"private key", `["` + block + `\nMIIE\n-----END RSA PRIVATE KEY-----\n"]`, `["` + block + `****"]`},
+		{"private key in escapes", `["-----BEGIN\u0020PRIVATE \u004bEY-----MIIE"]`, `["-----BEGIN\u0020PRIVATE \u004bEY-----****"]`},
+		{"certificate", `["-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----"]`, `["-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----"]`},
+		{"XML key", `["<RSAKeyValue><Modulus>m</Modulus><Exponent>AQAB</Exponent><P>p</P><D>d</D></RSAKeyValue>"]`, `["<RSAKeyValue><Modulus>m</Modulus><Exponent>AQAB</Exponent><P>****"]`},
+		{"public XML key", `["<RSAKeyValue><Modulus>m</Modulus><Exponent>AQAB</Exponent></RSAKeyValue>"]`, `["<RSAKeyValue><Modulus>m</Modulus><Exponent>AQAB</Exponent></RSAKeyValue>"]`},
+		{"JWT", `["` + jwt + `","a ` + jwt + ` b"]`, `["eyJ****","a eyJ**** b"]`},
+		{"JWT in a URL", `["https://a/?t=` + jwt + `&b=c"]`, `["https://a/?t=eyJ****&b=c"]`},
+		{"JWT in escapes", `["\u0065yJhbGciOiJSUzI1NiJ9\u002eeyJzdWIi\u003ab"]`, `["\u0065yJ****\u003ab"]`},
+		{"no JWT", `["eyJ.a.b","eyJust.exe","eyJhbGciOiJSUzI1NiJ9","xeyJhbGciOiJSUzI1NiJ9.a"]`, `["eyJ.a.b","eyJust.exe","eyJhbGciOiJSUzI1NiJ9","xeyJhbGciOiJSUzI1NiJ9.a"]`},
+		{"long JWT", `["eyJ` + long + `.x y"]`, `["eyJ**** y"]`},
+		{"long string that could be one", `["eyJ` + long + `","` + long + `"]`, `["eyJ****","` + long + `"]`},
+		{"bearer", `["Authorization: Bearer a1","Bearer abcdefghijklmnop, x","bearer\tx_y"]`, `["Authorization: Bearer ****","Bearer ****, x","bearer\t****"]`},
+		{"bearer that is prose", `["Get a bearer token.","Bearer realm=\"x\"","Bearer令牌","Bearer "]`, `["Get a bearer token.","Bearer realm=\"x\"","Bearer令牌","Bearer "]`},
+		{"secret in a key", `{"` + jwt + `":1,"x Bearer a1":{"password":"x"}}`, `{"eyJ****":1,"x Bearer ****":{"password":"****"}}`},
+		{"secret at the end of a long string", `["` + long + ` Bearer a1"]`, `["` + long + ` Bearer ****"]`},
+
+		{"letters", "[\"\xc3\xa4\\u00e4\\ud83d\\ude00\xff\"]", "[\"\xc3\xa4\\u00e4\\ud83d\\ude00\xff\"]"},
+		{"numbers", `[0,-0,1.0,1e5,1E-5,123456789012345678901234567890,0.1e+1]`, `[0,-0,1.0,1e5,1E-5,123456789012345678901234567890,0.1e+1]`},
+		{"no container", ` "Bearer a1" `, ` "Bearer ****" `},
+		{"a number alone", `12`, `12`},
+		{"byte order mark", "\xef\xbb\xbf{\"password\":\"x\"}", "\xef\xbb\xbf{\"password\":\"****\"}"},
+		{"nothing", "", ""},
+		{"white space only", " \n", " \n"},
+		{"long name", `{"` + strings.Repeat("a", 5000) + `Password":"x","` + strings.Repeat("password", 700) + `s1z":"x"}`, `{"` + strings.Repeat("a", 5000) + `Password":"****","` + strings.Repeat("password", 700) + `s1z":"x"}`},
+		{"long secret", `{"password":"` + long + long + `"}`, `{"password":"****"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := through(t, c.in)
+			if got != c.want {
+				t.Errorf("got  %.300q\nwant %.300q", got, c.want)
+			}
+			if again := through(t, got); again != got {
+				t.Errorf("once more gives %.300q, not %.300q", again, got)
+			}
+			one, err := io.ReadAll(JSON(iotest.OneByteReader(strings.NewReader(c.in))))
+			if err != nil || string(one) != got {
+				t.Errorf("byte by byte: %v %.300q", err, one)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeReadEndsTheStream(t *testing.T) {
+	for _, c := range []struct {
+		name, in, passed string
+		want             error
+	}{
+		{"cut off in an object", `{"a":1,`, `{"a":1,`, io.ErrUnexpectedEOF},
+		{"cut off in a string", `["abc`, `["abc`, io.ErrUnexpectedEOF},
+		{"cut off in a secret", `{"password":"abc`, `{"password":"****`, io.ErrUnexpectedEOF},
+		{"cut off in what may be one", `["eyJhbGci`, `["eyJ`, io.ErrUnexpectedEOF},
+		{"cut off in a number", `-`, `-`, io.ErrUnexpectedEOF},
+		{"cut off in a word", `[tru`, `[tru`, io.ErrUnexpectedEOF},
+		{"cut off in a mark", "\xef\xbb", "\xef\xbb", io.ErrUnexpectedEOF},
+		{"two documents", `{} {"password":"x"}`, `{} `, ErrSyntax},
+		{"text", `password: x`, ``, ErrSyntax},
+		{"single quotation marks", `{'password':'x'}`, `{`, ErrSyntax},
+		{"comment", `{/*"*/"password":"x"}`, `{`, ErrSyntax},
+		{"comma at the end", `{"a":1,}`, `{"a":1,`, ErrSyntax},
+		{"wrong bracket", `[1}`, `[1`, ErrSyntax},
+		{"raw line break", "[\"a\n\"]", `["a`, ErrSyntax},
+		{"wrong escape", `["\x"]`, `["\`, ErrSyntax},
+		{"wrong number", `[01]`, `[0`, ErrSyntax},
+		{"point without digits", `[1.]`, `[1.`, ErrSyntax},
+		{"wrong word", `[nul]`, `[nul`, ErrSyntax},
+		{"mark elsewhere", " \xef\xbb\xbf{}", ` `, ErrSyntax},
+		{"white space in a mark", "\xef \xbb\xbf{}", "\xef", ErrSyntax},
+		{"UTF-16", "\xff\xfe{\x00}\x00", ``, ErrEncoding},
+		{"UTF-16, the other way", "\xfe\xff\x00{\x00}", ``, ErrEncoding},
+		{"UTF-16 without a mark", "{\x00\"\x00", `{`, ErrEncoding},
+		{"too deep", strings.Repeat("[", MaxDepth+1), strings.Repeat("[", MaxDepth), ErrDepth},
+		{"too deep in a secret", `{"password":` + strings.Repeat("[", MaxDepth), `{"password":[`, ErrDepth},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, r := range []io.Reader{strings.NewReader(c.in), iotest.OneByteReader(strings.NewReader(c.in))} {
+				passed, err := io.ReadAll(JSON(r))
+				if !errors.Is(err, c.want) || string(passed) != c.passed {
+					t.Errorf("passed %.80q, %v; want %.80q, %v", passed, err, c.passed, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheDeepestDocumentPasses(t *testing.T) {
+	deep := strings.Repeat(`[`, MaxDepth) + strings.Repeat(`]`, MaxDepth)
+	if through(t, deep) != deep {
+		t.Error("changed")
+	}
+}
+
+func TestAnErrorOfTheSourceIsPassedOnBehindWhatItGave(t *testing.T) {
+	broken := errors.New("broken")
+	passed, err := io.ReadAll(JSON(io.MultiReader(strings.NewReader(`{"password":"x","a`), iotest.ErrReader(broken))))
+	if !errors.Is(err, broken) || string(passed) != `{"password":"****","a` {
+		t.Errorf("%q %v", passed, err)
+	}
+	if _, err := JSON(idle{}).Read(make([]byte, 1)); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("a source that yields nothing: %v", err)
+	}
+}
+
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
+
+// A client of a slow answer gets each part when it comes.
+func TestReadWaitsForNoMoreThanItNeeds(t *testing.T) {
+	from, to := io.Pipe()
+	f := JSON(from)
+	buf := make([]byte, 100)
+	for _, part := range []struct{ in, out string }{{`{"a":"b`, `{"a":"b`}, {`c","password":"x`, `c","password":"****`}, {`yz","d":1}`, `","d":1}`}} {
+		go func() { _, _ = io.WriteString(to, part.in) }()
+		n, err := f.Read(buf)
+		if err != nil || string(buf[:n]) != part.out {
+			t.Errorf("%q %v, want %q", buf[:n], err, part.out)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := to.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the source is still open: %v", err)
+	}
+}
+
+func TestErrorsRepeatNothingOfTheStream(t *testing.T) {
+	for _, document := range []string{`{"password":"canary`, `{"a":canary}`, "\"canary\x00"} {
+		_, err := io.Copy(io.Discard, JSON(strings.NewReader(document)))
+		if err == nil || bytes.Contains([]byte(err.Error()), []byte("canary")) {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+// The stack of open arrays and objects: two bits for each.
+
+package filter
+
+// nest is the stack. It grows as needed, up to 2 bits for each of MaxDepth levels.
+type nest struct {
+	depth   int
+	objects bits // the level is an object
+	secrets bits // the level is an object that has named a secret
+}
+
+func (n *nest) push(object bool) {
+	n.objects.set(n.depth, object)
+	n.secrets.set(n.depth, false)
+	n.depth++
+}
+
+func (n *nest) pop() { n.depth-- }
+
+// object reports whether the innermost open level is an object.
+func (n *nest) object() bool { return n.depth > 0 && n.objects.get(n.depth-1) }
+
+func (n *nest) nameSecret()       { n.secrets.set(n.depth-1, true) }
+func (n *nest) namedSecret() bool { return n.secrets.get(n.depth - 1) }
+
+type bits []uint64
+
+func (b *bits) set(at int, on bool) {
+	if at/64 == len(*b) {
+		*b = append(*b, 0)
+	}
+	word, bit := &(*b)[at/64], uint64(1)<<(at%64)
+	if *word &^= bit; on {
+		*word |= bit
+	}
+}
+
+func (b bits) get(at int) bool { return b[at/64]>>(at%64)&1 == 1 }

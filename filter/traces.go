@@ -1,0 +1,176 @@
+// What a secret inside a string begins with, and the automaton that finds it in
+// one look-up for each byte.
+
+package filter
+
+import (
+	"math"
+	"slices"
+)
+
+// kind is a kind of secret inside a string.
+type kind uint8
+
+const (
+	noSecret     kind = iota
+	uriSecret         // otpauth://…
+	restSecret        // keys in PEM and the like: all that follows
+	bearerSecret      // Bearer …
+	tokenSecret       // a JWT
+)
+
+// trace is what gives a secret away. It is no secret itself and stays.
+type trace struct {
+	kind kind
+	text string // in lower case; the case of a string does not matter
+	word bool   // only at the beginning of Base64, and case matters
+}
+
+var traces = []trace{
+	{kind: uriSecret, text: "otpauth://"},
+	{kind: uriSecret, text: "otpauth%3a%2f%2f"},
+	{kind: uriSecret, text: "otpauth-migration://"},
+
+	// Public keys and certificates are in PEM as well, and public.
+	{kind: restSecret, text: "private key-----"},
+	{kind: restSecret, text: "private key ----"},
+	{kind: restSecret, text: "private key block-----"},
+	{kind: restSecret, text: "putty-user-key-file-"},
+	{kind: restSecret, text: "</exponent><p>"}, // .NET's RSAKeyValue, behind its public half
+	{kind: restSecret, text: "</exponent><d>"},
+
+	{kind: bearerSecret, text: "bearer "},
+	{kind: bearerSecret, text: "bearer%20"},
+
+	// Base64 of { and a quotation mark or white space.
+	{kind: tokenSecret, text: "eyJ", word: true},
+	{kind: tokenSecret, text: "eyA", word: true},
+	{kind: tokenSecret, text: "ewo", word: true},
+	{kind: tokenSecret, text: "ew0", word: true},
+}
+
+// State 0 of the automaton says that a byte cannot simply be passed: it ends the
+// string, begins an escape or does not belong there. Then come those that have
+// found something, under the number of its kind.
+const lastFound = uint8(tokenSecret)
+
+// next is the automaton, begin its state at the beginning of a string.
+var (
+	next  [256][256]uint8
+	begin uint8
+)
+
+func init() { begin = buildAutomaton() }
+
+// fits reports whether c can stand at place at of a trace. Place -1 is what stands
+// before a word.
+func (t *trace) fits(at int, c byte) bool {
+	switch {
+	case at < 0:
+		return !base64URL[c]
+	case !t.word && 'A' <= c && c <= 'Z':
+		c += 'a' - 'A'
+	}
+	return c == t.text[at]
+}
+
+// partial is a trace and how much of it has been seen.
+type partial struct{ trace, seen int }
+
+// state is what has been seen: traces in part, or one of a kind.
+type state struct {
+	open  []partial
+	found kind
+}
+
+// buildAutomaton fills next and returns the state to begin with.
+func buildAutomaton() uint8 {
+	var states []state
+	var numbers []uint8
+	last := int(lastFound)
+	number := func(s state) uint8 {
+		for i, known := range states {
+			if known.found == s.found && slices.Equal(known.open, s.open) {
+				return numbers[i]
+			}
+		}
+		n := int(s.found)
+		if s.found == noSecret {
+			last++
+			n = last
+		}
+		if n > math.MaxUint8 {
+			panic("filter: too many states")
+		}
+		states, numbers = append(states, s), append(numbers, uint8(n))
+		return uint8(n)
+	}
+	first := number(state{open: words()})
+	for at := 0; at < len(states); at++ {
+		for c := range 256 {
+			if !stops[c] {
+				next[numbers[at]][c] = number(states[at].follow(byte(c)))
+			}
+		}
+	}
+	return first
+}
+
+// words are the traces that may begin where a word does.
+func words() (open []partial) {
+	for i := range traces {
+		if traces[i].word {
+			open = append(open, partial{i, 0})
+		}
+	}
+	return open
+}
+
+// follow returns the state after one more byte.
+func (s *state) follow(c byte) state {
+	var after state
+	for i := range traces {
+		t := &traces[i]
+		switch {
+		case t.word && t.fits(-1, c):
+			after.open = append(after.open, partial{i, 0})
+		case !t.word && t.fits(0, c):
+			after.open = append(after.open, partial{i, 1})
+		}
+		for _, p := range s.open {
+			switch {
+			case p.trace != i || !t.fits(p.seen, c):
+			case p.seen+1 < len(t.text):
+				after.open = append(after.open, partial{i, p.seen + 1})
+			case t.word:
+				return state{found: t.kind}
+			default:
+				return state{found: t.kind, open: words()}
+			}
+		}
+	}
+	return after
+}
+
+// stops marks the bytes that cannot simply be passed inside of a string.
+var stops = func() (set [256]bool) {
+	for c := range byte(' ') {
+		set[c] = true
+	}
+	set['"'], set['\\'] = true, true
+	return set
+}()
+
+var (
+	base64URL     = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+	endsURI       = byteSet(" \t\r\n\"'<>\\`")
+	endsBearer    = byteSet(" \t\r\n\"'<>,;&()[]{}\\")
+	secretLooking = byteSet("0123456789_~+/")
+)
+
+func byteSet(s string) (set [256]bool) {
+	for i := range len(s) {
+		set[s[i]] = true
+	}
+	return set
+}
