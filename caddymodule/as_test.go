@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,7 +166,7 @@ func TestNoRequestTravelsWithTheTokenOfAnotherTenant(t *testing.T) {
 		var right, refused atomic.Int64
 		var wg sync.WaitGroup
 		for caller := range 8 {
-			random := rand.New(rand.NewPCG(uint64(caller), 1)) //nolint:gosec // reproducible
+			random := rand.New(rand.NewPCG(uint64(caller), 1))
 			wg.Go(func() {
 				for range 200 {
 					time.Sleep(time.Duration(random.IntN(2000)) * time.Millisecond)
@@ -204,7 +205,7 @@ func TestReadOnlyIsAskedForWithEveryGrantAndAgainOnRefresh(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, refresh drops it %t", grant, drops), func(t *testing.T) {
 				options := common
 				if drops {
-					options = append(options[:len(options):len(options)], veeamtest.WithRefreshDropsReadOnly())
+					options = append(slices.Clip(options), veeamtest.WithRefreshDropsReadOnly())
 				}
 				inWorld(t, veeamtest.VSPC, options, func(w *world) {
 					accounts := []*Account{{Name: veeamtest.DefaultUser, Grant: grant, ReadOnly: true}}

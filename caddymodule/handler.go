@@ -271,11 +271,11 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange
 		}
 		h.counts[metrics.ResultLogout].Inc()
 		status, body := h.product.Logout()
-		return write(w, response(r, status, contentTypeJSON, body))
+		return write(w, response(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
 	}
 	code := h.issuer.Code(subjectOf(e.caller), h.audience(r))
 	h.counts[metrics.ResultToken].Inc()
-	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`)))
+	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
 }
 
 const contentTypeJSON = "application/json"

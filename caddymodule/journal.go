@@ -145,8 +145,7 @@ func (j *journal) replay(r *http.Request) {
 // noSession writes why a request is refused, unless a failed grant has just said
 // so.
 func (j *journal) noSession(err error) {
-	var blocked *tokencache.BlockedError
-	if errors.As(err, &blocked) {
+	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		j.warn(svclog.Exception(blocked.Error(), exceptionType(blocked.Cause)) +
 			" No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + ".")
 		return

@@ -127,8 +127,7 @@ func (e *parentError) CredentialRefused() bool { return false }
 
 // Delay is short where the parent does not ask the server now.
 func (e *parentError) Delay() time.Duration {
-	var blocked *tokencache.BlockedError
-	if errors.As(e.err, &blocked) {
+	if _, ok := errors.AsType[*tokencache.BlockedError](e.err); ok {
 		return time.Second
 	}
 	return 0

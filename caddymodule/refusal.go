@@ -29,17 +29,14 @@ const (
 // what the server said.
 func refusalFor(err error, now time.Time) veeam.Refusal {
 	r := veeam.Refusal{Status: http.StatusServiceUnavailable, Reason: veeam.ReasonNoSession}
-	var blocked *tokencache.BlockedError
-	if errors.As(err, &blocked) {
+	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		r.RetryAfter = blocked.RetryAfter(now)
 	}
-	var secretErr *secretError
-	if errors.As(err, &secretErr) {
+	if _, ok := errors.AsType[*secretError](err); ok {
 		r.Message, r.RetryAfter = "veeam-auth cannot read a secret of the account configured for this server. See its log.", resolveEvery
 		return r
 	}
-	var noAccount *noAccountError
-	if errors.As(err, &noAccount) {
+	if noAccount, ok := errors.AsType[*noAccountError](err); ok {
 		r.Status, r.Reason = http.StatusForbidden, veeam.ReasonDenied
 		r.Message = "There is no account to act as by the name that this request yields. See the log of veeam-auth."
 		if noAccount.name == "" {
@@ -47,8 +44,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		}
 		return r
 	}
-	var parent *parentError
-	if errors.As(err, &parent) {
+	if parent, ok := errors.AsType[*parentError](err); ok {
 		// It is the parent's pause that counts, not the account's own short one.
 		own := r.RetryAfter
 		r = refusalFor(parent.err, now)
@@ -56,8 +52,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}
-	var shared *tokencache.SharedError // another process has asked, or this one before it was restarted
-	if errors.As(err, &shared) {
+	if shared, ok := errors.AsType[*tokencache.SharedError](err); ok {
 		if shared.CredentialRefused() {
 			r.Message = refusedMessage
 			return r
@@ -158,8 +153,7 @@ func retryAfter(d time.Duration) string {
 // dialFault returns an error that tells reverse_proxy that this upstream could
 // not be dialled, so that it may try another; nil if err is none.
 func dialFault(err error) error {
-	var dial reverseproxy.DialError
-	if errors.As(err, &dial) {
+	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		return dial
 	}
 	return nil
