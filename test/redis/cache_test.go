@@ -1,0 +1,138 @@
+package redis
+
+import (
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+func TestThreeProcessesWithColdCallersLogInOnce(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 3, block, veeamtest.WithLatency(200*time.Millisecond))
+		if got := c.crowd(200, 0, 1, 2); got[http.StatusOK] != 600 {
+			t.Errorf("statuses %v", got)
+		}
+		c.logins(1)
+	})
+}
+
+func TestARevocationOfAllTokensCostsOneLogin(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 3, block)
+		c.crowd(1, 0, 1, 2)
+		c.server.RevokeAll()
+		var turn atomic.Int64
+		stop := c.traffic(12, 5*time.Millisecond, func() int { return int(turn.Add(1) % 3) })
+		time.Sleep(5 * time.Second)
+		if total, failed := stop(); len(failed) > 0 {
+			t.Errorf("%d requests, failed %v", total, failed)
+		}
+		c.logins(2)
+	})
+}
+
+func TestARollingRestartCostsNoLoginAndNoRequest(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 3, block)
+		c.crowd(1, 0, 1, 2)
+		var turn, away atomic.Int64
+		away.Store(-1)
+		stop := c.traffic(12, 20*time.Millisecond, func() int {
+			for {
+				if i := turn.Add(1) % 3; i != away.Load() {
+					return int(i)
+				}
+			}
+		})
+		for i := range 3 {
+			away.Store(int64(i)) // a load balancer takes it out first
+			time.Sleep(300 * time.Millisecond)
+			c.node(i).Stop()
+			c.start(i)
+		}
+		away.Store(-1)
+		time.Sleep(time.Second)
+		if total, failed := stop(); len(failed) > 0 || total < 100 {
+			t.Errorf("%d requests, failed %v", total, failed)
+		}
+		c.logins(1)
+		if n := c.server.Counters().Logouts; n != 0 {
+			t.Errorf("%d logouts", n)
+		}
+	})
+}
+
+func TestAWrongPasswordIsSentOnceByAllAndARightOneAtOnce(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 3, block, veeamtest.WithLatency(50*time.Millisecond))
+		write(t, c.file("password"), "wrong")
+		if got := c.crowd(50, 0, 1, 2); got[http.StatusServiceUnavailable] != 150 {
+			t.Errorf("statuses %v", got)
+		}
+		c.kill(0)
+		c.start(0)
+		if got := c.crowd(50, 0, 1, 2); got[http.StatusServiceUnavailable] != 150 {
+			t.Errorf("statuses %v", got)
+		}
+		c.logins(1)
+		write(t, c.file("password"), veeamtest.DefaultPassword)
+		for i := range 3 {
+			eventually(t, 2*time.Second, "the right password is used", func() bool { return c.get(i) == http.StatusOK })
+		}
+		c.logins(2)
+	})
+}
+
+func TestAProcessKilledDuringALoginCostsOneMore(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 2, block, veeamtest.WithLatency(time.Second))
+		go c.get(0)
+		eventually(t, 5*time.Second, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+		c.kill(0)
+		began := time.Now()
+		c.must(1)
+		if took := time.Since(began); took > 25*time.Second {
+			t.Errorf("taken over after %v", took)
+		}
+		c.start(0)
+		c.must(0)
+		c.logins(2)
+	})
+}
+
+func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
+	onEachStorage(t, func(t *testing.T, block string) {
+		c := newCluster(t, 3, block, veeamtest.WithLatency(time.Second))
+		answered := make(chan int, 1)
+		go func() { answered <- c.get(0) }()
+		eventually(t, 5*time.Second, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+		if err := syscall.Kill(c.node(0).Pid(), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		c.must(1)
+		if took := time.Since(began); took > 16*time.Second {
+			t.Errorf("taken over after %v", took)
+		}
+		if err := syscall.Kill(c.node(0).Pid(), syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if status := <-answered; status != http.StatusOK {
+			t.Errorf("the stopped process: status %d", status)
+		}
+		c.must(2)
+		c.logins(2)
+		eventually(t, 5*time.Second, "the session that came too late is logged out", func() bool {
+			return c.server.Counters().Logouts == 1
+		})
+		c.crowd(5, 0, 1, 2)
+		c.logins(2)
+		if n := c.server.Counters().LiveSessions; n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}

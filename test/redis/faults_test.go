@@ -1,0 +1,130 @@
+// What happens to Redis, and what requests notice of it: nothing.
+
+package redis
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const (
+	saysGone = "sessions are kept in memory only"
+	saysBack = "sessions are shared again"
+)
+
+func TestWithRedisGoneSessionsGoOnInMemoryAndAreSharedAgainLater(t *testing.T) {
+	redis := startRedis(t)
+	c := newCluster(t, 2, redis.block())
+	c.must(0)
+	c.must(1)
+	c.logins(1)
+	redis.stop()
+	c.must(0) // a token at hand needs no storage
+	if c.said(0, saysGone) != 0 {
+		t.Error("the storage was used although there was a token")
+	}
+	c.server.RevokeAll()
+	for range 3 {
+		c.must(0)
+		c.must(1)
+	}
+	c.logins(3)
+	for i := range 2 {
+		if n := c.said(i, saysGone); n != 1 {
+			t.Errorf("node %d warned %d times", i, n)
+		}
+	}
+	c.kill(1)
+	c.start(1) // a storage that is away does not keep Caddy from starting
+	c.must(1)
+	c.logins(4)
+
+	redis.start() // empty
+	time.Sleep(6 * time.Second)
+	c.server.RevokeAll()
+	c.must(0)
+	c.must(1)
+	c.logins(5)
+	for i := range 2 {
+		if n := c.said(i, saysBack); n != 1 {
+			t.Errorf("node %d was glad %d times", i, n)
+		}
+	}
+}
+
+func TestARedisThatHangsDelaysALoginAndNothingElse(t *testing.T) {
+	redis := startRedis(t)
+	c := newCluster(t, 1, redis.block())
+	c.must(0)
+	redis.pause()
+	defer redis.resume()
+	began := time.Now()
+	c.must(0)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a request with a token waited %v for the storage", took)
+	}
+	c.server.RevokeAll()
+	began = time.Now()
+	c.must(0)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("a login waited %v", took)
+	}
+	c.logins(2)
+}
+
+func TestARedisThatFailsDuringALoginDoesNotFailTheRequest(t *testing.T) {
+	for name, fail := range map[string]func(*redisServer){
+		"stops":             (*redisServer).stop,
+		"hangs":             (*redisServer).pause,
+		"is replaced":       func(r *redisServer) { r.stop(); r.start() },
+		"hangs for a while": func(r *redisServer) { r.pause(); time.Sleep(2 * time.Second); r.resume() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis := startRedis(t)
+			c := newCluster(t, 1, redis.block(), veeamtest.WithLatency(time.Second))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				c.must(0)
+			}()
+			eventually(t, 5*time.Second, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+			fail(redis)
+			began := time.Now()
+			<-done
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("took %v", took)
+			}
+			c.must(0)
+			c.logins(1)
+			if redis.cmd != nil {
+				redis.resume()
+			}
+		})
+	}
+}
+
+func TestASlowRedisIsWaitedFor(t *testing.T) {
+	redis := startRedis(t)
+	c := newCluster(t, 2, redis.block())
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() { // some 100 ms for each exchange
+		defer close(stopped)
+		for {
+			redis.pause()
+			time.Sleep(100 * time.Millisecond)
+			redis.resume()
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	c.crowd(20, 0, 1)
+	close(stop)
+	<-stopped
+	c.logins(1)
+}

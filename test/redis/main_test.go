@@ -1,0 +1,17 @@
+// Package redis shows the shared cache with several real Caddys over real
+// storages: a Redis server that the tests start themselves, and a shared folder.
+package redis
+
+import (
+	"os"
+	"testing"
+
+	_ "github.com/pberkel/caddy-storage-redis"
+
+	"github.com/caddy-veeam/veeam-auth/test/rig"
+)
+
+func TestMain(m *testing.M) {
+	rig.Main() // does not return where this program is to be Caddy
+	os.Exit(m.Run())
+}
