@@ -2,7 +2,7 @@
 // in a process of its own and the emulated servers in this one, over the
 // loopback address only.
 //
-//	go run ./test/load                every figure, about five minutes
+//	go run ./test/load                every figure, about ten minutes
 //	go run ./test/load churn reloads  some of them
 //
 // Each figure prints lines of the form
@@ -14,6 +14,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,15 @@ import (
 var figures = []struct {
 	name    string
 	measure func(context.Context, *report) error
+	within  time.Duration // Default: atMost
 }{
-	{"cold", measureCold},
-	{"revoked", measureRevoked},
-	{"churn", measureChurn},
-	{"reloads", measureReloads},
-	{"overhead", measureOverhead},
+	{name: "cold", measure: measureCold},
+	{name: "revoked", measure: measureRevoked},
+	{name: "churn", measure: measureChurn},
+	{name: "reloads", measure: measureReloads},
+	{name: "endings", measure: measureEndings, within: 10 * time.Minute},
+	{name: "tenants", measure: measureTenants, within: 10 * time.Minute},
+	{name: "overhead", measure: measureOverhead},
 }
 
 // atMost is how long one figure may take.
@@ -66,7 +70,7 @@ func run(ctx context.Context, names []string) (failed bool, err error) {
 		}
 		delete(wanted, f.name)
 		r := &report{name: f.name}
-		bounded, cancel := context.WithTimeout(ctx, atMost)
+		bounded, cancel := context.WithTimeout(ctx, cmp.Or(f.within, atMost))
 		err = errors.Join(err, f.measure(bounded, r))
 		cancel()
 		failed = failed || r.failed

@@ -1,0 +1,114 @@
+// Processes that start and stop: what stays behind at the servers.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const (
+	endingCycles   = 500
+	endingParallel = 4
+)
+
+// endingProfiles are the products that can end one session.
+var endingProfiles = []veeamtest.Profile{veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS}
+
+// measureEndings starts Caddy, asks each server something through it, and stops
+// it, again and again.
+func measureEndings(ctx context.Context, r *report) error {
+	var servers []*veeamtest.Server
+	defer func() {
+		for _, s := range servers {
+			s.Close()
+		}
+	}()
+	for _, profile := range endingProfiles {
+		s := veeamtest.New(profile)
+		if err := s.Start(); err != nil {
+			return err
+		}
+		servers = append(servers, s)
+	}
+	var done, failed atomic.Int64
+	var mu sync.Mutex
+	var faults []error
+	var wg sync.WaitGroup
+	for worker := range endingParallel {
+		wg.Go(func() {
+			for cycle := worker; cycle < endingCycles && ctx.Err() == nil; cycle += endingParallel {
+				if err := endingCycle(ctx, servers); err != nil {
+					failed.Add(1)
+					mu.Lock()
+					faults = append(faults, err)
+					mu.Unlock()
+				}
+				if n := done.Add(1); n%100 == 0 {
+					fmt.Printf("     endings   %d of %d\n", n, endingCycles)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.exactly("starts and stops", done.Load(), endingCycles)
+	r.check(failed.Load() == 0, "cycles with a fault", fmt.Sprint(failed.Load()), "0")
+	for _, s := range servers {
+		c := s.Counters()
+		r.exactly(string(s.Profile())+" live sessions", int64(c.LiveSessions), 0)
+		r.exactly(string(s.Profile())+" logouts", c.Logouts, c.Logins)
+	}
+	return errors.Join(faults[:min(len(faults), 3)]...)
+}
+
+// endingCycle is the life of one process.
+func endingCycle(ctx context.Context, servers []*veeamtest.Server) error {
+	dir, err := os.MkdirTemp("", "veeam-auth-load-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ports, err := rig.FreePorts(len(servers))
+	if err != nil {
+		return err
+	}
+	var sites strings.Builder
+	fmt.Fprintf(&sites, "{%s}\n", withoutLog)
+	for i, s := range servers {
+		fmt.Fprintf(&sites, `http://127.0.0.1:%d {
+	bind 127.0.0.1
+	veeam_auth %s {
+		product %s
+		account %s {env.LOAD_PASSWORD}
+		tls_pin %s
+	}
+}
+`, ports[i], s.URL(), strings.TrimSuffix(string(s.Profile()), "13"), veeamtest.DefaultUser, rig.Pin(s))
+	}
+	caddy, err := startCaddy(dir, sites.String())
+	if err != nil {
+		if strings.Contains(err.Error(), "address already in use") {
+			return endingCycle(ctx, servers) // another process was faster
+		}
+		return err
+	}
+	defer caddy.Stop()
+	client := newClient(1)
+	defer client.CloseIdleConnections()
+	for i, s := range servers {
+		url := fmt.Sprintf("http://127.0.0.1:%d%s/echo", ports[i], s.Base())
+		if status, err := send(ctx, client, http.MethodGet, url, nil); err != nil || status != http.StatusOK {
+			return errors.Join(fmt.Errorf("%s: status %d", s.Profile(), status), err)
+		}
+	}
+	return nil
+}
