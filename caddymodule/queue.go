@@ -86,6 +86,7 @@ func (w *QueueWriter) OpenWriter() (io.WriteCloser, error) {
 	if file, ok := w.writer.(*logging.FileWriter); ok {
 		q.file, q.reopen = file.Filename, file.OpenWriter
 	}
+	openQueues.Store(q, nil)
 	go q.drain()
 	return q, nil
 }

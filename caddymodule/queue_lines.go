@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ const (
 	// that is always a little too slow is not told of at every turn.
 	queueCalm = 5 * time.Second
 
-	// queueClose is how long Close waits for the writer.
+	// queueClose is how long Close, and the end of Caddy, wait for the writer.
 	queueClose = 5 * time.Second
 
 	// queueLook is how often the file behind a queue is looked for.
@@ -45,6 +46,7 @@ type lineQueue struct {
 	dropping bool
 	lastDrop time.Time
 	sink     io.WriteCloser
+	empty    chan struct{} // closed when no line waits, for flush
 
 	// Of a sink that is a file: its name, and what makes it anew.
 	file   string
@@ -131,6 +133,10 @@ func (q *lineQueue) write(line []byte) {
 	q.mu.Lock()
 	q.waiting--
 	q.bytes -= len(line)
+	if q.waiting == 0 && q.empty != nil {
+		close(q.empty)
+		q.empty = nil
+	}
 	q.mu.Unlock()
 }
 
@@ -188,6 +194,7 @@ func (q *lineQueue) Close() error {
 	q.closed = true
 	close(q.lines)
 	q.mu.Unlock()
+	openQueues.Delete(q)
 
 	patience := time.NewTimer(queueClose)
 	defer patience.Stop()
@@ -199,11 +206,49 @@ func (q *lineQueue) Close() error {
 		// closed before their write has ended.
 		go func() { _ = q.current().Close() }()
 	}
+	q.account()
+	return nil
+}
+
+// account tells at the end how many lines are lost.
+func (q *lineQueue) account() {
 	q.mu.Lock()
 	lost := q.dropped + q.waiting
 	q.mu.Unlock()
 	if lost > 0 {
 		q.failures.tell(fmt.Sprintf("the log %s was closed, lines dropped: %d", q.name, lost))
 	}
-	return nil
+}
+
+// openQueues has every queue that Caddy has opened. Caddy closes no log when it
+// ends.
+var openQueues sync.Map
+
+// flushQueues has what waits written before Caddy ends.
+func flushQueues(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, queueClose)
+	defer cancel()
+	var queues sync.WaitGroup
+	for q := range openQueues.Range {
+		queues.Go(func() { q.(*lineQueue).flush(ctx) })
+	}
+	queues.Wait()
+}
+
+// flush waits until the sink has taken what waits. Other lines may follow, which
+// are the last words of Caddy.
+func (q *lineQueue) flush(ctx context.Context) {
+	q.mu.Lock()
+	empty := make(chan struct{})
+	if q.waiting > 0 {
+		q.empty = empty
+	} else {
+		close(empty)
+	}
+	q.mu.Unlock()
+	select {
+	case <-empty:
+	case <-ctx.Done():
+	}
+	q.account()
 }

@@ -222,6 +222,42 @@ func TestClosingAQueueWaitsFiveSecondsAtMost(t *testing.T) {
 	}
 }
 
+func TestTheEndOfCaddyWaitsForWhatIsInQueues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open, shut := &gate{}, &gate{}
+		quick, quickOut := startQueue(10, open)
+		stuck, stuckOut := startQueue(10, shut)
+		idle, idleOut := startQueue(10, &gate{})
+		for _, q := range []*lineQueue{quick, stuck, idle} {
+			openQueues.Store(q, nil)
+		}
+		open.stop()
+		shut.stop()
+		put(t, quick, 1, 5)
+		put(t, stuck, 1, 5)
+		time.AfterFunc(time.Second, open.goOn)
+		begun := time.Now()
+		flushQueues(t.Context())
+		if took := time.Since(begun); took != queueClose {
+			t.Errorf("took %v", took)
+		}
+		quickOut.expect(t)
+		idleOut.expect(t)
+		stuckOut.expect(t, "the log svc.log was closed, lines dropped: 5")
+		put(t, quick, 6, 6)
+		for _, q := range []*lineQueue{quick, idle, stuck} {
+			_ = q.Close()
+		}
+		if open.got() != "1 2 3 4 5 6 " {
+			t.Errorf("%q", open.got())
+		}
+		openQueues.Range(func(q, _ any) bool {
+			t.Errorf("still known: %v", q)
+			return true
+		})
+	})
+}
+
 func TestAQueueTellsOnceThatItsSinkFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
