@@ -40,7 +40,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		account = &withParent
 	}
 	end := &ender{client: client, account: account, values: values, journal: journal}
-	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
 			// There is nothing to get anew: the key itself was refused.
 			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: veeam.GrantAPIKey}
@@ -91,6 +91,8 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		}
 		return s.gained(l, end, tok), nil
 	}
+	l.session.grant.Store(&lastGrant{ender: end, get: get})
+	return get
 }
 
 // gained keeps how to log out of what a grant has brought. What comes after the

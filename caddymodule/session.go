@@ -38,6 +38,14 @@ type pooledSession struct {
 	ender   atomic.Pointer[ender] // how to log out
 	ended   atomic.Bool           // nobody holds it any more
 	used    atomic.Bool           // the secret that was good for one login was sent
+
+	grant atomic.Pointer[lastGrant] // for an operator who wants a login
+}
+
+// lastGrant is how the latest request has asked for a token.
+type lastGrant struct {
+	ender *ender
+	get   tokencache.GrantFunc
 }
 
 // sessionPool holds the live sessions of the process. A configuration that is

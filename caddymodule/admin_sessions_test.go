@@ -1,0 +1,130 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// admin asks an admin endpoint.
+func admin(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	for _, route := range (AdminSessions{}).Routes() {
+		if route.Pattern != path {
+			continue
+		}
+		w := httptest.NewRecorder()
+		err := route.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+		if err != nil {
+			return 0, err.Error()
+		}
+		text, _ := io.ReadAll(w.Body)
+		return w.Code, string(text)
+	}
+	t.Fatalf("no route %s", path)
+	return 0, ""
+}
+
+func states(t *testing.T, text string) []sessionState {
+	t.Helper()
+	var list []sessionState
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return list
+}
+
+func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
+	server := veeamtest.New(veeamtest.VBR13)
+	_, key := newKeyFile(t)
+	tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
+	defer quit(tr)
+	ask(t, tr)
+	_, text := admin(t, http.MethodGet, sessionsPath, "")
+	list := states(t, text)
+	if len(list) != 1 {
+		t.Fatal(text)
+	}
+	if s := list[0]; s.Account != veeamtest.DefaultUser || s.Product != "vbr" || s.State != "valid" || s.ExpiresIn < 800 || !s.Shared || s.Loaded {
+		t.Errorf("%+v", s)
+	}
+	for _, secret := range append(server.Issued(), veeamtest.DefaultPassword) {
+		if strings.Contains(text, secret) {
+			t.Error("the answer holds a secret")
+		}
+	}
+	var table bytes.Buffer
+	if err := printSessions(&table, list, false); err != nil || !strings.Contains(table.String(), "shared") {
+		t.Error(table.String())
+	}
+}
+
+func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
+	server := veeamtest.New(veeamtest.VBR13)
+	_, key := newKeyFile(t)
+	dir := t.TempDir()
+	tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+	ask(t, tr)
+	body := `{"account": "` + veeamtest.DefaultUser + `"}`
+
+	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", body); states(t, text)[0].State != "valid" {
+		t.Error(text)
+	}
+	endings.Wait()
+	if c := server.Counters(); c.PasswordGrants != 2 || c.Logouts != 1 || c.LiveSessions != 1 {
+		t.Errorf("after login: %+v", c)
+	}
+	if _, text := admin(t, http.MethodPost, sessionsPath+"/logout", body); states(t, text)[0].State != "none" {
+		t.Error(text)
+	}
+	if c := server.Counters(); c.LiveSessions != 0 {
+		t.Errorf("after logout: %+v", c)
+	}
+	ask(t, tr)
+	if _, text := admin(t, http.MethodPost, sessionsPath+"/forget", body); states(t, text)[0].State != "none" {
+		t.Error(text)
+	}
+	quit(tr)
+	tr = cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+	defer quit(tr)
+	ask(t, tr)
+	if c := server.Counters(); c.PasswordGrants != 4 {
+		t.Errorf("a forgotten session came back: %+v", c)
+	}
+}
+
+func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
+	server := veeamtest.New(veeamtest.VBR13)
+	_, key := newKeyFile(t)
+	tr := cachedOn(t, server, t.TempDir(), key, "wrong")
+	defer quit(tr)
+	ask(t, tr)
+	body := `{"account": "` + veeamtest.DefaultUser + `", "product": "vbr"}`
+	_, text := admin(t, http.MethodPost, sessionsPath+"/login", body)
+	if s := states(t, text)[0]; s.State != "held" || s.HeldFor < 200 || s.Error == "" || server.Counters().TokenRequests != 2 {
+		t.Errorf("%+v", s)
+	}
+	server.SetPassword(veeamtest.DefaultUser, "wrong") // it is the right one now
+	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", body); states(t, text)[0].State != "valid" {
+		t.Error(text)
+	}
+}
+
+func TestAnOperatorsMistakesAreExplained(t *testing.T) {
+	for _, tt := range []struct{ method, path, body, want string }{
+		{http.MethodPost, sessionsPath, "", "use GET"},
+		{http.MethodGet, sessionsPath + "/forget", "", "use POST"},
+		{http.MethodPost, sessionsPath + "/forget", "{}", `{"account": "<name>"}`},
+		{http.MethodPost, sessionsPath + "/login", `{"account": "nobody"}`, "nobody"},
+	} {
+		if _, text := admin(t, tt.method, tt.path, tt.body); !strings.Contains(text, tt.want) {
+			t.Errorf("%s %s: %s", tt.method, tt.path, text)
+		}
+	}
+}
