@@ -7,6 +7,7 @@
 //	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
 //	caddy.logging.writers.veeam_queue        queue.go      log lines wait for a slow writer, requests do not
 //	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
+//	admin.api.veeam_auth_sessions            admin_sessions.go  shows and ends upstream sessions
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 //	caddy veeam-auth                         command.go    the commands
 package caddymodule
@@ -22,6 +23,7 @@ func init() {
 	caddy.RegisterModule(Transport{})
 	caddy.RegisterModule(MatchOperation{})
 	caddy.RegisterModule(AdminTokens{})
+	caddy.RegisterModule(AdminSessions{})
 	caddy.RegisterModule(QueueWriter{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
