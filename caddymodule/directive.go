@@ -56,6 +56,7 @@ const directive = "veeam_auth"
 //		default          allow | deny
 //		rate_limit       <requests per second> [<burst>]
 //		max_parallel     <number>
+//		filter_secrets   [except <client...>]
 //		act_as           <account>
 //		max_users        <number>
 //		tls_pin          <fingerprint...>
@@ -122,7 +123,7 @@ type directiveParser struct {
 // once lists the subdirectives that may be written once.
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "hold", "cache", "replay_limit",
-	"default", "rate_limit", "max_parallel", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+	"default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
@@ -188,6 +189,8 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, p.rateLimit(d)
 	case "max_parallel":
 		return true, countArg(d, &h.MaxParallel)
+	case "filter_secrets":
+		return true, p.filterSecrets(d)
 	case "act_as":
 		return true, oneArg(d, &h.ActAs)
 	case "max_users":

@@ -1,5 +1,5 @@
 // The subdirectives about callers and what they may do: client, allow, deny,
-// default.
+// default, filter_secrets.
 
 package caddymodule
 
@@ -92,6 +92,26 @@ func expandOperation(tokens []caddyfile.Token) {
 			depth--
 		}
 	}
+}
+
+// filterSecrets reads for whom answers are filtered:
+//
+//	filter_secrets [except <client...>]
+func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
+	p.handler.FilterSecrets = new(FilterSecrets)
+	if args := d.RemainingArgs(); len(args) > 0 {
+		if args[0] != "except" || len(args) == 1 {
+			return d.Err("filter_secrets takes nothing, or except and the names of callers")
+		}
+		p.handler.FilterSecrets.Except = args[1:]
+	}
+	if err := p.handler.FilterSecrets.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		return d.Err("filter_secrets takes no block")
+	}
+	return nil
 }
 
 // client reads a client:

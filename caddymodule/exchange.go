@@ -26,6 +26,7 @@ type exchange struct {
 	caller    policy.Caller
 	decision  policy.Decision
 	account   string // to act as, empty for the first one
+	filter    bool   // take the secrets out of the answer
 	journal   journal
 
 	// origin is what the client calls this site: scheme and host.

@@ -85,6 +85,10 @@ type Handler struct {
 	// of errors. Default: false.
 	LogAllBodies bool `json:"log_all_bodies,omitempty"`
 
+	// For whom secrets are taken out of the server's JSON answers. Default: for
+	// nobody.
+	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
+
 	product   *veeam.Product
 	index     *operation.Index
 	clients   *clients
@@ -141,6 +145,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
+		return err
+	}
+	if err := h.FilterSecrets.validate(); err != nil {
 		return err
 	}
 	if h.MaxParallel < 0 {
@@ -249,6 +256,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		}
 		defer leave()
 	}
+	e.filter = h.filters(e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
 	err := next.ServeHTTP(w, r)
 	switch {

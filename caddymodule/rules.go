@@ -6,6 +6,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -36,6 +37,8 @@ type Rule struct {
 
 	// Where the rule is written, for the log. The Caddyfile directive sets it.
 	Source string `json:"source,omitempty"`
+
+	reveals bool // lets requests in because their operation is of the class secret, among others
 }
 
 // provisionRules loads the matchers of all rules.
@@ -74,11 +77,21 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if err := sets.FromInterface(loaded); err != nil {
 		return nil, err
 	}
+	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !namesSecretClass(set) })
 	matchers := make([]policy.Matcher, len(sets))
 	for i, set := range sets {
 		matchers[i] = simplify(set)
 	}
 	return matchers, nil
+}
+
+// namesSecretClass reports whether a set names the class secret among those of
+// which the operation must be one.
+func namesSecretClass(set caddyhttp.MatcherSet) bool {
+	return slices.ContainsFunc(set, func(m any) bool {
+		operations, ok := m.(*MatchOperation)
+		return ok && operations.set.Has(operation.Secret)
+	})
 }
 
 // simplify replaces the common matchers of a set by ones that allocate nothing,

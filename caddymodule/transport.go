@@ -215,8 +215,11 @@ func (t *Transport) Cleanup() error {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	e := exchangeOf(req.Context())
 	if e == nil || e.route == veeam.RouteAnonymous {
-		out := t.outgoing(req, e, t.APIVersion)
-		return t.HTTPTransport.RoundTrip(out)
+		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.APIVersion))
+		if err != nil {
+			return nil, err
+		}
+		return t.withoutSecrets(req, e, res), nil
 	}
 	slot, err := t.slotFor(req, e.account)
 	if err != nil {
@@ -229,7 +232,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if e.answer != nil {
 		return e.answer(shapeOf(tok))
 	}
-	return t.inject(req, e, slot, session, tok)
+	res, err := t.inject(req, e, slot, session, tok)
+	if err != nil {
+		return nil, err
+	}
+	return t.withoutSecrets(req, e, res), nil
 }
 
 // outgoing is the request as it is sent: with headers of its own, so that no
@@ -245,6 +252,9 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 		if e == nil || !withheld(name) {
 			out.Header[name] = values
 		}
+	}
+	if e != nil && e.filter {
+		askReadable(out.Header)
 	}
 	t.product.SetVersion(out.Header, version)
 	return out
