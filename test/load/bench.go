@@ -25,6 +25,8 @@ type subject struct {
 	header http.Header // of the clients
 	caddy  *rig.Caddy
 	barred bool // has a bar to meet
+
+	against *subject // what it is compared with; nil: the plain one
 }
 
 // bench is one server and the Caddys before it.
@@ -65,7 +67,9 @@ func startBench(ctx context.Context) (b *bench, err error) {
 	// What any injector costs: the server gets as many bytes as with a token.
 	injector := strings.Replace(proxy, "{\n", fmt.Sprintf("{\n header_up X-Api-Version 1.1-rev0\n header_up Authorization \"Bearer %s\"\n",
 		strings.Repeat("x", b.tokenLength)), 1)
-	accessLog := fmt.Sprintf("log {\n output file %s\n format json\n }\n", filepath.Join(b.dir, "access.log"))
+	accessLog := func(file string) string {
+		return fmt.Sprintf("log {\n output file %s\n format json\n }\n", filepath.Join(b.dir, file))
+	}
 	svcLog := fmt.Sprintf("log svc {\n include http.handlers.veeam_auth.svc\n output file %s\n format svc_resapi\n }\n",
 		filepath.Join(b.dir, "Svc.ResAPI.log"))
 
@@ -77,9 +81,10 @@ func startBench(ctx context.Context) (b *bench, err error) {
 		{"plain again", "", proxy, false},
 		{"plain with a fixed header", "", injector, false},
 		{"veeam_auth", "", sidecar, true},
-		{"veeam_auth with its log", svcLog, sidecar, false},
+		{svcLogged, svcLog, sidecar, false},
 		{"veeam_auth with a token of its own", "", sidecar, false},
-		{"plain with Caddy's access log", "", proxy + accessLog, false},
+		{"plain with Caddy's access log", "", proxy + accessLog("plain.log"), false},
+		{accessLogged, "", sidecar + accessLog("access.log"), false},
 	} {
 		added, err := b.startSubject(s.name, s.global, s.site)
 		if err != nil {
@@ -92,7 +97,34 @@ func startBench(ctx context.Context) (b *bench, err error) {
 			b.subjects = append(b.subjects, added)
 		}
 	}
+	// One log against the other, at the same moment, with all else equal.
+	logs := *b.named(svcLogged)
+	logs.name, logs.against, logs.barred = logAgainstLog, b.named(accessLogged), false
+	b.subjects = append(b.subjects, &logs)
 	return b, b.warmUp(ctx)
+}
+
+const (
+	svcLogged     = "veeam_auth with its log"
+	accessLogged  = "veeam_auth with Caddy's access log"
+	logAgainstLog = "veeam_auth, its log against Caddy's access log"
+)
+
+func (b *bench) named(name string) *subject {
+	for _, s := range b.subjects {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// reference is what v is compared with.
+func (b *bench) reference(v *subject) *subject {
+	if v.against != nil {
+		return v.against
+	}
+	return b.plain
 }
 
 // startUpstream starts a server that logs clients in as the emulator does, and
@@ -136,7 +168,7 @@ func (b *bench) startSubject(name, global, site string) (*subject, error) {
 
 func (b *bench) stop() {
 	for _, s := range append(b.subjects, b.plain) {
-		if s != nil {
+		if s != nil && s.against == nil { // the others are stopped under another name
 			s.caddy.Stop()
 		}
 	}
@@ -168,17 +200,19 @@ func (b *bench) warmUp(ctx context.Context) error {
 // sample is what one Caddy did while it was measured.
 type sample struct{ cpu, p50, p99 float64 }
 
-// race has clients ask the plain Caddy and another one at the same time.
+// race has clients ask a Caddy and the one it is compared with at the same time.
 func (b *bench) race(ctx context.Context, v *subject) (plain, other sample, err error) {
 	var plainErr, otherErr error
 	var wg sync.WaitGroup
-	wg.Go(func() { plain, plainErr = b.plain.loaded(ctx) })
+	wg.Go(func() { plain, plainErr = b.reference(v).loaded(ctx) })
 	wg.Go(func() { other, otherErr = v.loaded(ctx) })
 	wg.Wait()
 	if plainErr != nil {
 		return plain, other, plainErr
 	}
-	b.plainCPU = append(b.plainCPU, plain.cpu)
+	if v.against == nil {
+		b.plainCPU = append(b.plainCPU, plain.cpu)
+	}
 	return plain, other, otherErr
 }
 
