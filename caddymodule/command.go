@@ -16,7 +16,7 @@ var command = caddycmd.Command{
 	Short: "Tools for the veeam_auth module",
 	CobraFunc: func(cmd *cobra.Command) {
 		cmd.AddCommand(
-			newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(),
+			newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newPolicyCommand(),
 			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(),
 		)
 	},

@@ -18,17 +18,12 @@ import (
 // decide asks the rules. A caller who is not known passes only by a rule that
 // says so.
 func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
-	if h.index != nil {
-		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
-	}
+	h.lookup(r, e)
 	if len(h.Rules) == 0 && h.Default == "" {
 		return unknown
 	}
-	caddyhttp.SetVar(r.Context(), exchangeVar, e)
-	sent := *r.URL
-	r.URL.Path, r.URL.RawPath = withoutSlash(sent.Path), withoutSlash(sent.RawPath)
+	defer h.show(r, e)()
 	decision, err := h.rules.Decide(r, unknown == nil)
-	*r.URL = sent
 	if err != nil {
 		h.logger.Error("a rule could not be decided", zap.Error(err))
 	}
@@ -45,6 +40,23 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	}
 	e.journal.denied(e.caller.Name, "this is decided by "+h.source(decision.Rule))
 	return &veeam.Refusal{Reason: veeam.ReasonDenied}
+}
+
+// lookup finds out which operation is asked for.
+func (h *Handler) lookup(r *http.Request, e *exchange) {
+	if h.index != nil {
+		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
+	}
+}
+
+// show prepares a request for the eyes of rules: what is known about it, and the
+// path without a slash at its end. restore gives the request its own path back.
+func (h *Handler) show(r *http.Request, e *exchange) (restore func()) {
+	e.account = h.accountFor(r, e)
+	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	sent := *r.URL
+	r.URL.Path, r.URL.RawPath = withoutSlash(sent.Path), withoutSlash(sent.RawPath)
+	return func() { *r.URL = sent }
 }
 
 // withoutSlash is a path without the slash at its end, which the servers
@@ -84,15 +96,19 @@ func (h *Handler) countDecision(d policy.Decision) {
 // chooseAccount finds out which account the request acts as: what act_as says,
 // else the caller's own, else the first.
 func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
-	e.account = e.caller.Account
-	if h.ActAs == "" || e.route == veeam.RouteAnonymous {
-		return nil
-	}
-	if e.account = h.actAs(r); e.account != "" {
+	e.account = h.accountFor(r, e)
+	if e.account != "" || h.ActAs == "" || e.route == veeam.RouteAnonymous {
 		return nil
 	}
 	e.journal.denied(e.caller.Name, "no account is left to act as, because act_as yields nothing for this request")
 	return &veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken}
+}
+
+func (h *Handler) accountFor(r *http.Request, e *exchange) string {
+	if h.ActAs == "" || e.route == veeam.RouteAnonymous {
+		return e.caller.Account
+	}
+	return h.actAs(r)
 }
 
 // actAs is the account that the request acts as.

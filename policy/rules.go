@@ -99,7 +99,7 @@ func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err er
 		if rule.Shadow && shadow != 0 || !known && rule.Effect == Allow && !rule.Unknown {
 			continue
 		}
-		matched, matchErr := rule.matches(req)
+		matched, matchErr := rule.Matches(req)
 		if matchErr != nil {
 			err = errors.Join(err, fmt.Errorf("rule %d (%s): %w", i+1, rule.Source, matchErr))
 			matched = rule.Effect == Deny
@@ -121,7 +121,8 @@ func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err er
 	return decision, err
 }
 
-func (r *Rule) matches(req *http.Request) (bool, error) {
+// Matches reports whether the condition of the rule is fulfilled.
+func (r *Rule) Matches(req *http.Request) (bool, error) {
 	if len(r.Matchers) == 0 {
 		return true, nil
 	}

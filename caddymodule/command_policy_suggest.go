@@ -1,0 +1,282 @@
+// The command that makes rules from a log: the least that would have let its
+// callers do what they did.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+func newPolicySuggestCommand() *cobra.Command {
+	var product string
+	cmd := &cobra.Command{
+		Use:   "suggest <log> [--product <product>]",
+		Short: "Prints the rules that would have allowed what a log has in it, and little more",
+		Long: `
+Reads a log in the format of Svc.ResAPI.log, as the svc_resapi encoder writes it, and
+prints rules for veeam_auth that allow each caller what it has done: what it has
+read, started and stopped as a class, and what it has changed, destroyed or had
+revealed by method and path. What is not in the index of operations is allowed by
+method and path, too. Read them before you use them: a log from a day on which
+something went wrong makes rules that let it happen again.
+
+Requests of callers who were not known, requests that veeam_auth answers itself,
+and paths that it refuses in any case are left out. A file named - is the standard
+input.`,
+		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
+		Args:    cobra.ExactArgs(1),
+		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				in = file
+			}
+			return suggest(cmd.Context(), in, product, cmd.OutOrStdout())
+		}),
+	}
+	cmd.Flags().StringVar(&product, "product", "", "The product that the log is about. Default: the one whose API knows most of the requests")
+	return cmd
+}
+
+// deed is one kind of request in a log.
+type deed struct{ client, method, path string }
+
+// suggest reads a log and prints rules.
+func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) error {
+	deeds := make(map[deed]int)
+	unknown, first, last := 0, time.Time{}, time.Time{}
+	err := svclog.Read(ctx, log, svclog.Filter{}, func(r svclog.Record) error {
+		switch {
+		case r.Kind != svclog.KindRequest:
+			return nil
+		case r.User == svclog.Anonymous:
+			unknown++
+			return nil
+		}
+		if first.IsZero() {
+			first = r.Time
+		}
+		last = r.Time
+		path, _, _ := strings.Cut(r.Path, "?")
+		deeds[deed{r.User, r.Method, path}]++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	index, err := indexFor(product, deeds)
+	if err != nil {
+		return err
+	}
+	w := newWishes(index)
+	total := 0
+	for d, times := range deeds {
+		if w.add(d) {
+			total += times
+		}
+	}
+	if total == 0 {
+		return errors.New("the log has no request of a known caller in it that rules are asked for")
+	}
+	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", index.Product(), total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
+	if unknown > 0 {
+		fmt.Fprintf(out, "# %d requests of callers who were not known are left out.\n", unknown)
+	}
+	w.print(out)
+	return nil
+}
+
+// indexFor is the index of a product, or the one that knows most of the deeds.
+func indexFor(product string, deeds map[deed]int) (best *operation.Index, err error) {
+	most := -1
+	for _, name := range veeam.Names() {
+		index, ok := operation.For(name)
+		if !ok || product != "" && product != name {
+			continue
+		}
+		known := 0
+		for d := range deeds {
+			if path, ok := operation.Clean(d.path); ok {
+				if _, ok := index.Lookup(d.method, path); ok {
+					known++
+				}
+			}
+		}
+		if known > most {
+			best, most = index, known
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("unknown product %q; write one of %s", product, strings.Join(veeam.Names(), ", "))
+	}
+	return best, nil
+}
+
+// wishes are what the callers of a log need.
+type wishes struct {
+	index   *operation.Index
+	product *veeam.Product
+	clients map[string]*wish
+}
+
+// wish is what one caller needs: whole classes, and single operations by class
+// and method.
+type wish struct {
+	classes operation.Set
+	single  map[single]map[string]bool // patterns
+}
+
+type single struct {
+	class  operation.Class
+	method string
+}
+
+func newWishes(index *operation.Index) *wishes {
+	product, _ := veeam.Lookup(index.Product())
+	return &wishes{index: index, product: product, clients: make(map[string]*wish)}
+}
+
+// add notes a deed, and reports false for those that no rule is asked about.
+func (w *wishes) add(d deed) bool {
+	path, ok := operation.Clean(d.path)
+	if !ok {
+		return false
+	}
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return false
+	}
+	switch w.product.Classify(d.method, decoded) {
+	case veeam.RouteToken, veeam.RouteLogout, veeam.RouteAuthorizationCode:
+		return false
+	}
+	c := w.clients[d.client]
+	if c == nil {
+		c = &wish{single: make(map[single]map[string]bool)}
+		w.clients[d.client] = c
+	}
+	op, _ := w.index.Lookup(d.method, path)
+	switch op.Class {
+	case operation.Read, operation.Run:
+		c.classes |= operation.SetOf(op.Class)
+		return true
+	case operation.Unknown:
+		path = generalised(withoutSlash(decoded))
+	default:
+		path = templated(op.Path)
+	}
+	key := single{op.Class, d.method}
+	if c.single[key] == nil {
+		c.single[key] = make(map[string]bool)
+	}
+	c.single[key][path] = true
+	return true
+}
+
+var (
+	parameter = regexp.MustCompile(`\{[^}]*\}`)
+	plainWord = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+	ident     = regexp.MustCompile(`^(?i:[0-9]+|[0-9a-f]{8}-[0-9a-f-]{27})$`)
+)
+
+// templated is the pattern of an operation. Within its class it may end openly.
+func templated(path string) string { return parameter.ReplaceAllString(path, "*") }
+
+// generalised is the pattern of a path that no index knows: ids, and what has a
+// meaning in patterns, become a *.
+func generalised(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if s != "" && (!plainWord.MatchString(s) || ident.MatchString(s)) {
+			segments[i] = "*"
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// print writes the rules. Callers who need the same share one.
+func (w *wishes) print(out io.Writer) {
+	callers := make(map[string][]string) // by what they need
+	for _, name := range slices.Sorted(maps.Keys(w.clients)) {
+		for _, body := range w.clients[name].bodies() {
+			callers[body] = append(callers[body], name)
+		}
+	}
+	bodies := slices.SortedFunc(maps.Keys(callers), func(a, b string) int {
+		return cmp.Or(slices.Compare(callers[a], callers[b]), strings.Compare(a, b))
+	})
+	for _, body := range bodies {
+		if preset := presetFor(body); preset != "" && len(w.clients) == 1 {
+			fmt.Fprintf(out, "allow preset %s\n", preset)
+			continue
+		}
+		fmt.Fprintf(out, "allow {\n")
+		if len(w.clients) > 1 {
+			fmt.Fprintf(out, "\texpression `%s`\n", isOneOf(callers[body]))
+		}
+		fmt.Fprintf(out, "%s}\n", body)
+	}
+	fmt.Fprintln(out, "default deny")
+}
+
+// bodies are the conditions of the rules of one caller, but for its name.
+func (c *wish) bodies() (all []string) {
+	if c.classes != 0 {
+		all = append(all, "\toperation "+strings.ReplaceAll(c.classes.String(), ",", " ")+"\n")
+	}
+	for key, patterns := range c.single {
+		paths := ""
+		for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
+			paths += " " + pattern
+		}
+		all = append(all, fmt.Sprintf("\toperation %s\n\tmethod %s\n\tpath%s\n", key.class, key.method, paths))
+	}
+	return all
+}
+
+// presetFor is the preset that says the same as a condition.
+func presetFor(body string) string {
+	for _, name := range operation.Presets() {
+		set, _ := operation.Preset(name)
+		if body == (&wish{classes: set}).bodies()[0] {
+			return name
+		}
+	}
+	return ""
+}
+
+// isOneOf is a CEL expression that holds for certain callers.
+func isOneOf(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		// A backtick would end the token, a brace begin a placeholder.
+		quoted[i] = strings.NewReplacer("`", `\x60`, "{", `\x7b`).Replace(strconv.Quote(name))
+	}
+	const client = "{http.veeam_auth.client}"
+	if len(quoted) == 1 {
+		return client + " == " + quoted[0]
+	}
+	return client + " in [" + strings.Join(quoted, ", ") + "]"
+}

@@ -1,0 +1,299 @@
+// The commands about rules: what they say, and that the rules they make allow
+// what was done and nothing of another class.
+
+package caddymodule
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/svclog"
+)
+
+const guarded = `http://localhost:9419, http://vbr.lab.local:9419 {
+	veeam_auth https://vbr01.lab.local:9419 {
+		account svc-monitor {env.NOT_SET}
+		account svc-operator {env.NOT_SET}
+		client grafana $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG
+		client nightly $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG svc-operator
+		deny shadow method HEAD
+		deny operation secret
+		allow ` + "`{http.auth.user.id} == \"alice\" || {http.veeam_auth.account} == \"svc-operator\"`" + `
+		allow unknown_callers /api/v1/serverTime
+		allow preset monitor
+	}
+}
+https://azure.lab.local {
+	handle /only/* {
+		veeam_auth https://azure.lab.local {
+			product azure
+			account x {env.NOT_SET}
+			act_as {header.X-Team}
+		}
+	}
+}
+`
+
+// policyTest runs the command and returns what it prints, and its exit code.
+func policyTest(t *testing.T, caddyfile string, args ...string) (out string, code int) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(name, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := newPolicyTestCommand()
+	cmd.SetArgs(append([]string{name}, args...))
+	var stdout, stderr bytes.Buffer
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	// The exit code itself is Caddy's affair.
+	err := cmd.ExecuteContext(t.Context())
+	switch {
+	case err == nil:
+	case strings.Contains(stderr.String(), "the request is denied"):
+		code = exitFailed
+	default:
+		code = exitUsage
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	return stdout.String() + stderr.String(), code
+}
+
+func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says []string
+	}{
+		"a client": {
+			[]string{"GET", "http://localhost:9419/API/v1//jobs?skip=0", "--client", "grafana"}, 0,
+			[]string{"GET /API/v1//jobs", "sent as    /API/v1/jobs", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
+				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the first"},
+		},
+		"a client with an account of its own": {
+			[]string{"DELETE", "http://vbr.lab.local:9419/api/v1/jobs/5", "--client", "nightly"}, 0,
+			[]string{"class destroy", "allowed by rule 3 at Caddyfile:9", "account    svc-operator"},
+		},
+		"a denial":           {[]string{"GET", "http://localhost:9419/api/v1/credentials"}, 2, []string{"loopback, known by loopback", "class secret", "denied with 403 by rule 2 at Caddyfile:8", "Error: the request is denied"}},
+		"the default":        {[]string{"POST", "http://localhost:9419/api/v1/jobs/5/start"}, 2, []string{"class run", "denied with 403 by the default, because no rule matches"}},
+		"a slash at the end": {[]string{"GET", "http://localhost:9419/api/v1/credentials/"}, 2, []string{"denied with 403 by rule 2"}},
+		"a shadow rule":      {[]string{"HEAD", "http://localhost:9419/api/v1/jobs"}, 0, []string{"rule 1 at Caddyfile:7 (deny) matches, and is not obeyed", "shadow     rule 1 at Caddyfile:7 would decide otherwise"}},
+		"somebody whom Caddy knows": {
+			[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "alice", "--via", "caddy"}, 0, []string{"alice, known by caddy", "allowed by rule 3"},
+		},
+		"a certificate":     {[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "CN=alice", "--via", "certificate"}, 2, []string{"known by certificate", "default"}},
+		"a stranger":        {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unknown"}, 2, []string{"caller     not known", "rule 5 at Caddyfile:11 (allow)", "denied with 401"}},
+		"a stranger's path": {[]string{"GET", "http://localhost:9419/api/v1/serverTime", "--via", "unknown"}, 0, []string{"allowed by rule 4", "none: the route needs no session"}},
+		"an odd path":       {[]string{"GET", "http://localhost:9419/api/v1/jobs%2f..%2fcredentials"}, 2, []string{"denied with 400"}},
+		"a login":           {[]string{"POST", "http://localhost:9419/api/oauth2/token"}, 0, []string{"answered by veeam_auth itself (token)"}},
+		"not in the index":  {[]string{"GET", "http://localhost:9419/api/v9/what"}, 2, []string{"not in the index, class unknown"}},
+		"a place for each request": {
+			[]string{"GET", "https://azure.lab.local/only/x", "--header", "X-Team: green"}, 0, []string{"product azure", "allowed: there are no rules", "account    green"},
+		},
+		"nowhere to act":       {[]string{"GET", "https://azure.lab.local/only/x"}, 2, []string{"act_as yields nothing"}},
+		"no such path":         {[]string{"GET", "https://azure.lab.local/other"}, 1, []string{"leads to none", ":9419 for localhost"}},
+		"no such port":         {[]string{"GET", "http://localhost/api/v1/jobs"}, 1, []string{"leads to none"}},
+		"a path, two sites":    {[]string{"GET", "/api/v1/jobs"}, 1, []string{"leads to none, or not to a certain one"}},
+		"no URL":               {[]string{"GET", "jobs"}, 1, []string{`"jobs" is neither a URL nor a path`}},
+		"no such client":       {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--client", "bob"}, 1, []string{`no client named "bob"`}},
+		"no such way":          {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "magic"}, 1, []string{"--via magic: write one of client, caddy"}},
+		"a name too much":      {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unix", "--client", "x"}, 1, []string{"has no name"}},
+		"a name too little":    {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "caddy"}, 1, []string{"needs the name"}},
+		"a header without one": {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--header", "x"}, 1, []string{"has no colon"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, code := policyTest(t, guarded, c.args...)
+			if code != c.code {
+				t.Errorf("exit code %d, not %d", code, c.code)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(out, text) {
+					t.Errorf("does not say %q", text)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+func TestAPathAloneLeadsToTheOnlySite(t *testing.T) {
+	site, _, _ := strings.Cut(guarded, "https://azure")
+	if out, code := policyTest(t, site, "GET", "/api/v1/jobs"); code != 0 || !strings.Contains(out, "allowed by rule 5") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+func TestAPolicyIsTestedWithoutTouchingAStorage(t *testing.T) {
+	storage := filepath.Join(t.TempDir(), "storage")
+	site, _, _ := strings.Cut(guarded, "https://azure")
+	if out, code := policyTest(t, "{\n\tstorage file_system "+storage+"\n}\n"+site, "GET", "/api/v1/jobs"); code != 0 {
+		t.Error(out)
+	}
+	if _, err := os.Stat(storage); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the storage was touched: %v", err)
+	}
+}
+
+// write appends a line of Svc.ResAPI.log.
+func (d deed) write(log []byte) []byte {
+	line := svclog.AppendRequest(nil, &svclog.Request{User: d.client, Method: d.method, Path: d.path})
+	return svclog.AppendFrame(log, time.Now(), 7, "Info", line, false)
+}
+
+func suggested(t *testing.T, log []byte, product string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := suggest(t.Context(), bytes.NewReader(log), product, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestSuggestedRulesAreShort(t *testing.T) {
+	var log []byte
+	for _, d := range []deed{
+		{"grafana", "GET", "/api/v1/jobs?skip=0"}, {"grafana", "GET", "/api/v1/jobs/states"}, {"loki", "GET", "/api/v1/serverInfo"},
+		{"nightly", "POST", "/api/v1/jobs/" + strings.Repeat("5", 8) + "/start"}, {"nightly", "GET", "/api/v1/sessions"},
+		{"ci", "DELETE", "/api/v1/jobs/5"}, {"ci", "DELETE", "/api/v1/backups/6"}, {"ci", "PUT", "/api/v1/jobs/5"}, {"ci", "GET", "/extension/8/x y"},
+		{"", "GET", "/api/v1/jobs"}, {"grafana", "POST", "/api/oauth2/token"}, {"grafana", "GET", "/api/v1/jobs%2f5"},
+	} {
+		log = d.write(log)
+	}
+	got := suggested(t, log, "")
+	_, rules, _ := strings.Cut(got, "left out.\n")
+	const want = "allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation change\n\tmethod PUT\n\tpath /api/v1/jobs/*\n}\n" +
+		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation destroy\n\tmethod DELETE\n\tpath /api/v1/backups/* /api/v1/jobs/*\n}\n" +
+		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation unknown\n\tmethod GET\n\tpath /extension/*/*\n}\n" +
+		"allow {\n\texpression `{http.veeam_auth.client} in [\"grafana\", \"loki\"]`\n\toperation read\n}\n" +
+		"allow {\n\texpression `{http.veeam_auth.client} == \"nightly\"`\n\toperation read run\n}\n" +
+		"default deny\n"
+	if rules != want {
+		t.Errorf("%s", got)
+	}
+	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# 1 requests of callers who were not known") {
+		t.Errorf("%s", got)
+	}
+	if got := suggested(t, deed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
+		t.Errorf("%s", got)
+	}
+	var out bytes.Buffer
+	for log, product := range map[string]string{"": "", string(deed{"", "GET", "/x"}.write(nil)): "", string(deed{"a", "GET", "/x"}.write(nil)): "word"} {
+		if err := suggest(t.Context(), strings.NewReader(log), product, &out); err == nil {
+			t.Errorf("%q, %q: %s", log, product, out.String())
+		}
+	}
+}
+
+// concrete is a path that a template fits.
+func concrete(template string, index *operation.Index) string {
+	versions := index.Versions()
+	return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllStringFunc(template, func(name string) string {
+		if name == "{version}" {
+			return "v" + versions[len(versions)-1]
+		}
+		return "6745a759-2205-4cd2-b172-8ec8f7e60ef8"
+	})
+}
+
+func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		product := rapid.SampledFrom([]string{"vbr", "vspc", "azure", "aws"}).Draw(t, "product")
+		index, _ := operation.For(product)
+		names := []string{"grafana", "CN=exporter,O=Lab", `LAB\svc`, "`{x}\"", "loopback"}
+		all := index.All()
+		classes := make(map[string]operation.Set)
+		var deeds []deed
+		var log []byte
+		for range rapid.IntRange(1, 12).Draw(t, "requests") {
+			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "operation")]
+			d := deed{rapid.SampledFrom(names).Draw(t, "client"), op.Method, concrete(op.Path, index)}
+			if rapid.IntRange(0, 5).Draw(t, "unknown") == 0 {
+				d.path = "/nowhere/" + strings.ReplaceAll(rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9 _.~+:-]{0,7}x`).Draw(t, "path"), " ", "%20")
+			}
+			log, deeds = d.write(log), append(deeds, d)
+		}
+		// What the log says of a name is what counts.
+		var out bytes.Buffer
+		if err := suggest(t.Context(), bytes.NewReader(log), product, &out); err != nil {
+			t.Skip(err) // nothing that rules are asked about
+		}
+		guard := guardWith(t, product, out.String())
+		defer guard.close()
+		decide := func(d deed) *explanation {
+			r, err := (&policyTestOptions{}).request(d.method, "http://localhost"+d.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return guard.explain(r, policy.Caller{Name: d.client, Via: policy.ViaCaddy}, true)
+		}
+		for _, d := range deeds {
+			if x := decide(d); !x.allowed {
+				t.Fatalf("%+v: %v\n%s", d, x.lines, out.String())
+			}
+			op, _ := index.Lookup(d.method, d.path)
+			classes[d.client] |= operation.SetOf(op.Class)
+		}
+		if !strings.Contains(out.String(), "expression") { // there is one caller, whose rules are without a name
+			var seen operation.Set
+			for _, set := range classes {
+				seen |= set
+			}
+			for _, name := range names {
+				classes[name] = seen
+			}
+		}
+		for range 30 {
+			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "unseen")]
+			d := deed{rapid.SampledFrom(names).Draw(t, "by"), op.Method, concrete(op.Path, index)}
+			found, _ := index.Lookup(d.method, d.path)
+			x := decide(d)
+			ours := slices.ContainsFunc(x.lines, func(l [2]string) bool { return strings.Contains(l[1], "answered by veeam_auth itself") })
+			if !ours && x.allowed && !classes[d.client].Has(found.Class) {
+				t.Fatalf("%+v of class %s is allowed: %v\n%s", d, found.Class, x.lines, out.String())
+			}
+		}
+		for _, name := range append(names, "stranger") {
+			if x := decide(deed{name, "GET", "/never/seen"}); x.allowed {
+				t.Fatalf("what was never seen is allowed to %s: %v\n%s", name, x.lines, out.String())
+			}
+		}
+	})
+}
+
+// guardWith prepares the handler of a site with these rules.
+func guardWith(t *rapid.T, product, rules string) *guard {
+	c := &configFlags{config: "-", adapter: "caddyfile"}
+	text := fmt.Sprintf(":80 {\n\tveeam_auth https://veeam.lab.local {\n\t\tproduct %s\n\t\taccount x {env.X}\n%s\n\t}\n}\n", product, rules)
+	configuration, err := c.load(strings.NewReader(text), io.Discard)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	r, err := (&policyTestOptions{}).request("GET", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := configuration.guardOf(r)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return g
+}
