@@ -5,6 +5,7 @@
 package veeam
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -53,6 +54,7 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 	if err != nil {
 		return nil, malformed(errNotJSON)
 	}
+	o = p.unwrap(o)
 	if access := o.text("accesstoken"); access != "" {
 		refresh := o.text("refreshtoken")
 		if !bearerSafe(access) {
@@ -63,7 +65,7 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 			Access:    secret.New(access),
 			Refresh:   secret.New(refresh),
 			Requested: requested,
-			Lifetime:  readLifetime(o.get("expiresin"), access, now),
+			Lifetime:  readLifetime(expiresIn(o, now), access, now),
 			Grant:     g,
 			Shape:     readShape(o, now),
 		}}, nil
@@ -71,7 +73,7 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 	if mfaToken := o.text("mfatoken"); mfaToken != "" {
 		return &reply{mfaToken: secret.New(mfaToken)}, nil
 	}
-	if challenge := o.text("encryptedcode"); challenge != "" {
+	if challenge := cmp.Or(o.text("encryptedcode"), o.text("challenge")); challenge != "" {
 		return &reply{challenge: secret.New(challenge)}, nil
 	}
 	if o.text("redirectto") != "" {
@@ -81,6 +83,14 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 		}
 	}
 	return nil, malformed(errNoToken)
+}
+
+// expiresIn is the lifetime as the server says it: in seconds, or as a date.
+func expiresIn(o object, now time.Time) json.RawMessage {
+	if seconds := o.get("expiresin"); seconds != nil {
+		return seconds
+	}
+	return legacyLifetime(o, now)
 }
 
 // bearerSafe reports whether a token can be sent in a header.

@@ -87,7 +87,8 @@ type answer struct {
 // ask sends one token request and reads the session or challenge in its answer.
 func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	requested := time.Now()
-	ans, err := c.exchange(ctx, http.MethodPost, c.Product.TokenPath, secret.Value{}, f)
+	to := c.Product.operation(f)
+	ans, err := c.exchange(ctx, to.Method, to.Path, secret.Value{}, f)
 	if err != nil {
 		return nil, c.complete(err, g)
 	}
@@ -130,7 +131,8 @@ type outgoing struct {
 func (c *Client) exchange(ctx context.Context, method, path string, bearer secret.Value, f *form) (*answer, error) {
 	out := outgoing{method: method, path: path, bearer: bearer}
 	if f != nil {
-		out.contentType, out.body, out.secrets = "application/x-www-form-urlencoded", f.body.String(), f.secrets
+		out.contentType, out.body = f.content()
+		out.secrets = f.secrets
 	}
 	return c.send(ctx, out)
 }

@@ -7,16 +7,21 @@ import (
 	"strings"
 )
 
-// form is a URL-encoded body whose fields keep their order.
+// form is a URL-encoded body whose fields keep their order, or what a step of an
+// older API takes in its place.
 type form struct {
 	body    strings.Builder
+	step    *legacyStep // nil at the token endpoint
+	parts   []field     // of the step
 	secrets []string
 }
+
+type field struct{ name, value string }
 
 // newForm starts a token request. Every field that is added is kept out of the
 // text of errors, the user name too: clients confuse it with the password.
 func (p *Product) newForm(g Grant) *form {
-	f := &form{}
+	f := &form{step: p.legacy[g]}
 	f.write("grant_type", p.Values[g])
 	return f
 }
@@ -39,6 +44,10 @@ func (f *form) flag(name string, set bool) {
 }
 
 func (f *form) write(name, value string) {
+	if f.step != nil {
+		f.parts = append(f.parts, field{name, value})
+		return
+	}
 	if f.body.Len() > 0 {
 		f.body.WriteByte('&')
 	}

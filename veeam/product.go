@@ -54,10 +54,11 @@ type Product struct {
 	// which takes the place of a verification code once.
 	ScratchCodes bool
 
-	enrolling    *enrolling // how users get a second factor. Nil: not by this API
-	signs        []sign     // by which a server shows to everybody what it is
-	whoAmI       string     // any role may read it
-	usersPath    string     // the list of users, for service accounts (VBR)
+	enrolling    *enrolling            // how users get a second factor. Nil: not by this API
+	signs        []sign                // by which a server shows to everybody what it is
+	whoAmI       string                // any role may read it
+	usersPath    string                // the list of users, for service accounts (VBR)
+	legacy       map[Grant]*legacyStep // grants that have a path of their own
 	routes       []route
 	answer       []answerKey
 	dates        DateLayout
@@ -199,6 +200,11 @@ var products = []*Product{
 		whoAmI: vspcMe,
 		routes: []route{
 			on("POST", "/api/v3/token", RouteToken),
+			// Servers before API 3.6 have these too, and they yield tokens.
+			on("POST", "/api/v3/authentication/usernamepassword", RouteToken),
+			on("POST", "/api/v3/authentication/refresh", RouteToken),
+			on("POST", "/api/v3/authentication/asymmetricalgorithm", RouteToken),
+			on("PATCH", "/api/v3/authentication/asymmetricalgorithm", RouteToken),
 			on("DELETE", "/api/v3/users/{}/tokens", RouteLogout),
 		},
 		answer: []answerKey{
@@ -211,6 +217,46 @@ var products = []*Product{
 		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
 		serverFault:  520, // documented for all of 500 and above
 		appendError:  appendVSPCError,
+	},
+	{
+		Name: "vspc35", Title: "Veeam Service Provider Console before API 3.6", Port: 1280,
+		TokenPath: "/api/v3/token", // for verification codes
+		Version:   Version{Header: "X-Client-Version"},
+		Accounts:  []Grant{GrantPassword, GrantRefreshToken, GrantPublicKey, GrantAPIKey},
+		Values: map[Grant]string{
+			GrantPassword:          "password",
+			GrantMFA:               "mfa",
+			GrantRefreshToken:      "refresh_token",
+			GrantAuthorizationCode: "authorization_code",
+			GrantPublicKey:         "public_key",
+		},
+		Fields:       Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code", PublicKey: "public_key"},
+		LoginRefused: http.StatusUnauthorized,
+		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
+		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
+		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that opens TLS, may show it",
+		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
+		whoAmI:       vspcMe,
+		legacy:       vspc35Steps,
+		routes: []route{
+			on("POST", "/api/v3/authentication/usernamepassword", RouteToken),
+			on("POST", "/api/v3/authentication/refresh", RouteToken),
+			on("POST", "/api/v3/authentication/asymmetricalgorithm", RouteToken),
+			on("PATCH", "/api/v3/authentication/asymmetricalgorithm", RouteToken),
+			on("POST", "/api/v3/token", RouteToken),
+			on("DELETE", "/api/v3/users/{}/tokens", RouteLogout),
+		},
+		answer: []answerKey{
+			{name: "accessToken", required: true},
+			{name: "refreshToken", required: true},
+			{name: "mfaToken", fallback: "null", required: true},
+			{name: "expirationTime", required: true},
+		},
+		dates:        DateLayout{Zone: ZoneUTC},
+		logoutStatus: http.StatusOK, logoutBody: "{}",
+		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
+		serverFault:  520,
+		appendError:  appendVSPC35Error,
 	},
 	{
 		Name: "azure", Title: "Veeam Backup for Microsoft Azure", Port: 443,

@@ -68,7 +68,7 @@ func TestEveryDateIsReadInTheLayoutInWhichItWasWritten(t *testing.T) {
 // A request that one of our clients would send is read as what it was.
 func TestWhatIsSentIsRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := rapid.SampledFrom(products).Draw(t, "product")
+		p := rapid.SampledFrom(products).Filter(func(p *Product) bool { return p.legacy == nil }).Draw(t, "product")
 		text := rapid.String().Filter(func(s string) bool { return s != "" && strings.TrimSpace(s) == s })
 		want := flat{
 			Grant:    GrantPassword,

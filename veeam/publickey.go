@@ -38,7 +38,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	if r.challenge.IsZero() {
 		return c.finish(ctx, a, GrantPublicKey, r)
 	}
-	code, how, err := a.Key.answer(r.challenge)
+	code, how, err := a.Key.answer(r.challenge, c.Product.legacy != nil)
 	c.log("The server has sent an encrypted code. " + how)
 	if err != nil {
 		return nil, &Error{
@@ -57,8 +57,8 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 }
 
 // answer decrypts a challenge. The code is sent as text if it is text, otherwise
-// as Base64. how tells what was done, in a sentence.
-func (k *Key) answer(challenge secret.Value) (code secret.Value, how string, err error) {
+// as Base64, or as the bytes that it is. how tells what was done, in a sentence.
+func (k *Key) answer(challenge secret.Value, asBytes bool) (code secret.Value, how string, err error) {
 	ciphertext, err := readBase64(challenge.Reveal())
 	if err != nil {
 		return secret.Value{}, "It is not Base64.", errBadChallenge
@@ -68,6 +68,9 @@ func (k *Key) answer(challenge secret.Value) (code secret.Value, how string, err
 		return secret.Value{}, fmt.Sprintf("Its %d bytes cannot be decrypted with padding %s.", len(ciphertext), k.padding), errDecryption
 	}
 	how = fmt.Sprintf("Its %d bytes were decrypted with padding %s. ", len(ciphertext), padding)
+	if asBytes {
+		return secret.New(string(plain)), how + "The code is sent as bytes.", nil
+	}
 	if text := string(plain); utf8.ValidString(text) && strings.IndexFunc(text, unprintable) < 0 {
 		return secret.New(text), how + "The code is sent as text.", nil
 	}

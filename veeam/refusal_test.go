@@ -111,7 +111,7 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 		ReasonNoSession: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
 	}
 	types := map[string]string{
-		"vbr": contentJSON, "vspc": contentJSON, "azure": contentProblem, "aws": contentProblem,
+		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
 	}
 	for reason := range reasons {
 		for _, p := range products {

@@ -88,6 +88,9 @@ func (p *Product) ReadTokenRequest(r *http.Request) (*TokenRequest, error) {
 	for _, f := range fields {
 		t.set(fold(f.Name), f.Value)
 	}
+	if g := p.pathGrant(r.URL.Path); g != "" {
+		t.Grant = g
+	}
 	return t, nil
 }
 

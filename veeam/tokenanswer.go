@@ -52,11 +52,14 @@ var (
 // clients demand are always there. There is no mfa_token, which clients take for
 // a challenge even if it is null - except at VSPC, where it is always null.
 func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
-	if s == nil {
+	if s == nil || p.legacy != nil { // there a code is answered in another shape
 		s = &Shape{}
 	}
 	if a.Issued.IsZero() {
 		a.Issued = time.Now()
+	}
+	if p.legacy != nil {
+		dst = append(dst, `{"data":`...)
 	}
 	dst = append(dst, '{')
 	first := true
@@ -72,6 +75,9 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 		dst = appendString(dst, key.name)
 		dst = append(dst, ':')
 		dst = append(dst, value...)
+	}
+	if p.legacy != nil {
+		dst = append(dst, '}')
 	}
 	return append(dst, '}')
 }
@@ -123,7 +129,7 @@ func (p *Product) appendValue(dst []byte, key answerKey, a Answer, s *Shape) []b
 		return strconv.AppendInt(dst, seconds, 10)
 	case "issued":
 		return p.appendDate(dst, a.Issued, s)
-	case "expires":
+	case "expires", "expirationtime":
 		return p.appendDate(dst, a.Issued.Add(time.Duration(seconds)*time.Second), s)
 	}
 	own := map[string]string{"username": a.Username, "rolename": a.Role, "userid": a.UserID}
