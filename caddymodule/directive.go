@@ -22,7 +22,7 @@ const directive = "veeam_auth"
 // from Caddyfile tokens. Syntax:
 //
 //	veeam_auth [<matcher>] [<upstreams...>] {
-//		product      vbr | vspc | azure | aws
+//		product      vbr | vspc | vspc35 | azure | aws
 //		api_version  <version>
 //
 //		account <name> [<password>] {

@@ -32,8 +32,8 @@ import (
 // a token that this handler has issued, or if it comes over a loopback address
 // or a unix socket without another proxy in between. All others are refused.
 type Handler struct {
-	// The product that clients expect to talk to: `vbr`, `vspc`, `azure` or
-	// `aws`. Default: `vbr`.
+	// The product that clients expect to talk to: `vbr`, `vspc`, `vspc35`, `azure`
+	// or `aws`. Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
 	// What the tokens that are issued here are good for, beside the listener and

@@ -36,7 +36,7 @@ const (
 // in get the access token of an account; others, such as health checks, are
 // passed on without one.
 type Transport struct {
-	// The product that the upstreams run: `vbr`, `vspc`, `azure` or `aws`.
+	// The product that the upstreams run: `vbr`, `vspc`, `vspc35`, `azure` or `aws`.
 	// Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
