@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-func TestTwoHundredClientsSendAWrongPasswordTwiceInTenMinutes(t *testing.T) {
+func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T) {
 	for _, product := range []struct {
 		name    string
 		profile veeamtest.Profile
@@ -33,11 +33,11 @@ func TestTwoHundredClientsSendAWrongPasswordTwiceInTenMinutes(t *testing.T) {
 					Product:  product.name,
 					Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 				}, server.Transport())
-				requests := hammer(t, tr, 200, 10*time.Minute)
+				requests := hammer(t, tr, 200, 5*time.Minute)
 				synctest.Wait()
 				_ = tr.Cleanup()
 
-				if n := server.Counters().TokenRequests; n != 2 {
+				if n := server.Counters().TokenRequests; n < 2 || n > 3 {
 					t.Errorf("%d token requests for %d requests of clients", n, requests)
 				}
 			})
@@ -45,7 +45,7 @@ func TestTwoHundredClientsSendAWrongPasswordTwiceInTenMinutes(t *testing.T) {
 	}
 }
 
-// hammer has clients ask every three seconds each, and checks that every answer says
+// hammer has clients ask every five seconds each, and checks that every answer says
 // when to come back.
 func hammer(t *testing.T, tr *Transport, clients int, during time.Duration) (requests int64) {
 	t.Helper()
@@ -55,7 +55,7 @@ func hammer(t *testing.T, tr *Transport, clients int, during time.Duration) (req
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
-			for ; ctx.Err() == nil; time.Sleep(3 * time.Second) {
+			for ; ctx.Err() == nil; time.Sleep(5 * time.Second) {
 				res, err := tr.RoundTrip(proxied(ctx, &exchange{route: veeam.RouteProtected}))
 				if ctx.Err() != nil {
 					return
