@@ -1,0 +1,89 @@
+package tokencache
+
+import (
+	"context"
+	"flag"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+)
+
+var manyAccounts = flag.Int("accounts", 1000, "accounts of the test with many")
+
+// A day of many accounts in one process, each asked for its token every minute:
+// what it costs to keep them, and when they renew.
+func TestManyAccountsRenewOutOfStepAndCostLittle(t *testing.T) {
+	n := *manyAccounts
+	before := heap()
+	sessions := make([]*Session, n)
+	var refresh = secret.New("refresh")
+	grant := func(context.Context, *Token) (*Token, error) {
+		return &Token{Access: secret.New("access"), Refresh: refresh, Requested: time.Now(), Lifetime: 15 * time.Minute}, nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var grants atomic.Int64
+		counted := func(ctx context.Context, prev *Token) (*Token, error) {
+			grants.Add(1)
+			return grant(ctx, prev)
+		}
+		for i := range sessions {
+			sessions[i] = NewSession(Options{})
+		}
+		const first = 15 // minutes over which the accounts are first used
+		var peak, all, minutes int64
+		for minute := range 24 * 60 {
+			grants.Store(0)
+			for i, s := range sessions {
+				if i%(n/10+1) == 0 {
+					time.Sleep(6 * time.Second)
+				}
+				if minute < first && i%first > minute {
+					continue
+				}
+				tok, due := s.Current(time.Now())
+				if tok == nil { // a new one, or one that was not asked in its last minute
+					if _, err := s.Get(t.Context(), counted); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if !time.Now().Before(tok.Expires()) {
+					t.Fatalf("account %d has an expired token in minute %d", i, minute)
+				}
+				if due {
+					s.Renew(context.Background(), counted)
+				}
+			}
+			synctest.Wait()
+			if minute >= 2*first {
+				peak, all, minutes = max(peak, grants.Load()), all+grants.Load(), minutes+1
+			}
+		}
+		if running := runtime.NumGoroutine(); running > 20 {
+			t.Errorf("%d goroutines for %d idle accounts", running, n)
+		}
+		mean := float64(all) / float64(minutes)
+		t.Logf("%d accounts: %.1f renewals in a minute, %d at most", n, mean, peak)
+		if float64(peak) > 2*mean {
+			t.Error("they renew in step")
+		}
+	})
+	each := (heap() - before) / int64(n)
+	t.Logf("%d bytes for an idle account with its token", each)
+	if each > 1024 {
+		t.Error("that is more than 1 KiB")
+	}
+	runtime.KeepAlive(sessions)
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
