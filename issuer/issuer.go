@@ -75,6 +75,7 @@ type Issuer struct {
 	codes    *lru.Cache[string, code]
 	ended    ended
 	revoked  revocations
+	checked  checked
 	parser   *jwt.Parser
 }
 
@@ -167,8 +168,19 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string
 // Check returns who an access token speaks for. The error is one of the reasons
 // of this package or says that the keys could not be read.
 func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, error) {
+	keys := i.keys.loaded.Load()
+	if c := i.checked.find(token, keys); c != nil {
+		if err := i.judge(c, audience, useAccess); err != nil {
+			return Subject{}, err
+		}
+		return c.subject(), nil
+	}
 	c, err := i.parse(ctx, token, audience, useAccess)
-	return c.subject(), err
+	if err != nil {
+		return Subject{}, err
+	}
+	i.checked.add(token, c, keys)
+	return c.subject(), nil
 }
 
 func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims, error) {
@@ -183,14 +195,26 @@ func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims
 		return claims{}, unreadable
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return claims{}, ErrExpired
-	case err != nil, c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience:
+	case err != nil:
 		return claims{}, ErrInvalid
-	case i.ended.has(c.Family), i.revoked.covers(c.Subject, c.Made):
-		return claims{}, ErrEnded
+	}
+	if err := i.judge(&c, audience, use); err != nil {
+		return claims{}, err
 	}
 	return c, nil
 }
 
-func (c claims) subject() Subject {
+// judge looks at what may change, or differ, while the signature stays good.
+func (i *Issuer) judge(c *claims, audience, use string) error {
+	switch {
+	case c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience:
+		return ErrInvalid
+	case i.ended.has(c.Family), i.revoked.covers(c.Subject, c.Made):
+		return ErrEnded
+	}
+	return nil
+}
+
+func (c *claims) subject() Subject {
 	return Subject{Client: c.Subject, Account: c.Account, Via: c.Via, Family: c.Family}
 }

@@ -1,0 +1,53 @@
+// Tokens that were found good: looking at their signature once is enough.
+
+package issuer
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxChecked bounds how many tokens are remembered. Only good ones are.
+const maxChecked = 4096
+
+// checked holds the claims of tokens whose signature was verified. Whether they
+// have expired, were logged out or revoked is asked each time. Reading takes no
+// lock.
+type checked struct {
+	tokens sync.Map // token → *verified
+	size   atomic.Int64
+}
+
+type verified struct {
+	claims claims
+	until  time.Time
+	keys   *[]Key // those of the moment; with others the signature counts anew
+}
+
+// find returns nil for what is not remembered, or not to be believed any more.
+func (c *checked) find(token string, keys *[]Key) *claims {
+	value, ok := c.tokens.Load(token)
+	if !ok {
+		return nil
+	}
+	v := value.(*verified)
+	if v.keys == keys && time.Now().Before(v.until) {
+		return &v.claims
+	}
+	if c.tokens.CompareAndDelete(token, value) {
+		c.size.Add(-1)
+	}
+	return nil
+}
+
+func (c *checked) add(token string, good claims, keys *[]Key) {
+	if c.size.Load() >= maxChecked {
+		c.tokens.Clear()
+		c.size.Store(0)
+	}
+	_, known := c.tokens.Swap(token, &verified{claims: good, until: good.ExpiresAt.Time, keys: keys})
+	if !known {
+		c.size.Add(1)
+	}
+}
