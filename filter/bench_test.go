@@ -104,10 +104,10 @@ func TestNothingIsAllocatedOnceTheStreamRuns(t *testing.T) {
 	}
 }
 
-// TestAGiBNeedsNoMemory runs answers of one GiB through the filter: a list, a
-// single string, and a single secret.
 var gib = flag.Bool("gib", false, "pass a whole GiB through the filter, which takes minutes under the race detector")
 
+// TestALongAnswerNeedsNoMemory runs long answers, of a GiB each with -gib, through the filter: a list, a
+// single string, and a single secret.
 func TestALongAnswerNeedsNoMemory(t *testing.T) {
 	size, bar := int64(48<<20), uint64(16<<20)
 	if *gib {
