@@ -279,8 +279,7 @@ func (b *filteredBody) Read(p []byte) (int, error) {
 }
 
 func unreadable(err error) bool {
-	var corrupt flate.CorruptInputError
-	if errors.As(err, &corrupt) {
+	if _, corrupt := errors.AsType[flate.CorruptInputError](err); corrupt {
 		return true
 	}
 	for _, fault := range []error{filter.ErrSyntax, filter.ErrEncoding, filter.ErrDepth, gzip.ErrHeader, gzip.ErrChecksum} {

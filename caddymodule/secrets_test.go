@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -106,9 +107,7 @@ func (c *chain) ask(caller, method, path string, edit func(*http.Request)) reply
 		if err != nil {
 			return err
 		}
-		for name, values := range res.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), res.Header)
 		w.WriteHeader(res.StatusCode)
 		_, got.broken = io.Copy(w, res.Body)
 		return res.Body.Close()

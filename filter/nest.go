@@ -4,21 +4,23 @@ package filter
 
 // nest is the stack. It grows as needed, up to 2 bits for each of MaxDepth levels.
 type nest struct {
-	depth   int
-	objects bits // the level is an object
-	secrets bits // the level is an object that has named a secret
+	depth    int
+	inObject bool // the innermost open level is an object
+	objects  bits // the level is an object
+	secrets  bits // the level is an object that has named a secret
 }
 
 func (n *nest) push(object bool) {
 	n.objects.set(n.depth, object)
 	n.secrets.set(n.depth, false)
 	n.depth++
+	n.inObject = object
 }
 
-func (n *nest) pop() { n.depth-- }
-
-// object reports whether the innermost open level is an object.
-func (n *nest) object() bool { return n.depth > 0 && n.objects.get(n.depth-1) }
+func (n *nest) pop() {
+	n.depth--
+	n.inObject = n.depth > 0 && n.objects.get(n.depth-1)
+}
 
 func (n *nest) nameSecret()       { n.secrets.set(n.depth-1, true) }
 func (n *nest) namedSecret() bool { return n.secrets.get(n.depth - 1) }
@@ -35,4 +37,4 @@ func (b *bits) set(at int, on bool) {
 	}
 }
 
-func (b bits) get(at int) bool { return b[at/64]>>(at%64)&1 == 1 }
+func (b *bits) get(at int) bool { return (*b)[at/64]>>(at%64)&1 == 1 }

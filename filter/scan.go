@@ -141,14 +141,30 @@ func (s *scanner) scan() (i int, err error) {
 			}
 			continue
 		}
-		if c <= ' ' && (c == ' ' || c == '\n' || c == '\t' || c == '\r') && s.place != inMark {
+		switch {
+		case c == '"' && (s.place == wantKey || s.place == wantValue):
+			s.openString(s.place == wantKey)
 			i++
-			continue
+		case c == ':' && s.place == wantColon:
+			s.place = wantValue
+			i++
+		case c == ',' && s.place == wantComma:
+			s.place = wantValue
+			if s.nest.inObject {
+				s.place = wantKey
+			}
+			i++
+		case blank[c] && s.place != inMark:
+			i++
+		default:
+			i, err = s.token(i, c)
 		}
-		i, err = s.token(i, c)
 	}
 	return i, err
 }
+
+// blank is white space between tokens.
+var blank = byteSet(" \t\r\n")
 
 // syntax is the error for a byte that does not belong where it is.
 func syntax(c byte) error {
@@ -158,7 +174,8 @@ func syntax(c byte) error {
 	return ErrSyntax
 }
 
-// token takes c = part[i], which is no white space and begins a token.
+// token takes c = part[i], unless scan has done so already, as it does with what
+// is most frequent.
 func (s *scanner) token(i int, c byte) (int, error) {
 	switch s.place {
 	case atStart, inMark:
@@ -178,24 +195,11 @@ func (s *scanner) token(i int, c byte) (int, error) {
 			s.close(i)
 			return i + 1, nil
 		}
-	case wantColon:
-		if c == ':' {
-			s.place = wantValue
+	case wantComma:
+		if s.nest.inObject && c == '}' || !s.nest.inObject && c == ']' {
+			s.close(i)
 			return i + 1, nil
 		}
-	case wantComma:
-		object := s.nest.object()
-		switch {
-		case c == ',' && object:
-			s.place = wantKey
-		case c == ',':
-			s.place = wantValue
-		case c == '}' && object, c == ']' && !object:
-			s.close(i)
-		default:
-			return i, syntax(c)
-		}
-		return i + 1, nil
 	}
 	return i, syntax(c)
 }
@@ -236,11 +240,11 @@ func (s *scanner) value(i int, c byte) (int, error) {
 		}
 		s.secret, s.traits = false, 0
 	case 't':
-		s.place, s.word = inWord, "rue"
+		s.place, s.word = inWord, "true"[1:]
 	case 'f':
-		s.place, s.word = inWord, "alse"
+		s.place, s.word = inWord, "false"[1:]
 	case 'n':
-		s.place, s.word = inWord, "ull"
+		s.place, s.word = inWord, "null"[1:]
 	default:
 		if !s.number.begin(c) {
 			return i, syntax(c)

@@ -106,12 +106,14 @@ func buildAutomaton() uint8 {
 		return uint8(n)
 	}
 	first := number(state{open: words()})
-	for at := 0; at < len(states); at++ {
+	at := 0
+	for at < len(states) { // which grow
 		for c := range 256 {
 			if !stops[c] {
 				next[numbers[at]][c] = number(states[at].follow(byte(c)))
 			}
 		}
+		at++
 	}
 	return first
 }
