@@ -77,7 +77,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 		current.Exhaust()
 		l.session.Reject(current)
 	}
-	p.given, err = p.slot.tokenOf(ctx, l, p.values, p.client, p.journal)
+	p.given, err = p.token(ctx, l)
 	if err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}
@@ -98,14 +98,14 @@ func (p *parentUse) succeeded() {
 	}
 }
 
-// tokenOf returns a token of the parent. Its secret may have been replaced since
-// it was read.
-func (s *slot) tokenOf(ctx context.Context, l *login, values context.Context, clientVersion string, journal journal) (*tokencache.Token, error) {
-	tok, err := l.session.Get(ctx, s.grant(values, l, clientVersion, journal))
+// token returns a token of the parent. Its secret may have been replaced since it
+// was read.
+func (p *parentUse) token(ctx context.Context, l *login) (*tokencache.Token, error) {
+	tok, err := l.session.Get(ctx, p.slot.grant(p.values, l, p.client, p.journal))
 	var blocked *tokencache.BlockedError
 	if errors.As(err, &blocked) && blocked.Held {
-		if again, errAgain := s.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
-			return again.session.Get(ctx, s.grant(values, again, clientVersion, journal))
+		if again, errAgain := p.slot.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
+			return again.session.Get(ctx, p.slot.grant(p.values, again, p.client, p.journal))
 		}
 	}
 	return tok, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -119,7 +120,7 @@ func TestALegacyRequestNamesItsGrantByItsPath(t *testing.T) {
 		"/api/v3/token": "",
 		"/api/v3/authentication/usernamepassword/not": "",
 	} {
-		r := httptest.NewRequest("POST", path, strings.NewReader("username=u&refreshToken=r"))
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("username=u&refreshToken=r"))
 		r.Header.Set("Content-Type", formType)
 		got, err := p.ReadTokenRequest(r)
 		if err != nil || got.Grant != want || got.Username != "u" || got.RefreshToken.Reveal() != "r" {

@@ -70,13 +70,13 @@ http://127.0.0.1:%d {
 	bind 127.0.0.1
 	veeam_auth %s {
 		product vspc
-		account parent {
+		account owner {
 			username %s
 			password {env.LOAD_PASSWORD}
 		}
 		account tenants {
 			grant as
-			parent parent
+			parent owner
 		}
 		act_as {header.X-Tenant}
 		max_users %d

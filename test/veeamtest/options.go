@@ -173,7 +173,7 @@ func WithAsKeepsRefresh() Option { return func(s *Server) { s.cfg.asKeepsRefresh
 // user, as a server does that mixes up its answers. Equal seeds make equal choices.
 func WithSwappedUsers(oneIn int, seed uint64) Option {
 	return func(s *Server) {
-		s.cfg.swapOneIn, s.cfg.swapRandom = oneIn, rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // chance, not secrecy
+		s.cfg.swapOneIn, s.cfg.swapRandom = oneIn, rand.New(rand.NewPCG(seed, seed))
 	}
 }
 
