@@ -163,16 +163,17 @@ func firstAccount(behind []json.RawMessage) string {
 
 // title names where a handler is reached.
 func (g *guard) title() string {
-	text := strings.Join(g.listen, " ")
+	var text strings.Builder
+	text.WriteString(strings.Join(g.listen, " "))
 	for _, sets := range g.matchers {
 		for _, set := range sets {
 			var hosts []string
 			if err := json.Unmarshal(set["host"], &hosts); err == nil {
-				text += " for " + strings.Join(hosts, ", ")
+				text.WriteString(" for " + strings.Join(hosts, ", "))
 			}
 		}
 	}
-	return text
+	return text.String()
 }
 
 // fits reports whether a request comes to the handler.
@@ -204,7 +205,7 @@ func listens(address string, u *url.URL) bool {
 			port = "443"
 		}
 	}
-	number, err := net.LookupPort("tcp", port)
+	number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
 	return err == nil && uint(number) >= parsed.StartPort && uint(number) <= parsed.EndPort
 }
 

@@ -247,11 +247,8 @@ func (c *wish) bodies() (all []string) {
 		all = append(all, "\toperation "+strings.ReplaceAll(c.classes.String(), ",", " ")+"\n")
 	}
 	for key, patterns := range c.single {
-		paths := ""
-		for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
-			paths += " " + pattern
-		}
-		all = append(all, fmt.Sprintf("\toperation %s\n\tmethod %s\n\tpath%s\n", key.class, key.method, paths))
+		paths := strings.Join(slices.Sorted(maps.Keys(patterns)), " ")
+		all = append(all, fmt.Sprintf("\toperation %s\n\tmethod %s\n\tpath %s\n", key.class, key.method, paths))
 	}
 	return all
 }

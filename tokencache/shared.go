@@ -215,7 +215,7 @@ func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (
 	err = p.open(sealed, value)
 	s.opened(p.key, err)
 	if err != nil {
-		return nil, nil //nolint:nilnil // so is what does not open
+		return nil, nil //nolint:nilnil,nilerr // so is what does not open
 	}
 	return value, nil
 }

@@ -54,7 +54,7 @@ func TestGoOAuth2LogsInCallsRenewsAndLogsOut(t *testing.T) {
 			t.Errorf("%s: logout: %s", s.name, res.Status)
 		}
 		get(t, client, s.base+s.protected, http.StatusUnauthorized)
-		refusedWith(t, s, config, ctx, renewed)
+		refusedWith(ctx, t, s, config, renewed)
 		client.CloseIdleConnections()
 		http.DefaultClient.CloseIdleConnections()
 	}
@@ -62,7 +62,7 @@ func TestGoOAuth2LogsInCallsRenewsAndLogsOut(t *testing.T) {
 
 // refusedWith demands that the library understands the refusal of a token that
 // was logged out.
-func refusedWith(t *testing.T, s *site, config *oauth2.Config, ctx context.Context, token *oauth2.Token) {
+func refusedWith(ctx context.Context, t *testing.T, s *site, config *oauth2.Config, token *oauth2.Token) {
 	t.Helper()
 	late := *token
 	late.Expiry = time.Now().Add(-time.Second)
