@@ -1,4 +1,4 @@
-// What the filter costs: time, allocations, memory.
+// What the filter costs: allocations and memory.
 
 package filter
 
@@ -9,9 +9,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // record is one row of a list as the servers answer it, with two secrets.
@@ -33,45 +31,6 @@ func list(rows int) []byte {
 	}
 	b.WriteString(`],"pagination":{"total":1}}`)
 	return b.Bytes()
-}
-
-func BenchmarkJSON(b *testing.B) {
-	for name, document := range map[string][]byte{
-		"list":    list(2000),
-		"text":    []byte(`["` + strings.Repeat("A line of a session log, with words and 17 numbers. ", 20_000) + `"]`),
-		"base64":  []byte(`["` + strings.Repeat("TWFuIGlzIGRpc3Rpbmd1aXNoZWQ", 40_000) + `"]`),
-		"numbers": []byte(`[` + strings.Repeat("12345.678,", 100_000) + `0]`),
-		"secrets": []byte(`[` + strings.Repeat(`{"password":"abcdefgh","token":["x","y"]},`, 20_000) + `0]`),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(document)))
-			b.ReportAllocs()
-			buf := make([]byte, 32<<10)
-			before := processorTime(b)
-			for b.Loop() {
-				f := JSON(bytes.NewReader(document))
-				for {
-					if _, err := f.Read(buf); err == io.EOF {
-						break
-					} else if err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			// What others do on this machine counts less in this figure.
-			b.ReportMetric(float64(b.N)*float64(len(document))/1e6/(processorTime(b)-before).Seconds(), "MB/cpu-s")
-		})
-	}
-}
-
-// processorTime is what the process has used so far.
-func processorTime(tb testing.TB) time.Duration {
-	tb.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		tb.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // endless yields a list of the given size.
@@ -121,8 +80,8 @@ func TestNothingIsAllocatedOnceTheStreamRuns(t *testing.T) {
 
 var gib = flag.Bool("gib", false, "pass a whole GiB through the filter, which takes minutes under the race detector")
 
-// TestALongAnswerNeedsNoMemory runs long answers, of a GiB each with -gib, through the filter: a list, a
-// single string, and a single secret.
+// TestALongAnswerNeedsNoMemory runs long answers, of a GiB each with -gib, through
+// the filter: a list, a single string, and a single secret.
 func TestALongAnswerNeedsNoMemory(t *testing.T) {
 	size, bar := int64(48<<20), uint64(16<<20)
 	if *gib {
