@@ -17,7 +17,7 @@ func FuzzRoute(f *testing.F) {
 	s := New(VBR13)
 	f.Fuzz(func(t *testing.T, path string) {
 		if strings.Contains(path, "%") {
-			t.Skip("a path that was decoded once may have escapes left, which a second reading decodes")
+			return // a path that was decoded once may have escapes left, which a second reading decodes
 		}
 		plain := "/" + strings.Join(normalize(path), "/")
 		if got, want := s.Route("POST", path), s.Route("POST", plain); got != want {
