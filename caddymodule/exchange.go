@@ -29,6 +29,9 @@ type exchange struct {
 	filter    bool   // take the secrets out of the answer
 	journal   journal
 
+	// ctx is that of the request, for placeholders that are seldom asked for.
+	ctx context.Context
+
 	// origin is what the client calls this site: scheme and host.
 	origin string
 
@@ -58,8 +61,27 @@ func (e *exchange) placeholders(key string) (any, bool) {
 		return e.operation.Class.String(), true
 	case "rule":
 		return e.decision.Rule, true
+	case "peer.uid", "peer.gid", "peer.pid":
+		return e.peerPart(key[len(prefix+"peer."):]), true
 	}
 	return nil, false
+}
+
+// peerPart is a part of the credentials of the peer, empty where there are none.
+func (e *exchange) peerPart(name string) any {
+	if e.ctx == nil {
+		return ""
+	}
+	p, ok := peerOf(e.ctx)
+	switch {
+	case !ok:
+		return ""
+	case name == "uid":
+		return p.uid
+	case name == "gid":
+		return p.gid
+	}
+	return p.pid
 }
 
 // exchangeOf returns nil if no handler has let the request in, which is also the

@@ -154,6 +154,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
 	h.limits = newLimits(h.RateLimit, h.MaxParallel)
+	watchPeers(ctx)
 	h.issuer, h.issuerKey = acquireIssuer(ctx.Storage())
 	return nil
 }
@@ -173,6 +174,7 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r)}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		e.ctx = r.Context()
 		repl.Map(e.placeholders)
 	}
 	clean := h.normalise(r)

@@ -7,10 +7,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 )
@@ -95,6 +97,9 @@ func TestRulesKnowWhoComesOverAUnixSocket(t *testing.T) {
 		return d.DialContext(ctx, "unix", socket)
 	})
 	c.get("/api/v1/serverInfo").want(http.StatusOK)
+	if got, want := c.echo().Headers.Get("X-Peer"), fmt.Sprintf("%d/%d/%d", os.Getuid(), os.Getgid(), os.Getpid()); runtime.GOOS == "linux" && got != want {
+		t.Errorf("the peer is %s, not %s", got, want)
+	}
 	c.get("/api/v1/serverInfo", header("Via", "1.1 proxy")).refused("vbr", http.StatusUnauthorized)
 	c.get("/api/v1/serverInfo", header("Sec-Fetch-Site", "cross-site")).refused("vbr", http.StatusUnauthorized)
 }

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -74,16 +75,14 @@ func sharedSites(dir string) []site {
 			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
-			options: "allow `{http.veeam_auth.via} == \"unix\"`"},
+			options: "header_up X-Peer {http.veeam_auth.peer.uid}/{http.veeam_auth.peer.gid}/{http.veeam_auth.peer.pid}\n\t\t" +
+				"deny `{http.veeam_auth.peer.uid} != " + strconv.Itoa(os.Getuid()) + "`\n\t\tallow `{http.veeam_auth.via} == \"unix\"`"},
 	}
 	for _, product := range products {
 		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients})
 	}
 	for _, product := range products {
 		sites = append(sites, site{name: "deny " + product, product: product, options: "default deny"})
-	}
-	if address := elsewhere(); address != "" {
-		sites = append(sites, site{name: "elsewhere", bind: address})
 	}
 	return sites
 }

@@ -256,14 +256,3 @@ func eventually(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
-
-// elsewhere is an address of this machine that is no loopback address.
-func elsewhere() string {
-	addresses, _ := net.InterfaceAddrs()
-	for _, a := range addresses {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() && !ip.IP.IsLinkLocalUnicast() {
-			return ip.IP.String()
-		}
-	}
-	return ""
-}

@@ -1,0 +1,79 @@
+// The socket is found whatever is wrapped around it, and nothing is found where
+// there is none.
+
+package caddymodule
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+type embedding struct{ net.Conn }
+
+type unwrapping struct{ inner net.Conn }
+
+func (u unwrapping) NetConn() net.Conn { return u.inner }
+
+type hiding struct{ net.Conn }
+
+func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the kernel is asked on Linux only")
+	}
+	dir, err := os.MkdirTemp("", "peer") //nolint:usetesting // the path of a socket has little room
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	memory, other := net.Pipe()
+	defer memory.Close()
+	defer other.Close()
+
+	us := peer{uid: os.Getuid(), gid: os.Getgid(), pid: os.Getpid()}
+	for name, c := range map[string]struct {
+		conn any
+		want bool
+	}{
+		"bare":              {conn, true},
+		"embedded":          {&embedding{conn}, true},
+		"embedded by value": {embedding{conn}, true},
+		"twice":             {&embedding{hiding{conn}}, true},
+		"to be asked":       {struct{ wrapped }{wrapped{conn, unwrapping{conn}}}, true},
+		"none":              {nil, false},
+		"in memory":         {memory, false},
+		"around nothing":    {&embedding{}, false},
+	} {
+		got, ok := peerOf(context.WithValue(t.Context(), peerConnKey{}, c.conn))
+		if ok != c.want || ok && got != us {
+			t.Errorf("%s: %+v, %v", name, got, ok)
+		}
+	}
+	if _, ok := peerOf(t.Context()); ok {
+		t.Error("a request without a connection has a peer")
+	}
+}
+
+// wrapped is a connection that tells what it wraps.
+type wrapped struct {
+	net.Conn
+	unwrapping
+}
