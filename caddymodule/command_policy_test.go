@@ -69,8 +69,7 @@ func policyTest(t *testing.T, caddyfile string, args ...string) (out string, cod
 	default:
 		code = exitUsage
 	}
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		code = exit.code
 	}
 	return stdout.String() + stderr.String(), code
@@ -83,12 +82,16 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 		says []string
 	}{
 		"a client": {
-			[]string{"GET", "http://localhost:9419/API/v1//jobs?skip=0", "--client", "grafana"}, 0,
-			[]string{"GET /API/v1//jobs", "sent as    /API/v1/jobs", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
-				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the first"},
+			[]string{"GET", "http://localhost:9419/API/v1//jobs?skip=0", "--client", "grafana"},
+			0,
+			[]string{
+				"GET /API/v1//jobs", "sent as    /API/v1/jobs", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
+				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the first",
+			},
 		},
 		"a client with an account of its own": {
-			[]string{"DELETE", "http://vbr.lab.local:9419/api/v1/jobs/5", "--client", "nightly"}, 0,
+			[]string{"DELETE", "http://vbr.lab.local:9419/api/v1/jobs/5", "--client", "nightly"},
+			0,
 			[]string{"class destroy", "allowed by rule 3 at Caddyfile:9", "account    svc-operator"},
 		},
 		"a denial":           {[]string{"GET", "http://localhost:9419/api/v1/credentials"}, 2, []string{"loopback, known by loopback", "class secret", "denied with 403 by rule 2 at Caddyfile:8", "Error: the request is denied"}},
@@ -171,10 +174,18 @@ func suggested(t *testing.T, log []byte, product string) string {
 func TestSuggestedRulesAreShort(t *testing.T) {
 	var log []byte
 	for _, d := range []deed{
-		{"grafana", "GET", "/api/v1/jobs?skip=0"}, {"grafana", "GET", "/api/v1/jobs/states"}, {"loki", "GET", "/api/v1/serverInfo"},
-		{"nightly", "POST", "/api/v1/jobs/" + strings.Repeat("5", 8) + "/start"}, {"nightly", "GET", "/api/v1/sessions"},
-		{"ci", "DELETE", "/api/v1/jobs/5"}, {"ci", "DELETE", "/api/v1/backups/6"}, {"ci", "PUT", "/api/v1/jobs/5"}, {"ci", "GET", "/extension/8/x y"},
-		{"", "GET", "/api/v1/jobs"}, {"grafana", "POST", "/api/oauth2/token"}, {"grafana", "GET", "/api/v1/jobs%2f5"},
+		{"grafana", "GET", "/api/v1/jobs?skip=0"},
+		{"grafana", "GET", "/api/v1/jobs/states"},
+		{"loki", "GET", "/api/v1/serverInfo"},
+		{"nightly", "POST", "/api/v1/jobs/" + strings.Repeat("5", 8) + "/start"},
+		{"nightly", "GET", "/api/v1/sessions"},
+		{"ci", "DELETE", "/api/v1/jobs/5"},
+		{"ci", "DELETE", "/api/v1/backups/6"},
+		{"ci", "PUT", "/api/v1/jobs/5"},
+		{"ci", "GET", "/extension/8/x y"},
+		{"", "GET", "/api/v1/jobs"},
+		{"grafana", "POST", "/api/oauth2/token"},
+		{"grafana", "GET", "/api/v1/jobs%2f5"},
 	} {
 		log = d.write(log)
 	}

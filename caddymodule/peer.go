@@ -68,7 +68,7 @@ func socketOf(conn net.Conn) syscall.Conn {
 		if !field.IsValid() || !field.CanInterface() {
 			return nil
 		}
-		conn, _ = field.Interface().(net.Conn)
+		conn, _ = reflect.TypeAssert[net.Conn](field)
 	}
 	return nil
 }

@@ -66,17 +66,21 @@ func sharedSites(dir string) []site {
 		{name: "parallel", options: "max_parallel 2"},
 		{name: "act_as", before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", options: "act_as {team}"},
 		{name: "wrong", account: "account " + monitor + " not-its-password"},
-		{name: "basic", before: "basic_auth {\n\t\tgrafana " + bcryptHash + "\n\t\tbob " + bcryptHash + "\n\t}",
-			options: "allow `{http.auth.user.id} == \"grafana\"`"},
+		{
+			name: "basic", before: "basic_auth {\n\t\tgrafana " + bcryptHash + "\n\t\tbob " + bcryptHash + "\n\t}",
+			options: "allow `{http.auth.user.id} == \"grafana\"`",
+		},
 		{
 			name: "tls", listen: "https://sidecar.test",
 			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
 			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
-		{name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
+		{
+			name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
 			options: "header_up X-Peer {http.veeam_auth.peer.uid}/{http.veeam_auth.peer.gid}/{http.veeam_auth.peer.pid}\n\t\t" +
-				"deny `{http.veeam_auth.peer.uid} != " + strconv.Itoa(os.Getuid()) + "`\n\t\tallow `{http.veeam_auth.via} == \"unix\"`"},
+				"deny `{http.veeam_auth.peer.uid} != " + strconv.Itoa(os.Getuid()) + "`\n\t\tallow `{http.veeam_auth.via} == \"unix\"`",
+		},
 	}
 	for _, product := range products {
 		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients})

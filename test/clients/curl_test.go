@@ -30,8 +30,10 @@ func TestScriptsLogInCallRenewAndLogOut(t *testing.T) {
 		}{
 			"form":           {form, "grant_type=password&username=exporter&password=builder", "grant_type=refresh_token&refresh_token=%s"},
 			"form, as curls": {"", "grant_type=password&username=exporter&password=builder", "grant_type=refresh_token&refresh_token=%s"},
-			"form, blanks": {form, "grant_type=Password&username=exporter&password=builder&refresh_token=&code=&use_short_term_refresh=",
-				"grant_type=Refresh_token&username=&password=&refresh_token=%s&code="},
+			"form, blanks": {
+				form, "grant_type=Password&username=exporter&password=builder&refresh_token=&code=&use_short_term_refresh=",
+				"grant_type=Refresh_token&username=&password=&refresh_token=%s&code=",
+			},
 			"JSON": {object, `{"grant_type":"password","username":"exporter","password":"builder"}`, `{"grant_type":"refresh_token","refresh_token":%q}`},
 		} {
 			t.Run(s.name+" "+name, func(t *testing.T) {
