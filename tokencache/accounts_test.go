@@ -20,7 +20,7 @@ func TestManyAccountsRenewOutOfStepAndCostLittle(t *testing.T) {
 	n := *manyAccounts
 	before := heap()
 	sessions := make([]*Session, n)
-	var refresh = secret.New("refresh")
+	refresh := secret.New("refresh")
 	grant := func(context.Context, *Token) (*Token, error) {
 		return &Token{Access: secret.New("access"), Refresh: refresh, Requested: time.Now(), Lifetime: 15 * time.Minute}, nil
 	}

@@ -107,6 +107,9 @@ http://:%d {
 	veeam_auth %s {
 		account %s {file.%s}
 		tls_pin %s
+		transport http {
+			dial_timeout 30s
+		}
 		cache {
 			encryption_key {file.%s}
 			%s
