@@ -34,7 +34,6 @@ func TestWeaknessCallersOfOtherMachinesAreServed(t *testing.T) {
 		c.do(http.MethodPost, "/api/oauth2/token", "grant_type=password&username=x&password=y",
 			header("Content-Type", "application/x-www-form-urlencoded"), relayed).refused("vbr", http.StatusUnauthorized)
 	})
-	// Nor does a token help that was issued to a local caller.
 	w.logs(t, "request to [/api/v1/serverInfo]", "[User: Anonymous]")
 }
 
