@@ -74,12 +74,13 @@ func mfaReplica(t *testing.T, server *veeamtest.Server, steps StepStore) (*Clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Client{
-			Product: lookup(t, "vspc"), Transport: server.Transport(), BaseURL: "https://veeam.test",
-			TOTPLedger: &TOTPLedger{}, TOTPSteps: steps,
-		}, &Account{
-			Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: totp,
-		}
+	client := &Client{
+		Product: lookup(t, "vspc"), Transport: server.Transport(), BaseURL: "https://veeam.test",
+		TOTPLedger: &TOTPLedger{}, TOTPSteps: steps,
+	}
+	return client, &Account{
+		Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: totp,
+	}
 }
 
 func TestThreeReplicasNeverSendACodeTwiceHoweverTheClocksDiffer(t *testing.T) {
