@@ -21,22 +21,23 @@ func (c *Client) authorizationCode(ctx context.Context, a *Account) (*Token, err
 		if a.Password.IsZero() {
 			return nil, c.fail(KindAccount, GrantAuthorizationCode, "the account has neither a code nor a parent")
 		}
-		return c.redeem(ctx, a, a.Password)
+		return c.redeem(ctx, a, a.Password, c.firstStep(a))
 	}
 	return c.withParent(ctx, a, func(parent *Token) (*Token, error) {
 		code, err := c.CreateCode(ctx, parent)
 		if err != nil {
 			return nil, err
 		}
-		return c.redeem(ctx, a, code)
+		return c.redeem(ctx, a, code, c.firstStep(a))
 	})
 }
 
 // redeem exchanges a code for a session.
-func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value) (*Token, error) {
+func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step PaceStep) (*Token, error) {
 	f := c.Product.newForm(GrantAuthorizationCode)
 	f.add(c.Product.Fields.Code, code.Reveal())
 	c.addOptions(f, a)
+	f.pace = step
 	r, err := c.ask(ctx, GrantAuthorizationCode, f)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ type Client struct {
 	// too. Default: nowhere.
 	TOTPSteps StepStore
 
+	// Pacer is asked before each token request. Default: none waits.
+	Pacer Pacer
+
 	// Clock is told how far the server's clock is ahead of ours, after each answer
 	// to a token request that says so. Default: nobody is told.
 	Clock func(offset time.Duration)
@@ -84,8 +87,11 @@ type answer struct {
 	body   []byte
 }
 
-// ask sends one token request and reads the session or challenge in its answer.
+// ask sends one token request, when its turn has come, and reads the session or challenge in its answer.
 func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
+	if err := c.pace(ctx, g, f.pace); err != nil {
+		return nil, err
+	}
 	requested := time.Now()
 	to := c.Product.operation(f)
 	ans, err := c.exchange(ctx, to.Method, to.Path, secret.Value{}, f)
@@ -98,6 +104,7 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	}
 	r, err := c.Product.readReply(ans, g, requested, f.secrets)
 	if err != nil {
+		c.throttled(ctx, err)
 		return nil, c.complete(err, g)
 	}
 	r.offset = offset

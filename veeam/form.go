@@ -14,6 +14,7 @@ type form struct {
 	step    *legacyStep // nil at the token endpoint
 	parts   []field     // of the step
 	secrets []string
+	pace    PaceStep
 }
 
 type field struct{ name, value string }

@@ -59,17 +59,29 @@ func (l *TOTPLedger) next(ctx context.Context, t *TOTP, ahead time.Duration, ste
 		if wait <= 0 {
 			return t.code(step)
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
-			return "", context.DeadlineExceeded
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return "", ctx.Err()
+		if err := outwait(ctx, wait); err != nil {
+			return "", err
 		}
 	}
+}
+
+// await waits until there is a code that was not given out, and gives out none.
+func (l *TOTPLedger) await(ctx context.Context, t *TOTP, ahead time.Duration) error {
+	l.mu.Lock()
+	_, wait := l.free(t, time.Now().Add(ahead))
+	l.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	return outwait(ctx, wait)
+}
+
+// outwait sleeps, unless that would outlast ctx's deadline.
+func outwait(ctx context.Context, wait time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		return context.DeadlineExceeded
+	}
+	return sleep(ctx, wait)
 }
 
 // used notes a step that another process has used.
@@ -84,11 +96,9 @@ func (t *TOTP) lasts(step int64, now time.Time) bool {
 	return t.start(step+1).Sub(now) >= min(time.Second, t.period/10)
 }
 
-// reserve takes the current step, or says how long to wait for one. Should the
+// free finds the current step, or says how long to wait for one. Should the
 // clock have been set back, the wait is until the steps already used are over.
-func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *TOTPLedger) free(t *TOTP, now time.Time) (step int64, wait time.Duration) {
 	step = t.step(now)
 	last, used := l.last[t.id]
 	switch {
@@ -96,6 +106,17 @@ func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Dura
 		return 0, t.start(last + 1).Sub(now)
 	case !t.lasts(step, now):
 		return 0, t.start(step + 1).Sub(now)
+	}
+	return step, 0
+}
+
+// reserve takes the current step, or says how long to wait for one.
+func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	step, wait = l.free(t, now)
+	if wait > 0 {
+		return 0, wait
 	}
 	if l.last == nil {
 		l.last = map[[sha256.Size]byte]int64{}

@@ -29,14 +29,18 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, off
 	}
 	var refused *Error
 	for range cmp.Or(c.MFATries, mfaTries) {
+		if err := c.paceCode(ctx, a, offset); err != nil {
+			if refused != nil {
+				return nil, refused
+			}
+			return nil, err
+		}
 		code, err := c.ledger().next(ctx, a.TOTP, a.TOTP.follow(offset), c.TOTPSteps)
 		if err != nil {
 			if refused != nil {
 				return nil, refused
 			}
-			e := transportError(ctx, err, nil)
-			e.Hint = "waiting for a verification code that was not used yet"
-			return nil, c.complete(e, GrantMFA)
+			return nil, c.noCode(ctx, err)
 		}
 		token, err := c.sendCode(ctx, a, mfaToken, code)
 		if !errors.As(err, &refused) || refused.Kind != KindRefused {
@@ -47,12 +51,33 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, off
 	return nil, refused
 }
 
+// paceCode waits until a code may be sent that has not been made yet: it must be
+// fresh when it is sent. A code that is not to be had yet is waited for before.
+func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration) error {
+	if c.Pacer == nil {
+		return nil
+	}
+	if err := c.ledger().await(ctx, a.TOTP, a.TOTP.follow(offset)); err != nil {
+		return c.noCode(ctx, err)
+	}
+	return c.pace(ctx, GrantMFA, PaceNext)
+}
+
+func (c *Client) noCode(ctx context.Context, err error) error {
+	e := transportError(ctx, err, nil)
+	e.Hint = "waiting for a verification code that was not used yet"
+	return c.complete(e, GrantMFA)
+}
+
 // mfaByScratchCode sends one scratch code, once.
 func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
 	if !c.Product.ScratchCodes {
 		e := c.fail(KindAccount, GrantMFA, "")
 		e.Err = errNoScratchCodes
 		return nil, e
+	}
+	if err := c.pace(ctx, GrantMFA, PaceNext); err != nil {
+		return nil, err
 	}
 	code, err := a.ScratchCode(ctx)
 	if err != nil {
@@ -73,6 +98,7 @@ func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value
 	f.add(c.Product.Fields.MFACode, code)
 	c.addOptions(f, a)
 	f.secrets = append(f.secrets, a.secrets()...)
+	f.pace = paceDone // before the code was made
 	r, err := c.ask(ctx, GrantMFA, f)
 	switch {
 	case err != nil:

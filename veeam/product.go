@@ -36,6 +36,16 @@ type Product struct {
 	// next is tried if a server answers 404. Empty if there is no such call.
 	CodePaths []string
 
+	// Pace is the most token requests that a server is sent unless the configuration
+	// says otherwise. Of these products no limit of token requests is published: VSPC
+	// has limits for all requests, by address and user, without their numbers, and
+	// asks with 429 and retryAfter to wait; of the others not even that is written.
+	// VB365, a relative, takes 1/s 5/m 1500/h. So the rows are far above what a
+	// healthy process sends - one request per account in each lifetime of a token, two
+	// with a verification code, when it starts - and far below what a fault can make
+	// it send. 300 users of a VSPC, with codes, log in within a minute.
+	Pace Pace
+
 	// SessionLogout ends one session. Nil where the product has none: VSPC ends
 	// all sessions of the user at once.
 	SessionLogout *Operation
@@ -142,6 +152,7 @@ var products = []*Product{
 		Fields:        Fields{Code: "code", ShortLived: "use_short_term_refresh", VBRToken: "vbr_token"},
 		CodePaths:     []string{"/api/oauth2/authorization_code"}, // until 12.3
 		SessionLogout: &Operation{http.MethodPost, "/api/oauth2/logout"},
+		Pace:          Pace{PerSecond: 10, PerMinute: 300},
 		LoginRefused:  http.StatusUnauthorized,
 		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
 			"mark the user as a service account in Users and Roles",
@@ -190,6 +201,8 @@ var products = []*Product{
 			Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code",
 			PublicKey: "public_key", UserUID: "userUid", ReadOnly: "readOnly",
 		},
+		// Tenants and their users are behind one server.
+		Pace:         Pace{PerSecond: 20, PerMinute: 900},
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
@@ -231,6 +244,7 @@ var products = []*Product{
 			GrantPublicKey:         "public_key",
 		},
 		Fields:       Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code", PublicKey: "public_key"},
+		Pace:         Pace{PerSecond: 20, PerMinute: 900},
 		LoginRefused: http.StatusUnauthorized,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
@@ -277,6 +291,7 @@ var products = []*Product{
 			SAML: "saml_response", SSOToken: "sso_token", UpdaterToken: "updater_token",
 		},
 		SessionLogout: &Operation{http.MethodDelete, "/api/oauth2/token"},
+		Pace:          Pace{PerSecond: 10, PerMinute: 300},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
 		ScratchCodes:  true,
@@ -325,6 +340,7 @@ var products = []*Product{
 		Fields:        Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code"},
 		CodePaths:     []string{"/api/v1/token/authorization_code", "/api/v1/token/authorizationCode"},
 		SessionLogout: &Operation{http.MethodDelete, "/api/v1/token"},
+		Pace:          Pace{PerSecond: 10, PerMinute: 300},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
 		ScratchCodes:  true,

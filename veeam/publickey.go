@@ -30,6 +30,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	f := c.Product.newForm(GrantPublicKey)
 	f.write(c.Product.Fields.PublicKey, a.Key.public)
 	c.addOptions(f, a)
+	f.pace = PaceFirst
 	c.log("The public key is sent as it was assigned (" + a.Key.format() + ").")
 	r, err := c.ask(ctx, GrantPublicKey, f)
 	if err != nil {
@@ -46,7 +47,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 			Hint: "check that the registered public key belongs to the private key, and the padding",
 		}
 	}
-	t, err := c.redeem(ctx, a, code)
+	t, err := c.redeem(ctx, a, code, PaceNext)
 	if err != nil {
 		return nil, err
 	}

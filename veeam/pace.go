@@ -1,0 +1,98 @@
+// The pace of token requests: how many a server is sent, and who sees to it.
+
+package veeam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Pace is the most token requests that a server is sent in any second, minute and
+// hour, for all accounts together. Zero is no limit.
+type Pace struct{ PerSecond, PerMinute, PerHour int }
+
+// String is the pace as it is written in the configuration.
+func (p Pace) String() string {
+	var parts []string
+	for _, limit := range []struct {
+		most int
+		unit string
+	}{{p.PerSecond, "s"}, {p.PerMinute, "m"}, {p.PerHour, "h"}} {
+		if limit.most > 0 {
+			parts = append(parts, fmt.Sprintf("%d/%s", limit.most, limit.unit))
+		}
+	}
+	if parts == nil {
+		return "off"
+	}
+	return strings.Join(parts, " ")
+}
+
+// PaceStep says where in a login a token request stands.
+type PaceStep int
+
+// The steps.
+const (
+	// PaceOnly: nothing is known to follow.
+	PaceOnly PaceStep = iota
+
+	// PaceFirst: another token request follows at once.
+	PaceFirst
+
+	// PaceNext: a first one went before. It waits longer than others, because
+	// without it the first was in vain.
+	PaceNext
+
+	paceDone // the request has waited
+)
+
+// Pacer says when token requests may be sent.
+type Pacer interface {
+	// Pace returns when one may be sent. If it takes too long it returns an error at
+	// once, which may have the method Delay() time.Duration: after what time it may
+	// be tried.
+	Pace(ctx context.Context, step PaceStep) error
+
+	// Throttled is told that the server has refused one because there were too many,
+	// or has asked to wait: for how long, or zero if it does not say.
+	Throttled(ctx context.Context, wait time.Duration)
+}
+
+// pace waits until a token request may be sent.
+func (c *Client) pace(ctx context.Context, g Grant, step PaceStep) error {
+	if c.Pacer == nil || step == paceDone {
+		return nil
+	}
+	err := c.Pacer.Pace(ctx, step)
+	if err == nil {
+		return nil
+	}
+	var delayed interface{ Delay() time.Duration }
+	if errors.As(err, &delayed) {
+		e := c.fail(KindThrottled, g, "")
+		e.RetryAfter, e.Err = delayed.Delay(), err
+		return e
+	}
+	e := transportError(ctx, err, nil)
+	e.Hint = "waiting for the turn of a token request, see pace"
+	return c.complete(e, g)
+}
+
+// throttled tells the pacer if the answer to a token request asks to wait.
+func (c *Client) throttled(ctx context.Context, err error) {
+	e, ok := errors.AsType[*Error](err)
+	if ok && c.Pacer != nil && (e.Kind == KindThrottled || e.RetryAfter > 0) {
+		c.Pacer.Throttled(ctx, e.RetryAfter)
+	}
+}
+
+// firstStep is the step of a request after which a code will be asked for.
+func (c *Client) firstStep(a *Account) PaceStep {
+	if c.Product.Values[GrantMFA] != "" && (a.TOTP != nil || a.ScratchCode != nil) {
+		return PaceFirst
+	}
+	return PaceOnly
+}
