@@ -1,0 +1,218 @@
+// The pace of token requests to one server: all accounts wait for each other, and
+// for the server when it has asked to be left alone.
+
+package tokencache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// DefaultPaceWait is how long a token request waits at most for its turn.
+	// Afterwards it is refused at once, with the time after which it may be tried.
+	DefaultPaceWait = 30 * time.Second
+
+	// What must be left of a grant's time for the request itself.
+	paceRest = 5 * time.Second
+
+	// How late a request may come to the moment that was kept for it.
+	paceLate = 50 * time.Millisecond
+
+	// throttledFor is how long a server is left alone that asks to wait and does not
+	// say how long.
+	throttledFor = time.Second
+)
+
+// PaceStep says where in a login a token request stands.
+type PaceStep int
+
+// The steps.
+const (
+	PaceOnly  PaceStep = iota // nothing follows
+	PaceFirst                 // another request follows at once
+	PaceNext                  // a first one went before: it waits as long as its grant may
+)
+
+// Pace is what one server can take of token requests. One serves all accounts,
+// whatever becomes of their configurations. The zero value is ready for use.
+type Pace struct {
+	// Product and Origin say which server it is. Required where it is shared.
+	Product, Origin string
+
+	mu      sync.Mutex
+	known   paceLog // as of the last look into the store, and of what was done since
+	unsaved paceLog // of that, what the store does not have
+	queue   []*paceAsk
+	serving bool
+}
+
+// paceAsk is a question to the log, with its answer.
+type paceAsk struct {
+	rates   Rates
+	more    bool          // another one follows
+	longest time.Duration // it may wait
+	back    []time.Time   // moments that were kept for it and are not used
+	pause   time.Time     // not a question: the server wants nothing before
+
+	at, second time.Time     // when they may be sent
+	wait       time.Duration // too long: it may not be sent
+	paused     bool          // because the server has asked so
+	done       chan struct{}
+}
+
+// PaceError says that a token request is not sent now.
+type PaceError struct {
+	// Wait is after what time it may be tried.
+	Wait time.Duration
+
+	// Paused reports that the server has asked to wait.
+	Paused bool
+}
+
+// Error gives the reason.
+func (e *PaceError) Error() string {
+	why := "the server has had as many token requests as its pace allows"
+	if e.Paused {
+		why = "the server has asked to wait with token requests"
+	}
+	return fmt.Sprintf("%s; the next one is in %v", why, e.Wait.Round(time.Second))
+}
+
+// Delay is how long to wait.
+func (e *PaceError) Delay() time.Duration { return max(e.Wait, time.Second) }
+
+// PaceTurn is the part of one grant in a Pace.
+type PaceTurn struct {
+	// Pace is that of the server. Required.
+	Pace *Pace
+
+	// Rates are the limits. Default: none, and only what the server asks for counts.
+	Rates Rates
+
+	// Shared is where other processes see what is sent. Default: nowhere.
+	Shared *Shared
+
+	// Delayed is told of each wait before it begins. Default: nobody is told.
+	Delayed func(wait time.Duration)
+
+	mu   sync.Mutex
+	kept time.Time // for the next step
+}
+
+// Wait returns when a token request may be sent. It returns a *PaceError at once
+// if that would take too long, and ctx's error if ctx ends first.
+func (t *PaceTurn) Wait(ctx context.Context, step PaceStep) error {
+	a := &paceAsk{rates: t.Rates, more: step == PaceFirst, longest: DefaultPaceWait}
+	end, bounded := ctx.Deadline()
+	switch {
+	case bounded && step == PaceNext:
+		a.longest = time.Until(end) - paceRest
+	case bounded:
+		a.longest = min(a.longest, time.Until(end)-paceRest)
+	}
+	a.longest = max(a.longest, 0)
+	giveUp := time.Now().Add(a.longest)
+	kept := t.take()
+	if step == PaceNext && !kept.IsZero() && time.Since(kept.Round(0)) <= paceLate {
+		a.at = kept
+	} else {
+		if !kept.IsZero() {
+			a.back = []time.Time{kept}
+		}
+		if err := t.reserve(ctx, a); err != nil {
+			return err
+		}
+	}
+	for {
+		wait := time.Until(a.at)
+		if wait <= 0 {
+			break
+		}
+		if t.Delayed != nil {
+			t.Delayed(wait)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		if !t.Pace.pausedUntil(ctx, t.Shared).After(time.Now()) {
+			break
+		}
+		// Meanwhile the server has asked to wait.
+		a.back, a.longest = []time.Time{a.at, a.second}, max(time.Until(giveUp), 0)
+		if err := t.reserve(ctx, a); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = a.second
+	return nil
+}
+
+// Throttled is told that the server has refused a token request because there
+// were too many, and for how long it wants none: zero if it does not say. ctx
+// bounds how long others are told.
+func (t *PaceTurn) Throttled(ctx context.Context, wait time.Duration) {
+	if wait <= 0 {
+		wait = throttledFor
+	}
+	until := time.Now().Round(0).Add(min(wait, maxDelay))
+	p := t.Pace
+	p.mu.Lock()
+	p.known.pause(until)
+	p.unsaved.pause(until)
+	p.mu.Unlock()
+	if t.Shared != nil {
+		_ = p.ask(ctx, t.Shared, &paceAsk{pause: until})
+	}
+}
+
+func (t *PaceTurn) take() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept := t.kept
+	t.kept = time.Time{}
+	return kept
+}
+
+// reserve finds the moment for a request.
+func (t *PaceTurn) reserve(ctx context.Context, a *paceAsk) error {
+	p := t.Pace
+	switch {
+	case a.rates == Rates{}:
+		a.at, a.second = time.Now(), time.Time{}
+		if paused := p.pausedUntil(ctx, t.Shared); paused.After(a.at) {
+			a.at, a.paused = paused, true
+			if wait := time.Until(paused); wait > a.longest {
+				a.wait = wait
+			}
+		}
+	case t.Shared == nil:
+		p.mu.Lock()
+		p.known.reserve(a, time.Now())
+		p.mu.Unlock()
+	default:
+		if err := p.ask(ctx, t.Shared, a); err != nil {
+			return err
+		}
+	}
+	if a.wait > 0 {
+		return &PaceError{Wait: a.wait, Paused: a.paused}
+	}
+	return nil
+}
+
+// sleep waits for d, or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

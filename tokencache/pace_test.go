@@ -1,0 +1,336 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// paced is a process that sends token requests to a server.
+type paced struct {
+	*Pace
+	*process
+}
+
+func startPaced(store Store, k *Keyset) *paced {
+	p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: start(store, k)}
+	return p
+}
+
+// turn is a grant of the process, in its cache or for itself.
+func (p *paced) turn(rates Rates) *PaceTurn {
+	return &PaceTurn{Pace: p.Pace, Rates: rates, Shared: p.shared}
+}
+
+// arrivals are the moments at which a server was sent token requests.
+type arrivals struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (a *arrivals) add() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at = append(a.at, time.Now())
+}
+
+func (a *arrivals) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
+}
+
+// most is the most that came in any window.
+func (a *arrivals) most(window time.Duration) (most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, start := range a.at {
+		n := 0
+		for _, at := range a.at {
+			if !at.Before(start) && at.Before(start.Add(window)) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+var vb365 = Rates{PerSecond: 1, PerMinute: 5, PerHour: 1500}
+
+func TestThreeProcessesTogetherKeepThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, k, seen := newMemory(), newKeys(t), new(arrivals)
+		store.slow(5 * time.Millisecond)
+		var wg sync.WaitGroup
+		for range 3 {
+			p := startPaced(store, k)
+			for range 4 { // accounts, of which each tries until it has logged in
+				wg.Go(func() {
+					for {
+						turn := p.turn(vb365)
+						err := turn.Wait(t.Context(), PaceFirst)
+						if err == nil {
+							seen.add()
+							time.Sleep(200 * time.Millisecond) // the server's answer
+							if err = turn.Wait(t.Context(), PaceNext); err == nil {
+								seen.add()
+								return
+							}
+						}
+						var refused *PaceError
+						if !errors.As(err, &refused) {
+							t.Error(err)
+							return
+						}
+						time.Sleep(refused.Delay())
+					}
+				})
+			}
+		}
+		began := time.Now()
+		wg.Wait()
+		if n := seen.count(); n != 24 {
+			t.Errorf("%d requests for 12 logins", n)
+		}
+		if s, m := seen.most(time.Second), seen.most(time.Minute); s > 1 || m > 5 {
+			t.Errorf("%d in a second, %d in a minute", s, m)
+		}
+		if took := time.Since(began); took > 10*time.Minute {
+			t.Errorf("12 logins took %v", took)
+		}
+	})
+}
+
+// Processes that come and go, a store that fails or not: as long as it works, no
+// window has more than it may have.
+func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var end any
+		synctest.Test(t, func(t *testing.T) {
+			defer func() { end = recover() }()
+			store, k, seen := newMemory(), newKeys(t), new(arrivals)
+			rates := Rates{PerSecond: rapid.IntRange(1, 3).Draw(rt, "s"), PerMinute: rapid.IntRange(2, 9).Draw(rt, "m")}
+			all := []*paced{startPaced(store, k), startPaced(store, k)}
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			for range rapid.IntRange(1, 40).Draw(rt, "n") {
+				i := rapid.IntRange(0, len(all)-1).Draw(rt, "process")
+				if rapid.IntRange(0, 7).Draw(rt, "restart") == 0 {
+					all[i] = startPaced(store, k)
+				}
+				p, step := all[i], PaceOnly
+				if rapid.Bool().Draw(rt, "two") {
+					step = PaceFirst
+				}
+				answer := time.Duration(rapid.SampledFrom([]int{1, 100, 3000, 20_000}).Draw(rt, "ms")) * time.Millisecond
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(context.Background(), DefaultGrantTimeout)
+					defer cancel()
+					turn := p.turn(rates)
+					if turn.Wait(ctx, step) != nil {
+						return
+					}
+					seen.add()
+					if time.Sleep(answer); step == PaceFirst && turn.Wait(ctx, PaceNext) == nil {
+						seen.add()
+					}
+				})
+				time.Sleep(time.Duration(rapid.SampledFrom([]int{0, 0, 10, 500, 20_000}).Draw(rt, "pause")) * time.Millisecond)
+			}
+			wg.Wait()
+			if s, m := seen.most(time.Second), seen.most(time.Minute); s > rates.PerSecond || m > rates.PerMinute {
+				rt.Fatalf("%d in a second, %d in a minute: %+v", s, m, rates)
+			}
+		})
+		if end != nil {
+			panic(end)
+		}
+	})
+}
+
+func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pace{}
+		turn := &PaceTurn{Pace: p, Rates: Rates{PerMinute: 2}}
+		for range 2 {
+			if err := turn.Wait(t.Context(), PaceOnly); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		err := turn.Wait(t.Context(), PaceOnly)
+		var refused *PaceError
+		if !errors.As(err, &refused) || refused.Delay() < time.Minute || refused.Delay() > 63*time.Second || refused.Paused || time.Since(began) > 0 {
+			t.Fatalf("%v after %v", err, time.Since(began))
+		}
+		time.Sleep(refused.Delay() - DefaultPaceWait)
+		_ = (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 3}}).Wait(t.Context(), PaceOnly)
+		if err := turn.Wait(t.Context(), PaceOnly); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began); waited < time.Minute {
+			t.Errorf("sent after %v", waited)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 1}}).Wait(ctx, PaceOnly); !errors.As(err, &refused) {
+			t.Errorf("what the grant's time is too short for: %v", err)
+		}
+	})
+}
+
+func TestWhatTheServerAsksForHoldsAllAccountsOfAllProcesses(t *testing.T) {
+	for _, rates := range []Rates{vb365, {}} {
+		synctest.Test(t, func(t *testing.T) {
+			store, k := newMemory(), newKeys(t)
+			one, two := startPaced(store, k), startPaced(store, k)
+			asleep := make(chan error)
+			go func() { // it has its turn already when the server asks to wait
+				_ = two.turn(Rates{PerSecond: 1}).Wait(t.Context(), PaceOnly)
+				asleep <- two.turn(Rates{PerSecond: 1}).Wait(t.Context(), PaceOnly)
+			}()
+			time.Sleep(100 * time.Millisecond)
+			one.turn(rates).Throttled(t.Context(), 100*time.Second)
+			for _, p := range []*paced{one, two, startPaced(store, k)} {
+				err := p.turn(rates).Wait(t.Context(), PaceOnly)
+				var refused *PaceError
+				if !errors.As(err, &refused) || !refused.Paused || refused.Delay() > 100*time.Second || refused.Delay() < 90*time.Second {
+					t.Errorf("%v", err)
+				}
+			}
+			if err := <-asleep; err == nil {
+				t.Error("one that slept has been sent")
+			}
+			time.Sleep(80 * time.Second)
+			began := time.Now()
+			if err := two.turn(rates).Wait(t.Context(), PaceOnly); err != nil {
+				t.Error(err)
+			}
+			if waited := time.Since(began); waited < 15*time.Second {
+				t.Errorf("waited %v", waited)
+			}
+		})
+	}
+}
+
+func TestAServerThatDoesNotSayHowLongIsLeftAloneForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turn := &PaceTurn{Pace: &Pace{}}
+		turn.Throttled(t.Context(), 0)
+		began := time.Now()
+		if err := turn.Wait(t.Context(), PaceOnly); err != nil || time.Since(began) < throttledFor || time.Since(began) > 2*throttledFor {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+func TestWithoutTheStoreAProcessKeepsThePaceByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, k, seen := newMemory(), newKeys(t), new(arrivals)
+		one, two := startPaced(store, k), startPaced(store, k)
+		send := func(p *paced) {
+			if p.turn(vb365).Wait(t.Context(), PaceOnly) == nil {
+				seen.add()
+			}
+		}
+		send(one)
+		store.breakWith(func(string) error { return errStore })
+		for range 10 {
+			send(one)
+		}
+		if m := seen.most(time.Minute); seen.count() < 5 || m > 5 {
+			t.Errorf("%d in a minute", m)
+		}
+		if said := strings.Join(one.said(), "; "); strings.Count(said, "memory only") != 1 {
+			t.Errorf("said %q", said)
+		}
+		time.Sleep(time.Hour)
+		store.breakWith(nil)
+		*seen = arrivals{}
+		store.breakWith(func(string) error { return errStore })
+		send(one)
+		send(one)
+		store.breakWith(nil)
+		time.Sleep(awayFor)
+		send(one) // tells what was sent meanwhile
+		for range 8 {
+			send(two)
+		}
+		if m := seen.most(time.Minute); seen.count() < 5 || m > 5 {
+			t.Errorf("after the store is back: %d in a minute, %d in all", m, seen.count())
+		}
+		store.empty() // whoever comes next puts back what it knows
+		send(two)
+		for range 8 {
+			send(one)
+		}
+		if m := seen.most(time.Minute); m > 5 {
+			t.Errorf("after the store was emptied: %d in a minute", m)
+		}
+	})
+}
+
+func TestAStoreThatHangsDelaysATokenRequestLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		p := startPaced(store, newKeys(t))
+		store.slow(time.Hour)
+		began := time.Now()
+		turn := p.turn(vb365)
+		if err := turn.Wait(t.Context(), PaceOnly); err != nil || time.Since(began) > paceExchangeFor {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		began = time.Now()
+		if turn.Throttled(t.Context(), time.Minute); time.Since(began) > paceExchangeFor {
+			t.Errorf("telling took %v", time.Since(began))
+		}
+		var refused *PaceError
+		if err := turn.Wait(t.Context(), PaceOnly); !errors.As(err, &refused) {
+			t.Errorf("the server's wish is forgotten: %v", err)
+		}
+		time.Sleep(2 * time.Hour) // what is left to itself ends
+	})
+}
+
+func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, k := newMemory(), newKeys(t)
+		store.slow(2 * time.Millisecond)
+		var wg sync.WaitGroup
+		for range 3 {
+			p := startPaced(store, k)
+			for range 100 {
+				wg.Go(func() {
+					if err := p.turn(Rates{PerSecond: 1000}).Wait(t.Context(), PaceOnly); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		began := time.Now()
+		wg.Wait()
+		if n, took := store.exchanges(), time.Since(began); n > 100 || took > 5*time.Second {
+			t.Errorf("%d exchanges, %v for 300 requests", n, took)
+		}
+	})
+}
+
+func TestWhoeverGivesUpWaitsNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startPaced(newMemory(), newKeys(t))
+		_ = p.turn(vb365).Wait(t.Context(), PaceOnly)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		began := time.Now()
+		if err := p.turn(vb365).Wait(ctx, PaceOnly); !errors.Is(err, context.Canceled) || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}

@@ -1,0 +1,156 @@
+// The pace of token requests over all processes: one record for each server, which
+// is changed for all requests of a process that wait for it at once.
+
+package tokencache
+
+import (
+	"context"
+	"time"
+)
+
+// paceExchangeFor is how long a token request waits for the store. Without it, what
+// this process knows has to do.
+const paceExchangeFor = 5 * time.Second
+
+// paceAt is the place of a server's record.
+func (s *Shared) paceAt(product, origin string) (place, error) {
+	sealer, err := s.options.Keys()
+	if err != nil {
+		return place{}, s.keyless(err)
+	}
+	return place{
+		key:        "veeam_auth/pace/" + sealer.Name("pace", product, origin),
+		associated: associated("pace", product, origin),
+		sealer:     sealer,
+	}, nil
+}
+
+// ask has the store answer a question. Those that come while it answers wait, and
+// are then answered together: the store's lock is slow where many want it.
+func (p *Pace) ask(ctx context.Context, shared *Shared, a *paceAsk) error {
+	a.done = make(chan struct{})
+	p.mu.Lock()
+	p.queue = append(p.queue, a)
+	begin := !p.serving
+	p.serving = true
+	p.mu.Unlock()
+	if begin {
+		go p.serve(context.WithoutCancel(ctx), shared)
+	}
+	select {
+	case <-a.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// serve answers questions until there are none.
+func (p *Pace) serve(ctx context.Context, shared *Shared) {
+	for {
+		p.mu.Lock()
+		batch := p.queue
+		p.queue = nil
+		p.serving = len(batch) > 0
+		p.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		p.exchange(ctx, shared, batch)
+		for _, a := range batch {
+			close(a.done)
+		}
+	}
+}
+
+// exchange answers questions by the record of the store. If the store cannot be
+// used, what is known here answers them.
+func (p *Pace) exchange(ctx context.Context, shared *Shared, batch []*paceAsk) {
+	ctx, cancel := context.WithTimeout(ctx, paceExchangeFor)
+	defer cancel()
+	var agreed *paceLog
+	at, err := shared.paceAt(p.Product, p.Origin)
+	if err == nil {
+		err = update(ctx, shared, at, nil, func(found *paceLog) *paceLog {
+			var news bool
+			agreed, news = p.merge(found)
+			if !agreed.answer(batch) && !news {
+				return nil
+			}
+			return agreed
+		})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && agreed != nil {
+		agreed.pause(p.known.NotBefore)
+		p.known, p.unsaved = *agreed, paceLog{}
+		return
+	}
+	p.known.answer(batch)
+	p.unsaved.prune(time.Now())
+	for _, a := range batch {
+		for _, moment := range a.taken() {
+			p.unsaved.add(moment)
+		}
+	}
+}
+
+// merge adds to a record what the store does not know yet, and reports whether
+// there was anything. A store that was emptied gets what is known here.
+func (p *Pace) merge(found *paceLog) (log *paceLog, news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unsaved.prune(time.Now())
+	if found == nil {
+		return p.known.clone(), !p.known.empty()
+	}
+	found.join(&p.unsaved)
+	return found, !p.unsaved.empty()
+}
+
+// answer answers questions in their order, and reports whether the log has changed.
+func (l *paceLog) answer(batch []*paceAsk) (changed bool) {
+	for _, a := range batch {
+		if !a.pause.IsZero() {
+			changed = changed || a.pause.After(l.NotBefore)
+			l.pause(a.pause)
+			continue
+		}
+		if l.reserve(a, time.Now()) || len(a.back) > 0 {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// taken are the moments that a question has got.
+func (a *paceAsk) taken() (moments []time.Time) {
+	if a.wait > 0 || !a.pause.IsZero() {
+		return nil
+	}
+	moments = append(moments, a.at)
+	if a.more {
+		moments = append(moments, a.second)
+	}
+	return moments
+}
+
+// pausedUntil is when the server wants to hear of us again, as far as it is known
+// here or, with a store, anywhere.
+func (p *Pace) pausedUntil(ctx context.Context, shared *Shared) time.Time {
+	var found *paceLog
+	if shared != nil {
+		if at, err := shared.paceAt(p.Product, p.Origin); err == nil {
+			found, _ = load[paceLog](ctx, shared, at)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if found != nil {
+		found.prune(time.Now())
+		p.known.pause(found.NotBefore)
+	}
+	p.known.prune(time.Now())
+	return p.known.NotBefore
+}
