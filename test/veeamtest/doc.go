@@ -34,7 +34,8 @@
 //     session read-only (WithRefreshDropsReadOnly). Each answer is for the user who was asked for (WithSwappedUsers).
 //   - AWS makes authorization codes at …/token/authorization_code (WithCodePaths).
 //   - A + that was not percent-encoded is a space (WithBarePlus).
-//   - No account is ever locked (WithLockout), and nothing is throttled (WithTokenStatus429).
+//   - No account is ever locked (WithLockout), and nothing is throttled (WithTokenStatus429,
+//     WithTokenLimits).
 //   - VBR refuses deletions, as with four-eyes authorization (WithFourEyes).
 //
 // # Test routes

@@ -49,6 +49,7 @@ type config struct {
 	versions             []string
 	throttleAfter        int
 	throttleFor          time.Duration
+	limits               []tokenLimit
 	actionPolls          int
 }
 

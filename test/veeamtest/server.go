@@ -38,6 +38,7 @@ type Server struct {
 	count    Counters
 	faults   []*Fault
 	throttle throttle
+	passed   []time.Time // token requests that the limits let through
 
 	enrolments map[string]*enrolment
 	logins     []*userLogin

@@ -117,12 +117,12 @@ type throttle struct {
 
 // throttled returns for how many seconds token requests are refused, 0 when this one may pass.
 func (s *Server) throttled() int {
-	if s.cfg.throttleFor == 0 {
-		return 0
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	if wait := s.limited(now); wait > 0 || s.cfg.throttleFor == 0 {
+		return wholeSeconds(wait)
+	}
 	t := &s.throttle
 	if !t.until.IsZero() && !now.Before(t.until) {
 		*t = throttle{}
@@ -134,8 +134,10 @@ func (s *Server) throttled() int {
 	if t.until.IsZero() {
 		t.until = now.Add(s.cfg.throttleFor)
 	}
-	return int((t.until.Sub(now) + time.Second - 1) / time.Second)
+	return wholeSeconds(t.until.Sub(now))
 }
+
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 func passwordGrant(x *exchange) {
 	fields, ok := x.require("username", "password")

@@ -187,6 +187,34 @@ func TestLockout(t *testing.T) {
 	}
 }
 
+func TestLimitsOfTokenRequests(t *testing.T) {
+	s := New(VSPC, fixed(), WithTokenLimits(1, 3, 4))
+	ask := func() int { return grant(s, "grant_type=password", "username="+DefaultUser, "password=wrong").status }
+	for i, step := range []struct {
+		after time.Duration
+		want  int
+	}{
+		{0, 400},
+		{999 * time.Millisecond, 429},
+		{time.Millisecond, 400},
+		{time.Second, 400},
+		{57 * time.Second, 429},
+		{time.Second, 400},
+		{time.Minute, 429},
+		{58 * time.Minute, 400},
+	} {
+		s.Advance(step.after)
+		if got := ask(); got != step.want {
+			t.Errorf("request %d: %d, want %d", i, got, step.want)
+		}
+	}
+	s.Advance(time.Millisecond)
+	got := grant(s, "grant_type=password", "username="+DefaultUser, "password=wrong")
+	if got.body != `{"errors":[{"type":"transport","code":429,"retryAfter":1}]}` || s.Counters().Throttled != 4 {
+		t.Errorf("%s, %+v", got.body, s.Counters())
+	}
+}
+
 func TestThrottledTokenRequests(t *testing.T) {
 	for _, p := range Profiles() {
 		t.Run(string(p), func(t *testing.T) {
