@@ -44,6 +44,7 @@ const directive = "veeam_auth"
 //		token_lifetime   <duration>
 //		refresh_before   <duration>
 //		hold             <duration> [<longest>]
+//		pace             off | <number>/s | <number>/m | <number>/h ...
 //		cache {
 //			encryption_key <secret>
 //			storage        <module> …
@@ -122,7 +123,7 @@ type directiveParser struct {
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "token_lifetime", "refresh_before", "hold", "cache", "replay_limit",
+	"product", "api_version", "token_lifetime", "refresh_before", "hold", "pace", "cache", "replay_limit",
 	"default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
@@ -173,6 +174,8 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, durationArg(d, &t.RefreshBefore)
 	case "hold":
 		return true, p.hold(d)
+	case "pace":
+		return true, p.pace(d)
 	case "cache":
 		return true, p.cache(d)
 	case "replay_limit":

@@ -28,6 +28,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
 		},
 	}
+	client.Pacer = s.pacer(userOf(l.credentials.account), journal)
 	if t.Cache.id() != "" {
 		client.TOTPSteps = t.Cache.pooled.Shared
 	}

@@ -65,6 +65,9 @@ type Transport struct {
 	// How long a refused credential is not tried again at most. Default: `30m`.
 	HoldMost caddy.Duration `json:"hold_most,omitempty"`
 
+	// The most token requests that one server is sent. Default: the product's.
+	Pace *Pace `json:"pace,omitempty"`
+
 	// The largest request body, in bytes, that is kept in memory so that the
 	// request can be sent again after a 401. Larger bodies are announced with
 	// `Expect: 100-continue`, so that the server can refuse them unsent.
@@ -176,6 +179,9 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: replay_limit is negative")
 	}
 	if err := t.Cache.check(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	if err := t.Pace.check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	return t.readPins()

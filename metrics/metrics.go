@@ -33,6 +33,13 @@ const (
 	ReplayImpossible = "impossible" // the body could not be sent again
 )
 
+// Results of a token request's wait for its turn, the values of the label result
+// of Paced.
+const (
+	PaceDelayed = "delayed" // it was sent later
+	PaceRefused = "refused" // it would have taken too long: it was not sent
+)
+
 // Set is every collector of the module.
 type Set struct {
 	// Grants counts token requests to servers, by product, grant and result: ok,
@@ -41,6 +48,10 @@ type Set struct {
 
 	// GrantSeconds observes how long a token request took, by product and grant.
 	GrantSeconds *prometheus.HistogramVec
+
+	// Paced counts token requests that could not be sent at once, by product and
+	// result.
+	Paced *prometheus.CounterVec
 
 	// Requests counts requests of clients, by product and result.
 	Requests *prometheus.CounterVec
@@ -80,6 +91,8 @@ func New(sessions func() []Session) *Set {
 			Help:    "Time that token requests to Veeam servers took.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"product", "grant"}),
+		Paced: counter("paced_total",
+			"Token requests that had to wait for the pace of the server or because it had asked so.", "product", "result"),
 		Requests: counter("requests_total",
 			"Requests of clients by what was done with them.", "product", "result"),
 		Refusals: counter("refusals_total",
@@ -100,7 +113,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Requests, s.Refusals, s.Replays, s.Decisions, s.ClockOffset, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Decisions, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

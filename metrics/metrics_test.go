@@ -28,6 +28,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	}
 	set.Grants.WithLabelValues("vbr", "password", "ok").Inc()
 	set.GrantSeconds.WithLabelValues("vbr", "password").Observe(0.2)
+	set.Paced.WithLabelValues("vbr", PaceDelayed).Inc()
 	set.Requests.WithLabelValues("vbr", ResultInjected).Inc()
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()

@@ -87,6 +87,13 @@ func Held(user string, wait time.Duration) string {
 		" to avoid a lockout."
 }
 
+// Paced is the sentence that a token request of a user is sent later, because of
+// the pace of the server or because it has asked so.
+func Paced(user, pace string, wait time.Duration) string {
+	return quoted("Token request of user '", user, "' waits ") + wait.Round(100*time.Millisecond).String() +
+		" for its turn (pace " + pace + ")."
+}
+
 // LoggedOut is the sentence that a session was ended.
 func LoggedOut(user string) string { return quoted("User '", user, "' logged out.") }
 

@@ -31,6 +31,7 @@ func TestSentences(t *testing.T) {
 		Replayed("post", "/a?token=b"):       "Request [POST /a?token=****] is sent again with a new access token.",
 		NotReplayed("PUT", "/a", "too\tbig"): `Request [PUT /a] is not sent again: too\tbig.`,
 		Held("u", 90*time.Second+1):          "Logins of user 'u' are held for 1m30s to avoid a lockout.",
+		Paced("u", "1/s 5/m", 1234567890):    "Token request of user 'u' waits 1.2s for its turn (pace 1/s 5/m).",
 		LoggedOut("u"):                       "User 'u' logged out.",
 		LogoutFailed("u"):                    "Failed to log out user 'u'.",
 		Denied("", "GET", "/a"):              "Access of user 'Anonymous' to [GET /a] is denied.",

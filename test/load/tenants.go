@@ -80,6 +80,7 @@ http://127.0.0.1:%d {
 		}
 		act_as {header.X-Tenant}
 		max_users %d
+		pace off
 		tls_pin %s
 	}
 }
