@@ -88,6 +88,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 	value, _, err := cachePool.LoadOrNew(id, func() (caddy.Destructor, error) {
 		shared := tokencache.NewShared(tokencache.SharedOptions{
 			Keys: keys.read, Log: logCache, Holder: processName(),
+			Process: processID(), Ended: processEnded,
 		})
 		return &pooledCache{Shared: shared, id: id}, nil
 	})

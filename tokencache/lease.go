@@ -35,6 +35,12 @@ func (w *watch) expired(rec *record, now time.Time, limit time.Duration) bool {
 	return now.Sub(w.since) >= limit
 }
 
+// orphaned reports whether the holder is known to have ended. It counts once in
+// a row: processes that die of a login must not send one at each start.
+func (s *Shared) orphaned(rec *record) bool {
+	return rec.Left == 0 && rec.Process != "" && s.options.Ended(rec.Process)
+}
+
 // sharedGrant gets a token for all processes, or takes over what another one has
 // got. Without the store it gets one for this process alone.
 func (s *Session) sharedGrant(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
@@ -88,7 +94,7 @@ func (s *Session) acquire(ctx context.Context, at place) (*lease, *Token, error)
 		return tok != nil || blocked != nil
 	}
 	open := func(rec *record) bool {
-		return rec == nil || rec.Holder == "" || seen.expired(rec, time.Now(), sh.options.Lease)
+		return rec == nil || rec.Holder == "" || sh.orphaned(rec) || seen.expired(rec, time.Now(), sh.options.Lease)
 	}
 	for {
 		rec, err := load[record](ctx, sh, at)
@@ -135,7 +141,10 @@ func (s *Session) take(ctx context.Context, at place, decided, open func(*record
 		l.found = rec
 		next := *rec
 		next.Fence = max(rec.Fence, s.floor.Load()) + 1
-		next.Holder, next.Lease, next.Beat = sh.holder(), l.id, 0
+		if rec.Holder != "" {
+			next.Left++
+		}
+		next.Holder, next.Lease, next.Beat, next.Process = sh.holder(), l.id, 0, sh.options.Process
 		next.Writer = sh.holder()
 		l.fence = next.Fence
 		return &next
@@ -211,7 +220,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 		}
 		next := *rec
 		next.Fence = max(rec.Fence, l.fence) // an operator may have changed the record
-		next.Holder, next.Beat = "", 0
+		next.Holder, next.Beat, next.Process, next.Left = "", 0, "", 0
 		next.Writer = s.options.Shared.holder()
 		if tok != nil {
 			tok.fence = next.Fence

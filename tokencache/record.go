@@ -45,6 +45,11 @@ type record struct {
 	Lease  string `json:"lease,omitempty"`
 	Beat   uint64 `json:"beat,omitempty"`
 
+	// Process identifies the holder to processes on its machine. Left counts how
+	// many leases in a row were left behind before this one.
+	Process string `json:"process,omitempty"`
+	Left    int    `json:"left,omitempty"`
+
 	Token *sharedToken `json:"token,omitempty"`
 	Block *sharedBlock `json:"block,omitempty"`
 

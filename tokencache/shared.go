@@ -70,6 +70,12 @@ type SharedOptions struct {
 	// Lease is how long a grant is left alone of whose process nothing is heard.
 	// Default 8s.
 	Lease time.Duration
+
+	// Process identifies this process for Ended, and Ended reports whether another
+	// one is known to have ended: its grant is taken over at once, unless that was
+	// itself taken over so. Default: nothing is known of others.
+	Process string
+	Ended   func(process string) bool
 }
 
 // Shared keeps sessions in a store. It serves many sessions.
@@ -94,6 +100,9 @@ func NewShared(options SharedOptions) *Shared {
 	}
 	if options.Lease <= 0 {
 		options.Lease = DefaultLease
+	}
+	if options.Ended == nil {
+		options.Ended = func(string) bool { return false }
 	}
 	return &Shared{options: options}
 }

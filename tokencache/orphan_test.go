@@ -1,0 +1,74 @@
+// What processes leave behind that have ended.
+
+package tokencache
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// kill starts a process and kills it in the middle of its login.
+func kill(store *memory, k *Keyset, name string, ended func(string) bool) {
+	const last = 1000
+	dead := &dying{memory: store, at: last}
+	p := start(dead, k)
+	p.shared.options.Process, p.shared.options.Ended = name, ended
+	go func() {
+		_, _ = p.Get(context.Background(), func(ctx context.Context, _ *Token) (*Token, error) {
+			dead.n.Store(last)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+	}()
+	time.Sleep(time.Second)
+}
+
+func TestTheLeaseOfAProcessThatHasEndedIsTakenOverAtOnceButNotTwiceInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
+		ended := func(process string) bool { return process == "first" || process == "second" }
+		next := func() (p *process, took time.Duration) {
+			p, began := start(store, k), time.Now()
+			p.shared.options.Process, p.shared.options.Ended = "next", ended
+			mustGet(t, p.Session, srv)
+			return p, time.Since(began)
+		}
+		defer time.Sleep(10 * time.Minute) // what the killed ones have under way ends
+
+		kill(store, k, "first", ended)
+		p, took := next()
+		if took > 100*time.Millisecond {
+			t.Errorf("taken over after %v", took)
+		}
+
+		// A login that went well in between lets it count anew.
+		_, _ = p.Forget(context.Background())
+		kill(store, k, "first", ended)
+		kill(store, k, "second", ended)
+		if _, took := next(); took < DefaultLease/2 || took > 2*DefaultLease {
+			t.Errorf("the second in a row is taken over after %v", took)
+		}
+		if n := srv.calls.Load(); n != 2 {
+			t.Errorf("%d logins", n)
+		}
+	})
+}
+
+func TestTheLeaseOfAProcessOfWhichNothingIsKnownIsLeftAlone(t *testing.T) {
+	for _, name := range []string{"", "on another machine"} {
+		synctest.Test(t, func(t *testing.T) {
+			store, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
+			ended := func(process string) bool { return process == "" }
+			defer time.Sleep(10 * time.Minute)
+			kill(store, k, name, ended)
+			p, began := start(store, k), time.Now()
+			p.shared.options.Ended = ended
+			mustGet(t, p.Session, srv)
+			if took := time.Since(began); took < DefaultLease/2 || took > 2*DefaultLease {
+				t.Errorf("%q: taken over after %v", name, took)
+			}
+		})
+	}
+}
