@@ -1,4 +1,4 @@
-// What processes leave behind that have ended.
+// What processes leave behind that have ended: leases and locks.
 
 package tokencache
 
@@ -68,6 +68,38 @@ func TestTheLeaseOfAProcessOfWhichNothingIsKnownIsLeftAlone(t *testing.T) {
 			mustGet(t, p.Session, srv)
 			if took := time.Since(began); took < DefaultLease/2 || took > 2*DefaultLease {
 				t.Errorf("%q: taken over after %v", name, took)
+			}
+		})
+	}
+}
+
+// In a folder, a process that had the lock within the last five seconds keeps
+// fresh what another one leaves behind there.
+func TestALockThatWasLeftBehindIsRemovedAlsoIfItIsKeptFresh(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
+			store.fresh = fresh
+			first := start(store, k)
+			mustGet(t, first.Session, srv)
+			for key := range store.snapshot() {
+				if err := store.Lock(context.Background(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Hour)
+			if !fresh {
+				for key := range store.locks {
+					store.locks[key] = time.Now()
+				}
+			}
+			began := time.Now()
+			tok := mustGet(t, start(store, k).Session, srv)
+			if took := time.Since(began); took > abandonedIn+2*time.Second {
+				t.Errorf("fresh %v: a login waits %v", fresh, took)
+			}
+			if other := mustGet(t, first.Session, srv); !other.Access.Equal(tok.Access) || srv.calls.Load() != 2 {
+				t.Errorf("fresh %v: not shared, %d logins", fresh, srv.calls.Load())
 			}
 		})
 	}

@@ -48,6 +48,7 @@ const (
 	exchangeFor = 3 * time.Second  // one exchange
 	lockFor     = 15 * time.Second // the wait for a lock: one left behind is stale after ten seconds
 	sectionFor  = 4 * time.Second  // from lock to write: afterwards the lock may be somebody else's
+	abandonedIn = 8 * time.Second  // a lock that cannot be had for so long: sectionFor, the write and a second
 	awayFor     = 5 * time.Second  // how long a store that failed is left alone
 	pollEvery   = 100 * time.Millisecond
 	maxBroken   = 1000
@@ -282,7 +283,9 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 
 // lock waits for the store's lock. certmagic's locks look once in a second
 // whether they are free: what another process has stored meanwhile is seen
-// earlier by glance.
+// earlier by glance. A lock that a process has left behind when it was killed is
+// removed, because in a folder others that had it in the last seconds before
+// keep it fresh for as long as they live.
 func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {
 	within, cancel := context.WithTimeout(ctx, lockFor)
 	defer cancel()
@@ -299,8 +302,12 @@ func (s *Shared) lock(ctx context.Context, store *attached, key string, glance f
 	}()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
+	abandoned := time.NewTimer(abandonedIn)
+	defer abandoned.Stop()
 	for {
 		select {
+		case <-abandoned.C:
+			_, _ = bounded(within, func(ctx context.Context) (any, error) { return nil, store.to.Unlock(ctx, key) })
 		case err := <-done:
 			if err != nil {
 				return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))

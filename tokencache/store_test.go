@@ -23,6 +23,7 @@ type memory struct {
 	takes  time.Duration
 	ops    int
 	writes [][]byte // every value that was ever stored
+	fresh  bool     // locks that were left behind are kept fresh by others
 }
 
 func newMemory() *memory {
@@ -56,7 +57,7 @@ func (m *memory) Lock(ctx context.Context, name string) error {
 	for {
 		m.mu.Lock()
 		since, held := m.locks[name]
-		if !held || time.Since(since) > memoryStale {
+		if !held || time.Since(since) > memoryStale && !m.fresh {
 			m.locks[name] = time.Now()
 			m.mu.Unlock()
 			return nil
