@@ -29,7 +29,7 @@ const KeyPath = "veeam_auth/signing_keys.json"
 
 const (
 	keyBytes = 32
-	storeFor = 10 * time.Second // bounds one exchange with the store
+	storeFor = 15 * time.Second // bounds the exchange with the store: a lock left behind is stale after ten seconds
 
 	// RotateEvery is how long a key signs new tokens. Older keys are accepted until
 	// the last token that they have signed has expired.
