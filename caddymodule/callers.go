@@ -106,7 +106,7 @@ var (
 // than the address does, and is good only where the address is. A client must
 // still be configured, and acts as the account that it has now.
 func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
-	caller := policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Family: sub.Family}
+	caller := policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Login: sub.Login, Family: sub.Family}
 	switch {
 	case caller.Via.ByAddress():
 		if _, ok := ev.Address(); !ok {
@@ -118,6 +118,10 @@ func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, 
 			return policy.Caller{}, errNoClient
 		}
 		caller.Account = client.Account
+	case caller.Via == policy.ViaPassthrough:
+		if h.guests.find(caller.Login) == nil {
+			return policy.Caller{}, issuer.ErrExpired // it has to log in again
+		}
 	}
 	return caller, nil
 }

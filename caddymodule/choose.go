@@ -8,28 +8,48 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// slotFor finds the place of an account, or of the user that an account acts as.
-// An empty name stands for the first account.
-func (t *Transport) slotFor(req *http.Request, name string) (*slot, error) {
-	account, user := t.Accounts[0], ""
-	if name != "" {
+// slotFor finds the place of the guest, the account, or the user as whom an account
+// acts. Without a name it is the first account.
+func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
+	if e.caller.Via == policy.ViaPassthrough {
+		return t.guestSlot(req, e.guest)
+	}
+	var account *Account
+	var user string
+	switch name := e.account; {
+	case name != "":
 		account, user = t.choose(name)
+	case len(t.Accounts) > 0:
+		account = t.Accounts[0]
+	default:
+		return nil, errGuestsOnly
 	}
 	if account == nil || account.template() && user == "" {
-		return nil, &noAccountError{name: name}
+		return nil, &noAccountError{name: e.account}
 	}
-	key := slotKey{account: account.Name, address: req.URL.Host, user: user}
+	key := t.place(req, account.Name, user)
+	return t.sessions.slot(key, func() *slot { return t.newSlot(key, account, t.target(req, key)) }), nil
+}
+
+// place is the one of an account at the upstream of a request.
+func (t *Transport) place(req *http.Request, account, user string) slotKey {
+	key := slotKey{account: account, address: req.URL.Host, user: user}
 	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
 		key.network, key.address = dial.Network, dial.Address
 	}
-	return t.sessions.slot(key, func() *slot {
-		return t.newSlot(key, account, target{
-			origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
-			baseURL: t.scheme(req) + "://" + req.URL.Host,
-		})
-	}), nil
+	return key
+}
+
+// target is where the account of a place logs in.
+func (t *Transport) target(req *http.Request, key slotKey) target {
+	return target{
+		origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
+		baseURL: t.scheme(req) + "://" + req.URL.Host,
+	}
 }
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {

@@ -96,12 +96,13 @@ func (c *clients) login(r *http.Request, name, password string) (policy.Caller, 
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
 	}
 	defer func() { <-c.turn }()
-	if wait := c.brake.wait(r.RemoteAddr, name); wait > 0 {
+	guesses := guessesAt(r.RemoteAddr, name)
+	if wait := c.brake.wait(guesses); wait > 0 {
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	same, err := hasher(hash).Compare([]byte(hash), []byte(password))
 	if err != nil || !same || client == nil {
-		c.brake.wrong(r.RemoteAddr, name)
+		c.brake.wrong(guesses)
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
 	}
 	return client.caller(), nil
@@ -129,11 +130,35 @@ type guessBrake struct {
 	guesses map[string]*rate.Limiter
 }
 
+// guesses is one count of wrong guesses: how many are free, and how fast they come
+// back.
+type guesses struct {
+	key   string
+	every time.Duration
+	burst int
+}
+
+// guessesAt are the counts for a client at an address.
+func guessesAt(remoteAddr, name string) []guesses {
+	host := hostOf(remoteAddr)
+	return []guesses{{host, addressEvery, addressBurst}, {host + "\n" + name, guessEvery, guessBurst}}
+}
+
+// hostOf is an address without its port.
+func hostOf(remoteAddr string) string {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		return remoteAddr
+	}
+	return host
+}
+
 // wait is how long to wait before the next guess, zero if it is free.
-func (b *guessBrake) wait(remoteAddr, name string) (longest time.Duration) {
+func (b *guessBrake) wait(counts []guesses) (longest time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, limiter := range b.limiters(remoteAddr, name) {
+	for _, c := range counts {
+		limiter := b.limiter(c)
 		if missing := 1 - limiter.Tokens(); missing > 0 {
 			longest = max(longest, guessMinDelay, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
 		}
@@ -142,32 +167,22 @@ func (b *guessBrake) wait(remoteAddr, name string) (longest time.Duration) {
 }
 
 // wrong counts a wrong guess.
-func (b *guessBrake) wrong(remoteAddr, name string) {
+func (b *guessBrake) wrong(counts []guesses) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, limiter := range b.limiters(remoteAddr, name) {
-		limiter.Allow()
+	for _, c := range counts {
+		b.limiter(c).Allow()
 	}
 }
 
-func (b *guessBrake) limiters(remoteAddr, name string) [2]*rate.Limiter {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		host = remoteAddr
-	}
+func (b *guessBrake) limiter(c guesses) *rate.Limiter {
 	if b.guesses == nil || len(b.guesses) >= guessMemory {
 		b.guesses = make(map[string]*rate.Limiter)
 	}
-	find := func(key string, every time.Duration, burst int) *rate.Limiter {
-		limiter := b.guesses[key]
-		if limiter == nil {
-			limiter = rate.NewLimiter(rate.Every(every), burst)
-			b.guesses[key] = limiter
-		}
-		return limiter
+	limiter := b.guesses[c.key]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Every(c.every), c.burst)
+		b.guesses[c.key] = limiter
 	}
-	return [2]*rate.Limiter{
-		find(host, addressEvery, addressBurst),
-		find(host+"\n"+name, guessEvery, guessBurst),
-	}
+	return limiter
 }

@@ -94,10 +94,10 @@ func (h *Handler) countDecision(d policy.Decision) {
 }
 
 // chooseAccount finds out which account the request acts as: what act_as says,
-// else the caller's own, else the first.
+// else the caller's own, else the first. A guest acts as itself.
 func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
 	e.account = h.accountFor(r, e)
-	if e.account != "" || h.ActAs == "" || e.route == veeam.RouteAnonymous {
+	if e.account != "" || h.ActAs == "" || e.route == veeam.RouteAnonymous || e.caller.Via == policy.ViaPassthrough {
 		return nil
 	}
 	e.journal.denied(e.caller.Name, "no account is left to act as, because act_as yields nothing for this request")
@@ -105,7 +105,7 @@ func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
 }
 
 func (h *Handler) accountFor(r *http.Request, e *exchange) string {
-	if h.ActAs == "" || e.route == veeam.RouteAnonymous {
+	if h.ActAs == "" || e.route == veeam.RouteAnonymous || e.caller.Via == policy.ViaPassthrough {
 		return e.caller.Account
 	}
 	return h.actAs(r)

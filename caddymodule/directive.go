@@ -42,6 +42,8 @@ const directive = "veeam_auth"
 //		}
 //
 //		token_lifetime   <duration>
+//		passthrough
+//		expose_upstream_tokens
 //		refresh_before   <duration>
 //		hold             <duration> [<longest>]
 //		pace             off | <number>/s | <number>/m | <number>/h ...
@@ -124,7 +126,7 @@ type directiveParser struct {
 // once lists the subdirectives that may be written once.
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "hold", "pace", "cache", "replay_limit",
-	"default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
@@ -170,6 +172,12 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, p.account(d)
 	case "token_lifetime":
 		return true, durationArg(d, &h.TokenLifetime)
+	case "passthrough":
+		h.Passthrough, t.Passthrough = true, true
+		return true, noArg(d)
+	case "expose_upstream_tokens":
+		h.ExposeUpstreamTokens = true
+		return true, noArg(d)
 	case "refresh_before":
 		return true, durationArg(d, &t.RefreshBefore)
 	case "hold":
@@ -308,6 +316,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	if err := p.transport.check(); err != nil {
 		return d.WrapErr(err)
+	}
+	if p.handler.ExposeUpstreamTokens && !p.handler.Passthrough {
+		return d.WrapErr(errExposeAlone)
 	}
 	for _, c := range p.handler.Clients {
 		if account, _ := p.transport.choose(c.Account); c.Account != "" && account == nil {

@@ -4,7 +4,6 @@ package caddymodule
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -35,9 +34,14 @@ type exchange struct {
 	// origin is what the client calls this site: scheme and host.
 	origin string
 
+	// guest is whose login the request acts as, if the caller has one of its own;
+	// guestLogin is its request for that. Nil for others.
+	guest      *guest
+	guestLogin *guestLogin
+
 	// answer makes the answer of the token endpoint, once there is a session.
 	// Nil on other routes.
-	answer func(*veeam.Shape) (*http.Response, error)
+	answer tokenAnswer
 
 	refused *veeam.Refusal // what the transport refused the request with
 }

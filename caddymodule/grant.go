@@ -113,7 +113,7 @@ const usedHint = "the secret of this grant is good for one login, and was used: 
 // not sent again then: a server may take that for an attack and end the session
 // that came of it.
 func singleUse(a *veeam.Account) bool {
-	return a.Grant == veeam.GrantRefreshToken || a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil
+	return a.Grant == veeam.GrantRefreshToken || a.Grant == veeam.GrantMFA || a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil
 }
 
 func refusedGrant(err error) bool {

@@ -67,6 +67,14 @@ type Handler struct {
 	// names another host is not trusted, because a browser may have been led here.
 	Hosts []string `json:"hosts,omitempty"`
 
+	// Whether clients may log in with Veeam credentials of their own, to act as
+	// their own users. Default: false, their credentials are not looked at.
+	Passthrough bool `json:"passthrough,omitempty"`
+
+	// Whether clients that log in with credentials of their own get the access
+	// tokens of the server, and not tokens that are good here only. Default: false.
+	ExposeUpstreamTokens bool `json:"expose_upstream_tokens,omitempty"`
+
 	// How long the access tokens that are issued here are good. Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
@@ -94,6 +102,7 @@ type Handler struct {
 	clients   *clients
 	rules     *policy.Rules
 	limits    *limits
+	guests    *guestBook // nil without passthrough
 	issuer    *issuer.Issuer
 	issuerKey string
 	bodyLimit int
@@ -154,6 +163,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
 	h.limits = newLimits(h.RateLimit, h.MaxParallel)
+	if err := h.welcomeGuests(); err != nil {
+		return err
+	}
 	watchPeers(ctx)
 	h.issuer, h.issuerKey = acquireIssuer(ctx.Storage())
 	return nil
@@ -164,6 +176,9 @@ const maxLogBodyLimit = 1 << 20
 
 // Cleanup lets go of the issuer.
 func (h *Handler) Cleanup() error {
+	if h.guests != nil {
+		releaseGuests()
+	}
 	if h.issuerKey != "" {
 		_, _ = issuerPool.Delete(h.issuerKey)
 	}
@@ -228,7 +243,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	switch e.route {
 	case veeam.RouteToken:
 		result = metrics.ResultToken
-		e.answer, e.caller, refusal = h.token(r, e.caller, unknown)
+		refusal = h.token(r, e, unknown)
 	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
 		if refusal == nil {
 			return h.answerHere(w, r, e)
@@ -240,6 +255,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		refusal = h.decide(r, e, unknown)
 	}
 	if refusal == nil {
+		e.guest = h.guests.find(e.caller.Login)
 		refusal = h.chooseAccount(r, e)
 	}
 	if refusal != nil {
@@ -250,7 +266,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		return nil
 	}
 	if h.limits != nil {
-		leave, refusal := h.limits.enter(e.caller.Name)
+		leave, refusal := h.limits.enter(limitedName(r, e))
 		if refusal != nil {
 			refusal.AtTokenEndpoint = e.route == veeam.RouteToken
 			h.refuse(w, r, *refusal)
@@ -293,11 +309,7 @@ const contentTypeJSON = "application/json"
 // refuse answers with an error in the product's own form.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.Refusal) {
 	h.countRefusal(refusal)
-	res := refuseResponse(h.product, r, refusal)
-	if res.StatusCode == http.StatusUnauthorized {
-		res.Header.Set("Www-Authenticate", "Bearer")
-	}
-	_ = write(w, res)
+	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 
 func (h *Handler) countRefusal(refusal veeam.Refusal) {

@@ -113,6 +113,10 @@ func (j *journal) authenticated(a *veeam.Account, tok *veeam.Token) {
 // loginFailed writes why an account has no token.
 func (j *journal) loginFailed(a *veeam.Account, err error) {
 	user := userOf(a)
+	if _, ok := errors.AsType[*demandError](err); ok {
+		j.info(svclog.MFARequired(user))
+		return
+	}
 	var failed *veeam.Error
 	if errors.As(err, &failed) && failed.CredentialRefused() {
 		if failed.Grant == veeam.GrantMFA {

@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestALegacyClientLogsInAndRenewsInItsOwnForm(t *testing.T) {
@@ -30,7 +32,7 @@ func TestALegacyClientLogsInAndRenewsInItsOwnForm(t *testing.T) {
 	h.logger, h.svc = zap.NewNop(), zap.NewNop()
 	// What stands for the transport has a session.
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		res, err := exchangeOf(r.Context()).answer(nil)
+		res, err := exchangeOf(r.Context()).answer(new(tokencache.Token))
 		if err != nil {
 			return err
 		}

@@ -117,6 +117,9 @@ func hint(e *veeam.Error) string {
 func refuseResponse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
 	body, contentType := p.AppendError(nil, r)
 	res := response(req, p.Status(r), contentType, body)
+	if res.StatusCode == http.StatusUnauthorized {
+		res.Header.Set("Www-Authenticate", "Bearer")
+	}
 	if r.RetryAfter > 0 {
 		res.Header.Set("Retry-After", retryAfter(r.RetryAfter))
 	}

@@ -27,6 +27,8 @@ type sessionKey struct {
 
 	user string // to act as, if it came with the request
 
+	guest bool // the user is a guest's
+
 	cache string // where it is kept for other processes, see Cache
 }
 
@@ -125,7 +127,8 @@ func (s *sessions) inherit(product string, accounts []*Account) {
 	}
 	keys := make(map[sessionKey]tokencache.Options)
 	sessionPool.Range(func(key, value any) bool {
-		if k := key.(sessionKey); k.product == product && names[k.account] && k.user == "" && k.cache == s.cache.id() {
+		k := key.(sessionKey)
+		if k.product == product && (k.guest || names[k.account] && k.user == "" && k.cache == s.cache.id()) {
 			keys[k] = value.(*pooledSession).options
 		}
 		return true
@@ -208,6 +211,13 @@ func (s *sessions) release() {
 		s.expiry.Stop()
 	}
 	s.released = true
+}
+
+// gone reports whether the sessions were released.
+func (s *sessions) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.released
 }
 
 // userSlot is slot for a user that came with the request.

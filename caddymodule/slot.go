@@ -32,6 +32,7 @@ const (
 type slot struct {
 	transport *Transport
 	account   *Account
+	guest     *guest // who logs in instead of the account, or nil
 	key       slotKey
 	target    target
 
@@ -43,6 +44,7 @@ type slot struct {
 	evicted bool
 
 	turn *parentTurn
+	idle *idleness // of a guest
 }
 
 // target is where a slot's account logs in.
@@ -60,6 +62,9 @@ type login struct {
 // token returns a token for req, and the session that it belongs to. With a
 // token at hand it takes no lock and allocates nothing.
 func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokencache.Session, error) {
+	if s.idle != nil {
+		s.idle.used()
+	}
 	if l := s.current.Load(); l != nil {
 		tok, due := l.session.Current(time.Now())
 		if tok != nil {
@@ -100,7 +105,7 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 	if l != nil && time.Since(s.read) < maxAge {
 		return l, nil
 	}
-	resolved, err := s.account.resolve()
+	resolved, err := s.resolve()
 	if err != nil {
 		if l != nil {
 			return l, nil // it was there before: it is being replaced
@@ -111,7 +116,7 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 	if l != nil && l.credentials.fingerprint == resolved.fingerprint {
 		return l, nil
 	}
-	if s.key.user != "" {
+	if s.key.user != "" && s.guest == nil {
 		resolved.account.UserUID = s.key.user
 	}
 	sessions := s.transport.sessions
@@ -124,7 +129,12 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 		user:        s.key.user,
 		cache:       sessions.cache.id(),
 	}
-	options := sessions.cache.options(sessions.options, key, s.account.grant(), resolved.digest)
+	options := sessions.options
+	if s.guest != nil {
+		key.user, key.guest, key.cache = s.guest.account.Username, true, ""
+	} else {
+		options = sessions.cache.options(options, key, s.account.grant(), resolved.digest)
+	}
 	next := &login{credentials: resolved, session: sessions.hold(key, options)}
 	if s.evicted {
 		s.transport.sessions.drop(next.session.key) // for the requests under way only
@@ -134,6 +144,14 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 		s.transport.sessions.drop(l.session.key)
 	}
 	return next, nil
+}
+
+// resolve reads the secrets of whoever logs in.
+func (s *slot) resolve() (*credentials, error) {
+	if s.guest != nil {
+		return s.guest.credentials(s.transport), nil
+	}
+	return s.account.resolve()
 }
 
 // evict lets go of the session.

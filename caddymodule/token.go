@@ -9,30 +9,33 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
-// tokenAnswer makes the answer once there is a session at the server.
-type tokenAnswer = func(*veeam.Shape) (*http.Response, error)
+// tokenAnswer makes the answer once there is a session at the server, whose token
+// it is given.
+type tokenAnswer = func(*tokencache.Token) (*http.Response, error)
 
 // token decides about a request for a token, and finds out who asks for it.
 // unknown is why the caller is not known by other means, nil if it is. Nothing is
 // issued yet: that has to wait until the account has a session, because only then
 // the client can use a token.
-func (h *Handler) token(r *http.Request, caller policy.Caller, unknown *veeam.Refusal) (tokenAnswer, policy.Caller, *veeam.Refusal) {
+func (h *Handler) token(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
 	request, refusal := h.readTokenRequest(r)
 	if refusal == nil {
 		var issue issueFunc
-		if issue, caller, refusal = h.grantFor(r, request, caller, unknown); refusal == nil {
+		if issue, refusal = h.grantFor(r, e, request, unknown); refusal == nil {
 			r.Body, r.ContentLength = http.NoBody, 0
-			return h.answerWith(r, request, caller, issue), caller, nil
+			e.answer = h.answerWith(r, e, request, issue)
+			return nil
 		}
 	}
 	refusal.AtTokenEndpoint = true
 	if refusal.Reason != veeam.ReasonThrottled && !h.brake.allow(r.RemoteAddr) {
 		refusal = &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: brakeRetry, AtTokenEndpoint: true}
 	}
-	return nil, caller, refusal
+	return refusal
 }
 
 // issueFunc issues the tokens of a request that was found good.
@@ -49,42 +52,44 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 	return request, nil
 }
 
-// grantFor returns what issues the tokens of a request, and to whom.
-func (h *Handler) grantFor(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (issueFunc, policy.Caller, *veeam.Refusal) {
+// grantFor returns what issues the tokens of a request, and notes to whom.
+func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
-	login := func(c policy.Caller) issueFunc {
-		return func() (issuer.Pair, error) { return h.issuer.Issue(ctx, subjectOf(c), audience, lifetime) }
-	}
+	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, subjectOf(e.caller), audience, lifetime) }
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
-		caller, refusal := h.loginCaller(r, request, caller, unknown)
-		return login(caller), caller, refusal
+		if guest, refusal := h.readGuestLogin(r, e, request); guest != nil || refusal != nil {
+			e.guestLogin = guest
+			return login, refusal
+		}
+		e.caller, refusal = h.loginCaller(r, request, e.caller, unknown)
+		return login, refusal
 
 	case veeam.GrantRefreshToken:
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r))
 		}
 		if err != nil {
-			return nil, caller, refusalForRefresh(err)
+			return nil, refusalForRefresh(err)
 		}
-		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, caller, nil
+		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
 
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r))
 		}
 		if err != nil {
-			return nil, caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
 		}
-		return login(caller), caller, nil
+		return login, nil
 
 	case "":
-		return nil, caller, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
 	}
-	return nil, caller, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
+	return nil, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
 }
 
 // loginCaller finds out who logs in. The name of a configured client takes its
@@ -102,17 +107,20 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 }
 
 // answerWith returns what answers the request in the product's own form.
-func (h *Handler) answerWith(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, issue func() (issuer.Pair, error)) tokenAnswer {
-	return func(shape *veeam.Shape) (*http.Response, error) {
+func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenRequest, issue issueFunc) tokenAnswer {
+	return func(tok *tokencache.Token) (*http.Response, error) {
 		pair, err := issue()
+		if err == nil && h.ExposeUpstreamTokens && e.caller.Via == policy.ViaPassthrough {
+			err = h.expose(r, tok, &pair)
+		}
 		if err != nil {
 			refusal := refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
 			return refuseResponse(h.product, r, *refusal), nil
 		}
 		username := request.Username
-		if username == "" && !caller.Via.ByAddress() {
-			username = caller.Name // an address is no name: the answer then repeats the server's
+		if username == "" && !e.caller.Via.ByAddress() {
+			username = e.caller.Name // an address is no name: the answer then repeats the server's
 		}
 		return response(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,
@@ -120,7 +128,7 @@ func (h *Handler) answerWith(r *http.Request, request *veeam.TokenRequest, calle
 			Issued:       pair.Issued,
 			Lifetime:     pair.Lifetime,
 			Username:     username,
-		}, shape)), nil
+		}, shapeOf(tok))), nil
 	}
 }
 
@@ -132,5 +140,5 @@ func refusalForRefresh(err error) *veeam.Refusal {
 }
 
 func subjectOf(caller policy.Caller) issuer.Subject {
-	return issuer.Subject{Client: caller.Name, Account: caller.Account, Via: string(caller.Via), Family: caller.Family}
+	return issuer.Subject{Client: caller.Name, Account: caller.Account, Login: caller.Login, Via: string(caller.Via), Family: caller.Family}
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
@@ -45,8 +46,13 @@ type Transport struct {
 	// Default: the product's.
 	APIVersion string `json:"api_version,omitempty"`
 
-	// The accounts to log in with. The first is the default. At least one.
+	// The accounts to log in with. The first is the default. At least one, unless
+	// clients log in with credentials of their own.
 	Accounts []*Account `json:"accounts,omitempty"`
+
+	// Whether there may be no account, because the handler has `passthrough` and
+	// clients log in with credentials of their own. Default: false.
+	Passthrough bool `json:"passthrough,omitempty"`
 
 	// How long before its end an access token is renewed in the background. At
 	// most a third of the token's lifetime. Default: `1m`.
@@ -153,8 +159,8 @@ func (t *Transport) check() (err error) {
 	if t.product, err = lookupProduct(t.Product); err != nil {
 		return err
 	}
-	if len(t.Accounts) == 0 {
-		return errors.New("veeam_auth: no account; write: account <name> <password>")
+	if len(t.Accounts) == 0 && !t.Passthrough {
+		return errors.New("veeam_auth: no account; write: account <name> <password>, or passthrough if all clients have credentials of their own")
 	}
 	for _, a := range t.Accounts {
 		if err := a.validate(t.product); err != nil {
@@ -227,7 +233,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return t.withoutSecrets(req, e, res), nil
 	}
-	slot, err := t.slotFor(req, e.account)
+	if e.guestLogin != nil {
+		asked, err := t.loginGuest(req, e)
+		if err != nil {
+			return t.refuse(req, e, err)
+		}
+		if asked != nil {
+			return asked, nil
+		}
+	}
+	slot, err := t.slotFor(req, e)
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
@@ -236,7 +251,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.refuse(req, e, err)
 	}
 	if e.answer != nil {
-		return e.answer(shapeOf(tok))
+		return e.answer(tok)
 	}
 	res, err := t.inject(req, e, slot, session, tok)
 	if err != nil {
@@ -294,6 +309,9 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 		return nil, dial
 	}
 	r := refusalFor(err, time.Now())
+	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, errGuestsOnly) {
+		r = guestRefusal(err, e, r)
+	}
 	r.AtTokenEndpoint = e.route == veeam.RouteToken
 	e.refused = &r
 	e.journal.noSession(err)

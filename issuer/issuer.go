@@ -5,6 +5,7 @@ package issuer
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -34,6 +35,7 @@ const (
 
 	maxFamilies = 10_000
 	maxCodes    = 1_000
+	maxAdopted  = 10_000
 )
 
 // The reasons for which a token is refused. Their texts go to clients.
@@ -55,6 +57,10 @@ type Subject struct {
 	// Via is how the caller was known when it got the token.
 	Via string
 
+	// Login is the login at the server that the token stands for, empty if the
+	// caller has none of its own.
+	Login string
+
 	// Family ties together all tokens that descend from one login.
 	Family string
 }
@@ -73,6 +79,7 @@ type Issuer struct {
 	keys     *Keys
 	families *lru.Cache[string, *family]
 	codes    *lru.Cache[string, code]
+	adopted  *lru.Cache[[sha256.Size]byte, claims]
 	ended    ended
 	revoked  revocations
 	checked  checked
@@ -89,8 +96,13 @@ func New(keys *Keys) *Issuer {
 	if err != nil {
 		panic(err)
 	}
+	adopted, err := lru.New[[sha256.Size]byte, claims](maxAdopted)
+	if err != nil {
+		panic(err)
+	}
 	return &Issuer{
 		keys:     keys,
+		adopted:  adopted,
 		revoked:  revocations{store: keys.store},
 		families: families,
 		codes:    codes,
@@ -105,6 +117,7 @@ func New(keys *Keys) *Issuer {
 type claims struct {
 	jwt.RegisteredClaims
 	Account string `json:"account,omitempty"`
+	Login   string `json:"login,omitempty"`
 	Via     string `json:"via,omitempty"`
 	Family  string `json:"family"`
 	Use     string `json:"use"`
@@ -156,6 +169,7 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string
 			ExpiresAt: jwt.NewNumericDate(now.Add(lifetime)),
 		},
 		Account: sub.Account,
+		Login:   sub.Login,
 		Via:     sub.Via,
 		Family:  sub.Family,
 		Use:     use,
@@ -174,6 +188,9 @@ func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, er
 			return Subject{}, err
 		}
 		return c.subject(), nil
+	}
+	if c, ok := i.adoptedClaims(token); ok {
+		return i.judgeAdopted(&c, audience)
 	}
 	c, err := i.parse(ctx, token, audience, useAccess)
 	if err != nil {
@@ -216,5 +233,5 @@ func (i *Issuer) judge(c *claims, audience, use string) error {
 }
 
 func (c *claims) subject() Subject {
-	return Subject{Client: c.Subject, Account: c.Account, Via: c.Via, Family: c.Family}
+	return Subject{Client: c.Subject, Account: c.Account, Login: c.Login, Via: c.Via, Family: c.Family}
 }

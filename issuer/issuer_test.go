@@ -317,3 +317,40 @@ func BenchmarkCheckAnew(b *testing.B) {
 		}
 	}
 }
+
+func TestAnAdoptedTokenStandsForItsSubjectUntilItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := New(NewKeys(&memory{}))
+		const token = "made.by.a-server"
+		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrInvalid) {
+			t.Errorf("before it is adopted: %v", err)
+		}
+		sub := Subject{Client: "guest", Via: "passthrough", Login: "its login", Family: "its family"}
+		i.Adopt(token, sub, site, time.Now().Add(time.Minute))
+		if got, err := i.Check(t.Context(), token, site); err != nil || got != sub {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := i.Check(t.Context(), token, "another site"); !errors.Is(err, ErrInvalid) {
+			t.Errorf("at another site: %v", err)
+		}
+		if _, err := i.CheckRefresh(t.Context(), token, site); err == nil {
+			t.Error("it is no refresh token")
+		}
+		time.Sleep(time.Minute)
+		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrExpired) {
+			t.Errorf("at its end: %v", err)
+		}
+		i.Adopt(token, sub, site, time.Now().Add(time.Minute))
+		i.End(sub.Family)
+		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrEnded) {
+			t.Errorf("after a logout: %v", err)
+		}
+		i.Adopt("another", Subject{Client: "guest", Family: "another"}, site, time.Now().Add(time.Minute))
+		if err := i.Revoke(t.Context(), "guest"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.Check(t.Context(), "another", site); !errors.Is(err, ErrEnded) {
+			t.Errorf("after the client was cut off: %v", err)
+		}
+	})
+}

@@ -105,6 +105,7 @@ func TestALogoutWaitsForAStoreThatFails(t *testing.T) {
 		}
 		fail(nil)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if _, err := there.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
 			t.Errorf("when it is back: %v", err)
 		}

@@ -17,6 +17,7 @@ type Via string
 const (
 	ViaCaddy       Via = "caddy"       // authenticated by an earlier Caddy handler
 	ViaClient      Via = "client"      // logged in with a name and password of its own
+	ViaPassthrough Via = "passthrough" // logged in as a user of the server
 	ViaCertificate Via = "certificate" // presented a client certificate that was verified
 	ViaUnix        Via = "unix"        // came over a unix socket
 	ViaLoopback    Via = "loopback"    // came over a loopback address
@@ -34,6 +35,10 @@ type Caller struct {
 	// Account is the account that the caller's token was issued for, empty for
 	// the default.
 	Account string
+
+	// Login is the caller's own login at the server, as which it acts; empty
+	// unless Via is ViaPassthrough.
+	Login string
 
 	// Family is the family of the caller's token, empty without one.
 	Family string

@@ -23,7 +23,7 @@ type Account struct {
 	Grant Grant
 
 	// Password is the account's secret, whatever its grant calls it: password,
-	// refresh token, authorization code, API key, SAML response, SSO token,
+	// refresh token, authorization or verification code, API key, SAML response, SSO token,
 	// updater token or platform token. Not used by GrantPublicKey and GrantAs.
 	Password secret.Value
 
@@ -36,6 +36,15 @@ type Account struct {
 	// gone once it is sent, so ScratchCode has to remember that before it returns.
 	// Default: TOTP answers.
 	ScratchCode func(ctx context.Context) (secret.Value, error)
+
+	// Demand is told of a demand for a verification code that neither TOTP nor
+	// ScratchCode answers, and makes the error of the login: who has the code can
+	// answer with GrantMFA. Default: an error of KindMFARequired.
+	Demand func(mfaToken secret.Value) error
+
+	// MFAToken is what the server's demand came with. GrantMFA needs it, with the
+	// code as Password.
+	MFAToken secret.Value
 
 	// ReadOnly asks VSPC for a token that can change nothing, with every grant.
 	ReadOnly bool

@@ -8,12 +8,17 @@ import "context"
 // of the server or of the way to it is an *Error.
 func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
-	if !c.Product.Accepts(g) {
+	if !c.Product.Accepts(g) && (g != GrantMFA || c.Product.Values[GrantMFA] == "") {
 		return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
 	}
 	switch g {
 	case GrantPassword:
 		return c.password(ctx, a)
+	case GrantMFA:
+		if a.MFAToken.IsZero() {
+			return nil, c.fail(KindAccount, g, "the login needs a new verification code")
+		}
+		return c.sendCode(ctx, a, a.MFAToken, a.Password.Reveal())
 	case GrantRefreshToken:
 		return c.Refresh(ctx, a, a.Password)
 	case GrantAuthorizationCode:

@@ -24,6 +24,9 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, off
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
+	if a.TOTP == nil && a.Demand != nil {
+		return nil, a.Demand(mfaToken)
+	}
 	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
 	}

@@ -71,6 +71,7 @@ type Product struct {
 	legacy       map[Grant]*legacyStep // grants that have a path of their own
 	routes       []route
 	answer       []answerKey
+	demand       string // the answer that demands a verification code, see AppendDemand
 	dates        DateLayout
 	logoutStatus int
 	logoutBody   string
@@ -226,6 +227,7 @@ var products = []*Product{
 			{name: "encrypted_code", fallback: "null", required: true},
 			expiresInKey,
 		},
+		demand:       `{"access_token":null,"token_type":null,"refresh_token":null,"mfa_token":$token,"encrypted_code":null,"expires_in":0}`,
 		logoutStatus: http.StatusOK, logoutBody: "{}",
 		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
 		serverFault:  520, // documented for all of 500 and above
@@ -266,6 +268,7 @@ var products = []*Product{
 			{name: "mfaToken", fallback: "null", required: true},
 			{name: "expirationTime", required: true},
 		},
+		demand:       `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":$token,"expirationTime":null}}`,
 		dates:        DateLayout{Zone: ZoneUTC},
 		logoutStatus: http.StatusOK, logoutBody: "{}",
 		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
@@ -320,6 +323,8 @@ var products = []*Product{
 			{name: "mfa_enabled", fallback: "false"},
 			{name: "shortLived", fallback: "false"},
 		},
+		demand: `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
+			`"username":$username,"userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":$token,"shortLived":false}`,
 		dates:        DateLayout{Fraction: 7, Zone: ZoneUTC},
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAzureError,
@@ -370,6 +375,7 @@ var products = []*Product{
 			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
 			{name: "username"},
 		},
+		demand:       `{"username":$username,"mfa_enabled":true,"mfa_token":$token}`,
 		dates:        DateLayout{Zone: ZoneNone},
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAWSError,

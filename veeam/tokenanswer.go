@@ -82,6 +82,13 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	return append(dst, '}')
 }
 
+// AppendDemand appends the JSON of an answer that demands a verification code, to
+// be sent with status 200. It is empty where the product has no such answer.
+func (p *Product) AppendDemand(dst []byte, username, mfaToken string) []byte {
+	values := strings.NewReplacer("$username", string(appendString(nil, username)), "$token", string(appendString(nil, mfaToken)))
+	return append(dst, values.Replace(p.demand)...)
+}
+
 // answerKeys are the keys to write, in order.
 func (p *Product) answerKeys(s *Shape) []answerKey {
 	if len(s.Keys) == 0 {

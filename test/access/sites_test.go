@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 const (
@@ -85,6 +87,17 @@ func sharedSites(dir string) []site {
 	for _, product := range products {
 		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients})
 	}
+	for _, product := range products {
+		sites = append(sites,
+			site{name: "guests " + product, product: product, account: "passthrough"},
+			site{name: "exposed " + product, product: product, account: "passthrough", options: "expose_upstream_tokens"},
+			site{name: "both " + product, product: product, options: twoClients + "\n\t\tpassthrough\n\t\tact_as " + monitor})
+	}
+	sites = append(sites, site{
+		name: "second factor aws", product: "aws", options: "passthrough",
+		account: "account second {\n\t\t\tusername " + veeamtest.DefaultMFAUser + "\n\t\t\tpassword {file." +
+			filepath.Join(dir, "monitor") + "}\n\t\t\ttotp_secret " + veeamtest.DefaultTOTPSecret + "\n\t\t}",
+	})
 	for _, product := range products {
 		sites = append(sites, site{name: "deny " + product, product: product, options: "default deny"})
 	}

@@ -1,0 +1,211 @@
+// Guests: clients that log in with Veeam credentials of their own, and what the
+// process remembers of them.
+
+package caddymodule
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+const (
+	// guestFor is how long a login of a guest counts. The guest has to log in again
+	// then, so that a password that was changed at the server ends here too.
+	guestFor = 24 * time.Hour
+
+	// guestIdle is how long the session of a guest is kept that nobody uses.
+	guestIdle = time.Hour
+
+	// demandFor is how long a guest has to send its verification code, and
+	// demandTries how many it may send.
+	demandFor   = 5 * time.Minute
+	demandTries = 5
+
+	maxGuests   = 10_000
+	maxAttempts = 1_000
+	maxDemands  = 1_000
+)
+
+// guestAccount stands for all guests where an account is named: in metrics, in the
+// list of sessions.
+var guestAccount = &Account{Name: "passthrough"}
+
+// guest is a client that acts as a user of the server's whose credential it has
+// sent.
+type guest struct {
+	id      string // keyed hash of the credential
+	account *veeam.Account
+	until   time.Time
+}
+
+// credentials are what the guest logs in with. Its second factor is that of the
+// configured account with the same user, which may have changed.
+func (g *guest) credentials(t *Transport) *credentials {
+	account := *g.account
+	if account.Grant == veeam.GrantPassword {
+		account.TOTP = t.totpOf(account.Username)
+	}
+	return &credentials{account: &account, fingerprint: g.id}
+}
+
+// admitted is the guest without a verification code, which was used.
+func (g *guest) admitted() *guest {
+	if g.account.Grant != veeam.GrantMFA {
+		return g
+	}
+	account := *g.account
+	account.Password, account.MFAToken = secret.Value{}, secret.Value{}
+	return &guest{id: g.id, account: &account, until: g.until}
+}
+
+// guestID is the id of whoever logs in at a site with these. Nobody can find out
+// the password with it.
+func guestID(audience, username, password string, readOnly bool) string {
+	mac := hmac.New(sha256.New, fingerprintKey)
+	fmt.Fprintf(mac, "guest %d:%s %d:%s %t %s", len(audience), audience, len(username), username, readOnly, password)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// guestBook is what the process remembers of guests. It outlives reloads, and ends
+// with the last configuration that has guests.
+type guestBook struct {
+	logins   *lru.Cache[string, *guest]              // by id: the server has taken the credential
+	attempts *lru.Cache[string, *tokencache.Session] // by id: the login under way, or on hold
+	demands  *lru.Cache[string, *demand]             // by what the guest got in place of the server's
+	users    *guessBrake
+}
+
+var guestPool = caddy.NewUsagePool()
+
+func acquireGuests() *guestBook {
+	value, _, _ := guestPool.LoadOrNew("", func() (caddy.Destructor, error) {
+		return &guestBook{
+			logins:   newLRU[*guest](maxGuests),
+			attempts: newLRU[*tokencache.Session](maxAttempts),
+			demands:  newLRU[*demand](maxDemands),
+			users:    new(guessBrake),
+		}, nil
+	})
+	return value.(*guestBook)
+}
+
+func releaseGuests() { _, _ = guestPool.Delete("") }
+
+func newLRU[V any](size int) *lru.Cache[string, V] {
+	cache, err := lru.New[string, V](size)
+	if err != nil {
+		panic(err) // the sizes are positive constants
+	}
+	return cache
+}
+
+// Destruct implements caddy.Destructor.
+func (b *guestBook) Destruct() error {
+	b.logins.Purge()
+	b.attempts.Purge()
+	b.demands.Purge()
+	return nil
+}
+
+// find returns nil for who is not a guest, or not any more.
+func (b *guestBook) find(id string) *guest {
+	if b == nil || id == "" {
+		return nil
+	}
+	g, ok := b.logins.Get(id)
+	if !ok {
+		return nil
+	}
+	if !time.Now().Before(g.until) {
+		b.logins.Remove(id)
+		return nil
+	}
+	return g
+}
+
+// add remembers a guest whose credential the server has taken.
+func (b *guestBook) add(g *guest) {
+	b.logins.Add(g.id, g)
+	b.attempts.Remove(g.id)
+	time.AfterFunc(time.Until(g.until), func() {
+		if now, ok := b.logins.Peek(g.id); ok && now == g {
+			b.logins.Remove(g.id)
+		}
+	})
+}
+
+// attempt is the one login of a credential that the server has not taken yet. A
+// refused one is on hold as that of an account would be.
+func (b *guestBook) attempt(id string, options tokencache.Options) *tokencache.Session {
+	fresh := tokencache.NewSession(options)
+	if found, ok, _ := b.attempts.PeekOrAdd(id, fresh); ok {
+		return found
+	}
+	return fresh
+}
+
+// demand is what the server wants of a guest before it gives a token.
+type demand struct {
+	account  *veeam.Account // whose password was good
+	token    secret.Value   // the server's mfa_token
+	audience string
+	until    time.Time
+
+	mu    sync.Mutex // held while a code is tried
+	tries int
+}
+
+// ask remembers a demand and returns the mfa_token that the guest gets. It looks
+// like those of the servers: the Base64 of 64 hex digits.
+func (b *guestBook) ask(d *demand) string {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
+	text := base64.StdEncoding.EncodeToString(hex.AppendEncode(nil, raw[:]))
+	b.demands.Add(text, d)
+	time.AfterFunc(time.Until(d.until), func() { b.demands.Remove(text) })
+	return text
+}
+
+// asked finds the demand that an mfa_token stands for.
+func (b *guestBook) asked(token secret.Value, audience string) *demand {
+	d, ok := b.demands.Get(token.Reveal())
+	if !ok || d.audience != audience || !time.Now().Before(d.until) {
+		return nil
+	}
+	return d
+}
+
+// demandError is the end of a login that needs a verification code of the guest.
+type demandError struct {
+	err   *veeam.Error
+	token secret.Value // of the server
+
+	claimed atomic.Bool
+}
+
+// Error says what the server wants.
+func (e *demandError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error as that of a login.
+func (e *demandError) Unwrap() error { return e.err }
+
+// CredentialRefused tells that this is no refusal: the password was good.
+func (e *demandError) CredentialRefused() bool { return false }
+
+// claim reports whether nobody else has taken the demand: the server takes one code
+// for it.
+func (e *demandError) claim() bool { return e.claimed.CompareAndSwap(false, true) }

@@ -1,0 +1,216 @@
+// Guests at the server: their logins, their sessions, and what they get where the
+// server refuses them.
+
+package caddymodule
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+var (
+	errGuestsOnly = errors.New("no account is configured: the client has to log in with a credential of its own")
+	errNoGuest    = errors.New("the client has to log in again")
+	errTrying     = errors.New("a verification code for this login is being tried")
+)
+
+// loginGuest finds out who the guest is, and logs it in if the server has not seen
+// its credential. asked is the demand for a verification code that the guest gets
+// instead.
+func (t *Transport) loginGuest(req *http.Request, e *exchange) (asked *http.Response, err error) {
+	login := e.guestLogin
+	if login.demand != nil {
+		return nil, t.tryCode(req, e)
+	}
+	const tries = 3
+	for try := 1; ; try++ {
+		if e.guest = login.book.find(login.id); e.guest == nil {
+			err = t.tryPassword(req, e)
+		} else {
+			err = t.comeBack(req, e)
+		}
+		demanded, ok := errors.AsType[*demandError](err)
+		switch {
+		case ok && demanded.claim():
+			token := login.book.ask(&demand{
+				account: login.account, token: demanded.token, audience: login.audience, until: time.Now().Add(demandFor),
+			})
+			return response(req, http.StatusOK, contentTypeJSON, t.product.AppendDemand(nil, login.account.Username, token)), nil
+		case ok && try < tries:
+			continue // somebody else has taken it: each gets one of its own
+		case err != nil:
+			return nil, err
+		}
+		e.caller.Login = e.guest.id
+		return nil, nil
+	}
+}
+
+// comeBack gets a session for a guest whom the server knows.
+func (t *Transport) comeBack(req *http.Request, e *exchange) error {
+	slot, err := t.guestSlot(req, e.guest)
+	if err != nil {
+		return err
+	}
+	_, _, err = slot.token(req, e)
+	if _, ok := errors.AsType[*demandError](err); ok {
+		e.guestLogin.book.logins.Remove(e.guest.id) // it has a second factor now
+	}
+	return err
+}
+
+// tryPassword logs in with a password that the server has not seen yet. All who
+// send the same wait for one login.
+func (t *Transport) tryPassword(req *http.Request, e *exchange) error {
+	login := e.guestLogin
+	g := &guest{id: login.id, account: login.account, until: time.Now().Add(guestFor)}
+	attempt := login.book.attempt(g.id, t.sessions.options)
+	err := t.try(req, e, attempt, g)
+	if _, ok := errors.AsType[*demandError](err); ok {
+		login.book.attempts.Remove(g.id)
+	}
+	if e.guest = login.book.find(g.id); e.guest == nil && err == nil {
+		return errNoGuest
+	}
+	return err
+}
+
+// tryCode completes a login with the guest's verification code. The session that
+// comes of it is for this guest alone: the next one has to send a code too.
+func (t *Transport) tryCode(req *http.Request, e *exchange) error {
+	login := e.guestLogin
+	d := login.demand
+	if !d.mu.TryLock() {
+		return errTrying
+	}
+	defer d.mu.Unlock()
+	account := *d.account
+	account.Grant, account.MFAToken, account.Password, account.Demand = veeam.GrantMFA, d.token, login.code, nil
+	g := &guest{id: rand.Text(), account: &account, until: time.Now().Add(guestFor)}
+	err := t.try(req, e, tokencache.NewSession(t.sessions.options), g)
+	if d.tries++; err == nil || d.tries == demandTries {
+		login.book.demands.Remove(login.token.Reveal())
+	}
+	if err == nil {
+		e.guest, e.caller.Login = g.admitted(), g.id
+	}
+	return err
+}
+
+// try logs a guest in. Only if that succeeds its session is kept, and the guest
+// remembered.
+func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Session, g *guest) error {
+	login := e.guestLogin
+	key := t.place(req, guestAccount.Name, g.id)
+	slot := t.newSlot(key, guestAccount, t.target(req, key))
+	slot.guest = g
+	values, version, log := slot.grantContext(req), slot.clientVersion(req), e.journal
+	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (*tokencache.Token, error) {
+		l, err := slot.login(0)
+		if err != nil {
+			return nil, err
+		}
+		tok, err := l.session.Get(ctx, slot.grant(values, l, version, log))
+		if err != nil {
+			slot.evict()
+			if refusedGuest(err) {
+				login.refused()
+			}
+			if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
+				err = blocked.Cause
+			}
+			return nil, err
+		}
+		login.book.add(g.admitted())
+		slot.idle = t.watchIdle(key)
+		t.sessions.users.PeekOrAdd(key, slot)
+		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
+	})
+	return err
+}
+
+// guestSlot is the place of a guest at an upstream.
+func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
+	if g == nil {
+		return nil, errNoGuest
+	}
+	key := t.place(req, guestAccount.Name, g.id)
+	return t.sessions.userSlot(key, func() *slot {
+		s := t.newSlot(key, guestAccount, t.target(req, key))
+		s.guest, s.idle = g, t.watchIdle(key)
+		return s
+	}), nil
+}
+
+// totpOf is the second factor of the configured account with this user, nil if
+// there is none.
+func (t *Transport) totpOf(username string) *veeam.TOTP {
+	for _, a := range t.Accounts {
+		if a.TOTPSecret == "" {
+			continue
+		}
+		if c, err := a.resolve(); err == nil && strings.EqualFold(userOf(c.account), username) {
+			return c.account.TOTP
+		}
+	}
+	return nil
+}
+
+// refusedGuest reports whether the server does not take what the guest has sent. A
+// demand for a code is no refusal.
+func refusedGuest(err error) bool {
+	var e interface{ CredentialRefused() bool }
+	return errors.As(err, &e) && e.CredentialRefused()
+}
+
+// guestRefusal turns the refusal of a request into one for a guest: where an account
+// of ours would be to blame, it is the guest's credential.
+func guestRefusal(err error, e *exchange, r veeam.Refusal) veeam.Refusal {
+	var failed *veeam.Error
+	again := errors.Is(err, errNoGuest) || refusedGuest(err) ||
+		errors.As(err, &failed) && (failed.Kind == veeam.KindMFARequired || failed.Kind == veeam.KindAccount)
+	switch {
+	case errors.Is(err, errGuestsOnly):
+		return veeam.Refusal{Reason: veeam.ReasonNoToken}
+	case errors.Is(err, errTrying):
+		return veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: time.Second}
+	case !again:
+		return r
+	case e.route != veeam.RouteToken:
+		return veeam.Refusal{Reason: veeam.ReasonExpiredToken}
+	case e.guestLogin == nil:
+		return veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}
+	}
+	return veeam.Refusal{Reason: veeam.ReasonBadCredential}
+}
+
+// idleness ends the session of a guest that has not been used for a while.
+type idleness struct{ last atomic.Int64 } // unix nanoseconds
+
+func (i *idleness) used() { i.last.Store(time.Now().UnixNano()) }
+
+// watchIdle returns a new idleness for the place of a guest.
+func (t *Transport) watchIdle(key slotKey) *idleness {
+	i := new(idleness)
+	i.used()
+	var look func()
+	look = func() {
+		if left := guestIdle - time.Duration(time.Now().UnixNano()-i.last.Load()); left > 0 && !t.sessions.gone() {
+			time.AfterFunc(left, look)
+			return
+		}
+		if s, ok := t.sessions.users.Peek(key); ok && s.idle == i {
+			t.sessions.users.Remove(key)
+		}
+	}
+	time.AfterFunc(guestIdle, look)
+	return i
+}

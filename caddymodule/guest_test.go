@@ -1,0 +1,331 @@
+// Guests over time: when their sessions end, what the server's changes do to them.
+
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// guests is a site with passthrough, seen from behind its token endpoint.
+type guests struct {
+	*world
+	h *Handler
+}
+
+func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(g *guests)) {
+	t.Helper()
+	inWorld(t, profile, options, func(w *world) {
+		known, err := newClients(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		product, _ := veeam.Lookup(productOf(profile))
+		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: acquireGuests()}}
+		defer releaseGuests()
+		w.tr = w.transport(&Transport{Passthrough: true})
+		test(g)
+	})
+}
+
+// ask sends a token request. The second result is the login that came of it, or the
+// mfa_token.
+func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
+	g.Helper()
+	e := &exchange{route: veeam.RouteToken}
+	req := proxied(g.Context(), e)
+	req.Method, req.URL.Path = http.MethodPost, g.h.product.TokenPath
+	e.journal = newJournal(g.svc, req)
+	from := httptest.NewRequestWithContext(req.Context(), http.MethodPost, "/", http.NoBody)
+	var refusal *veeam.Refusal
+	if e.guestLogin, refusal = g.h.readGuestLogin(from, e, request); refusal != nil {
+		return answer{status: g.h.product.Status(*refusal), reason: refusal.Reason}, ""
+	}
+	if e.guestLogin == nil {
+		return answer{status: http.StatusUnauthorized, reason: "no guest"}, ""
+	}
+	e.answer = func(*tokencache.Token) (*http.Response, error) {
+		login = e.caller.Login
+		return response(req, http.StatusOK, contentTypeJSON, []byte(`{}`)), nil
+	}
+	res, err := g.tr.RoundTrip(req)
+	if err != nil {
+		g.Fatal(err)
+	}
+	got = g.read(res, e)
+	if _, after, ok := strings.Cut(strings.ToLower(got.body), `token":"`); ok && login == "" && got.status == http.StatusOK {
+		text, _, _ := strings.Cut(got.body[len(got.body)-len(after):], `"`)
+		return got, text
+	}
+	return got, login
+}
+
+func (g *guests) login(username, password string) (answer, string) {
+	g.Helper()
+	return g.ask(&veeam.TokenRequest{Grant: veeam.GrantPassword, Username: username, Password: secret.New(password)})
+}
+
+// welcome logs the default user in.
+func (g *guests) welcome() (login string) {
+	g.Helper()
+	got, login := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword)
+	if got.status != http.StatusOK || login == "" {
+		g.Fatalf("no login: %v %s", got, got.body)
+	}
+	return login
+}
+
+// call asks for a protected resource as a guest.
+func (g *guests) call(login, want string) {
+	g.Helper()
+	e := &exchange{
+		route: veeam.RouteProtected, guest: g.h.guests.find(login),
+		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
+	}
+	req := proxied(g.Context(), e)
+	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, g.server.Base()+"/echo", ""
+	e.journal = newJournal(g.svc, req)
+	res, err := g.tr.RoundTrip(req)
+	if err != nil {
+		g.Fatal(err)
+	}
+	if got := g.read(res, e); got.String() != want {
+		g.Fatalf("got %v, want %s: %s", got, want, got.body)
+	}
+}
+
+func TestTheSessionOfAGuestEnds(t *testing.T) {
+	for name, test := range map[string]func(g *guests){
+		"when nobody uses it": func(g *guests) {
+			login := g.welcome()
+			g.call(login, "200")
+			g.rest(guestIdle - time.Minute)
+			g.call(login, "200")
+			g.rest(guestIdle - time.Minute)
+			g.over(0, 1)
+			g.rest(2 * time.Minute)
+			g.over(1, 0)
+			g.call(login, "200") // the guest notices nothing
+			g.over(1, 1)
+		},
+		"with its login, after a day": func(g *guests) {
+			login := g.welcome()
+			for range 47 {
+				g.rest(30 * time.Minute)
+				g.call(login, "200")
+			}
+			g.rest(31 * time.Minute)
+			g.call(login, "401 expired_token")
+			g.rest(guestIdle)
+			if live := g.server.Counters().LiveSessions; live != 0 {
+				g.Errorf("%d sessions live", live)
+			}
+			g.call(g.welcome(), "200")
+		},
+		"at shutdown": func(g *guests) {
+			g.welcome()
+			g.tr.close()
+			g.over(1, 0)
+		},
+		"not by a reload": func(g *guests) {
+			login := g.welcome()
+			for range 5 {
+				g.reload(&Transport{Passthrough: true})
+				g.call(login, "200")
+			}
+			g.over(0, 1)
+			if g.wire.grants() != 1 {
+				g.Errorf("%d token requests", g.wire.grants())
+			}
+		},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS} {
+				withGuests(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(2 * time.Hour)}, test)
+			}
+		})
+	}
+}
+
+func TestAGuestWhosePasswordWasChangedHasToLogInAgain(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
+		login := g.welcome()
+		g.call(login, "200")
+		g.rest(time.Minute)
+		g.server.SetPassword(veeamtest.DefaultUser, "changed")
+		g.server.RevokeAll()
+		g.call(login, "401 expired_token")
+		before := g.wire.grants()
+		for range 5 {
+			g.call(login, "401 expired_token")
+			if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "401 bad_credential" {
+				g.Errorf("the old password: %v", got)
+			}
+		}
+		if after := g.wire.grants(); after != before {
+			g.Errorf("the refused password was sent %d times more", after-before)
+		}
+		if got, next := g.login(veeamtest.DefaultUser, "changed"); got.status != http.StatusOK {
+			g.Errorf("the new password: %v", got)
+		} else {
+			g.call(next, "200")
+		}
+	})
+}
+
+func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
+		for i := range 3 {
+			if got, _ := g.login("nobody", "wrong "+string(rune('a'+i))); got.String() != "401 bad_credential" {
+				g.Errorf("%v", got)
+			}
+		}
+		live := 0
+		sessionPool.Range(func(key, _ any) bool {
+			if key.(sessionKey).guest {
+				live++
+			}
+			return true
+		})
+		if live != 0 || g.tr.sessions.users.Len() != 0 || g.h.guests.logins.Len() != 0 {
+			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.sessions.users.Len(), g.h.guests.logins.Len())
+		}
+		// Four guesses are free, then the user is left in peace for a while.
+		for i := range 5 {
+			g.login("nobody", "again "+string(rune('a'+i)))
+		}
+		if n := g.wire.grants(); n != userGuessBurst {
+			g.Errorf("%d guesses were sent", n)
+		}
+		if got, _ := g.login("nobody", "yet another"); got.reason != veeam.ReasonThrottled {
+			g.Errorf("the fifth guess: %v", got)
+		}
+		g.welcome()
+	})
+}
+
+func TestTheServersFaultsAreNotTheGuests(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
+		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
+			return canned(req, http.StatusServiceUnavailable, "text/html", "down"), nil
+		})
+		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "502 unavailable" {
+			g.Errorf("%v %s", got, got.body)
+		}
+		g.wire.intercept(nil)
+		g.rest(time.Minute)
+		g.call(g.welcome(), "200")
+	})
+}
+
+// profilesWithCodes are the servers that ask for verification codes.
+var profilesWithCodes = []veeamtest.Profile{veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.AWS}
+
+func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
+	for _, profile := range profilesWithCodes {
+		withGuests(t, profile, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(g *guests) {
+			code := func() string {
+				g.rest(30 * time.Second)
+				text, err := totp.GenerateCode(veeamtest.DefaultTOTPSecret, time.Now())
+				if err != nil {
+					g.Fatal(err)
+				}
+				return text
+			}
+			demanded := func() string {
+				got, token := g.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword)
+				if got.status != http.StatusOK || token == "" {
+					g.Fatalf("%s: no demand: %v %s", profile, got, got.body)
+				}
+				return token
+			}
+			answer := func(token, code string) (answer, string) {
+				return g.ask(&veeam.TokenRequest{Grant: veeam.GrantMFA, MFAToken: secret.New(token), MFACode: secret.New(code)})
+			}
+			token := demanded()
+			if got, _ := answer(token, "000000"); got.reason != veeam.ReasonBadCredential {
+				g.Errorf("%s: a wrong code: %v", profile, got)
+			}
+			got, login := answer(token, code())
+			if got.status != http.StatusOK || login == "" {
+				g.Fatalf("%s: the right code: %v %s", profile, got, got.body)
+			}
+			g.call(login, "200")
+			if got, _ := answer(token, code()); got.reason != "no guest" {
+				g.Errorf("%s: a demand that was answered: %v", profile, got)
+			}
+			// Without a code there is no way back.
+			g.server.RevokeAll()
+			g.call(login, "401 expired_token")
+			g.call(login, "401 expired_token")
+			// Too late, and too often.
+			late := demanded()
+			g.rest(demandFor)
+			if got, _ := answer(late, code()); got.reason != "no guest" {
+				g.Errorf("%s: a late code: %v", profile, got)
+			}
+			often := demanded()
+			for range demandTries {
+				g.rest(userGuessEvery)
+				answer(often, "000000")
+				g.h.guests.demands.Get(often)
+			}
+			if got, _ := answer(often, code()); got.status == http.StatusOK {
+				g.Errorf("%s: a code after %d wrong ones: %v", profile, demandTries, got)
+			}
+		})
+	}
+}
+
+func TestAnAccountWithTheGuestsUserLendsItsSecondFactor(t *testing.T) {
+	for _, profile := range profilesWithCodes {
+		seed := seed()
+		mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: seed})
+		withGuests(t, profile, []veeamtest.Option{mfa}, func(g *guests) {
+			g.reload(&Transport{Passthrough: true, Accounts: []*Account{{
+				Name: "second", Username: strings.ToUpper(veeamtest.DefaultMFAUser), Password: g.secret("own", "its own"), TOTPSecret: g.secret("totp", seed),
+			}}})
+			got, login := g.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword)
+			if got.status != http.StatusOK || login == "" {
+				g.Fatalf("%s: %v %s", profile, got, got.body)
+			}
+			g.call(login, "200")
+			if n := g.wire.grants(); n != 2 {
+				g.Errorf("%s: %d token requests", profile, n)
+			}
+			g.server.RevokeAll()
+			g.call(login, "200") // and again, without the guest
+		})
+	}
+}
+
+func TestAUserWhoGetsASecondFactorIsAskedForACode(t *testing.T) {
+	withGuests(t, veeamtest.AWS, nil, func(g *guests) {
+		login := g.welcome()
+		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
+			if isGrant(req) {
+				return canned(req, http.StatusOK, contentTypeJSON, `{"username":"u","mfa_enabled":true,"mfa_token":"x"}`), nil
+			}
+			return nil, nil
+		})
+		g.server.RevokeAll()
+		g.call(login, "401") // the server's own: there is no better token
+		g.rest(time.Minute)
+		g.call(login, "401 expired_token")
+		g.rest(time.Minute)
+		if got, token := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.status != http.StatusOK || len(token) != 88 {
+			g.Errorf("%v %q %s", got, token, got.body)
+		}
+	})
+}

@@ -1,0 +1,44 @@
+// Tokens that somebody else has made, and that are taken for ours.
+
+package issuer
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Adopt has a token that a server has made stand for sub, as an access token of
+// ours would, until it ends. That is remembered in this process only, by the hash
+// of the token.
+func (i *Issuer) Adopt(token string, sub Subject, audience string, until time.Time) {
+	i.adopted.Add(sha256.Sum256([]byte(token)), claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Subject: sub.Client, Audience: jwt.ClaimStrings{audience}, ExpiresAt: jwt.NewNumericDate(until),
+		},
+		Account: sub.Account,
+		Login:   sub.Login,
+		Via:     sub.Via,
+		Family:  sub.Family,
+		Use:     useAccess,
+		Made:    time.Now().UnixMilli(),
+	})
+}
+
+func (i *Issuer) adoptedClaims(token string) (claims, bool) {
+	if i.adopted.Len() == 0 {
+		return claims{}, false
+	}
+	return i.adopted.Get(sha256.Sum256([]byte(token)))
+}
+
+func (i *Issuer) judgeAdopted(c *claims, audience string) (Subject, error) {
+	if err := i.judge(c, audience, useAccess); err != nil {
+		return Subject{}, err
+	}
+	if !time.Now().Before(c.ExpiresAt.Time) {
+		return Subject{}, ErrExpired
+	}
+	return c.subject(), nil
+}

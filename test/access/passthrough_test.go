@@ -1,0 +1,246 @@
+// Clients that log in with Veeam credentials of their own.
+
+package access
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// theirs reports a token of the server's among what a client got.
+func (c *client) theirs(a *answer) bool {
+	return slices.ContainsFunc(c.world.servers[c.product()].Issued(), func(token string) bool { return strings.Contains(a.body, token) })
+}
+
+// counted is what a server has counted meanwhile.
+func counted(server *veeamtest.Server, during func()) (tokenRequests, logins int64) {
+	before := server.Counters()
+	during()
+	after := server.Counters()
+	return after.TokenRequests - before.TokenRequests, after.Logins - before.Logins
+}
+
+func TestAGuestActsAsItselfAndLogsInOnce(t *testing.T) {
+	w := here(t)
+	for _, product := range products {
+		server, c := w.servers[product], w.client(t, "guests "+product).relayed()
+		var all []pair
+		requests, logins := counted(server, func() {
+			for range 10 { // a script that logs in every minute
+				a := c.login(operator, "operator-pass-1")
+				if all = append(all, a.tokens()); c.theirs(a) {
+					t.Errorf("%s: the guest got a token of the server", product)
+				}
+				if e := c.echo(bearer(all[len(all)-1].Access)); e.Subject != operator {
+					t.Errorf("%s: the guest acts as %s", product, e.Subject)
+				}
+			}
+			renewed := c.form("grant_type", "refresh_token", "refresh_token", all[0].Refresh).tokens()
+			if e := c.echo(bearer(renewed.Access)); e.Subject != operator {
+				t.Errorf("%s: after a refresh the guest acts as %s", product, e.Subject)
+			}
+		})
+		if requests != 1 || logins != 1 {
+			t.Errorf("%s: %d token requests, %d logins", product, requests, logins)
+		}
+		other := c.tokens(monitor, veeamtest.DefaultPassword)
+		if e := c.echo(bearer(other.Access)); e.Subject != monitor {
+			t.Errorf("%s: another guest acts as %s", product, e.Subject)
+		}
+		logout := map[string][2]string{
+			"vbr": {"POST", "/api/oauth2/logout"}, "vspc": {"DELETE", "/api/v3/users/1/tokens"},
+			"azure": {"DELETE", "/api/oauth2/token"}, "aws": {"DELETE", "/api/v1/token"},
+		}[product]
+		c.do(logout[0], logout[1], "", bearer(all[1].Access))
+		c.get(server.Base()+"/echo", bearer(all[1].Access)).want(http.StatusUnauthorized)
+		c.get(server.Base()+"/echo", bearer(all[2].Access)).want(http.StatusOK)
+		c.get(server.Base() + "/echo").want(http.StatusUnauthorized)
+		w.client(t, "guests "+product).get(server.Base() + "/echo").want(http.StatusUnauthorized) // there is no account
+	}
+}
+
+func TestGuestsThatComeAtOnceLogInOnce(t *testing.T) {
+	w := here(t)
+	for _, product := range products {
+		c := w.client(t, "both "+product).relayed()
+		requests, _ := counted(w.servers[product], func() {
+			var wg sync.WaitGroup
+			for range 40 {
+				wg.Go(func() { c.login("SVC-Monitor", veeamtest.DefaultPassword).tokens() })
+			}
+			wg.Wait()
+		})
+		if requests != 1 {
+			t.Errorf("%s: %d token requests", product, requests)
+		}
+	}
+}
+
+func TestAWrongPasswordOfAGuestIsSentOnce(t *testing.T) {
+	w := here(t)
+	for _, product := range products {
+		c := w.client(t, "guests "+product).relayed()
+		requests, _ := counted(w.servers[product], func() {
+			for range 5 {
+				c.login("nobody", "wrong").refused(atToken(product), refusedLogin[product])
+			}
+		})
+		if requests != 1 {
+			t.Errorf("%s: %d token requests", product, requests)
+		}
+	}
+	w.logs(t, "Login failed for user 'nobody'.")
+}
+
+func TestGuessingTheirPasswordsDoesNotLockUsers(t *testing.T) {
+	w := here(t)
+	for i, product := range products {
+		c := w.client(t, "guests "+product).relayed()
+		mine := c.tokens(operator, "operator-pass-1")
+		requests, _ := counted(w.servers[product], func() {
+			for guess := range 20 {
+				from := c.from("127.0." + itoa(10+i) + "." + itoa(guess+1)) // each from an address of its own
+				from.edits = c.edits
+				a := from.login(strings.ToUpper(operator), "guess "+itoa(guess))
+				if a.status != refusedLogin[product] && a.status != http.StatusTooManyRequests {
+					t.Errorf("%s: %v", product, a)
+				}
+			}
+		})
+		if requests > 4 {
+			t.Errorf("%s: %d guesses reached the server", product, requests)
+		}
+		c.tokens(operator, "operator-pass-1") // who is known is not stopped
+		c.echo(bearer(mine.Access))
+	}
+}
+
+type demanded struct {
+	Access string `json:"access_token"`
+	Token  string `json:"mfa_token"`
+}
+
+// code is a verification code that the server takes: one of a step that was not
+// used before, and is not over soon.
+func (w *world) code(t *testing.T, back int) string {
+	t.Helper()
+	code, err := totp.GenerateCode(veeamtest.DefaultTOTPSecret, time.Now().Add(time.Duration(back)*30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func TestAGuestAnswersTheDemandForACodeItself(t *testing.T) {
+	w := here(t)
+	for _, product := range products[1:] {
+		c, server := w.client(t, "guests "+product).relayed(), w.servers[product]
+		ask := func() (d demanded) {
+			a := c.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).want(http.StatusOK)
+			if a.into(&d); d.Token == "" || d.Access != "" || c.theirs(a) {
+				t.Fatalf("%s: no demand of ours: %v", product, a)
+			}
+			return d
+		}
+		d := ask()
+		c.form("grant_type", "mfa", "mfa_token", d.Token, "mfa_code", "000000").refused(atToken(product), refusedLogin[product])
+		a := c.form("grant_type", "mfa", "mfa_token", d.Token, "mfa_code", w.code(t, -1))
+		mine := a.tokens()
+		if c.theirs(a) {
+			t.Errorf("%s: the guest got a token of the server", product)
+		}
+		if e := c.echo(bearer(mine.Access)); e.Subject != veeamtest.DefaultMFAUser {
+			t.Errorf("%s: the guest acts as %s", product, e.Subject)
+		}
+		c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens()
+		// Its mfa_token is used up, and the password alone is not enough for another.
+		c.form("grant_type", "mfa", "mfa_token", d.Token, "mfa_code", w.code(t, 1)).refused(atToken(product), refusedLogin[product])
+		if again := ask(); again.Token == d.Token {
+			t.Errorf("%s: the demand came twice", product)
+		}
+		// The server's own mfa_tokens are none of ours.
+		issued := server.Issued()
+		c.form("grant_type", "mfa", "mfa_token", issued[len(issued)-1], "mfa_code", w.code(t, 1)).refused(atToken(product), refusedLogin[product])
+	}
+	// VBR has no codes: it refuses the user.
+	w.client(t, "guests vbr").relayed().login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).refused("vbr", http.StatusUnauthorized)
+}
+
+func TestTheSecondFactorOfAnAccountCompletesTheLoginOfItsUser(t *testing.T) {
+	c := here(t).client(t, "second factor aws").relayed()
+	mine := c.tokens(strings.ToUpper(veeamtest.DefaultMFAUser), veeamtest.DefaultMFAPassword)
+	if e := c.echo(bearer(mine.Access)); e.Subject != veeamtest.DefaultMFAUser {
+		t.Errorf("the guest acts as %s", e.Subject)
+	}
+	c.login(veeamtest.DefaultMFAUser, "wrong").refused("aws", http.StatusUnauthorized)
+}
+
+func TestTheNameOfAClientIsNoUserOfTheServer(t *testing.T) {
+	w := here(t)
+	for i, product := range products {
+		c := w.client(t, "both "+product).from("127.0.4." + itoa(i+1))
+		c.edits = []edit{header("X-Forwarded-For", "192.0.2.7")}
+		requests, _ := counted(w.servers[product], func() {
+			c.login("grafana", "wrong").refused(atToken(product), refusedLogin[product])
+			c.login("grafana", veeamtest.DefaultPassword).refused(atToken(product), refusedLogin[product])
+		})
+		if requests != 0 {
+			t.Errorf("%s: %d token requests", product, requests)
+		}
+		mine := c.tokens(operator, "operator-pass-1")
+		if e := c.echo(bearer(mine.Access)); e.Subject != operator {
+			t.Errorf("%s: the guest acts as %s", product, e.Subject) // and not as act_as says
+		}
+	}
+}
+
+func TestAReloadKeepsTheSessionsOfGuests(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "guests aws").relayed()
+	mine := c.tokens(operator, "operator-pass-1")
+	requests, _ := counted(w.servers["aws"], func() {
+		for range 3 {
+			w.reload(t)
+			c.echo(bearer(mine.Access))
+			c.tokens(operator, "operator-pass-1")
+		}
+	})
+	if requests != 0 {
+		t.Errorf("%d token requests", requests)
+	}
+}
+
+func TestExposedTokensAreThoseOfTheServerAndEndHereToo(t *testing.T) {
+	w := here(t)
+	for _, product := range products {
+		c, server := w.client(t, "exposed "+product).relayed(), w.servers[product]
+		a := c.login(monitor, veeamtest.DefaultPassword)
+		if mine := a.tokens(); !c.theirs(a) {
+			t.Errorf("%s: the token is not the server's", product)
+		} else {
+			if e := c.echo(bearer(mine.Access)); e.Subject != monitor {
+				t.Errorf("%s: the guest acts as %s", product, e.Subject)
+			}
+			for _, issued := range server.Issued() {
+				if mine.Refresh == issued {
+					t.Errorf("%s: the refresh token is the server's, which is good once", product)
+				}
+			}
+			renewed := c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens()
+			c.echo(bearer(renewed.Access))
+			server.RevokeAll()
+			c.echo(bearer(renewed.Access)) // it stands for the session, which is a new one now
+		}
+		for _, token := range server.Issued()[:3] {
+			c.get(server.Base()+"/echo", bearer(token)).want(http.StatusUnauthorized)
+		}
+	}
+}
