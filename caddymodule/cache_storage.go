@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
@@ -147,5 +148,24 @@ func (s *lateStore) Delete(ctx context.Context, key string) error {
 	return storage.Delete(ctx, key)
 }
 
-// Interface guard
-var _ tokencache.Store = (*lateStore)(nil)
+// Before implements tokencache.Lister.
+func (s *lateStore) Before(ctx context.Context, folder string, moment time.Time) (old []string, err error) {
+	storage, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := storage.List(ctx, folder, false)
+	for _, key := range keys {
+		info, err := storage.Stat(ctx, key)
+		if err == nil && info.IsTerminal && !info.Modified.IsZero() && info.Modified.Before(moment) {
+			old = append(old, key)
+		}
+	}
+	return old, err
+}
+
+// Interface guards
+var (
+	_ tokencache.Store  = (*lateStore)(nil)
+	_ tokencache.Lister = (*lateStore)(nil)
+)

@@ -261,3 +261,43 @@ func (h hangingStore) Delete(context.Context, string) error         { return h.w
 func (h hangingStore) Load(context.Context, string) ([]byte, error) { return nil, h.wait() }
 
 func (h hangingStore) Store(context.Context, string, []byte) error { return h.wait() }
+
+func TestOldRecordsAreRemovedFromAFolder(t *testing.T) {
+	server := veeamtest.New(veeamtest.VBR13)
+	dir, password := t.TempDir(), filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte(veeamtest.DefaultPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, key := newKeyFile(t)
+	sessions := filepath.Join(dir, "veeam_auth", "sessions")
+	if err := os.MkdirAll(sessions, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, age := range map[string]time.Duration{"old": 31 * 24 * time.Hour, "young": 29 * 24 * time.Hour} {
+		path := filepath.Join(sessions, name)
+		if err := os.WriteFile(path, []byte("sealed"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr := cachedOn(t, server, dir, key, "{file."+password+"}")
+	defer func() { _ = tr.Cleanup() }()
+	if res := ask(t, tr); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(sessions, "old")); os.IsNotExist(err) {
+			break
+		}
+	}
+	left, err := os.ReadDir(sessions)
+	if err != nil || len(left) != 2 { // the young one and the session
+		t.Errorf("%v, %v", left, err)
+	}
+	if _, err := os.Stat(filepath.Join(sessions, "young")); err != nil {
+		t.Error(err)
+	}
+}

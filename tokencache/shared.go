@@ -88,6 +88,8 @@ type Shared struct {
 	away   time.Time       // until when the store is left alone
 	broken map[string]bool // records that did not open
 
+	swept atomic.Int64 // when old records were looked for, unix seconds
+
 	gone atomic.Bool // the store has failed and nothing has worked since
 }
 
@@ -278,6 +280,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 		return s.failed(ctx, store, fmt.Errorf("storing: %w", err))
 	}
 	s.worked()
+	s.sweepSometimes(store)
 	return nil
 }
 

@@ -1,0 +1,55 @@
+// Records that nobody needs any more: those of secrets that were replaced, and of
+// accounts that are gone.
+
+package tokencache
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// sweepEvery is how often a process looks for old records, with the first login
+	// after that time.
+	sweepEvery = 24 * time.Hour
+
+	// keptFor is how long a record is kept that nobody has written to. A session is
+	// written with every renewal, and no refresh token lives longer than two weeks.
+	keptFor = 30 * 24 * time.Hour
+
+	sweepFor = time.Minute
+)
+
+// folders are where records lie.
+var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace"}
+
+// Lister is a Store that knows how old its values are. In one that is none, old
+// records stay.
+type Lister interface {
+	// Before lists the keys in a folder that were stored last before a moment.
+	Before(ctx context.Context, folder string, moment time.Time) ([]string, error)
+}
+
+// sweepSometimes removes old records in the background, once in a while. A record
+// that is taken up again in that very moment is lost, which costs a login.
+func (s *Shared) sweepSometimes(store *attached) {
+	lister, ok := store.to.(Lister)
+	now := time.Now()
+	last := s.swept.Load()
+	if !ok || last != 0 && now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), sweepFor)
+		defer cancel()
+		for _, folder := range folders {
+			old, err := lister.Before(ctx, folder, now.Add(-keptFor))
+			if err != nil {
+				continue
+			}
+			for _, key := range old {
+				_ = store.to.Delete(ctx, key)
+			}
+		}
+	}()
+}
