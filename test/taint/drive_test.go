@@ -19,6 +19,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/pquerna/otp/totp"
 )
 
 var template = &x509.Certificate{
@@ -28,6 +30,7 @@ var template = &x509.Certificate{
 
 var tokenPath = map[string]string{
 	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",
+	"guests": "/api/v1/token",
 }
 
 func base(site string) string {
@@ -95,6 +98,50 @@ func (s *scene) drive() {
 	for _, account := range []string{"tenant", "by-key", "by-api-key", "nobody"} {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
+	s.driveGuests()
+}
+
+// driveGuests has clients log in with credentials of their own, good and bad.
+func (s *scene) driveGuests() {
+	s.sent = append(s.sent, s.guest[0], s.guest[1])
+	s.sites["guests"] = s.guests
+	defer delete(s.sites, "guests")
+	type tokens struct {
+		Access   string `json:"access_token"`
+		Refresh  string `json:"refresh_token"`
+		MFAToken string `json:"mfa_token"`
+	}
+	login := func(pairs ...string) (answer tokens) {
+		form := url.Values{}
+		for i := 0; i < len(pairs); i += 2 {
+			form.Set(pairs[i], pairs[i+1])
+		}
+		if err := json.Unmarshal([]byte(s.form("guests", form)), &answer); err != nil {
+			s.t.Fatal(err)
+		}
+		for kind, text := range map[string]string{"access": answer.Access, "refresh": answer.Refresh, "mfa": answer.MFAToken} {
+			if text != "" {
+				s.sent = append(s.sent, canary{"guest's " + kind + " token of ours", text})
+			}
+		}
+		return answer
+	}
+	mine := login("grant_type", "password", "username", "guest", "password", s.guest[0].text)
+	login("grant_type", "password", "username", "guest", "password", s.canary("wrong password of a guest"))
+	demand := login("grant_type", "password", "username", "guest-mfa", "password", s.guest[1].text)
+	code, err := totp.GenerateCode(s.guestSeed.text, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	done := login("grant_type", "mfa", "mfa_token", demand.MFAToken, "mfa_code", code)
+	if mine.Access == "" || done.Access == "" {
+		s.t.Fatalf("the guests got no tokens")
+	}
+	for _, token := range []string{mine.Access, done.Access} {
+		s.do(http.MethodGet, s.guests+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + token}}, nil, true)
+	}
+	s.servers["aws"].RevokeAccess()
+	s.do(http.MethodGet, s.guests+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + mine.Access}}, nil, true)
 }
 
 func (s *scene) canary(kind string) string {

@@ -32,6 +32,9 @@ type scene struct {
 	configured []canary // must come out nowhere at all
 	sent       []canary // by clients; the server may echo them to the client
 	client     canary
+	guests     string    // URL of a site where clients log in with credentials of their own
+	guest      [2]canary // password of a guest, and of one with a second factor
+	guestSeed  canary
 	received   strings.Builder // by clients
 	admin      strings.Builder
 }
@@ -66,14 +69,16 @@ func start(t *testing.T) *scene {
 	key, container := s.keyPair(passphrase)
 	s.serve("vbr", veeamtest.New(veeamtest.VBR13, account("svc-monitor", vbr.text, "")))
 	s.serve("azure", veeamtest.New(veeamtest.Azure, account("svc-mfa", azure.text, azureSeed.text)))
-	s.serve("aws", veeamtest.New(veeamtest.AWS, account("svc-mfa", aws.text, awsSeed.text)))
+	s.guest, s.guestSeed = [2]canary{newCanary("guest's password"), newCanary("password of a guest with codes")}, newSeed("guest's TOTP seed")
+	s.serve("aws", veeamtest.New(veeamtest.AWS, account("svc-mfa", aws.text, awsSeed.text),
+		account("guest", s.guest[0].text, ""), account("guest-mfa", s.guest[1].text, s.guestSeed.text)))
 	s.serve("vspc", veeamtest.New(veeamtest.VSPC,
 		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: parent.text, UID: providerUID}),
 		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: newCanary("unused").text, UID: tenantUID}),
 		veeamtest.WithAPIKey("provider", apiKey.text, false),
 		veeamtest.WithPublicKey("provider", []byte(veeamtest.PublicKeyXML(&key.PublicKey)), false),
 	))
-	s.servers["refused"] = s.servers["vbr"]
+	s.servers["refused"], s.servers["guests"] = s.servers["vbr"], s.servers["aws"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
 	if err != nil {
@@ -118,7 +123,10 @@ func start(t *testing.T) *scene {
 		"\t\taccount by-key {\n\t\t\tgrant public_key\n\t\t\tkey "+container+" "+s.secret(passphrase)+"\n\t\t}\n"+
 		"\t\taccount by-api-key "+s.secret(apiKey)+" {\n\t\t\tgrant api_key\n\t\t}\n"+
 		"\t\tact_as {http.request.header.X-Account}\n")
-	s.configured = append(s.configured, azureSeed)
+	site("guests", "aws", "\t\tpassthrough\n")
+	s.guests = s.sites["guests"]
+	delete(s.sites, "guests") // it has no account that would serve the others' requests
+	s.configured = append(s.configured, azureSeed, s.guestSeed)
 
 	file := filepath.Join(s.dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
