@@ -3,6 +3,7 @@
 package svclog
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -92,6 +93,19 @@ func Held(user string, wait time.Duration) string {
 func Paced(user, pace string, wait time.Duration) string {
 	return quoted("Token request of user '", user, "' waits ") + wait.Round(100*time.Millisecond).String() +
 		" for its turn (pace " + pace + ")."
+}
+
+// Interference is the sentence that the server ends the sessions of a user soon
+// after each login, and what to do. one says that the product is known to end a
+// user's session for another.
+func Interference(user string, times int, after time.Duration, one bool) string {
+	why := "Another program seems to log in as the same user"
+	if one {
+		why += ", for which the server ends this session"
+	}
+	return quoted("Interference: the server has ended the session of user '", user, "' ") + strconv.Itoa(times) +
+		" times in a row, the last one " + max(after.Round(time.Second), time.Second).String() + " after its login. " + why +
+		": give veeam-auth a user of its own."
 }
 
 // LoggedOut is the sentence that a session was ended.

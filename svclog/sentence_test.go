@@ -32,11 +32,13 @@ func TestSentences(t *testing.T) {
 		NotReplayed("PUT", "/a", "too\tbig"): `Request [PUT /a] is not sent again: too\tbig.`,
 		Held("u", 90*time.Second+1):          "Logins of user 'u' are held for 1m30s to avoid a lockout.",
 		Paced("u", "1/s 5/m", 1234567890):    "Token request of user 'u' waits 1.2s for its turn (pace 1/s 5/m).",
-		LoggedOut("u"):                       "User 'u' logged out.",
-		LogoutFailed("u"):                    "Failed to log out user 'u'.",
-		Denied("", "GET", "/a"):              "Access of user 'Anonymous' to [GET /a] is denied.",
-		Denied("u", "GET", "/a b"):           "Access of user 'u' to [GET /a%20b] is denied.",
-		TokenFailed:                          "Failed to create access token.",
+		Interference("u", 3, 30*time.Second, false): "Interference: the server has ended the session of user 'u' 3 times in a row, the last one 30s after its login. " +
+			"Another program seems to log in as the same user: give veeam-auth a user of its own.",
+		LoggedOut("u"):             "User 'u' logged out.",
+		LogoutFailed("u"):          "Failed to log out user 'u'.",
+		Denied("", "GET", "/a"):    "Access of user 'Anonymous' to [GET /a] is denied.",
+		Denied("u", "GET", "/a b"): "Access of user 'u' to [GET /a%20b] is denied.",
+		TokenFailed:                "Failed to create access token.",
 	} {
 		if got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)

@@ -42,6 +42,7 @@ const (
 type blame struct {
 	routes   map[uint64]time.Time // until when the route is believed
 	replaced *rate.Limiter
+	losses   losses
 }
 
 // Blame is told of a 401 on tok. It returns true if tok is no longer the one to
@@ -75,7 +76,15 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 			return false
 		}
 	}
-	return s.mayReplace(tok) && s.Reject(tok)
+	if !s.mayReplace(tok) {
+		return false
+	}
+	if s.discard(tok) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.blame.losses.suspected(tok, route, time.Now())
+	}
+	return true
 }
 
 // blameStatic lets a key that has worked pass once: the next 401 in a row counts.
@@ -95,21 +104,31 @@ func (s *Session) Reject(tok *Token) bool {
 	if tok == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current.CompareAndSwap(tok, nil) {
-		tok.rejected.Store(true)
-		tok.revoked.Store(time.Since(tok.Requested) <= revokedWithin)
-		s.spare = tok
-	}
+	s.discard(tok)
 	return true
 }
 
-// Recovered is told that a repeated request was accepted.
-func (s *Session) Recovered() {
+// discard reports whether tok was still the current token.
+func (s *Session) discard(tok *Token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.current.CompareAndSwap(tok, nil) {
+		return false
+	}
+	tok.rejected.Store(true)
+	tok.revoked.Store(time.Since(tok.Requested) <= revokedWithin)
+	s.spare = tok
+	return true
+}
+
+// Recovered is told that a request was accepted after tok was blamed for its last
+// 401. It returns true if that proves that the server had ended tok, which is told
+// once of each token.
+func (s *Session) Recovered(tok *Token, route uint64) (Loss, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blame.replaced = nil
+	return s.blame.losses.proved(tok, route, time.Now())
 }
 
 // Believe is told that a request got a 401 on each of several tokens.

@@ -131,7 +131,7 @@ func TestRealRevocationsAreNotBraked(t *testing.T) {
 				t.Fatalf("revocation %d is taken for the route's fault", i+1)
 			}
 			mustGet(t, s, srv).Prove()
-			s.Recovered()
+			s.Recovered(tok, routeB)
 		}
 	})
 }

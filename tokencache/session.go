@@ -211,6 +211,9 @@ func (s *Session) grantAlone(ctx context.Context, grant GrantFunc, prev *Token) 
 
 // ask runs the grant and makes its token fit for use.
 func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
+	if err := s.peace(ctx, prev); err != nil {
+		return nil, err
+	}
 	tok, err := protect(ctx, grant, prev)
 	if err != nil {
 		return nil, err
@@ -247,6 +250,7 @@ func (s *Session) succeeded(tok *Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.block, s.spare = nil, nil
+	s.blame.losses.outlived(s.current.Load(), time.Now())
 	s.floor.Store(tok.fence)
 	if !tok.Static { // a key is only good when it has been accepted
 		s.streak = 0

@@ -29,6 +29,10 @@ type State struct {
 	LastError string        // of the last grant if it failed; holds no secret
 	Waiting   int64
 
+	// LostEarly is how many tokens in a row the server has ended soon after they were
+	// issued, if they are enough to say that another program logs in as the same user.
+	LostEarly int
+
 	Age    time.Duration // of the current token, zero without one
 	Loaded bool          // the current token came from the store
 	Shared bool          // the session is kept in a store
@@ -51,6 +55,7 @@ func (s *Session) State() State {
 	}
 	s.mu.Lock()
 	block := s.block
+	state.LostEarly = s.blame.losses.active(now)
 	s.mu.Unlock()
 	if block != nil {
 		state.LastError = block.Cause.Error()
