@@ -81,6 +81,10 @@ type sessionState struct {
 	HeldFor   int64  `json:"held_for_seconds,omitempty"`
 	LastError string `json:"last_error,omitempty"`
 
+	// LostEarly tells of interference: how many tokens in a row the server has ended
+	// soon after they were issued.
+	LostEarly int `json:"lost_early,omitempty"`
+
 	// Shared tells that the session is kept in the cache, Loaded that its token
 	// came from there, Holder which process is getting a token.
 	Shared bool   `json:"shared,omitempty"`
@@ -104,6 +108,7 @@ func (s *pooledSession) describe() sessionState {
 		ExpiresIn: seconds(state.ExpiresIn),
 		HeldFor:   seconds(state.HeldFor),
 		LastError: state.LastError,
+		LostEarly: state.LostEarly,
 		Shared:    state.Shared, Loaded: state.Loaded, Holder: state.Holder,
 	}
 }

@@ -118,8 +118,12 @@ func printSessions(out io.Writer, states []sessionState, asJSON bool) error {
 		case s.Shared:
 			cache = "shared"
 		}
+		notice := s.LastError
+		if notice == "" && s.LostEarly > 0 {
+			notice = fmt.Sprintf("interference: %d tokens in a row ended early, does another program use this user?", s.LostEarly)
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", account, s.Product, s.Origin, s.State,
-			span(s.Age), left, cache, orDash(s.Holder), orDash(s.LastError))
+			span(s.Age), left, cache, orDash(s.Holder), orDash(notice))
 	}
 	return table.Flush()
 }

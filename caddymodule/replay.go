@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/svclog"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -28,6 +29,8 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 			out.Header["Expect"] = expectContinue
 		}
 	}
+	route := routeHash(req)
+	var lost *tokencache.Token // that the last 401 was blamed on
 	for replays := 0; ; replays++ {
 		out.Header["Authorization"] = tok.Authorization()
 		if body != nil {
@@ -42,7 +45,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 				tok.Prove()
 			}
 			if replays > 0 {
-				session.Recovered()
+				slot.recovered(session, lost, route, e.journal)
 				t.replayed(metrics.ReplayAccepted)
 			}
 			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
@@ -50,7 +53,6 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 			return res, nil
 		}
 
-		route := routeHash(req)
 		blamed := session.Blame(req.Context(), tok, route)
 		switch {
 		case !blamed || req.Context().Err() != nil:
@@ -68,10 +70,34 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		}
 		discard(res)
 		e.journal.replay(req)
+		lost = tok
 		if tok, session, err = slot.token(req, e); err != nil {
 			return t.refuse(req, e, err)
 		}
 	}
+}
+
+// recovered tells the session that a request was accepted with a newer token, and
+// says so if that proves that the server had ended the one before.
+func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal) {
+	loss, proved := session.Recovered(lost, route)
+	if !proved {
+		return
+	}
+	reason := metrics.LostRevoked
+	if loss.Interference() {
+		reason = metrics.LostInterference
+		journal.warn(svclog.Interference(s.user(), loss.Times, loss.After, s.transport.product.OneSession))
+	}
+	s.transport.metrics.Lost.WithLabelValues(s.transport.product.Name, s.account.Name, reason).Inc()
+}
+
+// user is whom the slot logs in.
+func (s *slot) user() string {
+	if l := s.current.Load(); l != nil {
+		return userOf(l.credentials.account)
+	}
+	return s.account.Name
 }
 
 var expectContinue = []string{"100-continue"}

@@ -40,6 +40,13 @@ const (
 	PaceRefused = "refused" // it would have taken too long: it was not sent
 )
 
+// Reasons why a server has ended a token before its time, the values of the label
+// reason of Lost.
+const (
+	LostRevoked      = "revoked"      // once
+	LostInterference = "interference" // soon after its login, and so were those before it
+)
+
 // Set is every collector of the module.
 type Set struct {
 	// Grants counts token requests to servers, by product, grant and result: ok,
@@ -62,6 +69,10 @@ type Set struct {
 	// Replays counts requests that were sent again after a 401, by product and
 	// result.
 	Replays *prometheus.CounterVec
+
+	// Lost counts tokens that servers have ended before their time, by product,
+	// account and reason.
+	Lost *prometheus.CounterVec
 
 	// Decisions counts what rules decided, by product, position of the rule (0 is
 	// the default) and decision: allow, deny, shadow_allow or shadow_deny.
@@ -99,6 +110,8 @@ func New(sessions func() []Session) *Set {
 			"Requests of clients that were answered with an error by the module itself.", "product", "reason"),
 		Replays: counter("replays_total",
 			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
+		Lost: counter("lost_tokens_total",
+			"Access tokens that the server has ended before their time, by reason.", "product", "account", "reason"),
 		Decisions: counter("decisions_total",
 			"Requests by the rule that decided about them.", "product", "rule", "decision"),
 		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -113,7 +126,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Decisions, s.ClockOffset, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

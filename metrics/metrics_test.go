@@ -32,6 +32,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.Requests.WithLabelValues("vbr", ResultInjected).Inc()
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
+	set.Lost.WithLabelValues("vbr", "svc", LostInterference).Inc()
 	set.Decisions.WithLabelValues("vbr", "1", "deny").Inc()
 	return set, registry
 }

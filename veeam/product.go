@@ -50,6 +50,11 @@ type Product struct {
 	// all sessions of the user at once.
 	SessionLogout *Operation
 
+	// OneSession says that a login may end the other sessions of the user. VSPC's
+	// documents say that sessions of different applications under one user may
+	// interfere, and to use another user for every application.
+	OneSession bool
+
 	// LoginRefused is the status of a refused login at the token endpoint.
 	LoginRefused int
 
@@ -204,6 +209,7 @@ var products = []*Product{
 		},
 		// Tenants and their users are behind one server.
 		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		OneSession:   true,
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
@@ -247,6 +253,7 @@ var products = []*Product{
 		},
 		Fields:       Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code", PublicKey: "public_key"},
 		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		OneSession:   true,
 		LoginRefused: http.StatusUnauthorized,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",

@@ -1,0 +1,168 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// program is another program that logs in as the user of the default account.
+type program struct {
+	*world
+	client *veeam.Client
+	token  *veeam.Token
+	logins int
+}
+
+func (w *world) program() *program {
+	product, _ := veeam.Lookup("vspc")
+	return &program{world: w, client: &veeam.Client{Product: product, Transport: w.server.Transport(), BaseURL: "https://vspc01"}}
+}
+
+// ask logs in anew after a 401, as clients do.
+func (p *program) ask() {
+	p.Helper()
+	for range 2 {
+		if p.token != nil {
+			req, err := http.NewRequestWithContext(p.Context(), http.MethodGet, "https://vspc01"+p.server.Base()+"/echo", http.NoBody)
+			if err != nil {
+				p.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+p.token.Access.Reveal())
+			res, err := p.server.Transport().RoundTrip(req)
+			if err != nil {
+				p.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		var err error
+		p.token, err = p.client.Login(p.Context(), &veeam.Account{Username: veeamtest.DefaultUser, Password: secret.New(veeamtest.DefaultPassword)})
+		if err != nil {
+			p.Fatal(err)
+		}
+		p.logins++
+	}
+}
+
+func (w *world) lost(reason string) float64 {
+	return testutil.ToFloat64(collectors.Lost.WithLabelValues("vspc", veeamtest.DefaultUser, reason))
+}
+
+func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
+		revoked, interference := w.lost(metrics.LostRevoked), w.lost(metrics.LostInterference)
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		other := w.program()
+		w.demand("200")
+		for i := range 3 {
+			w.rest(20 * time.Second)
+			other.ask()
+			w.rest(time.Second)
+			w.demand("200")
+			if said := strings.Contains(w.said(), "Interference: "); said != (i == 2) {
+				t.Errorf("after %d losses: said %v", i+1, said)
+			}
+		}
+		if w.lost(metrics.LostRevoked)-revoked != 2 || w.lost(metrics.LostInterference)-interference != 1 {
+			t.Error("counted wrongly")
+		}
+		want := "has ended the session of user '" + veeamtest.DefaultUser + "' 3 times in a row, the last one 21s after its login. " +
+			"Another program seems to log in as the same user, for which the server ends this session: give veeam-auth a user of its own."
+		if !strings.Contains(w.said(), want) {
+			t.Errorf("the log says %s", w.said())
+		}
+		var table strings.Builder
+		states := []sessionState{}
+		for _, s := range (wantedSessions{}).find() {
+			states = append(states, s.describe())
+		}
+		if err := printSessions(&table, states, false); err != nil || !strings.Contains(table.String(), "interference: 3 tokens in a row") {
+			t.Errorf("%v: %s", err, table.String())
+		}
+	})
+}
+
+func TestALoginWarIsSlowedDownAndEveryRequestAnswered(t *testing.T) {
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		other := w.program()
+		longest := time.Duration(0)
+		began := time.Now()
+		for time.Since(began) < 10*time.Minute {
+			asked := time.Now()
+			w.demand("200")
+			longest = max(longest, time.Since(asked))
+			time.Sleep(50 * time.Millisecond)
+			other.ask()
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := w.wire.grants(); n > 20 {
+			t.Errorf("%d logins in ten minutes", n)
+		}
+		if longest > time.Minute {
+			t.Errorf("a request took %v", longest)
+		}
+	})
+}
+
+func TestWhatIsNoInterference(t *testing.T) {
+	for name, test := range map[string]func(*world){
+		"the server restarts": func(w *world) {
+			w.rest(20 * time.Second)
+			w.server.RevokeAll()
+			for range 20 {
+				w.demand("200")
+				w.rest(10 * time.Second)
+			}
+		},
+		"once a day": func(w *world) {
+			for range 7 {
+				w.rest(24 * time.Hour)
+				w.demand("200")
+				w.rest(time.Minute)
+				w.server.RevokeAll()
+				w.demand("200")
+			}
+		},
+		"tokens end": func(w *world) {
+			for range 12 {
+				w.rest(61 * time.Minute)
+				w.demand("200")
+			}
+		},
+		"a logout of the operator's": func(w *world) {
+			for range 5 {
+				for _, s := range (wantedSessions{}).find() {
+					if err := renewSession(w.Context(), s); err != nil {
+						w.Error(err)
+					}
+				}
+				w.demand("200")
+			}
+		},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			inWorld(t, veeamtest.VSPC, nil, func(w *world) {
+				before := w.lost(metrics.LostInterference)
+				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.demand("200")
+				test(w)
+				if got := fmt.Sprint(w.lost(metrics.LostInterference)-before, " ", strings.Contains(w.said(), "Interference")); got != "0 false" {
+					t.Error(got)
+				}
+			})
+		})
+	}
+}
