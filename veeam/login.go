@@ -18,6 +18,9 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 		if a.MFAToken.IsZero() {
 			return nil, c.fail(KindAccount, g, "the login needs a new verification code")
 		}
+		if err := c.pace(ctx, g, PaceNext); err != nil {
+			return nil, err
+		}
 		return c.sendCode(ctx, a, a.MFAToken, a.Password.Reveal())
 	case GrantRefreshToken:
 		return c.Refresh(ctx, a, a.Password)

@@ -94,14 +94,14 @@ func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secr
 	return token, err
 }
 
-// sendCode sends one code.
+// sendCode sends one code, which has waited for its turn before it was made.
 func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value, code string) (*Token, error) {
 	f := c.Product.newForm(GrantMFA)
 	f.add(c.Product.Fields.MFAToken, mfaToken.Reveal())
 	f.add(c.Product.Fields.MFACode, code)
 	c.addOptions(f, a)
 	f.secrets = append(f.secrets, a.secrets()...)
-	f.pace = paceDone // before the code was made
+	f.pace = paceDone
 	r, err := c.ask(ctx, GrantMFA, f)
 	switch {
 	case err != nil:

@@ -56,6 +56,9 @@ func TestEveryTokenRequestHasATurn(t *testing.T) {
 			a.Grant, a.Parent = GrantAuthorizationCode, parent(new([]string))
 		}, []string{codeBody, token}, []PaceStep{PaceOnly}},
 		{"saml", "azure", func(a *Account) { a.Grant = GrantSAML }, []string{token}, []PaceStep{PaceOnly}},
+		{"a code that somebody else was asked for", "aws", func(a *Account) {
+			a.Grant, a.MFAToken = GrantMFA, secret.New("mfa-canary")
+		}, []string{token}, []PaceStep{PaceNext}},
 		{"API key", "vspc", func(a *Account) { a.Grant, a.Password = GrantAPIKey, secret.New("key") }, nil, nil},
 		{"public key", "vspc", func(a *Account) {
 			a.Grant, a.Key = GrantPublicKey, keyAccount(t, "").Key
