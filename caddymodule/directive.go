@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -87,7 +88,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	d.Reset()
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
-		return nil, err
+		return nil, withOwnNames(err)
 	}
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
@@ -127,6 +128,18 @@ type directiveParser struct {
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "hold", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+}
+
+// often lists those that may be written more than once.
+var often = []string{"account", "client", "allow", "deny", "hosts", "tls_pin"}
+
+// withOwnNames completes the error of reverse_proxy about a subdirective that
+// nobody knows.
+func withOwnNames(err error) error {
+	if !strings.Contains(err.Error(), "unrecognized subdirective") {
+		return err
+	}
+	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(slices.Sorted(slices.Values(slices.Concat(often, once))), ", "))
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
