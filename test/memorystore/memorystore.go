@@ -1,0 +1,122 @@
+// Package memorystore is a storage in memory for tests in which several processes
+// share one. It has the habits of certmagic's storages: who waits for a lock looks
+// once in a second, and a lock that was left behind is stale after ten.
+package memorystore
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	lookEvery  = time.Second
+	staleAfter = 10 * time.Second
+)
+
+// Storage is what all processes share. Its zero value is empty.
+type Storage struct {
+	mu     sync.Mutex
+	values map[string][]byte
+	locks  map[string]time.Time // since when
+}
+
+// Process is the storage as one process sees it.
+type Process struct {
+	storage *Storage
+	killed  atomic.Bool
+
+	// Written is called after each value that the process has written, before it
+	// can give its lock back. Default: nothing happens.
+	Written func()
+}
+
+// Process returns the storage for one more process.
+func (s *Storage) Process() *Process { return &Process{storage: s} }
+
+var errKilled = errors.New("memorystore: the process was killed")
+
+// Kill ends the process: nothing that it tries from now on is done, and the locks
+// that it has are left behind.
+func (p *Process) Kill() { p.killed.Store(true) }
+
+// Lock waits for a lock.
+func (p *Process) Lock(ctx context.Context, name string) error {
+	for !p.lock(name) {
+		select {
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (p *Process) lock(name string) bool {
+	s := p.storage
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if since, held := s.locks[name]; p.killed.Load() || held && time.Since(since) <= staleAfter {
+		return false
+	}
+	if s.locks == nil {
+		s.locks = make(map[string]time.Time)
+	}
+	s.locks[name] = time.Now()
+	return true
+}
+
+// Unlock gives a lock back.
+func (p *Process) Unlock(_ context.Context, name string) error {
+	return p.do(func(s *Storage) error {
+		delete(s.locks, name)
+		return nil
+	})
+}
+
+// Store writes a value.
+func (p *Process) Store(_ context.Context, key string, value []byte) error {
+	err := p.do(func(s *Storage) error {
+		if s.values == nil {
+			s.values = make(map[string][]byte)
+		}
+		s.values[key] = value
+		return nil
+	})
+	if err == nil && p.Written != nil {
+		p.Written()
+	}
+	return err
+}
+
+// Load reads a value.
+func (p *Process) Load(_ context.Context, key string) (value []byte, err error) {
+	err = p.do(func(s *Storage) error {
+		var ok bool
+		if value, ok = s.values[key]; !ok {
+			return fs.ErrNotExist
+		}
+		return nil
+	})
+	return value, err
+}
+
+// Delete removes a value.
+func (p *Process) Delete(_ context.Context, key string) error {
+	return p.do(func(s *Storage) error {
+		delete(s.values, key)
+		return nil
+	})
+}
+
+func (p *Process) do(exchange func(*Storage) error) error {
+	p.storage.mu.Lock()
+	defer p.storage.mu.Unlock()
+	if p.killed.Load() {
+		return errKilled
+	}
+	return exchange(p.storage)
+}
