@@ -2,7 +2,7 @@
 // in a process of its own and the emulated servers in this one, over the
 // loopback address only.
 //
-//	go run ./test/load                every figure, about ten minutes
+//	go run ./test/load                every figure, about twelve minutes
 //	go run ./test/load churn reloads  some of them
 //
 // Each figure prints lines of the form
@@ -37,6 +37,7 @@ var figures = []struct {
 	{name: "revoked", measure: measureRevoked},
 	{name: "churn", measure: measureChurn},
 	{name: "reloads", measure: measureReloads},
+	{name: "leaks", measure: measureLeaks, within: 20 * time.Minute},
 	{name: "endings", measure: measureEndings, within: 10 * time.Minute},
 	{name: "tenants", measure: measureTenants, within: 10 * time.Minute},
 	{name: "overhead", measure: measureOverhead},

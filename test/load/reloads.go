@@ -86,28 +86,30 @@ func measureReloads(ctx context.Context, r *report) error {
 
 // askers ask one site all the time.
 type askers struct {
+	clients     int
 	urls        []string
+	header      http.Header
 	first, last *tally // of the tries of each request
 }
 
 func newAskers(port int, s *setup) *askers {
-	return &askers{urls: []string{s.urlAt(port, "echo"), s.urlAt(port, "slow?ms=30")}, first: new(tally), last: new(tally)}
+	return &askers{clients: reloadClients, urls: []string{s.urlAt(port, "echo"), s.urlAt(port, "slow?ms=30")}, first: new(tally), last: new(tally)}
 }
 
 func (a *askers) ask(asking context.Context) {
-	client := newClient(reloadClients)
+	client := newClient(a.clients)
 	defer client.CloseIdleConnections()
 	ctx := context.WithoutCancel(asking)
 	var wg sync.WaitGroup
-	for range reloadClients {
+	for range a.clients {
 		wg.Go(func() {
 			for n := 0; asking.Err() == nil; n++ {
 				url := a.urls[n%len(a.urls)]
 				begun := time.Now()
-				status, err := send(ctx, client, http.MethodGet, url, nil)
+				status, err := send(ctx, client, http.MethodGet, url, a.header)
 				a.first.add(status, err, time.Since(begun))
 				for tries := 1; err != nil && tries < reloadTries; tries++ {
-					status, err = send(ctx, client, http.MethodGet, url, nil)
+					status, err = send(ctx, client, http.MethodGet, url, a.header)
 				}
 				a.last.add(status, err, time.Since(begun))
 			}
