@@ -119,7 +119,7 @@ func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, 
 		}
 		caller.Account = client.Account
 	case caller.Via == policy.ViaPassthrough:
-		if h.guests.find(caller.Login) == nil {
+		if h.guests.of(caller.Login, caller.Name) == nil {
 			return policy.Caller{}, issuer.ErrExpired // it has to log in again
 		}
 	}

@@ -52,7 +52,8 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		if client.APIVersion == "" {
 			client.APIVersion = s.findVersion(ctx, client)
 		}
-		if prev != nil && prev.Renewable() {
+		// Of a guest whose credential is not known here, that is all there is.
+		if prev != nil && (prev.Renewable() || account.Grant == veeam.GrantMFA && !prev.Exhausted()) {
 			start := time.Now()
 			tok, err := client.Refresh(ctx, account, prev.Refresh)
 			t.observe(veeam.GrantRefreshToken, start, tok, err)

@@ -10,6 +10,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +52,15 @@ type guest struct {
 	id      string // keyed hash of the credential
 	account *veeam.Account
 	until   time.Time
+
+	// elsewhere: it has logged in at another process, or before a restart. Its
+	// credential is not known here, its session may be in the cache.
+	elsewhere bool
 }
+
+// login is how a token of ours names the guest: by its id, and until when it
+// counts.
+func (g *guest) login() string { return g.id + "." + strconv.FormatInt(g.until.Unix(), 36) }
 
 // credentials are what the guest logs in with. Its second factor is that of the
 // configured account with the same user, which may have changed.
@@ -59,7 +69,7 @@ func (g *guest) credentials(t *Transport) *credentials {
 	if account.Grant == veeam.GrantPassword {
 		account.TOTP = t.totpOf(account.Username)
 	}
-	return &credentials{account: &account, fingerprint: g.id}
+	return &credentials{account: &account, fingerprint: g.id, digest: secret.New(g.id)}
 }
 
 // admitted is the guest without a verification code, which was used.
@@ -135,6 +145,23 @@ func (b *guestBook) find(id string) *guest {
 		return nil
 	}
 	return g
+}
+
+// of returns the guest that a token names, nil if it has to log in again.
+func (b *guestBook) of(login, username string) *guest {
+	id, end, _ := strings.Cut(login, ".")
+	if g := b.find(id); g != nil {
+		return g
+	}
+	seconds, err := strconv.ParseInt(end, 36, 64)
+	until := time.Unix(seconds, 0)
+	if b == nil || err != nil || !time.Now().Before(until) {
+		return nil
+	}
+	return &guest{
+		id: id, until: until, elsewhere: true,
+		account: &veeam.Account{Name: guestAccount.Name, Username: username, Grant: veeam.GrantMFA},
+	}
 }
 
 // add remembers a guest whose credential the server has taken.

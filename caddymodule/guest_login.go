@@ -49,7 +49,7 @@ func (t *Transport) loginGuest(req *http.Request, e *exchange) (asked *http.Resp
 		case err != nil:
 			return nil, err
 		}
-		e.caller.Login = e.guest.id
+		e.caller.Login = e.guest.login()
 		return nil, nil
 	}
 }
@@ -100,7 +100,8 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 		login.book.demands.Remove(login.token.Reveal())
 	}
 	if err == nil {
-		e.guest, e.caller.Login = g.admitted(), g.id
+		e.guest = g.admitted()
+		e.caller.Login = e.guest.login()
 	}
 	return err
 }
@@ -118,19 +119,21 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 		if err != nil {
 			return nil, err
 		}
-		tok, err := l.session.Get(ctx, slot.grant(values, l, version, log))
+		// Not by the session yet, which a cache may share: what the server refuses
+		// leaves nothing behind.
+		tok, err := slot.grant(values, l, version, log)(ctx, nil)
+		if err == nil {
+			tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
+		}
 		if err != nil {
 			slot.evict()
 			if refusedGuest(err) {
 				login.refused()
 			}
-			if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
-				err = blocked.Cause
-			}
 			return nil, err
 		}
 		login.book.add(g.admitted())
-		slot.idle = t.watchIdle(key)
+		slot.idle = t.watchIdle(key, g)
 		t.sessions.users.PeekOrAdd(key, slot)
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
@@ -139,13 +142,13 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 
 // guestSlot is the place of a guest at an upstream.
 func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
-	if g == nil {
+	if g == nil || g.elsewhere && t.Cache.id() == "" {
 		return nil, errNoGuest
 	}
 	key := t.place(req, guestAccount.Name, g.id)
 	return t.sessions.userSlot(key, func() *slot {
 		s := t.newSlot(key, guestAccount, t.target(req, key))
-		s.guest, s.idle = g, t.watchIdle(key)
+		s.guest, s.idle = g, t.watchIdle(key, g)
 		return s
 	}), nil
 }
@@ -197,20 +200,38 @@ type idleness struct{ last atomic.Int64 } // unix nanoseconds
 
 func (i *idleness) used() { i.last.Store(time.Now().UnixNano()) }
 
-// watchIdle returns a new idleness for the place of a guest.
-func (t *Transport) watchIdle(key slotKey) *idleness {
+// watchIdle returns a new idleness for the place of a guest. It also ends the
+// session with the guest's login.
+func (t *Transport) watchIdle(key slotKey, g *guest) *idleness {
 	i := new(idleness)
 	i.used()
 	var look func()
 	look = func() {
-		if left := guestIdle - time.Duration(time.Now().UnixNano()-i.last.Load()); left > 0 && !t.sessions.gone() {
-			time.AfterFunc(left, look)
+		s, ok := t.sessions.users.Peek(key)
+		if !ok || s.idle != i {
 			return
 		}
-		if s, ok := t.sessions.users.Peek(key); ok && s.idle == i {
-			t.sessions.users.Remove(key)
+		now := time.Now()
+		left := min(guestIdle-time.Duration(now.UnixNano()-i.last.Load()), g.until.Sub(now))
+		switch {
+		case t.sessions.gone():
+		case left > 0:
+			time.AfterFunc(left, look)
+			return
+		case !now.Before(g.until):
+			s.logout()
 		}
+		t.sessions.users.Remove(key)
 	}
-	time.AfterFunc(guestIdle, look)
+	time.AfterFunc(min(guestIdle, time.Until(g.until)), look)
 	return i
+}
+
+// logout ends the session at the server, also one that a cache has.
+func (s *slot) logout() {
+	if l := s.current.Load(); l != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
+		defer cancel()
+		_ = logoutSession(ctx, l.session)
+	}
 }

@@ -90,7 +90,7 @@ func (g *guests) welcome() (login string) {
 func (g *guests) call(login, want string) {
 	g.Helper()
 	e := &exchange{
-		route: veeam.RouteProtected, guest: g.h.guests.find(login),
+		route: veeam.RouteProtected, guest: g.h.guests.of(login, "guest"),
 		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
 	}
 	req := proxied(g.Context(), e)

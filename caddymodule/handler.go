@@ -255,7 +255,9 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		refusal = h.decide(r, e, unknown)
 	}
 	if refusal == nil {
-		e.guest = h.guests.find(e.caller.Login)
+		if e.caller.Via == policy.ViaPassthrough {
+			e.guest = h.guests.of(e.caller.Login, e.caller.Name)
+		}
 		refusal = h.chooseAccount(r, e)
 	}
 	if refusal != nil {

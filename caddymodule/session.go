@@ -128,7 +128,7 @@ func (s *sessions) inherit(product string, accounts []*Account) {
 	keys := make(map[sessionKey]tokencache.Options)
 	sessionPool.Range(func(key, value any) bool {
 		k := key.(sessionKey)
-		if k.product == product && (k.guest || names[k.account] && k.user == "" && k.cache == s.cache.id()) {
+		if k.product == product && k.cache == s.cache.id() && (k.guest || names[k.account] && k.user == "") {
 			keys[k] = value.(*pooledSession).options
 		}
 		return true

@@ -129,12 +129,10 @@ func (s *slot) login(maxAge time.Duration) (*login, error) {
 		user:        s.key.user,
 		cache:       sessions.cache.id(),
 	}
-	options := sessions.options
 	if s.guest != nil {
-		key.user, key.guest, key.cache = s.guest.account.Username, true, ""
-	} else {
-		options = sessions.cache.options(options, key, s.account.grant(), resolved.digest)
+		key.user, key.guest = s.guest.account.Username, true
 	}
+	options := sessions.cache.options(sessions.options, key, s.account.grant(), resolved.digest)
 	next := &login{credentials: resolved, session: sessions.hold(key, options)}
 	if s.evicted {
 		s.transport.sessions.drop(next.session.key) // for the requests under way only

@@ -47,7 +47,8 @@ type Token struct {
 	renewAt       time.Time
 
 	rejected  atomic.Bool // by the server
-	revoked   atomic.Bool // rejected soon after it was issued, or its refresh token was refused
+	revoked   atomic.Bool // rejected soon after it was issued, or exhausted
+	exhausted atomic.Bool // its refresh token was refused
 	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
@@ -70,7 +71,14 @@ func (t *Token) Expires() time.Time { return t.expires }
 func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load() }
 
 // Exhaust records that the refresh token is used up: the server has refused it.
-func (t *Token) Exhaust() { t.revoked.Store(true) }
+func (t *Token) Exhaust() {
+	t.exhausted.Store(true)
+	t.revoked.Store(true)
+}
+
+// Exhausted reports whether there is no refresh token, or it is used up. If it is
+// not, it is worth a try for who has nothing else, even if it is not Renewable.
+func (t *Token) Exhausted() bool { return t.Refresh.IsZero() || t.exhausted.Load() }
 
 // Stored reports whether the token lies in the store of its session, or did when
 // it was new.

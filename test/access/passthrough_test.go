@@ -4,6 +4,8 @@ package access
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // theirs reports a token of the server's among what a client got.
@@ -242,5 +245,76 @@ func TestExposedTokensAreThoseOfTheServerAndEndHereToo(t *testing.T) {
 		for _, token := range server.Issued()[:3] {
 			c.get(server.Base()+"/echo", bearer(token)).want(http.StatusUnauthorized)
 		}
+	}
+}
+
+func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keyset.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one, two := replicasOf(t, site{account: "passthrough", options: "cache {\n\t\t\tencryption_key {file." + key + "}\n\t\t}"})
+	server := one.servers["vbr"]
+	first, second := one.at(t, "one"), one.at(t, "two")
+	first.edits = []edit{header("X-Forwarded-For", "192.0.2.7")}
+	second.edits = first.edits
+	var mine pair
+	requests, logins := counted(server, func() {
+		mine = first.tokens(operator, "operator-pass-1")
+		for _, c := range []*client{first, second} {
+			if e := c.echo(bearer(mine.Access)); e.Subject != operator {
+				t.Errorf("the guest acts as %s", e.Subject)
+			}
+			c.form("grant_type", "refresh_token", "refresh_token", c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens().Refresh).tokens()
+			first.login("nobody", "wrong").refused("vbr", http.StatusUnauthorized)
+		}
+	})
+	if requests != 2 || logins != 1 { // one of them for nobody
+		t.Errorf("%d token requests, %d logins", requests, logins)
+	}
+	// Nor does a restart end it.
+	two.caddy.Kill()
+	one.caddy.Kill()
+	two.run(t)
+	again := two.client(t, "site")
+	again.edits = first.edits
+	requests, _ = counted(server, func() {
+		if e := again.echo(bearer(mine.Access)); e.Subject != operator {
+			t.Errorf("after a restart the guest acts as %s", e.Subject)
+		}
+		server.RevokeAccess()
+		if e := again.echo(bearer(mine.Access)); e.Subject != operator { // renewed without the password
+			t.Errorf("after a renewal the guest acts as %s", e.Subject)
+		}
+	})
+	if requests != 1 {
+		t.Errorf("%d token requests after a restart", requests)
+	}
+	// Without the session only the guest itself can log in again.
+	server.RevokeAll()
+	again.get(server.Base()+"/echo", bearer(mine.Access)).want(http.StatusUnauthorized)
+	if e := again.echo(bearer(again.tokens(operator, "operator-pass-1").Access)); e.Subject != operator {
+		t.Errorf("after another login the guest acts as %s", e.Subject)
+	}
+	err = filepath.WalkDir(one.dir+"/..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if strings.Contains(string(content), "operator-pass-1") && filepath.Base(path) != "operator" {
+			t.Errorf("%s has the password", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -19,12 +19,17 @@ import (
 // who listen.
 func replicas(t *testing.T) (*world, *world) {
 	t.Helper()
+	return replicasOf(t, site{options: twoClients})
+}
+
+func replicasOf(t *testing.T, s site) (*world, *world) {
+	t.Helper()
 	storage := t.TempDir()
 	var both [2]*world
 	for i, name := range []string{"one", "two"} {
 		w := &world{
 			dir: t.TempDir(), global: "storage file_system " + storage,
-			sites: []site{{name: "site", before: "header X-Process " + name, options: twoClients}},
+			sites: []site{{name: "site", before: "header X-Process " + name, account: s.account, options: s.options}},
 		}
 		t.Cleanup(w.stop)
 		both[i] = w
