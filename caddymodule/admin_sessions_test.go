@@ -76,7 +76,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", body); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
-	endings.Wait()
+	waitForAllEndings()
 	if c := server.Counters(); c.PasswordGrants != 2 || c.Logouts != 1 || c.LiveSessions != 1 {
 		t.Errorf("after login: %+v", c)
 	}

@@ -82,7 +82,7 @@ func cachedTransport(tb testing.TB) *Transport {
 	tb.Cleanup(func() {
 		upstream.to = server.Transport()
 		_ = tr.Cleanup()
-		endings.Wait()
+		waitForAllEndings()
 	})
 	if err := roundTrip(tr, proxied(tb.Context(), &exchange{route: veeam.RouteProtected})); err != nil {
 		tb.Fatal(err)

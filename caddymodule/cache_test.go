@@ -62,7 +62,7 @@ func ask(t testing.TB, tr *Transport) *http.Response {
 // quit ends a transport and its sessions, as the end of the process does.
 func quit(tr *Transport) {
 	_ = tr.Cleanup()
-	endings.Wait()
+	waitForAllEndings()
 }
 
 func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -20,7 +21,11 @@ const logoutFor = 5 * time.Second
 // endings are the logouts under way. The process waits for them when it exits.
 var endings sync.WaitGroup
 
+// exiting says that no request is left that a logout could disturb.
+var exiting atomic.Bool
+
 func waitForEndings(ctx context.Context) {
+	exiting.Store(true)
 	done := make(chan struct{})
 	go func() {
 		endings.Wait()
@@ -103,9 +108,36 @@ func (s *pooledSession) discard(tok *tokencache.Token) {
 	}
 }
 
-// lateFor is how long the last requests of a replaced configuration may use the
-// token that a grant has brought after the session's end.
+// lateFor is how long requests may still use a token that nobody is given any
+// more: one that was replaced, and one that a grant has brought after the
+// session's end.
 const lateFor = 2 * time.Second
+
+// How replaced waits: a shared storage may be slow to take the new token.
+const (
+	replacedEvery  = 50 * time.Millisecond
+	replacedWithin = time.Minute
+)
+
+// replaced logs prev out when the token that takes its place is in use, and the
+// requests that carry prev should be over. If that one turns out to be of no use,
+// prev lives on.
+func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
+	endings.Go(func() {
+		began := time.Now()
+		for used := began; time.Since(used) < lateFor && !exiting.Load(); time.Sleep(replacedEvery) {
+			if tok, _ := s.Current(time.Now()); tok != nil && tok.Access.Equal(prev.Access) {
+				used = time.Now()
+			}
+			if time.Since(began) > replacedWithin {
+				return
+			}
+		}
+		ctx, cancel := context.WithTimeout(e.values, logoutFor)
+		defer cancel()
+		e.logout(ctx, prev)
+	})
+}
 
 // endLater ends again a session that has got a token after its end.
 func (s *pooledSession) endLater() {

@@ -87,7 +87,26 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			})
 			w.rest(9*time.Minute + 55*time.Second)
 			w.demand("200")
+			w.over(0, 2) // requests may be on their way with it
+			w.rest(lateFor + replacedEvery)
 			w.over(1, 1)
+		},
+		"when the process exits right after a login has taken its place": func(w *world) {
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				if isGrant(req) && w.wire.grants() == 2 {
+					return canned(req, http.StatusUnauthorized, contentTypeJSON, `{"errorCode":"InvalidToken"}`), nil // its refresh
+				}
+				return nil, nil
+			})
+			w.rest(9*time.Minute + 55*time.Second)
+			w.demand("200")
+			w.over(0, 2)
+			began := time.Now()
+			w.tr.close()
+			w.over(2, 0)
+			if took := time.Since(began); took > lateFor/2 {
+				w.Errorf("the exit waits for %v", took)
+			}
 		},
 		"when its access token has expired": func(w *world) {
 			w.rest(90 * time.Minute)
@@ -137,6 +156,45 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The server takes its time with requests that came before the login, one of them
+// with a body that is not kept.
+func TestRequestsThatCarryAReplacedTokenHaveAMoment(t *testing.T) {
+	for _, profile := range endable {
+		inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
+			w.start(w.user())
+			w.demand("200")
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				switch {
+				case isGrant(req) && w.wire.grants() == 2:
+					return canned(req, http.StatusUnauthorized, contentTypeJSON, `{"errorCode":"InvalidToken"}`), nil
+				case strings.HasSuffix(req.URL.Path, "/echo") && req.Method == http.MethodPost:
+					time.Sleep(lateFor - 100*time.Millisecond)
+				}
+				return nil, nil
+			})
+			w.rest(9*time.Minute + 10*time.Second) // it is due, and good
+			before := len(w.wire.calls())
+			if got := w.ask(w.tr, http.MethodPost, "/echo", ""); got.status != http.StatusOK {
+				t.Errorf("%s: %v", profile, got)
+			}
+			if posts := countPosts(w.wire.calls()[before:]); w.server.Counters().Logins != 2 || posts != 1 {
+				t.Errorf("%s: %d logins, sent %d times", profile, w.server.Counters().Logins, posts)
+			}
+			w.rest(lateFor + replacedEvery)
+			w.over(1, 1)
+		})
+	}
+}
+
+func countPosts(calls []call) (n int) {
+	for _, c := range calls {
+		if c.method == http.MethodPost && strings.HasSuffix(c.path, "/echo") {
+			n++
+		}
+	}
+	return n
 }
 
 func TestTheSessionsOfAParentAndItsChildAreBothLoggedOut(t *testing.T) {
@@ -203,6 +261,7 @@ func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("a reload waits for %v", took)
 	}
+	defer exiting.Store(false)
 	waitForEndings(t.Context())
 	if took := time.Since(began); took < time.Second || took > logoutFor+500*time.Millisecond {
 		t.Errorf("the exit waits for %v", took)

@@ -56,7 +56,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 	tr.logger = zap.NewNop()
 	t.Cleanup(func() {
 		_ = tr.Cleanup()
-		endings.Wait()
+		waitForAllEndings()
 	})
 	return tr
 }

@@ -89,7 +89,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		}
 		journal.authenticated(account, tok)
 		if prev != nil {
-			end.end(prev) // a session of its own, which the new one replaces
+			l.session.replaced(end, prev) // a session of its own
 		}
 		return s.gained(l, end, tok), nil
 	}

@@ -47,7 +47,7 @@ func newChain(t *testing.T, config string) *chain {
 	c.tr = provisionInMemory(t, &Transport{
 		Product: "vspc", Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 	}, c)
-	t.Cleanup(func() { _ = c.tr.Cleanup(); endings.Wait() })
+	t.Cleanup(func() { _ = c.tr.Cleanup(); waitForAllEndings() })
 
 	c.handler = new(Handler)
 	if err := json.Unmarshal([]byte(config), c.handler); err != nil {
