@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // lease is the right to get a token for all.
@@ -207,7 +209,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	}
 	var newer *Token
 	lost := false
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockFor)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storelock.For)
 	defer cancel()
 	written := s.write(ctx, l.place, func(rec *record) *record {
 		if rec != nil && rec.Lease != l.id {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // kill starts a process and kills it in the middle of its login.
@@ -95,7 +97,7 @@ func TestALockThatWasLeftBehindIsRemovedAlsoIfItIsKeptFresh(t *testing.T) {
 			}
 			began := time.Now()
 			tok := mustGet(t, start(store, k).Session, srv)
-			if took := time.Since(began); took > abandonedIn+2*time.Second {
+			if took := time.Since(began); took > storelock.Abandoned+2*time.Second {
 				t.Errorf("fresh %v: a login waits %v", fresh, took)
 			}
 			if other := mustGet(t, first.Session, srv); !other.Access.Equal(tok.Access) || srv.calls.Load() != 2 {

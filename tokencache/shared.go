@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // Store is where shared sessions are kept. certmagic.Storage, which is Caddy's
@@ -45,11 +47,8 @@ type Sealer interface {
 const (
 	DefaultLease = 8 * time.Second
 
-	exchangeFor = 3 * time.Second  // one exchange
-	lockFor     = 15 * time.Second // the wait for a lock: one left behind is stale after ten seconds
-	sectionFor  = 4 * time.Second  // from lock to write: afterwards the lock may be somebody else's
-	abandonedIn = 8 * time.Second  // a lock that cannot be had for so long: sectionFor, the write and a second
-	awayFor     = 5 * time.Second  // how long a store that failed is left alone
+	exchangeFor = 3 * time.Second // one exchange
+	awayFor     = 5 * time.Second // how long a store that failed is left alone
 	pollEvery   = 100 * time.Millisecond
 	maxBroken   = 1000
 )
@@ -270,7 +269,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 		return err
 	}
 	// A process that was stopped here may have lost the lock.
-	if time.Since(since) > sectionFor {
+	if time.Since(since) > storelock.Section {
 		return s.failed(ctx, store, errSection)
 	}
 	_, err = bounded(ctx, func(ctx context.Context) (any, error) {
@@ -284,46 +283,14 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	return nil
 }
 
-// lock waits for the store's lock. certmagic's locks look once in a second
-// whether they are free: what another process has stored meanwhile is seen
-// earlier by glance. A lock that a process has left behind when it was killed is
-// removed, because in a folder others that had it in the last seconds before
-// keep it fresh for as long as they live.
+// lock waits for the store's lock. What another process has stored meanwhile is
+// seen by glance.
 func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {
-	within, cancel := context.WithTimeout(ctx, lockFor)
-	defer cancel()
-	done := make(chan error)
-	go func() {
-		err := store.to.Lock(within, key)
-		select {
-		case done <- err:
-		case <-within.Done():
-			if err == nil { // nobody waits for it any more
-				_ = store.to.Unlock(context.WithoutCancel(ctx), key)
-			}
-		}
-	}()
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	abandoned := time.NewTimer(abandonedIn)
-	defer abandoned.Stop()
-	for {
-		select {
-		case <-abandoned.C:
-			_, _ = bounded(within, func(ctx context.Context) (any, error) { return nil, store.to.Unlock(ctx, key) })
-		case err := <-done:
-			if err != nil {
-				return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))
-			}
-			return true, nil
-		case <-within.Done():
-			return false, s.failed(ctx, store, fmt.Errorf("locking: %w", within.Err()))
-		case <-ticker.C:
-			if glance != nil && glance() {
-				return false, nil
-			}
-		}
+	locked, err = storelock.Lock(ctx, store.to, key, glance)
+	if err != nil {
+		return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))
 	}
+	return locked, nil
 }
 
 // bounded runs one exchange. Stores need not heed ctx: a file system that hangs
