@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// family is what is remembered of the descendants of one login.
+// family is what is remembered of the descendants of one login. Its refresh tokens
+// are counted, from 1 on.
 type family struct {
 	mu       sync.Mutex
-	current  string // id of the refresh token that is good now
-	previous string // id of the one before
+	used     int64 // the last one that was used
 	usedAt   time.Time
-	answer   Pair // what previous got
+	answered string // its id, if it was used here
+	answer   Pair   // what it got
 }
 
 // CheckRefresh returns who a refresh token speaks for without using it up.
@@ -24,52 +25,67 @@ func (i *Issuer) CheckRefresh(ctx context.Context, token, audience string) (Subj
 	if err != nil {
 		return Subject{}, err
 	}
-	if f, ok := i.families.Get(c.Family); ok {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if !f.knows(c.ID) {
-			return Subject{}, i.reused(c)
-		}
+	f := i.family(&c)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over(&c) {
+		return Subject{}, i.reused(c)
 	}
 	return c.subject(), nil
 }
 
 // Refresh uses a refresh token up and returns the next pair. The same token
-// sent again within Grace gets the same pair; later it ends its whole family,
-// because then two parties hold it.
+// sent again within Grace gets the same pair, at another replica another one;
+// later it ends its whole family, because then two parties hold it.
 //
-// A family that is not remembered - it is older than the process - is taken up
-// where the token says it is.
+// Other replicas learn of it within a second if Watch runs. A family that nobody
+// remembers is taken up where the token says it is.
 func (i *Issuer) Refresh(ctx context.Context, token, audience string, lifetime time.Duration) (Pair, error) {
 	c, err := i.parse(ctx, token, audience, useRefresh)
 	if err != nil {
 		return Pair{}, err
 	}
-	fresh := &family{current: c.ID}
+	f := i.family(&c)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over(&c) {
+		return Pair{}, i.reused(c)
+	}
+	if c.ID == f.answered {
+		return f.answer, nil
+	}
+	pair, err := i.pair(ctx, c.subject(), audience, lifetime, c.Number+1)
+	if err != nil {
+		return Pair{}, err
+	}
+	if c.Number > f.used {
+		f.used, f.usedAt = c.Number, pair.Issued
+		i.refreshed.publish(c.Family, use{Number: c.Number, At: pair.Issued.UnixMilli()})
+	}
+	f.answered, f.answer = c.ID, pair
+	return pair, nil
+}
+
+// family returns what is known of a token's family here and at other replicas.
+func (i *Issuer) family(c *claims) *family {
+	fresh := &family{used: c.Number - 1}
 	f, known, _ := i.families.PeekOrAdd(c.Family, fresh)
 	if !known {
 		f = fresh
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.knows(c.ID) {
-		return Pair{}, i.reused(c)
+	if u, ok := i.refreshed.last(c.Family); ok {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if u.Number > f.used {
+			f.used, f.usedAt, f.answered = u.Number, time.UnixMilli(u.At), ""
+		}
 	}
-	if c.ID == f.previous {
-		return f.answer, nil
-	}
-	pair, id, err := i.pair(ctx, c.subject(), audience, lifetime)
-	if err != nil {
-		return Pair{}, err
-	}
-	f.previous, f.usedAt, f.answer = f.current, pair.Issued, pair
-	f.current = id
-	return pair, nil
+	return f
 }
 
-// knows reports whether a refresh token is good now, or was a moment ago.
-func (f *family) knows(id string) bool {
-	return id == f.current || id == f.previous && time.Since(f.usedAt) < Grace
+// over reports whether a token was used, and not just a moment ago.
+func (f *family) over(c *claims) bool {
+	return c.Number < f.used || c.Number == f.used && time.Since(f.usedAt) >= Grace
 }
 
 func (i *Issuer) reused(c claims) error {

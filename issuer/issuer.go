@@ -73,17 +73,18 @@ type Pair struct {
 }
 
 // Issuer makes and checks tokens. All methods may be called from any goroutine.
-// It remembers which refresh tokens were used and who has logged out; that
-// memory lives as long as the process.
+// It remembers which refresh tokens were used and who has logged out, and Watch
+// tells that to other replicas and to the next start by the store of the keys.
 type Issuer struct {
-	keys     *Keys
-	families *lru.Cache[string, *family]
-	codes    *lru.Cache[string, code]
-	adopted  *lru.Cache[[sha256.Size]byte, claims]
-	ended    ended
-	revoked  revocations
-	checked  checked
-	parser   *jwt.Parser
+	keys      *Keys
+	families  *lru.Cache[string, *family]
+	codes     *lru.Cache[string, code]
+	adopted   *lru.Cache[[sha256.Size]byte, claims]
+	ended     ended
+	revoked   revocations
+	refreshed refreshed
+	checked   checked
+	parser    *jwt.Parser
 }
 
 // New returns an issuer that signs with keys.
@@ -101,11 +102,12 @@ func New(keys *Keys) *Issuer {
 		panic(err)
 	}
 	return &Issuer{
-		keys:     keys,
-		adopted:  adopted,
-		revoked:  revocations{store: keys.store},
-		families: families,
-		codes:    codes,
+		keys:      keys,
+		adopted:   adopted,
+		revoked:   revocations{store: keys.store},
+		refreshed: refreshed{store: keys.store},
+		families:  families,
+		codes:     codes,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(name),
@@ -121,7 +123,8 @@ type claims struct {
 	Via     string `json:"via,omitempty"`
 	Family  string `json:"family"`
 	Use     string `json:"use"`
-	Made    int64  `json:"made"` // when, in milliseconds since 1970
+	Number  int64  `json:"n,omitempty"` // of a refresh token, counted from the login
+	Made    int64  `json:"made"`        // when, in milliseconds since 1970
 }
 
 const (
@@ -132,29 +135,24 @@ const (
 // Issue logs a client in: a new family with its first pair.
 func (i *Issuer) Issue(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (Pair, error) {
 	sub.Family = rand.Text()
-	pair, id, err := i.pair(ctx, sub, audience, lifetime)
-	if err != nil {
-		return Pair{}, err
-	}
-	i.families.Add(sub.Family, &family{current: id})
-	return pair, nil
+	return i.pair(ctx, sub, audience, lifetime, 1)
 }
 
-func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (pair Pair, refreshID string, err error) {
+// pair makes an access token, and the refresh token of the family with this number.
+func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetime time.Duration, number int64) (pair Pair, err error) {
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
 	}
 	now := time.Now()
-	refreshID = rand.Text()
 	pair = Pair{Issued: now, Lifetime: lifetime}
-	if pair.Access, err = i.sign(ctx, sub, audience, useAccess, rand.Text(), now, lifetime); err != nil {
-		return Pair{}, "", err
+	if pair.Access, err = i.sign(ctx, sub, audience, useAccess, 0, now, lifetime); err != nil {
+		return Pair{}, err
 	}
-	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, refreshID, now, max(lifetime, RefreshLifetime))
-	return pair, refreshID, err
+	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, number, now, max(lifetime, RefreshLifetime))
+	return pair, err
 }
 
-func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string, now time.Time, lifetime time.Duration) (string, error) {
+func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use string, number int64, now time.Time, lifetime time.Duration) (string, error) {
 	key, err := i.keys.signing(ctx)
 	if err != nil {
 		return "", err
@@ -164,7 +162,7 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string
 			Issuer:    name,
 			Subject:   sub.Client,
 			Audience:  jwt.ClaimStrings{audience},
-			ID:        id,
+			ID:        rand.Text(),
 			IssuedAt:  jwt.NewNumericDate(now),
 			ExpiresAt: jwt.NewNumericDate(now.Add(lifetime)),
 		},
@@ -173,6 +171,7 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use, id string
 		Via:     sub.Via,
 		Family:  sub.Family,
 		Use:     use,
+		Number:  number,
 		Made:    now.UnixMilli(),
 	})
 	token.Header["kid"] = key.ID

@@ -12,13 +12,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // Store is where the keys are kept. certmagic.Storage, which is Caddy's storage,
 // has these methods.
 type Store interface {
-	Lock(ctx context.Context, name string) error
-	Unlock(ctx context.Context, name string) error
+	storelock.Locker
 	Store(ctx context.Context, key string, value []byte) error
 	// Load returns an error that is fs.ErrNotExist if there is no such key.
 	Load(ctx context.Context, key string) ([]byte, error)
@@ -29,7 +30,7 @@ const KeyPath = "veeam_auth/signing_keys.json"
 
 const (
 	keyBytes = 32
-	storeFor = 15 * time.Second // bounds the exchange with the store: a lock left behind is stale after ten seconds
+	storeFor = storelock.For // bounds the exchange with the store, the wait for its lock included
 
 	// RotateEvery is how long a key signs new tokens. Older keys are accepted until
 	// the last token that they have signed has expired.
@@ -162,14 +163,11 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if done() {
 		return keys, err
 	}
-	if err := k.store.Lock(ctx, KeyPath); err != nil {
+	if _, err := storelock.Lock(ctx, k.store, KeyPath, nil); err != nil {
 		return nil, fmt.Errorf("locking: %w", err)
 	}
-	defer func() {
-		if unlockErr := k.store.Unlock(context.WithoutCancel(ctx), KeyPath); unlockErr != nil && err == nil {
-			err = fmt.Errorf("unlocking: %w", unlockErr)
-		}
-	}()
+	defer storelock.Unlock(ctx, k.store, KeyPath)
+	since := time.Now()
 	if done() {
 		return keys, err // another replica was faster
 	}
@@ -180,11 +178,16 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if err != nil {
 		return nil, err
 	}
+	if time.Since(since) > storelock.Section {
+		return nil, errSlow
+	}
 	if err := k.store.Store(ctx, KeyPath, text); err != nil {
 		return nil, fmt.Errorf("storing: %w", err)
 	}
 	return keys, nil
 }
+
+var errSlow = errors.New("the store was too slow to change a value under its lock")
 
 // stillNeeded leaves out the keys whose tokens have all expired: those whose
 // successor has been signing for longer than a token lives.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // RevokedPath is where the revocations lie in the store.
@@ -73,15 +75,28 @@ func (i *Issuer) Revoke(ctx context.Context, client string) error {
 	})
 }
 
-// Watch keeps up with what other replicas revoke, until ctx ends. failed is told
-// of faults of the store, once for each time that it fails.
+// Watch keeps up with what other replicas revoke and renew, until ctx ends, and
+// tells them what happens here. failed is told of faults of the store, once for
+// each time that it fails.
 func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
+	var renewals sync.WaitGroup
+	renewals.Go(func() { keepUp(ctx, i.refreshed.watch, func(error) {}) })
+	keepUp(ctx, i.watch, failed)
+	renewals.Wait()
+}
+
+// lastFor bounds what is told to the others when the process ends.
+const lastFor = 3 * time.Second
+
+// keepUp looks at the store now and then, and a last time when ctx ends. look gets
+// what it has returned the time before.
+func keepUp(ctx context.Context, look func(context.Context, []byte) ([]byte, error), failed func(error)) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	var last []byte
 	broken := false
 	for {
-		text, err := i.watch(ctx, last)
+		text, err := look(ctx, last)
 		if err != nil && !broken && ctx.Err() == nil {
 			failed(err)
 		}
@@ -91,6 +106,9 @@ func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
 		}
 		select {
 		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFor)
+			defer cancel()
+			_, _ = look(ctx, last)
 			return
 		case <-ticker.C:
 		}
@@ -115,8 +133,12 @@ func (i *Issuer) watch(ctx context.Context, last []byte) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
-	list, text, err := i.revoked.load(ctx)
+	text, err := load(ctx, i.revoked.store, RevokedPath)
 	if err != nil || bytes.Equal(text, last) {
+		return last, err
+	}
+	list, err := readRevoked(text)
+	if err != nil {
 		return last, err
 	}
 	i.revoked.apply(i, list)
@@ -124,32 +146,58 @@ func (i *Issuer) watch(ctx context.Context, last []byte) ([]byte, error) {
 }
 
 // change edits the list in the store, and applies it here.
-func (v *revocations) change(ctx context.Context, i *Issuer, edit func(*revokedList)) (err error) {
+func (v *revocations) change(ctx context.Context, i *Issuer, change func(*revokedList)) error {
+	var list *revokedList
+	err := edit(ctx, v.store, RevokedPath, func(text []byte) (_ []byte, err error) {
+		if list, err = readRevoked(text); err != nil {
+			return nil, err
+		}
+		change(list)
+		list.tidy(time.Now())
+		return json.Marshal(list)
+	})
+	if err == nil {
+		v.apply(i, list)
+	}
+	return err
+}
+
+// edit changes what lies at a path under the store's lock. change gets nil if
+// there is nothing.
+func edit(ctx context.Context, store Store, path string, change func([]byte) ([]byte, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
-	if err := v.store.Lock(ctx, RevokedPath); err != nil {
-		return fmt.Errorf("locking %s: %w", RevokedPath, err)
+	if _, err := storelock.Lock(ctx, store, path, nil); err != nil {
+		return fmt.Errorf("locking %s: %w", path, err)
 	}
-	defer func() {
-		if unlockErr := v.store.Unlock(context.WithoutCancel(ctx), RevokedPath); unlockErr != nil && err == nil {
-			err = fmt.Errorf("unlocking %s: %w", RevokedPath, unlockErr)
-		}
-	}()
-	list, _, err := v.load(ctx)
+	defer storelock.Unlock(ctx, store, path)
+	since := time.Now()
+	text, err := load(ctx, store, path)
 	if err != nil {
 		return err
 	}
-	edit(list)
-	list.tidy(time.Now())
-	text, err := json.Marshal(list)
-	if err != nil {
+	if text, err = change(text); err != nil {
 		return err
 	}
-	if err := v.store.Store(ctx, RevokedPath, text); err != nil {
-		return fmt.Errorf("storing %s: %w", RevokedPath, err)
+	if time.Since(since) > storelock.Section {
+		return errSlow // the lock may be somebody else's
 	}
-	v.apply(i, list)
+	if err := store.Store(ctx, path, text); err != nil {
+		return fmt.Errorf("storing %s: %w", path, err)
+	}
 	return nil
+}
+
+// load returns nil if nothing lies at the path.
+func load(ctx context.Context, store Store, path string) ([]byte, error) {
+	text, err := store.Load(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading %s: %w", path, err)
+	}
+	return text, nil
 }
 
 // tidy forgets what has no living token any more.
@@ -166,17 +214,13 @@ func (l *revokedList) tidy(now time.Time) {
 	}
 }
 
-func (v *revocations) load(ctx context.Context) (*revokedList, []byte, error) {
+func readRevoked(text []byte) (*revokedList, error) {
 	list := &revokedList{Clients: map[string]int64{}, Families: map[string]int64{}}
-	text, err := v.store.Load(ctx, RevokedPath)
-	if errors.Is(err, fs.ErrNotExist) {
-		return list, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("loading %s: %w", RevokedPath, err)
+	if text == nil {
+		return list, nil
 	}
 	if err := json.Unmarshal(text, list); err != nil {
-		return nil, nil, fmt.Errorf("%s is damaged; remove it, and revoke anew what shall stay revoked: %w", RevokedPath, err)
+		return nil, fmt.Errorf("%s is damaged; remove it, and revoke anew what shall stay revoked: %w", RevokedPath, err)
 	}
 	if list.Clients == nil {
 		list.Clients = map[string]int64{}
@@ -184,7 +228,7 @@ func (v *revocations) load(ctx context.Context) (*revokedList, []byte, error) {
 	if list.Families == nil {
 		list.Families = map[string]int64{}
 	}
-	return list, text, nil
+	return list, nil
 }
 
 func (v *revocations) apply(i *Issuer, list *revokedList) {
