@@ -42,7 +42,7 @@ const (
 type blame struct {
 	routes   map[uint64]time.Time // until when the route is believed
 	replaced *rate.Limiter
-	losses   losses
+	losses   *losses // nil until a token is lost
 }
 
 // Blame is told of a 401 on tok. It returns true if tok is no longer the one to
@@ -82,6 +82,9 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 	if s.discard(tok) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.blame.losses == nil {
+			s.blame.losses = new(losses)
+		}
 		s.blame.losses.suspected(tok, route, time.Now())
 	}
 	return true

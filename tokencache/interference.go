@@ -18,10 +18,11 @@ const (
 	interferenceTimes  = 3
 	interferenceWithin = time.Hour
 
-	// The least time between two logins then. It doubles with each token that is
-	// lost. Requests wait for the login, so it stays below what clients wait.
-	leastPeace = 2 * time.Second
-	mostPeace  = time.Minute
+	// The least time between two logins then is this part of the time that it has
+	// lasted, and at most that long: a short storm passes unnoticed, a war that lasts
+	// has fewer and fewer logins. Requests wait for the login.
+	peacePart = 8
+	mostPeace = time.Minute
 )
 
 // Loss is a token that the server has ended, as a newer one has proved.
@@ -43,8 +44,8 @@ type losses struct {
 	route   uint64 // of the request that met the 401
 	after   time.Duration
 
-	times int // in a row
-	last  time.Time
+	times       int // in a row
+	first, last time.Time
 }
 
 // suspected notes that a token was discarded for the 401 of a request. s.mu is
@@ -64,7 +65,7 @@ func (t *Token) lostEarly(after time.Duration) bool {
 // route that always answers 401 proves nothing, and neither do requests that met
 // the 401 of a token that was being replaced.
 func (l *losses) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok bool) {
-	if l.suspect == nil || l.suspect != tok || l.route != route {
+	if l == nil || l.suspect == nil || l.suspect != tok || l.route != route {
 		return Loss{}, false
 	}
 	l.suspect = nil
@@ -72,6 +73,9 @@ func (l *losses) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok 
 		l.times = 0
 	}
 	if tok.lostEarly(l.after) {
+		if l.times == 0 {
+			l.first = now
+		}
 		l.times++
 		l.last = now
 	}
@@ -80,17 +84,25 @@ func (l *losses) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok 
 
 // outlived notes that a token was good for longer.
 func (l *losses) outlived(tok *Token, now time.Time) {
-	if tok != nil && !tok.lostEarly(now.Sub(tok.Requested)) {
+	if l != nil && tok != nil && !tok.lostEarly(now.Sub(tok.Requested)) {
 		l.times = 0
 	}
 }
 
 // active is how many tokens were lost early in a row, zero if they are too few.
 func (l *losses) active(now time.Time) int {
-	if l.times < interferenceTimes || now.Sub(l.last) > interferenceWithin {
+	if l == nil || l.times < interferenceTimes || now.Sub(l.last) > interferenceWithin {
 		return 0
 	}
 	return l.times
+}
+
+// peace is the least time between two logins.
+func (l *losses) peace(now time.Time) time.Duration {
+	if l.active(now) == 0 {
+		return 0
+	}
+	return min(now.Sub(l.first)/peacePart, mostPeace)
 }
 
 // peace waits before a login that replaces a token that was lost, so that two
@@ -101,12 +113,8 @@ func (s *Session) peace(ctx context.Context, prev *Token) error {
 	}
 	now := time.Now()
 	s.mu.Lock()
-	times := s.blame.losses.active(now)
+	wait := time.Until(prev.Requested.Add(s.blame.losses.peace(now)))
 	s.mu.Unlock()
-	if times == 0 {
-		return nil
-	}
-	wait := time.Until(prev.Requested.Add(backoff(leastPeace, mostPeace, times-interferenceTimes+1)))
 	if wait <= 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func TestLoginsMakePeaceUnderInterference(t *testing.T) {
 		s := NewSession(Options{})
 		began := time.Now()
 		var took []time.Duration
-		for range 12 {
+		for time.Since(began) < 15*time.Minute {
 			_, d := lose(t, s, srv, 100*time.Millisecond)
 			took = append(took, d)
 		}
@@ -115,8 +115,8 @@ func TestLoginsMakePeaceUnderInterference(t *testing.T) {
 				t.Errorf("request %d waited %v", i, d)
 			}
 		}
-		if took[11] < mostPeace-time.Second || time.Since(began) < 5*time.Minute {
-			t.Errorf("logins after %v", took)
+		if last := took[len(took)-1]; last < mostPeace-time.Second || len(took) > 80 || took[20] > 2*time.Second {
+			t.Errorf("%d logins, after %v", len(took), took)
 		}
 		// Somebody who asks seldom waits for nothing.
 		if _, d := lose(t, s, srv, 5*time.Minute); d > 0 {
