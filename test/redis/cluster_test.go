@@ -26,6 +26,7 @@ type cluster struct {
 	server *veeamtest.Server
 	dir    string
 	block  string // of the storage
+	more   string // options of the site
 	client *http.Client
 
 	mu    sync.Mutex
@@ -41,7 +42,13 @@ type node struct {
 // newCluster starts a server and n Caddys.
 func newCluster(t *testing.T, n int, block string, options ...veeamtest.Option) *cluster {
 	t.Helper()
-	c := &cluster{t: t, server: veeamtest.New(veeamtest.VBR13, options...), dir: t.TempDir(), block: block}
+	return newClusterWith(t, n, block, "", options...)
+}
+
+// newClusterWith is newCluster for Caddys with more options.
+func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtest.Option) *cluster {
+	t.Helper()
+	c := &cluster{t: t, server: veeamtest.New(veeamtest.VBR13, options...), dir: t.TempDir(), block: block, more: more}
 	if err := c.server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +114,7 @@ http://:%d {
 	veeam_auth %s {
 		account %s {file.%s}
 		tls_pin %s
+		%s
 		transport http {
 			dial_timeout 30s
 		}
@@ -116,7 +124,7 @@ http://:%d {
 		}
 	}
 }
-`, ports[0], c.server.URL(), veeamtest.DefaultUser, c.file("password"), rig.Pin(c.server), c.file("key"), c.block))
+`, ports[0], c.server.URL(), veeamtest.DefaultUser, c.file("password"), rig.Pin(c.server), c.more, c.file("key"), c.block))
 		caddy, err := rig.StartCaddy(dir, caddyfile, nil)
 		if err == nil {
 			c.mu.Lock()

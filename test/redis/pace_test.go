@@ -1,0 +1,70 @@
+package redis
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// Three processes, twelve accounts, of which each process needs all, and a server
+// that takes two token requests in a second and eight in a minute.
+func TestThreeProcessesKeepThePaceOfTheServerTogether(t *testing.T) {
+	const accounts, perSecond, perMinute = 12, 2, 8
+	onEachStorage(t, func(t *testing.T, block string) {
+		more := []string{fmt.Sprintf("pace %d/s %d/m", perSecond, perMinute), "act_as {header.X-Account}"}
+		options := []veeamtest.Option{veeamtest.WithTokenLimits(perSecond, perMinute, 0)}
+		for i := range accounts {
+			more = append(more, fmt.Sprintf("account user-%d right", i))
+			options = append(options, veeamtest.WithAccount(veeamtest.Account{Username: fmt.Sprint("user-", i), Password: "right"}))
+		}
+		c := newClusterWith(t, 3, block, strings.Join(more, "\n\t\t"), options...)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for node := range 3 {
+			for i := range accounts {
+				wg.Go(func() { c.untilServed(node, fmt.Sprint("user-", i)) })
+			}
+		}
+		wg.Wait()
+		t.Logf("%d logins after %v", accounts, time.Since(began).Round(time.Second))
+		if n := c.server.Counters(); n.Throttled != 0 || n.TokenRequests != accounts {
+			t.Errorf("%d token requests, of which %d got 429", n.TokenRequests, n.Throttled)
+		}
+	})
+}
+
+// untilServed asks as a client does that obeys Retry-After.
+func (c *cluster) untilServed(node int, account string) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); {
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/api/v1/serverInfo", c.node(node).port), http.NoBody)
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		req.Header.Set("X-Account", account)
+		res, err := c.client.Do(req)
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return
+		}
+		wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		if res.StatusCode != http.StatusTooManyRequests || err != nil {
+			c.t.Errorf("%s: status %d, Retry-After %q", account, res.StatusCode, res.Header.Get("Retry-After"))
+			return
+		}
+		time.Sleep(time.Duration(wait) * time.Second)
+	}
+	c.t.Errorf("%s was not served", account)
+}
