@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
 )
 
 func TestARefusedCredentialIsHeldForAGrowingTime(t *testing.T) {
@@ -160,6 +162,62 @@ func TestAValidTokenServesOnWhileRenewalsFail(t *testing.T) {
 		synctest.Wait()
 		if srv.calls.Load() != calls {
 			t.Error("renewals go on although the credential is held")
+		}
+	})
+}
+
+func TestAHoldCanBeExtendedAndNeverShortened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &server{}
+		s := NewSession(Options{})
+		later := time.Now().Add(10 * time.Minute)
+		if err := s.Extend(context.Background(), later); err != nil || s.State().HeldFor != 0 {
+			t.Errorf("a hold where there is none: %v", err)
+		}
+		srv.fail(refusal{})
+		_, _ = s.Get(context.Background(), srv.grant)
+		for _, until := range []time.Time{later, later.Add(-5 * time.Minute), later} {
+			if err := s.Extend(context.Background(), until); err != nil || s.State().HeldFor != time.Until(later) {
+				t.Errorf("held for %v, %v", s.State().HeldFor, err)
+			}
+		}
+		time.Sleep(time.Until(later) - time.Second)
+		_, _ = s.Get(context.Background(), srv.grant)
+		if n := srv.calls.Load(); n != 1 {
+			t.Errorf("%d tries within the hold", n)
+		}
+		time.Sleep(time.Second)
+		srv.fail(nil)
+		if _, err := s.Get(context.Background(), srv.grant); err != nil {
+			t.Errorf("after the hold: %v", err)
+		}
+	})
+}
+
+func TestASessionIsRenewableWhileItsRefreshTokenIsWorthATry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewSession(Options{})
+		if s.Renewable() {
+			t.Error("without a token")
+		}
+		grant := func(context.Context, *Token) (*Token, error) {
+			return &Token{Access: secret.New("a"), Refresh: secret.New("r"), Lifetime: time.Hour}, nil
+		}
+		tok, err := s.Get(context.Background(), grant)
+		if err != nil || !s.Renewable() {
+			t.Errorf("with a token: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		if !s.Renewable() {
+			t.Error("with one that is over")
+		}
+		s.Reject(tok)
+		if !s.Renewable() {
+			t.Error("with one that was rejected late")
+		}
+		tok.Exhaust()
+		if s.Renewable() {
+			t.Error("with a refresh token that is used up")
 		}
 	})
 }

@@ -2,7 +2,10 @@
 
 package tokencache
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Lift ends the hold or pause, here and in the store, so that the next request
 // tries again. An error says that it is lifted here only.
@@ -25,6 +28,38 @@ func (s *Session) Forget(ctx context.Context) (*Token, error) {
 		rec.Token, rec.Block = nil, nil
 	})
 	return tok, err
+}
+
+// Extend makes a hold that is in force last until a later time, here and in the
+// store, as if the credential had been refused once more. An error says that it
+// lasts longer here only.
+func (s *Session) Extend(ctx context.Context, until time.Time) error {
+	s.mu.Lock()
+	if s.block == nil || !s.block.Held || !s.block.Until.Before(until) {
+		s.mu.Unlock()
+		return nil
+	}
+	longer := *s.block
+	longer.Until = until
+	s.block = &longer
+	s.mu.Unlock()
+	return s.change(ctx, func(rec *record) {
+		if rec.Block != nil && rec.Block.Held && rec.Block.Until.Before(until.Round(0)) {
+			rec.Block.Until = until.Round(0)
+		}
+	})
+}
+
+// Renewable reports whether the session has a token that its refresh token may
+// renew, be it over or not.
+func (s *Session) Renewable() bool {
+	tok := s.current.Load()
+	if tok == nil {
+		s.mu.Lock()
+		tok = s.spare
+		s.mu.Unlock()
+	}
+	return tok != nil && tok.Renewable()
 }
 
 // change changes the session's record, if it has one. A grant that is under way
