@@ -48,6 +48,13 @@ type Account struct {
 	// is good once: the session is kept by the newer ones that follow it.
 	Password string `json:"password,omitempty"`
 
+	// The password that is to follow, for a change of passwords without a gap: it is
+	// tried once when the server refuses `password`, and used from then on for as
+	// long as `password` is refused. It is not tried before. Only for the grant
+	// `password`. A file that does not exist, or is empty, counts as none. Default:
+	// none.
+	NextPassword string `json:"next_password,omitempty"`
+
 	// The secret that answers a demand for a verification code: Base32 with or
 	// without spaces, or an otpauth:// URI. Not for VBR, whose REST API knows no
 	// codes. Default: none.
@@ -98,7 +105,7 @@ type Account struct {
 // grantOptions are the options that each grant takes beside read_only and
 // short_lived; those with an exclamation mark are required.
 var grantOptions = map[veeam.Grant][]string{
-	veeam.GrantPassword:          {"username", "password!", "totp_secret"},
+	veeam.GrantPassword:          {"username", "password!", "next_password", "totp_secret"},
 	veeam.GrantRefreshToken:      {"username", "password!"},
 	veeam.GrantAuthorizationCode: {"username", "code", "parent"},
 	veeam.GrantPublicKey:         {"username", "key!", "key_passphrase", "padding", "public_key_format", "public_key"},
@@ -113,7 +120,8 @@ var grantOptions = map[veeam.Grant][]string{
 // options are the account's texts by the names of their options.
 func (a *Account) options() map[string]*string {
 	return map[string]*string{
-		"grant": &a.Grant, "username": &a.Username, "password": &a.Password, "totp_secret": &a.TOTPSecret,
+		"grant": &a.Grant, "username": &a.Username, "password": &a.Password,
+		"next_password": &a.NextPassword, "totp_secret": &a.TOTPSecret,
 		"code": &a.Code, "key": &a.Key, "key_passphrase": &a.KeyPassphrase, "padding": &a.Padding,
 		"public_key_format": &a.PublicKeyFormat, "public_key": &a.PublicKey,
 		"user_uid": &a.UserUID, "parent": &a.Parent,
@@ -126,7 +134,7 @@ func (a *Account) flags() map[string]*bool {
 }
 
 // secretOptions are the options that hold secrets.
-var secretOptions = []string{"password", "totp_secret", "code", "key_passphrase"}
+var secretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase"}
 
 func (a *Account) grant() veeam.Grant {
 	if a.Grant == "" {

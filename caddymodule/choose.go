@@ -54,6 +54,9 @@ func (t *Transport) target(req *http.Request, key slotKey) target {
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
 	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn()}
+	if key.user == "" {
+		t.watch.add(account)
+	}
 	s.version.Store(foundVersions.get(t.product.Name, at.origin))
 	return s
 }

@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +28,26 @@ type credentials struct {
 	account     *veeam.Account
 	fingerprint string
 	digest      secret.Value // tells other processes' secrets apart, see tokencache.Identity
+
+	source   string            // the fingerprint of what is written in the configuration
+	identity string            // the fingerprint of what is no secret: who logs in, and how
+	parts    map[string]string // fingerprints of the options
+}
+
+// changed names the options that differ.
+func (c *credentials) changed(since *credentials) string {
+	var names []string
+	for _, option := range slices.Sorted(maps.Keys(c.parts)) {
+		if c.parts[option] != since.parts[option] {
+			names = append(names, option)
+		}
+	}
+	for option := range since.parts {
+		if _, still := c.parts[option]; !still {
+			names = append(names, option)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // secretError says that a secret could not be read. It names the option and what
@@ -68,6 +90,23 @@ type resolver struct {
 	repl    *caddy.Replacer
 	mac     hash.Hash
 	err     error
+
+	next  bool // next_password takes the place of password
+	parts map[string]string
+}
+
+// keep makes a value part of the fingerprint.
+func (r *resolver) keep(option, value string) {
+	line := fmt.Sprintf("%s %d:%s\n", option, len(value), value)
+	_, _ = io.WriteString(r.mac, line)
+	r.parts[strings.TrimSuffix(option, " file")] += keyed(line)
+}
+
+// keyed is a digest that is good in this process only.
+func keyed(text string) string {
+	mac := hmac.New(sha256.New, fingerprintKey)
+	_, _ = io.WriteString(mac, text)
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // text resolves an option. An option that is written must not turn out empty.
@@ -77,10 +116,13 @@ func (r *resolver) text(option, text string) string {
 	}
 	value, err := r.repl.ReplaceOrErr(text, true, true)
 	if err != nil || value == "" {
+		if r.next && option == "password" {
+			option = "next_password"
+		}
 		r.err = &secretError{account: r.account, option: option, err: errUnresolved(text)}
 		return ""
 	}
-	fmt.Fprintf(r.mac, "%s %d:%s\n", option, len(value), value)
+	r.keep(option, value)
 	return value
 }
 
@@ -104,7 +146,7 @@ func (r *resolver) file(option, text string) []byte {
 		r.err = &secretError{account: r.account, option: option, err: err}
 		return nil
 	}
-	fmt.Fprintf(r.mac, "%s file %d:%s\n", option, len(content), content)
+	r.keep(option+" file", string(content))
 	return content
 }
 
@@ -115,14 +157,22 @@ func (r *resolver) fail(option string, err error) {
 }
 
 // resolve reads the account's secrets now.
-func (a *Account) resolve() (*credentials, error) {
-	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: sha256.New()}
-	fmt.Fprintf(r.mac, "%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
+func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Password, false) }
+
+// resolveNext reads them with next_password in the place of password. It makes no
+// difference to the fingerprint by which option a password has come: a session
+// outlives the move of its password from one to the other.
+func (a *Account) resolveNext() (*credentials, error) { return a.resolveAs(a.NextPassword, true) }
+
+func (a *Account) resolveAs(password string, next bool) (*credentials, error) {
+	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: sha256.New(), next: next, parts: map[string]string{}}
+	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
+	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
 		Name:       a.Name,
 		Grant:      a.grant(),
 		Username:   r.text("username", a.Username),
-		Password:   secret.New(r.text("password", a.Password)),
+		Password:   secret.New(r.text("password", password)),
 		UserUID:    r.text("user_uid", a.UserUID),
 		ReadOnly:   a.ReadOnly,
 		ShortLived: a.ShortLived,
@@ -141,14 +191,27 @@ func (a *Account) resolve() (*credentials, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	digest := r.mac.Sum(nil)
-	mac := hmac.New(sha256.New, fingerprintKey)
-	mac.Write(digest)
+	digest := string(r.mac.Sum(nil))
 	return &credentials{
 		account:     account,
-		fingerprint: hex.EncodeToString(mac.Sum(nil)),
-		digest:      secret.New(string(digest)),
+		fingerprint: keyed(digest),
+		digest:      secret.New(digest),
+		source:      a.source(fixed),
+		identity:    keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
+		parts:       r.parts,
 	}, nil
+}
+
+// source is a fingerprint of the account as it is written. Secrets that come from
+// the same source at different times are those of one account.
+func (a *Account) source(fixed string) string {
+	options := a.options()
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if text := *options[name]; name != "next_password" {
+			fixed += fmt.Sprintf("%s %d:%s\n", name, len(text), text)
+		}
+	}
+	return keyed(fixed)
 }
 
 func (a *Account) key(r *resolver) *veeam.Key {
@@ -157,7 +220,9 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	if r.err != nil {
 		return nil
 	}
-	fmt.Fprintf(r.mac, "%s %s\n", a.Padding, a.PublicKeyFormat)
+	form := fmt.Sprintf("%s %s\n", a.Padding, a.PublicKeyFormat)
+	_, _ = io.WriteString(r.mac, form)
+	r.parts["key"] += keyed(form)
 	key, err := veeam.ReadKey(private, veeam.KeyOptions{
 		Passphrase: passphrase,
 		Padding:    veeam.Padding(a.Padding),

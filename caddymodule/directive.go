@@ -30,6 +30,7 @@ const directive = "veeam_auth"
 //			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token
 //			username          <user>
 //			password          <secret>
+//			next_password     <secret>
 //			totp_secret       <secret>
 //			code              <secret>
 //			key               <file> [<passphrase>]
@@ -276,7 +277,7 @@ func (a *Account) option(d *caddyfile.Dispenser, option string) error {
 	}
 	target := a.options()[option]
 	if target == nil || option == "key_passphrase" {
-		return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
+		return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
 	}
 	if option == "key" && d.CountRemainingArgs() == 2 {
 		args := d.RemainingArgs()

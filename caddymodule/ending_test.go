@@ -63,8 +63,10 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.server.SetPassword(veeamtest.DefaultUser, "changed")
 			w.secret("secret", "changed")
 			w.reload(&Transport{Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/secret}"}}})
-			w.over(0, 1) // nobody has asked yet
-			w.demand("200")
+			w.over(0, 1)    // nobody has asked yet
+			w.demand("200") // by the session so far, while the changed secret is tried
+			w.over(0, 2)
+			w.rest(retireAfter)
 			w.over(1, 1)
 			w.tr.close()
 			w.over(2, 0)

@@ -68,6 +68,9 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			}
 			prev.Exhaust()
 		}
+		if l.kept.Load() {
+			return nil, errReplaced
+		}
 		if l.session.used.Load() {
 			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: account.Grant, Hint: usedHint}
 			journal.loginFailed(account, err)
@@ -75,6 +78,9 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		}
 		start := time.Now()
 		tok, err := client.Login(ctx, account)
+		if err == nil && account.Grant == veeam.GrantAPIKey && s.current.Load() != l {
+			err = keyFault(client.MayRead(ctx, tok)) // there is a key that works, so this one has to show that it does
+		}
 		t.observe(account.Grant, start, tok, err)
 		if singleUse(account) && (err == nil || refusedGrant(err)) {
 			l.session.used.Store(true)
@@ -115,6 +121,21 @@ const usedHint = "the secret of this grant is good for one login, and was used: 
 // that came of it.
 func singleUse(a *veeam.Account) bool {
 	return a.Grant == veeam.GrantRefreshToken || a.Grant == veeam.GrantMFA || a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil
+}
+
+// keyFault makes a failed call with an API key the fault of its grant. A key whose
+// user may not do this, or that the server understands too little of, works.
+func keyFault(err error) error {
+	failed, ok := errors.AsType[*veeam.Error](err)
+	switch {
+	case !ok:
+		return err
+	case failed.Kind == veeam.KindForbidden, failed.Kind == veeam.KindProtocol:
+		return nil
+	}
+	fault := *failed
+	fault.Grant = veeam.GrantAPIKey
+	return &fault
 }
 
 func refusedGrant(err error) bool {

@@ -115,7 +115,7 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 	slot.guest = g
 	values, version, log := slot.grantContext(req), slot.clientVersion(req), e.journal
 	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (*tokencache.Token, error) {
-		l, err := slot.login(0)
+		l, _, err := slot.look(0, occasion{values: values, version: version, journal: log})
 		if err != nil {
 			return nil, err
 		}

@@ -48,6 +48,11 @@ func newJournal(logger *zap.Logger, r *http.Request) journal {
 	return j
 }
 
+// own is a journal in the same log for what no request has asked for.
+func (j *journal) own() journal {
+	return journal{logger: j.logger, thread: requestCount.Add(1)%99999 + 1}
+}
+
 // request writes the line of the request as it arrived.
 func (j *journal) request(r *http.Request, user string, body []byte, cut bool) {
 	entry := j.logger.Check(zapcore.InfoLevel, svclog.RequestKey)

@@ -61,23 +61,25 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 			return nil, ctx.Err()
 		}
 	}
-	l, err := p.slot.login(resolveEvery)
-	if err != nil {
+	o := occasion{values: p.values, version: p.client, journal: p.journal}
+	if _, err := p.slot.settled(ctx, resolveEvery, o); err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}
-	current, _ := l.session.Current(time.Now())
+	session := p.slot.current.Load().session
+	current, _ := session.Current(time.Now())
 	switch {
 	case refused != nil && p.made:
 		return nil, veeam.ErrNoOtherSession
 	case refused != nil:
 		p.retried = true
 		p.given.Exhaust()
-		l.session.Reject(p.given)
+		session.Reject(p.given)
 	case turn.spends && current != nil && current == turn.handed:
 		current.Exhaust()
-		l.session.Reject(current)
+		session.Reject(current)
 	}
-	p.given, err = p.token(ctx, l)
+	var err error
+	p.given, _, err = p.slot.obtain(ctx, o)
 	if err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}
@@ -96,19 +98,6 @@ func (p *parentUse) succeeded() {
 	case p.retried && !turn.keeps:
 		turn.spends = true
 	}
-}
-
-// token returns a token of the parent. Its secret may have been replaced since it
-// was read.
-func (p *parentUse) token(ctx context.Context, l *login) (*tokencache.Token, error) {
-	tok, err := l.session.Get(ctx, p.slot.grant(p.values, l, p.client, p.journal))
-	var blocked *tokencache.BlockedError
-	if errors.As(err, &blocked) && blocked.Held {
-		if again, errAgain := p.slot.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
-			return again.session.Get(ctx, p.slot.grant(p.values, again, p.client, p.journal))
-		}
-	}
-	return tok, err
 }
 
 // parentError says that an account has no token because its parent has none. The

@@ -40,6 +40,10 @@ type pooledSession struct {
 	ender   atomic.Pointer[ender] // how to log out
 	ended   atomic.Bool           // nobody holds it any more
 	used    atomic.Bool           // the secret that was good for one login was sent
+	refused atomic.Bool           // the server has refused the credential, at the latest try
+	next    atomic.Bool           // next_password is in use
+
+	sources sync.Map // the *credentials that it logs in with, by their sources
 
 	grant atomic.Pointer[lastGrant] // for an operator who wants a login
 }
@@ -78,6 +82,7 @@ func liveSessions() (live []metrics.Session) {
 			Status:    string(state.Status),
 			ExpiresIn: state.ExpiresIn,
 			Held:      state.HeldFor > 0,
+			Next:      s.next.Load(),
 			Waiting:   state.Waiting,
 		})
 		return true
@@ -94,8 +99,8 @@ type sessions struct {
 
 	mu        sync.Mutex
 	held      map[sessionKey]bool
-	inherited map[sessionKey]bool // of the held ones: no request has needed them yet
-	expiry    *time.Timer         // of the inherited ones
+	inherited map[sessionKey]*pooledSession // of the held ones: no request has needed them yet
+	expiry    *time.Timer                   // of the inherited ones
 	released  bool
 }
 
@@ -135,10 +140,9 @@ func (s *sessions) inherit(product string, accounts []*Account) {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inherited = make(map[sessionKey]bool, len(keys))
+	s.inherited = make(map[sessionKey]*pooledSession, len(keys))
 	for key, options := range keys {
-		s.holdLocked(key, options)
-		s.inherited[key] = true
+		s.inherited[key] = s.holdLocked(key, options)
 	}
 	if len(keys) > 0 {
 		s.expiry = time.AfterFunc(inheritFor, s.dropInherited)
@@ -158,20 +162,42 @@ func (s *sessions) dropInherited() {
 	}
 }
 
-// hold makes the transport a user of a session, once. What it has inherited of
-// the same account with other secrets is of no use any more.
+// hold makes the transport a user of a session, once.
 func (s *sessions) hold(key sessionKey, options tokencache.Options) *pooledSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.inherited, key)
+	return s.holdLocked(key, options)
+}
+
+// others are the sessions that were inherited of the same account with other
+// secrets.
+func (s *sessions) others(key sessionKey) (others []*pooledSession) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other, session := range s.inherited {
+		if other.sameBut(key) {
+			others = append(others, session)
+		}
+	}
+	return others
+}
+
+// dropOthers lets go of them. Those of a guest's user are other guests.
+func (s *sessions) dropOthers(key sessionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for other := range s.inherited {
-		renamed := other
-		renamed.fingerprint = key.fingerprint
-		if renamed == key {
+		if !key.guest && other.sameBut(key) {
 			s.dropLocked(other)
 		}
 	}
-	return s.holdLocked(key, options)
+}
+
+// sameBut reports whether two keys differ in their secrets only.
+func (k sessionKey) sameBut(other sessionKey) bool {
+	k.fingerprint = other.fingerprint
+	return k == other
 }
 
 func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *pooledSession {

@@ -4,9 +4,9 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +27,7 @@ const (
 	resolveHeldEvery = 100 * time.Millisecond
 )
 
-// slot is an account at an upstream: its secrets as last read, and the session
+// slot is an account at an upstream: its secrets as last read, and the sessions
 // that they lead to.
 type slot struct {
 	transport *Transport
@@ -36,12 +36,21 @@ type slot struct {
 	key       slotKey
 	target    target
 
-	current atomic.Pointer[login]
+	current atomic.Pointer[login]  // that requests use
 	version atomic.Pointer[string] // of the API, as found out
 
-	mu      sync.Mutex
-	read    time.Time // when the secrets were read last
-	evicted bool
+	mu           sync.Mutex
+	read         time.Time // when the secrets were read last
+	readNext     time.Time // next_password
+	configured   *login    // with the secrets as they are configured
+	next         *login    // with next_password, once that was needed
+	past         []*login  // with secrets that were configured once, and refused
+	changing     sighting  // of configured
+	changingNext sighting  // of next
+	latest       occasion
+	trying       bool      // configured is being tried in the background
+	tryAfter     time.Time // not before
+	evicted      bool
 
 	turn *parentTurn
 	idle *idleness // of a guest
@@ -57,6 +66,22 @@ type target struct {
 type login struct {
 	session     *pooledSession
 	credentials *credentials
+	next        bool // with next_password
+
+	// kept is a session whose secret is configured no more. It is renewed as long
+	// as that goes; what would need the secret is not done any more.
+	kept atomic.Bool
+}
+
+// occasion is what a grant takes from the request that causes it.
+type occasion struct {
+	values  context.Context // see grantContext
+	version string          // of the API, that the client names
+	journal journal
+}
+
+func (s *slot) occasion(req *http.Request, e *exchange) occasion {
+	return occasion{values: s.grantContext(req), version: s.clientVersion(req), journal: e.journal}
 }
 
 // token returns a token for req, and the session that it belongs to. With a
@@ -69,79 +94,14 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 		tok, due := l.session.Current(time.Now())
 		if tok != nil {
 			if due {
-				ctx := s.grantContext(req)
-				l.session.Renew(ctx, s.grant(ctx, l, s.clientVersion(req), e.journal))
+				o := s.occasion(req, e)
+				s.transport.watch.start()
+				l.session.Renew(o.values, s.grant(o.values, l, o.version, o.journal))
 			}
 			return tok, l.session.Session, nil
 		}
 	}
-	l, err := s.login(resolveEvery)
-	if err != nil {
-		return nil, nil, err
-	}
-	tok, err := s.get(l, req, e)
-	var blocked *tokencache.BlockedError
-	if errors.As(err, &blocked) && blocked.Held {
-		// The secret may have been replaced since it was read.
-		if again, errAgain := s.login(resolveHeldEvery); errAgain == nil && again.session != l.session {
-			l = again
-			tok, err = s.get(l, req, e)
-		}
-	}
-	return tok, l.session.Session, err
-}
-
-func (s *slot) get(l *login, req *http.Request, e *exchange) (*tokencache.Token, error) {
-	ctx := s.grantContext(req)
-	return l.session.Get(waitContext{req.Context(), ctx}, s.grant(ctx, l, s.clientVersion(req), e.journal))
-}
-
-// login reads the secrets, unless that was done less than maxAge ago, and finds
-// the session that goes with them.
-func (s *slot) login(maxAge time.Duration) (*login, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.current.Load()
-	if l != nil && time.Since(s.read) < maxAge {
-		return l, nil
-	}
-	resolved, err := s.resolve()
-	if err != nil {
-		if l != nil {
-			return l, nil // it was there before: it is being replaced
-		}
-		return nil, err
-	}
-	s.read = time.Now()
-	if l != nil && l.credentials.fingerprint == resolved.fingerprint {
-		return l, nil
-	}
-	if s.key.user != "" && s.guest == nil {
-		resolved.account.UserUID = s.key.user
-	}
-	sessions := s.transport.sessions
-	key := sessionKey{
-		origin:      s.target.origin,
-		product:     s.transport.product.Name,
-		account:     s.account.Name,
-		fingerprint: resolved.fingerprint,
-		parent:      s.key.parent,
-		user:        s.key.user,
-		cache:       sessions.cache.id(),
-	}
-	if s.guest != nil {
-		key.user, key.guest = s.guest.account.Username, true
-	}
-	options := sessions.cache.options(sessions.options, key, s.account.grant(), resolved.digest)
-	next := &login{credentials: resolved, session: sessions.hold(key, options)}
-	if s.evicted {
-		s.transport.sessions.drop(next.session.key) // for the requests under way only
-	}
-	s.current.Store(next)
-	if l != nil {
-		s.transport.sessions.drop(l.session.key)
-	}
-	return next, nil
+	return s.obtain(req.Context(), s.occasion(req, e))
 }
 
 // resolve reads the secrets of whoever logs in.
@@ -157,8 +117,10 @@ func (s *slot) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.evicted = true
-	if l := s.current.Load(); l != nil {
-		s.transport.sessions.drop(l.session.key)
+	for _, l := range append(slices.Clone(s.past), s.current.Load(), s.configured, s.next) {
+		if l != nil {
+			s.transport.sessions.drop(l.session.key)
+		}
 	}
 }
 

@@ -100,6 +100,7 @@ type Transport struct {
 	product  *veeam.Product
 	pins     []fingerprint
 	sessions *sessions
+	watch    *watch
 	metrics  *metrics.Set
 	logger   *zap.Logger
 }
@@ -150,6 +151,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		HoldMost:      time.Duration(t.HoldMost),
 	}, t.Cache, t.MaxUsers)
 	t.sessions.inherit(t.product.Name, t.Accounts)
+	t.watch = newWatch(t)
 	return nil
 }
 
@@ -214,6 +216,7 @@ func (t *Transport) warn() {
 // Cleanup lets go of the sessions and closes idle connections.
 func (t *Transport) Cleanup() error {
 	if t.sessions != nil {
+		t.watch.end()
 		t.sessions.release()
 	}
 	t.Cache.cleanup()

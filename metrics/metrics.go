@@ -47,6 +47,15 @@ const (
 	LostInterference = "interference" // soon after its login, and so were those before it
 )
 
+// Results of a secret that was tried in the place of another one, the values of
+// the label result of Secrets.
+const (
+	SecretAccepted     = "accepted"      // a changed one: it is in use
+	SecretRefused      = "refused"       // a changed one: the session so far goes on
+	SecretNextAccepted = "next_accepted" // next_password, in the place of a refused password
+	SecretNextRefused  = "next_refused"  // it too
+)
+
 // Set is every collector of the module.
 type Set struct {
 	// Grants counts token requests to servers, by product, grant and result: ok,
@@ -77,6 +86,10 @@ type Set struct {
 	// Decisions counts what rules decided, by product, position of the rule (0 is
 	// the default) and decision: allow, deny, shadow_allow or shadow_deny.
 	Decisions *prometheus.CounterVec
+
+	// Secrets counts secrets that were tried in the place of others, by product,
+	// account and result.
+	Secrets *prometheus.CounterVec
 
 	// ClockOffset is how far the clock of an account's server is ahead of ours, by
 	// product and account, as its latest token answer has said.
@@ -114,6 +127,8 @@ func New(sessions func() []Session) *Set {
 			"Access tokens that the server has ended before their time, by reason.", "product", "account", "reason"),
 		Decisions: counter("decisions_total",
 			"Requests by the rule that decided about them.", "product", "rule", "decision"),
+		Secrets: counter("changed_secrets_total",
+			"Secrets that were tried in the place of others, by what the server made of them.", "product", "account", "result"),
 		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "clock_offset_seconds",
 			Help: "How far the clock of the Veeam server is ahead.",
@@ -126,7 +141,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.ClockOffset, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
@@ -142,6 +157,7 @@ type Session struct {
 	Status           string
 	ExpiresIn        time.Duration // of the token, zero without one
 	Held             bool          // the credential was refused and is not tried now
+	Next             bool          // next_password is in use
 	Waiting          int64         // requests that wait for a grant
 }
 
@@ -159,6 +175,8 @@ var (
 		"Seconds until the access token of the account expires, the soonest if it has several.", []string{"product", "account"}, nil)
 	holdDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "hold_active"),
 		"Whether the credential of the account was refused and is not tried now.", []string{"product", "account"}, nil)
+	nextDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "next_password_active"),
+		"Whether next_password of the account is in use, because its password is refused.", []string{"product", "account"}, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
 		"Requests that wait for a login or renewal to end.", []string{"product"}, nil)
 )
@@ -168,6 +186,7 @@ func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
 	ch <- sessionsDesc
 	ch <- expiryDesc
 	ch <- holdDesc
+	ch <- nextDesc
 	ch <- waitersDesc
 }
 
@@ -177,6 +196,7 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	states := map[pair]float64{}
 	expiry := map[pair]float64{}
 	holds := map[pair]float64{}
+	next := map[pair]float64{}
 	waiters := map[string]float64{}
 	for _, session := range s.live() {
 		account := pair{session.Product, session.Account}
@@ -185,6 +205,10 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 		holds[account] += 0
 		if session.Held {
 			holds[account] = 1
+		}
+		next[account] += 0
+		if session.Next {
+			next[account] = 1
 		}
 		if session.ExpiresIn > 0 {
 			soonest, ok := expiry[account]
@@ -204,6 +228,9 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, held := range holds {
 		gauge(holdDesc, held, key.product, key.other)
+	}
+	for key, active := range next {
+		gauge(nextDesc, active, key.product, key.other)
 	}
 	for product, n := range waiters {
 		gauge(waitersDesc, n, product)

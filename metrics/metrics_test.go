@@ -12,7 +12,7 @@ import (
 func some() []Session {
 	return []Session{
 		{Product: "vbr", Account: "svc", Status: "valid", ExpiresIn: 90 * time.Second},
-		{Product: "vbr", Account: "svc", Status: "valid", ExpiresIn: 30 * time.Second, Waiting: 2},
+		{Product: "vbr", Account: "svc", Status: "valid", ExpiresIn: 30 * time.Second, Waiting: 2, Next: true},
 		{Product: "aws", Account: "svc", Status: "held", Held: true, Waiting: 3},
 		{Product: "aws", Account: "other", Status: "none"},
 	}
@@ -33,6 +33,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
 	set.Lost.WithLabelValues("vbr", "svc", LostInterference).Inc()
+	set.Secrets.WithLabelValues("vbr", "svc", SecretAccepted).Inc()
 	set.Decisions.WithLabelValues("vbr", "1", "deny").Inc()
 	return set, registry
 }
@@ -53,6 +54,11 @@ func TestSessionsAreGatheredAtTheScrape(t *testing.T) {
 caddy_veeam_auth_hold_active{account="other",product="aws"} 0
 caddy_veeam_auth_hold_active{account="svc",product="aws"} 1
 caddy_veeam_auth_hold_active{account="svc",product="vbr"} 0
+# HELP caddy_veeam_auth_next_password_active Whether next_password of the account is in use, because its password is refused.
+# TYPE caddy_veeam_auth_next_password_active gauge
+caddy_veeam_auth_next_password_active{account="other",product="aws"} 0
+caddy_veeam_auth_next_password_active{account="svc",product="aws"} 0
+caddy_veeam_auth_next_password_active{account="svc",product="vbr"} 1
 # HELP caddy_veeam_auth_session_expiry_seconds Seconds until the access token of the account expires, the soonest if it has several.
 # TYPE caddy_veeam_auth_session_expiry_seconds gauge
 caddy_veeam_auth_session_expiry_seconds{account="svc",product="vbr"} 30
@@ -65,7 +71,7 @@ caddy_veeam_auth_sessions{product="vbr",state="valid"} 2
 # TYPE caddy_veeam_auth_waiters gauge
 caddy_veeam_auth_waiters{product="aws"} 3
 caddy_veeam_auth_waiters{product="vbr"} 2
-`), "caddy_veeam_auth_hold_active", "caddy_veeam_auth_session_expiry_seconds", "caddy_veeam_auth_sessions", "caddy_veeam_auth_waiters")
+`), "caddy_veeam_auth_hold_active", "caddy_veeam_auth_next_password_active", "caddy_veeam_auth_session_expiry_seconds", "caddy_veeam_auth_sessions", "caddy_veeam_auth_waiters")
 	if err != nil {
 		t.Error(err)
 	}

@@ -21,7 +21,7 @@ var documented = strings.Fields(`
 	applicationSecret privateKey privateKeyBase64 certificateContent recoveryToken scratchCodes qrString secretUrl
 	mfaKey mfaQrCodeUrl accessTokenCache longLivedRefreshToken updaterToken accessToken refreshToken passwords
 	Authentication_code totp-secret encryption_key client_secret api_key X-Api-Key X-OTP-TOKEN X-CSRF-TOKEN
-	X-RestSvcSessionId Authorization Proxy-Authorization Cookie Set-Cookie totp_secret
+	X-RestSvcSessionId Authorization Proxy-Authorization Cookie Set-Cookie totp_secret next_password
 `)
 
 // lookalikes are names of the same descriptions that are no secrets.

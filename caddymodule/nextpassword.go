@@ -1,0 +1,149 @@
+// The password that is to follow, and what is said about secrets that are tried.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// nextHold is how long a refused next_password is held at first. Both passwords
+// are held then, and afterwards both may be tried: so much longer that the server
+// gets no more wrong ones than of one password alone.
+func nextHold(least time.Duration, shared bool) time.Duration {
+	if shared {
+		return 2 * cmp.Or(least, tokencache.DefaultHoldShared)
+	}
+	return 5 * cmp.Or(least, tokencache.DefaultHoldLeast)
+}
+
+// nextLogin is the login with next_password, nil if there is none, and whether it
+// may be used: not while its file is being written. A file that is not there is
+// none.
+func (s *slot) nextLogin() (l *login, settled bool) {
+	now := time.Now()
+	if s.account.NextPassword == "" || now.Sub(s.readNext) < resolveHeldEvery || !filled(s.account.NextPassword) {
+		return s.next, s.changingNext.fingerprint == ""
+	}
+	resolved, err := s.account.resolveNext()
+	if err != nil {
+		return s.next, true
+	}
+	s.readNext = now
+	before := s.next
+	switch {
+	case resolved.fingerprint == s.configured.credentials.fingerprint:
+		s.changingNext = sighting{}
+		return nil, true
+	case before != nil && before.credentials.fingerprint == resolved.fingerprint:
+		s.changingNext = sighting{}
+		return before, true
+	case before != nil && !s.changingNext.settled(resolved.fingerprint, now):
+		return before, false
+	}
+	s.changingNext = sighting{}
+	s.next = s.login(resolved, true)
+	if before != nil {
+		before.kept.Store(true)
+		s.drop(before)
+	}
+	return s.next, true
+}
+
+// settledNext is nextLogin when it is settled, or after a short wait.
+func (s *slot) settledNext(ctx context.Context) *login {
+	for looks := 1; ; looks++ {
+		s.mu.Lock()
+		l, settled := s.nextLogin()
+		s.mu.Unlock()
+		if settled || looks == settleLooks {
+			return l
+		}
+		select {
+		case <-time.After(settleFor):
+		case <-ctx.Done():
+			return l
+		}
+	}
+}
+
+// filled reports whether all files that a text names have something in them.
+func filled(text string) bool {
+	for _, match := range filePlaceholder.FindAllStringSubmatch(text, -1) {
+		info, err := os.Stat(match[1]) //nolint:gosec // the operator names the file
+		if err != nil || info.Size() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// attemptNext tries next_password, because the password that is configured is
+// refused. If both are, both are held for as long.
+func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, o occasion) (*login, *tokencache.Token, error) {
+	next := s.settledNext(ctx)
+	if next == nil {
+		return configured, nil, cause
+	}
+	tok, err := s.get(ctx, next, o)
+	if err == nil {
+		s.use(next)
+	}
+	if !isHeld(err) {
+		return next, tok, err
+	}
+	var first, second *tokencache.BlockedError
+	if errors.As(cause, &first) && errors.As(err, &second) && first.Until.Before(second.Until) {
+		_ = configured.session.Extend(context.WithoutCancel(ctx), second.Until)
+		cause = &tokencache.BlockedError{Cause: first.Cause, Until: second.Until, Held: true}
+	}
+	return configured, nil, cause
+}
+
+// accepted says that requests use another secret from now on.
+func (s *slot) accepted(l, before *login, j journal) {
+	text, result := "The changed secret of account '"+s.account.Name+"' ("+l.credentials.changed(before.credentials)+") is accepted and in use.", metrics.SecretAccepted
+	if l.next {
+		text, result = "The password of account '"+s.account.Name+"' is refused, next_password is in use.", metrics.SecretNextAccepted
+	}
+	s.transport.countSecret(s.account, result)
+	j.info(svclog.Exception(text, ""))
+}
+
+// refused says that the server refuses a secret that was tried in the place of
+// another one.
+func (s *slot) refused(l *login, j journal) {
+	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.changed(s.current.Load().credentials)+
+		"). The session so far serves on as long as it can be renewed.", metrics.SecretRefused
+	if l.next {
+		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until a pause is over.", metrics.SecretNextRefused
+	}
+	s.transport.countSecret(s.account, result)
+	j.warn(svclog.Exception(text, ""))
+}
+
+func (t *Transport) countSecret(a *Account, result string) {
+	t.metrics.Secrets.WithLabelValues(t.product.Name, a.Name, result).Inc()
+}
+
+func isHeld(err error) bool {
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	return ok && blocked.Held
+}
+
+// passwordRefused reports whether another password may help where the credential
+// was refused.
+func passwordRefused(err error) bool {
+	if failed, ok := errors.AsType[*veeam.Error](err); ok && (failed.Kind != veeam.KindRefused || failed.Grant == veeam.GrantMFA) {
+		return false
+	}
+	return isHeld(err)
+}

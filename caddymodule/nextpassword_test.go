@@ -1,0 +1,230 @@
+// next_password: when it is tried, what comes of it, and what the server sees of
+// two wrong passwords.
+
+package caddymodule
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// rotating is a world whose account has a password in the file "secret" and
+// another one in "next".
+func rotating(t *testing.T, password, next string, test func(w *world)) {
+	t.Helper()
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(w.rotated(w.secret("secret", password), w.secret("next", next)))
+		test(w)
+	})
+}
+
+func (w *world) rotated(password, next string) *Account {
+	return &Account{Name: veeamtest.DefaultUser, Password: password, NextPassword: next}
+}
+
+// nextInUse is what the gauge says.
+func nextInUse() bool {
+	for _, s := range liveSessions() {
+		if s.Next {
+			return true
+		}
+	}
+	return false
+}
+
+func TestTheNextPasswordIsUsedWhenThePasswordIsRefused(t *testing.T) {
+	accepted := counted(metrics.SecretNextAccepted)
+	rotating(t, "outdated", veeamtest.DefaultPassword, func(w *world) {
+		for range 20 {
+			w.demand("200")
+			w.rest(time.Hour) // each time a login or a renewal
+		}
+		w.tried(1, 1)
+		w.server.RevokeAll()
+		w.demand("200")
+		w.tried(2, 1)
+		if !nextInUse() || accepted() != 1 {
+			t.Errorf("%v, %v", nextInUse(), accepted())
+		}
+		if n := strings.Count(w.said(), "The password of account 'svc-monitor' is refused, next_password is in use."); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+	})
+}
+
+func TestTheNextPasswordIsNotSentWhileThePasswordWorks(t *testing.T) {
+	rotating(t, veeamtest.DefaultPassword, "not valid yet", func(w *world) {
+		for _, next := range []string{"not valid either", "nor this one", ""} {
+			w.serves(time.Hour, time.Minute)
+			w.secret("next", next)
+		}
+		w.rest(veryOld)
+		w.demand("200")
+		if err := os.Remove(w.dir + "/next"); err != nil {
+			t.Fatal(err)
+		}
+		w.serves(time.Hour, time.Minute)
+		w.tried(2, 0)
+		if nextInUse() {
+			t.Error("it is in use")
+		}
+	})
+}
+
+func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
+	rotating(t, veeamtest.DefaultPassword, "the next one", func(w *world) {
+		w.demand("200")
+		w.server.SetPassword(veeamtest.DefaultUser, "the next one")
+		w.serves(time.Hour, time.Minute) // by renewals
+		w.tried(1, 0)
+		w.server.RevokeAll()
+		w.demand("200")
+		w.tried(2, 1)
+		session := w.tr.slot()
+
+		for range 3 { // in the middle of it
+			w.rest(10 * time.Minute)
+			w.reload(&Transport{Accounts: []*Account{w.rotated("{file."+w.dir+"/secret}", "{file."+w.dir+"/next}")}})
+			w.demand("200")
+		}
+		if !nextInUse() {
+			t.Error("next_password is not in use")
+		}
+		// Moved to password, by the file and by the configuration.
+		w.secret("secret", "the next one")
+		w.serves(5*time.Second, time.Second)
+		if nextInUse() {
+			t.Error("next_password is in use")
+		}
+		w.reload(&Transport{Accounts: []*Account{w.rotated("{file."+w.dir+"/next}", "")}})
+		w.serves(5*time.Second, time.Second)
+		w.tried(2, 1)
+		if w.tr.slot() != session {
+			t.Error("the session is another one")
+		}
+		w.rest(inheritFor)
+		if c := w.server.Counters(); c.Logouts != 0 || c.LiveSessions != 1 {
+			t.Errorf("%d logouts, %d sessions live", c.Logouts, c.LiveSessions)
+		}
+	})
+}
+
+func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
+	rotating(t, "outdated", veeamtest.DefaultPassword, func(w *world) {
+		w.demand("200")
+		w.server.SetPassword(veeamtest.DefaultUser, "third")
+		w.secret("secret", "third")
+		w.serves(2*time.Second, 100*time.Millisecond)
+		w.rest(retireAfter)
+		w.over(1, 1)
+		w.tried(2, 1)
+		if nextInUse() {
+			t.Error("it is in use still")
+		}
+	})
+}
+
+func TestANextPasswordIsUsedAsSoonAsItIsThere(t *testing.T) {
+	rotating(t, "outdated", "wrong", func(w *world) {
+		w.demand("503 no_session")
+		w.tried(0, 2)
+		w.secret("next", veeamtest.DefaultPassword)
+		w.rest(time.Second)
+		w.demand("200")
+		w.tried(1, 2)
+	})
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) { // a file that is missing at first
+		w.start(w.rotated(w.secret("secret", "outdated"), "{file."+w.dir+"/next}"))
+		w.demand("503 no_session")
+		w.tried(0, 1)
+		w.secret("next", veeamtest.DefaultPassword)
+		w.demand("200")
+		w.tried(1, 1)
+	})
+}
+
+func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
+	refused := counted(metrics.SecretNextRefused)
+	rotating(t, "wrong", "wrong as well", func(w *world) {
+		for start := time.Now(); time.Since(start) < 5*time.Minute; w.rest(500 * time.Millisecond) {
+			if got := w.demand("503 no_session"); got.header.Get("Retry-After") == "" {
+				t.Fatal("no Retry-After")
+			}
+		}
+		if n := w.wire.grants(); n != 2 {
+			t.Errorf("sent %d times", n)
+		}
+		if refused() != 1 || strings.Count(w.said(), "The server refuses next_password of account 'svc-monitor'") != 1 {
+			t.Errorf("counted %v: %s", refused(), w.said())
+		}
+		for start := time.Now(); time.Since(start) < 2*time.Hour; w.rest(5 * time.Second) {
+			w.demand("503 no_session")
+		}
+		if n := w.wire.grants(); n > 14 {
+			t.Errorf("sent %d times in two hours", n)
+		} else {
+			t.Logf("sent %d times in two hours", n)
+		}
+	})
+}
+
+func TestTwoWrongPasswordsAreSentOnceEachInTenMinutesByAllProcessesTogether(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		_, key := newKeyFile(w)
+		storage := fileStorage(t.TempDir())
+		password, next := w.secret("secret", "wrong"), w.secret("next", "wrong as well")
+		process := func() *Transport {
+			return w.transport(&Transport{
+				Accounts: []*Account{w.rotated(password, next)},
+				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
+			})
+		}
+		start := time.Now()
+		for time.Since(start) < 10*time.Minute-30*time.Second { // each one is started, asked for half a minute and ended
+			tr := process()
+			for range 60 {
+				if got := w.ask(tr, http.MethodGet, "/echo", ""); got.status != http.StatusServiceUnavailable {
+					t.Fatalf("%v", got)
+				}
+				w.rest(500 * time.Millisecond)
+			}
+			tr.close()
+		}
+		if n := w.wire.grants(); n != 2 {
+			t.Errorf("sent %d times in %v", n, time.Since(start))
+		}
+		w.rest(locksFor)
+	})
+}
+
+func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		_, key := newKeyFile(w)
+		storage := fileStorage(t.TempDir())
+		for range 4 {
+			tr := w.transport(&Transport{
+				Accounts: []*Account{w.rotated(w.secret("secret", "outdated"), w.secret("next", veeamtest.DefaultPassword))},
+				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
+			})
+			if got := w.ask(tr, http.MethodGet, "/echo", ""); got.status != http.StatusOK {
+				t.Fatalf("%v", got)
+			}
+			tr.close()
+		}
+		w.tried(1, 1)
+		w.rest(locksFor)
+	})
+}
+
+func TestANextPasswordInPlainIsWarnedOf(t *testing.T) {
+	a := &Account{Name: "a", Password: "{env.P}", NextPassword: "in plain"}
+	if plain := a.plainSecrets(); len(plain) != 1 || plain[0] != "next_password" {
+		t.Errorf("%q", plain)
+	}
+}

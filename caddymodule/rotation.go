@@ -1,0 +1,385 @@
+// Changing a password while it is used: which of an account's sessions a request
+// gets its token from.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+const (
+	// settleFor is how long changed secrets have to stay the same before a request
+	// that waits for them uses them, and settleLooks how often it looks.
+	settleFor   = 100 * time.Millisecond
+	settleLooks = 5
+
+	// retireAfter is how long a session lives on whose place another one has taken
+	// in the middle of traffic: its last requests are on their way.
+	retireAfter = 2 * time.Second
+)
+
+var errReplaced = errors.New("the session cannot be renewed, and its secret is not configured any more")
+
+// sighting is a changed secret that was seen once. It counts when it is seen
+// again: a file that is being written has changed once more by then.
+type sighting struct {
+	fingerprint string
+	since       time.Time
+}
+
+func (g *sighting) settled(found string, now time.Time) bool {
+	if g.fingerprint != found {
+		*g = sighting{found, now}
+		return false
+	}
+	return now.Sub(g.since) >= settleFor
+}
+
+// settled returns the login with the secrets that are configured now. They are
+// read unless that was done less than maxAge ago. While they are being written
+// they are waited for, and those before count in the end.
+func (s *slot) settled(ctx context.Context, maxAge time.Duration, o occasion) (*login, error) {
+	for looks := 1; ; looks++ {
+		l, settled, err := s.look(maxAge, o)
+		if settled || err != nil || looks == settleLooks {
+			return l, err
+		}
+		select {
+		case <-time.After(settleFor):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *slot) look(maxAge time.Duration, o occasion) (l *login, settled bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = o
+	now := time.Now()
+	if s.configured != nil && now.Sub(s.read) < maxAge && s.changing.fingerprint == "" {
+		return s.configured, true, nil
+	}
+	resolved, err := s.resolve()
+	if err != nil {
+		if s.configured != nil {
+			return s.configured, true, nil // it was there before: it is being replaced
+		}
+		return nil, false, err
+	}
+	s.read = now
+	if s.configured != nil && s.configured.credentials.fingerprint != resolved.fingerprint && !s.changing.settled(resolved.fingerprint, now) {
+		return s.configured, false, nil
+	}
+	s.configure(resolved)
+	if s.current.Load().next {
+		if _, settled := s.nextLogin(); !settled {
+			return s.configured, false, nil
+		}
+	}
+	return s.configured, true, nil
+}
+
+// configure makes c what is configured. A session that is in use goes on until the
+// server has accepted c, if only its secret is another.
+func (s *slot) configure(c *credentials) {
+	s.changing = sighting{}
+	before, current := s.configured, s.current.Load()
+	if before != nil && before.credentials.fingerprint == c.fingerprint {
+		return
+	}
+	s.configured, s.tryAfter = s.login(c, false), time.Time{}
+	if before != nil {
+		// If it was here before, and refused: once more, after its hold.
+		s.configured.session.refused.Store(false)
+		s.tryAfter = time.Now().Add(s.configured.session.State().HeldFor)
+	}
+	switch {
+	case current == nil:
+		s.current.Store(s.inherited())
+	case current.session == s.configured.session:
+		s.current.Store(s.configured)
+		s.next = nil
+	case current.credentials.identity == c.identity && (usable(current) || current.session.Renewable()):
+		current.kept.Store(!current.next)
+	default:
+		s.current.Store(s.configured)
+	}
+	current = s.current.Load()
+	if current == s.configured {
+		s.transport.sessions.dropOthers(current.session.key)
+		current.session.next.Store(false)
+	}
+	s.drop(before)
+	s.tryConfigured()
+}
+
+// login is the login with these credentials.
+func (s *slot) login(c *credentials, next bool) *login {
+	if s.key.user != "" && s.guest == nil {
+		c.account.UserUID = s.key.user
+	}
+	sessions := s.transport.sessions
+	key := sessionKey{
+		origin:      s.target.origin,
+		product:     s.transport.product.Name,
+		account:     s.account.Name,
+		fingerprint: c.fingerprint,
+		parent:      s.key.parent,
+		user:        s.key.user,
+		cache:       sessions.cache.id(),
+	}
+	options := sessions.options
+	if next {
+		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
+	}
+	if s.guest != nil {
+		key.user, key.guest = s.guest.account.Username, true
+	}
+	options = sessions.cache.options(options, key, s.account.grant(), c.digest)
+	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
+	l.session.sources.LoadOrStore(c.source, c)
+	if s.evicted {
+		sessions.drop(key) // for the requests under way only
+	}
+	return l
+}
+
+// inherited is the login that a slot begins with: of the sessions that were taken
+// over from another configuration, one with another secret of the very account
+// serves on until the secret that is configured now has proved good.
+func (s *slot) inherited() *login {
+	if s.guest != nil || usable(s.configured) {
+		return s.configured
+	}
+	var found *login
+	for _, session := range s.transport.sessions.others(s.configured.session.key) {
+		known, _ := session.sources.Load(s.configured.credentials.source)
+		c, ok := known.(*credentials)
+		if !ok || c.identity != s.configured.credentials.identity {
+			continue
+		}
+		if l := (&login{session: session, credentials: c}); usable(l) || found == nil && session.Renewable() {
+			found = l
+		}
+	}
+	if found == nil {
+		return s.configured
+	}
+	if next, _ := s.nextLogin(); next != nil && next.session == found.session {
+		next.session.next.Store(true)
+		return next
+	}
+	s.transport.sessions.hold(found.session.key, found.session.options)
+	found.kept.Store(true)
+	return found
+}
+
+func usable(l *login) bool {
+	tok, _ := l.session.Current(time.Now())
+	return tok != nil
+}
+
+// maxPast is how many refused secrets of the past are remembered.
+const maxPast = 4
+
+// drop lets go of a login's session unless it is still needed. The hold of a
+// refused secret is remembered, for one that comes and goes.
+func (s *slot) drop(l *login) {
+	if l == nil {
+		return
+	}
+	needed := append(slices.Clone(s.past), s.current.Load(), s.configured, s.next)
+	if slices.ContainsFunc(needed, func(n *login) bool { return n != nil && n.session == l.session }) {
+		return
+	}
+	if l.session.refused.Load() && !s.evicted {
+		if s.past = append(s.past, l); len(s.past) <= maxPast {
+			return
+		}
+		l, s.past = s.past[0], slices.Delete(s.past, 0, 1)
+	}
+	s.transport.sessions.drop(l.session.key)
+}
+
+// obtain gets a token where the session in use has none.
+func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *tokencache.Session, error) {
+	configured, err := s.settled(ctx, resolveEvery, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, tok, err := s.attempt(ctx, configured, o)
+	if isHeld(err) {
+		// The secret may have been replaced since it was read.
+		if again, errAgain := s.settled(ctx, resolveHeldEvery, o); errAgain == nil && again != configured {
+			configured = again
+			l, tok, err = s.attempt(ctx, configured, o)
+		}
+	}
+	if passwordRefused(err) && l == configured {
+		l, tok, err = s.attemptNext(ctx, configured, err, o)
+	}
+	return tok, l.session.Session, err
+}
+
+// attempt asks the sessions that may have a token, in the order of their chances.
+func (s *slot) attempt(ctx context.Context, configured *login, o occasion) (*login, *tokencache.Token, error) {
+	current := s.current.Load()
+	other := current != configured
+	asked := other && !usable(configured) && (current.next || configured.session.refused.Load())
+	if asked {
+		if tok, err := s.get(ctx, current, o); err == nil || !isHeld(err) && !errors.Is(err, errReplaced) {
+			return current, tok, err
+		}
+	}
+	tok, err := s.get(ctx, configured, o)
+	switch {
+	case err == nil:
+		s.use(configured)
+	case other && !asked && ctx.Err() == nil:
+		if tok, errKept := s.get(ctx, current, o); errKept == nil {
+			return current, tok, nil
+		}
+	}
+	if isHeld(err) && other && !current.next {
+		s.use(configured) // nothing else is left
+	}
+	return configured, tok, err
+}
+
+// get asks one session, and takes down whether the server refuses its secret.
+func (s *slot) get(ctx context.Context, l *login, o occasion) (*tokencache.Token, error) {
+	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.version, o.journal))
+	switch {
+	case err == nil:
+		l.session.refused.Store(false)
+		s.transport.watch.start()
+	case isHeld(err) && !l.session.refused.Swap(true) && (l.next || l != s.current.Load()):
+		s.refused(l, o.journal)
+	}
+	return tok, err
+}
+
+// use has requests use a login from now on.
+func (s *slot) use(l *login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.useLocked(l)
+}
+
+func (s *slot) useLocked(l *login) {
+	before := s.current.Load()
+	if l == before || l != s.configured && l != s.next {
+		return // it has changed again meanwhile
+	}
+	s.current.Store(l)
+	before.session.next.Store(false)
+	l.session.next.Store(l.next)
+	if before == s.next {
+		s.next = nil
+	}
+	s.transport.sessions.dropOthers(l.session.key)
+	if usable(before) {
+		time.AfterFunc(retireAfter, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.drop(before)
+		})
+	} else {
+		s.drop(before)
+	}
+	if usable(l) {
+		s.accepted(l, before, s.latest.journal)
+	}
+}
+
+// changed is told that the account's secrets were read and are settled.
+func (s *slot) changed(c *credentials) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.configured == nil || s.evicted {
+		return
+	}
+	s.read = time.Now()
+	s.configure(c)
+}
+
+// poke goes on with what waits for its time.
+func (s *slot) poke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.configured != nil {
+		s.tryConfigured()
+	}
+}
+
+// tryConfigured has the secrets that are configured tried, once, while requests
+// use another session: in the background, by a login like any other. What is no
+// answer to the question is tried again after its pause.
+func (s *slot) tryConfigured() {
+	l, current, watch := s.configured, s.current.Load(), s.transport.watch
+	if l == current || s.evicted {
+		return
+	}
+	if usable(l) { // got by somebody else: an operator, another site
+		s.useLocked(l)
+		return
+	}
+	if !usable(current) {
+		return // the next request sees to it
+	}
+	watch.await()
+	if s.trying || l.session.refused.Load() || time.Now().Before(s.tryAfter) || s.parentWaits() {
+		return
+	}
+	s.trying = true
+	o := s.latest
+	o.journal = o.journal.own()
+	go func() {
+		_, err := s.get(watch.ctx, l, o)
+		if err == nil {
+			s.use(l)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.trying = false
+		if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok && l == s.configured {
+			s.tryAfter = blocked.Until
+		}
+	}()
+}
+
+// parentWaits reports whether the session with which an account serves others has
+// to wait for what the account's own finds out about the same secret: a wrong one
+// is not sent for both.
+func (s *slot) parentWaits() bool {
+	if !s.key.parent {
+		return false
+	}
+	key := s.key
+	key.parent = false
+	own := (*s.transport.sessions.slots.Load())[key]
+	if own == nil {
+		return false
+	}
+	own.mu.Lock()
+	configured, current := own.configured, own.current.Load()
+	own.mu.Unlock()
+	switch {
+	case configured == nil || !usable(current):
+		return false
+	case configured.credentials.fingerprint != s.configured.credentials.fingerprint:
+		return true // not told yet
+	case configured == current:
+		return false
+	}
+	if configured.session.refused.Load() {
+		s.configured.session.refused.Store(true)
+	}
+	return true
+}

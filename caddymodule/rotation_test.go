@@ -1,0 +1,406 @@
+// A changed password while the old session works: tried once, in the background,
+// and used when the server has accepted it.
+
+package caddymodule
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// changing is a world whose account has its password in the file "secret".
+func changing(t *testing.T, profile veeamtest.Profile, test func(w *world)) {
+	t.Helper()
+	inWorld(t, profile, nil, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+		w.demand("200")
+		test(w)
+	})
+}
+
+// tried demands that the server has got so many logins, good and refused.
+func (w *world) tried(logins, refused int) {
+	w.Helper()
+	c := w.server.Counters()
+	if int(c.Logins) != logins || int(c.PasswordGrants-c.Logins) != refused {
+		w.Errorf("%d logins and %d refusals, want %d and %d\n%s", c.Logins, c.PasswordGrants-c.Logins, logins, refused, w.said())
+	}
+}
+
+// serves demands good answers for some time.
+func (w *world) serves(during, every time.Duration) {
+	w.Helper()
+	for start := time.Now(); time.Since(start) < during; w.rest(every) {
+		w.demand("200")
+	}
+}
+
+func counted(result string) func() float64 {
+	counter := collectors.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result)
+	before := testutil.ToFloat64(counter)
+	return func() float64 { return testutil.ToFloat64(counter) - before }
+}
+
+func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
+	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
+		changing(t, profile, func(w *world) {
+			before := w.tr.slot()
+			for i, password := range []string{"changed-1", "changed-no-2", "changed-number-3"} {
+				w.server.SetPassword(veeamtest.DefaultUser, password)
+				w.secret("secret", password)
+				w.serves(2*time.Second, 100*time.Millisecond)
+				w.tried(i+2, 0)
+				if after := w.tr.slot(); after == before {
+					t.Errorf("%s: requests use the session so far", profile)
+				} else {
+					before = after
+				}
+			}
+			w.rest(retireAfter)
+			if profile != veeamtest.VSPC {
+				w.over(3, 1)
+			}
+			if n := strings.Count(w.said(), "The changed secret of account 'svc-monitor' (password) is accepted and in use."); n != 3 {
+				t.Errorf("said %d times: %s", n, w.said())
+			}
+		})
+	}
+}
+
+// slot is the session that requests of the first account use.
+func (t *Transport) slot() *pooledSession {
+	for key, s := range *t.sessions.slots.Load() {
+		if !key.parent {
+			return s.current.Load().session
+		}
+	}
+	return nil
+}
+
+func TestARefusedPasswordIsTriedOnceAndTheSessionGoesOn(t *testing.T) {
+	refused, accepted := counted(metrics.SecretRefused), counted(metrics.SecretAccepted)
+	changing(t, veeamtest.VBR13, func(w *world) {
+		w.secret("secret", "wrong")
+		w.serves(2*time.Hour, 20*time.Second)
+		w.tried(1, 1) // and eight renewals
+		if n := strings.Count(w.said(), "The server refuses the changed secret of account 'svc-monitor' (password)."); n != 1 {
+			t.Errorf("said %d times: %s", n, w.said())
+		}
+		w.server.SetPassword(veeamtest.DefaultUser, "right again")
+		w.secret("secret", "right again")
+		w.serves(2*time.Second, 100*time.Millisecond)
+		w.tried(2, 1)
+		if refused() != 1 || accepted() != 1 {
+			t.Errorf("counted %v and %v", refused(), accepted())
+		}
+	})
+}
+
+func TestAPasswordThatIsPutBackChangesNothing(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		session := w.tr.slot()
+		w.secret("secret", "wrong")
+		w.serves(time.Minute, time.Second)
+		w.secret("secret", veeamtest.DefaultPassword)
+		w.serves(time.Minute, time.Second)
+		w.tried(1, 1)
+		w.server.RevokeAll()
+		w.rest(veryOld)
+		w.demand("200")
+		w.tried(2, 1)
+		if w.tr.slot() != session {
+			t.Error("it is another session")
+		}
+	})
+}
+
+func TestAWrongPasswordThatComesAndGoesIsSentOncePerHold(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		for range 15 { // each a minute: one try, then after 1, 2, 4 and 8 minutes
+			w.secret("secret", "wrong")
+			w.serves(30*time.Second, time.Second)
+			w.secret("secret", veeamtest.DefaultPassword)
+			w.serves(30*time.Second, time.Second)
+		}
+		c := w.server.Counters()
+		if refused := c.PasswordGrants - c.Logins; refused < 2 || refused > 5 {
+			t.Errorf("sent %d times in a quarter of an hour", refused)
+		}
+		w.server.SetPassword(veeamtest.DefaultUser, "wrong")
+		w.secret("secret", "wrong")
+		w.serves(36*time.Minute, time.Second)
+		if c := w.server.Counters(); c.Logins != 2 {
+			t.Error("it is not used when it is right")
+		}
+	})
+}
+
+// veryOld is longer than refresh tokens live.
+const veryOld = 30 * 24 * time.Hour
+
+func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		w.server.SetPassword(veeamtest.DefaultUser, "a password in parts")
+		for _, part := range []string{"", "a", "a pass", "", "a password", "a password in", "a password in parts"} {
+			w.secret("secret", part)
+			w.serves(watchEvery, 100*time.Millisecond)
+		}
+		w.serves(2*time.Second, 100*time.Millisecond)
+		w.tried(2, 0)
+	})
+}
+
+func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
+		w.demand("503 no_session")
+		go func() {
+			for _, part := range []string{"", veeamtest.DefaultPassword[:3], veeamtest.DefaultPassword[:5], veeamtest.DefaultPassword} {
+				w.secret("secret", part)
+				time.Sleep(settleFor - time.Millisecond)
+			}
+		}()
+		time.Sleep(settleFor + time.Millisecond)
+		w.demand("200")
+		w.tried(1, 1)
+	})
+}
+
+func TestFilesThatAreGoneOrUnreadableLeaveTheSecretsAsTheyAre(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		path := w.dir + "/secret"
+		for _, spoil := range []func() error{
+			func() error { return os.Truncate(path, 0) },
+			func() error { return os.Remove(path) },
+			func() error { return os.Mkdir(path, 0o700) },
+		} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			w.serves(time.Hour, time.Minute)
+		}
+		w.tried(1, 0)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		w.server.SetPassword(veeamtest.DefaultUser, "back")
+		w.secret("secret", "back")
+		w.serves(2*time.Second, 100*time.Millisecond)
+		w.tried(2, 0)
+	})
+}
+
+func TestAServerThatIsAwayIsNoAnswerAboutAPassword(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		w.server.SetPassword(veeamtest.DefaultUser, "changed")
+		w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus})
+		w.secret("secret", "changed")
+		session := w.tr.slot()
+		w.rest(5 * time.Minute)
+		if w.tr.slot() != session {
+			t.Error("requests use a session that there is not")
+		}
+		if n := w.wire.grants(); n < 10 || n > 40 {
+			t.Errorf("%d tries in five minutes", n)
+		}
+		w.server.ClearFault()
+		w.rest(20 * time.Second)
+		w.demand("200")
+		if w.tr.slot() == session || w.server.Counters().Logins != 2 {
+			t.Error("the changed password is not in use")
+		}
+	})
+}
+
+func TestASessionThatCannotBeRenewedGivesWayToTheNewestSecret(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		w.secret("secret", "wrong")
+		w.serves(10*time.Second, time.Second)
+		w.tried(1, 1)
+		w.server.RevokeAll()
+		w.demand("503 no_session")
+		w.tried(1, 1) // the old password is not sent any more
+		w.secret("secret", veeamtest.DefaultPassword)
+		w.rest(2 * time.Second)
+		w.demand("200")
+		w.tried(2, 1)
+	})
+}
+
+func TestAnExpiredTokenIsRenewedWhereTheChangedPasswordIsRefused(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		w.rest(time.Hour) // nobody watches, nobody asks
+		w.secret("secret", "wrong")
+		w.demand("200")
+		w.serves(time.Minute, time.Second)
+		w.tried(1, 1)
+	})
+}
+
+func TestAnotherUserTakesOverAtOnce(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "other-user", Password: veeamtest.DefaultPassword})}, func(w *world) {
+		w.start(&Account{Name: "account", Username: w.secret("user", veeamtest.DefaultUser), Password: w.password()})
+		if got := w.demand("200"); got.subject != veeamtest.DefaultUser {
+			t.Errorf("%q", got.subject)
+		}
+		w.secret("user", "other-user")
+		w.rest(2 * time.Second)
+		if got := w.demand("200"); got.subject != "other-user" {
+			t.Errorf("%q", got.subject)
+		}
+	})
+}
+
+func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		account := *w.tr.Accounts[0]
+		w.secret("secret", "wrong")
+		for range 3 { // before the change is noticed, and after
+			next := account
+			w.reload(&Transport{Accounts: []*Account{&next}})
+			w.serves(2*time.Minute, time.Second)
+		}
+		w.tried(1, 1)
+		w.server.SetPassword(veeamtest.DefaultUser, "changed again")
+		w.secret("secret", "changed again")
+		w.reload(&Transport{Accounts: []*Account{&account}})
+		w.demand("200")
+		w.rest(2 * time.Second)
+		w.tried(2, 1)
+		w.rest(retireAfter)
+		w.over(1, 1)
+	})
+}
+
+func TestASiteDoesNotTakeOverTheSessionOfAnotherSitesAccount(t *testing.T) {
+	changing(t, veeamtest.VBR13, func(w *world) {
+		account := *w.tr.Accounts[0]
+		w.reload(&Transport{Accounts: []*Account{{Name: account.Name, Password: w.secret("other", "wrong")}}})
+		w.demand("503 no_session")
+	})
+}
+
+func TestTwoReplicasTryAChangedPasswordOnce(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		_, text := newKeyFile(w)
+		key, err := os.ReadFile(strings.TrimSuffix(strings.TrimPrefix(text, "{file."), "}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, storage := w.secret("secret", veeamtest.DefaultPassword), fileStorage(t.TempDir())
+		var replicas []*Transport
+		for _, name := range []string{"key1", "key2"} { // by which they do not share their memory
+			replicas = append(replicas, w.transport(&Transport{
+				Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: secret}},
+				Cache:    &Cache{EncryptionKey: w.secret(name, string(key)), StorageRaw: storage},
+			}))
+		}
+		serve := func() {
+			for range 50 {
+				for _, tr := range replicas {
+					if got := w.ask(tr, http.MethodGet, "/echo", ""); got.status != http.StatusOK {
+						t.Fatalf("%v", got)
+					}
+				}
+				w.rest(100 * time.Millisecond)
+			}
+		}
+		serve()
+		w.tried(1, 0)
+		w.secret("secret", "wrong")
+		serve()
+		w.tried(1, 1)
+		w.server.SetPassword(veeamtest.DefaultUser, "changed")
+		w.secret("secret", "changed")
+		serve()
+		w.tried(2, 1)
+		for _, tr := range replicas {
+			tr.close()
+		}
+		w.rest(locksFor)
+	})
+}
+
+// locksFor is how long the storage looks after a lock that is given back.
+const locksFor = 10 * time.Second
+
+func TestAParentsChangedPasswordIsSentOnceWhereItIsWrong(t *testing.T) {
+	const uid = "7d1a3c52-0c1f-4d5e-8a54-3b1f0c9d2e11"
+	options := []veeamtest.Option{
+		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: "provider-pass"}),
+		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: uid}),
+	}
+	inWorld(t, veeamtest.VSPC, options, func(w *world) {
+		w.start(&Account{Name: "provider", Password: w.secret("secret", "provider-pass")},
+			&Account{Name: "tenant", Grant: "as", Parent: "provider", UserUID: uid})
+		ask := func() {
+			for _, account := range []string{"provider", "tenant"} {
+				if got := w.ask(w.tr, http.MethodGet, "/echo", account); got.status != http.StatusOK || got.subject != account {
+					t.Fatalf("%s: %v %q %s", account, got, got.subject, w.said())
+				}
+			}
+		}
+		ask()
+		w.secret("secret", "wrong")
+		for range 100 {
+			ask()
+			w.rest(time.Second)
+		}
+		if c := w.server.Counters(); c.Refused != 1 {
+			t.Errorf("sent %d times", c.Refused)
+		}
+		w.server.SetPassword("provider", "provider changed")
+		w.secret("secret", "provider changed")
+		w.rest(3 * time.Second)
+		ask()
+		if c := w.server.Counters(); c.Refused != 1 {
+			t.Errorf("sent %d times", c.Refused)
+		}
+	})
+}
+
+func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
+	options := []veeamtest.Option{
+		veeamtest.WithAPIKey(veeamtest.DefaultUser, "the-first-key", false),
+		veeamtest.WithAPIKey(veeamtest.DefaultUser, "the-second-api-key", false),
+	}
+	inWorld(t, veeamtest.VSPC, options, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Grant: "api_key", Password: w.secret("secret", "the-first-key")})
+		w.demand("200")
+		first := w.tr.slot()
+		w.secret("secret", "no-key-at-all")
+		w.serves(2*time.Minute, time.Second)
+		if w.tr.slot() != first || strings.Count(w.said(), "The server refuses the changed secret") != 1 {
+			t.Errorf("a key that is none is in use: %s", w.said())
+		}
+		w.secret("secret", "the-second-api-key")
+		w.serves(3*time.Second, 100*time.Millisecond)
+		if w.tr.slot() == first {
+			t.Errorf("the second key is not in use: %s", w.said())
+		}
+	})
+}
+
+func TestALoginThatEndsTheSessionSoFarIsNoticedByNobody(t *testing.T) {
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+		w.demand("200")
+		for _, password := range []string{"changed-1", "changed-no-2", "changed-number-3", "changed-for-the-4th-time"} {
+			w.server.SetPassword(veeamtest.DefaultUser, password)
+			w.secret("secret", password)
+			w.serves(3*time.Second, 50*time.Millisecond)
+		}
+		w.tried(5, 0)
+		if strings.Contains(w.said(), "Interference") {
+			t.Errorf("it is taken for another program: %s", w.said())
+		}
+	})
+}

@@ -1,0 +1,241 @@
+// Watching the files that hold secrets: a changed one is noticed also while a
+// token is valid.
+
+package caddymodule
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+const (
+	// watchEvery is how often the files are looked at. It is done by polling:
+	// notifications of the system do not come over a network file system, and tell
+	// nothing of a link that is replaced further up, as Kubernetes does.
+	watchEvery = 500 * time.Millisecond
+
+	// racyFor is how long after its last change a file is read at each look: what
+	// is written within the precision of file times leaves them as they are.
+	racyFor = 2 * time.Second
+)
+
+// watch looks at the secret files of one transport, in one goroutine that runs
+// while an account with files has a token: without one the files are read for the
+// next request. A file system that hangs stops the watching and nothing else.
+type watch struct {
+	transport *Transport
+	ctx       context.Context // ends with the transport
+	cancel    context.CancelFunc
+	waiting   atomic.Bool // a slot has a secret that is not in use
+
+	mu       sync.Mutex
+	running  bool
+	accounts map[*Account]*watchedAccount
+}
+
+// watchedAccount is an account whose secrets are in files.
+type watchedAccount struct {
+	account *Account
+	files   []string
+	last    map[string]os.FileInfo // as they were when they were read last
+	sighted string                 // the secrets of the look before
+	settled bool
+	failed  int // looks in a row at which the secrets could not be used
+}
+
+func newWatch(t *Transport) *watch {
+	w := &watch{transport: t, accounts: make(map[*Account]*watchedAccount)}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
+}
+
+func (w *watch) end() { w.cancel() }
+
+// add has the files of an account watched, if it has any, while it has a token.
+func (w *watch) add(a *Account) {
+	files := a.files()
+	if len(files) == 0 {
+		return
+	}
+	w.mu.Lock()
+	if w.accounts[a] == nil {
+		w.accounts[a] = &watchedAccount{account: a, files: files}
+	}
+	w.mu.Unlock()
+}
+
+// await has slots asked at each look whether what they wait for has come.
+func (w *watch) await() {
+	w.waiting.Store(true)
+	w.start()
+}
+
+// start is told that there is something to watch for.
+func (w *watch) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.running && w.ctx.Err() == nil && (len(w.accounts) > 0 || w.waiting.Load()) {
+		w.running = true
+		go w.run()
+	}
+}
+
+func (w *watch) run() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if w.idle() {
+			return
+		}
+		w.look()
+	}
+}
+
+// idle ends the watching if there is nothing to watch for. Whoever gets a token
+// after this look starts it again.
+func (w *watch) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	needed := w.waiting.Load()
+	w.tell(func(s *slot) bool { return !needed && w.accounts[s.account] != nil }, func(s *slot) {
+		current := s.current.Load()
+		needed = current != nil && usable(current)
+	})
+	w.running = needed
+	return !needed
+}
+
+func (w *watch) look() {
+	w.mu.Lock()
+	accounts := make([]*watchedAccount, 0, len(w.accounts))
+	for _, a := range w.accounts {
+		accounts = append(accounts, a)
+	}
+	w.mu.Unlock()
+	files := make(map[string]os.FileInfo)
+	for _, a := range accounts {
+		if found := w.lookAt(a, files); found != nil {
+			w.tell(func(s *slot) bool { return s.account == a.account }, func(s *slot) { s.changed(found) })
+		}
+	}
+	if w.waiting.Swap(false) {
+		w.tell(func(*slot) bool { return true }, (*slot).poke)
+	}
+}
+
+func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
+	slots := w.transport.sessions.slots.Load()
+	if slots == nil {
+		return
+	}
+	for _, s := range *slots {
+		if which(s) {
+			what(s)
+		}
+	}
+}
+
+// lookAt returns the account's secrets if one of its files has changed since they
+// were told last, and they were the same at two looks. files are those that were
+// looked at already.
+func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credentials {
+	now, dirty := time.Now(), !a.settled
+	found := make(map[string]os.FileInfo, len(a.files))
+	for _, path := range a.files {
+		info, ok := files[path]
+		if !ok {
+			info, _ = os.Stat(path) // of what links lead to
+			files[path] = info
+		}
+		if info == nil || info.IsDir() || info.Size() == 0 {
+			return nil // it is being replaced: the secrets so far go on
+		}
+		found[path] = info
+		if !sameFile(info, a.last[path]) {
+			dirty, a.failed = true, 0
+		}
+		dirty = dirty || now.Sub(info.ModTime()).Abs() < racyFor
+	}
+	if !dirty {
+		return nil
+	}
+	a.settled, a.last = false, found
+	if !readableFiles(a.files) {
+		return nil
+	}
+	resolved, err := a.account.resolve()
+	if err != nil {
+		if a.failed++; a.failed == 2 {
+			w.transport.logger.Warn("changed secrets cannot be used, those so far go on", zap.String("account", a.account.Name), zap.Error(err))
+		}
+		a.settled = a.failed > 1
+		return nil
+	}
+	a.failed = 0
+	if a.sighted != resolved.fingerprint {
+		a.sighted = resolved.fingerprint
+		return nil
+	}
+	a.settled = true
+	return resolved
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+}
+
+// readableFiles reports whether all files can be opened. Caddy's placeholders log
+// each failure, and this would be one at each look.
+func readableFiles(paths []string) bool {
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return false
+		}
+		_ = f.Close()
+	}
+	return true
+}
+
+var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
+
+// files are the files that the account's secrets are read from. That of
+// next_password is read when it is needed, and not before.
+func (a *Account) files() (paths []string) {
+	seen := map[string]bool{}
+	add := func(path string) {
+		if path != "" && !seen[path] {
+			seen[path] = true
+			paths = append(paths, path)
+		}
+	}
+	for option, text := range a.options() {
+		if option == "next_password" {
+			continue
+		}
+		for _, match := range filePlaceholder.FindAllStringSubmatch(*text, -1) {
+			add(match[1])
+		}
+	}
+	for _, text := range []string{a.Key, a.PublicKey} {
+		if filePlaceholder.MatchString(text) {
+			continue // a file that names the file: that one is read at each login
+		}
+		if path, err := caddy.NewReplacer().ReplaceOrErr(text, true, true); err == nil {
+			add(path)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,123 @@
+// Watching: which files, when, and what it costs.
+
+package caddymodule
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func (w *watch) runs() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running
+}
+
+func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		tr := w.start(w.user())
+		for range 3 {
+			w.rest(time.Minute)
+			if tr.watch.runs() {
+				t.Error("before the first request, or without a token")
+			}
+			w.demand("200")
+			w.rest(time.Minute)
+			if !tr.watch.runs() {
+				t.Error("not watched")
+			}
+			w.rest(time.Hour)
+		}
+		w.demand("200")
+		tr.close()
+		w.demand("200") // a last one
+		w.rest(time.Minute)
+		if tr.watch.ctx.Err() == nil {
+			t.Error("watched after the end")
+		}
+	})
+}
+
+func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
+	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		tr := w.start(&Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
+		w.demand("200")
+		if tr.watch.runs() {
+			t.Error("watched")
+		}
+	})
+}
+
+func TestTheFilesOfAnAccountAreFound(t *testing.T) {
+	t.Setenv("VEEAM_AUTH_TEST_DIR", "/run/secrets")
+	for _, tc := range []struct {
+		account Account
+		want    []string
+	}{
+		{Account{Password: "plain"}, nil},
+		{Account{Password: "{env.P}"}, nil},
+		{Account{Password: "{file./a}", TOTPSecret: "{file./b}", NextPassword: "{file./c}"}, []string{"/a", "/b"}},
+		{Account{Username: "{file./a}", Password: "{file./a}"}, []string{"/a"}},
+		{Account{Code: "{file../code}"}, []string{"./code"}},
+		{Account{Key: "/k", KeyPassphrase: "{file./p}", PublicKey: "{env.VEEAM_AUTH_TEST_DIR}/pub"}, []string{"/k", "/p", "/run/secrets/pub"}},
+		{Account{Password: "x{file./a}y{file./b}"}, []string{"/a", "/b"}},
+	} {
+		got := tc.account.files()
+		slices.Sort(got)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%+v: %q, want %q", tc.account, got, tc.want)
+		}
+	}
+}
+
+func TestEveryKindOfFileIsWatched(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"totp_secret": func(w *world) { w.secret("seed", "NEWSEEDNEWSEED22") },
+		"password":    func(w *world) { w.secret("secret", veeamtest.DefaultPassword+"-2") },
+	} {
+		inWorld(t, veeamtest.Azure, nil, func(w *world) {
+			tr := w.start(&Account{
+				Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword), TOTPSecret: w.secret("seed", "OLDSEEDOLDSEED2222"),
+			})
+			w.demand("200")
+			change(w)
+			w.rest(2 * time.Second)
+			if n := w.wire.grants(); n != 2 {
+				t.Errorf("%s: %d token requests", name, n)
+			}
+			tr.close()
+		})
+	}
+}
+
+// BenchmarkLook is one look at the files of a thousand accounts, of which none has
+// changed. There are two in a second.
+func BenchmarkLook(b *testing.B) {
+	dir := b.TempDir()
+	tr := &Transport{sessions: newSessions(tokencache.Options{}, nil, 1)}
+	w := newWatch(tr)
+	old := time.Now().Add(-time.Hour)
+	for i := range 1000 {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.Chtimes(path, old, old); err != nil {
+			b.Fatal(err)
+		}
+		w.add(&Account{Name: fmt.Sprint(i), Password: "{file." + path + "}"})
+	}
+	w.look()
+	w.look()
+	for b.Loop() {
+		w.look()
+	}
+}
