@@ -64,7 +64,7 @@ func start(t *testing.T) *scene {
 	azureSeed, awsSeed := newSeed("azure TOTP seed"), newSeed("aws TOTP seed")
 	apiKey, passphrase, parent := newToken("API key"), newCanary("PKCS#12 passphrase"), newCanary("parent password")
 	s.client = newCanary("client password")
-	wrong := newCanary("wrong password")
+	wrong, next, wrongNext := newCanary("wrong password"), newCanary("next password"), newCanary("wrong next password")
 
 	key, container := s.keyPair(passphrase)
 	s.serve("vbr", veeamtest.New(veeamtest.VBR13, account("svc-monitor", vbr.text, "")))
@@ -114,8 +114,8 @@ func start(t *testing.T) *scene {
 			s.sites[name], s.dir, s.servers[name].URL(), product, rig.Pin(s.servers[name]), body)
 	}
 	client := "\t\tclient grafana " + string(hash) + "\n"
-	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+"\n")
-	site("refused", "vbr", "\t\taccount svc-monitor "+s.secret(wrong)+"\n")
+	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
+	site("refused", "vbr", "\t\taccount svc-monitor "+s.secret(wrong)+" {\n\t\t\tnext_password "+s.secret(wrongNext)+"\n\t\t}\n")
 	site("azure", "azure", client+"\t\taccount svc-mfa "+s.secret(azure)+" {\n\t\t\ttotp_secret "+s.secret(canary{"otpauth URI", seed})+"\n\t\t}\n")
 	site("aws", "aws", client+"\t\taccount svc-mfa "+s.secret(aws)+" {\n\t\t\ttotp_secret "+s.secret(awsSeed)+"\n\t\t}\n")
 	site("vspc", "vspc", client+"\t\taccount provider "+s.secret(parent)+"\n"+
