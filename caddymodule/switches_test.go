@@ -1,0 +1,113 @@
+// Facts that no document settles, each the one way and the other.
+
+package caddymodule
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
+	for name, r := range map[string]struct {
+		profile veeamtest.Profile
+		on      veeamtest.Option
+		test    func(w *world)
+	}{
+		"a body of the 401 for a token": {veeamtest.VBR13, veeamtest.WithVBR401Document(), func(w *world) {
+			w.demand("200")
+			w.rest(time.Minute)
+			w.server.RevokeAll()
+			w.demand("200")
+			if w.wire.grants() != 2 {
+				w.Errorf("%d token requests", w.wire.grants())
+			}
+		}},
+		"the body of the 400 for a version": {veeamtest.AWS, veeamtest.WithVersionMissingBody(`{"message":"x"}`), func(w *world) {
+			w.demand("200") // the version is named
+		}},
+		"a refresh ends the access token before": {veeamtest.VBR13, veeamtest.WithRefreshRevokesAccess(), func(w *world) {
+			w.demand("200")
+			w.rest(14*time.Minute + 30*time.Second)
+			w.demand("200") // and a renewal in the background
+			w.rest(time.Second)
+			w.demand("200")
+			if c := w.server.Counters(); c.Logins != 1 || w.wire.grants() != 2 {
+				w.Errorf("%d logins, %d token requests", c.Logins, w.wire.grants())
+			}
+		}},
+		"a lockout after wrong passwords": {veeamtest.Azure, veeamtest.WithLockout(3, 5*time.Minute), func(w *world) {
+			w.server.SetPassword(veeamtest.DefaultUser, "changed")
+			for range 100 {
+				w.demand("503 no_session")
+				w.rest(3 * time.Second)
+			}
+			w.server.SetPassword(veeamtest.DefaultUser, veeamtest.DefaultPassword)
+			w.rest(8 * time.Minute)
+			w.demand("200")
+		}},
+		"a plus sign read as a space": {veeamtest.AWS, veeamtest.WithBarePlus(), func(w *world) {
+			w.demand("200")
+			for range 20 { // a code without a plus sign is rare
+				tr := w.transport(&Transport{Accounts: []*Account{{Name: "by", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user()}})
+				if got := w.ask(tr, http.MethodGet, "/echo", "by"); got.status != http.StatusOK {
+					w.Errorf("%v %s", got, got.body)
+				}
+				tr.close()
+			}
+		}},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			for _, options := range [][]veeamtest.Option{nil, {r.on}} {
+				inWorld(t, r.profile, options, func(w *world) {
+					w.start(w.user())
+					r.test(w)
+				})
+			}
+		})
+	}
+}
+
+// Each option of the emulator is used where the product meets it, not only by the
+// emulator's own tests.
+func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
+	text, err := os.ReadFile("../test/veeamtest/options.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, pattern := range []string{"*_test.go", "../veeam/*_test.go", "../test/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if strings.Contains(path, "veeamtest") {
+				continue
+			}
+			part, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(part)
+		}
+	}
+	switches := regexp.MustCompile(`(?m)^func (With\w+)\(`).FindAllSubmatch(text, -1)
+	if len(switches) < 30 {
+		t.Errorf("%d switches found", len(switches))
+	}
+	for _, s := range switches {
+		if name := string(s[1]); name == "WithAddr" || name == "WithLog" {
+			continue // where it listens and what it writes are no facts about servers
+		}
+		if !strings.Contains(tests.String(), "veeamtest."+string(s[1])+"(") {
+			t.Errorf("no test uses %s", s[1])
+		}
+	}
+}
