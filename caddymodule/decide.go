@@ -27,7 +27,7 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	if err != nil {
 		h.logger.Error("a rule could not be decided", zap.Error(err))
 	}
-	e.decision = decision
+	e.decision, e.decided, e.source = decision, decisionWord(decision.Allowed), h.ruleSource(decision.Rule)
 	h.countDecision(decision)
 	if decision.Shadow != 0 {
 		e.journal.shadow(e.caller.Name, decision.Allowed, h.source(decision.Shadow))
@@ -74,22 +74,34 @@ func (h *Handler) source(rule int) string {
 		return "the default, because no rule matches"
 	}
 	text := "rule " + strconv.Itoa(rule)
-	if source := h.Rules[rule-1].Source; source != "" {
+	if source := h.ruleSource(rule); source != "" {
 		text += " at " + source
 	}
 	return text
 }
 
-func (h *Handler) countDecision(d policy.Decision) {
-	word := func(allowed bool) string {
-		if allowed {
-			return string(policy.Allow)
-		}
-		return string(policy.Deny)
+// ruleSource is where a rule is written, empty for the default.
+func (h *Handler) ruleSource(rule int) string {
+	if rule == 0 {
+		return ""
 	}
-	h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Rule), word(d.Allowed)).Inc()
+	return h.Rules[rule-1].Source
+}
+
+func decisionWord(allowed bool) string {
+	if allowed {
+		return string(policy.Allow)
+	}
+	return string(policy.Deny)
+}
+
+func (h *Handler) countDecision(d policy.Decision) {
+	count := func(rule int, decision string) {
+		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(rule), h.ruleSource(rule), decision).Inc()
+	}
+	count(d.Rule, decisionWord(d.Allowed))
 	if d.Shadow != 0 {
-		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(d.Shadow), "shadow_"+word(!d.Allowed)).Inc()
+		count(d.Shadow, "shadow_"+decisionWord(!d.Allowed))
 	}
 }
 

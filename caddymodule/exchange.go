@@ -24,6 +24,8 @@ type exchange struct {
 	operation operation.Operation
 	caller    policy.Caller
 	decision  policy.Decision
+	decided   string // allow or deny, empty without rules
+	source    string // file and line of the rule that has decided
 	account   string // to act as, empty for the first one
 	filter    bool   // take the secrets out of the answer
 	journal   journal
@@ -65,6 +67,10 @@ func (e *exchange) placeholders(key string) (any, bool) {
 		return e.operation.Class.String(), true
 	case "rule":
 		return e.decision.Rule, true
+	case "decision":
+		return e.decided, true
+	case "source":
+		return e.source, true
 	case "peer.uid", "peer.gid", "peer.pid":
 		return e.peerPart(key[len(prefix+"peer."):]), true
 	}

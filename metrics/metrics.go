@@ -126,7 +126,7 @@ func New(sessions func() []Session) *Set {
 		Lost: counter("lost_tokens_total",
 			"Access tokens that the server has ended before their time, by reason.", "product", "account", "reason"),
 		Decisions: counter("decisions_total",
-			"Requests by the rule that decided about them.", "product", "rule", "decision"),
+			"Requests by the rule that decided about them.", "product", "rule", "source", "decision"),
 		Secrets: counter("changed_secrets_total",
 			"Secrets that were tried in the place of others, by what the server made of them.", "product", "account", "result"),
 		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -34,7 +34,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
 	set.Lost.WithLabelValues("vbr", "svc", LostInterference).Inc()
 	set.Secrets.WithLabelValues("vbr", "svc", SecretAccepted).Inc()
-	set.Decisions.WithLabelValues("vbr", "1", "deny").Inc()
+	set.Decisions.WithLabelValues("vbr", "1", "Caddyfile:7", "deny").Inc()
 	return set, registry
 }
 
@@ -97,7 +97,7 @@ func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "decision": true}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			for _, label := range metric.GetLabel() {

@@ -21,7 +21,12 @@ import (
 // or none.
 func (w *world) certified(t *testing.T, name string) *client {
 	t.Helper()
-	c := w.client(t, "tls")
+	return w.certifiedAt(t, "tls", name)
+}
+
+func (w *world) certifiedAt(t *testing.T, site, name string) *client {
+	t.Helper()
+	c := w.client(t, site)
 	text, err := os.ReadFile(filepath.Join(w.dir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -36,14 +41,23 @@ func (w *world) certified(t *testing.T, name string) *client {
 		// Sent whoever the server asks for.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.ports["tls"]))
-	c.base = "https://sidecar.test:" + strconv.Itoa(w.ports["tls"])
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.ports[site]))
+	c.base = "https://sidecar.test:" + strconv.Itoa(w.ports[site])
 	c.http = newHTTP(func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, address)
 	})
 	c.http.Transport.(*http.Transport).TLSClientConfig = config
 	return c
+}
+
+func TestRulesMayAskForAnotherNameOfACertificateOrForItsKey(t *testing.T) {
+	w := here(t)
+	exporter, other := w.certifiedAt(t, "tls names", "exporter"), w.certifiedAt(t, "tls names", "other")
+	exporter.get("/api/v1/serverInfo").want(http.StatusOK)
+	exporter.get("/api/v1/jobs").refused("vbr", http.StatusForbidden)
+	other.get("/api/v1/serverInfo").refused("vbr", http.StatusForbidden)
+	other.get("/api/v1/jobs").want(http.StatusOK)
 }
 
 func TestACallerIsKnownByItsVerifiedCertificate(t *testing.T) {

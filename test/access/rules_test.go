@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,12 +132,23 @@ func TestPlaceholdersSayWhatWasDecided(t *testing.T) {
 	mine := c.tokens("nightly", password)
 	e := c.echo(bearer(mine.Access))
 	for name, want := range map[string]string{
-		"X-Client": "nightly", "X-Via": "client", "X-Account": operator, "X-Rule": "2", "X-Class": "unknown", "X-Operation": "",
+		"X-Client": "nightly", "X-Via": "client", "X-Account": operator, "X-Rule": "2", "X-Decision": "allow", "X-Class": "unknown", "X-Operation": "",
 	} {
 		if got := e.Headers.Get(name); got != want {
 			t.Errorf("%s is %q, not %q", name, got, want)
 		}
 	}
+	source := e.Headers.Get("X-Source")
+	if !regexp.MustCompile(`^Caddyfile:\d+$`).MatchString(source) {
+		t.Errorf("X-Source is %q", source)
+	}
+	if w.metric(t, decisions, `rule="2",source="`+source+`"`) == 0 {
+		t.Errorf("no decision of %s is counted", source)
+	}
+	eventually(t, "the access log names the rule", func() bool {
+		text, _ := os.ReadFile(filepath.Join(w.dir, "access.log"))
+		return strings.Contains(string(text), `"rule":2`) && strings.Contains(string(text), `"source":"`+source+`"`)
+	})
 	// What the caller says under these names does not count.
 	e = c.echo(header("X-Client", "root"), header("X-Rule", "0"))
 	if got := e.Headers["X-Client"]; len(got) != 1 || got[0] != "loopback" {

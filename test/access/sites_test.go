@@ -6,11 +6,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -55,12 +57,14 @@ func sharedSites(dir string) []site {
 		{name: "classes", options: "allow operation read change"},
 		{name: "cel", options: twoClients + "\n\t\tallow `{http.veeam_auth.client} == \"grafana\" && {http.veeam_auth.via} == \"client\"`"},
 		{name: "unknown", options: twoClients + "\n\t\tallow unknown_callers /api/v1/echo\n\t\tdeny unknown_callers *"},
-		{name: "headers", options: twoClients + `
+		{name: "headers", before: accessLog(dir), options: twoClients + `
 		header_up X-Client {http.veeam_auth.client}
 		header_up X-Via {http.veeam_auth.via}
 		header_up X-Operation {http.veeam_auth.operation}
 		header_up X-Class {http.veeam_auth.class}
 		header_up X-Rule {http.veeam_auth.rule}
+		header_up X-Decision {http.veeam_auth.decision}
+		header_up X-Source {http.veeam_auth.source}
 		header_up X-Account {http.veeam_auth.account}
 		deny operation secret
 		allow *`},
@@ -77,6 +81,13 @@ func sharedSites(dir string) []site {
 			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
 			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+		},
+		{
+			name: "tls names", listen: "https://sidecar.test",
+			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+				" {\n\t\tclient_auth {\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
+			options: "allow {\n\t\t\texpression `{http.request.tls.client.san.dns_names.0} == \"exporter.test\"`\n\t\t\tpath */serverInfo\n\t\t}\n\t\t" +
+				"allow {\n\t\t\texpression `{http.request.tls.client.public_key_sha256} == \"" + keyHash(dir, "other") + "\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
 			name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
@@ -102,6 +113,25 @@ func sharedSites(dir string) []site {
 		sites = append(sites, site{name: "deny " + product, product: product, options: "default deny"})
 	}
 	return sites
+}
+
+// accessLog is Caddy's own log of requests, with what was decided.
+func accessLog(dir string) string {
+	return "log {\n\t\toutput file " + filepath.Join(dir, "access.log") + "\n\t}\n\t" +
+		"log_append rule {http.veeam_auth.rule}\n\tlog_append source {http.veeam_auth.source}"
+}
+
+// keyHash is the SHA-256 of the public key of a certificate, as Caddy has it.
+func keyHash(dir, name string) string {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
+	if err != nil {
+		return err.Error()
+	}
+	key, err := pair.PrivateKey.(*ecdsa.PrivateKey).ECDH()
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(key.PublicKey().Bytes()))
 }
 
 // newPKI makes an authority, the certificate of the site, that of a client, and
@@ -133,7 +163,7 @@ func newCertificate(dir, name string, issuer *tls.Certificate) (*tls.Certificate
 		SerialNumber: serial, Subject: pkix.Name{CommonName: common, Organization: []string{"Lab"}},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"sidecar.test"}, BasicConstraintsValid: true,
+		DNSNames: []string{name + ".test", "sidecar.test"}, BasicConstraintsValid: true,
 	}
 	parent, signer := template, any(key)
 	if issuer == nil {

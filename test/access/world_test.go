@@ -77,10 +77,10 @@ func startShared() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, sites: sharedSites(dir), global: "auto_https disable_redirects"}
 	if err := newPKI(dir); err != nil {
 		return nil, err
 	}
+	w := &world{dir: dir, sites: sharedSites(dir), global: "auto_https disable_redirects"}
 	if err := w.serve(); err != nil {
 		return nil, err
 	}
