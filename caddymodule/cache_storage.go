@@ -29,6 +29,8 @@ type lateStore struct {
 	storage certmagic.Storage
 	cancel  context.CancelFunc
 	closed  bool
+	waiting int             // for a lock
+	locked  map[string]bool // the locks that it has
 }
 
 var errClosed = errors.New("the configuration that it belongs to is gone")
@@ -74,7 +76,11 @@ func checkStorage(raw json.RawMessage) error {
 func (s *lateStore) open() (certmagic.Storage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	return s.openLocked()
+}
+
+func (s *lateStore) openLocked() (certmagic.Storage, error) {
+	if s.closed && !s.busy() {
 		return nil, errClosed
 	}
 	if s.storage != nil {
@@ -94,22 +100,61 @@ func (s *lateStore) open() (certmagic.Storage, error) {
 	return s.storage, nil
 }
 
+// close lets go of the storage as soon as no lock is waited for or held: one that
+// could not be given back any more would be kept fresh by this process for as long
+// as it lives.
 func (s *lateStore) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed, s.storage = true, nil
+	s.closed = true
+	s.shutLocked()
+}
+
+func (s *lateStore) busy() bool { return s.waiting > 0 || len(s.locked) > 0 }
+
+func (s *lateStore) shutLocked() {
+	if !s.closed || s.busy() {
+		return
+	}
+	s.storage = nil
 	if s.cancel != nil {
 		s.cancel()
+		s.cancel = nil
 	}
 }
 
 // Lock implements tokencache.Store.
 func (s *lateStore) Lock(ctx context.Context, name string) error {
-	storage, err := s.open()
+	storage, err := s.await()
 	if err != nil {
 		return err
 	}
-	return storage.Lock(ctx, name)
+	err = storage.Lock(ctx, name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+	if err == nil {
+		if s.locked == nil {
+			s.locked = make(map[string]bool)
+		}
+		s.locked[name] = true
+	}
+	s.shutLocked()
+	return err
+}
+
+// await opens the storage for one who waits for a lock.
+func (s *lateStore) await() (certmagic.Storage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	storage, err := s.openLocked()
+	if err == nil {
+		s.waiting++
+	}
+	return storage, err
 }
 
 // Unlock implements tokencache.Store.
@@ -118,7 +163,12 @@ func (s *lateStore) Unlock(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return storage.Unlock(ctx, name)
+	err = storage.Unlock(ctx, name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.locked, name)
+	s.shutLocked()
+	return err
 }
 
 // Store implements tokencache.Store.

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -200,6 +201,50 @@ func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "veeam_auth", "x")); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		defer cancel()
+		s, err := newLateStore(ctx, &Cache{StorageRaw: fileStorage(dir)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// In the middle of a change of a record, and of the wait for its lock.
+		if err := s.Lock(ctx, "record"); err != nil {
+			t.Fatal(err)
+		}
+		next := make(chan error)
+		within, done := context.WithTimeout(ctx, 20*time.Second)
+		defer done()
+		go func() { next <- s.Lock(within, "record") }()
+		synctest.Wait()
+		s.close()
+		if err := s.Lock(ctx, "other"); !errors.Is(err, errClosed) {
+			t.Errorf("another lock: %v", err)
+		}
+		if err := s.Store(ctx, "record", []byte("x")); err != nil {
+			t.Error(err)
+		}
+		if err := s.Unlock(ctx, "record"); err != nil {
+			t.Error(err)
+		}
+		if err := <-next; err != nil {
+			t.Errorf("who waited: %v", err)
+		}
+		if err := s.Unlock(ctx, "record"); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "locks", "*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if _, err := s.Load(ctx, "record"); !errors.Is(err, errClosed) {
+			t.Errorf("the storage is still used: %v", err)
+		}
+		time.Sleep(time.Minute) // what keeps a lock fresh ends
+	})
 }
 
 func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
