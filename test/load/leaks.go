@@ -250,7 +250,7 @@ func (l *leaksRun) reload(ctx context.Context, n int) error {
 	configs := l.caddyfiles(n)
 	for i, caddy := range []*rig.Caddy{l.sidecar, l.plain} {
 		if err := caddy.Load(ctx, []byte(configs[i])); err != nil {
-			return err
+			return fmt.Errorf("reload %d: %w; caddy has printed: %.2000s", n, err, caddy.Output())
 		}
 	}
 	accounts := []string{veeamtest.DefaultUser, "second"}
