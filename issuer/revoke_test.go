@@ -72,6 +72,7 @@ func TestALogoutIsKnownEverywhereWithinASecond(t *testing.T) {
 		}
 		here.End(sub.Family)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if _, err := there.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
 			t.Errorf("there: %v", err)
 		}
