@@ -4,6 +4,9 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
@@ -32,6 +35,16 @@ func (h *Handler) evidence(r *http.Request) policy.Evidence {
 		e.Certificate = r.TLS.VerifiedChains[0][0].Subject.String()
 	}
 	return e
+}
+
+// spki is the SHA-256 of the public key of a client certificate that was verified,
+// in hex: of the whole SubjectPublicKeyInfo, as for pins (RFC 7469).
+func spki(state *tls.ConnectionState) string {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(state.VerifiedChains[0][0].RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
 }
 
 // crossSite reports whether a browser sends the request for a page of another

@@ -33,6 +33,7 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 		e.journal.shadow(e.caller.Name, decision.Allowed, h.source(decision.Shadow))
 	}
 	if decision.Allowed {
+		e.journal.allowed(e.caller.Name, h, decision.Rule)
 		return nil
 	}
 	if unknown != nil {

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/tls"
 	"strings"
 	"time"
 
@@ -30,8 +31,10 @@ type exchange struct {
 	filter    bool   // take the secrets out of the answer
 	journal   journal
 
-	// ctx is that of the request, for placeholders that are seldom asked for.
+	// ctx and tls are those of the request, for placeholders that are seldom asked
+	// for.
 	ctx context.Context
+	tls *tls.ConnectionState
 
 	// origin is what the client calls this site: scheme and host.
 	origin string
@@ -71,6 +74,8 @@ func (e *exchange) placeholders(key string) (any, bool) {
 		return e.decided, true
 	case "source":
 		return e.source, true
+	case "certificate.spki":
+		return spki(e.tls), true
 	case "peer.uid", "peer.gid", "peer.pid":
 		return e.peerPart(key[len(prefix+"peer."):]), true
 	}

@@ -5,12 +5,12 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -36,8 +36,8 @@ type Handler struct {
 	// or `aws`. Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
-	// What the tokens that are issued here are good for, beside the listener and
-	// the product. Handlers with the same audience on the same listener accept
+	// What the tokens that are issued here are good for, beside the port and the
+	// product. Handlers with the same audience on the same port accept
 	// each other's tokens. The Caddyfile directive sets it to the addresses of
 	// the upstreams.
 	Audience string `json:"audience,omitempty"`
@@ -102,6 +102,7 @@ type Handler struct {
 	clients   *clients
 	rules     *policy.Rules
 	limits    *limits
+	listener  *atomic.Pointer[listener]
 	guests    *guestBook // nil without passthrough
 	issuer    *issuer.Issuer
 	issuerKey string
@@ -162,6 +163,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.MaxParallel < 0 {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
+	h.listener = new(atomic.Pointer[listener])
 	h.limits = newLimits(h.RateLimit, h.MaxParallel)
 	if err := h.welcomeGuests(); err != nil {
 		return err
@@ -189,7 +191,7 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r)}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		e.ctx = r.Context()
+		e.ctx, e.tls = r.Context(), r.TLS
 		repl.Map(e.placeholders)
 	}
 	clean := h.normalise(r)
@@ -339,15 +341,6 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err er
 	}
 	h.refuse(w, r, refusal)
 	return nil
-}
-
-// audience is what a token must have been issued for to be good here.
-func (h *Handler) audience(r *http.Request) string {
-	audience := h.product.Name + " " + h.Audience
-	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		audience += fmt.Sprint(" ", server.Listen)
-	}
-	return audience
 }
 
 // write sends a response that was made here.

@@ -167,6 +167,13 @@ func (j *journal) denied(user, hint string) {
 	j.warn(svclog.Denied(user, j.method, j.path) + " " + strings.ToUpper(hint[:1]) + hint[1:] + ".")
 }
 
+// allowed writes, at level debug only, what has let a request in.
+func (j *journal) allowed(user string, h *Handler, rule int) {
+	if j.logger != nil && j.logger.Core().Enabled(zapcore.DebugLevel) {
+		j.say(zapcore.DebugLevel, svclog.Allowed(user, j.method, j.path)+" This is decided by "+h.source(rule)+".")
+	}
+}
+
 // shadow writes what a rule would have decided that is not obeyed yet.
 func (j *journal) shadow(user string, allowed bool, source string) {
 	if user == "" {

@@ -115,11 +115,16 @@ func LoggedOut(user string) string { return quoted("User '", user, "' logged out
 func LogoutFailed(user string) string { return quoted("Failed to log out user '", user, "'.") }
 
 // Denied is the sentence that a rule refused a request.
-func Denied(user, method, path string) string {
+func Denied(user, method, path string) string { return access(user, method, path, "] is denied.") }
+
+// Allowed is the sentence that a rule let a request in.
+func Allowed(user, method, path string) string { return access(user, method, path, "] is allowed.") }
+
+func access(user, method, path, verdict string) string {
 	if user == "" {
 		user = Anonymous
 	}
-	return request(quoted("Access of user '", user, "' to ["), method, path, "] is denied.")
+	return request(quoted("Access of user '", user, "' to ["), method, path, verdict)
 }
 
 // quoted puts a name between apostrophes.

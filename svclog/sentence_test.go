@@ -36,6 +36,7 @@ func TestSentences(t *testing.T) {
 			"Another program seems to log in as the same user: give veeam-auth a user of its own.",
 		LoggedOut("u"):             "User 'u' logged out.",
 		LogoutFailed("u"):          "Failed to log out user 'u'.",
+		Allowed("me", "GET", "/a"): "Access of user 'me' to [GET /a] is allowed.",
 		Denied("", "GET", "/a"):    "Access of user 'Anonymous' to [GET /a] is denied.",
 		Denied("u", "GET", "/a b"): "Access of user 'u' to [GET /a%20b] is denied.",
 		TokenFailed:                "Failed to create access token.",

@@ -13,22 +13,25 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 func TestWhoSendsTooFastIsToldToWaitAndNobodyElse(t *testing.T) {
 	w := here(t)
-	c := w.client(t, "rate") // three at once, then one in twenty seconds; a login counts
-	mine, theirs := c.tokens("grafana", password), c.tokens("nightly", password)
-	for range 2 {
-		c.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
+	for _, product := range products {
+		c := w.client(t, "rate "+product) // three at once, then one in twenty seconds; a login counts
+		echo := w.servers[product].Base() + "/echo"
+		mine, theirs := c.tokens("grafana", password), c.tokens("nightly", password)
+		for range 2 {
+			c.get(echo, bearer(mine.Access)).want(http.StatusOK)
+		}
+		before := w.servers[product].Counters().Protected
+		a := c.get(echo, bearer(mine.Access)).refused(product, http.StatusTooManyRequests)
+		if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 10 || seconds > 21 {
+			t.Errorf("%s: Retry-After %q", product, a.header.Get("Retry-After"))
+		}
+		c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused(atToken(product), http.StatusTooManyRequests)
+		if after := w.servers[product].Counters().Protected; after != before {
+			t.Errorf("%s: the server was asked", product)
+		}
+		c.get(echo, bearer(theirs.Access)).want(http.StatusOK)
+		c.get(echo).want(http.StatusOK) // a caller without a name of its own
 	}
-	before := w.servers["vbr"].Counters().Protected
-	a := c.get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusTooManyRequests)
-	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 10 || seconds > 21 {
-		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
-	}
-	c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused("vbr", http.StatusTooManyRequests)
-	if after := w.servers["vbr"].Counters().Protected; after != before {
-		t.Error("the server was asked")
-	}
-	c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
-	c.get("/api/v1/serverInfo").want(http.StatusOK) // a caller without a name of its own
 }
 
 func TestWhoAsksForTooMuchAtOnceIsToldToWait(t *testing.T) {

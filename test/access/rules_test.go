@@ -64,6 +64,13 @@ func TestADenialIsInTheProductsFormAndTheLogNamesTheRule(t *testing.T) {
 	}
 }
 
+func TestWhatWasAllowedIsInTheLogAtLevelDebug(t *testing.T) {
+	w := here(t)
+	w.client(t, "monitor").get("/api/v1/jobs?allowed").want(http.StatusOK)
+	w.logs(t, "Debug        Access of user 'loopback' to [GET /api/v1/jobs?allowed] is allowed. This is decided by rule 1 at Caddyfile:"+
+		strconv.Itoa(w.line(t, "allow preset monitor"))+".")
+}
+
 // line is where a text begins in the Caddyfile.
 func (w *world) line(t *testing.T, text string) int {
 	t.Helper()

@@ -68,7 +68,6 @@ func sharedSites(dir string) []site {
 		header_up X-Account {http.veeam_auth.account}
 		deny operation secret
 		allow *`},
-		{name: "rate", options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"},
 		{name: "parallel", options: "max_parallel 2"},
 		{name: "act_as", before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", options: "act_as {team}"},
 		{name: "wrong", account: "account " + monitor + " not-its-password"},
@@ -87,7 +86,7 @@ func sharedSites(dir string) []site {
 			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
 			options: "allow {\n\t\t\texpression `{http.request.tls.client.san.dns_names.0} == \"exporter.test\"`\n\t\t\tpath */serverInfo\n\t\t}\n\t\t" +
-				"allow {\n\t\t\texpression `{http.request.tls.client.public_key_sha256} == \"" + keyHash(dir, "other") + "\"`\n\t\t\tpath */jobs\n\t\t}",
+				"allow {\n\t\t\texpression `{http.veeam_auth.certificate.spki} == \"" + keyHash(dir, "other") + "\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
 			name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
@@ -96,7 +95,7 @@ func sharedSites(dir string) []site {
 		},
 	}
 	for _, product := range products {
-		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients})
+		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients}, site{name: "rate " + product, product: product, options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"})
 	}
 	for _, product := range products {
 		sites = append(sites,
@@ -121,17 +120,17 @@ func accessLog(dir string) string {
 		"log_append rule {http.veeam_auth.rule}\n\tlog_append source {http.veeam_auth.source}"
 }
 
-// keyHash is the SHA-256 of the public key of a certificate, as Caddy has it.
+// keyHash is the SHA-256 of the public key of a certificate.
 func keyHash(dir, name string) string {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
 	if err != nil {
 		return err.Error()
 	}
-	key, err := pair.PrivateKey.(*ecdsa.PrivateKey).ECDH()
+	key, err := x509.MarshalPKIXPublicKey(pair.PrivateKey.(*ecdsa.PrivateKey).Public())
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(key.PublicKey().Bytes()))
+	return fmt.Sprintf("%x", sha256.Sum256(key))
 }
 
 // newPKI makes an authority, the certificate of the site, that of a client, and

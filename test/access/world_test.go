@@ -151,6 +151,7 @@ func (w *world) caddyfile() string {
 	%s
 	log svc {
 		include http.handlers.veeam_auth.svc
+		level DEBUG
 		output file %s
 		format svc_resapi
 	}
