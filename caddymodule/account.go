@@ -57,7 +57,8 @@ type Account struct {
 
 	// The secret that answers a demand for a verification code: Base32 with or
 	// without spaces, or an otpauth:// URI. Not for VBR, whose REST API knows no
-	// codes. Default: none.
+	// codes. It may be sealed with the key of the `cache`, as `caddy veeam-auth
+	// enroll --sealed` does. Default: none.
 	TOTPSecret string `json:"totp_secret,omitempty"`
 
 	// The one-time code of the grant `authorization_code`. It is good for about a
@@ -100,6 +101,8 @@ type Account struct {
 	// Whether to ask VBR or Azure for a refresh token that lives little longer than
 	// the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
+
+	sealing sealing // opens sealed secrets
 }
 
 // grantOptions are the options that each grant takes beside read_only and
@@ -179,7 +182,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	case a.UserUID != "" && !placeholder(a.UserUID) && !uuid.MatchString(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
-	if a.TOTPSecret != "" && !placeholder(a.TOTPSecret) {
+	if a.TOTPSecret != "" && !placeholder(a.TOTPSecret) && !isSealed(a.TOTPSecret) {
 		if _, err := veeam.NewTOTP(secret.New(a.TOTPSecret)); err != nil {
 			return fmt.Errorf("totp_secret: %w", err)
 		}
@@ -290,7 +293,7 @@ func (a *Account) requestPlaceholder() string {
 func (a *Account) plainSecrets() (plain []string) {
 	options := a.options()
 	for _, name := range secretOptions {
-		if text := *options[name]; text != "" && !placeholder(text) {
+		if text := *options[name]; text != "" && !placeholder(text) && !isSealed(text) {
 			plain = append(plain, name)
 		}
 	}

@@ -36,6 +36,7 @@ type Cache struct {
 	// The storage, one of Caddy's storage modules. Default: Caddy's own storage.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=caddy.storage inline_key=module"`
 
+	keys   *keyFile
 	pooled *pooledCache
 	detach func()
 	store  *lateStore
@@ -79,6 +80,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 		return fmt.Errorf("cache: storage: %w", err)
 	}
 	keys := &keyFile{text: c.EncryptionKey}
+	c.keys = keys
 	logger := ctx.Logger().Named("cache")
 	if _, err := keys.read(); err != nil {
 		logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))

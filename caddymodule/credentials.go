@@ -88,6 +88,7 @@ var fingerprintKey = func() []byte {
 type resolver struct {
 	account string
 	repl    *caddy.Replacer
+	sealing sealing
 	mac     hash.Hash
 	err     error
 
@@ -114,12 +115,18 @@ func (r *resolver) text(option, text string) string {
 	if r.err != nil || text == "" {
 		return ""
 	}
+	written := option
+	if r.next && option == "password" {
+		written = "next_password"
+	}
 	value, err := r.repl.ReplaceOrErr(text, true, true)
 	if err != nil || value == "" {
-		if r.next && option == "password" {
-			option = "next_password"
-		}
-		r.err = &secretError{account: r.account, option: option, err: errUnresolved(text)}
+		err = errUnresolved(text)
+	} else {
+		value, err = r.sealing.option(written, value)
+	}
+	if err != nil {
+		r.err = &secretError{account: r.account, option: written, err: err}
 		return ""
 	}
 	r.keep(option, value)
@@ -165,7 +172,7 @@ func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Passwor
 func (a *Account) resolveNext() (*credentials, error) { return a.resolveAs(a.NextPassword, true) }
 
 func (a *Account) resolveAs(password string, next bool) (*credentials, error) {
-	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), mac: sha256.New(), next: next, parts: map[string]string{}}
+	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), sealing: a.sealing, mac: sha256.New(), next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{

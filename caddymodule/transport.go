@@ -145,6 +145,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
+	for _, a := range t.Accounts {
+		a.sealing = t.sealing(a)
+	}
 	t.sessions = newSessions(tokencache.Options{
 		RefreshBefore: time.Duration(t.RefreshBefore),
 		HoldLeast:     time.Duration(t.Hold),
@@ -187,6 +190,9 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: replay_limit is negative")
 	}
 	if err := t.Cache.check(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	if err := t.checkSealed(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := t.Pace.check(); err != nil {

@@ -1,0 +1,93 @@
+// Tests of sealed texts: they open in their place only, and tell nothing.
+
+package caddymodule
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func newKeys(t testing.TB) *tokencache.Keyset {
+	t.Helper()
+	keys, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func sealedText(t testing.TB, s sealing, keys tokencache.Sealer, purpose, text string) string {
+	t.Helper()
+	sealed, err := s.seal(keys, purpose, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
+	keys := newKeys(t)
+	place := sealing{product: "azure", account: "svc"}
+	sealed := sealedText(t, place, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
+	rotated, err := keys.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := len(sealed) - 6
+	cases := []struct {
+		name, account, product, purpose, text string
+		keys                                  tokencache.Sealer
+		opens                                 bool
+	}{
+		{"its place", "svc", "azure", "totp_secret", sealed, keys, true},
+		{"with an end of line", "svc", "azure", "totp_secret", " " + sealed + "\r\n", keys, true},
+		{"rotated keys", "svc", "azure", "totp_secret", sealed, rotated, true},
+		{"other keys", "svc", "azure", "totp_secret", sealed, newKeys(t), false},
+		{"another account", "svc2", "azure", "totp_secret", sealed, keys, false},
+		{"another product", "svc", "aws", "totp_secret", sealed, keys, false},
+		{"another option", "svc", "azure", "password", sealed, keys, false},
+		{"another purpose", "svc", "azure", scratchPurpose, sealed, keys, false},
+		{"the parts shifted", "svc 11:totp_secret", "azure", "", sealed, keys, false},
+		{"cut", "svc", "azure", "totp_secret", sealed[:end], keys, false},
+		{"altered", "svc", "azure", "totp_secret", sealed[:end] + "AAAA" + sealed[end+4:], keys, false},
+		{"no base64", "svc", "azure", "totp_secret", sealedPrefix + "?", keys, false},
+		{"nothing", "svc", "azure", "totp_secret", sealedPrefix, keys, false},
+		{"an empty text", "svc", "azure", "totp_secret", sealedText(t, place, keys, "totp_secret", ""), keys, false},
+	}
+	for _, c := range cases {
+		got, err := sealing{product: c.product, account: c.account}.open(c.keys, c.purpose, c.text)
+		if c.opens && (err != nil || got != veeamtest.DefaultTOTPSecret) || !c.opens && (!errors.Is(err, errNotOpened) || got != "") {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
+	}
+}
+
+func TestASealedTextIsOneLineAndTellsNothing(t *testing.T) {
+	const text = "12345678\n87654321\nJBSWY3DPEHPK3PXP\n"
+	keys := newKeys(t)
+	seen := map[string]bool{}
+	for range 100 {
+		sealed := sealedText(t, sealing{product: "azure", account: "svc"}, keys, scratchPurpose, text)
+		if seen[sealed] || !isSealed(sealed) || strings.ContainsAny(sealed, " \t\r\n{}") {
+			t.Fatalf("%q", sealed)
+		}
+		seen[sealed] = true
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sealed, sealedPrefix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range strings.FieldsSeq(text) {
+			for _, form := range []string{part, hex.EncodeToString([]byte(part)), base64.StdEncoding.EncodeToString([]byte(part))[:8]} {
+				if strings.Contains(sealed, form) || strings.Contains(string(raw), form) {
+					t.Errorf("%q shows %q", sealed, part)
+				}
+			}
+		}
+	}
+}
