@@ -19,15 +19,17 @@ import (
 
 type enrollOptions struct {
 	configFlags
+	keyFlag
 	out, scratchOut, codes string
 	qr, recreate, force    bool
+	sealed, plainCodes     bool
 }
 
 // newEnrollCommand returns `caddy veeam-auth enroll`.
 func newEnrollCommand() *cobra.Command {
 	var o enrollOptions
 	cmd := &cobra.Command{
-		Use:   "enroll <account> --out <file> [--scratch-out <file>] [--qr] [--recreate] [--config <file>]",
+		Use:   "enroll <account> --out <file> [--sealed] [--scratch-out <file> [--key <file>]] [--qr] [--recreate] [--config <file>]",
 		Short: "Turns on multi-factor authentication for an account and keeps its secret",
 		Long: `
 Logs in as an account of the configuration, has the server make a secret for
@@ -39,7 +41,12 @@ The secret is written to --out, a file that only you can read and that
 totp_secret {file./path} of the account can name. It is on the disk before it is
 in force, and gets its name when it is verified. If a step fails, multi-factor
 authentication is turned off again, and what state the account is in is printed.
-Scratch codes are written to --scratch-out; without it they are lost.
+With --sealed the secret is sealed with the encryption_key of the account's cache,
+with which Caddy opens it: for this account and as totp_secret only.
+
+Scratch codes are written to --scratch-out; without it they are lost. They are
+sealed with --key, or with the encryption_key of the account's cache. Without a
+key nothing is sent: make one with keygen, or write --plain-scratch-codes.
 
 With --recreate a secret that is in force is replaced by another one. Should the
 old secret be lost, --codes names a file of scratch codes to log in with. VSPC
@@ -47,15 +54,19 @@ cannot replace a secret: disable it first.
 
 Exit codes: 0 done; 1 wrong usage or configuration; 2 failed, the account is as
 before; 3 the account is not as before, or that is not known.`,
-		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch
+		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch --key /root/scratch_key
+  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --sealed
   caddy veeam-auth enroll svc-monitor --recreate --force --out /etc/caddy/azure_totp`,
 		Args: cobra.ExactArgs(1),
 		RunE: runCommand(o.run),
 	}
-	o.add(cmd)
+	o.configFlags.add(cmd)
+	o.keyFlag.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&o.out, "out", "o", "", "File for the secret; - prints it")
-	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the scratch codes")
+	flags.BoolVar(&o.sealed, "sealed", false, "Seal the secret with the encryption_key of the account's cache")
+	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the scratch codes, which are sealed")
+	flags.BoolVar(&o.plainCodes, "plain-scratch-codes", false, "Write the scratch codes in plain")
 	flags.StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
 	flags.BoolVar(&o.qr, "qr", false, "Print a QR code of the secret, for an authenticator")
 	flags.BoolVar(&o.recreate, "recreate", false, "Replace the secret that is in force")
@@ -68,21 +79,14 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 	if o.scratchOut == "-" {
 		return errors.New("--scratch-out takes a file: scratch codes are not printed")
 	}
-	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
 		return err
 	}
 	defer s.end()
-	out, err := newSecretFile(o.out, o.force, cmd.OutOrStdout())
+	out, scratch, err := o.begin(s, cmd.OutOrStdout())
 	if err != nil {
 		return err
-	}
-	scratch := &secretFile{out: io.Discard}
-	if o.scratchOut != "" {
-		if scratch, err = newSecretFile(o.scratchOut, o.force, nil); err != nil {
-			out.discard()
-			return err
-		}
 	}
 	if err := s.start(cmd.Context()); err != nil {
 		out.discard()
@@ -111,6 +115,38 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 	return o.done(people, s, offered, out, scratch)
 }
 
+// begin begins the files, with the keys that seal them. Nothing was sent so far.
+func (o *enrollOptions) begin(s *commandSession, stdout io.Writer) (out, scratch *secretFile, err error) {
+	var seal, scratchSeal *commandSeal
+	if o.sealed {
+		seal, err = s.cacheSeal("totp_secret")
+		if errors.Is(err, errNoSealKey) {
+			err = fmt.Errorf("--sealed needs a key that Caddy has too, and %w; make one with `caddy veeam-auth keygen <file>`, and write cache { encryption_key {file.<file>} }", err)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.scratchOut != "" && !o.plainCodes && s.client.Product.ScratchCodes {
+		scratchSeal, err = s.scratchSeal(o.key)
+		if errors.Is(err, errNoSealKey) {
+			err = fmt.Errorf("scratch codes are written sealed, and there is no key: %w. Make a key with `caddy veeam-auth keygen <file>` and name it with --key <file>; --plain-scratch-codes writes the codes in plain", err)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if out, err = newSecretFile(o.out, o.force, stdout); err != nil {
+		return nil, nil, err
+	}
+	if scratch, err = optionalFile(o.scratchOut, o.force, nil); err != nil {
+		out.discard()
+		return nil, nil, err
+	}
+	out.seal, scratch.seal = seal, scratchSeal
+	return out, scratch, nil
+}
+
 func line(v secret.Value) string { return v.Reveal() + "\n" }
 
 func lines(values []secret.Value) string {
@@ -127,7 +163,7 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 	if err := out.commit(line(e.Secret)); err != nil {
 		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be named %s: %w", s.name(), pending, out, err)}
 	}
-	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s.\n", s.name(), out)
+	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s%s.\n", s.name(), out, out.seal.sealedWith())
 	if out.out == nil {
 		path := out.name
 		if absolute, err := filepath.Abs(path); err == nil {
@@ -145,6 +181,8 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 	}
 	switch {
 	case len(e.ScratchCodes) == 0:
+	case scratch.seal != nil:
+		notes += fmt.Sprintf("%d scratch codes are in %s%s. Each is a way in: keep the file and the key apart from the password.\n", len(e.ScratchCodes), scratch, scratch.seal.sealedWith())
 	case o.scratchOut != "":
 		notes += fmt.Sprintf("%d scratch codes are in %s. Keep them somewhere else: each is a way in.\n", len(e.ScratchCodes), scratch)
 	default:
@@ -186,7 +224,7 @@ func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollmen
 
 // prepareMFA finds an account that logs in with a password, to which alone second
 // factors apply.
-func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes string) (*commandSession, error) {
+func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes, key string) (*commandSession, error) {
 	s, err := f.prepare(cmd, account)
 	if err != nil {
 		return nil, err
@@ -197,7 +235,7 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes string) (*co
 	case s.credentials.Grant != veeam.GrantPassword:
 		err = fmt.Errorf("account %s logs in by the grant %s; verification codes belong to the grant password", account, s.credentials.Grant)
 	case codes != "":
-		err = s.useScratchCode(codes)
+		err = s.useScratchCode(codes, key)
 	}
 	if err != nil {
 		s.close()
@@ -206,12 +244,13 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes string) (*co
 	return s, nil
 }
 
-// useScratchCode has the login use a scratch code if the server demands a code.
-func (s *commandSession) useScratchCode(file string) error {
+// useScratchCode has the login use a scratch code if the server demands a code. key
+// is the file of the key that opens the file of the codes, or empty.
+func (s *commandSession) useScratchCode(file, key string) error {
 	if !s.client.Product.ScratchCodes {
 		return fmt.Errorf("%s has no scratch codes", s.client.Product.Title)
 	}
-	codes, err := readScratchCodes(file)
+	codes, err := readScratchCodes(file, func() (*commandSeal, error) { return s.scratchSeal(key) })
 	if err != nil {
 		return err
 	}
@@ -228,6 +267,7 @@ func (s *commandSession) useScratchCode(file string) error {
 
 type disableOptions struct {
 	configFlags
+	keyFlag
 	codes string
 }
 
@@ -235,7 +275,7 @@ type disableOptions struct {
 func newDisableCommand() *cobra.Command {
 	var o disableOptions
 	cmd := &cobra.Command{
-		Use:   "disable <account> [--codes <file>] [--config <file>]",
+		Use:   "disable <account> [--codes <file> [--key <file>]] [--config <file>]",
 		Short: "Turns off multi-factor authentication for an account",
 		Long: `
 Logs in as an account of the configuration, turns its multi-factor authentication
@@ -249,13 +289,14 @@ before; 3 the account is not as before, or that is not known.`,
 		Args:    cobra.ExactArgs(1),
 		RunE:    runCommand(o.run),
 	}
-	o.add(cmd)
+	o.configFlags.add(cmd)
+	o.keyFlag.add(cmd)
 	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
 	return cmd
 }
 
 func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
-	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type secretFile struct {
 	name  string
 	force bool
 	tmp   *os.File
-	out   io.Writer // instead of a file, if its name is -
+	out   io.Writer    // instead of a file, if its name is -
+	seal  *commandSeal // nil: the text is written in plain
 }
 
 // newSecretFile begins a file that only its owner can read. The name - stands for
@@ -48,6 +49,10 @@ func (f *secretFile) prepare(text string) error {
 	if f.out != nil {
 		return nil
 	}
+	text, err := f.seal.seal(text)
+	if err != nil {
+		return err
+	}
 	if err := f.tmp.Truncate(0); err != nil {
 		return err
 	}
@@ -60,7 +65,10 @@ func (f *secretFile) prepare(text string) error {
 // commit gives the file its name.
 func (f *secretFile) commit(text string) error {
 	if f.out != nil {
-		_, err := io.WriteString(f.out, text)
+		text, err := f.seal.seal(text)
+		if err == nil {
+			_, err = io.WriteString(f.out, text)
+		}
 		return err
 	}
 	if err := f.prepare(text); err != nil {
@@ -129,14 +137,20 @@ func syncDir(name string) error {
 // usedMark begins the line of a scratch code that was used.
 const usedMark = "used "
 
-// scratchCodes is a file with one scratch code in each line.
+// scratchCodes is a file with one scratch code in each line. It may be sealed as a
+// whole.
 type scratchCodes struct {
 	name  string
+	seal  *commandSeal // nil: it is in plain
 	lines []string
 	next  int // the line of the first unused code, -1 if there is none
 }
 
-func readScratchCodes(name string) (*scratchCodes, error) {
+// maxScratchCodes bounds what is read of the file.
+const maxScratchCodes = 1 << 16
+
+// readScratchCodes reads the codes. seal is asked for the key if they are sealed.
+func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchCodes, error) {
 	name, err := filepath.EvalSymlinks(name) // the file is replaced, not the link
 	if err != nil {
 		return nil, err
@@ -146,8 +160,16 @@ func readScratchCodes(name string) (*scratchCodes, error) {
 		return nil, err
 	}
 	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxScratchCodes))
+	if err != nil {
+		return nil, err
+	}
 	codes := &scratchCodes{name: name, next: -1}
-	for lines := bufio.NewScanner(io.LimitReader(file, 1<<16)); lines.Scan(); {
+	text, err := codes.open(string(content), seal)
+	if err != nil {
+		return nil, err
+	}
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
 		if codes.next < 0 && isScratchCode(lines.Text()) {
 			codes.next = len(codes.lines)
 		}
@@ -157,6 +179,25 @@ func readScratchCodes(name string) (*scratchCodes, error) {
 		return nil, fmt.Errorf("%s has no unused scratch code", name)
 	}
 	return codes, nil
+}
+
+// open returns the text of the file.
+func (c *scratchCodes) open(content string, seal func() (*commandSeal, error)) (text string, err error) {
+	if !isSealed(content) {
+		return content, nil
+	}
+	c.seal, err = seal()
+	switch {
+	case errors.Is(err, errNoSealKey):
+		return "", fmt.Errorf("%s is sealed: name the file of its key with --key; %w", c.name, err)
+	case err != nil:
+		return "", fmt.Errorf("%s is sealed, and its key cannot be read: %w", c.name, err)
+	}
+	if text, err = c.seal.open(content); err != nil {
+		return "", fmt.Errorf("%s does not open with %s: it was sealed with another key, which --key names, or for another account than %s (%s). Nothing was sent",
+			c.name, c.seal.from, c.seal.account, c.seal.product)
+	}
+	return text, nil
 }
 
 // isScratchCode reports whether a line holds an unused code: it is neither empty
@@ -185,6 +226,7 @@ func (c *scratchCodes) take() (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	defer file.discard()
+	file.seal = c.seal
 	if err := file.commit(strings.Join(c.lines, "\n") + "\n"); err != nil {
 		return secret.Value{}, err
 	}

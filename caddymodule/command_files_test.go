@@ -95,7 +95,7 @@ func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"2", "3"} {
-		codes, err := readScratchCodes(link)
+		codes, err := readScratchCodes(link, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 			t.Errorf("%s", content)
 		}
 	}
-	if _, err := readScratchCodes(link); err == nil {
+	if _, err := readScratchCodes(link, nil); err == nil {
 		t.Error("a used code is taken again")
 	}
 	if info, _ := os.Lstat(link); info.Mode().Type() != os.ModeSymlink {

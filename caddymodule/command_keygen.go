@@ -1,11 +1,11 @@
-// The command that makes and rotates the keyset of the shared cache.
+// The command that makes and rotates the keyset of the shared cache and of what is
+// sealed in files.
 
 package caddymodule
 
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -19,7 +19,8 @@ func newKeygenCommand() *cobra.Command {
 		Use:   "keygen [<file>]",
 		Short: "Makes or rotates the keyset that seals the shared cache",
 		Long: `Writes a new keyset, one line of text, to a file that only its owner can read, or
-to the standard output. All processes that share a cache need the same keyset.
+to the standard output. All processes that share a cache need the same keyset. enroll
+and scratch take one for scratch codes.
 
 With --rotate it adds a new key to the keyset in a file: the new one seals, the
 old ones still open. A running Caddy reads the file again by itself; give all
@@ -62,18 +63,9 @@ func rotateKeyFile(name string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(name)
+	keyset, err := readKeyFile(name)
 	if err != nil {
 		return err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
-	if err != nil {
-		return err
-	}
-	keyset, err := tokencache.ReadKeyset(string(text))
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
 	}
 	if keyset, err = keyset.Rotate(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 type scratchOptions struct {
 	configFlags
+	keyFlag
 	codes string
 }
 
@@ -17,7 +18,7 @@ type scratchOptions struct {
 func newScratchCommand() *cobra.Command {
 	var o scratchOptions
 	cmd := &cobra.Command{
-		Use:   "scratch <account> --codes <file> [--config <file>]",
+		Use:   "scratch <account> --codes <file> [--key <file>] [--config <file>]",
 		Short: "Uses one scratch code for one login",
 		Long: `
 Logs in as an account of the configuration with one scratch code in place of a
@@ -25,23 +26,27 @@ verification code, and logs out again: it shows that the file still gets you in.
 To replace a lost secret log in with a scratch code where it is needed:
 enroll --recreate --codes <file>, or disable --codes <file>.
 
-The file has one code in each line; empty lines and those with # are skipped. The
+The file is sealed, as enroll --scratch-out writes it, and opens with --key or the
+encryption_key of the account's cache; or it is in plain, with one code in each
+line, where empty lines and those with # are skipped. It stays in its form. The
 code is marked as used in the file before it is sent, whatever comes of it. None
 is used if the server asks for none. Nothing else in this module sends one.
 
 Exit codes: 0 logged in; 1 wrong usage or configuration; 2 the login has failed.`,
-		Example: "  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch",
-		Args:    cobra.ExactArgs(1),
-		RunE:    runCommand(o.run),
+		Example: `  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch
+  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch --key /root/scratch_key`,
+		Args: cobra.ExactArgs(1),
+		RunE: runCommand(o.run),
 	}
-	o.add(cmd)
+	o.configFlags.add(cmd)
+	o.keyFlag.add(cmd)
 	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes")
 	_ = cmd.MarkFlagRequired("codes")
 	return cmd
 }
 
 func (o *scratchOptions) run(cmd *cobra.Command, args []string) error {
-	s, err := o.prepareMFA(cmd, args[0], o.codes)
+	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
 		return err
 	}

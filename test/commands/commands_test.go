@@ -4,6 +4,8 @@
 package commands
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -54,7 +56,7 @@ func TestCommands(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
-			"code": code, "pending": pending,
+			"code": code, "freshcode": freshCode, "pending": pending, "hides": hides,
 		},
 	})
 }
@@ -183,6 +185,50 @@ func clean(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
+// hides <pattern>... demands that files hold no secret of any server, nor a key, in
+// any usual encoding, and are one sealed line.
+func hides(ts *testscript.TestScript, _ bool, args []string) {
+	var secrets []string
+	for _, s := range ts.Value(key{}).(*world).servers {
+		secrets = append(secrets, s.Issued()...)
+	}
+	if len(secrets) < 6 {
+		ts.Fatalf("%d secrets", len(secrets))
+	}
+	for _, arg := range args {
+		names, err := filepath.Glob(ts.MkAbs(arg))
+		ts.Check(err)
+		if len(names) != 1 {
+			ts.Fatalf("%s: %v", arg, names)
+		}
+		text := ts.ReadFile(names[0])
+		encoded, sealed := strings.CutPrefix(text, "veeam-auth:sealed:v1:")
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+		if !sealed || strings.Count(text, "\n") != 1 || err != nil {
+			ts.Fatalf("%s is not one sealed line: %q", arg, text)
+		}
+		for _, secret := range secrets {
+			for _, form := range forms(secret) {
+				if strings.Contains(text, form) || strings.Contains(string(raw), form) {
+					ts.Fatalf("%s shows the secret %q as %q", arg, secret, form)
+				}
+			}
+		}
+	}
+}
+
+// forms are a secret and its encodings, in base64 at each place of a group.
+func forms(secret string) []string {
+	found := []string{secret, strings.ToLower(secret), hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret)))}
+	for before := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(" ", before) + secret))
+		inner := strings.TrimRight(encoded, "=")
+		inner = inner[min(4, 4*before) : len(inner)-2]
+		found = append(found, inner, strings.NewReplacer("+", "-", "/", "_").Replace(inner))
+	}
+	return found
+}
+
 // seed <user> <file> | seed <user> compares the seed that the server has for a
 // user with the content of a file, or with none.
 func seed(ts *testscript.TestScript, neg bool, args []string) {
@@ -213,6 +259,15 @@ func nofiles(ts *testscript.TestScript, neg bool, _ []string) {
 func scratchFile(ts *testscript.TestScript, _ bool, args []string) {
 	text := "# of " + args[0] + "\n\n" + strings.Join(current(ts).ScratchCodes(args[0]), "\n") + "\n"
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+}
+
+// freshcode waits for the next verification code. One that was used is refused, and
+// check sends no other.
+func freshCode(ts *testscript.TestScript, _ bool, _ []string) {
+	const period = 30
+	for used := time.Now().Unix() / period; time.Now().Unix()/period == used; {
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // code <n> <command>... runs a command, which must end with the exit code n.

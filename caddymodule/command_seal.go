@@ -1,0 +1,98 @@
+// The keys with which the commands seal what they write, and open it again.
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// keyFlag names the keyset for scratch codes.
+type keyFlag struct{ key string }
+
+func (f *keyFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.key, "key", "", "File of the key for scratch codes, made by keygen; default: the encryption_key of the account's cache")
+}
+
+// commandSeal seals for one account and one purpose.
+type commandSeal struct {
+	sealing
+	keys    tokencache.Sealer
+	purpose string
+	from    string // where the keys are from, for people
+}
+
+var errNoSealKey = errors.New("the account has no cache with an encryption_key")
+
+// scratchSeal has the key of the option --key, or else that of the cache.
+func (r *reached) scratchSeal(key string) (*commandSeal, error) {
+	if key == "" {
+		return r.cacheSeal(scratchPurpose)
+	}
+	keys, err := readKeyFile(key)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	return &commandSeal{r.account.sealing, keys, scratchPurpose, "--key " + key}, nil
+}
+
+// cacheSeal has the key of the account's cache. The error is errNoSealKey if there
+// is no cache.
+func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
+	s := r.account.sealing
+	if s.read == nil {
+		return nil, errNoSealKey
+	}
+	keys, err := s.read()
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return &commandSeal{s, keys, purpose, "the encryption_key of the cache"}, nil
+}
+
+// readKeyFile reads a keyset.
+func readKeyFile(name string) (*tokencache.Keyset, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
+	if err != nil {
+		return nil, err
+	}
+	keyset, err := tokencache.ReadKeyset(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return keyset, nil
+}
+
+// seal returns the content of a file: one line. Without a seal it is the text.
+func (s *commandSeal) seal(text string) (string, error) {
+	if s == nil {
+		return text, nil
+	}
+	sealed, err := s.sealing.seal(s.keys, s.purpose, strings.TrimSuffix(text, "\n"))
+	return sealed + "\n", err
+}
+
+// open returns what seal was given.
+func (s *commandSeal) open(text string) (string, error) {
+	return s.sealing.open(s.keys, s.purpose, text)
+}
+
+// sealedWith says for people how a file is written.
+func (s *commandSeal) sealedWith() string {
+	if s == nil {
+		return ""
+	}
+	return ", sealed with " + s.from
+}

@@ -1,0 +1,96 @@
+// Tests of sealed files of scratch codes.
+
+package caddymodule
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
+	keys := newKeys(t)
+	rotated, err := keys.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := sealing{product: "azure", account: "svc"}
+	name := filepath.Join(t.TempDir(), "codes")
+	file, err := newSecretFile(name, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.seal = &commandSeal{place, keys, scratchPurpose, "first"}
+	if err := file.commit("11111111\n22222222\n"); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		keys tokencache.Sealer
+		want string
+	}{{keys, "11111111"}, {rotated, "22222222"}} {
+		read := func(keys tokencache.Sealer) (*scratchCodes, error) {
+			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, scratchPurpose, "--key x"}, nil })
+		}
+		before, _ := os.ReadFile(name)
+		if _, err := read(newKeys(t)); err == nil || !strings.Contains(err.Error(), name+" does not open with --key x") {
+			t.Errorf("another key: %v", err)
+		}
+		if _, err := readScratchCodes(name, func() (*commandSeal, error) { return nil, errNoSealKey }); !errors.Is(err, errNoSealKey) {
+			t.Errorf("no key: %v", err)
+		}
+		if after, _ := os.ReadFile(name); string(after) != string(before) {
+			t.Error("a file that did not open has changed")
+		}
+		codes, err := read(step.keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := codes.take()
+		if err != nil || code.Reveal() != step.want {
+			t.Errorf("%q, not %q: %v", code.Reveal(), step.want, err)
+		}
+		content, _ := os.ReadFile(name)
+		if text := string(content); !isSealed(text) || strings.Count(text, "\n") != 1 || strings.Contains(text, usedMark) {
+			t.Errorf("%q", text)
+		}
+		if info, _ := os.Stat(name); info.Mode().Perm() != 0o600 {
+			t.Error(info.Mode())
+		}
+	}
+	_, err = readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, scratchPurpose, "the old key"}, nil })
+	if err == nil || !strings.Contains(err.Error(), "does not open with the old key") {
+		t.Errorf("the new key does not seal: %v", err)
+	}
+}
+
+// unsealing seals nothing.
+type unsealing struct{ tokencache.Sealer }
+
+func (unsealing) Encrypt([]byte, []byte) ([]byte, error) { return nil, errors.New("no") }
+
+func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "codes")
+	place, keys := sealing{product: "azure", account: "svc"}, newKeys(t)
+	content := sealedText(t, place, keys, scratchPurpose, "11111111")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	codes, err := readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, unsealing{keys}, scratchPurpose, ""}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := codes.take(); err == nil || !code.Equal(secret.Value{}) {
+		t.Errorf("taken: %v", err)
+	}
+	if after, _ := os.ReadFile(name); string(after) != content {
+		t.Errorf("%q", after)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(name)); len(left) != 1 {
+		t.Error(left)
+	}
+}
