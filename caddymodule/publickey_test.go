@@ -86,7 +86,18 @@ func TestEveryPaddingAgainstEverySetting(t *testing.T) {
 							}
 							return
 						}
-						w.demand("502 unavailable")
+						got := w.get()
+						if setting == "pkcs1v15" && got.String() == "503 no_session" {
+							// PKCS #1 v1.5 has no check sum: one challenge in 400 looks as if it
+							// were padded so. Not two.
+							w.tr.close()
+							w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
+							w.demand("502 unavailable")
+							return
+						}
+						if got.String() != "502 unavailable" {
+							t.Fatalf("got %v: %s", got, got.body)
+						}
 						if n := w.wire.grants(); n != 1 {
 							t.Errorf("%d requests: what cannot be decrypted is not answered", n)
 						}
