@@ -3,6 +3,7 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -22,8 +23,9 @@ type memory struct {
 	fails  func(op string) error // nil: never
 	takes  time.Duration
 	ops    int
-	writes [][]byte // every value that was ever stored
-	fresh  bool     // locks that were left behind are kept fresh by others
+	writes [][]byte      // every value that was ever stored
+	fresh  bool          // locks that were left behind are kept fresh by others
+	looks  time.Duration // how often a lock is looked at. Default: once in a second
 }
 
 func newMemory() *memory {
@@ -64,7 +66,7 @@ func (m *memory) Lock(ctx context.Context, name string) error {
 		}
 		m.mu.Unlock()
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(cmp.Or(m.looks, time.Second)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
