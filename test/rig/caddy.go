@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -164,17 +165,30 @@ func (c *Caddy) Kill() {
 
 // FreePorts finds ports on the loopback address that nothing listens on.
 func FreePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	var ports []int
+	for range portSpan {
+		if len(ports) == n {
+			return ports, nil
 		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		port := portFirst + (os.Getpid()*997+int(portNext.Add(1)))%portSpan
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		ports = append(ports, port)
 	}
-	return ports, nil
+	return nil, errNoPort
 }
+
+// Ports come one after the other, and not from those that the kernel gives to
+// whoever asks for any: Caddy shares a port with others without a word.
+const portFirst, portSpan = 10_000, 20_000
+
+var (
+	portNext  atomic.Int64
+	errNoPort = errors.New("no port is free")
+)
 
 // output collects what several goroutines write.
 type output struct {
