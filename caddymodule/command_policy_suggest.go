@@ -63,7 +63,11 @@ input.`,
 // deed is one kind of request in a log.
 type deed struct{ client, method, path string }
 
-// suggest reads a log and prints rules.
+// errNothingToSuggest is the answer to a log that says nothing about rules.
+var errNothingToSuggest = errors.New("the log has no request of a known caller in it that rules are asked for")
+
+// suggest reads a log and prints rules. Its errors are errNothingToSuggest and
+// those of reading the log.
 func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) error {
 	deeds := make(map[deed]int)
 	unknown, first, last := 0, time.Time{}, time.Time{}
@@ -98,7 +102,7 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 		}
 	}
 	if total == 0 {
-		return errors.New("the log has no request of a known caller in it that rules are asked for")
+		return errNothingToSuggest
 	}
 	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", index.Product(), total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
 	if unknown > 0 {
