@@ -28,9 +28,10 @@ type Counters struct {
 	Throttled     int64 // of these, with 429
 	Swapped       int64 // sessions begun for another user than the one asked for
 	Logouts       int64
+	DeadLogouts   int64 // logouts answered 401: the token was dead already
 
-	Protected    int64 // protected requests accepted with a good token
-	Unauthorized int64 // protected requests answered 401, …/always401 and …/status/401 included
+	Protected    int64 // protected requests accepted with a good token, logouts not
+	Unauthorized int64 // protected requests answered 401, …/always401 and …/status/401 included, logouts not
 	Anonymous    int64 // requests on routes that need no token
 	Uploaded     int64 // bytes of request bodies read on the test routes
 	Downloaded   int64 // bytes written by …/download

@@ -111,7 +111,9 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 		why = expiredBearer
 	default:
 		x.token = t
-		s.count.Protected++
+		if x.access != ending {
+			s.count.Protected++
+		}
 		if s.cfg.revokeOneIn > 0 && s.cfg.random.IntN(s.cfg.revokeOneIn) == 0 {
 			t.revoked = true
 		}
@@ -143,7 +145,13 @@ func reads(method string) bool {
 }
 
 func (x *exchange) unauthorized(why reason) {
-	x.s.tally(func(c *Counters) { c.Unauthorized++ })
+	x.s.tally(func(c *Counters) {
+		if x.access == ending {
+			c.DeadLogouts++
+		} else {
+			c.Unauthorized++
+		}
+	})
 	x.refuse(why)
 }
 
