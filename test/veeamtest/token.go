@@ -166,8 +166,11 @@ func passwordGrant(x *exchange) {
 	next()
 }
 
-func refreshGrant(x *exchange) {
-	fields, ok := x.require("refresh_token")
+func refreshGrant(x *exchange) { x.refresh("refresh_token") }
+
+// refresh renews the session of the refresh token in a field.
+func (x *exchange) refresh(field string) {
+	fields, ok := x.require(field)
 	if !ok {
 		return
 	}

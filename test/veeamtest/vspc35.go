@@ -70,18 +70,7 @@ func legacyBytes(grant string, serve func(*exchange)) func(*exchange) {
 	}
 }
 
-func legacyRefresh(x *exchange) {
-	fields, ok := x.require("refreshToken")
-	if !ok {
-		return
-	}
-	f, why := x.spendRefresh(fields[0])
-	if why != "" {
-		x.refuseToken(why)
-		return
-	}
-	x.renew(f)
-}
+func legacyRefresh(x *exchange) { x.refresh("refreshToken") }
 
 func legacyChallenge(x *exchange) {
 	x.s.mu.Lock()
