@@ -85,7 +85,7 @@ func (s *show) call(site *rig.Site, method, path string, form url.Values, bearer
 	after := site.Server.Counters()
 	logins := after.Logins - before.Logins
 	fmt.Printf(" ← %-5s %s  %s\n", site.Product, res.Status, shorten(string(body)))
-	fmt.Printf("   %s, %d logins at the server for it (%d token requests), %d in all\n\n", time.Since(start).Round(time.Millisecond),
+	fmt.Printf("   %s, logins at the server for it: %d (token requests: %d), in all: %d\n\n", time.Since(start).Round(time.Millisecond),
 		logins, after.TokenRequests-before.TokenRequests, after.Logins)
 	if res.StatusCode != http.StatusOK {
 		s.fail("expected status 200")
