@@ -29,7 +29,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 			out.Header["Expect"] = expectContinue
 		}
 	}
-	route := routeHash(req)
+	var route uint64           // known from the first 401 on
 	var lost *tokencache.Token // that the last 401 was blamed on
 	for replays := 0; ; replays++ {
 		out.Header["Authorization"] = tok.Authorization()
@@ -53,6 +53,9 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 			return res, nil
 		}
 
+		if replays == 0 {
+			route = routeHash(req)
+		}
 		blamed := session.Blame(req.Context(), tok, route)
 		switch {
 		case !blamed || req.Context().Err() != nil:
@@ -105,7 +108,11 @@ var expectContinue = []string{"100-continue"}
 // rewriteLocation leads a client that is referred to the server to this site
 // instead. References to elsewhere stay as they are.
 func rewriteLocation(header http.Header, server, site string) {
-	location := header.Get("Location")
+	locations := header["Location"]
+	if len(locations) == 0 {
+		return
+	}
+	location := locations[0]
 	if len(location) < len(server) || !strings.EqualFold(location[:len(server)], server) {
 		return
 	}
