@@ -34,6 +34,8 @@ type counter struct {
 
 	passed, failed, skipped int
 
+	failures []string // what failed and the first thing it said, to be said again at the end
+
 	packages map[string]*packageRun
 	builds   map[string]*strings.Builder
 }
@@ -176,7 +178,7 @@ func (c *counter) addToTest(p *packageRun, e event) {
 func (c *counter) skip(p *packageRun, e event, reason string) {
 	if c.noSkip {
 		c.fail(p)
-		fmt.Fprintf(c.out, "FAIL  %s %s must not be skipped: %s\n", e.Package, e.Test, reason)
+		c.show(fmt.Sprintf("FAIL  %s %s must not be skipped: %s", e.Package, e.Test, reason), "")
 		return
 	}
 	c.skipped++
@@ -189,8 +191,16 @@ func (c *counter) fail(p *packageRun) {
 	p.failed++
 }
 
+// again is how much of the first line of a failure is said again at the end.
+const again = 300
+
 func (c *counter) show(headline, output string) {
 	fmt.Fprintln(c.out, headline)
+	short := headline + "\n"
+	if first, _, _ := strings.Cut(strings.TrimSpace(withoutFrame(output)), "\n"); first != "" {
+		short += fmt.Sprintf("      %.*s\n", again, first)
+	}
+	c.failures = append(c.failures, short)
 	for line := range strings.Lines(withoutFrame(output)) {
 		fmt.Fprintf(c.out, "      %s\n", strings.TrimRight(line, "\n"))
 	}
@@ -205,13 +215,16 @@ func (c *counter) commandFailed(err error) {
 	}
 }
 
-// finish settles the packages that were cut short and reports whether all is
-// well.
+// finish settles the packages that were cut short, says again what has failed, and
+// reports whether all is well.
 func (c *counter) finish() bool {
 	for _, name := range slices.Sorted(maps.Keys(c.packages)) {
 		if p := c.packages[name]; p.started || len(p.tests) > 0 {
 			c.packageFailed(p, event{Package: name})
 		}
+	}
+	if len(c.failures) > 0 {
+		fmt.Fprintf(c.out, "\nIn short:\n%s\n", strings.Join(c.failures, ""))
 	}
 	if c.passed == 0 && c.failed == 0 {
 		fmt.Fprintln(c.out, "FAIL  no test ran")

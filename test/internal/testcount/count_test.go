@@ -241,6 +241,33 @@ func TestLinesThatAreNoEventsAreShown(t *testing.T) {
 	}
 }
 
+// Who sees only the end of a long output finds there what has failed.
+func TestFailuresAreSaidAgainAtTheEnd(t *testing.T) {
+	var out strings.Builder
+	c := newCounter(&out, true)
+	for _, e := range []event{
+		{Action: "run", Package: "p", Test: "TestA"},
+		{Action: "output", Package: "p", Test: "TestA", Output: "    a_test.go:9: got 1\n" + strings.Repeat("a line of a log\n", 1000)},
+		{Action: "fail", Package: "p", Test: "TestA"},
+		{Action: "run", Package: "p", Test: "TestB"},
+		{Action: "output", Package: "p", Test: "TestB", Output: "no chromium\n"},
+		{Action: "skip", Package: "p", Test: "TestB"},
+		{Action: "fail", Package: "p", Elapsed: 2},
+	} {
+		c.add(e)
+	}
+	if c.finish() {
+		t.Error("all is well")
+	}
+	const want = "\nIn short:\n" +
+		"FAIL  p TestA (0.0s)\n      a_test.go:9: got 1\n" +
+		"FAIL  p TestB must not be skipped: no chromium\n" +
+		"FAIL  p  2 of 2, 2.0s\n\n"
+	if !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the end is not %q:\n%s", want, out.String()[max(0, out.Len()-500):])
+	}
+}
+
 func TestACommandThatFailsWithoutAnEventIsAFailure(t *testing.T) {
 	var out strings.Builder
 	c := newCounter(&out, false)
