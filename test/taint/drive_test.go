@@ -90,6 +90,7 @@ func (s *scene) drive() {
 		s.failingGrants(site)
 		s.misplaced(site, bearer)
 		if site == "azure" || site == "aws" {
+			s.enrol(site, bearer)
 			continue // another login would have to wait for the next verification code
 		}
 		s.servers[site].RevokeAccess()
@@ -99,6 +100,37 @@ func (s *scene) drive() {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
 	s.driveGuests()
+}
+
+// enrol has a client ask for a new second factor: the answer, which is logged, is full
+// of secrets.
+func (s *scene) enrol(site string, bearer http.Header) {
+	var users struct {
+		Results []struct{ ID, Name string }
+	}
+	var offer struct {
+		SecretKey, QRString, Token string
+		ScratchCodes               []string
+	}
+	read := func(method, path, body string, into any) {
+		header := bearer.Clone()
+		header.Set("Content-Type", "application/json")
+		text := s.do(method, s.sites[site]+base(site)+path, header, strings.NewReader(body), false)
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			s.t.Fatalf("%s %s: %v: %s", site, path, err, text)
+		}
+	}
+	read(http.MethodGet, "/users", "", &users)
+	for _, user := range users.Results {
+		if user.Name == "svc-mfa" {
+			read(http.MethodPost, "/users/"+user.ID+"/enableMfa", `{"recreate":true}`, &offer)
+		}
+	}
+	if offer.SecretKey == "" || offer.Token == "" || len(offer.ScratchCodes) == 0 {
+		s.t.Fatalf("%s: nothing was offered: %+v", site, users)
+	}
+	s.sent = append(s.sent, canary{"new TOTP seed", offer.SecretKey}, canary{"token of the enrolment", offer.Token}, canary{"QR string", offer.QRString})
+	s.scratch = append(s.scratch, offer.ScratchCodes...)
 }
 
 // driveGuests has clients log in with credentials of their own, good and bad.

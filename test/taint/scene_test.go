@@ -7,10 +7,13 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,6 +22,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/test/rig"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // scene is everything that runs.
@@ -36,6 +40,7 @@ type scene struct {
 	guest      [2]canary // password of a guest, and of one with a second factor
 	guestSeed  canary
 	received   strings.Builder // by clients
+	scratch    []string        // codes that clients got from a server
 	admin      strings.Builder
 }
 
@@ -104,6 +109,7 @@ func start(t *testing.T) *scene {
 }
 `, s.dir)
 	seed := "otpauth://totp/x?digits=6&period=30&secret=" + azureSeed.text
+	cache := "\t\tcache {\n\t\t\tencryption_key " + s.cacheKey() + "\n\t\t\tstorage file_system " + filepath.Join(s.dir, "cache") + "\n\t\t}\n"
 	site := func(name, product string, body string) {
 		ports, err := rig.FreePorts(1)
 		if err != nil {
@@ -111,7 +117,7 @@ func start(t *testing.T) *scene {
 		}
 		s.sites[name] = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 		fmt.Fprintf(config, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s/access.log\n\t}\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tlog_all_bodies\n%s\t}\n}\n",
-			s.sites[name], s.dir, s.servers[name].URL(), product, rig.Pin(s.servers[name]), body)
+			s.sites[name], s.dir, s.servers[name].URL(), product, rig.Pin(s.servers[name]), body+cache)
 	}
 	client := "\t\tclient grafana " + string(hash) + "\n"
 	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
@@ -149,6 +155,36 @@ func (s *scene) serve(product string, server *veeamtest.Server) {
 	}
 	s.t.Cleanup(server.Close)
 	s.servers[product] = server
+}
+
+// cacheKey is a keyset in a file. What must not come out of it are its text, the key
+// of the names, and the keys that seal.
+func (s *scene) cacheKey() (placeholder string) {
+	keys, err := tokencache.NewKeyset()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text, err := keys.Text()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var parts struct {
+		Names []byte
+		Seal  json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &parts); err != nil {
+		s.t.Fatal(err)
+	}
+	value := regexp.MustCompile(`"value":"([^"]{40,})"`).FindSubmatch(parts.Seal)
+	if len(parts.Names) < 16 || value == nil {
+		s.t.Fatal("the keyset is not made as it was")
+	}
+	s.configured = append(s.configured, canary{"cache key, names", string(parts.Names)}, canary{"cache key, seal", string(value[1])})
+	return s.secret(canary{"cache key", text})
 }
 
 // keyPair makes a key in a PKCS#12 file. What must not come out of it are the

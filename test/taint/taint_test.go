@@ -3,7 +3,9 @@
 package taint
 
 import (
+	"encoding/json"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -43,6 +45,25 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 		if hits := search(logged, text); len(hits) > 0 {
 			t.Errorf("%s: %v", where, hits)
 		}
+		if s.holdsCodes(text) {
+			t.Errorf("%s: scratch codes", where)
+		}
+	}
+	stored := s.stored()
+	if n := len(stored); n < 8 {
+		t.Errorf("only %d files are stored", n)
+	}
+	for where, text := range stored {
+		hits := search(logged, text)
+		if filepath.Base(where) == "signing_keys.json" { // its place, and what the search must find
+			if len(hits) != 1 || !strings.HasPrefix(hits[0], signingKey) {
+				t.Errorf("%s: %v", where, hits)
+			}
+			continue
+		}
+		if len(hits) > 0 {
+			t.Errorf("%s: %v", where, hits)
+		}
 	}
 	// A client knows what it has sent and got; everything else is not for it.
 	if hits := search(slices.Concat(s.configured, s.issued()), s.received.String()); len(hits) > 0 {
@@ -67,6 +88,9 @@ func TestTheSearchFindsWhatIsNotMasked(t *testing.T) {
 		hits := search(s.sent, outputs[where])
 		if len(hits) < 40 {
 			t.Errorf("%s: only %d secrets found without masking", where, len(hits))
+		}
+		if !s.holdsCodes(outputs[where]) {
+			t.Errorf("%s: no scratch codes found without masking", where)
 		}
 	}
 }
@@ -94,13 +118,33 @@ func (s *scene) issued() (tokens []canary) {
 	if len(key) < 40 {
 		s.t.Fatalf("no signing key found")
 	}
-	return append(tokens, canary{"signing key", key})
+	return append(tokens, canary{signingKey, key})
+}
+
+// signingKey is the one secret that has to be stored as it is.
+const signingKey = "signing key"
+
+// holdsCodes reports whether scratch codes are in the text. They have eight digits, so
+// that one may be there by chance.
+func (s *scene) holdsCodes(text string) bool {
+	found := 0
+	for _, code := range s.scratch {
+		if strings.Contains(text, code) {
+			found++
+		}
+	}
+	return found >= len(s.scratch)/2
 }
 
 // askAdmin reads what the admin endpoint has to say.
 func (s *scene) askAdmin() {
-	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
-		res, err := http.Get("http://" + s.caddy.Admin + path)
+	ask := func(method, path, body string) {
+		req, err := http.NewRequest(method, "http://"+s.caddy.Admin+path, strings.NewReader(body))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -110,7 +154,19 @@ func (s *scene) askAdmin() {
 			s.t.Fatal(err)
 		}
 		s.admin.Write(text)
+		if res.StatusCode >= http.StatusInternalServerError {
+			s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
+		}
 	}
+	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
+		ask(http.MethodGet, path, "")
+	}
+	wrong := s.canary("password for the admin endpoint")
+	ask(http.MethodPost, "/veeam_auth/sessions/forget", `{"account":"svc-monitor","password":`+quote(wrong)+`}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/login", `{"account":"svc-monitor"}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/logout", `{"account":"svc-monitor"}`)
+	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":"grafana"}`)
+	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":`+quote(wrong))
 }
 
 // badConfigurations shows the commands configurations with mistakes near plain
@@ -166,6 +222,31 @@ func (s *scene) end() {
 	for _, server := range s.servers {
 		server.Close()
 	}
+}
+
+// stored are all files that Caddy keeps for later: its storage, the shared cache and
+// the copy of its configuration.
+func (s *scene) stored() map[string]string {
+	all := map[string]string{}
+	for _, folder := range []string{"data", "config", "cache"} {
+		err := filepath.WalkDir(filepath.Join(s.dir, folder), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			all[path] = path + string(text)
+			return err
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func quote(text string) string {
+	quoted, _ := json.Marshal(text)
+	return string(quoted)
 }
 
 // outputs are all files and streams that Caddy has written, apart from its own
