@@ -97,7 +97,7 @@ func (s *Session) blameStatic(tok *Token) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streak = 0
+	s.refusals, s.streak = 0, 0
 	return false
 }
 

@@ -73,16 +73,18 @@ func (s *Session) stopped(now time.Time) *BlockedError {
 func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held != refused(cause) {
-		s.held, s.streak = !s.held, 0 // the pauses of another kind start anew
-	}
-	s.streak++
-	pause := stretch(backoff(minBackoff, maxBackoff, s.streak))
+	var pause time.Duration
 	switch {
 	case refused(cause):
-		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.streak))
+		s.refusals++ // whatever happened since the one before
+		s.streak = 0
+		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.refusals))
 	case delay(cause) > 0:
+		s.streak++
 		pause = min(delay(cause), maxDelay)
+	default:
+		s.streak++
+		pause = stretch(backoff(minBackoff, maxBackoff, s.streak))
 	}
 	s.block = &BlockedError{Cause: cause, Until: time.Now().Add(pause), Held: refused(cause)}
 	return s.block
@@ -92,7 +94,7 @@ func (s *Session) failed(cause error) *BlockedError {
 func (s *Session) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.block, s.streak = nil, 0
+	s.block, s.refusals, s.streak = nil, 0, 0
 }
 
 // backoff doubles from least to most.

@@ -267,7 +267,7 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 	case failure.Held || delay(failure.Cause) > 0:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Streak: s.streak, Cause: failure.Cause.Error()}
+		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Refusals: s.refusals, Cause: failure.Cause.Error()}
 	}
 }
 
@@ -315,8 +315,5 @@ func (s *Session) inherit(b *sharedBlock) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held != b.Held {
-		s.held, s.streak = b.Held, 0
-	}
-	s.streak = max(s.streak, b.Streak)
+	s.refusals = max(s.refusals, b.Refusals)
 }

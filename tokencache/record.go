@@ -67,12 +67,13 @@ type sharedToken struct {
 	Extra     json.RawMessage `json:"extra,omitempty"`
 }
 
-// sharedBlock is a hold or a pause as it lies in the store.
+// sharedBlock is a hold or a pause as it lies in the store. Refusals are those of
+// the credential since it was good last, also in a pause for another reason.
 type sharedBlock struct {
-	Until  time.Time `json:"until"`
-	Held   bool      `json:"held,omitempty"`
-	Streak int       `json:"streak,omitempty"`
-	Cause  string    `json:"cause,omitempty"`
+	Until    time.Time `json:"until"`
+	Held     bool      `json:"held,omitempty"`
+	Refusals int       `json:"streak,omitempty"`
+	Cause    string    `json:"cause,omitempty"`
 }
 
 // share prepares a token for the store.

@@ -83,12 +83,12 @@ type Session struct {
 	looked    atomic.Int64           // when the store was read last, unix nanoseconds
 	holder    atomic.Pointer[string] // who is getting a token
 
-	mu     sync.Mutex
-	spare  *Token // the last token that was rejected
-	block  *BlockedError
-	streak int  // failures in a row, of one kind
-	held   bool // what kind: the credential was refused
-	blame  blame
+	mu       sync.Mutex
+	spare    *Token // the last token that was rejected
+	block    *BlockedError
+	refusals int // of the credential, since it was good last
+	streak   int // other failures in a row
+	blame    blame
 }
 
 // NewSession returns a session that has no token yet.
@@ -253,7 +253,7 @@ func (s *Session) succeeded(tok *Token) {
 	s.blame.losses.outlived(s.current.Load(), time.Now())
 	s.floor.Store(tok.fence)
 	if !tok.Static { // a key is only good when it has been accepted
-		s.streak = 0
+		s.refusals, s.streak = 0, 0
 	}
 	s.current.Store(tok)
 }
