@@ -63,7 +63,7 @@ const lookEvery = time.Second
 func (s *Session) stopped(now time.Time) *BlockedError {
 	blocked := s.blocked(now)
 	if blocked == nil || s.options.Shared == nil || !blocked.Held ||
-		now.UnixNano()-s.looked.Load() < int64(lookEvery) {
+		time.Duration(now.UnixNano()-s.looked.Load()).Abs() < lookEvery { // Abs: the clock may have been set back
 		return blocked
 	}
 	return nil

@@ -280,7 +280,7 @@ func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 		}
 	}
 	if rec != nil && rec.Block != nil {
-		if b := rec.Block.block(now, s.options); b != nil {
+		if b := s.stored(rec.Block, now); b != nil {
 			return nil, s.adopt(b, rec)
 		}
 	}

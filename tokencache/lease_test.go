@@ -226,12 +226,12 @@ func TestTheAgeOfAStoredTokenIsNeverUnderestimatedByMoreThanTheClocksDiffer(t *t
 }
 
 func TestAHoldFromAClockThatIsWrongEnds(t *testing.T) {
-	now, options := time.Now(), NewSession(Options{}).options
-	b := (&sharedBlock{Until: now.AddDate(10, 0, 0), Held: true}).block(now, options)
+	now, s := time.Now(), NewSession(Options{})
+	b := s.stored(&sharedBlock{Until: now.AddDate(10, 0, 0), Held: true}, now)
 	if left := b.Until.Sub(now); left > DefaultHoldMost*6/5 {
 		t.Errorf("held for %v", left)
 	}
-	if (&sharedBlock{Until: now.Add(-time.Second), Held: true}).block(now, options) != nil {
+	if s.stored(&sharedBlock{Until: now.Add(-time.Second), Held: true}, now) != nil {
 		t.Error("held although it is over")
 	}
 }

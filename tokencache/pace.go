@@ -45,6 +45,7 @@ type Pace struct {
 	mu      sync.Mutex
 	known   paceLog // as of the last look into the store, and of what was done since
 	unsaved paceLog // of that, what the store does not have
+	ahead   *ahead  // a pause in the store, nil as a rule
 	queue   []*paceAsk
 	serving bool
 }

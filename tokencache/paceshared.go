@@ -105,8 +105,19 @@ func (p *Pace) merge(found *paceLog) (log *paceLog, news bool) {
 	if found == nil {
 		return p.known.clone(), !p.known.empty()
 	}
+	p.correct(found)
 	found.join(&p.unsaved)
 	return found, !p.unsaved.empty()
+}
+
+// correct bounds the pause in a record that a process with a wrong clock has
+// written. p.mu is held.
+func (p *Pace) correct(found *paceLog) {
+	now := time.Now()
+	var left time.Duration
+	if p.ahead, left = p.ahead.left(found.NotBefore, now, maxDelay); p.ahead != nil {
+		found.NotBefore = now.Round(0).Add(left)
+	}
 }
 
 // answer answers questions in their order, and reports whether the log has changed.
@@ -148,6 +159,7 @@ func (p *Pace) pausedUntil(ctx context.Context, shared *Shared) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if found != nil {
+		p.correct(found)
 		found.prune(time.Now())
 		p.known.pause(found.NotBefore)
 	}

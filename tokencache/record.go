@@ -111,15 +111,36 @@ func (t *sharedToken) token(now time.Time, options Options) *Token {
 	return tok
 }
 
-// block is what a stored hold or pause means here. However the clocks differ, it
-// does not outlast the longest one there is.
-func (b *sharedBlock) block(now time.Time, options Options) *BlockedError {
+// ahead is a moment in the store that is further ahead than anything lasts: a clock
+// that is wrong has noted it. It is over when the longest time has passed since it
+// was seen first.
+type ahead struct{ until, over time.Time }
+
+// left is how long it is until a stored moment. a is what was ahead so far, or nil,
+// and what is now.
+func (a *ahead) left(until, now time.Time, longest time.Duration) (*ahead, time.Duration) {
+	if a == nil || !a.until.Equal(until) {
+		left := until.Sub(now.Round(0))
+		if left <= longest {
+			return nil, left
+		}
+		a = &ahead{until: until, over: now.Add(longest)}
+	}
+	return a, a.over.Sub(now)
+}
+
+// stored is what a stored hold or pause means here. However the clocks differ, it
+// does not outlast the longest one there is, which may be that of a next_password.
+func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 	longest := maxDelay
 	if b.Held {
-		longest = options.HoldMost + options.HoldMost/5
+		longest = max(s.options.HoldMost, 2*s.options.HoldLeast)
+		longest += longest / 5
 	}
-	left := min(b.Until.Sub(now.Round(0)), longest)
-	if left <= 0 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left time.Duration
+	if s.ahead, left = s.ahead.left(b.Until, now, longest); left <= 0 {
 		return nil
 	}
 	return &BlockedError{Cause: &SharedError{text: b.Cause, refused: b.Held}, Until: now.Add(left), Held: b.Held}

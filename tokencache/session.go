@@ -89,6 +89,7 @@ type Session struct {
 	refusals int // of the credential, since it was good last
 	streak   int // other failures in a row
 	blame    blame
+	ahead    *ahead // a hold or pause in the store, nil as a rule
 }
 
 // NewSession returns a session that has no token yet.
