@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"regexp"
@@ -144,17 +145,27 @@ func (r *resolver) file(option, text string) []byte {
 	}
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		r.err = &secretError{account: r.account, option: option, err: err}
+		r.fail(option, fileError(text, err))
 		return nil
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
-		r.err = &secretError{account: r.account, option: option, err: err}
+		r.fail(option, fileError(text, err))
 		return nil
 	}
 	r.keep(option+" file", string(content))
 	return content
+}
+
+// fileError is the error of a file without the path that a placeholder has
+// yielded: who writes {file./path} there, as for other secrets, names a file by the
+// key itself.
+func fileError(text string, err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok && placeholder(text) {
+		return fmt.Errorf("the file whose path is in %s cannot be read: %w; for the key itself write its path without a placeholder", text, failed.Err)
+	}
+	return err
 }
 
 func (r *resolver) fail(option string, err error) {
