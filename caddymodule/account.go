@@ -103,6 +103,7 @@ type Account struct {
 	ShortLived bool `json:"short_lived,omitempty"`
 
 	sealing sealing // opens sealed secrets
+	serves  bool    // as the parent of others
 }
 
 // grantOptions are the options that each grant takes beside read_only and

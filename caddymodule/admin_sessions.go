@@ -159,6 +159,9 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action func(con
 	if len(found) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no request has needed a session of %s yet", wanted.Account)}
 	}
+	for _, s := range found {
+		s.liftOther(r.Context()) // of all, before one of them is tried
+	}
 	states := []sessionState{}
 	for _, s := range found {
 		ctx, cancel := context.WithTimeout(r.Context(), operateFor)

@@ -133,13 +133,16 @@ func (c *Cache) options(options tokencache.Options, key sessionKey, grant veeam.
 	options.Identity = tokencache.Identity{Product: key.product, Origin: key.origin, Account: key.account, Credential: digest}
 	switch {
 	case key.parent:
-		options.Identity.Purpose, options.HoldOnly = "parent", true
+		options.Identity.Purpose, options.HoldOnly = parentPurpose, true
 	case key.user != "":
 		options.Identity.Purpose = "user " + key.user
 	}
 	options.ReadExtra = readShape
 	return options
 }
+
+// parentPurpose marks the records of sessions with which accounts serve others.
+const parentPurpose = "parent"
 
 func readShape(raw json.RawMessage) any {
 	shape := new(veeam.Shape)

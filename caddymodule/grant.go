@@ -40,6 +40,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		withParent.Parent = parent.session
 		account = &withParent
 	}
+	twins := s.key.parent || s.account.serves
 	end := &ender{client: client, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
@@ -76,6 +77,11 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			journal.loginFailed(account, err)
 			return nil, err
 		}
+		if twins {
+			if err := l.session.sole(ctx); err != nil {
+				return nil, err
+			}
+		}
 		start := time.Now()
 		tok, err := client.Login(ctx, account)
 		if err == nil && account.Grant == veeam.GrantAPIKey && s.current.Load() != l {
@@ -92,6 +98,9 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		}
 		if parent != nil {
 			parent.succeeded()
+		}
+		if twins {
+			l.session.proved(ctx)
 		}
 		journal.authenticated(account, tok)
 		if prev != nil {

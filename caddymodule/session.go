@@ -42,6 +42,7 @@ type pooledSession struct {
 	used    atomic.Bool           // the secret that was good for one login was sent
 	refused atomic.Bool           // the server has refused the credential, at the latest try
 	next    atomic.Bool           // next_password is in use
+	sending chan struct{}         // taken while the credential is sent, see sole
 
 	sources sync.Map // the *credentials that it logs in with, by their sources
 
@@ -61,7 +62,7 @@ var sessionPool = caddy.NewUsagePool()
 
 func acquireSession(key sessionKey, options tokencache.Options) *pooledSession {
 	value, _, _ := sessionPool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &pooledSession{key: key, options: options}
+		s := &pooledSession{key: key, options: options, sending: make(chan struct{}, 1)}
 		options.Discard = s.discard
 		s.Session = tokencache.NewSession(options)
 		return s, nil

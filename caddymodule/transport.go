@@ -147,6 +147,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	for _, a := range t.Accounts {
 		a.sealing = t.sealing(a)
+		if parent, _ := t.choose(a.Parent); a.Parent != "" {
+			parent.serves = true
+		}
 	}
 	t.sessions = newSessions(tokencache.Options{
 		RefreshBefore: time.Duration(t.RefreshBefore),

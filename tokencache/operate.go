@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -48,6 +49,24 @@ func (s *Session) Extend(ctx context.Context, until time.Time) error {
 			rec.Block.Until = until.Round(0)
 		}
 	})
+}
+
+// Held returns the hold of the credential that is in force, here or in the store,
+// or nil.
+func (s *Session) Held(ctx context.Context) *BlockedError {
+	blocked := s.blocked(time.Now())
+	if sh := s.options.Shared; sh != nil {
+		if at, err := sh.bind(s.options.Identity); err == nil {
+			if rec, err := load[record](ctx, sh, at); err == nil {
+				_, err := s.judge(rec, time.Now())
+				blocked, _ = errors.AsType[*BlockedError](err)
+			}
+		}
+	}
+	if blocked == nil || !blocked.Held {
+		return nil
+	}
+	return blocked
 }
 
 // Renewable reports whether the session has a token that its refresh token may

@@ -1,0 +1,155 @@
+// The two sessions of an account that serves others.
+
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const providersTenant = "7d1a3c52-0c1f-4d5e-8a54-3b1f0c9d2e11"
+
+func inProvidersWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{
+		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: "provider-pass"}),
+		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: providersTenant}),
+		veeamtest.WithLatency(50 * time.Millisecond),
+	}, test)
+}
+
+// providers are an account that serves another, and that other.
+func (w *world) providers(password string) []*Account {
+	return []*Account{
+		{Name: "provider", Password: w.secret("secret", password)},
+		{Name: "tenant", Grant: "as", Parent: "provider", UserUID: providersTenant},
+	}
+}
+
+// both asks for a resource as each of the two, of a process for each, and waits a
+// second.
+func (w *world) both(provider, tenant *Transport, want int) {
+	w.Helper()
+	var wg sync.WaitGroup
+	for account, tr := range map[string]*Transport{"provider": provider, "tenant": tenant} {
+		ask := func() {
+			if got := w.ask(tr, http.MethodGet, "/echo", account); got.status != want {
+				w.Errorf("%s: %v %s", account, got, got.body)
+			}
+		}
+		if provider == tenant {
+			wg.Go(ask)
+		} else {
+			ask()
+		}
+	}
+	wg.Wait()
+	w.rest(time.Second)
+}
+
+func TestAWrongPasswordOfAParentIsSentForOneOfItsSessionsOnly(t *testing.T) {
+	inProvidersWorld(t, func(w *world) {
+		tr := w.start(w.providers("wrong")...)
+		for began := time.Now(); time.Since(began) < 5*time.Minute; {
+			w.both(tr, tr, http.StatusServiceUnavailable)
+		}
+		if c := w.server.Counters(); c.Refused > 3 {
+			t.Errorf("sent %d times in five minutes", c.Refused)
+		}
+		w.secret("secret", "provider-pass")
+		w.rest(3 * time.Second)
+		w.both(tr, tr, http.StatusOK)
+	})
+}
+
+func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.T) {
+	for name, processes := range map[string]int{"one": 1, "one for each session": 2} {
+		t.Run(name, func(t *testing.T) {
+			_, key := newKeyFile(t)
+			inProvidersWorld(t, func(w *world) {
+				var storage memorystore.Storage
+				var all []*Transport
+				for i := range processes {
+					name := fmt.Sprint(t.Name(), i)
+					memoryStorages.Store(name, storage.Process())
+					all = append(all, w.transport(&Transport{
+						Accounts: w.providers("wrong"),
+						Cache:    &Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + name + `"}`)},
+					}))
+				}
+				defer func() {
+					for _, tr := range all {
+						tr.close()
+					}
+				}()
+				began, early := time.Now(), w.server.Counters().Refused
+				for time.Since(began) < 2*time.Hour {
+					w.both(all[0], all[processes-1], http.StatusServiceUnavailable)
+					if time.Since(began) < 10*time.Minute {
+						early = w.server.Counters().Refused
+					}
+				}
+				if c := w.server.Counters(); early > 2 || c.Refused > 6 {
+					t.Errorf("sent %d times in ten minutes, %d in two hours", early, c.Refused)
+				}
+				w.secret("secret", "provider-pass")
+				w.rest(3 * time.Second)
+				w.both(all[0], all[processes-1], http.StatusOK)
+			})
+		})
+	}
+}
+
+func TestTheHoldOfAParentEndsWithALoginOfItsOtherSession(t *testing.T) {
+	inProvidersWorld(t, func(w *world) {
+		tr := w.start(w.providers("to come")...)
+		for range 250 { // the holds of both sessions differ by now
+			w.both(tr, tr, http.StatusServiceUnavailable)
+		}
+		w.server.SetPassword("provider", "to come")
+		for w.ask(tr, http.MethodGet, "/echo", "provider").status != http.StatusOK {
+			w.rest(time.Second)
+		}
+		w.rest(time.Second)
+		w.both(tr, tr, http.StatusOK)
+	})
+}
+
+func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprint("shared ", shared), func(t *testing.T) {
+			_, key := newKeyFile(t)
+			inProvidersWorld(t, func(w *world) {
+				tr := &Transport{Accounts: w.providers("to come")}
+				if shared {
+					var storage memorystore.Storage
+					memoryStorages.Store(t.Name(), storage.Process())
+					tr.Cache = &Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + t.Name() + `"}`)}
+				}
+				w.tr = w.transport(tr)
+				w.both(tr, tr, http.StatusServiceUnavailable)
+				login := func() {
+					req := httptest.NewRequest(http.MethodPost, sessionsPath+"/login", strings.NewReader(`{"account": "provider"}`))
+					if err := (AdminSessions{}).act(httptest.NewRecorder(), req, renewSession); err != nil {
+						t.Error(err)
+					}
+				}
+				login()
+				if c := w.server.Counters(); c.Refused != 2 {
+					t.Errorf("sent %d times", c.Refused)
+				}
+				w.server.SetPassword("provider", "to come")
+				login()
+				w.both(tr, tr, http.StatusOK)
+			})
+		})
+	}
+}
