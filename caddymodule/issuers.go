@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
@@ -24,10 +25,19 @@ type pooledIssuer struct {
 	done chan struct{}
 }
 
+// tellFor is how long the end of an issuer waits for what it has to tell the others.
+// A storage that hangs need not heed that it is not wanted any more.
+const tellFor = 5 * time.Second
+
 // Destruct implements caddy.Destructor.
 func (p *pooledIssuer) Destruct() error {
 	p.stop()
-	<-p.done
+	timer := time.NewTimer(tellFor)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+	}
 	return nil
 }
 
