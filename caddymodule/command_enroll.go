@@ -79,6 +79,9 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 	if o.scratchOut == "-" {
 		return errors.New("--scratch-out takes a file: scratch codes are not printed")
 	}
+	if err := distinct("--out", o.out, "--scratch-out", o.scratchOut, "--codes", o.codes, "--key", o.key); err != nil {
+		return err
+	}
 	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,12 +37,58 @@ func newSecretFile(name string, force bool, out io.Writer) (*secretFile, error) 
 		f.out = out
 		return f, nil
 	}
-	if _, err := os.Lstat(name); err == nil && !force {
-		return nil, fmt.Errorf("%s is there already; --force replaces it", name)
+	if name == "" {
+		return nil, errors.New("the name of a file is empty")
 	}
-	var err error
+	there, err := os.Lstat(name)
+	switch {
+	case err == nil && there.IsDir():
+		return nil, fmt.Errorf("%s is a folder: name a file in it", name)
+	case err == nil && !force:
+		return nil, existsError(name)
+	}
 	f.tmp, err = os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".new-") // of mode 0600
+	if err == nil && there != nil {
+		keepOwner(f.tmp, there)
+	}
 	return f, err
+}
+
+// existsError is the name of a file that would have to be replaced.
+type existsError string
+
+func (name existsError) Error() string {
+	return string(name) + " is there already; --force replaces it"
+}
+
+// distinct refuses two options that name the same file: what is written last would
+// replace the other. The arguments are options, each with its file behind it.
+func distinct(optionsAndFiles ...string) error {
+	options := map[string]string{}
+	for pair := range slices.Chunk(optionsAndFiles, 2) {
+		option, name := pair[0], pair[1]
+		if name == "" || name == "-" {
+			continue
+		}
+		place := whereabouts(name)
+		if other, ok := options[place]; ok {
+			return fmt.Errorf("%s and %s name the same file %s: each needs one of its own", other, option, name)
+		}
+		options[place] = option
+	}
+	return nil
+}
+
+// whereabouts is where a file lies, or will lie, without links.
+func whereabouts(name string) string {
+	name, _ = filepath.Abs(name)
+	if resolved, err := filepath.EvalSymlinks(name); err == nil {
+		return resolved
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(name)); err == nil {
+		return filepath.Join(dir, filepath.Base(name))
+	}
+	return name
 }
 
 // prepare writes the text where it lasts, but not yet under its name.

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -23,17 +24,20 @@ to the standard output. All processes that share a cache need the same keyset. e
 and scratch take one for scratch codes.
 
 With --rotate it adds a new key to the keyset in a file: the new one seals, the
-old ones still open. A running Caddy reads the file again by itself; give all
-machines the file at about the same time.`,
+old ones still open. The file keeps its owner. A running Caddy reads it again by
+itself; give all machines the file at about the same time.`,
 		Example: "  caddy veeam-auth keygen /run/secrets/veeam_auth_key\n" +
 			"  caddy veeam-auth keygen --rotate /run/secrets/veeam_auth_key",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
+			rotates := cmd.Flags().Changed("rotate")
 			switch {
-			case rotate != "" && len(args) > 0:
-				return fmt.Errorf("write either a new file or --rotate with one that is there")
-			case rotate != "":
+			case rotates && len(args) > 0:
+				return errors.New("write either a new file or --rotate with one that is there")
+			case rotates && rotate == "":
+				return errors.New("--rotate names no file")
+			case rotates:
 				return rotateKeyFile(rotate)
 			}
 			name := "-"
@@ -52,7 +56,11 @@ func makeKeyFile(name string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return writeKeyset(keyset, name, false, out)
+	err = writeKeyset(keyset, name, false, out)
+	if _, ok := errors.AsType[existsError](err); ok {
+		return fmt.Errorf("%s is there already: --rotate %s adds a key to it; a new keyset needs another name", name, name)
+	}
+	return err
 }
 
 // maxKeyset bounds what is read of a keyset; a key has some 300 bytes.

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ Exit codes: 0 logged in; 1 wrong usage or configuration; 2 the login has failed.
 }
 
 func (o *scratchOptions) run(cmd *cobra.Command, args []string) error {
+	if o.codes == "" {
+		return errors.New("--codes names no file")
+	}
 	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
 		return err

@@ -95,6 +95,9 @@ func (p *pairOutput) begin(o *vspcOptions, out io.Writer) (private, public *secr
 	if p.private == "-" && wanted && !o.print {
 		return nil, nil, errors.New("--private-out - prints the private key: add --print if that is meant")
 	}
+	if err := distinct("--private-out", p.private, "--public-out", p.public); err != nil {
+		return nil, nil, err
+	}
 	if private, err = optionalFile(p.private, o.force, out); err != nil {
 		return nil, nil, err
 	}

@@ -36,6 +36,9 @@ The command enroll makes one and puts it in force.`,
 			case (out == "-" || uri == "-") && !o.print:
 				return errors.New("- prints the secret: add --print if that is meant")
 			}
+			if err := distinct("--out", out, "--uri-out", uri); err != nil {
+				return err
+			}
 			secretOut, err := optionalFile(out, o.force, cmd.OutOrStdout())
 			if err != nil {
 				return err
