@@ -95,9 +95,12 @@ func matchUser(wanted, user string) bool {
 func matchPath(wanted, got string) bool {
 	got, _, _ = strings.Cut(strings.ToLower(got), "?")
 	wanted = strings.ToLower(wanted)
+	if got == "" {
+		return false
+	}
 	if strings.ContainsRune(wanted, '*') {
 		fits, err := path.Match(wanted, got)
 		return fits && err == nil
 	}
-	return got != "" && strings.HasPrefix(got, wanted)
+	return strings.HasPrefix(got, wanted)
 }

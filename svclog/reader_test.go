@@ -60,6 +60,7 @@ func TestFilterChooses(t *testing.T) {
 		"path":               {Filter{Path: "/api/v1/jobs"}, "rrrr"},
 		"pattern":            {Filter{Path: "/api/*/jobs"}, "rr"},
 		"pattern to the end": {Filter{Path: "/api/*/jobs/*"}, "rr"},
+		"any path":           {Filter{Path: "*"}, ""},
 		"broken pattern":     {Filter{Path: "/api/[*"}, ""},
 		"status":             {Filter{Status: []StatusRange{{401, 401}}}, "r"},
 		"classes":            {Filter{Status: []StatusRange{{400, 499}, {500, 599}}}, "rr"},
