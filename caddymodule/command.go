@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -15,11 +14,20 @@ var command = caddycmd.Command{
 	Name:  "veeam-auth",
 	Short: "Tools for the veeam_auth module",
 	CobraFunc: func(cmd *cobra.Command) {
-		cmd.AddCommand(
+		group(cmd,
 			newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newPolicyCommand(),
 			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(),
 		)
 	},
+}
+
+// group makes cmd the parent of commands. Alone it prints its help; the name of a
+// command that does not exist is an error, which a script would not see in a help.
+func group(cmd *cobra.Command, commands ...*cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.DisableFlagsInUseLine = true
+	cmd.RunE = withExitCode(func(cmd *cobra.Command, _ []string) error { return cmd.Help() })
+	cmd.AddCommand(commands...)
 }
 
 func newPinCommand() *cobra.Command {
@@ -33,17 +41,21 @@ Compare them with what the server's own console shows before you use them: who
 answers at the address now need not be your server.`,
 		Example: "  caddy veeam-auth pin vbr01.lab.local:9419",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-			for _, address := range fl.Args() {
-				cert, err := peerCertificate(context.Background(), address)
+		RunE: withExitCode(func(cmd *cobra.Command, addresses []string) error {
+			for _, address := range addresses {
+				hostPort, err := pinAddress(address)
 				if err != nil {
-					return 1, fmt.Errorf("%s: %w", address, err)
+					return err
 				}
-				fmt.Printf("%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", address, cert.Subject,
+				cert, err := peerCertificate(cmd.Context(), hostPort)
+				if err != nil {
+					return failed(fmt.Errorf("%s: %w", hostPort, err))
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", hostPort, subjectName(cert),
 					cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly),
 					sha1Of(cert), sha256Of(cert))
 			}
-			return 0, nil
+			return nil
 		}),
 	}
 }

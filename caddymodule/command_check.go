@@ -176,6 +176,10 @@ func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, e
 		}
 	}
 	if len(servers) == 0 {
+		if o.upstream != "" {
+			_, err := c.find("", o.upstream)
+			return nil, err
+		}
 		return nil, fmt.Errorf("%s names no server; name one with --upstream", c.name)
 	}
 	return servers, nil

@@ -201,15 +201,18 @@ func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport,
 // connectionCause says why no answer came.
 func connectionCause(err error) (cause, detail string) {
 	var (
-		pin  *pinError
-		name *net.DNSError
-		e    *veeam.Error
+		pin   *pinError
+		name  *net.DNSError
+		plain tls.RecordHeaderError
+		e     *veeam.Error
 	)
 	switch {
 	case errors.As(err, &pin):
 		return causePin, pin.Error()
 	case errors.As(err, &name):
 		return causeNetwork, "DNS: " + name.Error()
+	case errors.As(err, &plain):
+		return causeTLS, "what answers there does not speak TLS; is it the right port?"
 	case errors.As(err, &e) && e.Kind == veeam.KindTLS:
 		return causeTLS, fmt.Sprint(e.Err)
 	case errors.As(err, &e) && e.Kind == veeam.KindServerFault:
@@ -322,7 +325,7 @@ func (c *connection) certificate(t *Transport) string {
 	case t.TLS != nil && t.TLS.InsecureSkipVerify:
 		trust = "NOT VERIFIED"
 	}
-	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, cert.Subject, cert.NotAfter.UTC().Format(time.DateOnly), sha1Of(cert))
+	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, subjectName(cert), cert.NotAfter.UTC().Format(time.DateOnly), sha1Of(cert))
 	if time.Until(cert.NotAfter) < 30*24*time.Hour {
 		text += " - it ends soon"
 	}

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, e
 	text, err := f.read(stdin)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("%s is empty; --config names another file", f.config)
 	}
 	if name := adapterFor(f.config, f.adapter); name != "" {
 		adapter := caddyconfig.GetAdapter(name)
@@ -204,11 +208,14 @@ func (c *configuration) find(account, upstream string) (configPlace, error) {
 	if len(found) > 1 {
 		fmt.Fprintf(&b, "the account %s is ambiguous in %s; choose the server with --upstream:", account, c.name)
 	} else {
-		at := ""
-		if upstream != "" {
-			at = " at " + upstream
+		b.WriteString(c.name + " has no account")
+		if account != "" {
+			fmt.Fprintf(&b, " named %q", account)
 		}
-		fmt.Fprintf(&b, "%s has no account named %q%s; it has:", c.name, account, at)
+		if upstream != "" {
+			b.WriteString(" at " + upstream)
+		}
+		b.WriteString("; it has:")
 		found = c.places("", "")
 	}
 	for _, p := range found {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,13 +40,10 @@ numbers need not agree, by method and path if only one request waits.`,
 		Example: `  caddy veeam-auth log --status 4xx,5xx --since 1h /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log -f --user svc-monitor --path /api/v1/jobs /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log Svc.ResAPI.log | jq -r 'select(.kind == "login_failed") | .user'`,
-		Args:         cobra.ExactArgs(1),
-		SilenceUsage: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-			defer stop()
-			return options.run(ctx, args[0], cmd.InOrStdin(), cmd.OutOrStdout(), time.Now())
-		},
+		Args: cobra.ExactArgs(1),
+		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
+			return options.run(cmd.Context(), args[0], cmd.InOrStdin(), cmd.OutOrStdout(), time.Now())
+		}),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.user, "user", "", "Only lines of this user, with or without its domain")
@@ -94,7 +90,10 @@ func (o *logOptions) run(ctx context.Context, name string, in io.Reader, out io.
 	if errors.Is(err, context.Canceled) {
 		err = nil // interrupted by the user
 	}
-	return errors.Join(err, buffered.Flush())
+	if flushed := buffered.Flush(); err == nil {
+		err = flushed // a writer that has failed fails again
+	}
+	return err
 }
 
 func (o *logOptions) filter(now time.Time) (svclog.Filter, error) {

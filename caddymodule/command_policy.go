@@ -26,7 +26,7 @@ func newPolicyCommand() *cobra.Command {
 		Use:   "policy",
 		Short: "Explains rules, and makes some from a log",
 	}
-	cmd.AddCommand(newPolicyTestCommand(), newPolicySuggestCommand())
+	group(cmd, newPolicyTestCommand(), newPolicySuggestCommand())
 	return cmd
 }
 

@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -48,21 +50,51 @@ func failed(err error) error {
 	return &exitError{exitFailed, err}
 }
 
-// runCommand makes a cobra command of run: errors are one line on stderr, and the
-// exit code is theirs.
+// runCommand makes a cobra command of run: an interrupt ends the context of the
+// command, and what it reads of the standard input.
 func runCommand(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		cmd.SilenceUsage = true
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+	return withExitCode(func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		cmd.SetContext(ctx)
+		cmd.SetIn(&interruptible{ctx: ctx, in: cmd.InOrStdin()})
+		return run(cmd, args)
+	})
+}
+
+// interruptible is an input whose reads end with the context, also those that wait.
+// Nothing is read before it is asked for.
+type interruptible struct {
+	ctx  context.Context
+	in   io.Reader
+	pipe *io.PipeReader
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	if i.pipe == nil {
+		out, in := io.Pipe()
+		go func() {
+			_, err := io.Copy(in, i.in)
+			in.CloseWithError(err)
+		}()
+		context.AfterFunc(i.ctx, func() { in.CloseWithError(i.ctx.Err()) })
+		i.pipe = out
+	}
+	return i.pipe.Read(p)
+}
+
+// withExitCode makes a cobra command of run: errors are one line on stderr, and the
+// exit code is theirs. What has nothing to tidy up is ended by an interrupt.
+func withExitCode(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cmd.SilenceUsage = true
 		err := run(cmd, args)
 		var exit *exitError
 		if !errors.As(err, &exit) {
 			return err
 		}
 		cmd.SilenceErrors = true
-		fmt.Fprintf(cmd.ErrOrStderr(), "Error: %v\n", err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "Error: %s\n", strings.TrimSpace(err.Error()))
 		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exit.code, nil })(cmd, args)
 	}
 }

@@ -28,13 +28,13 @@ func newSessionsCommand() *cobra.Command {
 so far: account, product, server, state, age, time left, the last error, and
 which process is getting a token. No token is shown.`,
 		Args: cobra.NoArgs,
-		RunE: runCommand(list),
+		RunE: withExitCode(list),
 	}
 	sessions.PersistentFlags().BoolVar(&asJSON, "json", false, "Print JSON")
 	sessions.PersistentFlags().String("address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
 	sessions.PersistentFlags().StringP("config", "c", "", "The configuration file that names the admin endpoint")
 	sessions.PersistentFlags().StringP("adapter", "a", "", "The adapter for the configuration file")
-	sessions.AddCommand(&cobra.Command{Use: "list", Short: "Lists the sessions", Args: cobra.NoArgs, RunE: runCommand(list)})
+	sessions.AddCommand(&cobra.Command{Use: "list", Short: "Lists the sessions", Args: cobra.NoArgs, RunE: withExitCode(list)})
 	for _, c := range []struct{ name, short, long string }{
 		{"forget", "Throws the session of an account away", `Throws the token of an account away, here and in the shared cache, and lifts the
 hold of a refused credential. The next request logs in. At the server the session
@@ -48,7 +48,7 @@ forgets it. The next request logs in again.`},
 		sub := &cobra.Command{
 			Use: c.name + " <account>", Short: c.short, Long: c.long, Args: cobra.ExactArgs(1),
 			Example: "  caddy veeam-auth sessions " + c.name + " svc-monitor",
-			RunE: runCommand(func(cmd *cobra.Command, args []string) error {
+			RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 				wanted.Account = args[0]
 				return callSessions(cmd, http.MethodPost, "/"+c.name, wanted, asJSON)
 			}),

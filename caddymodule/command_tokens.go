@@ -25,28 +25,29 @@ other processes that share its storage follow within a second. The client can
 log in again; to keep it out, remove it from the configuration as well.`,
 		Example: "  caddy veeam-auth tokens revoke grafana",
 		Args:    cobra.ExactArgs(1),
-		RunE: caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
-			body, err := json.Marshal(revocation{Client: fl.Arg(0)})
+		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
+			body, err := json.Marshal(revocation{Client: args[0]})
 			if err != nil {
-				return 1, err
+				return err
 			}
+			fl := caddycmd.Flags{FlagSet: cmd.Flags()}
 			address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
 			if err != nil {
-				return 1, err
+				return err
 			}
 			res, err := caddycmd.AdminAPIRequest(address, http.MethodPost, revokePath,
 				http.Header{"Content-Type": {contentTypeJSON}}, bytes.NewReader(body))
 			if err != nil {
-				return 1, err
+				return failed(err)
 			}
 			defer res.Body.Close()
-			fmt.Printf("All tokens of %s are void.\n", fl.Arg(0))
-			return 0, nil
+			fmt.Fprintf(cmd.OutOrStdout(), "All tokens of %s are void.\n", args[0])
+			return nil
 		}),
 	}
 	revoke.Flags().String("address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
 	revoke.Flags().StringP("config", "c", "", "The configuration file that names the admin endpoint")
 	revoke.Flags().StringP("adapter", "a", "", "The adapter for the configuration file")
-	tokens.AddCommand(revoke)
+	group(tokens, revoke)
 	return tokens
 }

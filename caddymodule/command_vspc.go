@@ -49,7 +49,7 @@ read, and are not printed unless --print asks for it.
 Exit codes: 0 done; 1 wrong usage or configuration; 2 the server has refused or
 could not be reached.`,
 	}
-	cmd.AddCommand(newRSAKeysCommand(), newPKCS12Command(), newTOTPSecretCommand(), newAssignKeyCommand())
+	group(cmd, newRSAKeysCommand(), newPKCS12Command(), newTOTPSecretCommand(), newAssignKeyCommand())
 	return cmd
 }
 

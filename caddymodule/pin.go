@@ -15,8 +15,10 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // fingerprint is the SHA-1 or SHA-256 of a certificate.
@@ -125,15 +127,29 @@ func (t *Transport) pin() {
 	}
 }
 
-// peerCertificate fetches the certificate that a server shows, without trusting
-// it. address is host:port or a URL.
-func peerCertificate(ctx context.Context, address string) (*x509.Certificate, error) {
-	if u, err := url.Parse(address); err == nil && u.Host != "" {
+// pinAddress reads the address of a server, host:port or a URL. Without a port it
+// is that of https.
+func pinAddress(text string) (string, error) {
+	address := text
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
 		address = u.Host
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		host, port = address, "443"
+		host, port = strings.Trim(address, "[]"), "443"
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@") {
+		return "", fmt.Errorf("%q is no address of a server: write host:port, such as vbr01.lab.local:9419", text)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// peerCertificate fetches the certificate that a server (host:port) shows, without
+// trusting it.
+func peerCertificate(ctx context.Context, address string) (*x509.Certificate, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -141,8 +157,14 @@ func peerCertificate(ctx context.Context, address string) (*x509.Certificate, er
 		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
 		ServerName:         host,
 	}}
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-	if err != nil {
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.As(err, &plain):
+		return nil, errors.New("what answers there does not speak TLS; is it the right port?")
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, errors.New("no answer in time")
+	case err != nil:
 		return nil, err
 	}
 	defer conn.Close()
@@ -151,4 +173,15 @@ func peerCertificate(ctx context.Context, address string) (*x509.Certificate, er
 		return nil, errors.New("the server showed no certificate")
 	}
 	return certs[0], nil
+}
+
+// subjectName is the subject of a certificate, for a terminal. Who made the
+// certificate need not be a friend.
+func subjectName(cert *x509.Certificate) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, cert.Subject.String())
 }

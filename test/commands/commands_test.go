@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func TestCommands(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
-			"code": code, "freshcode": freshCode, "pending": pending, "hides": hides,
+			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides,
 		},
 	})
 }
@@ -239,6 +240,24 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	if got := current(ts).TOTPSecret(args[0]); (got == want) == neg {
 		ts.Fatalf("the server has %q, not %q", got, want)
 	}
+}
+
+// enrolled waits until a user has a second factor.
+func enrolled(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(time.Minute); current(ts).TOTPSecret(args[0]) == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has none", args[0])
+		}
+	}
+}
+
+// terminate <file> sends SIGTERM to the process whose number a file has.
+func terminate(ts *testscript.TestScript, _ bool, args []string) {
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	process, err := os.FindProcess(pid)
+	ts.Check(err)
+	ts.Check(process.Signal(syscall.SIGTERM))
 }
 
 // nofiles demands that no unfinished file is left in the folder.

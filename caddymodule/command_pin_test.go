@@ -1,0 +1,105 @@
+// Tests of the command that prints fingerprints.
+
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pinned runs the command.
+func pinned(t *testing.T, args ...string) (out, message string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := newPinCommand()
+	cmd.SetArgs(args)
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	if err := cmd.ExecuteContext(t.Context()); (err == nil) != (stderr.Len() == 0) {
+		t.Errorf("%v: %v, %s", args, err, &stderr)
+	}
+	return stdout.String(), stderr.String()
+}
+
+func TestPinSaysWhatToWriteInstead(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	address := strings.TrimPrefix(plain.URL, "http://")
+	for arg, want := range map[string]string{
+		"":                        `"" is no address of a server: write host:port`,
+		"https://":                "is no address of a server",
+		"vbr01:none":              "is no address of a server",
+		"vbr01:99999":             "is no address of a server",
+		"vbr01:":                  "is no address of a server",
+		"user:hunter2@vbr01:9419": "is no address of a server",
+		address:                   address + ": what answers there does not speak TLS",
+		plain.URL + "/":           address + ": what answers there does not speak TLS",
+	} {
+		if _, message := pinned(t, arg); !strings.Contains(message, want) {
+			t.Errorf("%q: %s", arg, message)
+		}
+	}
+}
+
+// Who answers may have any certificate. It must not write on the terminal what it
+// likes, and neither must the password of a URL stand there.
+func TestPinPrintsNoControlCharacters(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		Subject: pkix.Name{CommonName: "vbr\n  sha1     00\x1b[8m\u202e"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.StartTLS()
+	defer server.Close()
+	out, message := pinned(t, strings.Replace(server.URL, "https://", "https://user:hunter2@", 1)+"/api")
+	if message != "" || strings.Count(out, "\n") != 5 || strings.ContainsAny(out, "\x1b\u202e") || strings.Contains(out, "hunter2") {
+		t.Errorf("%q %s", out, message)
+	}
+}
+
+// An interrupt ends a command that waits for its standard input.
+func TestAReadOfTheStandardInputEndsWithTheContext(t *testing.T) {
+	waiting, writer := io.Pipe()
+	defer writer.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	in := &interruptible{ctx: ctx, in: waiting}
+	ended := make(chan error)
+	go func() {
+		_, err := io.ReadAll(in)
+		ended <- err
+	}()
+	if _, err := writer.Write([]byte("so far")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	all, err := io.ReadAll(&interruptible{ctx: t.Context(), in: strings.NewReader("all of it")})
+	if string(all) != "all of it" || err != nil {
+		t.Errorf("%q %v", all, err)
+	}
+}
