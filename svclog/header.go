@@ -114,7 +114,7 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 			dst = append(append(dst, row.printed...), ": "...)
 		} else {
 			dst = appendHeaderName(dst, name)
-			row.verdict = judge(name)
+			row.verdict = judgeHeader(name)
 		}
 		start := len(dst)
 		dst = appendHeaderValues(dst, name, r.Header[name], row.verdict)
@@ -183,7 +183,21 @@ var tokenChar = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 // masked: of Authorization the scheme stays, of cookies and of headers with a
 // secret name nothing, of others what MaskText leaves.
 func MaskHeaderValue(name, value string) string {
-	return string(appendHeaderValue(nil, name, value, judge(name)))
+	return string(appendHeaderValue(nil, name, value, judgeHeader(name)))
+}
+
+// judgeHeader is judge for the name of a header. Proxies hand Authorization and
+// Cookie on under longer names: X-Forwarded-Authorization, X-Original-Cookie.
+func judgeHeader(name string) verdict {
+	v := judge(name)
+	if v == readable && (endsFold(name, "Authorization") || endsFold(name, "Cookie")) {
+		return secretLine
+	}
+	return v
+}
+
+func endsFold(s, end string) bool {
+	return len(s) >= len(end) && strings.EqualFold(s[len(s)-len(end):], end)
 }
 
 func appendHeaderValues(dst []byte, name string, values []string, v verdict) []byte {
@@ -204,8 +218,7 @@ func appendHeaderValues(dst []byte, name string, values []string, v verdict) []b
 
 func appendHeaderValue(dst []byte, name, value string, v verdict) []byte {
 	if v != readable {
-		if scheme := authScheme(value); scheme != "" && len(name) >= len("Authorization") &&
-			strings.EqualFold(name[len(name)-len("Authorization"):], "Authorization") {
+		if scheme := authScheme(value); scheme != "" && endsFold(name, "Authorization") {
 			dst = append(append(dst, scheme...), ' ')
 			value = strings.TrimLeft(value[len(scheme):], " ")
 		}

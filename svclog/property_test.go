@@ -159,7 +159,7 @@ func printedHeaders(r *Request) (names, values []string) {
 		if name == "Content-Length" && hidesLength(r, loginPath(r.Path)) {
 			value = []string{Mask}
 		}
-		values = append(values, string(appendHeaderValues(nil, name, value, judge(name))))
+		values = append(values, string(appendHeaderValues(nil, name, value, judgeHeader(name))))
 	}
 	for _, name := range list.unknown {
 		add(name, r.Header[name])
