@@ -90,11 +90,11 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	index, err := indexFor(product, deeds)
+	product, index, err := indexFor(product, deeds)
 	if err != nil {
 		return err
 	}
-	w := newWishes(index)
+	w := newWishes(product, index)
 	total := 0
 	for d, times := range deeds {
 		if w.add(d) {
@@ -104,7 +104,7 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 	if total == 0 {
 		return errNothingToSuggest
 	}
-	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", index.Product(), total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
+	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", product, total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
 	if unknown > 0 {
 		fmt.Fprintf(out, "# %d requests of callers who were not known are left out.\n", unknown)
 	}
@@ -112,8 +112,9 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 	return nil
 }
 
-// indexFor is the index of a product, or the one that knows most of the deeds.
-func indexFor(product string, deeds map[deed]int) (best *operation.Index, err error) {
+// indexFor is the index of a product, or of the product whose index knows most of
+// the deeds.
+func indexFor(product string, deeds map[deed]int) (found string, best *operation.Index, err error) {
 	most := -1
 	for _, name := range veeam.Names() {
 		index, ok := operation.For(name)
@@ -129,13 +130,13 @@ func indexFor(product string, deeds map[deed]int) (best *operation.Index, err er
 			}
 		}
 		if known > most {
-			best, most = index, known
+			found, best, most = name, index, known
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("unknown product %q; write one of %s", product, strings.Join(veeam.Names(), ", "))
+		return "", nil, fmt.Errorf("unknown product %q; write one of %s", product, strings.Join(veeam.Names(), ", "))
 	}
-	return best, nil
+	return found, best, nil
 }
 
 // wishes are what the callers of a log need.
@@ -157,8 +158,8 @@ type single struct {
 	method string
 }
 
-func newWishes(index *operation.Index) *wishes {
-	product, _ := veeam.Lookup(index.Product())
+func newWishes(name string, index *operation.Index) *wishes {
+	product, _ := veeam.Lookup(name)
 	return &wishes{index: index, product: product, clients: make(map[string]*wish)}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 const guarded = `http://localhost:9419, http://vbr.lab.local:9419 {
@@ -206,6 +207,9 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 	if got := suggested(t, deed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
 		t.Errorf("%s", got)
 	}
+	if got := suggested(t, deed{"a", "GET", "/api/v3/organizations"}.write(nil), "vspc35"); !strings.HasPrefix(got, "# vspc35: 1 requests") || !strings.Contains(got, "preset monitor") {
+		t.Errorf("%s", got)
+	}
 	var out bytes.Buffer
 	for log, product := range map[string]string{"": "", string(deed{"", "GET", "/x"}.write(nil)): "", string(deed{"a", "GET", "/x"}.write(nil)): "word"} {
 		if err := suggest(t.Context(), strings.NewReader(log), product, &out); err == nil {
@@ -227,7 +231,7 @@ func concrete(template string, index *operation.Index) string {
 
 func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		product := rapid.SampledFrom([]string{"vbr", "vspc", "azure", "aws"}).Draw(t, "product")
+		product := rapid.SampledFrom(veeam.Names()).Draw(t, "product")
 		index, _ := operation.For(product)
 		names := []string{"grafana", "CN=exporter,O=Lab", `LAB\svc`, "`{x}\"", "loopback"}
 		all := index.All()

@@ -31,6 +31,7 @@ var indexes = func() map[string]func() *Index {
 	for _, product := range products {
 		all[product] = sync.OnceValue(func() *Index { return load(product) })
 	}
+	all["vspc35"] = all["vspc"] // another way to log in, the same API
 	return all
 }()
 

@@ -295,6 +295,16 @@ func TestTheIndexKnowsTheLoginsOfTheProducts(t *testing.T) {
 	}
 }
 
+// A rule about a class would deny, or let through, all that a product without an
+// index is asked for.
+func TestEveryProductOfTheConfigurationHasAnIndex(t *testing.T) {
+	for _, product := range veeam.Names() {
+		if _, ok := operation.For(product); !ok {
+			t.Errorf("%s has none", product)
+		}
+	}
+}
+
 func TestOnlyProductsOfTheListHaveAnIndex(t *testing.T) {
 	if x, ok := operation.For("one"); ok || x != nil {
 		t.Error("an index of nothing")
