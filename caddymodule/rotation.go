@@ -143,6 +143,7 @@ func (s *slot) login(c *credentials, next bool) *login {
 	}
 	options = sessions.cache.options(options, key, s.account.grant(), c.digest)
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
+	l.session.Adapt(options) // it may be that of the configuration before
 	l.session.sources.LoadOrStore(c.source, c)
 	if s.evicted {
 		sessions.drop(key) // for the requests under way only

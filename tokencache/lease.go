@@ -68,7 +68,7 @@ func (s *Session) sharedGrant(ctx context.Context, grant GrantFunc, prev *Token)
 	}
 	s.inherit(l.found.Block)
 	if t := l.found.Token; t != nil && t.Fence > s.floor.Load() {
-		prev = t.token(time.Now(), s.options) // over, but its refresh token is the latest
+		prev = t.token(time.Now(), s.settings()) // over, but its refresh token is the latest
 	}
 	tok, err = s.ask(ctx, grant, prev)
 	l.stop()
@@ -275,7 +275,7 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 // wait, or neither.
 func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 	if rec != nil && rec.Token != nil && rec.Token.Fence > s.floor.Load() {
-		if tok := rec.Token.token(now, s.options); tok.usable(now) {
+		if tok := rec.Token.token(now, s.settings()); tok.usable(now) {
 			return tok, nil
 		}
 	}

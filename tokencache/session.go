@@ -93,7 +93,25 @@ type Session struct {
 }
 
 // NewSession returns a session that has no token yet.
-func NewSession(options Options) *Session {
+func NewSession(options Options) *Session { return &Session{options: options.complete()} }
+
+// Adapt has RefreshBefore, HoldLeast and HoldMost of other options count from now
+// on. The token that is in use and a hold that is in force stay as they are.
+func (s *Session) Adapt(options Options) {
+	options = options.complete()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.options.RefreshBefore, s.options.HoldLeast, s.options.HoldMost = options.RefreshBefore, options.HoldLeast, options.HoldMost
+}
+
+// settings are the options with what Adapt may change.
+func (s *Session) settings() Options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.options
+}
+
+func (options Options) complete() Options {
 	if options.RefreshBefore <= 0 {
 		options.RefreshBefore = DefaultRefreshBefore
 	}
@@ -110,7 +128,7 @@ func NewSession(options Options) *Session {
 		options.HoldMost = DefaultHoldMost
 	}
 	options.HoldMost = max(options.HoldMost, options.HoldLeast)
-	return &Session{options: options}
+	return options
 }
 
 // Current returns the token if it may be used now, and whether it is time to
@@ -219,7 +237,7 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 	if err != nil {
 		return nil, err
 	}
-	tok.arm(s.options.RefreshBefore)
+	tok.arm(s.settings().RefreshBefore)
 	if !tok.usable(time.Now()) {
 		return nil, errDeadOnArrival
 	}

@@ -135,6 +135,32 @@ func TestRenewalIsDueInsideTheWindowAndJittered(t *testing.T) {
 	}
 }
 
+func TestTheTimesOfASessionMayChangeWhileItIsInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, k, srv := newMemory(), newKeys(t), &server{lifetime: 10 * time.Minute}
+		p := start(store, k)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				p.Adapt(Options{RefreshBefore: time.Duration(i) * time.Second})
+				p.Reject(mustGet(t, p.Session, srv))
+			})
+		}
+		wg.Wait()
+		p.Adapt(Options{RefreshBefore: 3 * time.Minute, HoldLeast: time.Hour})
+		tok := mustGet(t, p.Session, srv)
+		if lead := tok.expires.Sub(tok.renewAt); lead < 2*time.Minute {
+			t.Errorf("due %v before the end", lead)
+		}
+		p.Reject(tok)
+		srv.fail(refusal{})
+		_, _ = p.Get(context.Background(), srv.grant)
+		if held := p.State().HeldFor; held < time.Hour {
+			t.Errorf("held for %v", held)
+		}
+	})
+}
+
 func TestLifetimeCountsFromTheMomentOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &server{takes: 10 * time.Second, lifetime: time.Minute}
