@@ -51,6 +51,10 @@ const (
 	awayFor     = 5 * time.Second // how long a store that failed is left alone
 	pollEvery   = 100 * time.Millisecond
 	maxBroken   = 1000
+
+	// So many exchanges under way are those that a store which hangs has never ended,
+	// each of them perhaps a thread of the system. It is left alone until they end.
+	maxRunning = 5000
 )
 
 // SharedOptions are the settings of a Shared.
@@ -92,7 +96,28 @@ type Shared struct {
 	gone atomic.Bool // the store has failed and nothing has worked since
 }
 
-type attached struct{ to Store }
+// attached is a store with the exchanges that are under way.
+type attached struct {
+	to      Store
+	running atomic.Int64
+}
+
+// ask runs one exchange with the store.
+func (a *attached) ask(exchange func() error) error {
+	a.running.Add(1)
+	defer a.running.Add(-1)
+	return exchange()
+}
+
+// Lock implements storelock.Locker.
+func (a *attached) Lock(ctx context.Context, name string) error {
+	return a.ask(func() error { return a.to.Lock(ctx, name) })
+}
+
+// Unlock implements storelock.Locker.
+func (a *attached) Unlock(ctx context.Context, name string) error {
+	return a.ask(func() error { return a.to.Unlock(ctx, name) })
+}
 
 // NewShared returns a Shared without a store: sessions do without until one is
 // attached.
@@ -112,7 +137,7 @@ func NewShared(options SharedOptions) *Shared {
 // Attach gives s a store, which is used from now on. detach takes it away; the
 // one before, if it is still there, is used again.
 func (s *Shared) Attach(store Store) (detach func()) {
-	a := &attached{store}
+	a := &attached{to: store}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stores = append(s.stores, a)
@@ -144,7 +169,11 @@ func (s *Shared) store() (*attached, error) {
 	if time.Now().Before(s.away) {
 		return nil, errAway
 	}
-	return s.stores[len(s.stores)-1], nil
+	last := s.stores[len(s.stores)-1]
+	if last.running.Load() >= maxRunning {
+		return nil, errAway
+	}
+	return last, nil
 }
 
 // storeNow is store for what is worth a try although the store has just failed.
@@ -213,7 +242,13 @@ func load[T any](ctx context.Context, s *Shared, p place) (*T, error) {
 }
 
 func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (*T, error) {
-	sealed, err := bounded(ctx, func(ctx context.Context) ([]byte, error) { return store.to.Load(ctx, p.key) })
+	sealed, err := bounded(ctx, func(ctx context.Context) (sealed []byte, err error) {
+		err = store.ask(func() error {
+			sealed, err = store.to.Load(ctx, p.key)
+			return err
+		})
+		return sealed, err
+	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.worked()
@@ -253,7 +288,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	defer func() {
 		// A lock that is left behind ends by itself.
 		_, _ = bounded(ctx, func(ctx context.Context) (any, error) {
-			return nil, store.to.Unlock(ctx, p.key)
+			return nil, store.Unlock(ctx, p.key)
 		})
 	}()
 	found, err := loadFrom[T](ctx, s, store, p)
@@ -273,7 +308,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 		return s.failed(ctx, store, errSection)
 	}
 	_, err = bounded(ctx, func(ctx context.Context) (any, error) {
-		return nil, store.to.Store(ctx, p.key, sealed)
+		return nil, store.ask(func() error { return store.to.Store(ctx, p.key, sealed) })
 	})
 	if err != nil {
 		return s.failed(ctx, store, fmt.Errorf("storing: %w", err))
@@ -286,7 +321,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 // lock waits for the store's lock. What another process has stored meanwhile is
 // seen by glance.
 func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {
-	locked, err = storelock.Lock(ctx, store.to, key, glance)
+	locked, err = storelock.Lock(ctx, store, key, glance)
 	if err != nil {
 		return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))
 	}
