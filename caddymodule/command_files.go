@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -211,13 +212,20 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 	if err != nil {
 		return nil, err
 	}
+	if len(content) == maxScratchCodes {
+		return nil, notScratchCodes(name, 1)
+	}
 	codes := &scratchCodes{name: name, next: -1}
 	text, err := codes.open(string(content), seal)
 	if err != nil {
 		return nil, err
 	}
 	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		if codes.next < 0 && isScratchCode(lines.Text()) {
+		unused := isScratchCode(lines.Text())
+		if unused && codes.seal == nil && !likeScratchCode.MatchString(lines.Text()) {
+			return nil, notScratchCodes(name, len(codes.lines)+1)
+		}
+		if unused && codes.next < 0 {
 			codes.next = len(codes.lines)
 		}
 		codes.lines = append(codes.lines, lines.Text())
@@ -226,6 +234,14 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 		return nil, fmt.Errorf("%s has no unused scratch code", name)
 	}
 	return codes, nil
+}
+
+// likeScratchCode is a line with a short word. Azure documents eight digits, others
+// nothing. Another file that was named by mistake must be neither sent nor changed.
+var likeScratchCode = regexp.MustCompile(`^\s*[0-9A-Za-z-]{4,24}\s*$`)
+
+func notScratchCodes(name string, line int) error {
+	return fmt.Errorf("%s does not look like a file of scratch codes, see its line %d. Nothing was sent, and the file stays as it is", name, line)
 }
 
 // open returns the text of the file.

@@ -88,13 +88,13 @@ func TestASecretForTheStandardOutputTouchesNoFile(t *testing.T) {
 func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 	dir := t.TempDir()
 	name, link := filepath.Join(dir, "codes"), filepath.Join(dir, "link")
-	if err := os.WriteFile(name, []byte("# mine\n\nused 2025-01-01T00:00:00Z 1\n 2 \n3"), 0o640); err != nil {
+	if err := os.WriteFile(name, []byte("# mine\n\nused 2025-01-01T00:00:00Z 11111111\n 22222222 \n33333333"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(name, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2", "3"} {
+	for _, want := range []string{"22222222", "33333333"} {
 		codes, err := readScratchCodes(link, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +113,29 @@ func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 	}
 	if info, _ := os.Lstat(link); info.Mode().Type() != os.ModeSymlink {
 		t.Error("the link was replaced by a file")
+	}
+}
+
+// Whoever names another file loses neither it nor what it holds.
+func TestAFileOfSomethingElseHoldsNoScratchCodes(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "codes")
+	for what, text := range map[string]string{
+		"a password":         "correct horse battery",
+		"a seed":             "KRUGS4ZANFZSAYJAONSWK3DGFY\n",
+		"codes and more":     "11111111\n{\n",
+		"a long file":        strings.Repeat("11111111\n", maxScratchCodes/9+1),
+		"one line too long":  "11111111\n" + strings.Repeat("1", maxScratchCodes-10),
+		"nothing but spaces": " \n\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readScratchCodes(name, nil); err == nil || strings.Contains(err.Error(), "horse") || strings.Contains(err.Error(), "KRUGS") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if content, _ := os.ReadFile(name); string(content) != text {
+			t.Errorf("%s was changed", what)
+		}
 	}
 }
 
