@@ -91,6 +91,10 @@ func (s *pooledSession) end() {
 	defer cancel()
 	tok := s.End(ctx)
 	s.ended.Store(true)
+	if tok == nil && ctx.Err() != nil && !exiting.Load() {
+		s.endLater() // a login is still under way, or what it has brought is being stored
+		return
+	}
 	if tok != nil && tok.Stored() {
 		return // other processes use it, or the next one will
 	}
@@ -139,7 +143,7 @@ func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
 	})
 }
 
-// endLater ends again a session that has got a token after its end.
+// endLater ends again a session that may get a token after its end.
 func (s *pooledSession) endLater() {
 	endings.Go(func() {
 		time.Sleep(lateFor)

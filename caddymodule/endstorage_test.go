@@ -1,0 +1,32 @@
+// The end of a session while a storage is slow.
+
+package caddymodule
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func TestAnEndDuringALoginThatAStorageDelaysIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := sessionKey{account: t.Name()}
+		s := acquireSession(key, tokencache.Options{})
+		go func() {
+			_, _ = s.Get(context.Background(), func(context.Context, *tokencache.Token) (*tokencache.Token, error) {
+				time.Sleep(4 * logoutFor) // the server has answered: this is for the storage
+				return &tokencache.Token{Access: secret.New("token"), Lifetime: time.Hour}, nil
+			})
+		}()
+		synctest.Wait()
+		releaseSession(key)
+		time.Sleep(time.Minute)
+		if tok, _ := s.Current(time.Now()); tok != nil {
+			t.Error("nobody logs the session out")
+		}
+	})
+}
