@@ -31,8 +31,9 @@ func newLogCommand() *cobra.Command {
 		Long: `
 Reads a log in the format of Veeam's Svc.ResAPI.log - one that the svc_resapi
 encoder wrote, or Veeam's own - and prints each line as a JSON object. Flags
-choose lines; a line must meet all of them. Secrets are masked in the output,
-whatever the file holds. A file named - is the standard input.
+choose lines; a line must meet all of them. Secrets are masked in the output, line
+by line: of one that was broken into several lines only the first part is found.
+A file named - is the standard input.
 
 A response line has no user. It is taken to belong to the user whose request it
 answers, which is found by the number in <...>, or in Veeam's own files, whose
