@@ -105,7 +105,7 @@ type Handler struct {
 	listener  *atomic.Pointer[listener]
 	guests    *guestBook // nil without passthrough
 	issuer    *issuer.Issuer
-	issuerKey string
+	release   func() // of the issuer
 	bodyLimit int
 	brake     *brake
 	counts    map[string]prometheus.Counter
@@ -169,7 +169,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	watchPeers(ctx)
-	h.issuer, h.issuerKey = acquireIssuer(ctx.Storage())
+	h.issuer, h.release = acquireIssuer(ctx.Storage())
 	return nil
 }
 
@@ -181,8 +181,8 @@ func (h *Handler) Cleanup() error {
 	if h.guests != nil {
 		releaseGuests()
 	}
-	if h.issuerKey != "" {
-		_, _ = issuerPool.Delete(h.issuerKey)
+	if h.release != nil {
+		h.release()
 	}
 	return nil
 }

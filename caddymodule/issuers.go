@@ -4,7 +4,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,8 +24,10 @@ var issuerPool = caddy.NewUsagePool()
 // pooledIssuer is an issuer that keeps up with the other replicas.
 type pooledIssuer struct {
 	*issuer.Issuer
-	stop context.CancelFunc
-	done chan struct{}
+	storage *reopened
+	begin   sync.Once
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 // tellFor is how long the end of an issuer waits for what it has to tell the others.
@@ -41,23 +46,119 @@ func (p *pooledIssuer) Destruct() error {
 	return nil
 }
 
-func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, key string) {
-	key = fmt.Sprintf("%T", storage)
+// acquireIssuer returns the issuer of a storage. It is to be released when the
+// configuration that the storage belongs to is gone.
+func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, release func()) {
+	key := fmt.Sprintf("%T", storage)
 	if s, ok := storage.(fmt.Stringer); ok {
 		key += " " + s.String()
 	}
 	value, _, _ := issuerPool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		ctx, stop := context.WithCancel(context.Background())
-		p := &pooledIssuer{Issuer: issuer.New(issuer.NewKeys(storage)), stop: stop, done: make(chan struct{})}
-		go func() {
-			defer close(p.done)
-			p.Watch(ctx, func(err error) {
-				caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
-			})
-		}()
-		return p, nil
+		store := new(reopened)
+		return &pooledIssuer{Issuer: issuer.New(issuer.NewKeys(store)), storage: store, done: make(chan struct{})}, nil
 	})
-	return value.(*pooledIssuer).Issuer, key
+	p := value.(*pooledIssuer)
+	detach := p.storage.attach(storage)
+	p.begin.Do(p.watch)
+	return p.Issuer, func() {
+		_, _ = issuerPool.Delete(key) // may tell the storage something
+		detach()
+	}
+}
+
+func (p *pooledIssuer) watch() {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	go func() {
+		defer close(p.done)
+		p.Watch(ctx, func(err error) {
+			caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
+		})
+	}()
+}
+
+// reopened is a storage that each configuration opens anew: the one that was
+// opened last is used, because Caddy closes that of a configuration which is gone.
+type reopened struct {
+	mu     sync.Mutex
+	opened []*opened
+	locked map[string]certmagic.Storage // whose the lock is
+}
+
+type opened struct{ certmagic.Storage }
+
+var errNoStorage = errors.New("the configurations that the storage belongs to are gone")
+
+func (s *reopened) attach(storage certmagic.Storage) (detach func()) {
+	added := &opened{storage}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened = append(s.opened, added)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.opened = slices.DeleteFunc(s.opened, func(o *opened) bool { return o == added })
+	}
+}
+
+func (s *reopened) last() (certmagic.Storage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.opened) == 0 {
+		return nil, errNoStorage
+	}
+	return s.opened[len(s.opened)-1].Storage, nil
+}
+
+// Lock implements issuer.Store.
+func (s *reopened) Lock(ctx context.Context, name string) error {
+	storage, err := s.last()
+	if err != nil {
+		return err
+	}
+	if err := storage.Lock(ctx, name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.locked == nil {
+		s.locked = make(map[string]certmagic.Storage)
+	}
+	s.locked[name] = storage
+	return nil
+}
+
+// Unlock implements issuer.Store.
+func (s *reopened) Unlock(ctx context.Context, name string) error {
+	s.mu.Lock()
+	storage := s.locked[name]
+	delete(s.locked, name)
+	s.mu.Unlock()
+	if storage == nil { // somebody else's, that was left behind
+		var err error
+		if storage, err = s.last(); err != nil {
+			return err
+		}
+	}
+	return storage.Unlock(ctx, name)
+}
+
+// Store implements issuer.Store.
+func (s *reopened) Store(ctx context.Context, key string, value []byte) error {
+	storage, err := s.last()
+	if err != nil {
+		return err
+	}
+	return storage.Store(ctx, key, value)
+}
+
+// Load implements issuer.Store.
+func (s *reopened) Load(ctx context.Context, key string) ([]byte, error) {
+	storage, err := s.last()
+	if err != nil {
+		return nil, err
+	}
+	return storage.Load(ctx, key)
 }
 
 // liveIssuers lists the issuers of the running configuration.
@@ -68,3 +169,8 @@ func liveIssuers() (live []*issuer.Issuer) {
 	})
 	return live
 }
+
+// Interface guards
+var (
+	_ issuer.Store = (*reopened)(nil)
+)
