@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -66,7 +68,7 @@ type clients struct {
 }
 
 func newClients(configured []*Client) (*clients, error) {
-	c := &clients{byName: make(map[string]*Client, len(configured)), brake: new(guessBrake)}
+	c := &clients{byName: make(map[string]*Client, len(configured)), brake: newGuessBrake()}
 	for _, client := range configured {
 		if err := client.validate(); err != nil {
 			return nil, fmt.Errorf("veeam_auth: %w", err)
@@ -97,12 +99,12 @@ func (c *clients) login(r *http.Request, name, password string) (policy.Caller, 
 	}
 	defer func() { <-c.turn }()
 	guesses := guessesAt(r.RemoteAddr, name)
-	if wait := c.brake.wait(guesses); wait > 0 {
+	if wait := c.brake.wait(guesses...); wait > 0 {
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	same, err := hasher(hash).Compare([]byte(hash), []byte(password))
 	if err != nil || !same || client == nil {
-		c.brake.wrong(guesses)
+		c.brake.wrong(guesses...)
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
 	}
 	return client.caller(), nil
@@ -124,10 +126,22 @@ const (
 )
 
 // guessBrake slows down who guesses passwords. It counts wrong guesses by address
-// and by client at an address, so that guessing elsewhere locks nobody out.
+// and by client at an address, so that guessing elsewhere locks nobody out. Only a
+// wrong guess is remembered: asking for many names has it forget nothing.
 type guessBrake struct {
 	mu      sync.Mutex
-	guesses map[string]*rate.Limiter
+	guesses *lru.Cache[[sha256.Size]byte, *guessed]
+}
+
+// guessed is what is remembered of one count: wrong guesses, and those that are
+// being tried.
+type guessed struct {
+	wrong  *rate.Limiter
+	trying int
+}
+
+func newGuessBrake() *guessBrake {
+	return &guessBrake{guesses: newLRU[[sha256.Size]byte, *guessed](guessMemory)}
 }
 
 // guesses is one count of wrong guesses: how many are free, and how fast they come
@@ -154,35 +168,64 @@ func hostOf(remoteAddr string) string {
 }
 
 // wait is how long to wait before the next guess, zero if it is free.
-func (b *guessBrake) wait(counts []guesses) (longest time.Duration) {
+func (b *guessBrake) wait(counts ...guesses) (longest time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range counts {
-		limiter := b.limiter(c)
-		if missing := 1 - limiter.Tokens(); missing > 0 {
-			longest = max(longest, guessMinDelay, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
-		}
+		longest = max(longest, b.waitLocked(c))
 	}
 	return longest
 }
 
+func (b *guessBrake) waitLocked(c guesses) time.Duration {
+	g, ok := b.guesses.Get(sha256.Sum256([]byte(c.key)))
+	if !ok {
+		return 0
+	}
+	free := g.wrong.Tokens()
+	switch {
+	case free < 1:
+		return max(guessMinDelay, time.Duration((1-free)/float64(g.wrong.Limit())*float64(time.Second)))
+	case free-float64(g.trying) < 1:
+		return guessMinDelay // until it is known what they were
+	}
+	return 0
+}
+
 // wrong counts a wrong guess.
-func (b *guessBrake) wrong(counts []guesses) {
+func (b *guessBrake) wrong(counts ...guesses) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range counts {
-		b.limiter(c).Allow()
+		b.count(c).wrong.Allow()
 	}
 }
 
-func (b *guessBrake) limiter(c guesses) *rate.Limiter {
-	if b.guesses == nil || len(b.guesses) >= guessMemory {
-		b.guesses = make(map[string]*rate.Limiter)
+// try counts a guess as long as it is not known whether it is wrong, so that no
+// more are tried at once than may be wrong. done must be called if wait is zero.
+func (b *guessBrake) try(c guesses) (done func(wrong bool), wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if wait := b.waitLocked(c); wait > 0 {
+		return nil, wait
 	}
-	limiter := b.guesses[c.key]
-	if limiter == nil {
-		limiter = rate.NewLimiter(rate.Every(c.every), c.burst)
-		b.guesses[c.key] = limiter
+	g := b.count(c)
+	g.trying++
+	return func(wrong bool) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if g.trying--; wrong {
+			g.wrong.Allow()
+		}
+	}, 0
+}
+
+func (b *guessBrake) count(c guesses) *guessed {
+	key := sha256.Sum256([]byte(c.key))
+	g, ok := b.guesses.Get(key)
+	if !ok {
+		g = &guessed{wrong: rate.NewLimiter(rate.Every(c.every), c.burst)}
+		b.guesses.Add(key, g)
 	}
-	return limiter
+	return g
 }

@@ -104,10 +104,10 @@ var guestPool = caddy.NewUsagePool()
 func acquireGuests() *guestBook {
 	value, _, _ := guestPool.LoadOrNew("", func() (caddy.Destructor, error) {
 		return &guestBook{
-			logins:   newLRU[*guest](maxGuests),
-			attempts: newLRU[*tokencache.Session](maxAttempts),
-			demands:  newLRU[*demand](maxDemands),
-			users:    new(guessBrake),
+			logins:   newLRU[string, *guest](maxGuests),
+			attempts: newLRU[string, *tokencache.Session](maxAttempts),
+			demands:  newLRU[string, *demand](maxDemands),
+			users:    newGuessBrake(),
 		}, nil
 	})
 	return value.(*guestBook)
@@ -115,8 +115,8 @@ func acquireGuests() *guestBook {
 
 func releaseGuests() { _, _ = guestPool.Delete("") }
 
-func newLRU[V any](size int) *lru.Cache[string, V] {
-	cache, err := lru.New[string, V](size)
+func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
 	if err != nil {
 		panic(err) // the sizes are positive constants
 	}

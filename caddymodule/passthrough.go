@@ -89,12 +89,12 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 		return login, nil
 	}
 	here, user := guessesAt(r.RemoteAddr, name), []guesses{{login.audience + " " + strings.ToLower(name), userGuessEvery, userGuessBurst}}
-	if wait := max(h.clients.brake.wait(here), h.guests.users.wait(user)); wait > 0 {
+	if wait := max(h.clients.brake.wait(here...), h.guests.users.wait(user...)); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	login.refused = func() {
-		h.clients.brake.wrong(here)
-		h.guests.users.wrong(user)
+		h.clients.brake.wrong(here...)
+		h.guests.users.wrong(user...)
 	}
 	return login, nil
 }
