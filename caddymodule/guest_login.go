@@ -114,7 +114,12 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 	slot := t.newSlot(key, guestAccount, t.target(req, key))
 	slot.guest = g
 	values, version, log := slot.grantContext(req), slot.clientVersion(req), e.journal
-	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (*tokencache.Token, error) {
+	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
+		done, wait := login.begin()
+		if wait > 0 {
+			return nil, &guessError{wait}
+		}
+		defer func() { done(refusedGuest(err)) }()
 		l, _, err := slot.look(0, occasion{values: values, version: version, journal: log})
 		if err != nil {
 			return nil, err
@@ -127,9 +132,6 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 		}
 		if err != nil {
 			slot.evict()
-			if refusedGuest(err) {
-				login.refused()
-			}
 			return nil, err
 		}
 		login.book.add(g.admitted())
@@ -178,6 +180,7 @@ func refusedGuest(err error) bool {
 // of ours would be to blame, it is the guest's credential.
 func guestRefusal(err error, e *exchange, r veeam.Refusal) veeam.Refusal {
 	var failed *veeam.Error
+	guess, tooMany := errors.AsType[*guessError](err)
 	again := errors.Is(err, errNoGuest) || refusedGuest(err) ||
 		errors.As(err, &failed) && (failed.Kind == veeam.KindMFARequired || failed.Kind == veeam.KindAccount)
 	switch {
@@ -185,6 +188,8 @@ func guestRefusal(err error, e *exchange, r veeam.Refusal) veeam.Refusal {
 		return veeam.Refusal{Reason: veeam.ReasonNoToken}
 	case errors.Is(err, errTrying):
 		return veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: time.Second}
+	case tooMany:
+		return veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: max(r.RetryAfter, guess.wait)}
 	case !again:
 		return r
 	case e.route != veeam.RouteToken:

@@ -5,7 +5,9 @@ package caddymodule
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +24,8 @@ import (
 type guests struct {
 	*world
 	h *Handler
+
+	meanwhile func() // between handler and transport, or nil
 }
 
 func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(g *guests)) {
@@ -54,6 +58,9 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	}
 	if e.guestLogin == nil {
 		return answer{status: http.StatusUnauthorized, reason: "no guest"}, ""
+	}
+	if g.meanwhile != nil {
+		g.meanwhile()
 	}
 	e.answer = func(*tokencache.Token) (*http.Response, error) {
 		login = e.caller.Login
@@ -212,6 +219,55 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 			g.Errorf("the fifth guess: %v", got)
 		}
 		g.welcome()
+	})
+}
+
+func TestGuessesAtOnceAndInOtherSpellingsAreCountedToo(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
+		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
+			if isGrant(req) {
+				time.Sleep(time.Second) // the server takes its time
+			}
+			return nil, nil
+		})
+		var wg sync.WaitGroup
+		for i := range 40 {
+			name := []string{"nobody", `LAB\Nobody`, "nobody@lab.local", `.\NOBODY`}[i%4]
+			wg.Go(func() {
+				got, _ := g.login(name, "guess "+strconv.Itoa(i))
+				if got.reason != veeam.ReasonBadCredential && got.reason != veeam.ReasonThrottled {
+					g.Errorf("%v %s", got, got.body)
+				}
+			})
+		}
+		wg.Wait()
+		if n := g.wire.grants(); n != userGuessBurst {
+			g.Errorf("%d guesses were sent", n)
+		}
+		// Those who send the same at once are one guess.
+		before := g.wire.grants()
+		for range 40 {
+			wg.Go(func() {
+				if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.status != http.StatusOK {
+					g.Errorf("no login: %v", got)
+				}
+			})
+		}
+		wg.Wait()
+		if n := g.wire.grants() - before; n != 1 {
+			g.Errorf("%d logins of one guest", n)
+		}
+	})
+}
+
+func TestAGuestWhoIsForgottenMeanwhileIsAskedAsAnyOther(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
+		g.welcome()
+		g.server.SetPassword(veeamtest.DefaultUser, "changed")
+		g.meanwhile = g.h.guests.logins.Purge
+		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "401 bad_credential" {
+			g.Errorf("the old password: %v %s", got, got.body)
+		}
 	})
 }
 

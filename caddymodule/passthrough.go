@@ -37,8 +37,19 @@ type guestLogin struct {
 	token  secret.Value // what stands for the demand
 	code   secret.Value
 
-	refused func() // counts a wrong guess
+	// begin counts the credential as a guess until done says whether it was wrong.
+	// Nothing may be sent while wait is not zero.
+	begin func() (done func(wrong bool), wait time.Duration)
 }
+
+// guessError says that too many credentials of one user are being tried, or were
+// wrong.
+type guessError struct{ wait time.Duration }
+
+func (e *guessError) Error() string { return "too many wrong passwords or codes for this user" }
+
+// Delay is how long to wait.
+func (e *guessError) Delay() time.Duration { return e.wait }
 
 var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens is about clients with Veeam credentials of their own; write passthrough too")
 
@@ -85,18 +96,31 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	}
 	name := login.account.Username
 	e.caller = policy.Caller{Name: name, Via: policy.ViaPassthrough}
+	here := guessesAt(r.RemoteAddr, name)
+	user := guesses{login.audience + " " + bareUser(name), userGuessEvery, userGuessBurst}
+	login.begin = func() (done func(bool), wait time.Duration) {
+		known, wait := h.guests.users.try(user)
+		return func(wrong bool) {
+			if known(wrong); wrong {
+				h.clients.brake.wrong(here...)
+			}
+		}, wait
+	}
 	if h.guests.find(login.id) != nil {
 		return login, nil
 	}
-	here, user := guessesAt(r.RemoteAddr, name), []guesses{{login.audience + " " + strings.ToLower(name), userGuessEvery, userGuessBurst}}
-	if wait := max(h.clients.brake.wait(here...), h.guests.users.wait(user...)); wait > 0 {
+	if wait := max(h.clients.brake.wait(here...), h.guests.users.wait(user)); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
-	login.refused = func() {
-		h.clients.brake.wrong(here...)
-		h.guests.users.wrong(user...)
-	}
 	return login, nil
+}
+
+// bareUser is a user without its domain, in lower case: however a user is written,
+// the server counts wrong passwords for the same one.
+func bareUser(name string) string {
+	name = name[strings.LastIndexByte(name, '\\')+1:]
+	name, _, _ = strings.Cut(name, "@")
+	return strings.ToLower(name)
 }
 
 // newDemandError returns what makes a demand of the server's the guest's own.
