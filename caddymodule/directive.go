@@ -185,7 +185,12 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 	case "account":
 		return true, p.account(d)
 	case "token_lifetime":
-		return true, durationArg(d, &h.TokenLifetime)
+		if err := durationArg(d, &h.TokenLifetime); err != nil {
+			return true, err
+		}
+		if err := checkLifetime(h.TokenLifetime); err != nil {
+			return true, d.WrapErr(err)
+		}
 	case "passthrough":
 		h.Passthrough, t.Passthrough = true, true
 		return true, noArg(d)

@@ -5,12 +5,14 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -75,7 +77,8 @@ type Handler struct {
 	// tokens of the server, and not tokens that are good here only. Default: false.
 	ExposeUpstreamTokens bool `json:"expose_upstream_tokens,omitempty"`
 
-	// How long the access tokens that are issued here are good. Default: `1h`.
+	// How long the access tokens that are issued here are good, at most 14 days.
+	// Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
 	// The account to act as, by its name; or the UUID of a user, for an account with
@@ -133,6 +136,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenLifetime < 0 {
 		return errors.New("veeam_auth: token_lifetime is negative")
 	}
+	if err := checkLifetime(h.TokenLifetime); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
 	}
@@ -170,6 +176,15 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	watchPeers(ctx)
 	h.issuer, h.release = acquireIssuer(ctx.Storage())
+	return nil
+}
+
+// checkLifetime refuses tokens that would be good for longer than it is remembered
+// who has logged out.
+func checkLifetime(lifetime caddy.Duration) error {
+	if time.Duration(lifetime) > issuer.RefreshLifetime {
+		return errors.New("token_lifetime is longer than 14 days, which is how long it is remembered who has logged out or was cut off; write at most 336h")
+	}
 	return nil
 }
 

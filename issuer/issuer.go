@@ -18,7 +18,8 @@ const (
 	// DefaultLifetime of access tokens is what VBR, Azure and VSPC give theirs.
 	DefaultLifetime = time.Hour
 
-	// RefreshLifetime is what VBR and Azure give theirs.
+	// RefreshLifetime is what VBR and Azure give theirs. No token is good for longer,
+	// and so long it is remembered who has logged out.
 	RefreshLifetime = 14 * 24 * time.Hour
 
 	// CodeLifetime is what AWS gives its authorization codes.
@@ -143,12 +144,13 @@ func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetim
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
 	}
+	lifetime = min(lifetime, RefreshLifetime)
 	now := time.Now()
 	pair = Pair{Issued: now, Lifetime: lifetime}
 	if pair.Access, err = i.sign(ctx, sub, audience, useAccess, 0, now, lifetime); err != nil {
 		return Pair{}, err
 	}
-	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, number, now, max(lifetime, RefreshLifetime))
+	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, number, now, RefreshLifetime)
 	return pair, err
 }
 

@@ -79,6 +79,31 @@ func TestALogoutIsKnownEverywhereWithinASecond(t *testing.T) {
 	})
 }
 
+func TestNoTokenOutlivesTheMemoryOfItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := New(NewKeys(&memory{}))
+		pair, err := i.Issue(t.Context(), grafana, site, 10*RefreshLifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := i.Check(t.Context(), pair.Access, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.End(sub.Family)
+		for range 30 {
+			time.Sleep(24 * time.Hour)
+			i.End("another") // has what is over forgotten
+			if _, err := i.Check(t.Context(), pair.Access, site); err == nil {
+				t.Fatal("a token that was logged out is good again")
+			}
+			if _, err := i.CheckRefresh(t.Context(), pair.Refresh, site); err == nil {
+				t.Fatal("a refresh token that was logged out is good again")
+			}
+		}
+	})
+}
+
 func TestALogoutWaitsForAStoreThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &memory{}
