@@ -11,7 +11,7 @@ import (
 type code struct {
 	subject  Subject
 	audience string
-	until    time.Time
+	made     time.Time
 }
 
 // Code returns a one-time code for sub, good for CodeLifetime. Like the codes of
@@ -20,7 +20,7 @@ func (i *Issuer) Code(sub Subject, audience string) string {
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails, see crypto/rand
 	text := base64.StdEncoding.EncodeToString(raw)
-	i.codes.Add(text, code{subject: sub, audience: audience, until: time.Now().Add(CodeLifetime)})
+	i.codes.Add(text, code{subject: sub, audience: audience, made: time.Now()})
 	return text
 }
 
@@ -28,10 +28,11 @@ func (i *Issuer) Code(sub Subject, audience string) string {
 // first try, whether the try was good or not.
 func (i *Issuer) Redeem(text, audience string) (Subject, error) {
 	c, ok := i.codes.Peek(text)
-	if !ok || !i.codes.Remove(text) || c.audience != audience || i.ended.has(c.subject.Family) {
+	if !ok || !i.codes.Remove(text) || c.audience != audience || i.ended.has(c.subject.Family) ||
+		i.revoked.covers(c.subject.Client, c.made.UnixMilli()) {
 		return Subject{}, ErrInvalid
 	}
-	if !time.Now().Before(c.until) {
+	if time.Since(c.made) >= CodeLifetime {
 		return Subject{}, ErrExpired
 	}
 	return c.subject, nil

@@ -61,6 +61,21 @@ func TestARevokedClientIsCutOffEverywhereWithinASecond(t *testing.T) {
 	})
 }
 
+func TestACodeOfARevokedClientIsNoWayBack(t *testing.T) {
+	i := New(NewKeys(&memory{}))
+	before := i.Code(grafana, site)
+	if err := i.Revoke(t.Context(), grafana.Client); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Redeem(before, site); err == nil {
+		t.Error("a code from before the revocation")
+	}
+	time.Sleep(2 * time.Millisecond)
+	if _, err := i.Redeem(i.Code(grafana, site), site); err != nil {
+		t.Errorf("a code from after it: %v", err)
+	}
+}
+
 func TestALogoutIsKnownEverywhereWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &memory{}
