@@ -1,6 +1,26 @@
 package caddymodule
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func TestUpstreamsThatAreFoundOutLaterHaveAudiencesOfTheirOwn(t *testing.T) {
+	seen := map[string]bool{"": true}
+	for _, proxy := range []*reverseproxy.Handler{
+		{DynamicUpstreamsRaw: []byte(`{"name":"vbr01.lab.local","source":"a"}`)},
+		{DynamicUpstreamsRaw: []byte(`{"name":"vbr02.lab.local","source":"a"}`)},
+		{Upstreams: reverseproxy.UpstreamPool{{Dial: "vbr01.lab.local:9419"}}},
+		{Upstreams: reverseproxy.UpstreamPool{{Dial: "vbr01.lab.local:9419"}, {Dial: "vbr02.lab.local:9419"}}},
+	} {
+		got := audienceOf(proxy)
+		if seen[got] {
+			t.Errorf("%q is the audience of others", got)
+		}
+		seen[got] = true
+	}
+}
 
 func TestReplicasWithAddressesOfTheirOwnHaveOneAudience(t *testing.T) {
 	const one = "9419-9419"

@@ -4,6 +4,8 @@
 package caddymodule
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -345,10 +347,22 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		}
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
-	for _, upstream := range proxy.Upstreams {
-		p.handler.Audience = strings.TrimPrefix(p.handler.Audience+","+upstream.Dial, ",")
-	}
+	p.handler.Audience = audienceOf(proxy)
 	return nil
+}
+
+// audienceOf are the upstreams of a proxy. Those that are found out for each
+// request are told apart by how they are.
+func audienceOf(proxy *reverseproxy.Handler) string {
+	var all []string
+	for _, upstream := range proxy.Upstreams {
+		all = append(all, upstream.Dial)
+	}
+	if raw := proxy.DynamicUpstreamsRaw; raw != nil {
+		sum := sha256.Sum256(raw)
+		all = append(all, "dynamic "+hex.EncodeToString(sum[:8]))
+	}
+	return strings.Join(all, ",")
 }
 
 // adoptTransport takes over the options of the transport that reverse_proxy has
