@@ -150,13 +150,13 @@ func (b *guestBook) find(id string) *guest {
 // of returns the guest that a token names, nil if it has to log in again.
 func (b *guestBook) of(login, username string) *guest {
 	id, end, _ := strings.Cut(login, ".")
-	if g := b.find(id); g != nil {
-		return g
-	}
 	seconds, err := strconv.ParseInt(end, 36, 64)
 	until := time.Unix(seconds, 0)
 	if b == nil || err != nil || !time.Now().Before(until) {
-		return nil
+		return nil // also if it has logged in again meanwhile: that is another login
+	}
+	if g := b.find(id); g != nil {
+		return g
 	}
 	return &guest{
 		id: id, until: until, elsewhere: true,

@@ -139,6 +139,7 @@ func TestTheSessionOfAGuestEnds(t *testing.T) {
 				g.Errorf("%d sessions live", live)
 			}
 			g.call(g.welcome(), "200")
+			g.call(login, "401 expired_token") // who has the old tokens has to log in too
 		},
 		"at shutdown": func(g *guests) {
 			g.welcome()
