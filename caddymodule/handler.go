@@ -166,6 +166,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := h.FilterSecrets.validate(); err != nil {
 		return err
 	}
+	if err := h.RateLimit.validate(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	if h.MaxParallel < 0 {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}

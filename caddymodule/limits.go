@@ -3,6 +3,8 @@
 package caddymodule
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"sync"
@@ -23,6 +25,18 @@ type RateLimit struct {
 	// How many requests may come at once before the rate counts. Default: the
 	// rate, rounded up.
 	Burst int `json:"burst,omitempty"`
+}
+
+// validate refuses what would limit nothing.
+func (l *RateLimit) validate() error {
+	switch {
+	case l == nil:
+	case !(l.PerSecond >= 0.01):
+		return fmt.Errorf("rate_limit: %v is not a number of requests per second of at least 0.01", l.PerSecond)
+	case l.Burst < 0:
+		return errors.New("rate_limit: the burst is negative")
+	}
+	return nil
 }
 
 // maxCallers bounds how many callers are remembered.
