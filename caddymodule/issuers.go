@@ -140,7 +140,8 @@ func (s *reopened) Unlock(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return storage.Unlock(ctx, name)
+	_, err := within(ctx, func() (any, error) { return nil, storage.Unlock(ctx, name) })
+	return err
 }
 
 // Store implements issuer.Store.
@@ -149,7 +150,8 @@ func (s *reopened) Store(ctx context.Context, key string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	return storage.Store(ctx, key, value)
+	_, err = within(ctx, func() (any, error) { return nil, storage.Store(ctx, key, value) })
+	return err
 }
 
 // Load implements issuer.Store.
@@ -158,7 +160,27 @@ func (s *reopened) Load(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return storage.Load(ctx, key)
+	return within(ctx, func() ([]byte, error) { return storage.Load(ctx, key) })
+}
+
+// within waits for an exchange with a storage no longer than ctx says: a folder on
+// a network that hangs does not look at it.
+func within[T any](ctx context.Context, exchange func() (T, error)) (value T, err error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := exchange()
+		done <- outcome{value, err}
+	}()
+	select {
+	case got := <-done:
+		return got.value, got.err
+	case <-ctx.Done():
+		return value, ctx.Err()
+	}
 }
 
 // liveIssuers lists the issuers of the running configuration.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/storelock"
 )
 
 // hangingStorage does not answer, and does not heed the context, as a folder on a
@@ -76,6 +78,71 @@ func (c *closable) Lock(ctx context.Context, name string) error {
 		return errShut
 	}
 	return c.FileStorage.Lock(ctx, name)
+}
+
+// hanging is a storage that answers nothing any more and looks at no context.
+type hanging struct {
+	*certmagic.FileStorage
+	hangs atomic.Pointer[chan struct{}]
+}
+
+func (s *hanging) wait() {
+	if until := s.hangs.Load(); until != nil {
+		<-*until
+	}
+}
+
+func (s *hanging) Load(ctx context.Context, key string) ([]byte, error) {
+	s.wait()
+	return s.FileStorage.Load(ctx, key)
+}
+
+func (*hanging) Lock(context.Context, string) error { return nil }
+
+func (s *hanging) Unlock(context.Context, string) error {
+	s.wait()
+	return nil
+}
+
+func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
+		known, release := acquireIssuer(storage)
+		pair, err := known.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		foreign, err := issuer.New(issuer.NewKeys(&hanging{FileStorage: &certmagic.FileStorage{Path: other}})).Issue(t.Context(), issuer.Subject{}, "site", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // the storage was not read a moment ago
+		until := make(chan struct{})
+		storage.hangs.Store(&until)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 50 { // each names a key that is not known here
+			wg.Go(func() {
+				var unreadable *issuer.KeysError
+				if _, err := known.Check(t.Context(), foreign.Access, "site"); !errors.As(err, &unreadable) {
+					t.Errorf("a key that cannot be read: %v", err)
+				}
+			})
+		}
+		if _, err := known.Check(t.Context(), pair.Access, "site"); err != nil {
+			t.Errorf("a token of a key that is known: %v", err)
+		}
+		wg.Wait()
+		if took := time.Since(began); took > 2*storelock.For {
+			t.Errorf("%v for 50 requests", took)
+		}
+		release()
+		if took := time.Since(began); took > 4*storelock.For {
+			t.Errorf("the end took %v", took)
+		}
+		close(until)
+	})
 }
 
 func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,13 +58,14 @@ type Key struct {
 // store has none. Nothing touches the store before that.
 type Keys struct {
 	store    Store
-	mu       sync.Mutex
+	turn     chan struct{}         // of who asks the store
 	loaded   atomic.Pointer[[]Key] // the newest first
-	reloaded time.Time
+	reloaded time.Time             // when that has ended, well or not
+	failed   error                 // of the last time
 }
 
 // NewKeys returns the keys that lie in store.
-func NewKeys(store Store) *Keys { return &Keys{store: store} }
+func NewKeys(store Store) *Keys { return &Keys{store: store, turn: make(chan struct{}, 1)} }
 
 // signing returns the key for new tokens, a new one if the last has served its
 // time.
@@ -117,18 +117,43 @@ func find(keys []Key, id string) []byte {
 // not enough. Without enough it reads once a second at most, because anybody can
 // name a key that does not exist.
 func (k *Keys) again(ctx context.Context, enough func([]Key) bool) ([]Key, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	since := time.Now()
+	if err := k.wait(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-k.turn }()
 	known := *k.loaded.Load()
-	if enough == nil && time.Since(k.reloaded) < reloadEvery || enough != nil && enough(known) {
+	if enough != nil && enough(known) {
 		return known, nil
 	}
-	k.reloaded = time.Now()
+	if enough == nil && time.Since(k.reloaded) < reloadEvery || k.failedSince(since) {
+		return known, k.failed
+	}
+	return k.reload(ctx, enough)
+}
+
+// wait waits for the turn, as long as the request is of interest.
+func (k *Keys) wait(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &KeysError{Err: ctx.Err()}
+	}
+}
+
+// failedSince reports whether the store has failed while others waited: it is not
+// asked again for each of them, which would add up if it hangs.
+func (k *Keys) failedSince(since time.Time) bool { return k.failed != nil && k.reloaded.After(since) }
+
+func (k *Keys) reload(ctx context.Context, enough func([]Key) bool) ([]Key, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
 	defer cancel()
 	keys, err := k.loadOrMake(ctx, enough)
+	k.reloaded, k.failed = time.Now(), nil
 	if err != nil {
-		return nil, &KeysError{Err: err}
+		k.failed = &KeysError{Err: err}
+		return nil, k.failed
 	}
 	k.loaded.Store(&keys)
 	return keys, nil
@@ -138,19 +163,18 @@ func (k *Keys) all(ctx context.Context) ([]Key, error) {
 	if keys := k.loaded.Load(); keys != nil {
 		return *keys, nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	since := time.Now()
+	if err := k.wait(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-k.turn }()
 	if keys := k.loaded.Load(); keys != nil {
 		return *keys, nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
-	defer cancel()
-	keys, err := k.loadOrMake(ctx, nil)
-	if err != nil {
-		return nil, &KeysError{Err: err}
+	if k.failedSince(since) {
+		return nil, k.failed
 	}
-	k.loaded.Store(&keys)
-	return keys, nil
+	return k.reload(ctx, nil)
 }
 
 // loadOrMake reads the keys, and makes one if there is none or if enough says that
