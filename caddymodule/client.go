@@ -33,7 +33,7 @@ type Client struct {
 	// it. Required.
 	Hash string `json:"hash"`
 
-	// The account that the client acts as. Default: what `act_as` says, or the
+	// The account that the client acts as, unless `act_as` says which. Default: the
 	// first account.
 	Account string `json:"account,omitempty"`
 }
