@@ -132,9 +132,13 @@ type demanded struct {
 }
 
 // code is a verification code that the server takes: one of a step that was not
-// used before, and is not over soon.
+// used before. It is some steps away from the present one, which lasts a while yet.
 func (w *world) code(t *testing.T, back int) string {
 	t.Helper()
+	const step, while = 30 * time.Second, 3 * time.Second
+	if left := step - time.Duration(time.Now().UnixNano())%step; left < while {
+		time.Sleep(left)
+	}
 	code, err := totp.GenerateCode(veeamtest.DefaultTOTPSecret, time.Now().Add(time.Duration(back)*30*time.Second))
 	if err != nil {
 		t.Fatal(err)
