@@ -102,7 +102,7 @@ func New(keys *Keys) *Issuer {
 	if err != nil {
 		panic(err)
 	}
-	return &Issuer{
+	i := &Issuer{
 		keys:      keys,
 		adopted:   adopted,
 		revoked:   revocations{store: keys.store},
@@ -115,6 +115,8 @@ func New(keys *Keys) *Issuer {
 			jwt.WithExpirationRequired(),
 		),
 	}
+	keys.first = i.catchUp
+	return i
 }
 
 type claims struct {

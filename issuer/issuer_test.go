@@ -25,6 +25,7 @@ type memory struct {
 	loads  int
 	stores int
 	broken error
+	only   string // if set, the key that is broken
 }
 
 func (m *memory) Lock(context.Context, string) error   { m.lock.Lock(); return nil }
@@ -45,7 +46,7 @@ func (m *memory) Load(_ context.Context, key string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.loads++
-	if m.broken != nil {
+	if m.broken != nil && (m.only == "" || m.only == key) {
 		return nil, m.broken
 	}
 	if value, ok := m.data[key]; ok {

@@ -38,7 +38,8 @@ const (
 	reloadEvery = time.Second // at most, for keys that are not known here
 )
 
-// KeysError says that the keys could not be read or made.
+// KeysError says that the keys, or what was revoked, could not be read, or that no
+// key could be made.
 type KeysError struct{ Err error }
 
 // Error gives the reason.
@@ -58,10 +59,11 @@ type Key struct {
 // store has none. Nothing touches the store before that.
 type Keys struct {
 	store    Store
-	turn     chan struct{}         // of who asks the store
-	loaded   atomic.Pointer[[]Key] // the newest first
-	reloaded time.Time             // when that has ended, well or not
-	failed   error                 // of the last time
+	first    func(ctx context.Context) error // what has to be known before a key is used
+	turn     chan struct{}                   // of who asks the store
+	loaded   atomic.Pointer[[]Key]           // the newest first
+	reloaded time.Time                       // when that has ended, well or not
+	failed   error                           // of the last time
 }
 
 // NewKeys returns the keys that lie in store.
@@ -150,6 +152,9 @@ func (k *Keys) reload(ctx context.Context, enough func([]Key) bool) ([]Key, erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeFor)
 	defer cancel()
 	keys, err := k.loadOrMake(ctx, enough)
+	if err == nil && k.first != nil && k.loaded.Load() == nil {
+		err = k.first(ctx)
+	}
 	k.reloaded, k.failed = time.Now(), nil
 	if err != nil {
 		k.failed = &KeysError{Err: err}

@@ -115,6 +115,28 @@ func keepUp(ctx context.Context, look func(context.Context, []byte) ([]byte, err
 	}
 }
 
+// catchUp reads what was revoked and renewed before this process has begun, without
+// which no token is judged.
+func (i *Issuer) catchUp(ctx context.Context) error {
+	text, err := load(ctx, i.revoked.store, RevokedPath)
+	if err != nil {
+		return err
+	}
+	list, err := readRevoked(text)
+	if err != nil {
+		return err
+	}
+	if text, err = load(ctx, i.refreshed.store, RefreshedPath); err != nil {
+		return err
+	}
+	known := readRefreshed(text)
+	// Watch may have seen more.
+	i.refreshed.known.CompareAndSwap(nil, &known)
+	i.revoked.clients.CompareAndSwap(nil, &list.Clients)
+	i.endFamilies(list)
+	return nil
+}
+
 // watch looks at the store once, and brings what it does not have yet.
 func (i *Issuer) watch(ctx context.Context, last []byte) ([]byte, error) {
 	if pending := i.revoked.takePending(); len(pending) > 0 {
@@ -233,6 +255,10 @@ func readRevoked(text []byte) (*revokedList, error) {
 
 func (v *revocations) apply(i *Issuer, list *revokedList) {
 	v.clients.Store(&list.Clients)
+	i.endFamilies(list)
+}
+
+func (i *Issuer) endFamilies(list *revokedList) {
 	for family := range list.Families {
 		i.families.Remove(family)
 		i.ended.add(family)

@@ -3,6 +3,8 @@ package issuer
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +59,68 @@ func TestARevokedClientIsCutOffEverywhereWithinASecond(t *testing.T) {
 		again := issued(t, there)
 		if _, err := here.Check(t.Context(), again.Access, site); err != nil {
 			t.Errorf("a login after the revocation: %v", err)
+		}
+	})
+}
+
+// A process that has just begun judges no token before it knows what was revoked.
+func TestTheFirstTokenIsJudgedByWhatWasRevokedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		before := replica(t, store)
+		cut, out, used := issued(t, before), issued(t, before), issued(t, before)
+		left, err := before.CheckRefresh(t.Context(), out.Refresh, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before.End(left.Family)
+		if _, err := before.Refresh(t.Context(), used.Refresh, site, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(Grace + time.Second)
+		other := Subject{Client: "jenkins"}
+		kept, err := before.Issue(t.Context(), other, site, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, want error, f func(i *Issuer) error) {
+			t.Helper()
+			if err := f(New(NewKeys(store))); !errors.Is(err, want) {
+				t.Errorf("%s: %v, not %v", what, err, want)
+			}
+		}
+		access := func(token string) func(*Issuer) error {
+			return func(i *Issuer) error { _, err := i.Check(t.Context(), token, site); return err }
+		}
+		check("a used refresh token", ErrReused, func(i *Issuer) error { _, err := i.CheckRefresh(t.Context(), used.Refresh, site); return err })
+		check("logged out", ErrEnded, access(out.Access))
+		if err := before.Revoke(t.Context(), grafana.Client); err != nil {
+			t.Fatal(err)
+		}
+		check("of a revoked client", ErrEnded, access(cut.Access))
+		check("of another client", nil, access(kept.Access))
+
+		store.mu.Lock()
+		own := &memory{data: maps.Clone(store.data)} // nobody else looks at it
+		store.mu.Unlock()
+		late := New(NewKeys(own))
+		var unreadable *KeysError
+		for _, path := range []string{RevokedPath, RefreshedPath} {
+			own.broken, own.only = errors.New("disk on fire"), path
+			if err := access(kept.Access)(late); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s cannot be read: %v", path, err)
+			}
+		}
+		own.broken = nil
+		good := own.data[RevokedPath]
+		own.data[RevokedPath] = []byte("{")
+		if err := access(kept.Access)(late); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), RevokedPath+" is damaged") {
+			t.Errorf("damaged: %v", err)
+		}
+		own.data[RevokedPath] = good
+		time.Sleep(time.Second)
+		if err := access(kept.Access)(late); err != nil {
+			t.Errorf("later: %v", err)
 		}
 	})
 }
