@@ -163,6 +163,10 @@ func (s *reopened) Load(ctx context.Context, key string) ([]byte, error) {
 	return within(ctx, func() ([]byte, error) { return storage.Load(ctx, key) })
 }
 
+// exchanges holds those with storages that are under way. One that hangs for ever
+// keeps its place, and perhaps a thread of the system.
+var exchanges = make(chan struct{}, 500)
+
 // within waits for an exchange with a storage no longer than ctx says: a folder on
 // a network that hangs does not look at it.
 func within[T any](ctx context.Context, exchange func() (T, error)) (value T, err error) {
@@ -170,8 +174,14 @@ func within[T any](ctx context.Context, exchange func() (T, error)) (value T, er
 		value T
 		err   error
 	}
+	select {
+	case exchanges <- struct{}{}:
+	case <-ctx.Done():
+		return value, ctx.Err()
+	}
 	done := make(chan outcome, 1)
 	go func() {
+		defer func() { <-exchanges }()
 		value, err := exchange()
 		done <- outcome{value, err}
 	}()
