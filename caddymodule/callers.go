@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -92,7 +93,7 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 		if err == nil {
 			return caller, nil
 		}
-		unknown = refusalForToken(err)
+		unknown = h.refusalForToken(err)
 		if route != veeam.RouteAnonymous {
 			return policy.Caller{}, unknown
 		}
@@ -139,12 +140,17 @@ func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, 
 	return caller, nil
 }
 
-func refusalForToken(err error) *veeam.Refusal {
+// refusalForToken says why a token was refused, and in the log what an operator has
+// to mend.
+func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	var keys *issuer.KeysError
 	switch {
 	case errors.Is(err, issuer.ErrExpired):
 		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken}
-	case errors.Is(err, context.Canceled), errors.As(err, &keys):
+	case errors.Is(err, context.Canceled):
+		return &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+	case errors.As(err, &keys):
+		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor judged", zap.Error(keys)) })
 		return &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -114,6 +115,7 @@ type Handler struct {
 	counts    map[string]prometheus.Counter
 	metrics   *metrics.Set
 	logger    *zap.Logger
+	sometimes *rate.Sometimes // for what would be logged with every request
 	svc       *zap.Logger
 }
 
@@ -128,7 +130,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // Provision prepares the handler. It does no I/O: the key for tokens is read when
 // the first token is issued or checked.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
-	h.logger = ctx.Logger()
+	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
 	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logFailures))
 	if h.product, err = lookupProduct(h.Product); err != nil {
 		return err

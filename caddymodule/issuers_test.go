@@ -5,17 +5,27 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/storelock"
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // hangingStorage does not answer, and does not heed the context, as a folder on a
@@ -143,6 +153,45 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 		}
 		close(until)
 	})
+}
+
+func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
+	dir := t.TempDir()
+	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": ` + strconv.Quote(dir) + `}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, issuer.RevokedPath)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := issuer.New(issuer.NewKeys(&hanging{FileStorage: &certmagic.FileStorage{Path: t.TempDir()}})).Issue(t.Context(), issuer.Subject{}, "site", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := new(Handler)
+	if err := h.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Cleanup() })
+	core, logged := observer.New(zap.ErrorLevel)
+	h.logger = zap.New(core)
+	for range 100 {
+		r := fromClient()
+		r.Header.Set("Authorization", "Bearer "+pair.Access)
+		if _, refusal := h.identify(r, veeam.RouteProtected); refusal == nil || refusal.Status != http.StatusServiceUnavailable {
+			t.Fatalf("refused with %+v", refusal)
+		}
+	}
+	if n := logged.Len(); n != 1 {
+		t.Fatalf("%d lines", n)
+	}
+	if said := fmt.Sprint(logged.All()[0].ContextMap()); !strings.Contains(said, issuer.RevokedPath+" is damaged; remove it") {
+		t.Error(said)
+	}
 }
 
 func TestExchangesThatHangForEverAreBounded(t *testing.T) {

@@ -72,7 +72,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 			e.caller, err = h.admit(sub, h.evidence(r))
 		}
 		if err != nil {
-			return nil, refusalForRefresh(err)
+			return nil, h.refusalForRefresh(err)
 		}
 		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
 
@@ -114,7 +114,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			err = h.expose(r, tok, &pair)
 		}
 		if err != nil {
-			refusal := refusalForRefresh(err)
+			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
 			return refuseResponse(h.product, r, *refusal), nil
 		}
@@ -132,8 +132,8 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 	}
 }
 
-func refusalForRefresh(err error) *veeam.Refusal {
-	if refusal := refusalForToken(err); refusal.Reason == veeam.ReasonInternal {
+func (h *Handler) refusalForRefresh(err error) *veeam.Refusal {
+	if refusal := h.refusalForToken(err); refusal.Reason == veeam.ReasonInternal {
 		return refusal
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}
