@@ -102,8 +102,9 @@ type Account struct {
 	// the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
-	sealing sealing // opens sealed secrets
-	serves  bool    // as the parent of others
+	sealing  sealing   // opens sealed secrets
+	serves   bool      // as the parent of others
+	readings *readings // under way
 }
 
 // grantOptions are the options that each grant takes beside read_only and

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -173,7 +174,8 @@ func processName() string {
 
 // keyFile reads the keyset again each time and parses it when it has changed.
 type keyFile struct {
-	text string
+	text    string
+	reading reading[string]
 
 	mu     sync.Mutex
 	last   string
@@ -183,8 +185,14 @@ type keyFile struct {
 var errNoKey = errors.New("encryption_key: it is empty or cannot be read")
 
 func (k *keyFile) read() (tokencache.Sealer, error) {
-	text, err := caddy.NewReplacer().ReplaceOrErr(k.text, true, true)
-	if err != nil || strings.TrimSpace(text) == "" {
+	found := k.reading.wait(context.Background(), "", func(*lateError) (string, error) {
+		return caddy.NewReplacer().ReplaceOrErr(k.text, true, true)
+	})
+	if late, ok := errors.AsType[*lateError](found.err); ok {
+		return nil, fmt.Errorf("encryption_key: %w", late)
+	}
+	text := found.value
+	if found.err != nil || strings.TrimSpace(text) == "" {
 		return nil, errNoKey
 	}
 	k.mu.Lock()

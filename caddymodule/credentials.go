@@ -93,7 +93,8 @@ type resolver struct {
 	mac     hash.Hash
 	err     error
 
-	next  bool // next_password takes the place of password
+	late  *lateError // is told what is being read, if not nil
+	next  bool       // next_password takes the place of password
 	parts map[string]string
 }
 
@@ -120,6 +121,7 @@ func (r *resolver) text(option, text string) string {
 	if r.next && option == "password" {
 		written = "next_password"
 	}
+	r.late.reads(written)
 	value, err := r.repl.ReplaceOrErr(text, true, true)
 	if err != nil || value == "" {
 		err = errUnresolved(text)
@@ -174,16 +176,15 @@ func (r *resolver) fail(option string, err error) {
 	}
 }
 
-// resolve reads the account's secrets now.
-func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Password, false) }
+// resolve reads the account's secrets now, however long that takes. Requests use
+// read.
+func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Password, false, nil) }
 
-// resolveNext reads them with next_password in the place of password. It makes no
-// difference to the fingerprint by which option a password has come: a session
-// outlives the move of its password from one to the other.
-func (a *Account) resolveNext() (*credentials, error) { return a.resolveAs(a.NextPassword, true) }
-
-func (a *Account) resolveAs(password string, next bool) (*credentials, error) {
-	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), sealing: a.sealing, mac: sha256.New(), next: next, parts: map[string]string{}}
+// resolveAs reads them with this password. It makes no difference to the
+// fingerprint by which option a password has come: a session outlives the move of
+// its password from next_password to password.
+func (a *Account) resolveAs(password string, next bool, late *lateError) (*credentials, error) {
+	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), sealing: a.sealing, mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{

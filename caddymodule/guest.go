@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -64,10 +65,10 @@ func (g *guest) login() string { return g.id + "." + strconv.FormatInt(g.until.U
 
 // credentials are what the guest logs in with. Its second factor is that of the
 // configured account with the same user, which may have changed.
-func (g *guest) credentials(t *Transport) *credentials {
+func (g *guest) credentials(ctx context.Context, t *Transport) *credentials {
 	account := *g.account
 	if account.Grant == veeam.GrantPassword {
-		account.TOTP = t.totpOf(account.Username)
+		account.TOTP = t.totpOf(ctx, account.Username)
 	}
 	return &credentials{account: &account, fingerprint: g.id, digest: secret.New(g.id)}
 }

@@ -120,7 +120,7 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 			return nil, &guessError{wait}
 		}
 		defer func() { done(refusedGuest(err)) }()
-		l, _, err := slot.look(0, occasion{values: values, version: version, journal: log})
+		l, _, err := slot.look(ctx, 0, occasion{values: values, version: version, journal: log})
 		if err != nil {
 			return nil, err
 		}
@@ -157,13 +157,13 @@ func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
 
 // totpOf is the second factor of the configured account with this user, nil if
 // there is none.
-func (t *Transport) totpOf(username string) *veeam.TOTP {
+func (t *Transport) totpOf(ctx context.Context, username string) *veeam.TOTP {
 	for _, a := range t.Accounts {
 		if a.TOTPSecret == "" {
 			continue
 		}
-		if c, err := a.resolve(); err == nil && strings.EqualFold(userOf(c.account), username) {
-			return c.account.TOTP
+		if found := a.read(ctx); found.err == nil && strings.EqualFold(userOf(found.value.account), username) {
+			return found.value.account.TOTP
 		}
 	}
 	return nil

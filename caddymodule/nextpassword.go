@@ -26,18 +26,16 @@ func nextHold(least time.Duration, shared bool) time.Duration {
 }
 
 // nextLogin is the login with next_password, nil if there is none, and whether it
-// may be used: not while its file is being written. A file that is not there is
-// none.
-func (s *slot) nextLogin() (l *login, settled bool) {
-	now := time.Now()
-	if s.account.NextPassword == "" || now.Sub(s.readNext) < resolveHeldEvery || !filled(s.account.NextPassword) {
+// may be used: not while its file is being written.
+func (s *slot) nextLogin(found *readout[*credentials]) (l *login, settled bool) {
+	resolved := found.value
+	switch {
+	case found.err != nil:
+		return s.next, true
+	case resolved == nil || found.began.Before(s.readNext):
 		return s.next, s.changingNext.fingerprint == ""
 	}
-	resolved, err := s.account.resolveNext()
-	if err != nil {
-		return s.next, true
-	}
-	s.readNext = now
+	s.readNext = found.began
 	before := s.next
 	switch {
 	case resolved.fingerprint == s.configured.credentials.fingerprint:
@@ -46,7 +44,7 @@ func (s *slot) nextLogin() (l *login, settled bool) {
 	case before != nil && before.credentials.fingerprint == resolved.fingerprint:
 		s.changingNext = sighting{}
 		return before, true
-	case before != nil && !s.changingNext.settled(resolved.fingerprint, now):
+	case before != nil && !s.changingNext.settled(resolved.fingerprint, found.began):
 		return before, false
 	}
 	s.changingNext = sighting{}
@@ -59,10 +57,11 @@ func (s *slot) nextLogin() (l *login, settled bool) {
 }
 
 // settledNext is nextLogin when it is settled, or after a short wait.
-func (s *slot) settledNext(ctx context.Context) *login {
+func (s *slot) settledNext(ctx context.Context, j journal) *login {
 	for looks := 1; ; looks++ {
+		found := s.nextSecrets(ctx, j)
 		s.mu.Lock()
-		l, settled := s.nextLogin()
+		l, settled := s.nextLogin(found)
 		s.mu.Unlock()
 		if settled || looks == settleLooks {
 			return l
@@ -89,7 +88,7 @@ func filled(text string) bool {
 // attemptNext tries next_password, because the password that is configured is
 // refused. If both are, both are held for as long.
 func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, o occasion) (*login, *tokencache.Token, error) {
-	next := s.settledNext(ctx)
+	next := s.settledNext(ctx, o.journal)
 	if next == nil {
 		return configured, nil, cause
 	}

@@ -34,6 +34,9 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	}
 	if _, ok := errors.AsType[*secretError](err); ok {
 		r.Message, r.RetryAfter = "veeam-auth cannot read a secret of the account configured for this server. See its log.", resolveEvery
+		if _, ok := errors.AsType[*lateError](err); ok {
+			r.Message = "veeam-auth could not read a secret of the account configured for this server in time. See its log."
+		}
 		return r
 	}
 	if noAccount, ok := errors.AsType[*noAccountError](err); ok {

@@ -45,7 +45,7 @@ func (g *sighting) settled(found string, now time.Time) bool {
 // they are waited for, and those before count in the end.
 func (s *slot) settled(ctx context.Context, maxAge time.Duration, o occasion) (*login, error) {
 	for looks := 1; ; looks++ {
-		l, settled, err := s.look(maxAge, o)
+		l, settled, err := s.look(ctx, maxAge, o)
 		if settled || err != nil || looks == settleLooks {
 			return l, err
 		}
@@ -57,37 +57,53 @@ func (s *slot) settled(ctx context.Context, maxAge time.Duration, o occasion) (*
 	}
 }
 
-func (s *slot) look(maxAge time.Duration, o occasion) (l *login, settled bool, err error) {
+// look reads without the lock of the slot: a file system may hang.
+func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *login, settled bool, err error) {
+	if l := s.recent(maxAge, o); l != nil {
+		return l, true, nil
+	}
+	found, next := s.secrets(ctx), new(readout[*credentials])
+	if found.err == nil && s.wantsNext(found.value) {
+		next = s.nextSecrets(ctx, o.journal)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.latest = o
-	now := time.Now()
-	if s.configured != nil && now.Sub(s.read) < maxAge && s.changing.fingerprint == "" {
-		return s.configured, true, nil
+	switch {
+	case found.err != nil && s.configured == nil:
+		return nil, false, found.err
+	case found.err != nil:
+		tellLate(found.err, o.journal)
+		return s.configured, true, nil // it was there before: it is being replaced
+	case found.began.Before(s.read):
+		return s.configured, s.changing.fingerprint == "", nil // somebody has read later
 	}
-	resolved, err := s.resolve()
-	if err != nil {
-		if s.configured != nil {
-			return s.configured, true, nil // it was there before: it is being replaced
-		}
-		return nil, false, err
-	}
-	s.read = now
-	if s.configured != nil && s.configured.credentials.fingerprint != resolved.fingerprint && !s.changing.settled(resolved.fingerprint, now) {
+	s.read = found.began
+	if s.configured != nil && s.configured.credentials.fingerprint != found.value.fingerprint && !s.changing.settled(found.value.fingerprint, found.began) {
 		return s.configured, false, nil
 	}
-	s.configure(resolved)
+	s.configure(found.value, next)
 	if s.current.Load().next {
-		if _, settled := s.nextLogin(); !settled {
+		if _, settled := s.nextLogin(next); !settled {
 			return s.configured, false, nil
 		}
 	}
 	return s.configured, true, nil
 }
 
+// recent is what is configured, if that was read less than maxAge ago.
+func (s *slot) recent(maxAge time.Duration, o occasion) *login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = o
+	if time.Since(s.read) < maxAge && s.changing.fingerprint == "" {
+		return s.configured
+	}
+	return nil
+}
+
 // configure makes c what is configured. A session that is in use goes on until the
 // server has accepted c, if only its secret is another.
-func (s *slot) configure(c *credentials) {
+func (s *slot) configure(c *credentials, next *readout[*credentials]) {
 	s.changing = sighting{}
 	before, current := s.configured, s.current.Load()
 	if before != nil && before.credentials.fingerprint == c.fingerprint {
@@ -101,7 +117,7 @@ func (s *slot) configure(c *credentials) {
 	}
 	switch {
 	case current == nil:
-		s.current.Store(s.inherited())
+		s.current.Store(s.inherited(next))
 	case current.session == s.configured.session:
 		s.current.Store(s.configured)
 		s.next = nil
@@ -122,24 +138,14 @@ func (s *slot) configure(c *credentials) {
 // login is the login with these credentials.
 func (s *slot) login(c *credentials, next bool) *login {
 	if s.key.user != "" && s.guest == nil {
-		c.account.UserUID = s.key.user
+		own, account := *c, *c.account // others have joined the reading, for other users
+		account.UserUID = s.key.user
+		own.account, c = &account, &own
 	}
 	sessions := s.transport.sessions
-	key := sessionKey{
-		origin:      s.target.origin,
-		product:     s.transport.product.Name,
-		account:     s.account.Name,
-		fingerprint: c.fingerprint,
-		parent:      s.key.parent,
-		user:        s.key.user,
-		cache:       sessions.cache.id(),
-	}
-	options := sessions.options
+	key, options := s.sessionKey(c), sessions.options
 	if next {
 		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
-	}
-	if s.guest != nil {
-		key.user, key.guest = s.guest.account.Username, true
 	}
 	options = sessions.cache.options(options, key, s.account.grant(), c.digest)
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
@@ -154,7 +160,7 @@ func (s *slot) login(c *credentials, next bool) *login {
 // inherited is the login that a slot begins with: of the sessions that were taken
 // over from another configuration, one with another secret of the very account
 // serves on until the secret that is configured now has proved good.
-func (s *slot) inherited() *login {
+func (s *slot) inherited(next *readout[*credentials]) *login {
 	if s.guest != nil || usable(s.configured) {
 		return s.configured
 	}
@@ -172,7 +178,7 @@ func (s *slot) inherited() *login {
 	if found == nil {
 		return s.configured
 	}
-	if next, _ := s.nextLogin(); next != nil && next.session == found.session {
+	if next, _ := s.nextLogin(next); next != nil && next.session == found.session {
 		next.session.next.Store(true)
 		return next
 	}
@@ -307,7 +313,7 @@ func (s *slot) changed(c *credentials) {
 		return
 	}
 	s.read = time.Now()
-	s.configure(c)
+	s.configure(c, new(readout[*credentials]))
 }
 
 // poke goes on with what waits for its time.

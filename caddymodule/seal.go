@@ -73,6 +73,9 @@ func (s sealing) option(option, value string) (string, error) {
 		return "", errNoCache
 	}
 	keys, err := s.read()
+	if late, ok := errors.AsType[*lateError](err); ok {
+		return "", fmt.Errorf("it is sealed with the encryption_key of the cache, and %w", late)
+	}
 	if err != nil {
 		return "", errCacheKey
 	}

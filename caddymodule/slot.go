@@ -104,12 +104,21 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 	return s.obtain(req.Context(), s.occasion(req, e))
 }
 
-// resolve reads the secrets of whoever logs in.
-func (s *slot) resolve() (*credentials, error) {
-	if s.guest != nil {
-		return s.guest.credentials(s.transport), nil
+// sessionKey is the key of the session with these credentials.
+func (s *slot) sessionKey(c *credentials) sessionKey {
+	key := sessionKey{
+		origin:      s.target.origin,
+		product:     s.transport.product.Name,
+		account:     s.account.Name,
+		fingerprint: c.fingerprint,
+		parent:      s.key.parent,
+		user:        s.key.user,
+		cache:       s.transport.sessions.cache.id(),
 	}
-	return s.account.resolve()
+	if s.guest != nil {
+		key.user, key.guest = s.guest.account.Username, true
+	}
+	return key
 }
 
 // evict lets go of the session.

@@ -146,7 +146,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		}
 	}
 	for _, a := range t.Accounts {
-		a.sealing = t.sealing(a)
+		a.sealing, a.readings = t.sealing(a), new(readings)
 		if parent, _ := t.choose(a.Parent); a.Parent != "" {
 			parent.serves = true
 		}

@@ -1,0 +1,147 @@
+//go:build unix
+
+// Files that hang: a FIFO that nobody writes to.
+
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// fifo makes a file that hangs. answer has those who wait for it go on.
+func fifo(t *testing.T, path string) (answer func()) {
+	t.Helper()
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Under a second name, for when something else lies there.
+	other := path + "_other"
+	if err := os.Link(path, other); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if f, err := os.OpenFile(other, os.O_RDWR, 0); err != nil || f.Close() != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// replaceFile puts a file in the place of another one.
+func replaceFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+"_new", content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+"_new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// opening counts the goroutines that open a file.
+func opening() int {
+	stacks := make([]byte, 1<<22)
+	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("os.Open("))
+}
+
+// hung is closed when the reading has ended that is under way.
+func (r *reading[T]) hung() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.underWay.done
+}
+
+func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for name, account := range map[string]func(path string) *Account{
+		"password": func(path string) *Account { return &Account{Password: "{file." + path + "}"} },
+		"key":      func(path string) *Account { return &Account{Grant: "public_key", Key: path} },
+	} {
+		path := filepath.Join(t.TempDir(), "secret")
+		answer := fifo(t, path)
+		server := veeamtest.New(veeamtest.VSPC, veeamtest.WithPublicKey(veeamtest.DefaultUser, []byte(veeamtest.PublicKeyXML(&testKey().PublicKey)), false))
+		w := &world{T: t, server: server, svc: zap.NewNop()}
+		w.wire = &wire{to: server.Transport(), base: server.Base()}
+		a := account(path)
+		a.Name = veeamtest.DefaultUser
+		tr := w.start(a)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		var clients sync.WaitGroup
+		for range 50 {
+			clients.Go(func() {
+				if got := w.askIn(ctx, tr, "GET", "/echo", ""); got.String() != "503 no_session" || !strings.Contains(got.body, "in time") {
+					t.Errorf("%s: %v %s", name, got, got.body)
+				}
+			})
+		}
+		clients.Wait()
+		cancel()
+		if n := opening(); n != 1 {
+			t.Errorf("%s: %d goroutines open files", name, n)
+		}
+		content := []byte(veeamtest.DefaultPassword)
+		if name == "key" {
+			content = keyPEM(testKey())
+		}
+		replaceFile(t, path, content)
+		hung := a.readings.secrets.hung()
+		answer()
+		<-hung
+		w.demand("200")
+		_ = tr.Cleanup()
+		waitForAllEndings()
+	}
+	goleak.VerifyNone(t, before)
+}
+
+func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	was := readFor
+	readFor = 20 * time.Millisecond
+	defer func() { readFor = was }()
+	path := filepath.Join(t.TempDir(), "keyset")
+	answer := fifo(t, path)
+	keys := &keyFile{text: "{file." + path + "}"}
+	for range 50 {
+		if _, err := keys.read(); err == nil || !strings.Contains(err.Error(), "encryption_key: it could not be read in time") {
+			t.Error(err)
+		}
+	}
+	_, err := (sealing{read: keys.read}).option("password", sealedPrefix)
+	if _, late := errors.AsType[*lateError](err); !late {
+		t.Error(err)
+	}
+	if n := opening(); n != 1 {
+		t.Errorf("%d goroutines open files", n)
+	}
+	fresh, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := fresh.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaceFile(t, path, []byte(text))
+	answer()
+	goleak.VerifyNone(t, before) // the reader has ended
+	if _, err := keys.read(); err != nil {
+		t.Error(err)
+	}
+}
