@@ -40,17 +40,9 @@ const (
 func Lock(ctx context.Context, store Locker, name string, glance func() bool) (locked bool, err error) {
 	within, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
-	done := make(chan error)
-	go func() {
-		err := store.Lock(within, name)
-		select {
-		case done <- err:
-		case <-within.Done():
-			if err == nil { // nobody waits for it any more
-				Unlock(ctx, store, name)
-			}
-		}
-	}()
+	attempt, giveUp := context.WithCancel(within)
+	defer giveUp()
+	done := try(attempt, within, store, name)
 	ticker := time.NewTicker(glanceEvery)
 	defer ticker.Stop()
 	abandoned := time.NewTimer(Abandoned)
@@ -58,7 +50,18 @@ func Lock(ctx context.Context, store Locker, name string, glance func() bool) (l
 	for {
 		select {
 		case <-abandoned.C:
-			go Unlock(ctx, store, name)
+			// It may have come at this very moment, and then must not be removed.
+			giveUp()
+			select {
+			case err := <-done:
+				if err == nil {
+					return true, nil
+				}
+			case <-within.Done():
+				return false, within.Err()
+			}
+			Unlock(ctx, store, name)
+			done = try(within, within, store, name)
 		case err := <-done:
 			return err == nil, err
 		case <-within.Done():
@@ -69,6 +72,23 @@ func Lock(ctx context.Context, store Locker, name string, glance func() bool) (l
 			}
 		}
 	}
+}
+
+// try asks for a lock until ctx ends, and tells what has come of it. What comes
+// when nobody waits for it any more is given back.
+func try(ctx, waiting context.Context, store Locker, name string) <-chan error {
+	done := make(chan error)
+	go func() {
+		err := store.Lock(ctx, name)
+		select {
+		case done <- err:
+		case <-waiting.Done():
+			if err == nil {
+				Unlock(ctx, store, name)
+			}
+		}
+	}()
+	return done
 }
 
 // Unlock gives a lock back, also when ctx has ended. If that fails, the lock is

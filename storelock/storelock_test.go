@@ -62,6 +62,21 @@ func TestALockIsWaitedForAsLongAsItsHolderMayHaveIt(t *testing.T) {
 	})
 }
 
+// The lock comes in the moment in which it would count as left behind.
+func TestALockThatHasJustComeIsNotRemoved(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			f := held()
+			time.AfterFunc(Abandoned-time.Millisecond, func() { Unlock(t.Context(), f, "") })
+			locked, err := Lock(t.Context(), f, "", nil)
+			synctest.Wait()
+			if !locked || err != nil || !f.held.Load() {
+				t.Fatalf("%v, %v, held %v", locked, err, f.held.Load())
+			}
+		})
+	}
+}
+
 func TestTheWaitEndsWhenItIsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, f := time.Now(), held()
