@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -54,6 +55,7 @@ func (t *Transport) target(req *http.Request, key slotKey) target {
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
 	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn()}
+	s.touch(time.Now())
 	if key.user == "" {
 		t.watch.add(account)
 	}

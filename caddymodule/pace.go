@@ -139,6 +139,10 @@ type paceMap struct {
 	known map[[3]string]*tokencache.Pace
 }
 
+// maxOrigins is of how many servers something is remembered without a session: those
+// of dynamic upstreams come and go.
+const maxOrigins = 10_000
+
 func (m *paceMap) get(product, origin, cache string) *tokencache.Pace {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,7 +150,7 @@ func (m *paceMap) get(product, origin, cache string) *tokencache.Pace {
 	if known := m.known[key]; known != nil {
 		return known
 	}
-	if m.known == nil || len(m.known) >= maxSlots {
+	if m.known == nil || len(m.known) >= maxOrigins {
 		m.known = make(map[[3]string]*tokencache.Pace)
 	}
 	added := &tokencache.Pace{Product: product, Origin: origin}

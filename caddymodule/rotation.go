@@ -216,6 +216,7 @@ func (s *slot) drop(l *login) {
 
 // obtain gets a token where the session in use has none.
 func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *tokencache.Session, error) {
+	s.touch(time.Now())
 	configured, err := s.settled(ctx, resolveEvery, o)
 	if err != nil {
 		return nil, nil, err

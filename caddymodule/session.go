@@ -259,11 +259,13 @@ func (s *sessions) userSlot(key slotKey, create func() *slot) *slot {
 	return added
 }
 
-// maxSlots bounds what is remembered of dynamic upstreams.
-const maxSlots = 10_000
+// maxAddresses is at how many addresses of upstreams sessions are kept: those of
+// dynamic upstreams come and go.
+const maxAddresses = 1000
 
 // slot finds the place of an account at an upstream, without a lock if it has
-// been there before.
+// been there before. The address that was not used for the longest time makes
+// room.
 func (s *sessions) slot(key slotKey, create func() *slot) *slot {
 	if key.user != "" {
 		return s.userSlot(key, create)
@@ -273,20 +275,54 @@ func (s *sessions) slot(key slotKey, create func() *slot) *slot {
 			return found
 		}
 	}
+	found, left := s.addSlot(key, create)
+	for _, other := range left {
+		other.evict()
+	}
+	return found
+}
+
+// addSlot also returns the slots that have made room.
+func (s *sessions) addSlot(key slotKey, create func() *slot) (found *slot, left []*slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := map[slotKey]*slot{}
 	if known := s.slots.Load(); known != nil {
 		if found, ok := (*known)[key]; ok {
-			return found
+			return found, nil
 		}
-		// Dynamic upstreams come and go: what is not used is found again.
-		if len(*known) < maxSlots {
-			next = maps.Clone(*known)
-		}
+		next = maps.Clone(*known)
 	}
 	added := create()
 	next[key] = added
+	left = makeRoom(next)
 	s.slots.Store(&next)
-	return added
+	return added, left
+}
+
+// makeRoom takes the slots of one address out if there are too many addresses.
+func makeRoom(slots map[slotKey]*slot) (left []*slot) {
+	type place struct{ network, address string }
+	used := make(map[place]int64)
+	for key, s := range slots {
+		at := place{key.network, key.address}
+		used[at] = max(used[at], s.used.Load())
+	}
+	if len(used) <= maxAddresses {
+		return nil
+	}
+	var oldest place
+	for at, last := range used {
+		if oldest == (place{}) || last < used[oldest] {
+			oldest = at
+		}
+	}
+	maps.DeleteFunc(slots, func(key slotKey, s *slot) bool {
+		if oldest != (place{key.network, key.address}) {
+			return false
+		}
+		left = append(left, s)
+		return true
+	})
+	return left
 }

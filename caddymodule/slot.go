@@ -53,7 +53,8 @@ type slot struct {
 	evicted      bool
 
 	turn *parentTurn
-	idle *idleness // of a guest
+	idle *idleness    // of a guest
+	used atomic.Int64 // latest, unix seconds
 }
 
 // target is where a slot's account logs in.
@@ -91,8 +92,10 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 		s.idle.used()
 	}
 	if l := s.current.Load(); l != nil {
-		tok, due := l.session.Current(time.Now())
+		now := time.Now()
+		tok, due := l.session.Current(now)
 		if tok != nil {
+			s.touch(now)
 			if due {
 				o := s.occasion(req, e)
 				s.transport.watch.start()
@@ -102,6 +105,13 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 		}
 	}
 	return s.obtain(req.Context(), s.occasion(req, e))
+}
+
+// touch takes down that the slot is used. It seldom writes what all requests read.
+func (s *slot) touch(now time.Time) {
+	if seconds := now.Unix(); s.used.Load() != seconds {
+		s.used.Store(seconds)
+	}
 }
 
 // sessionKey is the key of the session with these credentials.

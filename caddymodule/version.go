@@ -35,7 +35,7 @@ func (c *versionCache) get(product, origin string) *string {
 func (c *versionCache) put(product, origin string, version *string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.found == nil || len(c.found) >= maxSlots {
+	if c.found == nil || len(c.found) >= maxOrigins {
 		c.found = make(map[[2]string]*string)
 	}
 	c.found[[2]string{product, origin}] = version

@@ -1,0 +1,71 @@
+// Upstreams whose addresses come and go.
+
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// getAt asks the upstream at an address.
+func (w *world) getAt(address, account string) answer {
+	w.Helper()
+	e := &exchange{route: veeam.RouteProtected, account: account}
+	req := proxied(context.Background(), e)
+	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: address}))
+	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, w.server.Base()+"/echo", ""
+	req.Header.Set("X-Api-Version", "1.1-rev0")
+	e.journal = newJournal(w.svc, req)
+	res, err := w.tr.RoundTrip(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return w.read(res, e)
+}
+
+func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
+	const more = 20
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		second := w.user()
+		second.Name, second.Username = "second", veeamtest.DefaultUser
+		w.start(w.user(), second)
+		want := func(address, account string, logins, logouts int) {
+			t.Helper()
+			synctest.Wait()
+			if got := w.getAt(address, account); got.String() != "200" {
+				t.Fatalf("%s: %v %s", address, got, got.body)
+			}
+			synctest.Wait()
+			if c := w.server.Counters(); int(c.Logins) != logins || int(c.Logouts) != logouts {
+				t.Fatalf("%s: %d logins and %d logouts, want %d and %d", address, c.Logins, c.Logouts, logins, logouts)
+			}
+		}
+		address := func(i int) string { return fmt.Sprintf("10.0.%d.%d:9419", i/250, i%250) }
+		want("static:9419", "", 1, 0)
+		want(address(1), "second", 2, 0)
+		time.Sleep(time.Second)
+		for i := 1; i < maxAddresses+more; i++ {
+			// The first one to go has sessions of two accounts.
+			logouts := max(0, i-maxAddresses+1)
+			if logouts > 0 {
+				logouts++
+			}
+			want(address(i), "", i+2, logouts)
+			want("static:9419", "", i+2, logouts)
+			time.Sleep(time.Second)
+		}
+		if n := len(*w.tr.sessions.slots.Load()); n != maxAddresses {
+			t.Errorf("%d slots", n)
+		}
+		want(address(1), "", maxAddresses+more+2, more+2) // back again
+	})
+}
