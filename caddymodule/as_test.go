@@ -55,10 +55,10 @@ func TestTheUserMayComeWithEachRequest(t *testing.T) {
 		if got := w.ask(w.tr, http.MethodGet, "/echo", "parent"); got.subject != veeamtest.DefaultUser {
 			t.Errorf("the parent by its name: %v of %q", got, got.subject)
 		}
-		if got := w.ask(w.tr, http.MethodGet, "/echo", "nobody"); got.String() != "403 denied" || strings.Contains(got.body, "nobody") {
+		if got := w.ask(w.tr, http.MethodGet, "/echo", "nobody"); got.String() != "403 no_account" || strings.Contains(got.body, "nobody") {
 			t.Errorf("a name that is not configured: %v %s", got, got.body)
 		}
-		if got := w.get(); got.String() != "403 denied" || !strings.Contains(got.body, "act_as has to name a user") {
+		if got := w.get(); got.String() != "403 no_account" || !strings.Contains(got.body, "act_as has to name a user") {
 			t.Errorf("nobody named: %v %s", got, got.body)
 		}
 	})
@@ -107,7 +107,7 @@ func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 		w.start(&Account{Name: "child", Grant: "as", UserUID: tenantUID, Parent: "parent"},
 			&Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
 		for range 30 {
-			got := w.demand("503 no_session")
+			got := w.demand("503 credential_refused")
 			if !strings.Contains(got.body, "The parent account has no session. The server refuses the credential") {
 				t.Fatalf("the refusal does not say whose fault it is: %s", got.body)
 			}
@@ -131,7 +131,7 @@ func TestAUserWhoMayNotBeActedAsCostsNoLoginOfTheParentEachTime(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		w.start(w.template()...)
 		for range 10 {
-			if got := w.ask(w.tr, http.MethodGet, "/echo", tenantUID); got.String() != "503 no_session" {
+			if got := w.ask(w.tr, http.MethodGet, "/echo", tenantUID); got.String() != "503 credential_refused" {
 				t.Errorf("got %v", got)
 			}
 		}
@@ -145,10 +145,10 @@ func TestASwappedAnswerIsRefusedAndCounted(t *testing.T) {
 	options, uids := tenants(1)
 	inWorld(t, veeamtest.VSPC, append(options, veeamtest.WithSwappedUsers(1, 1)), func(w *world) {
 		w.start(w.template()...)
-		counter := collectors.Grants.WithLabelValues("vspc", "as", "token_of_another_user")
+		counter := collectors.Grants.WithLabelValues("vspc", "as", "wrong_user")
 		before := testutil.ToFloat64(counter)
 		got := w.ask(w.tr, http.MethodGet, "/echo", uids[0])
-		if got.String() != "502 unavailable" || !strings.Contains(got.body, "token of another user") {
+		if got.String() != "502 wrong_user" || !strings.Contains(got.body, "token of another user") {
 			t.Errorf("got %v %s", got, got.body)
 		}
 		if n := testutil.ToFloat64(counter) - before; n != 1 || w.server.Counters().Protected != 0 {

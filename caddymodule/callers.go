@@ -148,10 +148,10 @@ func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	case errors.Is(err, issuer.ErrExpired):
 		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken}
 	case errors.Is(err, context.Canceled):
-		return &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+		return &veeam.Refusal{Reason: veeam.ReasonCanceled}
 	case errors.As(err, &keys):
 		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor judged", zap.Error(keys)) })
-		return &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken}
 }

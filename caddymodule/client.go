@@ -95,7 +95,7 @@ func (c *clients) login(r *http.Request, name, password string) (policy.Caller, 
 	select {
 	case c.turn <- struct{}{}:
 	case <-r.Context().Done():
-		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonInternal, Status: http.StatusServiceUnavailable}
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonCanceled}
 	}
 	defer func() { <-c.turn }()
 	guesses := guessesAt(r.RemoteAddr, name)

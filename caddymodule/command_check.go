@@ -9,27 +9,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-)
 
-// The causes that the command names. The list is closed: scripts may rely on it.
-const (
-	causeSecret     = "secret_unreadable"  // a placeholder, a key file: nothing is sent
-	causeNetwork    = "unreachable"        // name, route, port, or no answer in time
-	causeTLS        = "tls"                // no trusted connection
-	causePin        = "pin"                // another certificate than the pinned one
-	causeProduct    = "wrong_product"      // something answers, but not this product
-	causeVersion    = "api_version"        // the server does not serve it
-	causeCredential = "credential_refused" // wrong name or password, or a locked account
-	causeOrMFA      = "credential_or_mfa"  // VBR: the same, or multi-factor authentication
-	causeMFA        = "mfa_needed"         // the server wants a code and the account makes none
-	causeCode       = "code_refused"       // totp_secret or a clock is wrong
-	causeSSO        = "sso_needed"         // the user signs in with an identity provider
-	causeThrottled  = "throttled"          // too many requests
-	causeServer     = "server_fault"       // trouble of the server's own
-	causeRole       = "role_too_small"     // the login works, but may read nothing
-	causeSession    = "session_refused"    // the login works, but its session is not taken
-	causeAnswer     = "unexpected_answer"  // an answer that is none of this API
-	causeUnclear    = "account_incomplete" // the account lacks what its grant needs
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // States of a step.
@@ -41,21 +22,21 @@ const (
 
 // checkStep is one line of the report.
 type checkStep struct {
-	Name   string `json:"step"`
-	State  string `json:"state"`
-	Detail string `json:"detail"`
-	Cause  string `json:"cause,omitempty"`
-	Help   string `json:"help,omitempty"`
+	Name   string       `json:"step"`
+	State  string       `json:"state"`
+	Detail string       `json:"detail"`
+	Reason veeam.Reason `json:"reason,omitempty"`
+	Help   string       `json:"help,omitempty"`
 }
 
 // checkReport is what was found out about one account at one server.
 type checkReport struct {
-	Account string      `json:"account"`
-	Server  string      `json:"server"`
-	Product string      `json:"product"`
-	OK      bool        `json:"ok"`
-	Cause   string      `json:"cause,omitempty"` // of the first step that failed
-	Steps   []checkStep `json:"steps"`
+	Account string       `json:"account"`
+	Server  string       `json:"server"`
+	Product string       `json:"product"`
+	OK      bool         `json:"ok"`
+	Reason  veeam.Reason `json:"reason,omitempty"` // of the first step that failed
+	Steps   []checkStep  `json:"steps"`
 }
 
 func (r *checkReport) ok(name, detail string) {
@@ -66,10 +47,10 @@ func (r *checkReport) skip(name, why string) {
 	r.Steps = append(r.Steps, checkStep{Name: name, State: stepSkipped, Detail: why})
 }
 
-func (r *checkReport) fail(name, cause, detail, help string) {
-	r.Steps = append(r.Steps, checkStep{Name: name, State: stepFailed, Detail: detail, Cause: cause, Help: help})
-	if r.Cause == "" {
-		r.Cause = cause
+func (r *checkReport) fail(name string, reason veeam.Reason, detail, help string) {
+	r.Steps = append(r.Steps, checkStep{Name: name, State: stepFailed, Detail: detail, Reason: reason, Help: help})
+	if r.Reason == "" {
+		r.Reason = reason
 	}
 	r.OK = false
 }
@@ -96,10 +77,9 @@ with a verification code if the server demands it. Grants that would use up what
 the account has, a one-time code or a refresh token, are not tried. VSPC may end
 other sessions of the same user when it logs in, that of a running Caddy too.
 
-What fails is named by one of these causes: secret_unreadable, unreachable, tls,
-pin, wrong_product, api_version, credential_refused, credential_or_mfa (VBR cannot
-tell them apart), mfa_needed, code_refused, sso_needed, throttled, server_fault,
-role_too_small, session_refused, unexpected_answer, account_incomplete.
+What fails is named by a reason, the same word as in the metrics, in the log and in
+"caddy veeam-auth sessions"; docs/behaviour.md lists them. VBR cannot tell a wrong
+password from multi-factor authentication: credential_or_mfa.
 
 Exit codes: 0 everything that was tried works; 1 wrong usage or configuration; 2
 something does not work.`,
@@ -197,8 +177,8 @@ func (r *checkReport) print(out io.Writer) {
 			state = "FAILED"
 		}
 		fmt.Fprintf(out, "  %-7s  %-12s %s\n", state, s.Name, s.Detail)
-		if s.Cause != "" {
-			fmt.Fprintf(out, "  %-7s  %-12s cause: %s\n", "", "", s.Cause)
+		if s.Reason != "" {
+			fmt.Fprintf(out, "  %-7s  %-12s reason: %s\n", "", "", s.Reason)
 		}
 		if s.Help != "" {
 			fmt.Fprintf(out, "  %-7s  %-12s %s\n", "", "", s.Help)

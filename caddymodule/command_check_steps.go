@@ -30,7 +30,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	}
 	credentials, err := r.credentials()
 	if err != nil {
-		report.fail("secrets", causeSecret, err.Error(), "")
+		report.fail("secrets", veeam.ReasonSecretUnreadable, err.Error(), "")
 	} else {
 		report.ok("secrets", "can be read")
 	}
@@ -55,17 +55,17 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	seen := &connection{}
 	identity, err := r.client.Identify(seen.trace(ctx))
 	if err != nil {
-		cause, detail := connectionCause(err)
+		reason, detail := connectionReason(err)
 		step := "connection"
-		if cause == causeTLS || cause == causePin {
+		if reason == veeam.ReasonTLS || reason == veeam.ReasonPin {
 			report.ok(step, seen.String())
 			step = "certificate"
 		}
 		help := ""
-		if cause == causePin || cause == causeTLS {
+		if reason == veeam.ReasonPin || reason == veeam.ReasonTLS {
 			help = "`caddy veeam-auth pin " + report.Server + "` prints what the server shows now"
 		}
-		report.fail(step, cause, detail, help)
+		report.fail(step, reason, detail, help)
 		return false
 	}
 	report.ok("connection", seen.String())
@@ -73,10 +73,10 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	product := r.client.Product
 	switch {
 	case identity.Product == nil:
-		report.fail("product", causeProduct, "what answers is none of the known products", "check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
+		report.fail("product", veeam.ReasonWrongProduct, "what answers is none of the known products", "check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
 		return false
 	case identity.Product != product:
-		report.fail("product", causeProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
+		report.fail("product", veeam.ReasonWrongProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
 		return false
 	}
 	report.ok("product", "it answers like "+product.Title)
@@ -103,7 +103,7 @@ func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused
 		if len(served) > 0 {
 			detail, help = detail+"; served are "+strings.Join(served, ", "), "write: api_version "+served[0]
 		}
-		report.fail(step, causeVersion, detail, help)
+		report.fail(step, veeam.ReasonAPIVersion, detail, help)
 		return false
 	}
 	switch {
@@ -137,8 +137,8 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 	defer cancel()
 	token, err := r.client.Login(ctx, a)
 	if err != nil {
-		cause, help := loginCause(r.client.Product, err)
-		report.fail(step, cause, err.Error(), help)
+		reason, help := loginReason(r.client.Product, err)
+		report.fail(step, reason, err.Error(), help)
 		return
 	}
 	defer r.logout(token)
@@ -159,16 +159,16 @@ func (r *reached) checkRole(ctx context.Context, report *checkReport, token *vee
 	case err == nil:
 		report.ok(step, "may read what every role may")
 	case !errors.As(err, &e):
-		report.fail(step, causeAnswer, err.Error(), "")
+		report.fail(step, veeam.ReasonUnexpectedAnswer, err.Error(), "")
 	case e.Kind == veeam.KindForbidden:
-		report.fail(step, causeRole, err.Error(), "give the user a role that may read, in the product's console")
+		report.fail(step, veeam.ReasonRoleTooSmall, err.Error(), "give the user a role that may read, in the product's console")
 	case e.Kind == veeam.KindRefused:
-		report.fail(step, causeSession, err.Error(), "")
+		report.fail(step, veeam.ReasonSessionRefused, err.Error(), "")
 	case e.Kind == veeam.KindProtocol:
 		report.skip(step, "this version of the server does not have the resource that is asked for")
 	default:
-		cause, _ := loginCause(r.client.Product, err)
-		report.fail(step, cause, err.Error(), "")
+		reason, _ := loginReason(r.client.Product, err)
+		report.fail(step, reason, err.Error(), "")
 	}
 }
 
@@ -198,8 +198,8 @@ func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport,
 	}
 }
 
-// connectionCause says why no answer came.
-func connectionCause(err error) (cause, detail string) {
+// connectionReason says why no answer came.
+func connectionReason(err error) (reason veeam.Reason, detail string) {
 	var (
 		pin   *pinError
 		name  *net.DNSError
@@ -208,58 +208,58 @@ func connectionCause(err error) (cause, detail string) {
 	)
 	switch {
 	case errors.As(err, &pin):
-		return causePin, pin.Error()
+		return veeam.ReasonPin, pin.Error()
 	case errors.As(err, &name):
-		return causeNetwork, "DNS: " + name.Error()
+		return veeam.ReasonUnreachable, "DNS: " + name.Error()
 	case errors.As(err, &plain):
-		return causeTLS, "what answers there does not speak TLS; is it the right port?"
+		return veeam.ReasonTLS, "what answers there does not speak TLS; is it the right port?"
 	case errors.As(err, &e) && e.Kind == veeam.KindTLS:
-		return causeTLS, fmt.Sprint(e.Err)
+		return veeam.ReasonTLS, fmt.Sprint(e.Err)
 	case errors.As(err, &e) && e.Kind == veeam.KindServerFault:
-		return causeServer, err.Error()
+		return veeam.ReasonServerFault, err.Error()
 	case errors.As(err, &e) && e.Kind == veeam.KindTimeout:
-		return causeNetwork, "no answer in time"
+		return veeam.ReasonUnreachable, "no answer in time"
 	case errors.As(err, &e) && e.Err != nil:
-		return causeNetwork, e.Err.Error()
+		return veeam.ReasonUnreachable, e.Err.Error()
 	}
-	return causeNetwork, err.Error()
+	return veeam.ReasonUnreachable, err.Error()
 }
 
-// loginCause says why a login has failed, and what to do about it.
-func loginCause(p *veeam.Product, err error) (cause, help string) {
+// loginReason says why a login has failed, and what to do about it.
+func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string) {
 	var e *veeam.Error
 	if !errors.As(err, &e) {
-		return causeUnclear, ""
+		return veeam.ReasonAccountIncomplete, ""
 	}
 	switch e.Kind {
 	case veeam.KindRefused:
 		switch {
 		case e.Grant == veeam.GrantMFA:
-			return causeCode, "check totp_secret and the clocks of both machines; a code that Caddy has just used is refused too"
+			return veeam.ReasonCodeRefused, "check totp_secret and the clocks of both machines; a code that Caddy has just used is refused too"
 		case p.Values[veeam.GrantMFA] == "":
-			return causeOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. To find out: its log (Svc.ResAPI.log) names an \"Authenticated user\" before the refusal if the password was right; or check an account that may read the users with --login, which tells which accounts are service accounts (version 13)"
+			return veeam.ReasonCredentialOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. To find out: its log (Svc.ResAPI.log) names an \"Authenticated user\" before the refusal if the password was right; or check an account that may read the users with --login, which tells which accounts are service accounts (version 13)"
 		}
-		return causeCredential, "more tries may lock the account: correct it first"
+		return veeam.ReasonCredentialRefused, "more tries may lock the account: correct it first"
 	case veeam.KindMFARequired:
-		return causeMFA, p.MFAHint + "; `caddy veeam-auth enroll` makes a secret"
+		return veeam.ReasonCodeNeeded, p.MFAHint + "; `caddy veeam-auth enroll` makes a secret"
 	case veeam.KindSSORequired:
-		return causeSSO, "use a local user"
+		return veeam.ReasonSSONeeded, "use a local user"
 	case veeam.KindThrottled:
 		if e.RetryAfter > 0 {
-			return causeThrottled, fmt.Sprintf("wait for %v", e.RetryAfter)
+			return veeam.ReasonThrottled, fmt.Sprintf("wait for %v", e.RetryAfter)
 		}
-		return causeThrottled, "wait"
+		return veeam.ReasonThrottled, "wait"
 	case veeam.KindServerFault:
-		return causeServer, "the server's own log says more"
+		return veeam.ReasonServerFault, "the server's own log says more"
 	case veeam.KindProtocol:
-		return causeVersion, ""
+		return veeam.ReasonAPIVersion, ""
 	case veeam.KindMalformed:
-		return causeAnswer, ""
+		return veeam.ReasonUnexpectedAnswer, ""
 	case veeam.KindAccount:
-		return causeUnclear, ""
+		return veeam.ReasonAccountIncomplete, ""
 	}
-	cause, _ = connectionCause(err)
-	return cause, ""
+	reason, _ = connectionReason(err)
+	return reason, ""
 }
 
 // connection is what was seen of a connection. Several addresses may be dialed at

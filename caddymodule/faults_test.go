@@ -42,7 +42,7 @@ func kind(k veeamtest.FaultKind, want string) fault {
 // body is an answer of the server's, as it is.
 func body(name string, code int, contentType, text string, header ...string) fault {
 	return fault{
-		name: name, want: "502 unavailable", follows: "paused", requests: 1,
+		name: name, want: unexpected, follows: "paused", requests: 1,
 		answer: func(req *http.Request) (*http.Response, error) {
 			res := canned(req, code, contentType, text)
 			for i := 0; i < len(header); i += 2 {
@@ -56,7 +56,7 @@ func body(name string, code int, contentType, text string, header ...string) fau
 // broken is a connection that fails.
 func broken(name string, err error) fault {
 	return fault{
-		name: name, want: "502 unavailable", follows: "paused", requests: 1,
+		name: name, want: unreachable, follows: "paused", requests: 1,
 		answer: func(*http.Request) (*http.Response, error) { return nil, err },
 	}
 }
@@ -66,57 +66,62 @@ func (f fault) becomes(want, follows string) fault {
 	return f
 }
 
-const unavailable = "502 unavailable"
+const (
+	unexpected  = "502 unexpected_answer"
+	unreachable = "502 unreachable"
+	serverFault = "502 server_fault"
+	refused     = "503 credential_refused"
+)
 
 func faults() []fault {
 	return []fault{
 		// No answer of the API.
-		kind(veeamtest.FaultEmpty, unavailable),
-		kind(veeamtest.FaultHTML, unavailable),
-		kind(veeamtest.FaultTruncated, unavailable),
-		kind(veeamtest.FaultWrongTypes, unavailable),
-		kind(veeamtest.FaultHuge, unavailable),
+		kind(veeamtest.FaultEmpty, unexpected),
+		kind(veeamtest.FaultHTML, unexpected),
+		kind(veeamtest.FaultTruncated, unexpected),
+		kind(veeamtest.FaultWrongTypes, unexpected),
+		kind(veeamtest.FaultHuge, unexpected),
 		body("no content", http.StatusNoContent, "", ""),
 		body("JSON list", http.StatusOK, contentTypeJSON, `[{"access_token":"a"}]`),
 		body("token with a line break", http.StatusOK, contentTypeJSON, `{"access_token":"a\r\nX-Evil: 1","expires_in":900}`),
 		body("all keys null", http.StatusOK, contentTypeJSON, `{"access_token":null,"refresh_token":null,"mfa_token":null}`),
-		body("page of a web server", http.StatusBadRequest, "text/html", "<h2>Bad Request - Invalid Hostname</h2>"),
+		body("page of a web server", http.StatusBadRequest, "text/html", "<h2>Bad Request - Invalid Hostname</h2>").becomes("502 request_not_understood", "paused"),
 
 		// The network.
-		kind(veeamtest.FaultReset, unavailable),
-		kind(veeamtest.FaultResetAfterHeaders, unavailable),
-		kind(veeamtest.FaultHalfClose, unavailable),
-		kind(veeamtest.FaultSlow, "504 unavailable"),
-		kind(veeamtest.FaultHang, "504 unavailable"),
+		kind(veeamtest.FaultReset, unreachable),
+		kind(veeamtest.FaultResetAfterHeaders, unreachable),
+		kind(veeamtest.FaultHalfClose, unreachable),
+		kind(veeamtest.FaultSlow, "504 timeout"),
+		kind(veeamtest.FaultHang, "504 timeout"),
 		{
-			name: "answer lost after the grant", want: unavailable, follows: "paused", requests: 1,
+			name: "answer lost after the grant", want: unreachable, follows: "paused", requests: 1,
 			set: veeamtest.Fault{Kind: veeamtest.FaultReset, After: true},
 		},
 		broken("broken pipe", &net.OpError{Op: "write", Net: "tcp", Err: errors.New("broken pipe")}),
 		broken("GOAWAY", errors.New("http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR")),
 
 		// Redirects: a credential goes nowhere else.
-		kind(veeamtest.FaultRedirect, unavailable),
+		kind(veeamtest.FaultRedirect, unexpected),
 		body("301", http.StatusMovedPermanently, "", "", "Location", "https://elsewhere.test/api/oauth2/token"),
 		body("302 to plain HTTP", http.StatusFound, "", "", "Location", "http://vbr01.lab.local/api/oauth2/token"),
 		body("303", http.StatusSeeOther, "", "", "Location", "/api/oauth2/token"),
 		body("308", http.StatusPermanentRedirect, "", "", "Location", "https://elsewhere.test/"),
 
 		// A refusal holds the credential.
-		status(http.StatusUnauthorized, "503 no_session", "held"),
-		status(http.StatusForbidden, "503 no_session", "held"),
-		body("bare 401", http.StatusUnauthorized, "", "").becomes("503 no_session", "held"),
-		body("bare 400", http.StatusBadRequest, "", "").becomes("503 no_session", "held"),
-		body("428", http.StatusPreconditionRequired, "", "").becomes("503 no_session", "held"),
+		status(http.StatusUnauthorized, refused, "held"),
+		status(http.StatusForbidden, refused, "held"),
+		body("bare 401", http.StatusUnauthorized, "", "").becomes(refused, "held"),
+		body("bare 400", http.StatusBadRequest, "", "").becomes(refused, "held"),
+		body("428", http.StatusPreconditionRequired, "", "").becomes("503 code_needed", "held"),
 
 		// So does not what says nothing about it.
-		status(http.StatusNotFound, unavailable, "paused"),
-		status(http.StatusMethodNotAllowed, unavailable, "paused"),
-		status(http.StatusRequestTimeout, unavailable, "paused"),
-		status(http.StatusInternalServerError, unavailable, "paused"),
-		status(http.StatusBadGateway, unavailable, "paused"),
-		status(http.StatusServiceUnavailable, unavailable, "paused"),
-		status(520, unavailable, "paused"),
+		status(http.StatusNotFound, "502 request_not_understood", "paused"),
+		status(http.StatusMethodNotAllowed, "502 request_not_understood", "paused"),
+		status(http.StatusRequestTimeout, serverFault, "paused"),
+		status(http.StatusInternalServerError, serverFault, "paused"),
+		status(http.StatusBadGateway, serverFault, "paused"),
+		status(http.StatusServiceUnavailable, serverFault, "paused"),
+		status(520, serverFault, "paused"),
 
 		// The server says when to come back.
 		status(http.StatusTooManyRequests, "429 throttled", "paused"),
@@ -125,7 +130,7 @@ func faults() []fault {
 			becomes("429 throttled", "as told"),
 		body("429 with retryAfter in the body", 429, contentTypeJSON, `{"errors":[{"type":"transport","code":429,"retryAfter":30}]}`).
 			becomes("429 throttled", "as told"),
-		body("503 with Retry-After", 503, "", "", "Retry-After", "30").becomes(unavailable, "as told"),
+		body("503 with Retry-After", 503, "", "", "Retry-After", "30").becomes(serverFault, "as told"),
 	}
 }
 

@@ -62,12 +62,12 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 }
 
 // askAt sends a request to an upstream at an address.
-func askAt(t *testing.T, tr *Transport, address string) (status int, reason, message string, err error) {
+func askAt(t *testing.T, tr *Transport, address string) (status int, reason veeam.Reason, message string, err error) {
 	t.Helper()
 	return askIn(t.Context(), tr, address)
 }
 
-func askIn(ctx context.Context, tr *Transport, address string) (status int, reason, message string, err error) {
+func askIn(ctx context.Context, tr *Transport, address string) (status int, reason veeam.Reason, message string, err error) {
 	host, port, _ := net.SplitHostPort(address)
 	e := &exchange{route: veeam.RouteProtected}
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/api/v1/echo", http.NoBody)
@@ -120,7 +120,7 @@ func TestAServerThatIsNotTrustedGetsNoCredential(t *testing.T) {
 			var heard int
 			server := tlsServer(t, template, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { heard++ }))
 			status, reason, message, err := askAt(t, socketTransport(t, nil), server)
-			if err != nil || status != http.StatusBadGateway || reason != veeam.ReasonUnavailable || !strings.Contains(message, "certificate") {
+			if err != nil || status != http.StatusBadGateway || reason != veeam.ReasonTLS || !strings.Contains(message, "certificate") {
 				t.Errorf("got %d %s %s, %v", status, reason, message, err)
 			}
 			if heard != 0 {
@@ -158,20 +158,24 @@ func TestAServerWithoutTLSGetsNoCredential(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard <- r.URL.Path }))
 	t.Cleanup(s.Close)
 	status, reason, _, err := askAt(t, socketTransport(t, nil), s.Listener.Addr().String())
-	if err != nil || status != http.StatusBadGateway || reason != veeam.ReasonUnavailable || len(heard) > 0 {
+	if err != nil || status != http.StatusBadGateway || reason != veeam.ReasonTLS || len(heard) > 0 {
 		t.Errorf("got %d %s, %v; the server heard %d requests", status, reason, err, len(heard))
 	}
 }
 
 func TestFaultsOfTheConnectionOverSockets(t *testing.T) {
-	for _, f := range []veeamtest.Fault{
-		{Kind: veeamtest.FaultReset},
-		{Kind: veeamtest.FaultResetAfterHeaders},
-		{Kind: veeamtest.FaultHalfClose},
-		{Kind: veeamtest.FaultReset, After: true},
-		{Kind: veeamtest.FaultHuge},
-		{Kind: veeamtest.FaultRedirect},
+	for _, tt := range []struct {
+		fault veeamtest.Fault
+		want  veeam.Reason
+	}{
+		{veeamtest.Fault{Kind: veeamtest.FaultReset}, veeam.ReasonUnreachable},
+		{veeamtest.Fault{Kind: veeamtest.FaultResetAfterHeaders}, veeam.ReasonUnreachable},
+		{veeamtest.Fault{Kind: veeamtest.FaultHalfClose}, veeam.ReasonUnreachable},
+		{veeamtest.Fault{Kind: veeamtest.FaultReset, After: true}, veeam.ReasonUnreachable},
+		{veeamtest.Fault{Kind: veeamtest.FaultHuge}, veeam.ReasonUnexpectedAnswer},
+		{veeamtest.Fault{Kind: veeamtest.FaultRedirect}, veeam.ReasonUnexpectedAnswer},
 	} {
+		f, want := tt.fault, tt.want
 		t.Run(fmt.Sprint(strings.ReplaceAll(string(f.Kind), " ", "_"), f.After), func(t *testing.T) {
 			server := veeamtest.New(veeamtest.VBR13)
 			if err := server.Start(); err != nil {
@@ -182,7 +186,7 @@ func TestFaultsOfTheConnectionOverSockets(t *testing.T) {
 			address := strings.TrimPrefix(server.URL(), "https://")
 			server.SetFault(f)
 			status, reason, message, err := askAt(t, tr, address)
-			if err != nil || status != http.StatusBadGateway || reason != veeam.ReasonUnavailable {
+			if err != nil || status != http.StatusBadGateway || reason != want {
 				t.Errorf("got %d %s %s, %v", status, reason, message, err)
 			}
 			if n := server.Counters().TokenRequests; n != 1 {

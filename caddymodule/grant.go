@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -184,10 +183,10 @@ func shapeOf(tok *tokencache.Token) *veeam.Shape {
 	return shape
 }
 
-// resultOK and resultMFA are results of a token request beside the kinds of
+// resultOK and resultMFA are results of a token request beside the reasons of
 // failures.
 const (
-	resultOK  = "ok"
+	resultOK  = string(veeam.ReasonOK)
 	resultMFA = "mfa" // the server wanted a verification code, which was sent next
 )
 
@@ -206,17 +205,12 @@ func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token
 	case err == nil:
 		last = tok.Grant
 	case errors.As(err, &failed):
-		last, result = failed.Grant, label(failed.Kind)
+		last, result = failed.Grant, string(failed.Reason())
 	default:
-		result = "internal"
+		result = string(reasonOf(err))
 	}
 	if last == veeam.GrantMFA {
 		count(grant, resultMFA)
 	}
 	count(last, result)
-}
-
-// label is a kind as the value of a label.
-func label(kind veeam.Kind) string {
-	return strings.NewReplacer(" ", "_", "-", "_").Replace(kind.String())
 }

@@ -58,9 +58,10 @@ var outcomeNames = [outcomes]string{
 
 // Cells that most grants have.
 const (
-	held      = "503 no_session, %d, held"
-	faulty    = "502 unavailable, 1, paused"
-	late      = "504 unavailable, 1, paused"
+	held      = "503 credential_refused, %d, held"
+	faulty    = "502 server_fault, 1, paused"
+	malformed = "502 unexpected_answer, 1, paused"
+	late      = "504 timeout, 1, paused"
 	throttled = "429 throttled, 1, as told"
 )
 
@@ -68,7 +69,7 @@ const (
 func usual(login int) [outcomes]string {
 	return [outcomes]string{
 		fmt.Sprintf("200, %d", login), fmt.Sprintf(held, 1), "200, 1", fmt.Sprintf("200, %d", login),
-		faulty, faulty, late, throttled,
+		faulty, malformed, late, throttled,
 	}
 }
 
@@ -135,7 +136,7 @@ func mfaRow(product string, profile veeamtest.Profile) grantRow {
 		wrong: func(w *world) { w.secret("totp", seed()) },
 		right: func(w *world) { w.secret("totp", code) },
 		cells: with(usual(2), map[outcome]string{
-			outcomeWrong: fmt.Sprintf(held, 3), // the code of the next step is tried too
+			outcomeWrong: "503 code_refused, 3, held", // the code of the next step is tried too
 		}),
 	}
 }

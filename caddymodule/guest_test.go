@@ -277,7 +277,7 @@ func TestTheServersFaultsAreNotTheGuests(t *testing.T) {
 		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
 			return canned(req, http.StatusServiceUnavailable, "text/html", "down"), nil
 		})
-		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "502 unavailable" {
+		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "502 server_fault" {
 			g.Errorf("%v %s", got, got.body)
 		}
 		g.wire.intercept(nil)

@@ -338,7 +338,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.R
 
 func (h *Handler) countRefusal(refusal veeam.Refusal) {
 	h.counts[metrics.ResultRefused].Inc()
-	h.metrics.Refusals.WithLabelValues(h.product.Name, refusal.Reason).Inc()
+	h.metrics.Refusals.WithLabelValues(h.product.Name, string(refusal.Reason)).Inc()
 }
 
 // refuseFailed turns an error of the proxy into an answer that clients of the
@@ -353,7 +353,7 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err er
 	}
 	h.logger.Error("the request could not be passed on", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
 	refusal := veeam.Refusal{
-		Status: failed.StatusCode, Reason: veeam.ReasonUnavailable, AtTokenEndpoint: e.route == veeam.RouteToken,
+		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: e.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
 	}
 	if failed.StatusCode == http.StatusInternalServerError {

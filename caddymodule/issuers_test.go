@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -182,7 +181,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	for range 100 {
 		r := fromClient()
 		r.Header.Set("Authorization", "Bearer "+pair.Access)
-		if _, refusal := h.identify(r, veeam.RouteProtected); refusal == nil || refusal.Status != http.StatusServiceUnavailable {
+		if _, refusal := h.identify(r, veeam.RouteProtected); refusal == nil || refusal.Reason != veeam.ReasonStorage {
 			t.Fatalf("refused with %+v", refusal)
 		}
 	}

@@ -4,7 +4,6 @@
 package caddymodule
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -186,31 +185,11 @@ func (j *journal) shadow(user string, allowed bool, source string) {
 	j.warn(svclog.Exception("Request ["+j.method+" "+j.path+"] of user '"+user+"' would be "+would+" by shadow "+source+".", ""))
 }
 
-// exceptionType is the word in brackets behind an error, in the manner of the
-// servers.
-func exceptionType(err error) string {
-	var failed *veeam.Error
-	var secretErr *secretError
-	switch {
-	case errors.As(err, &failed):
-		return "VeeamAuth." + kindWord(failed.Kind)
-	case errors.As(err, &secretErr):
-		return "VeeamAuth.SecretUnreadable"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "VeeamAuth.Timeout"
-	}
-	return "VeeamAuth.Fault"
-}
+// exceptionType is the reason of an error as the type in brackets behind it, in
+// the manner of the servers.
+func exceptionType(err error) string { return faultType(reasonOf(err)) }
 
-// kindWord turns "credential refused" into CredentialRefused.
-func kindWord(k veeam.Kind) string {
-	var b strings.Builder
-	for word := range strings.FieldsSeq(k.String()) {
-		word = strings.ReplaceAll(word, "-", "")
-		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
-	}
-	return b.String()
-}
+func faultType(reason veeam.Reason) string { return "VeeamAuth." + string(reason) }
 
 // peek reads the beginning of a body that is fit for the log and puts it back.
 // Nothing is read of other bodies, or where the client waits for permission to

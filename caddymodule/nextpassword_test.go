@@ -132,7 +132,7 @@ func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
 
 func TestANextPasswordIsUsedAsSoonAsItIsThere(t *testing.T) {
 	rotating(t, "outdated", "wrong", func(w *world) {
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 		w.tried(0, 2)
 		w.secret("next", veeamtest.DefaultPassword)
 		w.rest(time.Second)
@@ -141,7 +141,7 @@ func TestANextPasswordIsUsedAsSoonAsItIsThere(t *testing.T) {
 	})
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) { // a file that is missing at first
 		w.start(w.rotated(w.secret("secret", "outdated"), "{file."+w.dir+"/next}"))
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 		w.tried(0, 1)
 		w.secret("next", veeamtest.DefaultPassword)
 		w.demand("200")
@@ -153,7 +153,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
 	refused := counted(metrics.SecretNextRefused)
 	rotating(t, "wrong", "wrong as well", func(w *world) {
 		for start := time.Now(); time.Since(start) < 5*time.Minute; w.rest(500 * time.Millisecond) {
-			if got := w.demand("503 no_session"); got.header.Get("Retry-After") == "" {
+			if got := w.demand("503 credential_refused"); got.header.Get("Retry-After") == "" {
 				t.Fatal("no Retry-After")
 			}
 		}
@@ -164,7 +164,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
 			t.Errorf("counted %v: %s", refused(), w.said())
 		}
 		for start := time.Now(); time.Since(start) < 2*time.Hour; w.rest(5 * time.Second) {
-			w.demand("503 no_session")
+			w.demand("503 credential_refused")
 		}
 		if n := w.wire.grants(); n > 14 {
 			t.Errorf("sent %d times in two hours", n)

@@ -50,7 +50,7 @@ func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		w.start(&Account{Name: "svc", Grant: "api_key", Password: w.secret("key", "wrong")})
 		for range 5 {
-			got := w.demand("503 no_session")
+			got := w.demand("503 credential_refused")
 			if got.header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
@@ -110,7 +110,7 @@ func TestAUserOfAnIdentityProviderIsNamed(t *testing.T) {
 	options := []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "sso", Password: "p", RedirectTo: "https://idp.test/saml"})}
 	inWorld(t, veeamtest.Azure, options, func(w *world) {
 		w.start(&Account{Name: "sso", Password: w.secret("secret", "p")})
-		got := w.demand("503 no_session")
+		got := w.demand("503 sso_needed")
 		if !strings.Contains(got.body, "identity provider") || !strings.Contains(got.body, "local user") || strings.Contains(got.body, "idp.test") {
 			t.Errorf("the client reads %s", got.body)
 		}
@@ -155,7 +155,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 		}
 		w.rest(24 * time.Hour) // the refresh token has died
 		for range 3 {
-			got := w.demand("503 no_session")
+			got := w.demand("503 credential_refused")
 			if !strings.Contains(got.body, "good for one login, and was used") {
 				t.Errorf("the client reads %s", got.body)
 			}
@@ -173,7 +173,7 @@ func TestVBR13MakesNoCodes(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
 			&Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
-		got := w.demand("502 unavailable")
+		got := w.demand("502 request_not_understood")
 		if !strings.Contains(got.body, "creates no authorization codes: use the password grant") {
 			t.Errorf("the client reads %s", got.body)
 		}
@@ -186,7 +186,7 @@ func TestVBR13MakesNoCodes(t *testing.T) {
 func TestAnAccountOfVBRWithAnotherFactorIsToldApartByItsAdvice(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&Account{Name: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword)})
-		got := w.demand("503 no_session")
+		got := w.demand("503 credential_refused")
 		for _, text := range []string{got.body, w.said()} {
 			if !strings.Contains(text, "service account in Users and Roles") {
 				t.Errorf("no advice in %s", text)

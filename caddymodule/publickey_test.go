@@ -87,15 +87,15 @@ func TestEveryPaddingAgainstEverySetting(t *testing.T) {
 							return
 						}
 						got := w.get()
-						if setting == "pkcs1v15" && got.String() == "503 no_session" {
+						if setting == "pkcs1v15" && got.String() == "503 credential_refused" {
 							// PKCS #1 v1.5 has no check sum: one challenge in 400 looks as if it
 							// were padded so. Not two.
 							w.tr.close()
 							w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
-							w.demand("502 unavailable")
+							w.demand("502 unexpected_answer")
 							return
 						}
-						if got.String() != "502 unavailable" {
+						if got.String() != "502 unexpected_answer" {
 							t.Fatalf("got %v: %s", got, got.body)
 						}
 						if n := w.wire.grants(); n != 1 {
@@ -143,7 +143,7 @@ func TestEveryFormOfAKeyFile(t *testing.T) {
 					w.demand("200")
 					return
 				}
-				w.demand("503 no_session")
+				w.demand("503 secret_unreadable")
 				if w.wire.grants() != 0 {
 					t.Error("something was sent")
 				}
@@ -181,7 +181,7 @@ func TestThePublicKeyIsSentAsItWasAssigned(t *testing.T) {
 							w.demand("200")
 							return
 						}
-						w.demand("503 no_session") // the server knows no such key
+						w.demand("503 credential_refused") // the server knows no such key
 						if n := w.wire.grants(); n != 1 {
 							t.Errorf("%d requests", n)
 						}
@@ -197,7 +197,7 @@ func TestAChallengeIsAnsweredWithinThirtySecondsOrAnew(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(40 * time.Second)}, func(w *world) {
 		// The answer arrives after the challenge has died.
 		w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 	})
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(20 * time.Second)}, func(w *world) {
 		w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})

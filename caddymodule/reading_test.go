@@ -85,7 +85,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 		for i := range 20 {
 			clients.Go(func() {
 				time.Sleep(time.Duration(i) * time.Second / 4)
-				if got := w.get(); got.String() != "503 no_session" || !strings.Contains(got.body, "in time") || got.header.Get("Retry-After") != "1" {
+				if got := w.get(); got.String() != "503 secret_unreadable" || !strings.Contains(got.body, "in time") || got.header.Get("Retry-After") != "1" {
 					t.Errorf("%v %s", got, got.body)
 				}
 				if waited := time.Since(began); waited != readFor {
@@ -96,7 +96,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 		clients.Go(func() {
 			ctx, cancel := context.WithTimeout(w.Context(), time.Second)
 			defer cancel()
-			if got := w.askIn(ctx, w.tr, "GET", "/echo", ""); got.String() != "503 no_session" || time.Since(began) != time.Second {
+			if got := w.askIn(ctx, w.tr, "GET", "/echo", ""); got.String() != "503 secret_unreadable" || time.Since(began) != time.Second {
 				t.Errorf("its time was over: %v %s after %v", got, got.body, time.Since(began))
 			}
 		})
@@ -110,7 +110,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 		clients.Wait()
 		began = time.Now()
 		for range 100 {
-			w.demand("503 no_session")
+			w.demand("503 secret_unreadable")
 		}
 		if waited := time.Since(began); waited != 0 {
 			t.Errorf("later requests have waited for %v", waited)
@@ -171,7 +171,7 @@ func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
 		answer := h.hang()
 		began := time.Now()
 		for range 20 {
-			w.demand("503 no_session")
+			w.demand("503 credential_refused")
 		}
 		if waited := time.Since(began); waited != readFor || h.reads() != 1 {
 			t.Errorf("waited for %v, %d readers", waited, h.reads())

@@ -85,7 +85,7 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 		var clients sync.WaitGroup
 		for range 50 {
 			clients.Go(func() {
-				if got := w.askIn(ctx, tr, "GET", "/echo", ""); got.String() != "503 no_session" || !strings.Contains(got.body, "in time") {
+				if got := w.askIn(ctx, tr, "GET", "/echo", ""); got.String() != "503 secret_unreadable" || !strings.Contains(got.body, "in time") {
 					t.Errorf("%s: %v %s", name, got, got.body)
 				}
 			})

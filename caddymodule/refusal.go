@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -24,28 +23,63 @@ const (
 	throttledMessage = "The server asks veeam-auth to wait with its login."
 )
 
+// Reason implements veeam.Reasoner.
+func (*secretError) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
+
+// Reason implements veeam.Reasoner.
+func (*noAccountError) Reason() veeam.Reason { return veeam.ReasonNoAccount }
+
+// Reason implements veeam.Reasoner.
+func (*pinError) Reason() veeam.Reason { return veeam.ReasonPin }
+
+// Reason is that of the parent account.
+func (e *parentError) Reason() veeam.Reason { return reasonOf(e.err) }
+
+// reasonOf is the one word for the error of a grant.
+func reasonOf(err error) veeam.Reason {
+	if shared, ok := errors.AsType[*tokencache.SharedError](err); ok {
+		if shared.CredentialRefused() {
+			return veeam.ReasonCredentialRefused
+		}
+		return veeam.ReasonThrottled
+	}
+	if errors.Is(err, errReplaced) {
+		return veeam.ReasonSecretReplaced
+	}
+	return veeam.ReasonOf(err)
+}
+
+// refusalMessages say to a client why there is no session for its request, and
+// whose fault it is.
+var refusalMessages = map[veeam.Reason]string{
+	veeam.ReasonSecretUnreadable:  "veeam-auth cannot read a secret of the account configured for this server. See its log.",
+	veeam.ReasonNoAccount:         "There is no account to act as by the name that this request yields. See the log of veeam-auth.",
+	veeam.ReasonCredentialRefused: refusedMessage,
+	veeam.ReasonCodeRefused:       refusedMessage,
+	veeam.ReasonLockedOutBudget:   "The server has refused the credential that veeam-auth is configured with so often that another try may lock the account. Nothing is sent for now.",
+	veeam.ReasonCodeNeeded:        "The server asks for a verification code that veeam-auth cannot give.",
+	veeam.ReasonSSONeeded:         "The user that veeam-auth is configured with signs in with an identity provider, which is not possible here.",
+	veeam.ReasonAccountIncomplete: "The account that veeam-auth is configured with is incomplete. See its log.",
+	veeam.ReasonSecretReplaced:    "The session cannot be renewed, because its secret is not configured any more.",
+	veeam.ReasonNotUnderstood:     "The server does not understand the login.",
+	veeam.ReasonWrongUser:         "The server has answered with a token of another user, which is not used.",
+	veeam.ReasonThrottled:         throttledMessage,
+	veeam.ReasonTimeout:           "The server did not answer the login in time.",
+	veeam.ReasonCanceled:          "The server did not answer the login in time.",
+	veeam.ReasonTLS:               "veeam-auth does not trust the certificate of the server. See its log.",
+	veeam.ReasonPin:               "veeam-auth does not trust the certificate of the server. See its log.",
+	veeam.ReasonUnreachable:       "The server cannot be reached.",
+	veeam.ReasonServerFault:       "The server cannot be reached or has a fault of its own.",
+}
+
 // refusalFor says how to answer a request whose account has no session because
 // of err. Messages say whose fault it is and where to look; they never repeat
 // what the server said.
 func refusalFor(err error, now time.Time) veeam.Refusal {
-	r := veeam.Refusal{Status: http.StatusServiceUnavailable, Reason: veeam.ReasonNoSession}
+	r := veeam.Refusal{Reason: reasonOf(err)}
+	r.Status = r.Reason.Row().Status
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		r.RetryAfter = blocked.RetryAfter(now)
-	}
-	if _, ok := errors.AsType[*secretError](err); ok {
-		r.Message, r.RetryAfter = "veeam-auth cannot read a secret of the account configured for this server. See its log.", resolveEvery
-		if _, ok := errors.AsType[*lateError](err); ok {
-			r.Message = "veeam-auth could not read a secret of the account configured for this server in time. See its log."
-		}
-		return r
-	}
-	if noAccount, ok := errors.AsType[*noAccountError](err); ok {
-		r.Status, r.Reason = http.StatusForbidden, veeam.ReasonDenied
-		r.Message = "There is no account to act as by the name that this request yields. See the log of veeam-auth."
-		if noAccount.name == "" {
-			r.Message = "Whom to act as is not configured: act_as has to name a user for each request, or another account has to come first."
-		}
-		return r
 	}
 	if parent, ok := errors.AsType[*parentError](err); ok {
 		// It is the parent's pause that counts, not the account's own short one.
@@ -55,53 +89,26 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}
-	if shared, ok := errors.AsType[*tokencache.SharedError](err); ok {
-		if shared.CredentialRefused() {
-			r.Message = refusedMessage
-			return r
+	failed, fromServer := errors.AsType[*veeam.Error](err)
+	r.Message = refusalMessages[r.Reason]
+	switch {
+	case r.Reason == veeam.ReasonSecretUnreadable:
+		r.RetryAfter = resolveEvery
+		if _, ok := errors.AsType[*lateError](err); ok {
+			r.Message = "veeam-auth could not read a secret of the account configured for this server in time. See its log."
 		}
-		r.Status, r.Reason, r.Message = http.StatusTooManyRequests, veeam.ReasonThrottled, throttledMessage
-		return r
-	}
-	var failed *veeam.Error
-	if !errors.As(err, &failed) {
-		r.Reason, r.Status = veeam.ReasonInternal, http.StatusBadGateway
-		if errors.Is(err, context.DeadlineExceeded) {
-			r.Reason, r.Status = veeam.ReasonUnavailable, http.StatusGatewayTimeout
+	case r.Reason == veeam.ReasonNoAccount:
+		if noAccount, ok := errors.AsType[*noAccountError](err); ok && noAccount.name == "" {
+			r.Message = "Whom to act as is not configured: act_as has to name a user for each request, or another account has to come first."
 		}
+	case r.Reason == veeam.ReasonInternal:
+		r.Status = http.StatusBadGateway // the fault is between here and the server
 		r.Message = "veeam-auth could not log in at the server. See its log."
-		return r
-	}
-	switch failed.Kind {
-	case veeam.KindRefused:
-		r.Message = refusedMessage + hint(failed)
-	case veeam.KindMFARequired:
-		r.Message = "The server asks for a verification code that veeam-auth cannot give." + hint(failed)
-	case veeam.KindSSORequired:
-		r.Message = "The user that veeam-auth is configured with signs in with an identity provider, which is not possible here." + hint(failed)
-	case veeam.KindAccount:
-		r.Message = "The account that veeam-auth is configured with is incomplete. See its log."
-	case veeam.KindProtocol:
-		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
-		r.Message = "The server does not understand the login." + hint(failed)
-	case veeam.KindWrongUser:
-		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
-		r.Message = "The server has answered with a token of another user, which is not used." + hint(failed)
-	case veeam.KindThrottled:
-		r.Status, r.Reason = http.StatusTooManyRequests, veeam.ReasonThrottled
-		r.Message = throttledMessage
-	case veeam.KindTimeout, veeam.KindCanceled:
-		r.Status, r.Reason = http.StatusGatewayTimeout, veeam.ReasonUnavailable
-		r.Message = "The server did not answer the login in time."
-	case veeam.KindTLS:
-		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
-		r.Message = "veeam-auth does not trust the certificate of the server. See its log."
-	case veeam.KindUnavailable, veeam.KindServerFault:
-		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
-		r.Message = "The server cannot be reached or has a fault of its own."
-	default:
-		r.Status, r.Reason = http.StatusBadGateway, veeam.ReasonUnavailable
+	case r.Message == "" && fromServer:
 		r.Message = "The server's answer to the login is not one of " + failed.Product + ". See the log of veeam-auth."
+	}
+	if fromServer && failed.Kind != veeam.KindThrottled && failed.Kind != veeam.KindTLS {
+		r.Message += hint(failed)
 	}
 	return r
 }

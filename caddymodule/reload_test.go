@@ -15,10 +15,10 @@ func TestAReloadChangesTheHoldOfARefusedCredential(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		account := &Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")}
 		w.start(account)
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 		w.reload(&Transport{Accounts: []*Account{account}, Hold: caddy.Duration(20 * time.Minute)})
 		for began := time.Now(); time.Since(began) < 15*time.Minute; w.rest(time.Second) {
-			w.demand("503 no_session")
+			w.demand("503 credential_refused")
 		}
 		if n := w.wire.grants(); n != 2 {
 			t.Errorf("%d tries in 15 minutes, with a hold of a minute before the reload and of 20 after it", n)

@@ -38,7 +38,7 @@ func TestASiteDoesNotTakeOverTheSessionOfAnotherSitesAccount(t *testing.T) {
 	changing(t, veeamtest.VBR13, func(w *world) {
 		account := *w.tr.Accounts[0]
 		w.reload(&Transport{Accounts: []*Account{{Name: account.Name, Password: w.secret("other", "wrong")}}})
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 	})
 }
 

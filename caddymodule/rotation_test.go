@@ -160,7 +160,7 @@ func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
 func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 		go func() {
 			for _, part := range []string{"", veeamtest.DefaultPassword[:3], veeamtest.DefaultPassword[:5], veeamtest.DefaultPassword} {
 				w.secret("secret", part)
@@ -225,7 +225,7 @@ func TestASessionThatCannotBeRenewedGivesWayToTheNewestSecret(t *testing.T) {
 		w.serves(10*time.Second, time.Second)
 		w.tried(1, 1)
 		w.server.RevokeAll()
-		w.demand("503 no_session")
+		w.demand("503 credential_refused")
 		w.tried(1, 1) // the old password is not sent any more
 		w.secret("secret", veeamtest.DefaultPassword)
 		w.rest(2 * time.Second)

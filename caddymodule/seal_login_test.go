@@ -55,7 +55,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		// Nothing is sent for an account that it was not sealed for.
 		before := w.wire.grants()
 		for _, name := range []string{"moved", "inline"} {
-			if got := w.ask(w.tr, http.MethodGet, "/echo", name); got.String() != "503 no_session" {
+			if got := w.ask(w.tr, http.MethodGet, "/echo", name); got.String() != "503 secret_unreadable" {
 				t.Errorf("%s: %v", name, got)
 			}
 			if want := "account " + name + ": option totp_secret, " + errNotOpened.Error(); !strings.Contains(w.said(), want) {
@@ -63,7 +63,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 			}
 		}
 		without := w.transport(&Transport{Accounts: []*Account{account("mfa", totp)}})
-		if got := w.ask(without, http.MethodGet, "/echo", ""); got.String() != "503 no_session" {
+		if got := w.ask(without, http.MethodGet, "/echo", ""); got.String() != "503 secret_unreadable" {
 			t.Errorf("without a cache: %v", got)
 		}
 		without.close()
@@ -71,7 +71,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 			t.Fatal(err)
 		}
 		unreadable := w.transport(&Transport{Accounts: []*Account{account("mfa", totp)}, Cache: cache()})
-		if got := w.ask(unreadable, http.MethodGet, "/echo", ""); got.String() != "503 no_session" {
+		if got := w.ask(unreadable, http.MethodGet, "/echo", ""); got.String() != "503 secret_unreadable" {
 			t.Errorf("without a key: %v", got)
 		}
 		unreadable.close()

@@ -89,10 +89,10 @@ func (t *Transport) withoutSecrets(req *http.Request, e *exchange, res *http.Res
 		fault = "its encoding is neither gzip nor identity"
 	}
 	if fault != "" {
-		e.journal.error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", "VeeamAuth.Unreadable"))
+		e.journal.error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", faultType(veeam.ReasonUnreadableAnswer)))
 		_ = res.Body.Close()
 		e.refused = &veeam.Refusal{
-			Status: http.StatusBadGateway, Reason: veeam.ReasonUnavailable,
+			Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
 			Message: "The server's answer cannot be searched for secrets and is not passed on. See the log of veeam-auth.",
 		}
 		return refuseResponse(t.product, req, *e.refused)
@@ -273,7 +273,7 @@ func (b *filteredBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if unreadable(err) && !b.said {
 		b.said = true
-		b.journal.error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), "VeeamAuth.Unreadable"))
+		b.journal.error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), faultType(veeam.ReasonUnreadableAnswer)))
 	}
 	return n, err
 }

@@ -45,7 +45,7 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 		"a lockout after wrong passwords": {veeamtest.Azure, veeamtest.WithLockout(3, 5*time.Minute), func(w *world) {
 			w.server.SetPassword(veeamtest.DefaultUser, "changed")
 			for range 100 {
-				w.demand("503 no_session")
+				w.demand("503 credential_refused")
 				w.rest(3 * time.Second)
 			}
 			w.server.SetPassword(veeamtest.DefaultUser, veeamtest.DefaultPassword)

@@ -133,7 +133,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 }
 
 func (h *Handler) refusalForRefresh(err error) *veeam.Refusal {
-	if refusal := h.refusalForToken(err); refusal.Reason == veeam.ReasonInternal {
+	if refusal := h.refusalForToken(err); refusal.Reason == veeam.ReasonStorage || refusal.Reason == veeam.ReasonCanceled {
 		return refusal
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}

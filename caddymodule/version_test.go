@@ -148,7 +148,7 @@ func TestAVersionThatIsNoLongerServedIsFoundAnew(t *testing.T) {
 		// The server is upgraded to one that serves other versions only.
 		w.wire.to = veeamtest.New(veeamtest.VBR13, veeamtest.WithAPIVersions("1.3-rev2")).Transport()
 		w.rest(20 * time.Minute)
-		if got := w.plainGet("", ""); got.String() != "502 unavailable" || !strings.Contains(got.body, "Set api_version") {
+		if got := w.plainGet("", ""); got.String() != "502 request_not_understood" || !strings.Contains(got.body, "Set api_version") {
 			t.Errorf("got %v %s", got, got.body)
 		}
 		w.rest(2 * time.Second)

@@ -112,7 +112,7 @@ func (w *world) secret(name, value string) string {
 // answer is what a client gets.
 type answer struct {
 	status  int
-	reason  string // of our refusal, empty if the server has answered
+	reason  veeam.Reason // of our refusal, empty if the server has answered
 	header  http.Header
 	body    string
 	subject string // whose token the server saw

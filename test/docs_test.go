@@ -5,6 +5,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"path"
 	"reflect"
 	"regexp"
@@ -102,18 +103,19 @@ func (d describer) Register(c prometheus.Collector) error {
 func (d describer) MustRegister(...prometheus.Collector) {}
 func (d describer) Unregister(prometheus.Collector) bool { return false }
 
-func TestTheDocsNameEveryReasonOfARefusal(t *testing.T) {
-	reasons := regexp.MustCompile(`(?m)^\tReason\w+ +=\s"(\w+)"`).FindAllStringSubmatch(string(read(t, "veeam/refusal.go")), -1)
-	if len(reasons) < 10 {
-		t.Fatalf("found %v", reasons)
-	}
-	for _, name := range []string{"docs/behaviour.md", "docs/metrics.md"} {
-		page := string(read(t, name))
-		for _, reason := range reasons {
-			if !strings.Contains(page, "`"+reason[1]+"`") {
-				t.Errorf("%s does not name the reason %s", name, reason[1])
-			}
+// The table of the docs is that of the code, row for row.
+func TestTheDocsHaveTheTableOfReasons(t *testing.T) {
+	var want strings.Builder
+	want.WriteString("| reason | status | meaning | what to do |\n|---|---|---|---|\n")
+	for _, row := range veeam.Reasons() {
+		status := "-"
+		if row.Status != 0 {
+			status = strconv.Itoa(row.Status)
 		}
+		fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", row.Reason, status, row.Meaning, row.Action)
+	}
+	if _, table, found := strings.Cut(string(read(t, "docs/behaviour.md")), "\n## Reasons\n"); !found || !strings.HasSuffix(table, "\n"+want.String()) {
+		t.Errorf("docs/behaviour.md has to end with this table:\n%s", want.String())
 	}
 }
 

@@ -70,28 +70,11 @@ const (
 	KindWrongUser
 )
 
-var kindNames = [...]string{
-	KindRefused:     "credential refused",
-	KindMFARequired: "verification code required",
-	KindSSORequired: "single sign-on required",
-	KindThrottled:   "throttled",
-	KindUnavailable: "server unavailable",
-	KindTimeout:     "no answer in time",
-	KindCanceled:    "canceled",
-	KindServerFault: "server fault",
-	KindMalformed:   "not a token answer",
-	KindTLS:         "no trusted connection",
-	KindProtocol:    "request not understood",
-	KindAccount:     "account incomplete",
-	KindForbidden:   "not allowed",
-	KindWrongUser:   "token of another user",
-}
-
 func (k Kind) String() string {
-	if k <= 0 || int(k) >= len(kindNames) {
+	if k <= 0 || int(k) >= len(kindRows) {
 		return "unknown fault"
 	}
-	return kindNames[k]
+	return kindRows[k].name
 }
 
 // Error is a failed exchange with a server. Neither it nor what it wraps holds a
@@ -164,22 +147,29 @@ var errWithheld = errors.New("cause withheld, its text repeats the request")
 // every transport's errors can be unwrapped, so the context and the text count
 // too.
 func transportError(ctx context.Context, err error, secrets []string) *Error {
-	e := &Error{Kind: KindUnavailable, Err: err}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(ctx.Err(), context.Canceled):
-		e.Kind = KindCanceled
-	case errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil,
-		errors.As(err, &timeout) && timeout.Timeout(), strings.Contains(err.Error(), "i/o timeout"):
-		e.Kind = KindTimeout
-	case tlsFault(err):
-		e.Kind = KindTLS
+	e := &Error{Kind: transportKind(ctx, err), Err: err}
+	if e.Kind == KindTLS {
 		e.Hint = "trust the server's certificate or its authority in the tls options of the transport"
 	}
 	if repeats(err.Error(), secrets) {
 		e.Err = errWithheld
 	}
 	return e
+}
+
+// transportKind tells the errors of RoundTrip apart.
+func transportKind(ctx context.Context, err error) Kind {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(ctx.Err(), context.Canceled):
+		return KindCanceled
+	case errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil,
+		errors.As(err, &timeout) && timeout.Timeout(), strings.Contains(err.Error(), "i/o timeout"):
+		return KindTimeout
+	case tlsFault(err):
+		return KindTLS
+	}
+	return KindUnavailable
 }
 
 // tlsFault reports whether the handshake failed. Errors of certificate callbacks

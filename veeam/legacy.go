@@ -120,7 +120,7 @@ func legacyLifetime(o object, now time.Time) []byte {
 }
 
 // appendVSPC35Error has one form for all errors.
-func appendVSPC35Error(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+func appendVSPC35Error(dst []byte, r Refusal, form *refusalForm) ([]byte, string) {
 	r.AtTokenEndpoint = false
-	return appendVSPCError(dst, r, row)
+	return appendVSPCError(dst, r, form)
 }

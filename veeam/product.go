@@ -82,7 +82,7 @@ type Product struct {
 	logoutBody   string
 	loginMessage string // for a refused login, if it differs from the others'
 	serverFault  int    // the status of every fault of the server. Default: as it is
-	appendError  func(dst []byte, r Refusal, m reasonRow) ([]byte, string)
+	appendError  func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
 }
 
 // Version is the request header by which a client names the API version it was

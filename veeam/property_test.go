@@ -104,7 +104,7 @@ func TestOurAnswersAreTokensAndOurRefusalsAreNot(t *testing.T) {
 			t.Fatalf("%s: %v", body, err)
 		}
 		refusal := Refusal{
-			Reason:          rapid.SampledFrom([]string{ReasonBadCredential, ReasonDenied, ReasonThrottled, "?"}).Draw(t, "reason"),
+			Reason:          rapid.SampledFrom([]Reason{ReasonBadCredential, ReasonDenied, ReasonThrottled, "?"}).Draw(t, "reason"),
 			Message:         message,
 			AtTokenEndpoint: rapid.Bool().Draw(t, "at the token endpoint"),
 		}

@@ -3,6 +3,7 @@
 package veeam
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -16,9 +17,9 @@ type Refusal struct {
 	// see Product.Status.
 	Status int
 
-	// Reason is one of the Reason constants; another one counts as
-	// ReasonInternal.
-	Reason string
+	// Reason is a word of the closed vocabulary, see Reasons; another one counts
+	// as ReasonInternal.
+	Reason Reason
 
 	// Message is for the person who reads the client's log. Default: what the
 	// product says in this case.
@@ -33,26 +34,8 @@ type Refusal struct {
 	AtTokenEndpoint bool
 }
 
-// The reasons of a refusal.
-const (
-	ReasonBadCredential    = "bad_credential"    // wrong name, password or code at our token endpoint
-	ReasonBadRefreshToken  = "bad_refresh_token" // unknown, expired or used up
-	ReasonBadRequest       = "bad_request"       // a parameter is missing or unreadable
-	ReasonUnsupportedGrant = "unsupported_grant"
-	ReasonTooLarge         = "too_large"
-	ReasonNoToken          = "no_token"      // the caller is not known
-	ReasonBadToken         = "bad_token"     // the token is not ours or was revoked
-	ReasonExpiredToken     = "expired_token" // the token was ours
-	ReasonDenied           = "denied"        // the caller is known and may not
-	ReasonThrottled        = "throttled"
-	ReasonNoSession        = "no_session" // the server refuses our own login, or it is on hold
-	ReasonUnavailable      = "unavailable"
-	ReasonInternal         = "internal"
-)
-
-// reasonRow is what the products say for a reason.
-type reasonRow struct {
-	status    int
+// refusalForm is what the products say in a refusal.
+type refusalForm struct {
 	login     bool   // at the token endpoint the status is that of a refused login
 	message   string // unless the product has its own for a refused login
 	errorCode string // VBR, AWS
@@ -61,96 +44,103 @@ type reasonRow struct {
 	errorType string // VSPC elsewhere
 }
 
-var reasons = map[string]reasonRow{
-	ReasonBadCredential: {
-		http.StatusUnauthorized, true, "Authentication failed",
+var (
+	formBadCredential = refusalForm{
+		true, "Authentication failed",
 		"AccessDenied", "accessDenied", "invalid_request", "security",
-	},
-	ReasonBadRefreshToken: {
-		http.StatusUnauthorized, true, "The refresh token is invalid or has expired.",
-		"InvalidToken", "invalidAccessToken", "invalid_grant", "security",
-	},
-	ReasonBadRequest: {
-		http.StatusBadRequest, false, "One or more request parameters are not valid.",
-		"UnexpectedContent", "validationError", "invalid_request", "logical",
-	},
-	ReasonUnsupportedGrant: {
-		http.StatusBadRequest, false, "The grant type is not supported.",
-		"UnexpectedContent", "validationError", "unsupported_grant_type", "logical",
-	},
-	ReasonTooLarge: {
-		http.StatusRequestEntityTooLarge, false, "The request is too large.",
-		"UnexpectedContent", "validationError", "invalid_request", "logical",
-	},
-	ReasonNoToken: {
-		http.StatusUnauthorized, false, "Unauthorized. Get a bearer token at the token endpoint.",
-		"AccessDenied", "noAccessToken", "invalid_request", "security",
-	},
-	ReasonBadToken: {
-		http.StatusUnauthorized, false, "The access token is invalid.",
-		"InvalidToken", "invalidAccessToken", "invalid_request", "security",
-	},
-	ReasonExpiredToken: {
-		http.StatusUnauthorized, false, "The access token has expired.",
-		"ExpiredToken", "expiredAccessToken", "invalid_request", "security",
-	},
-	ReasonDenied: {
-		http.StatusForbidden, false, "Forbidden",
-		"AccessDenied", "accessDenied", "unauthorized_client", "security",
-	},
-	ReasonThrottled: {
-		http.StatusTooManyRequests, false, "Too many requests. Try again later.",
-		"ServiceUnavailable", "serviceUnavailable", "invalid_request", "transport",
-	},
-	ReasonNoSession: {
-		http.StatusServiceUnavailable, false, "There is no session with the server at present.",
-		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
-	},
-	ReasonUnavailable: {
-		http.StatusServiceUnavailable, false, "The server cannot be reached at present.",
-		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
-	},
-	ReasonInternal: {
-		http.StatusInternalServerError, false, "The request could not be processed.",
-		"UnknownError", "unknownError", "temporarily_unavailable", "unspecified",
-	},
-}
-
-func reason(r Refusal) reasonRow {
-	if row, ok := reasons[r.Reason]; ok {
-		return row
 	}
-	return reasons[ReasonInternal]
+	formBadRefreshToken = refusalForm{
+		true, "The refresh token is invalid or has expired.",
+		"InvalidToken", "invalidAccessToken", "invalid_grant", "security",
+	}
+	formBadRequest = refusalForm{
+		false, "One or more request parameters are not valid.",
+		"UnexpectedContent", "validationError", "invalid_request", "logical",
+	}
+	formUnsupportedGrant = refusalForm{
+		false, "The grant type is not supported.",
+		"UnexpectedContent", "validationError", "unsupported_grant_type", "logical",
+	}
+	formTooLarge = refusalForm{
+		false, "The request is too large.",
+		"UnexpectedContent", "validationError", "invalid_request", "logical",
+	}
+	formNoToken = refusalForm{
+		false, "Unauthorized. Get a bearer token at the token endpoint.",
+		"AccessDenied", "noAccessToken", "invalid_request", "security",
+	}
+	formBadToken = refusalForm{
+		false, "The access token is invalid.",
+		"InvalidToken", "invalidAccessToken", "invalid_request", "security",
+	}
+	formExpiredToken = refusalForm{
+		false, "The access token has expired.",
+		"ExpiredToken", "expiredAccessToken", "invalid_request", "security",
+	}
+	formDenied = refusalForm{
+		false, "Forbidden",
+		"AccessDenied", "accessDenied", "unauthorized_client", "security",
+	}
+	formThrottled = refusalForm{
+		false, "Too many requests. Try again later.",
+		"ServiceUnavailable", "serviceUnavailable", "invalid_request", "transport",
+	}
+	formNoSession = refusalForm{
+		false, "There is no session with the server at present.",
+		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
+	}
+	formUnavailable = refusalForm{
+		false, "The server cannot be reached at present.",
+		"ServiceUnavailable", "serviceUnavailable", "temporarily_unavailable", "transport",
+	}
+	formInternal = refusalForm{
+		false, "The request could not be processed.",
+		"UnknownError", "unknownError", "temporarily_unavailable", "unspecified",
+	}
+)
+
+// formOf is the form of a refusal; one without is an internal fault.
+func formOf(row ReasonRow) *refusalForm {
+	if row.form == nil {
+		return &formInternal
+	}
+	return row.form
 }
 
 // Status is the status of a refusal: its own, or the product's for its reason.
 // At VSPC every refused token request is a 400 and every fault of a server a
 // 520.
 func (p *Product) Status(r Refusal) int {
-	row := reason(r)
+	row := r.Reason.Row()
+	status := cmp.Or(row.Status, http.StatusInternalServerError)
 	switch {
 	case r.Status != 0:
 		return r.Status
-	case r.AtTokenEndpoint && row.login:
+	case r.AtTokenEndpoint && formOf(row).login:
 		return p.LoginRefused
-	case p.serverFault != 0 && row.status >= 500:
+	case p.serverFault != 0 && status >= http.StatusInternalServerError:
 		return p.serverFault
 	}
-	return row.status
+	return status
 }
 
-// AppendError appends the body of a refusal in the product's error form. The
-// status belongs to it: write the answer with p.Status(r).
+// AppendError appends the body of a refusal in the product's error form. Its
+// message ends with the reason in brackets. The status belongs to it: write the answer with p.Status(r).
 func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType string) {
-	row := reason(r)
+	form := formOf(r.Reason.Row())
 	r.Status = p.Status(r)
 	if r.Message == "" {
-		r.Message = row.message
+		r.Message = form.message
 		if r.Reason == ReasonBadCredential && p.loginMessage != "" {
 			r.Message = p.loginMessage
 		}
 	}
-	return p.appendError(dst, r, row)
+	// A refused credential has the product's own words: no caller learns more from
+	// it than from the server.
+	if r.Reason != ReasonBadCredential {
+		r.Message += " (" + string(r.Reason.Row().Reason) + ")"
+	}
+	return p.appendError(dst, r, form)
 }
 
 // Logout is the answer to a client that ends its session with us.
@@ -166,18 +156,18 @@ const (
 	contentProblem = "application/problem+json; charset=utf-8"
 )
 
-func appendVBRError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+func appendVBRError(dst []byte, r Refusal, form *refusalForm) ([]byte, string) {
 	dst = append(dst, `{"errorCode":`...)
-	dst = appendString(dst, row.errorCode)
+	dst = appendString(dst, form.errorCode)
 	dst = append(dst, `,"message":`...)
 	dst = appendString(dst, r.Message)
 	return append(dst, `,"resourceId":null}`...), contentJSON
 }
 
-func appendVSPCError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+func appendVSPCError(dst []byte, r Refusal, form *refusalForm) ([]byte, string) {
 	if r.AtTokenEndpoint {
 		dst = append(dst, `{"error":`...)
-		dst = appendString(dst, row.oauth)
+		dst = appendString(dst, form.oauth)
 		dst = append(dst, `,"error_description":`...)
 		dst = appendString(dst, r.Message)
 		return append(dst, `,"error_uri":null}`...), contentJSON
@@ -185,7 +175,7 @@ func appendVSPCError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
 	dst = append(dst, `{"errors":[{"message":`...)
 	dst = appendString(dst, r.Message)
 	dst = append(dst, `,"type":`...)
-	dst = appendString(dst, row.errorType)
+	dst = appendString(dst, form.errorType)
 	dst = append(dst, `,"code":`...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	if seconds := wholeSeconds(r.RetryAfter); seconds > 0 {
@@ -195,7 +185,7 @@ func appendVSPCError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
 	return append(dst, `}]}`...), contentJSON
 }
 
-func appendAzureError(dst []byte, r Refusal, _ reasonRow) ([]byte, string) {
+func appendAzureError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
 	dst = append(dst, `{"type":`...)
 	dst = appendString(dst, "https://httpstatuses.io/"+strconv.Itoa(r.Status))
 	dst = append(dst, `,"title":`...)
@@ -217,15 +207,15 @@ func appendAzureError(dst []byte, r Refusal, _ reasonRow) ([]byte, string) {
 	return append(dst, `"}`...), contentProblem
 }
 
-func appendAWSError(dst []byte, r Refusal, row reasonRow) ([]byte, string) {
+func appendAWSError(dst []byte, r Refusal, form *refusalForm) ([]byte, string) {
 	dst = append(dst, `{"type":`...)
-	dst = appendString(dst, "/api/v1/problems/"+row.problem)
+	dst = appendString(dst, "/api/v1/problems/"+form.problem)
 	dst = append(dst, `,"title":`...)
 	dst = appendString(dst, title(r.Status))
 	dst = append(dst, `,"status":`...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, `,"errorCode":`...)
-	dst = appendString(dst, row.errorCode)
+	dst = appendString(dst, form.errorCode)
 	dst = append(dst, `,"details":`...)
 	dst = appendString(dst, r.Message)
 	return append(dst, `,"instance":null,"data":null}`...), contentProblem

@@ -20,18 +20,18 @@ func TestRefusals(t *testing.T) {
 	}{
 		// The very bytes that the server itself logs for a refused login.
 		{"vbr", Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true}, 401, golden(t, "vbr_refused.json")},
-		{"vbr", Refusal{Reason: ReasonDenied}, 403, `{"errorCode":"AccessDenied","message":"Forbidden","resourceId":null}`},
+		{"vbr", Refusal{Reason: ReasonDenied}, 403, `{"errorCode":"AccessDenied","message":"Forbidden (denied)","resourceId":null}`},
 		{
 			"vbr",
 			Refusal{Reason: ReasonExpiredToken, Message: `say "<why>"`},
 			401,
-			`{"errorCode":"ExpiredToken","message":"say \"<why>\"","resourceId":null}`,
+			`{"errorCode":"ExpiredToken","message":"say \"<why>\" (expired_token)","resourceId":null}`,
 		},
 		{
 			"vbr",
-			Refusal{Reason: ReasonNoSession, Status: 502},
+			Refusal{Reason: ReasonCredentialRefused, Status: 502},
 			502,
-			`{"errorCode":"ServiceUnavailable","message":"There is no session with the server at present.","resourceId":null}`,
+			`{"errorCode":"ServiceUnavailable","message":"There is no session with the server at present. (credential_refused)","resourceId":null}`,
 		},
 		{
 			"vspc",
@@ -43,23 +43,23 @@ func TestRefusals(t *testing.T) {
 			"vspc",
 			Refusal{Reason: ReasonBadRefreshToken, AtTokenEndpoint: true},
 			400,
-			`{"error":"invalid_grant","error_description":"The refresh token is invalid or has expired.","error_uri":null}`,
+			`{"error":"invalid_grant","error_description":"The refresh token is invalid or has expired. (bad_refresh_token)","error_uri":null}`,
 		},
 		{
 			"vspc",
 			Refusal{Reason: ReasonUnsupportedGrant, AtTokenEndpoint: true, Message: "m"},
 			400,
-			`{"error":"unsupported_grant_type","error_description":"m","error_uri":null}`,
+			`{"error":"unsupported_grant_type","error_description":"m (unsupported_grant)","error_uri":null}`,
 		},
-		{"vspc", Refusal{Reason: ReasonNoToken, Message: "m"}, 401, `{"errors":[{"message":"m","type":"security","code":401}]}`},
+		{"vspc", Refusal{Reason: ReasonNoToken, Message: "m"}, 401, `{"errors":[{"message":"m (no_token)","type":"security","code":401}]}`},
 		{
 			"vspc",
 			Refusal{Reason: ReasonThrottled, Message: "m", RetryAfter: 24*time.Second + 1},
 			429,
-			`{"errors":[{"message":"m","type":"transport","code":429,"retryAfter":25}]}`,
+			`{"errors":[{"message":"m (throttled)","type":"transport","code":429,"retryAfter":25}]}`,
 		},
-		{"vspc", Refusal{Reason: ReasonUnavailable, Message: "m"}, 520, `{"errors":[{"message":"m","type":"transport","code":520}]}`},
-		{"vspc", Refusal{Reason: "no such reason", Message: "m"}, 520, `{"errors":[{"message":"m","type":"unspecified","code":520}]}`},
+		{"vspc", Refusal{Reason: ReasonUnreachable, Message: "m"}, 520, `{"errors":[{"message":"m (unreachable)","type":"transport","code":520}]}`},
+		{"vspc", Refusal{Reason: "no such reason", Message: "m"}, 520, `{"errors":[{"message":"m (internal)","type":"unspecified","code":520}]}`},
 		{
 			"azure",
 			Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true},
@@ -70,13 +70,13 @@ func TestRefusals(t *testing.T) {
 			"azure",
 			Refusal{Reason: ReasonBadRequest, Message: "m"},
 			400,
-			`{"type":"https://httpstatuses.io/400","title":"Bad Request","status":400,"detail":"m","errors":{},"traceId":"T"}`,
+			`{"type":"https://httpstatuses.io/400","title":"Bad Request","status":400,"detail":"m (bad_request)","errors":{},"traceId":"T"}`,
 		},
 		{
 			"azure",
 			Refusal{Reason: ReasonDenied, Message: "m"},
 			403,
-			`{"type":"https://httpstatuses.io/403","title":"Forbidden","status":403,"detail":"m","instance":null,"licenseAgreementAcceptanceRequired":false,"traceId":"T"}`,
+			`{"type":"https://httpstatuses.io/403","title":"Forbidden","status":403,"detail":"m (denied)","instance":null,"licenseAgreementAcceptanceRequired":false,"traceId":"T"}`,
 		},
 		{
 			"aws",
@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 			"aws",
 			Refusal{Reason: ReasonBadToken, Message: "m", Status: 599},
 			599,
-			`{"type":"/api/v1/problems/invalidAccessToken","title":"Error","status":599,"errorCode":"InvalidToken","details":"m","instance":null,"data":null}`,
+			`{"type":"/api/v1/problems/invalidAccessToken","title":"Error","status":599,"errorCode":"InvalidToken","details":"m (bad_token)","instance":null,"data":null}`,
 		},
 	} {
 		p := lookup(t, tt.product)
@@ -105,15 +105,15 @@ func TestRefusals(t *testing.T) {
 // A client of ours could be this very client: it must take our refusals for what
 // they are.
 func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
-	want := map[string]Kind{
+	want := map[Reason]Kind{
 		ReasonBadCredential: KindRefused, ReasonBadRefreshToken: KindRefused,
-		ReasonThrottled: KindThrottled, ReasonUnavailable: KindServerFault,
-		ReasonNoSession: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
+		ReasonThrottled: KindThrottled, ReasonUnreachable: KindServerFault,
+		ReasonCredentialRefused: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
 	}
 	types := map[string]string{
 		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
 	}
-	for reason := range reasons {
+	for reason := range reasonRows {
 		for _, p := range products {
 			r := Refusal{Reason: reason, AtTokenEndpoint: true, RetryAfter: time.Minute}
 			body, contentType := p.AppendError([]byte("x"), r)

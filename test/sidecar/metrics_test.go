@@ -91,10 +91,10 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 		`requests_total{product="aws",result="refused"}`:   2,
 		`requests_total{product="vspc",result="injected"}`: 5,
 
-		`refusals_total{product="vbr",reason="bad_token"}`:  1,
-		`refusals_total{product="vbr",reason="no_token"}`:   1,
-		`refusals_total{product="aws",reason="no_session"}`: 2,
-		`replays_total{product="vbr",result="accepted"}`:    1,
+		`refusals_total{product="vbr",reason="bad_token"}`:          1,
+		`refusals_total{product="vbr",reason="no_token"}`:           1,
+		`refusals_total{product="aws",reason="credential_refused"}`: 2,
+		`replays_total{product="vbr",result="accepted"}`:            1,
 
 		`sessions{product="vbr",state="valid"}`:              1,
 		`sessions{product="aws",state="held"}`:               1,

@@ -1,0 +1,226 @@
+// The closed vocabulary of reasons: why a request was refused, and how an account
+// is doing at a server.
+
+package veeam
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Reason is one word of a closed vocabulary. The same word stands in the bodies
+// of refusals, in labels of metrics, in the log, and in the JSON of commands and
+// admin endpoints. A Reason is never a text of a server.
+type Reason string
+
+// The reasons of requests.
+const (
+	ReasonNoToken          Reason = "no_token"
+	ReasonBadToken         Reason = "bad_token"
+	ReasonExpiredToken     Reason = "expired_token"
+	ReasonBadCredential    Reason = "bad_credential"
+	ReasonBadRefreshToken  Reason = "bad_refresh_token"
+	ReasonBadRequest       Reason = "bad_request"
+	ReasonUnsupportedGrant Reason = "unsupported_grant"
+	ReasonTooLarge         Reason = "too_large"
+	ReasonDenied           Reason = "denied"
+	ReasonDecisionMismatch Reason = "decision_mismatch"
+	ReasonUnreadableAnswer Reason = "unreadable_answer"
+	ReasonStorage          Reason = "storage_unavailable"
+	ReasonNoAccount        Reason = "no_account"
+)
+
+// The reasons of accounts. A request that needs the account's session is refused
+// for the same reason.
+const (
+	ReasonOK                Reason = "ok"
+	ReasonNotLoggedIn       Reason = "not_logged_in"
+	ReasonSecretUnreadable  Reason = "secret_unreadable"
+	ReasonSecretReplaced    Reason = "secret_replaced"
+	ReasonAccountIncomplete Reason = "account_incomplete"
+	ReasonCredentialRefused Reason = "credential_refused"
+	ReasonLockedOutBudget   Reason = "locked_out_budget"
+	ReasonCodeNeeded        Reason = "code_needed"
+	ReasonCodeRefused       Reason = "code_refused"
+	ReasonCredentialOrMFA   Reason = "credential_or_mfa"
+	ReasonSSONeeded         Reason = "sso_needed"
+	ReasonThrottled         Reason = "throttled"
+	ReasonUnreachable       Reason = "unreachable"
+	ReasonTimeout           Reason = "timeout"
+	ReasonCanceled          Reason = "canceled"
+	ReasonTLS               Reason = "tls"
+	ReasonPin               Reason = "pin"
+	ReasonServerFault       Reason = "server_fault"
+	ReasonWrongProduct      Reason = "wrong_product"
+	ReasonAPIVersion        Reason = "api_version"
+	ReasonNotUnderstood     Reason = "request_not_understood"
+	ReasonUnexpectedAnswer  Reason = "unexpected_answer"
+	ReasonWrongUser         Reason = "wrong_user"
+	ReasonRoleTooSmall      Reason = "role_too_small"
+	ReasonSessionRefused    Reason = "session_refused"
+	ReasonInternal          Reason = "internal"
+)
+
+// ReasonRow is what is known of a reason.
+type ReasonRow struct {
+	Reason Reason
+
+	// Account reports that it may be the reason of an account, in the list of
+	// sessions and in the metrics.
+	Account bool
+
+	// Status is the status of a refused request, before the product has its say.
+	// 0 for a reason for which no request is refused.
+	Status int
+
+	// Meaning and Action are for an operator: what it says, and what to do. Both
+	// are in docs/behaviour.md.
+	Meaning, Action string
+
+	form *refusalForm
+}
+
+// reasonTable has a row for each reason, in the order of the docs.
+var reasonTable = []ReasonRow{
+	{ReasonNoToken, false, http.StatusUnauthorized, "the caller is not known", "see [who gets in](security.md#who-gets-in); the log says what would have let it in", &formNoToken},
+	{ReasonBadToken, false, http.StatusUnauthorized, "the access token is not valid at this site, or was revoked", "get a new one at the token endpoint; the log says what is wrong with it", &formBadToken},
+	{ReasonExpiredToken, false, http.StatusUnauthorized, "the access token has expired", "renew it", &formExpiredToken},
+	{ReasonBadCredential, false, http.StatusUnauthorized, "name, password or code at the token endpoint are wrong (VSPC: 400)", "correct the client, or the hash of `client`", &formBadCredential},
+	{ReasonBadRefreshToken, false, http.StatusUnauthorized, "the refresh token is unknown, expired or was used, or its login is over (VSPC: 400)", "log in with the password grant", &formBadRefreshToken},
+	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or not readable", "correct the client", &formBadRequest},
+	{ReasonUnsupportedGrant, false, http.StatusBadRequest, "the grant is not for clients, such as `client_credentials`", "use `password`", &formUnsupportedGrant},
+	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB", "correct the client", &formTooLarge},
+	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied},
+	{ReasonNoAccount, false, http.StatusForbidden, "`act_as` yields nothing, or no account", "correct `act_as`", &formDenied},
+	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request that would be sent is not the one that was decided about; it was not sent", "something changes the request behind the decision: see the log", &formInternal},
+	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; name the caller behind `except`", &formUnavailable},
+	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: the signing keys, or what was revoked", "Caddy's log says which file, and why", &formInternal},
+
+	{ReasonOK, true, 0, "the account has a session, and the latest request reached the server", "nothing", nil},
+	{ReasonNotLoggedIn, true, 0, "no request has needed a session yet, or the session has expired unused", "nothing", nil},
+	{ReasonSecretUnreadable, true, http.StatusServiceUnavailable, "a secret is empty or cannot be read, or not within 10 s", "Caddy's log says which file, and why", &formNoSession},
+	{ReasonSecretReplaced, true, http.StatusServiceUnavailable, "the session cannot be renewed, and its secret is not configured any more", "the next request logs in with the new secret", &formNoSession},
+	{ReasonAccountIncomplete, true, http.StatusServiceUnavailable, "the account lacks what its grant requires; nothing was sent", "see the log", &formNoSession},
+	{ReasonCredentialRefused, true, http.StatusServiceUnavailable, "the server refuses the credential, or the account is locked", "write the right secret into its file; at VBR mark the user as a service account", &formNoSession},
+	{ReasonCredentialOrMFA, true, http.StatusServiceUnavailable, "the same at VBR, which answers a wrong password and multi-factor authentication alike", "correct the secret, or mark the user as a service account", &formNoSession},
+	{ReasonLockedOutBudget, true, http.StatusServiceUnavailable, "the tries that the server allows before it locks the account are spent; nothing is sent until the window is over", "correct the secret, then wait or run `caddy veeam-auth sessions login --force`", &formNoSession},
+	{ReasonCodeNeeded, true, http.StatusServiceUnavailable, "the server wants a verification code and the account has no `totp_secret`", "set `totp_secret`; at VBR mark the user as a service account", &formNoSession},
+	{ReasonCodeRefused, true, http.StatusServiceUnavailable, "the server refuses the verification code", "check `totp_secret` and the clocks of both machines", &formNoSession},
+	{ReasonSSONeeded, true, http.StatusServiceUnavailable, "the user signs in with an identity provider", "use a local user", &formNoSession},
+	{ReasonThrottled, true, http.StatusTooManyRequests, "too many requests or logins, at the server or here", "retry after the time in `Retry-After`; look for other programs that log in, or raise the limit", &formThrottled},
+	{ReasonUnreachable, true, http.StatusBadGateway, "the server cannot be reached, or the connection broke", "check name, route, port and the server", &formUnavailable},
+	{ReasonTimeout, true, http.StatusGatewayTimeout, "the server does not answer in time", "see the server", &formUnavailable},
+	{ReasonCanceled, true, http.StatusGatewayTimeout, "the login was given up before its end", "nothing; the next request tries again", &formUnavailable},
+	{ReasonTLS, true, http.StatusBadGateway, "no trusted connection: certificate, name or protocol of TLS", "the log says which; `tls_pin` or `tls_trust_pool`", &formUnavailable},
+	{ReasonPin, true, http.StatusBadGateway, "the server has another certificate than the pinned one", "the log names both fingerprints. Ask the server's owner before you change the pin", &formUnavailable},
+	{ReasonServerFault, true, http.StatusBadGateway, "the server has a fault of its own (408 or 5xx)", "see the server's log", &formUnavailable},
+	{ReasonWrongProduct, true, http.StatusBadGateway, "the server answers like another product", "check `product`, host and port", &formUnavailable},
+	{ReasonAPIVersion, true, http.StatusBadGateway, "the server does not serve the API version", "remove or correct `api_version`", &formUnavailable},
+	{ReasonNotUnderstood, true, http.StatusBadGateway, "the server takes the login for a wrong request: API version, path, licence agreement; the credential was not looked at", "check `product`, scheme, host, port and `api_version`", &formUnavailable},
+	{ReasonUnexpectedAnswer, true, http.StatusBadGateway, "the answer is not one of the product's", "check `product`, scheme, host and port", &formUnavailable},
+	{ReasonWrongUser, true, http.StatusBadGateway, "the answer has a token of another user than the one to act as; it is not used", "see the log", &formUnavailable},
+	{ReasonRoleTooSmall, true, http.StatusBadGateway, "the login works, but the role of the user does not allow the request", "give the user a larger role", &formUnavailable},
+	{ReasonSessionRefused, true, http.StatusBadGateway, "the login works, but the server does not accept its session", "look for another program that logs in as the same user", &formUnavailable},
+	{ReasonInternal, true, http.StatusInternalServerError, "another fault", "see the log", &formInternal},
+}
+
+// Reasons lists the closed vocabulary in the order of the docs.
+func Reasons() []ReasonRow { return reasonTable }
+
+var reasonRows = func() map[Reason]*ReasonRow {
+	rows := make(map[Reason]*ReasonRow, len(reasonTable))
+	for i := range reasonTable {
+		rows[reasonTable[i].Reason] = &reasonTable[i]
+	}
+	return rows
+}()
+
+// Row is what is known of the reason. A word outside the vocabulary has the row
+// of ReasonInternal.
+func (r Reason) Row() ReasonRow {
+	if row, ok := reasonRows[r]; ok {
+		return *row
+	}
+	return *reasonRows[ReasonInternal]
+}
+
+// Healthy reports whether an account with this reason needs nobody's attention.
+func (r Reason) Healthy() bool { return r == ReasonOK || r == ReasonNotLoggedIn }
+
+// kindRows say for each kind of Error its words for people and its reason.
+var kindRows = [...]struct {
+	name   string
+	reason Reason
+}{
+	KindRefused:     {"credential refused", ReasonCredentialRefused},
+	KindMFARequired: {"verification code required", ReasonCodeNeeded},
+	KindSSORequired: {"single sign-on required", ReasonSSONeeded},
+	KindThrottled:   {"throttled", ReasonThrottled},
+	KindUnavailable: {"server unavailable", ReasonUnreachable},
+	KindTimeout:     {"no answer in time", ReasonTimeout},
+	KindCanceled:    {"canceled", ReasonCanceled},
+	KindServerFault: {"server fault", ReasonServerFault},
+	KindMalformed:   {"not a token answer", ReasonUnexpectedAnswer},
+	KindTLS:         {"no trusted connection", ReasonTLS},
+	KindProtocol:    {"request not understood", ReasonNotUnderstood},
+	KindAccount:     {"account incomplete", ReasonAccountIncomplete},
+	KindForbidden:   {"not allowed", ReasonRoleTooSmall},
+	KindWrongUser:   {"token of another user", ReasonWrongUser},
+}
+
+// Reason is the kind's word in the closed vocabulary, ReasonInternal for a kind
+// that does not exist.
+func (k Kind) Reason() Reason {
+	if k <= 0 || int(k) >= len(kindRows) || kindRows[k].reason == "" {
+		return ReasonInternal
+	}
+	return kindRows[k].reason
+}
+
+// Reasoner is an error that knows its word of the closed vocabulary.
+type Reasoner interface {
+	error
+	Reason() Reason
+}
+
+// ReasonOf is the one word for an error: its own if it or what it wraps is a
+// Reasoner, ReasonTimeout and ReasonCanceled for the end of a context, otherwise
+// ReasonInternal. For nil it is ReasonOK.
+func ReasonOf(err error) Reason {
+	if own, ok := errors.AsType[Reasoner](err); ok {
+		return own.Reason()
+	}
+	switch {
+	case err == nil:
+		return ReasonOK
+	case errors.Is(err, context.DeadlineExceeded):
+		return ReasonTimeout
+	case errors.Is(err, context.Canceled):
+		return ReasonCanceled
+	}
+	return ReasonInternal
+}
+
+// TransportReason is the word for an error of RoundTrip: its own if it is a
+// Reasoner, otherwise ReasonCanceled, ReasonTimeout, ReasonTLS or
+// ReasonUnreachable.
+func TransportReason(ctx context.Context, err error) Reason {
+	if own, ok := errors.AsType[Reasoner](err); ok {
+		return own.Reason()
+	}
+	return transportKind(ctx, err).Reason()
+}
+
+// Reason is the error's word in the closed vocabulary: that of its cause, if the
+// cause has one; otherwise that of its kind, except that a refused verification
+// code is ReasonCodeRefused.
+func (e *Error) Reason() Reason {
+	if own, ok := errors.AsType[Reasoner](e.Err); ok {
+		return own.Reason()
+	}
+	if e.Kind == KindRefused && e.Grant == GrantMFA {
+		return ReasonCodeRefused
+	}
+	return e.Kind.Reason()
+}
