@@ -70,6 +70,16 @@ type Handler struct {
 	// names another host is not trusted, because a browser may have been led here.
 	Hosts []string `json:"hosts,omitempty"`
 
+	// The origins whose pages may use the certificate, the password or the address
+	// of the browser that shows them: scheme://host or scheme://host:port. Requests
+	// that browsers send for other pages need a token that was issued here. Default:
+	// this site only.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+
+	// Whether callers that are known by their address only are refused: programs on
+	// this machine then authenticate as all others do. Default: false.
+	RequireAuthentication bool `json:"require_authentication,omitempty"`
+
 	// Whether clients may log in with Veeam credentials of their own, to act as
 	// their own users. Default: false, their credentials are not looked at.
 	Passthrough bool `json:"passthrough,omitempty"`
@@ -107,7 +117,8 @@ type Handler struct {
 	rules     *policy.Rules
 	limits    *limits
 	listener  *atomic.Pointer[listener]
-	guests    *guestBook // nil without passthrough
+	origins   map[string]struct{} // AllowedOrigins
+	guests    *guestBook          // nil without passthrough
 	issuer    *issuer.Issuer
 	release   func() // of the issuer
 	bodyLimit int
@@ -165,6 +176,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}
+	h.warnStrangers()
 	if err := h.FilterSecrets.validate(); err != nil {
 		return err
 	}
@@ -179,7 +191,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := h.welcomeGuests(); err != nil {
 		return err
 	}
-	watchPeers(ctx)
+	if h.origins, err = readOrigins(h.AllowedOrigins); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	watchConnections(ctx)
 	h.issuer, h.release = acquireIssuer(ctx.Storage())
 	return nil
 }
@@ -274,7 +289,10 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		if e.route == veeam.RouteAnonymous {
 			result = metrics.ResultAnonymous
 		}
-		refusal = h.decide(r, e, unknown)
+		if refusal = h.decide(r, e, unknown); refusal == nil && unknown != nil {
+			// A rule lets strangers send requests, not act as the account.
+			e.route, result = veeam.RouteAnonymous, metrics.ResultAnonymous
+		}
 	}
 	if refusal == nil {
 		if e.caller.Via == policy.ViaPassthrough {
@@ -284,7 +302,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	}
 	if refusal != nil {
 		if refusal.Reason == veeam.ReasonNoToken || refusal.Reason == veeam.ReasonBadCredential {
-			e.journal.denied(e.caller.Name, h.evidence(r).Hint())
+			e.journal.denied(e.caller.Name, h.evidence(r, e.route).Hint())
 		}
 		h.refuse(w, r, *refusal)
 		return nil

@@ -69,7 +69,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
@@ -79,7 +79,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
