@@ -100,7 +100,8 @@ type Handler struct {
 	ActAs string `json:"act_as,omitempty"`
 
 	// How many bytes of a body are logged, at most; 0 or less for none. Only forms
-	// and JSON are logged at all, with every secret masked. Default: 4 KiB.
+	// and JSON are logged at all, with every secret masked, and of callers that are
+	// not known only token requests. Default: 4 KiB.
 	LogBodyLimit *int64 `json:"log_body_limit,omitempty"`
 
 	// Whether the bodies of successful answers are logged too, and not only those
@@ -111,23 +112,24 @@ type Handler struct {
 	// nobody.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 
-	product   *veeam.Product
-	index     *operation.Index
-	clients   *clients
-	rules     *policy.Rules
-	limits    *limits
-	listener  *atomic.Pointer[listener]
-	origins   map[string]struct{} // AllowedOrigins
-	guests    *guestBook          // nil without passthrough
-	issuer    *issuer.Issuer
-	release   func() // of the issuer
-	bodyLimit int
-	brake     *brake
-	counts    map[string]prometheus.Counter
-	metrics   *metrics.Set
-	logger    *zap.Logger
-	sometimes *rate.Sometimes // for what would be logged with every request
-	svc       *zap.Logger
+	product     *veeam.Product
+	index       *operation.Index
+	clients     *clients
+	rules       *policy.Rules
+	limits      *limits
+	listener    *atomic.Pointer[listener]
+	origins     map[string]struct{} // AllowedOrigins
+	guests      *guestBook          // nil without passthrough
+	issuer      *issuer.Issuer
+	release     func() // of the issuer
+	bodyLimit   int
+	bodyTimeout time.Duration
+	brake       *brake
+	counts      map[string]prometheus.Counter
+	metrics     *metrics.Set
+	logger      *zap.Logger
+	sometimes   *rate.Sometimes // for what would be logged with every request
+	svc         *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -155,7 +157,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
 	}
-	h.brake = new(brake)
+	h.brake, h.bodyTimeout = new(brake), bodyTimeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
@@ -233,7 +235,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	e.route = h.product.Classify(r.Method, r.URL.Path)
 	caller, unknown := h.identify(r, e.route)
 	e.caller = caller
-	body, cut := peek(r, h.bodyLimit)
+	var body []byte
+	cut := false
+	if e.route == veeam.RouteToken {
+		readTokenBody(w, r, h.bodyTimeout)
+	}
+	if unknown == nil || e.route == veeam.RouteToken {
+		body, cut = peek(r, h.bodyLimit)
+	}
 	e.journal.request(r, caller.Name, body, cut)
 	hush(r)
 
@@ -351,6 +360,7 @@ const contentTypeJSON = "application/json"
 // refuse answers with an error in the product's own form.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.Refusal) {
 	h.countRefusal(refusal)
+	abandonBody(w, r, h.bodyTimeout)
 	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 

@@ -46,6 +46,8 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 	switch {
 	case errors.Is(err, veeam.ErrRequestTooLarge):
 		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge}
+	case errors.Is(err, errBodyTimeout):
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Status: http.StatusRequestTimeout, Message: "The body of the request did not arrive in time."}
 	case err != nil:
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
 	}
