@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // AdminSessions is the part of the admin API that is about the sessions at Veeam
@@ -24,13 +26,15 @@ import (
 // lists them.
 //
 //	POST /veeam_auth/sessions/forget {"account": "<name>"}
-//	POST /veeam_auth/sessions/login  {"account": "<name>"}
+//	POST /veeam_auth/sessions/login  {"account": "<name>", "force": <bool>}
 //	POST /veeam_auth/sessions/logout {"account": "<name>"}
 //
 // throw a session away, replace it by a new one, and end it at the server. All
 // three lift the hold of a refused credential, in the shared cache too. The
 // body may also have `product` and `origin`, where an account has sessions at
-// several servers. The answer lists what became of them.
+// several servers. The answer lists what became of them. A login spends from the
+// lock-out budget of the user, and its last try only with `force`, which also
+// logs in where none is left.
 type AdminSessions struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -46,11 +50,17 @@ const sessionsPath = "/veeam_auth/sessions"
 // operateFor bounds what is done to one session.
 const operateFor = 2 * time.Minute
 
+// sessionAction does what a request wants to one session, if that is allowed.
+type sessionAction struct {
+	allowed func(*pooledSession, wantedSessions) error // nil: always
+	do      func(context.Context, *pooledSession, wantedSessions) error
+}
+
 // sessionActions is what can be done to a session.
-var sessionActions = map[string]func(context.Context, *pooledSession) error{
-	"forget": forgetSession,
-	"login":  renewSession,
-	"logout": logoutSession,
+var sessionActions = map[string]sessionAction{
+	"forget": {do: forgetSession},
+	"login":  {mayLogin, renewSession},
+	"logout": {do: logoutSession},
 }
 
 // Routes returns the routes of the endpoints.
@@ -81,6 +91,14 @@ type sessionState struct {
 	HeldFor   int64  `json:"held_for_seconds,omitempty"`
 	LastError string `json:"last_error,omitempty"`
 
+	// Budget is what is left of the tries of the session's user.
+	Budget *budgetState `json:"lockout_budget,omitempty"`
+
+	// Accepted is when the server has accepted the secret last, LastSuccess when a
+	// login or a renewal has brought a token last.
+	Accepted    time.Time `json:"secret_accepted,omitzero"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+
 	// LostEarly tells of interference: how many tokens in a row the server has ended
 	// soon after they were issued.
 	LostEarly int `json:"lost_early,omitempty"`
@@ -93,6 +111,20 @@ type sessionState struct {
 
 	// Error is what went wrong with what was asked for.
 	Error string `json:"error,omitempty"`
+}
+
+// budgetState is a lock-out budget as it is told.
+type budgetState struct {
+	Left  int       `json:"left"`
+	Of    int       `json:"of"`
+	Until time.Time `json:"until,omitzero"` // when there is one more
+}
+
+func describeBudget(b tokencache.Budget) *budgetState {
+	if b.Of == 0 {
+		return nil
+	}
+	return &budgetState{b.Left, b.Of, b.Until}
 }
 
 func (s *pooledSession) describe() sessionState {
@@ -108,6 +140,8 @@ func (s *pooledSession) describe() sessionState {
 		ExpiresIn: seconds(state.ExpiresIn),
 		HeldFor:   seconds(state.HeldFor),
 		LastError: state.LastError,
+		Budget:    describeBudget(state.Budget),
+		Accepted:  state.Accepted, LastSuccess: state.Succeeded,
 		LostEarly: state.LostEarly,
 		Shared:    state.Shared, Loaded: state.Loaded, Holder: state.Holder,
 	}
@@ -120,6 +154,9 @@ type wantedSessions struct {
 	Account string `json:"account"`
 	Product string `json:"product,omitempty"`
 	Origin  string `json:"origin,omitempty"`
+
+	// Force spends the last try of a lock-out budget.
+	Force bool `json:"force,omitempty"`
 }
 
 func (w wantedSessions) find() (found []*pooledSession) {
@@ -147,7 +184,7 @@ func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {
 	return answerJSON(w, states)
 }
 
-func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action func(context.Context, *pooledSession) error) error {
+func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionAction) error {
 	if r.Method != http.MethodPost {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use POST")}
 	}
@@ -159,14 +196,23 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action func(con
 	if len(found) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no request has needed a session of %s yet", wanted.Account)}
 	}
-	for _, s := range found {
-		s.liftOther(r.Context()) // of all, before one of them is tried
+	refused := make([]error, len(found))
+	for i, s := range found {
+		if action.allowed != nil {
+			refused[i] = action.allowed(s, wanted)
+		}
+		if refused[i] == nil {
+			s.liftOther(r.Context()) // of all, before one of them is tried
+		}
 	}
 	states := []sessionState{}
-	for _, s := range found {
-		ctx, cancel := context.WithTimeout(r.Context(), operateFor)
-		err := action(ctx, s)
-		cancel()
+	for i, s := range found {
+		err := refused[i]
+		if err == nil {
+			ctx, cancel := context.WithTimeout(r.Context(), operateFor)
+			err = action.do(ctx, s, wanted)
+			cancel()
+		}
 		state := s.describe()
 		if err != nil {
 			state.Error = err.Error()
@@ -184,13 +230,22 @@ func answerJSON(w http.ResponseWriter, value any) error {
 	return nil
 }
 
-func forgetSession(ctx context.Context, s *pooledSession) error {
+func forgetSession(ctx context.Context, s *pooledSession, _ wantedSessions) error {
 	_, err := s.Forget(ctx)
 	return err
 }
 
+// mayLogin leaves the last try of the session's user alone.
+func mayLogin(s *pooledSession, wanted wantedSessions) error {
+	b := s.State().Budget
+	if b.Of == 0 || b.Left > 1 || wanted.Force {
+		return nil
+	}
+	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in all the same", b)
+}
+
 // renewSession logs in anew; the session so far is logged out.
-func renewSession(ctx context.Context, s *pooledSession) error {
+func renewSession(ctx context.Context, s *pooledSession, wanted wantedSessions) error {
 	grant := s.grant.Load()
 	if grant == nil {
 		return errors.New("no request has needed a token of it yet")
@@ -202,11 +257,31 @@ func renewSession(ctx context.Context, s *pooledSession) error {
 		tok.Exhaust()
 		s.Reject(tok)
 	}
-	_, err := s.Get(waitContext{ctx, grant.ender.values}, grant.get)
-	return err
+	get := grant.get
+	if wanted.Force {
+		get = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+			return grant.get(forced(ctx), prev)
+		}
+	}
+	_, err := s.Get(waitContext{ctx, grant.ender.values}, get)
+	return loginOutcome(err, s.State().Budget)
 }
 
-func logoutSession(ctx context.Context, s *pooledSession) error {
+// loginOutcome says what a login that has failed has sent, and what it has cost.
+func loginOutcome(err error, left tokencache.Budget) error {
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	switch {
+	case !ok:
+		return err
+	case isOverdrawn(err):
+		return fmt.Errorf("nothing was sent: %w; --force logs in all the same", blocked.Cause)
+	case blocked.Held && left.Of > 0:
+		return fmt.Errorf("the server was asked just now: %w; %s", blocked.Cause, left)
+	}
+	return blocked.Cause
+}
+
+func logoutSession(ctx context.Context, s *pooledSession, _ wantedSessions) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()
 	if grant := s.grant.Load(); e == nil && grant != nil {

@@ -106,12 +106,25 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 	defer quit(tr)
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `", "product": "vbr"}`
-	_, text := admin(t, http.MethodPost, sessionsPath+"/login", body)
-	if s := states(t, text)[0]; s.State != "held" || s.HeldFor < 200 || s.Error == "" || server.Counters().TokenRequests != 2 {
-		t.Errorf("%+v", s)
+	force := strings.Replace(body, "}", `, "force": true}`, 1)
+	for _, tt := range []struct {
+		body, says string
+		sent, left int
+	}{
+		{body, "nothing was sent: 1 of 2 tries left until ", 1, 1},
+		{force, "the server was asked just now: ", 2, 0},
+		{body, "nothing was sent: 0 of 2 tries left until ", 2, 0},
+		{force, "the server was asked just now: ", 3, 0},
+	} {
+		_, text := admin(t, http.MethodPost, sessionsPath+"/login", tt.body)
+		s := states(t, text)[0]
+		if s.State != "held" || s.HeldFor < 200 || !strings.Contains(s.Error, tt.says) || s.Budget == nil || s.Budget.Left != tt.left || s.Budget.Of != 2 ||
+			server.Counters().TokenRequests != int64(tt.sent) {
+			t.Errorf("after %d token requests: %+v", server.Counters().TokenRequests, s)
+		}
 	}
 	server.SetPassword(veeamtest.DefaultUser, "wrong") // it is the right one now
-	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", body); states(t, text)[0].State != "valid" {
+	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", force); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
 }

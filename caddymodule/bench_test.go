@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
@@ -31,6 +32,10 @@ func provisionInMemory(tb testing.TB, tr *Transport, upstream http.RoundTripper)
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel)
+	if tr.storage == nil {
+		tr.storage = inMemory(new(memorystore.Storage))
+	}
+	tb.Cleanup(func() { userTries = triesMap{} })
 	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)

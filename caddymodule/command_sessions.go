@@ -40,7 +40,9 @@ which process is getting a token. No token is shown.`,
 hold of a refused credential. The next request logs in. At the server the session
 ends by itself; other processes use their copies of the token until then.`},
 		{"login", "Logs an account in anew", `Lifts the hold of a refused credential and logs in now; the session so far is
-logged out where the product can end one session.`},
+logged out where the product can end one session. A login that is refused is one
+of the tries that a user has before the server may lock it: with one left, or
+none, nothing is sent without --force.`},
 		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, where the product can end one session, and
 forgets it. The next request logs in again.`},
 	} {
@@ -54,6 +56,9 @@ forgets it. The next request logs in again.`},
 			}),
 		}
 		sub.Flags().StringVar(&wanted.Product, "product", "", "Only at servers of this product")
+		if c.name == "login" {
+			sub.Flags().BoolVar(&wanted.Force, "force", false, "Log in even if that is the last try of the lock-out budget, or one more")
+		}
 		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers whose address has this in it")
 		sessions.AddCommand(sub)
 	}

@@ -50,6 +50,8 @@ const directive = "veeam_auth"
 //		expose_upstream_tokens
 //		refresh_before   <duration>
 //		hold             <duration> [<longest>]
+//		lockout_budget   <tries> <window>
+//		login_timeout    <duration>
 //		pace             off | <number>/s | <number>/m | <number>/h ...
 //		cache {
 //			encryption_key <secret>
@@ -58,8 +60,6 @@ const directive = "veeam_auth"
 //		replay_limit     <size>
 //		client           <name> <password-hash> [<account>]
 //		hosts            <name...>
-//		allowed_origins  <origin...>
-//		require_authentication
 //
 //		allow | deny     [shadow] [unknown_callers] <matcher> | `<CEL>` | preset <name> | operation <class...> | { <matchers...> }
 //		default          allow | deny
@@ -131,13 +131,12 @@ type directiveParser struct {
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "token_lifetime", "refresh_before", "hold", "pace", "cache", "replay_limit",
+	"product", "api_version", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
-	"require_authentication",
 }
 
 // often lists those that may be written more than once.
-var often = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
+var often = []string{"account", "client", "allow", "deny", "hosts", "tls_pin"}
 
 // withOwnNames completes the error of reverse_proxy about a subdirective that
 // nobody knows.
@@ -206,6 +205,10 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, durationArg(d, &t.RefreshBefore)
 	case "hold":
 		return true, p.hold(d)
+	case "lockout_budget":
+		return true, p.lockoutBudget(d)
+	case "login_timeout":
+		return true, durationArg(d, &t.LoginTimeout)
 	case "pace":
 		return true, p.pace(d)
 	case "cache":
@@ -220,11 +223,6 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, choiceArg(d, &h.Default, "allow", "deny")
 	case "hosts":
 		return true, listArg(d, &h.Hosts)
-	case "allowed_origins":
-		return true, originsArg(d, &h.AllowedOrigins)
-	case "require_authentication":
-		h.RequireAuthentication = true
-		return true, noArg(d)
 	case "rate_limit":
 		return true, p.rateLimit(d)
 	case "max_parallel":

@@ -30,6 +30,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
@@ -49,6 +50,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 	tr := &Transport{
 		Accounts:      []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 		HTTPTransport: &reverseproxy.HTTPTransport{TLS: config},
+		storage:       inMemory(new(memorystore.Storage)),
 	}
 	if err := tr.Provision(ctx); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,10 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		},
 	}
 	client.Pacer = s.pacer(userOf(l.credentials.account), journal)
+	client.Timeout = t.loginTimeout()
+	if g := s.guard(l.credentials, journal); g != nil {
+		client.Guard = g
+	}
 	if t.Cache.id() != "" {
 		client.TOTPSteps = t.Cache.pooled.Shared
 	}
@@ -105,7 +109,9 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		if prev != nil {
 			l.session.replaced(end, prev) // a session of its own
 		}
-		return s.gained(l, end, tok), nil
+		gained := s.gained(l, end, tok)
+		gained.Login = true
+		return gained, nil
 	}
 	l.session.grant.Store(&lastGrant{ender: end, get: get})
 	return get

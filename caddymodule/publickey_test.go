@@ -17,6 +17,8 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -196,10 +198,13 @@ func TestAChallengeIsAnsweredWithinThirtySecondsOrAnew(t *testing.T) {
 	option, _ := assigned(t, "xml")
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(40 * time.Second)}, func(w *world) {
 		// The answer arrives after the challenge has died.
-		w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})
+		w.tr = w.transport(&Transport{
+			LoginTimeout: caddy.Duration(time.Minute),
+			Accounts:     []*Account{{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))}},
+		})
 		w.demand("503 credential_refused")
 	})
-	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(20 * time.Second)}, func(w *world) {
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(15 * time.Second)}, func(w *world) {
 		w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})
 		w.demand("200")
 	})

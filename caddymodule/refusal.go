@@ -110,7 +110,34 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	if fromServer && failed.Kind != veeam.KindThrottled && failed.Kind != veeam.KindTLS {
 		r.Message += hint(failed)
 	}
+	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
+		r.Message += heldAdvice(blocked)
+	}
 	return r
+}
+
+// heldAdvice tells whoever reads of a credential that is held what else may be the
+// cause, how many tries are left, and how to try at once.
+func heldAdvice(blocked *tokencache.BlockedError) string {
+	if !blocked.Held {
+		return ""
+	}
+	var b strings.Builder
+	if blocked.Accepted.IsZero() {
+		b.WriteString(" The account may also be locked at the server.")
+	} else {
+		b.WriteString(" The server has accepted this secret at " + blocked.Accepted.Format(time.DateTime) +
+			": since then it was changed there, or the account is locked or disabled.")
+	}
+	if blocked.Budget.Of > 0 {
+		b.WriteString(" " + blocked.Budget.String() + ".")
+	}
+	b.WriteString(" To try at once: caddy veeam-auth sessions login <account>")
+	if blocked.Budget.Of > 0 && blocked.Budget.Left <= 1 {
+		b.WriteString(" --force")
+	}
+	b.WriteString(".")
+	return b.String()
 }
 
 // hint is the advice of an error as a sentence: it is written here, so it repeats

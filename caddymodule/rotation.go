@@ -148,6 +148,9 @@ func (s *slot) login(c *credentials, next bool) *login {
 		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
 	}
 	options = sessions.cache.options(options, key, s.account.grant(), c.digest)
+	if g := s.guard(c, journal{}); g != nil {
+		options.Budget = g.budget
+	}
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before
 	l.session.sources.LoadOrStore(c.source, c)

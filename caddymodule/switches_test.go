@@ -49,7 +49,7 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 				w.rest(3 * time.Second)
 			}
 			w.server.SetPassword(veeamtest.DefaultUser, veeamtest.DefaultPassword)
-			w.rest(8 * time.Minute)
+			w.rest(11 * time.Minute) // until a try has come back
 			w.demand("200")
 		}},
 		"a plus sign read as a space": {veeamtest.AWS, veeamtest.WithBarePlus(), func(w *world) {

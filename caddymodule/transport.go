@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -26,6 +28,10 @@ const (
 	defaultProduct     = "vbr"
 	defaultReplayLimit = 1 << 20
 	defaultMaxUsers    = 1000
+
+	// How long a server may take to answer one token request.
+	defaultLoginTimeout = 20 * time.Second
+	maxLoginTimeout     = 5 * time.Minute
 
 	// How long a server may take to answer "100 Continue" before the body is sent
 	// all the same.
@@ -71,6 +77,14 @@ type Transport struct {
 	// How long a refused credential is not tried again at most. Default: `30m`.
 	HoldMost caddy.Duration `json:"hold_most,omitempty"`
 
+	// How many tries with a wrong credential a user has at a server in a stretch of
+	// time, so that the server does not lock it. Default: the product's, 2 in `15m` for
+	// VBR, whose appliance locks after three, and 3 in `15m` for the others.
+	LockoutBudget *LockoutBudget `json:"lockout_budget,omitempty"`
+
+	// How long a server may take to answer one token request. Default: `20s`.
+	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
+
 	// The most token requests that one server is sent. Default: the product's.
 	Pace *Pace `json:"pace,omitempty"`
 
@@ -98,6 +112,8 @@ type Transport struct {
 	*reverseproxy.HTTPTransport
 
 	product  *veeam.Product
+	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
+	tries    *triesStore
 	pins     []fingerprint
 	sessions *sessions
 	watch    *watch
@@ -145,6 +161,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
+	t.tries = openTries(ctx, t.storage, t.Cache)
 	for _, a := range t.Accounts {
 		a.sealing, a.readings = t.sealing(a), new(readings)
 		if parent, _ := t.choose(a.Parent); a.Parent != "" {
@@ -155,10 +172,16 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		RefreshBefore: time.Duration(t.RefreshBefore),
 		HoldLeast:     time.Duration(t.Hold),
 		HoldMost:      time.Duration(t.HoldMost),
+		GrantTimeout:  max(tokencache.DefaultGrantTimeout, 3*t.loginTimeout()),
 	}, t.Cache, t.MaxUsers)
 	t.sessions.inherit(t.product.Name, t.Accounts)
 	t.watch = newWatch(t)
 	return nil
+}
+
+// loginTimeout is login_timeout or its default.
+func (t *Transport) loginTimeout() time.Duration {
+	return cmp.Or(time.Duration(t.LoginTimeout), defaultLoginTimeout)
 }
 
 // check reads what can be read of the configuration without provisioning, and
@@ -185,6 +208,8 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: hold is negative")
 	case t.HoldMost > 0 && t.HoldMost < t.Hold:
 		return errors.New("veeam_auth: the longest hold is shorter than the first")
+	case t.LoginTimeout < 0 || t.LoginTimeout > 0 && t.loginTimeout() < time.Second || t.loginTimeout() > maxLoginTimeout:
+		return fmt.Errorf("veeam_auth: login_timeout is %v; it takes 1s to %v", t.loginTimeout(), maxLoginTimeout)
 	case t.RefreshBefore < 0:
 		return errors.New("veeam_auth: refresh_before is negative")
 	case t.MaxUsers < 0:
@@ -196,6 +221,9 @@ func (t *Transport) check() (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := t.checkSealed(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	if err := t.LockoutBudget.check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := t.Pace.check(); err != nil {
@@ -228,6 +256,7 @@ func (t *Transport) Cleanup() error {
 		t.watch.end()
 		t.sessions.release()
 	}
+	t.tries.close()
 	t.Cache.cleanup()
 	if t.HTTPTransport == nil {
 		return nil

@@ -41,7 +41,7 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		foundVersions, paces = versionCache{}, paceMap{}
+		foundVersions, paces, userTries = versionCache{}, paceMap{}, triesMap{}
 		core, logs := observer.New(zapcore.InfoLevel)
 		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core)}
 		w.wire = &wire{to: w.server.Transport(), base: w.server.Base()}

@@ -46,11 +46,19 @@ func (m memoryStorage) CertMagicStorage() (certmagic.Storage, error) {
 	if !ok {
 		return nil, errors.New("no storage of this name")
 	}
+	return asStorage(process.(*memorystore.Process)), nil
+}
+
+// asStorage completes a process of a memorystore.
+func asStorage(process *memorystore.Process) certmagic.Storage {
 	return struct {
 		unusedStorage
 		*memorystore.Process
-	}{Process: process.(*memorystore.Process)}, nil
+	}{Process: process}
 }
+
+// inMemory is a storage for a process of its own.
+func inMemory(storage *memorystore.Storage) certmagic.Storage { return asStorage(storage.Process()) }
 
 // unusedStorage is what a cache asks a storage only to remove records that are a
 // month old.

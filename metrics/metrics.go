@@ -97,9 +97,6 @@ type Set struct {
 
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
-
-	// Build is the constant 1, see BuildInfo.
-	Build prometheus.Collector
 }
 
 // New makes the collectors. sessions is asked at each scrape for the sessions
@@ -137,7 +134,6 @@ func New(sessions func() []Session) *Set {
 			Help: "How far the clock of the Veeam server is ahead.",
 		}, []string{"product", "account"}),
 		Sessions: &Sessions{live: sessions},
-		Build:    BuildInfo(),
 	}
 }
 
@@ -145,7 +141,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -25,14 +25,23 @@ type BlockedError struct {
 	// Until is when the next grant may be tried.
 	Until time.Time
 
-	// Held reports that the server has refused the credential.
+	// Held reports that the server has refused the credential, or that one more
+	// refusal could lock the user.
 	Held bool
+
+	// Budget is what was left of the user's tries afterwards. Of is zero where none
+	// are counted.
+	Budget Budget
+
+	// Accepted is when the server has accepted this very credential last. Zero if that
+	// is not known.
+	Accepted time.Time
 }
 
-// Error gives the cause.
+// Error gives the cause and, of a credential that is held, until when.
 func (b *BlockedError) Error() string {
 	if b.Held {
-		return "not retried yet after: " + b.Cause.Error()
+		return b.Cause.Error() + "; not sent again before " + b.Until.Format(time.TimeOnly)
 	}
 	return b.Cause.Error()
 }
@@ -74,8 +83,14 @@ func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var pause time.Duration
+	held := refused(cause)
+	spent, overdrawn := errors.AsType[*BudgetError](cause)
 	switch {
-	case refused(cause):
+	case overdrawn && spent.Sending:
+		pause = sendingAgain
+	case overdrawn:
+		held, pause = true, time.Until(spent.Until)
+	case held:
 		s.refusals++ // whatever happened since the one before
 		s.streak = 0
 		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.refusals))
@@ -86,7 +101,12 @@ func (s *Session) failed(cause error) *BlockedError {
 		s.streak++
 		pause = stretch(backoff(minBackoff, maxBackoff, s.streak))
 	}
-	s.block = &BlockedError{Cause: cause, Until: time.Now().Add(pause), Held: refused(cause)}
+	now := time.Now()
+	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time()}
+	s.block.Budget = s.budget()
+	if b := s.block.Budget; held && b.Of > 0 && b.Left == 0 && b.Until.After(s.block.Until) {
+		s.block.Until = now.Add(time.Until(b.Until)) // it could not be sent before
+	}
 	return s.block
 }
 

@@ -259,6 +259,9 @@ func (s *Session) write(ctx context.Context, at place, change func(*record) *rec
 
 // note writes the outcome of a grant into a record.
 func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
+	if tok != nil && tok.Login {
+		rec.Accepted = tok.Requested.Round(0)
+	}
 	switch {
 	case failure == nil && s.options.HoldOnly:
 		rec.Token, rec.Block = nil, nil
@@ -274,6 +277,7 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 // judge reads what a record means for this session: a token to use, a reason to
 // wait, or neither.
 func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
+	s.learn(rec)
 	if rec != nil && rec.Token != nil && rec.Token.Fence > s.floor.Load() {
 		if tok := rec.Token.token(now, s.settings()); tok.usable(now) {
 			return tok, nil
@@ -293,6 +297,16 @@ func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 		return nil, nil
 	}
 	return nil, local
+}
+
+// learn takes over when the credential was accepted last.
+func (s *Session) learn(rec *record) {
+	if rec == nil || rec.Accepted.IsZero() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted.advance(rec.Accepted)
 }
 
 // adopt takes over a hold or pause of another process, unless the one here lasts

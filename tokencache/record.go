@@ -53,6 +53,9 @@ type record struct {
 	Token *sharedToken `json:"token,omitempty"`
 	Block *sharedBlock `json:"block,omitempty"`
 
+	// Accepted is when the server has accepted the credential last.
+	Accepted time.Time `json:"accepted,omitzero"`
+
 	// Writer is who has written the record last.
 	Writer string `json:"writer,omitempty"`
 }
@@ -132,18 +135,21 @@ func (a *ahead) left(until, now time.Time, longest time.Duration) (*ahead, time.
 // stored is what a stored hold or pause means here. However the clocks differ, it
 // does not outlast the longest one there is, which may be that of a next_password.
 func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
-	longest := maxDelay
-	if b.Held {
-		longest = max(s.options.HoldMost, 2*s.options.HoldLeast)
-		longest += longest / 5
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var left time.Duration
-	if s.ahead, left = s.ahead.left(b.Until, now, longest); left <= 0 {
+	longest, left := maxDelay, s.budget()
+	if b.Held {
+		longest = max(s.options.HoldMost, 2*s.options.HoldLeast)
+		longest = max(longest+longest/5, left.Window)
+	}
+	var wait time.Duration
+	if s.ahead, wait = s.ahead.left(b.Until, now, longest); wait <= 0 {
 		return nil
 	}
-	return &BlockedError{Cause: &SharedError{text: b.Cause, refused: b.Held}, Until: now.Add(left), Held: b.Held}
+	return &BlockedError{
+		Cause: &SharedError{text: b.Cause, refused: b.Held}, Until: now.Add(wait), Held: b.Held,
+		Accepted: s.accepted.time(), Budget: left,
+	}
 }
 
 // SharedError stands for the error of a grant that another process tried, or

@@ -54,6 +54,10 @@ type Options struct {
 	// is lost in the store.
 	ReadExtra func(json.RawMessage) any
 
+	// Budget tells what is left of the tries of the session's credential. A refused
+	// credential is held for as long as there are none. Default: none are counted.
+	Budget func() Budget
+
 	// Discard is given tokens that nobody will use because another process was
 	// faster. Default: they are left to expire.
 	Discard func(*Token)
@@ -86,8 +90,10 @@ type Session struct {
 	mu       sync.Mutex
 	spare    *Token // the last token that was rejected
 	block    *BlockedError
-	refusals int // of the credential, since it was good last
-	streak   int // other failures in a row
+	refusals int    // of the credential, since it was good last
+	accepted moment // when the credential was accepted last
+	got      moment // when the last grant has succeeded
+	streak   int    // other failures in a row
 	blame    blame
 	ahead    *ahead // a hold or pause in the store, nil as a rule
 }
@@ -95,13 +101,14 @@ type Session struct {
 // NewSession returns a session that has no token yet.
 func NewSession(options Options) *Session { return &Session{options: options.complete()} }
 
-// Adapt has RefreshBefore, HoldLeast and HoldMost of other options count from now
+// Adapt has RefreshBefore, HoldLeast, HoldMost and Budget of other options count from now
 // on. The token that is in use and a hold that is in force stay as they are.
 func (s *Session) Adapt(options Options) {
 	options = options.complete()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.options.RefreshBefore, s.options.HoldLeast, s.options.HoldMost = options.RefreshBefore, options.HoldLeast, options.HoldMost
+	s.options.Budget = options.Budget
 }
 
 // settings are the options with what Adapt may change.
@@ -109,6 +116,14 @@ func (s *Session) settings() Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.options
+}
+
+// budget is what is left of the tries of the credential. s.mu is held.
+func (s *Session) budget() Budget {
+	if s.options.Budget == nil {
+		return Budget{}
+	}
+	return s.options.Budget()
 }
 
 func (options Options) complete() Options {
@@ -271,6 +286,10 @@ func (s *Session) succeeded(tok *Token) {
 	s.block, s.spare = nil, nil
 	s.blame.losses.outlived(s.current.Load(), time.Now())
 	s.floor.Store(tok.fence)
+	s.got.advance(tok.Requested)
+	if tok.Login {
+		s.accepted.advance(tok.Requested)
+	}
 	if !tok.Static { // a key is only good when it has been accepted
 		s.refusals, s.streak = 0, 0
 	}

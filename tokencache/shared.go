@@ -318,6 +318,22 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	return nil
 }
 
+// updateWithin is update with a bound of its own. A store that is too slow for it
+// is left alone for a while, as one that fails.
+func updateWithin[T any](ctx context.Context, within time.Duration, s *Shared, p place, change func(found *T) *T) error {
+	store, err := s.store()
+	if err != nil {
+		return err
+	}
+	bound, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err = updateIn(bound, s, store, p, nil, change)
+	if err != nil && bound.Err() != nil && ctx.Err() == nil {
+		return s.failed(ctx, store, err)
+	}
+	return err
+}
+
 // lock waits for the store's lock. What another process has stored meanwhile is
 // seen by glance.
 func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {

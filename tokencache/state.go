@@ -21,6 +21,20 @@ func Statuses() []Status {
 	return []Status{StatusNone, StatusValid, StatusRefreshing, StatusHeld, StatusFailing}
 }
 
+// moment is a time by the wall clock, in a third of the space of one: unix
+// nanoseconds, zero for none.
+type moment int64
+
+// advance sets it unless it is later.
+func (m *moment) advance(at time.Time) { *m = max(*m, moment(at.UnixNano())) }
+
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(m))
+}
+
 // State is a snapshot of a session.
 type State struct {
 	Status    Status
@@ -32,6 +46,14 @@ type State struct {
 	// LostEarly is how many tokens in a row the server has ended soon after they were
 	// issued, if they are enough to say that another program logs in as the same user.
 	LostEarly int
+
+	// Accepted is when the server has accepted the credential last, and Succeeded when
+	// a login or a renewal has last brought a token. Zero if that is not known.
+	Accepted, Succeeded time.Time
+
+	// Budget is what is left of the tries of the credential. Of is zero where none are
+	// counted.
+	Budget Budget
 
 	Age    time.Duration // of the current token, zero without one
 	Loaded bool          // the current token came from the store
@@ -56,6 +78,8 @@ func (s *Session) State() State {
 	s.mu.Lock()
 	block := s.block
 	state.LostEarly = s.blame.losses.active(now)
+	state.Accepted, state.Succeeded = s.accepted.time(), s.got.time()
+	state.Budget = s.budget()
 	s.mu.Unlock()
 	if block != nil {
 		state.LastError = block.Cause.Error()

@@ -34,6 +34,10 @@ type Token struct {
 	// it was ever good, see Session.Blame.
 	Static bool
 
+	// Login says that the server has accepted the credential itself for it, and not a
+	// refresh token.
+	Login bool
+
 	// Extra belongs to whoever made the token; the cache keeps it.
 	Extra any
 

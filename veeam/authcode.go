@@ -37,7 +37,7 @@ func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step
 	f := c.Product.newForm(GrantAuthorizationCode)
 	f.add(c.Product.Fields.Code, code.Reveal())
 	c.addOptions(f, a)
-	f.pace = step
+	f.pace, f.guarded = step, a.Parent == nil // that of a parent is good
 	r, err := c.ask(ctx, GrantAuthorizationCode, f)
 	if err != nil {
 		return nil, err

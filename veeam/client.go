@@ -65,6 +65,14 @@ type Client struct {
 	// Pacer is asked before each token request. Default: none waits.
 	Pacer Pacer
 
+	// Guard is asked before each token request that carries a credential. Default:
+	// none is held back.
+	Guard Guard
+
+	// Timeout bounds each request of a login by itself. Default: only the context
+	// does.
+	Timeout time.Duration
+
 	// Clock is told how far the server's clock is ahead of ours, after each answer
 	// to a token request that says so. Default: nobody is told.
 	Clock func(offset time.Duration)
@@ -92,6 +100,11 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	if err := c.pace(ctx, g, f.pace); err != nil {
 		return nil, err
 	}
+	return c.guarded(ctx, g, f)
+}
+
+// askNow is ask when the request may be sent.
+func (c *Client) askNow(ctx context.Context, g Grant, f *form) (*reply, error) {
 	requested := time.Now()
 	to := c.Product.operation(f)
 	ans, err := c.exchange(ctx, to.Method, to.Path, secret.Value{}, f)
@@ -146,6 +159,11 @@ func (c *Client) exchange(ctx context.Context, method, path string, bearer secre
 
 // send sends one request.
 func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
+	if c.Timeout > 0 {
+		bound, cancel := context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+		ctx = bound
+	}
 	secrets := append([]string{out.bearer.Reveal()}, out.secrets...)
 	var body io.Reader
 	if out.contentType != "" {

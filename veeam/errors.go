@@ -90,6 +90,9 @@ type Error struct {
 	// grant and for a logout.
 	Call string
 
+	// Unsent says that no connection came about: nothing was sent.
+	Unsent bool
+
 	// Status of the answer, 0 without one.
 	Status int
 
@@ -147,7 +150,7 @@ var errWithheld = errors.New("cause withheld, its text repeats the request")
 // every transport's errors can be unwrapped, so the context and the text count
 // too.
 func transportError(ctx context.Context, err error, secrets []string) *Error {
-	e := &Error{Kind: transportKind(ctx, err), Err: err}
+	e := &Error{Kind: transportKind(ctx, err), Err: err, Unsent: unsent(err)}
 	if e.Kind == KindTLS {
 		e.Hint = "trust the server's certificate or its authority in the tls options of the transport"
 	}
@@ -170,6 +173,15 @@ func transportKind(ctx context.Context, err error) Kind {
 		return KindTLS
 	}
 	return KindUnavailable
+}
+
+// unsent reports whether there was no connection to send anything on.
+func unsent(err error) bool {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return true
+	}
+	_, unresolved := errors.AsType[*net.DNSError](err)
+	return unresolved || tlsFault(err)
 }
 
 // tlsFault reports whether the handshake failed. Errors of certificate callbacks

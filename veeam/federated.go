@@ -22,7 +22,7 @@ func (c *Client) federated(ctx context.Context, a *Account) (*Token, error) {
 	f := c.Product.newForm(g)
 	f.add(fields[g], a.Password.Reveal())
 	c.addOptions(f, a)
-	f.pace = c.firstStep(a)
+	f.pace, f.guarded = c.firstStep(a), true
 	r, err := c.ask(ctx, g, f)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ type form struct {
 	parts   []field     // of the step
 	secrets []string
 	pace    PaceStep
+	guarded bool // carries a credential that servers lock users for, see Guard
 }
 
 type field struct{ name, value string }

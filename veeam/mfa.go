@@ -46,6 +46,9 @@ func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, off
 			return nil, c.noCode(ctx, err)
 		}
 		token, err := c.sendCode(ctx, a, mfaToken, code)
+		if _, sent := errors.AsType[*Error](err); err != nil && !sent && refused != nil {
+			return nil, refused // one more code may not be sent
+		}
 		if !errors.As(err, &refused) || refused.Kind != KindRefused {
 			return token, err
 		}
@@ -101,7 +104,7 @@ func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value
 	f.add(c.Product.Fields.MFACode, code)
 	c.addOptions(f, a)
 	f.secrets = append(f.secrets, a.secrets()...)
-	f.pace = paceDone
+	f.pace, f.guarded = paceDone, true
 	r, err := c.ask(ctx, GrantMFA, f)
 	switch {
 	case err != nil:

@@ -14,7 +14,7 @@ func (c *Client) password(ctx context.Context, a *Account) (*Token, error) {
 	f.add("username", a.username())
 	f.add("password", a.Password.Reveal())
 	c.addOptions(f, a)
-	f.pace = c.firstStep(a)
+	f.pace, f.guarded = c.firstStep(a), true
 	r, err := c.ask(ctx, GrantPassword, f)
 	if err != nil {
 		return nil, err

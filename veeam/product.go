@@ -6,6 +6,7 @@ package veeam
 import (
 	"net/http"
 	"slices"
+	"time"
 )
 
 // Product is a row of the table. Rows are shared and must not be changed.
@@ -45,6 +46,12 @@ type Product struct {
 	// with a verification code, when it starts - and far below what a fault can make
 	// it send. 300 users of a VSPC, with codes, log in within a minute.
 	Pace Pace
+
+	// Lockout is how many tries with a wrong credential a user has unless the
+	// configuration says otherwise. It is below what servers are known to lock users
+	// after: the appliance of VBR 13 locks a local user after three wrong logins, for
+	// 15 minutes or until somebody unlocks it. Of the others no number is published.
+	Lockout Lockout
 
 	// SessionLogout ends one session. Nil where the product has none: VSPC ends
 	// all sessions of the user at once.
@@ -108,6 +115,12 @@ type Fields struct {
 	SAML, SSOToken, UpdaterToken, VBRToken                            string
 }
 
+// Lockout is a number of tries in any stretch of time of the length Window.
+type Lockout struct {
+	Tries  int
+	Window time.Duration
+}
+
 // Operation is a method and a path.
 type Operation struct{ Method, Path string }
 
@@ -159,6 +172,7 @@ var products = []*Product{
 		CodePaths:     []string{"/api/oauth2/authorization_code"}, // until 12.3
 		SessionLogout: &Operation{http.MethodPost, "/api/oauth2/logout"},
 		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Lockout:       Lockout{Tries: 2, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
 			"mark the user as a service account in Users and Roles",
@@ -209,6 +223,7 @@ var products = []*Product{
 		},
 		// Tenants and their users are behind one server.
 		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		Lockout:      Lockout{Tries: 3, Window: 15 * time.Minute},
 		OneSession:   true,
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
@@ -253,6 +268,7 @@ var products = []*Product{
 		},
 		Fields:       Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code", PublicKey: "public_key"},
 		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		Lockout:      Lockout{Tries: 3, Window: 15 * time.Minute},
 		OneSession:   true,
 		LoginRefused: http.StatusUnauthorized,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
@@ -302,6 +318,7 @@ var products = []*Product{
 		},
 		SessionLogout: &Operation{http.MethodDelete, "/api/oauth2/token"},
 		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
 		ScratchCodes:  true,
@@ -353,6 +370,7 @@ var products = []*Product{
 		CodePaths:     []string{"/api/v1/token/authorization_code", "/api/v1/token/authorizationCode"},
 		SessionLogout: &Operation{http.MethodDelete, "/api/v1/token"},
 		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
 		ScratchCodes:  true,

@@ -30,7 +30,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	f := c.Product.newForm(GrantPublicKey)
 	f.write(c.Product.Fields.PublicKey, a.Key.public)
 	c.addOptions(f, a)
-	f.pace = PaceFirst
+	f.pace, f.guarded = PaceFirst, true
 	c.log("The public key is sent as it was assigned (" + a.Key.format() + ").")
 	r, err := c.ask(ctx, GrantPublicKey, f)
 	if err != nil {

@@ -1,0 +1,201 @@
+// The lock-out budget, seen from the server: how often a wrong password is sent
+// without a cache, whatever is restarted, and what an operator is told.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// loginTimes notes when token requests with a password reach the server.
+type loginTimes struct {
+	to    http.RoundTripper
+	times chan time.Time
+}
+
+func (l *loginTimes) RoundTrip(req *http.Request) (*http.Response, error) {
+	if isGrant(req) {
+		l.times <- time.Now()
+	}
+	return l.to.RoundTrip(req)
+}
+
+// most is the largest number of times within any window.
+func most(times []time.Time, window time.Duration) (most int) {
+	for i, first := range times {
+		n := 0
+		for _, at := range times[i:] {
+			if at.Sub(first) < window {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
+	for _, product := range []struct {
+		name    string
+		profile veeamtest.Profile
+		tries   int
+	}{
+		{"vbr", veeamtest.VBR13, 2}, {"vspc", veeamtest.VSPC, 3}, {"azure", veeamtest.Azure, 3}, {"aws", veeamtest.AWS, 3},
+	} {
+		t.Run(product.name, func(t *testing.T) {
+			t.Setenv("VEEAM_AUTH_TEST_PASSWORD", "wrong")
+			synctest.Test(t, func(t *testing.T) {
+				var storage memorystore.Storage
+				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond), veeamtest.WithLockout(product.tries+1, 15*time.Minute))
+				to := &loginTimes{to: server.Transport(), times: make(chan time.Time, 1000)}
+				var current atomic.Pointer[Transport]
+				start := func() {
+					userTries, foundVersions, paces = triesMap{}, versionCache{}, paceMap{} // a process of its own
+					current.Store(provisionInMemory(t, &Transport{
+						Product:  product.name,
+						Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+						storage:  inMemory(&storage),
+					}, to))
+				}
+				start()
+				for minute := range 120 {
+					if minute%20 == 19 && minute < 110 { // five times
+						current.Load().close()
+						start()
+					}
+					for range 6 {
+						res, err := current.Load().RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+						if err != nil {
+							t.Fatal(err)
+						}
+						if res.StatusCode < 500 || res.Header.Get("Retry-After") == "" {
+							t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+						}
+						_ = res.Body.Close()
+						time.Sleep(10 * time.Second)
+					}
+				}
+				current.Load().close()
+				close(to.times)
+				var times []time.Time
+				for at := range to.times {
+					times = append(times, at)
+				}
+				if n := most(times, 15*time.Minute); n != product.tries {
+					t.Errorf("%d tries in 15 minutes, the budget is %d", n, product.tries)
+				}
+				t.Logf("%s: %d tries in 2 hours, at most %d in 15 minutes", product.name, len(times), most(times, 15*time.Minute))
+			})
+		})
+	}
+}
+
+func TestBudget_OfAUserIsSharedByItsAccountsSecretsAndParents(t *testing.T) {
+	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
+		wrong := w.secret("wrong", "wrong")
+		w.start(
+			&Account{Name: "one", Username: veeamtest.DefaultUser, Password: wrong},
+			&Account{Name: "two", Username: strings.ToUpper(veeamtest.DefaultUser), Password: wrong, NextPassword: w.secret("next", "wrong, too")},
+			&Account{Name: "three", Grant: "as", Parent: "one", UserUID: tenantUID},
+		)
+		for range 60 {
+			for _, name := range []string{"one", "two", "three"} {
+				w.ask(w.tr, http.MethodGet, "/echo", name)
+			}
+			w.rest(10 * time.Second)
+		}
+		if n := w.wire.grants(); n < 3 || n > 4 { // a second secret has a try of its own
+			t.Errorf("%d logins in ten minutes", n)
+		}
+	})
+}
+
+func TestBudget_AHeldAccountIsExplained(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(w.user())
+		w.demand("200")
+		accepted := time.Now()
+		w.server.SetPassword(veeamtest.DefaultUser, "changed at the server")
+		w.server.RevokeAll()
+		w.rest(16 * time.Minute)
+		w.demand("503 credential_refused")
+		got := w.demand("503 credential_refused")
+		for _, want := range []string{
+			"accepted this secret at " + accepted.Format(time.DateTime), "locked", "1 of 2 tries left until ",
+			"caddy veeam-auth sessions login <account> --force",
+		} {
+			if !strings.Contains(got.body, want) || !strings.Contains(w.said(), want) {
+				t.Errorf("%q is missing in %s\nor in %s", want, got.body, w.said())
+			}
+		}
+		w.rest(2 * time.Minute)
+		w.demand("503 credential_refused") // the second try
+		blocked := w.tr.sessions.slotsOf(t)[0].current.Load().session.State()
+		if blocked.Budget.Left != 0 || blocked.HeldFor < 10*time.Minute || blocked.Accepted.IsZero() || blocked.Succeeded.IsZero() {
+			t.Errorf("%+v", blocked)
+		}
+	})
+}
+
+// slotsOf are the slots of the accounts.
+func (s *sessions) slotsOf(t *testing.T) (slots []*slot) {
+	t.Helper()
+	for _, one := range *s.slots.Load() {
+		slots = append(slots, one)
+	}
+	return slots
+}
+
+func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.tr = provisionInMemory(w, &Transport{Accounts: []*Account{w.user()}, storage: deadStorage{}}, w.wire)
+		began := time.Now()
+		w.demand("200")
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		w.rest(time.Minute)
+	})
+}
+
+// deadStorage answers nothing.
+type deadStorage struct{ unusedStorage }
+
+func (deadStorage) hang(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func (h deadStorage) Lock(ctx context.Context, _ string) error            { return h.hang(ctx) }
+func (h deadStorage) Unlock(ctx context.Context, _ string) error          { return h.hang(ctx) }
+func (h deadStorage) Store(ctx context.Context, _ string, _ []byte) error { return h.hang(ctx) }
+func (h deadStorage) Delete(ctx context.Context, _ string) error          { return h.hang(ctx) }
+func (h deadStorage) Load(ctx context.Context, _ string) ([]byte, error)  { return nil, h.hang(ctx) }
+
+func TestBudget_BadValuesAreRefused(t *testing.T) {
+	for _, bad := range []LockoutBudget{
+		{0, caddy.Duration(time.Minute)}, {101, caddy.Duration(time.Minute)}, {-1, caddy.Duration(time.Minute)},
+		{2, 0}, {2, caddy.Duration(time.Second)}, {2, caddy.Duration(25 * time.Hour)},
+	} {
+		if err := bad.check(); err == nil || !strings.Contains(err.Error(), "lockout_budget 2 15m") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	if veeam.ReasonOf(&overdrawnError{&tokencache.BudgetError{}}) != veeam.ReasonLockedOutBudget {
+		t.Error("no reason of its own")
+	}
+	if errors.As(error(&overdrawnError{errors.New("ctx")}), new(*tokencache.BudgetError)) {
+		t.Error("not a budget")
+	}
+}

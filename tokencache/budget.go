@@ -1,0 +1,418 @@
+// The lock-out budget: how many tries a user has at a server that locks users
+// after so many wrong logins, whoever sends them and whatever is restarted.
+
+package tokencache
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// MaxBudgetWindow is the longest window of a Limit.
+	MaxBudgetWindow = 24 * time.Hour
+
+	// sendingFor is how long a try whose process says nothing more counts as under
+	// way. Afterwards its outcome is unknown.
+	sendingFor = 45 * time.Second
+
+	// How often those that wait for the outcome of other tries look into the store,
+	// and when a try that could not wait is worth another look.
+	sendingEvery = 250 * time.Millisecond
+	sendingAgain = time.Second
+
+	// triesStoreFor bounds what a login waits for the store because of its budget,
+	// each time.
+	triesStoreFor = time.Second
+
+	maxAccepted = 16 // credentials of one user
+)
+
+// Limit is how many tries a user has in any stretch of time of the length Window.
+type Limit struct {
+	Tries  int
+	Window time.Duration
+}
+
+// Budget is what is left of a user's tries.
+type Budget struct {
+	// Left of Of tries may be made now. Of is zero where nothing is counted.
+	Left, Of int
+
+	// Window is how long a try counts.
+	Window time.Duration
+
+	// Until is when Left grows. Zero if no try was used.
+	Until time.Time
+}
+
+// String is the budget for people, such as "2 of 3 tries left until 14:05". The
+// time is local.
+func (b Budget) String() string {
+	text := fmt.Sprintf("%d of %d tries left", b.Left, b.Of)
+	if b.Until.IsZero() {
+		return text
+	}
+	return text + " until " + b.Until.Format("15:04")
+}
+
+// BudgetError says that a credential is not sent, because one more refusal could
+// lock the user at the server.
+type BudgetError struct {
+	Budget
+
+	// Sending reports that tries are under way whose outcome is not known yet: if the
+	// server accepts one of them, this one may be sent, too.
+	Sending bool
+}
+
+// Error gives the reason, and until when.
+func (e *BudgetError) Error() string {
+	if e.Sending {
+		return "as many logins of the user are under way as its lock-out budget allows"
+	}
+	return "the lock-out budget of the user is used up: " + e.Budget.String()
+}
+
+// Outcome is what became of a try.
+type Outcome int
+
+// The outcomes.
+const (
+	// OutcomeUncounted: the server has not looked at the credential, or has found it
+	// good so far.
+	OutcomeUncounted Outcome = iota
+
+	// OutcomeAccepted: the server has accepted the credential and counts anew.
+	OutcomeAccepted
+
+	// OutcomeRefused: the server has refused it.
+	OutcomeRefused
+
+	// OutcomeUnknown: there was no answer. The server may have refused it. It does
+	// not count for a credential that was accepted and not refused since.
+	OutcomeUnknown
+)
+
+// try is one token request with a credential.
+type try struct {
+	ID string    `json:"id"`
+	At time.Time `json:"at"`
+
+	// Mark tells changed secrets apart for other processes and after a restart. It
+	// is eight bits of a hash: enough for that, and useless for finding the secret.
+	Mark byte `json:"mark"`
+
+	// Sending says that it is under way.
+	Sending bool `json:"sending,omitempty"`
+
+	credential string // here, where it is known
+}
+
+// triesRecord is the value of a key of the store.
+type triesRecord struct {
+	Tries []try     `json:"tries,omitempty"`
+	Reset time.Time `json:"reset,omitzero"` // tries before have no meaning any more
+}
+
+// Tries counts the tries of one user at one server. The server locks users and
+// not secrets, so one counts those of all accounts with that user and of all
+// their secrets. Its methods may be called from any goroutine.
+type Tries struct {
+	// Product, Origin and User say whose tries they are. Required.
+	Product, Origin, User string
+
+	turn chan struct{} // of those who begin
+
+	mu       sync.Mutex
+	own      []try // of this process
+	seen     []try // all, as of the last look
+	reset    time.Time
+	accepted map[string]time.Time // credentials
+	changed  chan struct{}        // closed when a try ends
+}
+
+// TryOptions are what one try goes by.
+type TryOptions struct {
+	Limit
+
+	// Credential tells secrets apart, in this process and in others. It is not
+	// stored.
+	Credential string
+
+	// Shared is where the tries are kept for other processes and for the next start.
+	// Default: in memory. While it does not work they are counted in memory, too.
+	Shared *Shared
+
+	// Force sends the credential although the budget is used up. It is counted all
+	// the same.
+	Force bool
+}
+
+// Try is a token request that was counted before it is sent.
+type Try struct {
+	tries   *Tries
+	options TryOptions
+	id      string
+}
+
+// NewTries returns the tries of a user, of which there are none yet.
+func NewTries(product, origin, user string) *Tries {
+	return &Tries{
+		Product: product, Origin: origin, User: user,
+		turn: make(chan struct{}, 1), accepted: map[string]time.Time{}, changed: make(chan struct{}),
+	}
+}
+
+// Begin counts a try before its token request is sent, so that one whose process
+// dies is counted. It returns a *BudgetError if the request must not be sent, and
+// ctx's error if ctx ends first. Where only tries that are under way stand
+// against it, it waits for them.
+//
+// A user has Limit.Tries tries. A secret that was not tried within the window has
+// one more: it has probably been put right.
+func (t *Tries) Begin(ctx context.Context, options TryOptions) (*Try, error) {
+	for {
+		begun, changed, err := t.begin(ctx, options)
+		if err == nil || !err.Sending {
+			return begun, asError(err)
+		}
+		select {
+		case <-changed:
+		case <-time.After(sendingEvery):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func asError(err *BudgetError) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}
+
+func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan struct{}, *BudgetError) {
+	t.mu.Lock()
+	changed := t.changed
+	t.mu.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return nil, changed, &BudgetError{Sending: true}
+	}
+	next := try{ID: rand.Text(), Mark: t.mark(options.Credential), Sending: true, credential: options.Credential}
+	var refused *BudgetError
+	decided := false
+	t.change(ctx, options.Shared, func(all []try) []try {
+		now := time.Now()
+		decided, next.At = true, t.afterReset(now)
+		if refused = t.judge(all, options, now); refused != nil && !options.Force {
+			return all
+		}
+		refused = nil
+		return append(all, next)
+	}, func(own []try) []try {
+		if refused != nil || !decided {
+			return own
+		}
+		return append(own, next)
+	})
+	if refused != nil {
+		return nil, changed, refused
+	}
+	return &Try{tries: t, options: options, id: next.ID}, changed, nil
+}
+
+// judge decides whether one more try may be made.
+func (t *Tries) judge(all []try, options TryOptions, now time.Time) *BudgetError {
+	counted := counting(all, options.Window, now)
+	b := budget(counted, options.Limit, t.isNew(counted, options.Credential))
+	if b.Left > 0 {
+		return nil
+	}
+	sending := slices.ContainsFunc(counted, func(other try) bool { return other.underWay(now) })
+	return &BudgetError{Budget: b, Sending: sending}
+}
+
+// budget is what is left of a limit. A secret that was not tried has one try more.
+func budget(counted []try, limit Limit, isNew bool) Budget {
+	b := Budget{Left: max(limit.Tries-len(counted), 0), Of: limit.Tries, Window: limit.Window}
+	if b.Left == 0 && isNew && len(counted) <= limit.Tries {
+		b.Left = 1
+	}
+	switch over := len(counted) - limit.Tries; {
+	case len(counted) == 0:
+	case over >= 0:
+		b.Until = counted[over].At.Add(limit.Window)
+	default:
+		b.Until = counted[0].At.Add(limit.Window)
+	}
+	return b
+}
+
+// isNew reports whether a credential is not among those that were tried.
+func (t *Tries) isNew(counted []try, credential string) bool {
+	mark := t.mark(credential)
+	return !slices.ContainsFunc(counted, func(other try) bool {
+		if other.credential != "" {
+			return other.credential == credential
+		}
+		return other.Mark == mark
+	})
+}
+
+func (t *Tries) mark(credential string) byte {
+	sum := sha256.Sum256(associated("mark", t.Product, t.Origin, t.User, credential))
+	return sum[0]
+}
+
+func (one try) underWay(now time.Time) bool { return one.Sending && now.Sub(one.At) < sendingFor }
+
+// counting are the tries that fall into the window, oldest first.
+func counting(all []try, window time.Duration, now time.Time) []try {
+	counted := slices.DeleteFunc(slices.Clone(all), func(one try) bool { return now.Sub(one.At) >= window })
+	slices.SortFunc(counted, func(a, b try) int { return a.At.Compare(b.At) })
+	return counted
+}
+
+// End says what became of the try. It returns after the store was told, or has
+// taken too long.
+func (y *Try) End(ctx context.Context, outcome Outcome) {
+	t, credential := y.tries, y.options.Credential
+	now := time.Now().Round(0)
+	t.mu.Lock()
+	_, good := t.accepted[credential]
+	if outcome == OutcomeUnknown && good {
+		outcome = OutcomeUncounted
+	}
+	switch outcome {
+	case OutcomeAccepted:
+		if len(t.accepted) >= maxAccepted {
+			clear(t.accepted)
+		}
+		t.accepted[credential], t.reset = now, now
+	case OutcomeRefused:
+		delete(t.accepted, credential)
+	}
+	t.mu.Unlock()
+	update := func(list []try) []try {
+		i := slices.IndexFunc(list, func(one try) bool { return one.ID == y.id })
+		switch outcome {
+		case OutcomeAccepted:
+			return nil
+		case OutcomeUncounted:
+			if i >= 0 {
+				list = slices.Delete(list, i, i+1)
+			}
+			return list
+		}
+		if i < 0 { // another one was accepted meanwhile
+			list = append(list, try{ID: y.id, Mark: t.mark(credential), credential: credential})
+			i = len(list) - 1
+		}
+		list[i].Sending = false
+		if list[i].At.IsZero() || outcome == OutcomeRefused {
+			list[i].At = t.afterReset(now) // when the server counts it
+		}
+		return list
+	}
+	t.change(context.WithoutCancel(ctx), y.options.Shared, update, update)
+	t.mu.Lock()
+	close(t.changed)
+	t.changed = make(chan struct{})
+	t.mu.Unlock()
+}
+
+// change changes the list of all tries, in the store and as it is known here, and
+// the list of this process's.
+func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []try) {
+	var next []try
+	changeIn := func(found *triesRecord) *triesRecord {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		next = all(t.merged(found))
+		return &triesRecord{Tries: next, Reset: t.reset}
+	}
+	if !t.changeStored(ctx, sh, changeIn) {
+		changeIn(nil)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen, t.own = slices.Clone(next), own(t.own)
+}
+
+// afterReset is a moment that the latest reset does not make meaningless. t.mu is
+// held.
+func (t *Tries) afterReset(now time.Time) time.Time {
+	if now = now.Round(0); now.After(t.reset) {
+		return now
+	}
+	return t.reset.Add(time.Nanosecond)
+}
+
+// changeStored reports whether the store has worked.
+func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*triesRecord) *triesRecord) bool {
+	if sh == nil {
+		return false
+	}
+	sealer, err := sh.options.Keys()
+	if err != nil {
+		_ = sh.keyless(err)
+		return false
+	}
+	name := sealer.Name("tries", t.Product, t.Origin, strings.ToLower(t.User))
+	at := place{key: "veeam_auth/tries/" + name, associated: associated("tries", t.Product, t.Origin), sealer: sealer}
+	return updateWithin(ctx, triesStoreFor, sh, at, change) == nil
+}
+
+// merged are all tries: those of the store, or as of the last look, and those of
+// this process that it may not have. t.mu is held.
+func (t *Tries) merged(found *triesRecord) []try {
+	now := time.Now().Round(0)
+	list := t.seen
+	if found != nil {
+		list = found.Tries
+		if found.Reset.After(t.reset) && !found.Reset.After(now.Add(time.Millisecond)) {
+			t.reset = found.Reset
+		}
+	}
+	byID := make(map[string]try, len(list)+len(t.own))
+	for _, one := range slices.Concat(list, t.own) {
+		if known, ok := byID[one.ID]; ok && known.credential == "" {
+			known.credential = one.credential
+			byID[one.ID] = known
+		} else if !ok {
+			byID[one.ID] = one
+		}
+	}
+	maps.DeleteFunc(byID, func(_ string, one try) bool {
+		return !one.At.After(t.reset) || now.Sub(one.At) >= MaxBudgetWindow
+	})
+	merged := slices.Collect(maps.Values(byID))
+	for i := range merged {
+		if merged[i].At.After(now.Add(time.Millisecond)) { // by a clock that is ahead
+			merged[i].At = now
+		}
+	}
+	slices.SortFunc(merged, func(a, b try) int { return a.At.Compare(b.At) })
+	return merged
+}
+
+// Budget is what is left for a credential, as it is known here. It does not look
+// into the store.
+func (t *Tries) Budget(limit Limit, credential string) Budget {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	counted := counting(t.merged(nil), limit.Window, time.Now())
+	return budget(counted, limit, t.isNew(counted, credential))
+}

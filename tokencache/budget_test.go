@@ -1,0 +1,236 @@
+// The lock-out budget: no order of tries, successes, restarts and replicas lets a
+// user have more refused logins in a window than the server allows.
+
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+)
+
+var twoInQuarter = Limit{Tries: 2, Window: 15 * time.Minute}
+
+// bare names and seals nothing: a Sealer for tests.
+type bare struct{}
+
+func (bare) Encrypt(plaintext, _ []byte) ([]byte, error)  { return plaintext, nil }
+func (bare) Decrypt(ciphertext, _ []byte) ([]byte, error) { return ciphertext, nil }
+func (bare) Name(parts ...string) string                  { return fmt.Sprint(parts) }
+
+// over is a Shared of a process with this store.
+func over(store Store) *Shared {
+	sh := NewShared(SharedOptions{Keys: func() (Sealer, error) { return bare{}, nil }})
+	sh.Attach(store)
+	return sh
+}
+
+func tries() *Tries { return NewTries("vbr", "tcp vbr01:9419", `DOM\svc`) }
+
+// refuse makes a try that the server refuses, or reports why it must not be made.
+func refuse(tb testing.TB, t *Tries, options TryOptions) error {
+	tb.Helper()
+	return end(t, options, OutcomeRefused)
+}
+
+func end(t *Tries, options TryOptions, outcome Outcome) error {
+	y, err := t.Begin(context.Background(), options)
+	if err == nil {
+		y.End(context.Background(), outcome)
+	}
+	return err
+}
+
+func TestBudget_IsUsedUpByRefusalsAndComesBackWithTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, b := time.Now(), tries()
+		wrong := TryOptions{Limit: twoInQuarter, Credential: "wrong"}
+		for want := 1; want >= 0; want-- {
+			if err := refuse(t, b, wrong); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.Budget(twoInQuarter, "wrong"); got.Left != want || got.Of != 2 || !got.Until.Equal(began.Add(15*time.Minute)) {
+				t.Errorf("%+v, want %d left", got, want)
+			}
+			time.Sleep(time.Minute)
+		}
+		spent, ok := errors.AsType[*BudgetError](refuse(t, b, wrong))
+		if !ok || spent.Sending || spent.String() != "0 of 2 tries left until "+began.Add(15*time.Minute).Format("15:04") {
+			t.Errorf("got %v", spent)
+		}
+		time.Sleep(time.Until(spent.Until))
+		if err := refuse(t, b, wrong); err != nil {
+			t.Errorf("after the window: %v", err)
+		}
+		if err := refuse(t, b, wrong); err == nil {
+			t.Error("the second of the first two still counts")
+		}
+	})
+}
+
+func TestBudget_AChangedSecretHasOneTryMoreAndASuccessGivesAllBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := tries()
+		with := func(credential string) TryOptions { return TryOptions{Limit: twoInQuarter, Credential: credential} }
+		for _, credential := range []string{"old", "old", "typo"} {
+			if err := refuse(t, b, with(credential)); err != nil {
+				t.Fatalf("%s: %v", credential, err)
+			}
+		}
+		for _, credential := range []string{"old", "typo", "another"} {
+			if err := refuse(t, b, with(credential)); err == nil {
+				t.Errorf("%s was sent", credential)
+			}
+		}
+		if err := end(b, TryOptions{Limit: twoInQuarter, Credential: "right", Force: true}, OutcomeAccepted); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Budget(twoInQuarter, "old"); got.Left != 2 || !got.Until.IsZero() {
+			t.Errorf("after a success: %+v", got)
+		}
+	})
+}
+
+func TestBudget_RequestsWithoutAnAnswerCountUnlessTheCredentialWasAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			first Outcome
+			left  int
+		}{{OutcomeAccepted, 2}, {OutcomeUncounted, 0}, {OutcomeRefused, 0}} {
+			b, one := tries(), TryOptions{Limit: twoInQuarter, Credential: "one"}
+			for _, outcome := range []Outcome{tt.first, OutcomeUnknown, OutcomeUnknown} {
+				if err := end(b, one, outcome); err != nil && tt.left > 0 {
+					t.Error(err)
+				}
+			}
+			if got := b.Budget(twoInQuarter, "one"); got.Left != tt.left {
+				t.Errorf("after %v: %+v", tt.first, got)
+			}
+		}
+	})
+}
+
+func TestBudget_LoginsAtOnceWithARightSecretWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		results := make(chan error)
+		const logins = 12
+		for i := range logins {
+			b, sh := tries(), over(storage.Process()) // a process each
+			_ = i
+			go func() {
+				y, err := b.Begin(context.Background(), TryOptions{Limit: twoInQuarter, Credential: "right", Shared: sh})
+				if err == nil {
+					time.Sleep(100 * time.Millisecond)
+					y.End(context.Background(), OutcomeAccepted)
+				}
+				results <- err
+			}()
+		}
+		for range logins {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestBudget_AProcessThatDiesOfItsLoginHasUsedATry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		sent := 0
+		for range 10 {
+			process := storage.Process()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			if _, err := tries().Begin(ctx, TryOptions{Limit: twoInQuarter, Credential: "wrong", Shared: over(process)}); err == nil {
+				sent++
+			}
+			cancel()
+			process.Kill()
+			time.Sleep(20 * time.Second) // the lock that it may have left behind
+		}
+		if sent != 2 {
+			t.Errorf("sent %d times", sent)
+		}
+	})
+}
+
+func TestBudget_WithoutItsStoreIsKeptInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		process := storage.Process()
+		b, wrong := tries(), TryOptions{Limit: twoInQuarter, Credential: "wrong", Shared: over(process)}
+		if err := refuse(t, b, wrong); err != nil {
+			t.Fatal(err)
+		}
+		process.Kill() // the store fails from now on
+		if err := refuse(t, b, wrong); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := refuse(t, b, wrong); err == nil {
+			t.Error("a third try")
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// The server's own count: refused logins since the last success, in a window.
+func TestBudget_Property(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		limit := Limit{Tries: rapid.IntRange(1, 4).Draw(rt, "tries"), Window: 15 * time.Minute}
+		steps := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 80).Draw(rt, "steps")
+		synctest.Test(t, func(*testing.T) {
+			var storage memorystore.Storage
+			processes := []*Tries{tries(), tries()}
+			stores := []*Shared{over(storage.Process()), over(storage.Process())}
+			var refusals []time.Time
+			perSecret := map[string][]time.Time{}
+			recent := func(list []time.Time) (n int) {
+				for _, at := range list {
+					if time.Since(at) < limit.Window {
+						n++
+					}
+				}
+				return n
+			}
+			for i, step := range steps {
+				p := i % 2
+				switch {
+				case step == 0:
+					processes[p], stores[p] = tries(), over(storage.Process()) // a restart
+				case step <= 2:
+					time.Sleep(time.Duration(step*step) * 2 * time.Minute)
+				case step == 3:
+					if end(processes[p], TryOptions{Limit: limit, Credential: "right", Shared: stores[p]}, OutcomeAccepted) == nil {
+						refusals, perSecret = nil, map[string][]time.Time{}
+					}
+				default:
+					secret := fmt.Sprint("secret ", step%3)
+					if refuse(t, processes[p], TryOptions{Limit: limit, Credential: secret, Shared: stores[p]}) == nil {
+						refusals = append(refusals, time.Now())
+						perSecret[secret] = append(perSecret[secret], time.Now())
+					}
+				}
+				time.Sleep(time.Second)
+				if n := recent(refusals); n > limit.Tries+1 {
+					rt.Fatalf("the server has counted %d refusals of %d", n, limit.Tries)
+				}
+				for secret, list := range perSecret {
+					if n := recent(list); n > limit.Tries {
+						rt.Fatalf("%s was refused %d times of %d", secret, n, limit.Tries)
+					}
+				}
+			}
+		})
+	})
+}
