@@ -71,8 +71,14 @@ func proxied(ctx context.Context, e *exchange) *http.Request {
 	}))
 	if e != nil {
 		caddyhttp.SetVar(req.Context(), exchangeVar, e)
+		e.decideFor(req)
 	}
 	return req
+}
+
+// decideFor has a request be the one that was decided about.
+func (e *exchange) decideFor(req *http.Request) {
+	e.sent = sent{method: req.Method, path: req.URL.EscapedPath(), query: req.URL.RawQuery, websocket: req.Header["Upgrade"] != nil}
 }
 
 // cachedTransport has logged in; from then on everything is answered at once.

@@ -107,7 +107,7 @@ func (o *policyTestOptions) request(method, address string) (*http.Request, erro
 		return nil, fmt.Errorf("%q is neither a URL nor a path", address)
 	}
 	r := &http.Request{
-		Method: strings.ToUpper(method), URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: http.Header{}, Body: http.NoBody,
+		Method: method, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: http.Header{}, Body: http.NoBody,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:1",
 	}
 	for _, line := range o.headers {
@@ -168,18 +168,18 @@ func (x *explanation) print(out io.Writer) {
 // explain decides about a request as the handler does.
 func (g *guard) explain(r *http.Request, caller policy.Caller, known bool) *explanation {
 	x, h := new(explanation), g.handler
-	asked := r.URL.EscapedPath()
-	clean := h.normalise(r)
-	x.say("request", "%s %s", r.Method, asked)
+	asked := sent{method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery}
+	x.say("request", "%s %s", asked.method, asked.target())
 	x.say("site", "%s, product %s", g.name, h.product.Name)
-	if !clean {
-		x.say("decision", "denied with 400: servers read this path in different ways")
+	decided, refusal := canonical(r)
+	if refusal != nil {
+		x.say("decision", "denied with %d: %s", h.product.Status(*refusal), h.product.Message(*refusal))
 		return x
 	}
-	if path := r.URL.EscapedPath(); path != asked {
-		x.say("sent as", "%s", path)
+	if decided.method != asked.method || decided.target() != asked.target() {
+		x.say("sent as", "%s %s", decided.method, decided.target())
 	}
-	e := &exchange{caller: caller, route: h.product.Classify(r.Method, r.URL.Path)}
+	e := &exchange{caller: caller, sent: decided, route: h.product.Classify(decided.method, r.URL.Path)}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.Map(e.placeholders)
 	if caller.Via == policy.ViaCaddy {
@@ -196,7 +196,7 @@ func (g *guard) explain(r *http.Request, caller policy.Caller, known bool) *expl
 		x.say("decision", "answered by veeam_auth itself (%s): no rule is asked", e.route)
 		return x
 	}
-	h.lookup(r, e)
+	h.lookup(e)
 	x.operation(e.operation)
 	restore := h.show(r, e)
 	g.rules(x, r, e, known)

@@ -86,7 +86,7 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 			[]string{"GET", "http://localhost:9419/API/v1//jobs?skip=0", "--client", "grafana"},
 			0,
 			[]string{
-				"GET /API/v1//jobs", "sent as    /API/v1/jobs", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
+				"GET /API/v1//jobs", "sent as    GET /API/v1/jobs?skip=0", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
 				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the first",
 			},
 		},

@@ -18,7 +18,7 @@ import (
 // decide asks the rules. A caller who is not known passes only by a rule that
 // says so.
 func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
-	h.lookup(r, e)
+	h.lookup(e)
 	if len(h.Rules) == 0 && h.Default == "" {
 		return unknown
 	}
@@ -44,9 +44,9 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 }
 
 // lookup finds out which operation is asked for.
-func (h *Handler) lookup(r *http.Request, e *exchange) {
+func (h *Handler) lookup(e *exchange) {
 	if h.index != nil {
-		e.operation, _ = h.index.Lookup(r.Method, r.URL.EscapedPath())
+		e.operation, _ = h.index.Lookup(e.sent.method, e.sent.path)
 	}
 }
 
@@ -55,9 +55,9 @@ func (h *Handler) lookup(r *http.Request, e *exchange) {
 func (h *Handler) show(r *http.Request, e *exchange) (restore func()) {
 	e.account = h.accountFor(r, e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
-	sent := *r.URL
-	r.URL.Path, r.URL.RawPath = withoutSlash(sent.Path), withoutSlash(sent.RawPath)
-	return func() { *r.URL = sent }
+	own, method := *r.URL, r.Method
+	r.URL.Path, r.URL.RawPath, r.Method = withoutSlash(own.Path), withoutSlash(own.RawPath), e.sent.method
+	return func() { *r.URL, r.Method = own, method }
 }
 
 // withoutSlash is a path without the slash at its end, which the servers

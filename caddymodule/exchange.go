@@ -21,6 +21,7 @@ const exchangeVar = "veeam_auth"
 // exchange travels with a request. The handler makes it and fills the first
 // part; the transport reads that and fills the second.
 type exchange struct {
+	sent      sent // what is decided about
 	route     veeam.Route
 	operation operation.Operation
 	caller    policy.Caller

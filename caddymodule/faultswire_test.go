@@ -78,6 +78,7 @@ func askIn(ctx context.Context, tr *Transport, address string) (status int, reas
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: host, Port: port}))
 	caddyhttp.SetVar(req.Context(), exchangeVar, e)
+	e.decideFor(req)
 	res, err := tr.RoundTrip(req)
 	if err != nil {
 		return 0, "", "", err

@@ -50,6 +50,7 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	e := &exchange{route: veeam.RouteToken}
 	req := proxied(g.Context(), e)
 	req.Method, req.URL.Path = http.MethodPost, g.h.product.TokenPath
+	e.decideFor(req)
 	e.journal = newJournal(g.svc, req)
 	from := httptest.NewRequestWithContext(req.Context(), http.MethodPost, "/", http.NoBody)
 	var refusal *veeam.Refusal
@@ -102,6 +103,7 @@ func (g *guests) call(login, want string) {
 	}
 	req := proxied(g.Context(), e)
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, g.server.Base()+"/echo", ""
+	e.decideFor(req)
 	e.journal = newJournal(g.svc, req)
 	res, err := g.tr.RoundTrip(req)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -209,13 +208,13 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r)}
+	decided, refusal := canonical(r)
+	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r), sent: decided}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.ctx, e.tls = r.Context(), r.TLS
 		repl.Map(e.placeholders)
 	}
-	clean := h.normalise(r)
-	e.route = h.product.Classify(r.Method, r.URL.Path)
+	e.route = h.product.Classify(e.sent.method, r.URL.Path)
 	caller, unknown := h.identify(r, e.route)
 	e.caller = caller
 	body, cut := peek(r, h.bodyLimit)
@@ -224,31 +223,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
 	var err error
-	if clean {
+	if refusal == nil {
 		err = h.serve(rec, r, next, e, unknown)
 	} else {
-		h.refuse(rec, r, veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "Servers differ about the meaning of this path."})
+		h.refuse(rec, r, *refusal)
 	}
 	if err == nil || rec.wrote() {
 		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
 	return err
-}
-
-// normalise gives the path the one spelling by which it is decided and sent, and
-// reports false for paths that servers read in more than one way.
-func (h *Handler) normalise(r *http.Request) bool {
-	raw := r.URL.EscapedPath()
-	path, ok := operation.Clean(raw)
-	if !ok || path == raw {
-		return ok
-	}
-	decoded, err := url.PathUnescape(path)
-	if err != nil {
-		return false
-	}
-	r.URL.Path, r.URL.RawPath = decoded, path
-	return true
 }
 
 func originOf(r *http.Request) string {

@@ -35,3 +35,31 @@ func hush(r *http.Request) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 }
+
+// withheld reports whether a header of the client's is kept from the server:
+// those that carry a session or a credential at one product or another, and those
+// that make some servers read another request.
+func withheld(name string) bool { return carriesCredential(name) || overridesRequest(name) }
+
+func carriesCredential(name string) bool {
+	switch name {
+	case "Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token":
+		return true
+	}
+	return false
+}
+
+// overridesRequest reports whether some servers or front ends take the method or
+// the path from a header of this name, and so would read another request than the
+// rules did.
+func overridesRequest(name string) bool {
+	if len(name) < len("X-Http-Method") || name[0] != 'X' && name[0] != 'x' {
+		return false
+	}
+	switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {
+	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Forwarded-Method",
+		"X-Original-Url", "X-Rewrite-Url", "X-Original-Uri", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Prefix":
+		return true
+	}
+	return false
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
@@ -156,6 +157,9 @@ func refuseResponse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.
 	res := response(req, p.Status(r), contentType, body)
 	if res.StatusCode == http.StatusUnauthorized {
 		res.Header.Set("Www-Authenticate", "Bearer")
+	}
+	if res.StatusCode == http.StatusMethodNotAllowed {
+		res.Header.Set("Allow", operation.AllowedMethods)
 	}
 	if r.RetryAfter > 0 {
 		res.Header.Set("Retry-After", retryAfter(r.RetryAfter))

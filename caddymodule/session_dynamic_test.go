@@ -24,6 +24,7 @@ func (w *world) getAt(address, account string) answer {
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: address}))
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, w.server.Base()+"/echo", ""
 	req.Header.Set("X-Api-Version", "1.1-rev0")
+	e.decideFor(req)
 	e.journal = newJournal(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {

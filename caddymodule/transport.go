@@ -40,8 +40,8 @@ const (
 
 // Transport is Caddy's HTTP transport with a login: it takes every option of the
 // transport `http` beside its own. Requests that the handler `veeam_auth` has let
-// in get the access token of an account; others, such as health checks, are
-// passed on without one.
+// in get the access token of an account. Health checks of reverse_proxy are sent
+// without one. All other requests are refused: nobody has decided about them.
 type Transport struct {
 	// The product that the upstreams run: `vbr`, `vspc`, `vspc35`, `azure` or `aws`.
 	// Default: `vbr`.
@@ -155,6 +155,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.metrics, err = registerMetrics(ctx); err != nil {
 		return err
 	}
+	t.metrics.Mismatches.WithLabelValues(t.product.Name) // shows 0
 	t.warn()
 	if t.Cache != nil {
 		if err := t.Cache.provision(ctx); err != nil {
@@ -267,6 +268,9 @@ func (t *Transport) Cleanup() error {
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	e := exchangeOf(req.Context())
+	if difference := mismatch(req, e); difference != "" {
+		return t.refuseMismatch(req, e, difference), nil
+	}
 	if e == nil || e.route == veeam.RouteAnonymous {
 		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.APIVersion))
 		if err != nil {
@@ -320,19 +324,6 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	}
 	t.product.SetVersion(out.Header, version)
 	return out
-}
-
-// withheld reports whether a header of the client's is kept from the server:
-// those that carry a session or a credential at one product or another, and those
-// that make some servers read another request.
-func withheld(name string) bool {
-	switch name {
-	case "Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token":
-		return true
-	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
-		return true // would have the server read another request than the rules did
-	}
-	return false
 }
 
 // scheme is how the upstream is spoken to.

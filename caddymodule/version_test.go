@@ -24,6 +24,7 @@ func (w *world) plainGet(version, account string) answer {
 	if version != "" {
 		req.Header.Set("X-Api-Version", version)
 	}
+	e.decideFor(req)
 	e.journal = newJournal(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {

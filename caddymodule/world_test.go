@@ -139,6 +139,7 @@ func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account 
 	e := &exchange{route: veeam.RouteProtected, account: account}
 	req := proxied(ctx, e)
 	req.Method, req.URL.Path, req.URL.RawQuery = method, w.server.Base()+path, ""
+	e.decideFor(req)
 	if !strings.HasPrefix(productOf(w.server.Profile()), "vspc") {
 		req.Header.Set("X-Api-Version", "1.1-rev0")
 	}

@@ -75,6 +75,10 @@ type Set struct {
 	// Refusals counts refused requests, by product and reason.
 	Refusals *prometheus.CounterVec
 
+	// Mismatches counts requests that were not sent because they were not those that
+	// had been decided about, by product.
+	Mismatches *prometheus.CounterVec
+
 	// Replays counts requests that were sent again after a 401, by product and
 	// result.
 	Replays *prometheus.CounterVec
@@ -121,6 +125,8 @@ func New(sessions func() []Session) *Set {
 			"Requests of clients by what was done with them.", "product", "result"),
 		Refusals: counter("refusals_total",
 			"Requests of clients that were answered with an error by the module itself.", "product", "reason"),
+		Mismatches: counter("decision_mismatches_total",
+			"Requests that were not sent because they were not those that had been decided about.", "product"),
 		Replays: counter("replays_total",
 			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
 		Lost: counter("lost_tokens_total",
@@ -141,7 +147,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -25,6 +25,7 @@ const (
 	ReasonUnsupportedGrant Reason = "unsupported_grant"
 	ReasonTooLarge         Reason = "too_large"
 	ReasonDenied           Reason = "denied"
+	ReasonMethodNotAllowed Reason = "method_not_allowed"
 	ReasonDecisionMismatch Reason = "decision_mismatch"
 	ReasonUnreadableAnswer Reason = "unreadable_answer"
 	ReasonStorage          Reason = "storage_unavailable"
@@ -93,6 +94,7 @@ var reasonTable = []ReasonRow{
 	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB", "correct the client", &formTooLarge},
 	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied},
 	{ReasonNoAccount, false, http.StatusForbidden, "`act_as` yields nothing, or no account", "correct `act_as`", &formDenied},
+	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed},
 	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request that would be sent is not the one that was decided about; it was not sent", "something changes the request behind the decision: see the log", &formInternal},
 	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; name the caller behind `except`", &formUnavailable},
 	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: the signing keys, or what was revoked", "Caddy's log says which file, and why", &formInternal},

@@ -57,6 +57,10 @@ var (
 		false, "One or more request parameters are not valid.",
 		"UnexpectedContent", "validationError", "invalid_request", "logical",
 	}
+	formMethodNotAllowed = refusalForm{
+		false, "The method is not allowed.",
+		"UnexpectedContent", "validationError", "invalid_request", "logical",
+	}
 	formUnsupportedGrant = refusalForm{
 		false, "The grant type is not supported.",
 		"UnexpectedContent", "validationError", "unsupported_grant_type", "logical",
@@ -124,17 +128,23 @@ func (p *Product) Status(r Refusal) int {
 	return status
 }
 
+// Message is the message of a refusal: its own, or the product's for its reason.
+func (p *Product) Message(r Refusal) string {
+	switch {
+	case r.Message != "":
+		return r.Message
+	case r.Reason == ReasonBadCredential && p.loginMessage != "":
+		return p.loginMessage
+	}
+	return formOf(r.Reason.Row()).message
+}
+
 // AppendError appends the body of a refusal in the product's error form. Its
 // message ends with the reason in brackets. The status belongs to it: write the answer with p.Status(r).
 func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType string) {
 	form := formOf(r.Reason.Row())
 	r.Status = p.Status(r)
-	if r.Message == "" {
-		r.Message = form.message
-		if r.Reason == ReasonBadCredential && p.loginMessage != "" {
-			r.Message = p.loginMessage
-		}
-	}
+	r.Message = p.Message(r)
 	// A refused credential has the product's own words: no caller learns more from
 	// it than from the server.
 	if r.Reason != ReasonBadCredential {

@@ -40,9 +40,11 @@ import (
 //     case is folded or a compatible form is taken: the Kelvin sign, fullwidth
 //     forms and the like
 //   - segments that end in a dot, or begin or end in a space: Windows drops those
+//   - a second spelling of an API version at the beginning of the path: v08, v8.01
+//     and v8.0 for v8
 func Clean(raw string) (path string, ok bool) {
 	if ordinary(raw) {
-		return raw, true
+		return raw, !secondVersion(raw)
 	}
 	if raw == "" || raw[0] != '/' {
 		return "", false
@@ -75,7 +77,32 @@ func Clean(raw string) (path string, ok bool) {
 	if slash {
 		out = append(out, '/')
 	}
-	return string(out), true
+	path = string(out)
+	return path, !secondVersion(path)
+}
+
+// secondVersion reports whether a cleaned path begins with an API version, behind
+// /api or not, in a spelling that servers take for that of another one.
+func secondVersion(path string) bool {
+	first, rest, _ := strings.Cut(path[1:], "/")
+	if sameASCII(first, "api") {
+		first, _, _ = strings.Cut(rest, "/")
+	}
+	if len(first) < 3 || lower[first[0]] != 'v' {
+		return false
+	}
+	parts := 0
+	last := ""
+	for part := range strings.SplitSeq(first[1:], ".") {
+		if part == "" || strings.Trim(part, "0123456789") != "" {
+			return false // no version of this form, which nobody takes for one
+		}
+		if len(part) > 1 && part[0] == '0' {
+			return true
+		}
+		parts, last = parts+1, part
+	}
+	return parts > 1 && last == "0" || parts > 2
 }
 
 // Properties of bytes in a path.

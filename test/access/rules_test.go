@@ -113,7 +113,7 @@ func TestPresetsAndClassesAllowWhatTheirNamesSay(t *testing.T) {
 		{"POST", "/api/v1/security/users/" + jobID + "/resetMFA", map[string]int{"monitor": 403, "operate": 403, "classes": 403}},
 		{"GET", "/api/v1/credentials", map[string]int{"monitor": 403, "operate": 403, "classes": 403}},
 		{"GET", "/api/v1/nowhere", map[string]int{"monitor": 403, "operate": 403, "classes": 403}},
-		{"PROPFIND", "/api/v1/jobs", map[string]int{"monitor": 403, "operate": 403, "classes": 403}},
+		{"PROPFIND", "/api/v1/jobs", map[string]int{"monitor": 405, "operate": 405, "classes": 405}},
 	} {
 		for name, status := range r.status {
 			a := w.client(t, name).do(r.method, r.path, "")
@@ -175,7 +175,7 @@ func TestMethodAndPathOverridesChangeNothing(t *testing.T) {
 			c.line("POST /api/v1/echo", h, "X-Original-URL: "+startJob).want(http.StatusOK)
 			c.line("POST "+startJob, h, "X-HTTP-Method-Override: GET", "X-Original-URL: /api/v1/echo").refused("vbr", http.StatusForbidden)
 		}
-		c.line("POST "+startJob+"?_method=GET").refused("vbr", http.StatusForbidden)
+		c.line("POST "+startJob+"?_method=GET").refused("vbr", http.StatusBadRequest)
 		c.raw("POST http://localhost"+startJob+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").refused("vbr", http.StatusForbidden)
 		c.raw("POST http://elsewhere.example"+startJob+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").refused("vbr", http.StatusUnauthorized)
 	})

@@ -1,0 +1,159 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// arrived is a request as net/http hands it over: it checks neither the letters of
+// a method nor those of a query.
+func arrived(method, target string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Method, r.RequestURI = method, target
+	path, query, _ := strings.Cut(target, "?")
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		decoded = path
+	}
+	r.URL = &url.URL{Path: decoded, RawPath: path, RawQuery: query}
+	return r
+}
+
+func TestARequestHasOneSpelling(t *testing.T) {
+	for _, c := range []struct{ method, target, want string }{
+		{"GET", "/api/v1/jobs?skip=0", "GET /api/v1/jobs?skip=0"},
+		{"delete", "/api/v1//jobs/%35", "DELETE /api/v1/jobs/5"},
+		{"PoSt", "/api/v1/x/../jobs?%66ormat=a;b", "POST /api/v1/jobs?format=a%3Bb"},
+		{"HEAD", "/API/V1/Jobs/?Skip=0", "HEAD /API/V1/Jobs/?Skip=0"},
+		{"options", "/api/v1/jobs", "OPTIONS /api/v1/jobs"},
+		{"TRACE", "/api/v1/jobs", "405"},
+		{"track", "/api/v1/jobs", "405"},
+		{"CONNECT", "/api/v1/jobs", "405"},
+		{"PROPFIND", "/api/v1/jobs", "405"},
+		{"GEt\u017f", "/api/v1/jobs", "405"},
+		{"GET", "/api/v1/jobs%2f5", "400"},
+		{"GET", "/api/v01/jobs", "400"},
+		{"GET", "/api/v1/jobs?a=%zz", "400"},
+		{"GET", "/api/v1/jobs?format=a&Format=b", "400"},
+		{"POST", "/api/v1/jobs?_method=DELETE", "400"},
+	} {
+		product, _ := veeam.Lookup("vbr")
+		r := arrived(c.method, c.target)
+		s, refusal := canonical(r)
+		got := s.method + " " + s.target()
+		if refusal != nil {
+			got = http.StatusText(product.Status(*refusal))
+			if c.want != "405" && c.want != "400" {
+				t.Errorf("%s %s: refused with %+v", c.method, c.target, refusal)
+			}
+			c.want = map[string]string{"405": "Method Not Allowed", "400": "Bad Request"}[c.want]
+		}
+		if got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.method, c.target, got, c.want)
+		}
+	}
+}
+
+func TestOnlyAWebsocketIsAnUpgrade(t *testing.T) {
+	for _, c := range []struct {
+		method, connection string
+		upgrade            []string
+		want               bool
+	}{
+		{"GET", "Upgrade", []string{"websocket"}, true},
+		{"get", "keep-alive, upgrade", []string{"WebSocket"}, true},
+		{"GET", "Upgrade", []string{"h2c"}, false},
+		{"GET", "Upgrade, HTTP2-Settings", []string{"h2c"}, false},
+		{"GET", "Upgrade", []string{"websocket, h2c"}, false},
+		{"GET", "Upgrade", []string{"h2c", "websocket"}, false},
+		{"GET", "Upgrade", []string{"websocket", "h2c"}, false},
+		{"GET", "Upgrade", []string{""}, false},
+		{"GET", "Upgrade", []string{"TLS/1.3"}, false},
+		{"POST", "Upgrade", []string{"websocket"}, false},
+		{"GET", "close", []string{"websocket"}, false},
+		{"GET", "", nil, false},
+	} {
+		r := arrived(c.method, "/api/v1/x")
+		r.Header = http.Header{"Connection": {c.connection}, "Upgrade": c.upgrade, "Http2-Settings": {"x"}}
+		if c.upgrade == nil {
+			delete(r.Header, "Upgrade")
+		}
+		s, refusal := canonical(r)
+		if refusal != nil || s.websocket != c.want || (len(r.Header["Upgrade"]) > 0) != c.want || c.want && r.Header.Get("Upgrade") != "websocket" {
+			t.Errorf("%+v: %+v %v %v", c, s, r.Header, refusal)
+		}
+	}
+}
+
+func TestAnExtendedConnectIsTheGETThatIsMadeOfIt(t *testing.T) {
+	for _, c := range []struct {
+		major    int
+		protocol string
+		want     bool
+	}{
+		{3, "websocket", true}, {2, "websocket", true}, {1, "websocket", false}, {3, "webtransport", false}, {2, "connect-udp", false}, {3, "HTTP/3.0", false}, {2, "", false},
+	} {
+		r := arrived(http.MethodConnect, "/api/v1/credentials")
+		r.ProtoMajor, r.Proto = c.major, "HTTP/2.0"
+		if c.major == 3 {
+			r.Proto = c.protocol
+		} else if c.protocol != "" {
+			r.Header[":protocol"] = []string{c.protocol}
+		}
+		s, refusal := canonical(r)
+		if c.want && (refusal != nil || s.method != http.MethodGet || !s.websocket || r.Method != http.MethodConnect) {
+			t.Errorf("%+v: %+v %v", c, s, refusal)
+		}
+		if !c.want && (refusal == nil || refusal.Reason != veeam.ReasonMethodNotAllowed) {
+			t.Errorf("%+v: %+v is let through", c, s)
+		}
+	}
+}
+
+// wild is a request of pieces in which readers differ.
+var wild = rapid.Custom(func(t *rapid.T) *http.Request {
+	piece := rapid.SampledFrom([]string{
+		"/", "//", ".", "..", "%2e", "%2f", "%5c", `\`, ";", "api", "API", "v1", "v01", "v1.0", "jobs", "Jobs", "%6Aobs", "%256a", "\u00e9", "%C3%A9", "\u212a", "%00", " ", "%20", "+", "a", "credentials",
+	})
+	part := rapid.SampledFrom([]string{
+		"format", "Format", "%66ormat", "=", "&", ";", "secret", "%", "%26", "%zz", "+", "_method", "\u00e9", "#", "%00", "{",
+	})
+	letter := rapid.SampledFrom([]string{"GET", "get", "Post", "DELETE", "dELETE", "PUT", "patch", "HEAD", "TRACE", "connect", "CONNECT", "FOO", "\u017f"})
+	r := arrived(letter.Draw(t, "method"), "/"+strings.Join(rapid.SliceOfN(piece, 0, 8).Draw(t, "path"), "")+"?"+strings.Join(rapid.SliceOfN(part, 0, 8).Draw(t, "query"), ""))
+	if upgrade := rapid.SliceOfN(rapid.SampledFrom([]string{"websocket", "h2c", "WebSocket", ""}), 0, 2).Draw(t, "upgrade"); len(upgrade) > 0 {
+		r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, upgrade
+	}
+	return r
+})
+
+// TestACanonicalRequestStaysAsItIs holds that a decided request is stable: made
+// canonical once more it is the same, and what is sent of it is what was decided.
+func TestACanonicalRequestStaysAsItIs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := wild.Draw(t, "request")
+		first, refusal := canonical(r)
+		if refusal != nil {
+			return
+		}
+		if first.method != r.Method || first.path != r.URL.EscapedPath() || first.query != r.URL.RawQuery || first.target() != r.URL.RequestURI() && r.URL.RawQuery != "" {
+			t.Fatalf("%+v is decided, %s %s would be sent", first, r.Method, r.URL.RequestURI())
+		}
+		if !slices.Contains(strings.Split(operation.AllowedMethods, ", "), first.method) {
+			t.Fatalf("method %q", first.method)
+		}
+		header := r.Header.Clone()
+		again, refusal := canonical(r)
+		if refusal != nil || again != first || len(header["Upgrade"]) != len(r.Header["Upgrade"]) {
+			t.Fatalf("%+v becomes %+v, %+v", first, again, refusal)
+		}
+	})
+}

@@ -1,0 +1,42 @@
+// The normaliser of methods.
+
+package operation
+
+// methodsSent are the methods that are passed on at all.
+var methodsSent = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+
+// CleanMethod returns the one spelling of a method, the one to decide by and to
+// send: in capitals, because the servers compare methods without regard to case.
+// The second result is false for every other method, which nobody can decide
+// about: TRACE and CONNECT among them.
+func CleanMethod(method string) (string, bool) {
+	for _, known := range methodsSent {
+		if known == method {
+			return known, true
+		}
+	}
+	for _, known := range methodsSent {
+		if sameASCII(known, method) {
+			return known, true
+		}
+	}
+	return "", false
+}
+
+// sameASCII compares without regard to the case of letters of ASCII, and of no
+// others: ſ is no S in a method.
+func sameASCII(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower[a[i]] != lower[b[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// AllowedMethods are the methods that CleanMethod accepts, as the header Allow
+// lists them.
+const AllowedMethods = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
