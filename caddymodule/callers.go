@@ -10,7 +10,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,9 +21,10 @@ import (
 )
 
 // evidence collects what speaks for the caller of a request, its token apart.
-func (h *Handler) evidence(r *http.Request) policy.Evidence {
+func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	e := policy.Evidence{
-		RemoteAddr: r.RemoteAddr, Relayed: relayed(r.Header), Host: r.Host, Hosts: h.Hosts, CrossSite: crossSite(r),
+		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
+		CrossSite: h.crossSite(r, route), AuthenticationRequired: h.RequireAuthentication,
 	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		e.Unix = strings.HasPrefix(local.Network(), "unix")
@@ -48,38 +48,12 @@ func spki(state *tls.ConnectionState) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// crossSite reports whether a browser sends the request for a page of another
-// site. Programs send none of these headers.
-func crossSite(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "cross-site", "same-site":
-		return true
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
-}
-
-// relayed reports whether a proxy has passed the request on. Behind one on this
-// machine every caller comes from a loopback address.
-func relayed(header http.Header) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if len(header[name]) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // identify finds out who calls. The refusal is nil if the caller is known. A
 // token that is presented must be good, also from a caller who would not need
 // one: a client whose token has expired has to notice. Where no token is asked
 // for - at the token endpoint and on anonymous routes - a stale one is no harm.
 func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *veeam.Refusal) {
-	ev := h.evidence(r)
+	ev := h.evidence(r, route)
 	if caller, ok := ev.Authenticated(); ok {
 		return caller, nil
 	}

@@ -16,7 +16,7 @@ var command = caddycmd.Command{
 	CobraFunc: func(cmd *cobra.Command) {
 		group(cmd,
 			newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newPolicyCommand(),
-			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(),
+			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(), newVersionCommand(),
 		)
 	},
 }

@@ -201,7 +201,7 @@ func (g *guard) explain(r *http.Request, caller policy.Caller, known bool) *expl
 	restore := h.show(r, e)
 	g.rules(x, r, e, known)
 	restore()
-	g.account(x, r, e)
+	g.account(x, r, e, known)
 	return x
 }
 
@@ -256,10 +256,12 @@ func (g *guard) rules(x *explanation, r *http.Request, e *exchange, known bool) 
 }
 
 // account says as whom the request would be sent.
-func (g *guard) account(x *explanation, r *http.Request, e *exchange) {
+func (g *guard) account(x *explanation, r *http.Request, e *exchange, known bool) {
 	switch e.account = g.handler.accountFor(r, e); {
 	case e.route == veeam.RouteAnonymous:
 		x.say("account", "none: the route needs no session")
+	case !known:
+		x.say("account", "none: callers who are not known act as no account")
 	case e.account != "":
 		x.say("account", "%s", e.account)
 	case g.handler.ActAs != "":

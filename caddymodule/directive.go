@@ -60,6 +60,8 @@ const directive = "veeam_auth"
 //		replay_limit     <size>
 //		client           <name> <password-hash> [<account>]
 //		hosts            <name...>
+//		allowed_origins  <origin...>
+//		require_authentication
 //
 //		allow | deny     [shadow] [unknown_callers] <matcher> | `<CEL>` | preset <name> | operation <class...> | { <matchers...> }
 //		default          allow | deny
@@ -133,10 +135,11 @@ type directiveParser struct {
 var once = []string{
 	"product", "api_version", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+	"require_authentication",
 }
 
 // often lists those that may be written more than once.
-var often = []string{"account", "client", "allow", "deny", "hosts", "tls_pin"}
+var often = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
 
 // withOwnNames completes the error of reverse_proxy about a subdirective that
 // nobody knows.
@@ -223,6 +226,11 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		return true, choiceArg(d, &h.Default, "allow", "deny")
 	case "hosts":
 		return true, listArg(d, &h.Hosts)
+	case "allowed_origins":
+		return true, originsArg(d, &h.AllowedOrigins)
+	case "require_authentication":
+		h.RequireAuthentication = true
+		return true, noArg(d)
 	case "rate_limit":
 		return true, p.rateLimit(d)
 	case "max_parallel":

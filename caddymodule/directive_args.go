@@ -64,6 +64,17 @@ func listArg(d *caddyfile.Dispenser, target *[]string) error {
 	return nil
 }
 
+func originsArg(d *caddyfile.Dispenser, target *[]string) error {
+	if err := listArg(d, target); err != nil {
+		return err
+	}
+	_, err := readOrigins(*target)
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	return noBlock(d)
+}
+
 func countArg(d *caddyfile.Dispenser, target *int) error {
 	name := d.Val()
 	var text string

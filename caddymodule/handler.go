@@ -69,6 +69,16 @@ type Handler struct {
 	// names another host is not trusted, because a browser may have been led here.
 	Hosts []string `json:"hosts,omitempty"`
 
+	// The origins whose pages may use the certificate, the password or the address
+	// of the browser that shows them: scheme://host or scheme://host:port. Requests
+	// that browsers send for other pages need a token that was issued here. Default:
+	// this site only.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+
+	// Whether callers that are known by their address only are refused: programs on
+	// this machine then authenticate as all others do. Default: false.
+	RequireAuthentication bool `json:"require_authentication,omitempty"`
+
 	// Whether clients may log in with Veeam credentials of their own, to act as
 	// their own users. Default: false, their credentials are not looked at.
 	Passthrough bool `json:"passthrough,omitempty"`
@@ -89,7 +99,8 @@ type Handler struct {
 	ActAs string `json:"act_as,omitempty"`
 
 	// How many bytes of a body are logged, at most; 0 or less for none. Only forms
-	// and JSON are logged at all, with every secret masked. Default: 4 KiB.
+	// and JSON are logged at all, with every secret masked, and of callers that are
+	// not known only token requests. Default: 4 KiB.
 	LogBodyLimit *int64 `json:"log_body_limit,omitempty"`
 
 	// Whether the bodies of successful answers are logged too, and not only those
@@ -100,22 +111,24 @@ type Handler struct {
 	// nobody.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 
-	product   *veeam.Product
-	index     *operation.Index
-	clients   *clients
-	rules     *policy.Rules
-	limits    *limits
-	listener  *atomic.Pointer[listener]
-	guests    *guestBook // nil without passthrough
-	issuer    *issuer.Issuer
-	release   func() // of the issuer
-	bodyLimit int
-	brake     *brake
-	counts    map[string]prometheus.Counter
-	metrics   *metrics.Set
-	logger    *zap.Logger
-	sometimes *rate.Sometimes // for what would be logged with every request
-	svc       *zap.Logger
+	product     *veeam.Product
+	index       *operation.Index
+	clients     *clients
+	rules       *policy.Rules
+	limits      *limits
+	listener    *atomic.Pointer[listener]
+	origins     map[string]struct{} // AllowedOrigins
+	guests      *guestBook          // nil without passthrough
+	issuer      *issuer.Issuer
+	release     func() // of the issuer
+	bodyLimit   int
+	bodyTimeout time.Duration
+	brake       *brake
+	counts      map[string]prometheus.Counter
+	metrics     *metrics.Set
+	logger      *zap.Logger
+	sometimes   *rate.Sometimes // for what would be logged with every request
+	svc         *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -143,7 +156,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
 	}
-	h.brake = new(brake)
+	h.brake, h.bodyTimeout = new(brake), bodyTimeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
@@ -164,6 +177,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}
+	h.warnStrangers()
 	if err := h.FilterSecrets.validate(); err != nil {
 		return err
 	}
@@ -178,7 +192,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := h.welcomeGuests(); err != nil {
 		return err
 	}
-	watchPeers(ctx)
+	if h.origins, err = readOrigins(h.AllowedOrigins); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	watchConnections(ctx)
 	h.issuer, h.release = acquireIssuer(ctx.Storage())
 	return nil
 }
@@ -217,7 +234,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	e.route = h.product.Classify(e.sent.method, r.URL.Path)
 	caller, unknown := h.identify(r, e.route)
 	e.caller = caller
-	body, cut := peek(r, h.bodyLimit)
+	var body []byte
+	cut := false
+	if e.route == veeam.RouteToken {
+		readTokenBody(w, r, h.bodyTimeout)
+	}
+	if unknown == nil || e.route == veeam.RouteToken {
+		body, cut = peek(r, h.bodyLimit)
+	}
 	e.journal.request(r, caller.Name, body, cut)
 	hush(r)
 
@@ -257,7 +281,10 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		if e.route == veeam.RouteAnonymous {
 			result = metrics.ResultAnonymous
 		}
-		refusal = h.decide(r, e, unknown)
+		if refusal = h.decide(r, e, unknown); refusal == nil && unknown != nil {
+			// A rule lets strangers send requests, not act as the account.
+			e.route, result = veeam.RouteAnonymous, metrics.ResultAnonymous
+		}
 	}
 	if refusal == nil {
 		if e.caller.Via == policy.ViaPassthrough {
@@ -267,7 +294,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	}
 	if refusal != nil {
 		if refusal.Reason == veeam.ReasonNoToken || refusal.Reason == veeam.ReasonBadCredential {
-			e.journal.denied(e.caller.Name, h.evidence(r).Hint())
+			e.journal.denied(e.caller.Name, h.evidence(r, e.route).Hint())
 		}
 		h.refuse(w, r, *refusal)
 		return nil
@@ -316,6 +343,7 @@ const contentTypeJSON = "application/json"
 // refuse answers with an error in the product's own form.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.Refusal) {
 	h.countRefusal(refusal)
+	abandonBody(w, r, h.bodyTimeout)
 	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 

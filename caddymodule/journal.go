@@ -5,7 +5,6 @@ package caddymodule
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -190,50 +189,3 @@ func (j *journal) shadow(user string, allowed bool, source string) {
 func exceptionType(err error) string { return faultType(reasonOf(err)) }
 
 func faultType(reason veeam.Reason) string { return "VeeamAuth." + string(reason) }
-
-// peek reads the beginning of a body that is fit for the log and puts it back.
-// Nothing is read of other bodies, or where the client waits for permission to
-// send.
-func peek(r *http.Request, limit int) (body []byte, cut bool) {
-	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !textual(r.Header.Get("Content-Type")) {
-		return nil, false
-	}
-	size := limit + 1
-	if r.ContentLength >= 0 && r.ContentLength < int64(size) {
-		size = int(r.ContentLength)
-	}
-	buf := make([]byte, size)
-	n, err := io.ReadFull(r.Body, buf)
-	buf = buf[:n]
-	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
-	if n > limit {
-		return buf[:limit], true
-	}
-	return buf, false
-}
-
-// textual reports whether a body of this type is logged.
-func textual(contentType string) bool {
-	kind, _, _ := strings.Cut(contentType, ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
-	return kind == "application/x-www-form-urlencoded" || kind == "application/json" || strings.HasSuffix(kind, "+json")
-}
-
-// peeked is a body whose beginning was read before.
-type peeked struct {
-	io.ReadCloser
-	head []byte
-	err  error // of reading the head
-}
-
-func (p *peeked) Read(b []byte) (int, error) {
-	if len(p.head) > 0 {
-		n := copy(b, p.head)
-		p.head = p.head[n:]
-		return n, nil
-	}
-	if p.err != nil && !errors.Is(p.err, io.ErrUnexpectedEOF) && !errors.Is(p.err, io.EOF) {
-		return 0, p.err
-	}
-	return p.ReadCloser.Read(b)
-}

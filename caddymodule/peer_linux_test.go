@@ -46,7 +46,7 @@ func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
 
 	us := peer{uid: os.Getuid(), gid: os.Getgid(), pid: os.Getpid()}
 	for name, c := range map[string]struct {
-		conn any
+		conn net.Conn
 		want bool
 	}{
 		"bare":              {conn, true},
@@ -58,7 +58,7 @@ func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
 		"in memory":         {memory, false},
 		"around nothing":    {&embedding{}, false},
 	} {
-		got, ok := peerOf(context.WithValue(t.Context(), peerConnKey{}, c.conn))
+		got, ok := peerOf(context.WithValue(t.Context(), connectionKey{}, newConnection(c.conn)))
 		if ok != c.want || ok && got != us {
 			t.Errorf("%s: %+v, %v", name, got, ok)
 		}

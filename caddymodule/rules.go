@@ -6,13 +6,16 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // Rule allows or denies requests.
@@ -32,7 +35,8 @@ type Rule struct {
 	Shadow bool `json:"shadow,omitempty"`
 
 	// Whether the rule also applies to callers who are not known. Others never let
-	// them in. Default: false.
+	// them in. What they send is forwarded without a token, whatever the rule
+	// matches. Default: false.
 	UnknownCallers bool `json:"unknown_callers,omitempty"`
 
 	// Where the rule is written, for the log. The Caddyfile directive sets it.
@@ -56,6 +60,43 @@ func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*po
 		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
 	return built, nil
+}
+
+// warnStrangers logs which rules allow callers who are not known more than what
+// the server answers without a token.
+func (h *Handler) warnStrangers() {
+	if h.index == nil {
+		return
+	}
+	for i := range h.rules.Rules {
+		rule := &h.rules.Rules[i]
+		if rule.Effect != policy.Allow || !rule.Unknown || rule.Shadow {
+			continue
+		}
+		if op, ok := h.needsToken(rule); ok {
+			h.logger.Warn("a rule with unknown_callers allows operations that require a token; callers who are not known act as no account, so the server refuses them",
+				zap.String("rule", h.source(i+1)), zap.String("operation", op.Method+" "+op.Path))
+		}
+	}
+}
+
+// needsToken returns an operation that a rule matches and that requires a token.
+func (h *Handler) needsToken(rule *policy.Rule) (operation.Operation, bool) {
+	for _, op := range h.index.All() {
+		if h.product.Classify(op.Method, op.Path) != veeam.RouteProtected {
+			continue
+		}
+		r := &http.Request{
+			Method: op.Method, URL: &url.URL{Path: op.Path}, RequestURI: op.Path, Header: http.Header{}, Body: http.NoBody,
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		}
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server))
+		caddyhttp.SetVar(r.Context(), exchangeVar, &exchange{operation: op})
+		if matched, err := rule.Matches(r); matched && err == nil {
+			return op, true
+		}
+	}
+	return operation.Operation{}, false
 }
 
 func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {

@@ -46,6 +46,8 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 	switch {
 	case errors.Is(err, veeam.ErrRequestTooLarge):
 		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge}
+	case errors.Is(err, errBodyTimeout):
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Status: http.StatusRequestTimeout, Message: "The body of the request did not arrive in time."}
 	case err != nil:
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}
 	}
@@ -69,7 +71,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
@@ -79,7 +81,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r))
+			e.caller, err = h.admit(sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}

@@ -101,6 +101,9 @@ type Set struct {
 
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
+
+	// Build is the constant 1, see BuildInfo.
+	Build prometheus.Collector
 }
 
 // New makes the collectors. sessions is asked at each scrape for the sessions
@@ -140,6 +143,7 @@ func New(sessions func() []Session) *Set {
 			Help: "How far the clock of the Veeam server is ahead.",
 		}, []string{"product", "account"}),
 		Sessions: &Sessions{live: sessions},
+		Build:    BuildInfo(),
 	}
 }
 
@@ -147,7 +151,7 @@ func New(sessions func() []Session) *Set {
 // no error: two sites of one configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -70,9 +70,14 @@ type Evidence struct {
 	Host  string
 	Hosts []string
 
-	// CrossSite reports that a browser sends the request for a page of another
-	// site.
+	// CrossSite reports that a browser sends the request and does not say that a
+	// page of this site asked for it. Then nothing counts that the browser adds to
+	// every request by itself: its address, its certificate, the password that its
+	// user has typed.
 	CrossSite bool
+
+	// AuthenticationRequired reports that an address never suffices.
+	AuthenticationRequired bool
 }
 
 // Address returns who the caller is if its address suffices: a process on this
@@ -82,22 +87,22 @@ type Evidence struct {
 // machine may have been talked into: requests for pages of other sites, and
 // requests to a foreign name that leads here.
 func (e Evidence) Address() (Caller, bool) {
-	if e.Relayed || e.CrossSite {
+	if e.Relayed || e.CrossSite || e.AuthenticationRequired {
 		return Caller{}, false
 	}
 	if e.Unix {
 		return Caller{Name: string(ViaUnix), Via: ViaUnix}, true
 	}
 	addr, err := netip.ParseAddrPort(e.RemoteAddr)
-	if err != nil || !addr.Addr().Unmap().IsLoopback() || !e.localHost() {
+	if err != nil || !addr.Addr().Unmap().IsLoopback() || !LocalHost(e.Host, e.Hosts) {
 		return Caller{}, false
 	}
 	return Caller{Name: string(ViaLoopback), Via: ViaLoopback}, true
 }
 
-// localHost reports whether the request names this machine.
-func (e Evidence) localHost() bool {
-	host := e.Host
+// LocalHost reports whether the host that a request names, perhaps with a port, is
+// this machine: localhost, a loopback address or one of names.
+func LocalHost(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
@@ -108,17 +113,19 @@ func (e Evidence) localHost() bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
-	return slices.ContainsFunc(e.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// Authenticated returns the caller that an earlier handler has authenticated.
+// Authenticated returns the caller that an earlier handler has authenticated, and
+// false for what a browser may have been talked into.
 func (e Evidence) Authenticated() (Caller, bool) {
-	return Caller{Name: e.User, Via: ViaCaddy}, e.User != ""
+	return Caller{Name: e.User, Via: ViaCaddy}, e.User != "" && !e.CrossSite
 }
 
-// Certified returns the caller that a verified client certificate names.
+// Certified returns the caller that a verified client certificate names, and false
+// for what a browser may have been talked into.
 func (e Evidence) Certified() (Caller, bool) {
-	return Caller{Name: e.Certificate, Via: ViaCertificate}, e.Certificate != ""
+	return Caller{Name: e.Certificate, Via: ViaCertificate}, e.Certificate != "" && !e.CrossSite
 }
 
 // Hint says what would have let a caller in.
@@ -126,13 +133,17 @@ func (e Evidence) Hint() string {
 	const hint = "a caller is let in with a token from this site's token endpoint, with a client certificate, " +
 		"if a Caddy handler before veeam_auth authenticates it (such as basic_auth), " +
 		"or if it comes over a loopback address or a unix socket"
+	if e.CrossSite {
+		return hint + "; a browser sent this request and did not say that a page of this site asked for it, " +
+			"so only a token counts: list the page's origin under allowed_origins"
+	}
 	switch _, loopback := (Evidence{RemoteAddr: e.RemoteAddr, Unix: e.Unix, Host: "localhost"}).Address(); {
 	case !loopback:
 		return hint
 	case e.Relayed:
 		return hint + "; this request was relayed by another proxy, so the address of its peer does not count"
-	case e.CrossSite:
-		return hint + "; a browser sent this request for a page of another site, so its address does not count"
+	case e.AuthenticationRequired:
+		return hint + "; this site has require_authentication, so the address does not count"
 	}
 	return hint + "; this request names a host other than localhost, so its address does not count: list the name under hosts"
 }

@@ -52,9 +52,42 @@ func TestABrowserCannotBorrowTheAddress(t *testing.T) {
 			t.Errorf("host %q: %s", host, e.Hint())
 		}
 	}
-	e := Evidence{RemoteAddr: "127.0.0.1:1", Host: "localhost", CrossSite: true}
-	if _, ok := e.Address(); ok || !strings.Contains(e.Hint(), "another site") {
-		t.Error("a page of another site gets in")
+}
+
+func TestABrowserCannotBorrowAnythingForAPageOfAnotherSite(t *testing.T) {
+	e := Evidence{RemoteAddr: "127.0.0.1:1", Host: "localhost", User: "grafana", Certificate: "CN=grafana"}
+	ways := map[string]func(Evidence) (Caller, bool){
+		"address": Evidence.Address, "user": Evidence.Authenticated, "certificate": Evidence.Certified,
+	}
+	for name, way := range ways {
+		if _, ok := way(e); !ok {
+			t.Errorf("%s: a program is not known", name)
+		}
+	}
+	e.CrossSite = true
+	for name, way := range ways {
+		if _, ok := way(e); ok {
+			t.Errorf("%s: a page of another site gets in", name)
+		}
+	}
+	if !strings.Contains(e.Hint(), "allowed_origins") {
+		t.Error(e.Hint())
+	}
+}
+
+func TestWhereAuthenticationIsRequiredAnAddressIsNotEnough(t *testing.T) {
+	for _, e := range []Evidence{{RemoteAddr: "127.0.0.1:1", Host: "localhost"}, {Unix: true}} {
+		e.AuthenticationRequired = true
+		if _, ok := e.Address(); ok || !strings.Contains(e.Hint(), "require_authentication") {
+			t.Errorf("%+v: %s", e, e.Hint())
+		}
+		e.User, e.Certificate = "grafana", "CN=grafana"
+		if _, ok := e.Authenticated(); !ok {
+			t.Error("a user of an earlier handler is not known")
+		}
+		if _, ok := e.Certified(); !ok {
+			t.Error("a certificate is not known")
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -122,8 +123,10 @@ func TestUnknownCallersPassByARuleForThemOnly(t *testing.T) {
 	w := here(t)
 	c := w.client(t, "unknown")
 	stranger := header("X-Forwarded-For", "192.0.2.7")
-	if e := c.echo(stranger); e.Subject != monitor {
-		t.Errorf("the server saw %+v", e)
+	before := w.servers["vbr"].Counters()
+	c.get("/api/v1/serverTime", stranger).want(http.StatusOK)
+	if after := w.servers["vbr"].Counters(); after.Anonymous != before.Anonymous+1 || after.TokenRequests != before.TokenRequests {
+		t.Errorf("%+v, before: %+v", after, before)
 	}
 	c.get("/api/v1/serverInfo", stranger).refused("vbr", http.StatusUnauthorized)
 	// A rule that denies everybody denies those who are known as well.
@@ -132,4 +135,75 @@ func TestUnknownCallersPassByARuleForThemOnly(t *testing.T) {
 	c.do(http.MethodPost, "/api/oauth2/token", "grant_type=password&username=x&password=y",
 		header("Content-Type", "application/x-www-form-urlencoded"), stranger).refused("vbr", http.StatusUnauthorized)
 	w.logs(t, "request to [/api/v1/serverInfo]", "[User: Anonymous]")
+}
+
+func TestUnknownCallersNeverActAsAnAccount(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "unknown")
+	c.get("/api/v1/echo").want(http.StatusOK) // the account has a session
+	mine := c.relayed().tokens("grafana", password)
+	before := w.servers["vbr"].Counters()
+	for _, edits := range [][]edit{
+		{header("X-Forwarded-For", "192.0.2.7")},
+		{header("Sec-Fetch-Site", "cross-site")},
+		{header("Via", "1.1 proxy"), bearer("junk")},
+		{header("Via", "1.1 proxy"), bearer(mine.Refresh)},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			// The server says that the request has no token: it was asked without one.
+			c.do(method, "/api/v1/echo", "", edits...).want(http.StatusUnauthorized)
+		}
+	}
+	after := w.servers["vbr"].Counters()
+	if after.Protected != before.Protected || after.TokenRequests != before.TokenRequests || after.Unauthorized-before.Unauthorized != 12 {
+		t.Errorf("a stranger's request was executed or not forwarded: %+v, before: %+v", after, before)
+	}
+	if e := c.relayed().echo(bearer(mine.Access)); e.Subject != monitor {
+		t.Errorf("a client's request went as %q", e.Subject)
+	}
+	if !strings.Contains(w.caddy.Output(), "callers who are not known act as no account") {
+		t.Error("no warning about a rule that lets strangers send what needs a token")
+	}
+}
+
+func TestAPageOfAnotherSiteCannotBorrowWhatItsBrowserHolds(t *testing.T) {
+	w := here(t)
+	basic := w.client(t, "basic")
+	basic.edits = []edit{func(r *http.Request) { r.SetBasicAuth("grafana", password) }}
+	certified := w.certified(t, "exporter")
+	browser := func(r *http.Request) {
+		r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		r.Header.Set("Accept-Language", "en")
+	}
+	form := header("Content-Type", "application/x-www-form-urlencoded")
+	for name, c := range map[string]*client{"basic_auth": basic, "certificate": certified, "loopback": w.client(t, "plain")} {
+		tokens := c.do(http.MethodPost, "/api/oauth2/token", "grant_type=password&username=x&password=y", form).tokens()
+		own := header("Origin", c.base)
+		c.get("/api/v1/serverInfo", browser, own, header("Sec-Fetch-Site", "same-origin")).want(http.StatusOK)
+		for what, foreign := range map[string][]edit{
+			"fetch with CORS":   {header("Origin", "https://elsewhere.test"), header("Sec-Fetch-Site", "cross-site")},
+			"image":             {browser, header("Sec-Fetch-Site", "cross-site")},
+			"link":              {browser, header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Mode", "navigate")},
+			"sandboxed frame":   {browser, header("Origin", "null")},
+			"another port":      {browser, header("Sec-Fetch-Site", "same-site")},
+			"redirect of typed": {browser, header("Sec-Fetch-Site", "none"), header("Sec-Fetch-Mode", "navigate")},
+			"old browser":       {browser},
+			"websocket":         {browser, header("Origin", "https://elsewhere.test"), header("Connection", "Upgrade"), header("Upgrade", "websocket")},
+		} {
+			w.nothingReached(t, "vbr", func() {
+				for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodPatch} {
+					c.do(method, "/api/v1/serverInfo", "", foreign...).refused("vbr", http.StatusUnauthorized)
+				}
+				c.do(http.MethodPost, "/api/oauth2/token", "grant_type=password&username=x&password=y", append(foreign, form)...).refused("vbr", http.StatusUnauthorized)
+			})
+			// A token of ours speaks for its caller, except where the address spoke for it.
+			if name == "certificate" {
+				c.get("/api/v1/serverInfo", append(foreign, bearer(tokens.Access))...).want(http.StatusOK)
+			}
+			if t.Failed() {
+				t.Fatalf("%s, %s", name, what)
+			}
+		}
+	}
+	w.logs(t, "did not say that a page of this site asked for it", "allowed_origins")
 }

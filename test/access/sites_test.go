@@ -56,7 +56,7 @@ func sharedSites(dir string) []site {
 		{name: "operate", options: "allow preset operate"},
 		{name: "classes", options: "allow operation read change"},
 		{name: "cel", options: twoClients + "\n\t\tallow `{http.veeam_auth.client} == \"grafana\" && {http.veeam_auth.via} == \"client\"`"},
-		{name: "unknown", options: twoClients + "\n\t\tallow unknown_callers /api/v1/echo\n\t\tdeny unknown_callers *"},
+		{name: "unknown", options: twoClients + "\n\t\tallow unknown_callers path /api/v1/echo /api/v1/serverTime /api/v1/jobs\n\t\tdeny unknown_callers *"},
 		{name: "headers", before: accessLog(dir), options: twoClients + `
 		header_up X-Client {http.veeam_auth.client}
 		header_up X-Via {http.veeam_auth.via}

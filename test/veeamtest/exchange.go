@@ -42,6 +42,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.loose {
+		r = overridden(r)
+	}
 	x := &exchange{s: s, w: w, r: r, dialect: &s.product.dialect}
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	for name, value := range s.product.headers {
@@ -52,9 +55,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveUnknown(x, known)
 		return
 	}
-	x.access, x.operation, x.params = rt.access, rt.operation(r.Method), params
+	x.access, x.operation, x.params = rt.access, rt.operation(strings.ToUpper(r.Method)), params
 	switch rt.access {
 	case grants:
+		s.observe(x)
 		rt.handle(x)
 	case protected, ending:
 		s.serveProtected(x, rt.handle)
@@ -63,6 +67,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if s.inject(x, OnAnonymous, nil) || rt.access == anonymous && x.wrongVersion() {
 			return
 		}
+		s.observe(x)
 		rt.handle(x)
 	}
 }
@@ -82,7 +87,7 @@ func (s *Server) serveUnknown(x *exchange, known bool) {
 }
 
 func (x *exchange) isTokenPath() bool {
-	_, ok := matchPath(x.s.product.tokenPath, normalize(rawPath(x.r)))
+	_, ok := matchPath(x.s.product.tokenPath, normalize(rawPath(x.r)), x.s.versionSegment())
 	return ok
 }
 
@@ -127,6 +132,7 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 		x.refuse(readOnlyToken)
 		return
 	}
+	s.observe(x)
 	handle(x)
 }
 

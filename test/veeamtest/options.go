@@ -51,6 +51,8 @@ type config struct {
 	throttleFor          time.Duration
 	limits               []tokenLimit
 	actionPolls          int
+	loose                bool
+	observer             func(Executed)
 }
 
 func defaultConfig(p *product) config {

@@ -27,7 +27,17 @@ type route struct {
 	handle func(*exchange)
 }
 
-var versionSegment = regexp.MustCompile(`^v[2-8](\.\d+)?$`)
+var (
+	versionSegment      = regexp.MustCompile(`^v[2-8](\.\d+)?$`)
+	looseVersionSegment = regexp.MustCompile(`^v0*[2-8](\.\d+)?$`)
+)
+
+func (s *Server) versionSegment() *regexp.Regexp {
+	if s.cfg.loose {
+		return looseVersionSegment
+	}
+	return versionSegment
+}
 
 // Route returns the canonical operation of a request, its method and its path template: "GET /api/v1/jobs/{id}".
 // It is "" when there is none. A query in rawPath is ignored.
@@ -49,11 +59,12 @@ func (rt *route) operation(method string) string {
 // match finds the route of a request. known says that the path exists, with this or another method.
 func (s *Server) match(method, rawPath string) (rt *route, params map[string]string, known bool) {
 	segments := normalize(rawPath)
+	method = strings.ToUpper(method) // the servers compare methods without case
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
 	for i := range s.routes {
-		found, ok := matchPath(s.routes[i].path, segments)
+		found, ok := matchPath(s.routes[i].path, segments, s.versionSegment())
 		if !ok {
 			continue
 		}
@@ -65,7 +76,7 @@ func (s *Server) match(method, rawPath string) (rt *route, params map[string]str
 	return nil, nil, known
 }
 
-func matchPath(template string, segments []string) (map[string]string, bool) {
+func matchPath(template string, segments []string, versions *regexp.Regexp) (map[string]string, bool) {
 	var params map[string]string
 	rest := template[1:]
 	for i := 0; ; i++ {
@@ -75,7 +86,7 @@ func matchPath(template string, segments []string) (map[string]string, bool) {
 		}
 		switch {
 		case part == "{version}":
-			if !versionSegment.MatchString(strings.ToLower(segments[i])) {
+			if !versions.MatchString(strings.ToLower(segments[i])) {
 				return nil, false
 			}
 		case part[0] == '{':

@@ -1,0 +1,92 @@
+// When the address of the peer is not the caller's.
+
+package caddymodule
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/pires/go-proxyproto"
+)
+
+func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
+	for _, name := range []string{
+		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Prefix",
+		"X-Forwarded-Ssl", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP",
+		"X-Original-Forwarded-For", "X-Original-Host", "X-Envoy-External-Address", "CDN-Loop", "X-Azure-ClientIP", "x-forwarded-for", "FORWARDED",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		if relayed(r) {
+			t.Fatal("a request without headers is relayed")
+		}
+		if r.Header.Set(name, ""); !relayed(r) {
+			t.Errorf("%s does not count", name)
+		}
+	}
+	for _, name := range []string{
+		"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Type", "Host", "User-Agent", "X-Api-Version", "X-Request-Id", "X-Csrf-Token",
+		"X-Restsvcsessionid", "X-Requested-With", "Traceparent", "Origin", "Referer", "Upgrade", "Prefer", "X-Forward", "X-Originator",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		if r.Header.Set(name, "x"); relayed(r) {
+			t.Errorf("%s counts", name)
+		}
+	}
+}
+
+// elsewhere is a wrapper that names another address than that of the socket.
+type elsewhere struct{ net.Conn }
+
+func (elsewhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// opaque is a wrapper that does not tell what it wraps.
+type opaque struct{ inner }
+
+type inner interface{ net.Conn }
+
+func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	memory, other := net.Pipe()
+	defer memory.Close()
+	defer other.Close()
+	spoken := proxyproto.NewConn(conn, proxyproto.WithPolicy(proxyproto.IGNORE))
+	for name, c := range map[string]struct {
+		conn   net.Conn
+		direct bool
+	}{
+		"bare":                         {conn, true},
+		"embedded":                     {&embedding{hiding{conn}}, true},
+		"TLS":                          {tls.Server(conn, new(tls.Config)), true},
+		"PROXY protocol":               {spoken, false},
+		"TLS over the PROXY protocol":  {tls.Server(spoken, new(tls.Config)), false},
+		"PROXY protocol in a wrapper":  {&embedding{spoken}, false},
+		"another address":              {elsewhere{conn}, false},
+		"another address, wrapped":     {&embedding{elsewhere{conn}}, false},
+		"no socket":                    {memory, false},
+		"a wrapper that tells nothing": {opaque{conn}, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), connectionKey{}, newConnection(c.conn)))
+		if relayed(r) == c.direct {
+			t.Errorf("%s: direct is not %v", name, c.direct)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// Reading the bodies of requests: how much of one is read before the request is
+// decided, and how long that may take.
+
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// bodyTimeout is how long the body of a token request may take to arrive, and how
+// long the rest of a refused request's body is read so that the connection can be
+// used again. Everybody can reach the token endpoint: without a limit, a caller
+// that sends no body would hold a connection for ever.
+const bodyTimeout = 10 * time.Second
+
+// errBodyTimeout is returned for a token request that did not arrive in time.
+var errBodyTimeout = errors.New("the body of the request did not arrive in time")
+
+// firstRead is how much memory a body gets before any of it has arrived.
+const firstRead = 4 << 10
+
+// readSome reads at most limit bytes. The buffer grows with what arrives, whatever
+// length the client has announced.
+func readSome(body io.Reader, limit int, announced int64) ([]byte, error) {
+	size := min(limit, firstRead)
+	if announced >= 0 {
+		size = min(size, int(announced)+1) // with room to see the end
+	}
+	buf := make([]byte, 0, size)
+	for len(buf) < limit {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(limit, 2*cap(buf)))
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			return buf, err
+		}
+	}
+	return buf, nil
+}
+
+// peek reads the beginning of a body that is fit for the log and puts it back.
+// Nothing is read of other bodies, or where the client waits for permission to
+// send.
+func peek(r *http.Request, limit int) (body []byte, cut bool) {
+	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !textual(r.Header.Get("Content-Type")) {
+		return nil, false
+	}
+	buf, err := readSome(r.Body, limit+1, r.ContentLength)
+	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
+	if len(buf) > limit {
+		return buf[:limit], true
+	}
+	return buf, false
+}
+
+// textual reports whether a body of this type is logged.
+func textual(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "application/x-www-form-urlencoded" || kind == "application/json" || strings.HasSuffix(kind, "+json")
+}
+
+// peeked is a body whose beginning was read before.
+type peeked struct {
+	io.ReadCloser
+	head []byte
+	err  error // of reading the head
+}
+
+func (p *peeked) Read(b []byte) (int, error) {
+	if len(p.head) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return p.ReadCloser.Read(b)
+}
+
+// readTokenBody reads the body of a token request into memory, as much of it as a
+// token request may have, and puts it back. It takes no longer than the timeout:
+// then what is read of the body is errBodyTimeout.
+func readTokenBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	body := &timedBody{ReadCloser: r.Body}
+	// The deadline of the connection is the server's own business, so it is only
+	// touched when there is nothing left to lose.
+	fired := make(chan struct{})
+	timer := time.AfterFunc(timeout, func() {
+		defer close(fired)
+		body.expired.Store(true)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	})
+	buf, err := readSome(body, veeam.MaxTokenRequest+1, r.ContentLength)
+	if !timer.Stop() {
+		<-fired // w must not be used any more when the handler has returned
+		buf, err = nil, errBodyTimeout
+	}
+	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
+}
+
+// timedBody is a body that cannot be read any more once it has expired, also where
+// it keeps coming byte by byte.
+type timedBody struct {
+	io.ReadCloser
+	expired atomic.Bool
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	if b.expired.Load() {
+		return 0, errBodyTimeout
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// abandonBody bounds how long the rest of a refused request's body is waited for.
+// HTTP/1 servers read it before they send the answer.
+func abandonBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	if p, ok := r.Body.(*peeked); ok && p.err != nil {
+		return // it has been read to its end, or cannot be read
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
+}

@@ -1,0 +1,186 @@
+// Bodies that never come: they hold neither memory nor a connection.
+
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// onSockets serves a handler without clients to callers that it does not know.
+func onSockets(t *testing.T, timeout time.Duration) *httptest.Server {
+	t.Helper()
+	c := newChain(t, `{"product": "vspc", "log_body_limit": 1048576}`)
+	c.handler.bodyTimeout = timeout
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, &benchServer)
+		err := c.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+			t.Error("a request of an unknown caller is passed on")
+			return nil
+		}))
+		if err != nil {
+			t.Error(err)
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
+}
+
+// silent is a body of which nothing comes until it is closed.
+type silent struct{ closed chan struct{} }
+
+func (s silent) Read([]byte) (int, error) {
+	<-s.closed
+	return 0, io.EOF
+}
+
+const relayedBy = "X-Forwarded-For"
+
+func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
+	for path, want := range map[string]int{"/api/v3/token": http.StatusRequestTimeout, "/api/v3/organizations": http.StatusUnauthorized} {
+		t.Run("HTTP/1.1 "+path, func(t *testing.T) {
+			server := onSockets(t, 50*time.Millisecond)
+			conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // a test server
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\n%s: 192.0.2.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\ngrant_type=pass", path, relayedBy)
+			in := bufio.NewReader(conn)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil || res.StatusCode != want {
+				t.Fatalf("%v %v", res, err)
+			}
+			_ = res.Body.Close()
+			if _, err := io.Copy(io.Discard, in); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Logf("the connection ends with %v", err) // and it does end
+			}
+		})
+		t.Run("HTTP/2 "+path, func(t *testing.T) {
+			server := onSockets(t, 50*time.Millisecond)
+			body := silent{make(chan struct{})}
+			release := sync.OnceFunc(func() { close(body.closed) })
+			defer release()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set(relayedBy, "192.0.2.1")
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			res, err := server.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			release() // the client waits for its own body
+			if res.StatusCode != want || res.ProtoMajor != 2 {
+				t.Errorf("%s %d", res.Proto, res.StatusCode)
+			}
+			_ = res.Body.Close()
+		})
+	}
+}
+
+func TestATokenRequestThatTricklesInHasToEnd(t *testing.T) {
+	server := onSockets(t, 50*time.Millisecond)
+	in, out := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for { // until the server does not want any more
+			if _, err := out.Write([]byte("a")); err != nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	defer func() {
+		_ = in.Close()
+		<-ended
+	}()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/api/v3/token", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(relayedBy, "192.0.2.1")
+	res, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("%d", res.StatusCode)
+	}
+}
+
+// untouchable is a body that nobody may read.
+type untouchable struct{ *testing.T }
+
+func (u untouchable) Read([]byte) (int, error) {
+	u.Error("the body is read")
+	return 0, io.EOF
+}
+
+func (untouchable) Close() error { return nil }
+
+func TestNothingIsReadOfTheBodyOfACallerWhoIsNotKnown(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	for _, path := range []string{"/api/v3/organizations", "/api/v3/token/../organizations", "/api/v3/users/logout"} {
+		r := httptest.NewRequest(http.MethodPost, path, untouchable{t})
+		r.RemoteAddr, r.ContentLength = "192.0.2.1:1", 100
+		r.Header.Set("Content-Type", contentTypeJSON)
+		w := httptest.NewRecorder()
+		if err := c.handler.ServeHTTP(w, prepared(r), nil); err != nil || w.Code < 400 {
+			t.Errorf("%s: %d %v", path, w.Code, err)
+		}
+	}
+}
+
+func TestBuffersGrowWithWhatArrives(t *testing.T) {
+	const limit = 1 << 20
+	for _, size := range []int{0, 1, firstRead - 1, firstRead, firstRead + 1, 3 * firstRead, limit - 1, limit, limit + 1, 2 * limit} {
+		text := bytes.Repeat([]byte("x"), size)
+		for name, source := range map[string]io.Reader{
+			"at once": bytes.NewReader(text), "by halves": iotest.HalfReader(bytes.NewReader(text)), "with its end": iotest.DataErrReader(bytes.NewReader(text)),
+		} {
+			for _, announced := range []int64{-1, 0, int64(size), 1 << 40} {
+				got, err := readSome(source, limit, announced)
+				if len(got) != min(size, limit) || size < limit && !errors.Is(err, io.EOF) || size > limit && err != nil {
+					t.Errorf("%d %s, announced %d: %d %v", size, name, announced, len(got), err)
+				}
+				if most := max(firstRead, 2*size+2); cap(got) > most {
+					t.Errorf("%d %s, announced %d: %d bytes of memory", size, name, announced, cap(got))
+				}
+				if s, ok := source.(*bytes.Reader); ok {
+					s.Reset(text)
+				} else {
+					break // it can be read once
+				}
+			}
+		}
+	}
+	broken := errors.New("broken")
+	r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(broken)))
+	r.Header.Set("Content-Type", contentTypeJSON)
+	body, cut := peek(r, 100)
+	rest, err := io.ReadAll(r.Body)
+	if string(body) != "ab" || cut || string(rest) != "ab" || !errors.Is(err, broken) {
+		t.Errorf("%q %v %q %v", body, cut, rest, err)
+	}
+}
