@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // AdminSessions is the part of the admin API that is about the sessions at Veeam
@@ -79,13 +80,17 @@ func (a AdminSessions) Routes() []caddy.AdminRoute {
 type sessionState struct {
 	Account string `json:"account"`
 	Product string `json:"product"`
-	Origin  string `json:"origin"`
+	Origin  string `json:"origin"` // empty if no request has needed the account yet
 
 	// Purpose is parent for the session with which an account serves others, or
 	// the user that it acts as.
 	Purpose string `json:"purpose,omitempty"`
 
-	State     string `json:"state"`
+	State string `json:"state"`
+
+	// Reason is how the account is doing there, see docs/behaviour.md.
+	Reason veeam.Reason `json:"reason"`
+
 	Age       int64  `json:"age_seconds,omitempty"`
 	ExpiresIn int64  `json:"expires_in_seconds,omitempty"`
 	HeldFor   int64  `json:"held_for_seconds,omitempty"`
@@ -94,10 +99,12 @@ type sessionState struct {
 	// Budget is what is left of the tries of the session's user.
 	Budget *budgetState `json:"lockout_budget,omitempty"`
 
-	// Accepted is when the server has accepted the secret last, LastSuccess when a
-	// login or a renewal has brought a token last.
+	// Accepted is when the server has accepted the secret last, LastSuccess when it
+	// has answered a login, a renewal or a request last, LastFailure when one of them
+	// or reading a secret has failed last.
 	Accepted    time.Time `json:"secret_accepted,omitzero"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
+	LastFailure time.Time `json:"last_failure,omitzero"`
 
 	// LostEarly tells of interference: how many tokens in a row the server has ended
 	// soon after they were issued.
@@ -127,21 +134,29 @@ func describeBudget(b tokencache.Budget) *budgetState {
 	return &budgetState{b.Left, b.Of, b.Until}
 }
 
-func (s *pooledSession) describe() sessionState {
-	state := s.State()
+// describe tells a row.
+func (r *accountRow) describe() sessionState {
+	if r.session == nil {
+		return sessionState{
+			Account: r.account, Product: r.product, Origin: r.origin, State: string(tokencache.StatusNone),
+			Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure, LastError: r.detail,
+		}
+	}
+	s, state := r.session, r.state
 	purpose := s.key.user
 	if s.key.parent {
 		purpose = "parent"
 	}
 	return sessionState{
 		Account: s.key.account, Product: s.key.product, Origin: s.key.origin, Purpose: purpose,
+		Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure,
 		State:     string(state.Status),
 		Age:       seconds(state.Age),
 		ExpiresIn: seconds(state.ExpiresIn),
 		HeldFor:   seconds(state.HeldFor),
-		LastError: state.LastError,
+		LastError: r.detail,
 		Budget:    describeBudget(state.Budget),
-		Accepted:  state.Accepted, LastSuccess: state.Succeeded,
+		Accepted:  state.Accepted,
 		LostEarly: state.LostEarly,
 		Shared:    state.Shared, Loaded: state.Loaded, Holder: state.Holder,
 	}
@@ -173,14 +188,29 @@ func (w wantedSessions) find() (found []*pooledSession) {
 	return found
 }
 
+// missing says why there is no such session.
+func (w wantedSessions) missing() error {
+	names := configuredAccounts.names()
+	switch {
+	case !slices.Contains(names, w.Account):
+		return fmt.Errorf("no account is named %q; the accounts are: %s", w.Account, strings.Join(names, ", "))
+	case w.Product != "" || w.Origin != "":
+		return fmt.Errorf("%s has no session at such a server", w.Account)
+	}
+	return fmt.Errorf("no request has needed a session of %s yet", w.Account)
+}
+
 func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
 	states := []sessionState{}
-	for _, s := range (wantedSessions{}).find() {
-		states = append(states, s.describe())
+	for _, row := range accountRows(r.Context()) {
+		states = append(states, row.describe())
 	}
+	slices.SortStableFunc(states, func(a, b sessionState) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Purpose, b.Purpose))
+	})
 	return answerJSON(w, states)
 }
 
@@ -194,7 +224,7 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 	}
 	found := wanted.find()
 	if len(found) == 0 {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no request has needed a session of %s yet", wanted.Account)}
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: wanted.missing()}
 	}
 	refused := make([]error, len(found))
 	for i, s := range found {
@@ -213,7 +243,9 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 			err = action.do(ctx, s, wanted)
 			cancel()
 		}
-		state := s.describe()
+		row := s.row()
+		row.judge(configuredAccounts.snapshot())
+		state := row.describe()
 		if err != nil {
 			state.Error = err.Error()
 		}

@@ -54,9 +54,10 @@ func (t *Transport) target(req *http.Request, key slotKey) target {
 }
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
-	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn()}
+	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn(), health: new(health)}
 	s.touch(time.Now())
 	if key.user == "" {
+		s.health = configuredAccounts.at(t.product.Name, account.Name, at.origin)
 		t.watch.add(account)
 	}
 	s.version.Store(foundVersions.get(t.product.Name, at.origin))

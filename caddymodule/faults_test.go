@@ -223,7 +223,7 @@ func TestEveryFormOfALifetimeIsUnderstood(t *testing.T) {
 				inWorld(t, profile, options, func(w *world) {
 					w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					w.demand("200")
-					for _, s := range liveSessions() {
+					for _, s := range liveAccounts() {
 						if s.ExpiresIn > want || s.ExpiresIn < want-time.Second {
 							t.Errorf("good for %v, want %v", s.ExpiresIn, want)
 						}

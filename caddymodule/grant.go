@@ -113,6 +113,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 		gained.Login = true
 		return gained, nil
 	}
+	get = s.health.observed(get)
 	l.session.grant.Store(&lastGrant{ender: end, get: get})
 	return get
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // collectors are made once, so that counters survive reloads.
-var collectors = metrics.New(liveSessions)
+var collectors = metrics.New(liveAccounts)
 
 func registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
 	if err := collectors.Register(ctx.GetMetricsRegistry()); err != nil {

@@ -30,7 +30,7 @@ func (w *world) rotated(password, next string) *Account {
 
 // nextInUse is what the gauge says.
 func nextInUse() bool {
-	for _, s := range liveSessions() {
+	for _, s := range liveAccounts() {
 		if s.Next {
 			return true
 		}

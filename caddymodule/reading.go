@@ -86,7 +86,10 @@ func (r *reading[T]) wait(ctx context.Context, account string, read func(*lateEr
 }
 
 // readings are those of an account.
-type readings struct{ secrets, next reading[*credentials] }
+type readings struct {
+	secrets, next reading[*credentials]
+	health        secretHealth
+}
 
 // read is resolve for one who cannot wait for ever.
 func (a *Account) read(ctx context.Context) *readout[*credentials] {

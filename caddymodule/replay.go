@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/svclog"
@@ -38,8 +39,10 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		}
 		res, err := t.HTTPTransport.RoundTrip(out)
 		if err != nil {
+			slot.health.missed(req.Context(), err, time.Now())
 			return nil, err
 		}
+		slot.health.reached(time.Now())
 		if res.StatusCode != http.StatusUnauthorized {
 			if res.StatusCode < http.StatusInternalServerError {
 				tok.Prove()

@@ -66,6 +66,9 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 	if found.err == nil && s.wantsNext(found.value) {
 		next = s.nextSecrets(ctx, o.journal)
 	}
+	if s.guest == nil {
+		s.account.readings.health.read(found.err, time.Now())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -71,25 +70,6 @@ func acquireSession(key sessionKey, options tokencache.Options) *pooledSession {
 }
 
 func releaseSession(key sessionKey) { _, _ = sessionPool.Delete(key) }
-
-// liveSessions tells the metrics about all sessions.
-func liveSessions() (live []metrics.Session) {
-	sessionPool.Range(func(_, value any) bool {
-		s := value.(*pooledSession)
-		state := s.State()
-		live = append(live, metrics.Session{
-			Product:   s.key.product,
-			Account:   s.key.account,
-			Status:    string(state.Status),
-			ExpiresIn: state.ExpiresIn,
-			Held:      state.HeldFor > 0,
-			Next:      s.next.Load(),
-			Waiting:   state.Waiting,
-		})
-		return true
-	})
-	return live
-}
 
 // sessions are those that one transport uses.
 type sessions struct {

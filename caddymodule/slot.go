@@ -38,6 +38,7 @@ type slot struct {
 
 	current atomic.Pointer[login]  // that requests use
 	version atomic.Pointer[string] // of the API, as found out
+	health  *health
 
 	mu           sync.Mutex
 	read         time.Time // when the secrets were read last
@@ -136,6 +137,9 @@ func (s *slot) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.evicted = true
+	if s.key.user == "" {
+		configuredAccounts.forget(s.transport.product.Name, s.account.Name, s.target.origin)
+	}
 	for _, l := range append(slices.Clone(s.past), s.current.Load(), s.configured, s.next) {
 		if l != nil {
 			s.transport.sessions.drop(l.session.key)

@@ -177,6 +177,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}, t.Cache, t.MaxUsers)
 	t.sessions.inherit(t.product.Name, t.Accounts)
 	t.watch = newWatch(t)
+	configuredAccounts.enter(t.product.Name, t.Accounts)
 	return nil
 }
 
@@ -254,6 +255,7 @@ func (t *Transport) warn() {
 // Cleanup lets go of the sessions and closes idle connections.
 func (t *Transport) Cleanup() error {
 	if t.sessions != nil {
+		configuredAccounts.leave(t.product.Name, t.Accounts)
 		t.watch.end()
 		t.sessions.release()
 	}
@@ -273,6 +275,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if e == nil || e.route == veeam.RouteAnonymous {
 		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.APIVersion))
+		t.checked(req, err)
 		if err != nil {
 			return nil, err
 		}

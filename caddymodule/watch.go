@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"os"
 	"regexp"
 	"sync"
@@ -24,6 +25,10 @@ const (
 	// racyFor is how long after its last change a file is read at each look: what
 	// is written within the precision of file times leaves them as they are.
 	racyFor = 2 * time.Second
+
+	// absentLooks is at how many looks in a row a file cannot be read before its
+	// account counts as one whose secret cannot be read.
+	absentLooks = 4
 )
 
 // watch looks at the secret files of one transport, in one goroutine that runs
@@ -48,6 +53,7 @@ type watchedAccount struct {
 	sighted string                 // the secrets of the look before
 	settled bool
 	failed  int // looks in a row at which the secrets could not be used
+	absent  int // looks in a row at which a file could not be read
 }
 
 func newWatch(t *Transport) *watch {
@@ -160,6 +166,7 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credent
 			files[path] = info
 		}
 		if info == nil || info.IsDir() || info.Size() == 0 {
+			a.missed(path, now)
 			return nil // it is being replaced: the secrets so far go on
 		}
 		found[path] = info
@@ -168,14 +175,19 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credent
 		}
 		dirty = dirty || now.Sub(info.ModTime()).Abs() < racyFor
 	}
-	if !dirty {
+	if !dirty && a.absent == 0 {
 		return nil
 	}
 	a.settled, a.last = false, found
-	if !readableFiles(a.files) {
+	if path := unreadableFile(a.files); path != "" {
+		a.missed(path, now)
 		return nil
 	}
+	a.absent = 0
 	resolved, err := a.account.resolve()
+	if err == nil || a.failed > 0 {
+		a.account.readings.health.read(err, now)
+	}
 	if err != nil {
 		if a.failed++; a.failed == 2 {
 			w.transport.logger.Warn("changed secrets cannot be used, those so far go on", zap.String("account", a.account.Name), zap.Error(err))
@@ -196,17 +208,27 @@ func sameFile(a, b os.FileInfo) bool {
 	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
-// readableFiles reports whether all files can be opened. Caddy's placeholders log
-// each failure, and this would be one at each look.
-func readableFiles(paths []string) bool {
+var errFile = errors.New("it is missing, empty, or cannot be read")
+
+// missed counts a look at which a file could not be read. After some of them it is
+// not being replaced.
+func (a *watchedAccount) missed(path string, now time.Time) {
+	if a.absent++; a.absent == absentLooks {
+		a.account.readings.health.read(&secretError{account: a.account.Name, option: "in the file " + path, err: errFile}, now)
+	}
+}
+
+// unreadableFile is the first file that cannot be opened, empty if all can.
+// Caddy's placeholders log each failure, and this would be one at each look.
+func unreadableFile(paths []string) string {
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
-			return false
+			return path
 		}
 		_ = f.Close()
 	}
-	return true
+	return ""
 }
 
 var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)

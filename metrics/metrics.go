@@ -107,7 +107,7 @@ type Set struct {
 }
 
 // New makes the collectors. sessions is asked at each scrape for the sessions
-// that live then.
+// that live then and the accounts that are configured.
 func New(sessions func() []Session) *Set {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -161,19 +161,33 @@ func (s *Set) Register(r prometheus.Registerer) error {
 	return nil
 }
 
-// Session is what a scrape learns of one session.
+// Session is what a scrape learns of one session, or of a configured account that
+// has none.
 type Session struct {
 	Product, Account string
-	Status           string
-	ExpiresIn        time.Duration // of the token, zero without one
-	Held             bool          // the credential was refused and is not tried now
-	Next             bool          // next_password is in use
-	Waiting          int64         // requests that wait for a grant
+	Unused           bool // there is no session
+	OfUser           bool // of a user that came with a request, not of the account
+
+	// Reason is how the account is doing, a word of the closed vocabulary. Healthy
+	// reports that it needs nobody's attention.
+	Reason  string
+	Healthy bool
+
+	// Success is when the server has answered last, Failure when something has
+	// failed last. Zero for never.
+	Success, Failure time.Time
+
+	Status    string
+	ExpiresIn time.Duration // of the token, zero without one
+	Held      bool          // the credential was refused and is not tried now
+	Next      bool          // next_password is in use
+	Waiting   int64         // requests that wait for a grant
 }
 
-// Sessions collects gauges over the live sessions. One account may have several
-// sessions, one for each server: their numbers are added up, of their expiries
-// the soonest is shown.
+// Sessions collects gauges over the live sessions and the configured accounts. One
+// account may have several sessions, one for each server: their numbers are added
+// up, of their expiries the soonest is shown, of their reasons that of the latest
+// failure.
 type Sessions struct {
 	live func() []Session
 }
@@ -187,6 +201,14 @@ var (
 		"Whether the credential of the account was refused and is not tried now.", []string{"product", "account"}, nil)
 	nextDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "next_password_active"),
 		"Whether next_password of the account is in use, because its password is refused.", []string{"product", "account"}, nil)
+	healthyDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_healthy"),
+		"Whether the account can be used at all of its servers, as far as it is known.", []string{"product", "account"}, nil)
+	reasonDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_reason"),
+		"How the account is doing: 1 for the one reason that holds now.", []string{"product", "account", "reason"}, nil)
+	successDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_success_timestamp_seconds"),
+		"When a server has answered the account last, 0 for never.", []string{"product", "account"}, nil)
+	failureDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_failure_timestamp_seconds"),
+		"When a login, a request or reading a secret of the account has failed last, 0 for never.", []string{"product", "account"}, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
 		"Requests that wait for a login or renewal to end.", []string{"product"}, nil)
 )
@@ -198,6 +220,41 @@ func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
 	ch <- holdDesc
 	ch <- nextDesc
 	ch <- waitersDesc
+	ch <- healthyDesc
+	ch <- reasonDesc
+	ch <- successDesc
+	ch <- failureDesc
+}
+
+// doing is how an account is doing at all of its servers.
+type doing struct {
+	reason           string
+	healthy          bool
+	success, failure time.Time
+}
+
+// add takes in how the account is doing at one server. What fails counts more than
+// what works, and that more than what nobody uses.
+func (d *doing) add(s Session) {
+	worse := d.reason == "" || d.healthy && !s.Healthy || d.healthy == s.Healthy &&
+		(s.Failure.After(d.failure) && !s.Healthy || s.Success.After(d.success) && s.Healthy)
+	if worse {
+		d.reason, d.healthy = s.Reason, s.Healthy
+	}
+	if s.Success.After(d.success) {
+		d.success = s.Success
+	}
+	if s.Failure.After(d.failure) {
+		d.failure = s.Failure
+	}
+}
+
+// unix is a time as a value: 0 for none.
+func unix(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return float64(at.Unix())
 }
 
 // Collect implements prometheus.Collector.
@@ -208,9 +265,18 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	holds := map[pair]float64{}
 	next := map[pair]float64{}
 	waiters := map[string]float64{}
+	accounts := map[pair]*doing{}
 	for _, session := range s.live() {
 		account := pair{session.Product, session.Account}
-		states[pair{session.Product, session.Status}]++
+		if !session.Unused {
+			states[pair{session.Product, session.Status}]++
+		}
+		if !session.OfUser {
+			if accounts[account] == nil {
+				accounts[account] = new(doing)
+			}
+			accounts[account].add(session)
+		}
 		waiters[session.Product] += float64(session.Waiting)
 		holds[account] += 0
 		if session.Held {
@@ -241,6 +307,16 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, active := range next {
 		gauge(nextDesc, active, key.product, key.other)
+	}
+	for key, account := range accounts {
+		healthy := 0.0
+		if account.healthy {
+			healthy = 1
+		}
+		gauge(healthyDesc, healthy, key.product, key.other)
+		gauge(reasonDesc, 1, key.product, key.other, account.reason)
+		gauge(successDesc, unix(account.success), key.product, key.other)
+		gauge(failureDesc, unix(account.failure), key.product, key.other)
 	}
 	for product, n := range waiters {
 		gauge(waitersDesc, n, product)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,39 @@ func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 				if !allowed[label.GetName()] && (family.GetName() != "caddy_veeam_auth_build_info" || !build[label.GetName()]) {
 					t.Errorf("%s has a label %s", family.GetName(), label.GetName())
 				}
+			}
+		}
+	}
+}
+
+// What fails counts more than what works, and that more than what nobody uses.
+func TestAnAccountAtSeveralServersHasOneReason(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
+	ok := Session{Product: "vbr", Account: "svc", Reason: "ok", Healthy: true, Success: at(5)}
+	unused := Session{Product: "vbr", Account: "svc", Reason: "not_logged_in", Healthy: true, Unused: true}
+	down := Session{Product: "vbr", Account: "svc", Reason: "unreachable", Success: at(1), Failure: at(2)}
+	refused := Session{Product: "vbr", Account: "svc", Reason: "credential_refused", Failure: at(3)}
+	user := Session{Product: "vbr", Account: "svc", Reason: "wrong_user", Failure: at(9), OfUser: true}
+	for name, tt := range map[string]struct {
+		sessions []Session
+		want     string
+	}{
+		"unused":        {[]Session{unused}, "not_logged_in"},
+		"one is used":   {[]Session{unused, ok}, "ok"},
+		"one is down":   {[]Session{ok, down, unused}, "unreachable"},
+		"the latest":    {[]Session{refused, down, ok}, "credential_refused"},
+		"others' users": {[]Session{user, ok}, "ok"},
+	} {
+		for range 2 {
+			slices.Reverse(tt.sessions)
+			reasons := testutil.CollectAndCount(New(func() []Session { return tt.sessions }).Sessions, "caddy_veeam_auth_account_reason")
+			err := testutil.CollectAndCompare(New(func() []Session { return tt.sessions }).Sessions, strings.NewReader(`
+# HELP caddy_veeam_auth_account_reason How the account is doing: 1 for the one reason that holds now.
+# TYPE caddy_veeam_auth_account_reason gauge
+caddy_veeam_auth_account_reason{account="svc",product="vbr",reason="`+tt.want+`"} 1
+`), "caddy_veeam_auth_account_reason")
+			if err != nil || reasons != 1 {
+				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}

@@ -41,6 +41,7 @@ type State struct {
 	ExpiresIn time.Duration // of the current token, zero without one
 	HeldFor   time.Duration // until a refused credential is tried again
 	LastError string        // of the last grant if it failed; holds no secret
+	Cause     error         // of which LastError is the text
 	Waiting   int64
 
 	// LostEarly is how many tokens in a row the server has ended soon after they were
@@ -82,7 +83,7 @@ func (s *Session) State() State {
 	state.Budget = s.budget()
 	s.mu.Unlock()
 	if block != nil {
-		state.LastError = block.Cause.Error()
+		state.LastError, state.Cause = block.Cause.Error(), block.Cause
 		if tok == nil {
 			state.Status = StatusFailing
 		}

@@ -1,0 +1,340 @@
+// How each configured account is doing, from the moment at which it is
+// configured: for the list of sessions and the metrics.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// failure is one that lasts: it is taken back by the next success of its kind.
+type failure struct {
+	reason veeam.Reason
+	text   string
+	at     time.Time
+}
+
+// health is how an account is doing at one server, over reloads. A request with a
+// token reads it without a lock.
+type health struct {
+	wire    atomic.Pointer[failure] // of the latest request, nil if it reached the server
+	success atomic.Int64            // when the server has answered last, unix seconds
+	failure atomic.Int64            // when something has failed last, unix seconds
+}
+
+// reached takes down that the server has answered. It seldom writes what all
+// requests read.
+func (h *health) reached(now time.Time) {
+	if seconds := now.Unix(); h.success.Load() != seconds {
+		h.success.Store(seconds)
+	}
+	if h.wire.Load() != nil {
+		h.wire.Store(nil)
+	}
+}
+
+// missed takes down that a request has not reached the server. What the client has
+// ended is nobody's fault.
+func (h *health) missed(ctx context.Context, err error, now time.Time) {
+	if ctx.Err() != nil {
+		return
+	}
+	h.failure.Store(now.Unix())
+	h.wire.Store(&failure{veeam.TransportReason(ctx, err), err.Error(), now})
+}
+
+// observed has what a grant brings taken down.
+func (h *health) observed(get tokencache.GrantFunc) tokencache.GrantFunc {
+	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+		tok, err := get(ctx, prev)
+		if err == nil {
+			h.reached(time.Now())
+		} else {
+			h.failure.Store(time.Now().Unix())
+		}
+		return tok, err
+	}
+}
+
+// secretHealth is whether the secrets of an account could be read.
+type secretHealth struct {
+	fault  atomic.Pointer[failure] // nil if they could
+	looked atomic.Int64            // when that was found out last, unix nanoseconds
+}
+
+// read takes down what a reading has brought.
+func (s *secretHealth) read(err error, now time.Time) {
+	s.looked.Store(now.UnixNano())
+	switch secretErr, ok := errors.AsType[*secretError](err); {
+	case ok:
+		s.fault.Store(&failure{veeam.ReasonSecretUnreadable, secretErr.Error(), now})
+	case err == nil:
+		s.fault.Store(nil)
+	}
+}
+
+// configuredAccount names an account of a configuration.
+type configuredAccount struct{ product, name string }
+
+// accountBook has every account that is configured now. A configuration that is
+// loaded enters its accounts before the one that it replaces takes its own out, so
+// what is known of them outlives a reload.
+type accountBook struct {
+	mu       sync.Mutex
+	accounts map[configuredAccount]*accountEntry
+}
+
+type accountEntry struct {
+	users   []*Account         // of the transports that have it
+	servers map[string]*health // by origin
+}
+
+var configuredAccounts = &accountBook{accounts: make(map[configuredAccount]*accountEntry)}
+
+// enter adds the accounts of a transport.
+func (b *accountBook) enter(product string, accounts []*Account) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range accounts {
+		key := configuredAccount{product, a.Name}
+		e := b.accounts[key]
+		if e == nil {
+			e = &accountEntry{servers: make(map[string]*health)}
+			b.accounts[key] = e
+		}
+		e.users = append(e.users, a)
+	}
+}
+
+// leave takes them out.
+func (b *accountBook) leave(product string, accounts []*Account) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range accounts {
+		key := configuredAccount{product, a.Name}
+		e := b.accounts[key]
+		if e == nil {
+			continue
+		}
+		if e.users = slices.DeleteFunc(e.users, func(other *Account) bool { return other == a }); len(e.users) == 0 {
+			delete(b.accounts, key)
+		}
+	}
+}
+
+// at is the health of an account at a server. That of one which is not configured,
+// such as a guest, is known to nobody else.
+func (b *accountBook) at(product, account, origin string) *health {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.accounts[configuredAccount{product, account}]
+	if e == nil {
+		return new(health)
+	}
+	h := e.servers[origin]
+	if h == nil {
+		h = new(health)
+		e.servers[origin] = h
+	}
+	return h
+}
+
+// forget takes a server out that no request has needed for long.
+func (b *accountBook) forget(product, account, origin string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.accounts[configuredAccount{product, account}]; e != nil {
+		delete(e.servers, origin)
+	}
+}
+
+// names are those of the accounts that are configured.
+func (b *accountBook) names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found := make(map[string]bool)
+	for key := range b.accounts {
+		found[key.name] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// snapshot is a copy that nobody writes to.
+func (b *accountBook) snapshot() map[configuredAccount]accountEntry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found := make(map[configuredAccount]accountEntry, len(b.accounts))
+	for key, e := range b.accounts {
+		found[key] = accountEntry{users: slices.Clone(e.users), servers: maps.Clone(e.servers)}
+	}
+	return found
+}
+
+// accountRow is an account at a server, or a configured account that no request
+// has needed yet: then session is nil, and with it perhaps the origin.
+type accountRow struct {
+	product, account, origin string
+
+	session *pooledSession // nil without
+	state   tokencache.State
+
+	reason           veeam.Reason
+	detail           string // of the failure, empty without one
+	success, failure time.Time
+}
+
+const (
+	// lookAtSecretsEvery is how often the secrets of accounts without a token are
+	// read for those who ask how they are doing.
+	lookAtSecretsEvery = 10 * time.Second
+
+	// lookAtSecretsFor is how long that is waited for. A reading that takes longer
+	// counts next time.
+	lookAtSecretsFor = 250 * time.Millisecond
+)
+
+// accountRows are all sessions, and each configured account that has none.
+func accountRows(ctx context.Context) (rows []accountRow) {
+	book := configuredAccounts.snapshot()
+	for _, s := range (wantedSessions{}).find() {
+		rows = append(rows, s.row())
+	}
+	known := make(map[configuredAccount]map[string]bool)
+	busy := make(map[configuredAccount]bool)
+	for _, r := range rows {
+		if r.session.key.user != "" {
+			continue
+		}
+		key := configuredAccount{r.product, r.account}
+		if known[key] == nil {
+			known[key] = make(map[string]bool)
+		}
+		known[key][r.origin] = true
+		busy[key] = busy[key] || r.state.ExpiresIn > 0
+	}
+	var idle []*Account
+	for key, e := range book {
+		for origin := range e.servers {
+			if !known[key][origin] {
+				rows = append(rows, accountRow{product: key.product, account: key.name, origin: origin})
+			}
+		}
+		if len(e.servers) == 0 && len(known[key]) == 0 {
+			rows = append(rows, accountRow{product: key.product, account: key.name})
+		}
+		if !busy[key] {
+			idle = append(idle, e.users...)
+		}
+	}
+	lookAtSecrets(ctx, idle)
+	for i := range rows {
+		rows[i].judge(book)
+	}
+	return rows
+}
+
+func (s *pooledSession) row() accountRow {
+	return accountRow{product: s.key.product, account: s.key.account, origin: s.key.origin, session: s, state: s.State()}
+}
+
+// lookAtSecrets reads the secrets of accounts that use none now. Nothing is sent.
+func lookAtSecrets(ctx context.Context, accounts []*Account) {
+	ctx, cancel := context.WithTimeout(ctx, lookAtSecretsFor)
+	defer cancel()
+	for _, a := range accounts {
+		now := time.Now()
+		if a.readings == nil || now.Sub(time.Unix(0, a.readings.health.looked.Load())).Abs() < lookAtSecretsEvery {
+			continue
+		}
+		found := a.read(ctx)
+		if _, late := errors.AsType[*lateError](found.err); !late {
+			a.readings.health.read(found.err, now)
+		}
+	}
+}
+
+// judge finds the one reason of a row.
+func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
+	e := book[configuredAccount{r.product, r.account}]
+	own := r.session == nil || r.session.key.user == ""
+	h := e.servers[r.origin]
+	if h == nil || !own {
+		h = new(health)
+	}
+	r.success, r.failure = r.state.Succeeded.UTC().Truncate(time.Second), time.Time{}
+	if seconds := h.success.Load(); seconds > r.success.Unix() {
+		r.success = time.Unix(seconds, 0).UTC()
+	}
+	if seconds := h.failure.Load(); seconds != 0 {
+		r.failure = time.Unix(seconds, 0).UTC()
+	}
+	r.reason = veeam.ReasonNotLoggedIn
+	if r.state.ExpiresIn > 0 {
+		r.reason = veeam.ReasonOK
+	}
+	if wire := h.wire.Load(); wire != nil {
+		r.reason, r.detail = wire.reason, wire.text
+	}
+	if r.state.Cause != nil {
+		r.reason, r.detail = reasonOf(r.state.Cause), r.state.LastError
+	}
+	for _, a := range e.users {
+		if a.readings == nil || !own {
+			continue
+		}
+		if fault := a.readings.health.fault.Load(); fault != nil {
+			r.reason, r.detail = fault.reason, fault.text
+			if fault.at.After(r.failure) {
+				r.failure = fault.at
+			}
+		}
+	}
+}
+
+// liveAccounts tells the metrics about all sessions and configured accounts.
+func liveAccounts() (live []metrics.Session) {
+	for _, r := range accountRows(context.Background()) {
+		s := metrics.Session{
+			Product: r.product, Account: r.account,
+			Reason: string(r.reason), Healthy: r.reason.Healthy(),
+			Success: r.success, Failure: r.failure,
+			Status: string(tokencache.StatusNone), Unused: r.session == nil,
+		}
+		if r.session != nil {
+			s.Status, s.ExpiresIn, s.Waiting = string(r.state.Status), r.state.ExpiresIn, r.state.Waiting
+			s.Held, s.Next = r.state.HeldFor > 0, r.session.next.Load()
+			s.OfUser = r.session.key.user != ""
+		}
+		live = append(live, s)
+	}
+	return live
+}
+
+// checked takes down what a health check, or another request without a caller, has
+// found out about a server: for all accounts that log in there.
+func (t *Transport) checked(req *http.Request, err error) {
+	slots := t.sessions.slots.Load()
+	if slots == nil {
+		return
+	}
+	for key, s := range *slots {
+		switch {
+		case key.address != req.URL.Host:
+		case err != nil:
+			s.health.missed(req.Context(), err, time.Now())
+		case s.health.wire.Load() != nil:
+			s.health.reached(time.Now())
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// rowOf is the one row of an account.
+func (w *world) rowOf(name string) sessionState {
+	w.Helper()
+	var found []sessionState
+	for _, r := range accountRows(context.Background()) {
+		if r.account == name {
+			found = append(found, r.describe())
+		}
+	}
+	if len(found) != 1 {
+		w.Fatalf("%d rows of %s: %+v", len(found), name, found)
+	}
+	return found[0]
+}
+
+// reads fails the test unless the row and the series of an account say this.
+func (w *world) reads(name, state string, reason veeam.Reason) sessionState {
+	w.Helper()
+	row := w.rowOf(name)
+	if row.State != state || row.Reason != reason {
+		w.Fatalf("%s is %s, %s, want %s, %s: %+v", name, row.State, row.Reason, state, reason, row)
+	}
+	healthy := "0"
+	if reason.Healthy() {
+		healthy = "1"
+	}
+	labels := `{account="` + name + `",product="` + productOf(w.server.Profile()) + `"`
+	problems := testutil.CollectAndCompare(metrics.New(liveAccounts).Sessions, strings.NewReader(`
+# HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers, as far as it is known.
+# TYPE caddy_veeam_auth_account_healthy gauge
+caddy_veeam_auth_account_healthy`+labels+`} `+healthy+`
+# HELP caddy_veeam_auth_account_reason How the account is doing: 1 for the one reason that holds now.
+# TYPE caddy_veeam_auth_account_reason gauge
+caddy_veeam_auth_account_reason`+labels+`,reason="`+string(reason)+`"} 1
+`), "caddy_veeam_auth_account_healthy", "caddy_veeam_auth_account_reason")
+	if problems != nil {
+		w.Fatal(problems)
+	}
+	return row
+}
+
+func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		account := func() *Account { return &Account{Name: veeamtest.DefaultUser, Password: w.password()} }
+		w.start(account())
+		if row := w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn); row.Origin != "" || !row.LastSuccess.IsZero() || !row.LastFailure.IsZero() {
+			t.Errorf("before the first request: %+v", row)
+		}
+		w.demand("200")
+		first := w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
+		if first.LastSuccess.IsZero() || time.Since(first.LastSuccess) > time.Second || first.Origin == "" {
+			t.Errorf("after it: %+v", first)
+		}
+		before := w.tr
+		w.start(account())
+		_ = before.Cleanup()
+		w.rest(time.Minute)
+		if row := w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK); row.LastSuccess.IsZero() || !row.LastSuccess.Equal(first.LastSuccess) {
+			t.Errorf("after a reload: %+v, before %+v", row, first)
+		}
+		w.rest(time.Hour)
+		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn)
+		w.tr.close()
+		if rows := accountRows(w.Context()); len(rows) != 0 {
+			t.Errorf("no configuration has it any more: %+v", rows)
+		}
+	})
+}
+
+func TestAServerThatIsDownIsSeenWhileATokenLives(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	for name, tt := range map[string]struct {
+		err  error
+		want veeam.Reason
+	}{
+		"refused":     {refused, veeam.ReasonUnreachable},
+		"no route":    {&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errors.New("no route to host"))}, veeam.ReasonUnreachable},
+		"slow":        {os.ErrDeadlineExceeded, veeam.ReasonTimeout},
+		"certificate": {errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), veeam.ReasonTLS},
+		"pin":         {&veeam.Error{Kind: veeam.KindTLS, Err: pinFault{}}, veeam.ReasonPin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.demand("200")
+				w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+					if isGrant(req) {
+						return nil, nil
+					}
+					return nil, tt.err
+				})
+				w.rest(10 * time.Second)
+				w.get()
+				row := w.reads(veeamtest.DefaultUser, "valid", tt.want)
+				if row.LastError == "" || time.Since(row.LastFailure) > time.Second || !row.LastSuccess.Before(row.LastFailure) {
+					t.Errorf("%+v", row)
+				}
+				w.wire.intercept(nil)
+				w.demand("200")
+				if row := w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK); row.LastError != "" {
+					t.Errorf("it is up again: %+v", row)
+				}
+			})
+		})
+	}
+}
+
+// pinFault stands for another certificate than the pinned one.
+type pinFault struct{}
+
+func (pinFault) Error() string        { return "another certificate" }
+func (pinFault) Reason() veeam.Reason { return veeam.ReasonPin }
+
+func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.demand("200")
+		ctx, cancel := context.WithCancel(w.Context())
+		w.wire.intercept(func(*http.Request) (*http.Response, error) {
+			cancel()
+			return nil, context.Canceled
+		})
+		w.askIn(ctx, w.tr, http.MethodGet, "/echo", "")
+		w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
+	})
+}
+
+func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.demand("200")
+		check := func() {
+			req := proxied(context.Background(), nil)
+			if res, err := w.tr.RoundTrip(req); err == nil {
+				_ = res.Body.Close()
+			}
+		}
+		w.wire.intercept(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
+		check()
+		w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonUnreachable)
+		w.wire.intercept(nil)
+		check()
+		w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
+	})
+}
+
+func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		text := w.password()
+		path := filePlaceholder.FindStringSubmatch(text)[1]
+		_ = os.Remove(path)
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: text})
+		if row := w.reads(veeamtest.DefaultUser, "none", veeam.ReasonSecretUnreadable); !strings.Contains(row.LastError, path) {
+			t.Errorf("before the first request: %+v", row)
+		}
+		w.demand("503 secret_unreadable")
+		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonSecretUnreadable)
+		w.password()
+		w.rest(lookAtSecretsEvery)
+		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn)
+		w.demand("200")
+		w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
+
+		// With a token the files are watched.
+		for name, breakIt := range map[string]func(){
+			"missing": func() { _ = os.Remove(path) },
+			"empty":   func() { _ = os.WriteFile(path, nil, 0o600) },
+		} {
+			breakIt()
+			w.rest((absentLooks + 1) * watchEvery)
+			if row := w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonSecretUnreadable); !strings.Contains(row.LastError, path) {
+				t.Errorf("%s: %+v", name, row)
+			}
+			w.demand("200") // the token is good
+			w.password()
+			w.rest(3 * watchEvery)
+			w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
+		}
+	})
+}
+
+func TestTheReasonOfAFailedLoginIsSeen(t *testing.T) {
+	for _, f := range faults() {
+		status, word, _ := strings.Cut(f.want, " ")
+		if word == "" {
+			t.Fatalf("%s: %s", f.name, status)
+		}
+		t.Run(strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
+			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				f.begin(w)
+				w.demand(f.want)
+				state := "failing"
+				if f.follows == "held" {
+					state = "held"
+				}
+				row := w.reads(veeamtest.DefaultUser, state, veeam.Reason(word))
+				if row.LastError == "" || row.LastFailure.IsZero() || !row.LastSuccess.IsZero() {
+					t.Errorf("%+v", row)
+				}
+				f.end(w)
+			})
+		})
+	}
+}
