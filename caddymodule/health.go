@@ -272,13 +272,7 @@ func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
 	if h == nil || !own {
 		h = new(health)
 	}
-	r.success, r.failure = r.state.Succeeded.UTC().Truncate(time.Second), time.Time{}
-	if seconds := h.success.Load(); seconds > r.success.Unix() {
-		r.success = time.Unix(seconds, 0).UTC()
-	}
-	if seconds := h.failure.Load(); seconds != 0 {
-		r.failure = time.Unix(seconds, 0).UTC()
-	}
+	r.success, r.failure = later(r.state.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
 	r.reason = veeam.ReasonNotLoggedIn
 	if r.state.ExpiresIn > 0 {
 		r.reason = veeam.ReasonOK
@@ -302,6 +296,18 @@ func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
 	}
 }
 
+// later is the later one of two times, to the second. Both may be zero.
+func later(at time.Time, unixSeconds int64) time.Time {
+	at = at.Truncate(time.Second)
+	if unixSeconds != 0 && (at.IsZero() || unixSeconds > at.Unix()) {
+		at = time.Unix(unixSeconds, 0)
+	}
+	if at.IsZero() {
+		return at
+	}
+	return at.UTC()
+}
+
 // liveAccounts tells the metrics about all sessions and configured accounts.
 func liveAccounts() (live []metrics.Session) {
 	for _, r := range accountRows(context.Background()) {
@@ -314,6 +320,7 @@ func liveAccounts() (live []metrics.Session) {
 		if r.session != nil {
 			s.Status, s.ExpiresIn, s.Waiting = string(r.state.Status), r.state.ExpiresIn, r.state.Waiting
 			s.Held, s.Next = r.state.HeldFor > 0, r.session.next.Load()
+			s.BudgetLeft, s.BudgetOf = r.state.Budget.Left, r.state.Budget.Of
 			s.OfUser = r.session.key.user != ""
 		}
 		live = append(live, s)

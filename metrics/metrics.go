@@ -177,6 +177,10 @@ type Session struct {
 	// failed last. Zero for never.
 	Success, Failure time.Time
 
+	// BudgetLeft is what is left of the lock-out budget of BudgetOf tries. No tries
+	// are counted if BudgetOf is 0.
+	BudgetLeft, BudgetOf int
+
 	Status    string
 	ExpiresIn time.Duration // of the token, zero without one
 	Held      bool          // the credential was refused and is not tried now
@@ -209,6 +213,8 @@ var (
 		"When a server has answered the account last, 0 for never.", []string{"product", "account"}, nil)
 	failureDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_failure_timestamp_seconds"),
 		"When a login, a request or reading a secret of the account has failed last, 0 for never.", []string{"product", "account"}, nil)
+	budgetDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "lockout_budget_left"),
+		"Wrong logins that the account may still cause before it waits, the fewest if it has several sessions.", []string{"product", "account"}, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
 		"Requests that wait for a login or renewal to end.", []string{"product"}, nil)
 )
@@ -224,6 +230,7 @@ func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
 	ch <- reasonDesc
 	ch <- successDesc
 	ch <- failureDesc
+	ch <- budgetDesc
 }
 
 // doing is how an account is doing at all of its servers.
@@ -266,6 +273,7 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	next := map[pair]float64{}
 	waiters := map[string]float64{}
 	accounts := map[pair]*doing{}
+	budgets := map[pair]int{}
 	for _, session := range s.live() {
 		account := pair{session.Product, session.Account}
 		if !session.Unused {
@@ -276,6 +284,9 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 				accounts[account] = new(doing)
 			}
 			accounts[account].add(session)
+		}
+		if left, ok := budgets[account]; session.BudgetOf > 0 && (!ok || session.BudgetLeft < left) {
+			budgets[account] = session.BudgetLeft
 		}
 		waiters[session.Product] += float64(session.Waiting)
 		holds[account] += 0
@@ -317,6 +328,9 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 		gauge(reasonDesc, 1, key.product, key.other, account.reason)
 		gauge(successDesc, unix(account.success), key.product, key.other)
 		gauge(failureDesc, unix(account.failure), key.product, key.other)
+	}
+	for key, left := range budgets {
+		gauge(budgetDesc, float64(left), key.product, key.other)
 	}
 	for product, n := range waiters {
 		gauge(waitersDesc, n, product)
