@@ -107,7 +107,7 @@ type Handler struct {
 	// of errors. Default: false.
 	LogAllBodies bool `json:"log_all_bodies,omitempty"`
 
-	// For whom secrets are taken out of the server's JSON answers. Default: for
+	// For whom secrets are taken out of the server's answers. Default: for
 	// nobody.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 

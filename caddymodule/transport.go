@@ -323,7 +323,7 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 		}
 	}
 	if e != nil && e.filter {
-		askReadable(out.Header)
+		askReadable(out)
 	}
 	t.product.SetVersion(out.Header, version)
 	return out

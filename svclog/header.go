@@ -186,6 +186,9 @@ func MaskHeaderValue(name, value string) string {
 	return string(appendHeaderValue(nil, name, value, judgeHeader(name)))
 }
 
+// SecretHeader reports whether the value of the header is secret as a whole.
+func SecretHeader(name string) bool { return judgeHeader(name) != readable }
+
 // judgeHeader is judge for the name of a header. Proxies hand Authorization and
 // Cookie on under longer names: X-Forwarded-Authorization, X-Original-Cookie.
 func judgeHeader(name string) verdict {

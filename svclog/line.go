@@ -219,9 +219,14 @@ func loginPath(path string) bool {
 // answersSecret reports whether the good answers of path are secrets that no
 // key in them tells: keys that the server makes for the caller.
 func answersSecret(path string) bool {
+	return strings.Contains(strings.ToLower(routeOf(path)), "/authentication/keys/") || AnswersUnnamedSecret(path)
+}
+
+// AnswersUnnamedSecret reports whether the good answers of path are a secret that
+// the server makes for the caller and that no field's name tells.
+func AnswersUnnamedSecret(path string) bool {
 	path = strings.ToLower(routeOf(path))
-	return strings.Contains(path, "/authentication/keys/") || strings.HasSuffix(path, "/logins/apikey") ||
-		strings.HasSuffix(path, "/passwords/generate")
+	return strings.HasSuffix(path, "/logins/apikey") || strings.HasSuffix(path, "/passwords/generate")
 }
 
 // routeOf returns path decoded, without query and what servers ignore at its

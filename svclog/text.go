@@ -122,6 +122,10 @@ func afterScheme(s string, i int) (start, end int) {
 	if proseAfterScheme(s[start:end]) {
 		return 0, 0
 	}
+	// A parameter of a challenge, as in Bearer token="x", ends with its quotes.
+	if end > start && end+1 < len(s) && s[end-1] == '=' && (s[end] == '"' || s[end] == '\'') && !endsCredential[s[end+1]] {
+		end = closingQuote(s, end+1, s[end], 0)
+	}
 	return start, end
 }
 

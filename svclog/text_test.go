@@ -29,6 +29,8 @@ func TestMaskText(t *testing.T) {
 		"bearer, word":       {"forbearer abc", "forbearer abc"},
 		"basic":              {"Basic dXNlcjpwYXNz", "Basic ****"},
 		"basic, prose":       {"Basic authentication failed", "Basic authentication failed"},
+		"challenge, token":   {`Bearer token="abc", error="x"`, `Bearer ****", error="x"`},
+		"bearer, padded":     {`{"a":"Bearer YWJj=","b":"c"}`, `{"a":"Bearer ****","b":"c"}`},
 		"challenge":          {"Basic Realm=RestSvc", "Basic Realm=RestSvc"},
 		"JWT":                {"token is " + someJWT + ".", "token is ****"},
 		"JWT, cut":           {someJWT[:60], "****"},

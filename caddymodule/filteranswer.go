@@ -1,0 +1,280 @@
+// Which answers of the server can be passed without their secrets, and what becomes
+// of all others.
+
+package caddymodule
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/filter"
+	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// unreadTypes are the media that are passed without being read: they show pictures
+// or sound, and carry no text that a program would read. Their bodies have to begin
+// as their type says. Everything else is read, or refused. SVG is XML, and archives
+// and documents carry anything.
+var unreadTypes = []string{
+	"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon",
+	"font/woff", "font/woff2", "audio/mpeg", "audio/wave", "video/mp4", "video/webm",
+}
+
+func passesUnread(kind string) bool { return slices.Contains(unreadTypes, kind) }
+
+// jsonType reports whether a media type is one of JSON's. Bodies of other types are
+// read as JSON, too, if they begin as an object or a list: a number or a word of a
+// text may be anything.
+func jsonType(kind string) bool {
+	return kind == contentTypeJSON || kind == "text/json" || strings.HasSuffix(kind, "+json")
+}
+
+// withoutSecrets returns the answer without secrets, or a refusal in its place if
+// it cannot be searched.
+func (t *Transport) withoutSecrets(req *http.Request, e *exchange, res *http.Response) *http.Response {
+	if e == nil || !e.filter || e.refused != nil {
+		return res
+	}
+	res = withoutTrailers(res)
+	maskHeader(res.Header)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return t.unreadable(req, e, res, "it is no answer but another protocol")
+	}
+	if bodyless(req, res) {
+		return res
+	}
+	if res.StatusCode < http.StatusBadRequest && svclog.AnswersUnnamedSecret(req.URL.Path) {
+		return t.unreadable(req, e, res, "nothing in it names the secret that it is")
+	}
+	body, fault := searchable(res)
+	if fault != "" {
+		return t.unreadable(req, e, res, fault)
+	}
+	if body == nil {
+		return res
+	}
+	res.Body = &filteredBody{ReadCloser: body, journal: &e.journal}
+	res.ContentLength = -1
+	for _, name := range ofTheWhole {
+		delete(res.Header, name)
+	}
+	return res
+}
+
+// unreadable refuses an answer that cannot be searched.
+func (t *Transport) unreadable(req *http.Request, e *exchange, res *http.Response, fault string) *http.Response {
+	e.journal.error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", faultType(veeam.ReasonUnreadableAnswer)))
+	_ = res.Body.Close()
+	e.refused = &veeam.Refusal{
+		Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
+		Message: "The server's answer cannot be searched for secrets and is not passed on. See the log of veeam-auth.",
+	}
+	return refuseResponse(t.product, req, *e.refused)
+}
+
+// searchable returns what the answer's body becomes: one that is filtered, or nil if it
+// stays as it is. fault says why it cannot be read.
+func searchable(res *http.Response) (body io.ReadCloser, fault string) {
+	kind, fault := mediaTypeOf(res.Header)
+	if fault == "" && (res.StatusCode == http.StatusPartialContent || len(res.Header["Content-Range"]) > 0) {
+		fault = "it is a part of a whole"
+	}
+	coding, ok := codingOf(res.Header)
+	if fault == "" && !ok {
+		fault = "its encoding is neither gzip nor identity"
+	}
+	if fault != "" {
+		return nil, fault
+	}
+	body = res.Body
+	if coding == "gzip" {
+		body = &gunzip{ReadCloser: body}
+	}
+	head, err := beginning(body)
+	whole := io.MultiReader(bytes.NewReader(head), failing{err})
+	if err == nil {
+		whole = io.MultiReader(bytes.NewReader(head), body)
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{whole, res.Body}
+	switch text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); {
+	case unreadable(err):
+		return nil, "it is packed otherwise than it says"
+	case len(text) == 0 && err != nil: // an empty answer, or none because of a fault
+	case passesUnread(kind) && coding == "" && looksLike(head, kind):
+		return nil, ""
+	case len(text) == 0 || !beginsJSON[text[0]] || !jsonType(kind) && text[0] != '{' && text[0] != '[':
+		return nil, "it is not JSON"
+	}
+	if coding == "gzip" {
+		res.Header.Del("Content-Encoding")
+	}
+	return filter.JSON(res.Body), ""
+}
+
+// beginsJSON marks the bytes that a JSON document can begin with.
+var beginsJSON = func() (set [256]bool) {
+	for _, c := range []byte("{[\"-0123456789tfn") {
+		set[c] = true
+	}
+	return set
+}()
+
+// sniffLength is how much of a body tells what it is, and how many blanks may lead
+// a document.
+const sniffLength = 512
+
+// beginning reads a body up to its first byte that is no blank, which is enough for
+// JSON; of others some more.
+func beginning(body io.Reader) (head []byte, err error) {
+	head = make([]byte, 0, sniffLength)
+	for err == nil && len(head) < sniffLength {
+		var n int
+		n, err = body.Read(head[len(head):sniffLength])
+		head = head[:len(head)+n]
+		if text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); len(text) > 0 && (len(text) > 16 || beginsJSON[text[0]]) {
+			break
+		}
+	}
+	return head, err
+}
+
+// looksLike reports whether a body begins as its type says.
+func looksLike(head []byte, kind string) bool {
+	found := http.DetectContentType(head)
+	if kind == "image/vnd.microsoft.icon" {
+		kind = "image/x-icon"
+	}
+	return found == kind
+}
+
+// mediaTypeOf is the one media type that an answer claims, or why it is no type of a
+// body that can be read.
+func mediaTypeOf(header http.Header) (kind, fault string) {
+	values := header["Content-Type"]
+	if len(values) > 1 {
+		return "", "it has more than one type"
+	}
+	if len(values) == 0 || strings.TrimSpace(values[0]) == "" {
+		return "", ""
+	}
+	kind, params, err := mime.ParseMediaType(values[0])
+	if err != nil {
+		return "", "its type cannot be read"
+	}
+	switch strings.ToLower(params["charset"]) {
+	case "", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1252":
+		return kind, ""
+	}
+	return "", "it is not in UTF-8"
+}
+
+// withoutTrailers is the answer without what follows its body. The transport sets
+// trailers in the response that it has made, so that this has to be another one.
+func withoutTrailers(res *http.Response) *http.Response {
+	clean := *res
+	clean.Trailer = nil
+	delete(clean.Header, "Trailer")
+	return &clean
+}
+
+// maskHeader takes the secrets out of the header of an answer.
+func maskHeader(header http.Header) {
+	for name, values := range header {
+		if svclog.SecretHeader(name) {
+			delete(header, name)
+			continue
+		}
+		for i, value := range values {
+			values[i] = svclog.MaskHeaderValue(name, value)
+		}
+	}
+}
+
+// ofTheWhole are the headers that tell something of the very bytes of the server.
+var ofTheWhole = []string{
+	"Content-Length", "Etag", "Accept-Ranges", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5",
+}
+
+// bodyless reports whether there is nothing to search: no answer to HEAD has a
+// body.
+func bodyless(req *http.Request, res *http.Response) bool {
+	return req.Method == http.MethodHead || res.StatusCode == http.StatusNoContent ||
+		res.StatusCode == http.StatusNotModified || res.Body == nil || res.Body == http.NoBody || res.ContentLength == 0
+}
+
+// codingOf returns gzip or nothing; ok is false for all other encodings.
+func codingOf(header http.Header) (coding string, ok bool) {
+	for _, value := range header["Content-Encoding"] {
+		for name := range strings.SplitSeq(strings.ToLower(value), ",") {
+			switch name = strings.TrimSpace(name); {
+			case name == "" || name == "identity":
+			case coding == "" && (name == "gzip" || name == "x-gzip"):
+				coding = "gzip"
+			default:
+				return "", false
+			}
+		}
+	}
+	return coding, true
+}
+
+// gunzip is a body that is unpacked as it is read.
+type gunzip struct {
+	io.ReadCloser
+	unpacked *gzip.Reader
+}
+
+func (g *gunzip) Read(p []byte) (n int, err error) {
+	if g.unpacked == nil {
+		if g.unpacked, err = gzip.NewReader(g.ReadCloser); err != nil {
+			g.unpacked = nil
+			return 0, err
+		}
+	}
+	return g.unpacked.Read(p)
+}
+
+// failing is a reader that has nothing but an error.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// filteredBody writes into the log why a body has ended early.
+type filteredBody struct {
+	io.ReadCloser
+	journal *journal
+	said    bool
+}
+
+func (b *filteredBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if unreadable(err) && !b.said {
+		b.said = true
+		b.journal.error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), faultType(veeam.ReasonUnreadableAnswer)))
+	}
+	return n, err
+}
+
+func unreadable(err error) bool {
+	if _, corrupt := errors.AsType[flate.CorruptInputError](err); corrupt {
+		return true
+	}
+	for _, fault := range []error{filter.ErrSyntax, filter.ErrEncoding, filter.ErrDepth, gzip.ErrHeader, gzip.ErrChecksum} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
+}
