@@ -126,7 +126,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	if len(args) == 3 {
 		c.Account = args[2]
 	}
-	if err := c.validate(); err != nil {
+	if _, err := c.check(); err != nil {
 		return d.WrapErr(err)
 	}
 	if slices.ContainsFunc(p.handler.Clients, func(other *Client) bool { return other.Name == c.Name }) {

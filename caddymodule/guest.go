@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/secret"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 	"github.com/caddy-veeam/veeam-auth/veeam"
@@ -97,21 +98,23 @@ type guestBook struct {
 	logins   *lru.Cache[string, *guest]              // by id: the server has taken the credential
 	attempts *lru.Cache[string, *tokencache.Session] // by id: the login under way, or on hold
 	demands  *lru.Cache[string, *demand]             // by what the guest got in place of the server's
-	users    *guessBrake
+	users    *ratelimit.Limiter // of credentials that the server has not taken
 }
 
 var guestPool = caddy.NewUsagePool()
 
 func acquireGuests() *guestBook {
-	value, _, _ := guestPool.LoadOrNew("", func() (caddy.Destructor, error) {
-		return &guestBook{
-			logins:   newLRU[string, *guest](maxGuests),
-			attempts: newLRU[string, *tokencache.Session](maxAttempts),
-			demands:  newLRU[string, *demand](maxDemands),
-			users:    newGuessBrake(),
-		}, nil
-	})
+	value, _, _ := guestPool.LoadOrNew("", newGuestBook)
 	return value.(*guestBook)
+}
+
+func newGuestBook() (caddy.Destructor, error) {
+	return &guestBook{
+		logins:   newLRU[string, *guest](maxGuests),
+		attempts: newLRU[string, *tokencache.Session](maxAttempts),
+		demands:  newLRU[string, *demand](maxDemands),
+		users:    ratelimit.New(maxGuests),
+	}, nil
 }
 
 func releaseGuests() { _, _ = guestPool.Delete("") }

@@ -115,7 +115,7 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 	slot.guest = g
 	values, version, log := slot.grantContext(req), slot.clientVersion(req), e.journal
 	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
-		done, wait := login.begin()
+		done, wait := login.begin(ctx, t, slot.target.origin)
 		if wait > 0 {
 			return nil, &guessError{wait}
 		}

@@ -3,16 +3,21 @@
 package caddymodule
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/secret"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -26,12 +31,13 @@ type guests struct {
 	h *Handler
 
 	meanwhile func() // between handler and transport, or nil
+	from      string // the address of the client, or empty
 }
 
 func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(g *guests)) {
 	t.Helper()
 	inWorld(t, profile, options, func(w *world) {
-		known, err := newClients(nil)
+		known, err := newClients(nil, "", password.New(password.Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,6 +59,11 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	e.decideFor(req)
 	e.journal = newJournal(g.svc, req)
 	from := httptest.NewRequestWithContext(req.Context(), http.MethodPost, "/", http.NoBody)
+	if g.from != "" {
+		from.RemoteAddr = g.from
+		address, _, _ := net.SplitHostPort(g.from)
+		caddyhttp.SetVar(from.Context(), caddyhttp.ClientIPVarKey, address) // as Caddy does
+	}
 	var refusal *veeam.Refusal
 	if e.guestLogin, refusal = g.h.readGuestLogin(from, e, request); refusal != nil {
 		return answer{status: g.h.product.Status(*refusal), reason: refusal.Reason}, ""
@@ -260,6 +271,123 @@ func TestGuessesAtOnceAndInOtherSpellingsAreCountedToo(t *testing.T) {
 		if n := g.wire.grants() - before; n != 1 {
 			g.Errorf("%d logins of one guest", n)
 		}
+	})
+}
+
+// at is the same site as another client sees it, at another process or here.
+func (g *guests) at(from string, tr *Transport, h *Handler) *guests {
+	w := *g.world
+	w.tr = tr
+	return &guests{world: &w, h: h, from: from}
+}
+
+func TestGuessesForManyUsersAtOnceAreCountedByAddress(t *testing.T) {
+	for name, most := range map[string]int{
+		"192.0.2.7:%d":          password.SourceRate.Burst,
+		"[2001:db8:1:2::%x]:80": password.SourceRate.Burst, // one network of 64 bits
+	} {
+		withGuests(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithLatency(time.Second)}, func(g *guests) {
+			g.reload(&Transport{Passthrough: true, Pace: &Pace{Off: true}})
+			var wg sync.WaitGroup
+			for i := range 520 {
+				wg.Go(func() {
+					from := g.at(fmt.Sprintf(name, 1+i), g.tr, g.h)
+					got, _ := from.login(fmt.Sprint("user ", i), "guess")
+					if got.reason != veeam.ReasonBadCredential && got.reason != veeam.ReasonThrottled {
+						g.Errorf("%v %s", got, got.body)
+					}
+				})
+			}
+			wg.Wait()
+			if n := g.wire.grants(); n != most {
+				g.Errorf("%d guesses were sent, want %d", n, most)
+			}
+		})
+	}
+}
+
+func TestGuestsDelayNoLoginOfAnAccount(t *testing.T) {
+	const seconds = 25
+	var options []veeamtest.Option
+	for i := range seconds {
+		options = append(options, veeamtest.WithAccount(veeamtest.Account{Username: fmt.Sprint("account ", i), Password: "right"}))
+	}
+	withGuests(t, veeamtest.VBR13, options, func(g *guests) {
+		next := &Transport{Passthrough: true, Pace: &Pace{PerSecond: 10}}
+		for i := range seconds {
+			next.Accounts = append(next.Accounts, &Account{Name: fmt.Sprint("account ", i), Password: g.secret("password", "right")})
+		}
+		g.reload(next)
+		var wg sync.WaitGroup
+		for i := range 520 { // each from an address of its own
+			wg.Go(func() {
+				from := g.at(fmt.Sprintf("10.0.%d.%d:80", i/256, i%256), g.tr, g.h)
+				from.login(fmt.Sprint("user ", i), "guess")
+			})
+		}
+		for _, a := range next.Accounts {
+			g.rest(time.Second)
+			began := time.Now()
+			if got := g.world.ask(g.tr, http.MethodGet, "/echo", a.Name); got.status != http.StatusOK || time.Since(began) != 0 {
+				g.Errorf("the account was answered %v after %v", got, time.Since(began))
+			}
+		}
+		wg.Wait()
+		// Guests get the rest of their half, within the 30 s that they wait at most.
+		if n := g.wire.grants() - seconds; n < 50 || n > 150 {
+			g.Errorf("%d token requests of guests", n)
+		}
+	})
+}
+
+func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
+	withGuests(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithLatency(time.Second)}, func(g *guests) {
+		path, one := newKeyFile(t)
+		key, err := os.ReadFile(path)
+		if err != nil {
+			g.Fatal(err)
+		}
+		dir := t.TempDir()
+		var processes []*guests
+		for i := range 3 {
+			key := map[int]string{0: one, 1: g.secret("key-1", string(key)), 2: g.secret("key-2", string(key))}[i]
+			tr := g.transport(&Transport{Passthrough: true, Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)}})
+			known, err := newClients(nil, "", password.New(password.Options{}))
+			if err != nil {
+				g.Fatal(err)
+			}
+			book, err := newGuestBook()
+			if err != nil {
+				g.Fatal(err)
+			}
+			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: book.(*guestBook)}))
+		}
+		var wg sync.WaitGroup
+		for i := range 30 {
+			p := processes[i%3]
+			wg.Go(func() {
+				got, _ := p.at(fmt.Sprintf("192.0.2.%d:80", i), p.tr, p.h).login("nobody", fmt.Sprint("guess ", i))
+				if got.reason != veeam.ReasonBadCredential && got.reason != veeam.ReasonThrottled {
+					g.Errorf("%v %s", got, got.body)
+				}
+			})
+		}
+		wg.Wait()
+		if n := g.wire.grants(); n != userGuessBurst {
+			g.Errorf("%d guesses were sent", n)
+		}
+		// The right credential of another user counts nowhere.
+		for i, p := range processes {
+			for range 3 {
+				if got, _ := p.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.status != http.StatusOK {
+					g.Errorf("process %d: %v %s", i, got, got.body)
+				}
+			}
+		}
+		for _, p := range processes {
+			p.tr.close()
+		}
+		g.rest(10 * time.Second) // the storage's locks end by themselves
 	})
 }
 

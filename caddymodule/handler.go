@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -123,7 +124,7 @@ type Handler struct {
 	release     func() // of the issuer
 	bodyLimit   int
 	bodyTimeout time.Duration
-	brake       *brake
+	refusals    *ratelimit.Limiter // of token requests
 	counts      map[string]prometheus.Counter
 	metrics     *metrics.Set
 	logger      *zap.Logger
@@ -156,7 +157,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
 	}
-	h.brake, h.bodyTimeout = new(brake), bodyTimeout
+	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), bodyTimeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
@@ -171,9 +172,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
 	}
 	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients); err != nil {
+	if h.clients, err = newClients(h.Clients, h.site(), passwords); err != nil {
 		return err
 	}
+	h.clients.warn(h.logger)
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}

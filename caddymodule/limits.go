@@ -49,6 +49,7 @@ type limits struct {
 	parallel int64
 	callers  sync.Map // name → *usage
 	known    atomic.Int64
+	forgot   atomic.Int64 // when forgetIdle has looked, unix seconds
 }
 
 type usage struct {
@@ -105,14 +106,31 @@ func (l *limits) usage(caller string) *usage {
 		return known.(*usage)
 	}
 	if l.known.Load() >= maxCallers {
-		l.callers.Clear()
-		l.known.Store(0)
+		l.forgetIdle()
+	}
+	if l.known.Load() >= maxCallers {
+		caller = "" // those for whom there is no place share one
 	}
 	known, loaded := l.callers.LoadOrStore(caller, &usage{limiter: rate.NewLimiter(l.rate, l.burst)})
 	if !loaded {
 		l.known.Add(1)
 	}
 	return known.(*usage)
+}
+
+// forgetIdle forgets callers whose limits are as those of new ones. To forget others
+// would give back what they have used.
+func (l *limits) forgetIdle() {
+	if now := time.Now(); l.forgot.Swap(now.Unix()) == now.Unix() {
+		return // a moment ago
+	}
+	l.callers.Range(func(caller, known any) bool {
+		if u := known.(*usage); u.running.Load() == 0 && (l.rate == rate.Inf || u.limiter.Tokens() >= float64(l.burst)) {
+			l.callers.Delete(caller)
+			l.known.Add(-1)
+		}
+		return true
+	})
 }
 
 // rateLimit reads the subdirective:

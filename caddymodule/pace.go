@@ -176,6 +176,9 @@ func (s *slot) pacer(user string, journal journal) *pacer {
 		Rates:   tokencache.Rates(p.limits),
 		Delayed: p.delayed,
 	}
+	if s.guest != nil {
+		p.turn.Rates, p.turn.Yields = p.turn.Rates.Half(), true
+	}
 	if t.Cache.id() != "" {
 		p.turn.Shared = t.Cache.pooled.Shared
 	}

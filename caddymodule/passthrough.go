@@ -4,11 +4,13 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/secret"
@@ -24,6 +26,8 @@ const (
 	userGuessEvery = 3 * time.Minute
 )
 
+var userGuessRate = ratelimit.Rate{Burst: userGuessBurst, Every: userGuessEvery}
+
 // guestLogin is a token request with a credential of the client's own.
 type guestLogin struct {
 	book *guestBook
@@ -37,9 +41,45 @@ type guestLogin struct {
 	token  secret.Value // what stands for the demand
 	code   secret.Value
 
-	// begin counts the credential as a guess until done says whether it was wrong.
-	// Nothing may be sent while wait is not zero.
-	begin func() (done func(wrong bool), wait time.Duration)
+	// failures counts wrong credentials, here are the counts of the sender.
+	failures *ratelimit.Limiter
+	here     []ratelimit.Count
+}
+
+// begin counts the credential as a wrong one, for its sender and for its user at a
+// server and a site, until done says whether it was. Nothing may be sent while wait is not zero.
+func (l *guestLogin) begin(ctx context.Context, t *Transport, origin string) (done func(wrong bool), wait time.Duration) {
+	sender, wait := l.failures.Try(l.here...)
+	if wait > 0 {
+		return nil, wait
+	}
+	count := tokencache.GuessCount{Product: t.product.Name, Origin: origin, User: bareUser(l.account.Username), Rate: userGuessRate}
+	user, wait := l.book.users.Try(
+		ratelimit.Count{Key: ratelimit.KeyOf("server", count.Product, count.Origin, count.User), Rate: count.Rate},
+		ratelimit.Count{Key: ratelimit.KeyOf("site", l.audience, count.User), Rate: count.Rate}, // its servers may have the same users
+	)
+	if wait > 0 {
+		sender(false)
+		return nil, wait
+	}
+	shared := false
+	if t.Cache.id() != "" {
+		var err error
+		wait, err = t.Cache.pooled.TryGuess(ctx, count)
+		if wait > 0 {
+			user(false)
+			sender(false)
+			return nil, wait
+		}
+		shared = err == nil // without the storage, this process counts alone
+	}
+	return func(wrong bool) {
+		user(wrong)
+		sender(wrong)
+		if shared && !wrong {
+			_ = t.Cache.pooled.ReturnGuess(context.WithoutCancel(ctx), count)
+		}
+	}, 0
 }
 
 // guessError says that too many credentials of one user are being tried, or were
@@ -66,6 +106,9 @@ func (h *Handler) welcomeGuests() error {
 	}
 	return nil
 }
+
+// site tells apart clients and users of different sites that have the same name.
+func (h *Handler) site() string { return h.product.Name + " " + h.Audience }
 
 // readGuestLogin returns nil for a token request that is not that of a guest: who
 // names a configured client has to know that client's password.
@@ -96,31 +139,14 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	}
 	name := login.account.Username
 	e.caller = policy.Caller{Name: name, Via: policy.ViaPassthrough}
-	here := guessesAt(r.RemoteAddr, name)
-	user := guesses{login.audience + " " + bareUser(name), userGuessEvery, userGuessBurst}
-	login.begin = func() (done func(bool), wait time.Duration) {
-		known, wait := h.guests.users.try(user)
-		return func(wrong bool) {
-			if known(wrong); wrong {
-				h.clients.brake.wrong(here...)
-			}
-		}, wait
-	}
+	login.failures, login.here = h.clients.passwords.Failures, password.Counts(h.site(), bareUser(name), sourceOf(r))
 	if h.guests.find(login.id) != nil {
 		return login, nil
 	}
-	if wait := max(h.clients.brake.wait(here...), h.guests.users.wait(user)); wait > 0 {
+	if wait := login.failures.Wait(login.here...); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	return login, nil
-}
-
-// bareUser is a user without its domain, in lower case: however a user is written,
-// the server counts wrong passwords for the same one.
-func bareUser(name string) string {
-	name = name[strings.LastIndexByte(name, '\\')+1:]
-	name, _, _ = strings.Cut(name, "@")
-	return strings.ToLower(name)
 }
 
 // newDemandError returns what makes a demand of the server's the guest's own.
@@ -150,7 +176,7 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 // log in has only said so far who it is.
 func limitedName(r *http.Request, e *exchange) string {
 	if e.guestLogin != nil {
-		return "login from " + hostOf(r.RemoteAddr)
+		return "login from " + sourceOf(r)
 	}
 	return e.caller.Name
 }

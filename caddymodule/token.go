@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/issuer"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -32,10 +33,26 @@ func (h *Handler) token(r *http.Request, e *exchange, unknown *veeam.Refusal) *v
 		}
 	}
 	refusal.AtTokenEndpoint = true
-	if refusal.Reason != veeam.ReasonThrottled && !h.brake.allow(r.RemoteAddr) {
-		refusal = &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: brakeRetry, AtTokenEndpoint: true}
+	if refusal.Reason != veeam.ReasonThrottled && !h.answersRefusal(r) {
+		refusal = &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: refusalRetry, AtTokenEndpoint: true}
 	}
 	return refusal
+}
+
+// Refused token requests from one source that are answered as what they are; the
+// others are told to wait. Good requests are never refused for the number of bad ones,
+// because all clients of one machine share an address.
+const (
+	refusalRetry  = 5 * time.Second
+	refusalMemory = 4096 // sources
+)
+
+var refusalRate = ratelimit.Rate{Burst: 20, Every: time.Second}
+
+// answersRefusal counts a refused request, and reports whether it is to be answered as
+// what it is.
+func (h *Handler) answersRefusal(r *http.Request) bool {
+	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(sourceOf(r)), Rate: refusalRate})
 }
 
 // issueFunc issues the tokens of a request that was found good.
@@ -57,6 +74,9 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 // grantFor returns what issues the tokens of a request, and notes to whom.
 func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
+	if checkUser(request.Username) != nil {
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
+	}
 	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, subjectOf(e.caller), audience, lifetime) }
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:

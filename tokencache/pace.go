@@ -4,10 +4,14 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -48,6 +52,8 @@ type Pace struct {
 	ahead   *ahead  // a pause in the store, nil as a rule
 	queue   []*paceAsk
 	serving bool
+
+	yields *semaphore.Weighted // has the turn that yields and asks now
 }
 
 // paceAsk is a question to the log, with its answer.
@@ -55,6 +61,7 @@ type paceAsk struct {
 	rates   Rates
 	more    bool          // another one follows
 	longest time.Duration // it may wait
+	soon    bool          // the first moment must not be in the future
 	back    []time.Time   // moments that were kept for it and are not used
 	pause   time.Time     // not a question: the server wants nothing before
 
@@ -93,6 +100,11 @@ type PaceTurn struct {
 	// Rates are the limits. Default: none, and only what the server asks for counts.
 	Rates Rates
 
+	// Yields has a request leave the moments that are not free yet to others: it takes
+	// one only when it has come. Those that yield wait for each other in the order in
+	// which they came. Default: false, it takes the next moment that is free.
+	Yields bool
+
 	// Shared is where other processes see what is sent. Default: nowhere.
 	Shared *Shared
 
@@ -123,7 +135,11 @@ func (t *PaceTurn) Wait(ctx context.Context, step PaceStep) error {
 		if !kept.IsZero() {
 			a.back = []time.Time{kept}
 		}
-		if err := t.reserve(ctx, a); err != nil {
+		reserve := t.reserve
+		if t.Yields && t.Rates != (Rates{}) {
+			reserve = t.yield
+		}
+		if err := reserve(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -204,6 +220,43 @@ func (t *PaceTurn) reserve(ctx context.Context, a *paceAsk) error {
 		return &PaceError{Wait: a.wait, Paused: a.paused}
 	}
 	return nil
+}
+
+// yield finds the moment for a request that yields: now, as soon as now is free.
+func (t *PaceTurn) yield(ctx context.Context, a *paceAsk) error {
+	giveUp := time.Now().Add(a.longest)
+	patient, cancel := context.WithDeadline(ctx, giveUp)
+	defer cancel()
+	first := t.Pace.first()
+	if !first.TryAcquire(1) && first.Acquire(patient, 1) != nil {
+		return cmp.Or(ctx.Err(), error(&PaceError{Wait: time.Second}))
+	}
+	defer first.Release(1)
+	a.soon = true
+	for told := false; ; told = true {
+		err := t.reserve(ctx, a)
+		late, ok := errors.AsType[*PaceError](err)
+		if !ok || late.Wait > time.Until(giveUp) {
+			return err
+		}
+		a.back = nil // they were given back
+		if t.Delayed != nil && !told {
+			t.Delayed(late.Wait)
+		}
+		if err := sleep(ctx, late.Wait); err != nil {
+			return err
+		}
+	}
+}
+
+// first is held by the turn that yields and asks.
+func (p *Pace) first() *semaphore.Weighted {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.yields == nil {
+		p.yields = semaphore.NewWeighted(1)
+	}
+	return p.yields
 }
 
 // sleep waits for d, or for the end of ctx.

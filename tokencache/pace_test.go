@@ -337,3 +337,84 @@ func TestWhoeverGivesUpWaitsNoLonger(t *testing.T) {
 		}
 	})
 }
+
+// Those that yield take no moment that others could have, and never more than their
+// share.
+func TestThoseThatYieldDelayNobody(t *testing.T) {
+	for _, rates := range []Rates{{PerSecond: 10, PerMinute: 300}, {PerSecond: 4}, {PerMinute: 10}, {PerSecond: 2, PerMinute: 6}} {
+		for _, shared := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: new(process)}
+				if shared {
+					p = startPaced(newMemory(), newKeys(t))
+				}
+				var wg sync.WaitGroup
+				guests, seen := new(arrivals), new(arrivals)
+				for i := range 200 {
+					wg.Go(func() {
+						turn := p.turn(rates.Half())
+						turn.Yields = true
+						steps := []PaceStep{PaceOnly}
+						if i%2 == 0 {
+							steps = []PaceStep{PaceFirst, PaceNext}
+						}
+						for _, step := range steps {
+							if turn.Wait(t.Context(), step) == nil {
+								guests.add()
+								seen.add()
+							}
+						}
+					})
+				}
+				for range 3 {
+					time.Sleep(9 * time.Second)
+					began := time.Now()
+					if err := p.turn(rates).Wait(t.Context(), PaceOnly); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(began); took != 0 {
+						t.Errorf("%+v: an account waited %v", rates, took)
+					}
+					seen.add()
+				}
+				wg.Wait()
+				for _, limit := range []struct {
+					most   int
+					window time.Duration
+				}{{rates.PerSecond, time.Second}, {rates.PerMinute, time.Minute}} {
+					if limit.most == 0 {
+						continue
+					}
+					if n := guests.most(limit.window); n > max(limit.most/2, 1) || n == 0 {
+						t.Errorf("%+v: those that yield sent %d in %v", rates, n, limit.window)
+					}
+					if n := seen.most(limit.window); n > limit.most {
+						t.Errorf("%+v: %d were sent in %v", rates, n, limit.window)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Of a pace that cannot be halved nothing is taken ahead: an account waits for one
+// request at most.
+func TestAPaceThatCannotBeHalvedIsYieldedRequestByRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, rates := &paced{Pace: new(Pace), process: new(process)}, Rates{PerSecond: 1}
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				turn := p.turn(rates.Half())
+				turn.Yields = true
+				_ = turn.Wait(t.Context(), PaceOnly)
+			})
+		}
+		time.Sleep(10 * time.Second)
+		began := time.Now()
+		if err := p.turn(rates).Wait(t.Context(), PaceOnly); err != nil || time.Since(began) > 1200*time.Millisecond {
+			t.Errorf("an account waited %v: %v", time.Since(began), err)
+		}
+		wg.Wait()
+	})
+}

@@ -13,6 +13,19 @@ import (
 // limit. A login may take two, so in a minute and in an hour one counts as two.
 type Rates struct{ PerSecond, PerMinute, PerHour int }
 
+// Half is half of each rate, at least one. With Yields it is what some may have of a
+// pace without delaying the others: they count all requests, and send none where more
+// than half of the pace is used.
+func (r Rates) Half() Rates {
+	half := func(n int) int {
+		if n == 0 {
+			return 0
+		}
+		return max(n/2, 1)
+	}
+	return Rates{PerSecond: half(r.PerSecond), PerMinute: half(r.PerMinute), PerHour: half(r.PerHour)}
+}
+
 // most are the rates in the order of paceUnits.
 func (r Rates) most() [3]int {
 	atLeastTwo := func(n int) int {
@@ -220,7 +233,11 @@ func (l *paceLog) reserve(a *paceAsk, now time.Time) bool {
 		}
 		a.at = l.earliest(last.Add(-pairGap), a.rates)
 	}
-	if wait := last.Sub(now); wait > a.longest {
+	wait, longest := last.Sub(now), a.longest
+	if a.soon {
+		wait, longest = a.at.Sub(now), 0
+	}
+	if wait > longest {
 		a.wait, a.paused = wait, l.NotBefore.After(now)
 		return false
 	}

@@ -91,6 +91,8 @@ type Shared struct {
 	away   time.Time       // until when the store is left alone
 	broken map[string]bool // records that did not open
 
+	guesses guessQueues
+
 	swept atomic.Int64 // when old records were looked for, unix seconds
 
 	gone atomic.Bool // the store has failed and nothing has worked since

@@ -21,7 +21,7 @@ const (
 )
 
 // folders are where records lie.
-var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries"}
+var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses"}
 
 // Lister is a Store that knows how old its values are. In one that is none, old
 // records stay.

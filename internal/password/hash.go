@@ -1,0 +1,92 @@
+// Hashes of passwords: which are known, what they cost.
+
+package password
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Bounds of a hash. A dearer one would hold a place for minutes; a shorter key would
+// be no secret: with none at all, every password has the hash.
+const (
+	maxBcryptCost   = 18            // about 16 s of a processor
+	maxArgon2Memory = 1 << 20       // KiB
+	maxArgon2Work   = 8 * (1 << 20) // KiB written
+	bcryptLength    = 60            // characters
+	minArgon2Key    = 16            // bytes
+)
+
+// Errors of Parse.
+var (
+	ErrUnknown = errors.New("the hash is neither bcrypt nor argon2id; make one with: caddy hash-password")
+	ErrTooDear = errors.New("checking the hash would take too long: at most bcrypt cost 18, or argon2id with 1 GiB of memory and m*t of 8 GiB")
+)
+
+// Hash is a hash with what it costs to compare a password with it: two hashes with
+// the same cost take the same time.
+type Hash struct{ text, cost string }
+
+// Parse checks a hash as `caddy hash-password` makes it, bcrypt or argon2id.
+func Parse(text string) (Hash, error) {
+	if strings.HasPrefix(text, "$2") {
+		cost, err := bcrypt.Cost([]byte(text))
+		switch {
+		case err != nil || len(text) != bcryptLength:
+			return Hash{}, ErrUnknown
+		case cost > maxBcryptCost:
+			return Hash{}, ErrTooDear
+		}
+		return Hash{text, costOf(text)}, nil
+	}
+	_, key, err := caddyauth.DecodeHash([]byte(text))
+	if err != nil || len(key) < minArgon2Key {
+		return Hash{}, ErrUnknown
+	}
+	var memory, passes, threads uint64
+	if _, err := fmt.Sscanf(strings.Split(text, "$")[3], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil || passes == 0 || threads == 0 {
+		return Hash{}, ErrUnknown
+	}
+	if memory > maxArgon2Memory || memory*passes > maxArgon2Work {
+		return Hash{}, ErrTooDear
+	}
+	return Hash{text, costOf(text)}, nil
+}
+
+// costOf is what decides how long a comparison takes: the algorithm and its
+// parameters, and the lengths of what is hashed.
+func costOf(text string) string {
+	parts := strings.Split(text, "$")
+	switch len(parts) {
+	case 4: // $2a$14$salt and hash
+		return "bcrypt " + parts[2]
+	case 6: // $argon2id$v=19$m=47104,t=1,p=1$salt$hash
+		return fmt.Sprint("argon2id ", parts[2], " ", parts[3], " ", len(parts[4]), " ", len(parts[5]))
+	}
+	return ""
+}
+
+// Cost is the cost in words, for messages.
+func (h Hash) Cost() string { return h.cost }
+
+// Costs returns one hash of each cost there is.
+func Costs(hashes []Hash) []Hash {
+	sorted := slices.SortedFunc(slices.Values(hashes), func(a, b Hash) int { return cmp.Compare(a.cost, b.cost) })
+	return slices.CompactFunc(sorted, func(a, b Hash) bool { return a.cost == b.cost })
+}
+
+// Compare reports whether a password has a hash.
+func Compare(hash, password string) bool {
+	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
+	if strings.HasPrefix(hash, "$2") {
+		comparer = caddyauth.BcryptHash{}
+	}
+	same, err := comparer.Compare([]byte(hash), []byte(password))
+	return err == nil && same
+}

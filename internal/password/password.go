@@ -1,0 +1,286 @@
+// Package password checks passwords against slow hashes while others guess.
+//
+// A hash as `caddy hash-password` makes it takes about a second of a processor. So
+// guesses must not be able to buy processor time, or the places of those who know
+// their password:
+//
+//   - A password that was found good is remembered as a keyed hash under a random
+//     key of the process. The next login with it takes microseconds and waits for
+//     nobody, whatever anybody guesses.
+//   - A password that was found wrong is remembered in the same way. A program that
+//     repeats a stale one takes no processor time and nobody's place.
+//   - What is neither waits for one of a few places, half as many as there are
+//     processors, for all sites of the process together. A source of requests (an
+//     address, an IPv6 network of 64 bits, a user at a unix socket) has one check at a
+//     time. The source that was never wrong, or whose last wrong guess is the longest
+//     ago, goes first: guessers at however many addresses come after a source that has
+//     not guessed.
+//   - Nobody can hold the waiting room. It is bounded for each source and in total. In a
+//     full one a random place goes to the newcomer, but of those with a wrong guess
+//     first: on the same connection, or for the same name at the same source.
+//   - After some wrong guesses a source or a name at a source gets one check a
+//     second, and wrong passwords are answered with the time to wait. The right
+//     password is let in all the same: its check is slow, not refused.
+//
+// A right password that was not seen yet, from a source where somebody else guesses
+// without pause, competes with those guesses until its first check. Nothing in a
+// request can tell them apart before a hash is computed.
+//
+// A name that does not exist takes the same way: it waits in the same room, costs the
+// same hashes and gets the same answers. Where the hashes of a site differ in cost, a
+// wrong password is compared with one of each cost, so that its answer takes as
+// long for every name.
+package password
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"runtime"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+)
+
+// Wrong guesses that are free, and how fast they come back, for a name at a source and
+// for a source.
+var (
+	NameRate   = ratelimit.Rate{Burst: 5, Every: 12 * time.Second}
+	SourceRate = ratelimit.Rate{Burst: 30, Every: 2 * time.Second}
+)
+
+const (
+	// RetryAfter is the least time to wait that is told.
+	RetryAfter = time.Second
+
+	// patience is how long an attempt waits for its check at most.
+	patience = 10 * time.Second
+
+	// GoodFor is how long a password is remembered that nobody logs in with. It is
+	// longer than a day, for clients that log in once a day.
+	GoodFor = 25 * time.Hour
+
+	// memory bounds each of the memories, in entries of some 200 bytes. maxGood is
+	// the most clients whose passwords are remembered.
+	memory  = 8192
+	maxGood = 10_000
+)
+
+// Attempt is somebody who says a name and a password.
+type Attempt struct {
+	// Site tells apart clients that have the same name. Required where they may.
+	Site string
+
+	// Name and Password are what was sent.
+	Name, Password string
+
+	// Hash is the hash of the name's password, empty if there is no such name.
+	Hash string
+
+	// Hashes are one hash of each cost that the site has, as Costs returns them.
+	// Required.
+	Hashes []Hash
+
+	// Source is who has sent it, as far as that can be told, and Connection on which
+	// connection.
+	Source, Connection string
+}
+
+// Options are the settings of a Checker.
+type Options struct {
+	// Compare reports whether a password has a hash. Default: Compare.
+	Compare func(hash, password string) bool
+
+	// Parallel is how many hashes are computed at the same time. Default: half as many
+	// as there are processors, at least one.
+	Parallel int
+}
+
+// Checker checks passwords. One serves all sites of a process.
+type Checker struct {
+	compare func(hash, password string) bool
+	key     []byte
+	good    *lru.Cache[ratelimit.Key, remembered] // by site, name and hash
+	wrong   *lru.Cache[ratelimit.Key, struct{}]   // by these and the password
+	room    *room
+	flights flights
+
+	// Failures counts wrong guesses by source, and by name at a source.
+	Failures *ratelimit.Limiter
+
+	connections *ratelimit.Limiter // on which there was a wrong guess
+}
+
+// remembered is the keyed hash of a good password.
+type remembered struct {
+	password ratelimit.Key
+	until    time.Time
+}
+
+// New returns a Checker that remembers nothing.
+func New(o Options) *Checker {
+	if o.Compare == nil {
+		o.Compare = Compare
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	c := &Checker{
+		compare:     o.Compare,
+		key:         make([]byte, sha256.Size),
+		good:        newLRU[remembered](maxGood),
+		wrong:       newLRU[struct{}](memory),
+		room:        newRoom(o.Parallel),
+		Failures:    ratelimit.New(memory),
+		connections: ratelimit.New(memory),
+	}
+	_, _ = rand.Read(c.key) // never fails, see crypto/rand
+	return c
+}
+
+func newLRU[V any](size int) *lru.Cache[ratelimit.Key, V] {
+	cache, err := lru.New[ratelimit.Key, V](size)
+	if err != nil {
+		panic(err) // the sizes are positive constants
+	}
+	return cache
+}
+
+// Counts are those that a wrong guess of a name from a source belongs to.
+func Counts(site, name, source string) []ratelimit.Count {
+	return []ratelimit.Count{
+		{Key: ratelimit.KeyOf("source", source), Rate: SourceRate},
+		{Key: ratelimit.KeyOf("name", source, site, name), Rate: NameRate},
+	}
+}
+
+// ErrWrong says that the name or the password is wrong.
+var ErrWrong = errors.New("the name or the password is wrong")
+
+// WaitError says that there were too many wrong guesses, or that too many wait for
+// their check. It does not say whether the password is right: it was wrong, or not
+// looked at.
+type WaitError struct {
+	// After is when the next try makes sense, at least RetryAfter.
+	After time.Duration
+}
+
+// Error gives the reason.
+func (e *WaitError) Error() string { return "too many wrong passwords" }
+
+// Check returns nil if the password is that of the name. Otherwise the error is ErrWrong, a
+// *WaitError, or that of a ctx which has ended.
+func (c *Checker) Check(ctx context.Context, a Attempt) error {
+	id := c.digest(a.Site, a.Name, a.Hash)
+	password := c.digest(a.Site, a.Name, a.Hash, a.Password)
+	counts := Counts(a.Site, a.Name, a.Source)
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if c.isGood(id, password) {
+			return nil
+		}
+		if c.wrong.Contains(password) {
+			return c.refuse(counts)
+		}
+		err := c.flights.do(patient, ratelimit.KeyOf(string(password[:]), a.Source), func() error {
+			return c.look(patient, a, id, password, counts)
+		})
+		switch {
+		case err == nil: // somebody has looked: it is known now
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
+			return &WaitError{After: max(c.Failures.Wait(counts...), RetryAfter)}
+		}
+	}
+}
+
+// look finds out whether a password is good, and remembers it.
+func (c *Checker) look(ctx context.Context, a Attempt, id, password ratelimit.Key, counts []ratelimit.Count) error {
+	leave, err := c.room.enter(ctx, &visitor{source: a.Source, slow: c.Failures.Wait(counts...) > 0, rank: c.rank(a, counts)})
+	if err != nil {
+		return err
+	}
+	right := false
+	defer func() { leave(right) }()
+	if right = c.matches(a); !right {
+		c.wrong.Add(password, struct{}{})
+		c.connections.Add(connection(a))
+		return nil
+	}
+	c.good.Add(id, remembered{password, time.Now().Add(GoodFor)})
+	c.Failures.Forget(counts[1].Key)
+	return nil
+}
+
+// digest is a hash that tells nothing without the key of the process.
+func (c *Checker) digest(parts ...string) (key ratelimit.Key) {
+	parted := ratelimit.KeyOf(parts...)
+	mac := hmac.New(sha256.New, c.key)
+	mac.Write(parted[:])
+	mac.Sum(key[:0])
+	return key
+}
+
+// isGood reports whether the password was found good before.
+func (c *Checker) isGood(id, password ratelimit.Key) bool {
+	now := time.Now()
+	known, ok := c.good.Get(id)
+	if !hmac.Equal(known.password[:], password[:]) || !ok || !now.Before(known.until) {
+		return false
+	}
+	if known.until.Sub(now) < GoodFor-time.Minute {
+		c.good.Add(id, remembered{password, now.Add(GoodFor)})
+	}
+	return true
+}
+
+// matches compares the password with the hash of its name. A wrong one costs the same
+// for every name: it is compared with one hash of each cost.
+func (c *Checker) matches(a Attempt) bool {
+	own := costOf(a.Hash)
+	if a.Hash != "" && c.compare(a.Hash, a.Password) {
+		return true
+	}
+	for _, h := range a.Hashes {
+		if h.cost != own {
+			c.compare(h.text, a.Password)
+		}
+	}
+	return false
+}
+
+// refuse counts a wrong guess.
+func (c *Checker) refuse(counts []ratelimit.Count) error {
+	wait := c.Failures.Wait(counts...)
+	c.Failures.Add(counts...)
+	if wait > 0 {
+		return &WaitError{After: max(wait, RetryAfter)}
+	}
+	return ErrWrong
+}
+
+// connectionRate has a connection count as one that guesses for a while.
+var connectionRate = ratelimit.Rate{Burst: 1, Every: 10 * time.Minute}
+
+func connection(a Attempt) ratelimit.Count {
+	return ratelimit.Count{Key: ratelimit.KeyOf(a.Connection), Rate: connectionRate}
+}
+
+// rank orders those who wait at one source: zero for who has not guessed.
+func (c *Checker) rank(a Attempt, counts []ratelimit.Count) (rank int) {
+	for _, count := range []struct {
+		in *ratelimit.Limiter
+		at ratelimit.Count
+	}{{c.connections, connection(a)}, {c.Failures, counts[1]}} {
+		if count.in.Failed(count.at) {
+			rank++
+		}
+	}
+	return rank
+}

@@ -1,0 +1,108 @@
+package password
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whatever comes and goes: no more checks than places, one for each source, never more
+// who wait than may, and in the end nobody.
+func TestTheRoomIsNeverOverfull(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			r := newRoom(1 + int(seed%3))
+			running := make(map[string]int)
+			all := 0
+			var served, full int
+			for i := range 5000 {
+				v := &visitor{source: fmt.Sprint(random.IntN(1 + int(seed)*100)), slow: random.IntN(2) == 0, rank: random.IntN(3)}
+				stay, patience := time.Duration(random.IntN(100))*time.Millisecond, time.Duration(random.IntN(5000))*time.Millisecond
+				go func() {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					leave, err := r.enter(ctx, v)
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					if err != nil {
+						full++
+						if !errors.Is(err, errFull) && !errors.Is(err, context.DeadlineExceeded) {
+							t.Error(err)
+						}
+						return
+					}
+					served++
+					running[v.source]++
+					if all++; all > r.parallel || running[v.source] > 1 {
+						t.Errorf("%d checks, %d of one source", all, running[v.source])
+					}
+					r.mu.Unlock()
+					time.Sleep(stay)
+					r.mu.Lock()
+					running[v.source]--
+					all--
+					r.mu.Unlock()
+					leave(i%3 == 0)
+					r.mu.Lock()
+				}()
+				r.mu.Lock()
+				waiting := 0
+				for _, s := range r.sources {
+					waiting += len(s.waiting)
+					if len(s.waiting) > perSource {
+						t.Errorf("%d wait of one source", len(s.waiting))
+					}
+				}
+				if waiting != r.waiting || waiting > inAll {
+					t.Errorf("%d wait, %d are counted", waiting, r.waiting)
+				}
+				r.mu.Unlock()
+				if random.IntN(50) == 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			time.Sleep(time.Minute)
+			if len(r.sources) != 0 || r.waiting != 0 || r.running != 0 || served == 0 || served+full != 5000 {
+				t.Errorf("%d sources, %d wait, %d run; %d served, %d not", len(r.sources), r.waiting, r.running, served, full)
+			}
+		})
+	}
+}
+
+// A source that was never wrong is called before those that were, however many wait.
+func TestANewcomerGetsAPlaceInAFullRoomAndIsCalledNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		check := func(source string, right bool) error {
+			leave, err := r.enter(ctx, &visitor{source: source})
+			if err == nil {
+				time.Sleep(checkTakes)
+				leave(right)
+			}
+			return err
+		}
+		const guessers = 2 * inAll
+		for i := range guessers {
+			r.wrong.Add(fmt.Sprint("guesser ", i), time.Now())
+			for range 2 {
+				go check(fmt.Sprint("guesser ", i), false) //nolint:errcheck // most are turned away
+			}
+		}
+		synctest.Wait()
+		if r.waiting != inAll {
+			t.Errorf("%d wait", r.waiting)
+		}
+		began := time.Now()
+		if err := check("newcomer", true); err != nil || time.Since(began) > 2*checkTakes {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		cancel()
+		time.Sleep(time.Minute)
+	})
+}
