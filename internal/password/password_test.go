@@ -83,6 +83,17 @@ func (s *site) guess(ctx context.Context, pause time.Duration, name func(i int) 
 	}
 }
 
+func (s *site) nobodyIsLeft() {
+	s.Helper()
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	s.flights.mu.Lock()
+	defer s.flights.mu.Unlock()
+	if s.room.waiting+s.room.running+len(s.room.sources)+len(s.flights.byKey)+s.flights.joined != 0 {
+		s.Errorf("somebody is left: %+v", s.room)
+	}
+}
+
 func always(text string) func(int) string { return func(int) string { return text } }
 
 func each(text string) func(int) string { return func(i int) string { return fmt.Sprint(text, i) } }
@@ -122,18 +133,18 @@ func TestARightPasswordIsLetInAtOnceWhileAHundredAddressesGuess(t *testing.T) {
 			if i%2 == 0 {
 				name = fmt.Sprint("made up ", i)
 			}
-			go s.guess(ctx, 10*time.Millisecond, always(name), fmt.Sprint("198.51.100.", i), each("new "))
+			go s.guess(ctx, 100*time.Millisecond, always(name), fmt.Sprint("198.51.100.", i), each("new "))
 		}
 		time.Sleep(time.Minute)
 		before := s.checks()
-		for range 300 {
+		for range 60 {
 			time.Sleep(time.Second)
 			if err, took := s.try("grafana", "right", "192.0.2.1", "2"); err != nil || took != 0 {
 				t.Fatalf("a password that is known: %v after %v", err, took)
 			}
 		}
-		if n := s.checks() - before; n > 301 {
-			t.Errorf("%d checks in 300 s with one at a time", n)
+		if n := s.checks() - before; n > 61 {
+			t.Errorf("%d checks in a minute with one at a time", n)
 		}
 		// One that is not known waits for the check under way, from wherever it comes.
 		for i, source := range []string{"192.0.2.1", "192.0.2.2"} {
@@ -141,11 +152,13 @@ func TestARightPasswordIsLetInAtOnceWhileAHundredAddressesGuess(t *testing.T) {
 				t.Errorf("the first login from %s took %v", source, took)
 			}
 		}
+		stop()
+		time.Sleep(2 * patience)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.most != 1 {
 			t.Errorf("%d checks at once", s.most)
 		}
-		stop()
-		time.Sleep(2 * patience)
 	})
 }
 
@@ -174,7 +187,7 @@ func TestARightPasswordIsLetInWhereSomebodyGuesses(t *testing.T) {
 				s := newSite(t, oneClient)
 				ctx, stop := context.WithCancel(t.Context())
 				go guesser(ctx, s)
-				time.Sleep(5 * time.Minute)
+				time.Sleep(2 * time.Minute)
 				if took := s.until("grafana", "127.0.0.1", time.Minute); took > 5*time.Second {
 					t.Errorf("the first login took %v", took)
 				}
@@ -211,15 +224,15 @@ func TestGuessesFromOneSourceAreSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, oneClient)
 		s.compare = func(string, string) bool { s.slowly(time.Millisecond); return false }
-		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer stop()
 		for i := range 20 {
-			go s.guess(ctx, time.Millisecond, each("name "), "192.0.2.7", always(fmt.Sprint(i)))
+			go s.guess(ctx, 20*time.Millisecond, each("name "), "192.0.2.7", always(fmt.Sprint(i)))
 		}
 		<-ctx.Done()
 		time.Sleep(2 * patience)
-		if n := s.checks(); n < 3000 || n > 3600+SourceRate.Burst+1 {
-			t.Errorf("%d checks in an hour, want about one a second", n)
+		if n := s.checks(); n < 500 || n > 600+SourceRate.Burst+1 {
+			t.Errorf("%d checks in 10 minutes, want about one a second", n)
 		}
 	})
 }
@@ -260,7 +273,7 @@ func TestEveryNameLooksAndCostsTheSame(t *testing.T) {
 				err, took := s.try(name, fmt.Sprint("guess ", i/2), "192.0.2.7", "1")
 				log += fmt.Sprintf("%+v %v\n", err, took)
 			}
-			log += fmt.Sprint(s.compared["10"], s.compared["14"], s.checks())
+			log += fmt.Sprint(s.compared["10"], " ", s.compared["14"], " ", s.checks())
 		})
 		return log
 	}
@@ -316,9 +329,7 @@ func TestAFloodTakesBoundedMemory(t *testing.T) {
 				t.Errorf("%d %s are kept", n, what)
 			}
 		}
-		if s.room.waiting+s.room.running+len(s.room.sources)+len(s.flights.byKey)+s.flights.joined != 0 {
-			t.Error("somebody is left in the room")
-		}
+		s.nobodyIsLeft()
 	})
 }
 
@@ -337,9 +348,7 @@ func TestAClientThatLeavesGivesItsPlaceBack(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		leave()
 		time.Sleep(checkTakes)
-		if s.room.waiting+s.room.running+len(s.room.sources)+len(s.flights.byKey)+s.flights.joined != 0 {
-			t.Errorf("%+v", s.room)
-		}
+		s.nobodyIsLeft()
 	})
 }
 
