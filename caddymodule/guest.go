@@ -98,7 +98,7 @@ type guestBook struct {
 	logins   *lru.Cache[string, *guest]              // by id: the server has taken the credential
 	attempts *lru.Cache[string, *tokencache.Session] // by id: the login under way, or on hold
 	demands  *lru.Cache[string, *demand]             // by what the guest got in place of the server's
-	users    *ratelimit.Limiter // of credentials that the server has not taken
+	users    *ratelimit.Limiter                      // of credentials that the server has not taken
 }
 
 var guestPool = caddy.NewUsagePool()
