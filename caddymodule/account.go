@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -170,6 +171,12 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	if err := a.validateOptions(grant); err != nil {
 		return err
 	}
+	options := a.options()
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if err := checkPlaceholders(name, *options[name]); err != nil {
+			return err
+		}
+	}
 	switch {
 	case a.TOTPSecret != "" && p.Values[veeam.GrantMFA] == "":
 		return fmt.Errorf("%s has no verification codes in its REST API; %s instead of setting totp_secret", p.Title, p.MFAHint)
@@ -179,8 +186,6 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return fmt.Errorf("%s knows no short_lived refresh tokens", p.Title)
 	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
 		return errors.New("the grant authorization_code takes either code or parent")
-	case a.requestPlaceholder() != "":
-		return fmt.Errorf("%s has a placeholder of a request, and there is none when the account logs in; a file is written with its path, as {file./run/secrets/name} or {file../name}", a.requestPlaceholder())
 	case a.UserUID != "" && !placeholder(a.UserUID) && !uuid.MatchString(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
@@ -279,17 +284,6 @@ func grantNames(p *veeam.Product) string {
 var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 func placeholder(text string) bool { return strings.Contains(text, "{") && strings.Contains(text, "}") }
-
-// requestPlaceholder names an option with a placeholder that Caddy resolves from
-// requests. The Caddyfile turns {file.name} into one.
-func (a *Account) requestPlaceholder() string {
-	for name, text := range a.options() {
-		if strings.Contains(*text, "{http.") {
-			return name
-		}
-	}
-	return ""
-}
 
 // plainSecrets names the options whose secrets are written in plain.
 func (a *Account) plainSecrets() (plain []string) {

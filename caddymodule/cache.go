@@ -65,6 +65,9 @@ func (c *Cache) check() error {
 	case c.EncryptionKey == "":
 		return errors.New("cache needs encryption_key; make a key with `caddy veeam-auth keygen` and write a placeholder for it, such as {file./run/secrets/veeam_auth_key}")
 	case placeholder(c.EncryptionKey):
+		if err := checkPlaceholders("encryption_key", c.EncryptionKey); err != nil {
+			return fmt.Errorf("cache: %w", err)
+		}
 		return nil
 	}
 	if _, err := tokencache.ReadKeyset(c.EncryptionKey); err != nil {
@@ -182,18 +185,19 @@ type keyFile struct {
 	keyset *tokencache.Keyset
 }
 
-var errNoKey = errors.New("encryption_key: it is empty or cannot be read")
-
 func (k *keyFile) read() (tokencache.Sealer, error) {
 	found := k.reading.wait(context.Background(), "", func(*lateError) (string, error) {
-		return caddy.NewReplacer().ReplaceOrErr(k.text, true, true)
+		return readSecret(k.text)
 	})
 	if late, ok := errors.AsType[*lateError](found.err); ok {
 		return nil, fmt.Errorf("encryption_key: %w", late)
 	}
 	text := found.value
-	if found.err != nil || strings.TrimSpace(text) == "" {
-		return nil, errNoKey
+	if found.err == nil && strings.TrimSpace(text) == "" {
+		found.err = errEmptySecret
+	}
+	if found.err != nil {
+		return nil, fmt.Errorf("encryption_key: %w", found.err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

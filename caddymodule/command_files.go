@@ -203,20 +203,15 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(name)
+	content, err := readSecretFile(name)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxScratchCodes))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) == maxScratchCodes {
+	if len(content) >= maxScratchCodes {
 		return nil, notScratchCodes(name, 1)
 	}
 	codes := &scratchCodes{name: name, next: -1}
-	text, err := codes.open(string(content), seal)
+	text, err := codes.open(content, seal)
 	if err != nil {
 		return nil, err
 	}

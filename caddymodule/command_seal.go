@@ -5,8 +5,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,16 +57,11 @@ func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
 
 // readKeyFile reads a keyset.
 func readKeyFile(name string) (*tokencache.Keyset, error) {
-	file, err := os.Open(name)
+	text, err := readSecretFile(name)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxKeyset))
-	if err != nil {
-		return nil, err
-	}
-	keyset, err := tokencache.ReadKeyset(string(text))
+	keyset, err := tokencache.ReadKeyset(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -208,6 +208,13 @@ func (r *reached) credentials() (*veeam.Account, error) {
 		return nil, err
 	}
 	a := *resolved.account
+	a.Confirm = func(context.Context) error {
+		now, err := r.account.resolve()
+		if err == nil && !resolved.pipes && now.fingerprint != resolved.fingerprint {
+			return errSecretChanged
+		}
+		return nil
+	}
 	switch {
 	case r.account.template():
 		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)

@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/secret"
@@ -258,16 +256,16 @@ func placeholderFlag(flag, text string) (secret.Value, error) {
 	if whole := readable.FindString(text); whole != text {
 		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
 	}
-	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	if err != nil || value == "" {
-		return secret.Value{}, fmt.Errorf("%s: %w", flag, errUnresolved(text))
+	value, err := readSecret(text)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("%s: %w", flag, err)
 	}
 	return secret.New(value), nil
 }
 
 // readContainer reads a PKCS#12 container, binary or as the Base64 that VSPC sends.
 func readContainer(name string) ([]byte, error) {
-	content, err := os.ReadFile(name)
+	content, err := readKeyMaterial(name)
 	if err != nil {
 		return nil, err
 	}

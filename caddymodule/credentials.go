@@ -13,12 +13,9 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/secret"
 	"github.com/caddy-veeam/veeam-auth/veeam"
@@ -33,6 +30,10 @@ type credentials struct {
 	source   string            // the fingerprint of what is written in the configuration
 	identity string            // the fingerprint of what is no secret: who logs in, and how
 	parts    map[string]string // fingerprints of the options
+
+	doubts []string // about secrets that are likely not what was meant
+	files  bool     // they come from files
+	pipes  bool     // some of which are pipes, and good for one reading
 }
 
 // changed names the options that differ.
@@ -67,16 +68,6 @@ func (e *secretError) Unwrap() error { return e.err }
 
 var readable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
 
-// errUnresolved names the placeholders of a text that could not be resolved. It
-// names only those that are meant for secrets: any other text between braces
-// may be part of a password.
-func errUnresolved(text string) error {
-	if names := readable.FindAllString(text, -1); len(names) > 0 {
-		return fmt.Errorf("%s is empty or cannot be read", strings.Join(names, ", "))
-	}
-	return errors.New(`it holds a placeholder that is not known here; use {env.NAME} or {file./path}, and write \{ for a brace that belongs to the secret`)
-}
-
 // fingerprintKey makes fingerprints useless outside of this process.
 var fingerprintKey = func() []byte {
 	key := make([]byte, sha256.Size)
@@ -88,14 +79,15 @@ var fingerprintKey = func() []byte {
 // reads nothing more.
 type resolver struct {
 	account string
-	repl    *caddy.Replacer
+	reader  *secretReader
 	sealing sealing
 	mac     hash.Hash
 	err     error
 
-	late  *lateError // is told what is being read, if not nil
-	next  bool       // next_password takes the place of password
-	parts map[string]string
+	late   *lateError // is told what is being read, if not nil
+	next   bool       // next_password takes the place of password
+	parts  map[string]string
+	doubts []string
 }
 
 // keep makes a value part of the fingerprint.
@@ -122,10 +114,8 @@ func (r *resolver) text(option, text string) string {
 		written = "next_password"
 	}
 	r.late.reads(written)
-	value, err := r.repl.ReplaceOrErr(text, true, true)
-	if err != nil || value == "" {
-		err = errUnresolved(text)
-	} else {
+	value, err := r.reader.text(text)
+	if err == nil {
 		value, err = r.sealing.option(written, value)
 	}
 	if err != nil {
@@ -136,8 +126,26 @@ func (r *resolver) text(option, text string) string {
 	return value
 }
 
-// maxKeyFile bounds what is read of a key file.
-const maxKeyFile = 1 << 20
+// doubted is text for a value that is sent as it is: what is likely a mistake in it
+// is said before a login is spent.
+func (r *resolver) doubted(option, text string) string {
+	value := r.text(option, text)
+	if r.next && option == "password" {
+		option = "next_password"
+	}
+	for _, doubt := range secret.Doubts(value) {
+		r.doubts = append(r.doubts, "option "+option+from(text)+" "+doubt)
+	}
+	return value
+}
+
+// from names where a value comes from, if that is a placeholder and nothing else.
+func from(text string) string {
+	if readable.FindString(text) == text && text != "" {
+		return " from " + text
+	}
+	return ""
+}
 
 // file reads the file that an option names.
 func (r *resolver) file(option, text string) []byte {
@@ -145,15 +153,9 @@ func (r *resolver) file(option, text string) []byte {
 	if path == "" {
 		return nil
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	content, err := r.reader.plain(path)
 	if err != nil {
-		r.fail(option, fileError(text, err))
-		return nil
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		r.fail(option, fileError(text, err))
+		r.fail(option, fileError(text, path, err))
 		return nil
 	}
 	r.keep(option+" file", string(content))
@@ -163,11 +165,11 @@ func (r *resolver) file(option, text string) []byte {
 // fileError is the error of a file without the path that a placeholder has
 // yielded: who writes {file./path} there, as for other secrets, names a file by the
 // key itself.
-func fileError(text string, err error) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok && placeholder(text) {
-		return fmt.Errorf("the file whose path is in %s cannot be read: %w; for the key itself write its path without a placeholder", text, failed.Err)
+func fileError(text, path string, err error) error {
+	if placeholder(text) {
+		return fmt.Errorf("the file whose path is in %s cannot be read: %w; for the key itself write its path without a placeholder", text, err)
 	}
-	return err
+	return &fs.PathError{Op: "open", Path: path, Err: err}
 }
 
 func (r *resolver) fail(option string, err error) {
@@ -184,14 +186,22 @@ func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Passwor
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
 func (a *Account) resolveAs(password string, next bool, late *lateError) (*credentials, error) {
-	r := &resolver{account: a.Name, repl: caddy.NewReplacer(), sealing: a.sealing, mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
+	c, err := readSettled(func(reader *secretReader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
+	if errors.Is(err, errChangingFiles) {
+		return nil, &secretError{account: a.Name, option: "password", err: err}
+	}
+	return c, err
+}
+
+func (a *Account) resolveFrom(reader *secretReader, password string, next bool, late *lateError) (*credentials, error) {
+	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing, mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
 		Name:       a.Name,
 		Grant:      a.grant(),
-		Username:   r.text("username", a.Username),
-		Password:   secret.New(r.text("password", password)),
+		Username:   r.doubted("username", a.Username),
+		Password:   secret.New(r.doubted("password", password)),
 		UserUID:    r.text("user_uid", a.UserUID),
 		ReadOnly:   a.ReadOnly,
 		ShortLived: a.ShortLived,
@@ -218,6 +228,9 @@ func (a *Account) resolveAs(password string, next bool, late *lateError) (*crede
 		source:      a.source(fixed),
 		identity:    keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
 		parts:       r.parts,
+		doubts:      r.doubts,
+		files:       len(reader.files) > 0,
+		pipes:       reader.pipes,
 	}, nil
 }
 
@@ -235,7 +248,7 @@ func (a *Account) source(fixed string) string {
 
 func (a *Account) key(r *resolver) *veeam.Key {
 	private, public := r.file("key", a.Key), r.file("public_key", a.PublicKey)
-	passphrase := secret.New(r.text("key_passphrase", a.KeyPassphrase))
+	passphrase := secret.New(r.doubted("key_passphrase", a.KeyPassphrase))
 	if r.err != nil {
 		return nil
 	}

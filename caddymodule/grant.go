@@ -35,7 +35,9 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 	if t.Cache.id() != "" {
 		client.TOTPSteps = t.Cache.pooled.Shared
 	}
-	account := l.credentials.account
+	confirmed := *l.credentials.account
+	confirmed.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
+	account := &confirmed
 	var parent *parentUse
 	if s.account.Parent != "" {
 		withParent := *account

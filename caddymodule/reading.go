@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // readFor is how long secrets may take to be read. A reading that has taken longer
@@ -89,6 +90,7 @@ func (r *reading[T]) wait(ctx context.Context, account string, read func(*lateEr
 type readings struct {
 	secrets, next reading[*credentials]
 	health        secretHealth
+	doubted       atomic.Pointer[string] // the fingerprint of secrets whose doubts were told
 }
 
 // read is resolve for one who cannot wait for ever.
@@ -146,6 +148,46 @@ func (s *slot) wantsNext(c *credentials) bool {
 	return len(others) > 0 && !slices.ContainsFunc(others, func(other *pooledSession) bool {
 		return other.key == key && usable(&login{session: other})
 	})
+}
+
+// errSecretChanged says that a login was not sent because its secret has been
+// replaced since it was read: the newer one is to be used.
+var errSecretChanged = errors.New("the secret was replaced after it was read; the login was not sent")
+
+// confirm makes sure that the secrets of a login are those that are configured at
+// this moment, right before they are sent: between reading and sending there may be
+// a queue. A file that is gone for a moment is waited for. One that stays away or
+// does not answer leaves the secrets as they are.
+func (s *slot) confirm(ctx context.Context, l *login) error {
+	if s.guest != nil || !l.credentials.files || l.credentials.pipes || l.credentials.account.Grant == veeam.GrantAs {
+		return nil // of grant as, no secret is the account's own
+	}
+	read := s.account.read
+	if l.next {
+		read = s.account.readNext
+	}
+	asked := time.Now()
+	for looks := 0; looks < settleLooks; {
+		found := read(ctx)
+		_, late := errors.AsType[*lateError](found.err)
+		switch {
+		case late, ctx.Err() != nil:
+			return ctx.Err()
+		case found.err == nil && found.began.Before(asked):
+			continue // somebody else's, that was under way
+		case found.err == nil && found.value != nil:
+			if found.value.fingerprint != l.credentials.fingerprint {
+				return errSecretChanged
+			}
+			return nil
+		}
+		looks++
+		select {
+		case <-time.After(settleFor):
+		case <-ctx.Done():
+		}
+	}
+	return nil
 }
 
 // tellLate writes once for each reading that what was read before has to do.

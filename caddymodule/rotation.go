@@ -145,6 +145,7 @@ func (s *slot) login(c *credentials, next bool) *login {
 		account.UserUID = s.key.user
 		own.account, c = &account, &own
 	}
+	s.transport.tellDoubts(s.account, c)
 	sessions := s.transport.sessions
 	key, options := s.sessionKey(c), sessions.options
 	if next {
@@ -223,7 +224,19 @@ func (s *slot) drop(l *login) {
 // obtain gets a token where the session in use has none.
 func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *tokencache.Session, error) {
 	s.touch(time.Now())
-	configured, err := s.settled(ctx, resolveEvery, o)
+	maxAge := resolveEvery
+	for looks := 1; ; looks++ {
+		tok, session, err := s.obtainWith(ctx, maxAge, o)
+		if !errors.Is(err, errSecretChanged) || looks == settleLooks || ctx.Err() != nil {
+			return tok, session, err
+		}
+		maxAge = 0
+	}
+}
+
+// obtainWith is obtain with secrets that were read no longer than maxAge ago.
+func (s *slot) obtainWith(ctx context.Context, maxAge time.Duration, o occasion) (*tokencache.Token, *tokencache.Session, error) {
+	configured, err := s.settled(ctx, maxAge, o)
 	if err != nil {
 		return nil, nil, err
 	}

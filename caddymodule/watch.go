@@ -6,13 +6,12 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"os"
 	"regexp"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 )
 
@@ -49,7 +48,7 @@ type watch struct {
 type watchedAccount struct {
 	account *Account
 	files   []string
-	last    map[string]os.FileInfo // as they were when they were read last
+	last    map[string]fileVersion // as they were when they were read last
 	sighted string                 // the secrets of the look before
 	settled bool
 	failed  int // looks in a row at which the secrets could not be used
@@ -130,7 +129,7 @@ func (w *watch) look() {
 		accounts = append(accounts, a)
 	}
 	w.mu.Unlock()
-	files := make(map[string]os.FileInfo)
+	files := make(map[string]fileVersion)
 	for _, a := range accounts {
 		if found := w.lookAt(a, files); found != nil {
 			w.tell(func(s *slot) bool { return s.account == a.account }, func(s *slot) { s.changed(found) })
@@ -156,21 +155,22 @@ func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
 // lookAt returns the account's secrets if one of its files has changed since they
 // were told last, and they were the same at two looks. files are those that were
 // looked at already.
-func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credentials {
+func (w *watch) lookAt(a *watchedAccount, files map[string]fileVersion) *credentials {
 	now, dirty := time.Now(), !a.settled
-	found := make(map[string]os.FileInfo, len(a.files))
+	found := make(map[string]fileVersion, len(a.files))
 	for _, path := range a.files {
-		info, ok := files[path]
+		version, ok := files[path]
 		if !ok {
-			info, _ = os.Stat(path) // of what links lead to
-			files[path] = info
+			version = versionOf(path)
+			files[path] = version
 		}
+		info := version.info
 		if info == nil || info.IsDir() || info.Size() == 0 {
-			a.missed(path, now)
+			a.missed(&secretError{account: a.account.Name, option: "in the file " + path, err: errFile}, now)
 			return nil // it is being replaced: the secrets so far go on
 		}
-		found[path] = info
-		if !sameFile(info, a.last[path]) {
+		found[path] = version
+		if !version.same(a.last[path]) {
 			dirty, a.failed = true, 0
 		}
 		dirty = dirty || now.Sub(info.ModTime()).Abs() < racyFor
@@ -179,18 +179,18 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credent
 		return nil
 	}
 	a.settled, a.last = false, found
-	if path := unreadableFile(a.files); path != "" {
-		a.missed(path, now)
+	resolved, err := a.account.resolve()
+	if _, unreadable := errors.AsType[syscall.Errno](err); unreadable {
+		a.missed(err, now)
 		return nil
 	}
 	a.absent = 0
-	resolved, err := a.account.resolve()
 	if err == nil || a.failed > 0 {
 		a.account.readings.health.read(err, now)
 	}
 	if err != nil {
 		if a.failed++; a.failed == 2 {
-			w.transport.logger.Warn("changed secrets cannot be used, those so far go on", zap.String("account", a.account.Name), zap.Error(err))
+			w.transport.logger.Warn(w.unusable(a.account), zap.String("account", a.account.Name), zap.Error(err))
 		}
 		a.settled = a.failed > 1
 		return nil
@@ -204,31 +204,26 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]os.FileInfo) *credent
 	return resolved
 }
 
-func sameFile(a, b os.FileInfo) bool {
-	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
-}
-
 var errFile = errors.New("it is missing, empty, or cannot be read")
 
 // missed counts a look at which a file could not be read. After some of them it is
 // not being replaced.
-func (a *watchedAccount) missed(path string, now time.Time) {
+func (a *watchedAccount) missed(err error, now time.Time) {
 	if a.absent++; a.absent == absentLooks {
-		a.account.readings.health.read(&secretError{account: a.account.Name, option: "in the file " + path, err: errFile}, now)
+		a.account.readings.health.read(err, now)
 	}
 }
 
-// unreadableFile is the first file that cannot be opened, empty if all can.
-// Caddy's placeholders log each failure, and this would be one at each look.
-func unreadableFile(paths []string) string {
-	for _, path := range paths {
-		f, err := os.Open(path)
-		if err != nil {
-			return path
+// unusable says what it means for an account that its files hold nothing that can
+// be used.
+func (w *watch) unusable(a *Account) string {
+	said := "the secrets of the account cannot be used, and it has no session"
+	w.tell(func(s *slot) bool { return s.account == a }, func(s *slot) {
+		if current := s.current.Load(); current != nil && (usable(current) || current.session.Renewable()) {
+			said = "changed secrets cannot be used, those so far go on"
 		}
-		_ = f.Close()
-	}
-	return ""
+	})
+	return said
 }
 
 var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
@@ -255,7 +250,7 @@ func (a *Account) files() (paths []string) {
 		if filePlaceholder.MatchString(text) {
 			continue // a file that names the file: that one is read at each login
 		}
-		if path, err := caddy.NewReplacer().ReplaceOrErr(text, true, true); err == nil {
+		if path, err := readSecret(text); err == nil {
 			add(path)
 		}
 	}

@@ -53,6 +53,12 @@ type Account struct {
 	// than the access token.
 	ShortLived bool
 
+	// Confirm is asked right before a secret of the account is sent, after all
+	// waiting. Its error ends the login and is returned as it is; nothing was sent
+	// then. Not asked before a verification code, which the server has demanded,
+	// nor for renewals. Default: nothing is asked.
+	Confirm func(ctx context.Context) error
+
 	// UserUID is the UUID of the user to act as. Required by GrantAs.
 	UserUID string
 

@@ -80,6 +80,8 @@ type Client struct {
 	// Log is told, in sentences without a secret, of the steps of a grant that no
 	// document describes in full. Default: nobody is told.
 	Log func(sentence string)
+
+	confirm func(ctx context.Context) error // Account.Confirm, during a login
 }
 
 func (c *Client) log(sentence string) {
@@ -99,6 +101,11 @@ type answer struct {
 func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	if err := c.pace(ctx, g, f.pace); err != nil {
 		return nil, err
+	}
+	if c.confirm != nil && g != GrantMFA {
+		if err := c.confirm(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return c.guarded(ctx, g, f)
 }

@@ -5,11 +5,17 @@ package veeam
 import "context"
 
 // Login gets a token by the account's own grant, with all its steps. Any error
-// of the server or of the way to it is an *Error.
+// of the server or of the way to it is an *Error; other errors are those of the
+// functions of a.
 func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
 	if !c.Product.Accepts(g) && (g != GrantMFA || c.Product.Values[GrantMFA] == "") {
 		return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
+	}
+	if a.Confirm != nil {
+		own := *c
+		own.confirm = a.Confirm
+		c = &own
 	}
 	switch g {
 	case GrantPassword:

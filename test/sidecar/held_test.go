@@ -144,7 +144,7 @@ func TestASecretThatCannotBeReadIsNamedInTheLogOnly(t *testing.T) {
 	if strings.Contains(string(a.body), missing) {
 		t.Errorf("the client learns the path: %v", a)
 	}
-	if !strings.Contains(w.svclog(), "account svc-monitor: option password, {file."+missing+"} is empty or cannot be read") {
+	if !strings.Contains(w.svclog(), "account svc-monitor: option password, {file."+missing+"} cannot be used: no such file or directory") {
 		t.Errorf("not in the log: %s", w.svclog())
 	}
 	if err := byRenaming(missing, veeamtest.DefaultPassword+"\n"); err != nil {

@@ -1,0 +1,100 @@
+// Placeholders that are written in the configuration: those that can never have a
+// value are found before a login needs them.
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var errUnknownPlaceholder = errors.New(`it has a placeholder that has no value here; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
+
+// written is how people write what they mean by a placeholder.
+var written = struct{ colon, shell, template, caddyfile, bare, env *regexp.Regexp }{
+	colon:     regexp.MustCompile(`\{\$?(env|file|ENV|FILE)[:=/ ]`),
+	shell:     regexp.MustCompile(`\$\{`),
+	template:  regexp.MustCompile(`\{\{`),
+	caddyfile: regexp.MustCompile(`\{\$`),
+	bare:      regexp.MustCompile(`^\$?\{+\$?(?:env[:=./ ])?\s*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*\}+$`),
+	env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
+}
+
+// systemPlaceholders have the same value in all requests, and outside of them.
+var systemPlaceholders = []string{"system.hostname", "system.slash", "system.os", "system.arch", "system.wd"}
+
+// checkPlaceholders refuses a text with a placeholder that has no value when an
+// account logs in. The error repeats no more of the text than the name of a
+// variable: the rest may be part of a password.
+func checkPlaceholders(option, text string) error {
+	keys, closed := placeholderKeys(text)
+	for _, key := range keys {
+		path, file := strings.CutPrefix(key, "file.")
+		switch {
+		case file && path != "" && !strings.ContainsAny(path, "{}"),
+			written.env.MatchString(key), slices.Contains(systemPlaceholders, key):
+			continue
+		}
+		return fmt.Errorf("%s %s", option, spelling(text, key))
+	}
+	if !closed {
+		return fmt.Errorf(`%s has an opening brace without a closing one; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`, option)
+	}
+	return nil
+}
+
+// placeholderKeys are the keys that Caddy finds in a text. closed is false if one is
+// begun and never ends while it looks like one of ours.
+func placeholderKeys(text string) (keys []string, closed bool) {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '{' || i > 0 && text[i-1] == '\\' {
+			continue
+		}
+		length := strings.IndexByte(text[i:], '}')
+		if length < 0 {
+			return keys, !strings.HasPrefix(text[i:], "{env.") && !strings.HasPrefix(text[i:], "{file.")
+		}
+		end := i + length
+		for text[end-1] == '\\' && end < len(text)-1 { // as Caddy's replacer looks for it
+			next := strings.IndexByte(text[end+1:], '}')
+			if next < 0 {
+				return keys, true
+			}
+			end += next + 1
+		}
+		keys = append(keys, text[i+1:end])
+		i = end
+	}
+	return keys, true
+}
+
+// spelling says how to write what a text with a wrong placeholder means.
+func spelling(text, key string) string {
+	name := "NAME"
+	if found := written.bare.FindStringSubmatch(text); found != nil {
+		name = found[1]
+	}
+	const brace = `; a brace that belongs to the secret itself is written \{`
+	switch {
+	case strings.HasPrefix(key, "http."), strings.HasPrefix(key, "vars."):
+		return "has a placeholder of a request, and there is none when the account logs in; a file is written with its path, as {file./run/secrets/name} or {file../name}"
+	case strings.HasPrefix(key, "time."):
+		return "has a placeholder of the time, which is another one at each login; write {env.NAME} or {file./path}"
+	case written.template.MatchString(text):
+		return fmt.Sprintf("has doubled braces; write a placeholder with one brace on each side: {env.%s} or {file./path}", name) + brace
+	case written.colon.MatchString(text):
+		return fmt.Sprintf("has a placeholder that is not spelled as Caddy reads it: a dot follows env and file, as in {env.%s} and {file./run/secrets/name}", name) + brace
+	case written.shell.MatchString(text):
+		return fmt.Sprintf("has a variable as a shell writes it; write {env.%s}", name) + brace
+	case written.caddyfile.MatchString(text):
+		return fmt.Sprintf("has a variable that only a Caddyfile replaces, when it is adapted; write {env.%s}, which is read when the account logs in", name) + brace
+	case strings.HasPrefix(key, "env.") && strings.Contains(key, "{"), strings.HasPrefix(key, "file.") && strings.Contains(key, "{"):
+		return "has a placeholder within a placeholder, which Caddy does not replace; write the whole name or path in one: {env.NAME} or {file./path}"
+	case key == "env." || key == "file.":
+		return "has a placeholder without a name; write {env.NAME} or {file./path}"
+	}
+	return fmt.Sprintf("has a placeholder that has no value when the account logs in; write {env.%s} for a variable of the environment, or {file./path} for a file", name) + brace
+}

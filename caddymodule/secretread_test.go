@@ -1,0 +1,331 @@
+// Secrets as they lie in files: how they are read, and that none is sent which has
+// been replaced.
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// forms of a file with a password that are all the same password.
+var forms = map[string]func(string) string{
+	"plain": func(p string) string { return p },
+	"CRLF":  func(p string) string { return p + "\r\n" },
+	"BOM":   func(p string) string { return "\ufeff" + p + "\n" },
+	"UTF-16": func(p string) string {
+		return "\xff\xfe" + strings.Join(strings.Split(p, ""), "\x00") + "\x00\r\x00\n\x00"
+	},
+}
+
+func TestEveryFormOfAFileLogsIn(t *testing.T) {
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("VEEAM_AUTH_TEST_PASSWORD", "\ufeff"+veeamtest.DefaultPassword+"\n")
+			inWorld(t, veeamtest.Azure, nil, func(w *world) {
+				seed := &Account{Name: "seed", Password: "x", TOTPSecret: w.secret("totp", form(veeamtest.DefaultTOTPSecret))}
+				w.start(
+					&Account{Name: "svc", Username: w.secret("user", form(veeamtest.DefaultUser)), Password: w.secret("secret", form(veeamtest.DefaultPassword))},
+					&Account{Name: "env", Username: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"},
+					seed,
+				)
+				for _, account := range []string{"svc", "env"} {
+					if got := w.ask(w.tr, "GET", "/echo", account); got.status != 200 {
+						t.Errorf("%s: %v %s", account, got, got.body)
+					}
+				}
+				if _, err := seed.resolve(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestEveryFormOfAKeysetAndOfKeysIsRead(t *testing.T) {
+	dir := t.TempDir()
+	file := func(content string) string {
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	keyset, err := newKeys(t).Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, form := range forms {
+		path := file(form(keyset))
+		if _, err := readKeyFile(path); err != nil {
+			t.Errorf("--key, %s: %v", name, err)
+		}
+		if _, err := (&keyFile{text: "{file." + path + "}"}).read(); err != nil {
+			t.Errorf("encryption_key, %s: %v", name, err)
+		}
+		path = file(form("1234567890\n"))
+		codes, err := readScratchCodes(path, nil)
+		if err != nil || codes.left() != 1 {
+			t.Errorf("scratch codes, %s: %v", name, err)
+		}
+		path = file(form("MAMCAQE="))
+		if content, err := readContainer(path); err != nil || len(content) != 5 {
+			t.Errorf("container, %s: %v", name, err)
+		}
+		path = file(form("password"))
+		if value, err := placeholderFlag("--password", "{file."+path+"}"); err != nil || value.Reveal() != "password" {
+			t.Errorf("--password, %s: %v", name, err)
+		}
+	}
+}
+
+func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
+	for name, tc := range map[string]struct{ content, want string }{
+		"blank":      {"canaryQ7 ", "ends with white space"},
+		"zero width": {"canary\u200bQ7", "contains an invisible character (U+200B)"},
+		"binary":     {"canaryQ7\xff", "is not valid UTF-8"},
+		"assignment": {"VBR_PASSWORD=canaryQ7", "looks like an assignment"},
+	} {
+		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+			tr := w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", tc.content)})
+			core, logs := observer.New(zapcore.WarnLevel)
+			tr.logger = zap.New(core)
+			sent := 0
+			w.wire.intercept(nil)
+			w.demand("503 no_session")
+			sent = w.wire.grants()
+			w.demand("503 no_session")
+			var said []string
+			for _, entry := range logs.All() {
+				said = append(said, entry.Message)
+			}
+			if len(said) != 1 || !strings.Contains(said[0], "option password from {file."+w.dir+"/secret} "+tc.want) || strings.Contains(said[0], "canary") || sent != 1 {
+				t.Errorf("%s: %q", name, said)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeReadIsNamedWithItsReason(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "newline": "\n", "utf32": "\xff\xfe\x00\x00a\x00\x00\x00", "half": "\xff\xfea", "long": strings.Repeat("a", maxSecretFile+1)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"empty": "it is empty", "newline": "it is empty", "utf32": "UTF-32", "half": "not valid UTF-16", "long": "longer than 1 MiB",
+		"missing": "no such file or directory", ".": "is a directory",
+	} {
+		path := filepath.Join(dir, name)
+		_, err := (&Account{Name: "svc", Password: "{file." + path + "}"}).resolve()
+		if err == nil || !strings.Contains(err.Error(), "account svc: option password, {file."+path+"} cannot be used: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := (&Account{Name: "svc", Password: "{env.VEEAM_AUTH_NO_SUCH}"}).resolve()
+	if err == nil || !strings.Contains(err.Error(), "{env.VEEAM_AUTH_NO_SUCH} cannot be used: it is not set") {
+		t.Error(err)
+	}
+}
+
+// mounted is a folder as Kubernetes mounts a secret: the files are links into
+// ..data, which is a link itself that is replaced when the secret changes.
+type mounted struct {
+	dir string
+	n   int
+}
+
+func (m *mounted) swap(files map[string]string) {
+	m.n++
+	version := fmt.Sprintf("..version_%d", m.n)
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	check(os.Mkdir(filepath.Join(m.dir, version), 0o700))
+	for name, content := range files {
+		check(os.WriteFile(filepath.Join(m.dir, version, name), []byte(content), 0o600))
+		if m.n == 1 {
+			check(os.Symlink(filepath.Join("..data", name), filepath.Join(m.dir, name)))
+		}
+	}
+	check(os.Symlink(version, filepath.Join(m.dir, "..data_tmp")))
+	check(os.Rename(filepath.Join(m.dir, "..data_tmp"), filepath.Join(m.dir, "..data")))
+	if m.n > 1 {
+		check(os.RemoveAll(filepath.Join(m.dir, fmt.Sprintf("..version_%d", m.n-1))))
+	}
+}
+
+func TestALoginRightAfterALinkSwapSendsTheNewSecret(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		m := &mounted{dir: w.dir}
+		m.swap(map[string]string{"password": veeamtest.DefaultPassword})
+		w.start(&Account{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/password}"})
+		w.demand("200")
+		for i := range 200 {
+			password := fmt.Sprintf("password-%03d", i)
+			w.server.SetPassword(veeamtest.DefaultUser, password)
+			w.server.RevokeAll()
+			w.tr.slot().Session.Forget(w.Context())
+			m.swap(map[string]string{"password": password})
+			w.demand("200")
+		}
+		w.tried(201, 0)
+	})
+}
+
+func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
+	for name, swapped := range map[string]bool{"replaced": true, "as it was": false} {
+		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+			m := &mounted{dir: w.dir}
+			m.swap(map[string]string{"password": veeamtest.DefaultPassword, "user": veeamtest.DefaultUser})
+			w.start(&Account{Name: "svc", Username: "{file." + w.dir + "/user}", Password: "{file." + w.dir + "/password}"})
+			e := &exchange{account: "svc"}
+			req := proxied(w.Context(), e)
+			s, err := w.tr.slotFor(req, e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := s.occasion(req, e)
+			l, err := s.settled(w.Context(), 0, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if swapped {
+				w.server.SetPassword(veeamtest.DefaultUser, "new")
+				m.swap(map[string]string{"password": "new", "user": veeamtest.DefaultUser})
+			}
+			_, err = s.get(w.Context(), l, o)
+			if errors.Is(err, errSecretChanged) != swapped || !swapped && err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			w.demand("200")
+			w.tried(1, 0)
+		})
+	}
+}
+
+func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
+	m := &mounted{dir: t.TempDir()}
+	m.swap(map[string]string{"user": "user-0", "password": "password-0"})
+	i := 0
+	// The files are replaced between the two readings, twice.
+	c, err := readSettled(func(r *secretReader) ([2]string, error) {
+		user, err := r.text("{file." + m.dir + "/user}")
+		if err != nil {
+			return [2]string{}, err
+		}
+		if i++; i <= 2 {
+			m.swap(map[string]string{"user": fmt.Sprint("user-", i), "password": fmt.Sprint("password-", i)})
+		}
+		password, err := r.text("{file." + m.dir + "/password}")
+		return [2]string{user, password}, err
+	})
+	if want := [2]string{"user-2", "password-2"}; c != want || err != nil {
+		t.Errorf("%q, %v", c, err)
+	}
+	_, err = readSettled(func(r *secretReader) (string, error) {
+		defer m.swap(map[string]string{"user": "x", "password": "x"})
+		return r.text("{file." + m.dir + "/user}")
+	})
+	if !errors.Is(err, errChangingFiles) {
+		t.Errorf("never settled: %v", err)
+	}
+}
+
+func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
+	for _, good := range []string{
+		"word", "{env.VBR_PW}", "{file./run/secrets/x}", "{file../x}", "{file.C:\\secrets\\x}", "DOMAIN\\{env.USER}", "{env.A}{env.B}", "{system.hostname}",
+		`pa\{ss\}`, "pa{ss", "pa}ss", "}{", "{file./run/with blank}",
+	} {
+		if err := checkPlaceholders("password", good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, tc := range []struct{ text, want string }{
+		{"{VBR_PW}", "write {env.VBR_PW}"},
+		{"${VBR_PW}", "write {env.VBR_PW}"},
+		{"{env:VBR_PW}", "{env.VBR_PW}"},
+		{"{env.}", "without a name"},
+		{"{file.}", "without a name"},
+		{"{file:/x}", "a dot follows env and file"},
+		{"{file=/x}", "a dot follows env and file"},
+		{"{{env.VBR_PW}}", "one brace on each side: {env.VBR_PW}"},
+		{"{{ VBR_PW }}", "one brace on each side: {env.VBR_PW}"},
+		{"{$VBR_PW}", "write {env.VBR_PW}"},
+		{"{$X:default}", "only a Caddyfile replaces"},
+		{"{env.{env.X}}", "a placeholder within a placeholder"},
+		{"{file./run/{env.X}}", "a placeholder within a placeholder"},
+		{"{env.X", "without a closing one"},
+		{"{http.request.header.X}", "placeholder of a request"},
+		{"{vars.x}", "placeholder of a request"},
+		{"{time.now}", "placeholder of the time"},
+		{"{env.X Y}", "write {env.NAME}"},
+		{"{ENV.X}", "write {env.NAME}"},
+		{"canary{Q7}canary", "write {env.NAME}"},
+		{"{canaryQ7}", "write {env.NAME}"},
+		{"{}", "write {env.NAME}"},
+		{"{secrets.vault.canaryQ7}", "write {env.NAME}"},
+	} {
+		for _, option := range []string{"username", "password", "next_password", "totp_secret"} {
+			a := &Account{Name: "svc", Password: "{env.P}"}
+			*a.options()[option] = tc.text
+			product, _ := lookupProduct("azure")
+			err := a.validate(product)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "account svc: "+option+" ") {
+				t.Errorf("%s %q: %v", option, tc.text, err)
+			} else if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "Q7") {
+				t.Errorf("%s %q quotes the secret: %v", option, tc.text, err)
+			}
+		}
+		if err := (&Cache{EncryptionKey: tc.text}).check(); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("encryption_key %q: %v", tc.text, err)
+		}
+	}
+	product, _ := lookupProduct("vspc")
+	for _, option := range []string{"key", "key_passphrase", "public_key"} {
+		a := &Account{Name: "svc", Grant: "public_key", Key: "/k"}
+		*a.options()[option] = "{env:X}"
+		if err := a.validate(product); err == nil || !strings.Contains(err.Error(), "a dot follows env and file") {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+}
+
+// FuzzPlaceholders: what is accepted has no placeholder that Caddy's replacer does
+// not know, and no error repeats more than the name of a variable.
+func FuzzPlaceholders(f *testing.F) {
+	for _, seed := range []string{"word", "{env.X}", "{file./x}", "{X}", "${X}", "{{env.X}}", "{env:X}", `a\{b\}`, "{env.{env.X}}", "{", "}{", `{env.\}}`, "{system.os}"} {
+		f.Add(seed)
+	}
+	known := caddy.NewEmptyReplacer()
+	known.Map(func(key string) (any, bool) {
+		ours := strings.HasPrefix(key, "env.") || strings.HasPrefix(key, "file.") || strings.HasPrefix(key, "system.")
+		return "x", ours
+	})
+	f.Fuzz(func(t *testing.T, text string) {
+		err := checkPlaceholders("password", text)
+		if _, unknown := known.ReplaceOrErr(text, true, true); err == nil && unknown != nil && strings.Count(text, "{") < 100 {
+			t.Fatalf("%q is accepted: %v", text, unknown)
+		}
+		const canary = "canaryq7"
+		for _, marked := range []string{text + canary, canary + text, "{" + canary + text, text + "{" + canary + "}"} {
+			if err := checkPlaceholders("password", marked); err != nil && strings.Contains(err.Error(), canary) {
+				t.Fatalf("%q: %v", marked, err)
+			}
+		}
+	})
+}
