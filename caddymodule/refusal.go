@@ -44,7 +44,7 @@ func reasonOf(err error) veeam.Reason {
 		}
 		return veeam.ReasonThrottled
 	}
-	if errors.Is(err, errReplaced) {
+	if errors.Is(err, errReplaced) || errors.Is(err, errSecretChanged) {
 		return veeam.ReasonSecretReplaced
 	}
 	return veeam.ReasonOf(err)
