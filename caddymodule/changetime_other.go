@@ -1,5 +1,7 @@
 //go:build !linux
 
+// When a file has changed, where only its time of modification tells.
+
 package caddymodule
 
 import "os"

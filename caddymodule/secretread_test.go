@@ -102,10 +102,9 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 			core, logs := observer.New(zapcore.WarnLevel)
 			tr.logger = zap.New(core)
 			sent := 0
-			w.wire.intercept(nil)
-			w.demand("503 no_session")
+			w.demand("503 credential_refused")
 			sent = w.wire.grants()
-			w.demand("503 no_session")
+			w.demand("503 credential_refused")
 			var said []string
 			for _, entry := range logs.All() {
 				said = append(said, entry.Message)
