@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -49,8 +50,24 @@ func (t *Transport) place(req *http.Request, account, user string) slotKey {
 func (t *Transport) target(req *http.Request, key slotKey) target {
 	return target{
 		origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
-		baseURL: t.scheme(req) + "://" + req.URL.Host,
+		baseURL: t.scheme(req) + "://" + t.upstreamHost(req),
 	}
+}
+
+// upstreamHost is the host of the upstream's URL. With proxy_protocol,
+// reverse_proxy writes the address of the client before it.
+func (t *Transport) upstreamHost(req *http.Request) string {
+	if !t.ProxyProtocolEnabled() {
+		return req.URL.Host
+	}
+	host, err := url.QueryUnescape(req.URL.Host)
+	if err != nil {
+		return req.URL.Host
+	}
+	if _, upstream, ok := strings.Cut(host, "->"); ok {
+		return upstream
+	}
+	return req.URL.Host
 }
 
 func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {

@@ -41,6 +41,7 @@ func waitForEndings(ctx context.Context) {
 // ender logs a session out. It is what the last login of a session leaves behind.
 type ender struct {
 	client  *veeam.Client
+	version func() string // of the API, where the client names none
 	account *veeam.Account
 	values  context.Context // how to dial, see grantContext
 	journal journal
@@ -56,16 +57,20 @@ func (e *ender) end(tok *tokencache.Token) {
 }
 
 func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
+	client := *e.client
+	if client.APIVersion == "" && e.version != nil {
+		client.APIVersion = e.version()
+	}
 	session := &veeam.Token{Access: tok.Access, Refresh: tok.Refresh, Grant: e.account.Grant}
 	var err error
-	if !time.Now().Before(tok.Expires()) && tok.Renewable() && e.client.Product.SessionLogout != nil {
+	if !time.Now().Before(tok.Expires()) && tok.Renewable() && client.Product.SessionLogout != nil {
 		// Its refresh token would keep the session alive, and only an access token
 		// that is good ends both.
-		if session, err = e.client.Refresh(ctx, e.account, tok.Refresh); err == nil {
-			err = e.client.Logout(ctx, session)
+		if session, err = client.Refresh(ctx, e.account, tok.Refresh); err == nil {
+			err = client.Logout(ctx, session)
 		}
 	} else {
-		err = e.client.Logout(ctx, session)
+		err = client.Logout(ctx, session)
 	}
 	var failed *veeam.Error
 	switch {

@@ -110,9 +110,8 @@ func exchangeOf(ctx context.Context) *exchange {
 
 // grantContext is what remains of a request's context for a grant, which may
 // outlive the request: how to dial the upstream, and the values that dialing
-// looks up. The variables are a copy, because the map of the request is not made
-// for two goroutines; trace hooks stay behind, because they write to the
-// request's client.
+// looks up. The variables of the request stay behind, see loginTransport, and so
+// do trace hooks, which write to the request's client.
 type grantContext struct {
 	vars   map[string]any
 	values map[any]any

@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -13,15 +12,14 @@ import (
 )
 
 // grant returns the function that gets a token. values is the grant's context
-// apart from its time-out, clientVersion the API version that the client names:
-// only the client knows which ones the server serves.
-func (s *slot) grant(values context.Context, l *login, clientVersion string, journal journal) tokencache.GrantFunc {
+// apart from its time-out. Nothing of the request that causes it is sent.
+func (s *slot) grant(values context.Context, l *login, journal journal) tokencache.GrantFunc {
 	t := s.transport
 	client := &veeam.Client{
 		Product:    t.product,
-		Transport:  t.HTTPTransport,
+		Transport:  loginTransport{t.HTTPTransport},
 		BaseURL:    s.target.baseURL,
-		APIVersion: cmp.Or(t.APIVersion, clientVersion),
+		APIVersion: t.APIVersion,
 		Log:        journal.info,
 		Clock: func(offset time.Duration) {
 			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
@@ -41,12 +39,12 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 	var parent *parentUse
 	if s.account.Parent != "" {
 		withParent := *account
-		parent = s.parent(values, clientVersion, journal)
+		parent = s.parent(values, journal)
 		withParent.Parent = parent.session
 		account = &withParent
 	}
 	twins := s.key.parent || s.account.serves
-	end := &ender{client: client, account: account, values: values, journal: journal}
+	end := &ender{client: client, version: s.foundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
 			// There is nothing to get anew: the key itself was refused.
@@ -55,19 +53,16 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			journal.loginFailed(account, err)
 			return nil, err
 		}
-		if client.APIVersion == "" {
-			client.APIVersion = s.findVersion(ctx, client)
-		}
+		client := s.versioned(ctx, client)
 		// Of a guest whose credential is not known here, that is all there is.
 		if prev != nil && (prev.Renewable() || account.Grant == veeam.GrantMFA && !prev.Exhausted()) {
 			start := time.Now()
-			tok, err := client.Refresh(ctx, account, prev.Refresh)
+			tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, account, prev.Refresh) })
 			t.observe(veeam.GrantRefreshToken, start, tok, err)
 			if err == nil {
 				journal.refreshed(account)
 				return s.gained(l, end, tok), nil
 			}
-			s.forgetVersion(err)
 			journal.refreshFailed(account, err)
 			if !fallsBack(err) {
 				return nil, err
@@ -88,7 +83,7 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			}
 		}
 		start := time.Now()
-		tok, err := client.Login(ctx, account)
+		tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, account) })
 		if err == nil && account.Grant == veeam.GrantAPIKey && s.current.Load() != l {
 			err = keyFault(client.MayRead(ctx, tok)) // there is a key that works, so this one has to show that it does
 		}
@@ -97,7 +92,6 @@ func (s *slot) grant(values context.Context, l *login, clientVersion string, jou
 			l.session.used.Store(true)
 		}
 		if err != nil {
-			s.forgetVersion(err)
 			journal.loginFailed(account, err)
 			return nil, err
 		}

@@ -113,20 +113,20 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 	key := t.place(req, guestAccount.Name, g.id)
 	slot := t.newSlot(key, guestAccount, t.target(req, key))
 	slot.guest = g
-	values, version, log := slot.grantContext(req), slot.clientVersion(req), e.journal
+	values, log := slot.grantContext(req), e.journal
 	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
 		done, wait := login.begin(ctx, t, slot.target.origin)
 		if wait > 0 {
 			return nil, &guessError{wait}
 		}
 		defer func() { done(refusedGuest(err)) }()
-		l, _, err := slot.look(ctx, 0, occasion{values: values, version: version, journal: log})
+		l, _, err := slot.look(ctx, 0, occasion{values: values, journal: log})
 		if err != nil {
 			return nil, err
 		}
 		// Not by the session yet, which a cache may share: what the server refuses
 		// leaves nothing behind.
-		tok, err := slot.grant(values, l, version, log)(ctx, nil)
+		tok, err := slot.grant(values, l, log)(ctx, nil)
 		if err == nil {
 			tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
 		}

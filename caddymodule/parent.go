@@ -31,7 +31,6 @@ func newParentTurn() *parentTurn { return &parentTurn{taken: make(chan struct{},
 type parentUse struct {
 	slot   *slot // the parent's
 	values context.Context
-	client string // API version that the client names
 	journal
 
 	given   *tokencache.Token
@@ -41,12 +40,12 @@ type parentUse struct {
 }
 
 // parent prepares the use of the account's parent at the same upstream.
-func (s *slot) parent(values context.Context, clientVersion string, journal journal) *parentUse {
+func (s *slot) parent(values context.Context, journal journal) *parentUse {
 	account, _ := s.transport.choose(s.account.Parent)
 	key := slotKey{account: account.Name, network: s.key.network, address: s.key.address, parent: true}
 	return &parentUse{
 		slot:   s.transport.sessions.slot(key, func() *slot { return s.transport.newSlot(key, account, s.target) }),
-		values: values, client: clientVersion, journal: journal,
+		values: values, journal: journal,
 	}
 }
 
@@ -61,7 +60,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 			return nil, ctx.Err()
 		}
 	}
-	o := occasion{values: p.values, version: p.client, journal: p.journal}
+	o := occasion{values: p.values, journal: p.journal}
 	if _, err := p.slot.settled(ctx, resolveEvery, o); err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}

@@ -281,7 +281,7 @@ func (s *slot) attempt(ctx context.Context, configured *login, o occasion) (*log
 
 // get asks one session, and takes down whether the server refuses its secret.
 func (s *slot) get(ctx context.Context, l *login, o occasion) (*tokencache.Token, error) {
-	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.version, o.journal))
+	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.journal))
 	switch {
 	case err == nil:
 		l.session.refused.Store(false)

@@ -4,7 +4,6 @@ package caddymodule
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -78,12 +77,11 @@ type login struct {
 // occasion is what a grant takes from the request that causes it.
 type occasion struct {
 	values  context.Context // see grantContext
-	version string          // of the API, that the client names
 	journal journal
 }
 
 func (s *slot) occasion(req *http.Request, e *exchange) occasion {
-	return occasion{values: s.grantContext(req), version: s.clientVersion(req), journal: e.journal}
+	return occasion{values: s.grantContext(req), journal: e.journal}
 }
 
 // token returns a token for req, and the session that it belongs to. With a
@@ -100,7 +98,7 @@ func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokenc
 			if due {
 				o := s.occasion(req, e)
 				s.transport.watch.start()
-				l.session.Renew(o.values, s.grant(o.values, l, o.version, o.journal))
+				l.session.Renew(o.values, s.grant(o.values, l, o.journal))
 			}
 			return tok, l.session.Session, nil
 		}
@@ -147,14 +145,6 @@ func (s *slot) evict() {
 	}
 }
 
-// clientVersion is the API version that the client names.
-func (s *slot) clientVersion(req *http.Request) string {
-	if header := s.transport.product.Version.Header; header != "" {
-		return req.Header.Get(header)
-	}
-	return ""
-}
-
 // waitContext ends with the request and has the values of a grant.
 type waitContext struct {
 	context.Context
@@ -163,15 +153,12 @@ type waitContext struct {
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
 
-// grantContext prepares what a grant for this request needs of its context. It
-// is called in the request's own goroutine, where its variables may be read.
+// grantContext is what a grant needs of the context of a request: where the
+// upstream is that was chosen for it. Nothing else goes over, because all share
+// the session.
 func (s *slot) grantContext(req *http.Request) context.Context {
 	ctx := req.Context()
 	g := grantContext{vars: map[string]any{}, values: map[any]any{}}
-	if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		maps.Copy(g.vars, vars)
-		delete(g.vars, exchangeVar)
-	}
 	g.values[caddyhttp.ServerCtxKey] = ctx.Value(caddyhttp.ServerCtxKey)
 	repl := caddy.NewReplacer()
 	g.values[caddy.ReplacerCtxKey] = repl

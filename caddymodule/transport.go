@@ -274,7 +274,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.refuseMismatch(req, e, difference), nil
 	}
 	if e == nil || e.route == veeam.RouteAnonymous {
-		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.APIVersion))
+		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.anonymousVersion(req, e)))
 		t.checked(req, err)
 		if err != nil {
 			return nil, err

@@ -134,10 +134,10 @@ func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
 
 // refusalKind tells a refused credential from a refused request.
 func (p *Product) refusalKind(code string, g Grant) (Kind, string) {
-	switch fold(code) {
-	case "notimplemented", "apiversionunspecified", "unsupportedapiversion",
-		"invalidapiversion", "ambiguousapiversion":
+	if versionCode(code) {
 		return KindProtocol, p.versionHint()
+	}
+	switch fold(code) {
 	case "licenseagreementsisnotaccepted":
 		return KindProtocol, "accept the licence agreement of the appliance"
 	case "invaliduri", "unexpectedcontent":
@@ -152,6 +152,20 @@ func (p *Product) refusalKind(code string, g Grant) (Kind, string) {
 	}
 	return KindRefused, ""
 }
+
+// versionCode reports whether a server says that it does not serve the API version.
+func versionCode(code string) bool {
+	switch fold(code) {
+	case "notimplemented", "apiversionunspecified", "unsupportedapiversion",
+		"invalidapiversion", "ambiguousapiversion":
+		return true
+	}
+	return false
+}
+
+// VersionRefused reports whether the server does not serve the API version that
+// was named. It has not looked at the credential then.
+func (e *Error) VersionRefused() bool { return e.Kind == KindProtocol && versionCode(e.Code) }
 
 // errorCode finds the server's word for an error: the page of a problem type
 // says most, then come errorCode (VBR), error (VSPC), errors[0] and title.

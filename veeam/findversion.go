@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// FindVersion asks the server for the newest version that it serves: VBR shows
-// the description of each served version to everybody, and 404 for the others. It
+// FindVersion asks the server for the newest version that it serves, by what
+// everybody may read in a version that is served. It
 // sends no credential and at most one request for each known version. It returns
 // an empty text for products that cannot be asked this way, and if the server
 // serves none of the known versions; an error means that the server was not
 // reached or has trouble of its own.
 func (c *Client) FindVersion(ctx context.Context) (string, error) {
 	for _, version := range c.Product.Version.Known {
-		status, err := c.probe(ctx, "/swagger/v"+version+"/swagger.json", version)
+		status, err := c.probe(ctx, c.Product.Version.probe(version), version)
 		switch {
 		case err != nil:
 			return "", c.complete(err, "")
@@ -27,6 +27,11 @@ func (c *Client) FindVersion(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// probe is the path that shows whether a version is served.
+func (v Version) probe(version string) string {
+	return strings.ReplaceAll(v.Probe, "{version}", version)
 }
 
 // probe returns the status of a path. Of the answer, which may have several

@@ -98,7 +98,7 @@ func (s sign) fits(p *Product, ans *answer) bool {
 func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 	var served []string
 	for _, version := range c.Product.Version.Known {
-		status, err := c.probe(ctx, "/swagger/v"+version+"/swagger.json", version)
+		status, err := c.probe(ctx, c.Product.Version.probe(version), version)
 		if err != nil {
 			return nil, c.complete(err, "")
 		}

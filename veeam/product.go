@@ -102,9 +102,13 @@ type Version struct {
 	// none.
 	Default string
 
-	// Known are the versions that servers may serve, newest first, where a server
-	// shows which of them it serves. Empty where it does not.
+	// Known are the versions that servers may serve, newest first. Empty where the
+	// server needs none.
 	Known []string
+
+	// Probe is a path that everybody may read in a version that the server serves,
+	// and nobody in another one. {version} stands for the version.
+	Probe string
 }
 
 // Fields are form fields of the token request as a product spells them. An empty
@@ -158,6 +162,7 @@ var products = []*Product{
 				"1.3-rev2", "1.3-rev1", "1.3-rev0", "1.2-rev1", "1.2-rev0",
 				"1.1-rev2", "1.1-rev1", "1.1-rev0", "1.0-rev2", "1.0-rev1",
 			},
+			Probe: "/swagger/v{version}/swagger.json",
 		},
 		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode, GrantVBRToken},
 		// The revisions from 1.3-rev1 on document capitals, the older ones lower
@@ -358,7 +363,14 @@ var products = []*Product{
 		TokenPath: "/api/v1/token",
 		// Required. Servers serve a window of revisions: 1.4-rev0 is in the published
 		// windows of 6a, 7 and 8, the most of any revision.
-		Version:  Version{Header: "X-Api-Version", Default: "1.4-rev0"},
+		Version: Version{
+			Header: "X-Api-Version", Default: "1.4-rev0",
+			Known: []string{
+				"1.8-rev0", "1.7-rev1", "1.7-rev0", "1.6-rev0", "1.5-rev1", "1.5-rev0",
+				"1.4-rev0", "1.3-rev0", "1.2-rev0", "1.1-rev0", "1.0-rev0",
+			},
+			Probe: "/api/v1/users/isFirstLogin",
+		},
 		Accounts: []Grant{GrantPassword, GrantRefreshToken, GrantAuthorizationCode},
 		Values: map[Grant]string{
 			GrantPassword:          "password",
