@@ -12,9 +12,11 @@
 //   - What is neither waits for one of a few places, half as many as there are
 //     processors, for all sites of the process together. A source of requests (an
 //     address, an IPv6 network of 64 bits, a user at a unix socket) has one check at a
-//     time. The source that was never wrong, or whose last wrong guess is the longest
-//     ago, goes first: guessers at however many addresses come after a source that has
-//     not guessed.
+//     time. First comes a source whose last password was right, then one that was never
+//     wrong, then the one whose last wrong password is the longest ago: guessers at
+//     however many addresses come after a source that has not guessed. Of those that were
+//     never wrong the one that was seen first and the one that was seen last take turns,
+//     so that neither a crowd that was there before nor new ones without end keep it out.
 //   - Nobody can hold the waiting room. It is bounded for each source and in total. In a
 //     full one a random place goes to the newcomer, but of those with a wrong guess
 //     first: on the same connection, or for the same name at the same source.
@@ -132,8 +134,8 @@ func New(o Options) *Checker {
 	c := &Checker{
 		compare:     o.Compare,
 		key:         make([]byte, sha256.Size),
-		good:        newLRU[remembered](maxGood),
-		wrong:       newLRU[struct{}](memory),
+		good:        newLRU[ratelimit.Key, remembered](maxGood),
+		wrong:       newLRU[ratelimit.Key, struct{}](memory),
 		room:        newRoom(o.Parallel),
 		Failures:    ratelimit.New(memory),
 		connections: ratelimit.New(memory),
@@ -142,8 +144,8 @@ func New(o Options) *Checker {
 	return c
 }
 
-func newLRU[V any](size int) *lru.Cache[ratelimit.Key, V] {
-	cache, err := lru.New[ratelimit.Key, V](size)
+func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
 	if err != nil {
 		panic(err) // the sizes are positive constants
 	}
@@ -182,6 +184,7 @@ func (c *Checker) Check(ctx context.Context, a Attempt) error {
 	defer cancel()
 	for {
 		if c.isGood(id, password) {
+			c.room.let(a.Source)
 			return nil
 		}
 		if c.wrong.Contains(password) {

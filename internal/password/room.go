@@ -47,19 +47,28 @@ type room struct {
 	parallel int
 
 	mu       sync.Mutex
-	sources  map[string]*source // with a visitor that waits or was called
-	wrong    *lru.Cache[string, time.Time]
+	sources  map[string]*source            // with a visitor that waits or was called
+	wrong    *lru.Cache[string, time.Time] // sources: only a check adds one
+	right    *lru.Cache[string, time.Time] // sources: only a right password adds one
+	seen     *lru.Cache[string, uint64]    // sources: their first arrival
+	newest   bool                          // the turn of the source that was seen last
 	waiting  int
 	running  int
 	arrivals uint64
 }
 
 func newRoom(parallel int) *room {
-	wrong, err := lru.New[string, time.Time](memory)
-	if err != nil {
-		panic(err) // the size is a positive constant
+	return &room{
+		parallel: parallel, sources: make(map[string]*source),
+		wrong: newLRU[string, time.Time](memory), right: newLRU[string, time.Time](memory), seen: newLRU[string, uint64](memory),
 	}
-	return &room{parallel: parallel, sources: make(map[string]*source), wrong: wrong}
+}
+
+// let notes that a right password has come from a source.
+func (r *room) let(source string) {
+	if last, ok := r.right.Get(source); !ok || time.Since(last) >= slowEvery {
+		r.right.Add(source, time.Now())
+	}
 }
 
 // enter returns when it is the visitor's turn, and with what ends it. It returns
@@ -91,6 +100,7 @@ func (r *room) admit(v *visitor) error {
 	if s == nil {
 		s = new(source)
 	}
+	r.seen.ContainsOrAdd(v.source, v.arrived)
 	switch {
 	case len(s.waiting) >= perSource:
 		if last := lastOf(append(s.waiting[:len(s.waiting):len(s.waiting)], v)); last != v {
@@ -216,20 +226,54 @@ func (r *room) callNext() {
 	}
 }
 
-// next is the visitor to call, nil if there is none. Of its source it is that with the
-// lowest rank. A source goes first that was never wrong, or not for the longest time.
+// standing is what is known of a source: the lower, the sooner it is called.
+type standing struct {
+	class int
+	order int64 // within the class
+}
+
+func (a standing) before(b standing) bool {
+	return a.class < b.class || a.class == b.class && a.order < b.order
+}
+
+// The classes of sources.
+const (
+	classRight   = iota // the last check was of a right password: in the order of arrival
+	classUnknown        // was never wrong: by turns the one that was seen first, and last
+	classWrong          // that whose last wrong password is the longest ago
+)
+
+func (r *room) standing(name string, first *visitor) standing {
+	wrong, wasWrong := r.wrong.Peek(name)
+	right, wasRight := r.right.Peek(name)
+	seen, _ := r.seen.Peek(name)
+	switch {
+	case wasRight && right.After(wrong):
+		return standing{classRight, int64(first.arrived)} //nolint:gosec // a count of arrivals
+	case wasWrong:
+		return standing{classWrong, wrong.UnixNano()}
+	case r.newest:
+		return standing{classUnknown, -int64(seen)} //nolint:gosec // the same
+	}
+	return standing{classUnknown, int64(seen)} //nolint:gosec // the same
+}
+
+// next is the visitor to call, nil if there is none: the one with the lowest rank of
+// the source with the best standing.
 func (r *room) next() (s *source, v *visitor) {
 	now := time.Now()
-	var since time.Time
+	var best standing
 	for name, other := range r.sources {
 		first := r.first(other, now)
 		if first == nil {
 			continue
 		}
-		wrong, _ := r.wrong.Peek(name)
-		if v == nil || wrong.Before(since) || wrong.Equal(since) && first.arrived < v.arrived {
-			s, v, since = other, first, wrong
+		if its := r.standing(name, first); v == nil || its.before(best) {
+			s, v, best = other, first, its
 		}
+	}
+	if v != nil && best.class == classUnknown {
+		r.newest = !r.newest
 	}
 	return s, v
 }

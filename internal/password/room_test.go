@@ -110,3 +110,44 @@ func TestANewcomerGetsAPlaceInAFullRoomAndIsCalledNext(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// Whoever was let in before is called before those of whom nothing is known; of these,
+// neither a crowd that came before nor a stream of new ones keeps one out.
+func TestSourcesOfWhichNothingIsKnownTakeTurnsAfterThoseThatWereRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(1)
+		check := func(source string) {
+			if leave, err := r.enter(t.Context(), &visitor{source: source}); err == nil {
+				time.Sleep(checkTakes)
+				leave(false)
+			}
+		}
+		for i := range 50 {
+			go check(fmt.Sprint("crowd ", i))
+		}
+		synctest.Wait()
+		began := time.Now()
+		check("in the crowd")
+		if took := time.Since(began); took > 3*checkTakes {
+			t.Errorf("behind a crowd of new ones: %v", took)
+		}
+		r.let("right before")
+		began = time.Now()
+		check("right before")
+		if took := time.Since(began); took > 2*checkTakes {
+			t.Errorf("where a right password came from before: %v", took)
+		}
+		go func() { // two new ones in the time of each check
+			for i := range 2000 {
+				go check(fmt.Sprint("stream ", i))
+				time.Sleep(checkTakes / 2)
+			}
+		}()
+		began = time.Now()
+		check("in the stream")
+		if took := time.Since(began); took > 200*checkTakes {
+			t.Errorf("in a stream of new ones: %v", took)
+		}
+		time.Sleep(time.Hour)
+	})
+}

@@ -40,6 +40,7 @@ var figures = []struct {
 	{name: "leaks", measure: measureLeaks, within: 20 * time.Minute},
 	{name: "endings", measure: measureEndings, within: 10 * time.Minute},
 	{name: "tenants", measure: measureTenants, within: 10 * time.Minute},
+	{name: "guessing", measure: measureGuessing},
 	{name: "overhead", measure: measureOverhead},
 }
 
