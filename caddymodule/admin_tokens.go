@@ -7,16 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
-// AdminTokens is the part of the admin API that is about the tokens of clients.
+// AdminTokens is the part of the admin API that is about the tokens of clients. No
+// answer holds a token.
+//
+//	GET /veeam_auth/tokens
+//
+// lists the clients, and who else has got tokens since Caddy has started.
 //
 //	POST /veeam_auth/tokens/revoke {"client": "<name>"}
 //
-// makes all tokens void that the client has got so far, at this process at once
-// and at others with the same storage within a second.
+// revokes all tokens that the client has got so far, at this process at once and
+// at others with the same storage within a second. A name that is not in the list
+// is refused, unless the body has "force": true.
 type AdminTokens struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -27,16 +36,30 @@ func (AdminTokens) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-const revokePath = "/veeam_auth/tokens/revoke"
+const (
+	tokensPath = "/veeam_auth/tokens"
+	revokePath = tokensPath + "/revoke"
+)
 
-// Routes returns the route of the endpoint.
+// Routes returns the routes of the endpoints.
 func (a AdminTokens) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: revokePath, Handler: caddy.AdminHandlerFunc(a.revoke)}}
+	return []caddy.AdminRoute{
+		{Pattern: tokensPath, Handler: caddy.AdminHandlerFunc(a.list)},
+		{Pattern: revokePath, Handler: caddy.AdminHandlerFunc(a.revoke)},
+	}
+}
+
+func (AdminTokens) list(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
+	}
+	return answerJSON(w, tokenHolders.list(time.Now()))
 }
 
 // revocation is the body of a request.
 type revocation struct {
 	Client string `json:"client"`
+	Force  bool   `json:"force,omitempty"`
 }
 
 func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
@@ -51,13 +74,33 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 	if len(issuers) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no veeam_auth is configured")}
 	}
+	if !body.Force && !tokenHolders.knows(body.Client) {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: unknownHolder(body.Client)}
+	}
 	for _, i := range issuers {
 		if err := i.Revoke(r.Context(), body.Client); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: fmt.Errorf("revoking: %w", err)}
 		}
 	}
+	tokenHolders.revoke(body.Client, time.Now())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// unknownHolder says that nobody of this name is known, and who is.
+func unknownHolder(name string) error {
+	var names []string
+	for _, s := range tokenHolders.list(time.Now()) {
+		if names = append(names, strconv.Quote(s.Client)); len(names) == 20 {
+			names = append(names, "...")
+			break
+		}
+	}
+	known := "nobody has tokens"
+	if len(names) > 0 {
+		known = "known are " + strings.Join(names, ", ")
+	}
+	return fmt.Errorf("no client is named %q, and nobody of that name has got a token since Caddy has started; %s. To revoke what it may have from before, use --force", name, known)
 }
 
 // Interface guards

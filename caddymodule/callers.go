@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -106,6 +107,9 @@ func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, 
 			return policy.Caller{}, errNoClient
 		}
 		caller.Account = client.Account
+		if client.holder != nil {
+			client.holder.touch(time.Now())
+		}
 	case caller.Via == policy.ViaPassthrough:
 		if h.guests.of(caller.Login, caller.Name) == nil {
 			return policy.Caller{}, issuer.ErrExpired // it has to log in again

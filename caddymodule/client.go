@@ -32,6 +32,8 @@ type Client struct {
 	// The account that the client acts as, unless `act_as` says which. Default: the
 	// first account.
 	Account string `json:"account,omitempty"`
+
+	holder *tokenHolder // of its tokens
 }
 
 // check returns the hash of a client that is configured as it should be.

@@ -51,6 +51,28 @@ type configuration struct {
 // load reads and adapts the configuration. Warnings of the adapter go to stderr.
 func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, error) {
 	c := &configuration{name: f.config}
+	text, err := f.adapt(stdin, stderr)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &c.rest); err != nil {
+		return nil, fmt.Errorf("%s is no configuration of Caddy (--adapter says in which form it is written): %w", f.config, err)
+	}
+	var tree any
+	if err := json.Unmarshal(text, &tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	if err := c.collect(tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	if len(c.sites) == 0 {
+		return nil, fmt.Errorf("%s has no veeam_auth in it; --config names another file", f.config)
+	}
+	return c, nil
+}
+
+// adapt reads the configuration as JSON.
+func (f *configFlags) adapt(stdin io.Reader, stderr io.Writer) ([]byte, error) {
 	text, err := f.read(stdin)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -72,20 +94,7 @@ func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, e
 		}
 		text = adapted
 	}
-	if err := json.Unmarshal(text, &c.rest); err != nil {
-		return nil, fmt.Errorf("%s is no configuration of Caddy (--adapter says in which form it is written): %w", f.config, err)
-	}
-	var tree any
-	if err := json.Unmarshal(text, &tree); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.config, err)
-	}
-	if err := c.collect(tree); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.config, err)
-	}
-	if len(c.sites) == 0 {
-		return nil, fmt.Errorf("%s has no veeam_auth in it; --config names another file", f.config)
-	}
-	return c, nil
+	return text, nil
 }
 
 func (f *configFlags) read(stdin io.Reader) ([]byte, error) {

@@ -4,37 +4,56 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
+// watchSessionsEvery is how often --watch asks.
+const watchSessionsEvery = 2 * time.Second
+
 func newSessionsCommand() *cobra.Command {
-	var asJSON bool
+	var (
+		admin         adminFlags
+		asJSON, watch bool
+	)
 	list := func(cmd *cobra.Command, _ []string) error {
-		return callSessions(cmd, http.MethodGet, "", nil, asJSON)
+		show := func() error { return callSessions(cmd, &admin, http.MethodGet, "", nil, asJSON) }
+		if watch {
+			return watchSessions(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), show)
+		}
+		return show()
 	}
 	sessions := &cobra.Command{
 		Use:   "sessions",
 		Short: "Shows and manages the sessions at Veeam servers",
-		Long: `Asks the running Caddy for the sessions at Veeam servers that requests have needed
-so far: account, product, server, state, age, time left, the last error, and
-which process is getting a token. No token is shown.`,
+		Long: `Asks the running Caddy how each configured account is doing at its servers: the
+state of its session, the reason (docs/behaviour.md lists them), the time left, when
+the server has answered last, the tries left before a lock-out, the last error. An
+account that no request has needed yet has no server. No token is shown.
+
+In a terminal that is too narrow for a table each account gets a block of lines.`,
 		Args: cobra.NoArgs,
-		RunE: withExitCode(list),
+		RunE: runCommand(list),
 	}
 	sessions.PersistentFlags().BoolVar(&asJSON, "json", false, "Print JSON")
-	sessions.PersistentFlags().String("address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
-	sessions.PersistentFlags().StringP("config", "c", "", "The configuration file that names the admin endpoint")
-	sessions.PersistentFlags().StringP("adapter", "a", "", "The adapter for the configuration file")
-	sessions.AddCommand(&cobra.Command{Use: "list", Short: "Lists the sessions", Args: cobra.NoArgs, RunE: withExitCode(list)})
+	admin.add(sessions.PersistentFlags())
+	sessions.Flags().BoolVarP(&watch, "watch", "w", false, "Ask again every 2 s, until it is interrupted")
+	listing := &cobra.Command{Use: "list", Short: "Lists the accounts and their sessions", Args: cobra.NoArgs, RunE: runCommand(list)}
+	listing.Flags().BoolVarP(&watch, "watch", "w", false, "Ask again every 2 s, until it is interrupted")
+	sessions.AddCommand(listing)
 	for _, c := range []struct{ name, short, long string }{
 		{"forget", "Throws the session of an account away", `Throws the token of an account away, here and in the shared cache, and lifts the
 hold of a refused credential. The next request logs in. At the server the session
@@ -52,7 +71,7 @@ forgets it. The next request logs in again.`},
 			Example: "  caddy veeam-auth sessions " + c.name + " svc-monitor",
 			RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 				wanted.Account = args[0]
-				return callSessions(cmd, http.MethodPost, "/"+c.name, wanted, asJSON)
+				return callSessions(cmd, &admin, http.MethodPost, "/"+c.name, wanted, asJSON)
 			}),
 		}
 		sub.Flags().StringVar(&wanted.Product, "product", "", "Only at servers of this product")
@@ -66,28 +85,10 @@ forgets it. The next request logs in again.`},
 }
 
 // callSessions asks the running Caddy and prints its answer.
-func callSessions(cmd *cobra.Command, method, path string, body any, asJSON bool) error {
-	fl := caddycmd.Flags{FlagSet: cmd.Flags()}
-	address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
-	if err != nil {
-		return err
-	}
-	var content io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(text)
-	}
-	res, err := caddycmd.AdminAPIRequest(address, method, sessionsPath+path, http.Header{"Content-Type": {contentTypeJSON}}, content)
-	if err != nil {
-		return failed(err)
-	}
-	defer res.Body.Close()
+func callSessions(cmd *cobra.Command, admin *adminFlags, method, path string, body any, asJSON bool) error {
 	var states []sessionState
-	if err := json.NewDecoder(res.Body).Decode(&states); err != nil {
-		return failed(fmt.Errorf("reading the answer: %w", err))
+	if err := admin.call(cmd, method, sessionsPath+path, body, &states); err != nil {
+		return err
 	}
 	if err := printSessions(cmd.OutOrStdout(), states, asJSON); err != nil {
 		return err
@@ -100,37 +101,184 @@ func callSessions(cmd *cobra.Command, method, path string, body any, asJSON bool
 	return nil
 }
 
+// watchSessions shows again and again, until ctx ends. A Caddy that does not answer
+// for a while is no end.
+func watchSessions(ctx context.Context, out, errOut io.Writer, show func() error) error {
+	ticker := time.NewTicker(watchSessionsEvery)
+	defer ticker.Stop()
+	for {
+		if terminalWidth(out) > 0 {
+			fmt.Fprint(out, "\x1b[H\x1b[2J") // to the upper left, and clear
+		}
+		if err := show(); err != nil {
+			if _, ok := errors.AsType[*exitError](err); !ok {
+				return err // of the command line
+			}
+			fmt.Fprintf(errOut, "Error: %s\n", strings.TrimSpace(err.Error()))
+		}
+		fmt.Fprintln(out)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// terminalWidth is how many characters fit into a line, 0 if out is no terminal. The
+// variable COLUMNS sets it for any output.
+func terminalWidth(out io.Writer) int {
+	if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && columns > 0 {
+		return columns
+	}
+	file, ok := out.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd())) //nolint:gosec // a descriptor is a small number
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 func printSessions(out io.Writer, states []sessionState, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(states)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ACCOUNT\tPRODUCT\tSERVER\tSTATE\tAGE\tLEFT\tCACHE\tLEASE\tLAST ERROR")
-	for _, s := range states {
-		account, left := s.Account, span(s.ExpiresIn)
-		if s.Purpose != "" {
-			account += " (" + s.Purpose + ")"
-		}
-		if s.HeldFor > 0 {
-			left = "held " + span(s.HeldFor)
-		}
-		cache := "-"
-		switch {
-		case s.Loaded:
-			cache = "loaded"
-		case s.Shared:
-			cache = "shared"
-		}
-		notice := s.LastError
-		if notice == "" && s.LostEarly > 0 {
-			notice = fmt.Sprintf("interference: %d tokens in a row ended early, does another program use this user?", s.LostEarly)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", account, s.Product, s.Origin, s.State,
-			span(s.Age), left, cache, orDash(s.Holder), orDash(notice))
+	text := sessionTable(states)
+	if width := terminalWidth(out); width > 0 && widest(text) > width {
+		text = sessionBlocks(states, width)
 	}
-	return table.Flush()
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// widest is the length of the longest line.
+func widest(text string) (most int) {
+	for line := range strings.Lines(text) {
+		most = max(most, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")))
+	}
+	return most
+}
+
+func sessionTable(states []sessionState) string {
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ACCOUNT\tPRODUCT\tSERVER\tSTATE\tREASON\tLEFT\tLAST SUCCESS\tTRIES\tCACHE\tLEASE\tLAST ERROR")
+	for i := range states {
+		s := &states[i]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.name(), s.Product, orDash(s.Origin), s.State, s.Reason,
+			s.left(), moment(s.LastSuccess), orDash(s.tries()), orDash(s.cache()), orDash(s.Holder), orDash(s.notice()))
+	}
+	_ = table.Flush() // a buffer takes everything
+	return text.String()
+}
+
+// sessionBlocks has a block of lines for each account, none longer than width
+// unless one word is.
+func sessionBlocks(states []sessionState, width int) string {
+	var b strings.Builder
+	for i := range states {
+		s := &states[i]
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(wrap(s.name()+" at "+orDash(s.Origin)+" ("+s.Product+")", 0, width))
+		for _, line := range []struct{ name, value string }{
+			{"state", s.State + ", " + string(s.Reason)},
+			{"left", s.left()},
+			{"success", moment(s.LastSuccess)},
+			{"failure", moment(s.LastFailure)},
+			{"tries", s.tries()},
+			{"cache", s.cache()},
+			{"lease", s.Holder},
+			{"error", s.notice()},
+		} {
+			if line.value != "" && line.value != "-" {
+				b.WriteString(wrap(fmt.Sprintf("  %-8s %s", line.name, line.value), 11, width))
+			}
+		}
+	}
+	return b.String()
+}
+
+// wrap breaks a text at blanks; the lines after the first one are indented.
+func wrap(text string, indent, width int) string {
+	var b strings.Builder
+	lead := text[:min(indent, len(text))]
+	b.WriteString(lead)
+	column := utf8.RuneCountInString(lead)
+	for i, word := range strings.Fields(text[len(lead):]) {
+		length := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+length > width:
+			b.WriteString("\n" + strings.Repeat(" ", max(indent, 2)))
+			column = max(indent, 2)
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += length
+	}
+	return b.String() + "\n"
+}
+
+func (s *sessionState) name() string {
+	if s.Purpose != "" {
+		return s.Account + " (" + s.Purpose + ")"
+	}
+	return s.Account
+}
+
+func (s *sessionState) left() string {
+	if s.HeldFor > 0 {
+		return "held " + span(s.HeldFor)
+	}
+	return span(s.ExpiresIn)
+}
+
+func (s *sessionState) tries() string {
+	if s.Budget == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d", s.Budget.Left, s.Budget.Of)
+	if !s.Budget.Until.IsZero() {
+		text += " until " + s.Budget.Until.Local().Format(time.TimeOnly)
+	}
+	return text
+}
+
+func (s *sessionState) cache() string {
+	switch {
+	case s.Loaded:
+		return "loaded"
+	case s.Shared:
+		return "shared"
+	}
+	return ""
+}
+
+func (s *sessionState) notice() string {
+	if s.LastError == "" && s.LostEarly > 0 {
+		return fmt.Sprintf("interference: %d tokens in a row ended early, does another program use this user?", s.LostEarly)
+	}
+	return s.LastError
+}
+
+// moment is a time in local time, with its date unless that is today's.
+func moment(at time.Time) string {
+	switch {
+	case at.IsZero():
+		return "-"
+	case at.Local().Format(time.DateOnly) == time.Now().Format(time.DateOnly):
+		return at.Local().Format(time.TimeOnly)
+	}
+	return at.Local().Format(time.DateTime)
 }
 
 func span(seconds int64) string {

@@ -1,53 +1,101 @@
-// The command that cuts clients off.
+// The commands about the tokens of clients.
 
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"strconv"
+	"text/tabwriter"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
 func newTokensCommand() *cobra.Command {
+	var admin adminFlags
 	tokens := &cobra.Command{
 		Use:   "tokens",
-		Short: "Manages the tokens that clients hold",
+		Short: "Lists and revokes the tokens that clients hold",
 	}
+	admin.add(tokens.PersistentFlags())
+	group(tokens, newTokensListCommand(&admin), newTokensRevokeCommand(&admin))
+	return tokens
+}
+
+func newTokensListCommand(admin *adminFlags) *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "Lists who has got tokens",
+		Long: `Asks the running Caddy for the clients of its configuration, and for all other
+callers that have got tokens since it has started: how often they have logged in and
+renewed, when tokens were issued first and last, when a client has used one last, and
+when the last refresh token ends. No token is shown. What other processes have issued,
+or this one before it was started, is not in the list.`,
+		Args: cobra.NoArgs,
+		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
+			var states []tokenState
+			if err := admin.call(cmd, http.MethodGet, tokensPath, nil, &states); err != nil {
+				return err
+			}
+			return printTokens(cmd.OutOrStdout(), states, asJSON)
+		}),
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
+	return list
+}
+
+func printTokens(out io.Writer, states []tokenState, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(states)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CLIENT\tKNOWN BY\tLOGINS\tRENEWALS\tFIRST ISSUED\tLAST ISSUED\tLAST USED\tEXPIRES\tREVOKED")
+	for _, s := range states {
+		known := s.Via
+		if s.Configured && known == "" {
+			known = "client"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(s.Client), orDash(known), strconv.Itoa(s.Logins), strconv.Itoa(s.Renewals),
+			moment(s.FirstIssued), moment(s.LastIssued), moment(s.LastUsed), moment(s.Expires), moment(s.Revoked))
+	}
+	return table.Flush()
+}
+
+// printable is a name as it may stand in a terminal.
+func printable(name string) string {
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
+}
+
+func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
+	var body revocation
 	revoke := &cobra.Command{
 		Use:   "revoke <client>",
-		Short: "Makes all tokens void that a client has got so far",
-		Long: `Asks the running Caddy to make all tokens void that a client has got so far. The
-other processes that share its storage follow within a second. The client can
-log in again; to keep it out, remove it from the configuration as well.`,
+		Short: "Revokes all tokens that a client has got so far",
+		Long: `Asks the running Caddy to revoke all tokens that a client has got so far. The other
+processes that share its storage follow within a second. The client can log in
+again; to keep it out, remove it from the configuration as well.
+
+A name that is not in the list of "tokens list" is refused without --force: it is
+most likely misspelt.`,
 		Example: "  caddy veeam-auth tokens revoke grafana",
 		Args:    cobra.ExactArgs(1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
-			body, err := json.Marshal(revocation{Client: args[0]})
-			if err != nil {
+			body.Client = args[0]
+			if err := admin.call(cmd, http.MethodPost, revokePath, body, nil); err != nil {
 				return err
 			}
-			fl := caddycmd.Flags{FlagSet: cmd.Flags()}
-			address, err := caddycmd.DetermineAdminAPIAddress(fl.String("address"), nil, fl.String("config"), fl.String("adapter"))
-			if err != nil {
-				return err
-			}
-			res, err := caddycmd.AdminAPIRequest(address, http.MethodPost, revokePath,
-				http.Header{"Content-Type": {contentTypeJSON}}, bytes.NewReader(body))
-			if err != nil {
-				return failed(err)
-			}
-			defer res.Body.Close()
-			fmt.Fprintf(cmd.OutOrStdout(), "All tokens of %s are void.\n", args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "Revoked all tokens of %s.\n", args[0])
 			return nil
 		}),
 	}
-	revoke.Flags().String("address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
-	revoke.Flags().StringP("config", "c", "", "The configuration file that names the admin endpoint")
-	revoke.Flags().StringP("adapter", "a", "", "The adapter for the configuration file")
-	group(tokens, revoke)
-	return tokens
+	revoke.Flags().BoolVar(&body.Force, "force", false, "Revoke the tokens of a name that is not known here, too")
+	return revoke
 }

@@ -199,6 +199,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	watchConnections(ctx)
 	h.issuer, h.release = acquireIssuer(ctx.Storage())
+	for _, client := range h.Clients {
+		client.holder = tokenHolders.enter(client.Name)
+	}
 	return nil
 }
 
@@ -220,6 +223,9 @@ func (h *Handler) Cleanup() error {
 		releaseGuests()
 	}
 	if h.release != nil {
+		for _, client := range h.Clients {
+			tokenHolders.leave(client.Name)
+		}
 		h.release()
 	}
 	return nil

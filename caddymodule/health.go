@@ -335,9 +335,10 @@ func (t *Transport) checked(req *http.Request, err error) {
 	if slots == nil {
 		return
 	}
+	at := t.place(req, "", "")
 	for key, s := range *slots {
 		switch {
-		case key.address != req.URL.Host:
+		case key.network != at.network || key.address != at.address:
 		case err != nil:
 			s.health.missed(req.Context(), err, time.Now())
 		case s.health.wire.Load() != nil:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -149,7 +150,13 @@ func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
 		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
 		check := func() {
-			req := proxied(context.Background(), nil)
+			// As reverse_proxy's health checks: they have no variables.
+			at := reverseproxy.DialInfo{Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419"}
+			req, err := http.NewRequestWithContext(context.WithValue(context.Background(), dialInfoKey, at), http.MethodGet,
+				memoryScheme+"://vbr01.lab.local:9419/api/v1/serverTime", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if res, err := w.tr.RoundTrip(req); err == nil {
 				_ = res.Body.Close()
 			}

@@ -140,6 +140,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			refusal.AtTokenEndpoint = true
 			return refuseResponse(h.product, r, *refusal), nil
 		}
+		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username
 		if username == "" && !e.caller.Via.ByAddress() {
 			username = e.caller.Name // an address is no name: the answer then repeats the server's

@@ -89,7 +89,7 @@ func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "All tokens of grafana are void.") {
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Revoked all tokens of grafana.") {
 				t.Fatalf("%v: %s", err, out)
 			}
 		},

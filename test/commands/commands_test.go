@@ -57,7 +57,7 @@ func TestCommands(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
-			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides,
+			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides, "until": until,
 		},
 	})
 }
@@ -315,4 +315,18 @@ func pending(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	mode(ts, false, append([]string{"0600"}, found...))
 	seed(ts, false, []string{args[0], found[0]})
+}
+
+// until <command...> repeats a command until it succeeds, for as long as only one that
+// hangs takes.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		switch {
+		case err == nil:
+			return
+		case time.Now().After(end):
+			ts.Fatalf("%q never succeeds: %v", args, err)
+		}
+	}
 }

@@ -1,0 +1,116 @@
+// How commands talk to the admin endpoint of the Caddy that runs.
+
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// adminFlags say where the admin endpoint is.
+type adminFlags struct{ address, config, adapter string }
+
+func (f *adminFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.address, "address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
+	flags.StringVarP(&f.config, "config", "c", "", "The configuration file that names the admin endpoint. Default: Caddyfile, if there is one")
+	flags.StringVarP(&f.adapter, "adapter", "a", "", "The adapter for the configuration file")
+}
+
+const defaultConfig = "Caddyfile"
+
+// find returns the address: as given, as the configuration says, or Caddy's
+// default. A Caddyfile that happens to lie here and cannot be read is no error.
+func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
+	if f.address != "" {
+		return f.address, nil
+	}
+	files := configFlags{config: f.config, adapter: f.adapter}
+	if f.config == "" {
+		if _, err := os.Stat(defaultConfig); err != nil {
+			return caddy.DefaultAdminListen, nil
+		}
+		files.config = defaultConfig
+	}
+	text, err := files.adapt(stdin, io.Discard)
+	var config struct {
+		Admin caddy.AdminConfig `json:"admin"`
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &config)
+	}
+	switch {
+	case err != nil && f.config != "":
+		return "", err
+	case err != nil:
+		fmt.Fprintf(stderr, "Warning: %s is not used: %v\n", defaultConfig, err)
+	case config.Admin.Disabled:
+		return "", fmt.Errorf("%s turns the admin endpoint off, which this command needs", files.config)
+	case config.Admin.Listen != "":
+		return config.Admin.Listen, nil
+	}
+	return caddy.DefaultAdminListen, nil
+}
+
+// call asks the Caddy that runs and reads its answer into answer, unless that is
+// nil. Its errors are for people.
+func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer any) error {
+	address, err := f.find(cmd.InOrStdin(), cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(text)
+	}
+	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {contentTypeJSON}}, content)
+	if err != nil {
+		return failed(plainAdminError(address, err))
+	}
+	defer res.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
+		return failed(fmt.Errorf("the answer of the Caddy at %s cannot be read: %w", address, err))
+	}
+	return nil
+}
+
+var adminAnswer = regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`)
+
+// plainAdminError says what an error of an admin request means.
+func plainAdminError(address string, err error) error {
+	answer := adminAnswer.FindStringSubmatch(err.Error())
+	if answer == nil {
+		text := err.Error()
+		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused
+		return fmt.Errorf("no Caddy answers at %s (%s): is it running? --address or --config name another admin endpoint", address, strings.TrimSpace(cause))
+	}
+	var body struct {
+		Error string `json:"error"`
+	}
+	_ = json.Unmarshal([]byte(answer[2]), &body)
+	switch {
+	case body.Error != "":
+		return errors.New(body.Error)
+	case answer[1] == "404":
+		return fmt.Errorf("what answers at %s is not a Caddy with veeam_auth of this version", address)
+	}
+	return fmt.Errorf("the Caddy at %s refuses the request with status %s", address, answer[1])
+}
