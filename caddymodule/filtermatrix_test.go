@@ -24,6 +24,8 @@ const matrixCanary = "CANARY-4bd1c7e2"
 var matrixBodies = map[string]string{
 	"object":    `{"id": 1, "password": "` + matrixCanary + `"}`,
 	"list":      `[{"items": [{"secretKey": "` + matrixCanary + `"}]}]`,
+	"pair":      `{"displayName": "password", "value": "` + matrixCanary + `"}`,
+	"turned":    `{"value": "` + matrixCanary + `", "name": "secret key"}`,
 	"string":    `"Bearer ` + matrixCanary + `"`,
 	"log":       `[1,{"password": "` + matrixCanary + `"` + "\n[03.10.2022] password: " + matrixCanary,
 	"XML":       `<?xml version="1.0"?><c><password>` + matrixCanary + `</password></c>`,

@@ -48,6 +48,7 @@ type stream struct {
 	source  io.Reader
 	chunk   []byte
 	pending []byte // part of scanner.out
+	passed  int    // how much of scanner.out was passed by the latest read
 	err     error
 	scanner scanner
 }
@@ -82,9 +83,10 @@ func (f *stream) fill() int {
 		f.scanner.out = make([]byte, 0, chunkSize+chunkSize/8)
 	}
 	n, err := f.source.Read(f.chunk)
-	f.scanner.out = f.scanner.out[:0]
+	f.scanner.keep(f.passed)
 	f.err = f.scanner.feed(f.chunk[:n])
-	f.pending = f.scanner.out
+	f.passed = f.scanner.passed()
+	f.pending = f.scanner.out[:f.passed]
 	switch {
 	case f.err != nil || err == nil:
 	case errors.Is(err, io.EOF):

@@ -3,7 +3,6 @@
 package filter
 
 import (
-	"bytes"
 	"strings"
 	"unsafe"
 
@@ -25,21 +24,17 @@ const (
 )
 
 // special are the names about which answers differ from what svclog masks in
-// logs, and those that stand for name and value of something else.
+// logs.
 var special = map[string]traits{
 	// Errors have a code, which is a number. The codes that log in are strings.
 	"code": secretValue | statusNumber,
 	// A log needs no public keys; clients that ask for one do.
 	"publickey": 0,
-
-	"name": naming, "key": naming, "path": naming, "field": naming, "property": naming, "propertyname": naming,
-	"parameter": naming, "parametername": naming, "attribute": naming, "id": naming,
-	"value": named, "newvalue": named, "oldvalue": named,
 }
 
 // judge returns the traits of a name.
 func judge(name []byte) traits {
-	const longest = 16
+	const longest = 9
 	if len(name) <= longest {
 		var lower [longest]byte
 		for i, c := range name {
@@ -55,17 +50,26 @@ func judge(name []byte) traits {
 	if svclog.SecretName(view(name)) {
 		return secretValue
 	}
+	switch svclog.PairRoleOf(view(name)) {
+	case svclog.PairName:
+		return naming
+	case svclog.PairValue:
+		return named
+	}
 	return 0
 }
 
-// namesSecret reports whether the value of a naming field is the name of a secret,
+// namesSecret is secretValue if the value of a naming field is the name of a secret,
 // or a path that ends in one.
-func namesSecret(name []byte) bool {
-	if bytes.ContainsAny(name, " \t\r\n") {
-		return false // a sentence
+func namesSecret(name []byte) traits {
+	if len(name) == 36 && name[8] == '-' && name[13] == '-' && name[23] == '-' {
+		return 0 // a UUID
 	}
 	last := strings.TrimRight(view(name), "/")
-	return svclog.SecretName(last[strings.LastIndexAny(last, "/.")+1:])
+	if svclog.SecretName(last[strings.LastIndexAny(last, "/.")+1:]) {
+		return secretValue
+	}
+	return 0
 }
 
 // view looks at b as a string without a copy. The string must not outlive the
@@ -74,15 +78,15 @@ func view(b []byte) string {
 	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // the bytes do not change while they are looked at
 }
 
-// judged remembers what judge has said about the names of a stream, which are
-// few and come again and again.
+// judged remembers what judge or namesSecret has said about the names of a stream,
+// which are few and come again and again.
 type judged [64]struct {
 	traits traits
 	size   uint8
 	name   [30]byte
 }
 
-func (j *judged) judge(name []byte) traits {
+func (j *judged) ask(judge func([]byte) traits, name []byte) traits {
 	size := len(name)
 	if size == 0 || size > len(j[0].name) {
 		return judge(name)

@@ -1,18 +1,20 @@
-// The stack of open arrays and objects: two bits for each.
+// The stack of open arrays and objects: three bits for each.
 
 package filter
 
-// nest is the stack. It grows as needed, up to 2 bits for each of MaxDepth levels.
+// nest is the stack. It grows as needed, up to 3 bits for each of MaxDepth levels.
 type nest struct {
 	depth    int
 	inObject bool // the innermost open level is an object
 	objects  bits // the level is an object
 	secrets  bits // the level is an object that has named a secret
+	titles   bits // the level is an object that has named something
 }
 
 func (n *nest) push(object bool) {
 	n.objects.set(n.depth, object)
 	n.secrets.set(n.depth, false)
+	n.titles.set(n.depth, false)
 	n.depth++
 	n.inObject = object
 }
@@ -24,6 +26,8 @@ func (n *nest) pop() {
 
 func (n *nest) nameSecret()       { n.secrets.set(n.depth-1, true) }
 func (n *nest) namedSecret() bool { return n.secrets.get(n.depth - 1) }
+func (n *nest) nameSomething()    { n.titles.set(n.depth-1, true) }
+func (n *nest) named() bool       { return n.titles.get(n.depth - 1) }
 
 type bits []uint64
 

@@ -34,7 +34,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func FuzzFilter(f *testing.F) {
 	for _, seed := range []string{
-		`{"password":"x","a":[1,-2.5e+3,true,null,"\u00e4\n"],"secret":{"b":[{}]}}`, `{"name":"token","value":"x"}`,
+		`{"password":"x","a":[1,-2.5e+3,true,null,"\u00e4\n"],"secret":{"b":[{}]}}`, `{"name":"token","value":"x"}`, `[{"value":"x\u0061","name":"token"},{"value":[1,{"value":1}],"z":""}]`,
 		`["otpauth:\/\/x","` + jwt + `","Bearer a1","-----BEGIN PRIVATE KEY-----\n"]`, " \r\n[[[]]]", "\xef\xbb\xbf1", `{"a":1`, `"\ud800"`, "",
 	} {
 		f.Add([]byte(seed), uint64(1))
@@ -110,7 +110,7 @@ func suspicious(document []byte) bool {
 	}, lower)
 	for _, word := range []string{
 		"pass", "pw", "pin", "psw", "token", "saml", "assertion", "code", "otp", "secret", "key", "certificate", "pfx",
-		"pkcs", "qrstring", "mfa", "seed", "connectionstring", "auth", "cookie", "session", "signature", "sig", "credential",
+		"pkcs", "qrstring", "mfa", "seed", "connectionstring", "auth", "cookie", "value", "val", "sas", "session", "signature", "sig", "credential",
 	} {
 		if bytes.Contains(letters, []byte(word)) {
 			return true
@@ -202,6 +202,10 @@ func (m *maker) value(depth int, secret bool) {
 				m.both(",")
 			}
 			m.space()
+			if kind := m.pick("pair", "", "", "secret", "other"); kind != "" && depth < 5 {
+				m.pair(depth, kind == "secret")
+				continue
+			}
 			hidden := rapid.Bool().Draw(m.T, "hidden")
 			if hidden {
 				m.both(m.pick("secret name", `"password"`, `"Access_Token"`, `"backupAdminPassword"`, `"s\u0065cretKey"`, `"scratchCodes"`))
@@ -226,6 +230,28 @@ func (m *maker) value(depth int, secret bool) {
 		}
 		m.both("]")
 	}
+}
+
+// pair writes a field with an object that names something and has its value, in
+// either order.
+func (m *maker) pair(depth int, secret bool) {
+	names := []string{`"passwords"`, `"Access Token"`, `"/x/0/s\u0065cretKey"`}
+	if !secret {
+		names = []string{`"size"`, `"passwordHint"`, `""`}
+	}
+	name := m.pick("naming", `"name"`, `"displayName"`, `"key"`) + ":" + m.pick("named", names...)
+	m.both(`"pair":{`)
+	first := rapid.Bool().Draw(m.T, "name first")
+	if first {
+		m.both(name + ",")
+	}
+	m.both(m.pick("value", `"value"`, `"newValue"`) + ":")
+	m.value(depth+1, secret)
+	m.space()
+	if !first {
+		m.both(`,"z":[{}],` + name)
+	}
+	m.both("}")
 }
 
 func TestEveryDocumentThatIsCutOffSaysSo(t *testing.T) {

@@ -42,12 +42,15 @@ type scanner struct {
 	hidden int    // the depth of the container that is left out, or 0
 	traits traits // of the last key
 	secret bool   // the value to come is a secret
+	waits  bool   // the value to come may turn out to be one
+	held   []held
 
 	mark   int    // bytes of the byte order mark that were seen
 	word   string // what has to follow of true, false or null
 	number numberPlace
 	text   text
-	names  judged
+	names  judged // of fields
+	values judged // of naming fields
 }
 
 // feed takes the next part of the document.
@@ -130,6 +133,9 @@ func (s *scanner) scan() (i int, err error) {
 				return i, syntax(c)
 			}
 			s.endValue(i)
+			if len(s.held) > 0 {
+				s.endHeld(i)
+			}
 			continue
 		case inWord:
 			if s.word[0] != c {
@@ -143,6 +149,9 @@ func (s *scanner) scan() (i int, err error) {
 		}
 		switch {
 		case c == '"' && (s.place == wantKey || s.place == wantValue):
+			if s.waits {
+				s.holdValue(i, c)
+			}
 			s.openString(s.place == wantKey)
 			i++
 		case c == ':' && s.place == wantColon:
@@ -223,6 +232,9 @@ func (s *scanner) byteOrderMark(i int, c byte) (int, error) {
 
 // value begins the value whose first byte is c = part[i].
 func (s *scanner) value(i int, c byte) (int, error) {
+	if s.waits {
+		s.holdValue(i, c)
+	}
 	switch c {
 	case '"':
 		s.openString(false)
@@ -263,8 +275,14 @@ func (s *scanner) close(i int) {
 		s.hidden = 0
 		s.unmuteAt(i)
 	}
+	if len(s.held) > 0 {
+		s.decideHeld(i, false)
+	}
 	s.nest.pop()
 	s.afterValue()
+	if len(s.held) > 0 {
+		s.endHeld(i + 1)
+	}
 }
 
 // endValue ends a string, number or word before part[i].
@@ -285,6 +303,7 @@ func (s *scanner) afterValue() {
 // endKey is called with the name of a key.
 func (s *scanner) endKey(name []byte) {
 	s.place = wantColon
-	s.traits = s.names.judge(name)
+	s.traits = s.names.ask(judge, name)
 	s.secret = s.traits&secretValue != 0 || s.traits&named != 0 && s.nest.namedSecret()
+	s.waits = s.traits&named != 0 && !s.secret
 }

@@ -79,10 +79,17 @@ func (s *scanner) closeString(i int) int {
 		if looked && s.mute {
 			s.release(nil, i)
 		}
-		if looked && t.capturing && t.name.size <= longestNaming && namesSecret(t.name.end()) {
-			s.nest.nameSecret()
+		if looked && t.capturing && s.traits&naming != 0 {
+			s.nest.nameSomething()
+			if t.name.size <= longestNaming && s.values.ask(namesSecret, t.name.end()) != 0 {
+				s.nest.nameSecret()
+				s.decideHeld(i, true)
+			}
 		}
 		s.endValue(i)
+		if len(s.held) > 0 {
+			s.endHeld(i + 1)
+		}
 	}
 	return i + 1
 }

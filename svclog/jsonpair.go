@@ -27,7 +27,7 @@ func (p *pairs) open(depth, start int) {
 // pairedWithSecret reports whether the key is one for the value of something,
 // and the object names a secret.
 func (m *jsonScanner) pairedWithSecret(key string) bool {
-	if !strings.EqualFold(key, "value") && !strings.EqualFold(key, "newValue") && !strings.EqualFold(key, "oldValue") {
+	if PairRoleOf(key) != PairValue {
 		return false
 	}
 	level := m.nest.depth - 1

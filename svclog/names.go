@@ -85,15 +85,50 @@ var names = map[string]verdict{
 // before anybody adds it here.
 var suffixes = [256][]string{
 	'd': {"password", "passwd", "pwd"},
-	'e': {"passphrase", "passcode", "mfacode", "authcode", "authorizationcode", "verificationcode", "scratchcode"},
+	'e': {"passphrase", "passcode", "mfacode", "authcode", "authorizationcode", "verificationcode", "scratchcode", "recoverycode", "seedphrase", "keyphrase"},
+	'g': {"connectionstring"},
+	'h': {"passwordhash", "passwdhash"},
+	'i': {"sasuri"},
+	'l': {"sasurl", "keymaterial"},
 	'n': {"token", "assertion"},
 	'p': {"otp"},
-	's': {"passwords", "scratchcodes", "privatekeys", "secretkeys", "apikeys"},
+	's': {
+		"passwords", "passphrases", "scratchcodes", "recoverycodes", "privatekeys", "secretkeys", "accesskeys", "apikeys", "sshkeys",
+		"recoverykeys", "licensekeys", "connectionstrings",
+	},
 	't': {"secret"},
 	'y': {
-		"secretkey", "accesskey", "privatekey", "sharedkey", "apikey", "encryptionkey", "accountkey",
-		"signingkey", "masterkey", "cachekey",
+		"secretkey", "accesskey", "privatekey", "sharedkey", "apikey", "encryptionkey", "decryptionkey", "accountkey",
+		"signingkey", "masterkey", "cachekey", "sshkey", "recoverykey", "licensekey", "productkey", "activationkey", "unlockkey",
+		"authkey", "hmackey", "aeskey", "rsakey", "sessionkey", "passkey", "storagekey", "functionkey", "presharedkey",
+		"bitlockerkey", "subscriptionkey", "integrationkey", "servicekey", "symmetrickey", "privkey",
 	},
+}
+
+// wrappings are the words behind the name of a secret that tell its form, as in
+// tokenValue and passwordText.
+var wrappings = [256][]string{
+	'a': {"data"},
+	'b': {"b"}, // of Base64, whose digits are off
+	'd': {"encrypted"},
+	'e': {"value", "base"},
+	'g': {"string"},
+	'm': {"pem"},
+	's': {"values", "bytes"},
+	't': {"plaintext", "cleartext", "text", "content"},
+	'w': {"raw"},
+	'x': {"hex"},
+}
+
+// unwrapped removes one such word. What is left of codeText is the number of an
+// error.
+func unwrapped(normal []byte) []byte {
+	for _, word := range wrappings[normal[len(normal)-1]] {
+		if rest := len(normal) - len(word); rest > 0 && string(normal[rest:]) == word && string(normal[:rest]) != "code" {
+			return normal[:rest]
+		}
+	}
+	return nil
 }
 
 // nameWidth is how much of a normalised name is kept. No row is longer, and of
@@ -148,6 +183,20 @@ func judge(name string) verdict {
 	if len(normal) == 0 {
 		return readable
 	}
+	if v := endOfName(normal); v != readable {
+		return v
+	}
+	if rest := unwrapped(normal); rest != nil {
+		if v, listed := names[string(rest)]; listed {
+			return v
+		}
+		return endOfName(rest)
+	}
+	return readable
+}
+
+// endOfName judges a name by what it ends in.
+func endOfName(normal []byte) verdict {
 	for _, suffix := range suffixes[normal[len(normal)-1]] {
 		if len(normal) >= len(suffix) && string(normal[len(normal)-len(suffix):]) == suffix {
 			return secretAnywhere

@@ -1,0 +1,151 @@
+// Values that come before their names: {"value":"x","name":"password"}. What a
+// value shows is held back until its object has named something or is over.
+
+package filter
+
+import "slices"
+
+// held is a value that has been written to scanner.out and is not passed yet.
+type held struct {
+	depth      int   // of its object
+	start, end int   // in scanner.out; end is 0 while the value goes on
+	at         int64 // where it began in the document
+	mask       string
+	passes     bool // if no name comes in time
+}
+
+// Bounds of what is held back.
+const (
+	// HoldBack is how many bytes of a document may lie between the beginning of a
+	// value and the name of what it is. A string or number that nothing has named
+	// by then is taken for a secret. An object or array is passed: whole lists are
+	// called value, too.
+	HoldBack = 4 << 10
+
+	mostHeld = 32 // values at once; the next one is taken for a secret
+)
+
+// holdValue begins to hold back the value at part[i], whose first byte is c.
+func (s *scanner) holdValue(i int, c byte) {
+	s.waits = false
+	h := held{depth: s.nest.depth, at: s.base + int64(i), passes: s.nest.named()}
+	switch c {
+	case '"':
+		h.mask = `"` + Mask + `"`
+	case '{':
+		h.mask, h.passes = "{}", true
+	case '[':
+		h.mask, h.passes = "[]", true
+	case 't', 'f', 'n':
+		return
+	default:
+		h.mask = "0"
+	}
+	if len(s.held) == mostHeld {
+		s.secret = true
+		return
+	}
+	s.settle(i)
+	h.start = len(s.out)
+	s.held = append(s.held, h)
+}
+
+// endHeld notes that a value has ended before part[i], if it is the one that is held
+// back last.
+func (s *scanner) endHeld(i int) {
+	if h := &s.held[len(s.held)-1]; h.end == 0 && h.depth == s.nest.depth {
+		s.settle(i)
+		h.end = len(s.out)
+	}
+}
+
+// maskHeld replaces the value with index n in scanner.out.
+func (s *scanner) maskHeld(n int) {
+	h := s.held[n]
+	if string(s.out[h.start:h.end]) == `""` {
+		return // an empty string hides nothing
+	}
+	s.out = slices.Replace(s.out, h.start, h.end, []byte(h.mask)...)
+	moved := len(h.mask) - (h.end - h.start)
+	for later := n + 1; later < len(s.held); later++ {
+		s.held[later].start += moved
+		if s.held[later].end != 0 {
+			s.held[later].end += moved
+		}
+	}
+}
+
+// decideHeld masks or passes the values of the innermost object at part[i]: because
+// the object has named a secret, or because it is over.
+func (s *scanner) decideHeld(i int, secret bool) {
+	first := len(s.held)
+	for first > 0 && s.held[first-1].depth == s.nest.depth {
+		first--
+	}
+	for n := len(s.held) - 1; n >= first; n-- {
+		if late := s.held[n].late(s.base + int64(i)); late && !s.held[n].passes || !late && secret {
+			s.maskHeld(n)
+		}
+	}
+	s.held = s.held[:first]
+}
+
+// late reports whether a value has been held back for too long at this byte of the
+// document.
+func (h held) late(at int64) bool { return at-h.at > HoldBack }
+
+// passed is how much of scanner.out is decided about behind a part.
+func (s *scanner) passed() int {
+	if len(s.held) == 0 {
+		return len(s.out)
+	}
+	for n := len(s.held) - 1; n >= 0; n-- {
+		switch h := s.held[n]; {
+		case h.passes || !h.late(s.base):
+		case h.end != 0:
+			s.maskHeld(n)
+		default:
+			s.cutHeld(h)
+		}
+	}
+	kept := s.held[:0]
+	for _, h := range s.held {
+		if !h.late(s.base) {
+			kept = append(kept, h)
+		}
+	}
+	if s.held = kept; len(kept) > 0 {
+		return kept[0].start
+	}
+	return len(s.out)
+}
+
+// cutHeld leaves out a string or number that goes on for too long.
+func (s *scanner) cutHeld(h held) {
+	s.out = s.out[:h.start]
+	s.mute = true
+	if h.mask == "0" {
+		s.out = append(s.out, '0')
+		return
+	}
+	s.out = append(s.out, `"`+Mask...)
+	t := &s.text
+	t.mode, t.capturing, t.held = seeking, false, t.held[:0]
+	if s.place == inEscape {
+		t.back = inHidden
+	} else {
+		s.place = inHidden
+	}
+}
+
+// keep moves what is held back to the beginning of scanner.out, behind the first
+// bytes, which were passed.
+func (s *scanner) keep(passed int) {
+	s.out = s.out[:copy(s.out, s.out[passed:])]
+	for n := range s.held {
+		s.held[n].start -= passed
+		if s.held[n].end != 0 {
+			s.held[n].end -= passed
+		}
+	}
+}
