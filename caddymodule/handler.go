@@ -198,6 +198,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	watchConnections(ctx)
+	h.warnUnserved(ctx)
 	h.issuer, h.release = acquireIssuer(ctx.Storage())
 	for _, client := range h.Clients {
 		client.holder = tokenHolders.enter(client.Name)
