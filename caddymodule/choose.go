@@ -48,10 +48,11 @@ func (t *Transport) place(req *http.Request, account, user string) slotKey {
 
 // target is where the account of a place logs in.
 func (t *Transport) target(req *http.Request, key slotKey) target {
-	return target{
-		origin:  strings.Join([]string{t.scheme(req), key.network, key.address}, " "),
-		baseURL: t.scheme(req) + "://" + t.upstreamHost(req),
+	origin := strings.Join([]string{t.scheme(req), key.network, key.address}, " ")
+	if t.BasePath != "" {
+		origin += " " + t.BasePath
 	}
+	return target{origin: origin, baseURL: t.baseURL(req)}
 }
 
 // upstreamHost is the host of the upstream's URL. With proxy_protocol,

@@ -196,6 +196,10 @@ func (g *guard) explain(r *http.Request, caller policy.Caller, known bool) *expl
 		x.say("decision", "answered by veeam_auth itself (%s): no rule is asked", e.route)
 		return x
 	}
+	if e.route == veeam.RouteClosed {
+		x.say("decision", "denied with 403: %s", h.closedRoute().Message)
+		return x
+	}
 	h.lookup(e)
 	x.operation(e.operation)
 	restore := h.show(r, e)

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -133,7 +134,7 @@ type directiveParser struct {
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
+	"product", "api_version", "base_path", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
 	"require_authentication",
 }
@@ -144,6 +145,9 @@ var often = []string{"account", "client", "allow", "deny", "hosts", "allowed_ori
 // withOwnNames completes the error of reverse_proxy about a subdirective that
 // nobody knows.
 func withOwnNames(err error) error {
+	if strings.Contains(err.Error(), "URLs for proxy upstreams only support") {
+		return fmt.Errorf("%w; write the path of the upstream as base_path", err)
+	}
 	if !strings.Contains(err.Error(), "unrecognized subdirective") {
 		return err
 	}
@@ -189,6 +193,13 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		h.Product = t.Product
 	case "api_version":
 		return true, oneArg(d, &t.APIVersion)
+	case "base_path":
+		if err := oneArg(d, &t.BasePath); err != nil {
+			return true, err
+		}
+		if err := checkBasePath(t.BasePath); err != nil {
+			return true, d.WrapErr(err)
+		}
 	case "account":
 		return true, p.account(d)
 	case "token_lifetime":
@@ -251,10 +262,35 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 	case "log_all_bodies":
 		h.LogAllBodies = true
 		return true, noArg(d)
+	case "rewrite", "method":
+		return true, d.Errf("%s inside veeam_auth would change a request after it was decided about. Write rewrite, uri or method beside veeam_auth, outside of its block: "+
+			"they come before it. For an upstream below a path write base_path", name)
+	case "header_up":
+		return false, withheldHeader(d)
 	default:
 		return false, nil
 	}
 	return true, nil
+}
+
+// withheldHeader refuses header_up for headers that veeam_auth sets itself, or never
+// sends. Deleting one does no harm.
+func withheldHeader(d *caddyfile.Dispenser) error {
+	ahead := *d
+	if !ahead.NextArg() {
+		return nil
+	}
+	name := http.CanonicalHeaderKey(strings.TrimLeft(ahead.Val(), "+?>"))
+	switch {
+	case overridesRequest(name):
+		return ahead.Errf("header_up %s would have the server read another request than the one that was decided about. "+
+			"Write method, rewrite or uri beside veeam_auth, outside of its block", name)
+	case carriesCredential(name):
+		return ahead.Errf("header_up %s has no effect: veeam_auth logs in and sends the credential itself. Write an account", name)
+	case name == "Upgrade" || name == "Connection":
+		return ahead.Errf("header_up %s would change a request after it was decided about", name)
+	}
+	return nil
 }
 
 func (p *directiveParser) account(d *caddyfile.Dispenser) error {
@@ -361,7 +397,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		}
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
-	p.handler.Audience = audienceOf(proxy)
+	p.handler.Audience = audienceOf(proxy) + p.transport.BasePath
 	return nil
 }
 

@@ -286,6 +286,11 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		if refusal == nil {
 			return h.answerHere(w, r, e)
 		}
+	case veeam.RouteClosed:
+		if refusal == nil {
+			e.journal.denied(e.caller.Name, "sessions are given out and ended at "+h.product.TokenPath+" only")
+			refusal = h.closedRoute()
+		}
 	default:
 		if e.route == veeam.RouteAnonymous {
 			result = metrics.ResultAnonymous
@@ -329,6 +334,13 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		h.counts[result].Inc()
 	}
 	return err
+}
+
+// closedRoute is the refusal of a request for a session by another way than the
+// product's own: what the server answers would be the session of all, and what the
+// client sends may be a credential.
+func (h *Handler) closedRoute() *veeam.Refusal {
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, Message: "Sessions are given out and ended at " + h.product.TokenPath + " only."}
 }
 
 // answerHere answers what never reaches the server: logouts, which would end the

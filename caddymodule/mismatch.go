@@ -44,7 +44,10 @@ func mismatch(req *http.Request, e *exchange) string {
 
 // refuseMismatch answers a request that is not sent because of a difference.
 func (t *Transport) refuseMismatch(req *http.Request, e *exchange, difference string) *http.Response {
-	refusal := veeam.Refusal{Reason: veeam.ReasonDecisionMismatch}
+	refusal := veeam.Refusal{
+		Reason:  veeam.ReasonDecisionMismatch,
+		Message: "The request was changed after it was decided about, and is not sent. See the log of veeam-auth.",
+	}
 	fields := []zap.Field{zap.String("difference", difference), zap.String("method", req.Method), zap.String("path", req.URL.EscapedPath())}
 	if e != nil {
 		e.refused = &refusal

@@ -51,11 +51,12 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 				slot.recovered(session, lost, route, e.journal)
 				t.replayed(metrics.ReplayAccepted)
 			}
-			delete(res.Header, "Set-Cookie") // a session of the server's is not the client's
-			rewriteLocation(res.Header, slot.target.baseURL, e.origin)
 			return res, nil
 		}
 
+		if ownCredentials(req) {
+			return res, nil // it says nothing of the token
+		}
 		if replays == 0 {
 			route = routeHash(req)
 		}
@@ -108,20 +109,11 @@ func (s *slot) user() string {
 
 var expectContinue = []string{"100-continue"}
 
-// rewriteLocation leads a client that is referred to the server to this site
-// instead. References to elsewhere stay as they are.
-func rewriteLocation(header http.Header, server, site string) {
-	locations := header["Location"]
-	if len(locations) == 0 {
-		return
-	}
-	location := locations[0]
-	if len(location) < len(server) || !strings.EqualFold(location[:len(server)], server) {
-		return
-	}
-	if rest := location[len(server):]; rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#' {
-		header.Set("Location", site+rest)
-	}
+// ownCredentials reports whether the client's own credentials may be what a server
+// answers 401 to: forms are what logins are sent in, and nothing else is.
+func ownCredentials(req *http.Request) bool {
+	kind, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")
 }
 
 // maxReplays is one for requests that may change something: after a 401 the

@@ -42,16 +42,66 @@ type Rule struct {
 	// Where the rule is written, for the log. The Caddyfile directive sets it.
 	Source string `json:"source,omitempty"`
 
-	reveals bool // lets requests in because their operation is of the class secret, among others
+	reveals      bool   // lets requests in because their operation is of the class secret, among others
+	namesUnknown bool   // names the class unknown, and nothing else has to hold
+	withUnknown  []bool // the matcher sets that name it
+}
+
+// at is where the rule is written, for errors.
+func (r *Rule) at() string {
+	if r.Source == "" {
+		return ""
+	}
+	return " (" + r.Source + ")"
+}
+
+// explicit reports whether a matcher set names the class unknown, so that it says what
+// is to become of it.
+func (r *Rule) explicit(set int) bool { return set < len(r.withUnknown) && r.withUnknown[set] }
+
+// unknownClass is the condition of a rule. Of an operation that is in no index nobody
+// knows the class: it may be the very one that is denied, or that is not to be
+// allowed. So the condition of a rule that denies holds if it does for any class,
+// that of a rule that allows if it does for every one.
+type unknownClass struct {
+	policy.Matcher
+	denies bool
+}
+
+// MatchWithError implements policy.Matcher.
+func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
+	matched, err := m.Matcher.MatchWithError(r)
+	e := exchangeOf(r.Context())
+	if matched == m.denies || err != nil || e == nil || e.operation.Class != operation.Unknown {
+		return matched, err
+	}
+	defer func() { e.operation.Class = operation.Unknown }()
+	for _, e.operation.Class = range operation.Classes() {
+		if matched, err = m.Matcher.MatchWithError(r); matched == m.denies || err != nil {
+			return matched, err
+		}
+	}
+	return matched, nil
 }
 
 // provisionRules loads the matchers of all rules.
 func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*policy.Rules, error) {
 	rules := make([]policy.Rule, len(configured))
+	loaded := make([][]policy.Matcher, len(configured))
+	opened := false // what no index knows is allowed in so many words
 	for i, r := range configured {
-		matchers, err := r.matchers(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("veeam_auth: rule %d: %w", i+1, err)
+		var err error
+		if loaded[i], err = r.matchers(ctx); err != nil {
+			return nil, fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
+		}
+		opened = opened || r.Effect == string(policy.Allow) && !r.Shadow && r.namesUnknown
+	}
+	for i, r := range configured {
+		matchers := loaded[i]
+		for j, m := range matchers {
+			if denies := r.Effect == string(policy.Deny); !opened && (denies || !r.explicit(j)) {
+				matchers[j] = unknownClass{m, denies}
+			}
 		}
 		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source}
 	}
@@ -118,20 +168,23 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if err := sets.FromInterface(loaded); err != nil {
 		return nil, err
 	}
-	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !namesSecretClass(set) })
+	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !namesClass(set, operation.Secret) })
+	r.namesUnknown = slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return len(set) == 1 && namesClass(set, operation.Unknown) })
 	matchers := make([]policy.Matcher, len(sets))
+	r.withUnknown = make([]bool, len(sets))
 	for i, set := range sets {
 		matchers[i] = simplify(set)
+		r.withUnknown[i] = namesClass(set, operation.Unknown)
 	}
 	return matchers, nil
 }
 
-// namesSecretClass reports whether a set names the class secret among those of
-// which the operation must be one.
-func namesSecretClass(set caddyhttp.MatcherSet) bool {
+// namesClass reports whether a set names a class among those of which the operation
+// must be one.
+func namesClass(set caddyhttp.MatcherSet, class operation.Class) bool {
 	return slices.ContainsFunc(set, func(m any) bool {
 		operations, ok := m.(*MatchOperation)
-		return ok && operations.set.Has(operation.Secret)
+		return ok && operations.set.Has(class)
 	})
 }
 

@@ -36,6 +36,8 @@ type chain struct {
 	logs    *observer.ObservedLogs
 	sent    []byte        // the last answer of the server, as it sent it
 	asked   *http.Request // the last request that it got
+
+	change func(*http.Request) // between handler and transport
 }
 
 // newChain has a handler of this configuration in front of Service Provider Console.
@@ -103,6 +105,9 @@ func (c *chain) ask(caller, method, path string, edit func(*http.Request)) reply
 			Network: "tcp", Address: "vspc01.lab.local:1280", Host: "vspc01.lab.local", Port: "1280",
 		}))
 		out.URL.Scheme, out.URL.Host, out.RequestURI = memoryScheme, "vspc01.lab.local:1280", ""
+		if c.change != nil {
+			c.change(out)
+		}
 		res, err := c.tr.RoundTrip(out)
 		if err != nil {
 			return err

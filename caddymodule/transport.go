@@ -52,6 +52,12 @@ type Transport struct {
 	// Default: the product's.
 	APIVersion string `json:"api_version,omitempty"`
 
+	// The path below which the upstreams serve the API, such as `/veeam` where a
+	// gateway does at `https://gateway/veeam`. Logins, requests and health checks
+	// use it, and references of the server are rewritten without it. Rules, log and
+	// clients see paths without it. Letters, digits and `-._~/` only. Default: none.
+	BasePath string `json:"base_path,omitempty"`
+
 	// The accounts to log in with. The first is the default. At least one, unless
 	// clients log in with credentials of their own.
 	Accounts []*Account `json:"accounts,omitempty"`
@@ -192,6 +198,9 @@ func (t *Transport) check() (err error) {
 	if t.product, err = lookupProduct(t.Product); err != nil {
 		return err
 	}
+	if err := checkBasePath(t.BasePath); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	if len(t.Accounts) == 0 && !t.Passthrough {
 		return errors.New("veeam_auth: no account; write: account <name> <password>, or passthrough if all clients have credentials of their own")
 	}
@@ -273,13 +282,28 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if difference := mismatch(req, e); difference != "" {
 		return t.refuseMismatch(req, e, difference), nil
 	}
-	if e == nil || e.route == veeam.RouteAnonymous {
-		res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.anonymousVersion(req, e)))
-		t.checked(req, err)
-		if err != nil {
-			return nil, err
-		}
-		return t.withoutSecrets(req, e, res), nil
+	if e == nil {
+		return t.passOn(req, nil)
+	}
+	res, err := t.answer(req, e)
+	if err != nil || e.refused != nil || e.route == veeam.RouteToken { // made here
+		return res, err
+	}
+	t.keepSession(req, e, res)
+	return t.withoutSecrets(req, e, t.withoutToken(req, e, res)), nil
+}
+
+// passOn sends a request that needs no session.
+func (t *Transport) passOn(req *http.Request, e *exchange) (*http.Response, error) {
+	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.anonymousVersion(req, e)))
+	t.checked(req, err)
+	return res, err
+}
+
+// answer has the request answered: by the server, or here.
+func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, error) {
+	if e.route == veeam.RouteAnonymous {
+		return t.passOn(req, e)
 	}
 	if e.guestLogin != nil {
 		asked, err := t.loginGuest(req, e)
@@ -301,12 +325,25 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if e.answer != nil {
 		return e.answer(tok)
 	}
-	res, err := t.inject(req, e, slot, session, tok)
-	if err != nil {
-		return nil, err
-	}
-	return t.withoutSecrets(req, e, res), nil
+	return t.inject(req, e, slot, session, tok)
 }
+
+// keepSession takes out of every answer what belongs to the session of the server's
+// and leads references to the server to this site.
+func (t *Transport) keepSession(req *http.Request, e *exchange, res *http.Response) {
+	for _, name := range sessionHeaders {
+		delete(res.Header, name)
+	}
+	if len(res.Header["Location"]) > 0 {
+		rewriteLocation(res.Header, t.baseURL(req), t.BasePath, e.origin)
+	}
+}
+
+var identityOnly = []string{"identity"}
+
+// sessionHeaders are headers of answers that carry a session at one product or
+// another.
+var sessionHeaders = [...]string{"Set-Cookie", "Set-Cookie2", "X-Restsvcsessionid", "X-Csrf-Token"}
 
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
@@ -322,10 +359,23 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 			out.Header[name] = values
 		}
 	}
-	if e != nil && e.filter {
+	switch {
+	case e == nil:
+	case e.filter:
 		askReadable(out)
+	case mayGiveTokens(e):
+		out.Header["Accept-Encoding"] = identityOnly
 	}
 	t.product.SetVersion(out.Header, version)
+	out.Trailer = nil // they come when all is decided
+	if t.BasePath != "" {
+		below := *req.URL
+		below.Path = t.BasePath + below.Path
+		if below.RawPath != "" {
+			below.RawPath = t.BasePath + below.RawPath
+		}
+		out.URL = &below
+	}
 	return out
 }
 

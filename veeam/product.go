@@ -338,6 +338,9 @@ var products = []*Product{
 		routes: []route{
 			on("POST", "/api/oauth2/token", RouteToken),
 			on("DELETE", "/api/oauth2/token", RouteLogout),
+			// The guide names these for the step with the verification code.
+			on("POST", "/{}/token", RouteToken),
+			on("POST", "/api/{}/token", RouteToken),
 			on("GET", "/api/{}/system/serviceIsUp", RouteAnonymous),
 			on("GET", "/swagger/{}", RouteAnonymous),
 			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),

@@ -17,9 +17,10 @@ const (
 	RouteLogout                         // ends a session, or all of a user's
 	RouteAnonymous                      // documented to work without a token
 	RouteAuthorizationCode              // has a session create a code for another login
+	RouteClosed                         // gives out or ends sessions in another way, and is never passed on
 )
 
-var routeNames = [...]string{"protected", "token", "logout", "anonymous", "authorization_code"}
+var routeNames = [...]string{"protected", "token", "logout", "anonymous", "authorization_code", "closed"}
 
 func (r Route) String() string {
 	if r < 0 || int(r) >= len(routeNames) {
@@ -49,9 +50,14 @@ func on(method, pattern string, kind Route) route {
 // with any byte that its documented form would not have is RouteProtected.
 func (p *Product) Classify(method, urlPath string) Route {
 	cleaned := cleanPath(urlPath)
+	closed := false
 	for i := range p.routes {
 		r := &p.routes[i]
-		if !strings.EqualFold(r.method, method) || !r.matches(cleaned) {
+		if !r.matches(cleaned) {
+			continue
+		}
+		if !strings.EqualFold(r.method, method) {
+			closed = closed || r.kind != RouteAnonymous
 			continue
 		}
 		if r.kind == RouteAnonymous && (r.method != method || !plain(urlPath)) {
@@ -59,7 +65,38 @@ func (p *Product) Classify(method, urlPath string) Route {
 		}
 		return r.kind
 	}
+	if closed || givesSessions(cleaned) {
+		return RouteClosed
+	}
 	return RouteProtected
+}
+
+// givesSessions reports whether a path is one where some product, in some version
+// or under some other prefix, gives out, renews or ends sessions: the request may
+// carry credentials of the client's, and the answer a token of the server's. No
+// resource of the documented APIs has such a path.
+func givesSessions(cleaned string) bool {
+	i := strings.LastIndexByte(cleaned, '/')
+	last, before := cleaned[i+1:], cleaned[:max(i, 0)]
+	for _, name := range sessionPaths {
+		if strings.EqualFold(name, last) {
+			return true
+		}
+	}
+	i = strings.LastIndexByte(before, '/')
+	parent := before[i+1:]
+	switch {
+	case strings.EqualFold(parent, "token"), strings.EqualFold(parent, "authentication"):
+		return true
+	case strings.EqualFold(parent, "oauth2"):
+		return strings.LastIndexByte(before[:max(i, 0)], '/') == 0 // /api/oauth2/…, /private-api/oauth2/…
+	}
+	return false
+}
+
+// sessionPaths are the last segments of such paths.
+var sessionPaths = [...]string{
+	"token", "oauth2", "login", "logon", "logout", "logoff", "authorization_code", "authorizationCode", "AuthCode", "sessionMngr",
 }
 
 func (r *route) matches(urlPath string) bool {

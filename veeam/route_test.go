@@ -21,12 +21,12 @@ var classifyTests = []struct {
 	{"vbr", "POST", "/api/./oauth2/x/../token", RouteToken},
 	{"vbr", "POST", `/api\oauth2\token`, RouteToken},
 	{"vbr", "POST", "api/oauth2/token", RouteToken},
-	{"vbr", "GET", "/api/oauth2/token", RouteProtected},
-	{"vbr", "DELETE", "/api/oauth2/token", RouteProtected},
-	{"vbr", "POST", "/api/oauth2/tokens", RouteProtected},
-	{"vbr", "POST", "/api/oauth2/token/x", RouteProtected},
-	{"vbr", "POST", "/api/oauth2", RouteProtected},
-	{"vbr", "POST", "/api/v3/token", RouteProtected},
+	{"vbr", "GET", "/api/oauth2/token", RouteClosed},
+	{"vbr", "DELETE", "/api/oauth2/token", RouteClosed},
+	{"vbr", "POST", "/api/oauth2/tokens", RouteClosed},
+	{"vbr", "POST", "/api/oauth2/token/x", RouteClosed},
+	{"vbr", "POST", "/api/oauth2", RouteClosed},
+	{"vbr", "POST", "/api/v3/token", RouteClosed},
 	{"vbr", "POST", "/api/oauth2/logout", RouteLogout},
 	{"vbr", "POST", "/Api/OAUTH2/LogOut/", RouteLogout},
 	{"vbr", "POST", "/api/oauth2/authorization_code", RouteAuthorizationCode},
@@ -52,15 +52,15 @@ var classifyTests = []struct {
 	{"vbr", "GET", "/", RouteProtected},
 	{"vbr", "GET", "", RouteProtected},
 	{"vbr", "OPTIONS", "*", RouteProtected},
-	{"vbr", "POST", "/extension/799a5a3e/api/v8/token", RouteProtected},
+	{"vbr", "POST", "/extension/799a5a3e/api/v8/token", RouteClosed},
 
 	{"vspc", "POST", "/api/v3/token", RouteToken},
 	{"vspc", "POST", "/API/V3/TOKEN", RouteToken},
-	{"vspc", "DELETE", "/api/v3/token", RouteProtected},
+	{"vspc", "DELETE", "/api/v3/token", RouteClosed},
 	{"vspc", "DELETE", "/api/v3/users/0b1f-4/tokens", RouteLogout},
 	{"vspc", "DELETE", "/api/v3/users/{0b1f}/Tokens", RouteLogout},
 	{"vspc", "DELETE", "/api/v3/users//tokens", RouteProtected},
-	{"vspc", "GET", "/api/v3/users/0b1f-4/tokens", RouteProtected},
+	{"vspc", "GET", "/api/v3/users/0b1f-4/tokens", RouteClosed},
 	{"vspc", "GET", "/api/v3/about", RouteProtected},
 	{"vspc", "GET", "/api/v3/authentication/keys/rsa", RouteProtected},
 
@@ -160,5 +160,29 @@ func BenchmarkClassify(b *testing.B) {
 				p.Classify(bm.method, bm.path)
 			}
 		})
+	}
+}
+
+func TestEveryWayToASessionIsAnsweredHereOrClosed(t *testing.T) {
+	for _, p := range products {
+		for _, path := range []string{
+			"/token", "/api/token", "/api/oauth2/token", "/api/v1/token", "/api/v3/token", "/v8/token", "/V7/Token", "/api/v8/token", "/private-api/oauth2/token", "/extension/x/token",
+			"/api/v1/token/authorizationCode", "/api/v1/token/authorization_code", "/v8/token/AuthCode", "/v8/token/logout", "/api/oauth2/authorization_code",
+			"/api/oauth2/logout", "/api/logout", "/api/login", "/api/sessionMngr/", "/api/v3/authentication/usernamepassword", "/api/v2/authentication/refresh",
+			"/api/v3/authentication/asymmetricalgorithm", "/api/oauth2/anything",
+		} {
+			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "post"} {
+				switch got := p.Classify(method, path); got {
+				case RouteToken, RouteLogout, RouteAuthorizationCode, RouteClosed:
+				default:
+					t.Errorf("%s %s %s: %v", p.Name, method, path, got)
+				}
+			}
+		}
+		for _, path := range []string{"/api/v3/users/0b1f/logins/apikey", "/api/v3/authentication/keys/rsa", "/api/v8/veeamVaults/oauth2/beginSignIn", "/api/v1/cloudCredentials/authenticate", "/api/v3/users/logins"} {
+			if got := p.Classify("POST", path); got != RouteProtected {
+				t.Errorf("%s %s: %v", p.Name, path, got)
+			}
+		}
 	}
 }

@@ -1,0 +1,235 @@
+package caddymodule
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+// gets serves a fixed answer and tells whether the server was asked.
+func (c *chain) gets(status int, header http.Header, body string) *int {
+	asked := 0
+	c.wire.answer = func(req *http.Request) (*http.Response, error) {
+		if forToken(req) {
+			return nil, nil //nolint:nilnil // the emulator answers
+		}
+		asked++
+		header := header.Clone()
+		if header == nil {
+			header = http.Header{}
+		}
+		return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: req}, nil
+	}
+	return &asked
+}
+
+func TestWhatIsSentIsWhatWasDecidedAbout(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"the method":           func(r *http.Request) { r.Method = http.MethodDelete },
+		"a method's case":      func(r *http.Request) { r.Method = "get" },
+		"the path":             func(r *http.Request) { r.URL.Path = "/api/v3/token" },
+		"its escapes":          func(r *http.Request) { r.URL.RawPath = "/api/v3/%6Frganizations" },
+		"the query":            func(r *http.Request) { r.URL.RawQuery = "a=2" },
+		"an opaque URL":        func(r *http.Request) { r.URL.Opaque = "//elsewhere/x" },
+		"an override":          func(r *http.Request) { r.Header.Set("X-Http-Method-Override", "DELETE") },
+		"an override, spelled": func(r *http.Request) { r.Header["X_http_method_override"] = []string{"DELETE"} },
+		"an upgrade":           func(r *http.Request) { r.Header.Set("Upgrade", "h2c") },
+		"a websocket":          func(r *http.Request) { r.Header.Set("Upgrade", "websocket") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, `{"product": "vspc"}`)
+			asked := c.gets(http.StatusOK, nil, "{}")
+			before := testutil.ToFloat64(c.tr.metrics.Mismatches.WithLabelValues("vspc"))
+			c.change = change
+			got := c.ask("monitor", http.MethodGet, "/api/v3/organizations?a=1", nil)
+			if got.Code != 520 || !strings.Contains(got.Body.String(), string(veeam.ReasonDecisionMismatch)) || *asked != 0 {
+				t.Errorf("%d %s, asked %d times", got.Code, got.Body, *asked)
+			}
+			if after := testutil.ToFloat64(c.tr.metrics.Mismatches.WithLabelValues("vspc")); after != before+1 {
+				t.Errorf("counted %v times", after-before)
+			}
+		})
+	}
+	c := newChain(t, `{"product": "vspc"}`)
+	asked := c.gets(http.StatusOK, nil, "{}")
+	if got := c.ask("monitor", "get", "/api//v3/organizations?a=1", nil); got.Code != http.StatusOK || *asked != 1 {
+		t.Errorf("what nobody has changed: %d %s", got.Code, got.Body)
+	}
+}
+
+func TestWithoutADecisionOnlyHealthChecksTravel(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	asked := c.gets(http.StatusOK, nil, "{}")
+	foreign := proxied(t.Context(), nil)
+	res, err := c.tr.RoundTrip(foreign)
+	if err != nil || res.StatusCode != 520 || *asked != 0 {
+		t.Errorf("a request of a site without the handler: %v %v", res, err)
+	}
+	check, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, memoryScheme+"://vspc01.lab.local:1280/api/v3/about", nil)
+	if res, err = c.tr.RoundTrip(check); err != nil || res.StatusCode != http.StatusOK || *asked != 1 {
+		t.Errorf("a health check: %v %v", res, err)
+	}
+	if c.asked.Header.Get("Authorization") != "" {
+		t.Error("a health check has a bearer")
+	}
+}
+
+func TestNoAnswerBringsAnAccessTokenToAClient(t *testing.T) {
+	long := `{"a":{"x":[1,{"access_token":"nested"}]},"b":"` + strings.Repeat("x", 100<<10) + `",`
+	for name, test := range map[string]struct {
+		path, kind, body string
+		status           int
+	}{
+		"at once":                   {"/api/v3/unheard/of", "application/json", `{"access_token":"eyJ0"}`, 520},
+		"in other letters":          {"/api/v3/unheard/of", "application/json; charset=utf-8", `{"x":1,"AccessToken" : "eyJ0"}`, 520},
+		"escaped":                   {"/api/v3/unheard/of", "text/json", `{"\u0061ccess\u005ftoken":"eyJ0"}`, 520},
+		"a refresh token":           {"/api/v3/unheard/of", "", " \n{\"refresh_token\":\"eyJ0\"}", 520},
+		"below data":                {"/api/v3/unheard/of", "application/problem+json", `{"data":{"userId":1,"accessToken":"eyJ0"}}`, 520},
+		"behind a byte order mark":  {"/api/v3/unheard/of", "text/plain", "\ufeff{\"access_token\":\"eyJ0\"}", 520},
+		"of a call about secrets":   {"/api/v3/users/0b1f/logins/apikey", "application/json", `{"access_token":"eyJ0"}`, 520},
+		"late":                      {"/api/v3/unheard/of", "application/json", long + `"access_token":"eyJ0"}`, 0},
+		"as another type":           {"/api/v3/unheard/of", "application/octet-stream", `{"access_token":"eyJ0"}`, 0},
+		"deep below":                {"/api/v3/unheard/of", "application/json", long + `"c":1}`, 200},
+		"as a value":                {"/api/v3/unheard/of", "application/json", `{"grant":"access_token","list":["access_token"],"data":[{"accessToken":1}]}`, 200},
+		"no JSON":                   {"/api/v3/unheard/of", "text/plain", `"access_token":"eyJ0"`, 200},
+		"of a call that gives none": {"/api/v3/organizations", "application/json", `{"access_token":"eyJ0"}`, 200},
+		"nothing":                   {"/api/v3/unheard/of", "application/json", "", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, `{"product": "vspc"}`)
+			c.gets(http.StatusOK, http.Header{"Content-Type": {test.kind}}, test.body)
+			method := http.MethodPost
+			if test.status == 200 && strings.HasSuffix(test.path, "organizations") {
+				method = http.MethodGet
+			}
+			got := c.ask("monitor", method, test.path, nil)
+			leaked := strings.Contains(got.Body.String(), "eyJ0")
+			switch test.status {
+			case 200:
+				if got.Code != 200 || got.Body.String() != test.body || got.broken != nil {
+					t.Errorf("%d, %d bytes, %v", got.Code, got.Body.Len(), got.broken)
+				}
+			case 0:
+				if leaked || got.broken == nil {
+					t.Errorf("leaked: %v, %v", leaked, got.broken)
+				}
+			default:
+				if leaked || got.Code != test.status {
+					t.Errorf("leaked: %v, %d %s", leaked, got.Code, got.Body)
+				}
+			}
+		})
+	}
+	c := newChain(t, `{"product": "vspc"}`)
+	c.gets(http.StatusOK, http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, "\x1f\x8b")
+	if got := c.ask("monitor", http.MethodPost, "/api/v3/unheard/of", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") }); got.Code != 520 {
+		t.Errorf("packed unasked: %d", got.Code)
+	}
+	if accepted := c.asked.Header.Get("Accept-Encoding"); accepted != "identity" {
+		t.Errorf("asked for %q", accepted)
+	}
+}
+
+func FuzzNamesOfTokens(f *testing.F) {
+	f.Add(`{"access_token":1}`, 3)
+	f.Add(`{"data":{"\u0061ccessToken":1}}`, 1)
+	f.Add(`{"a":"\\","b":[{"access_token":1}],"access_token":1}`, 7)
+	f.Fuzz(func(t *testing.T, text string, cut int) {
+		var whole, parts jsonNames
+		found := whole.find([]byte(text))
+		cut = max(0, min(cut, len(text)))
+		if pieces := parts.find([]byte(text[:cut])) || parts.find([]byte(text[cut:])); pieces != found {
+			t.Fatalf("%q: %v as a whole, %v in pieces", text, found, pieces)
+		}
+	})
+}
+
+func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
+	header := http.Header{
+		"Set-Cookie": {"session=1"}, "X-Restsvcsessionid": {"1"}, "Content-Type": {"application/json"},
+		"Location": {memoryScheme + "://vspc01.lab.local:1280/api/v3/x?y=1#z"},
+	}
+	for name, test := range map[string]struct {
+		status int
+		path   string
+		route  veeam.Route
+	}{
+		"a success": {200, "/api/v3/organizations", 0}, "a 401": {401, "/api/v3/organizations", 0}, "a 403": {403, "/api/v3/organizations", 0},
+		"a redirect": {302, "/api/v3/organizations", 0}, "a fault": {500, "/api/v3/organizations", 0}, "no route": {404, "/api/v3/unheard/of", 0},
+		"an anonymous route": {200, "/api/v3/organizations", veeam.RouteAnonymous}, "its 401": {401, "/api/v3/organizations", veeam.RouteAnonymous},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, `{"product": "vspc"}`)
+			c.gets(test.status, header, "{}")
+			c.change = func(r *http.Request) {
+				if test.route != 0 {
+					exchangeOf(r.Context()).route = test.route
+				}
+			}
+			got := c.ask("monitor", http.MethodGet, test.path, nil)
+			if got.Code != test.status || got.Header().Get("Set-Cookie") != "" || got.Header().Get("X-Restsvcsessionid") != "" {
+				t.Errorf("%d %v", got.Code, got.Header())
+			}
+			if location := got.Header().Get("Location"); location != "http://example.com/api/v3/x?y=1#z" {
+				t.Errorf("Location %q", location)
+			}
+		})
+	}
+}
+
+func TestA401OnAFormIsNoEvidenceAgainstTheToken(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	c.gets(http.StatusOK, nil, "{}")
+	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil)
+	asked := c.gets(http.StatusUnauthorized, nil, "{}")
+	logins := 0
+	count := c.wire.answer
+	c.wire.answer = func(req *http.Request) (*http.Response, error) {
+		if forToken(req) {
+			logins++
+		}
+		return count(req)
+	}
+	for range 5 {
+		got := c.ask("monitor", http.MethodPost, "/api/v3/some/form", func(r *http.Request) {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("grant_type=password&username=a&password=b")), -1
+		})
+		if got.Code != http.StatusUnauthorized {
+			t.Errorf("%d", got.Code)
+		}
+	}
+	if *asked != 5 || logins != 0 {
+		t.Errorf("the server was asked %d times, and for %d tokens", *asked, logins)
+	}
+}
+
+func TestNoOtherWayToASessionIsPassedOn(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	asked := c.gets(http.StatusOK, nil, `{"access_token":"eyJ0"}`)
+	for _, path := range []string{
+		"/api/v4/token", "/v8/token", "/token", "/api/oauth2/token", "/private-api/oauth2/token", "/api/v3/token/authorizationCode",
+		"/api/v3/logout", "/api/v3/login", "/api/sessionMngr/?v=latest", "/api/oauth2/logout", "/api/oauth2/authorization_code", "/api/v2/authentication/refresh",
+	} {
+		for _, method := range []string{"GET", "post", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
+			if got := c.ask("monitor", method, path, nil); got.Code != http.StatusForbidden || strings.Contains(got.Body.String(), "eyJ0") {
+				t.Errorf("%s %s: %d %s", method, path, got.Code, got.Body)
+			}
+		}
+	}
+	for _, path := range []string{"/api/v3/token", "/API/V3/Token/", "/api/v3//TOKEN", "/api/v3/users/0b1f/tokens/../tokens"} {
+		for _, method := range []string{"GET", "PUT", "patch", "HEAD", "OPTIONS"} {
+			if got := c.ask("monitor", method, path, nil); got.Code != http.StatusForbidden {
+				t.Errorf("%s %s: %d", method, path, got.Code)
+			}
+		}
+	}
+	if *asked > 0 {
+		t.Errorf("the server was asked %d times", *asked)
+	}
+}
