@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
@@ -50,13 +52,19 @@ func (h *Handler) lookup(e *exchange) {
 	}
 }
 
-// show prepares a request for the eyes of rules: what is known about it, and the
-// path without a slash at its end. restore gives the request its own path back.
+// show prepares a request for the eyes of rules: what is known about it, the method
+// that the server will read, and the path without a slash at its end. Where a
+// condition regards the case of letters, it sees path and names of parameters in
+// lower case. restore gives the request its own path back.
 func (h *Handler) show(r *http.Request, e *exchange) (restore func()) {
 	e.account = h.accountFor(r, e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
 	own, method := *r.URL, r.Method
 	r.URL.Path, r.URL.RawPath, r.Method = withoutSlash(own.Path), withoutSlash(own.RawPath), e.sent.method
+	if canonicalising && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }) {
+		r.URL.Path, r.URL.RawPath = operation.Fold(r.URL.Path), ""
+		r.URL.RawQuery = operation.FoldQuery(own.RawQuery)
+	}
 	return func() { *r.URL, r.Method = own, method }
 }
 

@@ -77,11 +77,11 @@ func (r *Rule) preset(d *caddyfile.Dispenser) error {
 }
 
 // expandOperation writes the matcher operation by its full name: as the first
-// word behind the effect, and as the first word of a line of its block.
+// word behind the effect, as the first word of a line of its block, and behind not.
 func expandOperation(tokens []caddyfile.Token) {
 	depth := 0
 	for i := 1; i < len(tokens); i++ {
-		first := i == 1 || depth == 1 && tokens[i].Line != tokens[i-1].Line
+		first := i == 1 || depth == 1 && tokens[i].Line != tokens[i-1].Line || tokens[i-1].Text == "not"
 		if first && tokens[i].Text == "operation" && !tokens[i].Quoted() {
 			tokens[i].Text = "veeam_operation"
 		}

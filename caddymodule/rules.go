@@ -44,6 +44,7 @@ type Rule struct {
 
 	reveals      bool   // lets requests in because their operation is of the class secret, among others
 	namesUnknown bool   // names the class unknown, and nothing else has to hold
+	folds        bool   // has a condition that regards the case of letters
 	withUnknown  []bool // the matcher sets that name it
 }
 
@@ -160,6 +161,10 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if r.MatcherSetsRaw == nil {
 		return nil, nil
 	}
+	var err error
+	if r.MatcherSetsRaw, err = foldMatchers(r.MatcherSetsRaw); err != nil {
+		return nil, err
+	}
 	loaded, err := ctx.LoadModule(r, "MatcherSetsRaw")
 	if err != nil {
 		return nil, err
@@ -174,6 +179,8 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	r.withUnknown = make([]bool, len(sets))
 	for i, set := range sets {
 		matchers[i] = simplify(set)
+		_, simple := matchers[i].(policy.All)
+		r.folds = r.folds || !simple
 		r.withUnknown[i] = namesClass(set, operation.Unknown)
 	}
 	return matchers, nil

@@ -1,0 +1,139 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"unicode"
+
+	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+// caseRules are conditions in the letters of Veeam's documents, or of whoever
+// writes them.
+var caseRules = []struct{ condition, hit, miss string }{
+	{"path /api/v1/backupInfrastructure/*", "/api/v1/backupInfrastructure/proxies", "/api/v1/jobs"},
+	{"path /api/v1/*/Proxies", "/api/v1/backupInfrastructure/proxies", "/api/v1/jobs"},
+	{"path_regexp ^/api/v1/backupInfrastructure/[a-z]+$", "/api/v1/backupInfrastructure/proxies", "/api/v1/jobs"},
+	{`path_regexp ^/API/v1/JOBS/\D+$`, "/api/v1/jobs/states", "/api/v1/jobs/5"},
+	{"query format=secret", "/api/v1/jobs?format=secret", "/api/v1/jobs?format=x"},
+	{"query nameFilter=Secret", "/api/v1/jobs?nameFilter=Secret", "/api/v1/jobs?nameFilter=secret"},
+	{"not path_regexp ^/api/v1/Jobs", "/api/v1/backups", "/api/v1/jobs"},
+	{"vars {path} /api/v1/Jobs", "/api/v1/jobs", "/api/v1/backups"},
+	{"vars_regexp {path} ^/api/v1/Jobs$", "/api/v1/jobs", "/api/v1/backups"},
+	{"`{path}.startsWith(\"/api/v1/backupInfrastructure\")`", "/api/v1/backupInfrastructure/proxies", "/api/v1/jobs"},
+	{"`{path} == '/API/V1/jobs' && {method} == 'GET'`", "/api/v1/jobs", "/api/v1/backups"},
+	{"`{path} in [\"/api/v1/Jobs\", \"/api/v1/Backups\"]`", "/api/v1/backups", "/api/v1/x"},
+	{"`{path}.matches(r\"^/api/v1/Jobs/\\D+$\")`", "/api/v1/jobs/states", "/api/v1/jobs/5"},
+	{"`path_regexp('^/api/v1/Jobs')`", "/api/v1/jobs", "/api/v1/backups"},
+	{"`path_regexp('name', '^/api/v1/Jobs')`", "/api/v1/jobs", "/api/v1/backups"},
+	{"`[\"/api/v1/Jobs\"].exists(p, {path}.startsWith(p))`", "/api/v1/jobs/5", "/api/v1/backups"},
+	{"`query({'nameFilter': ['x']})`", "/api/v1/jobs?nameFilter=x", "/api/v1/jobs?nameFilter=X"},
+	{"`{query.nameFilter} == \"Secret\"`", "/api/v1/jobs?nameFilter=Secret", "/api/v1/jobs?nameFilter=secret"},
+	{"`{http.request.uri.path.2} == \"Jobs\"`", "/api/v1/jobs/5", "/api/v1/backups"},
+	{"`!({path}.endsWith(\"States\") || {path}.contains('''Backup'''))`", "/api/v1/jobs", "/api/v1/jobs/states"},
+	{"`{uri} == \"/api/v1/Jobs\"`", "/api/v1/jobs", "/api/v1/backups"},
+	{"`{http.veeam_auth.client} == \"Grafana\" && {path}.startsWith(\"/api/v1/Jobs\")`", "/api/v1/jobs", "/api/v1/backups"},
+}
+
+// recased is a path and a query in which the letters of the path and of the names
+// are drawn anew.
+func recased(t *rapid.T, target string) string {
+	out := []rune(target)
+	name, query := true, false
+	for i, c := range out {
+		switch {
+		case c == '?' && !query:
+			query, name = true, true
+		case query && c == '=':
+			name = false
+		case query && c == '&':
+			name = true
+		case name && unicode.IsLetter(c) && rapid.Bool().Draw(t, "swap"):
+			out[i] = c ^ 0x20
+		}
+	}
+	return string(out)
+}
+
+func guardOfRules(t *testing.T, rules string) *guard {
+	t.Helper()
+	c := &configFlags{config: "-", adapter: "caddyfile"}
+	text := fmt.Sprintf(":80 {\n\tveeam_auth https://veeam.lab.local {\n\t\taccount x {env.X}\n%s\n\t}\n}\n", rules)
+	configuration, err := c.load(strings.NewReader(text), io.Discard)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	r, err := (&policyTestOptions{}).request("GET", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := configuration.guardOf(r)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	t.Cleanup(g.close)
+	return g
+}
+
+func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
+	for _, c := range caseRules {
+		t.Run(c.condition, func(t *testing.T) {
+			deny, allow := guardOfRules(t, "deny "+c.condition), guardOfRules(t, "allow "+c.condition)
+			allowed := func(g *guard, method, target string) bool {
+				r, err := (&policyTestOptions{}).request(method, "http://localhost"+target)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return g.explain(r, policy.Caller{Name: "Grafana", Via: policy.ViaCaddy}, true).allowed
+			}
+			rapid.Check(t, func(t *rapid.T) {
+				method := recased(t, "GET")
+				hit, miss := recased(t, c.hit), recased(t, c.miss)
+				if allowed(deny, method, hit) || !allowed(allow, method, hit) {
+					t.Fatalf("%s %s is not matched", method, hit)
+				}
+				if !allowed(deny, method, miss) || allowed(allow, method, miss) {
+					t.Fatalf("%s %s is matched", method, miss)
+				}
+			})
+		})
+	}
+}
+
+func TestConditionsThatCannotRegardBothCasesAreRefused(t *testing.T) {
+	for condition, says := range map[string]string{
+		"`{http.request.orig_uri.path} == \"/x\"`":        "as it is sent",
+		"vars {http.request.orig_method} GET":             "as it is sent",
+		"`{path}.upperAscii() == \"/API/V1/JOBS\"`":       "upperAscii",
+		"`{http.request.uri.query} == \"Format=secret\"`": "query",
+		"`{uri} == \"/api/v1/jobs?Format=x\"`":            "query",
+		"query Format=a format=b":                         "twice",
+	} {
+		caddyfile := fmt.Sprintf(":80 {\n\tveeam_auth https://veeam.lab.local {\n\t\taccount x {env.X}\n\t\tdeny %s\n\t}\n}\n", condition)
+		if out, code := policyTest(t, caddyfile, "GET", "/api/v1/jobs"); code != exitUsage || !strings.Contains(out, says) || !strings.Contains(out, "Caddyfile:4") {
+			t.Errorf("%s: %d %s", condition, code, out)
+		}
+	}
+}
+
+func FuzzFoldExpression(f *testing.F) {
+	for _, c := range caseRules {
+		if expr, ok := strings.CutPrefix(c.condition, "`"); ok {
+			f.Add(strings.ReplaceAll(strings.TrimSuffix(expr, "`"), "{path}", "{http.request.uri.path}"))
+		}
+	}
+	f.Add(`"\{x}" == {http.request.uri.path}`)
+	f.Fuzz(func(t *testing.T, expr string) {
+		folded, err := foldExpression(expr)
+		if err != nil {
+			return
+		}
+		if _, err := foldExpression(folded); err != nil {
+			t.Fatalf("%q becomes %q: %v", expr, folded, err)
+		}
+	})
+}
