@@ -43,13 +43,13 @@ func sharedSites(dir string) []site {
 		deny {
 			method DELETE
 		}
-		deny operation run secret
-		allow @get
 		allow {
 			method POST
 			path /api/v1/echo
-		}`, before: "@get method GET"},
-		{name: "denials", options: "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start\n\t\t}\n\t\tdeny operation secret"},
+		}
+		deny operation run secret
+		allow @get`, before: "@get method GET"},
+		{name: "denials", options: "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start\n\t\t}\n\t\tdeny operation secret\n\t\tallow operation unknown\n\t\tdefault allow"},
 		{name: "shadow", options: "deny shadow operation run\n\t\tallow *"},
 		{name: "default", options: "default deny"},
 		{name: "monitor", options: "allow preset monitor"},
@@ -67,6 +67,7 @@ func sharedSites(dir string) []site {
 		header_up X-Source {http.veeam_auth.source}
 		header_up X-Account {http.veeam_auth.account}
 		deny operation secret
+		allow operation unknown
 		allow *`},
 		{name: "parallel", options: "max_parallel 2"},
 		{name: "act_as", before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", options: "act_as {team}"},

@@ -1,0 +1,115 @@
+// The versions of HTTP over real sockets: what is decided does not depend on them.
+
+package access
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+// overTLS starts a Caddy with one site with TLS, and returns a client for each
+// version of HTTP.
+func overTLS(t *testing.T, options string) (base string, clients map[string]http.RoundTripper) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "http3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := newPKI(dir); err != nil {
+		t.Fatal(err)
+	}
+	certificate := "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key")
+	w := &world{dir: dir, sites: []site{{name: "tls", listen: "https://", before: certificate, options: options}}, global: "auto_https off"}
+	t.Cleanup(w.stop)
+	if err := w.serve(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	trust := func(protocols ...string) *tls.Config {
+		return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols} //nolint:gosec // a certificate of this test
+	}
+	one := &http.Transport{TLSClientConfig: trust("http/1.1"), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+	two := &http.Transport{TLSClientConfig: trust(), ForceAttemptHTTP2: true}
+	three := &http3.Transport{TLSClientConfig: trust()}
+	t.Cleanup(func() { one.CloseIdleConnections(); two.CloseIdleConnections(); _ = three.Close() })
+	return fmt.Sprintf("https://localhost:%d", w.ports["tls"]), map[string]http.RoundTripper{"HTTP/1.1": one, "HTTP/2.0": two, "HTTP/3.0": three}
+}
+
+func send(t *testing.T, client http.RoundTripper, method, target, proto string) (status int, body, version string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: http.Header{}, Proto: proto}).WithContext(ctx)
+	res, err := client.RoundTrip(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, target, err)
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), res.Proto
+}
+
+func TestNoVersionOfHTTPWalksAroundARule(t *testing.T) {
+	base, clients := overTLS(t, "deny operation secret destroy")
+	for version, client := range clients {
+		for _, c := range []struct {
+			method, path string
+			status       int
+		}{
+			{"GET", "/api/v1/jobs", 200},
+			{"get", "/api/v1/jobs", 200},
+			{"GET", "/api/v1/credentials", 403},
+			{"delete", "/api/v1/jobs/" + jobID, 403},
+			{"Delete", "/API/v1/Jobs/" + jobID, 403},
+			{"TRACE", "/api/v1/jobs", 405},
+			{"trace", "/api/v1/jobs", 405},
+			{"TRACK", "/api/v1/jobs", 405},
+			{"PROPFIND", "/api/v1/jobs", 405},
+			{"GET", "/api/v1/jobs?_method=DELETE", 400},
+			{"POST", "/api/v1/token", 403},
+		} {
+			status, body, proto := send(t, client, c.method, base+c.path, "")
+			if status != c.status || proto != version {
+				t.Errorf("%s %s over %s: %d over %s: %s", c.method, c.path, version, status, proto, body)
+			}
+		}
+	}
+}
+
+func TestAnExtendedConnectIsDecidedAsTheGETThatIsMadeOfIt(t *testing.T) {
+	base, clients := overTLS(t, "deny operation secret destroy")
+	client := clients["HTTP/3.0"]
+	for _, c := range []struct {
+		path, protocol string
+		status         int
+	}{
+		{"/api/v1/credentials", "websocket", 403},
+		{"/api/v1/Credentials/", "websocket", 403},
+		{"/api/v1/jobs", "websocket", 200},
+		{"/api/oauth2/token", "websocket", 403},
+		{"/api/v1/jobs", "webtransport", 405},
+		{"/api/v1/credentials", "connect-udp", 405},
+	} {
+		status, body, _ := send(t, client, http.MethodConnect, base+c.path, c.protocol)
+		if status != c.status || strings.Contains(body, "username") {
+			t.Errorf("%s with %s: %d %s", c.path, c.protocol, status, body)
+		}
+	}
+}
