@@ -55,7 +55,8 @@ func (constantAnswer) RoundTrip(*http.Request) (*http.Response, error) {
 var constantHeader = http.Header{"Content-Type": {contentTypeJSON}}
 
 // proxied is a request as reverse_proxy hands it to its transport: context,
-// variables and headers as they are after its own work.
+// variables and headers as they are after its own work. Without an exchange it is a
+// health check, which has no variables.
 func proxied(ctx context.Context, e *exchange) *http.Request {
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, memoryScheme+"://vbr01.lab.local:9419/api/v1/jobs?limit=100", http.NoBody)
 	req.RequestURI = ""
@@ -65,7 +66,9 @@ func proxied(ctx context.Context, e *exchange) *http.Request {
 	} {
 		req.Header.Set(name, value)
 	}
-	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
+	if e != nil {
+		req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
+	}
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{
 		Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419",
 	}))

@@ -65,12 +65,12 @@ func TestWhatIsSentIsWhatWasDecidedAbout(t *testing.T) {
 func TestWithoutADecisionOnlyHealthChecksTravel(t *testing.T) {
 	c := newChain(t, `{"product": "vspc"}`)
 	asked := c.gets(http.StatusOK, nil, "{}")
-	foreign := proxied(t.Context(), nil)
+	foreign := prepared(proxied(t.Context(), nil))
 	res, err := c.tr.RoundTrip(foreign)
 	if err != nil || res.StatusCode != 520 || *asked != 0 {
 		t.Errorf("a request of a site without the handler: %v %v", res, err)
 	}
-	check, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, memoryScheme+"://vspc01.lab.local:1280/api/v3/about", nil)
+	check := proxied(t.Context(), nil)
 	if res, err = c.tr.RoundTrip(check); err != nil || res.StatusCode != http.StatusOK || *asked != 1 {
 		t.Errorf("a health check: %v %v", res, err)
 	}
