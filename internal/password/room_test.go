@@ -151,3 +151,34 @@ func TestSourcesOfWhichNothingIsKnownTakeTurnsAfterThoseThatWereRight(t *testing
 		time.Sleep(time.Hour)
 	})
 }
+
+func TestASourceThatWasWrongComesAfterThoseThatWereNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(1)
+		var order []string
+		check := func(source string, right bool) {
+			leave, err := r.enter(t.Context(), &visitor{source: source})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			order = append(order, source)
+			time.Sleep(checkTakes)
+			leave(right)
+		}
+		check("wrong twice", false)
+		check("wrong once", false)
+		check("wrong twice", false)
+		order = nil
+		go check("first", true)
+		synctest.Wait()
+		for _, source := range []string{"wrong twice", "wrong once", "new", "newer"} {
+			go check(source, false)
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		if got := fmt.Sprint(order[:1], order[3:]); got != "[first] [wrong once wrong twice]" {
+			t.Errorf("called in the order %q", order)
+		}
+	})
+}

@@ -1,0 +1,39 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func TestASourceIsTheAddressThatATrustedProxyNames(t *testing.T) {
+	for _, tt := range []struct{ remote, named, want string }{
+		{"192.0.2.7:4711", "", "192.0.2.7"},
+		{"127.0.0.1:4711", "127.0.0.1", "127.0.0.1"},
+		{"127.0.0.1:4711", "198.51.100.9", "198.51.100.9"},
+		{"127.0.0.1:4711", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", http.NoBody)
+		r.RemoteAddr = tt.remote
+		vars := map[string]any{caddyhttp.ClientIPVarKey: tt.named}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
+		if got := sourceOf(r); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
+	}
+}
+
+func TestAClientWithoutAUsableNameOrHashIsRefused(t *testing.T) {
+	const hash = "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6"
+	for _, bad := range []Client{{Name: "", Hash: hash}, {Name: "a\x00b", Hash: hash}, {Name: "a", Hash: "secret"}, {Name: "a", Hash: "$2a$14$short"}} {
+		if _, err := bad.check(); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+	if _, err := (&Client{Name: "a", Hash: hash}).check(); err != nil {
+		t.Error(err)
+	}
+}
