@@ -55,17 +55,19 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		}
 		client := s.versioned(ctx, client)
 		// Of a guest whose credential is not known here, that is all there is.
-		if prev != nil && (prev.Renewable() || account.Grant == veeam.GrantMFA && !prev.Exhausted()) {
+		if prev != nil && worthRefreshing(account, prev) {
 			start := time.Now()
 			tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, account, prev.Refresh) })
 			t.observe(veeam.GrantRefreshToken, start, tok, err)
 			if err == nil {
 				journal.refreshed(account)
-				return s.gained(l, end, tok), nil
+				gained := s.gained(l, end, tok)
+				gained.Revived = !prev.Renewable()
+				return gained, nil
 			}
 			journal.refreshFailed(account, err)
 			if !fallsBack(err) {
-				return nil, err
+				return nil, unanswered(err, client)
 			}
 			prev.Exhaust()
 		}
@@ -93,7 +95,10 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		}
 		if err != nil {
 			journal.loginFailed(account, err)
-			return nil, err
+			if parent != nil && noAnswer(err) {
+				parent.hung()
+			}
+			return nil, unanswered(err, client)
 		}
 		if parent != nil {
 			parent.succeeded()
@@ -112,6 +117,48 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 	get = s.health.observed(get)
 	l.session.grant.Store(&lastGrant{ender: end, get: get})
 	return get
+}
+
+// worthRefreshing reports whether the refresh token of prev is tried before the
+// grant of the account itself. One whose access token the server has ended early
+// has probably ended, too: it is tried, once, where a login is dear.
+func worthRefreshing(a *veeam.Account, prev *tokencache.Token) bool {
+	switch {
+	case prev.Renewable():
+		return true
+	case singleUse(a):
+		return !prev.Exhausted() // there is nothing else
+	}
+	return a.TOTP != nil && prev.Revivable()
+}
+
+// unansweredError is a grant without an answer, with the way to see whether the
+// server answers again.
+type unansweredError struct {
+	error
+	client *veeam.Client
+}
+
+func (e *unansweredError) Unwrap() error { return e.error }
+
+// Knock asks the server without a credential.
+func (e *unansweredError) Knock(ctx context.Context) error { return e.client.Knock(ctx) }
+
+// unanswered completes the error of a grant that got no answer.
+func unanswered(err error, client *versionedClient) error {
+	if !noAnswer(err) {
+		return err
+	}
+	return &unansweredError{err, client.Client}
+}
+
+// noAnswer reports whether the server has a token request and does not answer it.
+func noAnswer(err error) bool {
+	if _, ok := errors.AsType[*parentError](err); ok {
+		return false // the parent's session asks
+	}
+	failed, ok := errors.AsType[*veeam.Error](err)
+	return ok && failed.Kind == veeam.KindTimeout && !failed.Unsent
 }
 
 // gained keeps how to log out of what a grant has brought. What comes after the

@@ -18,6 +18,7 @@ type parentTurn struct {
 	taken chan struct{} // held by the one whose turn it is; guards the rest
 
 	handed *tokencache.Token // handed out last
+	silent time.Time         // when a grant with it had no answer last
 	keeps  bool              // a token has served twice
 	spends bool              // a token that had served was refused, a new one was not
 }
@@ -53,11 +54,15 @@ func (s *slot) parent(values context.Context, journal journal) *parentUse {
 func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
 	turn := p.slot.turn
 	if p.given == nil {
+		began := time.Now()
 		select {
 		case turn.taken <- struct{}{}:
 			context.AfterFunc(ctx, func() { <-turn.taken })
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+		if turn.silent.After(began) { // who has waited once for a server that hangs does not do so again
+			return nil, &parentError{account: p.slot.account.Name, err: errParentSilent}
 		}
 	}
 	o := occasion{values: p.values, journal: p.journal}
@@ -88,6 +93,10 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 	return &veeam.Token{Access: p.given.Access, Refresh: p.given.Refresh, Requested: p.given.Requested}, nil
 }
 
+// hung is told that the server has not answered the grant. It is still this one's
+// turn.
+func (p *parentUse) hung() { p.slot.turn.silent = time.Now() }
+
 // succeeded is told that the grant has brought a token. It is still this one's
 // turn.
 func (p *parentUse) succeeded() {
@@ -98,6 +107,8 @@ func (p *parentUse) succeeded() {
 		turn.spends = true
 	}
 }
+
+var errParentSilent = &veeam.Error{Kind: veeam.KindTimeout, Hint: "the server has not answered another login with the session of the parent"}
 
 // parentError says that an account has no token because its parent has none. The
 // parent's own pause protects its credential: the account asks again soon.
@@ -115,7 +126,7 @@ func (e *parentError) CredentialRefused() bool { return false }
 
 // Delay is short where the parent does not ask the server now.
 func (e *parentError) Delay() time.Duration {
-	if _, ok := errors.AsType[*tokencache.BlockedError](e.err); ok {
+	if _, ok := errors.AsType[*tokencache.BlockedError](e.err); ok || errors.Is(e.err, errParentSilent) {
 		return time.Second
 	}
 	return 0

@@ -201,18 +201,20 @@ type wire struct {
 // call is a request as the server got it.
 type call struct {
 	method, path, bearer, version string
+	password                      bool // with a password
+	knock                         bool // a token request without a credential
 }
 
 // grant reports whether the request is one for a token or a code.
 func (c call) grant() bool {
 	path := strings.ToLower(c.path)
-	return c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
+	return !c.knock && c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
 		(strings.Contains(path, "/token") || strings.Contains(path, "oauth2") || strings.Contains(path, "/authentication/"))
 }
 
 func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	n.mu.Lock()
-	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version")})
+	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(bodyOf(req))})
 	answer := n.answer
 	n.mu.Unlock()
 	if answer != nil {
@@ -221,6 +223,25 @@ func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return n.to.RoundTrip(req)
+}
+
+// bodyOf is the body of a request of a login.
+func bodyOf(req *http.Request) string {
+	if req.GetBody == nil {
+		return ""
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return ""
+	}
+	text, _ := io.ReadAll(body)
+	return string(text)
+}
+
+// isKnock reports whether a form asks for a renewal without a refresh token.
+func isKnock(form string) bool {
+	value, ok := strings.CutPrefix(strings.ToLower(form), "grant_type=")
+	return ok && value == "refresh_token"
 }
 
 func (n *wire) intercept(answer func(*http.Request) (*http.Response, error)) {

@@ -4,6 +4,7 @@
 package tokencache
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -36,6 +37,8 @@ type BlockedError struct {
 	// Accepted is when the server has accepted this very credential last. Zero if that
 	// is not known.
 	Accepted time.Time
+
+	knock func(context.Context) error // the server has not answered
 }
 
 // Error gives the cause and, of a credential that is held, until when.
@@ -71,6 +74,9 @@ const lookEvery = time.Second
 // into the store: it goes no further while the hold stands.
 func (s *Session) stopped(now time.Time) *BlockedError {
 	blocked := s.blocked(now)
+	if blocked != nil && blocked.knock != nil {
+		return s.knocked(blocked, now)
+	}
 	if blocked == nil || s.options.Shared == nil || !blocked.Held ||
 		time.Duration(now.UnixNano()-s.looked.Load()).Abs() < lookEvery { // Abs: the clock may have been set back
 		return blocked
@@ -94,6 +100,9 @@ func (s *Session) failed(cause error) *BlockedError {
 		s.refusals++ // whatever happened since the one before
 		s.streak = 0
 		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.refusals))
+	case unanswered(cause) != nil:
+		s.streak++
+		pause = knockFor
 	case delay(cause) > 0:
 		s.streak++
 		pause = min(delay(cause), maxDelay)
@@ -102,10 +111,13 @@ func (s *Session) failed(cause error) *BlockedError {
 		pause = stretch(backoff(minBackoff, maxBackoff, s.streak))
 	}
 	now := time.Now()
-	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time()}
+	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time(), knock: unanswered(cause)}
 	s.block.Budget = s.budget()
 	if b := s.block.Budget; held && b.Of > 0 && b.Left == 0 && b.Until.After(s.block.Until) {
 		s.block.Until = now.Add(time.Until(b.Until)) // it could not be sent before
+	}
+	if s.block.knock != nil {
+		return s.knocked(s.block, now)
 	}
 	return s.block
 }

@@ -82,6 +82,9 @@ type Session struct {
 	renewal atomic.Bool // a background renewal is under way
 	waiters atomic.Int64
 
+	knocking atomic.Bool  // a server that hangs is being asked, see knock
+	asked    atomic.Int64 // when a token was needed meanwhile, unix nanoseconds
+
 	floor     atomic.Uint64          // fence of the latest token that the session had
 	blockedAt atomic.Uint64          // fence of the last hold
 	looked    atomic.Int64           // when the store was read last, unix nanoseconds

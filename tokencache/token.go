@@ -38,6 +38,10 @@ type Token struct {
 	// refresh token.
 	Login bool
 
+	// Revived says that it was got by the refresh token of one that the server had
+	// ended early. If it ends early itself, refreshing is no use.
+	Revived bool
+
 	// Extra belongs to whoever made the token; the cache keeps it.
 	Extra any
 
@@ -73,6 +77,11 @@ func (t *Token) Expires() time.Time { return t.expires }
 
 // Renewable reports whether the token's refresh token is worth a try.
 func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load() }
+
+// Revivable reports whether its refresh token is worth one try although the token
+// was ended early, for who would have to pay dearly for a login: the server may
+// have ended the access token only.
+func (t *Token) Revivable() bool { return !t.Exhausted() && !t.Revived }
 
 // Exhaust records that the refresh token is used up: the server has refused it.
 func (t *Token) Exhaust() {

@@ -90,7 +90,8 @@ type Error struct {
 	// grant and for a logout.
 	Call string
 
-	// Unsent says that no connection came about: nothing was sent.
+	// Unsent says that nothing was sent: no connection came about, or the request
+	// was still waiting for its turn.
 	Unsent bool
 
 	// Status of the answer, 0 without one.

@@ -88,7 +88,7 @@ func TestAPageForEveryPathIsNoVersion(t *testing.T) {
 
 func TestProductsThatShowNoVersionsAreNotAsked(t *testing.T) {
 	for _, name := range Names() {
-		if name == "vbr" {
+		if p, _ := Lookup(name); p.Version.Known != nil {
 			continue
 		}
 		c, s := client(t, name)

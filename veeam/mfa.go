@@ -71,7 +71,7 @@ func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration)
 
 func (c *Client) noCode(ctx context.Context, err error) error {
 	e := transportError(ctx, err, nil)
-	e.Hint = "waiting for a verification code that was not used yet"
+	e.Hint, e.Unsent = "waiting for a verification code that was not used yet", true
 	return c.complete(e, GrantMFA)
 }
 

@@ -77,7 +77,7 @@ func (c *Client) pace(ctx context.Context, g Grant, step PaceStep) error {
 		return e
 	}
 	e := transportError(ctx, err, nil)
-	e.Hint = "waiting for the turn of a token request, see pace"
+	e.Hint, e.Unsent = "waiting for the turn of a token request, see pace", true
 	return c.complete(e, g)
 }
 
