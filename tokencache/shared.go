@@ -47,7 +47,7 @@ type Sealer interface {
 const (
 	DefaultLease = 8 * time.Second
 
-	exchangeFor = time.Second // one exchange
+	exchangeFor = time.Second     // one exchange
 	awayFor     = 5 * time.Second // how long a store that failed is left alone
 	pollEvery   = 100 * time.Millisecond
 	maxBroken   = 1000
