@@ -52,7 +52,10 @@ func (t *Transport) target(req *http.Request, key slotKey) target {
 	if t.BasePath != "" {
 		origin += " " + t.BasePath
 	}
-	return target{origin: origin, baseURL: t.baseURL(req)}
+	if t.UpstreamHost != "" {
+		origin += " " + t.UpstreamHost // another server may be behind each name
+	}
+	return target{origin: origin, baseURL: t.baseURL(req), host: t.host(req)}
 }
 
 // upstreamHost is the host of the upstream's URL. With proxy_protocol,

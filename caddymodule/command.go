@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -30,32 +31,79 @@ func group(cmd *cobra.Command, commands ...*cobra.Command) {
 	cmd.AddCommand(commands...)
 }
 
+// pinOptions say how servers are dialed.
+type pinOptions struct {
+	configFlags
+	serverName string
+}
+
 func newPinCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "pin <address>...",
+	var o pinOptions
+	cmd := &cobra.Command{
+		Use:   "pin <address>... [--server-name <name>] [--config <file>]",
 		Short: "Prints the fingerprints of a server's certificate, for tls_pin",
 		Long: `Connects to each address (host:port or URL) with TLS, without trusting it and
-without sending anything, and prints the fingerprints of its certificate.
+without sending anything, and prints the fingerprints of its certificate. It offers
+every TLS version and cipher suite there is, and says what logins would lack.
 
-Compare them with what the server's own console shows before you use them: who
-answers at the address now need not be your server.`,
-		Example: "  caddy veeam-auth pin vbr01.lab.local:9419",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: withExitCode(func(cmd *cobra.Command, addresses []string) error {
-			for _, address := range addresses {
-				hostPort, err := pinAddress(address)
-				if err != nil {
-					return err
-				}
-				cert, err := peerCertificate(cmd.Context(), hostPort)
-				if err != nil {
-					return failed(fmt.Errorf("%s: %w", hostPort, err))
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", hostPort, subjectName(cert),
-					cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly),
-					sha1Of(cert), sha256Of(cert))
-			}
-			return nil
-		}),
+With --config, an address of that configuration is dialed as logins there would be:
+through its network_proxy, by its resolver, with its tls_server_name and client
+certificate. Otherwise servers are dialed directly, whatever HTTPS_PROXY says.
+
+Compare the fingerprints with what the server's own console shows before you use them:
+who answers at the address now need not be your server.`,
+		Example: "  caddy veeam-auth pin vbr01.lab.local:9419\n" +
+			"  caddy veeam-auth pin 192.0.2.10:9419 --server-name vbr01.lab.local",
+		Args: cobra.MinimumNArgs(1),
+		RunE: withExitCode(o.run),
 	}
+	o.add(cmd)
+	cmd.Flags().Lookup("config").DefValue, o.config = "", ""
+	cmd.Flags().StringVar(&o.serverName, "server-name", "", "The name to ask the server for (SNI); default: tls_server_name of the configuration, or the host of the address")
+	return cmd
+}
+
+func (o *pinOptions) run(cmd *cobra.Command, addresses []string) error {
+	for _, address := range addresses {
+		hostPort, err := pinAddress(address)
+		if err != nil {
+			return err
+		}
+		seen, err := o.show(cmd, hostPort)
+		if err != nil {
+			return err
+		}
+		cert := seen.certificate
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", hostPort, subjectName(cert),
+			cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly),
+			sha1Of(cert), sha256Of(cert))
+		if missing := seen.missing(); missing != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "  note     %s\n", missing)
+		}
+	}
+	return nil
+}
+
+// show dials as the configuration does that has the address, or directly.
+func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*shown, error) {
+	ctx, base := cmd.Context(), new(http.Transport)
+	if o.config != "" {
+		c, err := o.load(cmd.InOrStdin(), cmd.ErrOrStderr())
+		if err != nil {
+			return nil, err
+		}
+		if found := c.places("", hostPort); len(found) > 0 {
+			r, err := c.reach(found[0])
+			if err != nil {
+				return nil, err
+			}
+			defer r.close()
+			ctx, base = waitContext{ctx, r.values}, r.transport.HTTPTransport.Transport
+		}
+	}
+	seen, err := show(ctx, base, hostPort, o.serverName)
+	if err != nil {
+		return nil, failed(fmt.Errorf("%s: %w", hostPort, err))
+	}
+	return seen, nil
 }

@@ -18,6 +18,7 @@ const (
 	stepOK      = "ok"
 	stepFailed  = "failed"
 	stepSkipped = "skipped"
+	stepWarning = "warning" // the report is good all the same
 )
 
 // checkStep is one line of the report.
@@ -45,6 +46,10 @@ func (r *checkReport) ok(name, detail string) {
 
 func (r *checkReport) skip(name, why string) {
 	r.Steps = append(r.Steps, checkStep{Name: name, State: stepSkipped, Detail: why})
+}
+
+func (r *checkReport) warn(name, detail, help string) {
+	r.Steps = append(r.Steps, checkStep{Name: name, State: stepWarning, Detail: detail, Help: help})
 }
 
 func (r *checkReport) fail(name string, reason veeam.Reason, detail, help string) {

@@ -34,6 +34,11 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	} else {
 		report.ok("secrets", "can be read")
 	}
+	if resolved, err := r.account.resolve(); err == nil {
+		for _, doubt := range resolved.doubts {
+			report.warn("secrets", doubt, "it is sent as it is: correct it, unless it is meant so")
+		}
+	}
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
@@ -61,20 +66,20 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 			report.ok(step, seen.String())
 			step = "certificate"
 		}
-		help := ""
-		if reason == veeam.ReasonPin || reason == veeam.ReasonTLS {
-			help = "`caddy veeam-auth pin " + report.Server + "` prints what the server shows now"
-		}
-		report.fail(step, reason, detail, help)
+		report.fail(step, reason, detail, connectionHelp(err, reason, report.Server))
 		return false
 	}
 	report.ok("connection", seen.String())
+	if said := r.transport.proxySaid(r.transport.hasProxy); said != "" {
+		report.ok("proxy", said)
+	}
 	report.ok("certificate", seen.certificate(r.transport))
 	product := r.client.Product
 	switch {
 	case identity.Product == nil:
-		report.fail("product", veeam.ReasonWrongProduct, "what answers is none of the known products", "check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
-		return false
+		// Releases differ in what they show to everybody: a login shows what it is.
+		report.warn("product", "what answers is not recognized without a login", "if the login fails too, check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
+		return true
 	case identity.Product != product:
 		report.fail("product", veeam.ReasonWrongProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
 		return false
@@ -201,18 +206,15 @@ func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport,
 // connectionReason says why no answer came.
 func connectionReason(err error) (reason veeam.Reason, detail string) {
 	var (
-		pin   *pinError
-		name  *net.DNSError
-		plain tls.RecordHeaderError
-		e     *veeam.Error
+		pin  *pinError
+		name *net.DNSError
+		e    *veeam.Error
 	)
 	switch {
 	case errors.As(err, &pin):
 		return veeam.ReasonPin, pin.Error()
 	case errors.As(err, &name):
 		return veeam.ReasonUnreachable, "DNS: " + name.Error()
-	case errors.As(err, &plain):
-		return veeam.ReasonTLS, "what answers there does not speak TLS; is it the right port?"
 	case errors.As(err, &e) && e.Kind == veeam.KindTLS:
 		return veeam.ReasonTLS, fmt.Sprint(e.Err)
 	case errors.As(err, &e) && e.Kind == veeam.KindServerFault:
@@ -223,6 +225,21 @@ func connectionReason(err error) (reason veeam.Reason, detail string) {
 		return veeam.ReasonUnreachable, e.Err.Error()
 	}
 	return veeam.ReasonUnreachable, err.Error()
+}
+
+// connectionHelp is the way out of a connection that failed.
+func connectionHelp(err error, reason veeam.Reason, server string) string {
+	failed, _ := errors.AsType[*veeam.Error](err)
+	pin := "`caddy veeam-auth pin " + server + "` prints the fingerprint to compare"
+	switch {
+	case reason == veeam.ReasonPin:
+		return "ask who runs the server whether its certificate was replaced; " + pin
+	case reason != veeam.ReasonTLS || failed == nil:
+		return ""
+	case failed.TLS == veeam.TLSIssuer || failed.TLS == veeam.TLSName || failed.TLS == veeam.TLSValidity:
+		return failed.Hint + ". " + pin
+	}
+	return failed.Hint
 }
 
 // loginReason says why a login has failed, and what to do about it.

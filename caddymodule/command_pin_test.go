@@ -46,8 +46,8 @@ func TestPinSaysWhatToWriteInstead(t *testing.T) {
 		"vbr01:99999":             "is no address of a server",
 		"vbr01:":                  "is no address of a server",
 		"user:hunter2@vbr01:9419": "is no address of a server",
-		address:                   address + ": what answers there does not speak TLS",
-		plain.URL + "/":           address + ": what answers there does not speak TLS",
+		address:                   address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
+		plain.URL + "/":           address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
 	} {
 		if _, message := pinned(t, arg); !strings.Contains(message, want) {
 			t.Errorf("%q: %s", arg, message)

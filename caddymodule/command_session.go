@@ -188,7 +188,7 @@ func (r *reached) aim() error {
 	scheme := r.transport.scheme(&http.Request{URL: &url.URL{Host: host}})
 	r.client = &veeam.Client{
 		Product: r.transport.product, Transport: r.transport.HTTPTransport,
-		BaseURL: scheme + "://" + host + r.transport.BasePath, APIVersion: r.transport.APIVersion,
+		BaseURL: scheme + "://" + host + r.transport.BasePath, Host: r.transport.hostOf(r.dial, scheme, host), APIVersion: r.transport.APIVersion,
 	}
 	return nil
 }

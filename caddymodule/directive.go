@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -73,6 +74,8 @@ const directive = "veeam_auth"
 //		max_users        <number>
 //		tls_pin          <fingerprint...>
 //		insecure_http
+//		proxy_from_environment
+//		upstream_host    <name>
 //		log_body_limit   <size> | off
 //		log_all_bodies
 //
@@ -135,7 +138,7 @@ type directiveParser struct {
 // once lists the subdirectives that may be written once.
 var once = []string{
 	"product", "api_version", "base_path", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
-	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "log_body_limit", "log_all_bodies",
+	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "proxy_from_environment", "upstream_host", "log_body_limit", "log_all_bodies",
 	"require_authentication",
 }
 
@@ -257,6 +260,11 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 	case "insecure_http":
 		t.InsecureHTTP = true
 		return true, noArg(d)
+	case "proxy_from_environment":
+		t.ProxyFromEnvironment = true
+		return true, noArg(d)
+	case "upstream_host":
+		return true, oneArg(d, &t.UpstreamHost)
 	case "log_body_limit":
 		return true, p.logBodyLimit(d)
 	case "log_all_bodies":
@@ -376,6 +384,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if err := p.adoptTransport(d, proxy.TransportRaw); err != nil {
 		return err
 	}
+	if err := p.adoptHost(proxy); err != nil {
+		return d.WrapErr(err)
+	}
 	product, err := lookupProduct(p.transport.Product)
 	if err != nil {
 		return d.WrapErr(err)
@@ -434,5 +445,28 @@ func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMes
 	if err := json.Unmarshal(raw, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)
 	}
+	return nil
+}
+
+// adoptHost takes over what header_up says about the header Host: logins need it
+// too, and there is no client whose Host they could have.
+func (p *directiveParser) adoptHost(proxy *reverseproxy.Handler) error {
+	if proxy.Headers == nil || proxy.Headers.Request == nil {
+		return nil
+	}
+	host := proxy.Headers.Request.Set.Get("Host")
+	if host == "" {
+		return nil
+	}
+	proxy.Headers.Request.Set.Del("Host")
+	switch {
+	case host == "{http.reverse_proxy.upstream.hostport}":
+		return nil // as it is anyway
+	case strings.Contains(host, "{"):
+		return errors.New("header_up Host has a placeholder, which a login cannot have; logins and requests name the same host: write upstream_host with a fixed name, or leave it out for the address of the upstream")
+	case p.transport.UpstreamHost != "" && p.transport.UpstreamHost != host:
+		return errors.New("header_up Host and upstream_host differ; write upstream_host only")
+	}
+	p.transport.UpstreamHost = host
 	return nil
 }

@@ -19,6 +19,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		Product:    t.product,
 		Transport:  loginTransport{t.HTTPTransport},
 		BaseURL:    s.target.baseURL,
+		Host:       s.target.host,
 		APIVersion: t.APIVersion,
 		Log:        journal.info,
 		Clock: func(offset time.Duration) {

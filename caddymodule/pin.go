@@ -13,12 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // fingerprint is the SHA-1 or SHA-256 of a certificate.
@@ -144,35 +147,92 @@ func pinAddress(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// peerCertificate fetches the certificate that a server (host:port) shows, without
-// trusting it.
-func peerCertificate(ctx context.Context, address string) (*x509.Certificate, error) {
+// errSeen ends a handshake of which only the certificate was wanted.
+var errSeen = errors.New("the certificate was seen")
+
+// shown is what a server shows in a handshake that is broken off before anything is
+// sent.
+type shown struct {
+	certificate *x509.Certificate
+	version     uint16
+	suite       uint16
+}
+
+// show fetches what a server (host:port) shows, without trusting it. It is dialed
+// as logins would be by base, with every version and cipher suite that there is:
+// what the handshake of a login needs beside is said by missing.
+func show(ctx context.Context, base *http.Transport, address, serverName string) (*shown, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
+	if serverName == "" && base.TLSClientConfig != nil && !strings.Contains(base.TLSClientConfig.ServerName, "{") {
+		serverName = base.TLSClientConfig.ServerName
+	}
+	if serverName == "" {
+		serverName = host
+	}
+	var suites []uint16
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		suites = append(suites, suite.ID)
+	}
+	seen := new(shown)
+	transport := base.Clone()
+	transport.DisableKeepAlives = true
+	transport.DialTLSContext = nil
+	transport.TLSClientConfig = &tls.Config{ // nothing is sent: the certificate is all that is wanted
+		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
+		ServerName:         serverName,
+		MinVersion:         tls.VersionTLS10, //nolint:gosec // nothing is sent
+		CipherSuites:       suites,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) > 0 {
+				seen.certificate, seen.version, seen.suite = state.PeerCertificates[0], state.Version, state.CipherSuite
+			}
+			return errSeen
+		},
+	}
+	if base.TLSClientConfig != nil {
+		transport.TLSClientConfig.Certificates = base.TLSClientConfig.Certificates
+		transport.TLSClientConfig.GetClientCertificate = base.TLSClientConfig.GetClientCertificate
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	dialer := tls.Dialer{Config: &tls.Config{ // nothing is sent: the certificate is all that is wanted
-		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
-		ServerName:         host,
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	var plain tls.RecordHeaderError
+	client := &veeam.Client{Product: new(veeam.Product), Transport: transport, BaseURL: "https://" + address}
+	err = client.Reach(ctx)
+	var failed *veeam.Error
 	switch {
-	case errors.As(err, &plain):
-		return nil, errors.New("what answers there does not speak TLS; is it the right port?")
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, errors.New("no answer in time")
-	case err != nil:
-		return nil, err
-	}
-	defer conn.Close()
-	certs := conn.(*tls.Conn).ConnectionState().PeerCertificates
-	if len(certs) == 0 {
+	case seen.certificate != nil:
+		return seen, nil
+	case errors.Is(err, errSeen):
 		return nil, errors.New("the server showed no certificate")
+	case errors.As(err, &failed) && failed.Kind == veeam.KindTimeout:
+		return nil, errors.New("no answer in time")
+	case errors.As(err, &failed) && failed.Kind == veeam.KindTLS:
+		return nil, fmt.Errorf("%w; %s", failed.Err, failed.Hint)
+	case errors.As(err, &failed) && failed.Err != nil:
+		return nil, failed.Err
 	}
-	return certs[0], nil
+	return nil, err
+}
+
+// missing says what a login would lack although the certificate could be seen;
+// empty if nothing.
+func (s *shown) missing() string {
+	switch {
+	case s.version < tls.VersionTLS12:
+		return veeam.TLSVersion.Hint()
+	case s.version == tls.VersionTLS12 && slices.ContainsFunc(tls.InsecureCipherSuites(), func(c *tls.CipherSuite) bool { return c.ID == s.suite }):
+		name := tls.CipherSuiteName(s.suite)
+		switch {
+		case strings.Contains(name, "3DES"):
+			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1,tls3des=1 in the environment of Caddy"
+		case strings.HasPrefix(name, "TLS_RSA_"):
+			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1 in the environment of Caddy"
+		}
+		return "it chooses " + name + ", which logins do not offer: enable a newer cipher suite at the server"
+	}
+	return ""
 }
 
 // subjectName is the subject of a certificate, for a terminal. Who made the

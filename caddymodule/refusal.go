@@ -67,7 +67,7 @@ var refusalMessages = map[veeam.Reason]string{
 	veeam.ReasonThrottled:         throttledMessage,
 	veeam.ReasonTimeout:           "The server did not answer the login in time.",
 	veeam.ReasonCanceled:          "The server did not answer the login in time.",
-	veeam.ReasonTLS:               "veeam-auth does not trust the certificate of the server. See its log.",
+	veeam.ReasonTLS:               "There is no trusted TLS connection to the server.",
 	veeam.ReasonPin:               "veeam-auth does not trust the certificate of the server. See its log.",
 	veeam.ReasonUnreachable:       "The server cannot be reached.",
 	veeam.ReasonServerFault:       "The server cannot be reached or has a fault of its own.",
@@ -108,7 +108,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	case r.Message == "" && fromServer:
 		r.Message = "The server's answer to the login is not one of " + failed.Product + ". See the log of veeam-auth."
 	}
-	if fromServer && failed.Kind != veeam.KindThrottled && failed.Kind != veeam.KindTLS {
+	if fromServer && failed.Kind != veeam.KindThrottled {
 		r.Message += hint(failed)
 	}
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {

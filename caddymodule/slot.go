@@ -61,6 +61,7 @@ type slot struct {
 type target struct {
 	origin  string // tells targets apart
 	baseURL string
+	host    string // in the header Host
 }
 
 // login is a session with the credentials that it logs in with.

@@ -111,6 +111,16 @@ type Transport struct {
 	// upstream without TLS is an error.
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
 
+	// Whether requests and logins go through the proxy that the environment of the
+	// process names (`HTTPS_PROXY`, `NO_PROXY`). `network_proxy` names one in the
+	// configuration. Not with `insecure_http`: the proxy would read the credentials.
+	// Default: false, the variables are ignored.
+	ProxyFromEnvironment bool `json:"proxy_from_environment,omitempty"`
+
+	// The name in the header `Host` of everything that is sent to the server, logins
+	// and requests alike. Default: the address of the upstream.
+	UpstreamHost string `json:"upstream_host,omitempty"`
+
 	// How many users' sessions are kept at most where the user to act as comes with
 	// each request. Default: 1000.
 	MaxUsers int `json:"max_users,omitempty"`
@@ -121,6 +131,7 @@ type Transport struct {
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
 	tries    *triesStore
 	pins     []fingerprint
+	hasProxy bool // the configuration names one
 	sessions *sessions
 	watch    *watch
 	metrics  *metrics.Set
@@ -153,9 +164,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.check(); err != nil {
 		return err
 	}
+	proxied := t.proxied()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
+	t.way(proxied)
 	t.pin()
 	var err error
 	if t.metrics, err = registerMetrics(ctx); err != nil {
@@ -215,6 +228,16 @@ func (t *Transport) check() (err error) {
 	switch {
 	case t.TLS == nil && !t.InsecureHTTP:
 		return errors.New("veeam_auth: the upstream has no TLS and would get the credential in plain; write https:// before its address, or insecure_http to allow it")
+	case t.TLS != nil && len(t.TLS.ExceptPorts) > 0 && !t.InsecureHTTP:
+		return errors.New("veeam_auth: tls_except_ports: upstreams with these ports have no TLS and would get the credential in clear text; write insecure_http to allow it")
+	case t.InsecureHTTP && t.ProxyFromEnvironment:
+		return errors.New("veeam_auth: proxy_from_environment does not go with insecure_http: credentials would be sent to the proxy in clear text")
+	case t.InsecureHTTP && t.proxied():
+		return errors.New("veeam_auth: network_proxy does not go with insecure_http: credentials would be sent to the proxy in clear text")
+	case t.ProxyFromEnvironment && t.proxied():
+		return errors.New("veeam_auth: write either proxy_from_environment or network_proxy")
+	case strings.ContainsAny(t.UpstreamHost, "/@{}\\ \t\r\n"):
+		return errors.New("veeam_auth: upstream_host is no host name; it takes a fixed name such as vbr01.lab.local or vbr01.lab.local:9419")
 	case t.Hold < 0 || t.HoldMost < 0:
 		return errors.New("veeam_auth: hold is negative")
 	case t.HoldMost > 0 && t.HoldMost < t.Hold:
@@ -366,6 +389,7 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	case mayGiveTokens(e):
 		out.Header["Accept-Encoding"] = identityOnly
 	}
+	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
 	out.Trailer = nil // they come when all is decided
 	if t.BasePath != "" {

@@ -40,6 +40,9 @@ type Client struct {
 	// BaseURL is scheme, host and port, such as https://vbr01:9419. Required.
 	BaseURL string
 
+	// Host is sent in the header Host. Default: that of BaseURL.
+	Host string
+
 	// APIVersion is sent in the product's version header. Default: the
 	// product's.
 	APIVersion string
@@ -180,6 +183,9 @@ func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
 	if err != nil {
 		return nil, &Error{Kind: KindAccount, Err: errNoURL}
 	}
+	if c.Host != "" {
+		req.Host = c.Host
+	}
 	for _, header := range []http.Header{c.Header, out.header} {
 		for name, values := range header {
 			req.Header[http.CanonicalHeaderKey(name)] = values
@@ -197,9 +203,10 @@ func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
 	}
 	c.Product.SetVersion(req.Header, c.APIVersion)
 
-	res, err := c.transport().RoundTrip(req)
+	shaking := new(handshake)
+	res, err := c.transport().RoundTrip(req.WithContext(shaking.trace(ctx)))
 	if err != nil {
-		return nil, transportError(ctx, err, secrets)
+		return nil, connectionError(ctx, err, shaking.failed(), secrets)
 	}
 	defer res.Body.Close()
 	ans := &answer{status: res.StatusCode, header: res.Header}

@@ -105,6 +105,9 @@ type Error struct {
 	// most an hour.
 	RetryAfter time.Duration
 
+	// TLS is the cause of an error of KindTLS.
+	TLS TLSCause
+
 	// Hint tells the operator what may help.
 	Hint string
 
@@ -151,9 +154,19 @@ var errWithheld = errors.New("cause withheld, its text repeats the request")
 // every transport's errors can be unwrapped, so the context and the text count
 // too.
 func transportError(ctx context.Context, err error, secrets []string) *Error {
-	e := &Error{Kind: transportKind(ctx, err), Err: err, Unsent: unsent(err)}
-	if e.Kind == KindTLS {
-		e.Hint = "trust the server's certificate or its authority in the tls options of the transport"
+	return connectionError(ctx, err, false, secrets)
+}
+
+// connectionError is transportError for one who knows whether a TLS handshake was
+// under way: nothing was sent then.
+func connectionError(ctx context.Context, err error, inHandshake bool, secrets []string) *Error {
+	e := &Error{Kind: transportKind(ctx, err), Err: err, Unsent: unsent(err) || inHandshake}
+	if cause := ClassifyTLS(err, inHandshake); cause != "" && (e.Kind == KindTLS || e.Kind == KindUnavailable) {
+		e.Kind, e.TLS, e.Hint = KindTLS, cause, cause.Hint()
+		var own Reasoner
+		if errors.As(err, &own) { // such as another certificate than the pinned one
+			e.TLS, e.Hint = TLSOther, ""
+		}
 	}
 	if repeats(err.Error(), secrets) {
 		e.Err = errWithheld

@@ -57,10 +57,17 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	return Identity{Product: refusing, VersionRefused: refusing != nil}, nil
 }
 
+// Reach connects to the server and asks for nothing in particular, without a
+// credential. An error says why there is no connection.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.send(ctx, outgoing{method: http.MethodHead, path: "/"})
+	return err
+}
+
 // seek asks for what may be a sign of a product. The answer of something that is
 // not even an API has no status.
 func (c *Client) seek(ctx context.Context, p *Product, s sign) (*answer, error) {
-	asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, Header: c.Header}
+	asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, Host: c.Host, Header: c.Header}
 	if p == c.Product {
 		asking.APIVersion = c.APIVersion
 	}

@@ -1,0 +1,86 @@
+// The one way to a server: by which proxy, and under which name. Logins, requests
+// and commands go the same.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpproxy"
+)
+
+// proxied reports whether the configuration itself names a proxy.
+func (t *Transport) proxied() bool {
+	if t.HTTPTransport == nil {
+		return false
+	}
+	var proxy struct {
+		From string `json:"from"`
+	}
+	_ = json.Unmarshal(t.NetworkProxyRaw, &proxy)
+	return t.ForwardProxyURL != "" || len(t.NetworkProxyRaw) > 0 && proxy.From != "none"
+}
+
+// way takes the proxy of the environment away unless it is wanted, and logs what is
+// so. It is called when the inner transport is provisioned.
+func (t *Transport) way(proxied bool) {
+	if !proxied && !t.ProxyFromEnvironment {
+		t.HTTPTransport.Transport.Proxy = nil
+	}
+	if said := t.proxySaid(proxied); said != "" {
+		t.logger.Info(said, zap.String("product", t.product.Name))
+	}
+	t.hasProxy = proxied
+}
+
+// proxySaid says for people by which proxy servers are reached; empty if the
+// question does not arise. Proxies may have a password in their URL.
+func (t *Transport) proxySaid(proxied bool) string {
+	env := httpproxy.FromEnvironment()
+	set := env.HTTPSProxy != "" || env.HTTPProxy != "" || os.Getenv("ALL_PROXY") != ""
+	switch {
+	case proxied:
+		return "requests and logins go through the configured proxy (network_proxy)"
+	case t.ProxyFromEnvironment && env.HTTPSProxy == "":
+		return "proxy_from_environment is set, but HTTPS_PROXY is not: servers are dialed directly"
+	case t.ProxyFromEnvironment:
+		return "requests and logins go through the proxy of the environment (HTTPS_PROXY), except to the hosts in NO_PROXY"
+	case set:
+		return "the proxy variables of the environment are ignored: servers are dialed directly; proxy_from_environment uses them"
+	}
+	return ""
+}
+
+// host is the name in the header Host of what is sent for a request: never the one
+// that a client has named, because a login has none of it.
+func (t *Transport) host(req *http.Request) string {
+	if t.UpstreamHost != "" {
+		return t.UpstreamHost
+	}
+	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok {
+		return req.Host // a health check
+	}
+	return t.upstreamHost(req)
+}
+
+// hostOf is host for a command, which has no request: without the port that goes
+// without saying.
+func (t *Transport) hostOf(dial reverseproxy.DialInfo, scheme, otherwise string) string {
+	switch {
+	case t.UpstreamHost != "":
+		return t.UpstreamHost
+	case dial.Host == "" || strings.HasPrefix(dial.Network, "unix"):
+		return otherwise
+	case scheme == "https" && dial.Port == "443", scheme == "http" && dial.Port == "80":
+		if strings.Contains(dial.Host, ":") && !strings.HasPrefix(dial.Host, "[") {
+			return "[" + dial.Host + "]"
+		}
+		return dial.Host
+	}
+	return dial.Address
+}

@@ -1,0 +1,157 @@
+// The one way to a server: no proxy that nobody has asked for, and one name.
+
+package caddymodule
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+func provisionWay(t *testing.T, tr *Transport) *Transport {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	tr.storage = inMemory(new(memorystore.Storage))
+	if tr.HTTPTransport == nil {
+		tr.HTTPTransport = new(reverseproxy.HTTPTransport)
+	}
+	tr.TLS = new(reverseproxy.TLSConfig)
+	if err := tr.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tr.Cleanup() })
+	return tr
+}
+
+func TestTheProxyOfTheEnvironmentIsUsedWhenAskedFor(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://user:canaryQ7@proxy.test:3128")
+	account := &Account{Name: "svc", Password: "{env.P}"}
+	for name, tc := range map[string]struct {
+		transport *Transport
+		proxied   bool
+		said      string
+	}{
+		"by default":    {&Transport{}, false, "are ignored"},
+		"asked for":     {&Transport{ProxyFromEnvironment: true}, true, "through the proxy of the environment"},
+		"configured":    {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: []byte(`{"from":"url","url":"http://proxy.test"}`)}}, true, "the configured proxy"},
+		"not, by Caddy": {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: []byte(`{"from":"none"}`)}}, false, "are ignored"},
+	} {
+		tc.transport.Accounts = []*Account{account}
+		tr := provisionWay(t, tc.transport)
+		if got := tr.HTTPTransport.Transport.Proxy != nil; got != tc.proxied {
+			t.Errorf("%s: proxied %v", name, got)
+		}
+		if said := tr.proxySaid(tr.hasProxy); !strings.Contains(said, tc.said) || strings.Contains(said, "canary") {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+}
+
+func TestNoProxyReadsCredentialsInClearText(t *testing.T) {
+	url := []byte(`{"from":"url","url":"http://proxy.test"}`)
+	for name, tc := range map[string]struct {
+		transport *Transport
+		want      string
+	}{
+		"of the environment": {&Transport{InsecureHTTP: true, ProxyFromEnvironment: true, HTTPTransport: new(reverseproxy.HTTPTransport)}, "does not go with insecure_http"},
+		"configured":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: url}}, "does not go with insecure_http"},
+		"deprecated":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{ForwardProxyURL: "http://proxy.test"}}, "does not go with insecure_http"},
+		"ports without TLS":  {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{TLS: &reverseproxy.TLSConfig{ExceptPorts: []string{"9419"}}}}, "tls_except_ports"},
+		"both":               {&Transport{ProxyFromEnvironment: true, HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig), NetworkProxyRaw: url}}, "either"},
+		"no host name":       {&Transport{UpstreamHost: "https://x", HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}}, "upstream_host is no host name"},
+	} {
+		tc.transport.Accounts = []*Account{{Name: "svc", Password: "{env.P}"}}
+		if err := tc.transport.check(); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
+	for name, tc := range map[string]struct{ configured, want string }{
+		"the upstream's": {"", "vbr01.lab.local:9419"},
+		"configured":     {"console.lab.local", "console.lab.local"},
+	} {
+		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+			tr := w.transport(&Transport{UpstreamHost: tc.configured, Accounts: []*Account{w.user()}})
+			w.tr = tr
+			var seen []string
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				seen = append(seen, req.Host)
+				return nil, nil
+			})
+			e := &exchange{route: veeam.RouteProtected}
+			req := proxied(w.Context(), e)
+			req.Host = "name-of-the-client.lab.local"
+			req.URL.Path, req.URL.RawQuery = w.server.Base()+"/echo", ""
+			e.decideFor(req)
+			e.journal = newJournal(w.svc, req)
+			res, err := tr.RoundTrip(req)
+			if err != nil || res.StatusCode != http.StatusOK {
+				t.Fatal(res, err)
+			}
+			_ = res.Body.Close()
+			for _, host := range seen {
+				if host != tc.want {
+					t.Errorf("%s: %q", name, seen)
+				}
+			}
+			if len(seen) < 2 {
+				t.Errorf("%q", seen)
+			}
+		})
+	}
+}
+
+func TestPinSaysWhatALoginWouldLack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config *tls.Config
+		want   string
+	}{
+		"new":          {&tls.Config{}, ""},
+		"old versions": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "enable TLS 1.2"},
+		"old ciphers":  {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}, "GODEBUG=tlsrsakex=1 in"},
+		"3DES":         {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}}, "GODEBUG=tlsrsakex=1,tls3des=1"},
+	} {
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.TLS = tc.config
+		server.StartTLS()
+		out, message := pinned(t, server.URL)
+		if message != "" || !strings.Contains(out, "sha1") || strings.Contains(out, "note") != (tc.want != "") || !strings.Contains(out, tc.want) {
+			t.Errorf("%s: %s %s", name, out, message)
+		}
+		server.Close()
+	}
+}
+
+func TestPinAsksForAServerName(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // which pin does not use either
+	var asked []string
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		asked = append(asked, hello.ServerName)
+		return nil, nil
+	}}
+	server.StartTLS()
+	defer server.Close()
+	if _, message := pinned(t, server.URL, "--server-name", "vbr01.lab.local"); message != "" {
+		t.Error(message)
+	}
+	if len(asked) != 1 || asked[0] != "vbr01.lab.local" {
+		t.Errorf("%q", asked)
+	}
+}
