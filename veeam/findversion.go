@@ -43,6 +43,9 @@ func (c *Client) probe(ctx context.Context, path, version string) (status int, e
 	if err != nil {
 		return 0, &Error{Kind: KindAccount, Err: errNoURL}
 	}
+	if c.Host != "" {
+		req.Host = c.Host
+	}
 	c.Product.SetVersion(req.Header, version)
 	res, err := c.transport().RoundTrip(req)
 	if err != nil {
