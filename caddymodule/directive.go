@@ -82,17 +82,29 @@ const directive = "veeam_auth"
 //		# everything else belongs to reverse_proxy
 //	}
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	words := make(private)
+	values, err := parseDirectiveWith(h, words)
+	if err != nil {
+		return nil, words.check(err)
+	}
+	return values, nil
+}
+
+// parseDirectiveWith adds to words what no error may repeat.
+func parseDirectiveWith(h httpcaddyfile.Helper, words private) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
 	}
 	first := *h.Dispenser // stays at the directive, for errors about the whole of it
+	whole := first
+	words.addArguments(whole.NextSegment())
 	matchers, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
 	}
 	h.Next() // ExtractMatcherSet has gone back to before the directive
 	d := h.NewFromNextSegment()
-	parser := &directiveParser{helper: h, handler: new(Handler), transport: new(Transport)}
+	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport)}
 	if err := parser.ownSubdirectives(d); err != nil {
 		return nil, err
 	}
@@ -132,6 +144,7 @@ type directiveParser struct {
 	handler   *Handler
 	transport *Transport
 	seen      map[string]bool
+	words     private
 	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
 }
 
@@ -151,8 +164,14 @@ func withOwnNames(err error) error {
 	if strings.Contains(err.Error(), "URLs for proxy upstreams only support") {
 		return fmt.Errorf("%w; write the path of the upstream as base_path", err)
 	}
-	if !strings.Contains(err.Error(), "unrecognized subdirective") {
+	_, word, found := strings.Cut(err.Error(), "unrecognized subdirective ")
+	if !found {
 		return err
+	}
+	// A word that is not even similar to a known one may be a secret that has slipped
+	// out of its line.
+	if at := strings.LastIndex(word, ", at "); at >= 0 && !mayBeQuoted(word[:at]) {
+		err = errors.New("unrecognized subdirective" + word[at:])
 	}
 	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(slices.Sorted(slices.Values(slices.Concat(often, once))), ", "))
 }
@@ -164,6 +183,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
 	for d.Next() {
 		for d.NextBlock(0) {
 			tokens := d.NextSegment()
+			p.words.addSegment(tokens)
 			own, err := p.subdirective(caddyfile.NewDispenser(tokens))
 			if err != nil {
 				return err
@@ -341,6 +361,9 @@ func (a *Account) option(d *caddyfile.Dispenser, option string) error {
 		return noArg(d)
 	}
 	target := a.options()[option]
+	if target == nil && !mayBeQuoted(option) {
+		option = "(not shown, it may be a secret)"
+	}
 	if target == nil || option == "key_passphrase" {
 		return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
 	}
@@ -404,7 +427,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	for _, c := range p.handler.Clients {
 		if account, _ := p.transport.choose(c.Account); c.Account != "" && account == nil {
-			return d.Errf("client %s: there is no account named %s", c.Name, c.Account)
+			return d.Errf("client %s: there is no account of the name that it is to act as", c.Name)
 		}
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)

@@ -14,8 +14,9 @@ import (
 )
 
 func noArg(d *caddyfile.Dispenser) error {
+	name := d.Val()
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("%s takes no value", name) // which may be a secret that has slipped here
 	}
 	return noBlock(d)
 }

@@ -37,6 +37,9 @@ func (p *directiveParser) cache(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
+			if !mayBeQuoted(option) {
+				option = "(not shown, it may be a secret)"
+			}
 			return d.Errf("cache: unrecognized option %s; a cache takes encryption_key and storage", option)
 		}
 	}
