@@ -368,15 +368,17 @@ func TestHashesThatAreNoneOrTooDearAreRefused(t *testing.T) {
 		"":                                         ErrUnknown,
 		"secret":                                   ErrUnknown,
 		"$2a$14$short":                             ErrUnknown,
-		string(made) + "x":                         ErrUnknown,
-		strings.Replace(string(made), "$04$", "$31$", 1): ErrTooDear,
-		argon("m=47104,t=0,p=1", key):                    ErrUnknown, // would panic
-		argon("m=47104,t=1,p=0", key):                    ErrUnknown,
-		argon("m=47104,t=1,p=1", ""):                     ErrUnknown, // every password has it
-		argon("m=47104,t=1,p=1", "xQL3"):                 ErrUnknown,
-		argon("m=4294967295,t=1,p=1", key):               ErrTooDear,
-		argon("m=47104,t=4294967295,p=1", key):           ErrTooDear,
-		argon("t=1,m=47104,p=1", key):                    ErrUnknown,
+		strings.Replace(string(made), "$04$", "$0004", 1): ErrUnknown,
+		string(made)[:59] + "!":                           ErrUnknown,
+		string(made) + "x":                                ErrUnknown,
+		strings.Replace(string(made), "$04$", "$31$", 1):  ErrTooDear,
+		argon("m=47104,t=0,p=1", key):                     ErrUnknown, // would panic
+		argon("m=47104,t=1,p=0", key):                     ErrUnknown,
+		argon("m=47104,t=1,p=1", ""):                      ErrUnknown, // every password has it
+		argon("m=47104,t=1,p=1", "xQL3"):                  ErrUnknown,
+		argon("m=4294967295,t=1,p=1", key):                ErrTooDear,
+		argon("m=47104,t=4294967295,p=1", key):            ErrTooDear,
+		argon("t=1,m=47104,p=1", key):                     ErrUnknown,
 	} {
 		if _, err := Parse(text); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", text, err, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,21 +156,28 @@ func TestSourcesOfWhichNothingIsKnownTakeTurnsAfterThoseThatWereRight(t *testing
 func TestASourceThatWasWrongComesAfterThoseThatWereNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(1)
-		var order []string
+		var (
+			mu    sync.Mutex
+			order []string
+		)
 		check := func(source string, right bool) {
 			leave, err := r.enter(t.Context(), &visitor{source: source})
 			if err != nil {
 				t.Error(err)
 				return
 			}
+			mu.Lock()
 			order = append(order, source)
+			mu.Unlock()
 			time.Sleep(checkTakes)
 			leave(right)
 		}
 		check("wrong twice", false)
 		check("wrong once", false)
 		check("wrong twice", false)
+		mu.Lock()
 		order = nil
+		mu.Unlock()
 		go check("first", true)
 		synctest.Wait()
 		for _, source := range []string{"wrong twice", "wrong once", "new", "newer"} {
@@ -177,6 +185,8 @@ func TestASourceThatWasWrongComesAfterThoseThatWereNot(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if got := fmt.Sprint(order[:1], order[3:]); got != "[first] [wrong once wrong twice]" {
 			t.Errorf("called in the order %q", order)
 		}
