@@ -69,6 +69,9 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 			return caller, nil
 		}
 		unknown = h.refusalForToken(err)
+		if errors.Is(err, issuer.ErrInvalid) {
+			unknown.Detail = issuer.Explain(token, h.audience(r))
+		}
 		if route != veeam.RouteAnonymous {
 			return policy.Caller{}, unknown
 		}
@@ -80,7 +83,7 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 		return caller, nil
 	}
 	if unknown == nil {
-		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
+		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken, Detail: ev.Hint()}
 	}
 	return policy.Caller{}, unknown
 }
@@ -124,14 +127,14 @@ func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	var keys *issuer.KeysError
 	switch {
 	case errors.Is(err, issuer.ErrExpired):
-		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken}
+		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken, Detail: "the token has expired"}
 	case errors.Is(err, context.Canceled):
 		return &veeam.Refusal{Reason: veeam.ReasonCanceled}
 	case errors.As(err, &keys):
 		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor judged", zap.Error(keys)) })
 		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
-	return &veeam.Refusal{Reason: veeam.ReasonBadToken}
+	return &veeam.Refusal{Reason: veeam.ReasonBadToken, Detail: err.Error()}
 }
 
 // bearer returns the token of an Authorization header, or nothing.

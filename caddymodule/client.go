@@ -110,11 +110,24 @@ func (c *clients) login(r *http.Request, name, pass string) (policy.Caller, *vee
 	case err == nil && client != nil:
 		return client.caller(), nil
 	case ok:
-		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait.After}
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait.After, Detail: "too many passwords are being tried, or were wrong"}
 	case err == nil, errors.Is(err, password.ErrWrong):
-		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+		detail := "the password is not that of the client " + quoteName(name)
+		if client == nil {
+			detail = "no client is named " + quoteName(name)
+		}
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: detail}
 	}
 	return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonCanceled}
+}
+
+// quoteName is the beginning of a name that somebody has typed, for the log.
+func quoteName(name string) string {
+	const longest = 64
+	if len(name) > longest {
+		return strconv.Quote(name[:longest]) + "..."
+	}
+	return strconv.Quote(name)
 }
 
 func (c *Client) caller() policy.Caller {

@@ -38,8 +38,8 @@ revealed by method and path. What is not in the index of operations is allowed b
 method and path, too. Read them before you use them: a log from a day on which
 something went wrong makes rules that let it happen again.
 
-Requests of callers who were not known, requests that veeam_auth answers itself,
-and paths that it refuses in any case are left out. A file named - is the standard
+Requests of callers who were not known, requests that veeam_auth has denied or that it
+answers itself, and paths that it refuses in any case are left out. A file named - is the standard
 input.`,
 		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
 		Args:    cobra.ExactArgs(1),
@@ -70,9 +70,19 @@ var errNothingToSuggest = errors.New("the log has no request of a known caller i
 // those of reading the log.
 func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) error {
 	deeds := make(map[deed]int)
-	unknown, first, last := 0, time.Time{}, time.Time{}
+	unknown, denied, first, last := 0, 0, time.Time{}, time.Time{}
+	latest := make(map[uint32]deed) // by the thread of its lines
 	err := svclog.Read(ctx, log, svclog.Filter{}, func(r svclog.Record) error {
 		switch {
+		case wasDenied(r):
+			if d, ok := latest[r.Thread]; ok {
+				delete(latest, r.Thread)
+				denied++
+				if deeds[d]--; deeds[d] == 0 {
+					delete(deeds, d)
+				}
+			}
+			return nil
 		case r.Kind != svclog.KindRequest:
 			return nil
 		case r.User == svclog.Anonymous:
@@ -84,7 +94,9 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 		}
 		last = r.Time
 		path, _, _ := strings.Cut(r.Path, "?")
-		deeds[deed{r.User, r.Method, path}]++
+		d := deed{r.User, r.Method, path}
+		deeds[d]++
+		latest[r.Thread] = d
 		return nil
 	})
 	if err != nil {
@@ -108,8 +120,18 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 	if unknown > 0 {
 		fmt.Fprintf(out, "# %d requests of callers who were not known are left out.\n", unknown)
 	}
+	if denied > 0 {
+		fmt.Fprintf(out, "# %d requests that were denied are left out.\n", denied)
+	}
 	w.print(out)
 	return nil
+}
+
+// wasDenied reports whether a line says that veeam_auth has refused the request of
+// its thread. What the server itself has refused is no matter of rules.
+func wasDenied(r svclog.Record) bool {
+	return (r.Kind == svclog.KindException || r.Kind == svclog.KindText) &&
+		strings.HasPrefix(r.Message, "Access of user '") && strings.Contains(r.Message, "] is denied.")
 }
 
 // indexFor is the index of a product, or of the product whose index knows most of

@@ -315,3 +315,34 @@ func guardWith(t *rapid.T, product, rules string) *guard {
 	}
 	return g
 }
+
+// What veeam_auth has denied is proposed by no rule; what the server has refused is
+// no matter of rules.
+func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
+	denied := func(user, method, path string) string {
+		return svclog.Denied(user, method, path) + " " + svclog.Exception("This is decided by rule 1.", faultType(veeam.ReasonDenied))
+	}
+	line := func(thread int, level, text string) string {
+		return fmt.Sprintf("[03.10.2022 11:48:31.999] <%02d> %-13s%s\n", thread, level, text)
+	}
+	request := func(thread int, user, method, path string) string {
+		return line(thread, "Info", "[User: "+user+"]["+method+"] request to ["+path+"] deserialized. Message: []; Parameters: [].")
+	}
+	log := request(1, "grafana", "GET", "/api/v1/jobs") +
+		request(2, "grafana", "DELETE", "/api/v1/backups/6") +
+		line(1, "Info", "[GET /api/v1/jobs]: [200] ") +
+		line(2, "Warning", denied("grafana", "DELETE", "/api/v1/backups/6")) +
+		line(2, "Info", "[DELETE /api/v1/backups/6]: [403] ") +
+		request(3, "grafana", "POST", "/api/v1/jobs/5/start") +
+		line(3, "Info", "[POST /api/v1/jobs/5/start]: [403] ") +
+		line(3, "Warning", "Login failed for user 'x'.")
+	got := suggested(t, []byte(log), "vbr")
+	if !strings.Contains(got, "# 1 requests that were denied are left out.\n") || strings.Contains(got, "destroy") || !strings.Contains(got, "allow preset operate\ndefault deny\n") {
+		t.Errorf("got\n%s", got)
+	}
+	var out bytes.Buffer
+	all := request(4, "grafana", "GET", "/api/v1/jobs") + line(4, "Warning", denied("grafana", "GET", "/api/v1/jobs"))
+	if err := suggest(t.Context(), strings.NewReader(all), "vbr", &out); !errors.Is(err, errNothingToSuggest) {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}

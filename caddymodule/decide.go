@@ -41,8 +41,7 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	if unknown != nil {
 		return unknown
 	}
-	e.journal.denied(e.caller.Name, "this is decided by "+h.source(decision.Rule))
-	return &veeam.Refusal{Reason: veeam.ReasonDenied}
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(decision.Rule)}
 }
 
 // lookup finds out which operation is asked for.
@@ -121,8 +120,7 @@ func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
 	if e.account != "" || h.ActAs == "" || e.route == veeam.RouteAnonymous || e.caller.Via == policy.ViaPassthrough {
 		return nil
 	}
-	e.journal.denied(e.caller.Name, "no account is left to act as, because act_as yields nothing for this request")
-	return &veeam.Refusal{Reason: veeam.ReasonDenied, AtTokenEndpoint: e.route == veeam.RouteToken}
+	return &veeam.Refusal{Reason: veeam.ReasonNoAccount, Detail: "no account is left to act as, because act_as yields nothing for this request", AtTokenEndpoint: e.route == veeam.RouteToken}
 }
 
 func (h *Handler) accountFor(r *http.Request, e *exchange) string {

@@ -259,7 +259,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refusal == nil {
 		err = h.serve(rec, r, next, e, unknown)
 	} else {
-		h.refuse(rec, r, *refusal)
+		h.refuse(rec, r, e, *refusal)
 	}
 	if err == nil || rec.wrote() {
 		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
@@ -307,17 +307,14 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		refusal = h.chooseAccount(r, e)
 	}
 	if refusal != nil {
-		if refusal.Reason == veeam.ReasonNoToken || refusal.Reason == veeam.ReasonBadCredential {
-			e.journal.denied(e.caller.Name, h.evidence(r, e.route).Hint())
-		}
-		h.refuse(w, r, *refusal)
+		h.refuse(w, r, e, *refusal)
 		return nil
 	}
 	if h.limits != nil {
 		leave, refusal := h.limits.enter(limitedName(r, e))
 		if refusal != nil {
 			refusal.AtTokenEndpoint = e.route == veeam.RouteToken
-			h.refuse(w, r, *refusal)
+			h.refuse(w, r, e, *refusal)
 			return nil
 		}
 		defer leave()
@@ -361,8 +358,10 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange
 
 const contentTypeJSON = "application/json"
 
-// refuse answers with an error in the product's own form.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, refusal veeam.Refusal) {
+// refuse answers with an error in the product's own form, and says in the log what
+// has decided.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, refusal veeam.Refusal) {
+	e.journal.denied(e.caller.Name, refusal)
 	h.countRefusal(refusal)
 	abandonBody(w, r, h.bodyTimeout)
 	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it
@@ -387,11 +386,12 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err er
 	refusal := veeam.Refusal{
 		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: e.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
+		Detail:  "the request could not be passed on: " + fmt.Sprint(failed.Err),
 	}
 	if failed.StatusCode == http.StatusInternalServerError {
 		refusal.Reason = veeam.ReasonInternal
 	}
-	h.refuse(w, r, refusal)
+	h.refuse(w, r, e, refusal)
 	return nil
 }
 

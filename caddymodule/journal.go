@@ -4,11 +4,14 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -160,9 +163,12 @@ func (j *journal) noSession(err error) {
 	j.error(svclog.Exception(err.Error(), exceptionType(err)))
 }
 
-// denied writes that a request was refused, and what would have let it in.
-func (j *journal) denied(user, hint string) {
-	j.warn(svclog.Denied(user, j.method, j.path) + " " + strings.ToUpper(hint[:1]) + hint[1:] + ".")
+// denied writes that a request was refused, what has decided, and the reason.
+func (j *journal) denied(user string, r veeam.Refusal) {
+	row := r.Reason.Row()
+	detail := cmp.Or(r.Detail, strings.NewReplacer("`", "").Replace(row.Meaning))
+	first, size := utf8.DecodeRuneInString(detail)
+	j.warn(svclog.Denied(user, j.method, j.path) + " " + svclog.Exception(string(unicode.ToUpper(first))+detail[size:]+".", faultType(row.Reason)))
 }
 
 // allowed writes, at level debug only, what has let a request in.

@@ -104,7 +104,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 			e.caller, err = h.admit(sub, h.evidence(r, e.route))
 		}
 		if err != nil {
-			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "the authorization code is unknown, older than a minute, or was used: " + err.Error()}
 		}
 		return login, nil
 
@@ -123,7 +123,7 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 		return h.clients.login(r, request.Username, request.Password.Reveal())
 	}
 	if unknown != nil {
-		return caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential}
+		return caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "no clients are configured, and " + unknown.Detail}
 	}
 	return caller, nil
 }
@@ -138,6 +138,8 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 		if err != nil {
 			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
+			e.refused = refusal
+			e.journal.denied(e.caller.Name, *refusal)
 			return refuseResponse(h.product, r, *refusal), nil
 		}
 		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)
@@ -159,7 +161,7 @@ func (h *Handler) refusalForRefresh(err error) *veeam.Refusal {
 	if refusal := h.refusalForToken(err); refusal.Reason == veeam.ReasonStorage || refusal.Reason == veeam.ReasonCanceled {
 		return refusal
 	}
-	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}
+	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken, Detail: err.Error()}
 }
 
 func subjectOf(caller policy.Caller) issuer.Subject {

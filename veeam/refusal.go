@@ -25,6 +25,10 @@ type Refusal struct {
 	// product says in this case.
 	Message string
 
+	// Detail is for the log of the operator: what has decided. It is never sent.
+	// Default: what Reason means.
+	Detail string
+
 	// RetryAfter is when trying again makes sense. VSPC's 429 repeats it in the
 	// body; the Retry-After header is up to the caller.
 	RetryAfter time.Duration
