@@ -288,8 +288,8 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		}
 	case veeam.RouteClosed:
 		if refusal == nil {
-			e.journal.denied(e.caller.Name, "sessions are given out and ended at "+h.product.TokenPath+" only")
 			refusal = h.closedRoute()
+			refusal.Detail = "sessions are given out and ended at " + h.product.TokenPath + " only"
 		}
 	default:
 		if e.route == veeam.RouteAnonymous {
