@@ -233,3 +233,52 @@ func TestNoOtherWayToASessionIsPassedOn(t *testing.T) {
 		t.Errorf("the server was asked %d times", *asked)
 	}
 }
+
+func TestAnUpstreamBelowAPath(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	c.tr.BasePath = "/veeam"
+	var paths []string
+	answer := &http.Response{StatusCode: http.StatusOK}
+	c.wire.answer = func(req *http.Request) (*http.Response, error) {
+		paths = append(paths, req.Method+" "+req.URL.EscapedPath())
+		if forToken(req) {
+			req.URL.Path = strings.TrimPrefix(req.URL.Path, "/veeam")
+			return nil, nil //nolint:nilnil // the emulator answers
+		}
+		res := *answer
+		res.Body, res.Request = io.NopCloser(strings.NewReader("{}")), req
+		return &res, nil
+	}
+	for location, want := range map[string]string{
+		memoryScheme + "://vspc01.lab.local:1280/veeam/api/v3/x": "http://example.com/api/v3/x",
+		"/veeam/api/v3/x?a=1":                 "/api/v3/x?a=1",
+		"/veeamother/x":                       "/veeamother/x",
+		"https://elsewhere.lab.local/veeam/x": "https://elsewhere.lab.local/veeam/x",
+	} {
+		answer.Header = http.Header{"Location": {location}}
+		got := c.ask("monitor", http.MethodGet, "/api/v3/organizations/a%2Bb", nil)
+		if got.Code != http.StatusOK || got.Header().Get("Location") != want {
+			t.Errorf("%s: %d %q, want %q", location, got.Code, got.Header().Get("Location"), want)
+		}
+	}
+	if len(paths) != 5 || paths[0] != "POST /veeam/api/v3/token" || paths[1] != "GET /veeam/api/v3/organizations/a%2Bb" {
+		t.Errorf("%q", paths)
+	}
+}
+
+func TestHeadersOfTheConnectionAreGoneBeforeRulesSeeThem(t *testing.T) {
+	c := newChain(t, `{"product": "vspc", "rules": [{"effect": "allow", "match": [{"header": {"X-Team": ["green"]}}]}]}`)
+	asked := c.gets(http.StatusOK, nil, "{}")
+	for connection, want := range map[string]int{"close": 200, "X-Team": 403, "close, x-team": 403} {
+		got := c.ask("monitor", http.MethodGet, "/api/v3/organizations", func(r *http.Request) {
+			r.Header.Set("X-Team", "green")
+			r.Header.Set("Connection", connection)
+		})
+		if got.Code != want {
+			t.Errorf("Connection: %s: %d", connection, got.Code)
+		}
+	}
+	if *asked != 1 {
+		t.Errorf("the server was asked %d times", *asked)
+	}
+}

@@ -24,6 +24,14 @@ func hush(r *http.Request) {
 			secretive = secretive || name != "Authorization" && name != "Cookie"
 		}
 	}
+	// reverse_proxy takes off what the connection names, so that rules must not see it.
+	for _, names := range r.Header["Connection"] {
+		for name := range strings.SplitSeq(names, ",") {
+			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); name != "Upgrade" && name != "Connection" {
+				delete(r.Header, name)
+			}
+		}
+	}
 	if query := r.URL.RawQuery; query != "" {
 		if masked := string(svclog.MaskQuery(make([]byte, 0, len(query)), query)); masked != query {
 			secretive = true
