@@ -83,6 +83,7 @@ func (s *Server) serveUnknown(x *exchange, known bool) {
 		s.serveProtected(x, func(x *exchange) { x.refuse(why) })
 		return
 	}
+	s.observe(x)
 	x.refuse(why)
 }
 

@@ -20,7 +20,7 @@ type Executed struct {
 }
 
 // WithObserver has every request told that the server executes, before it is answered. Paths that no route has
-// count too when their bearer was accepted. The observer is called from many goroutines.
+// count too, unless a bearer is wanted there that the request has not. The observer is called from many goroutines.
 func WithObserver(observer func(Executed)) Option {
 	return func(s *Server) { s.cfg.observer = observer }
 }
@@ -36,6 +36,12 @@ func (s *Server) observe(x *exchange) {
 	done := Executed{
 		Method: strings.ToUpper(x.r.Method), Path: "/" + strings.Join(normalize(rawPath(x.r)), "/"), Query: x.r.URL.RawQuery,
 		Operation: x.operation, Token: x.access == grants || x.access == ending, Header: x.r.Header,
+	}
+	if x.token == nil { // the route asks for none, and the request has one all the same
+		bearer, _ := bearerOf(x.r)
+		s.mu.Lock()
+		x.token = s.tokens[bearer]
+		s.mu.Unlock()
 	}
 	if x.token != nil {
 		done.Subject = x.subject()

@@ -1,0 +1,478 @@
+// What a server executes is what was decided: random requests go through a real
+// Caddy, and what the emulated server has executed of them is held against what
+// `caddy veeam-auth policy test` says.
+//
+//	go test ./caddymodule -run Differential -requests 1000000
+
+package caddymodule
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+var (
+	differentialRequests = flag.Int("requests", 20_000, "requests of the differential test in memory")
+	differentialSeed     = flag.Uint64("seed", 0, "seed of the differential test; 0 for a new one")
+)
+
+// differentialSite is one site of the Caddyfile, with rules of one kind.
+type differentialSite struct {
+	product string
+	before  string // directives before veeam_auth
+	rules   string
+	proxy   string // options of reverse_proxy in JSON, where the Caddyfile refuses them
+	secure  bool   // with TLS, and so with HTTP/2 and HTTP/3
+
+	handler http.Handler
+	guard   *guard
+	port    int
+}
+
+// rewritten reports whether something but the handler changes requests, so that
+// `policy test` cannot be asked about what a client sends.
+func (s *differentialSite) rewritten() bool { return s.before != "" || s.proxy != "" }
+
+func differentialSites() []*differentialSite {
+	const secrets = "deny operation secret destroy"
+	return []*differentialSite{
+		{product: "vbr", rules: "deny method POST PUT PATCH DELETE"},
+		{product: "vbr", rules: "deny {\n\t\t\tmethod delete post\n\t\t\tpath /api/v1/*\n\t\t}"},
+		{product: "vbr", rules: secrets},
+		{product: "vbr", rules: "allow preset monitor"},
+		{product: "vbr", rules: "allow operation read run\n\t\tdeny operation secret"},
+		{product: "vbr", rules: "deny path /api/v1/credentials* /api/v1/encryptionPasswords*\n\t\tdeny path_regexp ^/api/v1/jobs/[^/]+$\n\t\tdeny query format=secret"},
+		{product: "vbr", rules: "deny `method('DELETE') || path('/api/v1/credentials*') || {path}.startsWith('/api/v1/jobs')`"},
+		{product: "vbr", rules: secrets, before: "uri strip_prefix /old"},
+		{product: "vbr", rules: secrets, before: "@get path /api/v1/jobs*\n\tmethod @get DELETE\n\trewrite /short/* /api/v1/credentials"},
+		{product: "vbr", rules: secrets, proxy: `{"rewrite":{"method":"DELETE"}}`},
+		{product: "vbr", rules: secrets, proxy: `{"rewrite":{"uri_substring":[{"find":"jobs","replace":"credentials"}]}}`},
+		{product: "vbr", rules: secrets, proxy: `{"headers":{"request":{"set":{"X-Http-Method-Override":["DELETE"],"X-Original-Url":["/api/v1/credentials"]}}}}`},
+		{product: "azure", rules: secrets},
+		{product: "azure", rules: "allow operation read"},
+		{product: "azure", rules: "deny path /api/v8/*"},
+		{product: "vbr", rules: secrets, secure: true},
+		{product: "vbr", rules: "deny method POST PUT PATCH DELETE", secure: true},
+		{product: "azure", rules: "deny path_regexp ^/api/v[0-9.]+/accounts"},
+	}
+}
+
+// lab is a Caddy with sites, the servers behind them, and what those executed.
+type lab struct {
+	sites   []*differentialSite
+	servers map[string]*veeamtest.Server
+
+	mu       sync.Mutex
+	executed map[string][]veeamtest.Executed // by request id
+
+	done, passed, refused, plain atomic.Int64
+	differences                  atomic.Int64
+}
+
+const labID = "X-Lab-Id"
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	l := &lab{sites: differentialSites(), executed: make(map[string][]veeamtest.Executed)}
+	note := veeamtest.WithObserver(func(x veeamtest.Executed) {
+		id := x.Header.Get(labID)
+		if id == "" {
+			return // a login of the sidecar's own
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.executed[id] = append(l.executed[id], x)
+	})
+	l.servers = map[string]*veeamtest.Server{
+		"vbr":   veeamtest.New(veeamtest.VBR13, note, veeamtest.WithLooseReading(), veeamtest.WithFourEyes(false)),
+		"azure": veeamtest.New(veeamtest.Azure, note, veeamtest.WithLooseReading()),
+	}
+	for _, server := range l.servers {
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+	}
+	l.start(t)
+	return l
+}
+
+// start runs Caddy in this process.
+func (l *lab) start(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte(veeamtest.DefaultPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "{\n\tadmin off\n\tstorage file_system %s\n\tskip_install_trust\n\tauto_https disable_redirects\n\tlog {\n\t\toutput discard\n\t}\n\tlog svc {\n\t\tinclude http.handlers.veeam_auth.svc\n\t\toutput file %s\n\t\tformat svc_resapi\n\t}\n}\n",
+		dir, filepath.Join(dir, "svc.log"))
+	for _, s := range l.sites {
+		s.port = freePort(t)
+		address := "http://:%d {\n\tbind 127.0.0.1\n"
+		if s.secure {
+			address = "https://localhost:%d {\n\tbind 127.0.0.1\n\ttls internal\n"
+		}
+		fmt.Fprintf(&text, address+"\t%s\n%s}\n", s.port, s.before, l.block(s.product, secret, s.rules))
+	}
+	config := l.adapt(t, text.String())
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	app, err := caddy.ActiveContext().AppIfConfigured("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.find(t, app.(*caddyhttp.App), config)
+}
+
+func (l *lab) block(product, secret, options string) string {
+	server := l.servers[product]
+	return fmt.Sprintf("\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tpace off\n\t\taccount %s {file.%s}\n\t\t%s\n\t}\n",
+		server.URL(), product, pinOf(server), veeamtest.DefaultUser, secret, options)
+}
+
+// adapt turns the Caddyfile into JSON and adds what a Caddyfile cannot say.
+func (l *lab) adapt(t *testing.T, text string) []byte {
+	t.Helper()
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range l.sites {
+		if s.proxy == "" {
+			continue
+		}
+		var options map[string]any
+		if err := json.Unmarshal([]byte(s.proxy), &options); err != nil {
+			t.Fatal(err)
+		}
+		if !addToProxy(serverOf(config, s.port), options) {
+			t.Fatalf("no reverse_proxy at port %d", s.port)
+		}
+	}
+	adapted, err = json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return adapted
+}
+
+func serverOf(config map[string]any, port int) any {
+	servers := config["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)
+	for _, server := range servers {
+		for _, listen := range server.(map[string]any)["listen"].([]any) {
+			if strings.HasSuffix(listen.(string), fmt.Sprintf(":%d", port)) {
+				return server
+			}
+		}
+	}
+	return nil
+}
+
+// addToProxy puts options into the first reverse_proxy below a node.
+func addToProxy(node any, options map[string]any) bool {
+	switch node := node.(type) {
+	case []any:
+		for _, child := range node {
+			if addToProxy(child, options) {
+				return true
+			}
+		}
+	case map[string]any:
+		if node["handler"] == "reverse_proxy" {
+			for name, value := range options {
+				node[name] = value
+			}
+			return true
+		}
+		for _, child := range node {
+			if addToProxy(child, options) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *differentialSite) base() string {
+	scheme := "http"
+	if s.secure {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://localhost:%d", scheme, s.port)
+}
+
+// find takes the running servers, and for each what `policy test` asks.
+func (l *lab) find(t *testing.T, app *caddyhttp.App, config []byte) {
+	t.Helper()
+	c := &configuration{name: "lab"}
+	if err := json.Unmarshal(config, &c.rest); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range l.sites {
+		for _, server := range app.Servers {
+			if strings.HasSuffix(server.Listen[0], fmt.Sprintf(":%d", s.port)) {
+				s.handler = server
+			}
+		}
+		r, err := new(policyTestOptions).request(http.MethodGet, s.base()+"/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.guard, err = c.guardOf(r); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.guard.close)
+		if s.handler == nil {
+			t.Fatalf("no server listens on port %d", s.port)
+		}
+	}
+}
+
+// says asks `policy test`. here reports that the request is answered by the
+// sidecar itself.
+func (s *differentialSite) says(method, target string, known bool) (allowed, here bool) {
+	o := new(policyTestOptions)
+	r, err := o.request(method, target)
+	if err != nil {
+		return false, true
+	}
+	if !known {
+		o.via = viaUnknown
+	}
+	caller, known, err := o.caller(s.guard.handler)
+	if err != nil {
+		return false, true
+	}
+	x := s.guard.explain(r, caller, known)
+	for _, line := range x.lines {
+		here = here || strings.Contains(line[1], "answered by veeam_auth itself")
+	}
+	return x.allowed, here
+}
+
+// check holds what was executed of one request against what `policy test` says.
+func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
+	l.mu.Lock()
+	executed := l.executed[r.id]
+	delete(l.executed, r.id)
+	l.mu.Unlock()
+	l.done.Add(1)
+	if len(executed) == 0 {
+		l.refused.Add(1)
+	} else {
+		l.passed.Add(1)
+	}
+	if len(executed) > 1 {
+		return fmt.Sprintf("executed %d times", len(executed))
+	}
+	for _, x := range executed {
+		target := x.Path
+		if x.Query != "" {
+			target += "?" + x.Query
+		}
+		// A HEAD is the GET without its body, for servers and rules alike.
+		allowed, here := s.says(x.Method, escaped(target), r.known() || x.Subject == "")
+		switch {
+		case here, x.Token:
+			return fmt.Sprintf("executed %s %s, which is the sidecar's to answer", x.Method, target)
+		case !allowed && x.Subject != "":
+			return fmt.Sprintf("executed %s %s, which is denied", x.Method, target)
+		case !r.known() && x.Subject != "":
+			return fmt.Sprintf("executed %s %s with an account for a caller who is not known", x.Method, target)
+		}
+	}
+	if s.rewritten() || !r.plain() {
+		return ""
+	}
+	l.plain.Add(1)
+	allowed, here := s.says(r.method, "http://localhost"+r.target, r.known())
+	if allowed && !here && len(executed) == 0 {
+		return "allowed, and not executed"
+	}
+	if !allowed && len(executed) > 0 && executed[0].Subject != "" {
+		return fmt.Sprintf("denied, and executed as %s %s", executed[0].Method, executed[0].Path)
+	}
+	return ""
+}
+
+// escaped is a decoded path as a request line has it.
+func escaped(target string) string {
+	path, query, found := strings.Cut(target, "?")
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`%"<>\^{}|`+"`", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	if found {
+		b.WriteString("?" + query)
+	}
+	return "http://localhost" + b.String()
+}
+
+// run sends n requests through memory and returns some of the differences.
+func (l *lab) run(t *testing.T, n int, seed uint64) (differences []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	workers := 2 * runtime.GOMAXPROCS(0)
+	for worker := range workers {
+		wg.Go(func() {
+			gen := newLabGenerator(seed, uint64(worker))
+			for i := worker; i < n; i += workers {
+				s := l.sites[i%len(l.sites)]
+				r := gen.next(s)
+				if !s.send(r) {
+					continue
+				}
+				if difference := l.check(s, r); difference != "" {
+					l.differences.Add(1)
+					mu.Lock()
+					if len(differences) < 20 {
+						differences = append(differences, fmt.Sprintf("%s\n\tsite: %s %s %s\n\trequest: %s", difference, s.before, s.rules, s.proxy, r))
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return differences
+}
+
+// send has the server of the site serve the request as if it had come over a
+// connection. It reports false for what is no request at all.
+func (s *differentialSite) send(r *labRequest) bool {
+	req, err := r.parse()
+	if err != nil {
+		return false
+	}
+	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, net.Addr(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.port}))
+	defer func() {
+		// The proxy ends a broken answer so; the net/http server catches it.
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+			panic(p)
+		}
+	}()
+	s.handler.ServeHTTP(&discardingWriter{header: http.Header{}}, req.WithContext(ctx))
+	return true
+}
+
+// text is the request as HTTP/1.1 writes it.
+func (r *labRequest) text(host string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Api-Version: 1.3-rev0\r\n", r.method, r.target, host, labID, r.id)
+	for _, h := range r.header {
+		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
+	}
+	if r.has("Transfer-Encoding") {
+		fmt.Fprintf(&b, "\r\n%x\r\n%s\r\n0\r\n\r\n", len("body"), "body")
+	} else {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(r.body), r.body)
+	}
+	return b.String()
+}
+
+// parse is the request as a server hands it on.
+func (r *labRequest) parse() (*http.Request, error) {
+	written := *r
+	if r.connect != "" {
+		written.method, written.target = http.MethodGet, "/"
+	}
+	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(written.text("localhost"))))
+	if err != nil {
+		return nil, err
+	}
+	req.RemoteAddr = r.remote
+	if r.proto != "HTTP/1.1" {
+		req.Proto, req.ProtoMajor, req.ProtoMinor = r.proto, int(r.proto[5]-'0'), 0
+		req.Header.Del("Connection")
+		if len(r.body) == 0 {
+			req.Body = http.NoBody
+		}
+	}
+	if r.connect != "" { // as the servers of HTTP/2 and HTTP/3 hand extended CONNECT on
+		u, err := req.URL.Parse(r.target)
+		if err != nil {
+			return nil, err
+		}
+		req.Method, req.URL, req.RequestURI = http.MethodConnect, u, r.target
+		if req.ProtoMajor == 3 {
+			req.Proto = r.connect
+		} else {
+			req.Header[":protocol"] = []string{r.connect}
+		}
+	}
+	return req, nil
+}
+
+func differentialSeedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := *differentialSeed
+	for seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-seed %d", seed)
+	return seed
+}
+
+func TestDifferentialWhatIsExecutedIsWhatWasDecided(t *testing.T) {
+	l := newLab(t)
+	for _, difference := range l.run(t, *differentialRequests, differentialSeedOf(t)) {
+		t.Error(difference)
+	}
+	t.Logf("%d requests, %d executed, %d refused, %d of them asked in both directions, %d differences",
+		l.done.Load(), l.passed.Load(), l.refused.Load(), l.plain.Load(), l.differences.Load())
+	// A test in which nothing passes, or everything, would show nothing.
+	if done := l.done.Load(); l.passed.Load() < done/10 || l.refused.Load() < done/10 || l.plain.Load() < done/20 {
+		t.Error("too few of a kind")
+	}
+}
+
+func pinOf(server *veeamtest.Server) string {
+	sum := sha256.Sum256(server.Certificate().Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
