@@ -22,10 +22,13 @@ type labRequest struct {
 	proto   string // HTTP/1.1, HTTP/2.0, HTTP/3.0
 	connect string // :protocol of an extended CONNECT
 	remote  string
+
+	status int  // of the answer
+	lost   bool // there is no answer: the client or the server found that this is no request
 }
 
 func (r *labRequest) String() string {
-	return fmt.Sprintf("%s %s %s %q connect=%q from %s body %q", r.proto, r.method, r.target, r.header, r.connect, r.remote, r.body)
+	return fmt.Sprintf("%s %s %s %q connect=%q from %s body %q: %d", r.proto, r.method, r.target, r.header, r.connect, r.remote, r.body, r.status)
 }
 
 // known reports whether the caller's address suffices.
@@ -33,8 +36,11 @@ func (r *labRequest) known() bool {
 	return strings.HasPrefix(r.remote, "127.") && !r.has("X-Forwarded-For")
 }
 
-// plain reports whether method and target are all that there is to say.
-func (r *labRequest) plain() bool { return r.connect == "" && len(r.header) == 0 }
+// plain reports whether method and target are all that there is to say, so that
+// they can be given to `policy test`.
+func (r *labRequest) plain() bool {
+	return r.connect == "" && len(r.header) == 0 && !r.lost && strings.HasPrefix(r.target, "/")
+}
 
 func (r *labRequest) has(name string) bool {
 	for _, h := range r.header {

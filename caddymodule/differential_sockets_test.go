@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,9 @@ import (
 
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
+
+	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 // socketRequests is how many requests each protocol gets.
@@ -63,6 +67,8 @@ func TestDifferentialOverRealSockets(t *testing.T) {
 					}
 					r.remote = "127.0.0.1:1" // as it is
 					status, err := send(s, r)
+					r.lost = err != nil
+					r.status = status
 					mu.Lock()
 					all = append(all, sent{s, r})
 					if err == nil {
@@ -77,7 +83,13 @@ func TestDifferentialOverRealSockets(t *testing.T) {
 	}
 	wg.Wait()
 	executed := make(map[string]int)
+	logged := l.logged(t)
 	for _, x := range all {
+		for _, done := range l.executed[x.request.id] {
+			if line := logged[x.request.id]; !sameRequest(line, done) {
+				t.Errorf("executed %s %s, and logged as %s %s", done.Method, done.Path, line.Method, line.Path)
+			}
+		}
 		before := l.passed.Load()
 		if difference := l.check(x.site, x.request); difference != "" {
 			t.Errorf("%s\n\tsite: %s %s %s\n\trequest: %s", difference, x.site.before, x.site.rules, x.site.proxy, x.request)
@@ -92,6 +104,35 @@ func TestDifferentialOverRealSockets(t *testing.T) {
 			t.Errorf("%s: too few of a kind", proto)
 		}
 	}
+}
+
+// logged are the lines of requests in the log, by the id of the request.
+func (l *lab) logged(t *testing.T) map[string]svclog.Record {
+	t.Helper()
+	file, err := os.Open(l.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines := make(map[string]svclog.Record)
+	err = svclog.Read(t.Context(), file, svclog.Filter{}, func(r svclog.Record) error {
+		if r.Kind == svclog.KindRequest {
+			lines[r.RequestID] = r
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// sameRequest reports whether a line of the log is about what was executed. The
+// log masks secrets of the query, so only the path counts.
+func sameRequest(line svclog.Record, done veeamtest.Executed) bool {
+	path, _, _ := strings.Cut(line.Path, "?")
+	path, err := url.PathUnescape(path)
+	return err == nil && line.Method == done.Method && strings.Trim(path, "/") == strings.Trim(done.Path, "/")
 }
 
 // aLongTime is when a test gives up on what hangs.
