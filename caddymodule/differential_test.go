@@ -309,7 +309,7 @@ func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
 		// A HEAD is the GET without its body, for servers and rules alike.
 		allowed, here := s.says(x.Method, escaped(target), r.known() || x.Subject == "")
 		switch {
-		case here && x.Subject != "", x.Token:
+		case here && x.Subject != "", x.Token, givesTokens(x.Path):
 			return fmt.Sprintf("executed %s %s, which is the sidecar's to answer", x.Method, target)
 		case !allowed && x.Subject != "":
 			return fmt.Sprintf("executed %s %s, which is denied", x.Method, target)
@@ -330,6 +330,16 @@ func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
 		return fmt.Sprintf("denied, and executed as %s %s", executed[0].Method, executed[0].Path)
 	}
 	return ""
+}
+
+// givesTokens reports whether a path ends as those do that hand out or end
+// sessions at one product or another.
+func givesTokens(path string) bool {
+	switch strings.ToLower(path[strings.LastIndexByte(path, '/')+1:]) {
+	case "token", "login", "logout":
+		return true
+	}
+	return false
 }
 
 // escaped is a decoded path as a request line has it.

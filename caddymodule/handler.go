@@ -236,6 +236,7 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	decided, refusal := canonical(r)
 	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r), sent: decided}
+	e.journal.method = decided.method // the GET of an extended CONNECT
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.ctx, e.tls = r.Context(), r.TLS
 		repl.Map(e.placeholders)
