@@ -96,7 +96,7 @@ func secretRow(product, title string, profile veeamtest.Profile, grant veeam.Gra
 // refreshRow is the grant with a refresh token that somebody else has got.
 func refreshRow(product string, profile veeamtest.Profile) grantRow {
 	row := secretRow(product, "`refresh_token`", profile, veeam.GrantRefreshToken, "", with(usual(1), map[outcome]string{
-		outcomeRevoked: fmt.Sprintf(held, 0), // it is sent once
+		outcomeRevoked: fmt.Sprintf(held, 1), // it is sent once, the newer one that followed is tried
 	}))
 	row.accounts = func(w *world) []*Account {
 		return []*Account{{
@@ -135,7 +135,7 @@ func mfaRow(product string, profile veeamtest.Profile) grantRow {
 		},
 		wrong: func(w *world) { w.secret("totp", seed()) },
 		right: func(w *world) { w.secret("totp", code) },
-		cells: with(usual(2), map[outcome]string{
+		cells: with(with(usual(2), map[outcome]string{outcomeRevoked: "200, 3"}), map[outcome]string{
 			outcomeWrong: "503 code_refused, 3, held", // the code of the next step is tried too
 		}),
 	}
@@ -144,7 +144,7 @@ func mfaRow(product string, profile veeamtest.Profile) grantRow {
 // codeRow is the grant with a code that somebody else has had made.
 func codeRow(product string, profile veeamtest.Profile) grantRow {
 	row := secretRow(product, "`authorization_code` with `code`", profile, veeam.GrantAuthorizationCode, "", with(usual(1), map[outcome]string{
-		outcomeRevoked: fmt.Sprintf(held, 0),
+		outcomeRevoked: fmt.Sprintf(held, 1),
 	}))
 	code := func(w *world) string {
 		p, _ := veeam.Lookup(productOf(profile))

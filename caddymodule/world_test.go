@@ -214,7 +214,7 @@ func (c call) grant() bool {
 
 func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	n.mu.Lock()
-	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(bodyOf(req))})
+	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(req)})
 	answer := n.answer
 	n.mu.Unlock()
 	if answer != nil {
@@ -238,9 +238,12 @@ func bodyOf(req *http.Request) string {
 	return string(text)
 }
 
-// isKnock reports whether a form asks for a renewal without a refresh token.
-func isKnock(form string) bool {
-	value, ok := strings.CutPrefix(strings.ToLower(form), "grant_type=")
+// isKnock reports whether a request asks for a renewal without a refresh token.
+func isKnock(req *http.Request) bool {
+	if strings.HasSuffix(req.URL.Path, "/authentication/refresh") {
+		return !strings.Contains(bodyOf(req), "name=")
+	}
+	value, ok := strings.CutPrefix(strings.ToLower(bodyOf(req)), "grant_type=")
 	return ok && value == "refresh_token"
 }
 
