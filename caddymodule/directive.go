@@ -430,6 +430,11 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 			return d.Errf("client %s: there is no account of the name that it is to act as", c.Name)
 		}
 	}
+	if name := p.handler.ActAs; name != "" && !strings.Contains(name, "{") {
+		if account, user := p.transport.choose(name); account == nil || account.template() && user == "" {
+			return d.Errf("act_as: there is no account named %s to act as; write the name of an account, or a placeholder that yields one for each request", name)
+		}
+	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
 	p.handler.Audience = audienceOf(proxy) + p.transport.BasePath
 	return nil

@@ -32,7 +32,7 @@ func (c *Client) as(ctx context.Context, a *Account) (*Token, error) {
 		if r.token == nil {
 			return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: GrantAs, Err: errNoToken}
 		}
-		if err := c.checkUser(a, GrantAs, r.token); err != nil {
+		if err := c.checkUser(ctx, a, GrantAs, r.token); err != nil {
 			return nil, err
 		}
 		return r.token, nil
@@ -41,10 +41,23 @@ func (c *Client) as(ctx context.Context, a *Account) (*Token, error) {
 
 // checkUser makes sure that the token of an account that acts as another user is
 // that user's: a server that overlooked the field would have given one with the
-// rights of the parent. VSPC names the user in sub.
-func (c *Client) checkUser(a *Account, g Grant, t *Token) error {
+// rights of the parent. VSPC names the user in sub; of a token that names nobody the
+// server is asked whose session it is.
+func (c *Client) checkUser(ctx context.Context, a *Account, g Grant, t *Token) error {
 	if a.grant() != GrantAs {
 		return nil
+	}
+	if strings.Count(t.Access.Reveal(), ".") != 2 { // no JWT
+		uid, err := c.vspcUser(ctx, t)
+		if failed, ok := errors.AsType[*Error](err); ok {
+			failed.Grant, failed.Hint = g, "the access token names no user, and the server did not say whose session it is; it is not used"
+		}
+		if err != nil {
+			return err
+		}
+		if strings.EqualFold(strings.Trim(uid, "{}"), strings.Trim(a.UserUID, "{}")) {
+			return nil
+		}
 	}
 	for _, name := range []string{"sub", "uid", "nameid"} {
 		var user string

@@ -161,12 +161,42 @@ func TestAsWithAParentWhoseRefreshTokenIsUsedUp(t *testing.T) {
 	}
 }
 
+// The server is asked whose session an opaque token is.
+func TestAnOpaqueTokenIsUsedForItsUserOnly(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status int
+		me     string
+		want   Kind
+	}{
+		"the user":     {200, `{"data":{"instanceUid":"` + strings.ToUpper(userUID) + `"}}`, 0},
+		"the parent":   {200, `{"data":{"instanceUid":"11111111-5a77-4c2b-9c57-2b6dbb0dae10"}}`, KindWrongUser},
+		"nobody":       {200, `{"data":{}}`, KindMalformed},
+		"not allowed":  {403, `{"errors":[{"message":"no"}]}`, KindForbidden},
+		"not answered": {404, `{}`, KindProtocol},
+	} {
+		var refused []string
+		c, s := client(t, "vspc", canned{status: 200, body: `{"access_token":"opaque","refresh_token":"r"}`}, canned{status: tc.status, body: tc.me})
+		token, err := c.Login(context.Background(), asAccount(&refused))
+		if len(s.seen) != 2 || !strings.HasSuffix(s.seen[1].url, "/api/v3/users/me") {
+			t.Errorf("%s: asked %+v", name, s.seen)
+		}
+		if tc.want == 0 {
+			if err != nil || token == nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if e := fault(t, err, tc.want); token != nil || e.Grant != GrantAs {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+}
+
 func TestATokenOfAnotherUserIsNotUsed(t *testing.T) {
 	for name, access := range map[string]string{
 		"the parent":  jwt(`{"sub":"11111111-5a77-4c2b-9c57-2b6dbb0dae10"}`),
 		"no claims":   jwt(`{}`),
 		"odd claims":  jwt(`{"sub":7,"uid":null}`),
-		"not a JWT":   "opaque",
 		"empty claim": jwt(`{"sub":""}`),
 	} {
 		var refused []string

@@ -31,7 +31,7 @@ func (c *Client) Refresh(ctx context.Context, a *Account, refresh secret.Value) 
 	if r.token == nil {
 		return nil, c.fail(KindRefused, GrantRefreshToken, "")
 	}
-	if err := c.checkUser(a, GrantRefreshToken, r.token); err != nil {
+	if err := c.checkUser(ctx, a, GrantRefreshToken, r.token); err != nil {
 		return nil, err
 	}
 	return r.token, nil
