@@ -322,6 +322,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	}
 	e.filter = h.filters(e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	maskOthers(r)
 	err := next.ServeHTTP(w, r)
 	switch {
 	case err != nil && !w.wrote():

@@ -18,10 +18,14 @@ import (
 // password in the query - is left out of it.
 func hush(r *http.Request) {
 	secretive := false
-	for name := range r.Header {
+	for name, values := range r.Header {
 		if withheld(name) {
 			delete(r.Header, name)
 			secretive = secretive || name != "Authorization" && name != "Cookie"
+			continue
+		}
+		for _, value := range values {
+			secretive = secretive || svclog.HeaderHides(name, value)
 		}
 	}
 	// reverse_proxy takes off what the connection names, so that rules must not see it.
@@ -41,6 +45,29 @@ func hush(r *http.Request) {
 	}
 	if secretive {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
+}
+
+// maskOthers takes out of a request that is passed on what secrets other headers have,
+// such as X-Api-Key and a Referer with a token: they are no business of the server's,
+// and the proxy writes headers to Caddy's log at level debug. Rules have seen them.
+func maskOthers(r *http.Request) {
+	for name, values := range r.Header {
+		hides := false
+		for _, value := range values {
+			hides = hides || svclog.HeaderHides(name, value)
+		}
+		switch {
+		case !hides:
+		case svclog.SecretHeader(name):
+			delete(r.Header, name)
+		default:
+			masked := make([]string, len(values))
+			for i, value := range values {
+				masked[i] = svclog.MaskHeaderValue(name, value)
+			}
+			r.Header[name] = masked
+		}
 	}
 }
 

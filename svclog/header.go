@@ -189,6 +189,16 @@ func MaskHeaderValue(name, value string) string {
 // SecretHeader reports whether the value of the header is secret as a whole.
 func SecretHeader(name string) bool { return judgeHeader(name) != readable }
 
+// HeaderHides reports whether a header has a secret in it: as a whole, or somewhere
+// in its value.
+func HeaderHides(name, value string) bool {
+	row, ok := headerRows[name]
+	if !ok {
+		row.verdict = judgeHeader(name)
+	}
+	return row.verdict != readable || hides(value)
+}
+
 // judgeHeader is judge for the name of a header. Proxies hand Authorization and
 // Cookie on under longer names: X-Forwarded-Authorization, X-Original-Cookie.
 func judgeHeader(name string) verdict {

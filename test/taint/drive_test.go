@@ -235,6 +235,11 @@ func (s *scene) misplaced(site string, bearer http.Header) {
 		{"X-Otp-Token": {url.QueryEscape(s.canary("one-time code"))}},
 		{"X-Restsvcsessionid": {url.QueryEscape(s.canary("session id"))}},
 		{"Authorization": {"Bearer " + url.QueryEscape(s.canary("foreign bearer"))}},
+		{"X-Api-Key": {url.QueryEscape(s.canary("api key in a header"))}},
+		{"X-Auth-Token": {url.QueryEscape(s.canary("token in a header"))}},
+		{"X-Amz-Security-Token": {url.QueryEscape(s.canary("cloud token in a header"))}},
+		{"Referer": {"https://vbr01/x?access_token=" + url.QueryEscape(s.canary("token in a Referer"))}},
+		{"X-Note": {"password=" + url.QueryEscape(s.canary("password in a header"))}},
 	} {
 		send("", header, "application/json", []byte(`{}`))
 	}
