@@ -96,7 +96,7 @@ func suspicious(document []byte) bool {
 			return true
 		}
 	}
-	for _, word := range []string{"bearer", "otpauth", "private", "putty", "exponent", "eyj", "eya", "ewo", "ew0"} {
+	for _, word := range []string{"bearer", "otpauth", "private", "putty", "exponent", "eyj", "eya", "ewo", "ew0", "://"} {
 		if bytes.Contains(lower, []byte(word)) {
 			return true
 		}
@@ -193,7 +193,8 @@ func (m *maker) value(depth int, secret bool) {
 	case "word":
 		m.both(m.pick("word", "true", "false", "null"))
 	case "revealing":
-		in, want, _ := strings.Cut(m.pick("secret", `Bearer @ x|Bearer **** x`, `otpauth://@|otpauth://****`, `a eyJhbGciOiJSUzI1NiJ9.@ b|a eyJ**** b`, block+`\n@|`+block+`****`), "|")
+		in, want, _ := strings.Cut(m.pick("secret", `Bearer @ x|Bearer **** x`, `otpauth://@|otpauth://****`, `x://u:@\u0040h/a|x://****\u0040h/a`, `https:\/\/u:@\u0040h|https:\/\/****\u0040h`, `a?sig=@&b=c|a?sig=****&b=c`,
+			`s\u0069g\u003d@;x y|s\u0069g\u003d**** y`, `token = '@ x' y|token = '****' y`, `a eyJhbGciOiJSUzI1NiJ9.@ b|a eyJ**** b`, block+`\n@|`+block+`****`), "|")
 		m.write(`"`+in+`"`, `"`+want+`"`)
 	case "object":
 		m.both("{")

@@ -2,7 +2,12 @@
 
 package filter
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"github.com/caddy-veeam/veeam-auth/svclog"
+)
 
 // mode is what is done with the characters of a string.
 type mode uint8
@@ -11,14 +16,19 @@ const (
 	seeking       mode = iota // pass them and look for traces
 	holdingToken              // behind eyJ: hold them back until it is a JWT or not
 	holdingBearer             // behind Bearer: hold them back until it is a credential or prose
+	holdingUser               // behind ://: hold them back until it is the user part of a URL or not
+	openingParam              // behind the name of a secret and =: pass blanks before the value
 	hidingToken               // leave them out up to the end of the JWT
 	hidingBearer              // … of the credential
 	hidingURI                 // … of the URI
+	hidingParam               // … of the value of a parameter
+	hidingQuoted              // … of the value between quotation marks
+	hidingLine                // … of the line
 	hidingRest                // … of the string
 )
 
 // entered is the mode behind a trace.
-var entered = [...]mode{uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer, tokenSecret: holdingToken}
+var entered = [...]mode{uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer, tokenSecret: holdingToken, userSecret: holdingUser, paramSecret: openingParam}
 
 // What tells secrets from words that look like them.
 const (
@@ -40,6 +50,11 @@ type text struct {
 	held      []byte // what is held back, as it was written
 	count     int    // of the characters of a credential that are held back
 	masked    bool   // the mask for what is left out has been written
+	user      int    // how much of held is the user part of a URL
+	token     bool   // what is held may have a JWT in it
+	line      bool   // the value of the parameter takes the rest of its line
+	quote     byte   // ends the value of the parameter
+	tail      []byte // the end of what was read before, decoded: it may be a name
 
 	escape  [6]byte // as it was written so far
 	escaped int     // how many bytes of it there are
@@ -58,6 +73,7 @@ func (s *scanner) openString(key bool) {
 	default:
 		s.place = inText
 		t.mode, t.automaton = seeking, begin
+		t.tail = t.tail[:0]
 		if t.capturing = key || s.traits&naming != 0; t.capturing {
 			t.name.reset()
 		}
@@ -124,6 +140,7 @@ func (s *scanner) stop(i int) (int, error) {
 // look goes on in a string that is looked at.
 func (s *scanner) look(i int) (int, error) {
 	t, part := &s.text, s.part
+	run := i
 	for i < len(part) {
 		if t.mode == seeking {
 			start, at := i, t.automaton
@@ -145,15 +162,40 @@ func (s *scanner) look(i int) (int, error) {
 		}
 		c := part[i]
 		if stops[c] {
+			if c == '\\' {
+				t.remember(part[run:i])
+			}
 			return s.stop(i)
 		}
 		i++
 		if t.capturing {
 			t.name.add(part[i-1 : i])
 		}
+		if next[t.automaton][c] == uint8(paramSecret) {
+			t.remember(part[run:i])
+			run = i
+		}
 		s.character(c, part[i-1:i], i)
 	}
+	t.remember(part[run:i])
 	return i, nil
+}
+
+// longestTail is how much of a string is looked back at for the name of a parameter.
+const longestTail = 96
+
+// remember keeps the end of what was read, decoded.
+func (t *text) remember(part []byte) {
+	part = part[max(0, len(part)-longestTail):]
+	if over := len(t.tail) + len(part) - longestTail; over > 0 {
+		t.tail = t.tail[:copy(t.tail, t.tail[over:])]
+	}
+	t.tail = append(t.tail, part...)
+}
+
+// namesParam reports whether what was read ends with the name of a secret and =.
+func (t *text) namesParam() (line, secret bool) {
+	return svclog.NamesParameter(view(t.tail[:max(0, bytes.LastIndexAny(t.tail, "=%"))]))
 }
 
 // character takes one character, of which c is enough to tell what it is. raw is
@@ -180,6 +222,33 @@ func (s *scanner) character(c byte, raw []byte, end int) {
 			return
 		}
 		s.release(raw, end)
+	case holdingUser:
+		if !endsUser[c] {
+			s.holdUser(c, raw)
+			return
+		}
+		s.release(raw, end)
+	case openingParam:
+		s.openParam(c, raw, end)
+		return
+	case hidingQuoted:
+		if c == '\\' {
+			t.mode = hidingRest
+		}
+		if c != t.quote {
+			s.mask()
+			return
+		}
+		s.release(raw, end)
+	case hidingParam, hidingLine:
+		if t.automaton == uint8(restSecret) {
+			t.mode = hidingRest
+		}
+		if !t.mode.ends(c) {
+			s.mask()
+			return
+		}
+		s.release(raw, end) // what the value ends with may be Bearer
 	case hidingToken, hidingBearer, hidingURI, hidingRest:
 		if !t.mode.ends(c) {
 			s.mask()
@@ -189,8 +258,82 @@ func (s *scanner) character(c byte, raw []byte, end int) {
 		s.release(raw, end)
 	}
 	if found := t.automaton; found <= lastFound {
-		s.muteAt(end, "")
-		t.mode, t.count, t.masked = entered[found], 0, false
+		s.find(kind(found), end)
+	}
+}
+
+// find begins to leave out or to hold back what is behind a trace, from part[end] on.
+func (s *scanner) find(found kind, end int) {
+	t := &s.text
+	if found == paramSecret {
+		line, secret := t.namesParam()
+		if !secret {
+			return
+		}
+		t.line = line
+	}
+	s.muteAt(end, "")
+	t.mode, t.count, t.masked = entered[found], 0, false
+	t.user, t.token = 0, false
+}
+
+// holdUser holds back a character of what may be the user part of a URL. If there
+// is another secret in it, the whole is left out.
+func (s *scanner) holdUser(c byte, raw []byte) {
+	t := &s.text
+	switch {
+	case c == '@':
+		t.user = len(t.held)
+	case c == '0' && bytes.HasSuffix(t.held, []byte("%4")):
+		t.user = len(t.held) - len("%4")
+	}
+	then := hidingURI
+	hides := false
+	switch found := kind(t.automaton); found {
+	case tokenSecret:
+		t.token = true
+	case paramSecret:
+		if t.line, hides = t.namesParam(); hides {
+			then = hidingParam
+			if t.line {
+				then = hidingLine
+			}
+		}
+	case uriSecret, restSecret, bearerSecret:
+		hides = true
+		if found == restSecret {
+			then = hidingRest
+		}
+	}
+	s.hold(raw, hides, then)
+}
+
+// openParam passes blanks before the value of a parameter and begins to leave it out.
+func (s *scanner) openParam(c byte, raw []byte, end int) {
+	t := &s.text
+	switch c {
+	case '=', ':', '>', ' ', '\t':
+		s.out = append(s.out, raw...)
+		return
+	case '"', '\'', '`':
+		s.out = append(s.out, raw...)
+		t.mode, t.quote = hidingQuoted, c
+	case '{', '[', '\\':
+		t.mode = hidingRest
+		s.mask()
+	default:
+		switch t.mode = hidingParam; {
+		case t.line:
+			t.mode = hidingLine
+		case endsParam[c]:
+			s.release(raw, end)
+			return
+		}
+		s.mask()
+		return
+	}
+	if t.line {
+		t.mode = hidingLine
 	}
 }
 
@@ -203,6 +346,10 @@ func (m mode) ends(c byte) bool {
 		return endsBearer[c]
 	case hidingURI:
 		return endsURI[c]
+	case hidingParam:
+		return endsParam[c]
+	case hidingLine:
+		return c == '\r' || c == '\n'
 	}
 	return false
 }
@@ -230,7 +377,20 @@ func (s *scanner) mask() {
 // release passes what is held back and raw, and goes on seeking before part[end].
 func (s *scanner) release(raw []byte, end int) {
 	t := &s.text
-	s.out = append(append(s.out, t.held...), raw...)
+	switch {
+	case t.mode != holdingUser:
+		s.out = append(s.out, t.held...)
+	case t.token && (t.user > 0 || bytes.IndexByte(t.held, '\\') >= 0):
+		s.mask()
+	case t.token:
+		s.out = svclog.MaskText(s.out, view(t.held))
+	default:
+		if t.user > 0 {
+			s.mask()
+		}
+		s.out = append(s.out, t.held[t.user:]...)
+	}
+	s.out = append(s.out, raw...)
 	t.held = t.held[:0]
 	t.mode = seeking
 	s.unmuteAt(end)
@@ -270,9 +430,11 @@ func (s *scanner) escape(i int) (int, error) {
 			r = r<<4 | hexDigit(digit)
 		}
 	}
+	var letter [utf8.UTFMax]byte
+	decoded := letter[:utf8.EncodeRune(letter[:], r)]
+	t.remember(decoded)
 	if t.capturing {
-		var letter [utf8.UTFMax]byte
-		t.name.add(letter[:utf8.EncodeRune(letter[:], r)])
+		t.name.add(decoded)
 	}
 	s.character(byte(min(r, utf8.RuneSelf)), raw, i)
 	return i, nil

@@ -17,6 +17,8 @@ const (
 	restSecret        // keys in PEM and the like: all that follows
 	bearerSecret      // Bearer …
 	tokenSecret       // a JWT
+	userSecret        // the user part of a URL
+	paramSecret       // the value of a parameter, if its name is that of a secret
 )
 
 // trace is what gives a secret away. It is no secret itself and stays.
@@ -43,6 +45,13 @@ var traces = []trace{
 	{kind: bearerSecret, text: "bearer%20"},
 
 	// Base64 of { and a quotation mark or white space.
+	// Behind otpauth://, which is more than the user part.
+	{kind: userSecret, text: "://"},
+	{kind: userSecret, text: "%3a%2f%2f"},
+	{kind: paramSecret, text: "="},
+	{kind: paramSecret, text: "%3d"},
+	{kind: paramSecret, text: "%253d"},
+
 	{kind: tokenSecret, text: "eyJ", word: true},
 	{kind: tokenSecret, text: "eyA", word: true},
 	{kind: tokenSecret, text: "ewo", word: true},
@@ -52,7 +61,7 @@ var traces = []trace{
 // State 0 of the automaton says that a byte cannot simply be passed: it ends the
 // string, begins an escape or does not belong there. Then come those that have
 // found something, under the number of its kind.
-const lastFound = uint8(tokenSecret)
+const lastFound = uint8(paramSecret)
 
 // next is the automaton, begin its state at the beginning of a string.
 var (
@@ -136,6 +145,8 @@ func (s *state) follow(c byte) state {
 		switch {
 		case t.word && t.fits(-1, c):
 			after.open = append(after.open, partial{i, 0})
+		case !t.word && t.fits(0, c) && len(t.text) == 1:
+			return state{found: t.kind, open: words()}
 		case !t.word && t.fits(0, c):
 			after.open = append(after.open, partial{i, 1})
 		}
@@ -166,6 +177,8 @@ var stops = func() (set [256]bool) {
 var (
 	base64URL     = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 	endsURI       = byteSet(" \t\r\n\"'<>\\`")
+	endsUser      = byteSet(" \t\r\n\"'<>\\`/?#")
+	endsParam     = byteSet(" \t\r\n&\"'<>")
 	endsBearer    = byteSet(" \t\r\n\"'<>,;&()[]{}\\")
 	secretLooking = byteSet("0123456789_~+/")
 )

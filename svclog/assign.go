@@ -25,6 +25,24 @@ func assigned(s string, i int) (start, end int) {
 	return valueAt(s, start, v)
 }
 
+// NamesParameter reports whether text ends with the name of a secret, as it would
+// stand before a "=", and whether the value takes the rest of its line. It looks through
+// percent-encoding.
+func NamesParameter(text string) (line, secret bool) {
+	for range maxLayers {
+		if name, _ := nameBefore(text, len(text)); name != "" {
+			if v := judgeDecoded(name); v != readable {
+				return v == secretLine, true
+			}
+		}
+		var wrapped bool
+		if text, wrapped = peel(text); !wrapped {
+			break
+		}
+	}
+	return false, false
+}
+
 // nameBefore returns the name that ends before s[i], and whether it is quoted.
 func nameBefore(s string, i int) (name string, quoted bool) {
 	end := i

@@ -66,7 +66,7 @@ var names = map[string]verdict{
 	"authorization": secretLine, "proxyauthorization": secretLine, "cookie": secretLine, "setcookie": secretLine,
 	"cookies": secretField, "xrestsvcsessionid": secretAnywhere, "restsvcsessionid": secretAnywhere,
 	"authenticationinfo": secretField, "xapikey": secretAnywhere, "bearer": secretField,
-	"requestverificationtoken": secretAnywhere, "signature": secretField, "sig": secretField,
+	"requestverificationtoken": secretAnywhere, "sharedaccesssignature": secretAnywhere, "signature": secretField, "sig": secretField,
 	"xamzsignature": secretAnywhere, "xamzcredential": secretAnywhere,
 
 	// look-alikes
