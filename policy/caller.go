@@ -3,10 +3,12 @@
 package policy
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Via is how a caller is known.
@@ -42,6 +44,57 @@ type Caller struct {
 
 	// Family is the family of the caller's token, empty without one.
 	Family string
+
+	// Until is the end of all tokens of the family, zero without one.
+	Until time.Time
+}
+
+// Identity is the one text that stands for the caller in rules, configuration,
+// revocations, limits and the log: the name alone for a client of the configuration,
+// loopback or unix for callers who are known by their address only, and otherwise
+// the way in which the caller is known and its name, such as certificate:CN=alice.
+// Callers that were authenticated in different ways never have the same one. It is
+// empty for a caller who is not known. Names of users of the server are in lower
+// case, because the servers make no difference.
+func (c Caller) Identity() string {
+	switch c.Via {
+	case ViaClient, ViaUnix, ViaLoopback, "":
+		return c.Name
+	case ViaPassthrough:
+		return string(c.Via) + ":" + strings.ToLower(c.Name)
+	}
+	return string(c.Via) + ":" + c.Name
+}
+
+// ParseIdentity reads an Identity, and also client: before the name of a client. A
+// name without a kind is that of a client. The error says what is missing.
+func ParseIdentity(text string) (Caller, error) {
+	if via := Via(text); via.ByAddress() {
+		return Caller{Name: text, Via: via}, nil
+	}
+	caller := Caller{Name: text, Via: ViaClient}
+	if kind, name, ok := strings.Cut(text, ":"); ok && slices.Contains(named, Via(kind)) {
+		caller = Caller{Name: name, Via: Via(kind)}
+	}
+	if caller.Name == "" {
+		return Caller{}, fmt.Errorf("%q has no name of a caller", text)
+	}
+	if caller.Via == ViaClient {
+		return caller, CheckClientName(caller.Name)
+	}
+	return caller, nil
+}
+
+// named are the ways to be known that come with a name.
+var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate}
+
+// CheckClientName refuses names of clients that would be taken for other callers.
+func CheckClientName(name string) error {
+	kind, _, ok := strings.Cut(name, ":")
+	if Via(name).ByAddress() || ok && slices.Contains(named, Via(kind)) {
+		return fmt.Errorf("the name %q is not allowed: it stands for a caller that is known in another way", name)
+	}
+	return nil
 }
 
 // ByAddress reports whether nothing but the address speaks for the caller.
