@@ -13,13 +13,14 @@ import (
 // ours would, until it ends. That is remembered in this process only, by the hash
 // of the token.
 func (i *Issuer) Adopt(token string, sub Subject, audience string, until time.Time) {
-	i.adopted.Add(sha256.Sum256([]byte(token)), claims{
+	i.adopted.add(sub.Client, sha256.Sum256([]byte(token)), claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Subject: sub.Client, Audience: jwt.ClaimStrings{audience}, ExpiresAt: jwt.NewNumericDate(until),
 		},
 		Account: sub.Account,
 		Login:   sub.Login,
-		Via:     sub.Via,
+		Vouch:   sub.Vouch,
+		Until:   until.Unix() + 1, // ExpiresAt says it to the nanosecond
 		Family:  sub.Family,
 		Use:     useAccess,
 		Made:    time.Now().UnixMilli(),
@@ -27,10 +28,10 @@ func (i *Issuer) Adopt(token string, sub Subject, audience string, until time.Ti
 }
 
 func (i *Issuer) adoptedClaims(token string) (claims, bool) {
-	if i.adopted.Len() == 0 {
+	if i.adopted.len() == 0 {
 		return claims{}, false
 	}
-	return i.adopted.Get(sha256.Sum256([]byte(token)))
+	return i.adopted.get(sha256.Sum256([]byte(token)))
 }
 
 func (i *Issuer) judgeAdopted(c *claims, audience string) (Subject, error) {

@@ -23,17 +23,21 @@ type verified struct {
 	claims claims
 	until  time.Time
 	keys   *[]Key // those of the moment; with others the signature counts anew
+
+	// judged is 1 more than what the ledger had counted of changes when the token was
+	// found good last, 0 at first.
+	judged atomic.Uint64
 }
 
 // find returns nil for what is not remembered, or not to be believed any more.
-func (c *checked) find(token string, keys *[]Key) *claims {
+func (c *checked) find(token string, keys *[]Key) *verified {
 	value, ok := c.tokens.Load(token)
 	if !ok {
 		return nil
 	}
 	v := value.(*verified)
 	if v.keys == keys && time.Now().Before(v.until) {
-		return &v.claims
+		return v
 	}
 	if c.tokens.CompareAndDelete(token, value) {
 		c.size.Add(-1)

@@ -33,7 +33,7 @@ func TestARememberedTokenEndsAsAnyOther(t *testing.T) {
 		want error
 	}{
 		"it expires":            {func(*testing.T, *Issuer, Pair) { time.Sleep(time.Hour) }, ErrExpired},
-		"its family is ended":   {func(t *testing.T, i *Issuer, p Pair) { i.End(familyOf(t, i, p)) }, ErrEnded},
+		"its family is ended":   {func(t *testing.T, i *Issuer, p Pair) { i.End(grafana.Client, familyOf(t, i, p)) }, ErrEnded},
 		"its client is revoked": {func(t *testing.T, i *Issuer, _ Pair) { revoke(t, i) }, ErrEnded},
 		"its refresh is used":   {func(t *testing.T, i *Issuer, p Pair) { renew(t, i, p.Refresh) }, nil},
 		"its refresh is replayed": {func(t *testing.T, i *Issuer, p Pair) {

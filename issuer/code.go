@@ -20,20 +20,24 @@ func (i *Issuer) Code(sub Subject, audience string) string {
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails, see crypto/rand
 	text := base64.StdEncoding.EncodeToString(raw)
-	i.codes.Add(text, code{subject: sub, audience: audience, made: time.Now()})
+	i.codes.add(sub.Client, text, code{subject: sub, audience: audience, made: time.Now()})
 	return text
 }
 
 // Redeem uses a code up and returns whom it speaks for. A code is gone after the
 // first try, whether the try was good or not.
 func (i *Issuer) Redeem(text, audience string) (Subject, error) {
-	c, ok := i.codes.Peek(text)
-	if !ok || !i.codes.Remove(text) || c.audience != audience || i.ended.has(c.subject.Family) ||
-		i.revoked.covers(c.subject.Client, c.made.UnixMilli()) {
+	c, ok := i.codes.take(text)
+	if !ok || c.audience != audience {
 		return Subject{}, ErrInvalid
 	}
-	if time.Since(c.made) >= CodeLifetime {
+	if time.Since(c.made) >= CodeLifetime || !c.subject.Until.IsZero() && !time.Now().Before(c.subject.Until) {
 		return Subject{}, ErrExpired
+	}
+	asToken := claims{Family: c.subject.Family, Made: c.made.UnixMilli()}
+	asToken.Subject = c.subject.Client
+	if i.ledger.judge(&asToken) != nil {
+		return Subject{}, ErrInvalid
 	}
 	return c.subject, nil
 }

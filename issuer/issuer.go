@@ -22,6 +22,9 @@ const (
 	// and so long it is remembered who has logged out.
 	RefreshLifetime = 14 * 24 * time.Hour
 
+	// DefaultMaxLifetime is how long the tokens of one login can be renewed.
+	DefaultMaxLifetime = 30 * 24 * time.Hour
+
 	// CodeLifetime is what AWS gives its authorization codes.
 	CodeLifetime = time.Minute
 
@@ -34,9 +37,11 @@ const (
 	name      = "veeam-auth"
 	algorithm = "HS256"
 
-	maxFamilies = 10_000
-	maxCodes    = 1_000
-	maxAdopted  = 10_000
+	maxRotations = 2_000
+
+	// Of each caller, and of all together.
+	codesEach, maxCodes     = 50, 1_000
+	adoptedEach, maxAdopted = 100, 10_000
 )
 
 // The reasons for which a token is refused. Their texts go to clients.
@@ -45,25 +50,36 @@ var (
 	ErrExpired = errors.New("the token has expired")
 	ErrEnded   = errors.New("the token was logged out")
 	ErrReused  = errors.New("the refresh token was used before")
+
+	// ErrForgotten is the answer to a token of a login that cannot be told any more from
+	// one that has ended, or whose refresh token was used, because its caller has had
+	// very many of them since.
+	ErrForgotten = errors.New("the login of the token is not remembered any more")
 )
 
 // Subject is who a token speaks for.
 type Subject struct {
-	// Client is the name of the caller.
+	// Client is the identity of the caller, which tells apart callers that were
+	// authenticated in different ways.
 	Client string
 
 	// Account is the account that the caller acts as, empty for the default.
 	Account string
 
-	// Via is how the caller was known when it got the token.
-	Via string
-
 	// Login is the login at the server that the token stands for, empty if the
 	// caller has none of its own.
 	Login string
 
+	// Vouch is a digest of what has spoken for the caller when it logged in. Whoever
+	// checks a token compares it with what speaks for the caller now.
+	Vouch string
+
 	// Family ties together all tokens that descend from one login.
 	Family string
+
+	// Until is the end of all tokens that descend from the login, to the second.
+	// Default: DefaultMaxLifetime after the login.
+	Until time.Time
 }
 
 // Pair is an access token with the refresh token that renews it.
@@ -78,37 +94,26 @@ type Pair struct {
 // tells that to other replicas and to the next start by the store of the keys.
 type Issuer struct {
 	keys      *Keys
-	families  *lru.Cache[string, *family]
-	codes     *lru.Cache[string, code]
-	adopted   *lru.Cache[[sha256.Size]byte, claims]
-	ended     ended
-	revoked   revocations
-	refreshed refreshed
+	rotations *lru.Cache[string, *rotation] // by family
+	codes     *shares[string, code]
+	adopted   *shares[[sha256.Size]byte, claims]
+	ledger    ledger
 	checked   checked
 	parser    *jwt.Parser
 }
 
 // New returns an issuer that signs with keys.
 func New(keys *Keys) *Issuer {
-	families, err := lru.New[string, *family](maxFamilies)
+	rotations, err := lru.New[string, *rotation](maxRotations)
 	if err != nil {
 		panic(err) // the size is a positive constant
 	}
-	codes, err := lru.New[string, code](maxCodes)
-	if err != nil {
-		panic(err)
-	}
-	adopted, err := lru.New[[sha256.Size]byte, claims](maxAdopted)
-	if err != nil {
-		panic(err)
-	}
 	i := &Issuer{
 		keys:      keys,
-		adopted:   adopted,
-		revoked:   revocations{store: keys.store},
-		refreshed: refreshed{store: keys.store},
-		families:  families,
-		codes:     codes,
+		ledger:    ledger{limits: usual, now: time.Now},
+		rotations: rotations,
+		codes:     newShares[string, code](codesEach, maxCodes),
+		adopted:   newShares[[sha256.Size]byte, claims](adoptedEach, maxAdopted),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(name),
@@ -123,7 +128,8 @@ type claims struct {
 	jwt.RegisteredClaims
 	Account string `json:"account,omitempty"`
 	Login   string `json:"login,omitempty"`
-	Via     string `json:"via,omitempty"`
+	Vouch   string `json:"vouch,omitempty"`
+	Until   int64  `json:"until"` // of all tokens of the family, in seconds since 1970
 	Family  string `json:"family"`
 	Use     string `json:"use"`
 	Number  int64  `json:"n,omitempty"` // of a refresh token, counted from the login
@@ -138,21 +144,28 @@ const (
 // Issue logs a client in: a new family with its first pair.
 func (i *Issuer) Issue(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (Pair, error) {
 	sub.Family = rand.Text()
-	return i.pair(ctx, sub, audience, lifetime, 1)
+	now := time.Now()
+	if sub.Until.IsZero() {
+		sub.Until = now.Add(DefaultMaxLifetime)
+	}
+	return i.pair(ctx, sub, audience, lifetime, 1, now)
 }
 
 // pair makes an access token, and the refresh token of the family with this number.
-func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetime time.Duration, number int64) (pair Pair, err error) {
+func (i *Issuer) pair(ctx context.Context, sub Subject, audience string, lifetime time.Duration, number int64, now time.Time) (pair Pair, err error) {
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
 	}
-	lifetime = min(lifetime, RefreshLifetime)
-	now := time.Now()
+	left := min(RefreshLifetime, time.Unix(sub.Until.Unix(), 0).Sub(now))
+	if left <= 0 {
+		return Pair{}, ErrExpired
+	}
+	lifetime = min(lifetime, left)
 	pair = Pair{Issued: now, Lifetime: lifetime}
 	if pair.Access, err = i.sign(ctx, sub, audience, useAccess, 0, now, lifetime); err != nil {
 		return Pair{}, err
 	}
-	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, number, now, RefreshLifetime)
+	pair.Refresh, err = i.sign(ctx, sub, audience, useRefresh, number, now, left)
 	return pair, err
 }
 
@@ -172,7 +185,8 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use string, nu
 		},
 		Account: sub.Account,
 		Login:   sub.Login,
-		Via:     sub.Via,
+		Vouch:   sub.Vouch,
+		Until:   sub.Until.Unix(),
 		Family:  sub.Family,
 		Use:     use,
 		Number:  number,
@@ -186,11 +200,11 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use string, nu
 // of this package or says that the keys could not be read.
 func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, error) {
 	keys := i.keys.loaded.Load()
-	if c := i.checked.find(token, keys); c != nil {
-		if err := i.judge(c, audience, useAccess); err != nil {
+	if v := i.checked.find(token, keys); v != nil {
+		if err := i.again(v, audience); err != nil {
 			return Subject{}, err
 		}
-		return c.subject(), nil
+		return v.claims.subject(), nil
 	}
 	if c, ok := i.adoptedClaims(token); ok {
 		return i.judgeAdopted(&c, audience)
@@ -227,14 +241,30 @@ func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims
 // judge looks at what may change, or differ, while the signature stays good.
 func (i *Issuer) judge(c *claims, audience, use string) error {
 	switch {
-	case c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience:
+	case c.Use != use, c.Family == "", len(c.Audience) != 1, c.Audience[0] != audience, c.Until <= 0:
 		return ErrInvalid
-	case i.ended.has(c.Family), i.revoked.covers(c.Subject, c.Made):
-		return ErrEnded
+	case time.Now().Unix() >= c.Until:
+		return ErrExpired
 	}
+	return i.ledger.judge(c)
+}
+
+// again is judge for a token that was found good before. It takes no lock as long as
+// nothing has ended since.
+func (i *Issuer) again(v *verified, audience string) error {
+	changed := i.ledger.changed.Load()
+	if v.judged.Load() == changed+1 && v.claims.Audience[0] == audience {
+		return nil
+	}
+	if err := i.judge(&v.claims, audience, useAccess); err != nil {
+		return err
+	}
+	v.judged.Store(changed + 1)
 	return nil
 }
 
 func (c *claims) subject() Subject {
-	return Subject{Client: c.Subject, Account: c.Account, Login: c.Login, Via: c.Via, Family: c.Family}
+	return Subject{
+		Client: c.Subject, Account: c.Account, Login: c.Login, Vouch: c.Vouch, Family: c.Family, Until: time.Unix(c.Until, 0),
+	}
 }

@@ -6,7 +6,6 @@ package issuer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,26 +133,6 @@ func TestAThousandDoubleRefreshesAtTwoReplicasLoseNoSessionAndReplayNone(t *test
 	})
 }
 
-func TestWhatReplicasTellOfRenewalsIsBounded(t *testing.T) {
-	now := time.Now()
-	list := map[string]use{"expired": {1, now.Add(-RefreshLifetime - time.Hour).UnixMilli()}}
-	for n := range maxRefreshed + 1000 {
-		list[fmt.Sprint(n)] = use{1, now.Add(time.Duration(n-10_000) * time.Second).UnixMilli()}
-	}
-	tidyRefreshed(list, now)
-	_, expired := list["expired"]
-	_, oldest := list["999"]
-	_, kept := list["1000"]
-	if len(list) != maxRefreshed || expired || oldest || !kept {
-		t.Errorf("%d families; expired %v, oldest %v, kept %v", len(list), expired, oldest, kept)
-	}
-	for _, text := range []string{"", "null", "[1]", `{"f":{"n":1`, `{"f":[]}`} {
-		if list := readRefreshed([]byte(text)); list == nil || len(list) != 0 {
-			t.Errorf("%q: %v", text, list)
-		}
-	}
-}
-
 func TestALogoutBeforeTheEndOfAProcessIsKnownToTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &memory{}
@@ -170,7 +149,7 @@ func TestALogoutBeforeTheEndOfAProcessIsKnownToTheNext(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(watchEvery / 2)
-		first.End(sub.Family)
+		first.End(sub.Client, sub.Family)
 		refresh(t, first, other)
 		stop()
 		<-done
@@ -219,7 +198,7 @@ func (l *leftBehind) Unlock(_ context.Context, name string) error {
 
 func TestALockThatWasLeftBehindStopsNeitherKeysNorRevocations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &leftBehind{held: map[string]bool{KeyPath: true, RevokedPath: true, RefreshedPath: true}}
+		store := &leftBehind{held: map[string]bool{KeyPath: true, IndexPath: true}}
 		i := New(NewKeys(store))
 		began := time.Now()
 		pair := issued(t, i)
