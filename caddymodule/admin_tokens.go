@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // AdminTokens is the part of the admin API that is about the tokens of clients. No
@@ -70,19 +72,23 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&body); err != nil || body.Client == "" {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(`write {"client": "<name>"}`)}
 	}
+	caller, err := policy.ParseIdentity(body.Client)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+	}
 	issuers := liveIssuers()
 	if len(issuers) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no veeam_auth is configured")}
 	}
-	if !body.Force && !tokenHolders.knows(body.Client) {
+	if !body.Force && !tokenHolders.knows(caller.Identity()) {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: unknownHolder(body.Client)}
 	}
 	for _, i := range issuers {
-		if err := i.Revoke(r.Context(), body.Client); err != nil {
+		if err := i.Revoke(r.Context(), caller.Identity()); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: fmt.Errorf("revoking: %w", err)}
 		}
 	}
-	tokenHolders.revoke(body.Client, time.Now())
+	tokenHolders.revoke(caller.Identity(), time.Now())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

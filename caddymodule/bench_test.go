@@ -251,7 +251,7 @@ func tokenOfOurs(b *testing.B, h *Handler) string {
 	if refusal != nil {
 		b.Fatal(refusal.Reason)
 	}
-	pair, err := h.issuer.Issue(req.Context(), subjectOf(caller), h.audience(req), 0)
+	pair, err := h.issuer.Issue(req.Context(), h.subjectOf(req, &caller), h.audience(req), 0)
 	if err != nil {
 		b.Fatal(err)
 	}

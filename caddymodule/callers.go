@@ -63,7 +63,7 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
 		var caller policy.Caller
 		if err == nil {
-			caller, err = h.admit(sub, ev)
+			caller, err = h.admit(r, sub, ev)
 		}
 		if err == nil {
 			return caller, nil
@@ -91,21 +91,31 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 var (
 	errOtherPlace = errors.New("the token was issued to a caller that is known by its address only")
 	errNoClient   = errors.New("the token was issued to a client that is not configured any more")
+	errOtherKey   = errors.New("the token was issued to a caller with a client certificate, and is valid only together with that certificate's key")
+	errNotVouched = errors.New("the password or login with which the token was issued has changed")
 )
 
-// admit turns the subject of a good token into a caller. Where nothing but the
-// address spoke for the client when it got its token, the token says no more
-// than the address does, and is good only where the address is. A client must
-// still be configured, and acts as the account that it has now.
-func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
-	caller := policy.Caller{Name: sub.Client, Via: policy.Via(sub.Via), Account: sub.Account, Login: sub.Login, Family: sub.Family}
+// admit turns the subject of a good token into a caller. What vouched for the caller
+// when it got its token must still do so: a client must be configured with the same
+// hash, and acts as the account that it has now; a certificate with the same subject
+// and key must come with the connection (RFC 8705); a user of basic_auth must have the
+// same hash. Where nothing but the address spoke for the client, the token says no
+// more than the address does, and is good only where the address is.
+func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
+	caller, err := policy.ParseIdentity(sub.Client)
+	if err != nil {
+		return policy.Caller{}, issuer.ErrInvalid
+	}
+	caller.Account, caller.Login, caller.Family, caller.Until = sub.Account, sub.Login, sub.Family, sub.Until
 	switch {
+	case caller.Via == policy.ViaCertificate && (ev.Certificate != caller.Name || sub.Vouch == ""):
+		return policy.Caller{}, errOtherKey
 	case caller.Via.ByAddress():
 		if _, ok := ev.Address(); !ok {
 			return policy.Caller{}, errOtherPlace
 		}
 	case caller.Via == policy.ViaClient:
-		client := h.clients.byName[sub.Client]
+		client := h.clients.byName[caller.Name]
 		if client == nil {
 			return policy.Caller{}, errNoClient
 		}
@@ -117,6 +127,12 @@ func (h *Handler) admit(sub issuer.Subject, ev policy.Evidence) (policy.Caller, 
 		if h.guests.of(caller.Login, caller.Name) == nil {
 			return policy.Caller{}, issuer.ErrExpired // it has to log in again
 		}
+	}
+	if h.vouch(r, &caller) != sub.Vouch {
+		if caller.Via == policy.ViaCertificate {
+			return policy.Caller{}, errOtherKey
+		}
+		return policy.Caller{}, errNotVouched
 	}
 	return caller, nil
 }

@@ -34,12 +34,16 @@ type Client struct {
 	Account string `json:"account,omitempty"`
 
 	holder *tokenHolder // of its tokens
+	vouch  string       // for tokens of the client, see Handler.vouch
 }
 
 // check returns the hash of a client that is configured as it should be.
 func (c *Client) check() (password.Hash, error) {
 	if c.Name == "" {
 		return password.Hash{}, errors.New("a client needs a name")
+	}
+	if err := policy.CheckClientName(c.Name); err != nil {
+		return password.Hash{}, fmt.Errorf("client %s: %w", c.Name, err)
 	}
 	if err := checkUser(c.Name); err != nil {
 		return password.Hash{}, fmt.Errorf("client %q: %w", c.Name, err)
@@ -57,14 +61,13 @@ var passwords = password.New(password.Options{})
 
 // clients are those of one handler.
 type clients struct {
-	site      string
 	byName    map[string]*Client
 	hashes    []password.Hash // one of each cost
 	passwords *password.Checker
 }
 
-func newClients(configured []*Client, site string, passwords *password.Checker) (*clients, error) {
-	c := &clients{site: site, byName: make(map[string]*Client, len(configured)), passwords: passwords}
+func newClients(configured []*Client, passwords *password.Checker) (*clients, error) {
+	c := &clients{byName: make(map[string]*Client, len(configured)), passwords: passwords}
 	for _, client := range configured {
 		hash, err := client.check()
 		if err != nil {
@@ -73,6 +76,7 @@ func newClients(configured []*Client, site string, passwords *password.Checker) 
 		if c.byName[client.Name] != nil {
 			return nil, fmt.Errorf("veeam_auth: client %s is defined twice", client.Name)
 		}
+		client.vouch = digestOf("client", client.Hash)
 		c.byName[client.Name] = client
 		c.hashes = append(c.hashes, hash)
 	}
@@ -94,10 +98,11 @@ func (c *clients) warn(logger *zap.Logger) {
 }
 
 // login checks a name and a password. Whether the name exists can be told neither
-// from the answer nor from how long it takes.
-func (c *clients) login(r *http.Request, name, pass string) (policy.Caller, *veeam.Refusal) {
+// from the answer nor from how long it takes. site tells apart clients of different
+// sites that have the same name.
+func (c *clients) login(r *http.Request, site, name, pass string) (policy.Caller, *veeam.Refusal) {
 	attempt := password.Attempt{
-		Site: c.site, Name: name, Password: pass, Hashes: c.hashes,
+		Site: site, Name: name, Password: pass, Hashes: c.hashes,
 		Source: sourceOf(r), Connection: r.RemoteAddr,
 	}
 	client := c.byName[name]

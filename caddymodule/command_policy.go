@@ -34,7 +34,7 @@ func newPolicyCommand() *cobra.Command {
 const viaUnknown = "unknown"
 
 var vias = []string{
-	string(policy.ViaClient), string(policy.ViaCaddy), string(policy.ViaCertificate), string(policy.ViaUnix), string(policy.ViaLoopback), viaUnknown,
+	string(policy.ViaClient), string(policy.ViaCaddy), string(policy.ViaCertificate), string(policy.ViaPassthrough), string(policy.ViaUnix), string(policy.ViaLoopback), viaUnknown,
 }
 
 type policyTestOptions struct {
@@ -125,20 +125,23 @@ func (o *policyTestOptions) caller(h *Handler) (caller policy.Caller, known bool
 	if o.via != "" && !slices.Contains(vias, o.via) {
 		return caller, false, fmt.Errorf("--via %s: write one of %s", o.via, strings.Join(vias, ", "))
 	}
-	client := h.clients.byName[o.client]
 	caller = policy.Caller{Name: o.client, Via: policy.Via(o.via)}
+	if parsed, err := policy.ParseIdentity(o.client); err == nil && o.via == "" && parsed.Identity() == o.client {
+		caller = parsed // such as certificate:CN=ci
+	}
+	client := h.clients.byName[caller.Name]
 	switch {
 	case o.via == viaUnknown:
 		return policy.Caller{}, false, nil
-	case client != nil && (o.via == "" || caller.Via == policy.ViaClient):
+	case caller.Via == policy.ViaClient && client != nil:
 		return client.caller(), true, nil
-	case caller.Via == policy.ViaClient || o.via == "" && o.client != "":
+	case caller.Via == policy.ViaClient:
 		return caller, false, fmt.Errorf("there is no client named %q; --via caddy or --via certificate stands for callers with names of other origin", o.client)
-	case o.via == "":
+	case caller.Via == "":
 		caller.Via = policy.ViaLoopback
 	}
 	if caller.Via.ByAddress() {
-		if o.client != "" {
+		if o.client != "" && o.via != "" {
 			return caller, false, fmt.Errorf("a caller with --via %s has no name", o.via)
 		}
 		caller.Name = string(caller.Via)

@@ -221,7 +221,7 @@ func (g *guard) provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients, h.site(), passwords); err != nil {
+	if h.clients, err = newClients(h.Clients, passwords); err != nil {
 		return err
 	}
 	h.rules, err = provisionRules(ctx, h.Rules, h.Default)

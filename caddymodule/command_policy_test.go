@@ -233,7 +233,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		product := rapid.SampledFrom(veeam.Names()).Draw(t, "product")
 		index, _ := operation.For(product)
-		names := []string{"grafana", "CN=exporter,O=Lab", `LAB\svc`, "`{x}\"", "loopback"}
+		names := []string{"grafana", "certificate:CN=exporter,O=Lab", `passthrough:lab\svc`, "caddy:`{x}\"", "loopback"}
 		all := index.All()
 		classes := make(map[string]operation.Set)
 		var deeds []deed
@@ -261,7 +261,11 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return guard.explain(r, policy.Caller{Name: d.client, Via: policy.ViaCaddy}, true)
+			caller, err := policy.ParseIdentity(d.client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return guard.explain(r, caller, true)
 		}
 		for _, d := range deeds {
 			if x := decide(d); !x.allowed {

@@ -79,7 +79,8 @@ func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
 	revoke := &cobra.Command{
 		Use:   "revoke <client>",
 		Short: "Revokes all tokens that a client has got so far",
-		Long: `Asks the running Caddy to revoke all tokens that a client has got so far. The other
+		Long: `Asks the running Caddy to revoke all tokens that a client has got so far. Callers of
+other kinds are named as in the log, such as certificate:CN=alice. The other
 processes that share its storage follow within a second. The client can log in
 again; to keep it out, remove it from the configuration as well.
 

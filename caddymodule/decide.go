@@ -32,10 +32,10 @@ func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *
 	e.decision, e.decided, e.source = decision, decisionWord(decision.Allowed), h.ruleSource(decision.Rule)
 	h.countDecision(decision)
 	if decision.Shadow != 0 {
-		e.journal.shadow(e.caller.Name, decision.Allowed, h.source(decision.Shadow))
+		e.journal.shadow(e.caller.Identity(), decision.Allowed, h.source(decision.Shadow))
 	}
 	if decision.Allowed {
-		e.journal.allowed(e.caller.Name, h, decision.Rule)
+		e.journal.allowed(e.caller.Identity(), h, decision.Rule)
 		return nil
 	}
 	if unknown != nil {

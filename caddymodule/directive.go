@@ -4,8 +4,7 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/issuer"
 )
 
 const directive = "veeam_auth"
@@ -48,6 +49,8 @@ const directive = "veeam_auth"
 //		}
 //
 //		token_lifetime   <duration>
+//		token_max_lifetime <duration>
+//		audience         <name>
 //		passthrough
 //		expose_upstream_tokens
 //		refresh_before   <duration>
@@ -146,11 +149,13 @@ type directiveParser struct {
 	seen      map[string]bool
 	words     private
 	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
+
+	filterAt, lifetimeAt caddyfile.Dispenser // the same of filter_secrets and token_max_lifetime
 }
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "base_path", "token_lifetime", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
+	"product", "api_version", "base_path", "token_lifetime", "token_max_lifetime", "audience", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "proxy_from_environment", "upstream_host", "log_body_limit", "log_all_bodies",
 	"require_authentication",
 }
@@ -230,6 +235,16 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 			return true, err
 		}
 		if err := checkLifetime(h.TokenLifetime); err != nil {
+			return true, d.WrapErr(err)
+		}
+	case "token_max_lifetime":
+		p.lifetimeAt = *d
+		return true, durationArg(d, &h.TokenMaxLifetime)
+	case "audience":
+		if err := oneArg(d, &h.Audience); err != nil {
+			return true, err
+		}
+		if err := checkAudience(h.Audience); err != nil {
 			return true, d.WrapErr(err)
 		}
 	case "passthrough":
@@ -435,23 +450,16 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 			return d.Errf("act_as: there is no account named %s to act as; write the name of an account, or a placeholder that yields one for each request", name)
 		}
 	}
+	if longest := p.handler.TokenMaxLifetime; longest > 0 {
+		if err := checkMaxLifetime(longest, cmp.Or(p.handler.TokenLifetime, caddy.Duration(issuer.DefaultLifetime))); err != nil {
+			return p.lifetimeAt.WrapErr(err)
+		}
+	}
+	if err := p.handler.FilterSecrets.read(p.handler.Clients); err != nil {
+		return p.filterAt.WrapErr(err)
+	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
-	p.handler.Audience = audienceOf(proxy) + p.transport.BasePath
 	return nil
-}
-
-// audienceOf are the upstreams of a proxy. Those that are found out for each
-// request are told apart by how they are.
-func audienceOf(proxy *reverseproxy.Handler) string {
-	var all []string
-	for _, upstream := range proxy.Upstreams {
-		all = append(all, upstream.Dial)
-	}
-	if raw := proxy.DynamicUpstreamsRaw; raw != nil {
-		sum := sha256.Sum256(raw)
-		all = append(all, "dynamic "+hex.EncodeToString(sum[:8]))
-	}
-	return strings.Join(all, ",")
 }
 
 // adoptTransport takes over the options of the transport that reverse_proxy has

@@ -105,9 +105,7 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 		}
 		p.handler.FilterSecrets.Except = args[1:]
 	}
-	if err := p.handler.FilterSecrets.validate(); err != nil {
-		return d.WrapErr(err)
-	}
+	p.filterAt = *d
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		return d.Err("filter_secrets takes no block")
 	}

@@ -60,7 +60,7 @@ func (e *exchange) placeholders(key string) (any, bool) {
 	}
 	switch key[len(prefix):] {
 	case "client":
-		return e.caller.Name, true
+		return e.caller.Identity(), true
 	case "via":
 		return string(e.caller.Via), true
 	case "account":

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,12 +38,13 @@ type guests struct {
 func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(g *guests)) {
 	t.Helper()
 	inWorld(t, profile, options, func(w *world) {
-		known, err := newClients(nil, "", password.New(password.Options{}))
+		known, err := newClients(nil, password.New(password.Options{}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		product, _ := veeam.Lookup(productOf(profile))
-		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: acquireGuests()}}
+		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: acquireGuests(), stands: new(atomic.Pointer[site])}}
+		g.h.stands.Store(new(site))
 		defer releaseGuests()
 		w.tr = w.transport(&Transport{Passthrough: true})
 		test(g)
@@ -352,7 +354,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 		for i := range 3 {
 			key := map[int]string{0: one, 1: g.secret("key-1", string(key)), 2: g.secret("key-2", string(key))}[i]
 			tr := g.transport(&Transport{Passthrough: true, Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)}})
-			known, err := newClients(nil, "", password.New(password.Options{}))
+			known, err := newClients(nil, password.New(password.Options{}))
 			if err != nil {
 				g.Fatal(err)
 			}
@@ -360,7 +362,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 			if err != nil {
 				g.Fatal(err)
 			}
-			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: book.(*guestBook)}))
+			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: book.(*guestBook), stands: g.h.stands}))
 		}
 		var wg sync.WaitGroup
 		for i := range 30 {

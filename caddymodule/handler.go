@@ -39,10 +39,11 @@ type Handler struct {
 	// or `aws`. Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
-	// What the tokens that are issued here are good for, beside the port and the
-	// product. Handlers with the same audience on the same port accept
-	// each other's tokens. The Caddyfile directive sets it to the addresses of
-	// the upstreams.
+	// A name that joins sites of the same product: they accept each other's tokens, and
+	// each admits the caller by its own clients, accounts and rules. At most 100 bytes
+	// without blanks. Default: tokens are good at this site only, which is told by the
+	// addresses that it listens on, the matchers that lead to it, its upstreams and its
+	// accounts.
 	Audience string `json:"audience,omitempty"`
 
 	// The clients that may log in at the token endpoint with names and passwords of
@@ -92,6 +93,11 @@ type Handler struct {
 	// Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
+	// How long the tokens of one login can be renewed, at least `token_lifetime`. Then
+	// the caller has to log in again. It counts from the login, and for logins that
+	// come after it was set. Default: 30 days.
+	TokenMaxLifetime caddy.Duration `json:"token_max_lifetime,omitempty"`
+
 	// The account to act as, by its name; or the UUID of a user, for an account with
 	// the grant `as` that has no `user_uid`. Placeholders are resolved for each
 	// request, such as {http.veeam_auth.client}; one that yields nothing refuses the
@@ -117,7 +123,7 @@ type Handler struct {
 	clients     *clients
 	rules       *policy.Rules
 	limits      *limits
-	listener    *atomic.Pointer[listener]
+	stands      *atomic.Pointer[site]
 	origins     map[string]struct{} // AllowedOrigins
 	guests      *guestBook          // nil without passthrough
 	issuer      *issuer.Issuer
@@ -154,8 +160,23 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := checkLifetime(h.TokenLifetime); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
+	if err := checkAudience(h.Audience); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	here, err := h.nowhere()
+	if err != nil {
+		return err
+	}
+	h.stands = new(atomic.Pointer[site])
+	h.stands.Store(here)
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
+	}
+	if h.TokenMaxLifetime == 0 {
+		h.TokenMaxLifetime = caddy.Duration(max(issuer.DefaultMaxLifetime, time.Duration(h.TokenLifetime)))
+	}
+	if err := checkMaxLifetime(h.TokenMaxLifetime, h.TokenLifetime); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), bodyTimeout
 	h.bodyLimit = defaultLogBodyLimit
@@ -172,7 +193,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
 	}
 	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients, h.site(), passwords); err != nil {
+	if h.clients, err = newClients(h.Clients, passwords); err != nil {
 		return err
 	}
 	h.clients.warn(h.logger)
@@ -180,7 +201,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.warnStrangers()
-	if err := h.FilterSecrets.validate(); err != nil {
+	if err := h.FilterSecrets.read(h.Clients); err != nil {
 		return err
 	}
 	if err := h.RateLimit.validate(); err != nil {
@@ -189,7 +210,6 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.MaxParallel < 0 {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
-	h.listener = new(atomic.Pointer[listener])
 	h.limits = newLimits(h.RateLimit, h.MaxParallel)
 	if err := h.welcomeGuests(); err != nil {
 		return err
@@ -211,6 +231,14 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 func checkLifetime(lifetime caddy.Duration) error {
 	if time.Duration(lifetime) > issuer.RefreshLifetime {
 		return errors.New("token_lifetime is longer than 14 days, which is how long it is remembered who has logged out or was cut off; write at most 336h")
+	}
+	return nil
+}
+
+// checkMaxLifetime refuses logins that end before their first token does.
+func checkMaxLifetime(longest, lifetime caddy.Duration) error {
+	if longest < lifetime {
+		return fmt.Errorf("token_max_lifetime %v is shorter than token_lifetime %v", time.Duration(longest), time.Duration(lifetime))
 	}
 	return nil
 }
@@ -252,7 +280,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if unknown == nil || e.route == veeam.RouteToken {
 		body, cut = peek(r, h.bodyLimit)
 	}
-	e.journal.request(r, caller.Name, body, cut)
+	e.journal.request(r, caller.Identity(), body, cut)
 	hush(r)
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
@@ -347,13 +375,13 @@ func (h *Handler) closedRoute() *veeam.Refusal {
 func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange) error {
 	if e.route == veeam.RouteLogout {
 		if e.caller.Family != "" {
-			h.issuer.End(e.caller.Family)
+			h.issuer.End(e.caller.Identity(), e.caller.Family)
 		}
 		h.counts[metrics.ResultLogout].Inc()
 		status, body := h.product.Logout()
 		return write(w, response(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
 	}
-	code := h.issuer.Code(subjectOf(e.caller), h.audience(r))
+	code := h.issuer.Code(h.subjectOf(r, &e.caller), h.audience(r))
 	h.counts[metrics.ResultToken].Inc()
 	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
 }
@@ -363,7 +391,7 @@ const contentTypeJSON = "application/json"
 // refuse answers with an error in the product's own form, and says in the log what
 // has decided.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, refusal veeam.Refusal) {
-	e.journal.denied(e.caller.Name, refusal)
+	e.journal.denied(e.caller.Identity(), refusal)
 	h.countRefusal(refusal)
 	abandonBody(w, r, h.bodyTimeout)
 	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it

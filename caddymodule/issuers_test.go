@@ -160,7 +160,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, issuer.RevokedPath)
+	path := filepath.Join(dir, issuer.RecordsPath("grafana"))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	if n := logged.Len(); n != 1 {
 		t.Fatalf("%d lines", n)
 	}
-	if said := fmt.Sprint(logged.All()[0].ContextMap()); !strings.Contains(said, issuer.RevokedPath+" is damaged; remove it") {
+	if said := fmt.Sprint(logged.All()[0].ContextMap()); !strings.Contains(said, issuer.RecordsPath("grafana")+" is damaged; remove it") {
 		t.Error(said)
 	}
 }
@@ -255,7 +255,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after.End(sub.Family)
+	after.End(sub.Client, sub.Family)
 	releaseAfter() // a logout is told before the process ends
 
 	next, release := acquireIssuer(open())

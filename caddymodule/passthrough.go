@@ -107,16 +107,13 @@ func (h *Handler) welcomeGuests() error {
 	return nil
 }
 
-// site tells apart clients and users of different sites that have the same name.
-func (h *Handler) site() string { return h.product.Name + " " + h.Audience }
-
 // readGuestLogin returns nil for a token request that is not that of a guest: who
 // names a configured client has to know that client's password.
 func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.TokenRequest) (*guestLogin, *veeam.Refusal) {
 	if h.guests == nil {
 		return nil, nil
 	}
-	login := &guestLogin{book: h.guests, audience: h.Audience + " " + h.product.Name}
+	login := &guestLogin{book: h.guests, audience: h.guestScope(r)}
 	switch request.Grant {
 	case veeam.GrantPassword:
 		if request.Username == "" || request.Password.IsZero() || h.clients.byName[request.Username] != nil {
@@ -139,7 +136,7 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	}
 	name := login.account.Username
 	e.caller = policy.Caller{Name: name, Via: policy.ViaPassthrough}
-	login.failures, login.here = h.clients.passwords.Failures, password.Counts(h.site(), bareUser(name), sourceOf(r))
+	login.failures, login.here = h.clients.passwords.Failures, password.Counts(h.audience(r), bareUser(name), sourceOf(r))
 	if h.guests.find(login.id) != nil {
 		return login, nil
 	}
@@ -176,7 +173,7 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 // log in has only said so far who it is.
 func limitedName(r *http.Request, e *exchange) string {
 	if e.guestLogin != nil {
-		return "login from " + sourceOf(r)
+		return "\x00login from " + sourceOf(r) // no caller has such a name
 	}
-	return e.caller.Name
+	return e.caller.Identity()
 }

@@ -88,7 +88,7 @@ func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return g.explain(r, policy.Caller{Name: "Grafana", Via: policy.ViaCaddy}, true).allowed
+				return g.explain(r, policy.Caller{Name: "Grafana", Via: policy.ViaClient}, true).allowed
 			}
 			rapid.Check(t, func(t *rapid.T) {
 				method := recased(t, "GET")

@@ -144,7 +144,7 @@ func (c *chain) said() string {
 }
 
 func TestTheSecretsOfTheServersOwnKeyServicesDoNotReachAMonitor(t *testing.T) {
-	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["admin"]}}`)
+	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	for path, secrets := range map[string][]string{
 		"/api/v3/authentication/keys/rsa?keySize=1024":                                {"privateKey"},
 		"/api/v3/authentication/keys/rsa-pkcs12?subject=me&keySize=1024&password=pwd": {"privateKey"},
@@ -321,7 +321,7 @@ func TestTheServerIsAskedForWhatCanBeSearched(t *testing.T) {
 	for accepted, want := range map[string]string{
 		"": "identity", "br": "identity", "gzip, br": "gzip", "br;q=1, GZIP;q=0.5": "gzip", "gzip;q=0, br": "identity", "gzip; q=0.0": "identity", "*": "identity",
 	} {
-		c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["admin"]}}`)
+		c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 		edit := func(r *http.Request) {
 			if accepted != "" {
 				r.Header.Set("Accept-Encoding", accepted)
@@ -400,7 +400,7 @@ func (c closing) Close() error {
 }
 
 func TestASecretThatNoNameTellsIsRefused(t *testing.T) {
-	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["admin"]}}`)
+	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}}, `{"data":"canary"}`)
 	const path = "/api/v3/users/1/logins/apikey"
 	if got := c.ask("monitor", http.MethodPost, path, nil); got.Code != http.StatusBadGateway || strings.Contains(got.Body.String(), "canary") {

@@ -77,7 +77,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 	if checkUser(request.Username) != nil {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
-	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, subjectOf(e.caller), audience, lifetime) }
+	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, h.subjectOf(r, &e.caller), audience, lifetime) }
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
 		if guest, refusal := h.readGuestLogin(r, e, request); guest != nil || refusal != nil {
@@ -91,7 +91,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r, e.route))
+			e.caller, err = h.admit(r, sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
@@ -101,7 +101,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			e.caller, err = h.admit(sub, h.evidence(r, e.route))
+			e.caller, err = h.admit(r, sub, h.evidence(r, e.route))
 		}
 		if err != nil {
 			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "the authorization code is unknown, older than a minute, or was used: " + err.Error()}
@@ -120,7 +120,7 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (policy.Caller, *veeam.Refusal) {
 	named := h.clients.byName[request.Username] != nil
 	if len(h.clients.byName) > 0 && (named || unknown != nil) {
-		return h.clients.login(r, request.Username, request.Password.Reveal())
+		return h.clients.login(r, h.audience(r), request.Username, request.Password.Reveal())
 	}
 	if unknown != nil {
 		return caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "no clients are configured, and " + unknown.Detail}
@@ -139,7 +139,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
 			e.refused = refusal
-			e.journal.denied(e.caller.Name, *refusal)
+			e.journal.denied(e.caller.Identity(), *refusal)
 			return refuseResponse(h.product, r, *refusal), nil
 		}
 		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)
@@ -162,8 +162,4 @@ func (h *Handler) refusalForRefresh(err error) *veeam.Refusal {
 		return refusal
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadRefreshToken, Detail: err.Error()}
-}
-
-func subjectOf(caller policy.Caller) issuer.Subject {
-	return issuer.Subject{Client: caller.Name, Account: caller.Account, Login: caller.Login, Via: string(caller.Via), Family: caller.Family}
 }

@@ -20,7 +20,7 @@ const maxTokenHolders = 10_000
 // tokenHolder is a caller that is configured as a client, or has got a token since
 // the process has started.
 type tokenHolder struct {
-	name string
+	name string       // the identity of the caller
 	used atomic.Int64 // when a client's access token was good last, unix seconds
 
 	// The rest is guarded by the book.
@@ -85,7 +85,7 @@ func (b *tokenBook) leave(name string) {
 func (b *tokenBook) issued(caller policy.Caller, renewed bool, pair issuer.Pair) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	h := b.holder(caller.Name)
+	h := b.holder(caller.Identity())
 	h.via = caller.Via
 	if renewed {
 		h.renewals++

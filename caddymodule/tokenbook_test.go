@@ -20,7 +20,7 @@ func TestTheBookOfTokensKnowsClientsAndThoseWhoHaveTokens(t *testing.T) {
 	b.issued(policy.Caller{Name: "CN=nightly", Via: policy.ViaCertificate}, false, pair(now))
 	h.touch(now.Add(2 * time.Minute))
 	want := []tokenState{
-		{Client: "CN=nightly", Via: "certificate", Logins: 1, FirstIssued: now, LastIssued: now, Expires: now.Add(issuer.RefreshLifetime)},
+		{Client: "certificate:CN=nightly", Via: "certificate", Logins: 1, FirstIssued: now, LastIssued: now, Expires: now.Add(issuer.RefreshLifetime)},
 		{
 			Client: "grafana", Configured: true, Via: "client", Logins: 1, Renewals: 1,
 			FirstIssued: now, LastIssued: now.Add(time.Minute), LastUsed: now.Add(2 * time.Minute), Expires: now.Add(time.Minute + issuer.RefreshLifetime),
@@ -29,12 +29,12 @@ func TestTheBookOfTokensKnowsClientsAndThoseWhoHaveTokens(t *testing.T) {
 	if got := b.list(now); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	for name, known := range map[string]bool{"grafana": true, "CN=nightly": true, "grafanna": false, "": false} {
+	for name, known := range map[string]bool{"grafana": true, "certificate:CN=nightly": true, "CN=nightly": false, "grafanna": false, "": false} {
 		if b.knows(name) != known {
 			t.Errorf("%q: %v", name, !known)
 		}
 	}
-	b.revoke("CN=nightly", now)
+	b.revoke("certificate:CN=nightly", now)
 	b.revoke("nobody", now)
 	b.leave("grafana")
 	b.leave("grafana")

@@ -66,7 +66,7 @@ func TestACallerIsKnownByItsVerifiedCertificate(t *testing.T) {
 	exporter := w.certified(t, "exporter")
 	exporter.get("/api/v1/serverInfo").want(http.StatusOK)
 	exporter.get("/api/v1/jobs").want(http.StatusOK)
-	w.logs(t, "[User: CN=exporter,O=Lab][GET] request to [/api/v1/jobs]")
+	w.logs(t, "[User: certificate:CN=exporter,O=Lab][GET] request to [/api/v1/jobs]")
 
 	other := w.certified(t, "other")
 	other.get("/api/v1/serverInfo").want(http.StatusOK)
@@ -84,11 +84,11 @@ func TestACallerIsKnownByItsVerifiedCertificate(t *testing.T) {
 
 func TestATokenOfACertifiedCallerKeepsItsName(t *testing.T) {
 	w := here(t)
-	mine := w.certified(t, "exporter").form("grant_type", "password", "username", "x", "password", "y").tokens()
-	bare := w.certified(t, "")
-	bare.get("/api/v1/jobs", bearer(mine.Access)).want(http.StatusOK)
-	theirs := w.certified(t, "other").form("grant_type", "password", "username", "x", "password", "y").tokens()
-	bare.get("/api/v1/jobs", bearer(theirs.Access)).refused("vbr", http.StatusForbidden)
+	exporter, other := w.certified(t, "exporter"), w.certified(t, "other")
+	mine := exporter.form("grant_type", "password", "username", "x", "password", "y").tokens()
+	exporter.get("/api/v1/jobs", bearer(mine.Access)).want(http.StatusOK)
+	theirs := other.form("grant_type", "password", "username", "x", "password", "y").tokens()
+	other.get("/api/v1/jobs", bearer(theirs.Access)).refused("vbr", http.StatusForbidden)
 }
 
 func TestRulesKnowWhomBasicAuthHasLetIn(t *testing.T) {

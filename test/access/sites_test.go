@@ -80,7 +80,13 @@ func sharedSites(dir string) []site {
 			name: "tls", listen: "https://sidecar.test",
 			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
-			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+		},
+		{
+			name: "tls guests", listen: "https://sidecar.test",
+			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
+			options: "passthrough\n\t\tdeny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
 			name: "tls names", listen: "https://sidecar.test",
@@ -143,10 +149,11 @@ func newPKI(dir string) error {
 	}
 	_, server := newCertificate(dir, "server", ca)
 	_, exporter := newCertificate(dir, "exporter", ca)
+	_, exporter2 := newCertificate(dir, "exporter2", ca)
 	_, other := newCertificate(dir, "other", ca)
 	stranger, err := newCertificate(dir, "strange-ca", nil)
 	_, forged := newCertificate(dir, "forged", stranger)
-	return errors.Join(err, server, exporter, other, forged)
+	return errors.Join(err, server, exporter, exporter2, other, forged)
 }
 
 func newCertificate(dir, name string, issuer *tls.Certificate) (*tls.Certificate, error) {
@@ -155,7 +162,7 @@ func newCertificate(dir, name string, issuer *tls.Certificate) (*tls.Certificate
 		return nil, err
 	}
 	common := name
-	if name == "forged" {
+	if name == "forged" || name == "exporter2" {
 		common = "exporter"
 	}
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))

@@ -43,6 +43,8 @@ type world struct {
 	sites   []site
 	global  string
 	caddy   *rig.Caddy
+
+	layout func() string // the whole Caddyfile; default: that of sites
 }
 
 // site is one site of the Caddyfile.
@@ -94,7 +96,8 @@ func (w *world) serve() error {
 		"vbr": veeamtest.VBR13, "vspc": veeamtest.VSPC, "azure": veeamtest.Azure, "aws": veeamtest.AWS,
 	} {
 		server := veeamtest.New(profile, veeamtest.WithFourEyes(false),
-			veeamtest.WithAccount(veeamtest.Account{Username: operator, Password: "operator-pass-1"}))
+			veeamtest.WithAccount(veeamtest.Account{Username: operator, Password: "operator-pass-1"}),
+			veeamtest.WithAccount(veeamtest.Account{Username: "CN=exporter,O=Lab", Password: "exporters-pass-1"}))
 		if err := server.Start(); err != nil {
 			return err
 		}
@@ -144,8 +147,20 @@ func (w *world) stop() {
 }
 
 func (w *world) caddyfile() string {
+	if w.layout != nil {
+		return w.layout()
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `{
+	b.WriteString(w.preamble())
+	for _, s := range w.sites {
+		b.WriteString(w.block(s))
+	}
+	return b.String()
+}
+
+// preamble are the global options.
+func (w *world) preamble() string {
+	return fmt.Sprintf(`{
 	admin {$CADDY_ADMIN}
 	skip_install_trust
 	%s
@@ -160,10 +175,6 @@ func (w *world) caddyfile() string {
 	}
 }
 `, w.global, w.logFile())
-	for _, s := range w.sites {
-		b.WriteString(w.block(s))
-	}
-	return b.String()
 }
 
 func (w *world) block(s site) string {

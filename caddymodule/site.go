@@ -1,0 +1,290 @@
+// Where a handler stands in the configuration: what the tokens that are issued there
+// are good for, and what vouches for callers.
+
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+// site is where a handler stands.
+type site struct {
+	server *caddyhttp.Server
+
+	// audience is what a token must have been issued for to be good here.
+	audience string
+
+	// upstreams tells the servers behind the handler apart from others.
+	upstreams string
+
+	// users are the users of basic_auth before the handler, each with a digest of its
+	// password's hash.
+	users map[string]string
+}
+
+// site finds out where the handler stands that a request has come to. It looks only
+// once for each server.
+func (h *Handler) site(r *http.Request) *site {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	known := h.stands.Load()
+	if !ok {
+		return known // as Provision has left it
+	}
+	if known.server == server {
+		return known
+	}
+	next := h.lookAround(server)
+	h.stands.Store(next)
+	return next
+}
+
+// audience is what a token must have been issued for to be good here.
+func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
+
+// guestScope is where the login of a guest counts: for these servers, which have seen
+// its password. Sites that share an audience do not share guests if their servers
+// differ.
+func (h *Handler) guestScope(r *http.Request) string {
+	return h.product.Name + " " + h.site(r).upstreams
+}
+
+// nowhere is the site of a handler that is not found in a server: its own
+// configuration tells it apart.
+func (h *Handler) nowhere() (*site, error) {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	return &site{audience: h.audienceOf("handler", string(text)), upstreams: digestOf("handler", string(text))}, nil
+}
+
+// audienceOf is the one that is configured, or else tells apart what differs in any
+// of the parts.
+func (h *Handler) audienceOf(parts ...string) string {
+	if h.Audience != "" {
+		return h.product.Name + " name:" + h.Audience
+	}
+	return h.product.Name + " site:" + digestOf(parts...)
+}
+
+// digestOf tells apart what differs in any of the parts.
+func digestOf(parts ...string) string {
+	hash := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(hash, "%d:%s,", len(part), part)
+	}
+	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:18])
+}
+
+// checkAudience refuses names that nobody could tell apart.
+func checkAudience(name string) error {
+	if len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		return errors.New("audience: the name exceeds 100 bytes or has blanks or control characters")
+	}
+	return nil
+}
+
+// lookAround finds the handler in a server. The site is told by what leads to it:
+// the addresses that the server listens on, and the matchers of all routes on the
+// way, which are its host names and paths; and by the servers and accounts behind
+// it. Rules are not part of it: they are asked anew for every request, so a change
+// of a rule logs nobody out. Nor are clients, which have to be configured where
+// their tokens are used, with the same hash.
+func (h *Handler) lookAround(server *caddyhttp.Server) *site {
+	f := &finder{handler: h, seen: make(map[string]int)}
+	f.routes(server.Routes, "routes", nil)
+	if server.Errors != nil {
+		f.routes(server.Errors.Routes, "errors", nil)
+	}
+	for _, name := range slices.Sorted(maps.Keys(server.NamedRoutes)) {
+		f.routes(caddyhttp.RouteList{*server.NamedRoutes[name]}, "named "+name, nil)
+	}
+	known := h.stands.Load()
+	if f.way == "" {
+		return &site{server: server, audience: known.audience, upstreams: known.upstreams}
+	}
+	upstreams := digestOf(f.upstreams...)
+	if len(f.upstreams) == 0 {
+		upstreams = known.upstreams
+	}
+	listen := strings.Join(slices.Sorted(slices.Values(server.Listen)), " ")
+	return &site{
+		server: server, upstreams: upstreams, users: f.users,
+		audience: h.audienceOf("site", listen, f.way, upstreams, f.accounts),
+	}
+}
+
+// finder looks for a handler in the routes of a server.
+type finder struct {
+	handler *Handler
+	seen    map[string]int // handlers of this kind, by the way to them
+
+	way       string // to the handler, empty if it is not found
+	users     map[string]string
+	upstreams []string
+	accounts  string
+}
+
+// routes looks in a list of routes. users are those of basic_auth before it.
+func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]string) {
+	users = maps.Clone(users)
+	for i, route := range list {
+		here := way + matchersText(route.MatcherSets)
+		for j, handler := range route.Handlers {
+			switch handler := handler.(type) {
+			case *Handler:
+				f.seen[here]++
+				if handler == f.handler {
+					f.way = fmt.Sprintf("%s #%d", here, f.seen[here])
+					f.users = maps.Clone(users)
+					f.behind(append(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}}, list[i+1:]...))
+				}
+			case *caddyhttp.Subroute:
+				f.routes(handler.Routes, here+" >", users)
+				if handler.Errors != nil {
+					f.routes(handler.Errors.Routes, here+" errors >", users)
+				}
+			case *caddyauth.Authentication:
+				users = withUsers(users, handler)
+			}
+		}
+	}
+}
+
+// behind notes the first proxy of what comes after the handler.
+func (f *finder) behind(list caddyhttp.RouteList) {
+	for _, route := range list {
+		for _, handler := range route.Handlers {
+			proxy, ok := handler.(*reverseproxy.Handler)
+			if !ok {
+				continue
+			}
+			for _, upstream := range proxy.Upstreams {
+				f.upstreams = append(f.upstreams, upstream.Dial)
+			}
+			slices.Sort(f.upstreams)
+			if proxy.DynamicUpstreams != nil {
+				f.upstreams = append(f.upstreams, moduleText(proxy.DynamicUpstreams))
+			}
+			if t, ok := proxy.Transport.(*Transport); ok {
+				f.accounts = accountsText(t)
+				if t.BasePath != "" {
+					f.upstreams = append(f.upstreams, "base_path "+t.BasePath)
+				}
+			}
+			return
+		}
+	}
+}
+
+// accountsText tells as whom requests may be sent.
+func accountsText(t *Transport) string {
+	var text strings.Builder
+	for _, a := range t.Accounts {
+		text.WriteString(digestOf(a.Name, a.Username, a.Grant, a.UserUID, a.Parent) + " ")
+	}
+	return text.String()
+}
+
+// withUsers adds the users of basic_auth.
+func withUsers(users map[string]string, handler *caddyauth.Authentication) map[string]string {
+	if users == nil {
+		users = make(map[string]string)
+	}
+	for _, provider := range handler.Providers {
+		basic, ok := provider.(*caddyauth.HTTPBasicAuth)
+		if !ok {
+			continue
+		}
+		for name, account := range basic.Accounts {
+			users[name] = digestOf("basic_auth", users[name], name, account.Password)
+		}
+	}
+	return users
+}
+
+// matchersText tells matchers apart. Caddy loads those of a set in no order.
+func matchersText(sets caddyhttp.MatcherSets) string {
+	texts := make([]string, len(sets))
+	for i, set := range sets {
+		matchers := make([]string, len(set))
+		for j, m := range set {
+			matchers[j] = moduleText(m)
+		}
+		slices.Sort(matchers)
+		texts[i] = strings.Join(matchers, " and ")
+	}
+	slices.Sort(texts)
+	return " [" + strings.Join(texts, " or ") + "]"
+}
+
+// moduleText is a module's configuration, as far as it still has it.
+func moduleText(module any) string {
+	name := fmt.Sprintf("%T", module)
+	if m, ok := module.(caddy.Module); ok {
+		name = string(m.CaddyModule().ID)
+	}
+	text, err := json.Marshal(module)
+	if err != nil {
+		return name
+	}
+	return name + " " + string(text)
+}
+
+// vouch tells what speaks for a caller at this moment, and is empty for one that is
+// known by its address: a digest of the hash of a client's or a user's password, or of
+// the key of a certificate; for a guest the servers that it has logged in to. A token is good only as long as
+// this is what it was when the caller logged in.
+func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
+	switch caller.Via {
+	case policy.ViaClient:
+		if client := h.clients.byName[caller.Name]; client != nil {
+			return client.vouch
+		}
+	case policy.ViaCertificate:
+		return spki(r.TLS)
+	case policy.ViaCaddy:
+		if known := h.site(r).users[caller.Name]; known != "" {
+			return known
+		}
+		return string(policy.ViaCaddy) // another module, which is not seen through
+	case policy.ViaPassthrough:
+		return h.site(r).upstreams // the login is in the token
+	}
+	return ""
+}
+
+// subjectOf is whom tokens are issued to. All that descend from them end with the
+// login that has led to them, or with the certificate.
+func (h *Handler) subjectOf(r *http.Request, caller *policy.Caller) issuer.Subject {
+	until := caller.Until
+	if until.IsZero() {
+		until = time.Now().Add(time.Duration(h.TokenMaxLifetime))
+	}
+	if caller.Via == policy.ViaCertificate && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		if end := r.TLS.VerifiedChains[0][0].NotAfter; end.Before(until) {
+			until = end
+		}
+	}
+	return issuer.Subject{
+		Client: caller.Identity(), Account: caller.Account, Login: caller.Login, Vouch: h.vouch(r, caller), Family: caller.Family, Until: until,
+	}
+}
