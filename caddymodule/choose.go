@@ -48,14 +48,20 @@ func (t *Transport) place(req *http.Request, account, user string) slotKey {
 
 // target is where the account of a place logs in.
 func (t *Transport) target(req *http.Request, key slotKey) target {
-	origin := strings.Join([]string{t.scheme(req), key.network, key.address}, " ")
+	origin := t.origin(t.scheme(req), key.network, key.address)
+	return target{origin: origin, baseURL: t.baseURL(req), host: t.host(req)}
+}
+
+// origin tells servers apart.
+func (t *Transport) origin(scheme, network, address string) string {
+	origin := strings.Join([]string{scheme, network, address}, " ")
 	if t.BasePath != "" {
 		origin += " " + t.BasePath
 	}
 	if t.UpstreamHost != "" {
 		origin += " " + t.UpstreamHost // another server may be behind each name
 	}
-	return target{origin: origin, baseURL: t.baseURL(req), host: t.host(req)}
+	return origin
 }
 
 // upstreamHost is the host of the upstream's URL. With proxy_protocol,

@@ -80,7 +80,10 @@ the API it serves. Nothing of this needs or sends a credential.
 With --login the account logs in, once: one request with its credential, and one
 with a verification code if the server demands it. Grants that would use up what
 the account has, a one-time code or a refresh token, are not tried. VSPC may end
-other sessions of the same user when it logs in, that of a running Caddy too.
+other sessions of the same user when it logs in, that of a running Caddy too. The
+login spends from the user's lock-out budget, which is in Caddy's storage: run the
+command as the user that Caddy runs as. It says how many tries are left, and when
+none is, nothing is sent.
 
 What fails is named by a reason, the same word as in the metrics, in the log and in
 "caddy veeam-auth sessions"; docs/behaviour.md lists them. VBR cannot tell a wrong

@@ -143,7 +143,13 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 	token, err := r.client.Login(ctx, a)
 	if err != nil {
 		reason, help := loginReason(r.client.Product, err)
+		if isOverdrawn(err) {
+			help = "nothing was sent: " + r.overdrawnHelp()
+		}
 		report.fail(step, reason, err.Error(), help)
+		if failed, ok := errors.AsType[*veeam.Error](err); ok && failed.Kind == veeam.KindRefused {
+			report.warn("tries", r.guard.budget().String(), "Caddy's logins share them")
+		}
 		return
 	}
 	defer r.logout(token)
@@ -152,6 +158,7 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 		detail = "works, with a verification code"
 	}
 	report.ok(step, detail)
+	report.ok("tries", r.guard.budget().String())
 	r.checkRole(ctx, report, token)
 	r.checkServiceAccounts(ctx, report, token)
 }
@@ -244,6 +251,9 @@ func connectionHelp(err error, reason veeam.Reason, server string) string {
 
 // loginReason says why a login has failed, and what to do about it.
 func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string) {
+	if spent, ok := errors.AsType[*overdrawnError](err); ok {
+		return spent.Reason(), ""
+	}
 	var e *veeam.Error
 	if !errors.As(err, &e) {
 		return veeam.ReasonAccountIncomplete, ""

@@ -105,6 +105,8 @@ type reached struct {
 	transport *Transport
 	account   *Account
 	client    *veeam.Client
+	origin    string    // of the server, as Caddy knows it
+	guard     *tryGuard // of the account's logins
 	dial      reverseproxy.DialInfo
 	values    context.Context // what a request needs of its context
 	cancel    context.CancelFunc
@@ -186,6 +188,7 @@ func (r *reached) aim() error {
 		dialInfoKey: r.dial, caddy.ReplacerCtxKey: repl,
 	}}
 	scheme := r.transport.scheme(&http.Request{URL: &url.URL{Host: host}})
+	r.origin = r.transport.origin(scheme, r.dial.Network, r.dial.Address)
 	r.client = &veeam.Client{
 		Product: r.transport.product, Transport: r.transport.HTTPTransport,
 		BaseURL: scheme + "://" + host + r.transport.BasePath, Host: r.transport.hostOf(r.dial, scheme, host), APIVersion: r.transport.APIVersion,
@@ -202,11 +205,14 @@ func (r *reached) within(ctx context.Context, d time.Duration) (context.Context,
 const loginFor = 90 * time.Second
 
 // credentials reads the secrets of the account, and of its parent if it has one.
+// Logins with them spend from the lock-out budgets of the users, as Caddy's do.
 func (r *reached) credentials() (*veeam.Account, error) {
 	resolved, err := r.account.resolve()
 	if err != nil {
 		return nil, err
 	}
+	r.guard = r.transport.guard(r.origin, resolved, journal{})
+	r.client.Guard = r.guard
 	a := *resolved.account
 	a.Confirm = func(context.Context) error {
 		now, err := r.account.resolve()
@@ -228,7 +234,9 @@ func (r *reached) credentials() (*veeam.Account, error) {
 			if refused != nil {
 				return nil, errors.New("the server does not take the parent's session")
 			}
-			return r.client.Login(ctx, parentCredentials.account)
+			client := *r.client
+			client.Guard = r.transport.guard(r.origin, parentCredentials, journal{})
+			return client.Login(ctx, parentCredentials.account)
 		}
 	}
 	return &a, nil
@@ -246,6 +254,11 @@ func (r *reached) login(ctx context.Context, a *veeam.Account) (*veeam.Token, er
 		r.client.APIVersion = found
 	}
 	return r.client.Login(ctx, a)
+}
+
+// overdrawnHelp is the way out of a lock-out budget that is used up.
+func (r *reached) overdrawnHelp() string {
+	return "correct the secret, then wait, or run `caddy veeam-auth sessions login " + r.account.Name + " --force` if the user is not locked at the server"
 }
 
 // logout ends a session, in its own time. What the product cannot end ends by
@@ -292,6 +305,9 @@ func (f *configFlags) prepare(cmd *cobra.Command, account string) (*commandSessi
 func (s *commandSession) start(ctx context.Context) (err error) {
 	s.token, err = s.reached.login(ctx, s.credentials)
 	if err != nil {
+		if isOverdrawn(err) {
+			err = fmt.Errorf("%w (%s); nothing was sent: %s", err, veeam.ReasonLockedOutBudget, s.overdrawnHelp())
+		}
 		return failed(fmt.Errorf("login at %s: %w", s.client.BaseURL, err))
 	}
 	return nil
