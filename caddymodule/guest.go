@@ -224,6 +224,7 @@ func (b *guestBook) asked(token secret.Value, audience string) *demand {
 type demandError struct {
 	err   *veeam.Error
 	token secret.Value // of the server
+	shape *veeam.Shape // of its demand
 
 	claimed atomic.Bool
 }

@@ -43,7 +43,7 @@ func (t *Transport) loginGuest(req *http.Request, e *exchange) (asked *http.Resp
 			token := login.book.ask(&demand{
 				account: login.account, token: demanded.token, audience: login.audience, until: time.Now().Add(demandFor),
 			})
-			return response(req, http.StatusOK, contentTypeJSON, t.product.AppendDemand(nil, login.account.Username, token)), nil
+			return response(req, http.StatusOK, contentTypeJSON, t.product.AppendDemand(nil, login.account.Username, token, demanded.shape)), nil
 		case ok && try < tries:
 			continue // somebody else has taken it: each gets one of its own
 		case err != nil:

@@ -147,11 +147,12 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 }
 
 // newDemandError returns what makes a demand of the server's the guest's own.
-func newDemandError(p *veeam.Product) func(secret.Value) error {
-	return func(token secret.Value) error {
+func newDemandError(p *veeam.Product) func(secret.Value, *veeam.Shape) error {
+	return func(token secret.Value, shape *veeam.Shape) error {
 		return &demandError{
 			err:   &veeam.Error{Kind: veeam.KindMFARequired, Product: p.Name, Grant: veeam.GrantPassword},
 			token: token,
+			shape: shape,
 		}
 	}
 }

@@ -40,7 +40,7 @@ type Account struct {
 	// Demand is told of a demand for a verification code that neither TOTP nor
 	// ScratchCode answers, and makes the error of the login: who has the code can
 	// answer with GrantMFA. Default: an error of KindMFARequired.
-	Demand func(mfaToken secret.Value) error
+	Demand func(mfaToken secret.Value, s *Shape) error
 
 	// MFAToken is what the server's demand came with. GrantMFA needs it, with the
 	// code as Password.

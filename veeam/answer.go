@@ -21,6 +21,7 @@ import (
 type reply struct {
 	token     *Token       // a session
 	mfaToken  secret.Value // the server wants a verification code
+	shape     *Shape       // of that demand
 	challenge secret.Value // VSPC: a code, encrypted with the public key
 
 	offset time.Duration // how far the server's clock is ahead, as far as it says
@@ -71,7 +72,7 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 		}}, nil
 	}
 	if mfaToken := o.text("mfatoken"); mfaToken != "" {
-		return &reply{mfaToken: secret.New(mfaToken)}, nil
+		return &reply{mfaToken: secret.New(mfaToken), shape: readShape(o, time.Now())}, nil
 	}
 	if challenge := cmp.Or(o.text("encryptedcode"), o.text("challenge")); challenge != "" {
 		return &reply{challenge: secret.New(challenge)}, nil

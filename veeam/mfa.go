@@ -18,14 +18,14 @@ const mfaTries = 2
 var errNoScratchCodes = errors.New("the product has no scratch codes")
 
 // mfa answers a demand for a verification code. A code that the server refuses
-// is followed by that of the next step, then the login has failed. offset is how
-// far the server's clock is ahead.
-func (c *Client) mfa(ctx context.Context, a *Account, mfaToken secret.Value, offset time.Duration) (*Token, error) {
+// is followed by that of the next step, then the login has failed.
+func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) {
+	mfaToken, offset := r.mfaToken, r.offset
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
 	if a.TOTP == nil && a.Demand != nil {
-		return nil, a.Demand(mfaToken)
+		return nil, a.Demand(mfaToken, r.shape)
 	}
 	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)

@@ -34,7 +34,7 @@ func (c *Client) finish(ctx context.Context, a *Account, g Grant, r *reply) (*To
 	case r.token != nil:
 		return r.token, nil
 	case !r.mfaToken.IsZero():
-		return c.mfa(ctx, a, r.mfaToken, r.offset)
+		return c.mfa(ctx, a, r)
 	}
 	return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: g, Err: errNoToken}
 }

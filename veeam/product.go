@@ -356,7 +356,7 @@ var products = []*Product{
 			{name: "shortLived", fallback: "false"},
 		},
 		demand: `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
-			`"username":$username,"userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":$token,"shortLived":false}`,
+			`$userId"username":$username,$roleName"userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":$token,"shortLived":false}`,
 		dates:        DateLayout{Fraction: 7, Zone: ZoneUTC},
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAzureError,

@@ -4,6 +4,7 @@ package veeam
 
 import (
 	"encoding/json"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -175,5 +176,25 @@ func TestAnswerIsIssuedNowByDefault(t *testing.T) {
 	issued, err := time.Parse(time.RFC3339, o.text("issued"))
 	if err != nil || time.Since(issued).Abs() > time.Minute {
 		t.Errorf("issued %v, %v", issued, err)
+	}
+}
+
+func TestADemandForACodeSaysOfTheUserWhatTheServersSays(t *testing.T) {
+	azure, _ := Lookup("azure")
+	const theirs = `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
+		`"userId":"8a5c","username":"u","roleName":"PortalAdmin","userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":"t","shortLived":false}`
+	r, err := azure.readReply(&answer{status: http.StatusOK, body: []byte(theirs)}, GrantPassword, time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(azure.AppendDemand(nil, "u", "t", r.shape)); got != theirs {
+		t.Errorf("got  %s\nwant %s", got, theirs)
+	}
+	r.shape.Extras = map[string]json.RawMessage{"userid": json.RawMessage(`{"x":1}`), "rolename": json.RawMessage(`"open`)}
+	for _, s := range []*Shape{nil, {}, r.shape} {
+		got := string(azure.AppendDemand(nil, "u", "t", s))
+		if !json.Valid([]byte(got)) || strings.Contains(got, "userId") || strings.Contains(got, "roleName") {
+			t.Errorf("%+v: %s", s, got)
+		}
 	}
 }

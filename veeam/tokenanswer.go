@@ -83,9 +83,24 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 }
 
 // AppendDemand appends the JSON of an answer that demands a verification code, to
-// be sent with status 200. It is empty where the product has no such answer.
-func (p *Product) AppendDemand(dst []byte, username, mfaToken string) []byte {
-	values := strings.NewReplacer("$username", string(appendString(nil, username)), "$token", string(appendString(nil, mfaToken)))
+// be sent with status 200. It is empty where the product has no such answer. What
+// it says of the user beside the name is that of s, the server's own demand, or
+// left out.
+func (p *Product) AppendDemand(dst []byte, username, mfaToken string, s *Shape) []byte {
+	said := func(name string) string {
+		if s == nil {
+			return ""
+		}
+		value := s.Extras[fold(name)]
+		if !scalar(value) || !json.Valid(value) {
+			return ""
+		}
+		return string(appendString(nil, name)) + ":" + string(value) + ","
+	}
+	values := strings.NewReplacer(
+		"$username", string(appendString(nil, username)), "$token", string(appendString(nil, mfaToken)),
+		"$userId", said("userId"), "$roleName", said("roleName"),
+	)
 	return append(dst, values.Replace(p.demand)...)
 }
 
