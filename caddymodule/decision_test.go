@@ -209,6 +209,63 @@ func TestA401OnAFormIsNoEvidenceAgainstTheToken(t *testing.T) {
 	}
 }
 
+// rejectingBodies answers 401 to what has a body, whatever its token, and has the
+// emulator answer the rest.
+func (c *chain) rejectingBodies() (posts, questions, logins *int) {
+	posts, questions, logins = new(int), new(int), new(int)
+	c.wire.answer = func(req *http.Request) (*http.Response, error) {
+		switch {
+		case forToken(req):
+			*logins++
+		case req.Method == http.MethodPost:
+			*posts++
+			return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}")), ContentLength: -1, Request: req}, nil
+		case strings.HasSuffix(req.URL.Path, "/users/me"):
+			*questions++
+		}
+		return nil, nil //nolint:nilnil // the emulator answers
+	}
+	return posts, questions, logins
+}
+
+func sendJSON(r *http.Request) {
+	r.Header.Set("Content-Type", "application/json")
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"username":"a","password":"b"}`)), -1
+}
+
+func TestA401OnABodyCostsNoTokenThatTheServerAccepts(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	posts, questions, logins := c.rejectingBodies()
+	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil) // proves the token
+	for i := range 5 {
+		if got := c.ask("monitor", http.MethodPost, "/api/v3/some/credentials", sendJSON); got.Code != http.StatusUnauthorized {
+			t.Errorf("%d: %d", i, got.Code)
+		}
+	}
+	if *posts != 5 || *logins != 1 || *questions < 1 {
+		t.Errorf("%d requests, %d logins, %d questions", *posts, *logins, *questions)
+	}
+}
+
+func TestARevokedTokenIsReplacedForARequestWithABody(t *testing.T) {
+	c := newChain(t, `{"product": "vspc"}`)
+	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil)
+	c.server.RevokeAll()
+	posted := 0
+	c.wire.answer = func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodPost && !forToken(req) {
+			posted++
+		}
+		return nil, nil //nolint:nilnil // the emulator answers
+	}
+	if got := c.ask("monitor", http.MethodPost, "/api/v3/organizations/companies", sendJSON); got.Code == http.StatusUnauthorized || posted != 2 {
+		t.Errorf("%d %s, sent %d times", got.Code, got.Body, posted)
+	}
+	if got := c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil); got.Code != http.StatusOK {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+}
+
 func TestNoOtherWayToASessionIsPassedOn(t *testing.T) {
 	c := newChain(t, `{"product": "vspc"}`)
 	asked := c.gets(http.StatusOK, nil, `{"access_token":"eyJ0"}`)

@@ -57,6 +57,12 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		if ownCredentials(req) {
 			return res, nil // it says nothing of the token
 		}
+		if mayBeAboutBody(req) && slot.accepts(req.Context(), tok) {
+			if replays > 0 {
+				t.replayed(metrics.ReplayRejected)
+			}
+			return res, nil
+		}
 		if replays == 0 {
 			route = routeHash(req)
 		}
@@ -110,7 +116,7 @@ func (s *slot) user() string {
 var expectContinue = []string{"100-continue"}
 
 // ownCredentials reports whether the client's own credentials may be what a server
-// answers 401 to: forms are what logins are sent in, and nothing else is.
+// answers 401 to, beyond doubt: forms are what logins are sent in.
 func ownCredentials(req *http.Request) bool {
 	kind, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
 	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")

@@ -33,6 +33,7 @@ type chain struct {
 	handler *Handler
 	tr      *Transport
 	wire    *wire
+	server  *veeamtest.Server
 	logs    *observer.ObservedLogs
 	sent    []byte        // the last answer of the server, as it sent it
 	asked   *http.Request // the last request that it got
@@ -45,7 +46,7 @@ func newChain(t *testing.T, config string) *chain {
 	t.Helper()
 	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
 	server := veeamtest.New(veeamtest.VSPC)
-	c := &chain{T: t, wire: &wire{to: server.Transport(), base: server.Base()}}
+	c := &chain{T: t, server: server, wire: &wire{to: server.Transport(), base: server.Base()}}
 	c.tr = provisionInMemory(t, &Transport{
 		Product: "vspc", Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 	}, c)

@@ -38,6 +38,7 @@ type slot struct {
 	current atomic.Pointer[login]  // that requests use
 	version atomic.Pointer[string] // of the API, as found out
 	health  *health
+	bearing bearing
 
 	mu           sync.Mutex
 	read         time.Time // when the secrets were read last

@@ -1,0 +1,72 @@
+// Whether a 401 to a request with a body is about the token or about the body.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/veeam"
+)
+
+const (
+	// How long an answer to the question whether the server accepts a token is
+	// relied on, so that clients with wrong credentials of their own cause few
+	// requests.
+	bearingFor = 2 * time.Second
+
+	// How long the server has to answer it.
+	bearingTimeout = 3 * time.Second
+)
+
+// bearing is the latest answer to the question whether the server accepts a token.
+type bearing struct {
+	mu       sync.Mutex
+	token    *tokencache.Token
+	at       time.Time
+	accepted bool
+}
+
+// mayBeAboutBody reports whether the 401 to a request may be about what its body says,
+// such as a password that the server is to test or to store.
+func mayBeAboutBody(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return req.Body != nil && req.Body != http.NoBody
+}
+
+// accepts asks the server whether it accepts a token, by reading something that every
+// role may read. If the server does not say, the answer is no.
+func (s *slot) accepts(ctx context.Context, tok *tokencache.Token) bool {
+	b := &s.bearing
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.token == tok && time.Since(b.at) < bearingFor {
+		return b.accepted
+	}
+	t := s.transport
+	asked, cancel := context.WithTimeout(ctx, bearingTimeout)
+	defer cancel()
+	client := &veeam.Client{
+		Product: t.product, Transport: loginTransport{t.HTTPTransport},
+		BaseURL: s.target.baseURL, Host: s.target.host, APIVersion: cmp.Or(t.APIVersion, s.foundVersion()),
+	}
+	err := client.MayRead(asked, &veeam.Token{Access: tok.Access})
+	if ctx.Err() != nil {
+		return false
+	}
+	failed, _ := errors.AsType[*veeam.Error](err)
+	b.token, b.at = tok, time.Now()
+	b.accepted = err == nil || failed != nil && failed.Status == http.StatusForbidden
+	if b.accepted {
+		tok.Prove()
+	}
+	return b.accepted
+}
