@@ -14,6 +14,9 @@ var errEnded = errors.New("the session has ended")
 // that it brings would otherwise be nobody's, but not longer than ctx. Nil means
 // that there is nothing to log out.
 func (s *Session) End(ctx context.Context) *Token {
+	if stop := s.knocking.Load(); stop != nil {
+		(*stop)()
+	}
 	select {
 	case <-s.flights.DoChan("", func() (any, error) { return nil, errEnded }):
 	case <-ctx.Done():

@@ -39,19 +39,23 @@ func unanswered(err error) func(context.Context) error {
 // to come back soon. It sees to it that the server is asked.
 func (s *Session) knocked(b *BlockedError, now time.Time) *BlockedError {
 	s.asked.Store(now.UnixNano())
-	if s.knocking.CompareAndSwap(false, true) {
-		go s.knock(b)
+	if s.knocking.Load() == nil {
+		ctx, stop := context.WithCancel(context.Background())
+		if s.knocking.CompareAndSwap(nil, &stop) {
+			go s.knock(ctx, stop, b)
+		} else {
+			stop()
+		}
 	}
 	soon := *b
 	soon.Until = now.Add(knockEvery)
 	return &soon
 }
 
-// knock asks until the server answers, and lifts the block then.
-func (s *Session) knock(b *BlockedError) {
-	defer s.knocking.Store(false)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+// knock asks until the server answers, and lifts the block then. stop ends ctx.
+func (s *Session) knock(ctx context.Context, stop context.CancelFunc, b *BlockedError) {
+	defer s.knocking.Store(nil)
+	defer stop()
 	answered := make(chan struct{}, 1)
 	for {
 		go func() {
@@ -66,6 +70,8 @@ func (s *Session) knock(b *BlockedError) {
 		case <-answered:
 			s.lift(b)
 			return
+		case <-ctx.Done():
+			return // the session has ended
 		case <-time.After(knockEvery):
 		}
 		now := time.Now()
