@@ -49,6 +49,8 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 		if w.tr != nil {
 			w.tr.close()
 		}
+		time.Sleep(time.Minute) // who keeps a lock file fresh looks seldom whether it is still there
+		synctest.Wait()
 	})
 }
 
