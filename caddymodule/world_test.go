@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,11 +37,16 @@ type world struct {
 	svc    *zap.Logger
 }
 
+var worlds atomic.Int64
+
 // inWorld runs a test with a server under a clock of its own.
 func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(w *world)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
+		// Every clock begins at the same moment, and the process remembers which
+		// verification codes were used: each world has days of its own.
+		time.Sleep(time.Duration(worlds.Add(1)) * 24 * time.Hour)
 		foundVersions, paces, userTries = versionCache{}, paceMap{}, triesMap{}
 		core, logs := observer.New(zapcore.InfoLevel)
 		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core)}
