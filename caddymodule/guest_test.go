@@ -437,6 +437,9 @@ func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
 				if got.status != http.StatusOK || token == "" {
 					g.Fatalf("%s: no demand: %v %s", profile, got, got.body)
 				}
+				if says := strings.Contains(got.body, `"userId":"`) && strings.Contains(got.body, `"roleName":"`); says != (profile == veeamtest.Azure) {
+					g.Errorf("%s: the demand is not the server's: %s", profile, got.body)
+				}
 				return token
 			}
 			answer := func(token, code string) (answer, string) {
