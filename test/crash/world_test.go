@@ -129,6 +129,7 @@ http://:%d {
 		product %s
 		account %s {env.PASSWORD}
 		tls_pin %s
+		lockout_budget 100 15m
 		cache {
 			encryption_key {env.KEY}
 		}

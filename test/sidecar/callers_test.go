@@ -203,7 +203,7 @@ func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 			t.Errorf("%s: the server saw %+v", s.name, e)
 		}
 	}
-	if !strings.Contains(w.svclog(), "[User: bob][GET] request to") {
+	if !strings.Contains(w.svclog(), "[User: caddy:bob][GET] request to") {
 		t.Error("bob is not in the log")
 	}
 }

@@ -144,7 +144,7 @@ func TestACookieOfTheServersStaysBehind(t *testing.T) {
 	}
 }
 
-func TestPathsAndQueriesReachTheServerAsTheyWereSent(t *testing.T) {
+func TestPathsAndQueriesReachTheServerInOneSpelling(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, p := range products {
@@ -152,9 +152,9 @@ func TestPathsAndQueriesReachTheServerAsTheyWereSent(t *testing.T) {
 	}
 	w.start()
 	for _, s := range w.sites {
-		path, query := s.server.Base()+"/ECHO", "filter=%7B%22name%22%3A%22a+b%22%7D&limit=1&x=%2F;y"
+		path, query := s.server.Base()+"/ECHO", "filter=%7B%22name%22%3A%22a+b%22%7D&limit=1&x=%2F%3By"
 		var got struct{ Path, Query string }
-		s.client.ok(t, path+"?"+query).into(t, &got)
+		s.client.ok(t, path+"?"+strings.ReplaceAll(query, "%3B", ";")).into(t, &got) // one spelling for what is read in two ways
 		if got.Path != path || got.Query != query {
 			t.Errorf("%s: %+v", s.name, got)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -58,6 +59,11 @@ func TestSessionsAndTokensOutliveAReload(t *testing.T) {
 		}
 		for i, s := range w.sites {
 			s.client.ok(t, s.protected)
+			if strings.Contains(change.what, "account") {
+				// Tokens are for a site with these accounts.
+				s.client.get(t, s.protected, bearer(clients[i].Access)).want(t, http.StatusUnauthorized)
+				clients[i] = s.client.login(t)
+			}
 			s.client.ok(t, s.protected, bearer(clients[i].Access))
 			clients[i] = s.client.tokensOf(t, s.client.renew(t, clients[i].Refresh))
 			if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Logouts != 0 {
