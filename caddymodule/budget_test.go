@@ -185,8 +185,12 @@ func (h deadStorage) Load(ctx context.Context, _ string) ([]byte, error)  { retu
 
 func TestBudget_BadValuesAreRefused(t *testing.T) {
 	for _, bad := range []LockoutBudget{
-		{0, caddy.Duration(time.Minute)}, {101, caddy.Duration(time.Minute)}, {-1, caddy.Duration(time.Minute)},
-		{2, 0}, {2, caddy.Duration(time.Second)}, {2, caddy.Duration(25 * time.Hour)},
+		{0, caddy.Duration(time.Minute)},
+		{101, caddy.Duration(time.Minute)},
+		{-1, caddy.Duration(time.Minute)},
+		{2, 0},
+		{2, caddy.Duration(time.Second)},
+		{2, caddy.Duration(25 * time.Hour)},
 	} {
 		if err := bad.check(); err == nil || !strings.Contains(err.Error(), "lockout_budget 2 15m") {
 			t.Errorf("%+v: %v", bad, err)

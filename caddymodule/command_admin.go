@@ -39,7 +39,7 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	files := configFlags{config: f.config, adapter: f.adapter}
 	if f.config == "" {
 		if _, err := os.Stat(defaultConfig); err != nil {
-			return caddy.DefaultAdminListen, nil
+			return caddy.DefaultAdminListen, nil //nolint:nilerr // without a configuration Caddy listens at its default
 		}
 		files.config = defaultConfig
 	}

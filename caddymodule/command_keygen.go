@@ -63,9 +63,6 @@ func makeKeyFile(name string, out io.Writer) error {
 	return err
 }
 
-// maxKeyset bounds what is read of a keyset; a key has some 300 bytes.
-const maxKeyset = 1 << 20
-
 func rotateKeyFile(name string) error {
 	name, err := filepath.EvalSymlinks(name) // the file is replaced, not the link
 	if err != nil {

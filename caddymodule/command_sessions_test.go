@@ -77,10 +77,10 @@ func TestWatchingGoesOnUntilItIsInterrupted(t *testing.T) {
 		shown := 0
 		err := watchSessions(ctx, &out, &errOut, func() error {
 			shown++
-			switch {
-			case shown == 2:
+			switch shown {
+			case 2:
 				return failed(errors.New("no Caddy answers"))
-			case shown == 4:
+			case 4:
 				interrupt()
 			}
 			fmt.Fprintln(&out, "row", shown)

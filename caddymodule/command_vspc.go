@@ -249,7 +249,7 @@ that opens TLS, may show it. Choose one that is used for nothing else.`,
 
 // placeholderFlag resolves a flag that must be a placeholder, so that no secret is
 // in the arguments of the process.
-func placeholderFlag(flag, text string) (secret.Value, error) {
+func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam // which flag it is belongs to the message
 	if text == "" {
 		return secret.Value{}, nil
 	}

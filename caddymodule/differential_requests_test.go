@@ -213,12 +213,28 @@ func (g *labGenerator) query() string {
 
 func (g *labGenerator) headers() [][2]string {
 	all := [][2]string{
-		{"X-Http-Method-Override", "DELETE"}, {"X-HTTP-Method", "POST"}, {"X-Method-Override", "PUT"},
-		{"X-Original-URL", "/api/v1/credentials"}, {"X-Rewrite-URL", "/api/v1/credentials"}, {"x-original-url", "/api/v8/accounts"},
-		{"Upgrade", "websocket"}, {"Upgrade", "h2c"}, {"Upgrade", "WebSocket, h2c"}, {"Connection", "Upgrade"}, {"Connection", "close, X-Lab-Other"},
-		{"Connection", "Authorization"}, {"Connection", "X-Api-Version"}, {"Authorization", "Basic YTpi"}, {"X-Forwarded-For", "192.0.2.1"},
-		{"Transfer-Encoding", "chunked"}, {"Expect", "100-continue"}, {"TE", "trailers"}, {"Cookie", "a=b"}, {"X-Forwarded-Method", "DELETE"},
-		{"HTTP2-Settings", "AAMAAABkAAQAAP__"}, {"Content-Type", "application/x-www-form-urlencoded"},
+		{"X-Http-Method-Override", "DELETE"},
+		{"X-HTTP-Method", "POST"},
+		{"X-Method-Override", "PUT"},
+		{"X-Original-URL", "/api/v1/credentials"},
+		{"X-Rewrite-URL", "/api/v1/credentials"},
+		{"x-original-url", "/api/v8/accounts"},
+		{"Upgrade", "websocket"},
+		{"Upgrade", "h2c"},
+		{"Upgrade", "WebSocket, h2c"},
+		{"Connection", "Upgrade"},
+		{"Connection", "close, X-Lab-Other"},
+		{"Connection", "Authorization"},
+		{"Connection", "X-Api-Version"},
+		{"Authorization", "Basic YTpi"},
+		{"X-Forwarded-For", "192.0.2.1"},
+		{"Transfer-Encoding", "chunked"},
+		{"Expect", "100-continue"},
+		{"TE", "trailers"},
+		{"Cookie", "a=b"},
+		{"X-Forwarded-Method", "DELETE"},
+		{"HTTP2-Settings", "AAMAAABkAAQAAP__"},
+		{"Content-Type", "application/x-www-form-urlencoded"},
 	}
 	picked := make([][2]string, 1+g.IntN(3))
 	for i := range picked {

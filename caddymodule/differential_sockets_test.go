@@ -33,10 +33,13 @@ const socketRequests = 1500
 func TestDifferentialOverRealSockets(t *testing.T) {
 	l := newLab(t)
 	seed := differentialSeedOf(t)
-	trust := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"} //nolint:gosec // the site has a certificate of its own authority
-	second := &http2.Transport{TLSClientConfig: trust.Clone()}
+	trust := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
+	second := &http2.Transport{TLSClientConfig: trust.Clone()} //nolint:staticcheck // it sends what net/http would not
 	third := &http3.Transport{TLSClientConfig: trust.Clone()}
-	t.Cleanup(func() { second.CloseIdleConnections(); _ = third.Close() })
+	t.Cleanup(func() {
+		second.CloseIdleConnections() //nolint:staticcheck // see above
+		_ = third.Close()
+	})
 	senders := map[string]func(*differentialSite, *labRequest) (int, error){
 		"HTTP/1.1": sendText,
 		"HTTP/2.0": func(s *differentialSite, r *labRequest) (int, error) { return sendBy(second, s, r) },
@@ -146,7 +149,7 @@ func sendText(s *differentialSite, r *labRequest) (int, error) {
 		return 0, err
 	}
 	if s.secure {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"http/1.1"}}) //nolint:gosec // see above
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(aLongTime))

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -214,9 +215,7 @@ func addToProxy(node any, options map[string]any) bool {
 		}
 	case map[string]any:
 		if node["handler"] == "reverse_proxy" {
-			for name, value := range options {
-				node[name] = value
-			}
+			maps.Copy(node, options)
 			return true
 		}
 		for _, child := range node {

@@ -97,7 +97,7 @@ func TestAServerThatIsDownIsSeenWhileATokenLives(t *testing.T) {
 		"no route":    {&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errors.New("no route to host"))}, veeam.ReasonUnreachable},
 		"slow":        {os.ErrDeadlineExceeded, veeam.ReasonTimeout},
 		"certificate": {errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), veeam.ReasonTLS},
-		"pin":         {&veeam.Error{Kind: veeam.KindTLS, Err: pinFault{}}, veeam.ReasonPin},
+		"pin":         {&veeam.Error{Kind: veeam.KindTLS, Err: pinFaultError{}}, veeam.ReasonPin},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
@@ -125,11 +125,11 @@ func TestAServerThatIsDownIsSeenWhileATokenLives(t *testing.T) {
 	}
 }
 
-// pinFault stands for another certificate than the pinned one.
-type pinFault struct{}
+// pinFaultError stands for another certificate than the pinned one.
+type pinFaultError struct{}
 
-func (pinFault) Error() string        { return "another certificate" }
-func (pinFault) Reason() veeam.Reason { return veeam.ReasonPin }
+func (pinFaultError) Error() string        { return "another certificate" }
+func (pinFaultError) Reason() veeam.Reason { return veeam.ReasonPin }
 
 func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {

@@ -183,7 +183,7 @@ func show(ctx context.Context, base *http.Transport, address, serverName string)
 	transport.TLSClientConfig = &tls.Config{ // nothing is sent: the certificate is all that is wanted
 		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
 		ServerName:         serverName,
-		MinVersion:         tls.VersionTLS10, //nolint:gosec // nothing is sent
+		MinVersion:         tls.VersionTLS10,
 		CipherSuites:       suites,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) > 0 {

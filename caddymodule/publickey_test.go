@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"software.sslmate.com/src/go-pkcs12"
-
 	"github.com/caddyserver/caddy/v2"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )

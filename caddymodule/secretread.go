@@ -40,7 +40,7 @@ func versionOf(path string) fileVersion {
 	if err != nil {
 		place = path // such as a pipe under /dev/fd
 	}
-	info, err := os.Stat(place)
+	info, err := os.Stat(place) //nolint:gosec // the path is of the configuration
 	if err != nil {
 		return fileVersion{place: place}
 	}
@@ -194,7 +194,7 @@ func (r *secretReader) settled() bool {
 // readTries is how often secrets are read that change while they are read.
 const readTries = 10
 
-// readSettled has read read until all that it has read is of one moment: two files
+// readSettled has read until all that it has read is of one moment: two files
 // that are replaced together, as Kubernetes does by one link, are never mixed.
 func readSettled[T any](read func(*secretReader) (T, error)) (T, error) {
 	for range readTries {

@@ -25,7 +25,7 @@ var forms = map[string]func(string) string{
 	"CRLF":  func(p string) string { return p + "\r\n" },
 	"BOM":   func(p string) string { return "\ufeff" + p + "\n" },
 	"UTF-16": func(p string) string {
-		return "\xff\xfe" + strings.Join(strings.Split(p, ""), "\x00") + "\x00\r\x00\n\x00"
+		return "\xff\xfe" + strings.Join(strings.Split(p, ""), "\x00") + "\x00\r"
 	},
 }
 
@@ -101,9 +101,8 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 			tr := w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", tc.content)})
 			core, logs := observer.New(zapcore.WarnLevel)
 			tr.logger = zap.New(core)
-			sent := 0
 			w.demand("503 credential_refused")
-			sent = w.wire.grants()
+			sent := w.wire.grants()
 			w.demand("503 credential_refused")
 			var said []string
 			for _, entry := range logs.All() {

@@ -183,8 +183,10 @@ func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 func TestCallersOfOneNameAreToldApart(t *testing.T) {
 	clients := []*Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
 	kinds := []policy.Caller{
-		{Name: "CN=alice", Via: policy.ViaClient}, {Name: "CN=alice", Via: policy.ViaCertificate},
-		{Name: "CN=alice", Via: policy.ViaCaddy}, {Name: "CN=alice", Via: policy.ViaPassthrough},
+		{Name: "CN=alice", Via: policy.ViaClient},
+		{Name: "CN=alice", Via: policy.ViaCertificate},
+		{Name: "CN=alice", Via: policy.ViaCaddy},
+		{Name: "CN=alice", Via: policy.ViaPassthrough},
 	}
 	limited := map[string]bool{}
 	for _, excepted := range kinds {

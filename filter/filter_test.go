@@ -56,8 +56,10 @@ func TestSecretsGoAndAllElseStays(t *testing.T) {
 		{"value of a display name", `{"displayName":"password","value":"x"}`, `{"displayName":"password","value":"****"}`},
 		{"value of a secret key", `[{"name":"Secret Key","type":"string","value":"x"}]`, `[{"name":"Secret Key","type":"string","value":"****"}]`},
 		{"value before its name", `[{"value":"x","name":"password"},{"value":"x","name":"size"}]`, `[{"value":"****","name":"password"},{"value":"x","name":"size"}]`},
-		{"values before their name", `{"oldValue":"x","id":1,"newValue":-1.5 ,"value":{"a":["b"]},"defaultValue":"","rawValue":null,"label":"sshKey","z":1}`,
-			`{"oldValue":"****","id":1,"newValue":0 ,"value":{},"defaultValue":"","rawValue":null,"label":"sshKey","z":1}`},
+		{
+			"values before their name", `{"oldValue":"x","id":1,"newValue":-1.5 ,"value":{"a":["b"]},"defaultValue":"","rawValue":null,"label":"sshKey","z":1}`,
+			`{"oldValue":"****","id":1,"newValue":0 ,"value":{},"defaultValue":"","rawValue":null,"label":"sshKey","z":1}`,
+		},
 		{"value between two names", `{"id":"7","value":"x","name":"password"}`, `{"id":"7","value":"****","name":"password"}`},
 		{"values in values", `{"value":{"value":["x",{"value":"y","key":"token"}],"name":"a"},"key":"b"}`, `{"value":{"value":["x",{"value":"****","key":"token"}],"name":"a"},"key":"b"}`},
 		{"values in values of a secret", `{"value":{"value":"x","name":"token"},"value":"y","key":"otp"}`, `{"value":{},"value":"****","key":"otp"}`},
@@ -68,8 +70,10 @@ func TestSecretsGoAndAllElseStays(t *testing.T) {
 		{"list that is long", `{"value":[0` + strings.Repeat(",0", HoldBack) + `],"name":"token"}`, `{"value":[0` + strings.Repeat(",0", HoldBack) + `],"name":"token"}`},
 		{"long value of a name", `{"name":"a","value":"` + strings.Repeat("z", HoldBack) + `"}`, `{"name":"a","value":"` + strings.Repeat("z", HoldBack) + `"}`},
 		{"many values", `[` + strings.Repeat(`{"value":`, 2*mostHeld) + `"x"` + strings.Repeat(`}`, 2*mostHeld) + `]`, `[` + strings.Repeat(`{"value":`, mostHeld) + `{"value":{}}` + strings.Repeat(`}`, mostHeld) + `]`},
-		{"names of the form", `{"tokenValue":"x","passwordText":"x","sshKey":"x","recoveryKey":"x","licenseKey":"x","secretString":"x","privateKeyPem":"x","keyValue":"y","codeText":"y"}`,
-			`{"tokenValue":"****","passwordText":"****","sshKey":"****","recoveryKey":"****","licenseKey":"****","secretString":"****","privateKeyPem":"****","keyValue":"y","codeText":"y"}`},
+		{
+			"names of the form", `{"tokenValue":"x","passwordText":"x","sshKey":"x","recoveryKey":"x","licenseKey":"x","secretString":"x","privateKeyPem":"x","keyValue":"y","codeText":"y"}`,
+			`{"tokenValue":"****","passwordText":"****","sshKey":"****","recoveryKey":"****","licenseKey":"****","secretString":"****","privateKeyPem":"****","keyValue":"y","codeText":"y"}`,
+		},
 
 		{"otpauth", `["otpauth://totp/a?secret=B32","see OTPAUTH:\/\/totp\/x now"]`, `["otpauth://****","see OTPAUTH:\/\/**** now"]`},
 		{"otpauth in a URL", `["https://qr/?otpauth%3A%2F%2Ftotp%2Fa"]`, `["https://qr/?otpauth%3A%2F%2F****"]`},

@@ -99,8 +99,8 @@ func (s *scanner) passed() int {
 	if len(s.held) == 0 {
 		return len(s.out)
 	}
-	for n := len(s.held) - 1; n >= 0; n-- {
-		switch h := s.held[n]; {
+	for n, v := range slices.Backward(s.held) {
+		switch h := v; {
 		case h.passes || !h.late(s.base):
 		case h.end != 0:
 			s.maskHeld(n)

@@ -344,7 +344,7 @@ func (l *ledger) use(c *claims, now time.Time) error {
 func (l *ledger) end(client, family string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, _, _, _ := l.find(client, family)
+	r, _, _, _ := l.find(client, family) //nolint:dogsled // only the record is wanted
 	if r.Ended {
 		return
 	}

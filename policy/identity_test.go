@@ -30,7 +30,7 @@ func configurable(c Caller) bool { return c.Via != ViaClient || CheckClientName(
 func TestCallersOfDifferentKindsNeverHaveOneIdentity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anyCaller().Filter(configurable).Draw(t, "a"), anyCaller().Filter(configurable).Draw(t, "b")
-		same := a == b || a.Via == ViaPassthrough && b.Via == a.Via && strings.ToLower(a.Name) == strings.ToLower(b.Name)
+		same := a == b || a.Via == ViaPassthrough && b.Via == a.Via && strings.EqualFold(a.Name, b.Name)
 		if (a.Identity() == b.Identity()) != same {
 			t.Fatalf("%+v is %q, %+v is %q", a, a.Identity(), b, b.Identity())
 		}

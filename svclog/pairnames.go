@@ -7,11 +7,11 @@ package svclog
 type PairRole uint8
 
 const (
-	// PairNone: the field stands for itself.
+	// PairNone says that the field stands for itself.
 	PairNone PairRole = iota
-	// PairName: the value is the name of something.
+	// PairName says that the value is the name of something.
 	PairName
-	// PairValue: the value is that of what a field beside it names.
+	// PairValue says that the value is that of what a field beside it names.
 	PairValue
 )
 

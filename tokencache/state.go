@@ -23,7 +23,7 @@ func Statuses() []Status {
 
 // moment is a time by the wall clock, in a third of the space of one: unix
 // nanoseconds, zero for none.
-type moment int64
+type moment int64 //nolint:recvcheck // a value is asked, a variable advances
 
 // advance sets it unless it is later.
 func (m *moment) advance(at time.Time) { *m = max(*m, moment(at.UnixNano())) }

@@ -163,8 +163,7 @@ func connectionError(ctx context.Context, err error, inHandshake bool, secrets [
 	e := &Error{Kind: transportKind(ctx, err), Err: err, Unsent: unsent(err) || inHandshake}
 	if cause := ClassifyTLS(err, inHandshake); cause != "" && (e.Kind == KindTLS || e.Kind == KindUnavailable) {
 		e.Kind, e.TLS, e.Hint = KindTLS, cause, cause.Hint()
-		var own Reasoner
-		if errors.As(err, &own) { // such as another certificate than the pinned one
+		if _, ok := errors.AsType[Reasoner](err); ok { // such as another certificate than the pinned one
 			e.TLS, e.Hint = TLSOther, ""
 		}
 	}

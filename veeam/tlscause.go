@@ -32,7 +32,7 @@ const (
 	TLSOther      TLSCause = "other"
 )
 
-// TLSHint is what may help. Names of options are those of the Caddyfile.
+// Hint is what may help. Names of options are those of the Caddyfile.
 func (c TLSCause) Hint() string { return tlsHints[c] }
 
 var tlsHints = map[TLSCause]string{

@@ -99,7 +99,7 @@ func TestFailedHandshakesAreToldApart(t *testing.T) {
 
 func demandCause(t *testing.T, url string, roots *x509.CertPool, want TLSCause) {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}} //nolint:gosec // the default is at least 1.2
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
 	err := (&Client{Product: products[0], Transport: transport, BaseURL: url}).Reach(t.Context())
 	failed, ok := errors.AsType[*Error](err)
@@ -121,7 +121,7 @@ func TestWhatIsNoTLSServerIsTold(t *testing.T) {
 	negative.Certificate[0] = bytes.Replace(negative.Certificate[0], []byte{2, 1, 0x7f}, []byte{2, 1, 0xff}, 1)
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = quiet
-	listener := tls.NewListener(server.Listener, &tls.Config{Certificates: []tls.Certificate{negative}}) //nolint:gosec // of a test
+	listener := tls.NewListener(server.Listener, &tls.Config{Certificates: []tls.Certificate{negative}})
 	server.Listener = listener
 	server.Start()
 	defer server.Close()

@@ -59,7 +59,7 @@ func (s *site) checks() (n int) {
 }
 
 // try says a password, and what came of it and how long it took.
-func (s *site) try(name, password, source, connection string) (error, time.Duration) { //nolint:revive // the time is what is asked for
+func (s *site) try(name, password, source, connection string) (error, time.Duration) { //nolint:revive,staticcheck // the time is what is asked for
 	var hashes []Hash
 	for _, hash := range s.hashes {
 		hashes = append(hashes, Hash{hash, costOf(hash)})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,7 +104,7 @@ func (r *room) admit(v *visitor) error {
 	r.seen.ContainsOrAdd(v.source, v.arrived)
 	switch {
 	case len(s.waiting) >= perSource:
-		if last := lastOf(append(s.waiting[:len(s.waiting):len(s.waiting)], v)); last != v {
+		if last := lastOf(append(slices.Clip(s.waiting), v)); last != v {
 			r.turnAway(s, last)
 			break
 		}
@@ -249,13 +250,13 @@ func (r *room) standing(name string, first *visitor) standing {
 	seen, _ := r.seen.Peek(name)
 	switch {
 	case wasRight && right.After(wrong):
-		return standing{classRight, int64(first.arrived)} //nolint:gosec // a count of arrivals
+		return standing{classRight, int64(first.arrived)}
 	case wasWrong:
 		return standing{classWrong, wrong.UnixNano()}
 	case r.newest:
-		return standing{classUnknown, -int64(seen)} //nolint:gosec // the same
+		return standing{classUnknown, -int64(seen)}
 	}
-	return standing{classUnknown, int64(seen)} //nolint:gosec // the same
+	return standing{classUnknown, int64(seen)}
 }
 
 // next is the visitor to call, nil if there is none: the one with the lowest rank of

@@ -94,7 +94,7 @@ func TestANewcomerGetsAPlaceInAFullRoomAndIsCalledNext(t *testing.T) {
 		for i := range guessers {
 			r.wrong.Add(fmt.Sprint("guesser ", i), time.Now())
 			for range 2 {
-				go check(fmt.Sprint("guesser ", i), false) //nolint:errcheck // most are turned away
+				go check(fmt.Sprint("guesser ", i), false)
 			}
 		}
 		synctest.Wait()

@@ -21,7 +21,7 @@ type Rate struct {
 
 // Bucket is the count of one key at a Rate. The zero value is full: everything is
 // free.
-type Bucket struct {
+type Bucket struct { //nolint:recvcheck // a value is asked, a variable counts
 	// Full is when everything is free again.
 	Full time.Time `json:"full"`
 }

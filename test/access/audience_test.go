@@ -42,7 +42,7 @@ func neighbours(t *testing.T, sites []neighbour) (*world, []*client) {
 	for i, s := range sites {
 		c := w.client(t, "site").relayed()
 		if s.address != "" {
-			c.base = fmt.Sprintf("http://%s:%d", s.address, w.ports["site"])
+			c.base = fmt.Sprintf("http://%s:%d", s.address, w.ports["site"]) //nolint:nosprintfhostport // the address has its brackets
 		}
 		c.edits = append(c.edits, func(r *http.Request) {
 			if s.host != "" {
@@ -79,8 +79,10 @@ func differing() []neighbour {
 		return neighbour{host: name + ".test", block: "http://" + name + ".test:PORT {\n\tbind 127.0.0.1\n\tVEEAM\n\t\t" + options + "\n\t}\n}\n", user: "grafana"}
 	}
 	bound := func(address string) neighbour {
-		return neighbour{host: "bound.test", address: address, user: "grafana",
-			block: "http://:PORT {\n\tbind " + address + "\n\tVEEAM\n\t\tMONITOR\n\t\tclient grafana HASH\n\t}\n}\n"}
+		return neighbour{
+			host: "bound.test", address: address, user: "grafana",
+			block: "http://:PORT {\n\tbind " + address + "\n\tVEEAM\n\t\tMONITOR\n\t\tclient grafana HASH\n\t}\n}\n",
+		}
 	}
 	nobody := site("nobody", "MONITOR\n\t\tclient other HASH")
 	nobody.user = ""

@@ -22,7 +22,7 @@ import (
 // version of HTTP.
 func overTLS(t *testing.T, options string) (base string, clients map[string]http.RoundTripper) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "http3")
+	dir, err := os.MkdirTemp("", "http3") //nolint:usetesting // Caddy may still write there when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func overTLS(t *testing.T, options string) (base string, clients map[string]http
 		t.Fatal(err)
 	}
 	trust := func(protocols ...string) *tls.Config {
-		return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols} //nolint:gosec // a certificate of this test
+		return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
 	}
 	one := &http.Transport{TLSClientConfig: trust("http/1.1"), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 	two := &http.Transport{TLSClientConfig: trust(), ForceAttemptHTTP2: true}

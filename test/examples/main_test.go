@@ -162,7 +162,7 @@ func post(ctx context.Context, c *rig.Caddy, config []byte) error {
 	defer res.Body.Close()
 	var said bytes.Buffer
 	if _, err := said.ReadFrom(res.Body); err != nil || res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s (%v)", res.Status, said.String(), err)
+		return fmt.Errorf("%s: %s (%w)", res.Status, said.String(), err)
 	}
 	return nil
 }

@@ -54,12 +54,12 @@ func measureGuessing(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	clients := ""
+	var clients strings.Builder
 	for _, name := range []string{"grafana", "nightly", "weekly"} {
-		clients += fmt.Sprintf("client %s %s\n\t\t", name, hash)
+		clients.WriteString(fmt.Sprintf("client %s %s\n\t\t", name, hash))
 	}
 	s.caddy.Stop()
-	if s.caddy, err = startCaddy(s.dir, s.caddyfile(clients)); err != nil {
+	if s.caddy, err = startCaddy(s.dir, s.caddyfile(clients.String())); err != nil {
 		return err
 	}
 	if err := g.known(ctx, r); err != nil {
