@@ -56,7 +56,7 @@ func measureGuessing(ctx context.Context, r *report) error {
 	}
 	var clients strings.Builder
 	for _, name := range []string{"grafana", "nightly", "weekly"} {
-		clients.WriteString(fmt.Sprintf("client %s %s\n\t\t", name, hash))
+		fmt.Fprintf(&clients, "client %s %s\n\t\t", name, hash)
 	}
 	s.caddy.Stop()
 	if s.caddy, err = startCaddy(s.dir, s.caddyfile(clients.String())); err != nil {
