@@ -83,10 +83,10 @@ func TestNoErrorOfACaddyfileRepeatsASecret(t *testing.T) {
 // lines and blocks anywhere.
 func FuzzDirective(f *testing.F) {
 	f.Add("hunter2-canary", uint64(1))
-	f.Add("Zß canary}", uint64(2))
+	f.Add("Zß canary)", uint64(2))
 	f.Fuzz(func(t *testing.T, canary string, seed uint64) {
 		if len(canary) < 6 || strings.ContainsAny(canary, "`{}\\\r\n\x00") || mayBeQuoted(canary) {
-			t.Skip()
+			return // nothing to look for
 		}
 		random := rand.New(rand.NewPCG(seed, 0))
 		var b strings.Builder
