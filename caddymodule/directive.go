@@ -442,7 +442,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	for _, c := range p.handler.Clients {
 		if account, _ := p.transport.choose(c.Account); c.Account != "" && account == nil {
-			return d.Errf("client %s: there is no account of the name that it is to act as", c.Name)
+			return d.Errf("client %s: unknown account; write the name of an account of this block", c.Name)
 		}
 	}
 	if name := p.handler.ActAs; name != "" && !strings.Contains(name, "{") {

@@ -21,7 +21,7 @@ func mayGiveTokens(e *exchange) bool {
 	return e.route == veeam.RouteProtected && (e.operation.Class == operation.Unknown || e.operation.Class == operation.Secret)
 }
 
-var errTokenAnswer = errors.New("the answer has an access token of the server's")
+var errTokenAnswer = errors.New("the answer contains an access token of the server")
 
 // withoutToken refuses an answer that begins with an access token, and watches what
 // follows while it passes. Nothing is kept: the beginning is what the first read
