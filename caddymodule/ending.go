@@ -24,15 +24,22 @@ var endings sync.WaitGroup
 // exiting says that no request is left that a logout could disturb.
 var exiting atomic.Bool
 
-func waitForEndings(ctx context.Context) {
+func waitForEndings(ctx context.Context) { awaitEndings(ctx, endingsOver()) }
+
+// endingsOver is closed when no logout is under way any more.
+func endingsOver() <-chan struct{} {
 	exiting.Store(true)
 	done := make(chan struct{})
 	go func() {
 		endings.Wait()
 		close(done)
 	}()
+	return done
+}
+
+func awaitEndings(ctx context.Context, over <-chan struct{}) {
 	select {
-	case <-done:
+	case <-over:
 	case <-ctx.Done():
 	case <-time.After(logoutFor):
 	}

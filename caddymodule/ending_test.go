@@ -236,6 +236,8 @@ func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
 }
 
 func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
+	var over <-chan struct{}
+	t.Cleanup(func() { <-over }) // when the servers are closed
 	start := func(fault veeamtest.Fault) (tr *Transport, address string) {
 		server := veeamtest.New(veeamtest.VBR13)
 		if err := server.Start(); err != nil {
@@ -264,7 +266,8 @@ func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
 		t.Errorf("a reload waits for %v", took)
 	}
 	defer exiting.Store(false)
-	waitForEndings(t.Context())
+	over = endingsOver()
+	awaitEndings(t.Context(), over)
 	if took := time.Since(began); took < time.Second || took > logoutFor+500*time.Millisecond {
 		t.Errorf("the exit waits for %v", took)
 	}

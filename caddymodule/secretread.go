@@ -47,6 +47,16 @@ func versionOf(path string) fileVersion {
 	return fileVersion{place: place, info: info, changed: changeTime(info)}
 }
 
+// glimpse is versionOf without a look at where links lead: a link that leads to
+// another file is seen all the same.
+func glimpse(path string) fileVersion {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileVersion{}
+	}
+	return fileVersion{info: info, changed: changeTime(info)}
+}
+
 func (v fileVersion) same(other fileVersion) bool {
 	if v.info == nil || other.info == nil {
 		return v.info == nil && other.info == nil

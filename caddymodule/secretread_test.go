@@ -25,7 +25,7 @@ var forms = map[string]func(string) string{
 	"CRLF":  func(p string) string { return p + "\r\n" },
 	"BOM":   func(p string) string { return "\ufeff" + p + "\n" },
 	"UTF-16": func(p string) string {
-		return "\xff\xfe" + strings.Join(strings.Split(p, ""), "\x00") + "\x00\r"
+		return "\xff\xfe" + strings.Join(strings.Split(p+"\r\n", ""), "\x00") + "\x00"
 	},
 }
 

@@ -161,7 +161,7 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]fileVersion) *credent
 	for _, path := range a.files {
 		version, ok := files[path]
 		if !ok {
-			version = versionOf(path)
+			version = glimpse(path)
 			files[path] = version
 		}
 		info := version.info
