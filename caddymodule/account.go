@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // Account is an identity at the Veeam server. Every text but the name may hold

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // crossSite reports whether a browser sends the request and does not say that a

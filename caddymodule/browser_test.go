@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 func TestARequestCountsAsItsSitesOnlyIfTheBrowserSaysSo(t *testing.T) {

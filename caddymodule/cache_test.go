@@ -14,10 +14,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // newKeyFile makes a keyset in a file, and returns a placeholder for it.

@@ -16,9 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // evidence collects what speaks for the caller of a request, its token apart.

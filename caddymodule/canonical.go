@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // sent is what the server will read of a request: classification, rules, log and

@@ -14,8 +14,8 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // Client may log in at the token endpoint with a name and a password that are

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // probeFor bounds all that is asked without a credential.

@@ -13,8 +13,8 @@ import (
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 type enrollOptions struct {

@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 // secretFile is a file that appears under its name when all of it is written. It

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
 const svcHour = `[03.10.2022 10:00:00.000] <36> Info         [User: LAB\svc][GET] request to [/api/v1/jobs?token=hunter2] deserialized. Message: []; Parameters: [Authorization: Bearer hunter2; ].

@@ -20,9 +20,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
-	"github.com/caddy-veeam/veeam-auth/svclog"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 func newPolicySuggestCommand() *cobra.Command {

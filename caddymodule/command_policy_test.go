@@ -19,10 +19,10 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
-	"github.com/caddy-veeam/veeam-auth/svclog"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 const guarded = `http://localhost:9419, http://vbr.lab.local:9419 {

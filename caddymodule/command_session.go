@@ -23,7 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // Exit codes of the commands.

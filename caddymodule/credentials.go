@@ -17,8 +17,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // credentials are an account with everything resolved.

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/caddy-veeam/veeam-auth/issuer"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // Every refusal has a line with the cause that decided and its reason, and the

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
 func init() {

@@ -25,7 +25,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
 func TestEncoderWorksInsideCaddysAppendEncoder(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-veeam/veeam-auth/filter"
-	"github.com/caddy-veeam/veeam-auth/svclog"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/filter"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // unreadTypes are the media that are passed without being read: they show pictures

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // grant returns the function that gets a token. values is the grant's context

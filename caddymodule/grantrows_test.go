@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // grantRow is a grant of a product.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 func TestEveryGrantHasItsOutcome(t *testing.T) {

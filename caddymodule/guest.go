@@ -21,9 +21,9 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 const (

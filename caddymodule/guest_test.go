@@ -19,11 +19,11 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
-	"github.com/caddy-veeam/veeam-auth/secret"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // guests is a site with passthrough, seen from behind its token endpoint.

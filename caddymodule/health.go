@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // failure is one that lasts: it is taken back by the next success of its kind.

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
-	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 )
 
 // issuerPool keeps one issuer for each storage over reloads, because an issuer

@@ -22,9 +22,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/caddy-veeam/veeam-auth/issuer"
-	"github.com/caddy-veeam/veeam-auth/storelock"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // hangingStorage does not answer, and does not heed the context, as a folder on a

@@ -9,7 +9,7 @@ import (
 	"encoding/pem"
 	"sync"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 // plain is a secret.

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"golang.org/x/time/rate"
 
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // RateLimit is how fast one caller may send requests.

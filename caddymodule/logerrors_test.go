@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-veeam/veeam-auth/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
 // told is a standard error to read.

@@ -9,10 +9,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
-	"github.com/caddy-veeam/veeam-auth/svclog"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // nextHold is how long a refused next_password is held at first. Both passwords

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // parentTurn is the right to use a parent's session, and what was learned by

@@ -21,7 +21,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // fingerprint is the SHA-1 or SHA-256 of a certificate.

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/svclog"
-	"github.com/caddy-veeam/veeam-auth/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // readFor is how long secrets may take to be read. A reading that has taken longer

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/metrics"
-	"github.com/caddy-veeam/veeam-auth/svclog"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 

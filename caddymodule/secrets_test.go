@@ -23,7 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/caddy-veeam/veeam-auth/filter"
+	"github.com/caddy-veeam/veeam-auth/internal/filter"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 

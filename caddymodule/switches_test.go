@@ -82,7 +82,7 @@ func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../veeam/*_test.go", "../test/*/*.go"} {
+	for _, pattern := range []string{"*_test.go", "../internal/veeam/*_test.go", "../test/*/*.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

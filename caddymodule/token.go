@@ -7,11 +7,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
-	"github.com/caddy-veeam/veeam-auth/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // tokenAnswer makes the answer once there is a session at the server, whose token

@@ -10,8 +10,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // mayGiveTokens reports whether the answer to a request has to be looked at: of an

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	_ "github.com/caddy-veeam/veeam-auth"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
-	"github.com/caddy-veeam/veeam-auth/veeam"
 )
 
 // block is a fenced block of a page.

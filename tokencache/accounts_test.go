@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 var manyAccounts = flag.Int("accounts", 1000, "accounts of the test with many")

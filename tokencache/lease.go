@@ -9,7 +9,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/storelock"
 )
 
 // lease is the right to get a token for all.

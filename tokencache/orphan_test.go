@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/storelock"
 )
 
 // kill starts a process and kills it in the middle of its login.

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 // recordVersion is part of what a record is bound to: records of another version

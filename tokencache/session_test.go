@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 func TestAThousandColdCallersCauseOneGrant(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/storelock"
 )
 
 // Store is where shared sessions are kept. certmagic.Storage, which is Caddy's

@@ -1,0 +1,456 @@
+// Strings: names are captured, secrets inside other strings are left out.
+
+package filter
+
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+)
+
+// mode is what is done with the characters of a string.
+type mode uint8
+
+const (
+	seeking       mode = iota // pass them and look for traces
+	holdingToken              // behind eyJ: hold them back until it is a JWT or not
+	holdingBearer             // behind Bearer: hold them back until it is a credential or prose
+	holdingUser               // behind ://: hold them back until it is the user part of a URL or not
+	openingParam              // behind the name of a secret and =: pass blanks before the value
+	hidingToken               // leave them out up to the end of the JWT
+	hidingBearer              // … of the credential
+	hidingURI                 // … of the URI
+	hidingParam               // … of the value of a parameter
+	hidingQuoted              // … of the value between quotation marks
+	hidingLine                // … of the line
+	hidingRest                // … of the string
+)
+
+// entered is the mode behind a trace.
+var entered = [...]mode{uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer, tokenSecret: holdingToken, userSecret: holdingUser, paramSecret: openingParam}
+
+// What tells secrets from words that look like them.
+const (
+	// leastHeader is the least of a JWT's header behind its first three letters:
+	// {"alg":""} has 14.
+	leastHeader = 11
+	// leastBearer is how long a word of letters behind Bearer is to be a
+	// credential.
+	leastBearer = 16
+)
+
+// text is the state of the string that the scanner is in.
+type text struct {
+	mode      mode
+	automaton uint8
+	key       bool
+	capturing bool
+	name      capture
+	held      []byte // what is held back, as it was written
+	count     int    // of the characters of a credential that are held back
+	masked    bool   // the mask for what is left out has been written
+	user      int    // how much of held is the user part of a URL
+	token     bool   // what is held may have a JWT in it
+	line      bool   // the value of the parameter takes the rest of its line
+	quote     byte   // ends the value of the parameter
+	tail      []byte // the end of what was read before, decoded: it may be a name
+
+	escape  [6]byte // as it was written so far
+	escaped int     // how many bytes of it there are
+	back    place   // what the escape is in
+}
+
+// openString begins a key or a value, behind its quotation mark.
+func (s *scanner) openString(key bool) {
+	t := &s.text
+	t.key = key
+	switch {
+	case s.hidden > 0:
+		s.place = inHidden
+	case s.secret:
+		s.place = inSecret
+	default:
+		s.place = inText
+		t.mode, t.automaton = seeking, begin
+		t.tail = t.tail[:0]
+		if t.capturing = key || s.traits&naming != 0; t.capturing {
+			t.name.reset()
+		}
+	}
+}
+
+// closeString ends a string at its quotation mark part[i].
+func (s *scanner) closeString(i int) int {
+	t := &s.text
+	switch looked := s.place == inText; {
+	case t.key && looked:
+		if s.mute {
+			s.release(nil, i)
+		}
+		s.endKey(t.name.end())
+	case t.key:
+		s.place = wantColon
+	default:
+		if looked && s.mute {
+			s.release(nil, i)
+		}
+		if looked && t.capturing && s.traits&naming != 0 {
+			s.nest.nameSomething()
+			if t.name.size <= longestNaming && s.values.ask(namesSecret, t.name.end()) != 0 {
+				s.nest.nameSecret()
+				s.decideHeld(i, true)
+			}
+		}
+		s.endValue(i)
+		if len(s.held) > 0 {
+			s.endHeld(i + 1)
+		}
+	}
+	return i + 1
+}
+
+// skim goes on in a string that is left out.
+func (s *scanner) skim(i int) (int, error) {
+	part := s.part
+	for i < len(part) && !stops[part[i]] {
+		i++
+	}
+	if i == len(part) {
+		return i, nil
+	}
+	return s.stop(i)
+}
+
+// stop takes a byte of a string that does not stand for itself.
+func (s *scanner) stop(i int) (int, error) {
+	switch c := s.part[i]; c {
+	case '"':
+		return s.closeString(i), nil
+	case '\\':
+		t := &s.text
+		t.back, s.place = s.place, inEscape
+		t.escape[0], t.escaped = c, 1
+		return i + 1, nil
+	default:
+		return i, syntax(c)
+	}
+}
+
+// look goes on in a string that is looked at.
+func (s *scanner) look(i int) (int, error) {
+	t, part := &s.text, s.part
+	run := i
+	for i < len(part) {
+		if t.mode == seeking {
+			start, at := i, t.automaton
+			for i < len(part) {
+				to := next[at][part[i]]
+				if to <= lastFound {
+					break
+				}
+				at = to
+				i++
+			}
+			t.automaton = at
+			if t.capturing {
+				t.name.add(part[start:i])
+			}
+			if i == len(part) {
+				break
+			}
+		}
+		c := part[i]
+		if stops[c] {
+			if c == '\\' {
+				t.remember(part[run:i])
+			}
+			return s.stop(i)
+		}
+		i++
+		if t.capturing {
+			t.name.add(part[i-1 : i])
+		}
+		if next[t.automaton][c] == uint8(paramSecret) {
+			t.remember(part[run:i])
+			run = i
+		}
+		s.character(c, part[i-1:i], i)
+	}
+	t.remember(part[run:i])
+	return i, nil
+}
+
+// longestTail is how much of a string is looked back at for the name of a parameter.
+const longestTail = 96
+
+// remember keeps the end of what was read, decoded.
+func (t *text) remember(part []byte) {
+	part = part[max(0, len(part)-longestTail):]
+	if over := len(t.tail) + len(part) - longestTail; over > 0 {
+		t.tail = t.tail[:copy(t.tail, t.tail[over:])]
+	}
+	t.tail = append(t.tail, part...)
+}
+
+// namesParam reports whether what was read ends with the name of a secret and =.
+func (t *text) namesParam() (line, secret bool) {
+	return svclog.NamesParameter(view(t.tail[:max(0, bytes.LastIndexAny(t.tail, "=%"))]))
+}
+
+// character takes one character, of which c is enough to tell what it is. raw is
+// how it was written, and ends before part[end].
+func (s *scanner) character(c byte, raw []byte, end int) {
+	t := &s.text
+	stands := standIn(c)
+	t.automaton = next[t.automaton][stands]
+	switch t.mode {
+	case holdingToken:
+		if base64URL[c] || c == '.' && t.count >= leastHeader {
+			s.hold(raw, c == '.', hidingToken)
+			return
+		}
+		s.release(raw, end)
+	case holdingBearer:
+		if stands == ' ' && t.count == 0 {
+			t.count-- // blanks do not count
+			s.hold(raw, false, hidingBearer)
+			return
+		}
+		if !endsBearer[c] && c < utf8.RuneSelf {
+			s.hold(raw, secretLooking[c] || t.count+1 >= leastBearer, hidingBearer)
+			return
+		}
+		s.release(raw, end)
+	case holdingUser:
+		if !endsUser[c] {
+			s.holdUser(c, raw)
+			return
+		}
+		s.release(raw, end)
+	case openingParam:
+		s.openParam(c, raw, end)
+		return
+	case hidingQuoted:
+		if c == '\\' {
+			t.mode = hidingRest
+		}
+		if c != t.quote {
+			s.mask()
+			return
+		}
+		s.release(raw, end)
+	case hidingParam, hidingLine:
+		if t.automaton == uint8(restSecret) {
+			t.mode = hidingRest
+		}
+		if !t.mode.ends(c) {
+			s.mask()
+			return
+		}
+		s.release(raw, end) // what the value ends with may be Bearer
+	case hidingToken, hidingBearer, hidingURI, hidingRest:
+		if !t.mode.ends(c) {
+			s.mask()
+			return
+		}
+		t.automaton = next[begin][stands]
+		s.release(raw, end)
+	}
+	if found := t.automaton; found <= lastFound {
+		s.find(kind(found), end)
+	}
+}
+
+// find begins to leave out or to hold back what is behind a trace, from part[end] on.
+func (s *scanner) find(found kind, end int) {
+	t := &s.text
+	if found == paramSecret {
+		line, secret := t.namesParam()
+		if !secret {
+			return
+		}
+		t.line = line
+	}
+	s.muteAt(end, "")
+	t.mode, t.count, t.masked = entered[found], 0, false
+	t.user, t.token = 0, false
+}
+
+// holdUser holds back a character of what may be the user part of a URL. If there
+// is another secret in it, the whole is left out.
+func (s *scanner) holdUser(c byte, raw []byte) {
+	t := &s.text
+	switch {
+	case c == '@':
+		t.user = len(t.held)
+	case c == '0' && bytes.HasSuffix(t.held, []byte("%4")):
+		t.user = len(t.held) - len("%4")
+	}
+	then := hidingURI
+	hides := false
+	switch found := kind(t.automaton); found {
+	case tokenSecret:
+		t.token = true
+	case paramSecret:
+		if t.line, hides = t.namesParam(); hides {
+			then = hidingParam
+			if t.line {
+				then = hidingLine
+			}
+		}
+	case uriSecret, restSecret, bearerSecret:
+		hides = true
+		if found == restSecret {
+			then = hidingRest
+		}
+	}
+	s.hold(raw, hides, then)
+}
+
+// openParam passes blanks before the value of a parameter and begins to leave it out.
+func (s *scanner) openParam(c byte, raw []byte, end int) {
+	t := &s.text
+	switch c {
+	case '=', ':', '>', ' ', '\t':
+		s.out = append(s.out, raw...)
+		return
+	case '"', '\'', '`':
+		s.out = append(s.out, raw...)
+		t.mode, t.quote = hidingQuoted, c
+	case '{', '[', '\\':
+		t.mode = hidingRest
+		s.mask()
+	default:
+		switch t.mode = hidingParam; {
+		case t.line:
+			t.mode = hidingLine
+		case endsParam[c]:
+			s.release(raw, end)
+			return
+		}
+		s.mask()
+		return
+	}
+	if t.line {
+		t.mode = hidingLine
+	}
+}
+
+// ends reports whether what is left out ends before c.
+func (m mode) ends(c byte) bool {
+	switch m {
+	case hidingToken:
+		return !base64URL[c] && c != '.'
+	case hidingBearer:
+		return endsBearer[c]
+	case hidingURI:
+		return endsURI[c]
+	case hidingParam:
+		return endsParam[c]
+	case hidingLine:
+		return c == '\r' || c == '\n'
+	}
+	return false
+}
+
+// hold holds back a character. If it settles that there is a secret, or if too
+// much is held back, all of it is left out, and what comes as the mode says.
+func (s *scanner) hold(raw []byte, settles bool, then mode) {
+	t := &s.text
+	t.held = append(t.held, raw...)
+	t.count++
+	if settles || len(t.held) >= LookAhead {
+		t.held = t.held[:0]
+		t.mode = then
+		s.mask()
+	}
+}
+
+func (s *scanner) mask() {
+	if !s.text.masked {
+		s.out = append(s.out, Mask...)
+		s.text.masked = true
+	}
+}
+
+// release passes what is held back and raw, and goes on seeking before part[end].
+func (s *scanner) release(raw []byte, end int) {
+	t := &s.text
+	switch {
+	case t.mode != holdingUser:
+		s.out = append(s.out, t.held...)
+	case t.token && (t.user > 0 || bytes.IndexByte(t.held, '\\') >= 0):
+		s.mask()
+	case t.token:
+		s.out = svclog.MaskText(s.out, view(t.held))
+	default:
+		if t.user > 0 {
+			s.mask()
+		}
+		s.out = append(s.out, t.held[t.user:]...)
+	}
+	s.out = append(s.out, raw...)
+	t.held = t.held[:0]
+	t.mode = seeking
+	s.unmuteAt(end)
+}
+
+// standIn is c, or for what stops the automaton something that it reads alike.
+func standIn(c byte) byte {
+	switch {
+	case c == '\t' || c == '\n' || c == '\r':
+		return ' '
+	case stops[c]:
+		return 0x7f
+	}
+	return c
+}
+
+// escape takes one more byte of an escape.
+func (s *scanner) escape(i int) (int, error) {
+	t, c := &s.text, s.part[i]
+	t.escape[t.escaped] = c
+	t.escaped++
+	if t.escaped == 2 && escapes[c] == 0 || t.escaped > 2 && hexDigit(c) < 0 {
+		return i, syntax(c)
+	}
+	i++
+	if t.escape[1] == 'u' && t.escaped < len(t.escape) {
+		return i, nil
+	}
+	if s.place = t.back; s.place != inText {
+		return i, nil
+	}
+	raw := t.escape[:t.escaped]
+	r := rune(escapes[t.escape[1]])
+	if r == 'u' {
+		r = 0
+		for _, digit := range raw[2:] {
+			r = r<<4 | hexDigit(digit)
+		}
+	}
+	var letter [utf8.UTFMax]byte
+	decoded := letter[:utf8.EncodeRune(letter[:], r)]
+	t.remember(decoded)
+	if t.capturing {
+		t.name.add(decoded)
+	}
+	s.character(byte(min(r, utf8.RuneSelf)), raw, i)
+	return i, nil
+}
+
+// escapes is what stands behind a backslash and what it means.
+var escapes = [256]byte{
+	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'u': 'u',
+}
+
+func hexDigit(c byte) rune {
+	switch {
+	case '0' <= c && c <= '9':
+		return rune(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return rune(c|0x20-'a') + 10
+	}
+	return -1
+}

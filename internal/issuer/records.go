@@ -1,0 +1,264 @@
+// The ledger in the store, in segments, so that little is written and read when
+// little has changed: what replicas tell each other, and the next start.
+
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+)
+
+// IndexPath is where the index of the records lies in the store: a mark for each of
+// them, which changes with it. The lock of all of them has the same name.
+const IndexPath = "veeam_auth/tokens/index.json"
+
+// RecordsPath is where in the store is written what is remembered of a caller.
+func RecordsPath(client string) string { return recordsPath(segmentOf(client)) }
+
+func recordsPath(n int) string { return fmt.Sprintf("veeam_auth/tokens/%02d.json", n) }
+
+const (
+	// watchEvery is how often Watch looks at the store.
+	watchEvery = 500 * time.Millisecond
+
+	// lastFor bounds what is told to the others when the process ends.
+	lastFor = 3 * time.Second
+)
+
+// index are the marks of the segments, empty for those that nobody has written.
+type index [segments]string
+
+// watcher keeps a ledger and the store in step.
+type watcher struct {
+	store  Store
+	ledger *ledger
+	seen   index
+	text   []byte // of the index as it was read last
+}
+
+// Watch keeps up with what other replicas revoke, end and renew, until ctx ends,
+// and tells them what happens here. failed is told of faults of the store, once for
+// each time that it fails.
+func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
+	w := &watcher{store: i.keys.store, ledger: &i.ledger}
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	broken := false
+	for {
+		err := w.look(ctx)
+		if err != nil && !broken && ctx.Err() == nil {
+			failed(err)
+		}
+		broken = err != nil
+		select {
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFor)
+			defer cancel()
+			_ = w.publish(ctx, i.ledger.unpublished())
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// look brings what the store does not have, and reads what has changed in it.
+func (w *watcher) look(ctx context.Context) error {
+	if own := w.ledger.unpublished(); len(own) > 0 {
+		if err := w.publish(ctx, own); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeFor)
+	defer cancel()
+	text, err := load(ctx, w.store, IndexPath)
+	if err != nil || bytes.Equal(text, w.text) {
+		return err
+	}
+	marks, err := readIndex(text)
+	if err != nil {
+		return err
+	}
+	for n, mark := range marks {
+		if mark == w.seen[n] {
+			continue
+		}
+		now, err := loadSegment(ctx, w.store, n)
+		if err != nil {
+			return err
+		}
+		w.ledger.published(n, now, nil)
+		w.seen[n] = mark
+	}
+	w.text = text
+	return nil
+}
+
+// publish brings segments to the store. Those that were brought before a fault do
+// not need it again.
+func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
+	if len(own) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeFor)
+	defer cancel()
+	if _, err := storelock.Lock(ctx, w.store, IndexPath, nil); err != nil {
+		return fmt.Errorf("locking %s: %w", IndexPath, err)
+	}
+	defer storelock.Unlock(ctx, w.store, IndexPath)
+	since := time.Now()
+	text, err := load(ctx, w.store, IndexPath)
+	if err != nil {
+		return err
+	}
+	marks, err := readIndex(text)
+	if err != nil {
+		return err
+	}
+	done := make(map[int]*segment, len(own))
+	for n, mine := range own {
+		var now *segment
+		if now, err = w.bring(ctx, n, mine, since); err != nil {
+			break
+		}
+		done[n], marks[n] = now, rand.Text()[:12]
+	}
+	if len(done) == 0 {
+		return err
+	}
+	// What was stored and is not in the index is stored once more.
+	text, textErr := json.Marshal(marks)
+	if textErr == nil {
+		textErr = store(ctx, w.store, IndexPath, text, since)
+	}
+	if textErr != nil {
+		return textErr
+	}
+	for n, now := range done {
+		w.ledger.published(n, now, own[n])
+		w.seen[n] = marks[n]
+	}
+	return err
+}
+
+// bring adds to what lies in the store.
+func (w *watcher) bring(ctx context.Context, n int, own *segment, since time.Time) (*segment, error) {
+	now, err := loadSegment(ctx, w.store, n)
+	if err != nil {
+		return nil, err
+	}
+	now.absorb(own)
+	now.tidy(w.ledger.now(), w.ledger.limits)
+	text, err := json.Marshal(now)
+	if err != nil {
+		return nil, err
+	}
+	return now, store(ctx, w.store, recordsPath(n), text, since)
+}
+
+// catchUp reads what has happened before this process has begun, without which no
+// token is judged.
+func (i *Issuer) catchUp(ctx context.Context) error {
+	for n := range segments {
+		now, err := loadSegment(ctx, i.keys.store, n)
+		if err != nil {
+			return err
+		}
+		i.ledger.caughtUp(n, now)
+	}
+	return nil
+}
+
+// caughtUp takes over what was read of the store, unless Watch has read more.
+func (l *ledger) caughtUp(n int, now *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stored[n].empty() {
+		l.stored[n] = *now
+		l.changed.Add(1)
+	}
+}
+
+// store writes a value that was read under a lock which was got at a time.
+func store(ctx context.Context, to Store, path string, text []byte, since time.Time) error {
+	if time.Since(since) > storelock.Section {
+		return errSlow // the lock may be somebody else's
+	}
+	if err := to.Store(ctx, path, text); err != nil {
+		return fmt.Errorf("storing %s: %w", path, err)
+	}
+	return nil
+}
+
+// load returns nil if nothing lies at the path.
+func load(ctx context.Context, from Store, path string) ([]byte, error) {
+	text, err := from.Load(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading %s: %w", path, err)
+	}
+	return text, nil
+}
+
+func loadSegment(ctx context.Context, from Store, n int) (*segment, error) {
+	text, err := load(ctx, from, recordsPath(n))
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSegment(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged; remove it, and revoke the tokens of those callers again that shall have none: %w", recordsPath(n), err)
+	}
+	return s, nil
+}
+
+// readSegment reads what lies in the store, nil for nothing.
+func readSegment(text []byte) (*segment, error) {
+	s := new(segment)
+	if text == nil {
+		return s, nil
+	}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, err
+	}
+	for client, sh := range s.Callers {
+		if sh == nil {
+			return nil, fmt.Errorf("nothing is known of %q", client)
+		}
+	}
+	return s, nil
+}
+
+func readIndex(text []byte) (marks index, err error) {
+	if text == nil {
+		return marks, nil
+	}
+	var list []string
+	if err := json.Unmarshal(text, &list); err != nil || len(list) != segments {
+		return marks, fmt.Errorf("%s is damaged; remove it", IndexPath)
+	}
+	return index(list), nil
+}
+
+// Revoke makes all tokens void that a caller has got so far, here at once and at
+// other replicas within a second if Watch runs there. client is the caller's
+// identity. An error says that it could not be stored; it counts here all the same.
+func (i *Issuer) Revoke(ctx context.Context, client string) error {
+	i.ledger.revoke(client, time.Now())
+	n := segmentOf(client)
+	own := i.ledger.unpublished()[n]
+	if own == nil {
+		return nil // Watch was faster
+	}
+	w := &watcher{store: i.keys.store, ledger: &i.ledger}
+	return w.publish(ctx, map[int]*segment{n: own})
+}

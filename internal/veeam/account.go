@@ -1,0 +1,96 @@
+// Who logs in: an account with every secret resolved.
+
+package veeam
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+)
+
+// Account is an identity at a Veeam server. It is not changed after it was given
+// to a Client.
+type Account struct {
+	// Name is the account's name in the configuration. Required.
+	Name string
+
+	// Username is the user to log in, for VSPC and VBR often DOMAIN\user.
+	// Default: Name.
+	Username string
+
+	// Grant is how the account gets its token. Default: GrantPassword.
+	Grant Grant
+
+	// Password is the account's secret, whatever its grant calls it: password,
+	// refresh token, authorization or verification code, API key, SAML response, SSO token,
+	// updater token or platform token. Not used by GrantPublicKey and GrantAs.
+	Password secret.Value
+
+	// TOTP answers the server's demand for a verification code. Default: none,
+	// and such a demand is an error of KindMFARequired.
+	TOTP *TOTP
+
+	// ScratchCode takes the place of TOTP for one login: it is called when the
+	// server demands a code, and what it returns is sent once. A scratch code is
+	// gone once it is sent, so ScratchCode has to remember that before it returns.
+	// Default: TOTP answers.
+	ScratchCode func(ctx context.Context) (secret.Value, error)
+
+	// Demand is told of a demand for a verification code that neither TOTP nor
+	// ScratchCode answers, and makes the error of the login: who has the code can
+	// answer with GrantMFA. Default: an error of KindMFARequired.
+	Demand func(mfaToken secret.Value, s *Shape) error
+
+	// MFAToken is what the server's demand came with. GrantMFA needs it, with the
+	// code as Password.
+	MFAToken secret.Value
+
+	// ReadOnly asks VSPC for a token that can change nothing, with every grant.
+	ReadOnly bool
+
+	// ShortLived asks VBR and Azure for a refresh token that lives little longer
+	// than the access token.
+	ShortLived bool
+
+	// Confirm is asked right before a secret of the account is sent, after all
+	// waiting. Its error ends the login and is returned as it is; nothing was sent
+	// then. Not asked before a verification code, which the server has demanded,
+	// nor for renewals. Default: nothing is asked.
+	Confirm func(ctx context.Context) error
+
+	// UserUID is the UUID of the user to act as. Required by GrantAs.
+	UserUID string
+
+	// Key is the key pair of GrantPublicKey. Required there.
+	Key *Key
+
+	// Parent hands over a session of another account: GrantAs gives its refresh
+	// token away for one of UserUID, GrantAuthorizationCode has it create the
+	// code. refused is nil, or the session that Parent gave last and that the
+	// server did not take; Parent then has to get another one, or to return
+	// ErrNoOtherSession. That is no rare case: a refresh token can probably be
+	// given away only once, so this should not be a session that serves requests.
+	// Required by GrantAs; optional for GrantAuthorizationCode, whose code is
+	// Password without it.
+	Parent func(ctx context.Context, refused *Token) (*Token, error)
+}
+
+func (a *Account) username() string {
+	if a.Username != "" {
+		return a.Username
+	}
+	return a.Name
+}
+
+func (a *Account) grant() Grant {
+	if a.Grant != "" {
+		return a.Grant
+	}
+	return GrantPassword
+}
+
+// secrets are the texts that no error may repeat.
+func (a *Account) secrets() []string {
+	return []string{a.Password.Reveal(), url.QueryEscape(a.Password.Reveal())}
+}

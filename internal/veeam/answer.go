@@ -1,0 +1,226 @@
+// What an answer of the token endpoint means. Its fields decide, the status only
+// where there are none: products answer a demand for a code with 200, 202 or a
+// plain refusal, and a wrong password with 400 or 401.
+
+package veeam
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+)
+
+// reply is a success answer: a session or the next step towards one.
+type reply struct {
+	token     *Token       // a session
+	mfaToken  secret.Value // the server wants a verification code
+	shape     *Shape       // of that demand
+	challenge secret.Value // VSPC: a code, encrypted with the public key
+
+	offset time.Duration // how far the server's clock is ahead, as far as it says
+}
+
+var (
+	errNoToken   = errors.New("the answer has no token")
+	errNotJSON   = errors.New("the answer is not a JSON object")
+	errBadBearer = errors.New("the token has bytes that no header may carry")
+)
+
+// readReply reads an answer. secrets are what an error must not repeat.
+func (p *Product) readReply(ans *answer, g Grant, requested time.Time, secrets []string) (*reply, error) {
+	switch {
+	case ans.status >= 200 && ans.status <= 299:
+		return p.readSuccess(ans, g, requested)
+	case ans.status >= 300 && ans.status <= 399:
+		return nil, &Error{
+			Kind: KindMalformed, Status: ans.status, Err: errRedirect,
+			Hint: "check scheme, host and port of the upstream",
+		}
+	}
+	return nil, p.readRefusal(ans, g, secrets)
+}
+
+func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply, error) {
+	malformed := func(err error) error {
+		return &Error{Kind: KindMalformed, Status: ans.status, Err: err}
+	}
+	o, err := readObject(ans.body)
+	if err != nil {
+		return nil, malformed(errNotJSON)
+	}
+	o = p.unwrap(o)
+	if access := o.text("accesstoken"); access != "" {
+		refresh := o.text("refreshtoken")
+		if !bearerSafe(access) {
+			return nil, malformed(errBadBearer)
+		}
+		now := time.Now()
+		return &reply{token: &Token{
+			Access:    secret.New(access),
+			Refresh:   secret.New(refresh),
+			Requested: requested,
+			Lifetime:  readLifetime(expiresIn(o, now), access, now),
+			Grant:     g,
+			Shape:     readShape(o, now),
+		}}, nil
+	}
+	if mfaToken := o.text("mfatoken"); mfaToken != "" {
+		return &reply{mfaToken: secret.New(mfaToken), shape: readShape(o, time.Now())}, nil
+	}
+	if challenge := cmp.Or(o.text("encryptedcode"), o.text("challenge")); challenge != "" {
+		return &reply{challenge: secret.New(challenge)}, nil
+	}
+	if o.text("redirectto") != "" {
+		return nil, &Error{
+			Kind: KindSSORequired, Status: ans.status,
+			Hint: "the user signs in with an identity provider: use a local user",
+		}
+	}
+	return nil, malformed(errNoToken)
+}
+
+// expiresIn is the lifetime as the server says it: in seconds, or as a date.
+func expiresIn(o object, now time.Time) json.RawMessage {
+	if seconds := o.get("expiresin"); seconds != nil {
+		return seconds
+	}
+	return legacyLifetime(o, now)
+}
+
+// bearerSafe reports whether a token can be sent in a header.
+func bearerSafe(token string) bool {
+	for i := range len(token) {
+		if token[i] <= ' ' || token[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// readRefusal reads an answer outside of 2xx and 3xx.
+func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
+	e := &Error{Kind: KindMalformed, Status: ans.status}
+	o, err := readObject(ans.body)
+	code := errorCode(o)
+	if !repeats(code, secrets) {
+		e.Code = sanitise(code)
+	}
+	switch status := ans.status; {
+	case status == http.StatusTooManyRequests:
+		e.Kind = KindThrottled
+	case status == http.StatusPreconditionRequired:
+		e.Kind, e.Hint = KindMFARequired, p.MFAHint
+	case status == http.StatusRequestTimeout, status >= 500 && status <= 599:
+		e.Kind = KindServerFault
+	case status == http.StatusBadRequest && err != nil && len(ans.body) > 0:
+		// A web server in front of the API, such as "Invalid Hostname" of HTTP.sys.
+		e.Kind, e.Hint = KindProtocol, "the answer is not the API's: check scheme, host and port of the upstream"
+	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden:
+		e.Kind, e.Hint = p.refusalKind(code, g)
+	case status >= 400 && status <= 499:
+		e.Kind, e.Hint = KindProtocol, "there is no token endpoint at this address: check product and upstream"
+	}
+	if e.Kind == KindThrottled || e.Kind == KindServerFault {
+		e.RetryAfter = retryAfter(ans.header, o)
+	}
+	return e
+}
+
+// refusalKind tells a refused credential from a refused request.
+func (p *Product) refusalKind(code string, g Grant) (Kind, string) {
+	if versionCode(code) {
+		return KindProtocol, p.versionHint()
+	}
+	switch fold(code) {
+	case "licenseagreementsisnotaccepted":
+		return KindProtocol, "accept the licence agreement of the appliance"
+	case "invaliduri", "unexpectedcontent":
+		// After a primary grant these speak of the request. A code or a refresh
+		// token of the wrong form may be called unexpected content too.
+		if g != GrantMFA && g != GrantRefreshToken {
+			return KindProtocol, p.versionHint()
+		}
+	}
+	if g == GrantPassword {
+		return KindRefused, p.RefusedHint
+	}
+	return KindRefused, ""
+}
+
+// versionCode reports whether a server says that it does not serve the API version.
+func versionCode(code string) bool {
+	switch fold(code) {
+	case "notimplemented", "apiversionunspecified", "unsupportedapiversion",
+		"invalidapiversion", "ambiguousapiversion":
+		return true
+	}
+	return false
+}
+
+// VersionRefused reports whether the server does not serve the API version that
+// was named. It has not looked at the credential then.
+func (e *Error) VersionRefused() bool { return e.Kind == KindProtocol && versionCode(e.Code) }
+
+// errorCode finds the server's word for an error: the page of a problem type
+// says most, then come errorCode (VBR), error (VSPC), errors[0] and title.
+func errorCode(o object) string {
+	if kind := o.text("type"); strings.Contains(strings.ToLower(kind), "/problems/") {
+		return path.Base(kind)
+	}
+	for _, key := range []string{"errorcode", "error"} {
+		if code := o.text(key); code != "" {
+			return code
+		}
+	}
+	if first := firstError(o); first != nil {
+		code := first.text("type")
+		if n, ok := readNumber(first.get("code")); ok {
+			code += ":" + strconv.FormatFloat(n, 'f', 0, 64)
+		}
+		return code
+	}
+	return o.text("title")
+}
+
+// firstError is the first of the errors[] of VSPC, nil if there is none.
+func firstError(o object) object {
+	var list []json.RawMessage
+	if json.Unmarshal(o.get("errors"), &list) != nil || len(list) == 0 {
+		return nil
+	}
+	first, err := readObject(list[0])
+	if err != nil {
+		return nil
+	}
+	return first
+}
+
+// retryAfter reads how long to wait: the Retry-After header in either form, or
+// retryAfter in the body, there in seconds.
+func retryAfter(h http.Header, o object) time.Duration {
+	const longest = time.Hour
+	header := strings.TrimSpace(h.Get("Retry-After"))
+	if at, err := http.ParseTime(header); err == nil {
+		now := time.Now()
+		if date, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = date // both by the server's clock
+		}
+		return min(max(0, at.Sub(now)), longest)
+	}
+	sources := []json.RawMessage{
+		appendString(nil, header), o.get("retryafter"), firstError(o).get("retryafter"),
+	}
+	for _, raw := range sources {
+		if seconds, ok := readNumber(raw); ok && seconds > 0 {
+			return time.Duration(min(seconds, longest.Seconds()) * float64(time.Second))
+		}
+	}
+	return 0
+}

@@ -1,0 +1,231 @@
+// Multi-factor authentication: giving a user a second factor, and taking it away.
+
+package veeam
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+)
+
+// Enrollment is a second factor that a server has issued.
+type Enrollment struct {
+	// Secret makes the codes; it is what totp_secret of an account takes. Base32,
+	// or an otpauth URI if the server wants codes of another form than the usual.
+	Secret secret.Value
+
+	// URI is the otpauth URI for a QR code.
+	URI secret.Value
+
+	// ScratchCodes each take the place of one code. Empty where the product has
+	// none.
+	ScratchCodes []secret.Value
+
+	user  string       // as the API calls it
+	path  string       // under which the server has users
+	token secret.Value // goes with the first code
+	totp  *TOTP
+}
+
+// MFAState is what an attempt to change a user's second factor has led to.
+type MFAState int
+
+// The states.
+const (
+	// MFAUnchanged: the user is as before.
+	MFAUnchanged MFAState = iota
+
+	// MFAChanged: the new second factor is in force, or the old one is gone.
+	MFAChanged
+
+	// MFAUnknown: the answer was lost, and asking again has failed.
+	MFAUnknown
+)
+
+// MFAError says at which step a change of a user's second factor has failed, and
+// what state the user is in.
+type MFAError struct {
+	Step  string
+	State MFAState
+	Err   error
+}
+
+// Error is one line for the log.
+func (e *MFAError) Error() string { return e.Step + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *MFAError) Unwrap() error { return e.Err }
+
+// enrolling is how a product gives out second factors. Each function is one step.
+type enrolling struct {
+	// offer has the server issue a second factor, which is not in force yet.
+	offer func(ctx context.Context, c *Client, a *Account, t *Token, recreate bool) (*Enrollment, error)
+
+	// accept puts it in force with a first code.
+	accept func(ctx context.Context, c *Client, t *Token, e *Enrollment, code string) error
+
+	// disable takes away what is in force.
+	disable func(ctx context.Context, c *Client, a *Account, t *Token) error
+}
+
+var (
+	errNotEnrolled = errors.New("the server has accepted the code, but asks for none at the next login")
+	errStillOn     = errors.New("the server has answered that it is off, but still asks for a code")
+	errNoSecret    = errors.New("the answer has no secret, or none that is Base32")
+	errNoKeep      = errors.New("nothing was told to keep the secret")
+)
+
+// afterwards bounds what follows once the server may have changed the user: that
+// goes on when the caller gives up. A verification may have to wait for two codes.
+const afterwards = 3 * time.Minute
+
+// Enroll gives the user of a session a second factor, or with recreate another
+// one in place of the one that is in force.
+//
+// The server issues a secret; keep stores it; a first code puts it in force; a
+// login of its own, with the next code, verifies it, which takes up to half a
+// minute. keep is called before the secret is in force, and what it stores must
+// last, because nobody can log in without it afterwards. If a step fails the new
+// second factor is taken away again; with recreate it is not, as that would leave
+// the user without any. The error is an *MFAError, which says what came of it.
+func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool, keep func(*Enrollment) error) (*Enrollment, error) {
+	fail := func(step string, err error) (*Enrollment, error) {
+		return nil, &MFAError{Step: step, Err: err}
+	}
+	if keep == nil {
+		return fail("keeping the secret", errNoKeep)
+	}
+	steps := c.Product.enrolling
+	if steps == nil {
+		return fail("asking for a secret", c.fail(KindAccount, "", c.Product.MFAHint))
+	}
+	e, err := steps.offer(ctx, c, a, t, recreate)
+	if err != nil {
+		return fail("asking for a secret", err)
+	}
+	if err := keep(e); err != nil {
+		return fail("keeping the secret", err)
+	}
+	code, err := c.ledger().Next(ctx, e.totp)
+	if err != nil {
+		return fail("making the first code", err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	accepted := steps.accept(ctx, c, t, e, code)
+	if accepted != nil && !ambiguous(accepted) {
+		return fail("confirming the first code", accepted)
+	}
+	asked, err := c.verify(ctx, a, e.totp)
+	switch {
+	case err == nil && asked:
+		return e, nil
+	case err == nil && accepted != nil: // the code has not arrived
+		return fail("confirming the first code", accepted)
+	case err == nil:
+		err = errNotEnrolled
+	}
+	failed := &MFAError{Step: "verifying by a login", State: MFAChanged, Err: err}
+	if accepted != nil {
+		failed.State, failed.Err = MFAUnknown, errors.Join(accepted, err)
+	}
+	if recreate {
+		return nil, failed
+	}
+	if undone := steps.disable(ctx, c, a, t); undone == nil {
+		failed.State = MFAUnchanged
+	}
+	return nil, failed
+}
+
+// DisableMFA takes the second factor of the session's user away, and verifies
+// that by a login. The error is an *MFAError.
+func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
+	const step = "turning it off"
+	steps := c.Product.enrolling
+	if steps == nil {
+		return &MFAError{Step: step, Err: c.fail(KindAccount, "", c.Product.MFAHint)}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	err := steps.disable(ctx, c, a, t)
+	if err != nil && !ambiguous(err) {
+		return &MFAError{Step: step, Err: err}
+	}
+	_, wrong := c.verify(ctx, a, nil)
+	var refused *Error
+	switch {
+	case wrong == nil:
+		return nil
+	case errors.As(wrong, &refused) && refused.Kind == KindMFARequired && refused.Grant == GrantMFA:
+		return &MFAError{Step: step, Err: cmp.Or(err, errStillOn)}
+	case err != nil:
+		return &MFAError{Step: step, State: MFAUnknown, Err: errors.Join(err, wrong)}
+	}
+	return &MFAError{Step: "verifying by a login", State: MFAChanged, Err: wrong}
+}
+
+// verify logs in and out, and reports whether the server has asked for a code.
+func (c *Client) verify(ctx context.Context, a *Account, totp *TOTP) (asked bool, err error) {
+	fresh := *a
+	fresh.TOTP, fresh.ScratchCode = totp, nil
+	t, err := c.Login(ctx, &fresh)
+	if err != nil {
+		return false, err
+	}
+	_ = c.Logout(ctx, t) // the session ends by itself too
+	return t.Grant == GrantMFA, nil
+}
+
+// ambiguous reports whether a call may have been done although it has failed.
+func ambiguous(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Kind {
+	case KindUnavailable, KindTimeout, KindCanceled, KindServerFault, KindMalformed:
+		return true
+	}
+	return false
+}
+
+// newEnrollment reads what a server has issued: the secret in Base32, the otpauth
+// URI, or both. If they contradict each other the secret counts, which is what
+// people are told to type.
+func newEnrollment(p *Product, user, text, uri string) (*Enrollment, error) {
+	e := &Enrollment{}
+	fromURI, err := NewTOTP(secret.New(uri))
+	if err != nil || !strings.Contains(uri, ":") {
+		fromURI = nil
+	}
+	e.totp, err = NewTOTP(secret.New(text))
+	switch {
+	case err == nil && fromURI != nil && fromURI.seed.Equal(e.totp.seed), err != nil && fromURI != nil:
+		e.totp = fromURI
+		e.URI = secret.New(repairURI(uri))
+	case err == nil:
+		e.URI = secret.New(fmt.Sprintf("otpauth://totp/%s:%s?secret=%s&issuer=%[1]s",
+			url.PathEscape(p.Title), url.PathEscape(user), e.totp.seed.Reveal()))
+	default:
+		return nil, &Error{Kind: KindMalformed, Err: errNoSecret}
+	}
+	e.Secret = e.totp.seed
+	if !e.totp.usual() {
+		e.Secret = e.URI
+	}
+	return e, nil
+}
+
+// repairURI makes a URI that authenticators read of one whose label has broken
+// escapes: Azure prints administrator&40host.
+func repairURI(uri string) string {
+	label, query, _ := strings.Cut(uri, "?")
+	return strings.ReplaceAll(label, "&40", "%40") + "?" + query
+}

@@ -1,0 +1,116 @@
+// The verification code, second step of a login with multi-factor
+// authentication.
+
+package veeam
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+)
+
+// mfaTries is how many codes are sent at most unless the client says otherwise.
+const mfaTries = 2
+
+var errNoScratchCodes = errors.New("the product has no scratch codes")
+
+// mfa answers a demand for a verification code. A code that the server refuses
+// is followed by that of the next step, then the login has failed.
+func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) {
+	mfaToken, offset := r.mfaToken, r.offset
+	if a.ScratchCode != nil {
+		return c.mfaByScratchCode(ctx, a, mfaToken)
+	}
+	if a.TOTP == nil && a.Demand != nil {
+		return nil, a.Demand(mfaToken, r.shape)
+	}
+	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
+		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
+	}
+	var refused *Error
+	for range cmp.Or(c.MFATries, mfaTries) {
+		if err := c.paceCode(ctx, a, offset); err != nil {
+			if refused != nil {
+				return nil, refused
+			}
+			return nil, err
+		}
+		code, err := c.ledger().next(ctx, a.TOTP, a.TOTP.follow(offset), c.TOTPSteps)
+		if err != nil {
+			if refused != nil {
+				return nil, refused
+			}
+			return nil, c.noCode(ctx, err)
+		}
+		token, err := c.sendCode(ctx, a, mfaToken, code)
+		if _, sent := errors.AsType[*Error](err); err != nil && !sent && refused != nil {
+			return nil, refused // one more code may not be sent
+		}
+		if !errors.As(err, &refused) || refused.Kind != KindRefused {
+			return token, err
+		}
+		refused.Hint = "check totp_secret and the clocks of both machines"
+	}
+	return nil, refused
+}
+
+// paceCode waits until a code may be sent that has not been made yet: it must be
+// fresh when it is sent. A code that is not to be had yet is waited for before.
+func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration) error {
+	if c.Pacer == nil {
+		return nil
+	}
+	if err := c.ledger().await(ctx, a.TOTP, a.TOTP.follow(offset)); err != nil {
+		return c.noCode(ctx, err)
+	}
+	return c.pace(ctx, GrantMFA, PaceNext)
+}
+
+func (c *Client) noCode(ctx context.Context, err error) error {
+	e := transportError(ctx, err, nil)
+	e.Hint, e.Unsent = "waiting for a verification code that was not used yet", true
+	return c.complete(e, GrantMFA)
+}
+
+// mfaByScratchCode sends one scratch code, once.
+func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
+	if !c.Product.ScratchCodes {
+		e := c.fail(KindAccount, GrantMFA, "")
+		e.Err = errNoScratchCodes
+		return nil, e
+	}
+	if err := c.pace(ctx, GrantMFA, PaceNext); err != nil {
+		return nil, err
+	}
+	code, err := a.ScratchCode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.sendCode(ctx, a, mfaToken, code.Reveal())
+	var refused *Error
+	if errors.As(err, &refused) && refused.Kind == KindRefused {
+		refused.Hint = "the server does not know this scratch code, or it was used before"
+	}
+	return token, err
+}
+
+// sendCode sends one code, which has waited for its turn before it was made.
+func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value, code string) (*Token, error) {
+	f := c.Product.newForm(GrantMFA)
+	f.add(c.Product.Fields.MFAToken, mfaToken.Reveal())
+	f.add(c.Product.Fields.MFACode, code)
+	c.addOptions(f, a)
+	f.secrets = append(f.secrets, a.secrets()...)
+	f.pace, f.guarded = paceDone, true
+	r, err := c.ask(ctx, GrantMFA, f)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.token == nil:
+		return nil, &Error{Kind: KindMalformed, Product: c.Product.Name, Grant: GrantMFA, Err: errNoToken}
+	}
+	return r.token, nil
+}

@@ -1,0 +1,146 @@
+// Time-based one-time passwords: reading a seed, computing a code.
+
+package veeam
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+)
+
+// TOTP makes verification codes. It is made by NewTOTP and does not change.
+type TOTP struct {
+	seed      secret.Value // base32 without padding, in capitals
+	id        [sha256.Size]byte
+	digits    otp.Digits
+	period    time.Duration
+	algorithm otp.Algorithm
+}
+
+var (
+	errNoSeed    = errors.New("the TOTP secret is empty")
+	errBadSeed   = errors.New("the TOTP secret is not base32")
+	errBadURI    = errors.New("the otpauth URI is not one of type totp with a secret")
+	errAlgorithm = errors.New("the otpauth URI names an algorithm other than SHA1, SHA256 and SHA512")
+)
+
+// NewTOTP reads a seed: base32 in any case, with or without blanks, hyphens and
+// padding, or an otpauth://totp/ URI, whose own digits (6 to 8), period (5 s to
+// 300 s) and algorithm count. Default: six digits, 30 s, SHA1, which is what
+// Veeam's servers use. No error repeats any of the seed.
+func NewTOTP(seed secret.Value) (*TOTP, error) {
+	t := &TOTP{digits: otp.DigitsSix, period: 30 * time.Second, algorithm: otp.AlgorithmSHA1}
+	text := strings.TrimSpace(seed.Reveal())
+	const scheme = "otpauth:"
+	if len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) {
+		var err error
+		if text, err = t.readURI(text); err != nil {
+			return nil, err
+		}
+	}
+	text = strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '\t', '\r', '\n', '-', '=', '\u00a0':
+			return -1
+		}
+		return r
+	}, text)
+	text = strings.ToUpper(text)
+	if text == "" {
+		return nil, errNoSeed
+	}
+	raw, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
+	if err != nil || len(raw) == 0 {
+		return nil, errBadSeed
+	}
+	t.seed = secret.New(text)
+	t.id = sha256.Sum256(fmt.Appendf(nil, "veeam-auth totp %v %d\x00%s", t.period, t.algorithm, raw))
+	if _, err := t.code(0); err != nil {
+		return nil, errBadSeed
+	}
+	return t, nil
+}
+
+// readURI takes the settings of an otpauth URI and returns its seed. Only what
+// follows the question mark is read as a URI: servers print labels with broken
+// escapes, such as administrator&40host.
+func (t *TOTP) readURI(text string) (seed string, err error) {
+	label, query, ok := strings.Cut(text, "?")
+	if !ok || !strings.HasPrefix(strings.ToLower(label), "otpauth://totp/") {
+		return "", errBadURI
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if unescaped, err := url.QueryUnescape(value); err == nil {
+			value = unescaped
+		}
+		switch strings.ToLower(name) {
+		case "secret":
+			seed = value
+		case "digits":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 6 || n > 8 {
+				return "", errors.New("the otpauth URI asks for digits other than 6 to 8")
+			}
+			t.digits = otp.Digits(n)
+		case "period":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 5 || n > 300 {
+				return "", errors.New("the otpauth URI asks for a period outside of 5 to 300 seconds")
+			}
+			t.period = time.Duration(n) * time.Second
+		case "algorithm":
+			switch strings.TrimPrefix(fold(value), "hmac") {
+			case "sha1":
+				t.algorithm = otp.AlgorithmSHA1
+			case "sha256":
+				t.algorithm = otp.AlgorithmSHA256
+			case "sha512":
+				t.algorithm = otp.AlgorithmSHA512
+			default:
+				return "", errAlgorithm
+			}
+		}
+	}
+	if seed == "" {
+		return "", errBadURI
+	}
+	return seed, nil
+}
+
+// String hides the seed.
+func (t *TOTP) String() string {
+	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, t.digits, t.period)
+}
+
+// usual reports whether the seed alone says everything.
+func (t *TOTP) usual() bool {
+	return t.digits == otp.DigitsSix && t.period == 30*time.Second && t.algorithm == otp.AlgorithmSHA1
+}
+
+// step is the number of whole periods since 1970.
+func (t *TOTP) step(now time.Time) int64 { return now.Unix() / int64(t.period/time.Second) }
+
+// start is when a step begins.
+func (t *TOTP) start(step int64) time.Time {
+	return time.Unix(step*int64(t.period/time.Second), 0)
+}
+
+// code is the verification code of a step.
+func (t *TOTP) code(step int64) (string, error) {
+	return totp.GenerateCodeCustom(t.seed.Reveal(), t.start(step), totp.ValidateOpts{
+		Period:    uint(t.period / time.Second),
+		Digits:    t.digits,
+		Algorithm: t.algorithm,
+	})
+}
