@@ -5,4 +5,5 @@ package veeamauth
 
 import (
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 )

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -175,7 +176,7 @@ func benchHandler(b *testing.B, svc *zap.Logger) *Handler {
 
 func discardingLogger(b *testing.B) *zap.Logger {
 	b.Helper()
-	encoder := new(SvcResAPIEncoder)
+	encoder := new(logging.SvcResAPIEncoder)
 	if err := encoder.Provision(caddy.Context{}); err != nil {
 		b.Fatal(err)
 	}

@@ -1,11 +1,10 @@
-// Package caddymodule is all that Caddy sees of veeam-auth, and the only package
-// that imports Caddy. This file is its table of contents: every registration.
+// Package caddymodule holds the Caddy modules of veeam-auth that serve requests. Only
+// it and the packages below it import Caddy. This file is its table of contents: every
+// registration. The logging modules are in package logging.
 //
 //	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
 //	http.matchers.veeam_operation            matcher.go    operations by class, in rules and elsewhere
-//	caddy.logging.encoders.svc_resapi        encoder.go    log lines as Veeam writes them
-//	caddy.logging.writers.veeam_queue        queue.go      log lines wait for a slow writer, requests do not
 //	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
 //	admin.api.veeam_auth_sessions            admin_sessions.go  shows and ends upstream sessions
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
@@ -24,7 +23,6 @@ func init() {
 	caddy.RegisterModule(MatchOperation{})
 	caddy.RegisterModule(AdminTokens{})
 	caddy.RegisterModule(AdminSessions{})
-	caddy.RegisterModule(QueueWriter{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
@@ -32,5 +30,4 @@ func init() {
 	caddycmd.RegisterCommand(command)
 
 	caddy.OnExit(waitForEndings)
-	caddy.OnExit(flushQueues)
 }

@@ -8,12 +8,18 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
@@ -145,9 +151,14 @@ func TestLogCommandReportsAFullPipe(t *testing.T) {
 }
 
 func TestLogCommandReadsWhatTheEncoderWrites(t *testing.T) {
-	logger, out := svcLogger(svcEncoder(t))
-	logger.Info(svclog.RequestKey, svclog.RequestField(svcRequest()))
-	logger.Info(svclog.ResponseKey, svclog.ResponseField(svcResponse()))
+	encoder := &logging.SvcResAPIEncoder{UTC: true}
+	if err := encoder.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	logger := zap.New(zapcore.NewCore(encoder, zapcore.AddSync(&out), zapcore.InfoLevel))
+	logger.Info(svclog.RequestKey, svclog.RequestField(&svclog.Request{Method: http.MethodPost, Path: "/api/oauth2/token"}))
+	logger.Info(svclog.ResponseKey, svclog.ResponseField(&svclog.Response{Method: http.MethodPost, Path: "/api/oauth2/token", Status: http.StatusUnauthorized}))
 	objects, err := readLog(t, out.String(), "--utc", "-")
 	if err != nil || len(objects) != 2 || objects[0]["kind"] != "request" || objects[1]["user"] != "Anonymous" {
 		t.Errorf("%v %v", objects, err)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -150,7 +151,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // the first token is issued or checked.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logFailures))
+	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logerrors.Stderr))
 	if h.product, err = lookupProduct(h.Product); err != nil {
 		return err
 	}

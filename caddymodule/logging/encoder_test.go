@@ -1,6 +1,6 @@
 // This file holds the tests of the lines as they come out of loggers.
 
-package caddymodule
+package logging
 
 import (
 	"bytes"
@@ -115,7 +115,7 @@ func TestEncoderWritesEachKindOfEntry(t *testing.T) {
 		"error": {
 			func(l *zap.Logger) { l.Error(svclog.TokenFailed, svclog.ThreadField(36), zap.Error(svcRefusedError{})) },
 			svcStamp + "<36> Error        Failed to create access token.\n" +
-				svcStamp + "<36> Error        Authentication failed: password=**** (caddymodule.svcRefusedError)\n",
+				svcStamp + "<36> Error        Authentication failed: password=**** (logging.svcRefusedError)\n",
 		},
 		"plain error": {
 			func(l *zap.Logger) { l.Error("a", zap.Error(fmt.Errorf("b: %w", errors.New("c\nd")))) },

@@ -1,8 +1,9 @@
 // The queue before a sink that is quick, slow, blocked, failing or removed.
 
-package caddymodule
+package logging
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 )
 
 // gate is a sink that can be stopped.
@@ -68,10 +71,41 @@ func (g *gate) got() string {
 	return strings.Join(g.taken, "")
 }
 
-func startQueue(n int, sink io.WriteCloser) (*lineQueue, *told) {
-	out := new(told)
+// reports keeps what is reported on standard error.
+type reports struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (r *reports) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Write(p)
+}
+
+// lines gives what was reported since the last call, without times.
+func (r *reports) lines() (lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for line := range strings.Lines(r.buf.String()) {
+		_, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " veeam_auth: ")
+		lines = append(lines, text)
+	}
+	r.buf.Reset()
+	return lines
+}
+
+func (r *reports) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if got := r.lines(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("reported %q, want %q", got, want)
+	}
+}
+
+func startQueue(n int, sink io.WriteCloser) (*lineQueue, *reports) {
+	out := new(reports)
 	q := newLineQueue(n, "svc.log", sink)
-	q.failures = &failures{out: out}
+	q.failures = &logerrors.Reporter{Out: out}
 	go q.drain()
 	return q, out
 }
@@ -217,7 +251,7 @@ func TestClosingAQueueWaitsFiveSecondsAtMost(t *testing.T) {
 			if got := g.got(); hard != (got == "1 ") {
 				t.Errorf("%q was written after the end", got)
 			}
-			time.Sleep(failuresInterval)
+			time.Sleep(logerrors.Interval)
 		})
 	}
 }
@@ -272,10 +306,10 @@ func TestAQueueTellsOnceThatItsSinkFails(t *testing.T) {
 		if g.got() != "51 52 " {
 			t.Errorf("%q", g.got())
 		}
-		time.Sleep(failuresInterval)
+		time.Sleep(logerrors.Interval)
 		synctest.Wait()
 		out.expect(t, "a log could still not be written, failures in the last 10m0s: 49, the last one: no space left on device")
-		time.Sleep(failuresInterval)
+		time.Sleep(logerrors.Interval)
 		synctest.Wait()
 	})
 }
@@ -290,9 +324,9 @@ func TestAQueueMakesARemovedFileAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := new(told)
+		out := new(reports)
 		q := newLineQueue(10, file, sink)
-		q.failures = &failures{out: out}
+		q.failures = &logerrors.Reporter{Out: out}
 		broken := false
 		q.file, q.reopen = file, func() (io.WriteCloser, error) {
 			if broken {
@@ -317,13 +351,13 @@ func TestAQueueMakesARemovedFileAnew(t *testing.T) {
 		_ = os.Remove(file)
 		time.Sleep(queueLook)
 		put(t, q, 5, 5)
-		time.Sleep(failuresInterval)
+		time.Sleep(logerrors.Interval)
 		synctest.Wait()
 		out.expect(t, "a log could still not be written, failures in the last 10m0s: 1, the last one: permission denied")
 		if err := q.Close(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(failuresInterval)
+		time.Sleep(logerrors.Interval)
 		synctest.Wait()
 	})
 }

@@ -1,7 +1,7 @@
 // The queue of the log writer veeam_queue: lines that wait for a writer that may
 // be slow, blocked or failing.
 
-package caddymodule
+package logging
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 )
 
 const (
@@ -53,14 +55,14 @@ type lineQueue struct {
 	reopen func() (io.WriteCloser, error)
 	looked time.Time
 
-	failures *failures
+	failures *logerrors.Reporter
 }
 
 // newLineQueue returns a queue of at most n lines. drain must be started.
 func newLineQueue(n int, name string, sink io.WriteCloser) *lineQueue {
 	return &lineQueue{
 		name: name, lines: make(chan []byte, n), given: make(chan struct{}), done: make(chan struct{}),
-		sink: sink, failures: logFailures,
+		sink: sink, failures: logerrors.Stderr,
 	}
 }
 
@@ -94,7 +96,7 @@ func (q *lineQueue) drop() {
 	}
 	q.dropping = true
 	// Standard error may block as well.
-	go q.failures.tell(fmt.Sprintf("the log %s is slower than its lines come: %d wait, further ones are dropped", q.name, q.waiting))
+	go q.failures.Report(fmt.Sprintf("the log %s is slower than its lines come: %d wait, further ones are dropped", q.name, q.waiting))
 }
 
 // drain writes lines until the queue is closed and empty, or given up.
@@ -128,7 +130,7 @@ func (q *lineQueue) givenUp() bool {
 func (q *lineQueue) write(line []byte) {
 	q.restore()
 	if _, err := q.current().Write(line); err != nil && !q.givenUp() { // Close counts what is given up
-		q.failures.add(err.Error())
+		q.failures.Add(err.Error())
 	}
 	q.mu.Lock()
 	q.waiting--
@@ -159,7 +161,7 @@ func (q *lineQueue) restore() {
 	}
 	sink, err := q.reopen()
 	if err != nil {
-		q.failures.add(err.Error())
+		q.failures.Add(err.Error())
 		return
 	}
 	q.mu.Lock()
@@ -167,7 +169,7 @@ func (q *lineQueue) restore() {
 	q.sink = sink
 	q.mu.Unlock()
 	_ = old.Close()
-	q.failures.add(q.file + " was removed and is made anew")
+	q.failures.Add(q.file + " was removed and is made anew")
 }
 
 // calm tells how many lines were dropped, once that has ended.
@@ -180,7 +182,7 @@ func (q *lineQueue) calm() {
 	}
 	q.mu.Unlock()
 	if ended {
-		q.failures.tell(fmt.Sprintf("the log %s is written again, lines dropped: %d", q.name, n))
+		q.failures.Report(fmt.Sprintf("the log %s is written again, lines dropped: %d", q.name, n))
 	}
 }
 
@@ -216,7 +218,7 @@ func (q *lineQueue) account() {
 	lost := q.dropped + q.waiting
 	q.mu.Unlock()
 	if lost > 0 {
-		q.failures.tell(fmt.Sprintf("the log %s was closed, lines dropped: %d", q.name, lost))
+		q.failures.Report(fmt.Sprintf("the log %s was closed, lines dropped: %d", q.name, lost))
 	}
 }
 

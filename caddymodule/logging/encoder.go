@@ -1,7 +1,7 @@
 // This file holds the log encoder that writes the lines of Veeam's
 // Svc.ResAPI.log.
 
-package caddymodule
+package logging
 
 import (
 	"reflect"
@@ -15,10 +15,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
-
-func init() {
-	caddy.RegisterModule(new(SvcResAPIEncoder))
-}
 
 // SvcResAPIEncoder writes log entries as the lines that Veeam's REST services
 // write to Svc.ResAPI.log:

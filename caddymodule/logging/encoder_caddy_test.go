@@ -1,7 +1,7 @@
 // This file holds the tests of the encoder inside Caddy: in its configuration,
 // within its other encoders, in a running server, and beside its access log.
 
-package caddymodule
+package logging
 
 import (
 	"bytes"

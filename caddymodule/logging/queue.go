@@ -1,7 +1,7 @@
 // The log writer that stands between requests and another log writer, so that
 // none of them waits for it: its configuration.
 
-package caddymodule
+package logging
 
 import (
 	"encoding/json"

@@ -1,7 +1,7 @@
 // The log writer veeam_queue as Caddy sees it, and our lines in the form that
 // journald reads.
 
-package caddymodule
+package logging
 
 import (
 	"encoding/json"
