@@ -2,8 +2,9 @@
 //
 // JSON replaces the values of secret keys, and what looks like a secret inside
 // other strings, and passes every other byte on as it came: order, numbers, white
-// space, escapes and duplicate keys. It reads the stream byte by byte and keeps a
-// few KiB of it at most, whatever the size of a value or of the whole. What it
+// space, escapes and duplicate keys. Strings that are JSON themselves are read as
+// such. It reads the stream byte by byte and keeps a few KiB of it at most, and of
+// JSON in a string some dozens, whatever the size of a value or of the whole. What it
 // cannot read ends the stream with an error, so that nothing passes unseen.
 //
 // docs/filter.md says what counts as a secret and what does not.

@@ -73,6 +73,9 @@ func (s *scanner) maskHeld(n int) {
 			s.held[later].end += moved
 		}
 	}
+	if s.text.nested.on {
+		s.text.nested.start += moved
+	}
 }
 
 // decideHeld masks or passes the values of the innermost object at part[i]: because
@@ -96,6 +99,14 @@ func (h held) late(at int64) bool { return at-h.at > HoldBack }
 
 // passed is how much of scanner.out is decided about behind a part.
 func (s *scanner) passed() int {
+	end := s.passedValues()
+	if s.text.nested.on {
+		end = min(end, s.text.nested.start)
+	}
+	return end
+}
+
+func (s *scanner) passedValues() int {
 	if len(s.held) == 0 {
 		return len(s.out)
 	}
@@ -130,7 +141,7 @@ func (s *scanner) cutHeld(h held) {
 	}
 	s.out = append(s.out, `"`+Mask...)
 	t := &s.text
-	t.mode, t.capturing, t.held = seeking, false, t.held[:0]
+	t.mode, t.capturing, t.held, t.nested.on = seeking, false, t.held[:0], false
 	if s.place == inEscape {
 		t.back = inHidden
 	} else {
@@ -147,5 +158,8 @@ func (s *scanner) keep(passed int) {
 		if s.held[n].end != 0 {
 			s.held[n].end -= passed
 		}
+	}
+	if s.text.nested.on {
+		s.text.nested.start -= passed
 	}
 }

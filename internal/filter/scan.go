@@ -44,6 +44,7 @@ type scanner struct {
 	secret bool   // the value to come is a secret
 	waits  bool   // the value to come may turn out to be one
 	held   []held
+	level  int // how many strings the document stands in
 
 	mark   int    // bytes of the byte order mark that were seen
 	word   string // what has to follow of true, false or null

@@ -4,6 +4,7 @@ package filter
 
 import (
 	"bytes"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
@@ -28,7 +29,11 @@ const (
 )
 
 // entered is the mode behind a trace.
-var entered = [...]mode{uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer, tokenSecret: holdingToken, userSecret: holdingUser, paramSecret: openingParam}
+var entered = [...]mode{
+	uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer,
+	tokenSecret: holdingToken, userSecret: holdingUser,
+	paramSecret: openingParam, colonSecret: openingParam, elementSecret: hidingRest,
+}
 
 // What tells secrets from words that look like them.
 const (
@@ -55,10 +60,12 @@ type text struct {
 	line      bool   // the value of the parameter takes the rest of its line
 	quote     byte   // ends the value of the parameter
 	tail      []byte // the end of what was read before, decoded: it may be a name
+	nested    nested
 
-	escape  [6]byte // as it was written so far
-	escaped int     // how many bytes of it there are
-	back    place   // what the escape is in
+	escape  [6]byte           // as it was written so far
+	escaped int               // how many bytes of it there are
+	back    place             // what the escape is in
+	letter  [utf8.UTFMax]byte // what it stands for
 }
 
 // openString begins a key or a value, behind its quotation mark.
@@ -74,6 +81,7 @@ func (s *scanner) openString(key bool) {
 		s.place = inText
 		t.mode, t.automaton = seeking, begin
 		t.tail = t.tail[:0]
+		t.nested.fresh = true
 		if t.capturing = key || s.traits&naming != 0; t.capturing {
 			t.name.reset()
 		}
@@ -83,18 +91,19 @@ func (s *scanner) openString(key bool) {
 // closeString ends a string at its quotation mark part[i].
 func (s *scanner) closeString(i int) int {
 	t := &s.text
-	switch looked := s.place == inText; {
+	looked := s.place == inText
+	if looked && s.mute {
+		s.release(nil, i)
+	}
+	if looked && t.nested.on {
+		s.closeNested(i)
+	}
+	switch {
 	case t.key && looked:
-		if s.mute {
-			s.release(nil, i)
-		}
 		s.endKey(t.name.end())
 	case t.key:
 		s.place = wantColon
 	default:
-		if looked && s.mute {
-			s.release(nil, i)
-		}
 		if looked && t.capturing && s.traits&naming != 0 {
 			s.nest.nameSomething()
 			if t.name.size <= longestNaming && s.values.ask(namesSecret, t.name.end()) != 0 {
@@ -140,6 +149,9 @@ func (s *scanner) stop(i int) (int, error) {
 // look goes on in a string that is looked at.
 func (s *scanner) look(i int) (int, error) {
 	t, part := &s.text, s.part
+	if t.nested.fresh {
+		s.openNested(i)
+	}
 	run := i
 	for i < len(part) {
 		if t.mode == seeking {
@@ -162,30 +174,36 @@ func (s *scanner) look(i int) (int, error) {
 		}
 		c := part[i]
 		if stops[c] {
-			if c == '\\' {
-				t.remember(part[run:i])
-			}
+			s.remember(part[run:i], i)
 			return s.stop(i)
 		}
 		i++
 		if t.capturing {
 			t.name.add(part[i-1 : i])
 		}
-		if next[t.automaton][c] == uint8(paramSecret) {
-			t.remember(part[run:i])
+		if kindAt[next[t.automaton][c]].param() {
+			s.remember(part[run:i], i)
 			run = i
 		}
 		s.character(c, part[i-1:i], i)
 	}
-	t.remember(part[run:i])
+	s.remember(part[run:i], i)
 	return i, nil
 }
 
 // longestTail is how much of a string is looked back at for the name of a parameter.
 const longestTail = 96
 
-// remember keeps the end of what was read, decoded.
-func (t *text) remember(part []byte) {
+// remember takes what was read before part[end] and written without escapes.
+func (s *scanner) remember(part []byte, end int) {
+	s.text.keepTail(part)
+	if s.text.nested.on {
+		s.feedNested(part, part, end)
+	}
+}
+
+// keepTail keeps the end of what was read, decoded.
+func (t *text) keepTail(part []byte) {
 	part = part[max(0, len(part)-longestTail):]
 	if over := len(t.tail) + len(part) - longestTail; over > 0 {
 		t.tail = t.tail[:copy(t.tail, t.tail[over:])]
@@ -193,9 +211,14 @@ func (t *text) remember(part []byte) {
 	t.tail = append(t.tail, part...)
 }
 
-// namesParam reports whether what was read ends with the name of a secret and =.
-func (t *text) namesParam() (line, secret bool) {
-	return svclog.NamesParameter(view(t.tail[:max(0, bytes.LastIndexAny(t.tail, "=%"))]))
+// namesParam reports whether what was read ends with the name of a secret and what
+// was found behind it.
+func (t *text) namesParam(found kind) (line, secret bool) {
+	before := view(t.tail[:max(0, bytes.LastIndexAny(t.tail, "=:>%"))])
+	if found == elementSecret {
+		return false, svclog.NamesElement(before)
+	}
+	return svclog.NamesParameter(before, found == colonSecret)
 }
 
 // character takes one character, of which c is enough to tell what it is. raw is
@@ -241,7 +264,7 @@ func (s *scanner) character(c byte, raw []byte, end int) {
 		}
 		s.release(raw, end)
 	case hidingParam, hidingLine:
-		if t.automaton == uint8(restSecret) {
+		if kindAt[t.automaton] == restSecret {
 			t.mode = hidingRest
 		}
 		if !t.mode.ends(c) {
@@ -257,16 +280,16 @@ func (s *scanner) character(c byte, raw []byte, end int) {
 		t.automaton = next[begin][stands]
 		s.release(raw, end)
 	}
-	if found := t.automaton; found <= lastFound {
-		s.find(kind(found), end)
+	if t.automaton <= lastFound {
+		s.find(kindAt[t.automaton], end)
 	}
 }
 
 // find begins to leave out or to hold back what is behind a trace, from part[end] on.
 func (s *scanner) find(found kind, end int) {
 	t := &s.text
-	if found == paramSecret {
-		line, secret := t.namesParam()
+	if found.param() {
+		line, secret := t.namesParam(found)
 		if !secret {
 			return
 		}
@@ -289,14 +312,17 @@ func (s *scanner) holdUser(c byte, raw []byte) {
 	}
 	then := hidingURI
 	hides := false
-	switch found := kind(t.automaton); found {
+	switch found := kindAt[t.automaton]; found {
 	case tokenSecret:
 		t.token = true
-	case paramSecret:
-		if t.line, hides = t.namesParam(); hides {
+	case paramSecret, colonSecret, elementSecret:
+		if t.line, hides = t.namesParam(found); hides {
 			then = hidingParam
-			if t.line {
+			switch {
+			case t.line:
 				then = hidingLine
+			case found == elementSecret:
+				then = hidingRest
 			}
 		}
 	case uriSecret, restSecret, bearerSecret:
@@ -430,11 +456,16 @@ func (s *scanner) escape(i int) (int, error) {
 			r = r<<4 | hexDigit(digit)
 		}
 	}
-	var letter [utf8.UTFMax]byte
-	decoded := letter[:utf8.EncodeRune(letter[:], r)]
-	t.remember(decoded)
+	decoded := t.letter[:utf8.EncodeRune(t.letter[:], r)]
+	t.keepTail(decoded)
 	if t.capturing {
 		t.name.add(decoded)
+	}
+	if t.nested.on {
+		if utf16.IsSurrogate(r) {
+			decoded = raw // half a character, which a string of the inner document may have in this form
+		}
+		s.feedNested(raw, decoded, i)
 	}
 	s.character(byte(min(r, utf8.RuneSelf)), raw, i)
 	return i, nil

@@ -12,14 +12,19 @@ import (
 type kind uint8
 
 const (
-	noSecret     kind = iota
-	uriSecret         // otpauth://…
-	restSecret        // keys in PEM and the like: all that follows
-	bearerSecret      // Bearer …
-	tokenSecret       // a JWT
-	userSecret        // the user part of a URL
-	paramSecret       // the value of a parameter, if its name is that of a secret
+	noSecret      kind = iota
+	uriSecret          // otpauth://…
+	restSecret         // keys in PEM and the like: all that follows
+	bearerSecret       // Bearer …
+	tokenSecret        // a JWT
+	userSecret         // the user part of a URL
+	paramSecret        // the value of a parameter, if its name is that of a secret
+	colonSecret        // … behind a colon
+	elementSecret      // all that follows the start of an XML element, if its name is that of a secret
 )
+
+// param reports whether a name decides.
+func (k kind) param() bool { return k >= paramSecret }
 
 // trace is what gives a secret away. It is no secret itself and stays.
 type trace struct {
@@ -43,15 +48,21 @@ var traces = []trace{
 
 	{kind: bearerSecret, text: "bearer "},
 	{kind: bearerSecret, text: "bearer%20"},
+	{kind: bearerSecret, text: "basic "},
+	{kind: bearerSecret, text: "basic%20"},
 
-	// Base64 of { and a quotation mark or white space.
 	// Behind otpauth://, which is more than the user part.
 	{kind: userSecret, text: "://"},
 	{kind: userSecret, text: "%3a%2f%2f"},
 	{kind: paramSecret, text: "="},
 	{kind: paramSecret, text: "%3d"},
 	{kind: paramSecret, text: "%253d"},
+	{kind: colonSecret, text: ":"},
+	{kind: colonSecret, text: "%3a"},
+	{kind: colonSecret, text: "%253a"},
+	{kind: elementSecret, text: ">"},
 
+	// Base64 of { and a quotation mark or white space.
 	{kind: tokenSecret, text: "eyJ", word: true},
 	{kind: tokenSecret, text: "eyA", word: true},
 	{kind: tokenSecret, text: "ewo", word: true},
@@ -60,8 +71,10 @@ var traces = []trace{
 
 // State 0 of the automaton says that a byte cannot simply be passed: it ends the
 // string, begins an escape or does not belong there. Then come those that have
-// found something, under the number of its kind.
-const lastFound = uint8(paramSecret)
+// found something, whose kind is in kindAt.
+const lastFound = 40
+
+var kindAt [256]kind
 
 // next is the automaton, begin its state at the beginning of a string.
 var (
@@ -96,21 +109,25 @@ type state struct {
 func buildAutomaton() uint8 {
 	var states []state
 	var numbers []uint8
-	last := int(lastFound)
+	last, lastOfFound := lastFound, 0
 	number := func(s state) uint8 {
 		for i, known := range states {
 			if known.found == s.found && slices.Equal(known.open, s.open) {
 				return numbers[i]
 			}
 		}
-		n := int(s.found)
+		var n int
 		if s.found == noSecret {
 			last++
 			n = last
+		} else {
+			lastOfFound++
+			n = lastOfFound
 		}
-		if n > math.MaxUint8 {
+		if last > math.MaxUint8 || lastOfFound > lastFound {
 			panic("filter: too many states")
 		}
+		kindAt[n] = s.found
 		states, numbers = append(states, s), append(numbers, uint8(n))
 		return uint8(n)
 	}
@@ -146,7 +163,7 @@ func (s *state) follow(c byte) state {
 		case t.word && t.fits(-1, c):
 			after.open = append(after.open, partial{i, 0})
 		case !t.word && t.fits(0, c) && len(t.text) == 1:
-			return state{found: t.kind, open: words()}
+			after.find(t.kind)
 		case !t.word && t.fits(0, c):
 			after.open = append(after.open, partial{i, 1})
 		}
@@ -155,14 +172,22 @@ func (s *state) follow(c byte) state {
 			case p.trace != i || !t.fits(p.seen, c):
 			case p.seen+1 < len(t.text):
 				after.open = append(after.open, partial{i, p.seen + 1})
-			case t.word:
-				return state{found: t.kind}
 			default:
-				return state{found: t.kind, open: words()}
+				after.find(t.kind)
 			}
 		}
 	}
+	if after.found != noSecret && after.found != tokenSecret {
+		after.open = append(after.open, words()...)
+	}
 	return after
+}
+
+// find notes what ends here. The first one of the traces counts.
+func (s *state) find(found kind) {
+	if s.found == noSecret {
+		s.found = found
+	}
 }
 
 // stops marks the bytes that cannot simply be passed inside of a string.

@@ -26,12 +26,13 @@ func assigned(s string, i int) (start, end int) {
 }
 
 // NamesParameter reports whether text ends with the name of a secret, as it would
-// stand before a "=", and whether the value takes the rest of its line. It looks through
-// percent-encoding.
-func NamesParameter(text string) (line, secret bool) {
+// stand before a "=" or, with colon, a ":", and whether the value takes the rest of its
+// line. It looks through percent-encoding.
+func NamesParameter(text string, colon bool) (line, secret bool) {
 	for range maxLayers {
-		if name, _ := nameBefore(text, len(text)); name != "" {
-			if v := judgeDecoded(name); v != readable {
+		if name, quoted := nameBefore(text, len(text)); name != "" {
+			v := judgeDecoded(name)
+			if v != readable && (v != secretField || !colon || quoted) {
 				return v == secretLine, true
 			}
 		}

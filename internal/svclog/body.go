@@ -79,7 +79,7 @@ func appendText(dst, body []byte) ([]byte, jsonEnd) {
 	case bytes.IndexByte(body, 0) >= 0: // UTF-16, or worse
 		return dst, jsonBroken
 	case len(text) > 0 && (text[0] == '{' || text[0] == '['):
-		return appendJSON(dst, view(body))
+		return appendJSON(dst, view(body), 0)
 	case formLike(text):
 		return MaskForm(dst, body), jsonComplete
 	}

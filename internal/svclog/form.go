@@ -69,6 +69,9 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 func maskValue(dst []byte, value string) []byte {
 	start := len(dst)
 	dst = MaskText(dst, value)
+	if nestsSecret(view(dst[start:]), 0) {
+		return appendMask(dst[:start], value)
+	}
 	if strings.IndexByte(value, '+') >= 0 {
 		spaced := strings.ReplaceAll(view(dst[start:]), "+", " ")
 		if hides(spaced) {
@@ -101,7 +104,7 @@ func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
 	start := len(dst)
 	dst, wrapped := maskText(dst, path)
-	if wrapped && wrapsSecret(view(dst[start:])) {
+	if wrapped && wrapsSecret(view(dst[start:]), 0) {
 		dst = dst[:start]
 		for i, segment := range strings.Split(path, "/") {
 			if i > 0 {
@@ -109,7 +112,7 @@ func MaskPath(dst []byte, path string) []byte {
 			}
 			dst = MaskText(dst, segment)
 		}
-		if wrapsSecret(view(dst[start:])) {
+		if wrapsSecret(view(dst[start:]), 0) {
 			dst = append(dst[:start], '/')
 			dst = appendMask(dst, path)
 		}

@@ -16,7 +16,7 @@ import "strings"
 // "<incomplete>". One that is not JSON is not printed.
 func MaskJSON(dst, body []byte) []byte {
 	start := len(dst)
-	dst, end := appendJSON(dst, view(body))
+	dst, end := appendJSON(dst, view(body), 0)
 	switch end {
 	case jsonBroken:
 		return appendNotShown(dst[:start], view(body))
@@ -60,10 +60,11 @@ type jsonScanner struct {
 	hidden int
 	secret bool
 	pairs  pairs
+	level  int // of the document: how many strings it stands in
 }
 
-func appendJSON(dst []byte, s string) ([]byte, jsonEnd) {
-	m := jsonScanner{s: s, dst: dst, hidden: -1}
+func appendJSON(dst []byte, s string, level int) ([]byte, jsonEnd) {
+	m := jsonScanner{s: s, dst: dst, hidden: -1, level: level}
 	for {
 		for m.i < len(s) && (s[m.i] == ' ' || s[m.i] == '\t' || s[m.i] == '\n' || s[m.i] == '\r') {
 			m.i++
@@ -161,7 +162,7 @@ func (m *jsonScanner) key() jsonEnd {
 		if escaped {
 			name = unescape(name)
 		}
-		if hides(name) {
+		if hidesAt(name, m.level) {
 			m.copyTo(m.i)
 			m.dst = appendMaskJSON(m.dst, m.s[m.i:end])
 			m.from = end
@@ -228,14 +229,14 @@ func (m *jsonScanner) value(c byte) jsonEnd {
 func (m *jsonScanner) text(start, end int, escaped bool) {
 	inside := m.s[start+1 : end-1]
 	if escaped {
-		if hides(unescape(inside)) {
+		if hidesAt(unescape(inside), m.level) {
 			m.copyTo(start)
 			m.dst = appendMaskJSON(m.dst, m.s[start:end])
 			m.from = end
 		}
 		return
 	}
-	if !hides(inside) {
+	if !hidesAt(inside, m.level) {
 		return
 	}
 	m.copyTo(start + 1)

@@ -92,13 +92,13 @@ func hexValue(s string) (v rune, ok bool) {
 
 // wrapsSecret reports whether a text shows up under the encodings of s that
 // holds a secret, or whether s is wrapped too often to tell.
-func wrapsSecret(s string) bool {
+func wrapsSecret(s string, level int) bool {
 	for n := 0; ; n++ {
 		inner, changed := peel(s)
 		if !changed {
 			return false
 		}
-		if n == maxLayers || holdsSecret(inner) {
+		if n == maxLayers || holdsSecret(inner) || nestsSecret(inner, level) {
 			return true
 		}
 		s = inner

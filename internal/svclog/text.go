@@ -13,7 +13,7 @@ import "strings"
 func MaskText(dst []byte, s string) []byte {
 	start := len(dst)
 	dst, wrapped := maskText(dst, s)
-	if wrapped && wrapsSecret(view(dst[start:])) {
+	if wrapped && wrapsSecret(view(dst[start:]), 0) {
 		return appendMask(dst[:start], s)
 	}
 	return dst
@@ -31,8 +31,11 @@ func holdsSecret(s string) bool {
 	return false
 }
 
-// hides reports whether s holds a secret, openly or under its encodings.
-func hides(s string) bool {
+// hides reports whether s holds a secret, openly, under its encodings, or as JSON.
+func hides(s string) bool { return hidesAt(s, 0) }
+
+// hidesAt is hides for a string of a document that stands in that many strings itself.
+func hidesAt(s string, level int) bool {
 	wrapped := false
 	for i := range len(s) {
 		switch {
@@ -45,7 +48,7 @@ func hides(s string) bool {
 			}
 		}
 	}
-	return wrapped && wrapsSecret(s)
+	return wrapped && wrapsSecret(s, level) || nestsSecret(s, level)
 }
 
 // isMasked reports whether there is nothing in value that a mask could hide.
@@ -218,24 +221,11 @@ func keyFile(s string, i int) (start, end int) {
 // xmlElement finds the content of an element with a secret name, or of a .NET
 // RSA key, whose start tag ends at s[i].
 func xmlElement(s string, i int) (start, end int) {
-	const widestTag = 200
-	tag := s[max(0, i-widestTag):i]
-	open := strings.LastIndexByte(tag, '<')
-	if open < 0 {
-		return 0, 0
-	}
-	tag = tag[open+1:]
-	if tag == "" || tag[0] == '/' || tag[len(tag)-1] == '/' {
-		return 0, 0
-	}
-	if blank := strings.IndexAny(tag, " \t\r\n"); blank >= 0 {
-		tag = tag[:blank]
-	}
-	if colon := strings.IndexByte(tag, ':'); colon >= 0 {
-		tag = tag[colon+1:]
-	}
+	tag := elementBefore(s[:i])
 	closing := "</"
 	switch {
+	case tag == "":
+		return 0, 0
 	case tag == "RSAKeyValue":
 		closing = "</RSAKeyValue"
 	case judge(tag) == readable:
@@ -246,6 +236,35 @@ func xmlElement(s string, i int) (start, end int) {
 		return start, start + stop
 	}
 	return start, len(s)
+}
+
+// elementBefore returns the local name of the element whose start tag s ends with,
+// but for its ">".
+func elementBefore(s string) string {
+	const widestTag = 200
+	tag := s[max(0, len(s)-widestTag):]
+	open := strings.LastIndexByte(tag, '<')
+	if open < 0 {
+		return ""
+	}
+	tag = tag[open+1:]
+	if tag == "" || tag[0] == '/' || tag[len(tag)-1] == '/' {
+		return ""
+	}
+	if blank := strings.IndexAny(tag, " \t\r\n"); blank >= 0 {
+		tag = tag[:blank]
+	}
+	if colon := strings.IndexByte(tag, ':'); colon >= 0 {
+		tag = tag[colon+1:]
+	}
+	return tag
+}
+
+// NamesElement reports whether text ends with the start tag of an element with a
+// secret in it, but for its ">".
+func NamesElement(text string) bool {
+	tag := elementBefore(text)
+	return tag != "" && tag != "RSAKeyValue" && judge(tag) != readable // whose public half is no secret
 }
 
 // uri finds the secret of a URI whose colon is at s[i]: all of an otpauth URI,
