@@ -26,8 +26,8 @@ lint: ## run golangci-lint
 fuzz: ## fuzz every parser, FUZZTIME each
 	./test/fuzz -fuzztime $(FUZZTIME)
 
-differential: ## a million random requests: what is executed is what was decided
-	go test ./caddymodule -run Differential -requests 1000000 -timeout 30m -v
+differential: ## compare a million random requests: what is executed is what was decided
+	go test ./caddymodule -run Differential -requests 1000000 -timeout 90m -v
 
 demo: ## run Caddy in front of the emulated servers until Ctrl-C
 	go run ./test/demo
