@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -173,7 +174,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	}
 	options := a.options()
 	for _, name := range slices.Sorted(maps.Keys(options)) {
-		if err := checkPlaceholders(name, *options[name]); err != nil {
+		if err := placeholders.Check(name, *options[name]); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -65,7 +66,7 @@ func (c *Cache) check() error {
 	case c.EncryptionKey == "":
 		return errors.New("cache needs encryption_key; make a key with `caddy veeam-auth keygen` and write a placeholder for it, such as {file./run/secrets/veeam_auth_key}")
 	case placeholder(c.EncryptionKey):
-		if err := checkPlaceholders("encryption_key", c.EncryptionKey); err != nil {
+		if err := placeholders.Check("encryption_key", c.EncryptionKey); err != nil {
 			return fmt.Errorf("cache: %w", err)
 		}
 		return nil

@@ -21,9 +21,10 @@ import (
 const maxSecretFile = 1 << 20
 
 var (
-	errEmptySecret   = errors.New("it is empty")
-	errLongFile      = fmt.Errorf("it is longer than %d MiB", maxSecretFile>>20)
-	errChangingFiles = errors.New("its files change while they are read")
+	errEmptySecret        = errors.New("it is empty")
+	errUnknownPlaceholder = errors.New(`it has a placeholder that has no value here; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
+	errLongFile           = fmt.Errorf("it is longer than %d MiB", maxSecretFile>>20)
+	errChangingFiles      = errors.New("its files change while they are read")
 )
 
 // fileVersion tells whether a file is the one that was read: links on the way to it

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -249,7 +249,7 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 		"word", "{env.VBR_PW}", "{file./run/secrets/x}", "{file../x}", "{file.C:\\secrets\\x}", "DOMAIN\\{env.USER}", "{env.A}{env.B}", "{system.hostname}",
 		`pa\{ss\}`, "pa{ss", "pa}ss", "}{", "{file./run/with blank}",
 	} {
-		if err := checkPlaceholders("password", good); err != nil {
+		if err := placeholders.Check("password", good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
@@ -301,29 +301,4 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", option, err)
 		}
 	}
-}
-
-// FuzzPlaceholders: what is accepted has no placeholder that Caddy's replacer does
-// not know, and no error repeats more than the name of a variable.
-func FuzzPlaceholders(f *testing.F) {
-	for _, seed := range []string{"word", "{env.X}", "{file./x}", "{X}", "${X}", "{{env.X}}", "{env:X}", `a\{b\}`, "{env.{env.X}}", "{", "}{", `{env.\}}`, "{system.os}"} {
-		f.Add(seed)
-	}
-	known := caddy.NewEmptyReplacer()
-	known.Map(func(key string) (any, bool) {
-		ours := strings.HasPrefix(key, "env.") || strings.HasPrefix(key, "file.") || strings.HasPrefix(key, "system.")
-		return "x", ours
-	})
-	f.Fuzz(func(t *testing.T, text string) {
-		err := checkPlaceholders("password", text)
-		if _, unknown := known.ReplaceOrErr(text, true, true); err == nil && unknown != nil && strings.Count(text, "{") < 100 {
-			t.Fatalf("%q is accepted: %v", text, unknown)
-		}
-		const canary = "canaryq7"
-		for _, marked := range []string{text + canary, canary + text, "{" + canary + text, text + "{" + canary + "}"} {
-			if err := checkPlaceholders("password", marked); err != nil && strings.Contains(err.Error(), canary) {
-				t.Fatalf("%q: %v", marked, err)
-			}
-		}
-	})
 }

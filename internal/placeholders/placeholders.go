@@ -1,17 +1,14 @@
-// Placeholders that are written in the configuration: those that can never have a
-// value are found before a login needs them.
-
-package caddymodule
+// Package placeholders looks at the placeholders of Caddy that are written in the
+// configuration: those that can never have a value are found before a login needs
+// them.
+package placeholders
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
-
-var errUnknownPlaceholder = errors.New(`it has a placeholder that has no value here; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
 
 // written is how people write what they mean by a placeholder.
 var written = struct{ colon, shell, template, caddyfile, bare, env *regexp.Regexp }{
@@ -23,19 +20,20 @@ var written = struct{ colon, shell, template, caddyfile, bare, env *regexp.Regex
 	env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
 }
 
-// systemPlaceholders have the same value in all requests, and outside of them.
-var systemPlaceholders = []string{"system.hostname", "system.slash", "system.os", "system.arch", "system.wd"}
+// system have the same value in all requests, and outside of them.
+var system = []string{"system.hostname", "system.slash", "system.os", "system.arch", "system.wd"}
 
-// checkPlaceholders refuses a text with a placeholder that has no value when an
-// account logs in. The error repeats no more of the text than the name of a
-// variable: the rest may be part of a password.
-func checkPlaceholders(option, text string) error {
-	keys, closed := placeholderKeys(text)
+// Check refuses the text of an option with a placeholder that has no value when an
+// account logs in, and says how to write what it means. The error begins with the
+// name of the option. It repeats no more of the text than the name of a variable:
+// the rest may be part of a password.
+func Check(option, text string) error {
+	keys, closed := keysOf(text)
 	for _, key := range keys {
 		path, file := strings.CutPrefix(key, "file.")
 		switch {
 		case file && path != "" && !strings.ContainsAny(path, "{}"),
-			written.env.MatchString(key), slices.Contains(systemPlaceholders, key):
+			written.env.MatchString(key), slices.Contains(system, key):
 			continue
 		}
 		return fmt.Errorf("%s %s", option, spelling(text, key))
@@ -46,9 +44,9 @@ func checkPlaceholders(option, text string) error {
 	return nil
 }
 
-// placeholderKeys are the keys that Caddy finds in a text. closed is false if one is
+// keysOf are the keys that Caddy finds in a text. closed is false if one is
 // begun and never ends while it looks like one of ours.
-func placeholderKeys(text string) (keys []string, closed bool) {
+func keysOf(text string) (keys []string, closed bool) {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '{' || i > 0 && text[i-1] == '\\' {
 			continue
