@@ -52,7 +52,8 @@ var cachePool = caddy.NewUsagePool()
 // pooledCache is a cache of the process.
 type pooledCache struct {
 	*tokencache.Shared
-	id string
+	id    string
+	begin sync.Once
 }
 
 // Destruct implements caddy.Destructor.
@@ -77,8 +78,8 @@ func (c *Cache) check() error {
 	return nil
 }
 
-// provision prepares the cache. It does no network I/O: a storage that cannot be
-// reached is no reason not to start.
+// provision prepares the cache. It reads no key and touches no storage: one that
+// cannot be reached is no reason not to start.
 func (c *Cache) provision(ctx caddy.Context) error {
 	store, err := newLateStore(ctx, c)
 	if err != nil {
@@ -86,10 +87,6 @@ func (c *Cache) provision(ctx caddy.Context) error {
 	}
 	keys := &keyFile{text: c.EncryptionKey}
 	c.keys = keys
-	logger := ctx.Logger().Named("cache")
-	if _, err := keys.read(); err != nil {
-		logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))
-	}
 	sum := sha256.Sum256(append([]byte(c.EncryptionKey+"\n"), c.StorageRaw...))
 	id := hex.EncodeToString(sum[:8])
 	value, _, err := cachePool.LoadOrNew(id, func() (caddy.Destructor, error) {
@@ -105,6 +102,24 @@ func (c *Cache) provision(ctx caddy.Context) error {
 	c.store, c.pooled = store, value.(*pooledCache)
 	c.detach = c.pooled.Attach(store)
 	return nil
+}
+
+// start says what keeps the cache from working. Only the first call for a cache does
+// anything: later, exchanges tell.
+func (c *Cache) start(ctx context.Context, logger *zap.Logger) {
+	c.pooled.begin.Do(func() {
+		if _, err := c.keys.read(); err != nil {
+			logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))
+		}
+		storage, err := c.store.open()
+		if err == nil {
+			err = tryStorage(ctx, storage)
+		}
+		if err != nil && ctx.Err() == nil {
+			logger.Warn("the storage of the cache does not work: until it does, sessions are kept in memory only",
+				zap.String("reason", string(veeam.ReasonStorage)), zap.Error(err))
+		}
+	})
 }
 
 // cleanup lets go of the storage.

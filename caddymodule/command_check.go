@@ -70,12 +70,13 @@ func newCheckCommand() *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check [<account>] [--login] [--json] [--config <file>]",
-		Short: "Says what works and what does not: network, TLS, product, API version, login",
+		Short: "Says what works and what does not: storage, network, TLS, product, API version, login",
 		Long: `
 Checks the way to each server of the configuration, or of one account, with the
 TLS options, pins and secrets that Caddy would use: whether the server is reached
 and trusted, whether it answers like the configured product, and which versions of
-the API it serves. Nothing of this needs or sends a credential.
+the API it serves. Nothing of this needs or sends a credential. A key of its own is
+written into Caddy's storage, read and deleted.
 
 With --login the account logs in, once: one request with its credential, and one
 with a verification code if the server demands it. Grants that would use up what

@@ -39,6 +39,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 			report.warn("secrets", doubt, "it is sent as it is: correct it, unless it is meant so")
 		}
 	}
+	r.checkStorage(ctx, report)
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
@@ -50,6 +51,36 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 		}
 	}
 	return report
+}
+
+// checkStorage tries the storage that tokens need, and the one of the cache.
+func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
+	const step = "storage"
+	name := storageName(r.storage)
+	switch err := tryStorageAsGuest(ctx, r.storage); {
+	case err == nil:
+		report.ok(step, name+" can be written, read and deleted from")
+	case errors.Is(err, errStorageAbsent):
+		report.warn(step, name+" does not exist", "Caddy makes it when it is first needed, if its user may")
+	default:
+		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or judged here; run the check as the user that Caddy runs as")
+	}
+	cache := r.transport.Cache
+	if cache == nil || cache.StorageRaw == nil {
+		return
+	}
+	err := probeStorage(ctx, func(ctx context.Context) error {
+		storage, err := cache.store.open()
+		if err != nil {
+			return err
+		}
+		return tryStorageAsGuest(ctx, storage)
+	})
+	if err != nil {
+		report.warn(step, "of the cache: "+err.Error(), "until it works, sessions are kept in memory only")
+		return
+	}
+	report.ok(step, "of the cache: it can be written, read and deleted from")
 }
 
 // checkServer does what needs no credential, and reports whether a login makes

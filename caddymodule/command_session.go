@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/certmagic"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -102,6 +103,7 @@ func withExitCode(run func(cmd *cobra.Command, args []string) error) func(*cobra
 // reached is a server that a command can talk to.
 type reached struct {
 	configPlace
+	storage   certmagic.Storage // Caddy's own
 	transport *Transport
 	account   *Account
 	client    *veeam.Client
@@ -123,7 +125,7 @@ func (c *configuration) reach(p configPlace) (*reached, error) {
 	}
 	var stop context.CancelFunc
 	ctx, stop = caddy.NewContext(ctx)
-	r := &reached{configPlace: p, cancel: stop}
+	r := &reached{configPlace: p, storage: ctx.Storage(), cancel: stop}
 	// Apps that the TLS options may refer to; they are loaded if they do.
 	cfg.AppsRaw = caddy.ModuleMap{}
 	for _, name := range []string{"tls", "pki"} {

@@ -220,11 +220,13 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	watchConnections(ctx)
 	h.warnUnserved(ctx)
-	h.issuer, h.release = acquireIssuer(ctx.Storage())
+	var pooled *pooledIssuer
+	pooled, h.release = acquireIssuer(ctx.Storage())
+	h.issuer = pooled.Issuer
 	for _, client := range h.Clients {
 		client.holder = tokenHolders.enter(client.Name)
 	}
-	return nil
+	return atStart(ctx, func(started context.Context) { pooled.start(started, ctx.Storage(), h.logger) })
 }
 
 // checkLifetime refuses tokens that would be good for longer than it is remembered

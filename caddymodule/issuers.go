@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // issuerPool keeps one issuer for each storage over reloads, because an issuer
@@ -26,8 +27,9 @@ type pooledIssuer struct {
 	*issuer.Issuer
 	storage *reopened
 	begin   sync.Once
+	ctx     context.Context // ends with the issuer
 	stop    context.CancelFunc
-	done    chan struct{}
+	done    chan struct{} // closed when nothing is told any more
 }
 
 // tellFor is how long the end of an issuer waits for what it has to tell the others.
@@ -37,6 +39,7 @@ const tellFor = 5 * time.Second
 // Destruct implements caddy.Destructor.
 func (p *pooledIssuer) Destruct() error {
 	p.stop()
+	p.begin.Do(func() { close(p.done) }) // it has never started
 	timer := time.NewTimer(tellFor)
 	defer timer.Stop()
 	select {
@@ -47,34 +50,44 @@ func (p *pooledIssuer) Destruct() error {
 }
 
 // acquireIssuer returns the issuer of a storage. It is to be released when the
-// configuration that the storage belongs to is gone.
-func acquireIssuer(storage certmagic.Storage) (i *issuer.Issuer, release func()) {
+// configuration that the storage belongs to is gone. Before its start it touches the
+// storage for tokens that are issued or judged only.
+func acquireIssuer(storage certmagic.Storage) (p *pooledIssuer, release func()) {
 	key := fmt.Sprintf("%T", storage)
 	if s, ok := storage.(fmt.Stringer); ok {
 		key += " " + s.String()
 	}
 	value, _, _ := issuerPool.LoadOrNew(key, func() (caddy.Destructor, error) {
 		store := new(reopened)
-		return &pooledIssuer{Issuer: issuer.New(issuer.NewKeys(store)), storage: store, done: make(chan struct{})}, nil
+		added := &pooledIssuer{Issuer: issuer.New(issuer.NewKeys(store)), storage: store, done: make(chan struct{})}
+		added.ctx, added.stop = context.WithCancel(context.Background())
+		return added, nil
 	})
-	p := value.(*pooledIssuer)
+	p = value.(*pooledIssuer)
 	detach := p.storage.attach(storage)
-	p.begin.Do(p.watch)
-	return p.Issuer, func() {
+	return p, func() {
 		_, _ = issuerPool.Delete(key) // may tell the storage something
 		detach()
 	}
 }
 
+// start has the issuer keep up with the others, and tells whether the storage works
+// at all. Only the first call of the process does anything.
+func (p *pooledIssuer) start(ctx context.Context, storage certmagic.Storage, logger *zap.Logger) {
+	p.begin.Do(func() {
+		go p.watch()
+		if err := tryStorage(ctx, storage); err != nil && ctx.Err() == nil {
+			logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor judged, and requests that need that are refused",
+				zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", storageName(storage)), zap.Error(err))
+		}
+	})
+}
+
 func (p *pooledIssuer) watch() {
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop = stop
-	go func() {
-		defer close(p.done)
-		p.Watch(ctx, func(err error) {
-			caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
-		})
-	}()
+	defer close(p.done)
+	p.Watch(p.ctx, func(err error) {
+		caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
+	})
 }
 
 // reopened is a storage that each configuration opens anew: the one that was

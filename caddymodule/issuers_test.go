@@ -49,9 +49,7 @@ func TestAStorageThatHangsDoesNotKeepAConfigurationFromEnding(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
 		i, release := acquireIssuer(storage)
-		if i == nil {
-			t.Fatal("no issuer")
-		}
+		go i.start(t.Context(), storage, zap.NewNop())
 		time.Sleep(time.Minute)
 		ended := make(chan struct{})
 		go func() {
@@ -118,6 +116,7 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
 		known, release := acquireIssuer(storage)
+		known.start(t.Context(), storage, zap.NewNop())
 		pair, err := known.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 		if err != nil {
 			t.Fatal(err)
@@ -227,6 +226,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	first, second, failed := open(), open(), open()
 
 	before, releaseBefore := acquireIssuer(first)
+	before.start(t.Context(), first, zap.NewNop())
 	pair, err := before.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -258,8 +258,10 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	after.End(sub.Client, sub.Family)
 	releaseAfter() // a logout is told before the process ends
 
-	next, release := acquireIssuer(open())
+	last := open()
+	next, release := acquireIssuer(last)
 	defer release()
+	next.start(t.Context(), last, zap.NewNop())
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if _, err = next.Check(t.Context(), other.Access, "site"); errors.Is(err, issuer.ErrEnded) || time.Now().After(end) {
 			break

@@ -197,6 +197,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.sessions.inherit(t.product.Name, t.Accounts)
 	t.watch = newWatch(t)
 	configuredAccounts.enter(t.product.Name, t.Accounts)
+	if t.Cache != nil && t.storage == nil {
+		return atStart(ctx, func(started context.Context) { t.Cache.start(started, t.logger.Named("cache")) })
+	}
 	return nil
 }
 
