@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Account is an identity at the Veeam server. Every text but the name may hold
@@ -104,9 +105,30 @@ type Account struct {
 	// the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
-	sealing  sealing   // opens sealed secrets
+	env      Env
 	serves   bool      // as the parent of others
 	readings *readings // under way
+}
+
+// Env is what an account takes from its surroundings.
+type Env struct {
+	// Product is the name of the product that the account logs in at: sealed secrets are
+	// bound to it.
+	Product string
+
+	// Expand replaces placeholders.
+	Expand Expand
+
+	// Keys has the keys for sealed secrets; nil if there is no cache.
+	Keys func() (tokencache.Sealer, error)
+}
+
+// prepare gives the account its surroundings. Without them it cannot be read.
+func (a *Account) prepare(env Env) { a.env, a.readings = env, new(readings) }
+
+// sealing opens what is sealed for the account.
+func (a *Account) sealing() sealing {
+	return sealing{product: a.env.Product, account: a.Name, read: a.env.Keys}
 }
 
 // grantOptions are the options that each grant takes beside read_only and

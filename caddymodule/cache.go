@@ -203,7 +203,7 @@ type keyFile struct {
 
 func (k *keyFile) read() (tokencache.Sealer, error) {
 	found := k.reading.wait(context.Background(), "", func(*lateError) (string, error) {
-		return readSecret(k.text)
+		return Expand(expand).read(k.text)
 	})
 	if late, ok := errors.AsType[*lateError](found.err); ok {
 		return nil, fmt.Errorf("encryption_key: %w", late)

@@ -38,13 +38,13 @@ func (r *reached) scratchSeal(key string) (*commandSeal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
-	return &commandSeal{r.account.sealing, keys, scratchPurpose, "--key " + key}, nil
+	return &commandSeal{r.account.sealing(), keys, scratchPurpose, "--key " + key}, nil
 }
 
 // cacheSeal has the key of the account's cache. The error is errNoSealKey if there
 // is no cache.
 func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
-	s := r.account.sealing
+	s := r.account.sealing()
 	if s.read == nil {
 		return nil, errNoSealKey
 	}

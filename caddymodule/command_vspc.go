@@ -256,7 +256,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 	if whole := readable.FindString(text); whole != text {
 		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
 	}
-	value, err := readSecret(text)
+	value, err := Expand(expand).read(text)
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("%s: %w", flag, err)
 	}

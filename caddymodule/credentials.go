@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,6 +66,9 @@ func (e *secretError) Error() string {
 }
 
 func (e *secretError) Unwrap() error { return e.err }
+
+// Reason implements veeam.Reasoner.
+func (*secretError) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
 
 var readable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
 
@@ -186,7 +190,7 @@ func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Passwor
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
 func (a *Account) resolveAs(password string, next bool, late *lateError) (*credentials, error) {
-	c, err := readSettled(func(reader *secretReader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
+	c, err := readSettled(a.env.Expand, func(reader *secretReader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
 	if errors.Is(err, errChangingFiles) {
 		return nil, &secretError{account: a.Name, option: "password", err: err}
 	}
@@ -194,7 +198,7 @@ func (a *Account) resolveAs(password string, next bool, late *lateError) (*crede
 }
 
 func (a *Account) resolveFrom(reader *secretReader, password string, next bool, late *lateError) (*credentials, error) {
-	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing, mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
+	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
@@ -263,4 +267,46 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	})
 	r.fail("key", err)
 	return key
+}
+
+var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
+
+// files are the files that the account's secrets are read from. That of
+// next_password is read when it is needed, and not before.
+func (a *Account) files() (paths []string) {
+	seen := map[string]bool{}
+	add := func(path string) {
+		if path != "" && !seen[path] {
+			seen[path] = true
+			paths = append(paths, path)
+		}
+	}
+	for option, text := range a.options() {
+		if option == "next_password" {
+			continue
+		}
+		for _, match := range filePlaceholder.FindAllStringSubmatch(*text, -1) {
+			add(match[1])
+		}
+	}
+	for _, text := range []string{a.Key, a.PublicKey} {
+		if filePlaceholder.MatchString(text) {
+			continue // a file that names the file: that one is read at each login
+		}
+		if path, err := a.env.Expand.read(text); err == nil {
+			add(path)
+		}
+	}
+	return paths
+}
+
+// filled reports whether all files that a text names have something in them.
+func filled(text string) bool {
+	for _, match := range filePlaceholder.FindAllStringSubmatch(text, -1) {
+		info, err := os.Stat(match[1]) //nolint:gosec // the operator names the file
+		if err != nil || info.Size() == 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -28,14 +28,14 @@ func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
 				texts = append(texts, "{env.CANARY_KEY}")
 			}
 			for _, text := range texts {
-				_, err := (&Account{Name: "svc", Grant: "public_key", Key: text}).resolve()
+				_, err := ready(&Account{Name: "svc", Grant: "public_key", Key: text}).resolve()
 				if err == nil || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), text) {
 					t.Errorf("got %v", err)
 				}
 			}
 		})
 	}
-	if _, err := (&Account{Name: "svc", Grant: "public_key", Key: "/no/such/key"}).resolve(); err == nil || !strings.Contains(err.Error(), "/no/such/key") {
+	if _, err := ready(&Account{Name: "svc", Grant: "public_key", Key: "/no/such/key"}).resolve(); err == nil || !strings.Contains(err.Error(), "/no/such/key") {
 		t.Errorf("a path in plain: %v", err)
 	}
 }

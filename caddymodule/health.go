@@ -18,13 +18,6 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// failure is one that lasts: it is taken back by the next success of its kind.
-type failure struct {
-	reason veeam.Reason
-	text   string
-	at     time.Time
-}
-
 // health is how an account is doing at one server, over reloads. A request with a
 // token reads it without a lock.
 type health struct {
@@ -64,23 +57,6 @@ func (h *health) observed(get tokencache.GrantFunc) tokencache.GrantFunc {
 			h.failure.Store(time.Now().Unix())
 		}
 		return tok, err
-	}
-}
-
-// secretHealth is whether the secrets of an account could be read.
-type secretHealth struct {
-	fault  atomic.Pointer[failure] // nil if they could
-	looked atomic.Int64            // when that was found out last, unix nanoseconds
-}
-
-// read takes down what a reading has brought.
-func (s *secretHealth) read(err error, now time.Time) {
-	s.looked.Store(now.UnixNano())
-	switch secretErr, ok := errors.AsType[*secretError](err); {
-	case ok:
-		s.fault.Store(&failure{veeam.ReasonSecretUnreadable, secretErr.Error(), now})
-	case err == nil:
-		s.fault.Store(nil)
 	}
 }
 

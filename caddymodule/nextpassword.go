@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
@@ -72,17 +71,6 @@ func (s *slot) settledNext(ctx context.Context, j journal) *login {
 			return l
 		}
 	}
-}
-
-// filled reports whether all files that a text names have something in them.
-func filled(text string) bool {
-	for _, match := range filePlaceholder.FindAllStringSubmatch(text, -1) {
-		info, err := os.Stat(match[1]) //nolint:gosec // the operator names the file
-		if err != nil || info.Size() == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // attemptNext tries next_password, because the password that is configured is

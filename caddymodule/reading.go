@@ -6,12 +6,10 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -112,87 +110,26 @@ func (a *Account) readNext(ctx context.Context) *readout[*credentials] {
 	})
 }
 
-// secrets reads those of whoever logs in.
-func (s *slot) secrets(ctx context.Context) *readout[*credentials] {
-	if s.guest != nil {
-		began := time.Now()
-		return &readout[*credentials]{began: began, value: s.guest.credentials(ctx, s.transport)}
-	}
-	return s.account.read(ctx)
+// failure is one that lasts: it is taken back by the next success of its kind.
+type failure struct {
+	reason veeam.Reason
+	text   string
+	at     time.Time
 }
 
-// nextSecrets reads those with next_password, unless that was done a moment ago.
-func (s *slot) nextSecrets(ctx context.Context, j journal) *readout[*credentials] {
-	s.mu.Lock()
-	recent := time.Since(s.readNext) < resolveHeldEvery
-	s.mu.Unlock()
-	if recent || s.account.NextPassword == "" {
-		return new(readout[*credentials])
-	}
-	found := s.account.readNext(ctx)
-	tellLate(found.err, j)
-	return found
+// secretHealth is whether the secrets of an account could be read.
+type secretHealth struct {
+	fault  atomic.Pointer[failure] // nil if they could
+	looked atomic.Int64            // when that was found out last, unix nanoseconds
 }
 
-// wantsNext reports whether next_password has to be known to go on with c.
-func (s *slot) wantsNext(c *credentials) bool {
-	if current := s.current.Load(); current != nil {
-		return current.next
-	}
-	if s.guest != nil || s.account.NextPassword == "" {
-		return false
-	}
-	// One of the sessions that were taken over may be that of next_password.
-	key := s.sessionKey(c)
-	others := s.transport.sessions.others(key)
-	return len(others) > 0 && !slices.ContainsFunc(others, func(other *pooledSession) bool {
-		return other.key == key && usable(&login{session: other})
-	})
-}
-
-// errSecretChanged says that a login was not sent because its secret has been
-// replaced since it was read: the newer one is to be used.
-var errSecretChanged = errors.New("the secret was replaced after it was read; the login was not sent")
-
-// confirm makes sure that the secrets of a login are those that are configured at
-// this moment, right before they are sent: between reading and sending there may be
-// a queue. A file that is gone for a moment is waited for. One that stays away or
-// does not answer leaves the secrets as they are.
-func (s *slot) confirm(ctx context.Context, l *login) error {
-	if s.guest != nil || !l.credentials.files || l.credentials.pipes || l.credentials.account.Grant == veeam.GrantAs {
-		return nil // of grant as, no secret is the account's own
-	}
-	read := s.account.read
-	if l.next {
-		read = s.account.readNext
-	}
-	asked := time.Now()
-	for looks := 0; looks < settleLooks; {
-		found := read(ctx)
-		_, late := errors.AsType[*lateError](found.err)
-		switch {
-		case late, ctx.Err() != nil:
-			return ctx.Err()
-		case found.err == nil && found.began.Before(asked):
-			continue // somebody else's, that was under way
-		case found.err == nil && found.value != nil:
-			if found.value.fingerprint != l.credentials.fingerprint {
-				return errSecretChanged
-			}
-			return nil
-		}
-		looks++
-		select {
-		case <-time.After(settleFor):
-		case <-ctx.Done():
-		}
-	}
-	return nil
-}
-
-// tellLate writes once for each reading that what was read before has to do.
-func tellLate(err error, j journal) {
-	if late, ok := errors.AsType[*lateError](err); ok && !late.told.Swap(true) {
-		j.warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", exceptionType(err)))
+// read takes down what a reading has brought.
+func (s *secretHealth) read(err error, now time.Time) {
+	s.looked.Store(now.UnixNano())
+	switch secretErr, ok := errors.AsType[*secretError](err); {
+	case ok:
+		s.fault.Store(&failure{veeam.ReasonSecretUnreadable, secretErr.Error(), now})
+	case err == nil:
+		s.fault.Store(nil)
 	}
 }

@@ -69,7 +69,7 @@ func (h *hangingFiles) seal(w *world, account, option, text string) string {
 // of has the accounts read by h.
 func (h *hangingFiles) of(accounts ...*Account) {
 	for _, a := range accounts {
-		a.sealing.read = h.open
+		a.env.Keys = h.open
 	}
 }
 

@@ -25,9 +25,6 @@ const (
 )
 
 // Reason implements veeam.Reasoner.
-func (*secretError) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
-
-// Reason implements veeam.Reasoner.
 func (*noAccountError) Reason() veeam.Reason { return veeam.ReasonNoAccount }
 
 // Reason implements veeam.Reasoner.

@@ -82,27 +82,5 @@ func (s sealing) option(option, value string) (string, error) {
 	return s.open(keys, option, value)
 }
 
-// sealing opens what is sealed for an account, with the keys of the cache.
-func (t *Transport) sealing(a *Account) sealing {
-	s := sealing{product: t.product.Name, account: a.Name}
-	if t.Cache != nil {
-		s.read = t.Cache.keys.read
-	}
-	return s
-}
-
-// checkSealed reports what is written sealed and never opens.
-func (t *Transport) checkSealed() error {
-	for _, a := range t.Accounts {
-		options := a.options()
-		for _, name := range secretOptions {
-			if isSealed(*options[name]) && t.Cache == nil {
-				return fmt.Errorf("account %s: %s is sealed, and there is no cache whose encryption_key opens it; write cache { encryption_key … } with the key that it was sealed with", a.Name, name)
-			}
-		}
-	}
-	return nil
-}
-
 // isSealed reports whether a text is sealed.
 func isSealed(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), sealedPrefix) }

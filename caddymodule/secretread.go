@@ -11,9 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -67,31 +64,34 @@ func (v fileVersion) same(other fileVersion) bool {
 		a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
+// Expand replaces the placeholders of a text by what lookup has for their keys. An
+// unknown or empty one is an error.
+type Expand func(text string, lookup func(key string) (value any, known bool)) (string, error)
+
 // secretReader reads the secrets of one moment. After reading, settled tells
 // whether all of them are of one version.
 type secretReader struct {
-	repl  *caddy.Replacer
-	files map[string]fileVersion
-	pipes bool // something was read that is good for one reading only
-	err   error
+	expand Expand
+	files  map[string]fileVersion
+	pipes  bool // something was read that is good for one reading only
+	err    error
 }
 
-func newSecretReader() *secretReader {
-	r := &secretReader{files: make(map[string]fileVersion)}
-	system := caddy.NewReplacer().WithoutFile()
-	r.repl = caddy.NewEmptyReplacer()
-	r.repl.Map(func(key string) (any, bool) {
-		switch {
-		case strings.HasPrefix(key, "file."):
-			content, err := r.decoded(strings.TrimPrefix(key, "file."))
-			return content, r.take(key, content, err)
-		case strings.HasPrefix(key, "env."):
-			content, err := secret.Decode([]byte(os.Getenv(strings.TrimPrefix(key, "env."))))
-			return content, r.take(key, content, err)
-		}
-		return system.Get(key)
-	})
-	return r
+func newSecretReader(expand Expand) *secretReader {
+	return &secretReader{expand: expand, files: make(map[string]fileVersion)}
+}
+
+// lookup is the value of the placeholders that are read here.
+func (r *secretReader) lookup(key string) (any, bool) {
+	switch {
+	case strings.HasPrefix(key, "file."):
+		content, err := r.decoded(strings.TrimPrefix(key, "file."))
+		return content, r.take(key, content, err)
+	case strings.HasPrefix(key, "env."):
+		content, err := secret.Decode([]byte(os.Getenv(strings.TrimPrefix(key, "env."))))
+		return content, r.take(key, content, err)
+	}
+	return nil, false
 }
 
 // take keeps the first error of a placeholder. Its name is no secret.
@@ -125,7 +125,7 @@ func (e *placeholderError) Unwrap() error { return e.err }
 // error.
 func (r *secretReader) text(text string) (string, error) {
 	r.err = nil
-	value, err := r.repl.ReplaceOrErr(text, true, true)
+	value, err := r.expand(text, r.lookup)
 	switch {
 	case r.err != nil:
 		return "", r.err
@@ -207,9 +207,9 @@ const readTries = 10
 
 // readSettled has read until all that it has read is of one moment: two files
 // that are replaced together, as Kubernetes does by one link, are never mixed.
-func readSettled[T any](read func(*secretReader) (T, error)) (T, error) {
+func readSettled[T any](expand Expand, read func(*secretReader) (T, error)) (T, error) {
 	for range readTries {
-		r := newSecretReader()
+		r := newSecretReader(expand)
 		value, err := read(r)
 		if r.settled() {
 			return value, err
@@ -219,15 +219,15 @@ func readSettled[T any](read func(*secretReader) (T, error)) (T, error) {
 	return none, errChangingFiles
 }
 
-// readSecret is the value of one text with placeholders.
-func readSecret(text string) (string, error) {
-	return readSettled(func(r *secretReader) (string, error) { return r.text(text) })
+// read is the value of one text with placeholders.
+func (e Expand) read(text string) (string, error) {
+	return readSettled(e, func(r *secretReader) (string, error) { return r.text(text) })
 }
 
 // readSecretFile is the content of one file: a secret text, without a byte order
 // mark and without the line end at its end.
 func readSecretFile(path string) (string, error) {
-	content, err := readSettled(func(r *secretReader) (string, error) { return r.decoded(path) })
+	content, err := readSettled(nil, func(r *secretReader) (string, error) { return r.decoded(path) })
 	if err != nil {
 		return "", &os.PathError{Op: "read", Path: path, Err: err}
 	}
@@ -236,21 +236,9 @@ func readSecretFile(path string) (string, error) {
 
 // readKeyMaterial is the content of a file that may be binary.
 func readKeyMaterial(path string) ([]byte, error) {
-	content, err := readSettled(func(r *secretReader) ([]byte, error) { return r.plain(path) })
+	content, err := readSettled(nil, func(r *secretReader) ([]byte, error) { return r.plain(path) })
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return content, nil
-}
-
-// tellDoubts warns once of secrets that are likely not what was meant, before a
-// login is spent with them.
-func (t *Transport) tellDoubts(a *Account, c *credentials) {
-	if len(c.doubts) == 0 {
-		return
-	}
-	if before := a.readings.doubted.Swap(&c.fingerprint); before != nil && *before == c.fingerprint {
-		return
-	}
-	t.logger.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(c.doubts, "; "), zap.String("account", a.Name))
 }

@@ -127,12 +127,12 @@ func TestWhatCannotBeReadIsNamedWithItsReason(t *testing.T) {
 		"missing": "no such file or directory", ".": "is a directory",
 	} {
 		path := filepath.Join(dir, name)
-		_, err := (&Account{Name: "svc", Password: "{file." + path + "}"}).resolve()
+		_, err := ready(&Account{Name: "svc", Password: "{file." + path + "}"}).resolve()
 		if err == nil || !strings.Contains(err.Error(), "account svc: option password, {file."+path+"} cannot be used: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := (&Account{Name: "svc", Password: "{env.VEEAM_AUTH_NO_SUCH}"}).resolve()
+	_, err := ready(&Account{Name: "svc", Password: "{env.VEEAM_AUTH_NO_SUCH}"}).resolve()
 	if err == nil || !strings.Contains(err.Error(), "{env.VEEAM_AUTH_NO_SUCH} cannot be used: it is not set") {
 		t.Error(err)
 	}
@@ -221,7 +221,7 @@ func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
 	m.swap(map[string]string{"user": "user-0", "password": "password-0"})
 	i := 0
 	// The files are replaced between the two readings, twice.
-	c, err := readSettled(func(r *secretReader) ([2]string, error) {
+	c, err := readSettled(expand, func(r *secretReader) ([2]string, error) {
 		user, err := r.text("{file." + m.dir + "/user}")
 		if err != nil {
 			return [2]string{}, err
@@ -235,7 +235,7 @@ func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
 	if want := [2]string{"user-2", "password-2"}; c != want || err != nil {
 		t.Errorf("%q, %v", c, err)
 	}
-	_, err = readSettled(func(r *secretReader) (string, error) {
+	_, err = readSettled(expand, func(r *secretReader) (string, error) {
 		defer m.swap(map[string]string{"user": "x", "password": "x"})
 		return r.text("{file." + m.dir + "/user}")
 	})
@@ -301,4 +301,10 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", option, err)
 		}
 	}
+}
+
+// ready is an account that can be read without a transport.
+func ready(a *Account) *Account {
+	a.prepare(Env{Product: "vbr", Expand: expand})
+	return a
 }

@@ -183,7 +183,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.tries = openTries(ctx, t.storage, t.Cache)
 	for _, a := range t.Accounts {
-		a.sealing, a.readings = t.sealing(a), new(readings)
+		a.prepare(t.accountEnv())
 		if parent, _ := t.choose(a.Parent); a.Parent != "" {
 			parent.serves = true
 		}
@@ -285,6 +285,40 @@ func (t *Transport) warn() {
 				zap.String("account", a.Name), zap.Strings("options", options))
 		}
 	}
+}
+
+// accountEnv is what the accounts take from the transport.
+func (t *Transport) accountEnv() Env {
+	env := Env{Product: t.product.Name, Expand: expand}
+	if t.Cache != nil {
+		env.Keys = t.Cache.keys.read
+	}
+	return env
+}
+
+// expand replaces placeholders as Caddy does.
+func expand(text string, lookup func(string) (any, bool)) (string, error) {
+	system, repl := caddy.NewReplacer().WithoutFile(), caddy.NewEmptyReplacer()
+	repl.Map(func(key string) (any, bool) {
+		if value, known := lookup(key); known {
+			return value, true
+		}
+		return system.Get(key)
+	})
+	return repl.ReplaceOrErr(text, true, true)
+}
+
+// checkSealed reports what is written sealed and never opens.
+func (t *Transport) checkSealed() error {
+	for _, a := range t.Accounts {
+		options := a.options()
+		for _, name := range secretOptions {
+			if isSealed(*options[name]) && t.Cache == nil {
+				return fmt.Errorf("account %s: %s is sealed, and there is no cache whose encryption_key opens it; write cache { encryption_key … } with the key that it was sealed with", a.Name, name)
+			}
+		}
+	}
+	return nil
 }
 
 // Cleanup lets go of the sessions and closes idle connections.

@@ -6,7 +6,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -224,35 +223,4 @@ func (w *watch) unusable(a *Account) string {
 		}
 	})
 	return said
-}
-
-var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
-
-// files are the files that the account's secrets are read from. That of
-// next_password is read when it is needed, and not before.
-func (a *Account) files() (paths []string) {
-	seen := map[string]bool{}
-	add := func(path string) {
-		if path != "" && !seen[path] {
-			seen[path] = true
-			paths = append(paths, path)
-		}
-	}
-	for option, text := range a.options() {
-		if option == "next_password" {
-			continue
-		}
-		for _, match := range filePlaceholder.FindAllStringSubmatch(*text, -1) {
-			add(match[1])
-		}
-	}
-	for _, text := range []string{a.Key, a.PublicKey} {
-		if filePlaceholder.MatchString(text) {
-			continue // a file that names the file: that one is read at each login
-		}
-		if path, err := readSecret(text); err == nil {
-			add(path)
-		}
-	}
-	return paths
 }

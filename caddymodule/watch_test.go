@@ -70,7 +70,7 @@ func TestTheFilesOfAnAccountAreFound(t *testing.T) {
 		{Account{Key: "/k", KeyPassphrase: "{file./p}", PublicKey: "{env.VEEAM_AUTH_TEST_DIR}/pub"}, []string{"/k", "/p", "/run/secrets/pub"}},
 		{Account{Password: "x{file./a}y{file./b}"}, []string{"/a", "/b"}},
 	} {
-		got := tc.account.files()
+		got := ready(&tc.account).files()
 		slices.Sort(got)
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%+v: %q, want %q", tc.account, got, tc.want)

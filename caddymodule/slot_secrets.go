@@ -1,0 +1,113 @@
+// The secrets that an account logs in with, read for its logins.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+)
+
+// tellDoubts warns once of secrets that are likely not what was meant, before a
+// login is spent with them.
+func (t *Transport) tellDoubts(a *Account, c *credentials) {
+	if len(c.doubts) == 0 {
+		return
+	}
+	if before := a.readings.doubted.Swap(&c.fingerprint); before != nil && *before == c.fingerprint {
+		return
+	}
+	t.logger.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(c.doubts, "; "), zap.String("account", a.Name))
+}
+
+// secrets reads those of whoever logs in.
+func (s *slot) secrets(ctx context.Context) *readout[*credentials] {
+	if s.guest != nil {
+		began := time.Now()
+		return &readout[*credentials]{began: began, value: s.guest.credentials(ctx, s.transport)}
+	}
+	return s.account.read(ctx)
+}
+
+// nextSecrets reads those with next_password, unless that was done a moment ago.
+func (s *slot) nextSecrets(ctx context.Context, j journal) *readout[*credentials] {
+	s.mu.Lock()
+	recent := time.Since(s.readNext) < resolveHeldEvery
+	s.mu.Unlock()
+	if recent || s.account.NextPassword == "" {
+		return new(readout[*credentials])
+	}
+	found := s.account.readNext(ctx)
+	tellLate(found.err, j)
+	return found
+}
+
+// wantsNext reports whether next_password has to be known to go on with c.
+func (s *slot) wantsNext(c *credentials) bool {
+	if current := s.current.Load(); current != nil {
+		return current.next
+	}
+	if s.guest != nil || s.account.NextPassword == "" {
+		return false
+	}
+	// One of the sessions that were taken over may be that of next_password.
+	key := s.sessionKey(c)
+	others := s.transport.sessions.others(key)
+	return len(others) > 0 && !slices.ContainsFunc(others, func(other *pooledSession) bool {
+		return other.key == key && usable(&login{session: other})
+	})
+}
+
+// errSecretChanged says that a login was not sent because its secret has been
+// replaced since it was read: the newer one is to be used.
+var errSecretChanged = errors.New("the secret was replaced after it was read; the login was not sent")
+
+// confirm makes sure that the secrets of a login are those that are configured at
+// this moment, right before they are sent: between reading and sending there may be
+// a queue. A file that is gone for a moment is waited for. One that stays away or
+// does not answer leaves the secrets as they are.
+func (s *slot) confirm(ctx context.Context, l *login) error {
+	if s.guest != nil || !l.credentials.files || l.credentials.pipes || l.credentials.account.Grant == veeam.GrantAs {
+		return nil // of grant as, no secret is the account's own
+	}
+	read := s.account.read
+	if l.next {
+		read = s.account.readNext
+	}
+	asked := time.Now()
+	for looks := 0; looks < settleLooks; {
+		found := read(ctx)
+		_, late := errors.AsType[*lateError](found.err)
+		switch {
+		case late, ctx.Err() != nil:
+			return ctx.Err()
+		case found.err == nil && found.began.Before(asked):
+			continue // somebody else's, that was under way
+		case found.err == nil && found.value != nil:
+			if found.value.fingerprint != l.credentials.fingerprint {
+				return errSecretChanged
+			}
+			return nil
+		}
+		looks++
+		select {
+		case <-time.After(settleFor):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// tellLate writes once for each reading that what was read before has to do.
+func tellLate(err error, j journal) {
+	if late, ok := errors.AsType[*lateError](err); ok && !late.told.Swap(true) {
+		j.warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", exceptionType(err)))
+	}
+}
