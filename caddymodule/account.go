@@ -117,7 +117,7 @@ type Env struct {
 	Product string
 
 	// Expand replaces placeholders.
-	Expand Expand
+	Expand secret.Expand
 
 	// Keys has the keys for sealed secrets; nil if there is no cache.
 	Keys func() (tokencache.Sealer, error)

@@ -203,14 +203,14 @@ type keyFile struct {
 
 func (k *keyFile) read() (tokencache.Sealer, error) {
 	found := k.reading.wait(context.Background(), "", func(*lateError) (string, error) {
-		return Expand(expand).read(k.text)
+		return secret.Expand(expand).Read(k.text)
 	})
 	if late, ok := errors.AsType[*lateError](found.err); ok {
 		return nil, fmt.Errorf("encryption_key: %w", late)
 	}
 	text := found.value
 	if found.err == nil && strings.TrimSpace(text) == "" {
-		found.err = errEmptySecret
+		found.err = secret.ErrEmpty
 	}
 	if found.err != nil {
 		return nil, fmt.Errorf("encryption_key: %w", found.err)

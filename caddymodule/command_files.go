@@ -203,7 +203,7 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 	if err != nil {
 		return nil, err
 	}
-	content, err := readSecretFile(name)
+	content, err := secret.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}

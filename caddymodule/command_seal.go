@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -57,7 +58,7 @@ func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
 
 // readKeyFile reads a keyset.
 func readKeyFile(name string) (*tokencache.Keyset, error) {
-	text, err := readSecretFile(name)
+	text, err := secret.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}

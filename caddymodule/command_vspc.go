@@ -256,7 +256,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 	if whole := readable.FindString(text); whole != text {
 		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
 	}
-	value, err := Expand(expand).read(text)
+	value, err := secret.Expand(expand).Read(text)
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("%s: %w", flag, err)
 	}
@@ -265,7 +265,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 
 // readContainer reads a PKCS#12 container, binary or as the Base64 that VSPC sends.
 func readContainer(name string) ([]byte, error) {
-	content, err := readKeyMaterial(name)
+	content, err := secret.ReadKeyMaterial(name)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ var fingerprintKey = func() []byte {
 // reads nothing more.
 type resolver struct {
 	account string
-	reader  *secretReader
+	reader  *secret.Reader
 	sealing sealing
 	mac     hash.Hash
 	err     error
@@ -118,7 +118,7 @@ func (r *resolver) text(option, text string) string {
 		written = "next_password"
 	}
 	r.late.reads(written)
-	value, err := r.reader.text(text)
+	value, err := r.reader.Text(text)
 	if err == nil {
 		value, err = r.sealing.option(written, value)
 	}
@@ -157,7 +157,7 @@ func (r *resolver) file(option, text string) []byte {
 	if path == "" {
 		return nil
 	}
-	content, err := r.reader.plain(path)
+	content, err := r.reader.Plain(path)
 	if err != nil {
 		r.fail(option, fileError(text, path, err))
 		return nil
@@ -190,14 +190,14 @@ func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Passwor
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
 func (a *Account) resolveAs(password string, next bool, late *lateError) (*credentials, error) {
-	c, err := readSettled(a.env.Expand, func(reader *secretReader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
-	if errors.Is(err, errChangingFiles) {
+	c, err := secret.ReadSettled(a.env.Expand, func(reader *secret.Reader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
+	if errors.Is(err, secret.ErrChanging) {
 		return nil, &secretError{account: a.Name, option: "password", err: err}
 	}
 	return c, err
 }
 
-func (a *Account) resolveFrom(reader *secretReader, password string, next bool, late *lateError) (*credentials, error) {
+func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *lateError) (*credentials, error) {
 	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
@@ -224,6 +224,7 @@ func (a *Account) resolveFrom(reader *secretReader, password string, next bool, 
 	if r.err != nil {
 		return nil, r.err
 	}
+	files, pipes := reader.Files()
 	digest := string(r.mac.Sum(nil))
 	return &credentials{
 		account:     account,
@@ -233,8 +234,8 @@ func (a *Account) resolveFrom(reader *secretReader, password string, next bool, 
 		identity:    keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
 		parts:       r.parts,
 		doubts:      r.doubts,
-		files:       len(reader.files) > 0,
-		pipes:       reader.pipes,
+		files:       files,
+		pipes:       pipes,
 	}, nil
 }
 
@@ -293,7 +294,7 @@ func (a *Account) files() (paths []string) {
 		if filePlaceholder.MatchString(text) {
 			continue // a file that names the file: that one is read at each login
 		}
-		if path, err := a.env.Expand.read(text); err == nil {
+		if path, err := a.env.Expand.Read(text); err == nil {
 			add(path)
 		}
 	}

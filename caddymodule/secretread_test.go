@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -117,7 +118,7 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 
 func TestWhatCannotBeReadIsNamedWithItsReason(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"empty": "", "newline": "\n", "utf32": "\xff\xfe\x00\x00a\x00\x00\x00", "half": "\xff\xfea", "long": strings.Repeat("a", maxSecretFile+1)} {
+	for name, content := range map[string]string{"empty": "", "newline": "\n", "utf32": "\xff\xfe\x00\x00a\x00\x00\x00", "half": "\xff\xfea", "long": strings.Repeat("a", secret.MaxFile+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -221,25 +222,25 @@ func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
 	m.swap(map[string]string{"user": "user-0", "password": "password-0"})
 	i := 0
 	// The files are replaced between the two readings, twice.
-	c, err := readSettled(expand, func(r *secretReader) ([2]string, error) {
-		user, err := r.text("{file." + m.dir + "/user}")
+	c, err := secret.ReadSettled(expand, func(r *secret.Reader) ([2]string, error) {
+		user, err := r.Text("{file." + m.dir + "/user}")
 		if err != nil {
 			return [2]string{}, err
 		}
 		if i++; i <= 2 {
 			m.swap(map[string]string{"user": fmt.Sprint("user-", i), "password": fmt.Sprint("password-", i)})
 		}
-		password, err := r.text("{file." + m.dir + "/password}")
+		password, err := r.Text("{file." + m.dir + "/password}")
 		return [2]string{user, password}, err
 	})
 	if want := [2]string{"user-2", "password-2"}; c != want || err != nil {
 		t.Errorf("%q, %v", c, err)
 	}
-	_, err = readSettled(expand, func(r *secretReader) (string, error) {
+	_, err = secret.ReadSettled(expand, func(r *secret.Reader) (string, error) {
 		defer m.swap(map[string]string{"user": "x", "password": "x"})
-		return r.text("{file." + m.dir + "/user}")
+		return r.Text("{file." + m.dir + "/user}")
 	})
-	if !errors.Is(err, errChangingFiles) {
+	if !errors.Is(err, secret.ErrChanging) {
 		t.Errorf("never settled: %v", err)
 	}
 }

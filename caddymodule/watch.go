@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 const (
@@ -47,8 +49,8 @@ type watch struct {
 type watchedAccount struct {
 	account *Account
 	files   []string
-	last    map[string]fileVersion // as they were when they were read last
-	sighted string                 // the secrets of the look before
+	last    map[string]secret.FileVersion // as they were when they were read last
+	sighted string                        // the secrets of the look before
 	settled bool
 	failed  int // looks in a row at which the secrets could not be used
 	absent  int // looks in a row at which a file could not be read
@@ -128,7 +130,7 @@ func (w *watch) look() {
 		accounts = append(accounts, a)
 	}
 	w.mu.Unlock()
-	files := make(map[string]fileVersion)
+	files := make(map[string]secret.FileVersion)
 	for _, a := range accounts {
 		if found := w.lookAt(a, files); found != nil {
 			w.tell(func(s *slot) bool { return s.account == a.account }, func(s *slot) { s.changed(found) })
@@ -154,22 +156,22 @@ func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
 // lookAt returns the account's secrets if one of its files has changed since they
 // were told last, and they were the same at two looks. files are those that were
 // looked at already.
-func (w *watch) lookAt(a *watchedAccount, files map[string]fileVersion) *credentials {
+func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *credentials {
 	now, dirty := time.Now(), !a.settled
-	found := make(map[string]fileVersion, len(a.files))
+	found := make(map[string]secret.FileVersion, len(a.files))
 	for _, path := range a.files {
 		version, ok := files[path]
 		if !ok {
-			version = glimpse(path)
+			version = secret.Glimpse(path)
 			files[path] = version
 		}
-		info := version.info
+		info := version.Info
 		if info == nil || info.IsDir() || info.Size() == 0 {
 			a.missed(&secretError{account: a.account.Name, option: "in the file " + path, err: errFile}, now)
 			return nil // it is being replaced: the secrets so far go on
 		}
 		found[path] = version
-		if !version.same(a.last[path]) {
+		if !version.Same(a.last[path]) {
 			dirty, a.failed = true, 0
 		}
 		dirty = dirty || now.Sub(info.ModTime()).Abs() < racyFor

@@ -1,5 +1,5 @@
 // Package secret holds the one type in which passwords, seeds and tokens travel
-// through the program.
+// through the program, and the one reader of files and variables that hold them.
 package secret
 
 import (

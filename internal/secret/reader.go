@@ -1,7 +1,7 @@
 // The one reader of everything that is secret: files, variables and placeholders
 // of both.
 
-package caddymodule
+package secret
 
 import (
 	"errors"
@@ -10,56 +10,60 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// maxSecretFile bounds what is read of a file.
-const maxSecretFile = 1 << 20
+// MaxFile bounds what is read of a file.
+const MaxFile = 1 << 20
 
 var (
-	errEmptySecret        = errors.New("it is empty")
 	errUnknownPlaceholder = errors.New(`it has a placeholder that has no value here; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
-	errLongFile           = fmt.Errorf("it is longer than %d MiB", maxSecretFile>>20)
-	errChangingFiles      = errors.New("its files change while they are read")
+
+	// ErrEmpty says that a secret has no value.
+	ErrEmpty = errors.New("it is empty")
+
+	errLongFile = fmt.Errorf("it is longer than %d MiB", MaxFile>>20)
+
+	// ErrChanging says that files were never seen in one version.
+	ErrChanging = errors.New("its files change while they are read")
 )
 
-// fileVersion tells whether a file is the one that was read: links on the way to it
+// FileVersion tells whether a file is the one that was read: links on the way to it
 // lead where they led, and it was neither replaced nor written to.
-type fileVersion struct {
-	place   string // without links
-	info    os.FileInfo
-	changed int64 // when anything about it has changed, where the system tells
+type FileVersion struct {
+	place   string      // without links
+	Info    os.FileInfo // nil if there is no file
+	changed int64       // when anything about it has changed, where the system tells
 }
 
 // versionOf looks at what a path leads to. The info is nil if that is nothing.
-func versionOf(path string) fileVersion {
+func versionOf(path string) FileVersion {
 	place, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		place = path // such as a pipe under /dev/fd
 	}
 	info, err := os.Stat(place) //nolint:gosec // the path is of the configuration
 	if err != nil {
-		return fileVersion{place: place}
+		return FileVersion{place: place}
 	}
-	return fileVersion{place: place, info: info, changed: changeTime(info)}
+	return FileVersion{place: place, Info: info, changed: changeTime(info)}
 }
 
-// glimpse is versionOf without a look at where links lead: a link that leads to
+// Glimpse is versionOf without a look at where links lead: a link that leads to
 // another file is seen all the same.
-func glimpse(path string) fileVersion {
+func Glimpse(path string) FileVersion {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fileVersion{}
+		return FileVersion{}
 	}
-	return fileVersion{info: info, changed: changeTime(info)}
+	return FileVersion{Info: info, changed: changeTime(info)}
 }
 
-func (v fileVersion) same(other fileVersion) bool {
-	if v.info == nil || other.info == nil {
-		return v.info == nil && other.info == nil
+// Same reports whether nothing has changed between two looks.
+func (v FileVersion) Same(other FileVersion) bool {
+	if v.Info == nil || other.Info == nil {
+		return v.Info == nil && other.Info == nil
 	}
-	a, b := v.info, other.info
+	a, b := v.Info, other.Info
 	return v.place == other.place && os.SameFile(a, b) && v.changed == other.changed &&
 		a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
@@ -68,36 +72,36 @@ func (v fileVersion) same(other fileVersion) bool {
 // unknown or empty one is an error.
 type Expand func(text string, lookup func(key string) (value any, known bool)) (string, error)
 
-// secretReader reads the secrets of one moment. After reading, settled tells
+// Reader reads the secrets of one moment. After reading, settled tells
 // whether all of them are of one version.
-type secretReader struct {
+type Reader struct {
 	expand Expand
-	files  map[string]fileVersion
+	files  map[string]FileVersion
 	pipes  bool // something was read that is good for one reading only
 	err    error
 }
 
-func newSecretReader(expand Expand) *secretReader {
-	return &secretReader{expand: expand, files: make(map[string]fileVersion)}
+func newReader(expand Expand) *Reader {
+	return &Reader{expand: expand, files: make(map[string]FileVersion)}
 }
 
 // lookup is the value of the placeholders that are read here.
-func (r *secretReader) lookup(key string) (any, bool) {
+func (r *Reader) lookup(key string) (any, bool) {
 	switch {
 	case strings.HasPrefix(key, "file."):
 		content, err := r.decoded(strings.TrimPrefix(key, "file."))
 		return content, r.take(key, content, err)
 	case strings.HasPrefix(key, "env."):
-		content, err := secret.Decode([]byte(os.Getenv(strings.TrimPrefix(key, "env."))))
+		content, err := Decode([]byte(os.Getenv(strings.TrimPrefix(key, "env."))))
 		return content, r.take(key, content, err)
 	}
 	return nil, false
 }
 
 // take keeps the first error of a placeholder. Its name is no secret.
-func (r *secretReader) take(key, content string, err error) bool {
+func (r *Reader) take(key, content string, err error) bool {
 	if err == nil && content == "" {
-		err = errEmptySecret
+		err = ErrEmpty
 		if name, ok := strings.CutPrefix(key, "env."); ok {
 			if _, set := os.LookupEnv(name); !set {
 				err = errors.New("it is not set")
@@ -121,9 +125,13 @@ func (e *placeholderError) Error() string {
 }
 func (e *placeholderError) Unwrap() error { return e.err }
 
-// text returns a text with its placeholders replaced. It is never empty without an
+// Files reports whether anything was read from files, and whether one of them is a
+// pipe, which is good for one reading only.
+func (r *Reader) Files() (files, pipes bool) { return len(r.files) > 0, r.pipes }
+
+// Text returns a text with its placeholders replaced. It is never empty without an
 // error.
-func (r *secretReader) text(text string) (string, error) {
+func (r *Reader) Text(text string) (string, error) {
 	r.err = nil
 	value, err := r.expand(text, r.lookup)
 	switch {
@@ -132,35 +140,35 @@ func (r *secretReader) text(text string) (string, error) {
 	case err != nil:
 		return "", errUnknownPlaceholder
 	case value == "":
-		return "", errEmptySecret
+		return "", ErrEmpty
 	}
 	return value, nil
 }
 
 // decoded is the content of a file as a secret text.
-func (r *secretReader) decoded(path string) (string, error) {
+func (r *Reader) decoded(path string) (string, error) {
 	content, err := r.raw(path)
 	if err != nil {
 		return "", err
 	}
-	return secret.Decode(content)
+	return Decode(content)
 }
 
-// plain is the content of a file as it is, if it is binary, or else in UTF-8.
-func (r *secretReader) plain(path string) ([]byte, error) {
+// Plain is the content of a file as it is, if it is binary, or else in UTF-8.
+func (r *Reader) Plain(path string) ([]byte, error) {
 	content, err := r.raw(path)
 	if err != nil {
 		return nil, err
 	}
-	return secret.Plain(content)
+	return Plain(content)
 }
 
-func (r *secretReader) raw(path string) ([]byte, error) {
+func (r *Reader) raw(path string) ([]byte, error) {
 	version := versionOf(path)
-	if before, ok := r.files[path]; !ok || before.same(version) {
+	if before, ok := r.files[path]; !ok || before.Same(version) {
 		r.files[path] = version
 	} else {
-		r.files[path] = fileVersion{} // of two versions
+		r.files[path] = FileVersion{} // of two versions
 	}
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -170,11 +178,11 @@ func (r *secretReader) raw(path string) ([]byte, error) {
 	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		r.pipes = true
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	content, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	if len(content) > maxSecretFile {
+	if len(content) > MaxFile {
 		return nil, errLongFile
 	}
 	return content, nil
@@ -190,12 +198,12 @@ func withoutPath(err error) error {
 }
 
 // settled reports whether no file has changed since it was read.
-func (r *secretReader) settled() bool {
+func (r *Reader) settled() bool {
 	for path, version := range r.files {
-		if r.pipes && (version.info == nil || !version.info.Mode().IsRegular()) {
+		if r.pipes && (version.Info == nil || !version.Info.Mode().IsRegular()) {
 			continue
 		}
-		if !version.same(versionOf(path)) {
+		if !version.Same(versionOf(path)) {
 			return false
 		}
 	}
@@ -205,38 +213,38 @@ func (r *secretReader) settled() bool {
 // readTries is how often secrets are read that change while they are read.
 const readTries = 10
 
-// readSettled has read until all that it has read is of one moment: two files
+// ReadSettled has read until all that it has read is of one moment: two files
 // that are replaced together, as Kubernetes does by one link, are never mixed.
-func readSettled[T any](expand Expand, read func(*secretReader) (T, error)) (T, error) {
+func ReadSettled[T any](expand Expand, read func(*Reader) (T, error)) (T, error) {
 	for range readTries {
-		r := newSecretReader(expand)
+		r := newReader(expand)
 		value, err := read(r)
 		if r.settled() {
 			return value, err
 		}
 	}
 	var none T
-	return none, errChangingFiles
+	return none, ErrChanging
 }
 
-// read is the value of one text with placeholders.
-func (e Expand) read(text string) (string, error) {
-	return readSettled(e, func(r *secretReader) (string, error) { return r.text(text) })
+// Read is the value of one text with placeholders.
+func (e Expand) Read(text string) (string, error) {
+	return ReadSettled(e, func(r *Reader) (string, error) { return r.Text(text) })
 }
 
-// readSecretFile is the content of one file: a secret text, without a byte order
+// ReadFile is the content of one file: a secret text, without a byte order
 // mark and without the line end at its end.
-func readSecretFile(path string) (string, error) {
-	content, err := readSettled(nil, func(r *secretReader) (string, error) { return r.decoded(path) })
+func ReadFile(path string) (string, error) {
+	content, err := ReadSettled(nil, func(r *Reader) (string, error) { return r.decoded(path) })
 	if err != nil {
 		return "", &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return content, nil
 }
 
-// readKeyMaterial is the content of a file that may be binary.
-func readKeyMaterial(path string) ([]byte, error) {
-	content, err := readSettled(nil, func(r *secretReader) ([]byte, error) { return r.plain(path) })
+// ReadKeyMaterial is the content of a file that may be binary.
+func ReadKeyMaterial(path string) ([]byte, error) {
+	content, err := ReadSettled(nil, func(r *Reader) ([]byte, error) { return r.Plain(path) })
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}

@@ -2,7 +2,7 @@
 
 // When a file has changed, where only its time of modification tells.
 
-package caddymodule
+package secret
 
 import "os"
 

@@ -1,7 +1,7 @@
 // When a file has changed, where the system tells more than its time of
 // modification.
 
-package caddymodule
+package secret
 
 import (
 	"os"
