@@ -440,15 +440,8 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if p.handler.ExposeUpstreamTokens && !p.handler.Passthrough {
 		return d.WrapErr(errExposeAlone)
 	}
-	for _, c := range p.handler.Clients {
-		if account, _ := p.transport.choose(c.Account); c.Account != "" && account == nil {
-			return d.Errf("client %s: unknown account; write the name of an account of this block", c.Name)
-		}
-	}
-	if name := p.handler.ActAs; name != "" && !strings.Contains(name, "{") {
-		if account, user := p.transport.choose(name); account == nil || account.template() && user == "" {
-			return d.Errf("act_as: there is no account named %s to act as; write the name of an account, or a placeholder that yields one for each request", name)
-		}
+	if err := p.transport.serves(p.handler); err != nil {
+		return d.WrapErr(err)
 	}
 	if longest := p.handler.TokenMaxLifetime; longest > 0 {
 		if err := checkMaxLifetime(longest, cmp.Or(p.handler.TokenLifetime, caddy.Duration(issuer.DefaultLifetime))); err != nil {

@@ -226,6 +226,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	for _, client := range h.Clients {
 		client.holder = tokenHolders.enter(client.Name)
 	}
+	unpairedHandlers.enter(ctx, h)
 	return atStart(ctx, func(started context.Context) { pooled.start(started, ctx.Storage(), h.logger) })
 }
 
@@ -251,6 +252,7 @@ const maxLogBodyLimit = 1 << 20
 
 // Cleanup lets go of the issuer.
 func (h *Handler) Cleanup() error {
+	unpairedHandlers.leave(h)
 	if h.guests != nil {
 		releaseGuests()
 	}

@@ -164,6 +164,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.check(); err != nil {
 		return err
 	}
+	for _, h := range unpairedHandlers.before(ctx) {
+		if err := t.serves(h); err != nil {
+			return fmt.Errorf("veeam_auth: %w", err)
+		}
+	}
 	proxied := t.proxied()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
