@@ -125,13 +125,76 @@ func TestNoAnswerBringsAnAccessTokenToAClient(t *testing.T) {
 			}
 		})
 	}
-	c := newChain(t, `{"product": "vspc"}`)
-	c.gets(http.StatusOK, http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, "\x1f\x8b")
-	if got := c.ask("monitor", http.MethodPost, "/api/v3/unheard/of", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") }); got.Code != 520 {
-		t.Errorf("packed unasked: %d", got.Code)
+}
+
+// The same answer in every form: refused, with and without filter_secrets.
+func TestNoFormOfAnAnswerBringsAnAccessTokenToAClient(t *testing.T) {
+	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
+	turn := 0
+	try := func(status int, header http.Header, body string) {
+		turn++
+		for _, caller := range []string{"monitor", "admin"} {
+			c.serve(status, header, body)
+			got := c.ask(caller, http.MethodPost, "/api/v3/unheard/of", func(r *http.Request) {
+				r.Header.Set("Accept-Encoding", "gzip, br")
+				r.Header.Set("Range", "bytes=10-")
+			})
+			if leaks(got) || got.Code == status && got.broken == nil {
+				t.Errorf("%s: %d %v %.60q becomes %d %v %.60q", caller, status, header, body, got.Code, got.broken, got.Body)
+			}
+			if accepted, part := c.asked.Header.Get("Accept-Encoding"), c.asked.Header.Get("Range"); part != "" || caller == "admin" && accepted != "identity" {
+				t.Fatalf("%s: asked for %q, %q", caller, accepted, part)
+			}
+		}
 	}
-	if accepted := c.asked.Header.Get("Accept-Encoding"); accepted != "identity" {
-		t.Errorf("asked for %q", accepted)
+	for _, body := range []string{
+		`{"access_token":"` + matrixCanary + `"}`,
+		`{"a":["∀"],"data":{"accessToken":"` + matrixCanary + `"}}`,
+		`{"a":1} {"refresh_token":"` + matrixCanary + `"}`,
+		`{"a":"` + strings.Repeat("x", 10<<10) + `","access_token":"` + matrixCanary + `"}`,
+	} {
+		for _, kind := range []string{"-", contentTypeJSON, "application/problem+json", "text/plain; charset=utf-16", "application/octet-stream", "text/html"} {
+			header := func(more ...string) http.Header {
+				h := http.Header{"Content-Type": {kind}}
+				if kind == "-" {
+					delete(h, "Content-Type")
+				}
+				for _, value := range more {
+					h.Add("Content-Encoding", value)
+				}
+				return h
+			}
+			for encoding, pack := range matrixPackings {
+				encoding, _, _ = strings.Cut(encoding, ",")
+				try(http.StatusOK, header(encoding), pack(body))
+				try(http.StatusOK, header("identity", encoding), pack(body))
+				try(http.StatusBadRequest, header(encoding), pack(body))
+			}
+			gzipped := matrixPackings["gzip"]
+			try(http.StatusOK, header("gzip, gzip"), gzipped(gzipped(body)))
+			try(http.StatusOK, header("gzip"), gzipped("{}")+gzipped(body)) // two members
+			try(http.StatusOK, header("gzip"), gzipped(body)+"behind it")
+			for _, write := range matrixWritings {
+				try(http.StatusOK, header(), write(body))
+			}
+			part := header()
+			part.Set("Content-Range", "bytes 1-99/100")
+			try(http.StatusPartialContent, part, body[1:])
+			try(http.StatusOK, part, body[1:])
+		}
+	}
+	t.Logf("%d answers", turn)
+	if turn < 500 {
+		t.Errorf("%d answers only", turn)
+	}
+}
+
+func TestAPackedAnswerWithoutATokenPassesTheFilter(t *testing.T) {
+	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
+	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}, "Content-Encoding": {"gzip"}, "Etag": {"x"}}, matrixPackings["gzip"](`{"password":"x"}`))
+	got := c.ask("monitor", http.MethodPost, "/api/v3/unheard/of", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
+	if got.Code != http.StatusOK || got.Body.String() != `{"password":"****"}` || got.Header().Get("Content-Encoding")+got.Header().Get("Etag") != "" {
+		t.Errorf("%d %v %s", got.Code, got.Header(), got.Body)
 	}
 }
 

@@ -63,11 +63,34 @@ func (t *Transport) withoutSecrets(req *http.Request, e *exchange, res *http.Res
 		return res
 	}
 	res.Body = &filteredBody{ReadCloser: body, journal: &e.journal}
+	otherBytes(res)
+	return res
+}
+
+// unpacked takes gzip off an answer that is filtered, so that all that search it see
+// the same.
+func unpacked(req *http.Request, e *exchange, res *http.Response) *http.Response {
+	if !e.filter || e.refused != nil || bodyless(req, res) || res.StatusCode == http.StatusSwitchingProtocols || partial(res) {
+		return res
+	}
+	if coding, ok := codingOf(res.Header); ok && coding == "gzip" {
+		res.Body = &gunzip{ReadCloser: res.Body}
+		delete(res.Header, "Content-Encoding")
+		otherBytes(res)
+	}
+	return res
+}
+
+// otherBytes takes from an answer what tells of the server's very bytes.
+func otherBytes(res *http.Response) {
 	res.ContentLength = -1
 	for _, name := range ofTheWhole {
 		delete(res.Header, name)
 	}
-	return res
+}
+
+func partial(res *http.Response) bool {
+	return res.StatusCode == http.StatusPartialContent || len(res.Header["Content-Range"]) > 0
 }
 
 // unreadable refuses an answer that cannot be searched.
@@ -85,24 +108,19 @@ func (t *Transport) unreadable(req *http.Request, e *exchange, res *http.Respons
 // stays as it is. fault says why it cannot be read.
 func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	kind, fault := mediaTypeOf(res.Header)
-	if fault == "" && (res.StatusCode == http.StatusPartialContent || len(res.Header["Content-Range"]) > 0) {
+	if fault == "" && partial(res) {
 		fault = "it is a part of a whole"
 	}
-	coding, ok := codingOf(res.Header)
-	if fault == "" && !ok {
+	if coding, ok := codingOf(res.Header); fault == "" && (!ok || coding != "") {
 		fault = "its encoding is neither gzip nor identity"
 	}
 	if fault != "" {
 		return nil, fault
 	}
-	body = res.Body
-	if coding == "gzip" {
-		body = &gunzip{ReadCloser: body}
-	}
-	head, err := beginning(body)
+	head, err := beginning(res.Body)
 	whole := io.MultiReader(bytes.NewReader(head), failing{err})
 	if err == nil {
-		whole = io.MultiReader(bytes.NewReader(head), body)
+		whole = io.MultiReader(bytes.NewReader(head), res.Body)
 	}
 	res.Body = struct {
 		io.Reader
@@ -112,13 +130,10 @@ func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	case unreadable(err):
 		return nil, "it is packed otherwise than it says"
 	case len(text) == 0 && err != nil: // an empty answer, or none because of a fault
-	case passesUnread(kind) && coding == "" && looksLike(head, kind):
+	case passesUnread(kind) && looksLike(head, kind):
 		return nil, ""
 	case len(text) == 0 || !beginsJSON[text[0]] || !jsonType(kind) && text[0] != '{' && text[0] != '[':
 		return nil, "it is not JSON"
-	}
-	if coding == "gzip" {
-		res.Header.Del("Content-Encoding")
 	}
 	return filter.JSON(res.Body), ""
 }

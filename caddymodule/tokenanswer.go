@@ -21,7 +21,14 @@ func mayGiveTokens(e *exchange) bool {
 	return e.route == veeam.RouteProtected && (e.operation.Class == operation.Unknown || e.operation.Class == operation.Secret)
 }
 
-var errTokenAnswer = errors.New("the answer contains an access token of the server")
+// askWhole asks for an answer that can be searched for a token.
+func askWhole(req *http.Request) {
+	req.Header["Accept-Encoding"] = identityOnly
+	delete(req.Header, "Range")
+	delete(req.Header, "If-Range")
+}
+
+var errTokenAnswer = errors.New("the answer contains an access token of the server, or is JSON that is not in UTF-8")
 
 // withoutToken refuses an answer that begins with an access token, and watches what
 // follows while it passes. Nothing is kept: the beginning is what the first read
@@ -30,16 +37,13 @@ func (t *Transport) withoutToken(req *http.Request, e *exchange, res *http.Respo
 	if e.refused != nil || !mayGiveTokens(e) || bodyless(req, res) {
 		return res
 	}
-	likely := tokenLike(res.Header.Get("Content-Type"))
-	if coding := res.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		switch {
-		case e.filter:
-			return res // names of tokens are among those whose values are taken out
-		case likely:
-			return t.refuseTokenAnswer(req, e, res, "its encoding was not asked for, so it cannot be searched for a token")
+	if coding, ok := codingOf(res.Header); !ok || coding != "" || partial(res) {
+		if e.filter {
+			return res // refused as one that cannot be searched for anything
 		}
-		return res
+		return t.refuseTokenAnswer(req, e, res, "it is packed or a part, which was not asked for, so it cannot be searched for a token")
 	}
+	likely := tokenLike(res.Header.Get("Content-Type"))
 	watched := &tokenWatch{ReadCloser: res.Body, found: func() { t.logTokenAnswer(e, errTokenAnswer.Error()) }}
 	res.Body = watched
 	if likely {
@@ -108,7 +112,8 @@ func (w *tokenWatch) Read(p []byte) (n int, err error) {
 }
 
 // jsonNames looks for names of tokens in JSON that comes in pieces. What is no JSON
-// is not looked at.
+// is not looked at. JSON that is not in UTF-8 counts as one that has such a name: it
+// has zero bytes.
 type jsonNames struct {
 	state   uint8
 	depth   int
@@ -121,7 +126,7 @@ type jsonNames struct {
 
 // States of jsonNames.
 const (
-	namesBegin  = iota // nothing but blanks and a byte order mark so far
+	namesBegin  = iota // nothing but blanks, zero bytes and a byte order mark so far
 	namesOther         // outside of strings
 	namesString        // in a string
 	namesNone          // no object
@@ -133,23 +138,23 @@ const longestName = 32
 // find reports whether the piece has a name of a token.
 func (j *jsonNames) find(piece []byte) bool {
 	for _, c := range piece {
-		switch j.state {
-		case namesNone:
+		switch {
+		case j.state == namesNone:
 			return false
-		case namesBegin:
+		case j.state == namesBegin:
 			switch c {
-			case ' ', '\t', '\r', '\n', 0xef, 0xbb, 0xbf:
+			case ' ', '\t', '\r', '\n', 0xef, 0xbb, 0xbf, 0xff, 0xfe, 0:
 			case '{':
 				j.state, j.depth = namesOther, 1
 			default:
 				j.state = namesNone
 			}
-		case namesOther:
-			if j.outside(c) {
-				return true
-			}
-		case namesString:
+		case c == 0:
+			return true
+		case j.state == namesString:
 			j.inside(c)
+		case j.outside(c):
+			return true
 		}
 	}
 	return false

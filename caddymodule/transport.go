@@ -355,7 +355,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	t.keepSession(req, e, res)
-	return t.withoutSecrets(req, e, t.withoutToken(req, e, res)), nil
+	return t.withoutSecrets(req, e, t.withoutToken(req, e, unpacked(req, e, res))), nil
 }
 
 // passOn sends a request that needs no session.
@@ -429,7 +429,7 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	case e.filter:
 		askReadable(out)
 	case mayGiveTokens(e):
-		out.Header["Accept-Encoding"] = identityOnly
+		askWhole(out)
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
