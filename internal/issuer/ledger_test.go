@@ -114,42 +114,89 @@ func entries(l *ledger) (families, callers int) {
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	for _, broken := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			store := &memory{}
-			i := New(NewKeys(store))
-			i.ledger.limits = limits{renewed: 20, ended: 10, families: 40, callers: 5}
-			if broken {
-				store.broken, store.only = errors.New("disk on fire"), IndexPath
-			}
-			w := &watcher{store: store, ledger: &i.ledger}
-			for n := range 20_000 {
-				c := &claims{Family: fmt.Sprint("family ", n), Number: 1, Made: time.Now().UnixMilli(), Use: useRefresh}
-				c.Subject = fmt.Sprint("caller ", n%700)
-				_ = i.ledger.use(c, time.Now())
-				if n%3 == 0 {
-					i.ledger.end(c.Subject, c.Family)
+		for _, all := range []int{1, 100, 700} { // callers
+			synctest.Test(t, func(t *testing.T) {
+				store := &memory{}
+				i := New(NewKeys(store))
+				i.ledger.limits = limits{renewed: 20, ended: 10, families: 40, callers: 5}
+				if broken {
+					store.broken, store.only = errors.New("disk on fire"), IndexPath
 				}
-				if n%1000 == 0 {
-					time.Sleep(time.Minute)
-					if err := w.look(t.Context()); (err != nil) != broken {
-						t.Fatal(err)
+				w := &watcher{store: store, ledger: &i.ledger}
+				for n := range 20_000 {
+					c := &claims{Family: fmt.Sprint("family ", n), Number: 1, Made: time.Now().UnixMilli(), Use: useRefresh}
+					c.Subject = fmt.Sprint("caller ", n%all)
+					_ = i.ledger.use(c, time.Now())
+					if n%3 == 0 {
+						i.ledger.end(c.Subject, c.Family)
+					}
+					if n%1000 == 0 {
+						time.Sleep(time.Minute)
+						if err := w.look(t.Context()); (err != nil) != broken {
+							t.Fatal(err)
+						}
 					}
 				}
-			}
-			_ = w.look(t.Context())
-			families, callers := entries(&i.ledger)
-			if most := segments * i.ledger.limits.families; families > 3*most || !broken && families > most {
-				t.Errorf("%d families are remembered", families)
-			}
-			if most := segments * i.ledger.limits.callers; !broken && callers > most {
-				t.Errorf("%d callers are remembered", callers)
-			}
-			for path, text := range store.data {
-				if len(text) > 10_000 {
-					t.Errorf("%s has %d bytes", path, len(text))
+				_ = w.look(t.Context())
+				families, callers := entries(&i.ledger)
+				if most := segments * i.ledger.limits.families; families > 3*most || !broken && families > most {
+					t.Errorf("%d families of %d callers are remembered", families, all)
 				}
-			}
-		})
+				if most := i.ledger.limits.renewed + i.ledger.limits.ended; !broken && all == 1 && families > most {
+					t.Errorf("%d families of one caller are remembered", families)
+				}
+				if most := segments * i.ledger.limits.callers; !broken && callers > most {
+					t.Errorf("%d callers are remembered", callers)
+				}
+				for path, text := range store.data {
+					if len(text) > 10_000 {
+						t.Errorf("%s has %d bytes", path, len(text))
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestWhoHasTheMostMakesRoom(t *testing.T) {
+	now, s := time.Now(), new(segment)
+	for n := range 100 {
+		for caller := range 4 {
+			s.share(fmt.Sprint("loud ", caller)).Families[fmt.Sprint(n)] = record{Used: 1, At: now.UnixMilli()}
+		}
+	}
+	for n := range 3 { // of long ago
+		s.share("quiet").Families[fmt.Sprint(n)] = record{Used: 1, At: now.Add(-time.Hour).UnixMilli()}
+	}
+	s.tidy(now, limits{renewed: 50, ended: 50, families: 40, callers: 10})
+	if quiet := s.Callers["quiet"]; quiet == nil || len(quiet.Families) != 3 || quiet.floors != (floors{}) {
+		t.Errorf("of the caller with few logins there is %+v", quiet)
+	}
+}
+
+func TestOnlyWhatHasChangedIsRead(t *testing.T) {
+	store := &memory{}
+	here, there := New(NewKeys(store)), New(NewKeys(store))
+	watchers := []*watcher{{store: store, ledger: &here.ledger}, {store: store, ledger: &there.ledger}}
+	look := func(n int) (loads int) {
+		before := store.loads
+		if err := watchers[n].look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return store.loads - before
+	}
+	for n := range 200 { // in all segments
+		here.ledger.end(fmt.Sprint("caller ", n), "family")
+	}
+	look(0)
+	look(1)
+	if loads := look(1); loads != 1 { // the index
+		t.Errorf("%d reads where nothing has changed", loads)
+	}
+	here.ledger.end("caller 1", "another family")
+	look(0)
+	if loads := look(1); loads != 2 {
+		t.Errorf("%d reads where one record has changed", loads)
 	}
 }
 
@@ -386,6 +433,14 @@ func TestALoginEndsHoweverOftenItIsRenewed(t *testing.T) {
 		}
 		if _, err := i.Redeem(i.Code(sub, site), site); !errors.Is(err, ErrExpired) {
 			t.Errorf("a code of a login that is over: %v", err)
+		}
+		sub.Family = "family"
+		longer, err := i.sign(t.Context(), sub, site, useAccess, 0, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.Check(t.Context(), longer, site); !errors.Is(err, ErrExpired) {
+			t.Errorf("a token that says to be good for longer than its login: %v", err)
 		}
 	})
 }

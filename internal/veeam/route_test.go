@@ -179,6 +179,16 @@ func TestEveryWayToASessionIsAnsweredHereOrClosed(t *testing.T) {
 				}
 			}
 		}
+		for _, r := range p.routes {
+			if r.kind == RouteAnonymous {
+				continue
+			}
+			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
+				if got := p.Classify(method, strings.ReplaceAll(r.pattern, "{}", "0b1f")); got == RouteProtected || got == RouteAnonymous {
+					t.Errorf("%s %s %s: %v", p.Name, method, r.pattern, got)
+				}
+			}
+		}
 		for _, path := range []string{"/api/v3/users/0b1f/logins/apikey", "/api/v3/authentication/keys/rsa", "/api/v8/veeamVaults/oauth2/beginSignIn", "/api/v1/cloudCredentials/authenticate", "/api/v3/users/logins"} {
 			if got := p.Classify("POST", path); got != RouteProtected {
 				t.Errorf("%s %s: %v", p.Name, path, got)
