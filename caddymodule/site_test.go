@@ -64,7 +64,7 @@ func anySite() *rapid.Generator[siteSpec] {
 
 // standing provisions a Caddyfile and returns the audiences of its handlers, by the
 // address and the bind of their sites.
-func standing(t *rapid.T, text string) []*site {
+func standing(t rapid.TB, text string) []*site {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\n\tadmin off\n}\n"+text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Skipf("no configuration: %v", err)
@@ -148,6 +148,36 @@ func TestNoTwoSitesHaveOneAudienceUnlessItIsWritten(t *testing.T) {
 			t.Fatalf("%q and %q", one, two)
 		}
 	})
+}
+
+// Sites that differ in one thing only.
+func TestOneDifferenceMakesAnotherAudience(t *testing.T) {
+	base := siteSpec{Address: "http://a.test:9419", Bind: "127.0.0.1", Matcher: "/api/*", Upstream: "https://vbr01.lab.local:9419", Account: "account ro {env.P}"}
+	audience := func(s siteSpec) string { return audiences(standing(t, s.text()))[0] }
+	for name, c := range map[string]struct {
+		change func(*siteSpec)
+		same   bool
+	}{
+		"the name":        {func(s *siteSpec) { s.Address = "http://b.test:9419" }, false},
+		"the port":        {func(s *siteSpec) { s.Address = "http://a.test:9420" }, false},
+		"the address":     {func(s *siteSpec) { s.Bind = "127.0.0.2" }, false},
+		"the matcher":     {func(s *siteSpec) { s.Matcher = "/vbr/*" }, false},
+		"the server":      {func(s *siteSpec) { s.Upstream = "https://vbr02.lab.local:9419" }, false},
+		"the path there":  {func(s *siteSpec) { s.Rules = "base_path /veeam" }, false},
+		"the account":     {func(s *siteSpec) { s.Account = "account admin {env.P}" }, false},
+		"one account":     {func(s *siteSpec) { s.Account += "\n\t\taccount admin {env.P}" }, false},
+		"the user":        {func(s *siteSpec) { s.Account = "account ro {env.P} {\n\t\t\tusername admin\n\t\t}" }, false},
+		"an audience":     {func(s *siteSpec) { s.Audience = "one" }, false},
+		"the secret":      {func(s *siteSpec) { s.Account = "account ro {env.Q}" }, true},
+		"the rules":       {func(s *siteSpec) { s.Rules = "deny method DELETE" }, true},
+		"the clients":     {func(s *siteSpec) { s.Client = "client grafana " + siteHash }, true},
+		"what comes else": {func(s *siteSpec) { s.Before = "header X-A b" }, true},
+	} {
+		other := base
+		if c.change(&other); (audience(other) == audience(base)) != c.same {
+			t.Errorf("%s: one audience: %v", name, !c.same)
+		}
+	}
 }
 
 func TestTwoDirectivesInOneSiteHaveAudiencesOfTheirOwn(t *testing.T) {

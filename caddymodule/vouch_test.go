@@ -1,0 +1,109 @@
+// What vouches for the holder of a token, and until when.
+
+package caddymodule
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+func voucher(t *testing.T, upstreams string, configured ...*Client) *Handler {
+	t.Helper()
+	known, err := newClients(configured, password.New(password.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &Handler{clients: known, guests: acquireGuests(), stands: new(atomic.Pointer[site]), TokenMaxLifetime: caddy.Duration(30 * 24 * time.Hour)}
+	t.Cleanup(releaseGuests)
+	h.product, _ = veeam.Lookup("vbr")
+	h.stands.Store(&site{upstreams: upstreams})
+	return h
+}
+
+// withCertificate is a request on a connection with a client certificate, or with none
+// if there is no name.
+func withCertificate(name, key string, end time.Time) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "https://vbr.lab.local/api/v1/jobs", nil)
+	r.TLS = new(tls.ConnectionState)
+	if name != "" {
+		c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, RawSubjectPublicKeyInfo: []byte(key), NotAfter: end}
+		r.TLS.VerifiedChains = [][]*x509.Certificate{{c}}
+	}
+	return r
+}
+
+func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
+	hour := time.Now().Add(time.Hour)
+	here := voucher(t, "vbr01", &Client{Name: "grafana", Hash: siteHash})
+	elsewhere := voucher(t, "vbr02", &Client{Name: "grafana", Hash: siteHash[:len(siteHash)-1] + "H"})
+	none := voucher(t, "vbr01")
+	bare := withCertificate("", "", hour)
+	alice := withCertificate("alice", "key", hour)
+	guestOf := func(until time.Time) policy.Caller {
+		return policy.Caller{Name: "bob", Via: policy.ViaPassthrough, Login: (&guest{id: "id", until: until}).login()}
+	}
+	certified := policy.Caller{Name: "CN=alice", Via: policy.ViaCertificate}
+	client := policy.Caller{Name: "grafana", Via: policy.ViaClient}
+	for name, c := range map[string]struct {
+		issued *http.Request
+		caller policy.Caller
+		at     *Handler
+		used   *http.Request
+		want   error
+	}{
+		"a certificate":                   {alice, certified, here, alice, nil},
+		"a renewed certificate":           {alice, certified, here, withCertificate("alice", "key", hour.Add(time.Hour)), nil},
+		"another key":                     {alice, certified, here, withCertificate("alice", "key2", hour), errOtherKey},
+		"another name with the same key":  {alice, certified, here, withCertificate("mallory", "key", hour), errOtherKey},
+		"no certificate":                  {alice, certified, here, bare, errOtherKey},
+		"issued without a certificate":    {bare, certified, here, bare, errOtherKey},
+		"a client":                        {bare, client, here, bare, nil},
+		"a client with another password":  {bare, client, elsewhere, bare, errNotVouched},
+		"a client that is not configured": {bare, client, none, bare, errNoClient},
+		"a guest":                         {bare, guestOf(hour), here, bare, nil},
+		"a guest of other servers":        {bare, guestOf(hour), elsewhere, bare, errNotVouched},
+		"a guest whose login is over":     {bare, guestOf(time.Now().Add(-time.Second)), here, bare, issuer.ErrExpired},
+		"a caller of this machine":        {bare, policy.Caller{Name: "loopback", Via: policy.ViaLoopback}, here, bare, errOtherPlace},
+	} {
+		caller, err := c.at.admit(c.used, here.subjectOf(c.issued, &c.caller), c.at.evidence(c.used, veeam.RouteProtected))
+		if !errors.Is(err, c.want) || err == nil && caller.Identity() != c.caller.Identity() {
+			t.Errorf("%s: %+v, %v, want %v", name, caller, err, c.want)
+		}
+	}
+}
+
+func TestTokensEndWithTheLoginOrTheCertificate(t *testing.T) {
+	h, now := voucher(t, "vbr01"), time.Now()
+	soon, late := now.Add(time.Hour), now.Add(365*24*time.Hour)
+	longest := now.Add(time.Duration(h.TokenMaxLifetime))
+	for name, c := range map[string]struct {
+		end    time.Time // of the certificate
+		caller policy.Caller
+		want   time.Time
+	}{
+		"a login":                             {late, policy.Caller{Via: policy.ViaClient}, longest},
+		"a certificate that ends later":       {late, policy.Caller{Via: policy.ViaCertificate}, longest},
+		"a certificate that ends before":      {soon, policy.Caller{Via: policy.ViaCertificate}, soon},
+		"a login that comes of another one":   {late, policy.Caller{Via: policy.ViaClient, Until: soon}, soon},
+		"a certificate that ends before that": {soon, policy.Caller{Via: policy.ViaCertificate, Until: soon.Add(time.Hour)}, soon},
+	} {
+		got := h.subjectOf(withCertificate("alice", "key", c.end), &c.caller).Until
+		if got.Sub(c.want).Abs() > time.Hour/2 {
+			t.Errorf("%s: until %v, want %v", name, got, c.want)
+		}
+	}
+}
