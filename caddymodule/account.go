@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -118,6 +119,9 @@ type Env struct {
 
 	// Expand replaces placeholders.
 	Expand secret.Expand
+
+	// ReadTimeout is how long a reading is waited for. Default: 10 seconds.
+	ReadTimeout time.Duration
 
 	// Keys has the keys for sealed secrets; nil if there is no cache.
 	Keys func() (tokencache.Sealer, error)

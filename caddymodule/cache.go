@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,10 +14,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -194,7 +197,8 @@ func processName() string {
 // keyFile reads the keyset again each time and parses it when it has changed.
 type keyFile struct {
 	text    string
-	reading reading[string]
+	timeout time.Duration // default: readFor
+	reading bounded.Flight[string]
 
 	mu     sync.Mutex
 	last   string
@@ -202,18 +206,18 @@ type keyFile struct {
 }
 
 func (k *keyFile) read() (tokencache.Sealer, error) {
-	found := k.reading.wait(context.Background(), "", func(*lateError) (string, error) {
+	found := k.reading.Join(context.Background(), cmp.Or(k.timeout, readFor), func(*bounded.LateError) (string, error) {
 		return secret.Expand(expand).Read(k.text)
 	})
-	if late, ok := errors.AsType[*lateError](found.err); ok {
+	if late, ok := errors.AsType[*bounded.LateError](found.Err); ok {
 		return nil, fmt.Errorf("encryption_key: %w", late)
 	}
-	text := found.value
-	if found.err == nil && strings.TrimSpace(text) == "" {
-		found.err = secret.ErrEmpty
+	text := found.Value
+	if found.Err == nil && strings.TrimSpace(text) == "" {
+		found.Err = secret.ErrEmpty
 	}
-	if found.err != nil {
-		return nil, fmt.Errorf("encryption_key: %w", found.err)
+	if found.Err != nil {
+		return nil, fmt.Errorf("encryption_key: %w", found.Err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -88,8 +89,8 @@ type resolver struct {
 	mac     hash.Hash
 	err     error
 
-	late   *lateError // is told what is being read, if not nil
-	next   bool       // next_password takes the place of password
+	late   *bounded.LateError // is told what is being read, if not nil
+	next   bool               // next_password takes the place of password
 	parts  map[string]string
 	doubts []string
 }
@@ -117,7 +118,7 @@ func (r *resolver) text(option, text string) string {
 	if r.next && option == "password" {
 		written = "next_password"
 	}
-	r.late.reads(written)
+	r.late.Does(written)
 	value, err := r.reader.Text(text)
 	if err == nil {
 		value, err = r.sealing.option(written, value)
@@ -189,7 +190,7 @@ func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Passwor
 // resolveAs reads them with this password. It makes no difference to the
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
-func (a *Account) resolveAs(password string, next bool, late *lateError) (*credentials, error) {
+func (a *Account) resolveAs(password string, next bool, late *bounded.LateError) (*credentials, error) {
 	c, err := secret.ReadSettled(a.env.Expand, func(reader *secret.Reader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
 	if errors.Is(err, secret.ErrChanging) {
 		return nil, &secretError{account: a.Name, option: "password", err: err}
@@ -197,7 +198,7 @@ func (a *Account) resolveAs(password string, next bool, late *lateError) (*crede
 	return c, err
 }
 
-func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *lateError) (*credentials, error) {
+func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *bounded.LateError) (*credentials, error) {
 	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
 	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)

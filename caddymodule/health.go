@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -234,8 +235,8 @@ func lookAtSecrets(ctx context.Context, accounts []*Account) {
 			continue
 		}
 		found := a.read(ctx)
-		if _, late := errors.AsType[*lateError](found.err); !late {
-			a.readings.health.read(found.err, now)
+		if _, late := errors.AsType[*bounded.LateError](found.Err); !late {
+			a.readings.health.read(found.Err, now)
 		}
 	}
 }

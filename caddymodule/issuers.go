@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -183,27 +184,15 @@ var exchanges = make(chan struct{}, 500)
 // within waits for an exchange with a storage no longer than ctx says: a folder on
 // a network that hangs does not look at it.
 func within[T any](ctx context.Context, exchange func() (T, error)) (value T, err error) {
-	type outcome struct {
-		value T
-		err   error
-	}
 	select {
 	case exchanges <- struct{}{}:
 	case <-ctx.Done():
 		return value, ctx.Err()
 	}
-	done := make(chan outcome, 1)
-	go func() {
+	return bounded.Call(ctx, func(context.Context) (T, error) {
 		defer func() { <-exchanges }()
-		value, err := exchange()
-		done <- outcome{value, err}
-	}()
-	select {
-	case got := <-done:
-		return got.value, got.err
-	case <-ctx.Done():
-		return value, ctx.Err()
-	}
+		return exchange()
+	})
 }
 
 // liveIssuers lists the issuers of the running configuration.

@@ -26,15 +26,15 @@ func nextHold(least time.Duration, shared bool) time.Duration {
 
 // nextLogin is the login with next_password, nil if there is none, and whether it
 // may be used: not while its file is being written.
-func (s *slot) nextLogin(found *readout[*credentials]) (l *login, settled bool) {
-	resolved := found.value
+func (s *slot) nextLogin(found *readout) (l *login, settled bool) {
+	resolved := found.Value
 	switch {
-	case found.err != nil:
+	case found.Err != nil:
 		return s.next, true
-	case resolved == nil || found.began.Before(s.readNext):
+	case resolved == nil || found.Began.Before(s.readNext):
 		return s.next, s.changingNext.fingerprint == ""
 	}
-	s.readNext = found.began
+	s.readNext = found.Began
 	before := s.next
 	switch {
 	case resolved.fingerprint == s.configured.credentials.fingerprint:
@@ -43,7 +43,7 @@ func (s *slot) nextLogin(found *readout[*credentials]) (l *login, settled bool) 
 	case before != nil && before.credentials.fingerprint == resolved.fingerprint:
 		s.changingNext = sighting{}
 		return before, true
-	case before != nil && !s.changingNext.settled(resolved.fingerprint, found.began):
+	case before != nil && !s.changingNext.settled(resolved.fingerprint, found.Began):
 		return before, false
 	}
 	s.changingNext = sighting{}

@@ -4,8 +4,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -240,18 +238,5 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 		time.Sleep(5 * settleFor)
 		answer()
 		looks.Wait()
-	})
-}
-
-func TestAReadingGoesOnAfterAnError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r reading[int]
-		fault := errors.New("fault")
-		for i := range 3 {
-			o := r.wait(t.Context(), "svc", func(*lateError) (int, error) { return i, fault })
-			if o.value != i || !errors.Is(o.err, fault) {
-				t.Error(fmt.Sprint(o.value, o.err))
-			}
-		}
 	})
 }

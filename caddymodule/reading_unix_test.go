@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -59,13 +60,6 @@ func opening() int {
 	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("os.Open("))
 }
 
-// hung is closed when the reading has ended that is under way.
-func (r *reading[T]) hung() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.underWay.done
-}
-
 func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for name, account := range map[string]func(path string) *Account{
@@ -100,7 +94,7 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 			content = keyPEM(testKey())
 		}
 		replaceFile(t, path, content)
-		hung := a.readings.secrets.hung()
+		hung := a.readings.secrets.Ended()
 		answer()
 		<-hung
 		w.demand("200")
@@ -112,19 +106,16 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 
 func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	was := readFor
-	readFor = 20 * time.Millisecond
-	defer func() { readFor = was }()
 	path := filepath.Join(t.TempDir(), "keyset")
 	answer := fifo(t, path)
-	keys := &keyFile{text: "{file." + path + "}"}
+	keys := &keyFile{text: "{file." + path + "}", timeout: 20 * time.Millisecond}
 	for range 50 {
 		if _, err := keys.read(); err == nil || !strings.Contains(err.Error(), "encryption_key: it could not be read in time") {
 			t.Error(err)
 		}
 	}
 	_, err := (sealing{read: keys.read}).option("password", sealedPrefix)
-	if _, late := errors.AsType[*lateError](err); !late {
+	if _, late := errors.AsType[*bounded.LateError](err); !late {
 		t.Error(err)
 	}
 	if n := opening(); n != 1 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -92,7 +93,7 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	switch {
 	case r.Reason == veeam.ReasonSecretUnreadable:
 		r.RetryAfter = resolveEvery
-		if _, ok := errors.AsType[*lateError](err); ok {
+		if _, ok := errors.AsType[*bounded.LateError](err); ok {
 			r.Message = "veeam-auth could not read a secret of the account configured for this server in time. See its log."
 		}
 	case r.Reason == veeam.ReasonNoAccount:

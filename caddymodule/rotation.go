@@ -62,29 +62,29 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 	if l := s.recent(maxAge, o); l != nil {
 		return l, true, nil
 	}
-	found, next := s.secrets(ctx), new(readout[*credentials])
-	if found.err == nil && s.wantsNext(found.value) {
+	found, next := s.secrets(ctx), new(readout)
+	if found.Err == nil && s.wantsNext(found.Value) {
 		next = s.nextSecrets(ctx, o.journal)
 	}
 	if s.guest == nil {
-		s.account.readings.health.read(found.err, time.Now())
+		s.account.readings.health.read(found.Err, time.Now())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case found.err != nil && s.configured == nil:
-		return nil, false, found.err
-	case found.err != nil:
-		tellLate(found.err, o.journal)
+	case found.Err != nil && s.configured == nil:
+		return nil, false, found.Err
+	case found.Err != nil:
+		tellLate(found.Err, o.journal)
 		return s.configured, true, nil // it was there before: it is being replaced
-	case found.began.Before(s.read):
+	case found.Began.Before(s.read):
 		return s.configured, s.changing.fingerprint == "", nil // somebody has read later
 	}
-	s.read = found.began
-	if s.configured != nil && s.configured.credentials.fingerprint != found.value.fingerprint && !s.changing.settled(found.value.fingerprint, found.began) {
+	s.read = found.Began
+	if s.configured != nil && s.configured.credentials.fingerprint != found.Value.fingerprint && !s.changing.settled(found.Value.fingerprint, found.Began) {
 		return s.configured, false, nil
 	}
-	s.configure(found.value, next)
+	s.configure(found.Value, next)
 	if s.current.Load().next {
 		if _, settled := s.nextLogin(next); !settled {
 			return s.configured, false, nil
@@ -106,7 +106,7 @@ func (s *slot) recent(maxAge time.Duration, o occasion) *login {
 
 // configure makes c what is configured. A session that is in use goes on until the
 // server has accepted c, if only its secret is another.
-func (s *slot) configure(c *credentials, next *readout[*credentials]) {
+func (s *slot) configure(c *credentials, next *readout) {
 	s.changing = sighting{}
 	before, current := s.configured, s.current.Load()
 	if before != nil && before.credentials.fingerprint == c.fingerprint {
@@ -167,7 +167,7 @@ func (s *slot) login(c *credentials, next bool) *login {
 // inherited is the login that a slot begins with: of the sessions that were taken
 // over from another configuration, one with another secret of the very account
 // serves on until the secret that is configured now has proved good.
-func (s *slot) inherited(next *readout[*credentials]) *login {
+func (s *slot) inherited(next *readout) *login {
 	if s.guest != nil || usable(s.configured) {
 		return s.configured
 	}
@@ -333,7 +333,7 @@ func (s *slot) changed(c *credentials) {
 		return
 	}
 	s.read = time.Now()
-	s.configure(c, new(readout[*credentials]))
+	s.configure(c, new(readout))
 }
 
 // poke goes on with what waits for its time.

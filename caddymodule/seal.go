@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -73,7 +74,7 @@ func (s sealing) option(option, value string) (string, error) {
 		return "", errNoCache
 	}
 	keys, err := s.read()
-	if late, ok := errors.AsType[*lateError](err); ok {
+	if late, ok := errors.AsType[*bounded.LateError](err); ok {
 		return "", fmt.Errorf("it is sealed with the encryption_key of the cache, and %w", late)
 	}
 	if err != nil {

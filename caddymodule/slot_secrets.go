@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -28,24 +29,24 @@ func (t *Transport) tellDoubts(a *Account, c *credentials) {
 }
 
 // secrets reads those of whoever logs in.
-func (s *slot) secrets(ctx context.Context) *readout[*credentials] {
+func (s *slot) secrets(ctx context.Context) *readout {
 	if s.guest != nil {
 		began := time.Now()
-		return &readout[*credentials]{began: began, value: s.guest.credentials(ctx, s.transport)}
+		return &readout{Began: began, Value: s.guest.credentials(ctx, s.transport)}
 	}
 	return s.account.read(ctx)
 }
 
 // nextSecrets reads those with next_password, unless that was done a moment ago.
-func (s *slot) nextSecrets(ctx context.Context, j journal) *readout[*credentials] {
+func (s *slot) nextSecrets(ctx context.Context, j journal) *readout {
 	s.mu.Lock()
 	recent := time.Since(s.readNext) < resolveHeldEvery
 	s.mu.Unlock()
 	if recent || s.account.NextPassword == "" {
-		return new(readout[*credentials])
+		return new(readout)
 	}
 	found := s.account.readNext(ctx)
-	tellLate(found.err, j)
+	tellLate(found.Err, j)
 	return found
 }
 
@@ -84,14 +85,14 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 	asked := time.Now()
 	for looks := 0; looks < settleLooks; {
 		found := read(ctx)
-		_, late := errors.AsType[*lateError](found.err)
+		_, late := errors.AsType[*bounded.LateError](found.Err)
 		switch {
 		case late, ctx.Err() != nil:
 			return ctx.Err()
-		case found.err == nil && found.began.Before(asked):
+		case found.Err == nil && found.Began.Before(asked):
 			continue // somebody else's, that was under way
-		case found.err == nil && found.value != nil:
-			if found.value.fingerprint != l.credentials.fingerprint {
+		case found.Err == nil && found.Value != nil:
+			if found.Value.fingerprint != l.credentials.fingerprint {
 				return errSecretChanged
 			}
 			return nil
@@ -107,7 +108,7 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 
 // tellLate writes once for each reading that what was read before has to do.
 func tellLate(err error, j journal) {
-	if late, ok := errors.AsType[*lateError](err); ok && !late.told.Swap(true) {
+	if late, ok := errors.AsType[*bounded.LateError](err); ok && late.Tell() {
 		j.warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", exceptionType(err)))
 	}
 }

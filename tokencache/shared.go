@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/storelock"
 )
 
@@ -244,7 +245,7 @@ func load[T any](ctx context.Context, s *Shared, p place) (*T, error) {
 }
 
 func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (*T, error) {
-	sealed, err := bounded(ctx, func(ctx context.Context) (sealed []byte, err error) {
+	sealed, err := exchange(ctx, func(ctx context.Context) (sealed []byte, err error) {
 		err = store.ask(func() error {
 			sealed, err = store.to.Load(ctx, p.key)
 			return err
@@ -289,7 +290,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	ctx = context.WithoutCancel(ctx) // only the wait for the lock can be given up
 	defer func() {
 		// A lock that is left behind ends by itself.
-		_, _ = bounded(ctx, func(ctx context.Context) (any, error) {
+		_, _ = exchange(ctx, func(ctx context.Context) (any, error) {
 			return nil, store.Unlock(ctx, p.key)
 		})
 	}()
@@ -309,7 +310,7 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	if time.Since(since) > storelock.Section {
 		return s.failed(ctx, store, errSection)
 	}
-	_, err = bounded(ctx, func(ctx context.Context) (any, error) {
+	_, err = exchange(ctx, func(ctx context.Context) (any, error) {
 		return nil, store.ask(func() error { return store.to.Store(ctx, p.key, sealed) })
 	})
 	if err != nil {
@@ -346,25 +347,10 @@ func (s *Shared) lock(ctx context.Context, store *attached, key string, glance f
 	return locked, nil
 }
 
-// bounded runs one exchange. Stores need not heed ctx: a file system that hangs
+// exchange runs one exchange. Stores need not heed ctx: a file system that hangs
 // does not, so the exchange is left to itself when its time is over.
-func bounded[T any](ctx context.Context, exchange func(context.Context) (T, error)) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-	}
+func exchange[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeFor)
 	defer cancel()
-	done := make(chan outcome, 1)
-	go func() {
-		value, err := exchange(ctx)
-		done <- outcome{value, err}
-	}()
-	select {
-	case got := <-done:
-		return got.value, got.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
+	return bounded.Call(ctx, call)
 }
