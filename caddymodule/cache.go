@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -95,7 +96,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 	value, _, err := cachePool.LoadOrNew(id, func() (caddy.Destructor, error) {
 		shared := tokencache.NewShared(tokencache.SharedOptions{
 			Keys: keys.read, Log: logCache, Holder: processName(),
-			Process: processID(), Ended: processEnded,
+			Process: process.ID(), Ended: process.Ended,
 		})
 		return &pooledCache{Shared: shared, id: id}, nil
 	})

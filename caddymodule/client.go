@@ -143,8 +143,8 @@ func (c *Client) caller() policy.Caller {
 // socket, or an address. Behind a proxy that Caddy trusts it is the address that the
 // proxy names.
 func sourceOf(r *http.Request) string {
-	if found, ok := peerOf(r.Context()); ok {
-		return "uid " + strconv.Itoa(found.uid)
+	if found, ok := requestPeer(r.Context()); ok {
+		return "uid " + strconv.Itoa(found.UID)
 	}
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
 		return ratelimit.Source(address)

@@ -9,6 +9,8 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
 
 var command = caddycmd.Command{
@@ -65,7 +67,7 @@ who answers at the address now need not be your server.`,
 
 func (o *pinOptions) run(cmd *cobra.Command, addresses []string) error {
 	for _, address := range addresses {
-		hostPort, err := pinAddress(address)
+		hostPort, err := tlspin.Address(address)
 		if err != nil {
 			return err
 		}
@@ -73,11 +75,11 @@ func (o *pinOptions) run(cmd *cobra.Command, addresses []string) error {
 		if err != nil {
 			return err
 		}
-		cert := seen.certificate
-		fmt.Fprintf(cmd.OutOrStdout(), "%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", hostPort, subjectName(cert),
+		cert := seen.Certificate
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\n  subject  %s\n  valid    %s to %s\n  sha1     %s\n  sha256   %s\n", hostPort, tlspin.Subject(cert),
 			cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly),
-			sha1Of(cert), sha256Of(cert))
-		if missing := seen.missing(); missing != "" {
+			tlspin.SHA1(cert), tlspin.SHA256(cert))
+		if missing := seen.Missing(); missing != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "  note     %s\n", missing)
 		}
 	}
@@ -85,7 +87,7 @@ func (o *pinOptions) run(cmd *cobra.Command, addresses []string) error {
 }
 
 // show dials as the configuration does that has the address, or directly.
-func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*shown, error) {
+func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*tlspin.Handshake, error) {
 	ctx, base := cmd.Context(), new(http.Transport)
 	if o.config != "" {
 		c, err := o.load(cmd.InOrStdin(), cmd.ErrOrStderr())
@@ -101,7 +103,7 @@ func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*shown, error) {
 			ctx, base = waitContext{ctx, r.values}, r.transport.HTTPTransport.Transport
 		}
 	}
-	seen, err := show(ctx, base, hostPort, o.serverName)
+	seen, err := tlspin.Dial(ctx, base, hostPort, o.serverName)
 	if err != nil {
 		return nil, failed(fmt.Errorf("%s: %w", hostPort, err))
 	}

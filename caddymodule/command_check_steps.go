@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -244,7 +245,7 @@ func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport,
 // connectionReason says why no answer came.
 func connectionReason(err error) (reason veeam.Reason, detail string) {
 	var (
-		pin  *pinError
+		pin  *tlspin.MismatchError
 		name *net.DNSError
 		e    *veeam.Error
 	)
@@ -383,7 +384,7 @@ func (c *connection) certificate(t *Transport) string {
 	case t.TLS != nil && t.TLS.InsecureSkipVerify:
 		trust = "NOT VERIFIED"
 	}
-	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, subjectName(cert), cert.NotAfter.UTC().Format(time.DateOnly), sha1Of(cert))
+	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, tlspin.Subject(cert), cert.NotAfter.UTC().Format(time.DateOnly), tlspin.SHA1(cert))
 	if time.Until(cert.NotAfter) < 30*24*time.Hour {
 		text += " - it ends soon"
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
 
 const directive = "veeam_auth"
@@ -396,7 +397,7 @@ func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
 		return d.Err("tls_pin needs at least one fingerprint")
 	}
 	for _, pin := range pins {
-		if _, err := parsePin(pin); err != nil {
+		if _, err := tlspin.Parse(pin); err != nil {
 			return d.Errf("tls_pin: %v", err)
 		}
 	}

@@ -88,16 +88,16 @@ func (e *exchange) peerPart(name string) any {
 	if e.ctx == nil {
 		return ""
 	}
-	p, ok := peerOf(e.ctx)
+	p, ok := requestPeer(e.ctx)
 	switch {
 	case !ok:
 		return ""
 	case name == "uid":
-		return p.uid
+		return p.UID
 	case name == "gid":
-		return p.gid
+		return p.GID
 	}
-	return p.pid
+	return p.PID
 }
 
 // exchangeOf returns nil if no handler has let the request in, which is also the

@@ -28,9 +28,6 @@ const (
 // Reason implements veeam.Reasoner.
 func (*noAccountError) Reason() veeam.Reason { return veeam.ReasonNoAccount }
 
-// Reason implements veeam.Reasoner.
-func (*pinError) Reason() veeam.Reason { return veeam.ReasonPin }
-
 // Reason is that of the parent account.
 func (e *parentError) Reason() veeam.Reason { return reasonOf(e.err) }
 

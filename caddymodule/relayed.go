@@ -7,13 +7,12 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"reflect"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/pires/go-proxyproto"
+
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 // relayed reports whether another proxy has passed the request on. Behind one on
@@ -86,37 +85,16 @@ func watchConnections(ctx context.Context) {
 
 func newConnection(conn net.Conn) *callerConn {
 	return &callerConn{Conn: conn, direct: sync.OnceValue(func() bool {
-		socket := socketOf(conn)
+		socket := process.Socket(conn)
 		return socket != nil && socket.RemoteAddr().String() == conn.RemoteAddr().String()
 	})}
 }
 
-// socketOf finds the socket in a connection. The result is nil if it cannot be
-// found, or if the PROXY protocol is spoken on the connection: then the process at
-// the other end of the socket is a proxy, also where the header names no address
-// (LOCAL, UNKNOWN) or is ignored.
-func socketOf(conn net.Conn) net.Conn {
-	for conn != nil {
-		switch c := conn.(type) {
-		case *proxyproto.Conn:
-			return nil
-		case syscall.Conn:
-			return conn
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-			continue
-		}
-		// Caddy wraps connections in types of its own that embed the connection and
-		// have no method to get at it.
-		value := reflect.Indirect(reflect.ValueOf(conn))
-		if value.Kind() != reflect.Struct {
-			return nil
-		}
-		field := value.FieldByName("Conn")
-		if !field.IsValid() || !field.CanInterface() {
-			return nil
-		}
-		conn, _ = reflect.TypeAssert[net.Conn](field)
+// requestPeer is the process at the other end of the unix socket of a request.
+func requestPeer(ctx context.Context) (process.Peer, bool) {
+	c := connectionOf(ctx)
+	if c == nil {
+		return process.Peer{}, false
 	}
-	return nil
+	return process.PeerOf(c.Conn)
 }

@@ -39,6 +39,10 @@ func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
 }
 
 // elsewhere is a wrapper that names another address than that of the socket.
+type embedding struct{ net.Conn }
+
+type hiding struct{ net.Conn }
+
 type elsewhere struct{ net.Conn }
 
 func (elsewhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -130,7 +131,7 @@ type Transport struct {
 	product  *veeam.Product
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
 	tries    *triesStore
-	pins     []fingerprint
+	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
 	sessions *sessions
 	watch    *watch

@@ -72,9 +72,9 @@ func (unusedStorage) Stat(context.Context, string) (info certmagic.KeyInfo, err 
 	return info, nil
 }
 
-// process stands for a process of its own: its cache has another name in the
+// replica stands for a process of its own: its cache has another name in the
 // configuration, so that it shares no session and nothing that it has counted.
-type process struct {
+type replica struct {
 	name    string
 	store   *memorystore.Process
 	current atomic.Pointer[Transport]
@@ -85,7 +85,7 @@ type process struct {
 var errDead = errors.New("the process was killed")
 
 // RoundTrip implements http.RoundTripper for what the process sends.
-func (p *process) RoundTrip(req *http.Request) (*http.Response, error) {
+func (p *replica) RoundTrip(req *http.Request) (*http.Response, error) {
 	if p.dead.Load() {
 		return nil, errDead
 	}
@@ -100,11 +100,11 @@ type processes struct {
 	key, password string
 	started       int
 	all           []*Transport
-	live          [3]atomic.Pointer[process]
+	live          [3]atomic.Pointer[replica]
 }
 
 // load gives a process a configuration, in the place of the one it has.
-func (ps *processes) load(p *process) {
+func (ps *processes) load(p *replica) {
 	ps.Helper()
 	old := p.current.Load()
 	next := provisionInMemory(ps, &Transport{
@@ -122,7 +122,7 @@ func (ps *processes) load(p *process) {
 func (ps *processes) start(i int) {
 	ps.Helper()
 	ps.started++
-	p := &process{name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
+	p := &replica{name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
 	memoryStorages.Store(p.name, p.store)
 	ps.load(p)
 	ps.live[i].Store(p)

@@ -1,10 +1,9 @@
 // The socket is found whatever is wrapped around it, and nothing is found where
 // there is none. The kernel is asked on Linux only.
 
-package caddymodule
+package process
 
 import (
-	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,7 +43,7 @@ func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
 	defer memory.Close()
 	defer other.Close()
 
-	us := peer{uid: os.Getuid(), gid: os.Getgid(), pid: os.Getpid()}
+	us := Peer{UID: os.Getuid(), GID: os.Getgid(), PID: os.Getpid()}
 	for name, c := range map[string]struct {
 		conn net.Conn
 		want bool
@@ -58,13 +57,10 @@ func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
 		"in memory":         {memory, false},
 		"around nothing":    {&embedding{}, false},
 	} {
-		got, ok := peerOf(context.WithValue(t.Context(), connectionKey{}, newConnection(c.conn)))
+		got, ok := PeerOf(c.conn)
 		if ok != c.want || ok && got != us {
 			t.Errorf("%s: %+v, %v", name, got, ok)
 		}
-	}
-	if _, ok := peerOf(t.Context()); ok {
-		t.Error("a request without a connection has a peer")
 	}
 }
 

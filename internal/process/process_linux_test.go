@@ -1,4 +1,4 @@
-package caddymodule
+package process
 
 import (
 	"os/exec"
@@ -26,7 +26,7 @@ func TestAProcessHasEndedOnlyIfThatIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := func(c *exec.Cmd) string { return strconv.Itoa(c.Process.Pid) }
-	start, err := processStart(pid(waits))
+	start, err := started(pid(waits))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestAProcessHasEndedOnlyIfThatIsKnown(t *testing.T) {
 		value string
 		ended bool
 	}{
-		{"this process", 3, strings.Split(processID(), " ")[3], false},
+		{"this process", 3, strings.Split(ID(), " ")[3], false},
 		{"gone", 3, pid(gone), true},
 		{"gone, on another machine", 0, "other", false},
 		{"gone, in another boot", 1, "other", false},
@@ -45,7 +45,7 @@ func TestAProcessHasEndedOnlyIfThatIsKnown(t *testing.T) {
 		{"no number", 3, "x", false},
 		{"a group of processes", 3, "-1", false},
 	} {
-		id := strings.Split(processID(), " ")
+		id := strings.Split(ID(), " ")
 		if len(id) != 5 {
 			t.Fatalf("id %q", id)
 		}
@@ -53,17 +53,17 @@ func TestAProcessHasEndedOnlyIfThatIsKnown(t *testing.T) {
 			id[3] = pid(gone)
 		}
 		id[test.field] = test.value
-		if got := processEnded(strings.Join(id, " ")); got != test.ended {
+		if got := Ended(strings.Join(id, " ")); got != test.ended {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
-	id := strings.Split(processID(), " ")
+	id := strings.Split(ID(), " ")
 	id[3], id[4] = pid(waits), start
-	if processEnded(strings.Join(id, " ")) {
+	if Ended(strings.Join(id, " ")) {
 		t.Error("a process that waits counts as ended")
 	}
 	for _, id := range []string{"", "a b c d e"} {
-		if processEnded(id) {
+		if Ended(id) {
 			t.Errorf("%q counts as ended", id)
 		}
 	}

@@ -1,6 +1,6 @@
 // Which processes of this machine have ended, on Linux.
 
-package caddymodule
+package process
 
 import (
 	"bytes"
@@ -13,24 +13,24 @@ import (
 	"syscall"
 )
 
-// processID identifies this process among all there ever were: machine, boot,
+// ID identifies this process among all there ever were: machine, boot,
 // namespace of process numbers, number, start. Empty if that cannot be found out.
-var processID = sync.OnceValue(func() string {
+var ID = sync.OnceValue(func() string {
 	host, errHost := os.Hostname()
 	boot, errBoot := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	space, errSpace := os.Readlink("/proc/self/ns/pid")
 	pid := strconv.Itoa(os.Getpid())
-	start, errStart := processStart(pid)
+	start, errStart := started(pid)
 	if errors.Join(errHost, errBoot, errSpace, errStart) != nil {
 		return ""
 	}
 	return strings.Join([]string{host, strings.TrimSpace(string(boot)), space, pid, start}, " ")
 })
 
-// processEnded reports whether the process with this id is known to have ended.
+// Ended reports whether the process with this id is known to have ended.
 // Nothing is known of those on other machines and in other namespaces.
-func processEnded(id string) bool {
-	self, other := strings.Split(processID(), " "), strings.Split(id, " ")
+func Ended(id string) bool {
+	self, other := strings.Split(ID(), " "), strings.Split(id, " ")
 	if len(self) != 5 || len(other) != 5 || self[0] != other[0] || self[1] != other[1] || self[2] != other[2] {
 		return false
 	}
@@ -42,12 +42,12 @@ func processEnded(id string) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true
 	}
-	start, err := processStart(other[3])
+	start, err := started(other[3])
 	return err == nil && start != other[4] // another one has its number now
 }
 
-// processStart is when a process was started, in ticks since the machine was.
-func processStart(pid string) (string, error) {
+// started is when a process was started, in ticks since the machine was.
+func started(pid string) (string, error) {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return "", err

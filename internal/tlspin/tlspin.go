@@ -1,0 +1,229 @@
+// Package tlspin knows certificates by their fingerprints: a server is who its
+// fingerprint says, whoever signed the certificate.
+package tlspin
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1" // the fingerprint that Veeam's consoles show
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+)
+
+// Fingerprint is the SHA-1 or SHA-256 of a certificate.
+type Fingerprint []byte
+
+// Parse reads a fingerprint in hex as people and consoles write it: with colons, dashes
+// or blanks, in any case, with the name of the hash before it or without. An error
+// says what is wrong with it.
+func Parse(text string) (Fingerprint, error) {
+	digits := strings.Map(func(r rune) rune {
+		switch r {
+		case ':', ' ', '-', '\u200e': // the last is what Windows puts before it
+			return -1
+		}
+		return r
+	}, text)
+	for _, prefix := range []string{"sha1=", "sha256=", "sha1/", "sha256/"} {
+		if len(digits) > len(prefix) && strings.EqualFold(digits[:len(prefix)], prefix) {
+			digits = digits[len(prefix):]
+		}
+	}
+	raw, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a fingerprint: write the SHA-1 or SHA-256 of the certificate in hex, as `caddy veeam-auth pin` prints it", text)
+	}
+	if len(raw) != sha1.Size && len(raw) != sha256.Size {
+		return nil, fmt.Errorf("%q has %d hex digits; a SHA-1 fingerprint has %d, a SHA-256 one %d", text, len(digits), 2*sha1.Size, 2*sha256.Size)
+	}
+	return raw, nil
+}
+
+// Matches reports whether the fingerprint is the certificate's.
+func (f Fingerprint) Matches(cert *x509.Certificate) bool {
+	if len(f) == sha1.Size {
+		sum := sha1.Sum(cert.Raw)
+		return bytes.Equal(f, sum[:])
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return bytes.Equal(f, sum[:])
+}
+
+// String writes the fingerprint as Veeam does: in capitals, without colons.
+func (f Fingerprint) String() string { return strings.ToUpper(hex.EncodeToString(f)) }
+
+// SHA1 is the fingerprint that Veeam's consoles show.
+func SHA1(cert *x509.Certificate) Fingerprint {
+	sum := sha1.Sum(cert.Raw)
+	return sum[:]
+}
+
+// SHA256 is the SHA-256 of a certificate.
+func SHA256(cert *x509.Certificate) Fingerprint {
+	sum := sha256.Sum256(cert.Raw)
+	return sum[:]
+}
+
+// MismatchError says that a server has another certificate than the pinned ones.
+type MismatchError struct {
+	cert *x509.Certificate
+	pins []Fingerprint
+}
+
+func (e *MismatchError) Error() string {
+	pins := make([]string, len(e.pins))
+	for i, p := range e.pins {
+		pins[i] = p.String()
+	}
+	return fmt.Sprintf("tls: tls_pin: the server's certificate has the fingerprint %s (SHA-1 %s), pinned is %s",
+		SHA256(e.cert), SHA1(e.cert), strings.Join(pins, " or "))
+}
+
+// Reason implements veeam.Reasoner.
+func (*MismatchError) Reason() veeam.Reason { return veeam.ReasonPin }
+
+// Verify returns a function for tls.Config.VerifyConnection that accepts a
+// certificate with one of the fingerprints, whoever signed it, and fails with a
+// *MismatchError otherwise. It takes the place of the verification of the chain, so
+// InsecureSkipVerify must be set.
+func Verify(pins []Fingerprint) func(tls.ConnectionState) error {
+	return func(state tls.ConnectionState) error {
+		cert := state.PeerCertificates[0]
+		for _, p := range pins {
+			if p.Matches(cert) {
+				return nil
+			}
+		}
+		return &MismatchError{cert: cert, pins: pins}
+	}
+}
+
+// Address reads the address of a server, host:port or a URL. Without a port it
+// is that of https.
+func Address(text string) (string, error) {
+	address := text
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		address = u.Host
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), "443"
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@") {
+		return "", fmt.Errorf("%q is no address of a server: write host:port, such as vbr01.lab.local:9419", text)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// errSeen ends a handshake of which only the certificate was wanted.
+var errSeen = errors.New("the certificate was seen")
+
+// Handshake is what a server shows in a handshake that is broken off before anything is
+// sent.
+type Handshake struct {
+	Certificate *x509.Certificate
+	Version     uint16
+	CipherSuite uint16
+}
+
+// Dial fetches what a server (host:port) shows, without trusting it. It is dialed
+// as logins would be by base, with every version and cipher suite that there is:
+// what the handshake of a login needs beside is said by missing.
+func Dial(ctx context.Context, base *http.Transport, address, serverName string) (*Handshake, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if serverName == "" && base.TLSClientConfig != nil && !strings.Contains(base.TLSClientConfig.ServerName, "{") {
+		serverName = base.TLSClientConfig.ServerName
+	}
+	if serverName == "" {
+		serverName = host
+	}
+	var suites []uint16
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		suites = append(suites, suite.ID)
+	}
+	seen := new(Handshake)
+	transport := base.Clone()
+	transport.DisableKeepAlives = true
+	transport.DialTLSContext = nil
+	transport.TLSClientConfig = &tls.Config{ // nothing is sent: the certificate is all that is wanted
+		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
+		ServerName:         serverName,
+		MinVersion:         tls.VersionTLS10,
+		CipherSuites:       suites,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) > 0 {
+				seen.Certificate, seen.Version, seen.CipherSuite = state.PeerCertificates[0], state.Version, state.CipherSuite
+			}
+			return errSeen
+		},
+	}
+	if base.TLSClientConfig != nil {
+		transport.TLSClientConfig.Certificates = base.TLSClientConfig.Certificates
+		transport.TLSClientConfig.GetClientCertificate = base.TLSClientConfig.GetClientCertificate
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	client := &veeam.Client{Product: new(veeam.Product), Transport: transport, BaseURL: "https://" + address}
+	err = client.Reach(ctx)
+	var failed *veeam.Error
+	switch {
+	case seen.Certificate != nil:
+		return seen, nil
+	case errors.Is(err, errSeen):
+		return nil, errors.New("the server showed no certificate")
+	case errors.As(err, &failed) && failed.Kind == veeam.KindTimeout:
+		return nil, errors.New("no answer in time")
+	case errors.As(err, &failed) && failed.Kind == veeam.KindTLS:
+		return nil, fmt.Errorf("%w; %s", failed.Err, failed.Hint)
+	case errors.As(err, &failed) && failed.Err != nil:
+		return nil, failed.Err
+	}
+	return nil, err
+}
+
+// Missing says what a login would lack although the certificate could be seen;
+// empty if nothing.
+func (s *Handshake) Missing() string {
+	switch {
+	case s.Version < tls.VersionTLS12:
+		return veeam.TLSVersion.Hint()
+	case s.Version == tls.VersionTLS12 && slices.ContainsFunc(tls.InsecureCipherSuites(), func(c *tls.CipherSuite) bool { return c.ID == s.CipherSuite }):
+		name := tls.CipherSuiteName(s.CipherSuite)
+		switch {
+		case strings.Contains(name, "3DES"):
+			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1,tls3des=1 in the environment of Caddy"
+		case strings.HasPrefix(name, "TLS_RSA_"):
+			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1 in the environment of Caddy"
+		}
+		return "it chooses " + name + ", which logins do not offer: enable a newer cipher suite at the server"
+	}
+	return ""
+}
+
+// Subject is the subject of a certificate, for a terminal. Who made the
+// certificate need not be a friend.
+func Subject(cert *x509.Certificate) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, cert.Subject.String())
+}
