@@ -1,5 +1,5 @@
-// Rules without regard to letter case: the servers compare paths and the names of
-// parameters so.
+// Rules without regard to letter case: the servers compare paths, the names of
+// parameters and the values of enumerations so.
 
 package caddymodule
 
@@ -22,8 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Rules are shown paths and the names of parameters in lower case, so that no
-// client changes their outcome by its letters. foldMatchers writes the conditions
+// Rules are shown paths and queries in lower case, so that no client changes their outcome by its letters. foldMatchers writes the conditions
 // in lower case too, so that it does not matter in which case they are written.
 func foldMatchers(sets caddyhttp.RawMatcherSets) (caddyhttp.RawMatcherSets, error) {
 	folded := make(caddyhttp.RawMatcherSets, len(sets))
@@ -71,6 +70,12 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 				if _, twice := query[operation.Fold(name)]; twice {
 					return fmt.Errorf("%s is written twice, in different letter case", name)
 				}
+				for i, value := range values {
+					if strings.Contains(value, "{") {
+						return fmt.Errorf("%s=%s: rules see values of parameters in lower case, and the value of a placeholder may have capitals: use a CEL expression with lowerAscii()", name, value)
+					}
+					values[i] = operation.Fold(value)
+				}
 				query[operation.Fold(name)] = values
 			}
 			m = query
@@ -79,23 +84,32 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 	case "vars":
 		var m map[string][]string
 		return edit(raw, &m, func() error {
+			folded := make(map[string][]string, len(m))
 			for key, values := range m {
-				if pathPlaceholder(strings.Trim(key, "{}")) {
+				if seenFolded(strings.Trim(key, "{}")) {
 					for i := range values {
 						values[i] = operation.Fold(values[i])
 					}
 				}
+				folded[foldParameter(key)] = append(folded[foldParameter(key)], values...)
 			}
+			m = folded
 			return nil
 		})
 	case "vars_regexp":
 		var m map[string]map[string]any
 		return edit(raw, &m, func() error {
+			folded := make(map[string]map[string]any, len(m))
 			for key, values := range m {
-				if pattern, ok := values["pattern"].(string); ok && pathPlaceholder(strings.Trim(key, "{}")) {
+				if pattern, ok := values["pattern"].(string); ok && seenFolded(strings.Trim(key, "{}")) {
 					values["pattern"] = anyCase(pattern)
 				}
+				if _, twice := folded[foldParameter(key)]; twice {
+					return fmt.Errorf("%s is written twice, in different letter case", key)
+				}
+				folded[foldParameter(key)] = values
 			}
+			m = folded
 			return nil
 		})
 	case "expression":
@@ -118,28 +132,27 @@ func edit(raw json.RawMessage, target any, change func() error) (json.RawMessage
 
 func anyCase(pattern string) string { return "(?i)" + pattern }
 
-// pathPlaceholder reports whether a placeholder has the path, which rules see in
-// lower case.
-func pathPlaceholder(name string) bool {
-	return name == "http.request.uri" || name == "http.request.uri_escaped" || strings.HasPrefix(name, "http.request.uri.path")
-}
-
-// wholeQuery reports whether a placeholder has names and values of parameters mixed.
-func wholeQuery(name string) bool {
-	switch name {
-	case "http.request.uri", "http.request.uri_escaped", "http.request.uri.query", "http.request.uri.query_escaped", "http.request.uri.prefixed_query":
-		return true
-	}
-	return false
+// seenFolded reports whether a placeholder has the path or the query or a part of
+// them, which rules see in lower case.
+func seenFolded(name string) bool {
+	return name == "http.request.uri" || name == "http.request.uri_escaped" || strings.HasPrefix(name, "http.request.uri.")
 }
 
 const oneParameter = "http.request.uri.query."
 
+// foldParameter puts the name of a parameter in a placeholder into lower case.
+func foldParameter(placeholder string) string {
+	if before, name, ok := strings.Cut(placeholder, oneParameter); ok {
+		return before + oneParameter + operation.Fold(name)
+	}
+	return placeholder
+}
+
 var celPlaceholder = regexp.MustCompile(`([^\\]|^){([a-zA-Z][\w.-]+)}`)
 
-// foldExpression rewrites a CEL expression: what is compared with a path is put
-// into lower case, regular expressions about paths get the flag i, and names of
-// parameters are put into lower case.
+// foldExpression rewrites a CEL expression: what is compared with a path or a query is
+// put into lower case, as are the arguments of query(), and regular expressions about
+// them get the flag i.
 func foldExpression(expr string) (string, error) {
 	expr = strings.ReplaceAll(expr, escapedBrace, hiddenBrace)
 	for previous := ""; previous != expr; { // placeholders may touch
@@ -182,7 +195,8 @@ type celFolder struct {
 	err   error
 }
 
-// visit goes through an expression. about says that it is held against a path.
+// visit goes through an expression. about says that it is held against a path or a
+// query.
 func (f *celFolder) visit(e ast.Expr, about bool) {
 	switch e.Kind() {
 	case ast.LiteralKind:
@@ -217,12 +231,7 @@ func (f *celFolder) call(e ast.Expr, about bool) {
 	last := operands[len(operands)-1]
 	switch name := call.FunctionName(); name {
 	case caddyhttp.CELPlaceholderFuncName:
-		f.replace(last, func(name string) string {
-			if parameter, ok := strings.CutPrefix(name, oneParameter); ok {
-				return oneParameter + operation.Fold(parameter)
-			}
-			return name
-		})
+		f.replace(last, foldParameter)
 		return
 	case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional:
 		for _, operand := range operands {
@@ -240,23 +249,16 @@ func (f *celFolder) call(e ast.Expr, about bool) {
 		}
 		return
 	case "query":
-		f.literals(last, nil)
+		f.literals(last, operation.Fold)
 		return
 	default:
-		path, query := false, false
-		for _, operand := range operands {
-			path, query = path || mentions(operand, pathPlaceholder), query || mentions(operand, wholeQuery)
-		}
-		about = about || path
+		here := slices.ContainsFunc(operands, mentionsFolded)
+		about = about || here
 		switch {
-		case (path || query) && (name == "upperAscii" || name == "bind"):
+		case here && (name == "upperAscii" || name == "bind"):
 			f.err = fmt.Errorf("%s cannot be used with the path or the query: rules see them in lower case", name)
 			return
-		case query:
-			for _, operand := range operands {
-				f.capitals(operand)
-			}
-		case path && name == "matches":
+		case here && name == "matches":
 			f.visit(operands[0], true)
 			f.replace(last, anyCase)
 			return
@@ -267,42 +269,32 @@ func (f *celFolder) call(e ast.Expr, about bool) {
 	}
 }
 
-// literals replaces the names of a map of literals by those of Fold, or literals by
-// what change makes of them.
+// literals replaces literals, and those in lists and maps, by what change makes of
+// them.
 func (f *celFolder) literals(e ast.Expr, change func(string) string) {
 	switch e.Kind() {
 	case ast.LiteralKind:
-		if change != nil {
-			f.replace(e, change)
-		}
+		f.replace(e, change)
 	case ast.ListKind:
 		for _, element := range e.AsList().Elements() {
 			f.literals(element, change)
 		}
 	case ast.MapKind:
 		for _, entry := range e.AsMap().Entries() {
-			f.replace(entry.AsMapEntry().Key(), operation.Fold)
+			f.literals(entry.AsMapEntry().Key(), change)
+			f.literals(entry.AsMapEntry().Value(), change)
 		}
 	}
 }
 
-// capitals refuses literals that are held against a whole query and whose letters
-// may belong to names or to values.
-func (f *celFolder) capitals(e ast.Expr) {
-	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
-		if text, ok := literal(e); ok && strings.ContainsAny(text, "=&?") && operation.Fold(text) != text {
-			f.err = fmt.Errorf("%q: names of parameters are seen in lower case, and values as they are sent; use the matcher query or {query.<name>}", text)
-		}
-	}))
-}
-
-// mentions reports whether an expression has a placeholder that fits.
-func mentions(e ast.Expr, fits func(string) bool) (found bool) {
+// mentionsFolded reports whether an expression has a placeholder of the path or the
+// query.
+func mentionsFolded(e ast.Expr) (found bool) {
 	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != caddyhttp.CELPlaceholderFuncName || len(e.AsCall().Args()) != 2 {
 			return
 		}
-		if name, ok := literal(e.AsCall().Args()[1]); ok && fits(name) {
+		if name, ok := literal(e.AsCall().Args()[1]); ok && seenFolded(name) {
 			found = true
 		}
 	}))

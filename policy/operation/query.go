@@ -178,8 +178,9 @@ func Fold(text string) string {
 	return text
 }
 
-// FoldQuery returns a query that CleanQuery has returned with its names in the
-// letter case of Fold, and every escape in the spelling of url.QueryEscape.
+// FoldQuery returns a query that CleanQuery has returned with its names and values in
+// the letter case of Fold, and every escape in the spelling of url.QueryEscape. Servers
+// compare the names of parameters and the values of enumerations so.
 func FoldQuery(query string) string {
 	if query == "" {
 		return ""
@@ -192,7 +193,7 @@ func FoldQuery(query string) string {
 		}
 		out = append(out, url.QueryEscape(Fold(unescapeQuery(name)))...)
 		if assigned {
-			out = append(append(out, '='), url.QueryEscape(unescapeQuery(value))...)
+			out = append(append(out, '='), url.QueryEscape(Fold(unescapeQuery(value)))...)
 		}
 	}
 	return string(out)
