@@ -359,13 +359,13 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	err := next.ServeHTTP(w, r)
 	switch {
 	case err != nil && !w.wrote():
-		return h.refuseFailed(w, r, e, err)
+		return h.unlogged(w, r, h.refuseFailed(w, r, e, err))
 	case e.refused != nil:
 		h.countRefusal(*e.refused)
 	default:
 		h.counts[result].Inc()
 	}
-	return err
+	return h.unlogged(w, r, err)
 }
 
 // closedRoute is the refusal of a request for a session by another way than the

@@ -3,10 +3,12 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
@@ -46,6 +48,24 @@ func hush(r *http.Request) {
 	if secretive {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
+}
+
+// unlogged keeps an error from Caddy's error log, which has a copy of the request
+// too, if the request is left out of the access log. It is in our log at level debug,
+// and routes of handle_errors do not run for it.
+func (h *Handler) unlogged(w *recorder, r *http.Request, err error) error {
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); err == nil || !skip {
+		return err
+	}
+	status := http.StatusInternalServerError
+	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failed.StatusCode != 0 {
+		status, err = failed.StatusCode, failed.Err
+	}
+	h.logger.Debug("the request has failed", zap.Int("status", status), zap.Error(err))
+	if !w.wrote() {
+		w.WriteHeader(status)
+	}
+	return nil
 }
 
 // maskOthers takes out of a request that is passed on what secrets other headers have,
