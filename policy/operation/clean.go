@@ -11,8 +11,8 @@ import (
 )
 
 // Clean returns the one spelling of an escaped path, the one to decide by and to
-// send. raw is the path as it was received, without the query. The second result
-// is false if servers, or the proxies before them, differ about what it means:
+// send. raw is the path as it was received, without the query. The results are ""
+// and false if servers, or the proxies before them, differ about what it means:
 // such a request is to be refused.
 //
 // What is put right, because every reader agrees on it:
@@ -44,7 +44,10 @@ import (
 //     and v8.0 for v8
 func Clean(raw string) (path string, ok bool) {
 	if ordinary(raw) {
-		return raw, !secondVersion(raw)
+		if secondVersion(raw) {
+			return "", false
+		}
+		return raw, true
 	}
 	if raw == "" || raw[0] != '/' {
 		return "", false
@@ -77,8 +80,10 @@ func Clean(raw string) (path string, ok bool) {
 	if slash {
 		out = append(out, '/')
 	}
-	path = string(out)
-	return path, !secondVersion(path)
+	if path = string(out); secondVersion(path) {
+		return "", false
+	}
+	return path, true
 }
 
 // secondVersion reports whether a cleaned path begins with an API version, behind

@@ -4,6 +4,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func decode(text []byte) (description, error) {
 }
 
 // basePath is what comes before each path: Swagger 2 says so, OpenAPI 3 has it
-// in the address of its first server.
+// in the address of its first server, which may be relative.
 func basePath(d description) string {
 	base := str(d["basePath"])
 	if servers, _ := d["servers"].([]any); len(servers) > 0 {
@@ -63,7 +64,11 @@ func basePath(d description) string {
 			base = address.Path
 		}
 	}
-	return strings.TrimSuffix(base, "/")
+	base = strings.Trim(base, "/")
+	if base == "" {
+		return ""
+	}
+	return "/" + base
 }
 
 type description map[string]any
@@ -74,7 +79,7 @@ func (d description) row(method, path string, op map[string]any) Row {
 		row.Name = word(strings.ToLower(method) + path)
 	}
 	if tags, _ := op["tags"].([]any); len(tags) > 0 {
-		row.Group = strings.Join(strings.Fields(str(tags[0])), " ")
+		row.Group = cmp.Or(strings.Join(strings.Fields(str(tags[0])), " "), "-")
 	}
 	if security, ok := op["security"].([]any); ok {
 		row.Anonymous = len(security) == 0
