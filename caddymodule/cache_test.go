@@ -333,7 +333,7 @@ func TestOldRecordsAreRemovedFromAFolder(t *testing.T) {
 	if res := ask(t, tr); res.StatusCode != http.StatusOK {
 		t.Fatal(res.Status)
 	}
-	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(sessions, "old")); os.IsNotExist(err) {
 			break
 		}

@@ -139,7 +139,7 @@ func sameRequest(line svclog.Record, done veeamtest.Executed) bool {
 }
 
 // aLongTime is when a test gives up on what hangs.
-const aLongTime = time.Minute
+const aLongTime = 2 * time.Minute
 
 // sendText writes the request as it is.
 func sendText(s *differentialSite, r *labRequest) (int, error) {

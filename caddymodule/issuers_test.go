@@ -262,7 +262,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	next, release := acquireIssuer(last)
 	defer release()
 	next.start(t.Context(), last, zap.NewNop())
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err = next.Check(t.Context(), other.Access, "site"); errors.Is(err, issuer.ErrEnded) || time.Now().After(end) {
 			break
 		}

@@ -45,7 +45,7 @@ func newHTTP(dial func(ctx context.Context, network, address string) (net.Conn, 
 	return &http.Client{
 		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       30 * time.Second,
+		Timeout:       patience,
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *client) raw(request string) *answer {
 		c.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		c.Fatal(err)
 	}

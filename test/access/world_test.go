@@ -203,7 +203,7 @@ func (w *world) block(s site) string {
 // reload loads the sites as they are now.
 func (w *world) reload(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := w.caddy.Load(ctx, []byte(strings.ReplaceAll(w.caddyfile(), "{$CADDY_ADMIN}", w.caddy.Admin))); err != nil {
 		t.Fatal(err)
@@ -259,11 +259,14 @@ lines:
 	return value
 }
 
+// patience is what only a hang exceeds.
+const patience = 2 * time.Minute
+
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within ten seconds: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 }
 
 // answerWithin is how long a request may take after a crash, whatever it was that
-// the crash has left behind: 20 s, and what a busy machine needs itself.
-const answerWithin = 30 * time.Second
+// the crash has left behind. Only a hang exceeds it.
+const answerWithin = 2 * time.Minute
 
 type product struct {
 	name      string
@@ -196,7 +196,7 @@ func (w *world) left(when string, logins, live int) {
 
 // eventually waits for what has to come true without more being done.
 func (w *world) eventually(what string, holds func() bool) (ok bool) {
-	const within = time.Minute
+	const within = 2 * time.Minute
 	for deadline := time.Now().Add(within); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.errorf("not within %v: %s", within, what)

@@ -53,7 +53,7 @@ func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtes
 		t.Fatal(err)
 	}
 	t.Cleanup(c.server.Close)
-	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: time.Minute}
+	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: patience}
 	t.Cleanup(c.client.CloseIdleConnections)
 	keyset, err := tokencache.NewKeyset()
 	if err != nil {
@@ -250,13 +250,16 @@ func complaints(log string) string {
 
 func (c *cluster) said(i int, text string) int { return strings.Count(c.node(i).Output(), text) }
 
+// patience is what only a hang exceeds.
+const patience = 2 * time.Minute
+
 // eventually waits until something is so.
-func eventually(t *testing.T, within time.Duration, what string, so func() bool) time.Duration {
+func eventually(t *testing.T, what string, so func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !so() {
-		if time.Since(began) > within {
-			t.Errorf("not within %v: %s", within, what)
+		if time.Since(began) > patience {
+			t.Errorf("not within %v: %s", patience, what)
 			break
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -58,7 +58,7 @@ func (r *redisServer) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if answer, err := r.ping(); err == nil && strings.HasPrefix(answer, "+PONG") {
 			return
 		} else if time.Now().After(deadline) {

@@ -90,7 +90,7 @@ func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
 		_ = c.cmd.Wait()
 		close(c.done)
 	}()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-c.done:
 			return nil, fmt.Errorf("caddy has ended: %s", c.Output())
@@ -147,13 +147,21 @@ func (c *Caddy) Pid() int { return c.cmd.Process.Pid }
 // Output is what Caddy has printed so far.
 func (c *Caddy) Output() string { return c.out.String() }
 
+// patience is how long Caddy may take to start and to end. Only a hang exceeds it.
+const patience = 2 * time.Minute
+
 // Stop ends Caddy as a service manager would, and waits for it.
-func (c *Caddy) Stop() {
+func (c *Caddy) Stop() { _ = c.Ends() }
+
+// Ends is Stop. It reports false for a Caddy that hangs, which it kills.
+func (c *Caddy) Ends() bool {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.done:
-	case <-time.After(15 * time.Second):
+		return true
+	case <-time.After(patience):
 		c.Kill()
+		return false
 	}
 }
 

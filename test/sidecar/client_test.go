@@ -38,7 +38,7 @@ func newHTTPClient(dial func(ctx context.Context, network, address string) (net.
 			ExpectContinueTimeout: time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       60 * time.Second,
+		Timeout:       patience,
 	}
 }
 

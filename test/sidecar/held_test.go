@@ -46,7 +46,7 @@ func TestARefusedPasswordIsSentOnceAndItsReplacementIsPickedUp(t *testing.T) {
 				if err := replace(s.file("password"), password+"\n"); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "the new password is used", 2*time.Second, func() bool {
+				eventually(t, "the new password is used", func() bool {
 					return s.client.get(t, s.protected).status == http.StatusOK
 				})
 			}
@@ -150,5 +150,5 @@ func TestASecretThatCannotBeReadIsNamedInTheLogOnly(t *testing.T) {
 	if err := byRenaming(missing, veeamtest.DefaultPassword+"\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the file is read", 2*time.Second, func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+	eventually(t, "the file is read", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
 }

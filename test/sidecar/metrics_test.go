@@ -70,7 +70,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "five requests wait for one login", 5*time.Second, func() bool { return w.scrape(t)[`waiters{product="vspc"}`] == 5 })
+	eventually(t, "five requests wait for one login", func() bool { return w.scrape(t)[`waiters{product="vspc"}`] == 5 })
 	waiting.Wait()
 
 	want := map[string]float64{

@@ -33,7 +33,7 @@ func TestAServerThatIsDownIsSaidToBeSo(t *testing.T) {
 			if err := s.server.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, s.name+" is back", 5*time.Second, func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+			eventually(t, s.name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
 			if c := s.server.Counters(); c.Logins != 1 {
 				t.Errorf("%s: %d logins", s.name, c.Logins)
 			}
@@ -59,7 +59,7 @@ func TestATokenEndpointThatHangsIsNotWaitedForForever(t *testing.T) {
 	for _, s := range w.sites {
 		s.client.get(t, s.protected).refusedAs(t, s.product, false, http.StatusGatewayTimeout)
 		s.server.ClearFault()
-		eventually(t, s.name+" is back", 5*time.Second, func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+		eventually(t, s.name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
 	}
 }
 

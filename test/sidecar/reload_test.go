@@ -98,7 +98,7 @@ func TestASiteThatIsGoneLogsOutAndComesBackWithALogin(t *testing.T) {
 		if s == stays || s.product.name == "vspc" { // whose logout would end all sessions of the user
 			continue
 		}
-		eventually(t, s.name+" is logged out", 5*time.Second, func() bool { return s.server.Counters().Logouts == 1 })
+		eventually(t, s.name+" is logged out", func() bool { return s.server.Counters().Logouts == 1 })
 	}
 	for _, s := range w.sites {
 		s.absent = false

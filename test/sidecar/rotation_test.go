@@ -151,7 +151,7 @@ func TestAPasswordThatIsReplacedUnderTrafficIsUsedWithinTwoSeconds(t *testing.T)
 				for i, r := range replacements {
 					s.change(t, fmt.Sprintf("changed-%d-%d", round, i), r.replace)
 					logins++
-					eventually(t, r.name+", the new password is used", noticedWithin, func() bool { return s.server.Counters().Logins == logins })
+					eventually(t, r.name+", the new password is used", func() bool { return s.server.Counters().Logins == logins })
 				}
 			}
 			if c := s.server.Counters(); c.TokenRequests != logins || c.Refused != 0 {
@@ -172,9 +172,9 @@ func TestARefusedPasswordInTheFileLeavesTheTrafficAlone(t *testing.T) {
 	if err := byRenaming(s.file("password"), "wrong-pass-1\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the changed password is tried", noticedWithin, func() bool { return s.server.Counters().Refused == 1 })
+	eventually(t, "the changed password is tried", func() bool { return s.server.Counters().Refused == 1 })
 	const said = "The server refuses the changed secret of account 'svc-monitor' (password)."
-	eventually(t, "the log says so", time.Second, func() bool { return strings.Contains(w.svclog(), said) })
+	eventually(t, "the log says so", func() bool { return strings.Contains(w.svclog(), said) })
 	for range 3 { // also in the middle of a reload
 		if err := w.reload(t.Context()); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestARefusedPasswordInTheFileLeavesTheTrafficAlone(t *testing.T) {
 		t.Errorf("counted %v", n)
 	}
 	s.change(t, "right-pass-1", byRenaming)
-	eventually(t, "the right password is used", noticedWithin, func() bool { return s.server.Counters().Logins == 2 })
+	eventually(t, "the right password is used", func() bool { return s.server.Counters().Logins == 2 })
 }
 
 func TestTheNextPasswordTakesOverAndBecomesThePassword(t *testing.T) {
@@ -202,8 +202,8 @@ func TestTheNextPasswordTakesOverAndBecomesThePassword(t *testing.T) {
 	s.keepAsking(t)
 	s.server.SetPassword(veeamtest.DefaultUser, "next-pass-1")
 	s.server.RevokeAll()
-	eventually(t, "next_password is used", noticedWithin, func() bool { return s.server.Counters().Logins == 2 })
-	eventually(t, "the gauge says so", time.Second, func() bool {
+	eventually(t, "next_password is used", func() bool { return s.server.Counters().Logins == 2 })
+	eventually(t, "the gauge says so", func() bool {
 		return w.scrape(t)[`next_password_active{account="svc-monitor",product="vbr"}`] == 1
 	})
 	if !strings.Contains(w.svclog(), "The password of account 'svc-monitor' is refused, next_password is in use.") {
@@ -213,7 +213,7 @@ func TestTheNextPasswordTakesOverAndBecomesThePassword(t *testing.T) {
 	if err := w.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is the password", noticedWithin, func() bool {
+	eventually(t, "it is the password", func() bool {
 		return w.scrape(t)[`next_password_active{account="svc-monitor",product="vbr"}`] == 0
 	})
 	time.Sleep(noticedWithin)

@@ -166,7 +166,7 @@ func TestAWebsocketIsPassedThroughAlsoAfterARevocation(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", s.name, err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(patience))
 			for _, message := range []string{"hello", strings.Repeat("long ", 20_000)} {
 				var back string
 				if err := websocket.Message.Send(conn, message); err != nil {

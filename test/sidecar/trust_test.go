@@ -154,7 +154,7 @@ func newWitness(t *testing.T) *witness {
 func (w *witness) listen(conn *tls.Conn) {
 	defer conn.Close()
 	w.tried.Add(1)
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if conn.Handshake() != nil {
 		return
 	}

@@ -207,12 +207,15 @@ func tail(text string) string {
 	return text[max(0, len(text)-length):]
 }
 
+// patience is what only a hang exceeds.
+const patience = 2 * time.Minute
+
 // eventually waits for what has to come true without more being done.
-func eventually(t *testing.T, what string, within time.Duration, holds func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(within); !holds(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", within, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
