@@ -95,6 +95,7 @@ func TestABlockedPipeWithoutAQueueStopsEverybody(t *testing.T) {
 	t.Parallel()
 	pipe := newPipe(t)
 	s := start(t, "file "+pipe.name+" {\n roll_disabled\n }")
+	s.client.Timeout = 5 * time.Second // here a hang is wanted
 	if n := s.askMany(small); n == 0 {
 		t.Error("all requests were answered")
 	}
