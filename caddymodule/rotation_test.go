@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -194,6 +195,33 @@ func TestFilesThatAreGoneOrUnreadableLeaveTheSecretsAsTheyAre(t *testing.T) {
 		w.secret("secret", "back")
 		w.serves(2*time.Second, 100*time.Millisecond)
 		w.tried(2, 0)
+	})
+}
+
+// An account that never had a session has none that could go on.
+func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T) {
+	const utf32 = "\xff\xfe\x00\x00x\x00\x00\x00"
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		const never, goOn = "cannot be used, and it has no session", "those so far go on"
+		w.tr = w.transport(&Transport{Accounts: []*Account{
+			{Name: veeamtest.DefaultUser, Password: w.secret("works", veeamtest.DefaultPassword)},
+			{Name: "other", Username: "other", Password: w.secret("never", utf32)},
+		}})
+		w.tr.logger = w.svc
+		w.demand("200")
+		if got := w.ask(w.tr, http.MethodGet, "/echo", "other"); got.String() != "503 secret_unreadable" {
+			t.Errorf("got %v", got)
+		}
+		w.rest(10 * time.Second)
+		if said := w.said(); !strings.Contains(said, never) || strings.Contains(said, goOn) {
+			t.Errorf("of secrets that never worked: %s", said)
+		}
+		w.secret("works", utf32)
+		w.rest(10 * time.Second)
+		if said := w.said(); strings.Count(said, never) != 1 || !strings.Contains(said, goOn) {
+			t.Errorf("of secrets that were changed: %s", said)
+		}
+		w.demand("200")
 	})
 }
 
