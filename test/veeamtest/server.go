@@ -25,6 +25,7 @@ type Server struct {
 	routes  []route
 	ids     serverIDs
 	offset  atomic.Int64 // what Advance added to the clock
+	media   atomic.Pointer[Media]
 
 	logging sync.Mutex // keeps log lines apart
 

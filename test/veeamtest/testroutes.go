@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -25,9 +26,38 @@ func testRoutes(base string) []route {
 		{"*", base + "/always401", protected, func(x *exchange) { x.accepted401() }},
 		{"*", base + "/status/{code}", protected, serveStatus},
 		{"*", base + "/slow", protected, serveSlow},
+		{"GET", base + "/media", protected, serveMedia},
 		{"GET", base + "/websocket", protected, serveWebsocket},
 		{"GET", base + "/stream", protected, serveStream},
 	}
+}
+
+// Media is an answer in any form.
+type Media struct {
+	Status  int
+	Header  http.Header
+	Body    []byte
+	Chunked bool // sent in two pieces, without a length
+}
+
+// SetMedia sets the answer of …/media. Without one it is 404.
+func (s *Server) SetMedia(m Media) { s.media.Store(&m) }
+
+func serveMedia(x *exchange) {
+	m := x.s.media.Load()
+	if m == nil {
+		x.refuse(notFound)
+		return
+	}
+	maps.Copy(x.w.Header(), m.Header)
+	x.w.WriteHeader(m.Status)
+	body := m.Body
+	if m.Chunked {
+		_, _ = x.w.Write(body[:len(body)/2])
+		_ = http.NewResponseController(x.w).Flush()
+		body = body[len(body)/2:]
+	}
+	_, _ = x.w.Write(body)
 }
 
 // digest reads the body to its end. ok is false when it broke off.
