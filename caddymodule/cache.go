@@ -138,6 +138,15 @@ func (c *Cache) cleanup() {
 	})
 }
 
+// totpSteps is where the verification codes that were used are remembered for other
+// processes, and for the commands; nil without a cache.
+func (t *Transport) totpSteps() veeam.StepStore {
+	if t.Cache.id() == "" {
+		return nil
+	}
+	return t.Cache.pooled.Shared
+}
+
 // id tells caches apart; empty without one.
 func (c *Cache) id() string {
 	if c == nil || c.pooled == nil {
@@ -162,6 +171,7 @@ func (c *Cache) options(options tokencache.Options, key sessionKey, grant veeam.
 		options.Identity.Purpose = "user " + key.user
 	}
 	options.ReadExtra = readShape
+	options.ReasonOf = func(err error) string { return string(reasonOf(err)) }
 	return options
 }
 

@@ -44,7 +44,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
-			report.skip("login", "not tried; --login tries once")
+			report.skip("login", "not tried, because it spends from the lock-out budget of the user: `caddy veeam-auth check "+r.account.Name+" --login` tries once")
 		case credentials == nil:
 			report.skip("login", "not tried without its secrets")
 		default:
@@ -190,6 +190,9 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 		detail = "works, with a verification code"
 	}
 	report.ok(step, detail)
+	if other := token.LooksLike(r.client.Product); other != r.client.Product {
+		report.warn("product", otherProductSaid(r.client.Product, other), "")
+	}
 	report.ok("tries", r.guard.budget().String())
 	r.checkRole(ctx, report, token)
 	r.checkServiceAccounts(ctx, report, token)

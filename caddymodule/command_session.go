@@ -194,6 +194,7 @@ func (r *reached) aim() error {
 	r.client = &veeam.Client{
 		Product: r.transport.product, Transport: r.transport.HTTPTransport,
 		BaseURL: scheme + "://" + host + r.transport.BasePath, Host: r.transport.hostOf(r.dial, scheme, host), APIVersion: r.transport.APIVersion,
+		TOTPSteps: r.transport.totpSteps(),
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -31,9 +33,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 	if g := s.guard(l.credentials, journal); g != nil {
 		client.Guard = g
 	}
-	if t.Cache.id() != "" {
-		client.TOTPSteps = t.Cache.pooled.Shared
-	}
+	client.TOTPSteps = t.totpSteps()
 	confirmed := *l.credentials.account
 	confirmed.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
 	account := &confirmed
@@ -170,7 +170,16 @@ func (s *slot) gained(l *login, end *ender, tok *veeam.Token) *tokencache.Token 
 	if l.session.ended.Load() {
 		l.session.endLater()
 	}
+	if other := tok.LooksLike(s.transport.product); other != s.transport.product && !s.mistaken.Swap(true) {
+		s.transport.logger.Warn(otherProductSaid(s.transport.product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
+			zap.String("account", s.account.Name), zap.String("server", s.target.baseURL))
+	}
 	return cached(tok)
+}
+
+// otherProductSaid says that a login has worked at a server of another product.
+func otherProductSaid(configured, found *veeam.Product) string {
+	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": requests may find nothing there; write: product " + found.Name
 }
 
 const usedHint = "the secret of this grant is good for one login, and was used: configure a new one"

@@ -34,6 +34,9 @@ func (e *parentError) Reason() veeam.Reason { return reasonOf(e.err) }
 // reasonOf is the one word for the error of a grant.
 func reasonOf(err error) veeam.Reason {
 	if shared, ok := errors.AsType[*tokencache.SharedError](err); ok {
+		if reason := veeam.Reason(shared.ReasonText()); reason.Row().Reason == reason {
+			return reason
+		}
 		if shared.CredentialRefused() {
 			return veeam.ReasonCredentialRefused
 		}

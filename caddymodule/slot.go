@@ -40,6 +40,8 @@ type slot struct {
 	health  *health
 	bearing bearing
 
+	mistaken atomic.Bool // it was said that the server is of another product
+
 	mu           sync.Mutex
 	read         time.Time // when the secrets were read last
 	readNext     time.Time // next_password

@@ -153,6 +153,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			Issued:       pair.Issued,
 			Lifetime:     pair.Lifetime,
 			Username:     username,
+			Grant:        request.Grant,
 		}, shapeOf(tok))), nil
 	}
 }

@@ -271,6 +271,9 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Refusals: s.refusals, Cause: failure.Cause.Error()}
+		if s.options.ReasonOf != nil {
+			rec.Block.Reason = s.options.ReasonOf(failure.Cause)
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ type sharedBlock struct {
 	Held     bool      `json:"held,omitempty"`
 	Refusals int       `json:"streak,omitempty"`
 	Cause    string    `json:"cause,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
 }
 
 // share prepares a token for the store.
@@ -147,7 +148,7 @@ func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 		return nil
 	}
 	return &BlockedError{
-		Cause: &SharedError{text: b.Cause, refused: b.Held}, Until: now.Add(wait), Held: b.Held,
+		Cause: &SharedError{text: b.Cause, reason: b.Reason, refused: b.Held}, Until: now.Add(wait), Held: b.Held,
 		Accepted: s.accepted.time(), Budget: left,
 	}
 }
@@ -156,11 +157,16 @@ func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 // this one before it was restarted.
 type SharedError struct {
 	text    string
+	reason  string
 	refused bool
 }
 
 // Error gives the text of the original.
 func (e *SharedError) Error() string { return e.text }
+
+// ReasonText is the word that Options.ReasonOf had for the original; empty if the
+// process that stored it had none.
+func (e *SharedError) ReasonText() string { return e.reason }
 
 // CredentialRefused reports whether the server has refused the credential.
 func (e *SharedError) CredentialRefused() bool { return e.refused }

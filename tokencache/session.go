@@ -54,6 +54,10 @@ type Options struct {
 	// is lost in the store.
 	ReadExtra func(json.RawMessage) any
 
+	// ReasonOf is one word for the error of a grant, which other processes get with
+	// its text. Default: none.
+	ReasonOf func(error) string
+
 	// Budget tells what is left of the tries of the session's credential. A refused
 	// credential is held for as long as there are none. Default: none are counted.
 	Budget func() Budget

@@ -83,7 +83,8 @@ type Product struct {
 	legacy       map[Grant]*legacyStep // grants that have a path of their own
 	routes       []route
 	answer       []answerKey
-	demand       string // the answer that demands a verification code, see AppendDemand
+	ownKeys      []string // folded keys of token answers that no other product has
+	demand       string   // the answer that demands a verification code, see AppendDemand
 	dates        DateLayout
 	logoutStatus int
 	logoutBody   string
@@ -247,6 +248,7 @@ var products = []*Product{
 			on("PATCH", "/api/v3/authentication/asymmetricalgorithm", RouteToken),
 			on("DELETE", "/api/v3/users/{}/tokens", RouteLogout),
 		},
+		ownKeys: []string{"encryptedcode"},
 		answer: []answerKey{
 			accessKey, typeKey, refreshKey,
 			{name: "mfa_token", fallback: "null", required: true},
@@ -345,6 +347,7 @@ var products = []*Product{
 			on("GET", "/swagger/{}", RouteAnonymous),
 			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),
 		},
+		ownKeys: []string{"usertype", "latestnewsshown", "shortlived"},
 		answer: []answerKey{
 			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
 			{name: "userId"},
@@ -413,7 +416,9 @@ var products = []*Product{
 		},
 		answer: []answerKey{
 			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
-			{name: "username"},
+			// The examples with a code, and with a verification code, have none; of a
+			// refresh token there is no example.
+			{name: "username", password: true},
 		},
 		demand:       `{"username":$username,"mfa_enabled":true,"mfa_token":$token}`,
 		dates:        DateLayout{Zone: ZoneNone},

@@ -5,6 +5,7 @@ package veeam
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -117,6 +118,32 @@ func readDateLayout(text string, now time.Time) *DateLayout {
 	_, l.Offset = zoned.Zone()
 	l.Zone = ZoneOffset
 	return &l
+}
+
+// LooksLike is the product that an answer is of: another one than p where it has keys
+// that only that one has, or where a password was answered without any of p's own at a
+// token path that another product has, too. Otherwise it is p.
+func (t *Token) LooksLike(p *Product) *Product {
+	if t.Shape == nil || len(t.Shape.Keys) == 0 {
+		return p // an API key, or a session that was kept
+	}
+	for _, other := range products {
+		if other != p && t.Shape.hasAny(other.ownKeys) && !t.Shape.hasAny(p.ownKeys) {
+			return other
+		}
+	}
+	if len(p.ownKeys) > 0 && t.Grant == GrantPassword && !t.Shape.hasAny(p.ownKeys) {
+		for _, other := range products {
+			if other != p && other.TokenPath == p.TokenPath && len(other.ownKeys) == 0 {
+				return other
+			}
+		}
+	}
+	return p
+}
+
+func (s *Shape) hasAny(keys []string) bool {
+	return slices.ContainsFunc(s.Keys, func(key string) bool { return slices.Contains(keys, fold(key)) })
 }
 
 // guessOffset is the distance between a server's wall clock and UTC, to the

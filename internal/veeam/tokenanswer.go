@@ -4,6 +4,7 @@ package veeam
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ type Answer struct {
 	// Username, Role and UserID are written where the product has a place for
 	// them. Empty ones are taken from the Shape, or left out.
 	Username, Role, UserID string
+
+	// Grant is what the client has asked with. Default: GrantPassword.
+	Grant Grant
 }
 
 // answerKey is a key of a product's documented token answer.
@@ -29,6 +33,7 @@ type answerKey struct {
 	name     string
 	fallback string // JSON for when nothing better is known. Default: leave out
 	required bool   // written even if the server's latest answer had no such key
+	password bool   // only in answers to a password
 }
 
 var (
@@ -64,6 +69,9 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	dst = append(dst, '{')
 	first := true
 	for _, key := range p.answerKeys(s) {
+		if a.Grant != "" && a.Grant != GrantPassword && p.passwordOnly(key.name) {
+			continue
+		}
 		value := p.appendValue(nil, key, a, s)
 		if value == nil {
 			continue
@@ -80,6 +88,11 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 		dst = append(dst, '}')
 	}
 	return append(dst, '}')
+}
+
+// passwordOnly reports whether a key belongs into answers to a password only.
+func (p *Product) passwordOnly(name string) bool {
+	return slices.ContainsFunc(p.answer, func(k answerKey) bool { return k.password && fold(k.name) == fold(name) })
 }
 
 // AppendDemand appends the JSON of an answer that demands a verification code, to

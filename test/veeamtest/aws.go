@@ -61,10 +61,10 @@ type awsChallenge struct {
 	MFAToken   string `json:"mfa_token"`
 }
 
-// awsSuccess names the user only after a grant that did not go through MFA or a code.
+// awsSuccess names the user after a password, as the documents show it.
 func awsSuccess(x *exchange, i issue) any {
 	t := awsToken{i.access, "bearer", i.refresh, x.expiresIn(i.lifetime), x.s.date(i.issued), x.s.date(i.expires), ""}
-	if i.grant == "password" || i.grant == "refresh_token" {
+	if i.grant == "password" || i.grant == "refresh_token" && x.s.cfg.refreshUsername {
 		t.Username = i.account.Username
 	}
 	return t

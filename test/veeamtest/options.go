@@ -29,6 +29,7 @@ type config struct {
 	dates                DateStyle
 	zone                 *time.Location
 	username             bool
+	refreshUsername      bool
 	bearerDocument       bool
 	versionMissingBody   string
 	reuseRevokes         bool
@@ -134,6 +135,9 @@ func WithZone(zone *time.Location) Option { return func(s *Server) { s.cfg.zone 
 
 // WithUsernameInAnswer adds username to VBR's token answers, as one page of its documents shows.
 func WithUsernameInAnswer() Option { return func(s *Server) { s.cfg.username = true } }
+
+// WithUsernameAfterRefresh adds username to the answers of AWS to a refresh token, of which its documents have no example.
+func WithUsernameAfterRefresh() Option { return func(s *Server) { s.cfg.refreshUsername = true } }
 
 // WithVBR401Document gives VBR's 401 on protected routes a body. Default: empty, as seen in the field.
 func WithVBR401Document() Option { return func(s *Server) { s.cfg.bearerDocument = true } }
