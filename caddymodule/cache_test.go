@@ -102,8 +102,16 @@ func TestARefusedPasswordIsHeldOverRestarts(t *testing.T) {
 	_, key := newKeyFile(t)
 	for range 5 {
 		tr := cachedOn(t, server, dir, key, "wrong")
-		if res := ask(t, tr); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 			t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+		}
+		// Who is told by the cache says what the first one has said.
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "("+string(veeam.ReasonCredentialOrMFA)+")") {
+			t.Errorf("another reason: %v %s", err, body)
 		}
 		quit(tr)
 	}
