@@ -97,21 +97,36 @@ func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {
 	}
 }
 
+func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
+	server, dir := veeamtest.New(veeamtest.Azure), t.TempDir()
+	_, key := newKeyFile(t)
+	for range 3 { // the first asks the server, the others the cache
+		tr := provisionInMemory(t, &Transport{
+			Product:  "azure",
+			Accounts: []*Account{{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword}}, // no totp_secret
+			Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
+		}, server.Transport())
+		res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "("+string(veeam.ReasonCodeNeeded)+")") {
+			t.Errorf("another reason: %v %s", err, body)
+		}
+		quit(tr)
+	}
+	if n := server.Counters().TokenRequests; n != 1 {
+		t.Errorf("%d token requests", n)
+	}
+}
+
 func TestARefusedPasswordIsHeldOverRestarts(t *testing.T) {
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	_, key := newKeyFile(t)
 	for range 5 {
 		tr := cachedOn(t, server, dir, key, "wrong")
-		res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		if res := ask(t, tr); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 			t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
-		}
-		// Who is told by the cache says what the first one has said.
-		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "("+string(veeam.ReasonCredentialOrMFA)+")") {
-			t.Errorf("another reason: %v %s", err, body)
 		}
 		quit(tr)
 	}
