@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -92,9 +89,9 @@ func (o *policyTestOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	x := guard.explain(r, caller, known)
-	x.print(cmd.OutOrStdout())
-	if !x.allowed {
+	x := guard.handler.Explain(r, caller, known)
+	guard.explain(cmd.OutOrStdout(), &x, caller, known)
+	if x.Refusal != nil {
 		return failed(errors.New("the request is denied"))
 	}
 	return nil
@@ -102,22 +99,15 @@ func (o *policyTestOptions) run(cmd *cobra.Command, args []string) error {
 
 // request is the one that the arguments describe.
 func (o *policyTestOptions) request(method, address string) (*http.Request, error) {
-	u, err := url.Parse(address)
-	if err != nil || !strings.HasPrefix(u.EscapedPath(), "/") {
-		return nil, fmt.Errorf("%q is neither a URL nor a path", address)
-	}
-	r := &http.Request{
-		Method: method, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: http.Header{}, Body: http.NoBody,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:1",
-	}
+	header := make(http.Header)
 	for _, line := range o.headers {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
 			return nil, fmt.Errorf("--header %q has no colon", line)
 		}
-		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server)), nil
+	return ExplainRequest(method, address, header)
 }
 
 // caller is whom the flags name, and whether they speak of one who is known.
@@ -129,12 +119,12 @@ func (o *policyTestOptions) caller(h *Handler) (caller policy.Caller, known bool
 	if parsed, err := policy.ParseIdentity(o.client); err == nil && o.via == "" && parsed.Identity() == o.client {
 		caller = parsed // such as certificate:CN=ci
 	}
-	client := h.clients.byName[caller.Name]
+	client, configured := h.Caller(caller.Name)
 	switch {
 	case o.via == viaUnknown:
 		return policy.Caller{}, false, nil
-	case caller.Via == policy.ViaClient && client != nil:
-		return client.caller(), true, nil
+	case caller.Via == policy.ViaClient && configured:
+		return client, true, nil
 	case caller.Via == policy.ViaClient:
 		return caller, false, fmt.Errorf("there is no client named %q; --via caddy or --via certificate stands for callers with names of other origin", o.client)
 	case caller.Via == "":
@@ -152,129 +142,78 @@ func (o *policyTestOptions) caller(h *Handler) (caller policy.Caller, known bool
 	return caller, true, nil
 }
 
-// explanation is what becomes of a request, and why.
-type explanation struct {
-	allowed bool
-	lines   [][2]string
-}
-
-func (x *explanation) say(what, format string, args ...any) {
-	x.lines = append(x.lines, [2]string{what, fmt.Sprintf(format, args...)})
-}
-
-func (x *explanation) print(out io.Writer) {
-	for _, line := range x.lines {
-		fmt.Fprintf(out, "%-10s %s\n", line[0], line[1])
+// explain says what becomes of a request, line by line.
+func (g *guard) explain(out io.Writer, x *Explanation, caller policy.Caller, known bool) {
+	say := func(what, format string, args ...any) {
+		fmt.Fprintf(out, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 	}
-}
-
-// explain decides about a request as the handler does.
-func (g *guard) explain(r *http.Request, caller policy.Caller, known bool) *explanation {
-	x, h := new(explanation), g.handler
-	asked := sent{method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery}
-	x.say("request", "%s %s", asked.method, asked.target())
-	x.say("site", "%s, product %s", g.name, h.product.Name)
-	decided, refusal := canonical(r)
-	if refusal != nil {
-		x.say("decision", "denied with %d: %s", h.product.Status(*refusal), h.product.Message(*refusal))
-		return x
+	say("request", "%s", x.Asked)
+	say("site", "%s, product %s", g.name, g.product)
+	if x.Ambiguous {
+		say("decision", "denied with %d: %s", x.Status, x.Message)
+		return
 	}
-	if decided.method != asked.method || decided.target() != asked.target() {
-		x.say("sent as", "%s %s", decided.method, decided.target())
-	}
-	e := &exchange{caller: caller, sent: decided, route: h.product.Classify(decided.method, r.URL.Path)}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Map(e.placeholders)
-	if caller.Via == policy.ViaCaddy {
-		repl.Set("http.auth.user.id", caller.Name)
+	if x.Sent != x.Asked {
+		say("sent as", "%s", x.Sent)
 	}
 	if known {
-		x.say("caller", "%s, known by %s", caller.Name, caller.Via)
+		say("caller", "%s, known by %s", caller.Name, caller.Via)
 	} else {
-		x.say("caller", "not known")
+		say("caller", "not known")
 	}
-	switch e.route {
-	case veeam.RouteToken, veeam.RouteLogout, veeam.RouteAuthorizationCode:
-		x.allowed = known || e.route == veeam.RouteToken
-		x.say("decision", "answered by veeam_auth itself (%s): no rule is asked", e.route)
-		return x
-	}
-	if e.route == veeam.RouteClosed {
-		x.say("decision", "denied with 403: %s", h.closedRoute().Message)
-		return x
-	}
-	h.lookup(e)
-	x.operation(e.operation)
-	restore := h.show(r, e)
-	g.rules(x, r, e, known)
-	restore()
-	g.account(x, r, e, known)
-	return x
-}
-
-func (x *explanation) operation(op operation.Operation) {
-	if op.Class == operation.Unknown {
-		x.say("operation", "not in the index, class %s", op.Class)
-		return
-	}
-	x.say("operation", "%s (%s), class %s", op.Name, op.Group, op.Class)
-}
-
-// rules goes through the rules up to the one that decides.
-func (g *guard) rules(x *explanation, r *http.Request, e *exchange, known bool) {
-	h := g.handler
-	if len(h.Rules) == 0 && h.Default == "" {
-		if x.allowed = known; known {
-			x.say("decision", "allowed: there are no rules")
-		} else {
-			x.say("decision", "denied with 401: the caller is not known, and no rule lets such callers in")
-		}
-		return
-	}
-	e.decision, _ = h.rules.Decide(r, known)
-	for i, rule := range h.rules.Rules {
-		if i+1 == e.decision.Rule {
-			break
-		}
-		matched, err := rule.Matches(r)
-		outcome := "does not match"
+	if !x.Proxied {
 		switch {
-		case err != nil:
-			outcome = "cannot be decided: " + err.Error()
-		case matched && rule.Shadow:
-			outcome = "matches, and is not obeyed"
-		case matched:
-			outcome = "matches, and is not for callers who are not known"
+		case x.Refusal == nil:
+			say("decision", "answered by veeam_auth itself (%s): no rule is asked", x.Route)
+		case !known:
+			say("decision", "denied with %d: the caller is not known", x.Status)
+		default:
+			say("decision", "denied with %d: %s", x.Status, x.Message)
 		}
-		x.say("", "%s (%s) %s", h.source(i+1), rule.Effect, outcome)
+		return
 	}
-	x.allowed = e.decision.Allowed
-	verdict := "denied with 403"
+	if x.Operation.Class == operation.Unknown {
+		say("operation", "not in the index, class %s", x.Operation.Class)
+	} else {
+		say("operation", "%s (%s), class %s", x.Operation.Name, x.Operation.Group, x.Operation.Class)
+	}
+	explainRules(say, x, known)
+	noAccount := x.Refusal != nil && x.Refusal.Reason == veeam.ReasonNoAccount
 	switch {
-	case x.allowed:
-		verdict = "allowed"
+	case x.Route == veeam.RouteAnonymous:
+		say("account", "none: the route needs no session")
 	case !known:
-		verdict = "denied with 401"
-	}
-	x.say("decision", "%s by %s", verdict, h.source(e.decision.Rule))
-	if shadow := e.decision.Shadow; shadow != 0 {
-		x.say("shadow", "%s would decide otherwise", h.source(shadow))
+		say("account", "none: callers who are not known act as no account")
+	case caller.Via == policy.ViaPassthrough:
+		say("account", "none: the caller acts as its own user")
+	case x.Account != "":
+		say("account", "%s", x.Account)
+	case noAccount:
+		say("account", "none: act_as yields nothing for this request, which is denied with %d", x.Status)
+	default:
+		say("account", "%s, the first", g.first)
 	}
 }
 
-// account says as whom the request would be sent.
-func (g *guard) account(x *explanation, r *http.Request, e *exchange, known bool) {
-	switch e.account = g.handler.accountFor(r, e); {
-	case e.route == veeam.RouteAnonymous:
-		x.say("account", "none: the route needs no session")
-	case !known:
-		x.say("account", "none: callers who are not known act as no account")
-	case e.account != "":
-		x.say("account", "%s", e.account)
-	case g.handler.ActAs != "":
-		x.allowed = false
-		x.say("account", "none: act_as yields nothing for this request, which is denied with 403")
-	default:
-		x.say("account", "%s, the first", g.first)
+// explainRules goes through the rules up to the one that decides.
+func explainRules(say func(what, format string, args ...any), x *Explanation, known bool) {
+	if !x.Ruled {
+		if known {
+			say("decision", "allowed: there are no rules")
+		} else {
+			say("decision", "denied with %d: the caller is not known, and no rule lets such callers in", x.Status)
+		}
+		return
+	}
+	for _, rule := range x.Rules {
+		say("", "%s (%s) %s", rule.Source, rule.Effect, rule.Outcome)
+	}
+	if x.Decision.Allowed {
+		say("decision", "allowed by %s", x.Source)
+	} else {
+		say("decision", "denied with %d by %s", x.Status, x.Source)
+	}
+	if x.Shadow != "" {
+		say("shadow", "%s would decide otherwise", x.Shadow)
 	}
 }

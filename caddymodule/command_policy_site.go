@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,13 +17,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
 // guard is a handler veeam_auth of a configuration, with what leads to it.
 type guard struct {
 	name    string // addresses and hosts
+	product string
 	first   string // the first account
 	handler *Handler
 	close   context.CancelFunc
@@ -54,7 +54,7 @@ func (c *configuration) guardOf(r *http.Request) (*guard, error) {
 	}
 	if err == nil {
 		g.close = stop
-		err = g.provision(ctx)
+		g.handler, err = PrepareExplain(ctx, g.raw)
 	}
 	if err != nil {
 		stop()
@@ -125,6 +125,7 @@ func guardsOf(routes json.RawMessage, above guard, found *[]*guard) error {
 		for i, raw := range route.Handle {
 			var handler struct {
 				Handler string          `json:"handler"`
+				Product string          `json:"product"`
 				Routes  json.RawMessage `json:"routes"`
 			}
 			if err := json.Unmarshal(raw, &handler); err != nil {
@@ -132,7 +133,7 @@ func guardsOf(routes json.RawMessage, above guard, found *[]*guard) error {
 			}
 			if handler.Handler == directive {
 				g := here
-				g.raw, g.first, g.name = raw, firstAccount(route.Handle[i+1:]), here.title()
+				g.raw, g.first, g.name, g.product = raw, firstAccount(route.Handle[i+1:]), here.title(), cmp.Or(handler.Product, defaultProduct)
 				*found = append(*found, &g)
 				continue
 			}
@@ -207,23 +208,4 @@ func listens(address string, u *url.URL) bool {
 	}
 	number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
 	return err == nil && uint(number) >= parsed.StartPort && uint(number) <= parsed.EndPort
-}
-
-// provision prepares the handler as far as decisions need it: no token is looked
-// at, so no key is read and no storage touched.
-func (g *guard) provision(ctx caddy.Context) (err error) {
-	g.handler = new(Handler)
-	if err := json.Unmarshal(g.raw, g.handler); err != nil {
-		return fmt.Errorf("handler %s: %w", directive, err)
-	}
-	h := g.handler
-	if h.product, err = lookupProduct(h.Product); err != nil {
-		return err
-	}
-	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients, passwords); err != nil {
-		return err
-	}
-	h.rules, err = provisionRules(ctx, h.Rules, h.Default)
-	return err
 }

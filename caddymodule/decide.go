@@ -17,38 +17,108 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// decide asks the rules. A caller who is not known passes only by a rule that
-// says so.
-func (h *Handler) decide(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
-	h.lookup(e)
-	if len(h.Rules) == 0 && h.Default == "" {
-		return unknown
-	}
-	defer h.show(r, e)()
-	decision, err := h.rules.Decide(r, unknown == nil)
-	if err != nil {
-		h.logger.Error("a rule could not be decided", zap.Error(err))
-	}
-	e.decision, e.decided, e.source = decision, decisionWord(decision.Allowed), h.ruleSource(decision.Rule)
-	h.countDecision(decision)
-	if decision.Shadow != 0 {
-		e.journal.shadow(e.caller.Identity(), decision.Allowed, h.source(decision.Shadow))
-	}
-	if decision.Allowed {
-		e.journal.allowed(e.caller.Identity(), h, decision.Rule)
-		return nil
-	}
-	if unknown != nil {
-		return unknown
-	}
-	return &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(decision.Rule)}
+// verdict is what the order of decisions comes to.
+type verdict struct {
+	refusal *veeam.Refusal // nil if nothing speaks against the request
+	ruled   bool           // the rules were asked
+	err     error          // of a rule that could not be decided
 }
 
-// lookup finds out which operation is asked for.
-func (h *Handler) lookup(e *exchange) {
+// open begins the order of decisions: what is decided about is the request in the
+// form in which it will be sent.
+func (h *Handler) open(r *http.Request) *exchange {
+	e := new(exchange)
+	e.sent, e.ambiguous = canonical(r)
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		e.ctx, e.tls = r.Context(), r.TLS
+		repl.Map(e.placeholders)
+	}
+	e.route = h.product.Classify(e.sent.method, r.URL.Path)
+	return e
+}
+
+// judge is the order of decisions about a request whose caller has been identified:
+// what its path leads to, the rules, the account. It is the only one; ServeHTTP and
+// Explain both run it. It does nothing else: nothing is logged, counted, read or sent.
+// unknown is why the caller is not known, nil if it is. trace, unless it is nil, is
+// called with the request as rules see it after they have decided. What the token
+// endpoint decides about the credentials in a body comes later.
+func (h *Handler) judge(r *http.Request, e *exchange, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
+	hush(r)
+	if e.ambiguous != nil {
+		v.refusal = e.ambiguous
+		return v
+	}
+	switch e.route {
+	case veeam.RouteToken:
+		return v
+	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
+		v.refusal = unknown
+		return v
+	case veeam.RouteClosed:
+		if v.refusal = unknown; unknown == nil {
+			v.refusal = h.closedRoute()
+		}
+		return v
+	}
+	if h.askRules(r, e, unknown, trace, &v); v.refusal != nil {
+		return v
+	}
+	if unknown != nil {
+		e.route = veeam.RouteAnonymous // a rule lets strangers send requests, not act as the account
+	}
+	v.refusal = h.chooseAccount(r, e)
+	return v
+}
+
+// askRules asks the rules. A caller who is not known passes only by a rule that
+// says so.
+func (h *Handler) askRules(r *http.Request, e *exchange, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
 	if h.index != nil {
 		e.operation, _ = h.index.Lookup(e.sent.method, e.sent.path)
 	}
+	if len(h.Rules) == 0 && h.Default == "" {
+		v.refusal = unknown
+		return
+	}
+	defer h.show(r, e)()
+	e.decision, v.err = h.rules.Decide(r, unknown == nil)
+	v.ruled, e.decided, e.source = true, decisionWord(e.decision.Allowed), h.ruleSource(e.decision.Rule)
+	if trace != nil {
+		trace(r)
+	}
+	switch {
+	case e.decision.Allowed:
+	case unknown != nil:
+		v.refusal = unknown
+	default:
+		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(e.decision.Rule)}
+	}
+}
+
+// record counts and logs what the rules have decided.
+func (h *Handler) record(e *exchange, v *verdict) {
+	if !v.ruled {
+		return
+	}
+	if v.err != nil {
+		h.logger.Error("a rule could not be decided", zap.Error(v.err))
+	}
+	h.countDecision(e.decision)
+	if e.decision.Shadow != 0 {
+		e.journal.shadow(e.caller.Identity(), e.decision.Allowed, h.source(e.decision.Shadow))
+	}
+	if e.decision.Allowed {
+		e.journal.allowed(e.caller.Identity(), h, e.decision.Rule)
+	}
+}
+
+// closedRoute is the refusal of a request for a session by another way than the
+// product's own: what the server answers would be the session of all, and what the
+// client sends may be a credential.
+func (h *Handler) closedRoute() *veeam.Refusal {
+	said := "essions are given out and ended at " + h.product.TokenPath + " only"
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, Message: "S" + said + ".", Detail: "s" + said}
 }
 
 // show prepares a request for the eyes of rules: what is known about it, the method

@@ -30,6 +30,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -47,7 +49,7 @@ type differentialSite struct {
 	secure  bool   // with TLS, and so with HTTP/2 and HTTP/3
 
 	handler http.Handler
-	guard   *guard
+	decides *Handler // as `policy test` prepares it
 	port    int
 }
 
@@ -239,24 +241,13 @@ func (s *differentialSite) base() string {
 // find takes the running servers, and for each what `policy test` asks.
 func (l *lab) find(t *testing.T, app *caddyhttp.App, config []byte) {
 	t.Helper()
-	c := &configuration{name: "lab"}
-	if err := json.Unmarshal(config, &c.rest); err != nil {
-		t.Fatal(err)
-	}
 	for _, s := range l.sites {
 		for _, server := range app.Servers {
 			if strings.HasSuffix(server.Listen[0], fmt.Sprintf(":%d", s.port)) {
 				s.handler = server
 			}
 		}
-		r, err := new(policyTestOptions).request(http.MethodGet, s.base()+"/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.guard, err = c.guardOf(r); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.guard.close)
+		s.decides = explainer(t, config, s.port)
 		if s.handler == nil {
 			t.Fatalf("no server listens on port %d", s.port)
 		}
@@ -267,23 +258,17 @@ func (l *lab) find(t *testing.T, app *caddyhttp.App, config []byte) {
 // sidecar itself, or sent without an account, so that it is the server's affair
 // what becomes of it.
 func (s *differentialSite) says(method, target string, known bool) (allowed, here bool) {
-	o := new(policyTestOptions)
-	r, err := o.request(method, target)
+	r, err := ExplainRequest(method, target, http.Header{})
 	if err != nil {
 		return false, true
 	}
-	if !known {
-		o.via = viaUnknown
+	caller := policy.Caller{}
+	if known {
+		caller = policy.Caller{Name: string(policy.ViaLoopback), Via: policy.ViaLoopback}
 	}
-	caller, known, err := o.caller(s.guard.handler)
-	if err != nil {
-		return false, true
-	}
-	x := s.guard.explain(r, caller, known)
-	for _, line := range x.lines {
-		here = here || strings.Contains(line[1], "answered by veeam_auth itself") || line[0] == "account" && strings.HasPrefix(line[1], "none")
-	}
-	return x.allowed, here
+	x := s.decides.Explain(r, caller, known)
+	here = !x.Ambiguous && x.Route != veeam.RouteClosed && (x.Route != veeam.RouteProtected || !known)
+	return x.Refusal == nil, here
 }
 
 // check holds what was executed of one request against what `policy test` says.

@@ -21,7 +21,8 @@ const exchangeVar = "veeam_auth"
 // exchange travels with a request. The handler makes it and fills the first
 // part; the transport reads that and fills the second.
 type exchange struct {
-	sent      sent // what is decided about
+	sent      sent           // what is decided about
+	ambiguous *veeam.Refusal // why it cannot be decided about, nil if it can
 	route     veeam.Route
 	operation operation.Operation
 	caller    policy.Caller

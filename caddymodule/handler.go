@@ -267,16 +267,11 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	decided, refusal := canonical(r)
-	e := &exchange{journal: newJournal(h.svc, r), origin: originOf(r), sent: decided}
-	e.journal.method = decided.method // the GET of an extended CONNECT
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		e.ctx, e.tls = r.Context(), r.TLS
-		repl.Map(e.placeholders)
-	}
-	e.route = h.product.Classify(e.sent.method, r.URL.Path)
-	caller, unknown := h.identify(r, e.route)
-	e.caller = caller
+	e := h.open(r)
+	e.journal, e.origin = newJournal(h.svc, r), originOf(r)
+	e.journal.method = e.sent.method // the GET of an extended CONNECT
+	var unknown *veeam.Refusal
+	e.caller, unknown = h.identify(r, e.route)
 	var body []byte
 	cut := false
 	if e.route == veeam.RouteToken {
@@ -285,16 +280,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if unknown == nil || e.route == veeam.RouteToken {
 		body, cut = peek(r, h.bodyLimit)
 	}
-	e.journal.request(r, caller.Identity(), body, cut)
-	hush(r)
+	e.journal.request(r, e.caller.Identity(), body, cut)
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
-	var err error
-	if refusal == nil {
-		err = h.serve(rec, r, next, e, unknown)
-	} else {
-		h.refuse(rec, r, e, *refusal)
-	}
+	err := h.serve(rec, r, next, e, unknown)
 	if err == nil || rec.wrote() {
 		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
@@ -311,38 +300,28 @@ func originOf(r *http.Request) string {
 // serve answers the request or has it answered. unknown is why the caller is not
 // known, nil if it is.
 func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e *exchange, unknown *veeam.Refusal) error {
-	result, refusal := metrics.ResultInjected, unknown
-	switch e.route {
-	case veeam.RouteToken:
-		result = metrics.ResultToken
-		refusal = h.token(r, e, unknown)
-	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
-		if refusal == nil {
+	v := h.judge(r, e, unknown, nil)
+	h.record(e, &v)
+	result, refusal := metrics.ResultInjected, v.refusal
+	if refusal == nil {
+		switch e.route {
+		case veeam.RouteToken:
+			result = metrics.ResultToken
+			if refusal = h.token(r, e, unknown); refusal == nil {
+				refusal = h.chooseAccount(r, e)
+			}
+		case veeam.RouteLogout, veeam.RouteAuthorizationCode:
 			return h.answerHere(w, r, e)
-		}
-	case veeam.RouteClosed:
-		if refusal == nil {
-			refusal = h.closedRoute()
-			refusal.Detail = "sessions are given out and ended at " + h.product.TokenPath + " only"
-		}
-	default:
-		if e.route == veeam.RouteAnonymous {
+		case veeam.RouteAnonymous:
 			result = metrics.ResultAnonymous
 		}
-		if refusal = h.decide(r, e, unknown); refusal == nil && unknown != nil {
-			// A rule lets strangers send requests, not act as the account.
-			e.route, result = veeam.RouteAnonymous, metrics.ResultAnonymous
-		}
-	}
-	if refusal == nil {
-		if e.caller.Via == policy.ViaPassthrough {
-			e.guest = h.guests.of(e.caller.Login, e.caller.Name)
-		}
-		refusal = h.chooseAccount(r, e)
 	}
 	if refusal != nil {
 		h.refuse(w, r, e, *refusal)
 		return nil
+	}
+	if e.caller.Via == policy.ViaPassthrough {
+		e.guest = h.guests.of(e.caller.Login, e.caller.Name)
 	}
 	if h.limits != nil {
 		leave, refusal := h.limits.enter(limitedName(r, e))
@@ -366,13 +345,6 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		h.counts[result].Inc()
 	}
 	return h.unlogged(w, r, err)
-}
-
-// closedRoute is the refusal of a request for a session by another way than the
-// product's own: what the server answers would be the session of all, and what the
-// client sends may be a credential.
-func (h *Handler) closedRoute() *veeam.Refusal {
-	return &veeam.Refusal{Reason: veeam.ReasonDenied, Message: "Sessions are given out and ended at " + h.product.TokenPath + " only."}
 }
 
 // answerHere answers what never reaches the server: logouts, which would end the
