@@ -32,6 +32,16 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 		"the body of the 400 for a version": {veeamtest.AWS, veeamtest.WithVersionMissingBody(`{"message":"x"}`), func(w *world) {
 			w.demand("200") // the version is named
 		}},
+		"the user in the answer to a refresh token": {veeamtest.AWS, veeamtest.WithUsernameAfterRefresh(), func(w *world) {
+			w.demand("200")
+			w.rest(59*time.Minute + 30*time.Second)
+			w.demand("200") // and a renewal in the background
+			w.rest(time.Second)
+			w.demand("200")
+			if c := w.server.Counters(); c.Logins != 1 || c.Refreshes != 1 || w.wire.grants() != 2 {
+				w.Errorf("%d logins, %d refreshes, %d token requests", c.Logins, c.Refreshes, w.wire.grants())
+			}
+		}},
 		"a refresh ends the access token before": {veeamtest.VBR13, veeamtest.WithRefreshRevokesAccess(), func(w *world) {
 			w.demand("200")
 			w.rest(14*time.Minute + 30*time.Second)
