@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -32,8 +33,8 @@ func tenants(n int) (options []veeamtest.Option, uids []string) {
 func tenant(i int) string { return fmt.Sprint("tenant-", i+1) }
 
 // template is an account for users that come with requests, with its parent.
-func (w *world) template() []*Account {
-	return []*Account{
+func (w *world) template() []*account.Account {
+	return []*account.Account{
 		{Name: "tenants", Grant: "as", Parent: "parent"},
 		{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)},
 	}
@@ -104,8 +105,8 @@ func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T)
 
 func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: tenantUID})}, func(w *world) {
-		w.start(&Account{Name: "child", Grant: "as", UserUID: tenantUID, Parent: "parent"},
-			&Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
+		w.start(&account.Account{Name: "child", Grant: "as", UserUID: tenantUID, Parent: "parent"},
+			&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
 		for range 30 {
 			got := w.demand("503 credential_refused")
 			if !strings.Contains(got.body, "The parent account has no session. The server refuses the credential") {
@@ -208,7 +209,7 @@ func TestReadOnlyIsAskedForWithEveryGrantAndAgainOnRefresh(t *testing.T) {
 					options = append(slices.Clip(options), veeamtest.WithRefreshDropsReadOnly())
 				}
 				inWorld(t, veeamtest.VSPC, options, func(w *world) {
-					accounts := []*Account{{Name: veeamtest.DefaultUser, Grant: grant, ReadOnly: true}}
+					accounts := []*account.Account{{Name: veeamtest.DefaultUser, Grant: grant, ReadOnly: true}}
 					switch first := accounts[0]; grant {
 					case "password":
 						first.Password = w.secret("secret", veeamtest.DefaultPassword)
@@ -216,7 +217,7 @@ func TestReadOnlyIsAskedForWithEveryGrantAndAgainOnRefresh(t *testing.T) {
 						first.Key = w.file("key", keyPEM(testKey()))
 					case "as":
 						first.UserUID, first.Parent = tenantUID, "parent"
-						accounts = append(accounts, &Account{
+						accounts = append(accounts, &account.Account{
 							Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword),
 						})
 					}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -92,7 +93,7 @@ func cachedTransport(tb testing.TB) *Transport {
 	server := veeamtest.New(veeamtest.VBR13)
 	upstream := &switched{to: server.Transport()}
 	tr := provisionInMemory(tb, &Transport{
-		Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 	}, upstream)
 	tb.Cleanup(func() {
 		upstream.to = server.Transport()

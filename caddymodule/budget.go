@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -191,18 +192,18 @@ type tryGuard struct {
 
 // guard returns what counts the tries of a login, nil for users of passthrough,
 // whose guesses are counted for themselves.
-func (s *slot) guard(c *credentials, j journal) *tryGuard {
+func (s *slot) guard(c *account.Secrets, j journal) *tryGuard {
 	if s.guest != nil {
 		return nil
 	}
 	return s.transport.guard(s.target.origin, c, j)
 }
 
-func (t *Transport) guard(origin string, c *credentials, j journal) *tryGuard {
-	user := userOf(c.account)
+func (t *Transport) guard(origin string, c *account.Secrets, j journal) *tryGuard {
+	user := userOf(c.Account)
 	return &tryGuard{
 		tries:   userTries.get(t.product.Name, origin, user, t.Cache.id()),
-		options: tokencache.TryOptions{Limit: t.limit(), Credential: c.digest.Reveal(), Shared: t.tries.shared},
+		options: tokencache.TryOptions{Limit: t.limit(), Credential: c.Digest.Reveal(), Shared: t.tries.shared},
 		journal: j,
 		user:    user,
 	}

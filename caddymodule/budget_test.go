@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -67,7 +68,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 					userTries, foundVersions, paces = triesMap{}, versionCache{}, paceMap{} // a process of its own
 					current.Store(provisionInMemory(t, &Transport{
 						Product:  product.name,
-						Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+						Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 						storage:  inMemory(&storage),
 					}, to))
 				}
@@ -108,9 +109,9 @@ func TestBudget_OfAUserIsSharedByItsAccountsSecretsAndParents(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		wrong := w.secret("wrong", "wrong")
 		w.start(
-			&Account{Name: "one", Username: veeamtest.DefaultUser, Password: wrong},
-			&Account{Name: "two", Username: strings.ToUpper(veeamtest.DefaultUser), Password: wrong, NextPassword: w.secret("next", "wrong, too")},
-			&Account{Name: "three", Grant: "as", Parent: "one", UserUID: tenantUID},
+			&account.Account{Name: "one", Username: veeamtest.DefaultUser, Password: wrong},
+			&account.Account{Name: "two", Username: strings.ToUpper(veeamtest.DefaultUser), Password: wrong, NextPassword: w.secret("next", "wrong, too")},
+			&account.Account{Name: "three", Grant: "as", Parent: "one", UserUID: tenantUID},
 		)
 		for range 60 {
 			for _, name := range []string{"one", "two", "three"} {
@@ -162,7 +163,7 @@ func (s *sessions) slotsOf(t *testing.T) (slots []*slot) {
 
 func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.tr = provisionInMemory(w, &Transport{Accounts: []*Account{w.user()}, storage: deadStorage{}}, w.wire)
+		w.tr = provisionInMemory(w, &Transport{Accounts: []*account.Account{w.user()}, storage: deadStorage{}}, w.wire)
 		began := time.Now()
 		w.demand("200")
 		if took := time.Since(began); took > 2*time.Second {

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
@@ -70,7 +71,7 @@ func (c *Cache) check() error {
 		return nil
 	case c.EncryptionKey == "":
 		return errors.New("cache needs encryption_key; make a key with `caddy veeam-auth keygen` and write a placeholder for it, such as {file./run/secrets/veeam_auth_key}")
-	case placeholder(c.EncryptionKey):
+	case account.HasPlaceholder(c.EncryptionKey):
 		if err := placeholders.Check("encryption_key", c.EncryptionKey); err != nil {
 			return fmt.Errorf("cache: %w", err)
 		}
@@ -217,7 +218,7 @@ type keyFile struct {
 }
 
 func (k *keyFile) read() (tokencache.Sealer, error) {
-	found := k.reading.Join(context.Background(), cmp.Or(k.timeout, readFor), func(*bounded.LateError) (string, error) {
+	found := k.reading.Join(context.Background(), cmp.Or(k.timeout, account.ReadTimeout), func(*bounded.LateError) (string, error) {
 		return secret.Expand(expand).Read(k.text)
 	})
 	if late, ok := errors.AsType[*bounded.LateError](found.Err); ok {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -45,7 +46,7 @@ func fileStorage(dir string) []byte {
 func cachedOn(t testing.TB, server *veeamtest.Server, dir, key, password string) *Transport {
 	t.Helper()
 	return provisionInMemory(t, &Transport{
-		Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: password}},
+		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: password}},
 		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 	}, server.Transport())
 }

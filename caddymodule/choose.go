@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -20,7 +21,7 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
 	if e.caller.Via == policy.ViaPassthrough {
 		return t.guestSlot(req, e.guest)
 	}
-	var account *Account
+	var account *account.Account
 	var user string
 	switch name := e.account; {
 	case name != "":
@@ -30,7 +31,7 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
 	default:
 		return nil, errGuestsOnly
 	}
-	if account == nil || account.template() && user == "" {
+	if account == nil || account.Template() && user == "" {
 		return nil, &noAccountError{name: e.account}
 	}
 	key := t.place(req, account.Name, user)
@@ -80,7 +81,7 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 	return req.URL.Host
 }
 
-func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
+func (t *Transport) newSlot(key slotKey, account *account.Account, at target) *slot {
 	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn(), health: new(health)}
 	s.touch(time.Now())
 	if key.user == "" {
@@ -93,15 +94,15 @@ func (t *Transport) newSlot(key slotKey, account *Account, at target) *slot {
 
 // choose finds the account by its name; a UUID is a user for the account that
 // acts as whom it is told.
-func (t *Transport) choose(name string) (account *Account, user string) {
+func (t *Transport) choose(name string) (chosen *account.Account, user string) {
 	for _, a := range t.Accounts {
 		if a.Name == name {
 			return a, ""
 		}
 	}
-	if uuid.MatchString(name) {
+	if account.UUID.MatchString(name) {
 		for _, a := range t.Accounts {
-			if a.template() {
+			if a.Template() {
 				return a, strings.ToLower(name)
 			}
 		}

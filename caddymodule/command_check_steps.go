@@ -35,8 +35,8 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	} else {
 		report.ok("secrets", "can be read")
 	}
-	if resolved, err := r.account.resolve(); err == nil {
-		for _, doubt := range resolved.doubts {
+	if resolved, err := r.account.Resolve(); err == nil {
+		for _, doubt := range resolved.Doubts {
 			report.warn("secrets", doubt, "it is sent as it is: correct it, unless it is meant so")
 		}
 	}
@@ -224,8 +224,8 @@ func (r *reached) checkRole(ctx context.Context, report *checkReport, token *vee
 func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport, token *veeam.Token) {
 	var users []string
 	for _, a := range r.transport.Accounts {
-		if resolved, err := a.resolve(); err == nil {
-			users = append(users, cmp.Or(resolved.account.Username, a.Name))
+		if resolved, err := a.Resolve(); err == nil {
+			users = append(users, cmp.Or(resolved.Account.Username, a.Name))
 		}
 	}
 	found, err := r.client.ServiceAccounts(ctx, token, users...)

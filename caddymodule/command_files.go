@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -241,7 +242,7 @@ func notScratchCodes(name string, line int) error {
 
 // open returns the text of the file.
 func (c *scratchCodes) open(content string, seal func() (*commandSeal, error)) (text string, err error) {
-	if !isSealed(content) {
+	if !account.IsSealed(content) {
 		return content, nil
 	}
 	c.seal, err = seal()
@@ -253,7 +254,7 @@ func (c *scratchCodes) open(content string, seal func() (*commandSeal, error)) (
 	}
 	if text, err = c.seal.open(content); err != nil {
 		return "", fmt.Errorf("%s does not open with %s: it was sealed with another key, which --key names, or for another account than %s (%s). Nothing was sent",
-			c.name, c.seal.from, c.seal.account, c.seal.product)
+			c.name, c.seal.from, c.seal.Account, c.seal.Product)
 	}
 	return text, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -22,7 +23,7 @@ func (f *keyFlag) add(cmd *cobra.Command) {
 
 // commandSeal seals for one account and one purpose.
 type commandSeal struct {
-	sealing
+	account.Seal
 	keys    tokencache.Sealer
 	purpose string
 	from    string // where the keys are from, for people
@@ -33,23 +34,23 @@ var errNoSealKey = errors.New("the account has no cache with an encryption_key")
 // scratchSeal has the key of the option --key, or else that of the cache.
 func (r *reached) scratchSeal(key string) (*commandSeal, error) {
 	if key == "" {
-		return r.cacheSeal(scratchPurpose)
+		return r.cacheSeal(account.ScratchPurpose)
 	}
 	keys, err := readKeyFile(key)
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
-	return &commandSeal{r.account.sealing(), keys, scratchPurpose, "--key " + key}, nil
+	return &commandSeal{r.account.Seal(), keys, account.ScratchPurpose, "--key " + key}, nil
 }
 
 // cacheSeal has the key of the account's cache. The error is errNoSealKey if there
 // is no cache.
 func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
-	s := r.account.sealing()
-	if s.read == nil {
+	s := r.account.Seal()
+	if s.Keys == nil {
 		return nil, errNoSealKey
 	}
-	keys, err := s.read()
+	keys, err := s.Keys()
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
@@ -74,13 +75,13 @@ func (s *commandSeal) seal(text string) (string, error) {
 	if s == nil {
 		return text, nil
 	}
-	sealed, err := s.sealing.seal(s.keys, s.purpose, strings.TrimSuffix(text, "\n"))
+	sealed, err := s.Seal.Seal(s.keys, s.purpose, strings.TrimSuffix(text, "\n"))
 	return sealed + "\n", err
 }
 
 // open returns what seal was given.
 func (s *commandSeal) open(text string) (string, error) {
-	return s.sealing.open(s.keys, s.purpose, text)
+	return s.Seal.Open(s.keys, s.purpose, text)
 }
 
 // sealedWith says for people how a file is written.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -19,13 +20,13 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	place := sealing{product: "azure", account: "svc"}
+	place := account.Seal{Product: "azure", Account: "svc"}
 	name := filepath.Join(t.TempDir(), "codes")
 	file, err := newSecretFile(name, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file.seal = &commandSeal{place, keys, scratchPurpose, "first"}
+	file.seal = &commandSeal{place, keys, account.ScratchPurpose, "first"}
 	if err := file.commit("11111111\n22222222\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 		want string
 	}{{keys, "11111111"}, {rotated, "22222222"}} {
 		read := func(keys tokencache.Sealer) (*scratchCodes, error) {
-			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, scratchPurpose, "--key x"}, nil })
+			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, account.ScratchPurpose, "--key x"}, nil })
 		}
 		before, _ := os.ReadFile(name)
 		if _, err := read(newKeys(t)); err == nil || !strings.Contains(err.Error(), name+" does not open with --key x") {
@@ -55,14 +56,16 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 			t.Errorf("%q, not %q: %v", code.Reveal(), step.want, err)
 		}
 		content, _ := os.ReadFile(name)
-		if text := string(content); !isSealed(text) || strings.Count(text, "\n") != 1 || strings.Contains(text, usedMark) {
+		if text := string(content); !account.IsSealed(text) || strings.Count(text, "\n") != 1 || strings.Contains(text, usedMark) {
 			t.Errorf("%q", text)
 		}
 		if info, _ := os.Stat(name); info.Mode().Perm() != 0o600 {
 			t.Error(info.Mode())
 		}
 	}
-	_, err = readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, scratchPurpose, "the old key"}, nil })
+	_, err = readScratchCodes(name, func() (*commandSeal, error) {
+		return &commandSeal{place, keys, account.ScratchPurpose, "the old key"}, nil
+	})
 	if err == nil || !strings.Contains(err.Error(), "does not open with the old key") {
 		t.Errorf("the new key does not seal: %v", err)
 	}
@@ -75,12 +78,14 @@ func (unsealing) Encrypt([]byte, []byte) ([]byte, error) { return nil, errors.Ne
 
 func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "codes")
-	place, keys := sealing{product: "azure", account: "svc"}, newKeys(t)
-	content := sealedText(t, place, keys, scratchPurpose, "11111111")
+	place, keys := account.Seal{Product: "azure", Account: "svc"}, newKeys(t)
+	content := sealedText(t, place, keys, account.ScratchPurpose, "11111111")
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	codes, err := readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, unsealing{keys}, scratchPurpose, ""}, nil })
+	codes, err := readScratchCodes(name, func() (*commandSeal, error) {
+		return &commandSeal{place, unsealing{keys}, account.ScratchPurpose, ""}, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

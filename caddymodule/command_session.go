@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -105,7 +106,7 @@ type reached struct {
 	configPlace
 	storage   certmagic.Storage // Caddy's own
 	transport *Transport
-	account   *Account
+	account   *account.Account
 	client    *veeam.Client
 	origin    string    // of the server, as Caddy knows it
 	guard     *tryGuard // of the account's logins
@@ -210,26 +211,26 @@ const loginFor = 90 * time.Second
 // credentials reads the secrets of the account, and of its parent if it has one.
 // Logins with them spend from the lock-out budgets of the users, as Caddy's do.
 func (r *reached) credentials() (*veeam.Account, error) {
-	resolved, err := r.account.resolve()
+	resolved, err := r.account.Resolve()
 	if err != nil {
 		return nil, err
 	}
 	r.guard = r.transport.guard(r.origin, resolved, journal{})
 	r.client.Guard = r.guard
-	a := *resolved.account
+	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
-		now, err := r.account.resolve()
-		if err == nil && !resolved.pipes && now.fingerprint != resolved.fingerprint {
+		now, err := r.account.Resolve()
+		if err == nil && !resolved.Pipes && now.Fingerprint != resolved.Fingerprint {
 			return errSecretChanged
 		}
 		return nil
 	}
 	switch {
-	case r.account.template():
+	case r.account.Template():
 		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
 	case r.account.Parent != "":
 		parent, _ := r.transport.choose(r.account.Parent)
-		parentCredentials, err := parent.resolve()
+		parentCredentials, err := parent.Resolve()
 		if err != nil {
 			return nil, err
 		}
@@ -239,7 +240,7 @@ func (r *reached) credentials() (*veeam.Account, error) {
 			}
 			client := *r.client
 			client.Guard = r.transport.guard(r.origin, parentCredentials, journal{})
-			return client.Login(ctx, parentCredentials.account)
+			return client.Login(ctx, parentCredentials.Account)
 		}
 	}
 	return &a, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -253,7 +254,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 	if text == "" {
 		return secret.Value{}, nil
 	}
-	if whole := readable.FindString(text); whole != text {
+	if !account.IsPlaceholder(text) {
 		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
 	}
 	value, err := secret.Expand(expand).Read(text)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -94,7 +95,7 @@ default. A file with a private key is refused.`,
 			if holdsPrivateKey(k.Public) {
 				return fmt.Errorf("%s holds a private key: assign the public one", file)
 			}
-			if k.UserUID != "" && !uuid.MatchString(k.UserUID) {
+			if k.UserUID != "" && !account.UUID.MatchString(k.UserUID) {
 				return fmt.Errorf("--user %q is not a UUID", k.UserUID)
 			}
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {

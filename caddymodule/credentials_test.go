@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
 func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
@@ -28,14 +30,14 @@ func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
 				texts = append(texts, "{env.CANARY_KEY}")
 			}
 			for _, text := range texts {
-				_, err := ready(&Account{Name: "svc", Grant: "public_key", Key: text}).resolve()
+				_, err := ready(&account.Account{Name: "svc", Grant: "public_key", Key: text}).Resolve()
 				if err == nil || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), text) {
 					t.Errorf("got %v", err)
 				}
 			}
 		})
 	}
-	if _, err := ready(&Account{Name: "svc", Grant: "public_key", Key: "/no/such/key"}).resolve(); err == nil || !strings.Contains(err.Error(), "/no/such/key") {
+	if _, err := ready(&account.Account{Name: "svc", Grant: "public_key", Key: "/no/such/key"}).Resolve(); err == nil || !strings.Contains(err.Error(), "/no/such/key") {
 		t.Errorf("a path in plain: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
@@ -338,7 +339,7 @@ func withheldHeader(d *caddyfile.Dispenser) error {
 }
 
 func (p *directiveParser) account(d *caddyfile.Dispenser) error {
-	a := new(Account)
+	a := new(account.Account)
 	p.accountAt = append(p.accountAt, *d)
 	args := d.RemainingArgs()
 	switch len(args) {
@@ -352,7 +353,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("account takes a name and a password; %d more follow: put quotes around a password with blanks", len(args)-2)
 	}
-	if slices.ContainsFunc(p.transport.Accounts, func(other *Account) bool { return other.Name == a.Name }) {
+	if slices.ContainsFunc(p.transport.Accounts, func(other *account.Account) bool { return other.Name == a.Name }) {
 		return d.Errf("account %s is defined twice", a.Name)
 	}
 	seen := map[string]bool{"password": len(args) == 2}
@@ -362,7 +363,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 			return d.Errf("account %s: %s is written twice", a.Name, option)
 		}
 		seen[option] = true
-		if err := a.option(d, option); err != nil {
+		if err := accountOption(d, a, option); err != nil {
 			return err
 		}
 	}
@@ -371,12 +372,12 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 }
 
 // option reads one option of an account.
-func (a *Account) option(d *caddyfile.Dispenser, option string) error {
-	if flag := a.flags()[option]; flag != nil {
+func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) error {
+	if flag := a.Flags()[option]; flag != nil {
 		*flag = true
 		return noArg(d)
 	}
-	target := a.options()[option]
+	target := a.Options()[option]
 	if target == nil && !mayBeQuoted(option) {
 		option = "(not shown, it may be a secret)"
 	}
@@ -431,7 +432,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		return d.WrapErr(err)
 	}
 	for i, a := range p.transport.Accounts {
-		if err := a.validate(product); err != nil {
+		if err := a.Validate(product); err != nil {
 			return p.accountAt[i].WrapErr(err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
 // private collects the words of a directive that may be secrets. Errors are checked
@@ -22,7 +24,7 @@ type private map[string]bool
 var plainOptions = []string{"grant", "username", "padding", "public_key_format", "public_key", "key", "user_uid", "parent"}
 
 var privateWords = map[string][]string{
-	"account": slices.Concat([]string{"account", "{", "}", "read_only", "short_lived"}, plainOptions, secretOptions),
+	"account": slices.Concat([]string{"account", "{", "}", "read_only", "short_lived"}, plainOptions, account.SecretOptions),
 	"client":  {"client", "{", "}"},
 	"cache":   {"cache", "{", "}", "encryption_key", "storage"},
 }
@@ -42,7 +44,7 @@ func (p private) addSegment(tokens []caddyfile.Token) {
 	words, own := privateWords[name]
 	if !own {
 		for _, token := range tokens[1:] {
-			if strings.Contains(token.Text, "://") && strings.Contains(token.Text, "@") || slices.Contains(secretOptions, name) {
+			if strings.Contains(token.Text, "://") && strings.Contains(token.Text, "@") || slices.Contains(account.SecretOptions, name) {
 				p.add(token.Text)
 			}
 		}
@@ -50,7 +52,7 @@ func (p private) addSegment(tokens []caddyfile.Token) {
 	}
 	for i, token := range tokens {
 		switch {
-		case slices.Contains(words, token.Text) && (i == 0 || !slices.Contains(secretOptions, tokens[i-1].Text)):
+		case slices.Contains(words, token.Text) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1].Text)):
 		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1].Text):
 		default:
 			p.addUnknown(token.Text)

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
 // secretPlaces are subdirectives with @ where a secret is or may have slipped to.
@@ -112,7 +114,7 @@ func TestNoErrorOfJSONRepeatsASecret(t *testing.T) {
 		`{"name":"svc","password":31415926535e999999}`, `{"name":"svc","code":true,"password":"31415926535","x":1}`, `{"name":"svc","password":"31415926535\q"}`,
 	} {
 		for _, decode := range []func([]byte, any) error{json.Unmarshal, caddy.StrictUnmarshalJSON} {
-			if err := decode([]byte(config), new(Account)); err == nil && !strings.Contains(config, `"x":1`) || err != nil && strings.Contains(err.Error(), "31415926535") {
+			if err := decode([]byte(config), new(account.Account)); err == nil && !strings.Contains(config, `"x":1`) || err != nil && strings.Contains(err.Error(), "31415926535") {
 				t.Errorf("%s: %v", config, err)
 			}
 		}

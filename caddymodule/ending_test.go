@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -36,8 +37,8 @@ func (w *world) over(ended, live int) {
 	}
 }
 
-func (w *world) user() *Account {
-	return &Account{Name: veeamtest.DefaultUser, Password: w.password()}
+func (w *world) user() *account.Account {
+	return &account.Account{Name: veeamtest.DefaultUser, Password: w.password()}
 }
 
 // reload replaces the transport as a new configuration does.
@@ -56,13 +57,13 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.over(1, 0)
 		},
 		"when its account is removed": func(w *world) {
-			w.reload(&Transport{Accounts: []*Account{{Name: "other", Password: w.password()}}})
+			w.reload(&Transport{Accounts: []*account.Account{{Name: "other", Password: w.password()}}})
 			w.over(1, 0)
 		},
 		"when its secret has changed": func(w *world) {
 			w.server.SetPassword(veeamtest.DefaultUser, "changed")
 			w.secret("secret", "changed")
-			w.reload(&Transport{Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/secret}"}}})
+			w.reload(&Transport{Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/secret}"}}})
 			w.over(0, 1)    // nobody has asked yet
 			w.demand("200") // by the session so far, while the changed secret is tried
 			w.over(0, 2)
@@ -73,7 +74,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 		},
 		"when its server is no longer named": func(w *world) {
 			for range 3 {
-				w.reload(&Transport{Accounts: []*Account{w.user()}})
+				w.reload(&Transport{Accounts: []*account.Account{w.user()}})
 			}
 			w.over(0, 1)
 			w.rest(inheritFor)
@@ -117,7 +118,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.over(1, 0)
 		},
 		"after all that share it have gone": func(w *world) {
-			second := w.transport(&Transport{Accounts: []*Account{w.user()}})
+			second := w.transport(&Transport{Accounts: []*account.Account{w.user()}})
 			if got := w.ask(second, http.MethodGet, "/echo", ""); got.status != 200 || w.wire.grants() != 1 {
 				w.Errorf("a second site: %v after %d logins", got, w.wire.grants())
 			}
@@ -137,7 +138,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 		},
 		"not by a reload that keeps it": func(w *world) {
 			for range 5 {
-				w.reload(&Transport{Accounts: []*Account{w.user()}})
+				w.reload(&Transport{Accounts: []*account.Account{w.user()}})
 				w.demand("200")
 			}
 			w.over(0, 1)
@@ -202,7 +203,7 @@ func countPosts(calls []call) (n int) {
 func TestTheSessionsOfAParentAndItsChildAreBothLoggedOut(t *testing.T) {
 	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.AWS} {
 		inWorld(t, profile, nil, func(w *world) {
-			w.start(&Account{Name: "svc", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user())
+			w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user())
 			w.demand("200")
 			w.over(0, 2)
 			w.tr.close()
@@ -218,15 +219,15 @@ func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
 	options = append(options, option, veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, false))
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
 		accounts := append(w.template(),
-			&Account{Name: "key", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))},
-			&Account{Name: "api", Grant: "api_key", Password: w.secret("api", apiKey)})
+			&account.Account{Name: "key", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))},
+			&account.Account{Name: "api", Grant: "api_key", Password: w.secret("api", apiKey)})
 		w.tr = w.transport(&Transport{Accounts: accounts, MaxUsers: 2})
 		for _, name := range append(uids, "key", "api", "parent") {
 			if got := w.ask(w.tr, http.MethodGet, "/echo", name); got.status != 200 {
 				t.Errorf("%s: %v %s", name, got, got.body)
 			}
 		}
-		w.reload(&Transport{Accounts: []*Account{w.user()}})
+		w.reload(&Transport{Accounts: []*account.Account{w.user()}})
 		w.demand("200")
 		w.tr.close()
 		if n := w.logouts(); n != 0 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -144,7 +145,7 @@ func TestEveryFaultHasItsOutcome(t *testing.T) {
 		for _, f := range faults() {
 			t.Run(string(profile)+"/"+strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
 				inWorld(t, profile, nil, func(w *world) {
-					w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					f.begin(w)
 					// A hold ends with a new secret; here a right one that is written
 					// differently, as the fault was not the secret's.
@@ -189,7 +190,7 @@ func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
 		for _, f := range faults() {
 			t.Run(string(profile)+"/"+strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
-					w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					w.demand("200")
 					f.begin(w)
 					for range 60 { // until shortly before the token's end
@@ -221,7 +222,7 @@ func TestEveryFormOfALifetimeIsUnderstood(t *testing.T) {
 					veeamtest.WithExpiresInAs(form), veeamtest.WithAccessLifetime(20 * time.Minute), veeamtest.WithDateStyle(veeamtest.DateAbsent),
 				}
 				inWorld(t, profile, options, func(w *world) {
-					w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					w.demand("200")
 					for _, s := range liveAccounts() {
 						if s.ExpiresIn > want || s.ExpiresIn < want-time.Second {

@@ -28,13 +28,13 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
 		},
 	}
-	client.Pacer = s.pacer(userOf(l.credentials.account), journal)
+	client.Pacer = s.pacer(userOf(l.credentials.Account), journal)
 	client.Timeout = t.loginTimeout()
 	if g := s.guard(l.credentials, journal); g != nil {
 		client.Guard = g
 	}
 	client.TOTPSteps = t.totpSteps()
-	confirmed := *l.credentials.account
+	confirmed := *l.credentials.Account
 	confirmed.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
 	account := &confirmed
 	var parent *parentUse
@@ -44,7 +44,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		withParent.Parent = parent.session
 		account = &withParent
 	}
-	twins := s.key.parent || s.account.serves
+	twins := s.key.parent || s.account.Serves
 	end := &ender{client: client, version: s.foundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -21,7 +22,7 @@ type grantRow struct {
 	// accounts are those of the configuration; the first is the one that is asked
 	// for. They read their secrets from files, of which wrong spoils one and right
 	// mends it.
-	accounts func(w *world) []*Account
+	accounts func(w *world) []*account.Account
 	wrong    func(w *world)
 	right    func(w *world)
 
@@ -85,8 +86,8 @@ func with(cells [outcomes]string, changed map[outcome]string) [outcomes]string {
 func secretRow(product, title string, profile veeamtest.Profile, grant veeam.Grant, value string, cells [outcomes]string, more ...veeamtest.Option) grantRow {
 	return grantRow{
 		product: product, grant: title, profile: profile, options: more, cells: cells,
-		accounts: func(w *world) []*Account {
-			return []*Account{{Name: veeamtest.DefaultUser, Grant: string(grant), Password: w.secret("secret", value)}}
+		accounts: func(w *world) []*account.Account {
+			return []*account.Account{{Name: veeamtest.DefaultUser, Grant: string(grant), Password: w.secret("secret", value)}}
 		},
 		wrong: func(w *world) { w.secret("secret", "wrong") },
 		right: func(w *world) { w.secret("secret", value) },
@@ -98,8 +99,8 @@ func refreshRow(product string, profile veeamtest.Profile) grantRow {
 	row := secretRow(product, "`refresh_token`", profile, veeam.GrantRefreshToken, "", with(usual(1), map[outcome]string{
 		outcomeRevoked: fmt.Sprintf(held, 1), // it is sent once, the newer one that followed is tried
 	}))
-	row.accounts = func(w *world) []*Account {
-		return []*Account{{
+	row.accounts = func(w *world) []*account.Account {
+		return []*account.Account{{
 			Name: veeamtest.DefaultUser, Grant: "refresh_token", Password: w.secret("secret", w.session().Refresh.Reveal()),
 		}}
 	}
@@ -127,8 +128,8 @@ func mfaRow(product string, profile veeamtest.Profile) grantRow {
 		options: []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{
 			Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: code,
 		})},
-		accounts: func(w *world) []*Account {
-			return []*Account{{
+		accounts: func(w *world) []*account.Account {
+			return []*account.Account{{
 				Name: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword),
 				TOTPSecret: w.secret("totp", code),
 			}}
@@ -156,22 +157,22 @@ func codeRow(product string, profile veeamtest.Profile) grantRow {
 		return made.Reveal()
 	}
 	row.options = []veeamtest.Option{veeamtest.WithCodeLifetime(time.Hour)} // the slow cell takes minutes
-	row.accounts = func(w *world) []*Account {
-		return []*Account{{Name: veeamtest.DefaultUser, Grant: "authorization_code", Code: w.secret("secret", code(w))}}
+	row.accounts = func(w *world) []*account.Account {
+		return []*account.Account{{Name: veeamtest.DefaultUser, Grant: "authorization_code", Code: w.secret("secret", code(w))}}
 	}
 	row.right = func(w *world) { w.secret("secret", code(w)) }
 	return row
 }
 
 // parentRow is a grant that lives on the session of another account.
-func parentRow(product, title string, profile veeamtest.Profile, account Account, cells [outcomes]string) grantRow {
-	account.Name, account.Parent = "svc", "parent"
+func parentRow(product, title string, profile veeamtest.Profile, child account.Account, cells [outcomes]string) grantRow {
+	child.Name, child.Parent = "svc", "parent"
 	return grantRow{
 		product: product, grant: title, profile: profile, cells: cells,
 		options: []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: tenantUID})},
-		accounts: func(w *world) []*Account {
-			first := account
-			return []*Account{&first, {
+		accounts: func(w *world) []*account.Account {
+			first := child
+			return []*account.Account{&first, {
 				Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword),
 			}}
 		},
@@ -185,8 +186,8 @@ func keyRow(product string, profile veeamtest.Profile) grantRow {
 	return grantRow{
 		product: product, grant: "`public_key`", profile: profile, cells: usual(2),
 		options: []veeamtest.Option{veeamtest.WithPublicKey(veeamtest.DefaultUser, []byte(veeamtest.PublicKeyXML(&testKey().PublicKey)), false)},
-		accounts: func(w *world) []*Account {
-			return []*Account{{Name: veeamtest.DefaultUser, Grant: "public_key", Key: w.file("key", keyPEM(testKey()))}}
+		accounts: func(w *world) []*account.Account {
+			return []*account.Account{{Name: veeamtest.DefaultUser, Grant: "public_key", Key: w.file("key", keyPEM(testKey()))}}
 		},
 		wrong: func(w *world) { w.file("key", keyPEM(otherKey())) },
 		right: func(w *world) { w.file("key", keyPEM(testKey())) },
@@ -216,14 +217,14 @@ func grantRows() []grantRow {
 		password("VBR", veeamtest.VBR13),
 		refreshRow("VBR", veeamtest.VBR13),
 		codeRow("VBR", veeamtest.VBR12),
-		parentRow("VBR", "`authorization_code` with `parent`", veeamtest.VBR12, Account{Grant: "authorization_code"}, code),
+		parentRow("VBR", "`authorization_code` with `parent`", veeamtest.VBR12, account.Account{Grant: "authorization_code"}, code),
 		secretRow("VBR", "`vbr_token`", veeamtest.VBR12, veeam.GrantVBRToken, veeamtest.VBRToken, usual(1)),
 
 		password("VSPC", veeamtest.VSPC),
 		mfaRow("VSPC", veeamtest.VSPC),
 		refreshRow("VSPC", veeamtest.VSPC),
 		keyRow("VSPC", veeamtest.VSPC),
-		parentRow("VSPC", "`as`", veeamtest.VSPC, Account{Grant: "as", UserUID: tenantUID}, with(usual(2), map[outcome]string{outcomeRevoked: "200, 3"})),
+		parentRow("VSPC", "`as`", veeamtest.VSPC, account.Account{Grant: "as", UserUID: tenantUID}, with(usual(2), map[outcome]string{outcomeRevoked: "200, 3"})),
 		apiKeyRow("VSPC", veeamtest.VSPC),
 
 		password("VSPC before API 3.6", veeamtest.VSPC35),
@@ -243,7 +244,7 @@ func grantRows() []grantRow {
 		mfaRow("AWS", veeamtest.AWS),
 		refreshRow("AWS", veeamtest.AWS),
 		codeRow("AWS", veeamtest.AWS),
-		parentRow("AWS", "`authorization_code` with `parent`", veeamtest.AWS, Account{Grant: "authorization_code"}, code),
+		parentRow("AWS", "`authorization_code` with `parent`", veeamtest.AWS, account.Account{Grant: "authorization_code"}, code),
 	}
 	return rows
 }

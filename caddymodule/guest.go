@@ -5,9 +5,7 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -20,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -46,7 +45,7 @@ const (
 
 // guestAccount stands for all guests where an account is named: in metrics, in the
 // list of sessions.
-var guestAccount = &Account{Name: "passthrough"}
+var guestAccount = &account.Account{Name: "passthrough"}
 
 // guest is a client that acts as a user of the server's whose credential it has
 // sent.
@@ -66,12 +65,12 @@ func (g *guest) login() string { return g.id + "." + strconv.FormatInt(g.until.U
 
 // credentials are what the guest logs in with. Its second factor is that of the
 // configured account with the same user, which may have changed.
-func (g *guest) credentials(ctx context.Context, t *Transport) *credentials {
-	account := *g.account
-	if account.Grant == veeam.GrantPassword {
-		account.TOTP = t.totpOf(ctx, account.Username)
+func (g *guest) credentials(ctx context.Context, t *Transport) *account.Secrets {
+	own := *g.account
+	if own.Grant == veeam.GrantPassword {
+		own.TOTP = t.totpOf(ctx, own.Username)
 	}
-	return &credentials{account: &account, fingerprint: g.id, digest: secret.New(g.id)}
+	return &account.Secrets{Account: &own, Fingerprint: g.id, Digest: secret.New(g.id)}
 }
 
 // admitted is the guest without a verification code, which was used.
@@ -87,9 +86,7 @@ func (g *guest) admitted() *guest {
 // guestID is the id of whoever logs in at a site with these. Nobody can find out
 // the password with it.
 func guestID(audience, username, password string, readOnly bool) string {
-	mac := hmac.New(sha256.New, fingerprintKey)
-	fmt.Fprintf(mac, "guest %d:%s %d:%s %t %s", len(audience), audience, len(username), username, readOnly, password)
-	return hex.EncodeToString(mac.Sum(nil))
+	return account.Keyed(fmt.Sprintf("guest %d:%s %d:%s %t %s", len(audience), audience, len(username), username, readOnly, password))
 }
 
 // guestBook is what the process remembers of guests. It outlives reloads, and ends

@@ -162,8 +162,8 @@ func (t *Transport) totpOf(ctx context.Context, username string) *veeam.TOTP {
 		if a.TOTPSecret == "" {
 			continue
 		}
-		if found := a.read(ctx); found.Err == nil && strings.EqualFold(userOf(found.Value.account), username) {
-			return found.Value.account.TOTP
+		if found := a.Read(ctx); found.Err == nil && strings.EqualFold(userOf(found.Value.Account), username) {
+			return found.Value.Account.TOTP
 		}
 	}
 	return nil

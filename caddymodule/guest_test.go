@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -317,7 +318,7 @@ func TestGuestsDelayNoLoginOfAnAccount(t *testing.T) {
 	withGuests(t, veeamtest.VBR13, options, func(g *guests) {
 		next := &Transport{Passthrough: true, Pace: &Pace{PerSecond: 10}}
 		for i := range seconds {
-			next.Accounts = append(next.Accounts, &Account{Name: fmt.Sprint("account ", i), Password: g.secret("password", "right")})
+			next.Accounts = append(next.Accounts, &account.Account{Name: fmt.Sprint("account ", i), Password: g.secret("password", "right")})
 		}
 		g.reload(next)
 		var wg sync.WaitGroup
@@ -485,7 +486,7 @@ func TestAnAccountWithTheGuestsUserLendsItsSecondFactor(t *testing.T) {
 		seed := seed()
 		mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: seed})
 		withGuests(t, profile, []veeamtest.Option{mfa}, func(g *guests) {
-			g.reload(&Transport{Passthrough: true, Accounts: []*Account{{
+			g.reload(&Transport{Passthrough: true, Accounts: []*account.Account{{
 				Name: "second", Username: strings.ToUpper(veeamtest.DefaultMFAUser), Password: g.secret("own", "its own"), TOTPSecret: g.secret("totp", seed),
 			}}})
 			got, login := g.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword)

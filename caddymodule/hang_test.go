@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -37,7 +38,7 @@ func TestAHangingTokenEndpointHoldsNobodyForLongAndIsBackAtOnce(t *testing.T) {
 		for name, known := range map[string]bool{"accepted before": true, "never seen": false} {
 			t.Run(string(profile)+" "+name, func(t *testing.T) {
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(30 * time.Minute)}, func(w *world) {
-					other := w.transport(&Transport{Accounts: []*Account{{Name: "other", Username: veeamtest.DefaultUser, Password: w.password()}}})
+					other := w.transport(&Transport{Accounts: []*account.Account{{Name: "other", Username: veeamtest.DefaultUser, Password: w.password()}}})
 					defer other.close()
 					if got := w.ask(other, http.MethodGet, "/echo", ""); got.status != 200 {
 						t.Fatal(got)
@@ -109,7 +110,7 @@ func TestATokenThatEndsEarlyIsRefreshedWhereALoginIsDear(t *testing.T) {
 		t.Run(string(profile), func(t *testing.T) {
 			inWorld(t, profile, nil, func(w *world) {
 				w.rest(time.Duration(i) * time.Hour) // no code is used twice in a process
-				w.start(&Account{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: veeamtest.DefaultTOTPSecret})
+				w.start(&account.Account{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: veeamtest.DefaultTOTPSecret})
 				w.demand("200")
 				w.rest(2 * time.Minute)
 				for early := range 3 {
@@ -138,7 +139,7 @@ func TestATokenThatEndsEarlyIsRefreshedWhereALoginIsDear(t *testing.T) {
 func TestARefreshTokenOfAnAccountThatHasNothingElseIsTriedUntilItIsRefused(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		token := w.session().Refresh.Reveal()
-		w.start(&Account{Name: "by", Grant: "refresh_token", Username: veeamtest.DefaultUser, Password: token})
+		w.start(&account.Account{Name: "by", Grant: "refresh_token", Username: veeamtest.DefaultUser, Password: token})
 		w.demand("200")
 		for range 5 {
 			w.rest(2 * time.Minute)

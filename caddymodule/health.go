@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -22,9 +23,9 @@ import (
 // health is how an account is doing at one server, over reloads. A request with a
 // token reads it without a lock.
 type health struct {
-	wire    atomic.Pointer[failure] // of the latest request, nil if it reached the server
-	success atomic.Int64            // when the server has answered last, unix seconds
-	failure atomic.Int64            // when something has failed last, unix seconds
+	wire    atomic.Pointer[account.Fault] // of the latest request, nil if it reached the server
+	success atomic.Int64                  // when the server has answered last, unix seconds
+	failure atomic.Int64                  // when something has failed last, unix seconds
 }
 
 // reached takes down that the server has answered. It seldom writes what all
@@ -45,7 +46,7 @@ func (h *health) missed(ctx context.Context, err error, now time.Time) {
 		return
 	}
 	h.failure.Store(now.Unix())
-	h.wire.Store(&failure{veeam.TransportReason(ctx, err), err.Error(), now})
+	h.wire.Store(&account.Fault{Reason: veeam.TransportReason(ctx, err), Text: err.Error(), At: now})
 }
 
 // observed has what a grant brings taken down.
@@ -73,14 +74,14 @@ type accountBook struct {
 }
 
 type accountEntry struct {
-	users   []*Account         // of the transports that have it
+	users   []*account.Account // of the transports that have it
 	servers map[string]*health // by origin
 }
 
 var configuredAccounts = &accountBook{accounts: make(map[configuredAccount]*accountEntry)}
 
 // enter adds the accounts of a transport.
-func (b *accountBook) enter(product string, accounts []*Account) {
+func (b *accountBook) enter(product string, accounts []*account.Account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range accounts {
@@ -95,7 +96,7 @@ func (b *accountBook) enter(product string, accounts []*Account) {
 }
 
 // leave takes them out.
-func (b *accountBook) leave(product string, accounts []*Account) {
+func (b *accountBook) leave(product string, accounts []*account.Account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range accounts {
@@ -104,7 +105,7 @@ func (b *accountBook) leave(product string, accounts []*Account) {
 		if e == nil {
 			continue
 		}
-		if e.users = slices.DeleteFunc(e.users, func(other *Account) bool { return other == a }); len(e.users) == 0 {
+		if e.users = slices.DeleteFunc(e.users, func(other *account.Account) bool { return other == a }); len(e.users) == 0 {
 			delete(b.accounts, key)
 		}
 	}
@@ -200,7 +201,7 @@ func accountRows(ctx context.Context) (rows []accountRow) {
 		known[key][r.origin] = true
 		busy[key] = busy[key] || r.state.ExpiresIn > 0
 	}
-	var idle []*Account
+	var idle []*account.Account
 	for key, e := range book {
 		for origin := range e.servers {
 			if !known[key][origin] {
@@ -226,17 +227,17 @@ func (s *pooledSession) row() accountRow {
 }
 
 // lookAtSecrets reads the secrets of accounts that use none now. Nothing is sent.
-func lookAtSecrets(ctx context.Context, accounts []*Account) {
+func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 	ctx, cancel := context.WithTimeout(ctx, lookAtSecretsFor)
 	defer cancel()
 	for _, a := range accounts {
 		now := time.Now()
-		if a.readings == nil || now.Sub(time.Unix(0, a.readings.health.looked.Load())).Abs() < lookAtSecretsEvery {
+		if a.Health() == nil || now.Sub(a.Health().Looked()).Abs() < lookAtSecretsEvery {
 			continue
 		}
-		found := a.read(ctx)
+		found := a.Read(ctx)
 		if _, late := errors.AsType[*bounded.LateError](found.Err); !late {
-			a.readings.health.read(found.Err, now)
+			a.Health().Took(found.Err, now)
 		}
 	}
 }
@@ -255,19 +256,19 @@ func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
 		r.reason = veeam.ReasonOK
 	}
 	if wire := h.wire.Load(); wire != nil {
-		r.reason, r.detail = wire.reason, wire.text
+		r.reason, r.detail = wire.Reason, wire.Text
 	}
 	if r.state.Cause != nil {
 		r.reason, r.detail = reasonOf(r.state.Cause), r.state.LastError
 	}
 	for _, a := range e.users {
-		if a.readings == nil || !own {
+		if a.Health() == nil || !own {
 			continue
 		}
-		if fault := a.readings.health.fault.Load(); fault != nil {
-			r.reason, r.detail = fault.reason, fault.text
-			if fault.at.After(r.failure) {
-				r.failure = fault.at
+		if fault := a.Health().Fault(); fault != nil {
+			r.reason, r.detail = fault.Reason, fault.Text
+			if fault.At.After(r.failure) {
+				r.failure = fault.At
 			}
 		}
 	}

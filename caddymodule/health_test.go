@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -61,7 +62,7 @@ caddy_veeam_auth_account_reason`+labels+`,reason="`+string(reason)+`"} 1
 
 func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		account := func() *Account { return &Account{Name: veeamtest.DefaultUser, Password: w.password()} }
+		account := func() *account.Account { return &account.Account{Name: veeamtest.DefaultUser, Password: w.password()} }
 		w.start(account())
 		if row := w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn); row.Origin != "" || !row.LastSuccess.IsZero() || !row.LastFailure.IsZero() {
 			t.Errorf("before the first request: %+v", row)
@@ -101,7 +102,7 @@ func TestAServerThatIsDownIsSeenWhileATokenLives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 				w.demand("200")
 				w.wire.intercept(func(req *http.Request) (*http.Response, error) {
 					if isGrant(req) {
@@ -133,7 +134,7 @@ func (pinFaultError) Reason() veeam.Reason { return veeam.ReasonPin }
 
 func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
 		ctx, cancel := context.WithCancel(w.Context())
 		w.wire.intercept(func(*http.Request) (*http.Response, error) {
@@ -147,7 +148,7 @@ func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
 
 func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
 		check := func() {
 			// As reverse_proxy's health checks: they have no variables.
@@ -173,9 +174,9 @@ func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
 func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		text := w.password()
-		path := filePlaceholder.FindStringSubmatch(text)[1]
+		path := account.FilePlaceholder.FindStringSubmatch(text)[1]
 		_ = os.Remove(path)
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: text})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: text})
 		if row := w.reads(veeamtest.DefaultUser, "none", veeam.ReasonSecretUnreadable); !strings.Contains(row.LastError, path) {
 			t.Errorf("before the first request: %+v", row)
 		}
@@ -213,7 +214,7 @@ func TestTheReasonOfAFailedLoginIsSeen(t *testing.T) {
 		}
 		t.Run(strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
 			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 				f.begin(w)
 				w.demand(f.want)
 				state := "failing"

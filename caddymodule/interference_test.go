@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -64,7 +65,7 @@ func (w *world) lost(reason string) float64 {
 func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
 		revoked, interference := w.lost(metrics.LostRevoked), w.lost(metrics.LostInterference)
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		other := w.program()
 		w.demand("200")
 		for i := range 3 {
@@ -97,7 +98,7 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 
 func TestALoginWarIsSlowedDownAndEveryRequestAnswered(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		other := w.program()
 		longest := time.Duration(0)
 		began := time.Now()
@@ -157,7 +158,7 @@ func TestWhatIsNoInterference(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 				before := w.lost(metrics.LostInterference)
-				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 				w.demand("200")
 				test(w)
 				if got := fmt.Sprint(w.lost(metrics.LostInterference)-before, " ", strings.Contains(w.said(), "Interference")); got != "0 false" {

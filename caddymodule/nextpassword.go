@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -26,7 +27,7 @@ func nextHold(least time.Duration, shared bool) time.Duration {
 
 // nextLogin is the login with next_password, nil if there is none, and whether it
 // may be used: not while its file is being written.
-func (s *slot) nextLogin(found *readout) (l *login, settled bool) {
+func (s *slot) nextLogin(found *account.Reading) (l *login, settled bool) {
 	resolved := found.Value
 	switch {
 	case found.Err != nil:
@@ -37,13 +38,13 @@ func (s *slot) nextLogin(found *readout) (l *login, settled bool) {
 	s.readNext = found.Began
 	before := s.next
 	switch {
-	case resolved.fingerprint == s.configured.credentials.fingerprint:
+	case resolved.Fingerprint == s.configured.credentials.Fingerprint:
 		s.changingNext = sighting{}
 		return nil, true
-	case before != nil && before.credentials.fingerprint == resolved.fingerprint:
+	case before != nil && before.credentials.Fingerprint == resolved.Fingerprint:
 		s.changingNext = sighting{}
 		return before, true
-	case before != nil && !s.changingNext.settled(resolved.fingerprint, found.Began):
+	case before != nil && !s.changingNext.settled(resolved.Fingerprint, found.Began):
 		return before, false
 	}
 	s.changingNext = sighting{}
@@ -97,7 +98,7 @@ func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, 
 
 // accepted says that requests use another secret from now on.
 func (s *slot) accepted(l, before *login, j journal) {
-	text, result := "The changed secret of account '"+s.account.Name+"' ("+l.credentials.changed(before.credentials)+") is accepted and in use.", metrics.SecretAccepted
+	text, result := "The changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(before.credentials)+") is accepted and in use.", metrics.SecretAccepted
 	if l.next {
 		text, result = "The password of account '"+s.account.Name+"' is refused, next_password is in use.", metrics.SecretNextAccepted
 	}
@@ -108,7 +109,7 @@ func (s *slot) accepted(l, before *login, j journal) {
 // refused says that the server refuses a secret that was tried in the place of
 // another one.
 func (s *slot) refused(l *login, j journal) {
-	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.changed(s.current.Load().credentials)+
+	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(s.current.Load().credentials)+
 		"). The session so far serves on as long as it can be renewed.", metrics.SecretRefused
 	if l.next {
 		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until a pause is over.", metrics.SecretNextRefused
@@ -117,7 +118,7 @@ func (s *slot) refused(l *login, j journal) {
 	j.warn(svclog.Exception(text, ""))
 }
 
-func (t *Transport) countSecret(a *Account, result string) {
+func (t *Transport) countSecret(a *account.Account, result string) {
 	t.metrics.Secrets.WithLabelValues(t.product.Name, a.Name, result).Inc()
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -24,8 +25,8 @@ func rotating(t *testing.T, password, next string, test func(w *world)) {
 	})
 }
 
-func (w *world) rotated(password, next string) *Account {
-	return &Account{Name: veeamtest.DefaultUser, Password: password, NextPassword: next}
+func (w *world) rotated(password, next string) *account.Account {
+	return &account.Account{Name: veeamtest.DefaultUser, Password: password, NextPassword: next}
 }
 
 // nextInUse is what the gauge says.
@@ -90,7 +91,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 
 		for range 3 { // in the middle of it
 			w.rest(10 * time.Minute)
-			w.reload(&Transport{Accounts: []*Account{w.rotated("{file."+w.dir+"/secret}", "{file."+w.dir+"/next}")}})
+			w.reload(&Transport{Accounts: []*account.Account{w.rotated("{file."+w.dir+"/secret}", "{file."+w.dir+"/next}")}})
 			w.demand("200")
 		}
 		if !nextInUse() {
@@ -102,7 +103,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 		if nextInUse() {
 			t.Error("next_password is in use")
 		}
-		w.reload(&Transport{Accounts: []*Account{w.rotated("{file."+w.dir+"/next}", "")}})
+		w.reload(&Transport{Accounts: []*account.Account{w.rotated("{file."+w.dir+"/next}", "")}})
 		w.serves(5*time.Second, time.Second)
 		w.tried(2, 1)
 		if w.tr.slot() != session {
@@ -181,7 +182,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInTenMinutesByAllProcessesTogether(t *t
 		password, next := w.secret("secret", "wrong"), w.secret("next", "wrong as well")
 		process := func() *Transport {
 			return w.transport(&Transport{
-				Accounts: []*Account{w.rotated(password, next)},
+				Accounts: []*account.Account{w.rotated(password, next)},
 				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
 			})
 		}
@@ -209,7 +210,7 @@ func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
 		storage := fileStorage(t.TempDir())
 		for range 4 {
 			tr := w.transport(&Transport{
-				Accounts: []*Account{w.rotated(w.secret("secret", "outdated"), w.secret("next", veeamtest.DefaultPassword))},
+				Accounts: []*account.Account{w.rotated(w.secret("secret", "outdated"), w.secret("next", veeamtest.DefaultPassword))},
 				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
 			})
 			if got := w.ask(tr, http.MethodGet, "/echo", ""); got.status != http.StatusOK {
@@ -223,8 +224,8 @@ func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
 }
 
 func TestANextPasswordInPlainIsWarnedOf(t *testing.T) {
-	a := &Account{Name: "a", Password: "{env.P}", NextPassword: "in plain"}
-	if plain := a.plainSecrets(); len(plain) != 1 || plain[0] != "next_password" {
+	a := &account.Account{Name: "a", Password: "{env.P}", NextPassword: "in plain"}
+	if plain := a.PlainSecrets(); len(plain) != 1 || plain[0] != "next_password" {
 		t.Errorf("%q", plain)
 	}
 }

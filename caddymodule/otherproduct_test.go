@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -23,7 +24,7 @@ func TestALoginAtAnotherProductIsSaidOnce(t *testing.T) {
 		{"vbr", veeamtest.VBR13, ""},
 	} {
 		inWorld(t, c.profile, nil, func(w *world) {
-			tr := w.transport(&Transport{Product: c.product, Accounts: []*Account{
+			tr := w.transport(&Transport{Product: c.product, Accounts: []*account.Account{
 				{Name: veeamtest.DefaultUser, Password: w.secret("password", veeamtest.DefaultPassword)},
 			}})
 			w.tr = tr

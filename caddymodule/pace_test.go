@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -37,7 +38,7 @@ func TestWhatIsWrongWithAPaceIsSaid(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", pace, err, want)
 		}
 	}
-	tr := &Transport{Accounts: []*Account{{Name: "a", Password: "b"}}, HTTPTransport: new(reverseproxy.HTTPTransport), InsecureHTTP: true, Pace: &Pace{}}
+	tr := &Transport{Accounts: []*account.Account{{Name: "a", Password: "b"}}, HTTPTransport: new(reverseproxy.HTTPTransport), InsecureHTTP: true, Pace: &Pace{}}
 	if err := tr.check(); err == nil {
 		t.Error("a transport takes a pace without limits")
 	}
@@ -63,22 +64,22 @@ const crowd = 6
 
 // inCrowd runs a test with a server that has six users, of whom the even ones need
 // a verification code, and limits.
-func inCrowd(t *testing.T, perSecond, perMinute int, test func(w *world, accounts []*Account)) {
+func inCrowd(t *testing.T, perSecond, perMinute int, test func(w *world, accounts []*account.Account)) {
 	t.Helper()
 	options := []veeamtest.Option{veeamtest.WithTokenLimits(perSecond, perMinute, 0), veeamtest.WithLatency(150 * time.Millisecond)}
-	var accounts []*Account
+	var accounts []*account.Account
 	dir := t.TempDir()
 	for i := range crowd {
 		user := veeamtest.Account{Username: fmt.Sprint("user-", i), Password: "right"}
-		account := &Account{Name: user.Username, Password: "{file." + filepath.Join(dir, "password") + "}"}
+		svc := &account.Account{Name: user.Username, Password: "{file." + filepath.Join(dir, "password") + "}"}
 		if i%2 == 0 {
 			// Of its own in each test: the process remembers which codes were used.
 			sum := sha256.Sum256(fmt.Append(nil, t.Name(), i, perMinute, dir))
 			user.TOTPSecret = base32.StdEncoding.EncodeToString(sum[:20])
-			account.TOTPSecret = user.TOTPSecret
+			svc.TOTPSecret = user.TOTPSecret
 		}
 		options = append(options, veeamtest.WithAccount(user))
-		accounts = append(accounts, account)
+		accounts = append(accounts, svc)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("right"), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func inCrowd(t *testing.T, perSecond, perMinute int, test func(w *world, account
 
 // logInAll has a client of each account ask through each transport until it is
 // served, as a client does that obeys Retry-After.
-func (w *world) logInAll(accounts []*Account, transports ...*Transport) {
+func (w *world) logInAll(accounts []*account.Account, transports ...*Transport) {
 	var wg sync.WaitGroup
 	for _, tr := range transports {
 		for _, a := range accounts {
@@ -112,7 +113,7 @@ func (w *world) logInAll(accounts []*Account, transports ...*Transport) {
 }
 
 func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
-	inCrowd(t, 1, 5, func(w *world, accounts []*Account) {
+	inCrowd(t, 1, 5, func(w *world, accounts []*account.Account) {
 		delayed := testutil.ToFloat64(collectors.Paced.WithLabelValues("vspc", metrics.PaceDelayed))
 		refused := testutil.ToFloat64(collectors.Paced.WithLabelValues("vspc", metrics.PaceRefused))
 		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &Pace{PerSecond: 1, PerMinute: 5}})
@@ -143,7 +144,7 @@ func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
 }
 
 func TestWithoutItTheServerRefusesSome(t *testing.T) {
-	inCrowd(t, 1, 5, func(w *world, accounts []*Account) {
+	inCrowd(t, 1, 5, func(w *world, accounts []*account.Account) {
 		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &Pace{Off: true}})
 		w.logInAll(accounts, w.tr)
 		if c := w.server.Counters(); c.Throttled == 0 || c.Logins != crowd {
@@ -154,7 +155,7 @@ func TestWithoutItTheServerRefusesSome(t *testing.T) {
 
 // Two replicas have a cache in one folder and keys of their own files.
 func TestReplicasKeepThePaceTogether(t *testing.T) {
-	inCrowd(t, 1, 5, func(w *world, accounts []*Account) {
+	inCrowd(t, 1, 5, func(w *world, accounts []*account.Account) {
 		path, one := newKeyFile(t)
 		key, err := os.ReadFile(path)
 		if err != nil {
@@ -185,7 +186,7 @@ func TestReplicasKeepThePaceTogether(t *testing.T) {
 
 func TestA429HoldsTheLoginsOfTheOtherAccountsToo(t *testing.T) {
 	for _, pace := range []*Pace{nil, {Off: true}} {
-		inCrowd(t, 0, 0, func(w *world, accounts []*Account) {
+		inCrowd(t, 0, 0, func(w *world, accounts []*account.Account) {
 			w.tr = w.transport(&Transport{Accounts: accounts, Pace: pace})
 			w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus, Status: 429, RetryAfter: 100 * time.Second})
 			w.demand("429 throttled")
@@ -199,7 +200,7 @@ func TestA429HoldsTheLoginsOfTheOtherAccountsToo(t *testing.T) {
 				}
 			}
 			// A new configuration knows it too.
-			next := w.transport(&Transport{Accounts: []*Account{{Name: "user-1", Password: "right", Username: "user-1"}}, Pace: pace})
+			next := w.transport(&Transport{Accounts: []*account.Account{{Name: "user-1", Password: "right", Username: "user-1"}}, Pace: pace})
 			w.tr.close()
 			w.tr = next
 			if got := w.get(); got.String() != "429 throttled" || w.wire.grants() != 1 {
@@ -212,7 +213,7 @@ func TestA429HoldsTheLoginsOfTheOtherAccountsToo(t *testing.T) {
 }
 
 func TestAReloadKeepsThePace(t *testing.T) {
-	inCrowd(t, 0, 5, func(w *world, accounts []*Account) {
+	inCrowd(t, 0, 5, func(w *world, accounts []*account.Account) {
 		for i := range crowd {
 			next := w.transport(&Transport{Accounts: accounts[i : i+1], Pace: &Pace{PerMinute: 5}})
 			if w.tr != nil {

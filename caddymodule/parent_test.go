@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -27,8 +28,8 @@ func inProvidersWorld(t *testing.T, test func(w *world)) {
 }
 
 // providers are an account that serves another, and that other.
-func (w *world) providers(password string) []*Account {
-	return []*Account{
+func (w *world) providers(password string) []*account.Account {
+	return []*account.Account{
 		{Name: "provider", Password: w.secret("secret", password)},
 		{Name: "tenant", Grant: "as", Parent: "provider", UserUID: providersTenant},
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -28,7 +29,7 @@ func (w *world) password() string { return w.secret("secret", veeamtest.DefaultP
 func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, readOnly)}, func(w *world) {
-			w.start(&Account{Name: "svc", Grant: "api_key", Password: w.secret("key", apiKey)})
+			w.start(&account.Account{Name: "svc", Grant: "api_key", Password: w.secret("key", apiKey)})
 			for range 3 {
 				w.demand("200")
 				w.rest(30 * time.Hour)
@@ -48,7 +49,7 @@ func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
 		})
 	}
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
-		w.start(&Account{Name: "svc", Grant: "api_key", Password: w.secret("key", "wrong")})
+		w.start(&account.Account{Name: "svc", Grant: "api_key", Password: w.secret("key", "wrong")})
 		for range 5 {
 			got := w.demand("503 credential_refused")
 			if got.header.Get("Retry-After") == "" {
@@ -68,7 +69,7 @@ func TestAShortLivedSessionIsAskedForEachTime(t *testing.T) {
 		for _, short := range []bool{false, true} {
 			for _, lifetime := range []time.Duration{15 * time.Minute, time.Hour} { // both are in Azure's documents
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithShortRefreshLifetime(lifetime), veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
-					w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password(), ShortLived: short})
+					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password(), ShortLived: short})
 					for range 4 {
 						w.demand("200")
 						if got := w.lastForm().Get(field); (got == "true") != short {
@@ -97,7 +98,7 @@ func TestFederatedSecretsOfAzureTravelUnharmed(t *testing.T) {
 		"updater_token": {"Updater_token", "updater_token", veeamtest.AzureUpdaterToken},
 	} {
 		inWorld(t, veeamtest.Azure, nil, func(w *world) {
-			w.start(&Account{Name: "svc", Grant: grant, Password: w.secret("secret", tt.value)})
+			w.start(&account.Account{Name: "svc", Grant: grant, Password: w.secret("secret", tt.value)})
 			w.demand("200")
 			if f := w.lastForm(); f.Get("grant_type") != tt.spelled || f.Get(tt.field) != tt.value {
 				t.Errorf("sent %v", f)
@@ -109,7 +110,7 @@ func TestFederatedSecretsOfAzureTravelUnharmed(t *testing.T) {
 func TestAUserOfAnIdentityProviderIsNamed(t *testing.T) {
 	options := []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "sso", Password: "p", RedirectTo: "https://idp.test/saml"})}
 	inWorld(t, veeamtest.Azure, options, func(w *world) {
-		w.start(&Account{Name: "sso", Password: w.secret("secret", "p")})
+		w.start(&account.Account{Name: "sso", Password: w.secret("secret", "p")})
 		got := w.demand("503 sso_needed")
 		if !strings.Contains(got.body, "identity provider") || !strings.Contains(got.body, "local user") || strings.Contains(got.body, "idp.test") {
 			t.Errorf("the client reads %s", got.body)
@@ -121,8 +122,8 @@ func TestAUserOfAnIdentityProviderIsNamed(t *testing.T) {
 func TestACodeOfAWSUnderBothPathsAndWithEveryCharacter(t *testing.T) {
 	for _, names := range [][]string{{"authorization_code"}, {"authorizationCode"}, {"authorization_code", "authorizationCode"}} {
 		inWorld(t, veeamtest.AWS, []veeamtest.Option{veeamtest.WithCodePaths(names...)}, func(w *world) {
-			w.start(&Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
-				&Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
+			w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
+				&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
 			w.demand("200")
 			code := w.lastForm().Get("code")
 			if !strings.ContainsAny(code, "+") || strings.Contains(code, " ") {
@@ -171,8 +172,8 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 
 func TestVBR13MakesNoCodes(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
-			&Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
+			&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
 		got := w.demand("502 request_not_understood")
 		if !strings.Contains(got.body, "creates no authorization codes: use the password grant") {
 			t.Errorf("the client reads %s", got.body)
@@ -185,7 +186,7 @@ func TestVBR13MakesNoCodes(t *testing.T) {
 
 func TestAnAccountOfVBRWithAnotherFactorIsToldApartByItsAdvice(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword)})
+		w.start(&account.Account{Name: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword)})
 		got := w.demand("503 credential_refused")
 		for _, text := range []string{got.body, w.said()} {
 			if !strings.Contains(text, "service account in Users and Roles") {
@@ -203,8 +204,8 @@ func TestTwoAccountsWithOneSeedWaitForEachOther(t *testing.T) {
 	mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: shared})
 	for _, profile := range []veeamtest.Profile{veeamtest.Azure, veeamtest.AWS} {
 		inWorld(t, profile, []veeamtest.Option{mfa}, func(w *world) {
-			account := func(name string) *Account {
-				return &Account{
+			account := func(name string) *account.Account {
+				return &account.Account{
 					Name: name, Username: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword),
 					TOTPSecret: w.secret("totp", shared),
 				}
@@ -230,7 +231,7 @@ func TestTwoAccountsWithOneSeedWaitForEachOther(t *testing.T) {
 func TestThrottlingHoldsEveryLoginForAsLongAsTheServerSays(t *testing.T) {
 	for _, profile := range profiles {
 		inWorld(t, profile, []veeamtest.Option{veeamtest.WithTokenStatus429(0, 25*time.Second)}, func(w *world) {
-			w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+			w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 			got := w.demand("429 throttled")
 			if got.header.Get("Retry-After") != "25" {
 				t.Errorf("%s: Retry-After %q", profile, got.header.Get("Retry-After"))
@@ -245,7 +246,7 @@ func TestThrottlingHoldsEveryLoginForAsLongAsTheServerSays(t *testing.T) {
 
 func TestTheServersOwn429ReachesTheClientUnchanged(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
 		const body = `{"errors":[{"type":"transport","code":429,"retryAfter":25}]}`
 		w.server.SetFault(veeamtest.Fault{On: veeamtest.OnProtected, Kind: veeamtest.FaultStatus, Status: 429, Body: body})

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -76,7 +77,7 @@ func TestEveryPaddingAgainstEverySetting(t *testing.T) {
 						how = "sent as Base64"
 					}
 					inWorld(t, veeamtest.VSPC, options, func(w *world) {
-						w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
+						w.start(&account.Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
 						if setting == "" || setting == "auto" || setting == server {
 							w.demand("200")
 							if n := w.wire.grants(); n != 2 {
@@ -92,7 +93,7 @@ func TestEveryPaddingAgainstEverySetting(t *testing.T) {
 							// PKCS #1 v1.5 has no check sum: one challenge in 400 looks as if it
 							// were padded so. Not two.
 							w.tr.close()
-							w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
+							w.start(&account.Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), Padding: setting})
 							w.demand("502 unexpected_answer")
 							return
 						}
@@ -135,11 +136,11 @@ func TestEveryFormOfAKeyFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, veeamtest.VSPC, []veeamtest.Option{option}, func(w *world) {
-				account := &Account{Name: "svc", Grant: "public_key", Key: w.file("key", tt.content)}
+				svc := &account.Account{Name: "svc", Grant: "public_key", Key: w.file("key", tt.content)}
 				if tt.passphrase != "" {
-					account.KeyPassphrase = w.secret("passphrase", tt.passphrase)
+					svc.KeyPassphrase = w.secret("passphrase", tt.passphrase)
 				}
-				w.start(account)
+				w.start(svc)
 				if !tt.refused {
 					w.demand("200")
 					return
@@ -169,11 +170,11 @@ func TestThePublicKeyIsSentAsItWasAssigned(t *testing.T) {
 			for _, setting := range []string{"xml", "spki", "raw"} {
 				t.Run(fmt.Sprintf("assigned %s, server wants %q, configured %s", form, demand, setting), func(t *testing.T) {
 					inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithKeyForm(demand)}, func(w *world) {
-						account := &Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), PublicKeyFormat: setting}
+						svc := &account.Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey())), PublicKeyFormat: setting}
 						if setting == "raw" {
-							account.PublicKey = w.file("public", public)
+							svc.PublicKey = w.file("public", public)
 						}
-						w.start(account)
+						w.start(svc)
 						sent := setting
 						if setting == "raw" && demand != veeamtest.KeyExact && demand != veeamtest.KeyAny {
 							sent = strings.Replace(form, "pem", "spki", 1) // raw is whatever was assigned
@@ -199,12 +200,12 @@ func TestAChallengeIsAnsweredWithinThirtySecondsOrAnew(t *testing.T) {
 		// The answer arrives after the challenge has died.
 		w.tr = w.transport(&Transport{
 			LoginTimeout: caddy.Duration(time.Minute),
-			Accounts:     []*Account{{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))}},
+			Accounts:     []*account.Account{{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))}},
 		})
 		w.demand("503 credential_refused")
 	})
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(15 * time.Second)}, func(w *world) {
-		w.start(&Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})
+		w.start(&account.Account{Name: "svc", Grant: "public_key", Key: w.file("key", keyPEM(testKey()))})
 		w.demand("200")
 	})
 }

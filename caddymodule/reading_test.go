@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -59,24 +60,24 @@ func (h *hangingFiles) reads() int {
 }
 
 // seal is the text of an option, which hangs when it is read.
-func (h *hangingFiles) seal(w *world, account, option, text string) string {
+func (h *hangingFiles) seal(w *world, name, option, text string) string {
 	w.Helper()
-	return w.secret(option, sealedText(w, sealing{product: productOf(w.server.Profile()), account: account}, h.keys, option, text))
+	return w.secret(option, sealedText(w, account.Seal{Product: productOf(w.server.Profile()), Account: name}, h.keys, option, text))
 }
 
 // of has the accounts read by h.
-func (h *hangingFiles) of(accounts ...*Account) {
+func (h *hangingFiles) of(accounts ...*account.Account) {
 	for _, a := range accounts {
-		a.env.Keys = h.open
+		a.Env.Keys = h.open
 	}
 }
 
 func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
-		account := &Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
-		w.start(account)
-		h.of(account)
+		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
+		w.start(own)
+		h.of(own)
 		answer := h.hang()
 		began := time.Now()
 		var clients sync.WaitGroup
@@ -86,7 +87,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 				if got := w.get(); got.String() != "503 secret_unreadable" || !strings.Contains(got.body, "in time") || got.header.Get("Retry-After") != "1" {
 					t.Errorf("%v %s", got, got.body)
 				}
-				if waited := time.Since(began); waited != readFor {
+				if waited := time.Since(began); waited != account.ReadTimeout {
 					t.Errorf("client %d was answered after %v", i, waited)
 				}
 			})
@@ -128,9 +129,9 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
-		account := &Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
-		w.start(account)
-		h.of(account)
+		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
+		w.start(own)
+		h.of(own)
 		w.demand("200")
 		w.rest(time.Minute)
 		answer := h.hang()
@@ -146,7 +147,7 @@ func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 		for range 20 {
 			w.demand("200")
 		}
-		if waited := time.Since(began); waited != readFor {
+		if waited := time.Since(began); waited != account.ReadTimeout {
 			t.Errorf("a login has waited for %v", waited)
 		}
 		if n := strings.Count(w.said(), "The secrets so far are used: account svc-monitor: option password, it could not be read in time"); n != 1 {
@@ -160,18 +161,18 @@ func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
-		account := &Account{
+		own := &account.Account{
 			Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong"),
 			NextPassword: h.seal(w, veeamtest.DefaultUser, "next_password", veeamtest.DefaultPassword),
 		}
-		w.start(account)
-		h.of(account)
+		w.start(own)
+		h.of(own)
 		answer := h.hang()
 		began := time.Now()
 		for range 20 {
 			w.demand("503 credential_refused")
 		}
-		if waited := time.Since(began); waited != readFor || h.reads() != 1 {
+		if waited := time.Since(began); waited != account.ReadTimeout || h.reads() != 1 {
 			t.Errorf("waited for %v, %d readers", waited, h.reads())
 		}
 		if n := strings.Count(w.said(), "option next_password, it could not be read in time"); n != 1 {
@@ -204,7 +205,7 @@ func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
 		answer()
 		clients.Wait()
 		for _, s := range w.tr.sessions.users.Values() {
-			if uid := s.configured.credentials.account.UserUID; uid != s.key.user {
+			if uid := s.configured.credentials.Account.UserUID; uid != s.key.user {
 				t.Errorf("the place of %s has credentials of %s", s.key.user, uid)
 			}
 		}
@@ -217,9 +218,9 @@ func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
 func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
-		account := &Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
-		w.start(account)
-		h.of(account)
+		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
+		w.start(own)
+		h.of(own)
 		w.demand("200")
 		w.tr.watch.end()
 		w.rest(time.Minute)

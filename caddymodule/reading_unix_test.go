@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -62,9 +63,9 @@ func opening() int {
 
 func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	for name, account := range map[string]func(path string) *Account{
-		"password": func(path string) *Account { return &Account{Password: "{file." + path + "}"} },
-		"key":      func(path string) *Account { return &Account{Grant: "public_key", Key: path} },
+	for name, account := range map[string]func(path string) *account.Account{
+		"password": func(path string) *account.Account { return &account.Account{Password: "{file." + path + "}"} },
+		"key":      func(path string) *account.Account { return &account.Account{Grant: "public_key", Key: path} },
 	} {
 		path := filepath.Join(t.TempDir(), "secret")
 		answer := fifo(t, path)
@@ -94,7 +95,7 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 			content = keyPEM(testKey())
 		}
 		replaceFile(t, path, content)
-		hung := a.readings.secrets.Ended()
+		hung := a.Reading()
 		answer()
 		<-hung
 		w.demand("200")
@@ -114,7 +115,7 @@ func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, err := (sealing{read: keys.read}).option("password", sealedPrefix)
+	_, err := (account.Seal{Keys: keys.read}).Option("password", account.SealedPrefix)
 	if _, late := errors.AsType[*bounded.LateError](err); !late {
 		t.Error(err)
 	}

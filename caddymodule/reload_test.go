@@ -8,15 +8,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 func TestAReloadChangesTheHoldOfARefusedCredential(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		account := &Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")}
-		w.start(account)
+		svc := &account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")}
+		w.start(svc)
 		w.demand("503 credential_refused")
-		w.reload(&Transport{Accounts: []*Account{account}, Hold: caddy.Duration(20 * time.Minute)})
+		w.reload(&Transport{Accounts: []*account.Account{svc}, Hold: caddy.Duration(20 * time.Minute)})
 		for began := time.Now(); time.Since(began) < 15*time.Minute; w.rest(time.Second) {
 			w.demand("503 credential_refused")
 		}
@@ -28,10 +29,10 @@ func TestAReloadChangesTheHoldOfARefusedCredential(t *testing.T) {
 
 func TestAReloadChangesRefreshBefore(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccessLifetime(time.Hour)}, func(w *world) {
-		account := &Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)}
-		w.start(account)
+		svc := &account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)}
+		w.start(svc)
 		w.demand("200")
-		w.reload(&Transport{Accounts: []*Account{account}, RefreshBefore: caddy.Duration(10 * time.Minute)})
+		w.reload(&Transport{Accounts: []*account.Account{svc}, RefreshBefore: caddy.Duration(10 * time.Minute)})
 		for began := time.Now(); w.wire.grants() < 3 && time.Since(began) < 3*time.Hour; w.rest(time.Second) {
 			w.demand("200")
 		}

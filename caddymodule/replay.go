@@ -108,7 +108,7 @@ func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, ro
 // user is whom the slot logs in.
 func (s *slot) user() string {
 	if l := s.current.Load(); l != nil {
-		return userOf(l.credentials.account)
+		return userOf(l.credentials.Account)
 	}
 	return s.account.Name
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -62,12 +63,12 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 	if l := s.recent(maxAge, o); l != nil {
 		return l, true, nil
 	}
-	found, next := s.secrets(ctx), new(readout)
+	found, next := s.secrets(ctx), new(account.Reading)
 	if found.Err == nil && s.wantsNext(found.Value) {
 		next = s.nextSecrets(ctx, o.journal)
 	}
 	if s.guest == nil {
-		s.account.readings.health.read(found.Err, time.Now())
+		s.account.Health().Took(found.Err, time.Now())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +82,7 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 		return s.configured, s.changing.fingerprint == "", nil // somebody has read later
 	}
 	s.read = found.Began
-	if s.configured != nil && s.configured.credentials.fingerprint != found.Value.fingerprint && !s.changing.settled(found.Value.fingerprint, found.Began) {
+	if s.configured != nil && s.configured.credentials.Fingerprint != found.Value.Fingerprint && !s.changing.settled(found.Value.Fingerprint, found.Began) {
 		return s.configured, false, nil
 	}
 	s.configure(found.Value, next)
@@ -106,10 +107,10 @@ func (s *slot) recent(maxAge time.Duration, o occasion) *login {
 
 // configure makes c what is configured. A session that is in use goes on until the
 // server has accepted c, if only its secret is another.
-func (s *slot) configure(c *credentials, next *readout) {
+func (s *slot) configure(c *account.Secrets, next *account.Reading) {
 	s.changing = sighting{}
 	before, current := s.configured, s.current.Load()
-	if before != nil && before.credentials.fingerprint == c.fingerprint {
+	if before != nil && before.credentials.Fingerprint == c.Fingerprint {
 		return
 	}
 	s.configured, s.tryAfter = s.login(c, false), time.Time{}
@@ -124,7 +125,7 @@ func (s *slot) configure(c *credentials, next *readout) {
 	case current.session == s.configured.session:
 		s.current.Store(s.configured)
 		s.next = nil
-	case current.credentials.identity == c.identity && (usable(current) || current.session.Renewable()):
+	case current.credentials.Identity == c.Identity && (usable(current) || current.session.Renewable()):
 		current.kept.Store(!current.next)
 	default:
 		s.current.Store(s.configured)
@@ -139,11 +140,11 @@ func (s *slot) configure(c *credentials, next *readout) {
 }
 
 // login is the login with these credentials.
-func (s *slot) login(c *credentials, next bool) *login {
+func (s *slot) login(c *account.Secrets, next bool) *login {
 	if s.key.user != "" && s.guest == nil {
-		own, account := *c, *c.account // others have joined the reading, for other users
+		own, account := *c, *c.Account // others have joined the reading, for other users
 		account.UserUID = s.key.user
-		own.account, c = &account, &own
+		own.Account, c = &account, &own
 	}
 	s.transport.tellDoubts(s.account, c)
 	sessions := s.transport.sessions
@@ -151,13 +152,13 @@ func (s *slot) login(c *credentials, next bool) *login {
 	if next {
 		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
 	}
-	options = sessions.cache.options(options, key, s.account.grant(), c.digest)
+	options = sessions.cache.options(options, key, s.account.GrantType(), c.Digest)
 	if g := s.guard(c, journal{}); g != nil {
 		options.Budget = g.budget
 	}
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before
-	l.session.sources.LoadOrStore(c.source, c)
+	l.session.sources.LoadOrStore(c.Source, c)
 	if s.evicted {
 		sessions.drop(key) // for the requests under way only
 	}
@@ -167,15 +168,15 @@ func (s *slot) login(c *credentials, next bool) *login {
 // inherited is the login that a slot begins with: of the sessions that were taken
 // over from another configuration, one with another secret of the very account
 // serves on until the secret that is configured now has proved good.
-func (s *slot) inherited(next *readout) *login {
+func (s *slot) inherited(next *account.Reading) *login {
 	if s.guest != nil || usable(s.configured) {
 		return s.configured
 	}
 	var found *login
 	for _, session := range s.transport.sessions.others(s.configured.session.key) {
-		known, _ := session.sources.Load(s.configured.credentials.source)
-		c, ok := known.(*credentials)
-		if !ok || c.identity != s.configured.credentials.identity {
+		known, _ := session.sources.Load(s.configured.credentials.Source)
+		c, ok := known.(*account.Secrets)
+		if !ok || c.Identity != s.configured.credentials.Identity {
 			continue
 		}
 		if l := (&login{session: session, credentials: c}); usable(l) || found == nil && session.Renewable() {
@@ -326,14 +327,14 @@ func (s *slot) useLocked(l *login) {
 }
 
 // changed is told that the account's secrets were read and are settled.
-func (s *slot) changed(c *credentials) {
+func (s *slot) changed(c *account.Secrets) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.configured == nil || s.evicted {
 		return
 	}
 	s.read = time.Now()
-	s.configure(c, new(readout))
+	s.configure(c, new(account.Reading))
 }
 
 // poke goes on with what waits for its time.
@@ -400,7 +401,7 @@ func (s *slot) parentWaits() bool {
 	switch {
 	case configured == nil || !usable(current):
 		return false
-	case configured.credentials.fingerprint != s.configured.credentials.fingerprint:
+	case configured.credentials.Fingerprint != s.configured.credentials.Fingerprint:
 		return true // not told yet
 	case configured == current:
 		return false

@@ -10,22 +10,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) {
 	changing(t, veeamtest.VBR13, func(w *world) {
-		account := *w.tr.Accounts[0]
+		first := *w.tr.Accounts[0]
 		w.secret("secret", "wrong")
 		for range 3 { // before the change is noticed, and after
-			next := account
-			w.reload(&Transport{Accounts: []*Account{&next}})
+			next := first
+			w.reload(&Transport{Accounts: []*account.Account{&next}})
 			w.serves(2*time.Minute, time.Second)
 		}
 		w.tried(1, 1)
 		w.server.SetPassword(veeamtest.DefaultUser, "changed again")
 		w.secret("secret", "changed again")
-		w.reload(&Transport{Accounts: []*Account{&account}})
+		w.reload(&Transport{Accounts: []*account.Account{&first}})
 		w.demand("200")
 		w.rest(2 * time.Second)
 		w.tried(2, 1)
@@ -36,8 +37,8 @@ func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) 
 
 func TestASiteDoesNotTakeOverTheSessionOfAnotherSitesAccount(t *testing.T) {
 	changing(t, veeamtest.VBR13, func(w *world) {
-		account := *w.tr.Accounts[0]
-		w.reload(&Transport{Accounts: []*Account{{Name: account.Name, Password: w.secret("other", "wrong")}}})
+		first := *w.tr.Accounts[0]
+		w.reload(&Transport{Accounts: []*account.Account{{Name: first.Name, Password: w.secret("other", "wrong")}}})
 		w.demand("503 credential_refused")
 	})
 }
@@ -53,7 +54,7 @@ func TestTwoReplicasTryAChangedPasswordOnce(t *testing.T) {
 		var replicas []*Transport
 		for _, name := range []string{"key1", "key2"} { // by which they do not share their memory
 			replicas = append(replicas, w.transport(&Transport{
-				Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: secret}},
+				Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: secret}},
 				Cache:    &Cache{EncryptionKey: w.secret(name, string(key)), StorageRaw: storage},
 			}))
 		}
@@ -93,8 +94,8 @@ func TestAParentsChangedPasswordIsSentOnceWhereItIsWrong(t *testing.T) {
 		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: uid}),
 	}
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
-		w.start(&Account{Name: "provider", Password: w.secret("secret", "provider-pass")},
-			&Account{Name: "tenant", Grant: "as", Parent: "provider", UserUID: uid})
+		w.start(&account.Account{Name: "provider", Password: w.secret("secret", "provider-pass")},
+			&account.Account{Name: "tenant", Grant: "as", Parent: "provider", UserUID: uid})
 		ask := func() {
 			for _, account := range []string{"provider", "tenant"} {
 				if got := w.ask(w.tr, http.MethodGet, "/echo", account); got.status != http.StatusOK || got.subject != account {
@@ -127,7 +128,7 @@ func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
 		veeamtest.WithAPIKey(veeamtest.DefaultUser, "the-second-api-key", false),
 	}
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Grant: "api_key", Password: w.secret("secret", "the-first-key")})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Grant: "api_key", Password: w.secret("secret", "the-first-key")})
 		w.demand("200")
 		first := w.tr.slot()
 		w.secret("secret", "no-key-at-all")
@@ -145,7 +146,7 @@ func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
 
 func TestALoginThatEndsTheSessionSoFarIsNoticedByNobody(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 		w.demand("200")
 		for _, password := range []string{"changed-1", "changed-no-2", "changed-number-3", "changed-for-the-4th-time"} {
 			w.server.SetPassword(veeamtest.DefaultUser, password)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -20,7 +21,7 @@ import (
 func changing(t *testing.T, profile veeamtest.Profile, test func(w *world)) {
 	t.Helper()
 	inWorld(t, profile, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 		w.demand("200")
 		test(w)
 	})
@@ -160,7 +161,7 @@ func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
 
 func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
 		w.demand("503 credential_refused")
 		go func() {
 			for _, part := range []string{"", veeamtest.DefaultPassword[:3], veeamtest.DefaultPassword[:5], veeamtest.DefaultPassword} {
@@ -203,7 +204,7 @@ func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T)
 	const utf32 = "\xff\xfe\x00\x00x\x00\x00\x00"
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		const never, goOn = "cannot be used, and it has no session", "those so far go on"
-		w.tr = w.transport(&Transport{Accounts: []*Account{
+		w.tr = w.transport(&Transport{Accounts: []*account.Account{
 			{Name: veeamtest.DefaultUser, Password: w.secret("works", veeamtest.DefaultPassword)},
 			{Name: "other", Username: "other", Password: w.secret("never", utf32)},
 		}})
@@ -274,7 +275,7 @@ func TestAnExpiredTokenIsRenewedWhereTheChangedPasswordIsRefused(t *testing.T) {
 
 func TestAnotherUserTakesOverAtOnce(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "other-user", Password: veeamtest.DefaultPassword})}, func(w *world) {
-		w.start(&Account{Name: "account", Username: w.secret("user", veeamtest.DefaultUser), Password: w.password()})
+		w.start(&account.Account{Name: "account", Username: w.secret("user", veeamtest.DefaultUser), Password: w.password()})
 		if got := w.demand("200"); got.subject != veeamtest.DefaultUser {
 			t.Errorf("%q", got.subject)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -26,9 +27,9 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed := sealedText(w, sealing{product: "azure", account: "mfa"}, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
-		account := func(name, totp string) *Account {
-			return &Account{
+		sealed := sealedText(w, account.Seal{Product: "azure", Account: "mfa"}, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
+		sealedAccount := func(name, totp string) *account.Account {
+			return &account.Account{
 				Name: name, Username: veeamtest.DefaultMFAUser, TOTPSecret: totp,
 				Password: w.secret("secret", veeamtest.DefaultMFAPassword),
 			}
@@ -36,7 +37,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		cache := func() *Cache { return &Cache{EncryptionKey: key, StorageRaw: fileStorage(w.dir + "/storage")} }
 		totp := w.secret("totp", sealed+"\n")
 		w.tr = w.transport(&Transport{
-			Accounts: []*Account{account("mfa", totp), account("moved", totp), account("inline", sealed)}, Cache: cache(),
+			Accounts: []*account.Account{sealedAccount("mfa", totp), sealedAccount("moved", totp), sealedAccount("inline", sealed)}, Cache: cache(),
 		})
 		w.demand("200")
 
@@ -58,11 +59,11 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 			if got := w.ask(w.tr, http.MethodGet, "/echo", name); got.String() != "503 secret_unreadable" {
 				t.Errorf("%s: %v", name, got)
 			}
-			if want := "account " + name + ": option totp_secret, " + errNotOpened.Error(); !strings.Contains(w.said(), want) {
+			if want := "account " + name + ": option totp_secret, " + account.ErrNotOpened.Error(); !strings.Contains(w.said(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, w.said())
 			}
 		}
-		without := w.transport(&Transport{Accounts: []*Account{account("mfa", totp)}})
+		without := w.transport(&Transport{Accounts: []*account.Account{sealedAccount("mfa", totp)}})
 		if got := w.ask(without, http.MethodGet, "/echo", ""); got.String() != "503 secret_unreadable" {
 			t.Errorf("without a cache: %v", got)
 		}
@@ -70,7 +71,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		if err := os.WriteFile(path, []byte("no keyset"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		unreadable := w.transport(&Transport{Accounts: []*Account{account("mfa", totp)}, Cache: cache()})
+		unreadable := w.transport(&Transport{Accounts: []*account.Account{sealedAccount("mfa", totp)}, Cache: cache()})
 		if got := w.ask(unreadable, http.MethodGet, "/echo", ""); got.String() != "503 secret_unreadable" {
 			t.Errorf("without a key: %v", got)
 		}
@@ -78,7 +79,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		if after := w.wire.grants(); after != before {
 			t.Errorf("%d token requests were sent", after-before)
 		}
-		for _, want := range []string{errNoCache.Error(), errCacheKey.Error()} {
+		for _, want := range []string{account.ErrNoCache.Error(), account.ErrCacheKey.Error()} {
 			if !strings.Contains(w.said(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, w.said())
 			}
@@ -95,11 +96,11 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 }
 
 func TestASealedSecretInTheConfigurationNeedsACache(t *testing.T) {
-	const text = sealedPrefix + "AAAA"
+	const text = account.SealedPrefix + "AAAA"
 	for _, product := range []string{"azure", "aws", "vspc"} {
 		tr := &Transport{
 			Product: product, InsecureHTTP: true, HTTPTransport: new(reverseproxy.HTTPTransport),
-			Accounts: []*Account{{Name: "svc", Password: "{env.P}", TOTPSecret: text}},
+			Accounts: []*account.Account{{Name: "svc", Password: "{env.P}", TOTPSecret: text}},
 		}
 		err := tr.check()
 		if err == nil || !strings.Contains(err.Error(), "account svc: totp_secret is sealed") || strings.Contains(err.Error(), text) {
@@ -109,7 +110,7 @@ func TestASealedSecretInTheConfigurationNeedsACache(t *testing.T) {
 		if err := tr.check(); err != nil {
 			t.Errorf("%s: %v", product, err)
 		}
-		if plain := tr.Accounts[0].plainSecrets(); len(plain) != 0 {
+		if plain := tr.Accounts[0].PlainSecrets(); len(plain) != 0 {
 			t.Errorf("%s: %v counts as plain", product, plain)
 		}
 	}

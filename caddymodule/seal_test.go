@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -22,9 +23,9 @@ func newKeys(t testing.TB) *tokencache.Keyset {
 	return keys
 }
 
-func sealedText(t testing.TB, s sealing, keys tokencache.Sealer, purpose, text string) string {
+func sealedText(t testing.TB, s account.Seal, keys tokencache.Sealer, purpose, text string) string {
 	t.Helper()
-	sealed, err := s.seal(keys, purpose, text)
+	sealed, err := s.Seal(keys, purpose, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func sealedText(t testing.TB, s sealing, keys tokencache.Sealer, purpose, text s
 
 func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
 	keys := newKeys(t)
-	place := sealing{product: "azure", account: "svc"}
+	place := account.Seal{Product: "azure", Account: "svc"}
 	sealed := sealedText(t, place, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
 	rotated, err := keys.Rotate()
 	if err != nil {
@@ -52,17 +53,17 @@ func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
 		{"another account", "svc2", "azure", "totp_secret", sealed, keys, false},
 		{"another product", "svc", "aws", "totp_secret", sealed, keys, false},
 		{"another option", "svc", "azure", "password", sealed, keys, false},
-		{"another purpose", "svc", "azure", scratchPurpose, sealed, keys, false},
+		{"another purpose", "svc", "azure", account.ScratchPurpose, sealed, keys, false},
 		{"the parts shifted", "svc 11:totp_secret", "azure", "", sealed, keys, false},
 		{"cut", "svc", "azure", "totp_secret", sealed[:end], keys, false},
 		{"altered", "svc", "azure", "totp_secret", sealed[:end] + "AAAA" + sealed[end+4:], keys, false},
-		{"no base64", "svc", "azure", "totp_secret", sealedPrefix + "?", keys, false},
-		{"nothing", "svc", "azure", "totp_secret", sealedPrefix, keys, false},
+		{"no base64", "svc", "azure", "totp_secret", account.SealedPrefix + "?", keys, false},
+		{"nothing", "svc", "azure", "totp_secret", account.SealedPrefix, keys, false},
 		{"an empty text", "svc", "azure", "totp_secret", sealedText(t, place, keys, "totp_secret", ""), keys, false},
 	}
 	for _, c := range cases {
-		got, err := sealing{product: c.product, account: c.account}.open(c.keys, c.purpose, c.text)
-		if c.opens && (err != nil || got != veeamtest.DefaultTOTPSecret) || !c.opens && (!errors.Is(err, errNotOpened) || got != "") {
+		got, err := account.Seal{Product: c.product, Account: c.account}.Open(c.keys, c.purpose, c.text)
+		if c.opens && (err != nil || got != veeamtest.DefaultTOTPSecret) || !c.opens && (!errors.Is(err, account.ErrNotOpened) || got != "") {
 			t.Errorf("%s: %q, %v", c.name, got, err)
 		}
 	}
@@ -73,12 +74,12 @@ func TestASealedTextIsOneLineAndTellsNothing(t *testing.T) {
 	keys := newKeys(t)
 	seen := map[string]bool{}
 	for range 100 {
-		sealed := sealedText(t, sealing{product: "azure", account: "svc"}, keys, scratchPurpose, text)
-		if seen[sealed] || !isSealed(sealed) || strings.ContainsAny(sealed, " \t\r\n{}") {
+		sealed := sealedText(t, account.Seal{Product: "azure", Account: "svc"}, keys, account.ScratchPurpose, text)
+		if seen[sealed] || !account.IsSealed(sealed) || strings.ContainsAny(sealed, " \t\r\n{}") {
 			t.Fatalf("%q", sealed)
 		}
 		seen[sealed] = true
-		raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sealed, sealedPrefix))
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sealed, account.SealedPrefix))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -35,10 +36,10 @@ func TestEveryFormOfAFileLogsIn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("VEEAM_AUTH_TEST_PASSWORD", "\ufeff"+veeamtest.DefaultPassword+"\n")
 			inWorld(t, veeamtest.Azure, nil, func(w *world) {
-				seed := &Account{Name: "seed", Password: "x", TOTPSecret: w.secret("totp", form(veeamtest.DefaultTOTPSecret))}
+				seed := &account.Account{Name: "seed", Password: "x", TOTPSecret: w.secret("totp", form(veeamtest.DefaultTOTPSecret))}
 				w.start(
-					&Account{Name: "svc", Username: w.secret("user", form(veeamtest.DefaultUser)), Password: w.secret("secret", form(veeamtest.DefaultPassword))},
-					&Account{Name: "env", Username: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"},
+					&account.Account{Name: "svc", Username: w.secret("user", form(veeamtest.DefaultUser)), Password: w.secret("secret", form(veeamtest.DefaultPassword))},
+					&account.Account{Name: "env", Username: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"},
 					seed,
 				)
 				for _, account := range []string{"svc", "env"} {
@@ -46,7 +47,7 @@ func TestEveryFormOfAFileLogsIn(t *testing.T) {
 						t.Errorf("%s: %v %s", account, got, got.body)
 					}
 				}
-				if _, err := seed.resolve(); err != nil {
+				if _, err := seed.Resolve(); err != nil {
 					t.Error(err)
 				}
 			})
@@ -99,7 +100,7 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 		"assignment": {"VBR_PASSWORD=canaryQ7", "looks like an assignment"},
 	} {
 		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-			tr := w.start(&Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", tc.content)})
+			tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", tc.content)})
 			core, logs := observer.New(zapcore.WarnLevel)
 			tr.logger = zap.New(core)
 			w.demand("503 credential_refused")
@@ -128,12 +129,12 @@ func TestWhatCannotBeReadIsNamedWithItsReason(t *testing.T) {
 		"missing": "no such file or directory", ".": "is a directory",
 	} {
 		path := filepath.Join(dir, name)
-		_, err := ready(&Account{Name: "svc", Password: "{file." + path + "}"}).resolve()
+		_, err := ready(&account.Account{Name: "svc", Password: "{file." + path + "}"}).Resolve()
 		if err == nil || !strings.Contains(err.Error(), "account svc: option password, {file."+path+"} cannot be used: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := ready(&Account{Name: "svc", Password: "{env.VEEAM_AUTH_NO_SUCH}"}).resolve()
+	_, err := ready(&account.Account{Name: "svc", Password: "{env.VEEAM_AUTH_NO_SUCH}"}).Resolve()
 	if err == nil || !strings.Contains(err.Error(), "{env.VEEAM_AUTH_NO_SUCH} cannot be used: it is not set") {
 		t.Error(err)
 	}
@@ -172,7 +173,7 @@ func TestALoginRightAfterALinkSwapSendsTheNewSecret(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		m := &mounted{dir: w.dir}
 		m.swap(map[string]string{"password": veeamtest.DefaultPassword})
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/password}"})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: "{file." + w.dir + "/password}"})
 		w.demand("200")
 		for i := range 200 {
 			password := fmt.Sprintf("password-%03d", i)
@@ -191,7 +192,7 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 			m := &mounted{dir: w.dir}
 			m.swap(map[string]string{"password": veeamtest.DefaultPassword, "user": veeamtest.DefaultUser})
-			w.start(&Account{Name: "svc", Username: "{file." + w.dir + "/user}", Password: "{file." + w.dir + "/password}"})
+			w.start(&account.Account{Name: "svc", Username: "{file." + w.dir + "/user}", Password: "{file." + w.dir + "/password}"})
 			e := &exchange{account: "svc"}
 			req := proxied(w.Context(), e)
 			s, err := w.tr.slotFor(req, e)
@@ -280,10 +281,10 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 		{"{secrets.vault.canaryQ7}", "write {env.NAME}"},
 	} {
 		for _, option := range []string{"username", "password", "next_password", "totp_secret"} {
-			a := &Account{Name: "svc", Password: "{env.P}"}
-			*a.options()[option] = tc.text
+			a := &account.Account{Name: "svc", Password: "{env.P}"}
+			*a.Options()[option] = tc.text
 			product, _ := lookupProduct("azure")
-			err := a.validate(product)
+			err := a.Validate(product)
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "account svc: "+option+" ") {
 				t.Errorf("%s %q: %v", option, tc.text, err)
 			} else if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "Q7") {
@@ -296,16 +297,16 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 	}
 	product, _ := lookupProduct("vspc")
 	for _, option := range []string{"key", "key_passphrase", "public_key"} {
-		a := &Account{Name: "svc", Grant: "public_key", Key: "/k"}
-		*a.options()[option] = "{env:X}"
-		if err := a.validate(product); err == nil || !strings.Contains(err.Error(), "a dot follows env and file") {
+		a := &account.Account{Name: "svc", Grant: "public_key", Key: "/k"}
+		*a.Options()[option] = "{env:X}"
+		if err := a.Validate(product); err == nil || !strings.Contains(err.Error(), "a dot follows env and file") {
 			t.Errorf("%s: %v", option, err)
 		}
 	}
 }
 
 // ready is an account that can be read without a transport.
-func ready(a *Account) *Account {
-	a.prepare(Env{Product: "vbr", Expand: expand})
+func ready(a *account.Account) *account.Account {
+	a.Prepare(account.Env{Product: "vbr", Expand: expand})
 	return a
 }

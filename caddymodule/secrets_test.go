@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/filter"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -48,7 +49,7 @@ func newChain(t *testing.T, config string) *chain {
 	server := veeamtest.New(veeamtest.VSPC)
 	c := &chain{T: t, server: server, wire: &wire{to: server.Transport(), base: server.Base()}}
 	c.tr = provisionInMemory(t, &Transport{
-		Product: "vspc", Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+		Product: "vspc", Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 	}, c)
 	t.Cleanup(func() { _ = c.tr.Cleanup(); waitForAllEndings() })
 

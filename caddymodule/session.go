@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -106,7 +107,7 @@ func newSessions(options tokencache.Options, cache *Cache, maxUsers int) *sessio
 }
 
 // inherit takes over the sessions of the accounts that live already.
-func (s *sessions) inherit(product string, accounts []*Account) {
+func (s *sessions) inherit(product string, accounts []*account.Account) {
 	names := make(map[string]bool, len(accounts))
 	for _, a := range accounts {
 		names[a.Name] = true

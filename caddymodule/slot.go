@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -30,7 +31,7 @@ const (
 // that they lead to.
 type slot struct {
 	transport *Transport
-	account   *Account
+	account   *account.Account
 	guest     *guest // who logs in instead of the account, or nil
 	key       slotKey
 	target    target
@@ -70,7 +71,7 @@ type target struct {
 // login is a session with the credentials that it logs in with.
 type login struct {
 	session     *pooledSession
-	credentials *credentials
+	credentials *account.Secrets
 	next        bool // with next_password
 
 	// kept is a session whose secret is configured no more. It is renewed as long
@@ -118,12 +119,12 @@ func (s *slot) touch(now time.Time) {
 }
 
 // sessionKey is the key of the session with these credentials.
-func (s *slot) sessionKey(c *credentials) sessionKey {
+func (s *slot) sessionKey(c *account.Secrets) sessionKey {
 	key := sessionKey{
 		origin:      s.target.origin,
 		product:     s.transport.product.Name,
 		account:     s.account.Name,
-		fingerprint: c.fingerprint,
+		fingerprint: c.Fingerprint,
 		parent:      s.key.parent,
 		user:        s.key.user,
 		cache:       s.transport.sessions.cache.id(),

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -18,40 +19,38 @@ import (
 
 // tellDoubts warns once of secrets that are likely not what was meant, before a
 // login is spent with them.
-func (t *Transport) tellDoubts(a *Account, c *credentials) {
-	if len(c.doubts) == 0 {
+func (t *Transport) tellDoubts(a *account.Account, c *account.Secrets) {
+	doubts := a.NewDoubts(c)
+	if len(doubts) == 0 {
 		return
 	}
-	if before := a.readings.doubted.Swap(&c.fingerprint); before != nil && *before == c.fingerprint {
-		return
-	}
-	t.logger.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(c.doubts, "; "), zap.String("account", a.Name))
+	t.logger.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
 }
 
 // secrets reads those of whoever logs in.
-func (s *slot) secrets(ctx context.Context) *readout {
+func (s *slot) secrets(ctx context.Context) *account.Reading {
 	if s.guest != nil {
 		began := time.Now()
-		return &readout{Began: began, Value: s.guest.credentials(ctx, s.transport)}
+		return &account.Reading{Began: began, Value: s.guest.credentials(ctx, s.transport)}
 	}
-	return s.account.read(ctx)
+	return s.account.Read(ctx)
 }
 
 // nextSecrets reads those with next_password, unless that was done a moment ago.
-func (s *slot) nextSecrets(ctx context.Context, j journal) *readout {
+func (s *slot) nextSecrets(ctx context.Context, j journal) *account.Reading {
 	s.mu.Lock()
 	recent := time.Since(s.readNext) < resolveHeldEvery
 	s.mu.Unlock()
 	if recent || s.account.NextPassword == "" {
-		return new(readout)
+		return new(account.Reading)
 	}
-	found := s.account.readNext(ctx)
+	found := s.account.ReadNext(ctx)
 	tellLate(found.Err, j)
 	return found
 }
 
 // wantsNext reports whether next_password has to be known to go on with c.
-func (s *slot) wantsNext(c *credentials) bool {
+func (s *slot) wantsNext(c *account.Secrets) bool {
 	if current := s.current.Load(); current != nil {
 		return current.next
 	}
@@ -75,12 +74,12 @@ var errSecretChanged = errors.New("the secret was replaced after it was read; th
 // a queue. A file that is gone for a moment is waited for. One that stays away or
 // does not answer leaves the secrets as they are.
 func (s *slot) confirm(ctx context.Context, l *login) error {
-	if s.guest != nil || !l.credentials.files || l.credentials.pipes || l.credentials.account.Grant == veeam.GrantAs {
+	if s.guest != nil || !l.credentials.Files || l.credentials.Pipes || l.credentials.Account.Grant == veeam.GrantAs {
 		return nil // of grant as, no secret is the account's own
 	}
-	read := s.account.read
+	read := s.account.Read
 	if l.next {
-		read = s.account.readNext
+		read = s.account.ReadNext
 	}
 	asked := time.Now()
 	for looks := 0; looks < settleLooks; {
@@ -92,7 +91,7 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 		case found.Err == nil && found.Began.Before(asked):
 			continue // somebody else's, that was under way
 		case found.Err == nil && found.Value != nil:
-			if found.Value.fingerprint != l.credentials.fingerprint {
+			if found.Value.Fingerprint != l.credentials.Fingerprint {
 				return errSecretChanged
 			}
 			return nil

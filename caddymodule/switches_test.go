@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -65,7 +66,7 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 		"a plus sign read as a space": {veeamtest.AWS, veeamtest.WithBarePlus(), func(w *world) {
 			w.demand("200")
 			for range 20 { // a code without a plus sign is rare
-				tr := w.transport(&Transport{Accounts: []*Account{{Name: "by", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user()}})
+				tr := w.transport(&Transport{Accounts: []*account.Account{{Name: "by", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user()}})
 				if got := w.ask(tr, http.MethodGet, "/echo", "by"); got.status != http.StatusOK {
 					w.Errorf("%v %s", got, got.body)
 				}

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -61,7 +62,7 @@ type Transport struct {
 
 	// The accounts to log in with. The first is the default. At least one, unless
 	// clients log in with credentials of their own.
-	Accounts []*Account `json:"accounts,omitempty"`
+	Accounts []*account.Account `json:"accounts,omitempty"`
 
 	// Whether there may be no account, because the handler has `passthrough` and
 	// clients log in with credentials of their own. Default: false.
@@ -189,9 +190,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.tries = openTries(ctx, t.storage, t.Cache)
 	for _, a := range t.Accounts {
-		a.prepare(t.accountEnv())
+		a.Prepare(t.accountEnv())
 		if parent, _ := t.choose(a.Parent); a.Parent != "" {
-			parent.serves = true
+			parent.Serves = true
 		}
 	}
 	t.sessions = newSessions(tokencache.Options{
@@ -227,11 +228,11 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: no account; write: account <name> <password>, or passthrough if all clients have credentials of their own")
 	}
 	for _, a := range t.Accounts {
-		if err := a.validate(t.product); err != nil {
+		if err := a.Validate(t.product); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
-	if err := validateAccounts(t.Accounts); err != nil {
+	if err := account.ValidateAll(t.Accounts); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	switch {
@@ -282,11 +283,11 @@ func (t *Transport) warn() {
 	} else if t.TLS.InsecureSkipVerify && len(t.TLSPins) == 0 {
 		t.logger.Warn("tls_insecure_skip_verify: whoever answers at the server's address gets the credentials; use tls_pin or tls_trust_pool instead")
 	}
-	if t.Cache != nil && !placeholder(t.Cache.EncryptionKey) {
+	if t.Cache != nil && !account.HasPlaceholder(t.Cache.EncryptionKey) {
 		t.logger.Warn("the encryption key of the cache is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}")
 	}
 	for _, a := range t.Accounts {
-		if options := a.plainSecrets(); len(options) > 0 {
+		if options := a.PlainSecrets(); len(options) > 0 {
 			t.logger.Warn("a secret is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}",
 				zap.String("account", a.Name), zap.Strings("options", options))
 		}
@@ -294,8 +295,8 @@ func (t *Transport) warn() {
 }
 
 // accountEnv is what the accounts take from the transport.
-func (t *Transport) accountEnv() Env {
-	env := Env{Product: t.product.Name, Expand: expand}
+func (t *Transport) accountEnv() account.Env {
+	env := account.Env{Product: t.product.Name, Expand: expand}
 	if t.Cache != nil {
 		env.Keys = t.Cache.keys.read
 	}
@@ -317,9 +318,9 @@ func expand(text string, lookup func(string) (any, bool)) (string, error) {
 // checkSealed reports what is written sealed and never opens.
 func (t *Transport) checkSealed() error {
 	for _, a := range t.Accounts {
-		options := a.options()
-		for _, name := range secretOptions {
-			if isSealed(*options[name]) && t.Cache == nil {
+		options := a.Options()
+		for _, name := range account.SecretOptions {
+			if account.IsSealed(*options[name]) && t.Cache == nil {
 				return fmt.Errorf("account %s: %s is sealed, and there is no cache whose encryption_key opens it; write cache { encryption_key … } with the key that it was sealed with", a.Name, name)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -62,8 +63,8 @@ func (w *world) lastVersion() string {
 func TestTheVersionIsFoundOnceForAllAccountsAndOverReloads(t *testing.T) {
 	for profile, want := range map[veeamtest.Profile]string{veeamtest.VBR12: "1.2-rev1", veeamtest.VBR13: "1.3-rev2"} {
 		inWorld(t, profile, nil, func(w *world) {
-			accounts := func() []*Account {
-				return []*Account{
+			accounts := func() []*account.Account {
+				return []*account.Account{
 					{Name: "one", Username: veeamtest.DefaultUser, Password: w.password()},
 					{Name: "two", Username: veeamtest.DefaultUser, Password: w.password()},
 				}
@@ -104,7 +105,7 @@ func TestTheVersionOfAClientGoesWithItsOwnRequestOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-				w.tr = w.transport(&Transport{APIVersion: tt.config, Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: w.password()}}})
+				w.tr = w.transport(&Transport{APIVersion: tt.config, Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: w.password()}}})
 				if got := w.plainGet(tt.client, ""); got.status != 200 || w.lastVersion() != tt.request {
 					t.Errorf("%v with version %q", got, w.lastVersion())
 				}
@@ -136,7 +137,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 					}
 					return nil, nil
 				})
-				w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 				start := time.Now()
 				if got := w.plainGet("", ""); got.status != 200 || w.lastVersion() != "1.1-rev0" {
 					t.Errorf("%v with version %q: %s", got, w.lastVersion(), got.body)
@@ -154,7 +155,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 
 func TestAVersionThatIsNoLongerServedIsFoundAnew(t *testing.T) {
 	inWorld(t, veeamtest.VBR12, nil, func(w *world) {
-		w.start(&Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.plainGet("", "")
 		// The server is upgraded to one that serves other versions only.
 		w.wire.to = veeamtest.New(veeamtest.VBR13, veeamtest.WithAPIVersions("1.3-rev2")).Transport()

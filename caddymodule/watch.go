@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -42,12 +43,12 @@ type watch struct {
 
 	mu       sync.Mutex
 	running  bool
-	accounts map[*Account]*watchedAccount
+	accounts map[*account.Account]*watchedAccount
 }
 
 // watchedAccount is an account whose secrets are in files.
 type watchedAccount struct {
-	account *Account
+	account *account.Account
 	files   []string
 	last    map[string]secret.FileVersion // as they were when they were read last
 	sighted string                        // the secrets of the look before
@@ -57,7 +58,7 @@ type watchedAccount struct {
 }
 
 func newWatch(t *Transport) *watch {
-	w := &watch{transport: t, accounts: make(map[*Account]*watchedAccount)}
+	w := &watch{transport: t, accounts: make(map[*account.Account]*watchedAccount)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -65,8 +66,8 @@ func newWatch(t *Transport) *watch {
 func (w *watch) end() { w.cancel() }
 
 // add has the files of an account watched, if it has any, while it has a token.
-func (w *watch) add(a *Account) {
-	files := a.files()
+func (w *watch) add(a *account.Account) {
+	files := a.Files()
 	if len(files) == 0 {
 		return
 	}
@@ -156,7 +157,7 @@ func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
 // lookAt returns the account's secrets if one of its files has changed since they
 // were told last, and they were the same at two looks. files are those that were
 // looked at already.
-func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *credentials {
+func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *account.Secrets {
 	now, dirty := time.Now(), !a.settled
 	found := make(map[string]secret.FileVersion, len(a.files))
 	for _, path := range a.files {
@@ -167,7 +168,7 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *
 		}
 		info := version.Info
 		if info == nil || info.IsDir() || info.Size() == 0 {
-			a.missed(&secretError{account: a.account.Name, option: "in the file " + path, err: errFile}, now)
+			a.missed(&account.Error{Account: a.account.Name, Option: "in the file " + path, Err: errFile}, now)
 			return nil // it is being replaced: the secrets so far go on
 		}
 		found[path] = version
@@ -180,14 +181,14 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *
 		return nil
 	}
 	a.settled, a.last = false, found
-	resolved, err := a.account.resolve()
+	resolved, err := a.account.Resolve()
 	if _, unreadable := errors.AsType[syscall.Errno](err); unreadable {
 		a.missed(err, now)
 		return nil
 	}
 	a.absent = 0
 	if err == nil || a.failed > 0 {
-		a.account.readings.health.read(err, now)
+		a.account.Health().Took(err, now)
 	}
 	if err != nil {
 		if a.failed++; a.failed == 2 {
@@ -197,8 +198,8 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *
 		return nil
 	}
 	a.failed = 0
-	if a.sighted != resolved.fingerprint {
-		a.sighted = resolved.fingerprint
+	if a.sighted != resolved.Fingerprint {
+		a.sighted = resolved.Fingerprint
 		return nil
 	}
 	a.settled = true
@@ -211,13 +212,13 @@ var errFile = errors.New("it is missing, empty, or cannot be read")
 // not being replaced.
 func (a *watchedAccount) missed(err error, now time.Time) {
 	if a.absent++; a.absent == absentLooks {
-		a.account.readings.health.read(err, now)
+		a.account.Health().Took(err, now)
 	}
 }
 
 // unusable says what it means for an account that its files hold nothing that can
 // be used.
-func (w *watch) unusable(a *Account) string {
+func (w *watch) unusable(a *account.Account) string {
 	said := "the secrets of the account cannot be used, and it has no session"
 	w.tell(func(s *slot) bool { return s.account == a }, func(s *slot) {
 		if current := s.current.Load(); current != nil && (usable(current) || current.session.Renewable()) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -48,7 +49,7 @@ func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
 	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		tr := w.start(&Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
+		tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
 		w.demand("200")
 		if tr.watch.runs() {
 			t.Error("watched")
@@ -59,18 +60,18 @@ func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
 func TestTheFilesOfAnAccountAreFound(t *testing.T) {
 	t.Setenv("VEEAM_AUTH_TEST_DIR", "/run/secrets")
 	for _, tc := range []struct {
-		account Account
+		account account.Account
 		want    []string
 	}{
-		{Account{Password: "plain"}, nil},
-		{Account{Password: "{env.P}"}, nil},
-		{Account{Password: "{file./a}", TOTPSecret: "{file./b}", NextPassword: "{file./c}"}, []string{"/a", "/b"}},
-		{Account{Username: "{file./a}", Password: "{file./a}"}, []string{"/a"}},
-		{Account{Code: "{file../code}"}, []string{"./code"}},
-		{Account{Key: "/k", KeyPassphrase: "{file./p}", PublicKey: "{env.VEEAM_AUTH_TEST_DIR}/pub"}, []string{"/k", "/p", "/run/secrets/pub"}},
-		{Account{Password: "x{file./a}y{file./b}"}, []string{"/a", "/b"}},
+		{account.Account{Password: "plain"}, nil},
+		{account.Account{Password: "{env.P}"}, nil},
+		{account.Account{Password: "{file./a}", TOTPSecret: "{file./b}", NextPassword: "{file./c}"}, []string{"/a", "/b"}},
+		{account.Account{Username: "{file./a}", Password: "{file./a}"}, []string{"/a"}},
+		{account.Account{Code: "{file../code}"}, []string{"./code"}},
+		{account.Account{Key: "/k", KeyPassphrase: "{file./p}", PublicKey: "{env.VEEAM_AUTH_TEST_DIR}/pub"}, []string{"/k", "/p", "/run/secrets/pub"}},
+		{account.Account{Password: "x{file./a}y{file./b}"}, []string{"/a", "/b"}},
 	} {
-		got := ready(&tc.account).files()
+		got := ready(&tc.account).Files()
 		slices.Sort(got)
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%+v: %q, want %q", tc.account, got, tc.want)
@@ -84,7 +85,7 @@ func TestEveryKindOfFileIsWatched(t *testing.T) {
 		"password":    func(w *world) { w.secret("secret", veeamtest.DefaultPassword+"-2") },
 	} {
 		inWorld(t, veeamtest.Azure, nil, func(w *world) {
-			tr := w.start(&Account{
+			tr := w.start(&account.Account{
 				Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword), TOTPSecret: w.secret("seed", "OLDSEEDOLDSEED2222"),
 			})
 			w.demand("200")
@@ -113,7 +114,7 @@ func BenchmarkLook(b *testing.B) {
 		if err := os.Chtimes(path, old, old); err != nil {
 			b.Fatal(err)
 		}
-		w.add(&Account{Name: fmt.Sprint(i), Password: "{file." + path + "}"})
+		w.add(&account.Account{Name: fmt.Sprint(i), Password: "{file." + path + "}"})
 	}
 	w.look()
 	w.look()

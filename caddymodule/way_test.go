@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -37,7 +38,7 @@ func provisionWay(t *testing.T, tr *Transport) *Transport {
 
 func TestTheProxyOfTheEnvironmentIsUsedWhenAskedFor(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://user:canaryQ7@proxy.test:3128")
-	account := &Account{Name: "svc", Password: "{env.P}"}
+	svc := &account.Account{Name: "svc", Password: "{env.P}"}
 	for name, tc := range map[string]struct {
 		transport *Transport
 		proxied   bool
@@ -48,7 +49,7 @@ func TestTheProxyOfTheEnvironmentIsUsedWhenAskedFor(t *testing.T) {
 		"configured":    {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: []byte(`{"from":"url","url":"http://proxy.test"}`)}}, true, "the configured proxy"},
 		"not, by Caddy": {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: []byte(`{"from":"none"}`)}}, false, "are ignored"},
 	} {
-		tc.transport.Accounts = []*Account{account}
+		tc.transport.Accounts = []*account.Account{svc}
 		tr := provisionWay(t, tc.transport)
 		if got := tr.HTTPTransport.Transport.Proxy != nil; got != tc.proxied {
 			t.Errorf("%s: proxied %v", name, got)
@@ -72,7 +73,7 @@ func TestNoProxyReadsCredentialsInClearText(t *testing.T) {
 		"both":               {&Transport{ProxyFromEnvironment: true, HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig), NetworkProxyRaw: url}}, "either"},
 		"no host name":       {&Transport{UpstreamHost: "https://x", HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}}, "upstream_host is no host name"},
 	} {
-		tc.transport.Accounts = []*Account{{Name: "svc", Password: "{env.P}"}}
+		tc.transport.Accounts = []*account.Account{{Name: "svc", Password: "{env.P}"}}
 		if err := tc.transport.check(); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -85,7 +86,7 @@ func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
 		"configured":     {"console.lab.local", "console.lab.local"},
 	} {
 		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-			tr := w.transport(&Transport{UpstreamHost: tc.configured, Accounts: []*Account{w.user()}})
+			tr := w.transport(&Transport{UpstreamHost: tc.configured, Accounts: []*account.Account{w.user()}})
 			w.tr = tr
 			var seen []string
 			w.wire.intercept(func(req *http.Request) (*http.Response, error) {

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -85,7 +86,7 @@ func productOf(profile veeamtest.Profile) string {
 }
 
 // start provisions the transport.
-func (w *world) start(accounts ...*Account) *Transport {
+func (w *world) start(accounts ...*account.Account) *Transport {
 	w.Helper()
 	w.tr = w.transport(&Transport{Accounts: accounts})
 	return w.tr

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -31,7 +32,7 @@ func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T
 				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond))
 				tr := provisionInMemory(t, &Transport{
 					Product:  product.name,
-					Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+					Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 				}, server.Transport())
 				requests := hammer(t, tr, 200, 5*time.Minute)
 				synctest.Wait()

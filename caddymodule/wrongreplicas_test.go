@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -108,7 +109,7 @@ func (ps *processes) load(p *replica) {
 	ps.Helper()
 	old := p.current.Load()
 	next := provisionInMemory(ps, &Transport{
-		Accounts: []*Account{{Name: veeamtest.DefaultUser, Password: "{file." + ps.password + "}"}},
+		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{file." + ps.password + "}"}},
 		Cache:    &Cache{EncryptionKey: ps.key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + p.name + `"}`)},
 	}, p)
 	ps.all = append(ps.all, next)

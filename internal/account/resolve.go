@@ -1,6 +1,6 @@
 // The secrets of an account, resolved at the moment of use.
 
-package caddymodule
+package account
 
 import (
 	"crypto/hmac"
@@ -23,23 +23,23 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// credentials are an account with everything resolved.
-type credentials struct {
-	account     *veeam.Account
-	fingerprint string
-	digest      secret.Value // tells other processes' secrets apart, see tokencache.Identity
+// Secrets are an account with everything resolved.
+type Secrets struct {
+	Account     *veeam.Account
+	Fingerprint string
+	Digest      secret.Value // tells other processes' secrets apart, see tokencache.Identity
 
-	source   string            // the fingerprint of what is written in the configuration
-	identity string            // the fingerprint of what is no secret: who logs in, and how
+	Source   string            // the fingerprint of what is written in the configuration
+	Identity string            // the fingerprint of what is no secret: who logs in, and how
 	parts    map[string]string // fingerprints of the options
 
-	doubts []string // about secrets that are likely not what was meant
-	files  bool     // they come from files
-	pipes  bool     // some of which are pipes, and good for one reading
+	Doubts []string // about secrets that are likely not what was meant
+	Files  bool     // they come from files
+	Pipes  bool     // some of which are pipes, and good for one reading
 }
 
-// changed names the options that differ.
-func (c *credentials) changed(since *credentials) string {
+// Changed names the options that differ.
+func (c *Secrets) Changed(since *Secrets) string {
 	var names []string
 	for _, option := range slices.Sorted(maps.Keys(c.parts)) {
 		if c.parts[option] != since.parts[option] {
@@ -54,24 +54,28 @@ func (c *credentials) changed(since *credentials) string {
 	return strings.Join(names, ", ")
 }
 
-// secretError says that a secret could not be read. It names the option and what
+// Error says that a secret could not be read. It names the option and what
 // it refers to, and never a value.
-type secretError struct {
-	account, option string
-	err             error
+type Error struct {
+	Account, Option string
+	Err             error
 }
 
-func (e *secretError) Error() string {
+func (e *Error) Error() string {
 	// No colon after the option: the log would take what follows for its value.
-	return fmt.Sprintf("account %s: option %s, %v", e.account, e.option, e.err)
+	return fmt.Sprintf("account %s: option %s, %v", e.Account, e.Option, e.Err)
 }
 
-func (e *secretError) Unwrap() error { return e.err }
+func (e *Error) Unwrap() error { return e.Err }
 
 // Reason implements veeam.Reasoner.
-func (*secretError) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
+func (*Error) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
 
 var readable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
+
+// IsPlaceholder reports whether a text is one placeholder of a variable or a file, and
+// nothing else.
+func IsPlaceholder(text string) bool { return text != "" && readable.FindString(text) == text }
 
 // fingerprintKey makes fingerprints useless outside of this process.
 var fingerprintKey = func() []byte {
@@ -85,7 +89,7 @@ var fingerprintKey = func() []byte {
 type resolver struct {
 	account string
 	reader  *secret.Reader
-	sealing sealing
+	sealing Seal
 	mac     hash.Hash
 	err     error
 
@@ -99,11 +103,11 @@ type resolver struct {
 func (r *resolver) keep(option, value string) {
 	line := fmt.Sprintf("%s %d:%s\n", option, len(value), value)
 	_, _ = io.WriteString(r.mac, line)
-	r.parts[strings.TrimSuffix(option, " file")] += keyed(line)
+	r.parts[strings.TrimSuffix(option, " file")] += Keyed(line)
 }
 
-// keyed is a digest that is good in this process only.
-func keyed(text string) string {
+// Keyed is a digest that is good in this process only.
+func Keyed(text string) string {
 	mac := hmac.New(sha256.New, fingerprintKey)
 	_, _ = io.WriteString(mac, text)
 	return hex.EncodeToString(mac.Sum(nil))
@@ -121,10 +125,10 @@ func (r *resolver) text(option, text string) string {
 	r.late.Does(written)
 	value, err := r.reader.Text(text)
 	if err == nil {
-		value, err = r.sealing.option(written, value)
+		value, err = r.sealing.Option(written, value)
 	}
 	if err != nil {
-		r.err = &secretError{account: r.account, option: written, err: err}
+		r.err = &Error{Account: r.account, Option: written, Err: err}
 		return ""
 	}
 	r.keep(option, value)
@@ -146,7 +150,7 @@ func (r *resolver) doubted(option, text string) string {
 
 // from names where a value comes from, if that is a placeholder and nothing else.
 func from(text string) string {
-	if readable.FindString(text) == text && text != "" {
+	if IsPlaceholder(text) {
 		return " from " + text
 	}
 	return ""
@@ -171,7 +175,7 @@ func (r *resolver) file(option, text string) []byte {
 // yielded: who writes {file./path} there, as for other secrets, names a file by the
 // key itself.
 func fileError(text, path string, err error) error {
-	if placeholder(text) {
+	if HasPlaceholder(text) {
 		return fmt.Errorf("the file whose path is in %s cannot be read: %w; for the key itself write its path without a placeholder", text, err)
 	}
 	return &fs.PathError{Op: "open", Path: path, Err: err}
@@ -179,32 +183,32 @@ func fileError(text, path string, err error) error {
 
 func (r *resolver) fail(option string, err error) {
 	if r.err == nil && err != nil {
-		r.err = &secretError{account: r.account, option: option, err: err}
+		r.err = &Error{Account: r.account, Option: option, Err: err}
 	}
 }
 
-// resolve reads the account's secrets now, however long that takes. Requests use
+// Resolve reads the account's secrets now, however long that takes. Requests use
 // read.
-func (a *Account) resolve() (*credentials, error) { return a.resolveAs(a.Password, false, nil) }
+func (a *Account) Resolve() (*Secrets, error) { return a.resolveAs(a.Password, false, nil) }
 
 // resolveAs reads them with this password. It makes no difference to the
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
-func (a *Account) resolveAs(password string, next bool, late *bounded.LateError) (*credentials, error) {
-	c, err := secret.ReadSettled(a.env.Expand, func(reader *secret.Reader) (*credentials, error) { return a.resolveFrom(reader, password, next, late) })
+func (a *Account) resolveAs(password string, next bool, late *bounded.LateError) (*Secrets, error) {
+	c, err := secret.ReadSettled(a.Env.Expand, func(reader *secret.Reader) (*Secrets, error) { return a.resolveFrom(reader, password, next, late) })
 	if errors.Is(err, secret.ErrChanging) {
-		return nil, &secretError{account: a.Name, option: "password", err: err}
+		return nil, &Error{Account: a.Name, Option: "password", Err: err}
 	}
 	return c, err
 }
 
-func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *bounded.LateError) (*credentials, error) {
-	r := &resolver{account: a.Name, reader: reader, sealing: a.sealing(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
-	fixed := fmt.Sprintf("%s %t %t %s\n", a.grant(), a.ReadOnly, a.ShortLived, a.Parent)
+func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *bounded.LateError) (*Secrets, error) {
+	r := &resolver{account: a.Name, reader: reader, sealing: a.Seal(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
+	fixed := fmt.Sprintf("%s %t %t %s\n", a.GrantType(), a.ReadOnly, a.ShortLived, a.Parent)
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
 		Name:       a.Name,
-		Grant:      a.grant(),
+		Grant:      a.GrantType(),
 		Username:   r.doubted("username", a.Username),
 		Password:   secret.New(r.doubted("password", password)),
 		UserUID:    r.text("user_uid", a.UserUID),
@@ -227,29 +231,29 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 	}
 	files, pipes := reader.Files()
 	digest := string(r.mac.Sum(nil))
-	return &credentials{
-		account:     account,
-		fingerprint: keyed(digest),
-		digest:      secret.New(digest),
-		source:      a.source(fixed),
-		identity:    keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
+	return &Secrets{
+		Account:     account,
+		Fingerprint: Keyed(digest),
+		Digest:      secret.New(digest),
+		Source:      a.source(fixed),
+		Identity:    Keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
 		parts:       r.parts,
-		doubts:      r.doubts,
-		files:       files,
-		pipes:       pipes,
+		Doubts:      r.doubts,
+		Files:       files,
+		Pipes:       pipes,
 	}, nil
 }
 
 // source is a fingerprint of the account as it is written. Secrets that come from
 // the same source at different times are those of one account.
 func (a *Account) source(fixed string) string {
-	options := a.options()
+	options := a.Options()
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if text := *options[name]; name != "next_password" {
 			fixed += fmt.Sprintf("%s %d:%s\n", name, len(text), text)
 		}
 	}
-	return keyed(fixed)
+	return Keyed(fixed)
 }
 
 func (a *Account) key(r *resolver) *veeam.Key {
@@ -260,7 +264,7 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	}
 	form := fmt.Sprintf("%s %s\n", a.Padding, a.PublicKeyFormat)
 	_, _ = io.WriteString(r.mac, form)
-	r.parts["key"] += keyed(form)
+	r.parts["key"] += Keyed(form)
 	key, err := veeam.ReadKey(private, veeam.KeyOptions{
 		Passphrase: passphrase,
 		Padding:    veeam.Padding(a.Padding),
@@ -271,11 +275,11 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	return key
 }
 
-var filePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
+var FilePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
 
-// files are the files that the account's secrets are read from. That of
+// Files are the files that the account's secrets are read from. That of
 // next_password is read when it is needed, and not before.
-func (a *Account) files() (paths []string) {
+func (a *Account) Files() (paths []string) {
 	seen := map[string]bool{}
 	add := func(path string) {
 		if path != "" && !seen[path] {
@@ -283,19 +287,19 @@ func (a *Account) files() (paths []string) {
 			paths = append(paths, path)
 		}
 	}
-	for option, text := range a.options() {
+	for option, text := range a.Options() {
 		if option == "next_password" {
 			continue
 		}
-		for _, match := range filePlaceholder.FindAllStringSubmatch(*text, -1) {
+		for _, match := range FilePlaceholder.FindAllStringSubmatch(*text, -1) {
 			add(match[1])
 		}
 	}
 	for _, text := range []string{a.Key, a.PublicKey} {
-		if filePlaceholder.MatchString(text) {
+		if FilePlaceholder.MatchString(text) {
 			continue // a file that names the file: that one is read at each login
 		}
-		if path, err := a.env.Expand.Read(text); err == nil {
+		if path, err := a.Env.Expand.Read(text); err == nil {
 			add(path)
 		}
 	}
@@ -304,7 +308,7 @@ func (a *Account) files() (paths []string) {
 
 // filled reports whether all files that a text names have something in them.
 func filled(text string) bool {
-	for _, match := range filePlaceholder.FindAllStringSubmatch(text, -1) {
+	for _, match := range FilePlaceholder.FindAllStringSubmatch(text, -1) {
 		info, err := os.Stat(match[1]) //nolint:gosec // the operator names the file
 		if err != nil || info.Size() == 0 {
 			return false

@@ -1,6 +1,6 @@
-// Accounts as they are configured: the options of each grant.
-
-package caddymodule
+// Package account is an account as it is configured: the options of its grant, and its
+// secrets, read at the moment of use.
+package account
 
 import (
 	"errors"
@@ -106,8 +106,8 @@ type Account struct {
 	// the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
-	env      Env
-	serves   bool      // as the parent of others
+	Env      Env
+	Serves   bool      // as the parent of others
 	readings *readings // under way
 }
 
@@ -127,12 +127,12 @@ type Env struct {
 	Keys func() (tokencache.Sealer, error)
 }
 
-// prepare gives the account its surroundings. Without them it cannot be read.
-func (a *Account) prepare(env Env) { a.env, a.readings = env, new(readings) }
+// Prepare gives the account its surroundings. Without them it cannot be read.
+func (a *Account) Prepare(env Env) { a.Env, a.readings = env, new(readings) }
 
-// sealing opens what is sealed for the account.
-func (a *Account) sealing() sealing {
-	return sealing{product: a.env.Product, account: a.Name, read: a.env.Keys}
+// Seal opens what is sealed for the account.
+func (a *Account) Seal() Seal {
+	return Seal{Product: a.Env.Product, Account: a.Name, Keys: a.Env.Keys}
 }
 
 // grantOptions are the options that each grant takes beside read_only and
@@ -150,8 +150,8 @@ var grantOptions = map[veeam.Grant][]string{
 	veeam.GrantVBRToken:          {"username", "password!"},
 }
 
-// options are the account's texts by the names of their options.
-func (a *Account) options() map[string]*string {
+// Options are the account's texts by the names of their options.
+func (a *Account) Options() map[string]*string {
 	return map[string]*string{
 		"grant": &a.Grant, "username": &a.Username, "password": &a.Password,
 		"next_password": &a.NextPassword, "totp_secret": &a.TOTPSecret,
@@ -161,26 +161,26 @@ func (a *Account) options() map[string]*string {
 	}
 }
 
-// flags are the account's switches by the names of their options.
-func (a *Account) flags() map[string]*bool {
+// Flags are the account's switches by the names of their options.
+func (a *Account) Flags() map[string]*bool {
 	return map[string]*bool{"read_only": &a.ReadOnly, "short_lived": &a.ShortLived}
 }
 
-// secretOptions are the options that hold secrets.
-var secretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase"}
+// SecretOptions are the options that hold secrets.
+var SecretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase"}
 
-func (a *Account) grant() veeam.Grant {
+func (a *Account) GrantType() veeam.Grant {
 	if a.Grant == "" {
 		return veeam.GrantPassword
 	}
 	return veeam.Grant(a.Grant)
 }
 
-// template reports whether the user to act as comes with each request.
-func (a *Account) template() bool { return a.grant() == veeam.GrantAs && a.UserUID == "" }
+// Template reports whether the user to act as comes with each request.
+func (a *Account) Template() bool { return a.GrantType() == veeam.GrantAs && a.UserUID == "" }
 
-// validate reports what is wrong with the account as it is written.
-func (a *Account) validate(p *veeam.Product) error {
+// Validate reports what is wrong with the account as it is written.
+func (a *Account) Validate(p *veeam.Product) error {
 	if a.Name == "" {
 		return errors.New("an account needs a name")
 	}
@@ -191,14 +191,14 @@ func (a *Account) validate(p *veeam.Product) error {
 }
 
 func (a *Account) validateFor(p *veeam.Product) error {
-	grant := a.grant()
+	grant := a.GrantType()
 	if !p.Accepts(grant) {
 		return fmt.Errorf("grant %q is not one of %s for %s", a.Grant, grantNames(p), p.Name)
 	}
 	if err := a.validateOptions(grant); err != nil {
 		return err
 	}
-	options := a.options()
+	options := a.Options()
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if err := placeholders.Check(name, *options[name]); err != nil {
 			return err
@@ -213,10 +213,10 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return fmt.Errorf("%s knows no short_lived refresh tokens", p.Title)
 	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
 		return errors.New("the grant authorization_code takes either code or parent")
-	case a.UserUID != "" && !placeholder(a.UserUID) && !uuid.MatchString(a.UserUID):
+	case a.UserUID != "" && !HasPlaceholder(a.UserUID) && !UUID.MatchString(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
-	if a.TOTPSecret != "" && !placeholder(a.TOTPSecret) && !isSealed(a.TOTPSecret) {
+	if a.TOTPSecret != "" && !HasPlaceholder(a.TOTPSecret) && !IsSealed(a.TOTPSecret) {
 		if _, err := veeam.NewTOTP(secret.New(a.TOTPSecret)); err != nil {
 			return fmt.Errorf("totp_secret: %w", err)
 		}
@@ -230,7 +230,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 // validateOptions checks that the grant has what it needs and nothing that it
 // would ignore.
 func (a *Account) validateOptions(grant veeam.Grant) error {
-	options := a.options()
+	options := a.Options()
 	takes := []string{"grant"}
 	for _, name := range grantOptions[grant] {
 		name, required := strings.CutSuffix(name, "!")
@@ -267,8 +267,8 @@ func oneOf(choices ...choice) error {
 	return nil
 }
 
-// validateAccounts checks what concerns several accounts.
-func validateAccounts(accounts []*Account) error {
+// ValidateAll checks what concerns several accounts.
+func ValidateAll(accounts []*Account) error {
 	byName := map[string]*Account{}
 	templates := 0
 	for _, a := range accounts {
@@ -276,7 +276,7 @@ func validateAccounts(accounts []*Account) error {
 			return fmt.Errorf("account %s is defined twice", a.Name)
 		}
 		byName[a.Name] = a
-		if a.template() {
+		if a.Template() {
 			templates++
 		}
 	}
@@ -293,7 +293,7 @@ func validateAccounts(accounts []*Account) error {
 			return fmt.Errorf("account %s: there is no account named %s to be its parent", a.Name, a.Parent)
 		case parent.Parent != "":
 			return fmt.Errorf("account %s: its parent %s has a parent itself; a parent must log in by itself", a.Name, a.Parent)
-		case parent.grant() == veeam.GrantAPIKey:
+		case parent.GrantType() == veeam.GrantAPIKey:
 			return fmt.Errorf("account %s: its parent %s has an API key, which is no session", a.Name, a.Parent)
 		}
 	}
@@ -308,15 +308,17 @@ func grantNames(p *veeam.Product) string {
 	return strings.Join(names, ", ")
 }
 
-var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+var UUID = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-func placeholder(text string) bool { return strings.Contains(text, "{") && strings.Contains(text, "}") }
+func HasPlaceholder(text string) bool {
+	return strings.Contains(text, "{") && strings.Contains(text, "}")
+}
 
-// plainSecrets names the options whose secrets are written in plain.
-func (a *Account) plainSecrets() (plain []string) {
-	options := a.options()
-	for _, name := range secretOptions {
-		if text := *options[name]; text != "" && !placeholder(text) && !isSealed(text) {
+// PlainSecrets names the options whose secrets are written in plain.
+func (a *Account) PlainSecrets() (plain []string) {
+	options := a.Options()
+	for _, name := range SecretOptions {
+		if text := *options[name]; text != "" && !HasPlaceholder(text) && !IsSealed(text) {
 			plain = append(plain, name)
 		}
 	}
