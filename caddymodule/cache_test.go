@@ -104,7 +104,7 @@ func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
 	for range 3 { // the first asks the server, the others the cache
 		tr := provisionInMemory(t, &Transport{
 			Product:  "azure",
-			Accounts: []*Account{{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword}}, // no totp_secret
+			Accounts: []*account.Account{{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword}}, // no totp_secret
 			Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 		}, server.Transport())
 		res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
