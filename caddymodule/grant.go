@@ -44,7 +44,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		withParent.Parent = parent.session
 		account = &withParent
 	}
-	twins := s.key.parent || s.account.Serves
+	twins := s.key.parent || s.account.Serves()
 	end := &ender{client: client, version: s.foundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {

@@ -68,7 +68,7 @@ func (h *hangingFiles) seal(w *world, name, option, text string) string {
 // of has the accounts read by h.
 func (h *hangingFiles) of(accounts ...*account.Account) {
 	for _, a := range accounts {
-		a.Env.Keys = h.open
+		a.Prepare(account.Env{Product: productOf(w.server.Profile()), Expand: expand, Keys: h.open})
 	}
 }
 
@@ -77,7 +77,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
 		w.start(own)
-		h.of(own)
+		h.of(w, own)
 		answer := h.hang()
 		began := time.Now()
 		var clients sync.WaitGroup
@@ -131,7 +131,7 @@ func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
 		w.start(own)
-		h.of(own)
+		h.of(w, own)
 		w.demand("200")
 		w.rest(time.Minute)
 		answer := h.hang()
@@ -166,7 +166,7 @@ func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
 			NextPassword: h.seal(w, veeamtest.DefaultUser, "next_password", veeamtest.DefaultPassword),
 		}
 		w.start(own)
-		h.of(own)
+		h.of(w, own)
 		answer := h.hang()
 		began := time.Now()
 		for range 20 {
@@ -191,7 +191,7 @@ func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
 		accounts := w.template()
 		accounts[0].Username = h.seal(w, "tenants", "username", "tenants")
 		w.start(accounts...)
-		h.of(accounts...)
+		h.of(w, accounts...)
 		answer := h.hang()
 		var clients sync.WaitGroup
 		for i, uid := range uids {
@@ -220,7 +220,7 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
 		w.start(own)
-		h.of(own)
+		h.of(w, own)
 		w.demand("200")
 		w.tr.watch.end()
 		w.rest(time.Minute)

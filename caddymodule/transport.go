@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,10 +191,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.tries = openTries(ctx, t.storage, t.Cache)
 	for _, a := range t.Accounts {
-		a.Prepare(t.accountEnv())
-		if parent, _ := t.choose(a.Parent); a.Parent != "" {
-			parent.Serves = true
-		}
+		env := t.accountEnv()
+		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
+		a.Prepare(env)
 	}
 	t.sessions = newSessions(tokencache.Options{
 		RefreshBefore: time.Duration(t.RefreshBefore),

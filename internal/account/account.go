@@ -106,8 +106,7 @@ type Account struct {
 	// the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
-	Env      Env
-	Serves   bool      // as the parent of others
+	env      Env
 	readings *readings // under way
 }
 
@@ -123,16 +122,22 @@ type Env struct {
 	// ReadTimeout is how long a reading is waited for. Default: 10 seconds.
 	ReadTimeout time.Duration
 
+	// Serves says that the account is the parent of others.
+	Serves bool
+
 	// Keys has the keys for sealed secrets; nil if there is no cache.
 	Keys func() (tokencache.Sealer, error)
 }
 
 // Prepare gives the account its surroundings. Without them it cannot be read.
-func (a *Account) Prepare(env Env) { a.Env, a.readings = env, new(readings) }
+func (a *Account) Prepare(env Env) { a.env, a.readings = env, new(readings) }
+
+// Serves reports whether the account is the parent of others.
+func (a *Account) Serves() bool { return a.env.Serves }
 
 // Seal opens what is sealed for the account.
 func (a *Account) Seal() Seal {
-	return Seal{Product: a.Env.Product, Account: a.Name, Keys: a.Env.Keys}
+	return Seal{Product: a.env.Product, Account: a.Name, Keys: a.env.Keys}
 }
 
 // grantOptions are the options that each grant takes beside read_only and

@@ -61,7 +61,7 @@ func (a *Account) Read(ctx context.Context) *Reading {
 // join has secrets read. The error of a reading that takes too long is a
 // *secretError.
 func (a *Account) join(ctx context.Context, flight *bounded.Flight[*Secrets], read func(*bounded.LateError) (*Secrets, error)) *Reading {
-	found := flight.Join(ctx, cmp.Or(a.Env.ReadTimeout, ReadTimeout), read)
+	found := flight.Join(ctx, cmp.Or(a.env.ReadTimeout, ReadTimeout), read)
 	if late, ok := errors.AsType[*bounded.LateError](found.Err); ok {
 		return &Reading{Err: &Error{Account: a.Name, Option: late.Doing(), Err: late}}
 	}

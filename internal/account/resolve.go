@@ -195,7 +195,7 @@ func (a *Account) Resolve() (*Secrets, error) { return a.resolveAs(a.Password, f
 // fingerprint by which option a password has come: a session outlives the move of
 // its password from next_password to password.
 func (a *Account) resolveAs(password string, next bool, late *bounded.LateError) (*Secrets, error) {
-	c, err := secret.ReadSettled(a.Env.Expand, func(reader *secret.Reader) (*Secrets, error) { return a.resolveFrom(reader, password, next, late) })
+	c, err := secret.ReadSettled(a.env.Expand, func(reader *secret.Reader) (*Secrets, error) { return a.resolveFrom(reader, password, next, late) })
 	if errors.Is(err, secret.ErrChanging) {
 		return nil, &Error{Account: a.Name, Option: "password", Err: err}
 	}
@@ -299,7 +299,7 @@ func (a *Account) Files() (paths []string) {
 		if FilePlaceholder.MatchString(text) {
 			continue // a file that names the file: that one is read at each login
 		}
-		if path, err := a.Env.Expand.Read(text); err == nil {
+		if path, err := a.env.Expand.Read(text); err == nil {
 			add(path)
 		}
 	}
