@@ -66,7 +66,7 @@ func (h *hangingFiles) seal(w *world, name, option, text string) string {
 }
 
 // of has the accounts read by h.
-func (h *hangingFiles) of(accounts ...*account.Account) {
+func (h *hangingFiles) of(w *world, accounts ...*account.Account) {
 	for _, a := range accounts {
 		a.Prepare(account.Env{Product: productOf(w.server.Profile()), Expand: expand, Keys: h.open})
 	}
