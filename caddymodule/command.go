@@ -88,7 +88,9 @@ func (o *pinOptions) run(cmd *cobra.Command, addresses []string) error {
 
 // show dials as the configuration does that has the address, or directly.
 func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*tlspin.Handshake, error) {
-	ctx, base := cmd.Context(), new(http.Transport)
+	show := func() (*tlspin.Handshake, error) {
+		return tlspin.Dial(cmd.Context(), new(http.Transport), hostPort, o.serverName)
+	}
 	if o.config != "" {
 		c, err := o.load(cmd.InOrStdin(), cmd.ErrOrStderr())
 		if err != nil {
@@ -100,10 +102,10 @@ func (o *pinOptions) show(cmd *cobra.Command, hostPort string) (*tlspin.Handshak
 				return nil, err
 			}
 			defer r.close()
-			ctx, base = waitContext{ctx, r.values}, r.transport.HTTPTransport.Transport
+			show = func() (*tlspin.Handshake, error) { return r.Handshake(cmd.Context(), hostPort, o.serverName) }
 		}
 	}
-	seen, err := tlspin.Dial(ctx, base, hostPort, o.serverName)
+	seen, err := show()
 	if err != nil {
 		return nil, failed(fmt.Errorf("%s: %w", hostPort, err))
 	}

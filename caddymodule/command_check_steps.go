@@ -26,16 +26,16 @@ const probeFor = 30 * time.Second
 // the same.
 func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	report := &checkReport{
-		Account: r.account.Name, OK: true, Product: r.client.Product.Title,
-		Server: strings.TrimPrefix(r.client.BaseURL, "https://"),
+		Account: r.Account.Name, OK: true, Product: r.Client.Product.Title,
+		Server: strings.TrimPrefix(r.Client.BaseURL, "https://"),
 	}
-	credentials, err := r.credentials()
+	credentials, err := r.Credentials()
 	if err != nil {
 		report.fail("secrets", veeam.ReasonSecretUnreadable, err.Error(), "")
 	} else {
 		report.ok("secrets", "can be read")
 	}
-	if resolved, err := r.account.Resolve(); err == nil {
+	if resolved, err := r.Account.Resolve(); err == nil {
 		for _, doubt := range resolved.Doubts {
 			report.warn("secrets", doubt, "it is sent as it is: correct it, unless it is meant so")
 		}
@@ -44,7 +44,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
-			report.skip("login", "not tried, because it spends from the lock-out budget of the user: `caddy veeam-auth check "+r.account.Name+" --login` tries once")
+			report.skip("login", "not tried, because it spends from the lock-out budget of the user: `caddy veeam-auth check "+r.Account.Name+" --login` tries once")
 		case credentials == nil:
 			report.skip("login", "not tried without its secrets")
 		default:
@@ -66,17 +66,10 @@ func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	default:
 		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or judged here; run the check as the user that Caddy runs as")
 	}
-	cache := r.transport.Cache
-	if cache == nil || cache.StorageRaw == nil {
+	own, err := r.TryCache(ctx)
+	if !own {
 		return
 	}
-	err := probeStorage(ctx, func(ctx context.Context) error {
-		storage, err := cache.store.open()
-		if err != nil {
-			return err
-		}
-		return tryStorageAsGuest(ctx, storage)
-	})
 	if err != nil {
 		report.warn(step, "of the cache: "+err.Error(), "until it works, sessions are kept in memory only")
 		return
@@ -87,10 +80,10 @@ func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 // checkServer does what needs no credential, and reports whether a login makes
 // sense.
 func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
-	ctx, cancel := r.within(ctx, probeFor)
+	ctx, cancel := r.Within(ctx, probeFor)
 	defer cancel()
 	seen := &connection{}
-	identity, err := r.client.Identify(seen.trace(ctx))
+	identity, err := r.Client.Identify(seen.trace(ctx))
 	if err != nil {
 		reason, detail := connectionReason(err)
 		step := "connection"
@@ -102,11 +95,11 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 		return false
 	}
 	report.ok("connection", seen.String())
-	if said := r.transport.proxySaid(r.transport.hasProxy); said != "" {
+	if said := r.Proxy(); said != "" {
 		report.ok("proxy", said)
 	}
-	report.ok("certificate", seen.certificate(r.transport))
-	product := r.client.Product
+	report.ok("certificate", seen.certificate(r.Trust()))
+	product := r.Client.Product
 	switch {
 	case identity.Product == nil:
 		// Releases differ in what they show to everybody: a login shows what it is.
@@ -122,19 +115,19 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 
 func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused bool) bool {
 	const step = "api version"
-	product := r.client.Product
+	product := r.Client.Product
 	if product.Version.Default == "" {
 		report.ok(step, "the product needs none")
 		return true
 	}
-	served, err := r.client.ServedVersions(ctx)
+	served, err := r.Client.ServedVersions(ctx)
 	if err != nil {
 		report.skip(step, "the server could not be asked: "+err.Error())
 	}
-	sent := cmp.Or(r.client.APIVersion, product.Version.Default)
-	if r.client.APIVersion == "" && len(served) > 0 {
+	sent := cmp.Or(r.Client.APIVersion, product.Version.Default)
+	if r.Client.APIVersion == "" && len(served) > 0 {
 		sent = served[0] // as the sidecar does
-		r.client.APIVersion = sent
+		r.Client.APIVersion = sent
 	} else if refused || len(served) > 0 && !slices.Contains(served, sent) {
 		detail, help := sent+" is not served", "set api_version to one that the server serves"
 		if len(served) > 0 {
@@ -169,38 +162,38 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 		report.skip(step, "not tried: "+why)
 		return
 	}
-	r.client.MFATries = 1
-	ctx, cancel := r.within(ctx, loginFor)
+	r.Client.MFATries = 1
+	ctx, cancel := r.Within(ctx, loginFor)
 	defer cancel()
-	token, err := r.client.Login(ctx, a)
+	token, err := r.Client.Login(ctx, a)
 	if err != nil {
-		reason, help := loginReason(r.client.Product, err)
+		reason, help := loginReason(r.Client.Product, err)
 		if isOverdrawn(err) {
 			help = "nothing was sent: " + r.overdrawnHelp()
 		}
 		report.fail(step, reason, err.Error(), help)
 		if failed, ok := errors.AsType[*veeam.Error](err); ok && failed.Kind == veeam.KindRefused {
-			report.warn("tries", r.guard.budget().String(), "Caddy's logins share them")
+			report.warn("tries", r.Budget().String(), "Caddy's logins share them")
 		}
 		return
 	}
-	defer r.logout(token)
+	defer r.Logout(token)
 	detail := "works"
 	if token.Grant == veeam.GrantMFA {
 		detail = "works, with a verification code"
 	}
 	report.ok(step, detail)
-	if other := token.LooksLike(r.client.Product); other != r.client.Product {
-		report.warn("product", otherProductSaid(r.client.Product, other), "")
+	if other := token.LooksLike(r.Client.Product); other != r.Client.Product {
+		report.warn("product", otherProductSaid(r.Client.Product, other), "")
 	}
-	report.ok("tries", r.guard.budget().String())
+	report.ok("tries", r.Budget().String())
 	r.checkRole(ctx, report, token)
 	r.checkServiceAccounts(ctx, report, token)
 }
 
 func (r *reached) checkRole(ctx context.Context, report *checkReport, token *veeam.Token) {
 	const step = "role"
-	err := r.client.MayRead(ctx, token)
+	err := r.Client.MayRead(ctx, token)
 	var e *veeam.Error
 	switch {
 	case err == nil:
@@ -214,7 +207,7 @@ func (r *reached) checkRole(ctx context.Context, report *checkReport, token *vee
 	case e.Kind == veeam.KindProtocol:
 		report.skip(step, "this version of the server does not have the resource that is asked for")
 	default:
-		reason, _ := loginReason(r.client.Product, err)
+		reason, _ := loginReason(r.Client.Product, err)
 		report.fail(step, reason, err.Error(), "")
 	}
 }
@@ -223,12 +216,12 @@ func (r *reached) checkRole(ctx context.Context, report *checkReport, token *vee
 // service account, if this session may know.
 func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport, token *veeam.Token) {
 	var users []string
-	for _, a := range r.transport.Accounts {
+	for _, a := range r.Transport.Accounts {
 		if resolved, err := a.Resolve(); err == nil {
 			users = append(users, cmp.Or(resolved.Account.Username, a.Name))
 		}
 	}
-	found, err := r.client.ServiceAccounts(ctx, token, users...)
+	found, err := r.Client.ServiceAccounts(ctx, token, users...)
 	if err != nil {
 		return // another product, an older version, or not allowed: no reason to worry anybody
 	}
@@ -374,19 +367,13 @@ func (c *connection) String() string {
 }
 
 // certificate describes what the server has shown, and why it counts.
-func (c *connection) certificate(t *Transport) string {
+func (c *connection) certificate(trust string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tls == nil || len(c.tls.PeerCertificates) == 0 {
 		return "none: plain HTTP"
 	}
-	cert, trust := c.tls.PeerCertificates[0], "trusted"
-	switch {
-	case len(t.pins) > 0:
-		trust = "pinned"
-	case t.TLS != nil && t.TLS.InsecureSkipVerify:
-		trust = "NOT VERIFIED"
-	}
+	cert := c.tls.PeerCertificates[0]
 	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, tlspin.Subject(cert), cert.NotAfter.UTC().Format(time.DateOnly), tlspin.SHA1(cert))
 	if time.Until(cert.NotAfter) < 30*24*time.Hour {
 		text += " - it ends soon"

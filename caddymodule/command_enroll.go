@@ -96,15 +96,15 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 		scratch.discard()
 		return err
 	}
-	if hint := s.client.Product.EnrollHint; hint != "" {
+	if hint := s.Client.Product.EnrollHint; hint != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Note: %s.\n", hint)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Logged in as %s. The verification takes up to a minute.\n", s.name())
 
-	ctx, cancel := s.within(cmd.Context(), loginFor)
+	ctx, cancel := s.Within(cmd.Context(), loginFor)
 	defer cancel()
 	var offered *veeam.Enrollment
-	_, err = s.client.Enroll(ctx, s.credentials, s.token, o.recreate, func(e *veeam.Enrollment) error {
+	_, err = s.Client.Enroll(ctx, s.credentials, s.token, o.recreate, func(e *veeam.Enrollment) error {
 		offered = e
 		return errors.Join(out.prepare(line(e.Secret)), scratch.prepare(lines(e.ScratchCodes)))
 	})
@@ -130,7 +130,7 @@ func (o *enrollOptions) begin(s *commandSession, stdout io.Writer) (out, scratch
 			return nil, nil, err
 		}
 	}
-	if o.scratchOut != "" && !o.plainCodes && s.client.Product.ScratchCodes {
+	if o.scratchOut != "" && !o.plainCodes && s.Client.Product.ScratchCodes {
 		scratchSeal, err = s.scratchSeal(o.key)
 		if errors.Is(err, errNoSealKey) {
 			err = fmt.Errorf("scratch codes are written sealed, and there is no key: %w. Make a key with `caddy veeam-auth keygen <file>` and name it with --key <file>; --plain-scratch-codes writes the codes in plain", err)
@@ -233,8 +233,8 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes, key string)
 		return nil, err
 	}
 	switch {
-	case s.client.Product.Values[veeam.GrantMFA] == "":
-		err = fmt.Errorf("%s has no verification codes in its REST API: %s", s.client.Product.Title, s.client.Product.MFAHint)
+	case s.Client.Product.Values[veeam.GrantMFA] == "":
+		err = fmt.Errorf("%s has no verification codes in its REST API: %s", s.Client.Product.Title, s.Client.Product.MFAHint)
 	case s.credentials.Grant != veeam.GrantPassword:
 		err = fmt.Errorf("account %s logs in by the grant %s; verification codes belong to the grant password", account, s.credentials.Grant)
 	case codes != "":
@@ -250,8 +250,8 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes, key string)
 // useScratchCode has the login use a scratch code if the server demands a code. key
 // is the file of the key that opens the file of the codes, or empty.
 func (s *commandSession) useScratchCode(file, key string) error {
-	if !s.client.Product.ScratchCodes {
-		return fmt.Errorf("%s has no scratch codes", s.client.Product.Title)
+	if !s.Client.Product.ScratchCodes {
+		return fmt.Errorf("%s has no scratch codes", s.Client.Product.Title)
 	}
 	codes, err := readScratchCodes(file, func() (*commandSeal, error) { return s.scratchSeal(key) })
 	if err != nil {
@@ -307,9 +307,9 @@ func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
 	if err := s.start(cmd.Context()); err != nil {
 		return err
 	}
-	ctx, cancel := s.within(cmd.Context(), loginFor)
+	ctx, cancel := s.Within(cmd.Context(), loginFor)
 	defer cancel()
-	err = s.client.DisableMFA(ctx, s.credentials, s.token)
+	err = s.Client.DisableMFA(ctx, s.credentials, s.token)
 	var step *veeam.MFAError
 	switch {
 	case err == nil:

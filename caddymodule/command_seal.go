@@ -40,13 +40,13 @@ func (r *reached) scratchSeal(key string) (*commandSeal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
-	return &commandSeal{r.account.Seal(), keys, account.ScratchPurpose, "--key " + key}, nil
+	return &commandSeal{r.Account.Seal(), keys, account.ScratchPurpose, "--key " + key}, nil
 }
 
 // cacheSeal has the key of the account's cache. The error is errNoSealKey if there
 // is no cache.
 func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
-	s := r.account.Seal()
+	s := r.Account.Seal()
 	if s.Keys == nil {
 		return nil, errNoSealKey
 	}

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -20,11 +18,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/certmagic"
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -101,21 +97,14 @@ func withExitCode(run func(cmd *cobra.Command, args []string) error) func(*cobra
 	}
 }
 
-// reached is a server that a command can talk to.
+// reached is an account at a server that a command can talk to.
 type reached struct {
+	*Reached
 	configPlace
-	storage   certmagic.Storage // Caddy's own
-	transport *Transport
-	account   *account.Account
-	client    *veeam.Client
-	origin    string    // of the server, as Caddy knows it
-	guard     *tryGuard // of the account's logins
-	dial      reverseproxy.DialInfo
-	values    context.Context // what a request needs of its context
-	cancel    context.CancelFunc
-}
 
-func (r *reached) close() { r.cancel() }
+	storage certmagic.Storage // Caddy's own
+	close   context.CancelFunc
+}
 
 // reach provisions the transport of p. Nothing is sent.
 func (c *configuration) reach(p configPlace) (*reached, error) {
@@ -126,7 +115,7 @@ func (c *configuration) reach(p configPlace) (*reached, error) {
 	}
 	var stop context.CancelFunc
 	ctx, stop = caddy.NewContext(ctx)
-	r := &reached{configPlace: p, storage: ctx.Storage(), cancel: stop}
+	r := &reached{configPlace: p, storage: ctx.Storage(), close: stop}
 	// Apps that the TLS options may refer to; they are loaded if they do.
 	cfg.AppsRaw = caddy.ModuleMap{}
 	for _, name := range []string{"tls", "pki"} {
@@ -138,12 +127,8 @@ func (c *configuration) reach(p configPlace) (*reached, error) {
 	if err == nil {
 		var mod any
 		if mod, err = ctx.LoadModuleByID("http.reverse_proxy.transport.veeam_auth", raw); err == nil {
-			r.transport = mod.(*Transport)
+			r.Reached, err = mod.(*Transport).Reach(p.upstream, p.account)
 		}
-	}
-	if err == nil {
-		r.account, _ = r.transport.choose(p.account)
-		err = r.aim()
 	}
 	if err != nil {
 		stop()
@@ -162,115 +147,26 @@ func withoutKey(raw json.RawMessage, key string) (json.RawMessage, error) {
 	return json.Marshal(object)
 }
 
-// aim finds the address of the upstream, and makes the client for it.
-func (r *reached) aim() error {
-	repl := caddy.NewReplacer()
-	text, err := repl.ReplaceOrErr(r.upstream, true, true)
-	if err != nil {
-		return fmt.Errorf("upstream %s: %w", r.upstream, err)
-	}
-	address, err := caddy.ParseNetworkAddress(text)
-	if err != nil {
-		return fmt.Errorf("upstream %s: %w", text, err)
-	}
-	if !address.IsUnixNetwork() && address.PortRangeSize() != 1 {
-		return fmt.Errorf("upstream %s: it has no port, or several", text)
-	}
-	r.dial = reverseproxy.DialInfo{Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host}
-	host := r.dial.Address
-	if address.IsUnixNetwork() {
-		r.dial.Address, host = address.Host, "localhost"
-	} else {
-		r.dial.Port = fmt.Sprint(address.StartPort)
-	}
-	repl.Set("http.reverse_proxy.upstream.address", r.dial.String())
-	repl.Set("http.reverse_proxy.upstream.hostport", r.dial.Address)
-	repl.Set("http.reverse_proxy.upstream.host", r.dial.Host)
-	repl.Set("http.reverse_proxy.upstream.port", r.dial.Port)
-	r.values = grantContext{vars: map[string]any{}, values: map[any]any{
-		dialInfoKey: r.dial, caddy.ReplacerCtxKey: repl,
-	}}
-	scheme := r.transport.scheme(&http.Request{URL: &url.URL{Host: host}})
-	r.origin = r.transport.origin(scheme, r.dial.Network, r.dial.Address)
-	r.client = &veeam.Client{
-		Product: r.transport.product, Transport: r.transport.HTTPTransport,
-		BaseURL: scheme + "://" + host + r.transport.BasePath, Host: r.transport.hostOf(r.dial, scheme, host), APIVersion: r.transport.APIVersion,
-		TOTPSteps: r.transport.totpSteps(),
-	}
-	return nil
-}
-
-// within gives the values that the transport needs to a context with a deadline.
-func (r *reached) within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(waitContext{ctx, r.values}, d)
-}
-
 // loginFor bounds a login: a verification code may have to be waited for.
 const loginFor = 90 * time.Second
 
-// credentials reads the secrets of the account, and of its parent if it has one.
-// Logins with them spend from the lock-out budgets of the users, as Caddy's do.
-func (r *reached) credentials() (*veeam.Account, error) {
-	resolved, err := r.account.Resolve()
-	if err != nil {
-		return nil, err
-	}
-	r.guard = r.transport.guard(r.origin, resolved, journal{})
-	r.client.Guard = r.guard
-	a := *resolved.Account
-	a.Confirm = func(context.Context) error {
-		now, err := r.account.Resolve()
-		if err == nil && !resolved.Pipes && now.Fingerprint != resolved.Fingerprint {
-			return errSecretChanged
-		}
-		return nil
-	}
-	switch {
-	case r.account.Template():
-		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
-	case r.account.Parent != "":
-		parent, _ := r.transport.choose(r.account.Parent)
-		parentCredentials, err := parent.Resolve()
-		if err != nil {
-			return nil, err
-		}
-		a.Parent = func(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
-			if refused != nil {
-				return nil, errors.New("the server does not take the parent's session")
-			}
-			client := *r.client
-			client.Guard = r.transport.guard(r.origin, parentCredentials, journal{})
-			return client.Login(ctx, parentCredentials.Account)
-		}
-	}
-	return &a, nil
-}
-
 // login logs in, with the API version that the server serves if none is set.
 func (r *reached) login(ctx context.Context, a *veeam.Account) (*veeam.Token, error) {
-	ctx, cancel := r.within(ctx, loginFor)
+	ctx, cancel := r.Within(ctx, loginFor)
 	defer cancel()
-	if r.client.APIVersion == "" {
-		found, err := r.client.FindVersion(ctx)
+	if r.Client.APIVersion == "" {
+		found, err := r.Client.FindVersion(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r.client.APIVersion = found
+		r.Client.APIVersion = found
 	}
-	return r.client.Login(ctx, a)
+	return r.Client.Login(ctx, a)
 }
 
 // overdrawnHelp is the way out of a lock-out budget that is used up.
 func (r *reached) overdrawnHelp() string {
-	return "correct the secret, then wait, or run `caddy veeam-auth sessions login " + r.account.Name + " --force` if the user is not locked at the server"
-}
-
-// logout ends a session, in its own time. What the product cannot end ends by
-// itself.
-func (r *reached) logout(t *veeam.Token) {
-	ctx, cancel := r.within(context.Background(), logoutFor)
-	defer cancel()
-	_ = r.client.Logout(ctx, t)
+	return "correct the secret, then wait, or run `caddy veeam-auth sessions login " + r.Account.Name + " --force` if the user is not locked at the server"
 }
 
 // commandSession is an account with a session of the command's own.
@@ -297,7 +193,7 @@ func (f *configFlags) prepare(cmd *cobra.Command, account string) (*commandSessi
 	if err != nil {
 		return nil, err
 	}
-	a, err := r.credentials()
+	a, err := r.Credentials()
 	if err != nil {
 		r.close()
 		return nil, err
@@ -312,7 +208,7 @@ func (s *commandSession) start(ctx context.Context) (err error) {
 		if isOverdrawn(err) {
 			err = fmt.Errorf("%w (%s); nothing was sent: %s", err, veeam.ReasonLockedOutBudget, s.overdrawnHelp())
 		}
-		return failed(fmt.Errorf("login at %s: %w", s.client.BaseURL, err))
+		return failed(fmt.Errorf("login at %s: %w", s.Client.BaseURL, err))
 	}
 	return nil
 }
@@ -320,12 +216,12 @@ func (s *commandSession) start(ctx context.Context) (err error) {
 // end logs out and lets go of everything.
 func (s *commandSession) end() {
 	if s.token != nil {
-		s.reached.logout(s.token)
+		s.Logout(s.token)
 	}
 	s.close()
 }
 
 // name is how people know the account.
 func (s *commandSession) name() string {
-	return fmt.Sprintf("%s at %s (%s)", cmp.Or(s.credentials.Username, s.credentials.Name), strings.TrimPrefix(s.client.BaseURL, "https://"), s.client.Product.Title)
+	return fmt.Sprintf("%s at %s (%s)", cmp.Or(s.credentials.Username, s.credentials.Name), strings.TrimPrefix(s.Client.BaseURL, "https://"), s.Client.Product.Title)
 }

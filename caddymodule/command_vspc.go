@@ -59,16 +59,16 @@ func (o *vspcOptions) ask(cmd *cobra.Command, account string, run func(ctx conte
 		return err
 	}
 	defer s.close()
-	if s.client.Product.Name != "vspc" {
-		return fmt.Errorf("account %s is at %s; key services are one of %s", account, s.client.Product.Title, "Veeam Service Provider Console")
+	if s.Client.Product.Name != "vspc" {
+		return fmt.Errorf("account %s is at %s; key services are one of %s", account, s.Client.Product.Title, "Veeam Service Provider Console")
 	}
 	if o.clientVersion != "" {
-		s.client.APIVersion = o.clientVersion
+		s.Client.APIVersion = o.clientVersion
 	}
 	if err := s.start(cmd.Context()); err != nil {
 		return err
 	}
-	ctx, cancel := s.within(cmd.Context(), callFor)
+	ctx, cancel := s.Within(cmd.Context(), callFor)
 	defer cancel()
 	return failed(run(ctx, s))
 }
@@ -165,7 +165,7 @@ func newRSAKeysCommand() *cobra.Command {
 			defer private.discard()
 			defer public.discard()
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {
-				pair, err := s.client.RSAKeys(ctx, s.token, bits, o.selected)
+				pair, err := s.Client.RSAKeys(ctx, s.token, bits, o.selected)
 				if err != nil {
 					return err
 				}
@@ -227,9 +227,9 @@ that opens TLS, may show it. Choose one that is used for nothing else.`,
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) (err error) {
 				var pair *veeam.KeyPair
 				if decrypt != "" {
-					pair, err = s.client.DecryptPKCS12(ctx, s.token, container, secretPassword, o.selected)
+					pair, err = s.Client.DecryptPKCS12(ctx, s.token, container, secretPassword, o.selected)
 				} else {
-					pair, err = s.client.PKCS12(ctx, s.token, subject, bits, secretPassword, o.selected)
+					pair, err = s.Client.PKCS12(ctx, s.token, subject, bits, secretPassword, o.selected)
 				}
 				if err != nil {
 					return err

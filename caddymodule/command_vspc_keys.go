@@ -51,7 +51,7 @@ The command enroll makes one and puts it in force.`,
 			}
 			defer uriOut.discard()
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {
-				issued, err := s.client.TOTPSecret(ctx, s.token, o.selected)
+				issued, err := s.Client.TOTPSecret(ctx, s.token, o.selected)
 				if err != nil {
 					return err
 				}
@@ -99,7 +99,7 @@ default. A file with a private key is refused.`,
 				return fmt.Errorf("--user %q is not a UUID", k.UserUID)
 			}
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {
-				login, err := s.client.AssignKey(ctx, s.token, k)
+				login, err := s.Client.AssignKey(ctx, s.token, k)
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "The key is assigned as login %s.\n", login)
 				}

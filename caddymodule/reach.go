@@ -1,0 +1,175 @@
+// How commands reach a server: by the transport of the configuration, with its TLS
+// options, pins, proxy and placeholders, and with the lock-out budget that its logins
+// share.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// Reached is an account at a server that a command can talk to as Caddy's logins do.
+type Reached struct {
+	// Transport is the one of the configuration, provisioned.
+	Transport *Transport
+
+	// Account is the one that was asked for, as it is configured.
+	Account *account.Account
+
+	// Client talks to the server. What it is asked needs a context of Within. Credentials
+	// makes its logins spend from the lock-out budget of the user.
+	Client *veeam.Client
+
+	origin string          // of the server, as Caddy knows it
+	values context.Context // what dialing needs of a request's context
+	guard  *tryGuard       // of the account's logins, after Credentials
+}
+
+// Reach finds the way to the server of an upstream (host:port, or what else Caddy takes
+// for an address, with placeholders) for an account of the transport. Nothing is sent.
+// An error says what is wrong with the address.
+func (t *Transport) Reach(upstream, account string) (*Reached, error) {
+	r := &Reached{Transport: t}
+	r.Account, _ = t.choose(account)
+	repl := caddy.NewReplacer()
+	text, err := repl.ReplaceOrErr(upstream, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", upstream, err)
+	}
+	address, err := caddy.ParseNetworkAddress(text)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", text, err)
+	}
+	if !address.IsUnixNetwork() && address.PortRangeSize() != 1 {
+		return nil, fmt.Errorf("upstream %s: it has no port, or several", text)
+	}
+	dial := reverseproxy.DialInfo{Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host}
+	host := dial.Address
+	if address.IsUnixNetwork() {
+		dial.Address, host = address.Host, "localhost"
+	} else {
+		dial.Port = fmt.Sprint(address.StartPort)
+	}
+	repl.Set("http.reverse_proxy.upstream.address", dial.String())
+	repl.Set("http.reverse_proxy.upstream.hostport", dial.Address)
+	repl.Set("http.reverse_proxy.upstream.host", dial.Host)
+	repl.Set("http.reverse_proxy.upstream.port", dial.Port)
+	r.values = grantContext{vars: map[string]any{}, values: map[any]any{
+		dialInfoKey: dial, caddy.ReplacerCtxKey: repl,
+	}}
+	scheme := t.scheme(&http.Request{URL: &url.URL{Host: host}})
+	r.origin = t.origin(scheme, dial.Network, dial.Address)
+	r.Client = &veeam.Client{
+		Product: t.product, Transport: t.HTTPTransport,
+		BaseURL: scheme + "://" + host + t.BasePath, Host: t.hostOf(dial, scheme, host), APIVersion: t.APIVersion,
+		TOTPSteps: t.totpSteps(),
+	}
+	return r, nil
+}
+
+// Within gives the values that dialing needs to a context, and a deadline.
+func (r *Reached) Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(waitContext{ctx, r.values}, d)
+}
+
+// Credentials reads the secrets of the account, and of its parent if it has one.
+// Logins with them spend from the lock-out budgets of the users, as Caddy's do. The
+// error is that of a secret that cannot be read, or says that the account acts as users
+// that come with each request.
+func (r *Reached) Credentials() (*veeam.Account, error) {
+	resolved, err := r.Account.Resolve()
+	if err != nil {
+		return nil, err
+	}
+	r.guard = r.Transport.guard(r.origin, resolved, journal{})
+	r.Client.Guard = r.guard
+	a := *resolved.Account
+	a.Confirm = func(context.Context) error {
+		now, err := r.Account.Resolve()
+		if err == nil && !resolved.Pipes && now.Fingerprint != resolved.Fingerprint {
+			return errSecretChanged
+		}
+		return nil
+	}
+	switch {
+	case r.Account.Template():
+		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
+	case r.Account.Parent != "":
+		parent, _ := r.Transport.choose(r.Account.Parent)
+		parentCredentials, err := parent.Resolve()
+		if err != nil {
+			return nil, err
+		}
+		a.Parent = func(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
+			if refused != nil {
+				return nil, errors.New("the server does not take the parent's session")
+			}
+			client := *r.Client
+			client.Guard = r.Transport.guard(r.origin, parentCredentials, journal{})
+			return client.Login(ctx, parentCredentials.Account)
+		}
+	}
+	return &a, nil
+}
+
+// Budget says how many tries the user of the account has left. Credentials must have
+// been read.
+func (r *Reached) Budget() tokencache.Budget { return r.guard.budget() }
+
+// Logout ends a session, in a time of its own. What the product cannot end ends by
+// itself.
+func (r *Reached) Logout(t *veeam.Token) {
+	ctx, cancel := r.Within(context.Background(), logoutFor)
+	defer cancel()
+	_ = r.Client.Logout(ctx, t)
+}
+
+// Proxy says for people by which proxy servers are reached; empty if the question does
+// not arise.
+func (r *Reached) Proxy() string { return r.Transport.proxySaid(r.Transport.hasProxy) }
+
+// Trust says why the certificate of the server counts: trusted, pinned or NOT VERIFIED.
+func (r *Reached) Trust() string {
+	switch t := r.Transport; {
+	case len(t.pins) > 0:
+		return "pinned"
+	case t.TLS != nil && t.TLS.InsecureSkipVerify:
+		return "NOT VERIFIED"
+	}
+	return "trusted"
+}
+
+// Handshake fetches what the server shows of itself at an address (host:port), dialed
+// as logins are. It is not trusted, and nothing is sent.
+func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*tlspin.Handshake, error) {
+	return tlspin.Dial(waitContext{ctx, r.values}, r.Transport.HTTPTransport.Transport, address, serverName)
+}
+
+// TryCache tries the storage of the cache. ok is false if the cache has no storage of
+// its own.
+func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
+	cache := r.Transport.Cache
+	if cache == nil || cache.StorageRaw == nil {
+		return false, nil
+	}
+	return true, probeStorage(ctx, func(ctx context.Context) error {
+		storage, err := cache.store.open()
+		if err != nil {
+			return err
+		}
+		return tryStorageAsGuest(ctx, storage)
+	})
+}
