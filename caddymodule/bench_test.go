@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
-	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
 // brokenStorage fails at one of its methods.

@@ -31,7 +31,7 @@ func TestModules_ImportingTheModulePathRegistersAll(t *testing.T) {
 // TestModules_EveryProgramImportsTheModulePath keeps programs from importing some
 // packages of the module and missing others.
 func TestModules_EveryProgramImportsTheModulePath(t *testing.T) {
-	for _, name := range []string{"cmd/caddy/main.go", "test/rig/caddy.go"} {
+	for _, name := range []string{"cmd/caddy/main.go", "test/harness/caddy.go"} {
 		text := string(read(t, name))
 		if !strings.Contains(text, "\t_ \"github.com/caddy-veeam/veeam-auth\"") || strings.Contains(text, "veeam-auth/caddymodule") {
 			t.Errorf("%s does not import the module path, or more than it", name)

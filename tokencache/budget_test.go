@@ -13,7 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/caddy-veeam/veeam-auth/test/memorystore"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
 var twoInQuarter = Limit{Tries: 2, Window: 15 * time.Minute}

@@ -15,11 +15,11 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 func main() {
-	rig.Main()
+	harness.Main()
 	once := flag.Bool("once", false, "end after the calls")
 	flag.Parse()
 	ok, err := run(*once)
@@ -43,7 +43,7 @@ func run(once bool) (ok bool, err error) {
 	fmt.Println("Starting four emulated Veeam servers and Caddy with Caddyfile.example …")
 	// A run that ends by itself takes free ports, so that it never fails because
 	// a port is taken.
-	example, err := rig.StartExample(dir, caddyfile(), !once)
+	example, err := harness.StartExample(dir, caddyfile(), !once)
 	if err != nil {
 		return false, err
 	}

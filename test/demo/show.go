@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 // tour is what is called of each product.
@@ -24,7 +24,7 @@ var tour = map[string]struct{ protected, token, grant string }{
 }
 
 type show struct {
-	example  *rig.Example
+	example  *harness.Example
 	received strings.Builder // every byte that the client got
 	failures int
 }
@@ -51,7 +51,7 @@ func (s *show) calls() {
 
 // call makes one call and prints it. It returns the access token of the answer,
 // if there is one.
-func (s *show) call(site *rig.Site, method, path string, form url.Values, bearer string) (token string) {
+func (s *show) call(site *harness.Site, method, path string, form url.Values, bearer string) (token string) {
 	before := site.Server.Counters()
 	start := time.Now()
 	req, err := http.NewRequest(method, site.URL+path, strings.NewReader(form.Encode()))

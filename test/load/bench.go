@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -23,7 +23,7 @@ type subject struct {
 	name   string
 	url    string
 	header http.Header // of the clients
-	caddy  *rig.Caddy
+	caddy  *harness.Caddy
 	barred bool // has a bar to meet
 
 	against *subject // what it is compared with; nil: the plain one
@@ -150,7 +150,7 @@ func (b *bench) startUpstream(ctx context.Context) error {
 
 // startSubject starts a Caddy that runs on one processor.
 func (b *bench) startSubject(name, global, site string) (*subject, error) {
-	ports, err := rig.FreePorts(1)
+	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}

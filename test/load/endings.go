@@ -12,7 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -77,7 +77,7 @@ func endingCycle(ctx context.Context, servers []*veeamtest.Server) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ports, err := rig.FreePorts(len(servers))
+	ports, err := harness.FreePorts(len(servers))
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func endingCycle(ctx context.Context, servers []*veeamtest.Server) error {
 		tls_pin %s
 	}
 }
-`, ports[i], s.URL(), strings.TrimSuffix(string(s.Profile()), "13"), veeamtest.DefaultUser, rig.Pin(s))
+`, ports[i], s.URL(), strings.TrimSuffix(string(s.Profile()), "13"), veeamtest.DefaultUser, harness.Pin(s))
 	}
 	caddy, err := startCaddy(dir, sites.String())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -39,7 +39,7 @@ type leaksRun struct {
 	server         *veeamtest.Server
 	dir, token     string
 	ports          []int
-	sidecar, plain *rig.Caddy
+	sidecar, plain *harness.Caddy
 	changed        int // times that the password was changed
 }
 
@@ -148,11 +148,11 @@ func startLeaks(ctx context.Context) (l *leaksRun, err error) {
 	if err := l.write("password", veeamtest.DefaultPassword); err != nil {
 		return l, err
 	}
-	if l.ports, err = rig.FreePorts(2); err != nil {
+	if l.ports, err = harness.FreePorts(2); err != nil {
 		return l, err
 	}
 	configs := l.caddyfiles(0)
-	for i, at := range []**rig.Caddy{&l.sidecar, &l.plain} {
+	for i, at := range []**harness.Caddy{&l.sidecar, &l.plain} {
 		dir := filepath.Join(l.dir, strconv.Itoa(i))
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return l, err
@@ -197,7 +197,7 @@ http://127.0.0.1:%d {
 		}
 	}
 }
-`, withoutLog, l.ports[0], l.server.URL(), veeamtest.DefaultUser, filepath.Join(l.dir, "password"), second, rig.Pin(l.server), n, leakIdle,
+`, withoutLog, l.ports[0], l.server.URL(), veeamtest.DefaultUser, filepath.Join(l.dir, "password"), second, harness.Pin(l.server), n, leakIdle,
 		filepath.Join(l.dir, "key"), filepath.Join(l.dir, "storage"))
 	plain := fmt.Sprintf(`{%s}
 http://127.0.0.1:%d {
@@ -248,7 +248,7 @@ func (l *leaksRun) reload(ctx context.Context, n int) error {
 		}
 	}
 	configs := l.caddyfiles(n)
-	for i, caddy := range []*rig.Caddy{l.sidecar, l.plain} {
+	for i, caddy := range []*harness.Caddy{l.sidecar, l.plain} {
 		if err := caddy.Load(ctx, []byte(configs[i])); err != nil {
 			return fmt.Errorf("reload %d: %w; caddy has printed: %.2000s", n, err, caddy.Output())
 		}
@@ -283,7 +283,7 @@ func (l *leaksRun) look(ctx context.Context) (all [2]footprint, err error) {
 		case <-ctx.Done():
 			return all, ctx.Err()
 		}
-		for i, caddy := range []*rig.Caddy{l.sidecar, l.plain} {
+		for i, caddy := range []*harness.Caddy{l.sidecar, l.plain} {
 			f, err := footprintOf(ctx, caddy)
 			if err != nil {
 				return all, err
@@ -300,7 +300,7 @@ func (l *leaksRun) look(ctx context.Context) (all [2]footprint, err error) {
 	return all, nil
 }
 
-func footprintOf(ctx context.Context, caddy *rig.Caddy) (f footprint, err error) {
+func footprintOf(ctx context.Context, caddy *harness.Caddy) (f footprint, err error) {
 	client := newClient(1) // one connection, the same each time
 	defer client.CloseIdleConnections()
 	http.DefaultClient.CloseIdleConnections()
@@ -324,7 +324,7 @@ func footprintOf(ctx context.Context, caddy *rig.Caddy) (f footprint, err error)
 }
 
 // profile reads a profile of a Caddy as text.
-func profile(ctx context.Context, client *http.Client, caddy *rig.Caddy, name string) (string, error) {
+func profile(ctx context.Context, client *http.Client, caddy *harness.Caddy, name string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+caddy.Admin+"/debug/pprof/"+name, http.NoBody)
 	if err != nil {
 		return "", err
@@ -346,7 +346,7 @@ func number(text, after string) float64 {
 }
 
 func (l *leaksRun) stop() {
-	for _, caddy := range []*rig.Caddy{l.sidecar, l.plain} {
+	for _, caddy := range []*harness.Caddy{l.sidecar, l.plain} {
 		if caddy != nil {
 			caddy.Stop()
 		}

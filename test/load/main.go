@@ -24,7 +24,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 // figures are measured in this order.
@@ -48,7 +48,7 @@ var figures = []struct {
 const atMost = 2 * time.Minute
 
 func main() {
-	rig.Main()
+	harness.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	failed, err := run(ctx, os.Args[1:])
 	stop()

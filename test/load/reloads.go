@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 const (
@@ -32,7 +32,7 @@ func measureReloads(ctx context.Context, r *report) error {
 		return err
 	}
 	defer s.stop()
-	ports, err := rig.FreePorts(1)
+	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return err
 	}

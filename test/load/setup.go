@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -42,7 +42,7 @@ func (p product) tokenRequests() int64 {
 type setup struct {
 	product product
 	server  *veeamtest.Server
-	caddy   *rig.Caddy
+	caddy   *harness.Caddy
 	dir     string
 	port    int
 }
@@ -61,7 +61,7 @@ func start(p product, options ...veeamtest.Option) (s *setup, err error) {
 	if err := s.server.Start(); err != nil {
 		return s, err
 	}
-	ports, err := rig.FreePorts(1)
+	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return s, err
 	}
@@ -71,12 +71,12 @@ func start(p product, options ...veeamtest.Option) (s *setup, err error) {
 }
 
 // startCaddy starts Caddy with the text of a Caddyfile.
-func startCaddy(dir, text string, env ...string) (*rig.Caddy, error) {
+func startCaddy(dir, text string, env ...string) (*harness.Caddy, error) {
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return rig.StartCaddy(dir, file, append(env,
+	return harness.StartCaddy(dir, file, append(env,
 		"LOAD_PASSWORD="+veeamtest.DefaultPassword, "LOAD_MFA_PASSWORD="+veeamtest.DefaultMFAPassword,
 		"LOAD_TOTP_SECRET="+veeamtest.DefaultTOTPSecret))
 }
@@ -109,7 +109,7 @@ http://127.0.0.1:%d {
 		%s
 	}
 }
-`, withoutLog, s.port, s.server.URL(), s.product.name, account, rig.Pin(s.server), extra)
+`, withoutLog, s.port, s.server.URL(), s.product.name, account, harness.Pin(s.server), extra)
 }
 
 // plainSite is another site without the module, whose token is in the

@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -61,7 +61,7 @@ func measureTenants(ctx context.Context, r *report) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ports, err := rig.FreePorts(1)
+	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ http://127.0.0.1:%d {
 		tls_pin %s
 	}
 }
-`, withoutLog, ports[0], server.URL(), veeamtest.DefaultUser, tenantLimit, rig.Pin(server)))
+`, withoutLog, ports[0], server.URL(), veeamtest.DefaultUser, tenantLimit, harness.Pin(server)))
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func residentMiB(pid int) (float64, error) {
 }
 
 // sessionsOf reads how many sessions the sidecar keeps.
-func sessionsOf(caddy *rig.Caddy) (n int, err error) {
+func sessionsOf(caddy *harness.Caddy) (n int, err error) {
 	text, err := caddy.Metrics()
 	if err != nil {
 		return 0, err

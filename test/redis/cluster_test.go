@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -35,7 +35,7 @@ type cluster struct {
 
 // node is one Caddy.
 type node struct {
-	*rig.Caddy
+	*harness.Caddy
 	port int
 }
 
@@ -101,7 +101,7 @@ func (c *cluster) start(i int) {
 		return
 	}
 	for try := 0; ; try++ {
-		ports, err := rig.FreePorts(1)
+		ports, err := harness.FreePorts(1)
 		if err != nil {
 			c.t.Error(err)
 			return
@@ -128,8 +128,8 @@ http://:%d {
 		}
 	}
 }
-`, ports[0], c.server.URL(), veeamtest.DefaultUser, c.file("password"), rig.Pin(c.server), c.more, c.file("key"), c.block))
-		caddy, err := rig.StartCaddy(dir, caddyfile, nil)
+`, ports[0], c.server.URL(), veeamtest.DefaultUser, c.file("password"), harness.Pin(c.server), c.more, c.file("key"), c.block))
+		caddy, err := harness.StartCaddy(dir, caddyfile, nil)
 		if err == nil {
 			c.mu.Lock()
 			c.nodes[i] = &node{Caddy: caddy, port: ports[0]}

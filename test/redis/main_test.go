@@ -8,10 +8,10 @@ import (
 
 	_ "github.com/pberkel/caddy-storage-redis"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 func TestMain(m *testing.M) {
-	rig.Main() // does not return where this program is to be Caddy
+	harness.Main() // does not return where this program is to be Caddy
 	os.Exit(m.Run())
 }

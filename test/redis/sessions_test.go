@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-veeam/veeam-auth/test/rig"
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 // run runs a command of caddy and returns what it prints.
 func (c *cluster) run(i int, args ...string) string {
 	c.t.Helper()
-	cmd, err := rig.Command(c.dir, nil, append(args, "--address", c.node(i).Admin)...)
+	cmd, err := harness.Command(c.dir, nil, append(args, "--address", c.node(i).Admin)...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,0 +1,166 @@
+// Cutting a client off: by command, by admin endpoint, by taking it out of the
+// configuration; at every process with the same storage.
+
+package access
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+)
+
+// replicas are two processes with one storage, one server, and one port: tokens
+// are good for one listener, and the kernel shares connections out between those
+// who listen.
+func replicas(t *testing.T) (*world, *world) {
+	t.Helper()
+	return replicasOf(t, site{options: twoClients})
+}
+
+func replicasOf(t *testing.T, s site) (*world, *world) {
+	t.Helper()
+	storage := t.TempDir()
+	var both [2]*world
+	for i, name := range []string{"one", "two"} {
+		w := &world{
+			dir: t.TempDir(), global: "storage file_system " + storage,
+			sites: []site{{name: "site", before: "header X-Process " + name, account: s.account, options: s.options}},
+		}
+		t.Cleanup(w.stop)
+		both[i] = w
+		if i == 1 {
+			w.servers, w.ports = both[0].servers, both[0].ports
+			if err := w.writeSecrets(); err != nil {
+				t.Fatal(err)
+			}
+			w.run(t)
+			continue
+		}
+		if err := w.serve(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return both[0], both[1]
+}
+
+// run runs Caddy at the ports that the world has.
+func (w *world) run(t *testing.T) {
+	t.Helper()
+	path := filepath.Join(w.dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte(w.caddyfile()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if w.caddy, err = harness.StartCaddy(w.dir, path, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// at returns a client whose one connection leads to a certain process.
+func (w *world) at(t *testing.T, process string) *client {
+	t.Helper()
+	for range 200 {
+		c := w.client(t, "site")
+		c.http.Transport = &http.Transport{MaxConnsPerHost: 1}
+		if c.get("/api/v1/serverInfo").header.Get("X-Process") == process {
+			t.Cleanup(c.http.CloseIdleConnections)
+			return c
+		}
+		c.http.CloseIdleConnections()
+	}
+	t.Fatalf("no connection leads to the process %s", process)
+	return nil
+}
+
+func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
+	one, two := replicas(t)
+	first, second := one.at(t, "one"), one.at(t, "two")
+	for what, revoke := range map[string]func(){
+		"by command": func() {
+			cmd, err := harness.Command(one.dir, nil, "veeam-auth", "tokens", "revoke", "grafana", "--address", one.caddy.Admin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "Revoked all tokens of grafana.") {
+				t.Fatalf("%v: %s", err, out)
+			}
+		},
+		"by the admin endpoint": func() {
+			res, err := http.Post("http://"+two.caddy.Admin+"/veeam_auth/tokens/revoke", "application/json", strings.NewReader(`{"client":"grafana"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusNoContent {
+				t.Fatal(res.Status)
+			}
+		},
+	} {
+		mine, theirs := first.tokens("grafana", password), second.tokens("nightly", password)
+		for _, c := range []*client{first, second} {
+			c.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
+			c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
+		}
+		revoke()
+		revoked := time.Now()
+		for name, c := range map[string]*client{"one": first, "two": second} {
+			for c.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusOK {
+				if time.Since(revoked) > patience {
+					t.Fatalf("%s: %s still lets the client in", what, name)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Logf("%s: cut off at %s after %v", what, name, time.Since(revoked).Round(time.Millisecond))
+			c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused("vbr", http.StatusUnauthorized)
+			c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
+		}
+		// It may log in again.
+		second.get("/api/v1/serverInfo", bearer(first.tokens("grafana", password).Access)).want(http.StatusOK)
+	}
+}
+
+func TestALogoutCountsAtEveryProcessWithinASecond(t *testing.T) {
+	one, _ := replicas(t)
+	first, second := one.at(t, "one"), one.at(t, "two")
+	mine, other := first.tokens("grafana", password), first.tokens("grafana", password)
+	second.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
+	first.do(http.MethodPost, "/api/oauth2/logout", "", bearer(mine.Access)).want(http.StatusOK)
+	first.get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusUnauthorized)
+	eventually(t, "the other process knows", func() bool {
+		return second.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusUnauthorized
+	})
+	second.get("/api/v1/serverInfo", bearer(other.Access)).want(http.StatusOK)
+}
+
+func TestAClientThatIsTakenOutOfTheConfigurationIsOut(t *testing.T) {
+	w := &world{dir: t.TempDir(), sites: []site{{name: "site", options: twoClients}}}
+	t.Cleanup(w.stop)
+	if err := w.serve(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	c := w.client(t, "site")
+	grafana, nightly := c.tokens("grafana", password), c.tokens("nightly", password)
+	w.sites[0].options = "client nightly " + argonHash + " " + monitor // and with another account
+	w.reload(t)
+	c.get("/api/v1/serverInfo", bearer(grafana.Access)).refused("vbr", http.StatusUnauthorized)
+	c.form("grant_type", "refresh_token", "refresh_token", grafana.Refresh).refused("vbr", http.StatusUnauthorized)
+	if e := c.echo(bearer(nightly.Access)); e.Subject != monitor {
+		t.Errorf("a token goes on as %s", e.Subject)
+	}
+	// The sidecar trusts this machine, but a name that is nobody's gets no more
+	// than that.
+	if e := c.echo(bearer(c.login("grafana", "x").tokens().Access)); e.Subject != monitor {
+		t.Errorf("%+v", e)
+	}
+}

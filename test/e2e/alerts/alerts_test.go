@@ -1,0 +1,321 @@
+// Package alerts runs the alert rules of the documentation in Prometheus itself:
+// promtool with made-up series, and a server that scrapes a real Caddy.
+package alerts
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const (
+	rules = "../../../docs/alerts.yml"
+	units = "testdata/rules.test.yml"
+
+	// patience is what only a hang exceeds.
+	patience = 3 * time.Minute
+)
+
+func TestMain(m *testing.M) {
+	harness.Main() // does not return where this program is to be Caddy
+	os.Exit(m.Run())
+}
+
+// need skips a test whose program is not there.
+func need(t *testing.T, command string) {
+	t.Helper()
+	if _, err := exec.LookPath(command); err != nil {
+		t.Skipf("there is no %s in PATH (Debian package prometheus)", command)
+	}
+}
+
+func TestTheRulesAreValid(t *testing.T) {
+	promtool(t, "check", "rules", rules)
+}
+
+func TestTheRulesFireWhenTheyShouldAndOnlyThen(t *testing.T) {
+	promtool(t, "test", "rules", units)
+}
+
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	need(t, "promtool")
+	out, err := exec.Command("promtool", args...).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("SUCCESS")) {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// Every alert has a unit test in which it fires and one in which it does not, and
+// its row in the documentation.
+func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	var unit struct {
+		Tests []struct {
+			Rules []struct {
+				Alert string `yaml:"alertname"`
+				Fires []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	decode(t, rules, &file)
+	decode(t, units, &unit)
+	page, err := os.ReadFile("../../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Alerts\n")
+	fires, silent := map[string]bool{}, map[string]bool{}
+	for _, test := range unit.Tests {
+		for _, rule := range test.Rules {
+			if len(rule.Fires) > 0 {
+				fires[rule.Alert] = true
+			} else {
+				silent[rule.Alert] = true
+			}
+		}
+	}
+	names := 0
+	series := regexp.MustCompile(`caddy_veeam_auth_\w+`)
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			names++
+			if !fires[rule.Alert] || !silent[rule.Alert] {
+				t.Errorf("%s: fires in a unit test: %v, is silent in one: %v", rule.Alert, fires[rule.Alert], silent[rule.Alert])
+			}
+			if !strings.Contains(table, "| `"+rule.Alert+"` |") {
+				t.Errorf("docs/metrics.md has no row for %s", rule.Alert)
+			}
+			for _, name := range series.FindAllString(rule.Expr, -1) {
+				if !strings.Contains(string(page), "| `"+name+"` |") {
+					t.Errorf("%s asks for %s, which docs/metrics.md does not have", rule.Alert, name)
+				}
+			}
+		}
+	}
+	if names == 0 || names != strings.Count(table, "| `Veeam") {
+		t.Errorf("%d alerts, %d rows in docs/metrics.md", names, strings.Count(table, "| `Veeam"))
+	}
+}
+
+func decode(t *testing.T, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = yaml.Unmarshal(text, into)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// The two commonest outages, in a Prometheus that scrapes a real Caddy: a secret
+// that could never be read, and a server that goes down while a token lives.
+func TestPrometheusSeesTheCommonestOutages(t *testing.T) {
+	need(t, "prometheus")
+	dir := t.TempDir()
+	server := veeamtest.New(veeamtest.VBR13)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	caddy, err := harness.StartCaddy(dir, write("Caddyfile", fmt.Sprintf(`{
+	admin {$CADDY_ADMIN}
+}
+http://127.0.0.1:%d {
+	bind 127.0.0.1
+	veeam_auth %s {
+		account alive {
+			username %s
+			password {env.ALERTS_PASSWORD}
+		}
+		account unreadable {
+			username %[3]s
+			password {file.%s}
+		}
+		tls_pin %s
+	}
+}
+`, ports[0], server.URL(), veeamtest.DefaultUser, filepath.Join(dir, "not-there"), harness.Pin(server))),
+		[]string{"ALERTS_PASSWORD=" + veeamtest.DefaultPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(caddy.Stop)
+	ask := func(want int) {
+		t.Helper()
+		client := http.Client{Timeout: patience}
+		res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/serverInfo", ports[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Fatalf("status %d, not %d", res.StatusCode, want)
+		}
+	}
+	ask(http.StatusOK) // from now on alive has a token
+
+	p := startPrometheus(t, dir, write, caddy.Admin)
+	for _, firing := range p.waitFor(t, "VeeamSecretUnreadable unreadable", "VeeamAccountUnhealthy unreadable") {
+		if strings.HasSuffix(firing, " alive") {
+			t.Errorf("%s, and all is well with it", firing)
+		}
+	}
+	server.Close()
+	ask(http.StatusBadGateway)
+	firing := p.waitFor(t, "VeeamServerDown alive", "VeeamSecretUnreadable unreadable")
+	if slices.Contains(firing, "VeeamServerDown unreadable") {
+		t.Error("VeeamServerDown fires for an account whose secret cannot be read")
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ask(http.StatusOK)
+	p.wait(t, "VeeamServerDown is over", func(firing []string) bool { return !slices.Contains(firing, "VeeamServerDown alive") })
+}
+
+// prometheusServer is a running Prometheus.
+type prometheusServer struct {
+	port   int
+	out    output
+	client http.Client
+}
+
+// startPrometheus runs Prometheus with the rules of the documentation, which wait
+// for nothing here, and lets it scrape Caddy often.
+func startPrometheus(t *testing.T, dir string, write func(name, text string) string, target string) *prometheusServer {
+	t.Helper()
+	text, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("alerts.yml", regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAllString(string(text), "$1 0s"))
+	config := write("prometheus.yml", fmt.Sprintf(`global:
+  evaluation_interval: 100ms
+rule_files: [alerts.yml]
+scrape_configs:
+  - job_name: veeam-auth
+    scrape_interval: 1s
+    scrape_timeout: 1s
+    static_configs:
+      - targets: ['%s']
+`, target))
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &prometheusServer{port: ports[0], client: http.Client{Timeout: patience}}
+	cmd := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"),
+		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", p.port))
+	cmd.Stdout, cmd.Stderr = &p.out, &p.out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return p
+}
+
+// firing lists "alert account" of the alerts that fire now. It reports false while
+// Prometheus does not serve.
+func (p *prometheusServer) firing(t *testing.T) (firing []string, serves bool) {
+	t.Helper()
+	res, err := p.client.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/alerts", p.port))
+	if err != nil {
+		return nil, false
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Data struct {
+			Alerts []struct {
+				State  string            `json:"state"`
+				Labels map[string]string `json:"labels"`
+			} `json:"alerts"`
+		} `json:"data"`
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, false
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	for _, alert := range answer.Data.Alerts {
+		if alert.State == "firing" {
+			firing = append(firing, alert.Labels["alertname"]+" "+alert.Labels["account"])
+		}
+	}
+	return firing, true
+}
+
+// waitFor waits until all of these fire, and returns all that fire then.
+func (p *prometheusServer) waitFor(t *testing.T, alerts ...string) []string {
+	t.Helper()
+	return p.wait(t, strings.Join(alerts, ", "), func(firing []string) bool {
+		return !slices.ContainsFunc(alerts, func(alert string) bool { return !slices.Contains(firing, alert) })
+	})
+}
+
+// wait waits until the alerts that fire are as they should be, and returns them.
+func (p *prometheusServer) wait(t *testing.T, what string, holds func(firing []string) bool) []string {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		firing, serves := p.firing(t)
+		if serves && holds(firing) {
+			return firing
+		}
+		if time.Now().After(end) {
+			t.Fatalf("never: %s; firing: %q\n%s", what, firing, p.out.String())
+		}
+	}
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}

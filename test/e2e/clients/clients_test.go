@@ -1,0 +1,191 @@
+// Package clients shows that client code of others works through the sidecar as
+// it is, with another base URL and nothing else: it logs in, calls, renews and
+// logs out, and gets no token of the server's into its hands.
+package clients
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+func TestMain(m *testing.M) {
+	harness.Main() // does not return where this program is to be Caddy
+	os.Exit(m.Run())
+}
+
+// The client that all tests log in as. Its password is good at the sidecar only.
+const (
+	clientName     = "exporter"
+	clientPassword = "builder"
+	clientHash     = "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u"
+)
+
+// product is what a client knows of one.
+type product struct {
+	name      string
+	profile   veeamtest.Profile
+	token     string
+	protected string
+	logout    string // method and path
+}
+
+var products = []product{
+	{"vbr", veeamtest.VBR13, "/api/oauth2/token", "/api/v1/serverInfo", "POST /api/oauth2/logout"},
+	{"vspc", veeamtest.VSPC, "/api/v3/token", "/api/v3/about", "DELETE /api/v3/users/4d3a1f0e-9c3b-4a52-8d0a-6f1f8d2b1c55/tokens"},
+	{"azure", veeamtest.Azure, "/api/oauth2/token", "/api/v8.1/system/about", "DELETE /api/oauth2/token"},
+	{"aws", veeamtest.AWS, "/api/v1/token", "/api/v1/about", "DELETE /api/v1/token"},
+}
+
+// site is a product with the sidecar in front of it.
+type site struct {
+	product
+	server *veeamtest.Server
+	base   string // what the client is told
+	wire   *tap
+}
+
+// sites starts the four products and a sidecar for them. Tokens live for
+// lifetime. What clients have received is searched when the test is over.
+func sites(t *testing.T, lifetime string) []*site {
+	t.Helper()
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte(veeamtest.DefaultPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := harness.FreePorts(len(products))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*site
+	config := "{\n\tadmin {$CADDY_ADMIN}\n\tskip_install_trust\n}\n"
+	for i, p := range products {
+		s := &site{product: p, server: veeamtest.New(p.profile)}
+		if err := s.server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.server.Close)
+		s.wire = newTap(t, fmt.Sprintf("127.0.0.1:%d", ports[i]))
+		s.base = "http://" + s.wire.listener.Addr().String()
+		config += fmt.Sprintf(`http://:%d {
+	bind 127.0.0.1
+	veeam_auth %s {
+		product %s
+		tls_pin %s
+		account %s {file.%s}
+		client %s %s
+		token_lifetime %s
+		default deny
+		allow `+"`{http.veeam_auth.client} == %q`"+`
+	}
+}
+`, ports[i], s.server.URL(), p.name, harness.Pin(s.server), veeamtest.DefaultUser, secret, clientName, clientHash, lifetime, clientName)
+		all = append(all, s)
+	}
+	path := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	caddy, err := harness.StartCaddy(dir, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(caddy.Stop)
+	t.Cleanup(func() {
+		for _, s := range all {
+			s.clean(t)
+		}
+	})
+	return all
+}
+
+// clean searches all that clients have received.
+func (s *site) clean(t *testing.T) {
+	t.Helper()
+	received := s.wire.String()
+	if !strings.Contains(received, "HTTP/1.1 200 ") {
+		t.Errorf("%s: nothing was received", s.name)
+	}
+	issued := s.server.Issued()
+	if len(issued) == 0 {
+		t.Errorf("%s: the server has issued nothing", s.name)
+	}
+	for _, token := range issued {
+		if strings.Contains(received, token) {
+			t.Errorf("%s: a client got a token of the server's", s.name)
+		}
+	}
+	if strings.Contains(received, veeamtest.DefaultPassword) {
+		t.Errorf("%s: a client got the server's password", s.name)
+	}
+	// One session has served all of it, and no client's logout has ended it.
+	if c := s.server.Counters(); c.PasswordGrants != 1 || c.Logouts != 0 || c.Refused != 0 {
+		t.Errorf("%s: the server has seen %+v", s.name, c)
+	}
+}
+
+// tap is a wire that remembers what comes back.
+type tap struct {
+	listener net.Listener
+	mu       sync.Mutex
+	back     bytes.Buffer
+}
+
+// newTap listens on a port of its own and leads each connection to address.
+func newTap(t *testing.T, address string) *tap {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &tap{listener: listener}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go w.lead(near, address)
+		}
+	}()
+	return w
+}
+
+func (w *tap) lead(near net.Conn, address string) {
+	far, err := net.Dial("tcp", address)
+	if err != nil {
+		_ = near.Close()
+		return
+	}
+	go func() {
+		_, _ = io.Copy(far, near)
+		_ = far.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(io.MultiWriter(w, near), far)
+	_ = near.Close()
+	_ = far.Close()
+}
+
+// Write takes down what comes back.
+func (w *tap) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.back.Write(p)
+}
+
+func (w *tap) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.back.String()
+}

@@ -1,0 +1,82 @@
+// Package sidecar shows the module at its job: real clients, a real Caddy in a
+// process of its own, emulated servers, and sockets between all of them. This
+// file holds the table of products that the tests run over.
+package sidecar
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+func TestMain(m *testing.M) {
+	harness.Main() // does not return where this program is to be Caddy
+	os.Exit(m.Run())
+}
+
+// product is what clients know of one of the products.
+type product struct {
+	name      string
+	profile   veeamtest.Profile
+	protected string   // GET, needs a token
+	anonymous string   // GET, needs none
+	tokens    []string // the token endpoint, as clients spell it
+	password  []string // the grant types, likewise
+	refresh   []string
+	logout    string // method and path
+	loggedOut int    // its status
+	goodbye   string // its body
+	refused   int    // status of a refused login
+	version   string // value of x-api-version where the product wants one
+}
+
+var (
+	vbr = &product{
+		name: "vbr", profile: veeamtest.VBR13,
+		protected: "/api/v1/serverInfo", anonymous: "/api/v1/serverTime",
+		tokens:   []string{"/api/oauth2/token", "/API/OAuth2/Token", "/api/oauth2/token/"},
+		password: []string{"password", "Password", "PASSWORD"},
+		refresh:  []string{"refresh_token", "Refresh_token", "REFRESH_TOKEN"},
+		logout:   "POST /api/oauth2/logout", loggedOut: http.StatusOK, goodbye: "{}",
+		refused: http.StatusUnauthorized, version: "1.1-rev0",
+	}
+	vspc = &product{
+		name: "vspc", profile: veeamtest.VSPC,
+		protected: "/api/v3/about",
+		tokens:    []string{"/api/v3/token", "/api/v3/Token", "/API/V3/TOKEN/"},
+		password:  []string{"password", "Password"},
+		refresh:   []string{"refresh_token", "Refresh_Token"},
+		logout:    "DELETE /api/v3/users/4d3a1f0e-9c3b-4a52-8d0a-6f1f8d2b1c55/tokens", loggedOut: http.StatusOK, goodbye: "{}",
+		refused: http.StatusBadRequest,
+	}
+	azure = &product{
+		name: "azure", profile: veeamtest.Azure,
+		protected: "/api/v8.1/system/about", anonymous: "/api/v8.1/system/serviceIsUp",
+		tokens:   []string{"/api/oauth2/token", "/api/OAuth2/token"},
+		password: []string{"Password", "password"},
+		refresh:  []string{"Refresh_token", "refresh_token", "RefreshToken"},
+		logout:   "DELETE /api/oauth2/token", loggedOut: http.StatusNoContent,
+		refused: http.StatusUnauthorized,
+	}
+	aws = &product{
+		name: "aws", profile: veeamtest.AWS,
+		protected: "/api/v1/about", anonymous: "/api/v1/users/isFirstLogin",
+		tokens:   []string{"/api/v1/token", "/api/v1/Token", "/Api/v1/token/"},
+		password: []string{"password", "Password"},
+		refresh:  []string{"refresh_token", "Refresh_token"},
+		logout:   "DELETE /api/v1/token", loggedOut: http.StatusNoContent,
+		refused: http.StatusUnauthorized, version: "1.4-rev0",
+	}
+
+	products = []*product{vbr, vspc, azure, aws}
+)
+
+// split cuts "POST /path" in two.
+func split(operation string) (method, path string) {
+	method, path, _ = strings.Cut(operation, " ")
+	return method, path
+}

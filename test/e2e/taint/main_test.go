@@ -1,0 +1,16 @@
+// Package taint plants secrets of every kind into a real Caddy with the module,
+// drives it through good and bad times, and looks for them in every byte that
+// comes out.
+package taint
+
+import (
+	"os"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	harness.Main()
+	os.Exit(m.Run())
+}

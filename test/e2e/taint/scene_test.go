@@ -1,0 +1,218 @@
+// The scene: four servers, one Caddy that logs everything in three forms, and
+// the secrets that each of them has.
+
+package taint
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// scene is everything that runs.
+type scene struct {
+	t       *testing.T
+	dir     string
+	caddy   *harness.Caddy
+	servers map[string]*veeamtest.Server
+	sites   map[string]string // product → URL of the sidecar
+
+	configured []canary // must come out nowhere at all
+	sent       []canary // by clients; the server may echo them to the client
+	client     canary
+	guests     string    // URL of a site where clients log in with credentials of their own
+	guest      [2]canary // password of a guest, and of one with a second factor
+	guestSeed  canary
+	received   strings.Builder // by clients
+	scratch    []string        // codes that clients got from a server
+	admin      strings.Builder
+}
+
+func (s *scene) secret(c canary) string {
+	s.configured = append(s.configured, c)
+	path := filepath.Join(s.dir, "secrets", fmt.Sprintf("%02d", len(s.configured)))
+	if err := os.WriteFile(path, []byte(c.text+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return "{file." + path + "}"
+}
+
+const (
+	providerUID = "7d1a3c52-0c1f-4d5e-8a54-3b1f0c9d2e11"
+	tenantUID   = "3f2b8a10-6f0d-4f3a-9a41-5c7e1d2f3a44"
+)
+
+// start puts the scene up.
+func start(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{t: t, dir: t.TempDir(), servers: map[string]*veeamtest.Server{}, sites: map[string]string{}}
+	if err := os.MkdirAll(filepath.Join(s.dir, "secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	vbr, azure, aws := newCanary("vbr password"), newCanary("azure password"), newCanary("aws password")
+	azureSeed, awsSeed := newSeed("azure TOTP seed"), newSeed("aws TOTP seed")
+	apiKey, passphrase, parent := newToken("API key"), newCanary("PKCS#12 passphrase"), newCanary("parent password")
+	s.client = newCanary("client password")
+	wrong, next, wrongNext := newCanary("wrong password"), newCanary("next password"), newCanary("wrong next password")
+
+	key, container := s.keyPair(passphrase)
+	s.serve("vbr", veeamtest.New(veeamtest.VBR13, account("svc-monitor", vbr.text, "")))
+	s.serve("azure", veeamtest.New(veeamtest.Azure, account("svc-mfa", azure.text, azureSeed.text)))
+	s.guest, s.guestSeed = [2]canary{newCanary("guest's password"), newCanary("password of a guest with codes")}, newSeed("guest's TOTP seed")
+	s.serve("aws", veeamtest.New(veeamtest.AWS, account("svc-mfa", aws.text, awsSeed.text),
+		account("guest", s.guest[0].text, ""), account("guest-mfa", s.guest[1].text, s.guestSeed.text)))
+	s.serve("vspc", veeamtest.New(veeamtest.VSPC,
+		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: parent.text, UID: providerUID}),
+		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: newCanary("unused").text, UID: tenantUID}),
+		veeamtest.WithAPIKey("provider", apiKey.text, false),
+		veeamtest.WithPublicKey("provider", []byte(veeamtest.PublicKeyXML(&key.PublicKey)), false),
+	))
+	s.servers["refused"], s.servers["guests"] = s.servers["vbr"], s.servers["aws"]
+
+	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.configured = append(s.configured, s.client)
+	config := &strings.Builder{}
+	fmt.Fprintf(config, `{
+	debug
+	metrics
+	log svc {
+		include http.handlers.veeam_auth.svc
+		output file %[1]s/svc.log
+		format svc_resapi {
+			request_id
+		}
+	}
+	log json {
+		include http.handlers.veeam_auth.svc
+		output file %[1]s/svc.json
+		format json
+	}
+}
+`, s.dir)
+	seed := "otpauth://totp/x?digits=6&period=30&secret=" + azureSeed.text
+	cache := "\t\tcache {\n\t\t\tencryption_key " + s.cacheKey() + "\n\t\t\tstorage file_system " + filepath.Join(s.dir, "cache") + "\n\t\t}\n"
+	site := func(name, product string, body string) {
+		ports, err := harness.FreePorts(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.sites[name] = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+		fmt.Fprintf(config, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s/access.log\n\t}\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tlog_all_bodies\n%s\t}\n}\n",
+			s.sites[name], s.dir, s.servers[name].URL(), product, harness.Pin(s.servers[name]), body+cache)
+	}
+	client := "\t\tclient grafana " + string(hash) + "\n"
+	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
+	site("refused", "vbr", "\t\taccount svc-monitor "+s.secret(wrong)+" {\n\t\t\tnext_password "+s.secret(wrongNext)+"\n\t\t}\n")
+	site("azure", "azure", client+"\t\taccount svc-mfa "+s.secret(azure)+" {\n\t\t\ttotp_secret "+s.secret(canary{"otpauth URI", seed})+"\n\t\t}\n")
+	site("aws", "aws", client+"\t\taccount svc-mfa "+s.secret(aws)+" {\n\t\t\ttotp_secret "+s.secret(awsSeed)+"\n\t\t}\n")
+	site("vspc", "vspc", client+"\t\taccount provider "+s.secret(parent)+"\n"+
+		"\t\taccount tenant {\n\t\t\tgrant as\n\t\t\tparent provider\n\t\t\tuser_uid "+tenantUID+"\n\t\t}\n"+
+		"\t\taccount by-key {\n\t\t\tgrant public_key\n\t\t\tkey "+container+" "+s.secret(passphrase)+"\n\t\t}\n"+
+		"\t\taccount by-api-key "+s.secret(apiKey)+" {\n\t\t\tgrant api_key\n\t\t}\n"+
+		"\t\tact_as {http.request.header.X-Account}\n")
+	site("guests", "aws", "\t\tpassthrough\n")
+	s.guests = s.sites["guests"]
+	delete(s.sites, "guests") // it has no account that would serve the others' requests
+	s.configured = append(s.configured, azureSeed, s.guestSeed)
+
+	file := filepath.Join(s.dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.caddy, err = harness.StartCaddy(s.dir, file, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.caddy.Kill)
+	return s
+}
+
+func account(name, password, seed string) veeamtest.Option {
+	return veeamtest.WithAccount(veeamtest.Account{Username: name, Password: password, TOTPSecret: seed})
+}
+
+func (s *scene) serve(product string, server *veeamtest.Server) {
+	if err := server.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(server.Close)
+	s.servers[product] = server
+}
+
+// cacheKey is a keyset in a file. What must not come out of it are its text, the key
+// of the names, and the keys that seal.
+func (s *scene) cacheKey() (placeholder string) {
+	keys, err := tokencache.NewKeyset()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text, err := keys.Text()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var parts struct {
+		Names []byte
+		Seal  json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &parts); err != nil {
+		s.t.Fatal(err)
+	}
+	value := regexp.MustCompile(`"value":"([^"]{40,})"`).FindSubmatch(parts.Seal)
+	if len(parts.Names) < 16 || value == nil {
+		s.t.Fatal("the keyset is not made as it was")
+	}
+	s.configured = append(s.configured, canary{"cache key, names", string(parts.Names)}, canary{"cache key, seal", string(value[1])})
+	return s.secret(canary{"cache key", text})
+}
+
+// keyPair makes a key in a PKCS#12 file. What must not come out of it are the
+// lines of its PEM form and its numbers.
+func (s *scene) keyPair(passphrase canary) (key *rsa.PrivateKey, file string) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	container, err := pkcs12.Modern.Encode(key, parsed, nil, passphrase.text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	file = filepath.Join(s.dir, "key.p12")
+	if err := os.WriteFile(file, container, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	lines := strings.Split(string(text), "\n")
+	s.configured = append(s.configured,
+		canary{"private key, a line", lines[12]}, canary{"private key, exponent", key.D.String()}, canary{"private key, prime", key.Primes[0].Text(16)})
+	return key, file
+}

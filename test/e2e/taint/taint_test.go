@@ -1,0 +1,264 @@
+// The search, and the control that shows that it can find something.
+
+package taint
+
+import (
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+)
+
+// leastCanaries is how many kinds times forms are looked for at least.
+const leastCanaries = 60
+
+func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
+	s := start(t)
+	s.drive()
+	s.askAdmin()
+	s.badConfigurations()
+	s.end()
+
+	logged := slices.Concat(s.configured, s.sent, s.issued())
+	forms := 0
+	for _, c := range logged {
+		forms += len(c.forms())
+	}
+	if forms < leastCanaries {
+		t.Fatalf("only %d forms of secrets to look for", forms)
+	}
+	t.Logf("%d secrets in %d forms", len(logged), forms)
+	for where, text := range s.outputs() {
+		if len(text) == 0 {
+			t.Errorf("%s is empty: nothing was searched", where)
+		}
+		if hits := search(logged, text); len(hits) > 0 {
+			t.Errorf("%s: %v", where, hits)
+		}
+		if s.holdsCodes(text) {
+			t.Errorf("%s: scratch codes", where)
+		}
+	}
+	stored := s.stored()
+	if n := len(stored); n < 8 {
+		t.Errorf("only %d files are stored", n)
+	}
+	for where, text := range stored {
+		hits := search(logged, text)
+		if filepath.Base(where) == "signing_keys.json" { // its place, and what the search must find
+			if len(hits) != 1 || !strings.HasPrefix(hits[0], signingKey) {
+				t.Errorf("%s: %v", where, hits)
+			}
+			continue
+		}
+		if len(hits) > 0 {
+			t.Errorf("%s: %v", where, hits)
+		}
+	}
+	// A client knows what it has sent and got; everything else is not for it.
+	if hits := search(slices.Concat(s.configured, s.issued()), s.received.String()); len(hits) > 0 {
+		t.Errorf("what clients received: %v", hits)
+	}
+}
+
+// A Caddy whose masking is switched off when it is built must be found out.
+func TestTheSearchFindsWhatIsNotMasked(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "caddy")
+	build := exec.Command("go", "build", "-tags", "svclog_unmasked", "-o", binary, "github.com/caddy-veeam/veeam-auth/cmd/caddy")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	harness.Binary = binary
+	t.Cleanup(func() { harness.Binary = "" })
+	s := start(t)
+	s.drive()
+	s.end()
+	outputs := s.outputs()
+	for _, where := range []string{"svc.log", "svc.json"} {
+		hits := search(s.sent, outputs[where])
+		if len(hits) < 40 {
+			t.Errorf("%s: only %d secrets found without masking", where, len(hits))
+		}
+		if !s.holdsCodes(outputs[where]) {
+			t.Errorf("%s: no scratch codes found without masking", where)
+		}
+	}
+}
+
+// issued are the tokens of the servers.
+func (s *scene) issued() (tokens []canary) {
+	for product, server := range s.servers {
+		for _, token := range server.Issued() {
+			tokens = append(tokens, canary{"token of " + product, token})
+		}
+		for _, seen := range server.Seen() {
+			for _, field := range []string{"mfa_token", "code", "encrypted_code"} {
+				if v := seen.Form.Get(field); len(v) >= 12 {
+					tokens = append(tokens, canary{field + " at " + product, v})
+				}
+			}
+		}
+	}
+	keys, err := os.ReadFile(filepath.Join(s.dir, "data", "caddy", "veeam_auth", "signing_keys.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(keys), `"secret":"`)
+	key, _, _ := strings.Cut(rest, `"`)
+	if len(key) < 40 {
+		s.t.Fatalf("no signing key found")
+	}
+	return append(tokens, canary{signingKey, key})
+}
+
+// signingKey is the one secret that has to be stored as it is.
+const signingKey = "signing key"
+
+// holdsCodes reports whether scratch codes are in the text. They have eight digits, so
+// that one may be there by chance.
+func (s *scene) holdsCodes(text string) bool {
+	found := 0
+	for _, code := range s.scratch {
+		if strings.Contains(text, code) {
+			found++
+		}
+	}
+	return found >= len(s.scratch)/2
+}
+
+// askAdmin reads what the admin endpoint has to say.
+func (s *scene) askAdmin() {
+	ask := func(method, path, body string) {
+		req, err := http.NewRequest(method, "http://"+s.caddy.Admin+path, strings.NewReader(body))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.admin.Write(text)
+		if res.StatusCode >= http.StatusInternalServerError {
+			s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
+		}
+	}
+	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
+		ask(http.MethodGet, path, "")
+	}
+	wrong := s.canary("password for the admin endpoint")
+	ask(http.MethodPost, "/veeam_auth/sessions/forget", `{"account":"svc-monitor","password":`+quote(wrong)+`}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/login", `{"account":"svc-monitor"}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/logout", `{"account":"svc-monitor"}`)
+	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":"grafana"}`)
+	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":`+quote(wrong))
+}
+
+// badConfigurations shows the commands configurations with mistakes near plain
+// secrets, and one with placeholders that is right.
+func (s *scene) badConfigurations() {
+	plain := newCanary("plain password")
+	s.configured = append(s.configured, plain)
+	quoted := "`" + plain.text + "`"
+	for name, account := range map[string]string{
+		"blanks":        "account svc " + quoted + " " + quoted + " " + quoted,
+		"grant":         "account svc " + quoted + " {\n\t\t\tgrant magic\n\t\t}",
+		"seed":          "product aws\n\t\taccount svc {env.P} {\n\t\t\ttotp_secret " + quoted + "\n\t\t}",
+		"client":        "account svc {env.P}\n\t\tclient grafana " + quoted,
+		"no scheme":     "account svc " + quoted + "\n\t\tlb_policy nonsense",
+		"unknown":       "account svc {env.P}\n\t\tpassword " + quoted,
+		"twice":         "account svc " + quoted + " {\n\t\t\tpassword " + quoted + "\n\t\t}",
+		"placeholder":   "account svc {env." + "NOT_SET_ANYWHERE" + "}",
+		"tls_pin":       "account svc {env.P}\n\t\ttls_pin {env.X} " + "zz",
+		"user_uid":      "product vspc\n\t\taccount p " + quoted + "\n\t\taccount t {\n\t\t\tgrant as\n\t\t\tparent p\n\t\t\tuser_uid 1\n\t\t}",
+		"encryption":    "account svc " + quoted + "\n\t\tcache {\n\t\t\tencryption_key " + quoted + "\n\t\t}",
+		"missing block": "account svc " + quoted + " {",
+	} {
+		file := filepath.Join(s.dir, "bad.caddyfile")
+		config := ":0 {\n\tveeam_auth https://127.0.0.1:1 {\n\t\t" + account + "\n\t}\n}\n"
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, command := range []string{"validate", "adapt"} {
+			cmd, err := harness.Command(s.dir, nil, command, "--config", file, "--adapter", "caddyfile")
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			out, err := cmd.CombinedOutput()
+			if err == nil && name != "placeholder" {
+				if command == "adapt" {
+					continue // a configuration that is right, with its plain secret
+				}
+				s.t.Logf("%s %s passed", command, name)
+			}
+			s.admin.Write(out)
+		}
+	}
+}
+
+// end has Caddy print all its goroutines and die.
+func (s *scene) end() {
+	if err := syscall.Kill(s.caddy.Pid(), syscall.SIGUSR1); err != nil {
+		s.t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	_ = syscall.Kill(s.caddy.Pid(), syscall.SIGABRT)
+	s.caddy.Kill()
+	for _, server := range s.servers {
+		server.Close()
+	}
+}
+
+// stored are all files that Caddy keeps for later: its storage, the shared cache and
+// the copy of its configuration.
+func (s *scene) stored() map[string]string {
+	all := map[string]string{}
+	for _, folder := range []string{"data", "config", "cache"} {
+		err := filepath.WalkDir(filepath.Join(s.dir, folder), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			all[path] = path + string(text)
+			return err
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func quote(text string) string {
+	quoted, _ := json.Marshal(text)
+	return string(quoted)
+}
+
+// outputs are all files and streams that Caddy has written, apart from its own
+// storage.
+func (s *scene) outputs() map[string]string {
+	all := map[string]string{"stderr": s.caddy.Output(), "admin and commands": s.admin.String() + " "}
+	for _, name := range []string{"svc.log", "svc.json", "access.log"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all[name] = string(text)
+	}
+	return all
+}

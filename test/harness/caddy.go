@@ -1,0 +1,217 @@
+// Package harness puts the emulated Veeam servers and a real Caddy with the module
+// together, for the demo and for tests over real sockets.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddy that this program turns into has them
+
+	_ "github.com/caddy-veeam/veeam-auth" // and this module
+)
+
+// asCaddy is the variable that turns a program that calls Main into Caddy.
+const asCaddy = "VEEAM_AUTH_HARNESS_CADDY"
+
+// Main must be the first thing that a program does that starts Caddy with this
+// package: Caddy is the same program in a process of its own.
+func Main() {
+	if os.Getenv(asCaddy) == "" {
+		return
+	}
+	caddycmd.Main()
+	os.Exit(0)
+}
+
+// Caddy is a running Caddy.
+type Caddy struct {
+	// Admin is the address of its admin endpoint, host:port.
+	Admin string
+
+	// Dir holds its data and everything that it has printed.
+	Dir string
+
+	cmd  *exec.Cmd
+	done chan struct{}
+	out  *output
+}
+
+// Binary is another Caddy to run instead of this program. Default: none.
+var Binary string
+
+// Command returns the command that runs Caddy with these arguments, data in dir
+// and the additional environment.
+func Command(dir string, env []string, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if Binary != "" {
+		self = Binary
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+dir,
+		"XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+	cmd.Env = append(cmd.Env, env...)
+	return cmd, nil
+}
+
+// StartCaddy runs Caddy with a Caddyfile until Stop, and returns when it serves.
+func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
+	ports, err := FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{}), out: &output{}}
+	c.cmd, err = Command(dir, append(env, "CADDY_ADMIN="+c.Admin), "run", "--config", caddyfile, "--adapter", "caddyfile")
+	if err != nil {
+		return nil, err
+	}
+	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = c.cmd.Wait()
+		close(c.done)
+	}()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-c.done:
+			return nil, fmt.Errorf("caddy has ended: %s", c.Output())
+		default:
+		}
+		if config, err := c.get("/config/apps/http"); err == nil && strings.TrimSpace(config) != "null" {
+			return c, nil
+		}
+		if time.Now().After(deadline) {
+			c.Kill()
+			return nil, fmt.Errorf("caddy does not come up: %s", c.Output())
+		}
+	}
+}
+
+func (c *Caddy) get(path string) (string, error) {
+	res, err := http.Get("http://" + c.Admin + path)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(res.Status)
+	}
+	return string(body), err
+}
+
+// Metrics returns the metrics as text.
+func (c *Caddy) Metrics() (string, error) { return c.get("/metrics") }
+
+// Load loads another Caddyfile, as `caddy reload --force` does.
+func (c *Caddy) Load(ctx context.Context, caddyfile []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(caddyfile))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "text/caddyfile")
+	req.Header.Set("Cache-Control", "must-revalidate")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
+		return fmt.Errorf("load: %s: %s", res.Status, body)
+	}
+	return nil
+}
+
+// Pid is the number of the process.
+func (c *Caddy) Pid() int { return c.cmd.Process.Pid }
+
+// Output is what Caddy has printed so far.
+func (c *Caddy) Output() string { return c.out.String() }
+
+// patience is how long Caddy may take to start and to end. Only a hang exceeds it.
+const patience = 2 * time.Minute
+
+// Stop ends Caddy as a service manager would, and waits for it.
+func (c *Caddy) Stop() { _ = c.Ends() }
+
+// Ends is Stop. It reports false for a Caddy that hangs, which it kills.
+func (c *Caddy) Ends() bool {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.done:
+		return true
+	case <-time.After(patience):
+		c.Kill()
+		return false
+	}
+}
+
+// Kill ends Caddy at once.
+func (c *Caddy) Kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.done
+}
+
+// FreePorts finds ports on the loopback address that nothing listens on.
+func FreePorts(n int) ([]int, error) {
+	var ports []int
+	for range portSpan {
+		if len(ports) == n {
+			return ports, nil
+		}
+		port := portFirst + (os.Getpid()*997+int(portNext.Add(1)))%portSpan
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		ports = append(ports, port)
+	}
+	return nil, errNoPort
+}
+
+// Ports come one after the other, and not from those that the kernel gives to
+// whoever asks for any: Caddy shares a port with others without a word.
+const portFirst, portSpan = 10_000, 20_000
+
+var (
+	portNext  atomic.Int64
+	errNoPort = errors.New("no port is free")
+)
+
+// output collects what several goroutines write.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
