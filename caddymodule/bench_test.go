@@ -158,19 +158,19 @@ func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 }
 
 // benchHandler has the given logger for its lines.
-func benchHandler(b *testing.B, svc *zap.Logger) *Handler {
-	b.Helper()
+func benchHandler(tb testing.TB, svc *zap.Logger) *Handler {
+	tb.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{
-		StorageRaw: []byte(`{"module": "file_system", "root": "` + b.TempDir() + `"}`),
+		StorageRaw: []byte(`{"module": "file_system", "root": "` + tb.TempDir() + `"}`),
 	})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	h := new(Handler)
 	if err := h.Provision(ctx); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { _ = h.Cleanup() })
+	tb.Cleanup(func() { _ = h.Cleanup() })
 	h.logger, h.svc = zap.NewNop(), svc
 	return h
 }
@@ -199,6 +199,28 @@ func BenchmarkHandler(b *testing.B) {
 	b.Run("log off", func(b *testing.B) { serveMany(b, "", serve(quiet)) })
 	b.Run("log on", func(b *testing.B) { serveMany(b, "", serve(logging)) })
 	b.Run("log off, token of ours", func(b *testing.B) { serveMany(b, tokenOfOurs(b, quiet), serve(quiet)) })
+}
+
+func TestTheHandlerCostsAtMostFiveAllocations(t *testing.T) {
+	h := benchHandler(t, zap.NewNop())
+	answer := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	req := fromClient()
+	w := &discardingWriter{header: http.Header{"Content-Type": {contentTypeJSON}}}
+	allocations := func(serve func(http.ResponseWriter, *http.Request) error) float64 {
+		return testing.AllocsPerRun(1000, func() {
+			if err := serve(w, prepared(req)); err != nil || w.status != http.StatusOK {
+				t.Fatal(w.status, err)
+			}
+		})
+	}
+	bare := allocations(answer.ServeHTTP)
+	handled := allocations(func(w http.ResponseWriter, r *http.Request) error { return h.ServeHTTP(w, r, answer) })
+	if handled-bare > 5 {
+		t.Errorf("%v allocations more than without the handler", handled-bare)
+	}
 }
 
 // serveMany sends the same request again and again, prepared anew as Caddy does

@@ -27,10 +27,10 @@ type verdict struct {
 // open begins the order of decisions: what is decided about is the request in the
 // form in which it will be sent.
 func (h *Handler) open(r *http.Request) *exchange {
-	e := new(exchange)
+	e := &exchange{tls: r.TLS, host: r.Host}
 	e.sent, e.ambiguous = canonical(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		e.ctx, e.tls = r.Context(), r.TLS
+		e.ctx = r.Context()
 		repl.Map(e.placeholders)
 	}
 	e.route = h.product.Classify(e.sent.method, r.URL.Path)

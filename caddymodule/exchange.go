@@ -33,13 +33,11 @@ type exchange struct {
 	filter    bool   // take the secrets out of the answer
 	journal   journal
 
-	// ctx and tls are those of the request, for placeholders that are seldom asked
+	// ctx, tls and host are those of the request as it came, for what is seldom asked
 	// for.
-	ctx context.Context
-	tls *tls.ConnectionState
-
-	// origin is what the client calls this site: scheme and host.
-	origin string
+	ctx  context.Context
+	tls  *tls.ConnectionState
+	host string
 
 	// guest is whose login the request acts as, if the caller has one of its own;
 	// guestLogin is its request for that. Nil for others.
@@ -51,6 +49,14 @@ type exchange struct {
 	answer tokenAnswer
 
 	refused *veeam.Refusal // what the transport refused the request with
+}
+
+// origin is what the client calls this site: scheme and host.
+func (e *exchange) origin() string {
+	if e.tls != nil {
+		return "https://" + e.host
+	}
+	return "http://" + e.host
 }
 
 // placeholders are the values under {http.veeam_auth.*}.

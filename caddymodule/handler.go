@@ -268,7 +268,7 @@ func (h *Handler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := h.open(r)
-	e.journal, e.origin = newJournal(h.svc, r), originOf(r)
+	e.journal = newJournal(h.svc, r)
 	e.journal.method = e.sent.method // the GET of an extended CONNECT
 	var unknown *veeam.Refusal
 	e.caller, unknown = h.identify(r, e.route)
@@ -288,13 +288,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
 	return err
-}
-
-func originOf(r *http.Request) string {
-	if r.TLS != nil {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
 }
 
 // serve answers the request or has it answered. unknown is why the caller is not

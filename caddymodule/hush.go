@@ -39,10 +39,10 @@ func hush(r *http.Request) {
 		}
 	}
 	if query := r.URL.RawQuery; query != "" {
-		if masked := string(svclog.MaskQuery(make([]byte, 0, len(query)), query)); masked != query {
+		if masked := svclog.MaskQuery(make([]byte, 0, len(query)), query); string(masked) != query {
 			secretive = true
 			path, _, _ := strings.Cut(r.RequestURI, "?")
-			r.RequestURI = path + "?" + masked // what later handlers log; they send r.URL
+			r.RequestURI = path + "?" + string(masked) // what later handlers log; they send r.URL
 		}
 	}
 	if secretive {

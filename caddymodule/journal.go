@@ -41,7 +41,7 @@ var requestCount atomic.Uint32
 
 func newJournal(logger *zap.Logger, r *http.Request) journal {
 	j := journal{logger: logger, method: r.Method, path: r.URL.RequestURI(), started: time.Now()}
-	if j.id = r.Header.Get("X-Request-id"); j.id != "" {
+	if j.id = r.Header.Get("X-Request-Id"); j.id != "" {
 		j.thread = svclog.Thread(j.id)
 	} else {
 		j.thread = requestCount.Add(1)%99999 + 1

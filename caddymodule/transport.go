@@ -402,7 +402,7 @@ func (t *Transport) keepSession(req *http.Request, e *exchange, res *http.Respon
 		delete(res.Header, name)
 	}
 	if len(res.Header["Location"]) > 0 {
-		rewriteLocation(res.Header, t.baseURL(req), t.BasePath, e.origin)
+		rewriteLocation(res.Header, t.baseURL(req), t.BasePath, e.origin())
 	}
 }
 

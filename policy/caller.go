@@ -160,11 +160,11 @@ func LocalHost(host string, names []string) bool {
 		host = name
 	}
 	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().IsLoopback()
-	}
 	if strings.EqualFold(host, "localhost") {
 		return true
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback()
 	}
 	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }
