@@ -93,6 +93,37 @@ func TestNoVersionOfHTTPWalksAroundARule(t *testing.T) {
 	}
 }
 
+// The letters of a method hide it from no rule, also where everything else is allowed
+// and where the rule has nothing but the method to go by.
+func TestNoSpellingOfAMethodWalksAroundARule(t *testing.T) {
+	for _, deny := range []string{
+		"deny method DELETE",
+		"deny {\n\t\tmethod DELETE\n\t}",
+		"deny {\n\t\texpression method('DELETE')\n\t}",
+		"deny {\n\t\texpression {http.request.method} == 'DELETE'\n\t}",
+	} {
+		base, clients := overTLS(t, deny+"\n\tdefault allow")
+		for version, client := range clients {
+			for _, method := range []string{"DELETE", "delete", "Delete", "dELETE", "deletE"} {
+				status, body, proto := send(t, client, method, base+"/api/v1/jobs/"+jobID, "")
+				if status != http.StatusForbidden || proto != version {
+					t.Errorf("%q: %s over %s: %d over %s: %s", deny, method, version, status, proto, body)
+				}
+			}
+			for _, method := range []string{"GET", "get", "Get", "gET"} {
+				if status, body, proto := send(t, client, method, base+"/api/v1/jobs", ""); status != http.StatusOK || proto != version {
+					t.Errorf("%q: %s over %s: %d over %s: %s", deny, method, version, status, proto, body)
+				}
+			}
+			for _, method := range []string{"DELETES", "xDELETE", "delete1"} {
+				if status, body, _ := send(t, client, method, base+"/api/v1/jobs/"+jobID, ""); status != http.StatusMethodNotAllowed {
+					t.Errorf("%q: %s over %s: %d: %s", deny, method, version, status, body)
+				}
+			}
+		}
+	}
+}
+
 func TestAnExtendedConnectIsDecidedAsTheGETThatIsMadeOfIt(t *testing.T) {
 	base, clients := overTLS(t, "deny operation secret destroy")
 	client := clients["HTTP/3.0"]
