@@ -18,7 +18,7 @@ test: ## run every check and test, with the race detector
 
 test-fast: ## run the tests of the packages, without processes and browsers
 	go vet ./...
-	go test ./caddymodule ./internal/... ./metrics ./policy/... ./tokencache ./test
+	go test ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
 
 lint: ## run golangci-lint
 	./test/lint

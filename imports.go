@@ -5,5 +5,6 @@ package veeamauth
 
 import (
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/command"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 )

@@ -46,15 +46,16 @@ func (AdminSessions) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-const sessionsPath = "/veeam_auth/sessions"
+// SessionsPath is the path of the admin endpoint; /forget, /login and /logout are below it.
+const SessionsPath = "/veeam_auth/sessions"
 
 // operateFor bounds what is done to one session.
 const operateFor = 2 * time.Minute
 
 // sessionAction does what a request wants to one session, if that is allowed.
 type sessionAction struct {
-	allowed func(*pooledSession, wantedSessions) error // nil: always
-	do      func(context.Context, *pooledSession, wantedSessions) error
+	allowed func(*pooledSession, WantedSessions) error // nil: always
+	do      func(context.Context, *pooledSession, WantedSessions) error
 }
 
 // sessionActions is what can be done to a session.
@@ -66,18 +67,18 @@ var sessionActions = map[string]sessionAction{
 
 // Routes returns the routes of the endpoints.
 func (a AdminSessions) Routes() []caddy.AdminRoute {
-	routes := []caddy.AdminRoute{{Pattern: sessionsPath, Handler: caddy.AdminHandlerFunc(a.list)}}
+	routes := []caddy.AdminRoute{{Pattern: SessionsPath, Handler: caddy.AdminHandlerFunc(a.list)}}
 	for name, action := range sessionActions {
 		routes = append(routes, caddy.AdminRoute{
-			Pattern: sessionsPath + "/" + name,
+			Pattern: SessionsPath + "/" + name,
 			Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return a.act(w, r, action) }),
 		})
 	}
 	return routes
 }
 
-// sessionState is a session as it is told.
-type sessionState struct {
+// SessionState is the session of an account at a server as the admin endpoint describes it.
+type SessionState struct {
 	Account string `json:"account"`
 	Product string `json:"product"`
 	Origin  string `json:"origin"` // empty if no request has needed the account yet
@@ -97,7 +98,7 @@ type sessionState struct {
 	LastError string `json:"last_error,omitempty"`
 
 	// Budget is what is left of the tries of the session's user.
-	Budget *budgetState `json:"lockout_budget,omitempty"`
+	Budget *BudgetState `json:"lockout_budget,omitempty"`
 
 	// Accepted is when the server has accepted the secret last, LastSuccess when it
 	// has answered a login, a renewal or a request last, LastFailure when one of them
@@ -120,24 +121,24 @@ type sessionState struct {
 	Error string `json:"error,omitempty"`
 }
 
-// budgetState is a lock-out budget as it is told.
-type budgetState struct {
+// BudgetState is a lock-out budget as the admin endpoint describes it.
+type BudgetState struct {
 	Left  int       `json:"left"`
 	Of    int       `json:"of"`
 	Until time.Time `json:"until,omitzero"` // when there is one more
 }
 
-func describeBudget(b tokencache.Budget) *budgetState {
+func describeBudget(b tokencache.Budget) *BudgetState {
 	if b.Of == 0 {
 		return nil
 	}
-	return &budgetState{b.Left, b.Of, b.Until}
+	return &BudgetState{b.Left, b.Of, b.Until}
 }
 
 // describe tells a row.
-func (r *accountRow) describe() sessionState {
+func (r *accountRow) describe() SessionState {
 	if r.session == nil {
-		return sessionState{
+		return SessionState{
 			Account: r.account, Product: r.product, Origin: r.origin, State: string(tokencache.StatusNone),
 			Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure, LastError: r.detail,
 		}
@@ -147,7 +148,7 @@ func (r *accountRow) describe() sessionState {
 	if s.key.parent {
 		purpose = "parent"
 	}
-	return sessionState{
+	return SessionState{
 		Account: s.key.account, Product: s.key.product, Origin: s.key.origin, Purpose: purpose,
 		Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure,
 		State:     string(state.Status),
@@ -164,8 +165,9 @@ func (r *accountRow) describe() sessionState {
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// wantedSessions are those that a request is about. Its fields are empty for any.
-type wantedSessions struct {
+// WantedSessions is the body of a request: which sessions it is about. Fields other
+// than the account are empty for any.
+type WantedSessions struct {
 	Account string `json:"account"`
 	Product string `json:"product,omitempty"`
 	Origin  string `json:"origin,omitempty"`
@@ -174,7 +176,7 @@ type wantedSessions struct {
 	Force bool `json:"force,omitempty"`
 }
 
-func (w wantedSessions) find() (found []*pooledSession) {
+func (w WantedSessions) find() (found []*pooledSession) {
 	sessionPool.Range(func(key, value any) bool {
 		k := key.(sessionKey)
 		if cmp.Or(w.Account, k.account) == k.account && cmp.Or(w.Product, k.product) == k.product && strings.Contains(k.origin, w.Origin) {
@@ -189,7 +191,7 @@ func (w wantedSessions) find() (found []*pooledSession) {
 }
 
 // missing says why there is no such session.
-func (w wantedSessions) missing() error {
+func (w WantedSessions) missing() error {
 	names := configuredAccounts.names()
 	switch {
 	case !slices.Contains(names, w.Account):
@@ -204,11 +206,11 @@ func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
-	states := []sessionState{}
+	states := []SessionState{}
 	for _, row := range accountRows(r.Context()) {
 		states = append(states, row.describe())
 	}
-	slices.SortStableFunc(states, func(a, b sessionState) int {
+	slices.SortStableFunc(states, func(a, b SessionState) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Purpose, b.Purpose))
 	})
 	return answerJSON(w, states)
@@ -218,7 +220,7 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 	if r.Method != http.MethodPost {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use POST")}
 	}
-	var wanted wantedSessions
+	var wanted WantedSessions
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&wanted); err != nil || wanted.Account == "" {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(`write {"account": "<name>"}`)}
 	}
@@ -235,7 +237,7 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 			s.liftOther(r.Context()) // of all, before one of them is tried
 		}
 	}
-	states := []sessionState{}
+	states := []SessionState{}
 	for i, s := range found {
 		err := refused[i]
 		if err == nil {
@@ -262,13 +264,13 @@ func answerJSON(w http.ResponseWriter, value any) error {
 	return nil
 }
 
-func forgetSession(ctx context.Context, s *pooledSession, _ wantedSessions) error {
+func forgetSession(ctx context.Context, s *pooledSession, _ WantedSessions) error {
 	_, err := s.Forget(ctx)
 	return err
 }
 
 // mayLogin leaves the last try of the session's user alone.
-func mayLogin(s *pooledSession, wanted wantedSessions) error {
+func mayLogin(s *pooledSession, wanted WantedSessions) error {
 	b := s.State().Budget
 	if b.Of == 0 || b.Left > 1 || wanted.Force {
 		return nil
@@ -277,7 +279,7 @@ func mayLogin(s *pooledSession, wanted wantedSessions) error {
 }
 
 // renewSession logs in anew; the session so far is logged out.
-func renewSession(ctx context.Context, s *pooledSession, wanted wantedSessions) error {
+func renewSession(ctx context.Context, s *pooledSession, wanted WantedSessions) error {
 	grant := s.grant.Load()
 	if grant == nil {
 		return errors.New("no request has needed a token of it yet")
@@ -313,7 +315,7 @@ func loginOutcome(err error, left tokencache.Budget) error {
 	return blocked.Cause
 }
 
-func logoutSession(ctx context.Context, s *pooledSession, _ wantedSessions) error {
+func logoutSession(ctx context.Context, s *pooledSession, _ WantedSessions) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()
 	if grant := s.grant.Load(); e == nil && grant != nil {

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -31,9 +30,9 @@ func admin(t *testing.T, method, path, body string) (int, string) {
 	return 0, ""
 }
 
-func states(t *testing.T, text string) []sessionState {
+func states(t *testing.T, text string) []SessionState {
 	t.Helper()
-	var list []sessionState
+	var list []SessionState
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		t.Fatalf("%v in %s", err, text)
 	}
@@ -46,7 +45,7 @@ func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 	tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
 	defer quit(tr)
 	ask(t, tr)
-	_, text := admin(t, http.MethodGet, sessionsPath, "")
+	_, text := admin(t, http.MethodGet, SessionsPath, "")
 	list := states(t, text)
 	if len(list) != 1 {
 		t.Fatal(text)
@@ -59,10 +58,6 @@ func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 			t.Error("the answer holds a secret")
 		}
 	}
-	var table bytes.Buffer
-	if err := printSessions(&table, list, false); err != nil || !strings.Contains(table.String(), "shared") {
-		t.Error(table.String())
-	}
 }
 
 func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
@@ -73,21 +68,21 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `"}`
 
-	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", body); states(t, text)[0].State != "valid" {
+	if _, text := admin(t, http.MethodPost, SessionsPath+"/login", body); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
 	waitForAllEndings()
 	if c := server.Counters(); c.PasswordGrants != 2 || c.Logouts != 1 || c.LiveSessions != 1 {
 		t.Errorf("after login: %+v", c)
 	}
-	if _, text := admin(t, http.MethodPost, sessionsPath+"/logout", body); states(t, text)[0].State != "none" {
+	if _, text := admin(t, http.MethodPost, SessionsPath+"/logout", body); states(t, text)[0].State != "none" {
 		t.Error(text)
 	}
 	if c := server.Counters(); c.LiveSessions != 0 {
 		t.Errorf("after logout: %+v", c)
 	}
 	ask(t, tr)
-	if _, text := admin(t, http.MethodPost, sessionsPath+"/forget", body); states(t, text)[0].State != "none" {
+	if _, text := admin(t, http.MethodPost, SessionsPath+"/forget", body); states(t, text)[0].State != "none" {
 		t.Error(text)
 	}
 	quit(tr)
@@ -116,7 +111,7 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 		{body, "nothing was sent: 0 of 2 tries left until ", 2, 0},
 		{force, "the server was asked just now: ", 3, 0},
 	} {
-		_, text := admin(t, http.MethodPost, sessionsPath+"/login", tt.body)
+		_, text := admin(t, http.MethodPost, SessionsPath+"/login", tt.body)
 		s := states(t, text)[0]
 		if s.State != "held" || s.HeldFor < 200 || !strings.Contains(s.Error, tt.says) || s.Budget == nil || s.Budget.Left != tt.left || s.Budget.Of != 2 ||
 			server.Counters().TokenRequests != int64(tt.sent) {
@@ -124,17 +119,17 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 		}
 	}
 	server.SetPassword(veeamtest.DefaultUser, "wrong") // it is the right one now
-	if _, text := admin(t, http.MethodPost, sessionsPath+"/login", force); states(t, text)[0].State != "valid" {
+	if _, text := admin(t, http.MethodPost, SessionsPath+"/login", force); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
 }
 
 func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 	for _, tt := range []struct{ method, path, body, want string }{
-		{http.MethodPost, sessionsPath, "", "use GET"},
-		{http.MethodGet, sessionsPath + "/forget", "", "use POST"},
-		{http.MethodPost, sessionsPath + "/forget", "{}", `{"account": "<name>"}`},
-		{http.MethodPost, sessionsPath + "/login", `{"account": "nobody"}`, "nobody"},
+		{http.MethodPost, SessionsPath, "", "use GET"},
+		{http.MethodGet, SessionsPath + "/forget", "", "use POST"},
+		{http.MethodPost, SessionsPath + "/forget", "{}", `{"account": "<name>"}`},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, "nobody"},
 	} {
 		if _, text := admin(t, tt.method, tt.path, tt.body); !strings.Contains(text, tt.want) {
 			t.Errorf("%s %s: %s", tt.method, tt.path, text)

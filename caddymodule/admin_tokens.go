@@ -38,16 +38,17 @@ func (AdminTokens) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// The paths of the admin endpoints.
 const (
-	tokensPath = "/veeam_auth/tokens"
-	revokePath = tokensPath + "/revoke"
+	TokensPath = "/veeam_auth/tokens"
+	RevokePath = TokensPath + "/revoke"
 )
 
 // Routes returns the routes of the endpoints.
 func (a AdminTokens) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: tokensPath, Handler: caddy.AdminHandlerFunc(a.list)},
-		{Pattern: revokePath, Handler: caddy.AdminHandlerFunc(a.revoke)},
+		{Pattern: TokensPath, Handler: caddy.AdminHandlerFunc(a.list)},
+		{Pattern: RevokePath, Handler: caddy.AdminHandlerFunc(a.revoke)},
 	}
 }
 
@@ -58,8 +59,8 @@ func (AdminTokens) list(w http.ResponseWriter, r *http.Request) error {
 	return answerJSON(w, tokenHolders.list(time.Now()))
 }
 
-// revocation is the body of a request.
-type revocation struct {
+// Revocation is the body of a request to RevokePath.
+type Revocation struct {
 	Client string `json:"client"`
 	Force  bool   `json:"force,omitempty"`
 }
@@ -68,7 +69,7 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use POST")}
 	}
-	var body revocation
+	var body Revocation
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&body); err != nil || body.Client == "" {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(`write {"client": "<name>"}`)}
 	}

@@ -1,6 +1,7 @@
 // Package caddymodule holds the Caddy modules of veeam-auth that serve requests. Only
 // it and the packages below it import Caddy. This file is its table of contents: every
-// registration. The logging modules are in package logging.
+// registration. The logging modules
+// are in package logging, the commands in package command.
 //
 //	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
@@ -8,13 +9,11 @@
 //	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
 //	admin.api.veeam_auth_sessions            admin_sessions.go  shows and ends upstream sessions
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
-//	caddy veeam-auth                         command.go    the commands
 package caddymodule
 
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 func init() {
@@ -26,8 +25,6 @@ func init() {
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
-
-	caddycmd.RegisterCommand(command)
 
 	caddy.OnExit(waitForEndings)
 }

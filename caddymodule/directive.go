@@ -217,7 +217,7 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		if err := oneArg(d, &t.Product); err != nil {
 			return true, err
 		}
-		if _, err := lookupProduct(t.Product); err != nil {
+		if _, err := LookupProduct(t.Product); err != nil {
 			return true, d.WrapErr(err)
 		}
 		h.Product = t.Product
@@ -427,7 +427,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if err := p.adoptHost(proxy); err != nil {
 		return d.WrapErr(err)
 	}
-	product, err := lookupProduct(p.transport.Product)
+	product, err := LookupProduct(p.transport.Product)
 	if err != nil {
 		return d.WrapErr(err)
 	}

@@ -19,6 +19,9 @@ import (
 
 // Explanation is what becomes of a request, and why.
 type Explanation struct {
+	// Product is the one of the handler, by its name in the configuration.
+	Product string
+
 	// Asked and Sent are the request as it comes and as it is decided about and sent:
 	// method and target.
 	Asked, Sent string
@@ -70,7 +73,7 @@ type RuleOutcome struct {
 // it. The handler needs no more than PrepareExplain.
 func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Explanation {
 	asked := sent{method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery}
-	x := Explanation{Asked: asked.method + " " + asked.target()}
+	x := Explanation{Product: h.product.Name, Asked: asked.method + " " + asked.target()}
 	e := h.open(r)
 	e.caller = caller
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && caller.Via == policy.ViaCaddy {
@@ -139,7 +142,7 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 	if err := json.Unmarshal(raw, h); err != nil {
 		return nil, fmt.Errorf("handler %s: %w", directive, err)
 	}
-	if h.product, err = lookupProduct(h.Product); err != nil {
+	if h.product, err = LookupProduct(h.Product); err != nil {
 		return nil, err
 	}
 	h.index, _ = operation.For(h.product.Name)

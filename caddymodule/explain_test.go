@@ -31,6 +31,15 @@ func handlerWith(t *testing.T, rules string) *Handler {
 // explainer prepares the handler of the server that listens on a port for Explain.
 func explainer(t *testing.T, config []byte, port int) *Handler {
 	t.Helper()
+	h, err := prepare(t, config, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func prepare(t *testing.T, config []byte, port int) (*Handler, error) {
+	t.Helper()
 	var tree struct {
 		Apps struct {
 			HTTP struct {
@@ -55,14 +64,9 @@ func explainer(t *testing.T, config []byte, port int) *Handler {
 		}
 		ctx, cancel := caddy.NewContext(ctx)
 		t.Cleanup(cancel)
-		h, err := PrepareExplain(ctx, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
+		return PrepareExplain(ctx, raw)
 	}
-	t.Fatalf("no handler listens on port %d", port)
-	return nil
+	return nil, fmt.Errorf("no handler listens on port %d", port)
 }
 
 // handlerIn is the first handler veeam_auth in JSON.

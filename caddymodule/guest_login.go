@@ -237,6 +237,6 @@ func (s *slot) logout() {
 	if l := s.current.Load(); l != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
 		defer cancel()
-		_ = logoutSession(ctx, l.session, wantedSessions{})
+		_ = logoutSession(ctx, l.session, WantedSessions{})
 	}
 }

@@ -152,7 +152,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
 	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logerrors.Stderr))
-	if h.product, err = lookupProduct(h.Product); err != nil {
+	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
 	}
 	if h.TokenLifetime < 0 {

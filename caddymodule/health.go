@@ -185,7 +185,7 @@ const (
 // accountRows are all sessions, and each configured account that has none.
 func accountRows(ctx context.Context) (rows []accountRow) {
 	book := configuredAccounts.snapshot()
-	for _, s := range (wantedSessions{}).find() {
+	for _, s := range (WantedSessions{}).find() {
 		rows = append(rows, s.row())
 	}
 	known := make(map[configuredAccount]map[string]bool)

@@ -20,9 +20,9 @@ import (
 )
 
 // rowOf is the one row of an account.
-func (w *world) rowOf(name string) sessionState {
+func (w *world) rowOf(name string) SessionState {
 	w.Helper()
-	var found []sessionState
+	var found []SessionState
 	for _, r := range accountRows(context.Background()) {
 		if r.account == name {
 			found = append(found, r.describe())
@@ -35,7 +35,7 @@ func (w *world) rowOf(name string) sessionState {
 }
 
 // reads fails the test unless the row and the series of an account say this.
-func (w *world) reads(name, state string, reason veeam.Reason) sessionState {
+func (w *world) reads(name, state string, reason veeam.Reason) SessionState {
 	w.Helper()
 	row := w.rowOf(name)
 	if row.State != state || row.Reason != reason {

@@ -79,7 +79,7 @@ func (p *pooledIssuer) start(ctx context.Context, storage certmagic.Storage, log
 		go p.watch()
 		if err := tryStorage(ctx, storage); err != nil && ctx.Err() == nil {
 			logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor judged, and requests that need that are refused",
-				zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", storageName(storage)), zap.Error(err))
+				zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", StorageName(storage)), zap.Error(err))
 		}
 	})
 }

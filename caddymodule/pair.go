@@ -73,7 +73,7 @@ func (p *handlerPairs) before(ctx caddy.Context) (handlers []*Handler) {
 // serves reports what does not fit between a handler and the transport that it hands
 // requests to.
 func (t *Transport) serves(h *Handler) error {
-	product, err := lookupProduct(h.Product)
+	product, err := LookupProduct(h.Product)
 	if err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 				w.tr = w.transport(tr)
 				w.both(tr, tr, http.StatusServiceUnavailable)
 				login := func() {
-					req := httptest.NewRequest(http.MethodPost, sessionsPath+"/login", strings.NewReader(`{"account": "provider", "force": true}`))
+					req := httptest.NewRequest(http.MethodPost, SessionsPath+"/login", strings.NewReader(`{"account": "provider", "force": true}`))
 					if err := (AdminSessions{}).act(httptest.NewRecorder(), req, sessionActions["login"]); err != nil {
 						t.Error(err)
 					}

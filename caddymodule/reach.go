@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -170,6 +171,30 @@ func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 		if err != nil {
 			return err
 		}
-		return tryStorageAsGuest(ctx, storage)
+		return TryStorageAsGuest(ctx, storage)
 	})
 }
+
+// OtherProduct says, in a sentence, that the server answered a login like another
+// product than the configured one; empty if it did not.
+func (r *Reached) OtherProduct(t *veeam.Token) string {
+	other := t.LooksLike(r.Client.Product)
+	if other == r.Client.Product {
+		return ""
+	}
+	return otherProductSaid(r.Client.Product, other)
+}
+
+// BudgetReason is why the lock-out budget has kept a login from being sent: no try is
+// left, or logins of the same user are under way. ok is false for errors of another
+// kind.
+func BudgetReason(err error) (reason veeam.Reason, ok bool) {
+	if spent, ok := errors.AsType[*overdrawnError](err); ok {
+		return spent.Reason(), true
+	}
+	return "", false
+}
+
+// ReadPlaceholder reads the secret that a placeholder stands for, {env.NAME} or
+// {file./path}, as the options of accounts do.
+func ReadPlaceholder(text string) (string, error) { return secret.Expand(expand).Read(text) }

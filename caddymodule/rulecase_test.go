@@ -9,6 +9,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -107,8 +109,12 @@ func TestConditionsThatCannotRegardBothCasesAreRefused(t *testing.T) {
 		"query Format=a format=b":                     "twice",
 	} {
 		caddyfile := fmt.Sprintf(":80 {\n\tveeam_auth https://veeam.lab.local {\n\t\taccount x {env.X}\n\t\tdeny %s\n\t}\n}\n", condition)
-		if out, code := policyTest(t, caddyfile, "GET", "/api/v1/jobs"); code != exitUsage || !strings.Contains(out, says) || !strings.Contains(out, "Caddyfile:4") {
-			t.Errorf("%s: %d %s", condition, code, out)
+		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+		if err == nil {
+			_, err = prepare(t, config, 80)
+		}
+		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "Caddyfile:4") {
+			t.Errorf("%s: %v", condition, err)
 		}
 	}
 }

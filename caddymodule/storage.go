@@ -18,8 +18,8 @@ const (
 	probeStorageFor = 20 * time.Second
 )
 
-// errStorageAbsent is the error of a storage in a folder that does not exist.
-var errStorageAbsent = errors.New("the folder does not exist")
+// ErrStorageAbsent is the error of a storage in a folder that does not exist.
+var ErrStorageAbsent = errors.New("the folder does not exist")
 
 // tryStorage locks, writes, reads and deletes a key of its own, as Caddy does.
 func tryStorage(ctx context.Context, storage certmagic.Storage) error {
@@ -36,13 +36,14 @@ func tryStorage(ctx context.Context, storage certmagic.Storage) error {
 	})
 }
 
-// tryStorageAsGuest does the same, and makes no folder that is not there yet: it
+// TryStorageAsGuest writes, reads and deletes a key of its own, for commands. It waits 20
+// seconds at most. It does what Caddy does, but makes no folder that is not there yet: it
 // would belong to the user of the command, and Caddy could not write into it. Where
-// the folder of the storage itself is missing the error is errStorageAbsent.
-func tryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
+// the folder of the storage itself is missing the error is ErrStorageAbsent.
+func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
 		if _, err := os.Stat(files.Path); errors.Is(err, os.ErrNotExist) {
-			return errStorageAbsent
+			return ErrStorageAbsent
 		}
 	}
 	used := false
@@ -83,9 +84,9 @@ func tryKey(ctx context.Context, storage certmagic.Storage, key string) error {
 	return err
 }
 
-// storageName is how an operator finds a storage. Others than files may have
+// StorageName is how an operator finds a storage. Others than files may have
 // secrets in their text.
-func storageName(storage certmagic.Storage) string {
+func StorageName(storage certmagic.Storage) string {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
 		return files.Path
 	}

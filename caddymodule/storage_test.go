@@ -74,13 +74,13 @@ func TestEachFaultOfAStorageIsFound(t *testing.T) {
 func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
 	dir := t.TempDir()
 	storage := &certmagic.FileStorage{Path: dir}
-	if err := tryStorageAsGuest(t.Context(), storage); err != nil {
+	if err := TryStorageAsGuest(t.Context(), storage); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("a command leaves %v, %v", left, err)
 	}
-	if err := tryStorageAsGuest(t.Context(), &certmagic.FileStorage{Path: filepath.Join(dir, "absent")}); !errors.Is(err, errStorageAbsent) {
+	if err := TryStorageAsGuest(t.Context(), &certmagic.FileStorage{Path: filepath.Join(dir, "absent")}); !errors.Is(err, ErrStorageAbsent) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	if err := tryStorage(t.Context(), storage); err != nil {
@@ -96,7 +96,7 @@ func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, storageFolder), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := tryStorageAsGuest(t.Context(), storage); err == nil {
+	if err := TryStorageAsGuest(t.Context(), storage); err == nil {
 		t.Error("a folder that cannot be written into passes")
 	}
 }

@@ -131,8 +131,8 @@ func (b *tokenBook) revoke(name string, now time.Time) {
 	}
 }
 
-// tokenState is a caller as it is told.
-type tokenState struct {
+// TokenState is a caller with tokens as the admin endpoint describes it.
+type TokenState struct {
 	Client string `json:"client"`
 
 	// Configured reports that it is a client of the configuration. Others are known
@@ -152,16 +152,16 @@ type tokenState struct {
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 
-func (b *tokenBook) list(now time.Time) []tokenState {
+func (b *tokenBook) list(now time.Time) []TokenState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	states := []tokenState{}
+	states := []TokenState{}
 	for _, name := range slices.Sorted(maps.Keys(b.holders)) {
 		h := b.holders[name]
 		if h.configured <= 0 && h.revoked.IsZero() && h.end.Before(now) {
 			continue
 		}
-		states = append(states, tokenState{
+		states = append(states, TokenState{
 			Client: name, Configured: h.configured > 0, Via: string(h.via),
 			Logins: h.logins, Renewals: h.renewals,
 			FirstIssued: h.first.UTC().Truncate(time.Second), LastIssued: h.last.UTC().Truncate(time.Second),

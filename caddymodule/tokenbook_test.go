@@ -19,7 +19,7 @@ func TestTheBookOfTokensKnowsClientsAndThoseWhoHaveTokens(t *testing.T) {
 	b.issued(policy.Caller{Name: "grafana", Via: policy.ViaClient}, true, pair(now.Add(time.Minute)))
 	b.issued(policy.Caller{Name: "CN=nightly", Via: policy.ViaCertificate}, false, pair(now))
 	h.touch(now.Add(2 * time.Minute))
-	want := []tokenState{
+	want := []TokenState{
 		{Client: "certificate:CN=nightly", Via: "certificate", Logins: 1, FirstIssued: now, LastIssued: now, Expires: now.Add(issuer.RefreshLifetime)},
 		{
 			Client: "grafana", Configured: true, Via: "client", Logins: 1, Renewals: 1,

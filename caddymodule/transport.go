@@ -218,7 +218,7 @@ func (t *Transport) loginTimeout() time.Duration {
 // check reads what can be read of the configuration without provisioning, and
 // reports the first thing that is wrong with it.
 func (t *Transport) check() (err error) {
-	if t.product, err = lookupProduct(t.Product); err != nil {
+	if t.product, err = LookupProduct(t.Product); err != nil {
 		return err
 	}
 	if err := checkBasePath(t.BasePath); err != nil {
@@ -475,7 +475,9 @@ func (t *Transport) replayed(result string) {
 	t.metrics.Replays.WithLabelValues(t.product.Name, result).Inc()
 }
 
-func lookupProduct(name string) (*veeam.Product, error) {
+// LookupProduct finds the product that the option names; empty stands for the default,
+// vbr. The error lists the names.
+func LookupProduct(name string) (*veeam.Product, error) {
 	if name == "" {
 		name = defaultProduct
 	}

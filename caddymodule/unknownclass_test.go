@@ -2,8 +2,13 @@ package caddymodule
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 func TestWhatNoIndexKnowsMayBeOfAnyClass(t *testing.T) {
@@ -27,11 +32,19 @@ func TestWhatNoIndexKnowsMayBeOfAnyClass(t *testing.T) {
 		"allow method GET POST": {unheard: true, newer: false, known: true},
 	} {
 		caddyfile := fmt.Sprintf("https://azure.lab.local {\n\tveeam_auth https://azure.lab.local {\n\t\tproduct azure\n\t\taccount x {env.NOT_SET}\n%s\n\t}\n}\n", rules)
+		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for request, allowed := range want {
 			method, path, _ := strings.Cut(request, " ")
-			out, code := policyTest(t, caddyfile, method, path)
-			if (code == 0) != allowed {
-				t.Errorf("%s\n%s: allowed %v\n%s", rules, request, code == 0, out)
+			r, err := ExplainRequest(method, path, http.Header{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := explainer(t, config, 443).Explain(r, policy.Caller{Name: string(policy.ViaLoopback), Via: policy.ViaLoopback}, true)
+			if (x.Refusal == nil) != allowed {
+				t.Errorf("%s\n%s: %+v", rules, request, x)
 			}
 		}
 	}

@@ -3,11 +3,7 @@
 package caddymodule
 
 import (
-	"crypto/tls"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -113,46 +109,5 @@ func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
 				t.Errorf("%q", seen)
 			}
 		})
-	}
-}
-
-func TestPinSaysWhatALoginWouldLack(t *testing.T) {
-	for name, tc := range map[string]struct {
-		config *tls.Config
-		want   string
-	}{
-		"new":          {&tls.Config{}, ""},
-		"old versions": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "enable TLS 1.2"},
-		"old ciphers":  {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}, "GODEBUG=tlsrsakex=1 in"},
-		"3DES":         {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}}, "GODEBUG=tlsrsakex=1,tls3des=1"},
-	} {
-		server := httptest.NewUnstartedServer(http.NotFoundHandler())
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
-		server.TLS = tc.config
-		server.StartTLS()
-		out, message := pinned(t, server.URL)
-		if message != "" || !strings.Contains(out, "sha1") || strings.Contains(out, "note") != (tc.want != "") || !strings.Contains(out, tc.want) {
-			t.Errorf("%s: %s %s", name, out, message)
-		}
-		server.Close()
-	}
-}
-
-func TestPinAsksForAServerName(t *testing.T) {
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // which pin does not use either
-	var asked []string
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		asked = append(asked, hello.ServerName)
-		return nil, nil
-	}}
-	server.StartTLS()
-	defer server.Close()
-	if _, message := pinned(t, server.URL, "--server-name", "vbr01.lab.local"); message != "" {
-		t.Error(message)
-	}
-	if len(asked) != 1 || asked[0] != "vbr01.lab.local" {
-		t.Errorf("%q", asked)
 	}
 }

@@ -1,7 +1,7 @@
 // How the commands find their account: in the configuration that Caddy itself
 // would load.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 )
 
 // configFlags say which configuration and which server a command is about.
@@ -28,6 +30,9 @@ func (f *configFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile; default: by the name of the file")
 	flags.StringVar(&f.upstream, "upstream", "", "The server (host:port), if the account is at several")
 }
+
+// moduleName is that of the handler and of the transport in JSON.
+const moduleName = "veeam_auth"
 
 // configSite is a reverse_proxy with our transport, as the configuration has it.
 type configSite struct {
@@ -133,7 +138,7 @@ func (c *configuration) collect(tree any) error {
 			}
 		}
 	case map[string]any:
-		if transport, ok := node["transport"].(map[string]any); ok && node["handler"] == "reverse_proxy" && transport["protocol"] == directive {
+		if transport, ok := node["transport"].(map[string]any); ok && node["handler"] == "reverse_proxy" && transport["protocol"] == moduleName {
 			return c.add(node, transport)
 		}
 		for _, name := range slices.Sorted(maps.Keys(node)) {
@@ -150,11 +155,11 @@ func (c *configuration) add(proxy, transport map[string]any) error {
 	if err != nil {
 		return err
 	}
-	var read Transport
+	var read caddymodule.Transport
 	if err := json.Unmarshal(raw, &read); err != nil {
 		return fmt.Errorf("transport veeam_auth: %w", err)
 	}
-	product, err := lookupProduct(read.Product)
+	product, err := caddymodule.LookupProduct(read.Product)
 	if err != nil {
 		return err
 	}

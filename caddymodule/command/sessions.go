@@ -1,6 +1,6 @@
 // The commands about upstream sessions.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 )
 
 // watchSessionsEvery is how often --watch asks.
@@ -65,7 +67,7 @@ none, nothing is sent without --force.`},
 		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, where the product can end one session, and
 forgets it. The next request logs in again.`},
 	} {
-		var wanted wantedSessions
+		var wanted caddymodule.WantedSessions
 		sub := &cobra.Command{
 			Use: c.name + " <account>", Short: c.short, Long: c.long, Args: cobra.ExactArgs(1),
 			Example: "  caddy veeam-auth sessions " + c.name + " svc-monitor",
@@ -86,8 +88,8 @@ forgets it. The next request logs in again.`},
 
 // callSessions asks the running Caddy and prints its answer.
 func callSessions(cmd *cobra.Command, admin *adminFlags, method, path string, body any, asJSON bool) error {
-	var states []sessionState
-	if err := admin.call(cmd, method, sessionsPath+path, body, &states); err != nil {
+	var states []sessionRow
+	if err := admin.call(cmd, method, caddymodule.SessionsPath+path, body, &states); err != nil {
 		return err
 	}
 	if err := printSessions(cmd.OutOrStdout(), states, asJSON); err != nil {
@@ -142,7 +144,7 @@ func terminalWidth(out io.Writer) int {
 	return width
 }
 
-func printSessions(out io.Writer, states []sessionState, asJSON bool) error {
+func printSessions(out io.Writer, states []sessionRow, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -164,7 +166,7 @@ func widest(text string) (most int) {
 	return most
 }
 
-func sessionTable(states []sessionState) string {
+func sessionTable(states []sessionRow) string {
 	var text bytes.Buffer
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ACCOUNT\tPRODUCT\tSERVER\tSTATE\tREASON\tLEFT\tLAST SUCCESS\tTRIES\tCACHE\tLEASE\tLAST ERROR")
@@ -179,7 +181,7 @@ func sessionTable(states []sessionState) string {
 
 // sessionBlocks has a block of lines for each account, none longer than width
 // unless one word is.
-func sessionBlocks(states []sessionState, width int) string {
+func sessionBlocks(states []sessionRow, width int) string {
 	var b strings.Builder
 	for i := range states {
 		s := &states[i]
@@ -228,21 +230,24 @@ func wrap(text string, indent, width int) string {
 	return b.String() + "\n"
 }
 
-func (s *sessionState) name() string {
+// sessionRow is the state of an account as the admin endpoint describes it.
+type sessionRow caddymodule.SessionState
+
+func (s *sessionRow) name() string {
 	if s.Purpose != "" {
 		return s.Account + " (" + s.Purpose + ")"
 	}
 	return s.Account
 }
 
-func (s *sessionState) left() string {
+func (s *sessionRow) left() string {
 	if s.HeldFor > 0 {
 		return "held " + span(s.HeldFor)
 	}
 	return span(s.ExpiresIn)
 }
 
-func (s *sessionState) tries() string {
+func (s *sessionRow) tries() string {
 	if s.Budget == nil {
 		return ""
 	}
@@ -253,7 +258,7 @@ func (s *sessionState) tries() string {
 	return text
 }
 
-func (s *sessionState) cache() string {
+func (s *sessionRow) cache() string {
 	switch {
 	case s.Loaded:
 		return "loaded"
@@ -263,7 +268,7 @@ func (s *sessionState) cache() string {
 	return ""
 }
 
-func (s *sessionState) notice() string {
+func (s *sessionRow) notice() string {
 	if s.LastError == "" && s.LostEarly > 0 {
 		return fmt.Sprintf("interference: %d tokens in a row ended early, does another program use this user?", s.LostEarly)
 	}

@@ -1,6 +1,6 @@
 // The commands that have VSPC make a secret for codes, and assign a public key.
 
-package caddymodule
+package command
 
 import (
 	"context"

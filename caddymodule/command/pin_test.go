@@ -1,6 +1,6 @@
 // Tests of the command that prints fingerprints.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -101,5 +102,46 @@ func TestAReadOfTheStandardInputEndsWithTheContext(t *testing.T) {
 	all, err := io.ReadAll(&interruptible{ctx: t.Context(), in: strings.NewReader("all of it")})
 	if string(all) != "all of it" || err != nil {
 		t.Errorf("%q %v", all, err)
+	}
+}
+
+func TestPinSaysWhatALoginWouldLack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config *tls.Config
+		want   string
+	}{
+		"new":          {&tls.Config{}, ""},
+		"old versions": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "enable TLS 1.2"},
+		"old ciphers":  {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}, "GODEBUG=tlsrsakex=1 in"},
+		"3DES":         {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}}, "GODEBUG=tlsrsakex=1,tls3des=1"},
+	} {
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.TLS = tc.config
+		server.StartTLS()
+		out, message := pinned(t, server.URL)
+		if message != "" || !strings.Contains(out, "sha1") || strings.Contains(out, "note") != (tc.want != "") || !strings.Contains(out, tc.want) {
+			t.Errorf("%s: %s %s", name, out, message)
+		}
+		server.Close()
+	}
+}
+
+func TestPinAsksForAServerName(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // which pin does not use either
+	var asked []string
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		asked = append(asked, hello.ServerName)
+		return nil, nil
+	}}
+	server.StartTLS()
+	defer server.Close()
+	if _, message := pinned(t, server.URL, "--server-name", "vbr01.lab.local"); message != "" {
+		t.Error(message)
+	}
+	if len(asked) != 1 || asked[0] != "vbr01.lab.local" {
+		t.Errorf("%q", asked)
 	}
 }

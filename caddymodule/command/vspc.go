@@ -1,6 +1,6 @@
 // The commands over the key services of VSPC.
 
-package caddymodule
+package command
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -257,7 +258,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 	if !account.IsPlaceholder(text) {
 		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
 	}
-	value, err := secret.Expand(expand).Read(text)
+	value, err := caddymodule.ReadPlaceholder(text)
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("%s: %w", flag, err)
 	}

@@ -1,6 +1,6 @@
 // The command that says which version this is.
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"

@@ -1,6 +1,6 @@
 // The command that uses up one scratch code.
 
-package caddymodule
+package command
 
 import (
 	"errors"

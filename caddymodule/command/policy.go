@@ -1,7 +1,7 @@
 // The commands about rules: why a request is allowed or denied, and which rules
 // a log asks for.
 
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -107,11 +108,11 @@ func (o *policyTestOptions) request(method, address string) (*http.Request, erro
 		}
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	return ExplainRequest(method, address, header)
+	return caddymodule.ExplainRequest(method, address, header)
 }
 
 // caller is whom the flags name, and whether they speak of one who is known.
-func (o *policyTestOptions) caller(h *Handler) (caller policy.Caller, known bool, err error) {
+func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller, known bool, err error) {
 	if o.via != "" && !slices.Contains(vias, o.via) {
 		return caller, false, fmt.Errorf("--via %s: write one of %s", o.via, strings.Join(vias, ", "))
 	}
@@ -143,12 +144,12 @@ func (o *policyTestOptions) caller(h *Handler) (caller policy.Caller, known bool
 }
 
 // explain says what becomes of a request, line by line.
-func (g *guard) explain(out io.Writer, x *Explanation, caller policy.Caller, known bool) {
+func (g *guard) explain(out io.Writer, x *caddymodule.Explanation, caller policy.Caller, known bool) {
 	say := func(what, format string, args ...any) {
 		fmt.Fprintf(out, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	say("request", "%s", x.Asked)
-	say("site", "%s, product %s", g.name, g.product)
+	say("site", "%s, product %s", g.name, x.Product)
 	if x.Ambiguous {
 		say("decision", "denied with %d: %s", x.Status, x.Message)
 		return
@@ -196,7 +197,7 @@ func (g *guard) explain(out io.Writer, x *Explanation, caller policy.Caller, kno
 }
 
 // explainRules goes through the rules up to the one that decides.
-func explainRules(say func(what, format string, args ...any), x *Explanation, known bool) {
+func explainRules(say func(what, format string, args ...any), x *caddymodule.Explanation, known bool) {
 	if !x.Ruled {
 		if known {
 			say("decision", "allowed: there are no rules")

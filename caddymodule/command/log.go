@@ -1,6 +1,6 @@
 // This file holds the command that reads log files of the svc_resapi format.
 
-package caddymodule
+package command
 
 import (
 	"bufio"

@@ -2,7 +2,7 @@
 
 //go:build unix
 
-package caddymodule
+package command
 
 import (
 	"io/fs"

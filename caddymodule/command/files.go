@@ -1,7 +1,7 @@
 // Files with secrets that the commands write, and the one of scratch codes that
 // they change.
 
-package caddymodule
+package command
 
 import (
 	"bufio"

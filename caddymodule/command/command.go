@@ -1,6 +1,8 @@
-// The commands under `caddy veeam-auth`.
-
-package caddymodule
+// Package command holds the commands under `caddy veeam-auth`. It reads configurations
+// as Caddy does and asks package caddymodule for the rest: Handler.Explain decides about
+// requests, Transport.Reach dials servers, the admin endpoints tell of the Caddy that
+// runs. Package caddymodule does not import it.
+package command
 
 import (
 	"fmt"
@@ -12,6 +14,10 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
+
+func init() {
+	caddycmd.RegisterCommand(command)
+}
 
 var command = caddycmd.Command{
 	Name:  "veeam-auth",

@@ -1,6 +1,6 @@
 // This file holds the tests of the command that reads log files.
 
-package caddymodule
+package command
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
 // How commands talk to the admin endpoint of the Caddy that runs.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -78,7 +78,7 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 		}
 		content = bytes.NewReader(text)
 	}
-	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {contentTypeJSON}}, content)
+	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, content)
 	if err != nil {
 		return failed(plainAdminError(address, err))
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -13,14 +13,15 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-func someStates() []sessionState {
-	return []sessionState{
+func someStates() []sessionRow {
+	return []sessionRow{
 		{
 			Account: "svc-monitor", Product: "vbr", Origin: "https tcp vbr01.lab.local:9419", State: "valid", Reason: veeam.ReasonUnreachable,
-			ExpiresIn: 754, LastSuccess: time.Now(), LastFailure: time.Now(), Budget: &budgetState{Left: 1, Of: 2, Until: time.Now()},
+			ExpiresIn: 754, LastSuccess: time.Now(), LastFailure: time.Now(), Budget: &caddymodule.BudgetState{Left: 1, Of: 2, Until: time.Now()},
 			LastError: "dial tcp 192.0.2.7:9419: connect: connection refused", Shared: true, Holder: "host/1234",
 		},
 		{Account: "svc-new", Product: "aws", State: "none", Reason: veeam.ReasonNotLoggedIn},

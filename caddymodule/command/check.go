@@ -1,6 +1,6 @@
 // The command that says what works and what does not.
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"

@@ -1,7 +1,7 @@
 // How the commands reach a server: the transport of the configuration, with its
 // TLS options, pins and placeholders, and a session of their own on it.
 
-package caddymodule
+package command
 
 import (
 	"cmp"
@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -99,7 +100,7 @@ func withExitCode(run func(cmd *cobra.Command, args []string) error) func(*cobra
 
 // reached is an account at a server that a command can talk to.
 type reached struct {
-	*Reached
+	*caddymodule.Reached
 	configPlace
 
 	storage certmagic.Storage // Caddy's own
@@ -127,7 +128,7 @@ func (c *configuration) reach(p configPlace) (*reached, error) {
 	if err == nil {
 		var mod any
 		if mod, err = ctx.LoadModuleByID("http.reverse_proxy.transport.veeam_auth", raw); err == nil {
-			r.Reached, err = mod.(*Transport).Reach(p.upstream, p.account)
+			r.Reached, err = mod.(*caddymodule.Transport).Reach(p.upstream, p.account)
 		}
 	}
 	if err != nil {
@@ -162,6 +163,12 @@ func (r *reached) login(ctx context.Context, a *veeam.Account) (*veeam.Token, er
 		r.Client.APIVersion = found
 	}
 	return r.Client.Login(ctx, a)
+}
+
+// overdrawn reports whether a login was not sent because of the lock-out budget.
+func overdrawn(err error) bool {
+	reason, ok := caddymodule.BudgetReason(err)
+	return ok && reason == veeam.ReasonLockedOutBudget
 }
 
 // overdrawnHelp is the way out of a lock-out budget that is used up.
@@ -205,7 +212,7 @@ func (f *configFlags) prepare(cmd *cobra.Command, account string) (*commandSessi
 func (s *commandSession) start(ctx context.Context) (err error) {
 	s.token, err = s.reached.login(ctx, s.credentials)
 	if err != nil {
-		if isOverdrawn(err) {
+		if overdrawn(err) {
 			err = fmt.Errorf("%w (%s); nothing was sent: %s", err, veeam.ReasonLockedOutBudget, s.overdrawnHelp())
 		}
 		return failed(fmt.Errorf("login at %s: %w", s.Client.BaseURL, err))

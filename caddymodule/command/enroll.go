@@ -1,6 +1,6 @@
 // The commands that give an account a second factor and take it away.
 
-package caddymodule
+package command
 
 import (
 	"context"

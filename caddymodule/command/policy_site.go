@@ -1,9 +1,8 @@
 // How the command finds the handler that a request would come to.
 
-package caddymodule
+package command
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,14 +16,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 )
 
 // guard is a handler veeam_auth of a configuration, with what leads to it.
 type guard struct {
 	name    string // addresses and hosts
-	product string
 	first   string // the first account
-	handler *Handler
+	handler *caddymodule.Handler
 	close   context.CancelFunc
 
 	raw      json.RawMessage
@@ -54,7 +54,7 @@ func (c *configuration) guardOf(r *http.Request) (*guard, error) {
 	}
 	if err == nil {
 		g.close = stop
-		g.handler, err = PrepareExplain(ctx, g.raw)
+		g.handler, err = caddymodule.PrepareExplain(ctx, g.raw)
 	}
 	if err != nil {
 		stop()
@@ -125,15 +125,14 @@ func guardsOf(routes json.RawMessage, above guard, found *[]*guard) error {
 		for i, raw := range route.Handle {
 			var handler struct {
 				Handler string          `json:"handler"`
-				Product string          `json:"product"`
 				Routes  json.RawMessage `json:"routes"`
 			}
 			if err := json.Unmarshal(raw, &handler); err != nil {
 				return err
 			}
-			if handler.Handler == directive {
+			if handler.Handler == moduleName {
 				g := here
-				g.raw, g.first, g.name, g.product = raw, firstAccount(route.Handle[i+1:]), here.title(), cmp.Or(handler.Product, defaultProduct)
+				g.raw, g.first, g.name = raw, firstAccount(route.Handle[i+1:]), here.title()
 				*found = append(*found, &g)
 				continue
 			}

@@ -1,7 +1,7 @@
 // The command that makes and rotates the keyset of the shared cache and of what is
 // sealed in files.
 
-package caddymodule
+package command
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
 // Tests of sealed files of scratch codes.
 
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 )
 
 func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
-	keys := newKeys(t)
+	keys := keysetOf(t)
 	rotated, err := keys.Rotate()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, account.ScratchPurpose, "--key x"}, nil })
 		}
 		before, _ := os.ReadFile(name)
-		if _, err := read(newKeys(t)); err == nil || !strings.Contains(err.Error(), name+" does not open with --key x") {
+		if _, err := read(keysetOf(t)); err == nil || !strings.Contains(err.Error(), name+" does not open with --key x") {
 			t.Errorf("another key: %v", err)
 		}
 		if _, err := readScratchCodes(name, func() (*commandSeal, error) { return nil, errNoSealKey }); !errors.Is(err, errNoSealKey) {
@@ -78,8 +78,8 @@ func (unsealing) Encrypt([]byte, []byte) ([]byte, error) { return nil, errors.Ne
 
 func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "codes")
-	place, keys := account.Seal{Product: "azure", Account: "svc"}, newKeys(t)
-	content := sealedText(t, place, keys, account.ScratchPurpose, "11111111")
+	place, keys := account.Seal{Product: "azure", Account: "svc"}, keysetOf(t)
+	content, err := place.Seal(keys, account.ScratchPurpose, "11111111")
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,4 +98,13 @@ func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Dir(name)); len(left) != 1 {
 		t.Error(left)
 	}
+}
+
+func keysetOf(t testing.TB) *tokencache.Keyset {
+	t.Helper()
+	keys, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }

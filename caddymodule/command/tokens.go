@@ -1,6 +1,6 @@
 // The commands about the tokens of clients.
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -11,6 +11,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 )
 
 func newTokensCommand() *cobra.Command {
@@ -36,8 +38,8 @@ when the last refresh token ends. No token is shown. What other processes have i
 or this one before it was started, is not in the list.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
-			var states []tokenState
-			if err := admin.call(cmd, http.MethodGet, tokensPath, nil, &states); err != nil {
+			var states []caddymodule.TokenState
+			if err := admin.call(cmd, http.MethodGet, caddymodule.TokensPath, nil, &states); err != nil {
 				return err
 			}
 			return printTokens(cmd.OutOrStdout(), states, asJSON)
@@ -47,7 +49,7 @@ or this one before it was started, is not in the list.`,
 	return list
 }
 
-func printTokens(out io.Writer, states []tokenState, asJSON bool) error {
+func printTokens(out io.Writer, states []caddymodule.TokenState, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -75,7 +77,7 @@ func printable(name string) string {
 }
 
 func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
-	var body revocation
+	var body caddymodule.Revocation
 	revoke := &cobra.Command{
 		Use:   "revoke <client>",
 		Short: "Revokes all tokens that a client has got so far",
@@ -90,7 +92,7 @@ most likely misspelt.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 			body.Client = args[0]
-			if err := admin.call(cmd, http.MethodPost, revokePath, body, nil); err != nil {
+			if err := admin.call(cmd, http.MethodPost, caddymodule.RevokePath, body, nil); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Revoked all tokens of %s.\n", args[0])

@@ -1,6 +1,6 @@
 // Tests of the files that the commands write.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -149,6 +149,47 @@ func TestAPasswordIsNoArgument(t *testing.T) {
 	for _, text := range []string{"hunter2", "x{env.P12}", "{env.NONE}", "{file./none}", "{http.request.uri}"} {
 		if _, err := placeholderFlag("--password", text); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestEveryFormOfTheFilesOfCommandsIsRead(t *testing.T) {
+	dir := t.TempDir()
+	file := func(content string) string {
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	keyset, err := keysetOf(t).Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, form := range map[string]func(string) string{
+		"plain": func(p string) string { return p },
+		"CRLF":  func(p string) string { return p + "\r\n" },
+		"BOM":   func(p string) string { return "\ufeff" + p + "\n" },
+		"UTF-16": func(p string) string {
+			return "\xff\xfe" + strings.Join(strings.Split(p+"\r\n", ""), "\x00") + "\x00"
+		},
+	} {
+		path := file(form(keyset))
+		if _, err := readKeyFile(path); err != nil {
+			t.Errorf("--key, %s: %v", name, err)
+		}
+		path = file(form("1234567890\n"))
+		codes, err := readScratchCodes(path, nil)
+		if err != nil || codes.left() != 1 {
+			t.Errorf("scratch codes, %s: %v", name, err)
+		}
+		path = file(form("MAMCAQE="))
+		if content, err := readContainer(path); err != nil || len(content) != 5 {
+			t.Errorf("container, %s: %v", name, err)
+		}
+		path = file(form("password"))
+		if value, err := placeholderFlag("--password", "{file."+path+"}"); err != nil || value.Reveal() != "password" {
+			t.Errorf("--password, %s: %v", name, err)
 		}
 	}
 }

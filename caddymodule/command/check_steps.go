@@ -1,6 +1,6 @@
 // The steps of a check, from the network to what the login may read.
 
-package caddymodule
+package command
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -57,11 +58,11 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 // checkStorage tries the storage that tokens need, and the one of the cache.
 func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	const step = "storage"
-	name := storageName(r.storage)
-	switch err := tryStorageAsGuest(ctx, r.storage); {
+	name := caddymodule.StorageName(r.storage)
+	switch err := caddymodule.TryStorageAsGuest(ctx, r.storage); {
 	case err == nil:
 		report.ok(step, name+" can be written, read and deleted from")
-	case errors.Is(err, errStorageAbsent):
+	case errors.Is(err, caddymodule.ErrStorageAbsent):
 		report.warn(step, name+" does not exist", "Caddy makes it when it is first needed, if its user may")
 	default:
 		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or judged here; run the check as the user that Caddy runs as")
@@ -168,7 +169,7 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 	token, err := r.Client.Login(ctx, a)
 	if err != nil {
 		reason, help := loginReason(r.Client.Product, err)
-		if isOverdrawn(err) {
+		if overdrawn(err) {
 			help = "nothing was sent: " + r.overdrawnHelp()
 		}
 		report.fail(step, reason, err.Error(), help)
@@ -183,8 +184,8 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 		detail = "works, with a verification code"
 	}
 	report.ok(step, detail)
-	if other := token.LooksLike(r.Client.Product); other != r.Client.Product {
-		report.warn("product", otherProductSaid(r.Client.Product, other), "")
+	if said := r.OtherProduct(token); said != "" {
+		report.warn("product", said, "")
 	}
 	report.ok("tries", r.Budget().String())
 	r.checkRole(ctx, report, token)
@@ -279,8 +280,8 @@ func connectionHelp(err error, reason veeam.Reason, server string) string {
 
 // loginReason says why a login has failed, and what to do about it.
 func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string) {
-	if spent, ok := errors.AsType[*overdrawnError](err); ok {
-		return spent.Reason(), ""
+	if reason, ok := caddymodule.BudgetReason(err); ok {
+		return reason, ""
 	}
 	var e *veeam.Error
 	if !errors.As(err, &e) {

@@ -1,7 +1,7 @@
 // The commands about rules: what they say, and that the rules they make allow
 // what was done and nothing of another class.
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -255,7 +256,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		}
 		guard := guardWith(t, product, out.String())
 		defer guard.close()
-		decide := func(d deed) Explanation {
+		decide := func(d deed) caddymodule.Explanation {
 			r, err := (&policyTestOptions{}).request(d.method, "http://localhost"+d.path)
 			if err != nil {
 				t.Fatal(err)
@@ -322,7 +323,7 @@ func guardWith(t *rapid.T, product, rules string) *guard {
 // no matter of rules.
 func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 	denied := func(user, method, path string) string {
-		return svclog.Denied(user, method, path) + " " + svclog.Exception("This is decided by rule 1.", faultType(veeam.ReasonDenied))
+		return svclog.Denied(user, method, path) + " " + svclog.Exception("This is decided by rule 1.", "VeeamAuth."+string(veeam.ReasonDenied))
 	}
 	line := func(thread int, level, text string) string {
 		return fmt.Sprintf("[03.10.2022 11:48:31.999] <%02d> %-13s%s\n", thread, level, text)

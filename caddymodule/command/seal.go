@@ -1,6 +1,6 @@
 // The keys with which the commands seal what they write, and open it again.
 
-package caddymodule
+package command
 
 import (
 	"errors"

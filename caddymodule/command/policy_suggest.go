@@ -1,7 +1,7 @@
 // The command that makes rules from a log: the least that would have let its
 // callers do what they did.
 
-package caddymodule
+package command
 
 import (
 	"cmp"
@@ -210,7 +210,7 @@ func (w *wishes) add(d deed) bool {
 		c.classes |= operation.SetOf(op.Class)
 		return true
 	case operation.Unknown:
-		path = generalised(withoutSlash(decoded))
+		path = generalised(trimSlash(decoded))
 	default:
 		path = templated(op.Path)
 	}
@@ -303,4 +303,12 @@ func isOneOf(names []string) string {
 		return client + " == " + quoted[0]
 	}
 	return client + " in [" + strings.Join(quoted, ", ") + "]"
+}
+
+// trimSlash is a path without the slash at its end, as rules see it.
+func trimSlash(path string) string {
+	if len(path) > 1 {
+		return strings.TrimSuffix(path, "/")
+	}
+	return path
 }
