@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -186,21 +187,21 @@ func (plainSealer) Name(parts ...string) string {
 type tryGuard struct {
 	tries   *tokencache.Tries
 	options tokencache.TryOptions
-	journal journal
+	journal journal.Journal
 	user    string
 }
 
 // guard returns what counts the tries of a login, nil for users of passthrough,
 // whose guesses are counted for themselves.
-func (s *slot) guard(c *account.Secrets, j journal) *tryGuard {
+func (s *slot) guard(c *account.Secrets, j journal.Journal) *tryGuard {
 	if s.guest != nil {
 		return nil
 	}
 	return s.transport.guard(s.target.origin, c, j)
 }
 
-func (t *Transport) guard(origin string, c *account.Secrets, j journal) *tryGuard {
-	user := userOf(c.Account)
+func (t *Transport) guard(origin string, c *account.Secrets, j journal.Journal) *tryGuard {
+	user := c.Account.User()
 	return &tryGuard{
 		tries:   userTries.get(t.product.Name, origin, user, t.Cache.id()),
 		options: tokencache.TryOptions{Limit: t.limit(), Credential: c.Digest.Reveal(), Shared: t.tries.shared},
@@ -238,7 +239,7 @@ func (g *tryGuard) Begin(ctx context.Context) (end func(context.Context, veeam.V
 	return func(ctx context.Context, verdict veeam.Verdict) {
 		try.End(ctx, verdicts[verdict])
 		if verdict == veeam.VerdictRefused {
-			g.journal.warn("Lock-out budget of user '" + g.user + "': " + g.budget().String() + ".")
+			g.journal.Warn("Lock-out budget of user '" + g.user + "': " + g.budget().String() + ".")
 		}
 	}, nil
 }

@@ -172,7 +172,7 @@ func (c *Cache) options(options tokencache.Options, key sessionKey, grant veeam.
 		options.Identity.Purpose = "user " + key.user
 	}
 	options.ReadExtra = readShape
-	options.ReasonOf = func(err error) string { return string(reasonOf(err)) }
+	options.ReasonOf = func(err error) string { return string(veeam.ReasonOf(err)) }
 	return options
 }
 

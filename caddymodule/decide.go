@@ -106,10 +106,12 @@ func (h *Handler) record(e *exchange, v *verdict) {
 	}
 	h.countDecision(e.decision)
 	if e.decision.Shadow != 0 {
-		e.journal.shadow(e.caller.Identity(), e.decision.Allowed, h.source(e.decision.Shadow))
+		e.journal.Shadow(e.caller.Identity(), e.decision.Allowed, h.source(e.decision.Shadow))
 	}
 	if e.decision.Allowed {
-		e.journal.allowed(e.caller.Identity(), h, e.decision.Rule)
+		if e.journal.Debug() {
+			e.journal.Allowed(e.caller.Identity(), h.source(e.decision.Rule))
+		}
 	}
 }
 

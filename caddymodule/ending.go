@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -51,7 +52,7 @@ type ender struct {
 	version func() string // of the API, where the client names none
 	account *veeam.Account
 	values  context.Context // how to dial, see grantContext
-	journal journal
+	journal journal.Journal
 }
 
 // end logs tok out in the background.
@@ -82,12 +83,12 @@ func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
 	var failed *veeam.Error
 	switch {
 	case err == nil:
-		e.journal.loggedOut(e.account)
+		e.journal.LoggedOut(e.account)
 	case errors.Is(err, veeam.ErrNoLogout):
 	case errors.As(err, &failed) && failed.CredentialRefused():
 		// The server has ended it before.
 	default:
-		e.journal.logoutFailed(e.account, err)
+		e.journal.LogoutFailed(e.account, err)
 	}
 }
 

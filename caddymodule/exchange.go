@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -31,7 +32,7 @@ type exchange struct {
 	source    string // file and line of the rule that has decided
 	account   string // to act as, empty for the first one
 	filter    bool   // take the secrets out of the answer
-	journal   journal
+	journal   journal.Journal
 
 	// ctx, tls and host are those of the request as it came, for what is seldom asked
 	// for.

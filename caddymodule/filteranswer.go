@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/filter"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -95,7 +96,7 @@ func partial(res *http.Response) bool {
 
 // unreadable refuses an answer that cannot be searched.
 func (t *Transport) unreadable(req *http.Request, e *exchange, res *http.Response, fault string) *http.Response {
-	e.journal.error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", faultType(veeam.ReasonUnreadableAnswer)))
+	e.journal.Error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
 	_ = res.Body.Close()
 	e.refused = &veeam.Refusal{
 		Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
@@ -269,7 +270,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // filteredBody writes into the log why a body has ended early.
 type filteredBody struct {
 	io.ReadCloser
-	journal *journal
+	journal *journal.Journal
 	said    bool
 }
 
@@ -277,7 +278,7 @@ func (b *filteredBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if unreadable(err) && !b.said {
 		b.said = true
-		b.journal.error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), faultType(veeam.ReasonUnreadableAnswer)))
+		b.journal.Error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
 	}
 	return n, err
 }

@@ -9,13 +9,14 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // grant returns the function that gets a token. values is the grant's context
 // apart from its time-out. Nothing of the request that causes it is sent.
-func (s *slot) grant(values context.Context, l *login, journal journal) tokencache.GrantFunc {
+func (s *slot) grant(values context.Context, l *login, journal journal.Journal) tokencache.GrantFunc {
 	t := s.transport
 	client := &veeam.Client{
 		Product:    t.product,
@@ -23,12 +24,12 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		BaseURL:    s.target.baseURL,
 		Host:       s.target.host,
 		APIVersion: t.APIVersion,
-		Log:        journal.info,
+		Log:        journal.Info,
 		Clock: func(offset time.Duration) {
 			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
 		},
 	}
-	client.Pacer = s.pacer(userOf(l.credentials.Account), journal)
+	client.Pacer = s.pacer(l.credentials.Account.User(), journal)
 	client.Timeout = t.loginTimeout()
 	if g := s.guard(l.credentials, journal); g != nil {
 		client.Guard = g
@@ -51,7 +52,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 			// There is nothing to get anew: the key itself was refused.
 			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: veeam.GrantAPIKey}
 			t.observe(account.Grant, time.Now(), nil, err)
-			journal.loginFailed(account, err)
+			journal.LoginFailed(account, err)
 			return nil, err
 		}
 		client := s.versioned(ctx, client)
@@ -61,12 +62,12 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 			tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, account, prev.Refresh) })
 			t.observe(veeam.GrantRefreshToken, start, tok, err)
 			if err == nil {
-				journal.refreshed(account)
+				journal.Refreshed(account)
 				gained := s.gained(l, end, tok)
 				gained.Revived = !prev.Renewable()
 				return gained, nil
 			}
-			journal.refreshFailed(account, err)
+			journal.RefreshFailed(account, err)
 			if !fallsBack(err) {
 				return nil, unanswered(err, client)
 			}
@@ -77,7 +78,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		}
 		if l.session.used.Load() {
 			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: account.Grant, Hint: usedHint}
-			journal.loginFailed(account, err)
+			journal.LoginFailed(account, err)
 			return nil, err
 		}
 		if twins {
@@ -95,7 +96,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 			l.session.used.Store(true)
 		}
 		if err != nil {
-			journal.loginFailed(account, err)
+			journal.LoginFailed(account, err)
 			if parent != nil && noAnswer(err) {
 				parent.hung()
 			}
@@ -107,7 +108,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal) tokencac
 		if twins {
 			l.session.proved(ctx)
 		}
-		journal.authenticated(account, tok)
+		journal.Authenticated(account, tok)
 		if prev != nil {
 			l.session.replaced(end, prev) // a session of its own
 		}
@@ -267,7 +268,7 @@ func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token
 	case errors.As(err, &failed):
 		last, result = failed.Grant, string(failed.Reason())
 	default:
-		result = string(reasonOf(err))
+		result = string(veeam.ReasonOf(err))
 	}
 	if last == veeam.GrantMFA {
 		count(grant, resultMFA)

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -216,25 +215,3 @@ func (b *guestBook) asked(token secret.Value, audience string) *demand {
 	}
 	return d
 }
-
-// demandError is the end of a login that needs a verification code of the guest.
-type demandError struct {
-	err   *veeam.Error
-	token secret.Value // of the server
-	shape *veeam.Shape // of its demand
-
-	claimed atomic.Bool
-}
-
-// Error says what the server wants.
-func (e *demandError) Error() string { return e.err.Error() }
-
-// Unwrap returns the error as that of a login.
-func (e *demandError) Unwrap() error { return e.err }
-
-// CredentialRefused tells that this is no refusal: the password was good.
-func (e *demandError) CredentialRefused() bool { return false }
-
-// claim reports whether nobody else has taken the demand: the server takes one code
-// for it.
-func (e *demandError) claim() bool { return e.claimed.CompareAndSwap(false, true) }

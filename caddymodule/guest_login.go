@@ -37,13 +37,13 @@ func (t *Transport) loginGuest(req *http.Request, e *exchange) (asked *http.Resp
 		} else {
 			err = t.comeBack(req, e)
 		}
-		demanded, ok := errors.AsType[*demandError](err)
+		demanded, ok := errors.AsType[*veeam.DemandError](err)
 		switch {
-		case ok && demanded.claim():
+		case ok && demanded.Claim():
 			token := login.book.ask(&demand{
-				account: login.account, token: demanded.token, audience: login.audience, until: time.Now().Add(demandFor),
+				account: login.account, token: demanded.Token, audience: login.audience, until: time.Now().Add(demandFor),
 			})
-			return response(req, http.StatusOK, contentTypeJSON, t.product.AppendDemand(nil, login.account.Username, token, demanded.shape)), nil
+			return response(req, http.StatusOK, contentTypeJSON, t.product.AppendDemand(nil, login.account.Username, token, demanded.Shape)), nil
 		case ok && try < tries:
 			continue // somebody else has taken it: each gets one of its own
 		case err != nil:
@@ -61,7 +61,7 @@ func (t *Transport) comeBack(req *http.Request, e *exchange) error {
 		return err
 	}
 	_, _, err = slot.token(req, e)
-	if _, ok := errors.AsType[*demandError](err); ok {
+	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		e.guestLogin.book.logins.Remove(e.guest.id) // it has a second factor now
 	}
 	return err
@@ -74,7 +74,7 @@ func (t *Transport) tryPassword(req *http.Request, e *exchange) error {
 	g := &guest{id: login.id, account: login.account, until: time.Now().Add(guestFor)}
 	attempt := login.book.attempt(g.id, t.sessions.options)
 	err := t.try(req, e, attempt, g)
-	if _, ok := errors.AsType[*demandError](err); ok {
+	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		login.book.attempts.Remove(g.id)
 	}
 	if e.guest = login.book.find(g.id); e.guest == nil && err == nil {
@@ -93,7 +93,7 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 	}
 	defer d.mu.Unlock()
 	account := *d.account
-	account.Grant, account.MFAToken, account.Password, account.Demand = veeam.GrantMFA, d.token, login.code, nil
+	account.Grant, account.MFAToken, account.Password, account.ReturnDemand = veeam.GrantMFA, d.token, login.code, false
 	g := &guest{id: rand.Text(), account: &account, until: time.Now().Add(guestFor)}
 	err := t.try(req, e, tokencache.NewSession(t.sessions.options), g)
 	if d.tries++; err == nil || d.tries == demandTries {
@@ -162,7 +162,7 @@ func (t *Transport) totpOf(ctx context.Context, username string) *veeam.TOTP {
 		if a.TOTPSecret == "" {
 			continue
 		}
-		if found := a.Read(ctx); found.Err == nil && strings.EqualFold(userOf(found.Value.Account), username) {
+		if found := a.Read(ctx); found.Err == nil && strings.EqualFold(found.Value.Account.User(), username) {
 			return found.Value.Account.TOTP
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -60,7 +61,7 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	req := proxied(g.Context(), e)
 	req.Method, req.URL.Path = http.MethodPost, g.h.product.TokenPath
 	e.decideFor(req)
-	e.journal = newJournal(g.svc, req)
+	e.journal = journal.New(g.svc, req)
 	from := httptest.NewRequestWithContext(req.Context(), http.MethodPost, "/", http.NoBody)
 	if g.from != "" {
 		from.RemoteAddr = g.from
@@ -118,7 +119,7 @@ func (g *guests) call(login, want string) {
 	req := proxied(g.Context(), e)
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, g.server.Base()+"/echo", ""
 	e.decideFor(req)
-	e.journal = newJournal(g.svc, req)
+	e.journal = journal.New(g.svc, req)
 	res, err := g.tr.RoundTrip(req)
 	if err != nil {
 		g.Fatal(err)

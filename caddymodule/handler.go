@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -151,7 +152,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // the first token is issued or checked.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	h.svc = h.logger.Named(journalLogger).WithOptions(zap.ErrorOutput(logerrors.Stderr))
+	h.svc = h.logger.Named(journal.LoggerName).WithOptions(zap.ErrorOutput(logerrors.Stderr))
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
 	}
@@ -247,8 +248,12 @@ func checkMaxLifetime(longest, lifetime caddy.Duration) error {
 	return nil
 }
 
-// maxLogBodyLimit bounds what is read ahead of a body for the log.
-const maxLogBodyLimit = 1 << 20
+const (
+	defaultLogBodyLimit = 4 << 10
+
+	// maxLogBodyLimit bounds what is read ahead of a body for the log.
+	maxLogBodyLimit = 1 << 20
+)
 
 // Cleanup lets go of the issuer.
 func (h *Handler) Cleanup() error {
@@ -268,8 +273,8 @@ func (h *Handler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := h.open(r)
-	e.journal = newJournal(h.svc, r)
-	e.journal.method = e.sent.method // the GET of an extended CONNECT
+	e.journal = journal.New(h.svc, r)
+	e.journal.DecidedAs(e.sent.method) // the GET of an extended CONNECT
 	var unknown *veeam.Refusal
 	e.caller, unknown = h.identify(r, e.route)
 	var body []byte
@@ -280,12 +285,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if unknown == nil || e.route == veeam.RouteToken {
 		body, cut = peek(r, h.bodyLimit)
 	}
-	e.journal.request(r, e.caller.Identity(), body, cut)
+	e.journal.Request(r, e.caller.Identity(), body, cut)
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
 	err := h.serve(rec, r, next, e, unknown)
 	if err == nil || rec.wrote() {
-		e.journal.response(rec.status, rec.Header(), rec.body, rec.cut)
+		e.journal.Response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
 	return err
 }
@@ -361,7 +366,7 @@ const contentTypeJSON = "application/json"
 // refuse answers with an error in the product's own form, and says in the log what
 // has decided.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, refusal veeam.Refusal) {
-	e.journal.denied(e.caller.Identity(), refusal)
+	e.journal.Denied(e.caller.Identity(), refusal)
 	h.countRefusal(refusal)
 	abandonBody(w, r, h.bodyTimeout)
 	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it

@@ -259,7 +259,7 @@ func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
 		r.reason, r.detail = wire.Reason, wire.Text
 	}
 	if r.state.Cause != nil {
-		r.reason, r.detail = reasonOf(r.state.Cause), r.state.LastError
+		r.reason, r.detail = veeam.ReasonOf(r.state.Cause), r.state.LastError
 	}
 	for _, a := range e.users {
 		if a.Health() == nil || !own {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -57,7 +58,7 @@ func (s *slot) nextLogin(found *account.Reading) (l *login, settled bool) {
 }
 
 // settledNext is nextLogin when it is settled, or after a short wait.
-func (s *slot) settledNext(ctx context.Context, j journal) *login {
+func (s *slot) settledNext(ctx context.Context, j journal.Journal) *login {
 	for looks := 1; ; looks++ {
 		found := s.nextSecrets(ctx, j)
 		s.mu.Lock()
@@ -97,25 +98,25 @@ func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, 
 }
 
 // accepted says that requests use another secret from now on.
-func (s *slot) accepted(l, before *login, j journal) {
+func (s *slot) accepted(l, before *login, j journal.Journal) {
 	text, result := "The changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(before.credentials)+") is accepted and in use.", metrics.SecretAccepted
 	if l.next {
 		text, result = "The password of account '"+s.account.Name+"' is refused, next_password is in use.", metrics.SecretNextAccepted
 	}
 	s.transport.countSecret(s.account, result)
-	j.info(svclog.Exception(text, ""))
+	j.Info(svclog.Exception(text, ""))
 }
 
 // refused says that the server refuses a secret that was tried in the place of
 // another one.
-func (s *slot) refused(l *login, j journal) {
+func (s *slot) refused(l *login, j journal.Journal) {
 	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(s.current.Load().credentials)+
 		"). The session so far serves on as long as it can be renewed.", metrics.SecretRefused
 	if l.next {
 		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until a pause is over.", metrics.SecretNextRefused
 	}
 	s.transport.countSecret(s.account, result)
-	j.warn(svclog.Exception(text, ""))
+	j.Warn(svclog.Exception(text, ""))
 }
 
 func (t *Transport) countSecret(a *account.Account, result string) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -165,10 +166,10 @@ type pacer struct {
 	product string
 	user    string
 	metrics *metrics.Set
-	journal journal
+	journal journal.Journal
 }
 
-func (s *slot) pacer(user string, journal journal) *pacer {
+func (s *slot) pacer(user string, journal journal.Journal) *pacer {
 	t := s.transport
 	p := &pacer{limits: t.paceLimits(), product: t.product.Name, user: user, metrics: t.metrics, journal: journal}
 	p.turn = &tokencache.PaceTurn{
@@ -205,7 +206,7 @@ func (p *pacer) Throttled(ctx context.Context, wait time.Duration) { p.turn.Thro
 func (p *pacer) delayed(wait time.Duration) {
 	p.metrics.Paced.WithLabelValues(p.product, metrics.PaceDelayed).Inc()
 	if wait >= time.Second {
-		p.journal.info(svclog.Paced(p.user, p.limits.String(), wait))
+		p.journal.Info(svclog.Paced(p.user, p.limits.String(), wait))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -237,7 +238,7 @@ func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 300 {
 			wg.Go(func() {
-				p := s.pacer(fmt.Sprint("user-", i), journal{})
+				p := s.pacer(fmt.Sprint("user-", i), journal.Journal{})
 				for _, step := range []veeam.PaceStep{veeam.PaceFirst, veeam.PaceNext} {
 					for p.Pace(t.Context(), step) != nil {
 						time.Sleep(time.Second)

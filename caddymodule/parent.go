@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -32,7 +33,7 @@ func newParentTurn() *parentTurn { return &parentTurn{taken: make(chan struct{},
 type parentUse struct {
 	slot   *slot // the parent's
 	values context.Context
-	journal
+	journal.Journal
 
 	given   *tokencache.Token
 	made    bool // given was made for this use
@@ -41,12 +42,12 @@ type parentUse struct {
 }
 
 // parent prepares the use of the account's parent at the same upstream.
-func (s *slot) parent(values context.Context, journal journal) *parentUse {
+func (s *slot) parent(values context.Context, journal journal.Journal) *parentUse {
 	account, _ := s.transport.choose(s.account.Parent)
 	key := slotKey{account: account.Name, network: s.key.network, address: s.key.address, parent: true}
 	return &parentUse{
 		slot:   s.transport.sessions.slot(key, func() *slot { return s.transport.newSlot(key, account, s.target) }),
-		values: values, journal: journal,
+		values: values, Journal: journal,
 	}
 }
 
@@ -65,7 +66,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 			return nil, &parentError{account: p.slot.account.Name, err: errParentSilent}
 		}
 	}
-	o := occasion{values: p.values, journal: p.journal}
+	o := occasion{values: p.values, journal: p.Journal}
 	if _, err := p.slot.settled(ctx, resolveEvery, o); err != nil {
 		return nil, &parentError{account: p.slot.account.Name, err: err}
 	}

@@ -122,7 +122,7 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 		login.account = &veeam.Account{
 			Name: guestAccount.Name, Grant: veeam.GrantPassword,
 			Username: request.Username, Password: request.Password, ReadOnly: request.ReadOnly,
-			Demand: newDemandError(h.product),
+			ReturnDemand: true,
 		}
 		login.id = guestID(login.audience, request.Username, request.Password.Reveal(), request.ReadOnly)
 	case veeam.GrantMFA:
@@ -144,17 +144,6 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	return login, nil
-}
-
-// newDemandError returns what makes a demand of the server's the guest's own.
-func newDemandError(p *veeam.Product) func(secret.Value, *veeam.Shape) error {
-	return func(token secret.Value, shape *veeam.Shape) error {
-		return &demandError{
-			err:   &veeam.Error{Kind: veeam.KindMFARequired, Product: p.Name, Grant: veeam.GrantPassword},
-			token: token,
-			shape: shape,
-		}
-	}
 }
 
 // expose puts the server's access token in the place of ours, and has it stand for

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -95,7 +96,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.guard = r.Transport.guard(r.origin, resolved, journal{})
+	r.guard = r.Transport.guard(r.origin, resolved, journal.Journal{})
 	r.Client.Guard = r.guard
 	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
@@ -119,7 +120,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 				return nil, errors.New("the server does not take the parent's session")
 			}
 			client := *r.Client
-			client.Guard = r.Transport.guard(r.origin, parentCredentials, journal{})
+			client.Guard = r.Transport.guard(r.origin, parentCredentials, journal.Journal{})
 			return client.Login(ctx, parentCredentials.Account)
 		}
 	}

@@ -29,24 +29,7 @@ const (
 func (*noAccountError) Reason() veeam.Reason { return veeam.ReasonNoAccount }
 
 // Reason is that of the parent account.
-func (e *parentError) Reason() veeam.Reason { return reasonOf(e.err) }
-
-// reasonOf is the one word for the error of a grant.
-func reasonOf(err error) veeam.Reason {
-	if shared, ok := errors.AsType[*tokencache.SharedError](err); ok {
-		if reason := veeam.Reason(shared.ReasonText()); reason.Row().Reason == reason {
-			return reason
-		}
-		if shared.CredentialRefused() {
-			return veeam.ReasonCredentialRefused
-		}
-		return veeam.ReasonThrottled
-	}
-	if errors.Is(err, errReplaced) || errors.Is(err, errSecretChanged) {
-		return veeam.ReasonSecretReplaced
-	}
-	return veeam.ReasonOf(err)
-}
+func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
 
 // refusalMessages say to a client why there is no session for its request, and
 // whose fault it is.
@@ -75,7 +58,7 @@ var refusalMessages = map[veeam.Reason]string{
 // of err. Messages say whose fault it is and where to look; they never repeat
 // what the server said.
 func refusalFor(err error, now time.Time) veeam.Refusal {
-	r := veeam.Refusal{Reason: reasonOf(err)}
+	r := veeam.Refusal{Reason: veeam.ReasonOf(err)}
 	r.Status = r.Reason.Row().Status
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		r.RetryAfter = blocked.RetryAfter(now)
@@ -109,10 +92,16 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	if fromServer && failed.Kind != veeam.KindThrottled {
 		r.Message += hint(failed)
 	}
-	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
-		r.Message += heldAdvice(blocked)
-	}
+	r.Message += adviceFor(err)
 	return r
+}
+
+// adviceFor is heldAdvice for any error.
+func adviceFor(err error) string {
+	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
+		return heldAdvice(blocked)
+	}
+	return ""
 }
 
 // heldAdvice tells whoever reads of a credential that is held what else may be the

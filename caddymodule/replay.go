@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -82,7 +83,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 			return res, nil
 		}
 		discard(res)
-		e.journal.replay(req)
+		e.journal.Replayed(req)
 		lost = tok
 		if tok, session, err = slot.token(req, e); err != nil {
 			return t.refuse(req, e, err)
@@ -92,7 +93,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 
 // recovered tells the session that a request was accepted with a newer token, and
 // says so if that proves that the server had ended the one before.
-func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal) {
+func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
 	loss, proved := session.Recovered(lost, route)
 	if !proved {
 		return
@@ -100,7 +101,7 @@ func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, ro
 	reason := metrics.LostRevoked
 	if loss.Interference() {
 		reason = metrics.LostInterference
-		journal.warn(svclog.Interference(s.user(), loss.Times, loss.After, s.transport.product.OneSession))
+		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.transport.product.OneSession))
 	}
 	s.transport.metrics.Lost.WithLabelValues(s.transport.product.Name, s.account.Name, reason).Inc()
 }
@@ -108,7 +109,7 @@ func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, ro
 // user is whom the slot logs in.
 func (s *slot) user() string {
 	if l := s.current.Load(); l != nil {
-		return userOf(l.credentials.Account)
+		return l.credentials.Account.User()
 	}
 	return s.account.Name
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -24,7 +26,15 @@ const (
 	retireAfter = 2 * time.Second
 )
 
-var errReplaced = errors.New("the session cannot be renewed, and its secret is not configured any more")
+// replacedError says that a secret is not configured any more.
+type replacedError struct{ text string }
+
+func (e *replacedError) Error() string { return e.text }
+
+// Reason implements veeam.Reasoner.
+func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced }
+
+var errReplaced = &replacedError{"the session cannot be renewed, and its secret is not configured any more"}
 
 // sighting is a changed secret that was seen once. It counts when it is seen
 // again: a file that is being written has changed once more by then.
@@ -153,7 +163,7 @@ func (s *slot) login(c *account.Secrets, next bool) *login {
 		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
 	}
 	options = sessions.cache.options(options, key, s.account.GrantType(), c.Digest)
-	if g := s.guard(c, journal{}); g != nil {
+	if g := s.guard(c, journal.Journal{}); g != nil {
 		options.Budget = g.budget
 	}
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
@@ -367,7 +377,7 @@ func (s *slot) tryConfigured() {
 	}
 	s.trying = true
 	o := s.latest
-	o.journal = o.journal.own()
+	o.journal = o.journal.Detached()
 	go func() {
 		_, err := s.get(watch.ctx, l, o)
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -25,7 +26,7 @@ func (w *world) getAt(address, account string) answer {
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, w.server.Base()+"/echo", ""
 	req.Header.Set("X-Api-Version", "1.1-rev0")
 	e.decideFor(req)
-	e.journal = newJournal(w.svc, req)
+	e.journal = journal.New(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {
 		w.Fatal(err)

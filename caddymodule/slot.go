@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -82,7 +83,7 @@ type login struct {
 // occasion is what a grant takes from the request that causes it.
 type occasion struct {
 	values  context.Context // see grantContext
-	journal journal
+	journal journal.Journal
 }
 
 func (s *slot) occasion(req *http.Request, e *exchange) occasion {

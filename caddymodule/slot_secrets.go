@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -37,7 +38,7 @@ func (s *slot) secrets(ctx context.Context) *account.Reading {
 }
 
 // nextSecrets reads those with next_password, unless that was done a moment ago.
-func (s *slot) nextSecrets(ctx context.Context, j journal) *account.Reading {
+func (s *slot) nextSecrets(ctx context.Context, j journal.Journal) *account.Reading {
 	s.mu.Lock()
 	recent := time.Since(s.readNext) < resolveHeldEvery
 	s.mu.Unlock()
@@ -67,7 +68,7 @@ func (s *slot) wantsNext(c *account.Secrets) bool {
 
 // errSecretChanged says that a login was not sent because its secret has been
 // replaced since it was read: the newer one is to be used.
-var errSecretChanged = errors.New("the secret was replaced after it was read; the login was not sent")
+var errSecretChanged = &replacedError{"the secret was replaced after it was read; the login was not sent"}
 
 // confirm makes sure that the secrets of a login are those that are configured at
 // this moment, right before they are sent: between reading and sending there may be
@@ -106,8 +107,8 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 }
 
 // tellLate writes once for each reading that what was read before has to do.
-func tellLate(err error, j journal) {
+func tellLate(err error, j journal.Journal) {
 	if late, ok := errors.AsType[*bounded.LateError](err); ok && late.Tell() {
-		j.warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", exceptionType(err)))
+		j.Warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", journal.TypeOf(err)))
 	}
 }

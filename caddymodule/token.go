@@ -139,7 +139,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
 			e.refused = refusal
-			e.journal.denied(e.caller.Identity(), *refusal)
+			e.journal.Denied(e.caller.Identity(), *refusal)
 			return refuseResponse(h.product, r, *refusal), nil
 		}
 		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)

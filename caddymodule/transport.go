@@ -467,7 +467,7 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 	}
 	r.AtTokenEndpoint = e.route == veeam.RouteToken
 	e.refused = &r
-	e.journal.noSession(err)
+	e.journal.NoSession(err, adviceFor(err))
 	return refuseResponse(t.product, req, r), nil
 }
 

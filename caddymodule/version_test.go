@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -33,7 +34,7 @@ func (w *world) plainGet(version, account string) answer {
 		req.Header.Set("X-Api-Version", version)
 	}
 	e.decideFor(req)
-	e.journal = newJournal(w.svc, req)
+	e.journal = journal.New(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {
 		w.Fatal(err)

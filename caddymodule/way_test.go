@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -94,7 +95,7 @@ func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
 			req.Host = "name-of-the-client.lab.local"
 			req.URL.Path, req.URL.RawQuery = w.server.Base()+"/echo", ""
 			e.decideFor(req)
-			e.journal = newJournal(w.svc, req)
+			e.journal = journal.New(w.svc, req)
 			res, err := tr.RoundTrip(req)
 			if err != nil || res.StatusCode != http.StatusOK {
 				t.Fatal(res, err)

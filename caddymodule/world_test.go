@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -152,7 +153,7 @@ func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account 
 	if !strings.HasPrefix(productOf(w.server.Profile()), "vspc") {
 		req.Header.Set("X-Api-Version", "1.1-rev0")
 	}
-	e.journal = newJournal(w.svc, req)
+	e.journal = journal.New(w.svc, req)
 	res, err := tr.RoundTrip(req)
 	if err != nil {
 		return answer{body: err.Error()}

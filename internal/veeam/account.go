@@ -3,6 +3,7 @@
 package veeam
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 
@@ -37,10 +38,10 @@ type Account struct {
 	// Default: TOTP answers.
 	ScratchCode func(ctx context.Context) (secret.Value, error)
 
-	// Demand is told of a demand for a verification code that neither TOTP nor
-	// ScratchCode answers, and makes the error of the login: who has the code can
-	// answer with GrantMFA. Default: an error of KindMFARequired.
-	Demand func(mfaToken secret.Value, s *Shape) error
+	// ReturnDemand says that a demand for a verification code that neither TOTP nor
+	// ScratchCode answers is a *DemandError: who has the code can answer with
+	// GrantMFA. Default: an error of KindMFARequired without the server's mfa_token.
+	ReturnDemand bool
 
 	// MFAToken is what the server's demand came with. GrantMFA needs it, with the
 	// code as Password.
@@ -94,3 +95,6 @@ func (a *Account) grant() Grant {
 func (a *Account) secrets() []string {
 	return []string{a.Password.Reveal(), url.QueryEscape(a.Password.Reveal())}
 }
+
+// User is the name that the account logs in as: its user name, or else its own name.
+func (a *Account) User() string { return cmp.Or(a.Username, a.Name) }

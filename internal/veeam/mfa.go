@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -17,6 +18,30 @@ const mfaTries = 2
 
 var errNoScratchCodes = errors.New("the product has no scratch codes")
 
+// DemandError is the end of a login that needs a verification code of whoever has
+// asked for it.
+type DemandError struct {
+	failed *Error
+
+	Token secret.Value // the server's mfa_token
+	Shape *Shape       // of its demand
+
+	claimed atomic.Bool
+}
+
+// Error says what the server wants.
+func (e *DemandError) Error() string { return e.failed.Error() }
+
+// Unwrap returns the error as that of a login.
+func (e *DemandError) Unwrap() error { return e.failed }
+
+// CredentialRefused tells that this is no refusal: the password was good.
+func (e *DemandError) CredentialRefused() bool { return false }
+
+// Claim reports whether nobody else has taken the demand: the server takes one code
+// for it.
+func (e *DemandError) Claim() bool { return e.claimed.CompareAndSwap(false, true) }
+
 // mfa answers a demand for a verification code. A code that the server refuses
 // is followed by that of the next step, then the login has failed.
 func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) {
@@ -24,8 +49,9 @@ func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) 
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
-	if a.TOTP == nil && a.Demand != nil {
-		return nil, a.Demand(mfaToken, r.shape)
+	if a.TOTP == nil && a.ReturnDemand {
+		failed := &Error{Kind: KindMFARequired, Product: c.Product.Name, Grant: GrantPassword}
+		return nil, &DemandError{failed: failed, Token: mfaToken, Shape: r.shape}
 	}
 	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)

@@ -186,12 +186,30 @@ type Reasoner interface {
 	Reason() Reason
 }
 
+// sharedReason is an error of a grant that another process has made.
+type sharedReason interface {
+	error
+	ReasonText() string
+	CredentialRefused() bool
+}
+
 // ReasonOf is the one word for an error: its own if it or what it wraps is a
 // Reasoner, ReasonTimeout and ReasonCanceled for the end of a context, otherwise
-// ReasonInternal. For nil it is ReasonOK.
+// ReasonInternal. For nil it is ReasonOK. Of another process's error it is what that
+// process has said.
 func ReasonOf(err error) Reason {
 	if own, ok := errors.AsType[Reasoner](err); ok {
 		return own.Reason()
+	}
+	if shared, ok := errors.AsType[sharedReason](err); ok {
+		reason := Reason(shared.ReasonText())
+		switch {
+		case reason.Row().Reason == reason:
+			return reason
+		case shared.CredentialRefused():
+			return ReasonCredentialRefused
+		}
+		return ReasonThrottled
 	}
 	switch {
 	case err == nil:
