@@ -291,3 +291,19 @@ type discardingWriter struct {
 func (w *discardingWriter) Header() http.Header         { return w.header }
 func (w *discardingWriter) WriteHeader(status int)      { w.status = status }
 func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// BenchmarkHasHash is what the check of a password costs: the hashes that `caddy hash-password` makes, and one of bcrypt
+// with the least cost that Go's package takes by default.
+func BenchmarkHasHash(b *testing.B) {
+	for name, hash := range map[string]string{
+		"bcrypt 14": "$2a$14$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6",
+		"bcrypt 10": "$2a$10$X3ulqf/iGxnf1k6oMZ.RZeJUoqI9PX2PM4rS5lkIKJXduLGXGPrt6",
+		"argon2id":  "$argon2id$v=19$m=47104,t=1,p=1$P2nzckEdTZ3bxCiBCkRTyA$xQL3Z32eo5jKl7u5tcIsnEKObYiyNZQQf5/4sAau6Pg",
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				hasHash(hash, "guess")
+			}
+		})
+	}
+}

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/password"
@@ -57,7 +59,17 @@ func (c *Client) check() (password.Hash, error) {
 
 // passwords checks those of all clients of the process, so that all sites together
 // take no more of its processors than one, and a reload forgets nothing.
-var passwords = password.New(password.Options{})
+var passwords = password.New(password.Options{Compare: hasHash})
+
+// hasHash reports whether a password has a hash, as basic_auth finds out.
+func hasHash(hash, password string) bool {
+	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
+	if strings.HasPrefix(hash, "$2") {
+		comparer = caddyauth.BcryptHash{}
+	}
+	same, err := comparer.Compare([]byte(hash), []byte(password))
+	return err == nil && same
+}
 
 // clients are those of one handler.
 type clients struct {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/crypto/bcrypt"
 )
 
 func TestASourceIsTheAddressThatATrustedProxyNames(t *testing.T) {
@@ -35,5 +37,20 @@ func TestAClientWithoutAUsableNameOrHashIsRefused(t *testing.T) {
 	}
 	if _, err := (&Client{Name: "a", Hash: hash}).check(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPasswordsAreComparedWithTheHashesThatAreTaken(t *testing.T) {
+	made, err := bcrypt.GenerateFromPassword([]byte("antitiming"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hash := range []string{string(made), string(caddyauth.Argon2idHash{}.FakeHash())} {
+		if _, err := (&Client{Name: "a", Hash: hash}).check(); err != nil {
+			t.Error(err)
+		}
+		if !hasHash(hash, "antitiming") || hasHash(hash, "y") {
+			t.Errorf("%s is not compared", hash)
+		}
 	}
 }

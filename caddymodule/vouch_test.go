@@ -23,7 +23,7 @@ import (
 
 func voucher(t *testing.T, upstreams string, configured ...*Client) *Handler {
 	t.Helper()
-	known, err := newClients(configured, password.New(password.Options{}))
+	known, err := newClients(configured, password.New(password.Options{Compare: hasHash}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,14 @@ package password
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -45,12 +46,16 @@ func Parse(text string) (Hash, error) {
 		}
 		return Hash{text, costOf(text)}, nil
 	}
-	_, key, err := caddyauth.DecodeHash([]byte(text))
-	if err != nil || len(key) < minArgon2Key {
+	parts := argon2id(text)
+	if parts == nil {
 		return Hash{}, ErrUnknown
 	}
-	var memory, passes, threads uint64
-	if _, err := fmt.Sscanf(strings.Split(text, "$")[3], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil || passes == 0 || threads == 0 {
+	memory, errMemory := strconv.ParseUint(parts[1], 10, 32)
+	passes, errPasses := strconv.ParseUint(parts[2], 10, 32)
+	threads, errThreads := strconv.ParseUint(parts[3], 10, 8)
+	_, errSalt := base64.RawStdEncoding.Strict().DecodeString(parts[4])
+	key, errKey := base64.RawStdEncoding.Strict().DecodeString(parts[5])
+	if errors.Join(errMemory, errPasses, errThreads, errSalt, errKey) != nil || passes == 0 || threads == 0 || len(key) < minArgon2Key {
 		return Hash{}, ErrUnknown
 	}
 	if memory > maxArgon2Memory || memory*passes > maxArgon2Work {
@@ -62,6 +67,10 @@ func Parse(text string) (Hash, error) {
 // isBcrypt reports whether a text has the form of a bcrypt hash, which the package bcrypt
 // reads with less care. For any of this form, comparing takes as long as its cost says.
 var isBcrypt = regexp.MustCompile(`^\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}$`).MatchString
+
+// argon2id returns the parts of an argon2id hash (PHC string format): memory, passes,
+// threads, salt and key, and nil for what is none.
+var argon2id = regexp.MustCompile(`^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([^$]*)\$([^$]*)$`).FindStringSubmatch
 
 // costOf is what decides how long a comparison takes: the algorithm and its
 // parameters, and the lengths of what is hashed.
@@ -83,14 +92,4 @@ func (h Hash) Cost() string { return h.cost }
 func Costs(hashes []Hash) []Hash {
 	sorted := slices.SortedFunc(slices.Values(hashes), func(a, b Hash) int { return cmp.Compare(a.cost, b.cost) })
 	return slices.CompactFunc(sorted, func(a, b Hash) bool { return a.cost == b.cost })
-}
-
-// Compare reports whether a password has a hash.
-func Compare(hash, password string) bool {
-	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
-	if strings.HasPrefix(hash, "$2") {
-		comparer = caddyauth.BcryptHash{}
-	}
-	same, err := comparer.Compare([]byte(hash), []byte(password))
-	return err == nil && same
 }

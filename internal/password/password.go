@@ -62,6 +62,10 @@ const (
 	// patience is how long an attempt waits for its check at most.
 	patience = 10 * time.Second
 
+	// looks is how often an attempt looks at what is known: before its check, after it,
+	// and after each of those it waited for that gave up.
+	looks = perFlight + 2
+
 	// GoodFor is how long a password is remembered that nobody logs in with. It is
 	// longer than a day, for clients that log in once a day.
 	GoodFor = 25 * time.Hour
@@ -94,7 +98,7 @@ type Attempt struct {
 
 // Options are the settings of a Checker.
 type Options struct {
-	// Compare reports whether a password has a hash. Default: Compare.
+	// Compare reports whether a password has a hash that Parse takes. Required.
 	Compare func(hash, password string) bool
 
 	// Parallel is how many hashes are computed at the same time. Default: half as many
@@ -125,9 +129,6 @@ type remembered struct {
 
 // New returns a Checker that remembers nothing.
 func New(o Options) *Checker {
-	if o.Compare == nil {
-		o.Compare = Compare
-	}
 	if o.Parallel <= 0 {
 		o.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
 	}
@@ -182,7 +183,7 @@ func (c *Checker) Check(ctx context.Context, a Attempt) error {
 	counts := Counts(a.Site, a.Name, a.Source)
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	for range looks {
 		if c.isGood(id, password) {
 			c.room.let(a.Source)
 			return nil
@@ -193,14 +194,15 @@ func (c *Checker) Check(ctx context.Context, a Attempt) error {
 		err := c.flights.do(patient, ratelimit.KeyOf(string(password[:]), a.Source), func() error {
 			return c.look(patient, a, id, password, counts)
 		})
-		switch {
-		case err == nil: // somebody has looked: it is known now
-		case ctx.Err() != nil:
-			return ctx.Err()
-		default:
-			return &WaitError{After: max(c.Failures.Wait(counts...), RetryAfter)}
+		if err == nil {
+			continue // somebody has looked: it is known now
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		break
 	}
+	return &WaitError{After: max(c.Failures.Wait(counts...), RetryAfter)}
 }
 
 // look finds out whether a password is good, and remembers it.

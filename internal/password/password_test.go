@@ -32,6 +32,8 @@ func newSite(t *testing.T, hashes map[string]string) *site {
 	t.Helper()
 	s := &site{T: t, hashes: hashes, compared: make(map[string]int)}
 	s.Checker = New(Options{Compare: s.slow, Parallel: 1})
+	// Those who still try notice in that time that the test has ended.
+	t.Cleanup(func() { time.Sleep(time.Hour) })
 	return s
 }
 
@@ -76,7 +78,7 @@ func (s *site) try(name, password, source, connection string) (error, time.Durat
 func (s *site) guess(ctx context.Context, pause time.Duration, name func(i int) string, source string, connection func(i int) string) {
 	for i := 0; ctx.Err() == nil; i++ {
 		err, _ := s.try(name(i), fmt.Sprint("guess ", source, i), source, connection(i))
-		if _, wait := errors.AsType[*WaitError](err); !wait && !errors.Is(err, ErrWrong) {
+		if _, wait := errors.AsType[*WaitError](err); !wait && !errors.Is(err, ErrWrong) && s.Context().Err() == nil {
 			s.Errorf("a guess: %v", err)
 		}
 		time.Sleep(pause)
@@ -185,8 +187,7 @@ func TestARightPasswordIsLetInWhereSomebodyGuesses(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSite(t, oneClient)
-				ctx, stop := context.WithCancel(t.Context())
-				go guesser(ctx, s)
+				go guesser(t.Context(), s)
 				time.Sleep(2 * time.Minute)
 				if took := s.until("grafana", "127.0.0.1", time.Minute); took > 5*time.Second {
 					t.Errorf("the first login took %v", took)
@@ -194,8 +195,6 @@ func TestARightPasswordIsLetInWhereSomebodyGuesses(t *testing.T) {
 				if err, took := s.try("grafana", "right", "127.0.0.1", "again"); err != nil || took != 0 {
 					t.Errorf("the next one: %v after %v", err, took)
 				}
-				stop()
-				time.Sleep(2 * patience)
 			})
 		})
 	}
@@ -383,12 +382,6 @@ func TestHashesThatAreNoneOrTooDearAreRefused(t *testing.T) {
 		if _, err := Parse(text); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", text, err, want)
 		}
-	}
-	if !Compare(string(made), "x") || Compare(string(made), "y") {
-		t.Error("bcrypt is not compared")
-	}
-	if antitiming := argon("m=47104,t=1,p=1", key); !Compare(antitiming, "antitiming") || Compare(antitiming, "y") {
-		t.Error("argon2id is not compared")
 	}
 }
 

@@ -33,6 +33,7 @@ type visitor struct {
 	slow   bool // it may be called only slowEvery after its source was wrong
 	rank   int  // the lower, the sooner
 
+	from    *source
 	arrived uint64
 	called  chan error // nil if it is its turn
 }
@@ -105,7 +106,7 @@ func (r *room) admit(v *visitor) error {
 	switch {
 	case len(s.waiting) >= perSource:
 		if last := lastOf(append(slices.Clip(s.waiting), v)); last != v {
-			r.turnAway(s, last)
+			r.turnAway(last)
 			break
 		}
 		return errFull
@@ -113,10 +114,9 @@ func (r *room) admit(v *visitor) error {
 		if len(s.waiting) > 0 {
 			return errFull
 		}
-		crowd := r.crowd()
-		r.turnAway(crowd, lastOf(crowd.waiting))
+		r.turnAway(lastOf(r.crowd().waiting))
 	}
-	r.sources[v.source] = s
+	r.sources[v.source], v.from = s, s
 	s.waiting = append(s.waiting, v)
 	r.waiting++
 	if left := r.pause(v, time.Now()); left > 0 && !s.running {
@@ -155,31 +155,29 @@ func (r *room) crowd() (most *source) {
 }
 
 // turnAway refuses a visitor that waits.
-func (r *room) turnAway(s *source, v *visitor) {
-	r.remove(s, v)
+func (r *room) turnAway(v *visitor) {
+	r.remove(v)
 	v.called <- errFull
 }
 
 // remove reports whether the visitor was waiting.
-func (r *room) remove(s *source, v *visitor) bool {
-	if s == nil {
-		return false
-	}
+func (r *room) remove(v *visitor) bool {
+	s := v.from
 	for i, other := range s.waiting {
 		if other == v {
 			s.waiting = append(s.waiting[:i:i], s.waiting[i+1:]...)
 			r.waiting--
-			r.tidy(v.source, s)
+			r.tidy(v)
 			return true
 		}
 	}
 	return false
 }
 
-// tidy forgets a source without visitors.
-func (r *room) tidy(name string, s *source) {
-	if len(s.waiting) == 0 && !s.running {
-		delete(r.sources, name)
+// tidy forgets the source of a visitor if it has no others.
+func (r *room) tidy(v *visitor) {
+	if len(v.from.waiting) == 0 && !v.from.running {
+		delete(r.sources, v.source)
 	}
 }
 
@@ -187,7 +185,7 @@ func (r *room) tidy(name string, s *source) {
 // counts.
 func (r *room) giveUp(ctx context.Context, v *visitor) error {
 	r.mu.Lock()
-	waited := r.remove(r.sources[v.source], v)
+	waited := r.remove(v)
 	r.mu.Unlock()
 	if waited {
 		return ctx.Err()
@@ -222,7 +220,7 @@ func (r *room) callNext() {
 		}
 		r.running++
 		s.running = true
-		r.remove(s, v)
+		r.remove(v)
 		v.called <- nil
 	}
 }
@@ -299,15 +297,14 @@ func (r *room) first(s *source, now time.Time) (first *visitor) {
 func (r *room) leave(v *visitor, right bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.sources[v.source]
-	s.running = false
+	v.from.running = false
 	r.running--
 	if !right {
 		r.wrong.Add(v.source, time.Now())
-		if len(s.waiting) > 0 {
+		if len(v.from.waiting) > 0 {
 			time.AfterFunc(slowEvery, r.call)
 		}
 	}
-	r.tidy(v.source, s)
+	r.tidy(v)
 	r.callNext()
 }
