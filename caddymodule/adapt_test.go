@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -64,6 +65,11 @@ func TestCaddyfilesBecomeWhatTheirGoldenFilesSay(t *testing.T) {
 // adapt returns the indented JSON or the text of the error.
 func adapt(t *testing.T, name string, input []byte) (text, kind string) {
 	t.Helper()
+	defer func() {
+		if reason := recover(); reason != nil {
+			t.Fatalf("%s: the adapter panics: %v\n%s", name, reason, debug.Stack())
+		}
+	}()
 	adapter := caddyconfig.GetAdapter("caddyfile")
 	result, warnings, err := adapter.Adapt(input, map[string]any{"filename": name})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,13 +25,17 @@ import (
 
 // loginTimes notes when token requests with a password reach the server.
 type loginTimes struct {
-	to    http.RoundTripper
-	times chan time.Time
+	to http.RoundTripper
+
+	mu    sync.Mutex
+	times []time.Time
 }
 
 func (l *loginTimes) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isGrant(req) {
-		l.times <- time.Now()
+		l.mu.Lock()
+		l.times = append(l.times, time.Now())
+		l.mu.Unlock()
 	}
 	return l.to.RoundTrip(req)
 }
@@ -62,7 +67,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var storage memorystore.Storage
 				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond), veeamtest.WithLockout(product.tries+1, 15*time.Minute))
-				to := &loginTimes{to: server.Transport(), times: make(chan time.Time, 1000)}
+				to := &loginTimes{to: server.Transport()}
 				var current atomic.Pointer[Transport]
 				start := func() {
 					userTries, foundVersions, paces = triesMap{}, versionCache{}, paceMap{} // a process of its own
@@ -91,11 +96,9 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 					}
 				}
 				current.Load().close()
-				close(to.times)
-				var times []time.Time
-				for at := range to.times {
-					times = append(times, at)
-				}
+				to.mu.Lock()
+				times := to.times
+				to.mu.Unlock()
 				if n := most(times, 15*time.Minute); n != product.tries {
 					t.Errorf("%d tries in 15 minutes, the budget is %d", n, product.tries)
 				}

@@ -347,6 +347,13 @@ func TestWhatHasEndedOrWasUsedIsNeverGoodAgain(t *testing.T) {
 
 func TestSharesHoldWhatEachCallerMayHaveAndNoMore(t *testing.T) {
 	s := newShares[string, int](3, 10)
+	for n, caller := range []string{"one", "most", "two", "most", "two", "most"} {
+		s.add(caller, fmt.Sprint(n), n)
+	}
+	if most := s.largest(); most == nil || most.Len() != 3 {
+		t.Fatalf("the largest share is %v", most)
+	}
+	s = newShares[string, int](3, 10)
 	s.add("quiet", "q", 1)
 	for n := range 1000 {
 		s.add("loud", fmt.Sprint("l", n), n)
