@@ -230,14 +230,6 @@ func addToProxy(node any, options map[string]any) bool {
 	return false
 }
 
-func (s *differentialSite) base() string {
-	scheme := "http"
-	if s.secure {
-		scheme = "https"
-	}
-	return fmt.Sprintf("%s://localhost:%d", scheme, s.port)
-}
-
 // find takes the running servers, and for each what `policy test` asks.
 func (l *lab) find(t *testing.T, app *caddyhttp.App, config []byte) {
 	t.Helper()

@@ -93,7 +93,7 @@ func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../internal/veeam/*_test.go", "../test/*/*.go"} {
+	for _, pattern := range []string{"*_test.go", "../internal/veeam/*_test.go", "../test/*/*.go", "../test/e2e/*/*.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -80,6 +80,9 @@ func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "codes")
 	place, keys := account.Seal{Product: "azure", Account: "svc"}, keysetOf(t)
 	content, err := place.Seal(keys, account.ScratchPurpose, "11111111")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
