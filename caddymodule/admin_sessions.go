@@ -177,13 +177,11 @@ type WantedSessions struct {
 }
 
 func (w WantedSessions) find() (found []*pooledSession) {
-	sessionPool.Range(func(key, value any) bool {
-		k := key.(sessionKey)
+	for k, session := range sessionPool.All() {
 		if cmp.Or(w.Account, k.account) == k.account && cmp.Or(w.Product, k.product) == k.product && strings.Contains(k.origin, w.Origin) {
-			found = append(found, value.(*pooledSession))
+			found = append(found, session)
 		}
-		return true
-	})
+	}
 	slices.SortFunc(found, func(a, b *pooledSession) int {
 		return cmp.Or(cmp.Compare(a.key.account, b.key.account), cmp.Compare(a.key.origin, b.key.origin), cmp.Compare(a.key.user, b.key.user))
 	})

@@ -51,12 +51,12 @@ func (s *slot) accepts(ctx context.Context, tok *tokencache.Token) bool {
 	if b.token == tok && time.Since(b.at) < bearingFor {
 		return b.accepted
 	}
-	t := s.transport
+	t := s.server
 	asked, cancel := context.WithTimeout(ctx, bearingTimeout)
 	defer cancel()
 	client := &veeam.Client{
-		Product: t.product, Transport: loginTransport{t.HTTPTransport},
-		BaseURL: s.target.baseURL, Host: s.target.host, APIVersion: cmp.Or(t.APIVersion, s.foundVersion()),
+		Product: t.Product, Transport: t.Transport,
+		BaseURL: s.place.BaseURL, Host: s.place.Host, APIVersion: cmp.Or(t.APIVersion, s.foundVersion()),
 	}
 	err := client.MayRead(asked, &veeam.Token{Access: tok.Access})
 	if ctx.Err() != nil {

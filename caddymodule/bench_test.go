@@ -42,7 +42,7 @@ func provisionInMemory(tb testing.TB, tr *Transport, upstream http.RoundTripper)
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	tr.logger = zap.NewNop()
+	tr.server.Log = zap.NewNop()
 	tr.HTTPTransport.Transport.RegisterProtocol(memoryScheme, upstream)
 	return tr
 }

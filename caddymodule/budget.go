@@ -4,13 +4,10 @@
 package caddymodule
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +16,6 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
-	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/journal"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -89,37 +83,6 @@ func (t *Transport) limit() tokencache.Limit {
 	return tokencache.Limit(t.product.Lockout)
 }
 
-// userTries are the tries of users, by product, origin, user and the cache where
-// there is one. They outlive reloads as the sessions do.
-var userTries triesMap
-
-type triesMap struct {
-	mu    sync.Mutex
-	known map[[4]string]*tokencache.Tries
-}
-
-// get returns the tries of a user. Servers do not tell users apart by the case of
-// their names.
-func (m *triesMap) get(product, origin, user, cache string) *tokencache.Tries {
-	user = strings.ToLower(strings.TrimSpace(user))
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	key := [4]string{product, origin, user, cache}
-	if known := m.known[key]; known != nil {
-		return known
-	}
-	if m.known == nil || len(m.known) >= maxKnownUsers {
-		m.known = make(map[[4]string]*tokencache.Tries)
-	}
-	added := tokencache.NewTries(product, origin, user)
-	m.known[key] = added
-	return added
-}
-
-// maxKnownUsers bounds what is kept in memory. What was counted of others is in the
-// storage.
-const maxKnownUsers = 100_000
-
 // triesStore is where tries are kept for the next start: the cache where there is
 // one, else Caddy's storage.
 type triesStore struct {
@@ -144,8 +107,8 @@ var plainTries = tokencache.NewShared(tokencache.SharedOptions{
 })
 
 func openTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache) *triesStore {
-	if cache.id() != "" {
-		return &triesStore{shared: cache.pooled.Shared}
+	if shared := cache.shared(); shared != nil {
+		return &triesStore{shared: shared.Shared}
 	}
 	if storage == nil {
 		storage = ctx.Storage()
@@ -183,89 +146,5 @@ func (plainSealer) Name(parts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// tryGuard spends from the budget of one account's user.
-type tryGuard struct {
-	tries   *tokencache.Tries
-	options tokencache.TryOptions
-	journal journal.Journal
-	user    string
-}
-
-// guard returns what counts the tries of a login, nil for users of passthrough,
-// whose guesses are counted for themselves.
-func (s *slot) guard(c *account.Secrets, j journal.Journal) *tryGuard {
-	if s.guest != nil {
-		return nil
-	}
-	return s.transport.guard(s.target.origin, c, j)
-}
-
-func (t *Transport) guard(origin string, c *account.Secrets, j journal.Journal) *tryGuard {
-	user := c.Account.User()
-	return &tryGuard{
-		tries:   userTries.get(t.product.Name, origin, user, t.Cache.id()),
-		options: tokencache.TryOptions{Limit: t.limit(), Credential: c.Digest.Reveal(), Shared: t.tries.shared},
-		journal: j,
-		user:    user,
-	}
-}
-
-// budget is what is left now, as far as it is known in memory.
-func (g *tryGuard) budget() tokencache.Budget {
-	return g.tries.Budget(g.options.Limit, g.options.Credential)
-}
-
-type forcedKey struct{}
-
-// forced marks the context of a login that an operator wants although the budget
-// is used up.
-func forced(ctx context.Context) context.Context { return context.WithValue(ctx, forcedKey{}, true) }
-
-var verdicts = map[veeam.Verdict]tokencache.Outcome{
-	veeam.VerdictNone:     tokencache.OutcomeUncounted,
-	veeam.VerdictAccepted: tokencache.OutcomeAccepted,
-	veeam.VerdictRefused:  tokencache.OutcomeRefused,
-	veeam.VerdictUnknown:  tokencache.OutcomeUnknown,
-}
-
-// Begin implements veeam.Guard.
-func (g *tryGuard) Begin(ctx context.Context) (end func(context.Context, veeam.Verdict), err error) {
-	options := g.options
-	options.Force = ctx.Value(forcedKey{}) != nil
-	try, err := g.tries.Begin(ctx, options)
-	if err != nil {
-		return nil, &overdrawnError{err}
-	}
-	return func(ctx context.Context, verdict veeam.Verdict) {
-		try.End(ctx, verdicts[verdict])
-		if verdict == veeam.VerdictRefused {
-			g.journal.Warn("Lock-out budget of user '" + g.user + "': " + g.budget().String() + ".")
-		}
-	}, nil
-}
-
-// overdrawnError says that a login was not sent because of the lock-out budget.
-type overdrawnError struct{ error }
-
-func (e *overdrawnError) Unwrap() error { return e.error }
-
-// Reason implements veeam.Reasoner.
-func (e *overdrawnError) Reason() veeam.Reason {
-	if isOverdrawn(e.error) {
-		return veeam.ReasonLockedOutBudget
-	}
-	return veeam.ReasonThrottled // logins of the same user are under way
-}
-
-// isOverdrawn reports whether a login was not sent because of the budget.
-func isOverdrawn(err error) bool {
-	spent, ok := errors.AsType[*tokencache.BudgetError](err)
-	return ok && !spent.Sending
-}
-
-// Interface guards
-var (
-	_ veeam.Guard       = (*tryGuard)(nil)
-	_ veeam.Reasoner    = (*overdrawnError)(nil)
-	_ tokencache.Sealer = plainSealer{}
-)
+// Interface guard
+var _ tokencache.Sealer = plainSealer{}

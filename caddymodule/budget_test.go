@@ -148,7 +148,7 @@ func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 		}
 		w.rest(2 * time.Minute)
 		w.demand("503 credential_refused") // the second try
-		blocked := w.tr.sessions.slotsOf(t)[0].current.Load().session.State()
+		blocked := w.tr.server.sessions.slotsOf(t)[0].current.Load().session.State()
 		if blocked.Budget.Left != 0 || blocked.HeldFor < 10*time.Minute || blocked.Accepted.IsZero() || blocked.Succeeded.IsZero() {
 			t.Errorf("%+v", blocked)
 		}

@@ -56,8 +56,7 @@ var cachePool = caddy.NewUsagePool()
 
 // pooledCache is a cache of the process.
 type pooledCache struct {
-	*tokencache.Shared
-	id    string
+	Shared
 	begin sync.Once
 }
 
@@ -99,7 +98,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 			Keys: keys.read, Log: logCache, Holder: processName(),
 			Process: process.ID(), Ended: process.Ended,
 		})
-		return &pooledCache{Shared: shared, id: id}, nil
+		return &pooledCache{Shared: Shared{Shared: shared, ID: id}}, nil
 	})
 	if err != nil {
 		return err
@@ -135,56 +134,16 @@ func (c *Cache) cleanup() {
 	c.once.Do(func() {
 		c.detach()
 		c.store.close()
-		_, _ = cachePool.Delete(c.pooled.id)
+		_, _ = cachePool.Delete(c.pooled.ID)
 	})
 }
 
-// totpSteps is where the verification codes that were used are remembered for other
-// processes, and for the commands; nil without a cache.
-func (t *Transport) totpSteps() veeam.StepStore {
-	if t.Cache.id() == "" {
-		return nil
-	}
-	return t.Cache.pooled.Shared
-}
-
-// id tells caches apart; empty without one.
-func (c *Cache) id() string {
+// shared is what sessions share it as; nil without a cache.
+func (c *Cache) shared() *Shared {
 	if c == nil || c.pooled == nil {
-		return ""
-	}
-	return c.pooled.id
-}
-
-// options completes the options of a session. The session with which an account
-// serves others is not shared: its refresh token is used in turns, which only
-// one process can keep. Neither is an API key, which is no session.
-func (c *Cache) options(options tokencache.Options, key sessionKey, grant veeam.Grant, digest secret.Value) tokencache.Options {
-	if c == nil || c.pooled == nil || grant == veeam.GrantAPIKey {
-		return options
-	}
-	options.Shared = c.pooled.Shared
-	options.Identity = tokencache.Identity{Product: key.product, Origin: key.origin, Account: key.account, Credential: digest}
-	switch {
-	case key.parent:
-		options.Identity.Purpose, options.HoldOnly = parentPurpose, true
-	case key.user != "":
-		options.Identity.Purpose = "user " + key.user
-	}
-	options.ReadExtra = readShape
-	options.ReasonOf = func(err error) string { return string(veeam.ReasonOf(err)) }
-	return options
-}
-
-// parentPurpose marks the records of sessions with which accounts serve others.
-const parentPurpose = "parent"
-
-func readShape(raw json.RawMessage) any {
-	shape := new(veeam.Shape)
-	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, shape) != nil {
 		return nil
 	}
-	return shape
+	return &c.pooled.Shared
 }
 
 // logCache logs in the process's current log: the cache outlives configurations.

@@ -293,29 +293,22 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 }
 
 func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
-	_, key := newKeyFile(t)
-	c := &Cache{EncryptionKey: key, StorageRaw: fileStorage(t.TempDir())}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	if err := c.provision(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer c.cleanup()
+	sharing := &Server{ServerOptions: ServerOptions{Cache: &Shared{Shared: tokencache.NewShared(tokencache.SharedOptions{}), ID: "c"}}}
 	base := sessionKey{origin: "o", product: "vspc", account: "a"}
 	parent, user := base, base
 	parent.parent, user.user = true, "u"
 	seen := map[string]bool{}
 	for _, k := range []sessionKey{base, parent, user} {
-		options := c.options(tokencache.Options{}, k, veeam.GrantAs, secret.New("d"))
+		options := sharing.cached(tokencache.Options{}, k, veeam.GrantAs, secret.New("d"))
 		if seen[options.Identity.Purpose] || options.Shared == nil || options.HoldOnly != k.parent {
 			t.Errorf("%+v: %+v", k, options.Identity)
 		}
 		seen[options.Identity.Purpose] = true
 	}
-	if c.options(tokencache.Options{}, base, veeam.GrantAPIKey, secret.New("d")).Shared != nil {
+	if sharing.cached(tokencache.Options{}, base, veeam.GrantAPIKey, secret.New("d")).Shared != nil {
 		t.Error("an API key is shared")
 	}
-	if (*Cache)(nil).options(tokencache.Options{}, base, veeam.GrantPassword, secret.New("d")).Shared != nil {
+	if new(Server).cached(tokencache.Options{}, base, veeam.GrantPassword, secret.New("d")).Shared != nil {
 		t.Error("shared without a cache")
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -21,36 +20,36 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
 	if e.caller.Via == policy.ViaPassthrough {
 		return t.guestSlot(req, e.guest)
 	}
-	var account *account.Account
+	var chosen *account.Account
 	var user string
 	switch name := e.account; {
 	case name != "":
-		account, user = t.choose(name)
+		chosen, user = account.Choose(t.Accounts, name)
 	case len(t.Accounts) > 0:
-		account = t.Accounts[0]
+		chosen = t.Accounts[0]
 	default:
 		return nil, errGuestsOnly
 	}
-	if account == nil || account.Template() && user == "" {
+	if chosen == nil || chosen.Template() && user == "" {
 		return nil, &noAccountError{name: e.account}
 	}
-	key := t.place(req, account.Name, user)
-	return t.sessions.slot(key, func() *slot { return t.newSlot(key, account, t.target(req, key)) }), nil
+	return t.server.Source(dialed(req), chosen, user, func() Place { return t.place(req) }), nil
 }
 
-// place is the one of an account at the upstream of a request.
-func (t *Transport) place(req *http.Request, account, user string) slotKey {
-	key := slotKey{account: account, address: req.URL.Host, user: user}
-	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
-		key.network, key.address = dial.Network, dial.Address
+// place is where accounts log in for a request.
+func (t *Transport) place(req *http.Request) Place {
+	at := dialed(req)
+	return Place{
+		Address: at, Origin: t.origin(t.scheme(req), at.Network, at.Address), BaseURL: t.baseURL(req), Host: t.host(req),
 	}
-	return key
 }
 
-// target is where the account of a place logs in.
-func (t *Transport) target(req *http.Request, key slotKey) target {
-	origin := t.origin(t.scheme(req), key.network, key.address)
-	return target{origin: origin, baseURL: t.baseURL(req), host: t.host(req)}
+// dialed is the address of the upstream of a request.
+func dialed(req *http.Request) Address {
+	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
+		return Address{dial.Network, dial.Address}
+	}
+	return Address{Address: req.URL.Host}
 }
 
 // origin tells servers apart.
@@ -79,35 +78,6 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 		return upstream
 	}
 	return req.URL.Host
-}
-
-func (t *Transport) newSlot(key slotKey, account *account.Account, at target) *slot {
-	s := &slot{transport: t, account: account, key: key, target: at, turn: newParentTurn(), health: new(health)}
-	s.touch(time.Now())
-	if key.user == "" {
-		s.health = configuredAccounts.at(t.product.Name, account.Name, at.origin)
-		t.watch.add(account)
-	}
-	s.version.Store(foundVersions.get(t.product.Name, at.origin))
-	return s
-}
-
-// choose finds the account by its name; a UUID is a user for the account that
-// acts as whom it is told.
-func (t *Transport) choose(name string) (chosen *account.Account, user string) {
-	for _, a := range t.Accounts {
-		if a.Name == name {
-			return a, ""
-		}
-	}
-	if account.UUID.MatchString(name) {
-		for _, a := range t.Accounts {
-			if a.Template() {
-				return a, strings.ToLower(name)
-			}
-		}
-	}
-	return nil, ""
 }
 
 // noAccountError says that a request shall act as somebody who is not configured.

@@ -92,13 +92,7 @@ func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
 	}
 }
 
-// Destruct implements caddy.Destructor: the last configuration that used the
-// session is gone.
-func (s *pooledSession) Destruct() error {
-	endings.Go(s.end)
-	return nil
-}
-
+// end ends a session that no configuration uses any more.
 func (s *pooledSession) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
 	defer cancel()

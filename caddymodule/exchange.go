@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -135,3 +137,28 @@ func (g grantContext) Value(key any) any {
 	}
 	return g.values[key]
 }
+
+// grantValues are what a grant needs of the context of a request: where the
+// upstream is that was chosen for it. Nothing else goes over, because all share
+// the session.
+func grantValues(ctx context.Context) context.Context {
+	g := grantContext{vars: map[string]any{}, values: map[any]any{}}
+	g.values[caddyhttp.ServerCtxKey] = ctx.Value(caddyhttp.ServerCtxKey)
+	repl := caddy.NewReplacer()
+	g.values[caddy.ReplacerCtxKey] = repl
+	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
+		g.values[dialInfoKey] = dial
+		repl.Set("http.reverse_proxy.upstream.address", dial.String())
+		repl.Set("http.reverse_proxy.upstream.hostport", dial.Address)
+		repl.Set("http.reverse_proxy.upstream.host", dial.Host)
+		repl.Set("http.reverse_proxy.upstream.port", dial.Port)
+	}
+	return g
+}
+
+// dialInfoKey is the context key of reverse_proxy's DialInfo, which has no
+// exported name. TestTheDialInfoOfAGrantIsFound holds it to the truth.
+const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
+
+// request is what a token is for.
+func (e *exchange) request() Request { return Request{Values: grantValues, Journal: e.journal} }

@@ -56,7 +56,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 	if err := tr.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	tr.logger = zap.NewNop()
+	tr.server.Log = zap.NewNop()
 	t.Cleanup(func() {
 		_ = tr.Cleanup()
 		waitForAllEndings()

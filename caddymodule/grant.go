@@ -17,24 +17,24 @@ import (
 // grant returns the function that gets a token. values is the grant's context
 // apart from its time-out. Nothing of the request that causes it is sent.
 func (s *slot) grant(values context.Context, l *login, journal journal.Journal) tokencache.GrantFunc {
-	t := s.transport
+	t := s.server
 	client := &veeam.Client{
-		Product:    t.product,
-		Transport:  loginTransport{t.HTTPTransport},
-		BaseURL:    s.target.baseURL,
-		Host:       s.target.host,
+		Product:    t.Product,
+		Transport:  t.Transport,
+		BaseURL:    s.place.BaseURL,
+		Host:       s.place.Host,
 		APIVersion: t.APIVersion,
 		Log:        journal.Info,
 		Clock: func(offset time.Duration) {
-			t.metrics.ClockOffset.WithLabelValues(t.product.Name, s.account.Name).Set(offset.Seconds())
+			t.Metrics.ClockOffset.WithLabelValues(t.Product.Name, s.account.Name).Set(offset.Seconds())
 		},
 	}
 	client.Pacer = s.pacer(l.credentials.Account.User(), journal)
-	client.Timeout = t.loginTimeout()
+	client.Timeout = t.LoginTimeout
 	if g := s.guard(l.credentials, journal); g != nil {
 		client.Guard = g
 	}
-	client.TOTPSteps = t.totpSteps()
+	client.TOTPSteps = t.StepStore()
 	confirmed := *l.credentials.Account
 	confirmed.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
 	account := &confirmed
@@ -50,7 +50,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
 			// There is nothing to get anew: the key itself was refused.
-			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: veeam.GrantAPIKey}
+			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.Product.Name, Grant: veeam.GrantAPIKey}
 			t.observe(account.Grant, time.Now(), nil, err)
 			journal.LoginFailed(account, err)
 			return nil, err
@@ -77,7 +77,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 			return nil, errReplaced
 		}
 		if l.session.used.Load() {
-			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.product.Name, Grant: account.Grant, Hint: usedHint}
+			err := &veeam.Error{Kind: veeam.KindRefused, Product: t.Product.Name, Grant: account.Grant, Hint: usedHint}
 			journal.LoginFailed(account, err)
 			return nil, err
 		}
@@ -171,9 +171,9 @@ func (s *slot) gained(l *login, end *ender, tok *veeam.Token) *tokencache.Token 
 	if l.session.ended.Load() {
 		l.session.endLater()
 	}
-	if other := tok.LooksLike(s.transport.product); other != s.transport.product && !s.mistaken.Swap(true) {
-		s.transport.logger.Warn(otherProductSaid(s.transport.product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
-			zap.String("account", s.account.Name), zap.String("server", s.target.baseURL))
+	if other := tok.LooksLike(s.server.Product); other != s.server.Product && !s.mistaken.Swap(true) {
+		s.server.Log.Warn(otherProductSaid(s.server.Product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
+			zap.String("account", s.account.Name), zap.String("server", s.place.BaseURL))
 	}
 	return cached(tok)
 }
@@ -252,14 +252,14 @@ const (
 )
 
 // observe counts the token requests of one grant.
-func (t *Transport) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, err error) {
+func (t *Server) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, err error) {
 	if grant == "" {
 		grant = veeam.GrantPassword
 	}
 	count := func(step veeam.Grant, result string) {
-		t.metrics.Grants.WithLabelValues(t.product.Name, string(step), result).Inc()
+		t.Metrics.Grants.WithLabelValues(t.Product.Name, string(step), result).Inc()
 	}
-	t.metrics.GrantSeconds.WithLabelValues(t.product.Name, string(grant)).Observe(time.Since(start).Seconds())
+	t.Metrics.GrantSeconds.WithLabelValues(t.Product.Name, string(grant)).Observe(time.Since(start).Seconds())
 	last, result := grant, resultOK
 	var failed *veeam.Error
 	switch {

@@ -58,16 +58,21 @@ type guest struct {
 	elsewhere bool
 }
 
+// as is the guest as whoever logs in at a server with these accounts.
+func (g *guest) as(accounts []*account.Account) *Guest {
+	return &Guest{User: g.account.Username, Read: func(ctx context.Context) *account.Secrets { return g.credentials(ctx, accounts) }}
+}
+
 // login is how a token of ours names the guest: by its id, and until when it
 // counts.
 func (g *guest) login() string { return g.id + "." + strconv.FormatInt(g.until.Unix(), 36) }
 
 // credentials are what the guest logs in with. Its second factor is that of the
 // configured account with the same user, which may have changed.
-func (g *guest) credentials(ctx context.Context, t *Transport) *account.Secrets {
+func (g *guest) credentials(ctx context.Context, accounts []*account.Account) *account.Secrets {
 	own := *g.account
 	if own.Grant == veeam.GrantPassword {
-		own.TOTP = t.totpOf(ctx, own.Username)
+		own.TOTP = totpOf(ctx, accounts, own.Username)
 	}
 	return &account.Secrets{Account: &own, Fingerprint: g.id, Digest: secret.New(g.id)}
 }

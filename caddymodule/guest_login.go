@@ -9,9 +9,9 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -60,7 +60,7 @@ func (t *Transport) comeBack(req *http.Request, e *exchange) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = slot.token(req, e)
+	_, _, err = slot.token(req.Context(), e.request())
 	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		e.guestLogin.book.logins.Remove(e.guest.id) // it has a second factor now
 	}
@@ -72,7 +72,7 @@ func (t *Transport) comeBack(req *http.Request, e *exchange) error {
 func (t *Transport) tryPassword(req *http.Request, e *exchange) error {
 	login := e.guestLogin
 	g := &guest{id: login.id, account: login.account, until: time.Now().Add(guestFor)}
-	attempt := login.book.attempt(g.id, t.sessions.options)
+	attempt := login.book.attempt(g.id, t.server.sessions.options)
 	err := t.try(req, e, attempt, g)
 	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		login.book.attempts.Remove(g.id)
@@ -95,7 +95,7 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 	account := *d.account
 	account.Grant, account.MFAToken, account.Password, account.ReturnDemand = veeam.GrantMFA, d.token, login.code, false
 	g := &guest{id: rand.Text(), account: &account, until: time.Now().Add(guestFor)}
-	err := t.try(req, e, tokencache.NewSession(t.sessions.options), g)
+	err := t.try(req, e, tokencache.NewSession(t.server.sessions.options), g)
 	if d.tries++; err == nil || d.tries == demandTries {
 		login.book.demands.Remove(login.token.Reveal())
 	}
@@ -110,12 +110,10 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 // remembered.
 func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Session, g *guest) error {
 	login := e.guestLogin
-	key := t.place(req, guestAccount.Name, g.id)
-	slot := t.newSlot(key, guestAccount, t.target(req, key))
-	slot.guest = g
-	values, log := slot.grantContext(req), e.journal
+	slot := t.server.newGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
+	values, log := grantValues(req.Context()), e.journal
 	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
-		done, wait := login.begin(ctx, t, slot.target.origin)
+		done, wait := login.begin(ctx, t, slot.place.Origin)
 		if wait > 0 {
 			return nil, &guessError{wait}
 		}
@@ -135,8 +133,8 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 			return nil, err
 		}
 		login.book.add(g.admitted())
-		slot.idle = t.watchIdle(key, g)
-		t.sessions.users.PeekOrAdd(key, slot)
+		t.server.sessions.users.PeekOrAdd(slot.key, slot)
+		t.watchIdle(slot, g)
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
 	return err
@@ -144,21 +142,23 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 
 // guestSlot is the place of a guest at an upstream.
 func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
-	if g == nil || g.elsewhere && t.Cache.id() == "" {
+	if g == nil || g.elsewhere && t.Cache.shared() == nil {
 		return nil, errNoGuest
 	}
-	key := t.place(req, guestAccount.Name, g.id)
-	return t.sessions.userSlot(key, func() *slot {
-		s := t.newSlot(key, guestAccount, t.target(req, key))
-		s.guest, s.idle = g, t.watchIdle(key, g)
-		return s
-	}), nil
+	key := slotKey{account: guestAccount.Name, Address: dialed(req), user: g.id}
+	source, added := t.server.sessions.userSlot(key, func() *slot {
+		return t.server.newGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
+	})
+	if added {
+		t.watchIdle(source, g)
+	}
+	return source, nil
 }
 
 // totpOf is the second factor of the configured account with this user, nil if
 // there is none.
-func (t *Transport) totpOf(ctx context.Context, username string) *veeam.TOTP {
-	for _, a := range t.Accounts {
+func totpOf(ctx context.Context, accounts []*account.Account, username string) *veeam.TOTP {
+	for _, a := range accounts {
 		if a.TOTPSecret == "" {
 			continue
 		}
@@ -200,36 +200,28 @@ func guestRefusal(err error, e *exchange, r veeam.Refusal) veeam.Refusal {
 	return veeam.Refusal{Reason: veeam.ReasonBadCredential}
 }
 
-// idleness ends the session of a guest that has not been used for a while.
-type idleness struct{ last atomic.Int64 } // unix nanoseconds
-
-func (i *idleness) used() { i.last.Store(time.Now().UnixNano()) }
-
-// watchIdle returns a new idleness for the place of a guest. It also ends the
-// session with the guest's login.
-func (t *Transport) watchIdle(key slotKey, g *guest) *idleness {
-	i := new(idleness)
-	i.used()
+// watchIdle ends the session of a guest that has not been used for a while, and that of
+// one whose login has ended.
+func (t *Transport) watchIdle(s *slot, g *guest) {
+	users := t.server.sessions.users
 	var look func()
 	look = func() {
-		s, ok := t.sessions.users.Peek(key)
-		if !ok || s.idle != i {
+		if now, ok := users.Peek(s.key); !ok || now != s {
 			return
 		}
 		now := time.Now()
-		left := min(guestIdle-time.Duration(now.UnixNano()-i.last.Load()), g.until.Sub(now))
+		left := min(guestIdle-now.Sub(s.lastUsed()), g.until.Sub(now))
 		switch {
-		case t.sessions.gone():
+		case t.server.sessions.gone():
 		case left > 0:
 			time.AfterFunc(left, look)
 			return
 		case !now.Before(g.until):
 			s.logout()
 		}
-		t.sessions.users.Remove(key)
+		users.Remove(s.key)
 	}
 	time.AfterFunc(min(guestIdle, time.Until(g.until)), look)
-	return i
 }
 
 // logout ends the session at the server, also one that a cache has.

@@ -217,14 +217,13 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 			}
 		}
 		live := 0
-		sessionPool.Range(func(key, _ any) bool {
-			if key.(sessionKey).guest {
+		for key := range sessionPool.All() {
+			if key.guest {
 				live++
 			}
-			return true
-		})
-		if live != 0 || g.tr.sessions.users.Len() != 0 || g.h.guests.logins.Len() != 0 {
-			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.sessions.users.Len(), g.h.guests.logins.Len())
+		}
+		if live != 0 || g.tr.server.sessions.users.Len() != 0 || g.h.guests.logins.Len() != 0 {
+			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.sessions.users.Len(), g.h.guests.logins.Len())
 		}
 		// Four guesses are free, then the user is left in peace for a while.
 		for i := range 5 {

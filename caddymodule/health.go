@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -306,21 +305,20 @@ func liveAccounts() (live []metrics.Session) {
 	return live
 }
 
-// checked takes down what a health check, or another request without a caller, has
+// Checked takes down what a health check, or another request without a caller, has
 // found out about a server: for all accounts that log in there.
-func (t *Transport) checked(req *http.Request, err error) {
-	slots := t.sessions.slots.Load()
-	if slots == nil {
+func (s *Server) Checked(ctx context.Context, at Address, err error) {
+	sources := s.sessions.slots.Load()
+	if sources == nil {
 		return
 	}
-	at := t.place(req, "", "")
-	for key, s := range *slots {
+	for key, source := range *sources {
 		switch {
-		case key.network != at.network || key.address != at.address:
+		case key.Address != at:
 		case err != nil:
-			s.health.missed(req.Context(), err, time.Now())
-		case s.health.wire.Load() != nil:
-			s.health.reached(time.Now())
+			source.health.missed(ctx, err, time.Now())
+		case source.health.wire.Load() != nil:
+			source.health.reached(time.Now())
 		}
 	}
 }

@@ -103,7 +103,7 @@ func (s *slot) accepted(l, before *login, j journal.Journal) {
 	if l.next {
 		text, result = "The password of account '"+s.account.Name+"' is refused, next_password is in use.", metrics.SecretNextAccepted
 	}
-	s.transport.countSecret(s.account, result)
+	s.server.countSecret(s.account, result)
 	j.Info(svclog.Exception(text, ""))
 }
 
@@ -115,12 +115,12 @@ func (s *slot) refused(l *login, j journal.Journal) {
 	if l.next {
 		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until a pause is over.", metrics.SecretNextRefused
 	}
-	s.transport.countSecret(s.account, result)
+	s.server.countSecret(s.account, result)
 	j.Warn(svclog.Exception(text, ""))
 }
 
-func (t *Transport) countSecret(a *account.Account, result string) {
-	t.metrics.Secrets.WithLabelValues(t.product.Name, a.Name, result).Inc()
+func (t *Server) countSecret(a *account.Account, result string) {
+	t.Metrics.Secrets.WithLabelValues(t.Product.Name, a.Name, result).Inc()
 }
 
 func isHeld(err error) bool {

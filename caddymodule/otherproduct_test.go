@@ -29,7 +29,7 @@ func TestALoginAtAnotherProductIsSaidOnce(t *testing.T) {
 			}})
 			w.tr = tr
 			core, logged := observer.New(zap.WarnLevel)
-			tr.logger = zap.New(core)
+			tr.server.Log = zap.New(core)
 			for range 3 {
 				res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
 				if err != nil {

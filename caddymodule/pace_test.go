@@ -233,8 +233,8 @@ func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paces = paceMap{}
 		product, _ := veeam.Lookup("vspc")
-		tr := &Transport{product: product, metrics: collectors}
-		s := &slot{transport: tr, target: target{origin: "https vspc01:1280"}}
+		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, Metrics: collectors}}
+		s := &slot{server: server, place: Place{Origin: "https vspc01:1280"}}
 		var wg sync.WaitGroup
 		for i := range 300 {
 			wg.Go(func() {

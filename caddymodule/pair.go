@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
 // routesPlace is where a handler stands: a server, and in it the module whose routes
@@ -81,12 +83,12 @@ func (t *Transport) serves(h *Handler) error {
 		return fmt.Errorf("the handler is for %s and the transport behind it for %s; write the same product in both", product.Name, t.product.Name)
 	}
 	for _, c := range h.Clients {
-		if account, _ := t.choose(c.Account); c.Account != "" && account == nil {
+		if account, _ := account.Choose(t.Accounts, c.Account); c.Account != "" && account == nil {
 			return fmt.Errorf("client %s: unknown account; write the name of an account of this block", c.Name)
 		}
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {
-		if account, user := t.choose(name); account == nil || account.Template() && user == "" {
+		if account, user := account.Choose(t.Accounts, name); account == nil || account.Template() && user == "" {
 			return fmt.Errorf("act_as: there is no account named %s to act as; write the name of an account, or a placeholder that yields one for each request", name)
 		}
 	}

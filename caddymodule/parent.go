@@ -43,10 +43,10 @@ type parentUse struct {
 
 // parent prepares the use of the account's parent at the same upstream.
 func (s *slot) parent(values context.Context, journal journal.Journal) *parentUse {
-	account, _ := s.transport.choose(s.account.Parent)
-	key := slotKey{account: account.Name, network: s.key.network, address: s.key.address, parent: true}
+	account, _ := s.server.Choose(s.account.Parent)
+	key := slotKey{account: account.Name, Address: s.key.Address, parent: true}
 	return &parentUse{
-		slot:   s.transport.sessions.slot(key, func() *slot { return s.transport.newSlot(key, account, s.target) }),
+		slot:   s.server.sessions.slot(key, func() *slot { return s.server.newSlot(key, account, s.place) }),
 		values: values, Journal: journal,
 	}
 }

@@ -63,7 +63,7 @@ func (l *guestLogin) begin(ctx context.Context, t *Transport, origin string) (do
 		return nil, wait
 	}
 	shared := false
-	if t.Cache.id() != "" {
+	if t.Cache.shared() != nil {
 		var err error
 		wait, err = t.Cache.pooled.TryGuess(ctx, count)
 		if wait > 0 {

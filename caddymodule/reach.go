@@ -43,9 +43,9 @@ type Reached struct {
 // Reach finds the way to the server of an upstream (host:port, or what else Caddy takes
 // for an address, with placeholders) for an account of the transport. Nothing is sent.
 // An error says what is wrong with the address.
-func (t *Transport) Reach(upstream, account string) (*Reached, error) {
+func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	r := &Reached{Transport: t}
-	r.Account, _ = t.choose(account)
+	r.Account, _ = account.Choose(t.Accounts, name)
 	repl := caddy.NewReplacer()
 	text, err := repl.ReplaceOrErr(upstream, true, true)
 	if err != nil {
@@ -77,7 +77,7 @@ func (t *Transport) Reach(upstream, account string) (*Reached, error) {
 	r.Client = &veeam.Client{
 		Product: t.product, Transport: t.HTTPTransport,
 		BaseURL: scheme + "://" + host + t.BasePath, Host: t.hostOf(dial, scheme, host), APIVersion: t.APIVersion,
-		TOTPSteps: t.totpSteps(),
+		TOTPSteps: t.server.StepStore(),
 	}
 	return r, nil
 }
@@ -96,7 +96,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.guard = r.Transport.guard(r.origin, resolved, journal.Journal{})
+	r.guard = r.Transport.server.guard(r.origin, resolved, journal.Journal{})
 	r.Client.Guard = r.guard
 	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
@@ -110,7 +110,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	case r.Account.Template():
 		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
 	case r.Account.Parent != "":
-		parent, _ := r.Transport.choose(r.Account.Parent)
+		parent, _ := account.Choose(r.Transport.Accounts, r.Account.Parent)
 		parentCredentials, err := parent.Resolve()
 		if err != nil {
 			return nil, err
@@ -120,7 +120,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 				return nil, errors.New("the server does not take the parent's session")
 			}
 			client := *r.Client
-			client.Guard = r.Transport.guard(r.origin, parentCredentials, journal.Journal{})
+			client.Guard = r.Transport.server.guard(r.origin, parentCredentials, journal.Journal{})
 			return client.Login(ctx, parentCredentials.Account)
 		}
 	}

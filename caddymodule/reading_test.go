@@ -204,7 +204,7 @@ func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
 		synctest.Wait()
 		answer()
 		clients.Wait()
-		for _, s := range w.tr.sessions.users.Values() {
+		for _, s := range w.tr.server.sessions.users.Values() {
 			if uid := s.configured.credentials.Account.UserUID; uid != s.key.user {
 				t.Errorf("the place of %s has credentials of %s", s.key.user, uid)
 			}
@@ -222,9 +222,9 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 		w.start(own)
 		h.of(w, own)
 		w.demand("200")
-		w.tr.watch.end()
+		w.tr.server.watch.end()
 		w.rest(time.Minute)
-		s := slices.Collect(maps.Values(*w.tr.sessions.slots.Load()))[0]
+		s := slices.Collect(maps.Values(*w.tr.server.sessions.slots.Load()))[0]
 		h.seal(w, veeamtest.DefaultUser, "password", "half")
 		answer := h.hang()
 		var looks sync.WaitGroup

@@ -85,7 +85,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		discard(res)
 		e.journal.Replayed(req)
 		lost = tok
-		if tok, session, err = slot.token(req, e); err != nil {
+		if tok, session, err = slot.token(req.Context(), e.request()); err != nil {
 			return t.refuse(req, e, err)
 		}
 	}
@@ -101,9 +101,9 @@ func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, ro
 	reason := metrics.LostRevoked
 	if loss.Interference() {
 		reason = metrics.LostInterference
-		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.transport.product.OneSession))
+		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.server.Product.OneSession))
 	}
-	s.transport.metrics.Lost.WithLabelValues(s.transport.product.Name, s.account.Name, reason).Inc()
+	s.server.Metrics.Lost.WithLabelValues(s.server.Product.Name, s.account.Name, reason).Inc()
 }
 
 // user is whom the slot logs in.

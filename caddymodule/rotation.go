@@ -142,7 +142,7 @@ func (s *slot) configure(c *account.Secrets, next *account.Reading) {
 	}
 	current = s.current.Load()
 	if current == s.configured {
-		s.transport.sessions.dropOthers(current.session.key)
+		s.server.sessions.dropOthers(current.session.key)
 		current.session.next.Store(false)
 	}
 	s.drop(before)
@@ -156,13 +156,13 @@ func (s *slot) login(c *account.Secrets, next bool) *login {
 		account.UserUID = s.key.user
 		own.Account, c = &account, &own
 	}
-	s.transport.tellDoubts(s.account, c)
-	sessions := s.transport.sessions
+	s.server.tellDoubts(s.account, c)
+	sessions := s.server.sessions
 	key, options := s.sessionKey(c), sessions.options
 	if next {
 		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
 	}
-	options = sessions.cache.options(options, key, s.account.GrantType(), c.Digest)
+	options = s.server.cached(options, key, s.account.GrantType(), c.Digest)
 	if g := s.guard(c, journal.Journal{}); g != nil {
 		options.Budget = g.budget
 	}
@@ -183,7 +183,7 @@ func (s *slot) inherited(next *account.Reading) *login {
 		return s.configured
 	}
 	var found *login
-	for _, session := range s.transport.sessions.others(s.configured.session.key) {
+	for _, session := range s.server.sessions.others(s.configured.session.key) {
 		known, _ := session.sources.Load(s.configured.credentials.Source)
 		c, ok := known.(*account.Secrets)
 		if !ok || c.Identity != s.configured.credentials.Identity {
@@ -200,7 +200,7 @@ func (s *slot) inherited(next *account.Reading) *login {
 		next.session.next.Store(true)
 		return next
 	}
-	s.transport.sessions.hold(found.session.key, found.session.options)
+	s.server.sessions.hold(found.session.key, found.session.options)
 	found.kept.Store(true)
 	return found
 }
@@ -229,7 +229,7 @@ func (s *slot) drop(l *login) {
 		}
 		l, s.past = s.past[0], slices.Delete(s.past, 0, 1)
 	}
-	s.transport.sessions.drop(l.session.key)
+	s.server.sessions.drop(l.session.key)
 }
 
 // obtain gets a token where the session in use has none.
@@ -296,7 +296,7 @@ func (s *slot) get(ctx context.Context, l *login, o occasion) (*tokencache.Token
 	switch {
 	case err == nil:
 		l.session.refused.Store(false)
-		s.transport.watch.start()
+		s.server.watch.start()
 	case isHeld(err) && !l.session.refused.Swap(true) && (l.next || l != s.current.Load()):
 		s.refused(l, o.journal)
 	}
@@ -321,7 +321,7 @@ func (s *slot) useLocked(l *login) {
 	if before == s.next {
 		s.next = nil
 	}
-	s.transport.sessions.dropOthers(l.session.key)
+	s.server.sessions.dropOthers(l.session.key)
 	if usable(before) {
 		time.AfterFunc(retireAfter, func() {
 			s.mu.Lock()
@@ -360,7 +360,7 @@ func (s *slot) poke() {
 // use another session: in the background, by a login like any other. What is no
 // answer to the question is tried again after its pause.
 func (s *slot) tryConfigured() {
-	l, current, watch := s.configured, s.current.Load(), s.transport.watch
+	l, current, watch := s.configured, s.current.Load(), s.server.watch
 	if l == current || s.evicted {
 		return
 	}
@@ -401,7 +401,7 @@ func (s *slot) parentWaits() bool {
 	}
 	key := s.key
 	key.parent = false
-	own := (*s.transport.sessions.slots.Load())[key]
+	own := (*s.server.sessions.slots.Load())[key]
 	if own == nil {
 		return false
 	}

@@ -78,7 +78,7 @@ func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 
 // slot is the session that requests of the first account use.
 func (t *Transport) slot() *pooledSession {
-	for key, s := range *t.sessions.slots.Load() {
+	for key, s := range *t.server.sessions.slots.Load() {
 		if !key.parent {
 			return s.current.Load().session
 		}
@@ -208,7 +208,7 @@ func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T)
 			{Name: veeamtest.DefaultUser, Password: w.secret("works", veeamtest.DefaultPassword)},
 			{Name: "other", Username: "other", Password: w.secret("never", utf32)},
 		}})
-		w.tr.logger = w.svc
+		w.tr.server.Log = w.svc
 		w.demand("200")
 		if got := w.ask(w.tr, http.MethodGet, "/echo", "other"); got.String() != "503 secret_unreadable" {
 			t.Errorf("got %v", got)

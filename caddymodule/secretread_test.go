@@ -86,7 +86,7 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 			tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", tc.content)})
 			core, logs := observer.New(zapcore.WarnLevel)
-			tr.logger = zap.New(core)
+			tr.server.Log = zap.New(core)
 			w.demand("503 credential_refused")
 			sent := w.wire.grants()
 			w.demand("503 credential_refused")
@@ -183,7 +183,7 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := s.occasion(req, e)
+			o := occasion{values: grantValues(req.Context()), journal: e.journal}
 			l, err := s.settled(w.Context(), 0, o)
 			if err != nil {
 				t.Fatal(err)

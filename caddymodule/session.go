@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -58,24 +58,23 @@ type lastGrant struct {
 // sessionPool holds the live sessions of the process. A configuration that is
 // loaded takes over those of its accounts before the one that it replaces lets
 // go of them, so a reload costs no login.
-var sessionPool = caddy.NewUsagePool()
+var sessionPool = pool.New[sessionKey](func(s *pooledSession) { endings.Go(s.end) })
 
 func acquireSession(key sessionKey, options tokencache.Options) *pooledSession {
-	value, _, _ := sessionPool.LoadOrNew(key, func() (caddy.Destructor, error) {
+	return sessionPool.Acquire(key, func() *pooledSession {
 		s := &pooledSession{key: key, options: options, sending: make(chan struct{}, 1)}
 		options.Discard = s.discard
 		s.Session = tokencache.NewSession(options)
-		return s, nil
+		return s
 	})
-	return value.(*pooledSession)
 }
 
-func releaseSession(key sessionKey) { _, _ = sessionPool.Delete(key) }
+func releaseSession(key sessionKey) { sessionPool.Release(key) }
 
 // sessions are those that one transport uses.
 type sessions struct {
 	options tokencache.Options
-	cache   *Cache
+	cache   string                            // the id of the cache
 	slots   atomic.Pointer[map[slotKey]*slot] // replaced, never written to
 	users   *lru.Cache[slotKey, *slot]        // those whose user came with the request
 
@@ -88,15 +87,16 @@ type sessions struct {
 
 // slotKey is what a request selects: an account at an upstream.
 type slotKey struct {
-	account, network, address string
-	parent                    bool
-	user                      string
+	account string
+	Address
+	parent bool
+	user   string
 }
 
 // newSessions returns a transport's sessions. At most maxUsers of them are of
 // users that come with requests; the one that was not used for the longest time
 // makes room.
-func newSessions(options tokencache.Options, cache *Cache, maxUsers int) *sessions {
+func newSessions(options tokencache.Options, cache string, maxUsers int) *sessions {
 	s := &sessions{options: options, cache: cache, held: make(map[sessionKey]bool)}
 	users, err := lru.NewWithEvict(maxUsers, func(_ slotKey, evicted *slot) { evicted.evict() })
 	if err != nil {
@@ -113,13 +113,11 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 		names[a.Name] = true
 	}
 	keys := make(map[sessionKey]tokencache.Options)
-	sessionPool.Range(func(key, value any) bool {
-		k := key.(sessionKey)
-		if k.product == product && k.cache == s.cache.id() && (k.guest || names[k.account] && k.user == "") {
-			keys[k] = value.(*pooledSession).options
+	for k, session := range sessionPool.All() {
+		if k.product == product && k.cache == s.cache && (k.guest || names[k.account] && k.user == "") {
+			keys[k] = session.options
 		}
-		return true
-	})
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inherited = make(map[sessionKey]*pooledSession, len(keys))
@@ -229,15 +227,15 @@ func (s *sessions) gone() bool {
 }
 
 // userSlot is slot for a user that came with the request.
-func (s *sessions) userSlot(key slotKey, create func() *slot) *slot {
+func (s *sessions) userSlot(key slotKey, create func() *slot) (found *slot, added bool) {
 	if found, ok := s.users.Get(key); ok {
-		return found
+		return found, false
 	}
-	added := create()
-	if found, ok, _ := s.users.PeekOrAdd(key, added); ok {
-		return found
+	fresh := create()
+	if found, ok, _ := s.users.PeekOrAdd(key, fresh); ok {
+		return found, false
 	}
-	return added
+	return fresh, true
 }
 
 // maxAddresses is at how many addresses of upstreams sessions are kept: those of
@@ -249,7 +247,8 @@ const maxAddresses = 1000
 // room.
 func (s *sessions) slot(key slotKey, create func() *slot) *slot {
 	if key.user != "" {
-		return s.userSlot(key, create)
+		found, _ := s.userSlot(key, create)
+		return found
 	}
 	if known := s.slots.Load(); known != nil {
 		if found, ok := (*known)[key]; ok {
@@ -283,23 +282,21 @@ func (s *sessions) addSlot(key slotKey, create func() *slot) (found *slot, left 
 
 // makeRoom takes the slots of one address out if there are too many addresses.
 func makeRoom(slots map[slotKey]*slot) (left []*slot) {
-	type place struct{ network, address string }
-	used := make(map[place]int64)
+	used := make(map[Address]int64)
 	for key, s := range slots {
-		at := place{key.network, key.address}
-		used[at] = max(used[at], s.used.Load())
+		used[key.Address] = max(used[key.Address], s.used.Load())
 	}
 	if len(used) <= maxAddresses {
 		return nil
 	}
-	var oldest place
+	var oldest Address
 	for at, last := range used {
-		if oldest == (place{}) || last < used[oldest] {
+		if oldest == (Address{}) || last < used[oldest] {
 			oldest = at
 		}
 	}
 	maps.DeleteFunc(slots, func(key slotKey, s *slot) bool {
-		if oldest != (place{key.network, key.address}) {
+		if oldest != key.Address {
 			return false
 		}
 		left = append(left, s)

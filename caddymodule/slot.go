@@ -4,15 +4,10 @@ package caddymodule
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
@@ -31,11 +26,11 @@ const (
 // slot is an account at an upstream: its secrets as last read, and the sessions
 // that they lead to.
 type slot struct {
-	transport *Transport
-	account   *account.Account
-	guest     *guest // who logs in instead of the account, or nil
-	key       slotKey
-	target    target
+	server  *Server
+	account *account.Account
+	guest   *Guest // who logs in instead of the account, or nil
+	key     slotKey
+	place   Place
 
 	current atomic.Pointer[login]  // that requests use
 	version atomic.Pointer[string] // of the API, as found out
@@ -58,15 +53,7 @@ type slot struct {
 	evicted      bool
 
 	turn *parentTurn
-	idle *idleness    // of a guest
 	used atomic.Int64 // latest, unix seconds
-}
-
-// target is where a slot's account logs in.
-type target struct {
-	origin  string // tells targets apart
-	baseURL string
-	host    string // in the header Host
 }
 
 // login is a session with the credentials that it logs in with.
@@ -82,34 +69,27 @@ type login struct {
 
 // occasion is what a grant takes from the request that causes it.
 type occasion struct {
-	values  context.Context // see grantContext
+	values  context.Context // see Request.Values
 	journal journal.Journal
 }
 
-func (s *slot) occasion(req *http.Request, e *exchange) occasion {
-	return occasion{values: s.grantContext(req), journal: e.journal}
-}
-
-// token returns a token for req, and the session that it belongs to. With a
+// token returns a token for a request, and the session that it belongs to. With a
 // token at hand it takes no lock and allocates nothing.
-func (s *slot) token(req *http.Request, e *exchange) (*tokencache.Token, *tokencache.Session, error) {
-	if s.idle != nil {
-		s.idle.used()
-	}
+func (s *slot) token(ctx context.Context, r Request) (*tokencache.Token, *tokencache.Session, error) {
 	if l := s.current.Load(); l != nil {
 		now := time.Now()
 		tok, due := l.session.Current(now)
 		if tok != nil {
 			s.touch(now)
 			if due {
-				o := s.occasion(req, e)
-				s.transport.watch.start()
+				o := occasion{values: r.Values(ctx), journal: r.Journal}
+				s.server.watch.start()
 				l.session.Renew(o.values, s.grant(o.values, l, o.journal))
 			}
 			return tok, l.session.Session, nil
 		}
 	}
-	return s.obtain(req.Context(), s.occasion(req, e))
+	return s.obtain(ctx, occasion{values: r.Values(ctx), journal: r.Journal})
 }
 
 // touch takes down that the slot is used. It seldom writes what all requests read.
@@ -122,16 +102,16 @@ func (s *slot) touch(now time.Time) {
 // sessionKey is the key of the session with these credentials.
 func (s *slot) sessionKey(c *account.Secrets) sessionKey {
 	key := sessionKey{
-		origin:      s.target.origin,
-		product:     s.transport.product.Name,
+		origin:      s.place.Origin,
+		product:     s.server.Product.Name,
 		account:     s.account.Name,
 		fingerprint: c.Fingerprint,
 		parent:      s.key.parent,
 		user:        s.key.user,
-		cache:       s.transport.sessions.cache.id(),
+		cache:       s.server.cacheID(),
 	}
 	if s.guest != nil {
-		key.user, key.guest = s.guest.account.Username, true
+		key.user, key.guest = s.guest.User, true
 	}
 	return key
 }
@@ -142,14 +122,17 @@ func (s *slot) evict() {
 	defer s.mu.Unlock()
 	s.evicted = true
 	if s.key.user == "" {
-		configuredAccounts.forget(s.transport.product.Name, s.account.Name, s.target.origin)
+		configuredAccounts.forget(s.server.Product.Name, s.account.Name, s.place.Origin)
 	}
 	for _, l := range append(slices.Clone(s.past), s.current.Load(), s.configured, s.next) {
 		if l != nil {
-			s.transport.sessions.drop(l.session.key)
+			s.server.sessions.drop(l.session.key)
 		}
 	}
 }
+
+// lastUsed is when the source was used last, to the second.
+func (s *slot) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
 
 // waitContext ends with the request and has the values of a grant.
 type waitContext struct {
@@ -158,26 +141,3 @@ type waitContext struct {
 }
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
-
-// grantContext is what a grant needs of the context of a request: where the
-// upstream is that was chosen for it. Nothing else goes over, because all share
-// the session.
-func (s *slot) grantContext(req *http.Request) context.Context {
-	ctx := req.Context()
-	g := grantContext{vars: map[string]any{}, values: map[any]any{}}
-	g.values[caddyhttp.ServerCtxKey] = ctx.Value(caddyhttp.ServerCtxKey)
-	repl := caddy.NewReplacer()
-	g.values[caddy.ReplacerCtxKey] = repl
-	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
-		g.values[dialInfoKey] = dial
-		repl.Set("http.reverse_proxy.upstream.address", dial.String())
-		repl.Set("http.reverse_proxy.upstream.hostport", dial.Address)
-		repl.Set("http.reverse_proxy.upstream.host", dial.Host)
-		repl.Set("http.reverse_proxy.upstream.port", dial.Port)
-	}
-	return g
-}
-
-// dialInfoKey is the context key of reverse_proxy's DialInfo, which has no
-// exported name. TestTheDialInfoOfAGrantIsFound holds it to the truth.
-const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"

@@ -20,19 +20,19 @@ import (
 
 // tellDoubts warns once of secrets that are likely not what was meant, before a
 // login is spent with them.
-func (t *Transport) tellDoubts(a *account.Account, c *account.Secrets) {
+func (t *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 	doubts := a.NewDoubts(c)
 	if len(doubts) == 0 {
 		return
 	}
-	t.logger.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
+	t.Log.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
 }
 
 // secrets reads those of whoever logs in.
 func (s *slot) secrets(ctx context.Context) *account.Reading {
 	if s.guest != nil {
 		began := time.Now()
-		return &account.Reading{Began: began, Value: s.guest.credentials(ctx, s.transport)}
+		return &account.Reading{Began: began, Value: s.guest.Read(ctx)}
 	}
 	return s.account.Read(ctx)
 }
@@ -60,7 +60,7 @@ func (s *slot) wantsNext(c *account.Secrets) bool {
 	}
 	// One of the sessions that were taken over may be that of next_password.
 	key := s.sessionKey(c)
-	others := s.transport.sessions.others(key)
+	others := s.server.sessions.others(key)
 	return len(others) > 0 && !slices.ContainsFunc(others, func(other *pooledSession) bool {
 		return other.key == key && usable(&login{session: other})
 	})

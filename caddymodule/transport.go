@@ -30,11 +30,8 @@ import (
 const (
 	defaultProduct     = "vbr"
 	defaultReplayLimit = 1 << 20
-	defaultMaxUsers    = 1000
 
-	// How long a server may take to answer one token request.
-	defaultLoginTimeout = 20 * time.Second
-	maxLoginTimeout     = 5 * time.Minute
+	maxLoginTimeout = 5 * time.Minute
 
 	// How long a server may take to answer "100 Continue" before the body is sent
 	// all the same.
@@ -135,8 +132,7 @@ type Transport struct {
 	tries    *triesStore
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
-	sessions *sessions
-	watch    *watch
+	server   *Server
 	metrics  *metrics.Set
 	logger   *zap.Logger
 }
@@ -157,9 +153,6 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	if t.ReplayLimit == 0 {
 		t.ReplayLimit = defaultReplayLimit
-	}
-	if t.MaxUsers == 0 {
-		t.MaxUsers = defaultMaxUsers
 	}
 	if t.ExpectContinueTimeout == 0 {
 		t.ExpectContinueTimeout = caddy.Duration(defaultExpectContinue)
@@ -195,15 +188,15 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
 		a.Prepare(env)
 	}
-	t.sessions = newSessions(tokencache.Options{
-		RefreshBefore: time.Duration(t.RefreshBefore),
-		HoldLeast:     time.Duration(t.Hold),
-		HoldMost:      time.Duration(t.HoldMost),
-		GrantTimeout:  max(tokencache.DefaultGrantTimeout, 3*t.loginTimeout()),
-	}, t.Cache, t.MaxUsers)
-	t.sessions.inherit(t.product.Name, t.Accounts)
-	t.watch = newWatch(t)
-	configuredAccounts.enter(t.product.Name, t.Accounts)
+	t.server = NewServer(ServerOptions{
+		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
+		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.paceLimits(),
+		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, MaxUsers: t.MaxUsers,
+		Session: tokencache.Options{
+			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
+		},
+		Metrics: t.metrics, Log: t.logger,
+	})
 	if t.Cache != nil && t.storage == nil {
 		return atStart(ctx, func(started context.Context) { t.Cache.start(started, t.logger.Named("cache")) })
 	}
@@ -212,7 +205,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // loginTimeout is login_timeout or its default.
 func (t *Transport) loginTimeout() time.Duration {
-	return cmp.Or(time.Duration(t.LoginTimeout), defaultLoginTimeout)
+	return cmp.Or(time.Duration(t.LoginTimeout), DefaultLoginTimeout)
 }
 
 // check reads what can be read of the configuration without provisioning, and
@@ -330,10 +323,8 @@ func (t *Transport) checkSealed() error {
 
 // Cleanup lets go of the sessions and closes idle connections.
 func (t *Transport) Cleanup() error {
-	if t.sessions != nil {
-		configuredAccounts.leave(t.product.Name, t.Accounts)
-		t.watch.end()
-		t.sessions.release()
+	if t.server != nil {
+		t.server.Close()
 	}
 	t.tries.close()
 	t.Cache.cleanup()
@@ -363,7 +354,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // passOn sends a request that needs no session.
 func (t *Transport) passOn(req *http.Request, e *exchange) (*http.Response, error) {
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.anonymousVersion(req, e)))
-	t.checked(req, err)
+	t.server.Checked(req.Context(), dialed(req), err)
 	return res, err
 }
 
@@ -385,7 +376,7 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
-	tok, session, err := slot.token(req, e)
+	tok, session, err := slot.token(req.Context(), e.request())
 	if err != nil {
 		return t.refuse(req, e, err)
 	}

@@ -10,15 +10,10 @@ import (
 )
 
 // twin is the other session of the process with the same credential, or nil.
-func (s *pooledSession) twin() (twin *pooledSession) {
+func (s *pooledSession) twin() *pooledSession {
 	key := s.key
 	key.parent = !key.parent
-	sessionPool.Range(func(other, value any) bool {
-		if other == key {
-			twin = value.(*pooledSession)
-		}
-		return twin == nil
-	})
+	twin, _ := sessionPool.Get(key)
 	return twin
 }
 

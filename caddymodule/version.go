@@ -7,14 +7,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -51,12 +46,21 @@ func (c *versionCache) put(product, origin string, version *string) {
 	}
 }
 
+// FoundVersion is the version that logins at an origin have found; empty if they have
+// found none.
+func (s *Server) FoundVersion(origin string) string {
+	if found := foundVersions.get(s.Product.Name, origin); found != nil {
+		return *found
+	}
+	return ""
+}
+
 // findVersion asks the server once for the newest version that it serves. An
 // empty answer stands for the product's default.
 func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
 	found := s.version.Load()
 	if found == nil {
-		found = foundVersions.get(s.transport.product.Name, s.target.origin) // another account's
+		found = foundVersions.get(s.server.Product.Name, s.place.Origin) // another account's
 	}
 	if found == nil {
 		ctx, cancel := context.WithTimeout(ctx, findVersionFor)
@@ -75,31 +79,19 @@ func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
 // keepVersion remembers a version for all accounts at the server.
 func (s *slot) keepVersion(version string) {
 	s.version.Store(&version)
-	foundVersions.put(s.transport.product.Name, s.target.origin, &version)
+	foundVersions.put(s.server.Product.Name, s.place.Origin, &version)
 }
 
 // forgetVersion has the next look search again: the server may have been replaced
 // by one of another version.
 func (s *slot) forgetVersion() {
 	s.version.Store(nil)
-	foundVersions.put(s.transport.product.Name, s.target.origin, nil)
+	foundVersions.put(s.server.Product.Name, s.place.Origin, nil)
 }
 
 // foundVersion is the version that was found, or empty.
 func (s *slot) foundVersion() string {
 	if found := s.version.Load(); found != nil {
-		return *found
-	}
-	return ""
-}
-
-// anonymousVersion is the version for a request that needs no session: as
-// configured, or as logins have found it.
-func (t *Transport) anonymousVersion(req *http.Request, e *exchange) string {
-	if t.APIVersion != "" || e == nil || t.product.Version.Known == nil {
-		return t.APIVersion
-	}
-	if found := foundVersions.get(t.product.Name, t.target(req, t.place(req, "", "")).origin); found != nil {
 		return *found
 	}
 	return ""
@@ -127,7 +119,7 @@ func (s *slot) versioned(ctx context.Context, client *veeam.Client) *versionedCl
 func (c *versionedClient) step(ctx context.Context, run func(*veeam.Client) (*veeam.Token, error)) (*veeam.Token, error) {
 	version := c.Product.Version
 	tok, err := run(c.Client)
-	if !versionRefused(err) || c.slot.transport.APIVersion != "" {
+	if !versionRefused(err) || c.slot.server.APIVersion != "" {
 		if protocolFault(err) {
 			c.slot.forgetVersion()
 		}
@@ -161,24 +153,3 @@ func protocolFault(err error) bool {
 	failed, ok := errors.AsType[*veeam.Error](err)
 	return ok && failed.Kind == veeam.KindProtocol
 }
-
-// loginTransport carries the requests of logins. Each has variables of its own:
-// those of a request of a client, its address among them, say nothing about a
-// session that all share, and the transport writes into them.
-type loginTransport struct{ *reverseproxy.HTTPTransport }
-
-// proxyProtocolVar is the variable in which reverse_proxy keeps whose address a
-// connection is for. It has no exported name.
-const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
-
-// RoundTrip implements http.RoundTripper.
-func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	vars := map[string]any{}
-	if t.ProxyProtocolEnabled() {
-		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
-	}
-	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
-}
-
-// Interface guard
-var _ http.RoundTripper = loginTransport{}

@@ -200,7 +200,7 @@ func TestAVersionThatNothingShowsIsFoundByTheLogin(t *testing.T) {
 					if n := w.wire.grants(); n > logins+2 {
 						t.Errorf("%d token requests more", n-logins)
 					}
-					if b := w.tr.sessions.slotsOf(t)[0].current.Load().session.State().Budget; b.Left != b.Of {
+					if b := w.tr.server.sessions.slotsOf(t)[0].current.Load().session.State().Budget; b.Left != b.Of {
 						t.Errorf("a version has cost a try: %v", b)
 					}
 				})
@@ -277,7 +277,7 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 			var sent strings.Builder
 			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
 				if req.URL.Path != w.server.Base()+path { // not the client's own
-					if deadline, ok := req.Context().Deadline(); ok && time.Until(deadline) > defaultLoginTimeout {
+					if deadline, ok := req.Context().Deadline(); ok && time.Until(deadline) > DefaultLoginTimeout {
 						rt.Errorf("deadline in %v", time.Until(deadline))
 					}
 					for _, key := range []string{proxyProtocolVar, exchangeVar, "client"} {

@@ -36,10 +36,10 @@ const (
 // while an account with files has a token: without one the files are read for the
 // next request. A file system that hangs stops the watching and nothing else.
 type watch struct {
-	transport *Transport
-	ctx       context.Context // ends with the transport
-	cancel    context.CancelFunc
-	waiting   atomic.Bool // a slot has a secret that is not in use
+	server  *Server
+	ctx     context.Context // ends with the transport
+	cancel  context.CancelFunc
+	waiting atomic.Bool // a slot has a secret that is not in use
 
 	mu       sync.Mutex
 	running  bool
@@ -57,8 +57,8 @@ type watchedAccount struct {
 	absent  int // looks in a row at which a file could not be read
 }
 
-func newWatch(t *Transport) *watch {
-	w := &watch{transport: t, accounts: make(map[*account.Account]*watchedAccount)}
+func newWatch(s *Server) *watch {
+	w := &watch{server: s, accounts: make(map[*account.Account]*watchedAccount)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -143,7 +143,7 @@ func (w *watch) look() {
 }
 
 func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
-	slots := w.transport.sessions.slots.Load()
+	slots := w.server.sessions.slots.Load()
 	if slots == nil {
 		return
 	}
@@ -192,7 +192,7 @@ func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *
 	}
 	if err != nil {
 		if a.failed++; a.failed == 2 {
-			w.transport.logger.Warn(w.unusable(a.account), zap.String("account", a.account.Name), zap.Error(err))
+			w.server.Log.Warn(w.unusable(a.account), zap.String("account", a.account.Name), zap.Error(err))
 		}
 		a.settled = a.failed > 1
 		return nil

@@ -26,12 +26,12 @@ func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 		tr := w.start(w.user())
 		for range 3 {
 			w.rest(time.Minute)
-			if tr.watch.runs() {
+			if tr.server.watch.runs() {
 				t.Error("before the first request, or without a token")
 			}
 			w.demand("200")
 			w.rest(time.Minute)
-			if !tr.watch.runs() {
+			if !tr.server.watch.runs() {
 				t.Error("not watched")
 			}
 			w.rest(time.Hour)
@@ -40,7 +40,7 @@ func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 		tr.close()
 		w.demand("200") // a last one
 		w.rest(time.Minute)
-		if tr.watch.ctx.Err() == nil {
+		if tr.server.watch.ctx.Err() == nil {
 			t.Error("watched after the end")
 		}
 	})
@@ -51,7 +51,7 @@ func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
 		w.demand("200")
-		if tr.watch.runs() {
+		if tr.server.watch.runs() {
 			t.Error("watched")
 		}
 	})
@@ -103,8 +103,8 @@ func TestEveryKindOfFileIsWatched(t *testing.T) {
 // changed. There are two in a second.
 func BenchmarkLook(b *testing.B) {
 	dir := b.TempDir()
-	tr := &Transport{sessions: newSessions(tokencache.Options{}, nil, 1)}
-	w := newWatch(tr)
+	server := &Server{sessions: newSessions(tokencache.Options{}, "", 1)}
+	w := newWatch(server)
 	old := time.Now().Add(-time.Hour)
 	for i := range 1000 {
 		path := filepath.Join(dir, fmt.Sprint(i))

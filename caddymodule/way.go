@@ -4,11 +4,14 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpproxy"
@@ -84,3 +87,33 @@ func (t *Transport) hostOf(dial reverseproxy.DialInfo, scheme, otherwise string)
 	}
 	return dial.Address
 }
+
+// anonymousVersion is the version for a request that needs no session: as
+// configured, or as logins have found it.
+func (t *Transport) anonymousVersion(req *http.Request, e *exchange) string {
+	if t.APIVersion != "" || e == nil || t.product.Version.Known == nil {
+		return t.APIVersion
+	}
+	return t.server.FoundVersion(t.place(req).Origin)
+}
+
+// loginTransport carries the requests of logins. Each has variables of its own:
+// those of a request of a client, its address among them, say nothing about a
+// session that all share, and the transport writes into them.
+type loginTransport struct{ *reverseproxy.HTTPTransport }
+
+// proxyProtocolVar is the variable in which reverse_proxy keeps whose address a
+// connection is for. It has no exported name.
+const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
+
+// RoundTrip implements http.RoundTripper.
+func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	vars := map[string]any{}
+	if t.ProxyProtocolEnabled() {
+		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
+	}
+	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
+}
+
+// Interface guard
+var _ http.RoundTripper = loginTransport{}

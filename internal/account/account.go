@@ -329,3 +329,21 @@ func (a *Account) PlainSecrets() (plain []string) {
 	}
 	return plain
 }
+
+// Choose finds an account by its name; a UUID is a user for the account that acts as
+// whom it is told.
+func Choose(accounts []*Account, name string) (chosen *Account, user string) {
+	for _, a := range accounts {
+		if a.Name == name {
+			return a, ""
+		}
+	}
+	if UUID.MatchString(name) {
+		for _, a := range accounts {
+			if a.Template() {
+				return a, strings.ToLower(name)
+			}
+		}
+	}
+	return nil, ""
+}

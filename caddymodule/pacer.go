@@ -1,0 +1,98 @@
+// How the token requests of logins keep to the rate that a server allows.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// paces is what servers were sent, by product and origin, and by the cache where
+// it is shared. It outlives reloads as the sessions do.
+var paces paceMap
+
+type paceMap struct {
+	mu    sync.Mutex
+	known map[[3]string]*tokencache.Pace
+}
+
+// maxOrigins is of how many servers something is remembered without a session: those
+// of dynamic upstreams come and go.
+const maxOrigins = 10_000
+
+func (m *paceMap) get(product, origin, cache string) *tokencache.Pace {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := [3]string{product, origin, cache}
+	if known := m.known[key]; known != nil {
+		return known
+	}
+	if m.known == nil || len(m.known) >= maxOrigins {
+		m.known = make(map[[3]string]*tokencache.Pace)
+	}
+	added := &tokencache.Pace{Product: product, Origin: origin}
+	m.known[key] = added
+	return added
+}
+
+// pacer is the part of one grant in the pace of its server.
+type pacer struct {
+	turn    *tokencache.PaceTurn
+	limits  veeam.Pace
+	product string
+	user    string
+	metrics *metrics.Set
+	journal journal.Journal
+}
+
+func (s *slot) pacer(user string, journal journal.Journal) *pacer {
+	t := s.server
+	p := &pacer{limits: t.RateLimit, product: t.Product.Name, user: user, metrics: t.Metrics, journal: journal}
+	p.turn = &tokencache.PaceTurn{
+		Pace:    paces.get(p.product, s.place.Origin, t.cacheID()),
+		Rates:   tokencache.Rates(p.limits),
+		Delayed: p.delayed,
+	}
+	if s.guest != nil {
+		p.turn.Rates, p.turn.Yields = p.turn.Rates.Half(), true
+	}
+	if t.cacheID() != "" {
+		p.turn.Shared = t.Cache.Shared
+	}
+	return p
+}
+
+var paceSteps = map[veeam.PaceStep]tokencache.PaceStep{
+	veeam.PaceFirst: tokencache.PaceFirst, veeam.PaceNext: tokencache.PaceNext,
+}
+
+// Pace implements veeam.Pacer.
+func (p *pacer) Pace(ctx context.Context, step veeam.PaceStep) error {
+	err := p.turn.Wait(ctx, paceSteps[step])
+	if _, ok := errors.AsType[*tokencache.PaceError](err); ok {
+		p.metrics.Paced.WithLabelValues(p.product, metrics.PaceRefused).Inc()
+	}
+	return err
+}
+
+// Throttled implements veeam.Pacer.
+func (p *pacer) Throttled(ctx context.Context, wait time.Duration) { p.turn.Throttled(ctx, wait) }
+
+// delayed counts a wait, and writes it if somebody may notice.
+func (p *pacer) delayed(wait time.Duration) {
+	p.metrics.Paced.WithLabelValues(p.product, metrics.PaceDelayed).Inc()
+	if wait >= time.Second {
+		p.journal.Info(svclog.Paced(p.user, p.limits.String(), wait))
+	}
+}
+
+// Interface guard
+var _ veeam.Pacer = (*pacer)(nil)

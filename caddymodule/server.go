@@ -1,0 +1,211 @@
+// What the sessions of a transport share: a server product, the way to it, and the
+// accounts that log in there.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// DefaultLoginTimeout is how long a server may take to answer one token request.
+const DefaultLoginTimeout = 20 * time.Second
+
+// DefaultMaxUsers is of how many users that come with requests sessions are kept.
+const DefaultMaxUsers = 1000
+
+// ServerOptions are what the sessions of one transport share.
+type ServerOptions struct {
+	// Product is what the servers run. Required.
+	Product *veeam.Product
+
+	// Transport carries the requests of logins. Required.
+	Transport http.RoundTripper
+
+	// APIVersion is the version that logins name. Default: one that the server serves.
+	APIVersion string
+
+	// LoginTimeout is how long a server may take to answer one token request. Default:
+	// DefaultLoginTimeout.
+	LoginTimeout time.Duration
+
+	// Budget is how many tries with a wrong credential a user has.
+	Budget tokencache.Limit
+
+	// RateLimit is the most token requests that one server is sent.
+	RateLimit veeam.Pace
+
+	// Accounts are those that are configured, prepared.
+	Accounts []*account.Account
+
+	// Cache shares sessions with other processes. Default: none.
+	Cache *Shared
+
+	// Tries keeps the tries of users for the next start. Required.
+	Tries *tokencache.Shared
+
+	// Session are options of each session; Server completes them.
+	Session tokencache.Options
+
+	// MaxUsers is of how many users that come with requests sessions are kept. Default:
+	// DefaultMaxUsers.
+	MaxUsers int
+
+	Metrics *metrics.Set
+	Log     *zap.Logger
+}
+
+// Shared is a cache of the process, which other processes share.
+type Shared struct {
+	*tokencache.Shared
+	ID string // tells caches apart
+}
+
+// Server has the sessions of accounts at the servers of one transport.
+type Server struct {
+	ServerOptions
+
+	sessions *sessions
+	watch    *watch
+}
+
+// NewServer returns a server. It takes over the sessions of its accounts that another
+// configuration has, and does no I/O. Close ends it.
+func NewServer(options ServerOptions) *Server {
+	options.LoginTimeout = cmp.Or(options.LoginTimeout, DefaultLoginTimeout)
+	options.MaxUsers = cmp.Or(options.MaxUsers, DefaultMaxUsers)
+	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
+	s := &Server{ServerOptions: options}
+	s.sessions = newSessions(options.Session, s.cacheID(), options.MaxUsers)
+	s.sessions.inherit(options.Product.Name, options.Accounts)
+	s.watch = newWatch(s)
+	configuredAccounts.enter(options.Product.Name, options.Accounts)
+	return s
+}
+
+// Close lets go of the sessions.
+func (s *Server) Close() {
+	configuredAccounts.leave(s.Product.Name, s.Accounts)
+	s.watch.end()
+	s.sessions.release()
+}
+
+// cacheID tells caches apart; empty without one.
+func (s *Server) cacheID() string {
+	if s.Cache == nil {
+		return ""
+	}
+	return s.Cache.ID
+}
+
+// StepStore is where the verification codes that were used are remembered for other
+// processes; nil without a cache.
+func (s *Server) StepStore() veeam.StepStore {
+	if s.Cache == nil {
+		return nil
+	}
+	return s.Cache.Shared
+}
+
+// Choose finds an account by its name; a UUID is a user for the account that acts as
+// whom it is told.
+func (s *Server) Choose(name string) (chosen *account.Account, user string) {
+	return account.Choose(s.Accounts, name)
+}
+
+// Address is what is dialed.
+type Address struct{ Network, Address string }
+
+// Place is where an account logs in.
+type Place struct {
+	Address
+
+	Origin  string // tells places apart
+	BaseURL string // below which the API is
+	Host    string // in the header Host
+}
+
+// Request is the request that a token is for. What a grant needs of it is taken when
+// there is one.
+type Request struct {
+	// Values returns what remains of the context of the request for a grant, which may
+	// outlive it: how to dial the server.
+	Values func(context.Context) context.Context
+
+	Journal journal.Journal
+}
+
+// Guest is who logs in with a credential of its own in the place of an account.
+type Guest struct {
+	User string
+	Read func(context.Context) *account.Secrets
+}
+
+// Source returns what hands out the tokens of an account at an address; user is whom the
+// account acts as, where that comes with the request. place tells about the address, the
+// first time.
+func (s *Server) Source(at Address, a *account.Account, user string, place func() Place) *slot {
+	key := slotKey{account: a.Name, Address: at, user: user}
+	return s.sessions.slot(key, func() *slot { return s.newSlot(key, a, place()) })
+}
+
+func (s *Server) newSlot(key slotKey, a *account.Account, at Place) *slot {
+	source := &slot{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
+	source.touch(time.Now())
+	if key.user == "" {
+		source.health = configuredAccounts.at(s.Product.Name, a.Name, at.Origin)
+		s.watch.add(a)
+	}
+	source.version.Store(foundVersions.get(s.Product.Name, at.Origin))
+	return source
+}
+
+// cached completes the options of a session. The session with which an account
+// serves others is not shared: its refresh token is used in turns, which only
+// one process can keep. Neither is an API key, which is no session.
+func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.Grant, digest secret.Value) tokencache.Options {
+	if s.Cache == nil || grant == veeam.GrantAPIKey {
+		return options
+	}
+	options.Shared = s.Cache.Shared
+	options.Identity = tokencache.Identity{Product: key.product, Origin: key.origin, Account: key.account, Credential: digest}
+	switch {
+	case key.parent:
+		options.Identity.Purpose, options.HoldOnly = parentPurpose, true
+	case key.user != "":
+		options.Identity.Purpose = "user " + key.user
+	}
+	options.ReadExtra = readShape
+	options.ReasonOf = func(err error) string { return string(veeam.ReasonOf(err)) }
+	return options
+}
+
+// parentPurpose marks the records of sessions with which accounts serve others.
+const parentPurpose = "parent"
+
+func readShape(raw json.RawMessage) any {
+	shape := new(veeam.Shape)
+	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, shape) != nil {
+		return nil
+	}
+	return shape
+}
+
+// newGuest is newSlot for somebody with a credential of its own. id tells guests apart.
+func (s *Server) newGuest(p Place, a *account.Account, id string, guest *Guest) *slot {
+	source := s.newSlot(slotKey{account: a.Name, Address: p.Address, user: id}, a, p)
+	source.guest = guest
+	return source
+}
