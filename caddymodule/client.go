@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -47,7 +48,7 @@ func (c *Client) check() (password.Hash, error) {
 	if err := policy.CheckClientName(c.Name); err != nil {
 		return password.Hash{}, fmt.Errorf("client %s: %w", c.Name, err)
 	}
-	if err := checkUser(c.Name); err != nil {
+	if err := username.Check(c.Name); err != nil {
 		return password.Hash{}, fmt.Errorf("client %q: %w", c.Name, err)
 	}
 	hash, err := password.Parse(c.Hash)

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -53,7 +54,7 @@ func (l *guestLogin) begin(ctx context.Context, t *Transport, origin string) (do
 	if wait > 0 {
 		return nil, wait
 	}
-	count := tokencache.GuessCount{Product: t.product.Name, Origin: origin, User: bareUser(l.account.Username), Rate: userGuessRate}
+	count := tokencache.GuessCount{Product: t.product.Name, Origin: origin, User: username.Bare(l.account.Username), Rate: userGuessRate}
 	user, wait := l.book.users.Try(
 		ratelimit.Count{Key: ratelimit.KeyOf("server", count.Product, count.Origin, count.User), Rate: count.Rate},
 		ratelimit.Count{Key: ratelimit.KeyOf("site", l.audience, count.User), Rate: count.Rate}, // its servers may have the same users
@@ -136,7 +137,7 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	}
 	name := login.account.Username
 	e.caller = policy.Caller{Name: name, Via: policy.ViaPassthrough}
-	login.failures, login.here = h.clients.passwords.Failures, password.Counts(h.audience(r), bareUser(name), sourceOf(r))
+	login.failures, login.here = h.clients.passwords.Failures, password.Counts(h.audience(r), username.Bare(name), sourceOf(r))
 	if h.guests.find(login.id) != nil {
 		return login, nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -74,7 +75,7 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 // grantFor returns what issues the tokens of a request, and notes to whom.
 func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
-	if checkUser(request.Username) != nil {
+	if username.Check(request.Username) != nil {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
 	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, h.subjectOf(r, &e.caller), audience, lifetime) }

@@ -1,6 +1,6 @@
-// Names of users as clients write them: which are refused, and which are the same user.
-
-package caddymodule
+// Package username tells of names of users, as clients write them, which are refused
+// and which are the same user.
+package username
 
 import (
 	"errors"
@@ -12,18 +12,19 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-var errUserName = errors.New("the name contains an invisible character: a control or format character, or invalid UTF-8")
+// ErrInvisible says that a name has characters that nobody sees.
+var ErrInvisible = errors.New("the name contains an invisible character: a control or format character, or invalid UTF-8")
 
-// checkUser refuses a name with characters that nobody sees and that servers read
+// Check returns ErrInvisible for a name with characters that nobody sees and that servers read
 // differently: Windows ends a name at a NUL, and passes over others.
-func checkUser(name string) error {
+func Check(name string) error {
 	if !utf8.ValidString(name) {
-		return errUserName
+		return ErrInvisible
 	}
 	for _, r := range name {
 		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp,
 			unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point) {
-			return errUserName
+			return ErrInvisible
 		}
 	}
 	return nil
@@ -35,11 +36,11 @@ var plainLetters = strings.NewReplacer(
 	"æ", "ae", "œ", "oe", "ø", "o", "đ", "d", "ð", "d", "ħ", "h", "ı", "i", "ł", "l", "ŧ", "t", "þ", "th", "ŋ", "n", "ĸ", "k",
 )
 
-// bareUser is a user without its domain in one spelling: however a user is written,
+// Bare returns a user without its domain in one spelling: however a user is written,
 // the server counts wrong passwords for the same one. Windows compares names without
 // regard to case, accents, width and kind of kana. Different users may have one
-// bareUser, so it is good for nothing but counting.
-func bareUser(name string) string {
+// bare name, so it is good for nothing but counting.
+func Bare(name string) string {
 	name = cases.Fold().String(norm.NFKD.String(name))
 	name = plainLetters.Replace(name)
 	name = strings.Map(func(r rune) rune {

@@ -1,4 +1,4 @@
-package caddymodule
+package username
 
 import (
 	"strings"
@@ -25,12 +25,12 @@ func TestSpellingsOfAUserAreOneUser(t *testing.T) {
 		"σοφοσ":   {"ΣΟΦΟΣ", "σοφος", "Σοφός"},
 	} {
 		for _, spelling := range spellings {
-			if got := bareUser(spelling); got != want {
+			if got := Bare(spelling); got != want {
 				t.Errorf("%+q: %+q, want %+q", spelling, got, want)
 			}
 		}
 	}
-	if bareUser("operator") == bareUser("operator2") {
+	if Bare("operator") == Bare("operator2") {
 		t.Error("two users are one")
 	}
 }
@@ -56,10 +56,10 @@ func TestNoSpellingOfAUserChangesItsCount(t *testing.T) {
 			text += "\u0308"
 		}
 		text = rapid.SampledFrom([]string{"", `LAB\`, `.\`, `a.b.c\`, "LAB＼"}).Draw(t, "before") + text + rapid.SampledFrom([]string{"", "@lab.local", "＠x"}).Draw(t, "behind")
-		if checkUser(text) != nil {
+		if Check(text) != nil {
 			t.Errorf("%+q is refused", text)
 		}
-		if got, want := bareUser(text), bareUser(name); got != want {
+		if got, want := Bare(text), Bare(name); got != want {
 			t.Errorf("%+q: %q, want %q", text, got, want)
 		}
 	})
@@ -71,29 +71,29 @@ func TestInvisibleCharactersInANameAreRefused(t *testing.T) {
 		"\u034f", "\ufe0f", "\U000e0100", "\ufeff", "\ue000", "\uffff", "\xff", "\xed\xa0\x80", "\u180e", "\U000e0041",
 	} {
 		for _, name := range []string{bad, "svc" + bad, bad + "svc", "s" + bad + "vc"} {
-			if checkUser(name) == nil {
+			if Check(name) == nil {
 				t.Errorf("%+q is taken", name)
 			}
 		}
 	}
 	for _, good := range []string{"", "svc", `LAB\svc-1`, "svc@lab.local", "Jörg Müller", "田中", "ｓｖｃ", "o'neil", "नमस्ते"} {
-		if err := checkUser(good); err != nil {
+		if err := Check(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 }
 
-func FuzzBareUser(f *testing.F) {
+func FuzzBare(f *testing.F) {
 	for _, seed := range []string{"svc", `LAB\svc`, "ﬀ", "ŉ", "İ", "\u1e9e", "ＡＢ＠c"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		bare := bareUser(name)
+		bare := Bare(name)
 		if strings.ContainsAny(bare, "\\@/ ") {
 			t.Errorf("%+q: %+q has a domain", name, bare)
 		}
-		if checkUser(name) == nil && bareUser(strings.ToUpper(bare)) != bareUser(bare) {
-			t.Errorf("%+q: case makes %+q and %+q", name, bareUser(strings.ToUpper(bare)), bareUser(bare))
+		if Check(name) == nil && Bare(strings.ToUpper(bare)) != Bare(bare) {
+			t.Errorf("%+q: case makes %+q and %+q", name, Bare(strings.ToUpper(bare)), Bare(bare))
 		}
 	})
 }
