@@ -43,6 +43,15 @@ func (p private) addSegment(tokens []caddyfile.Token) {
 	name := tokens[0].Text
 	words, own := privateWords[name]
 	if !own {
+		// A secret that begins with @ and has slipped out of its line is read as the
+		// definition of a response matcher.
+		if strings.HasPrefix(name, "@") {
+			for _, token := range tokens {
+				if strings.HasPrefix(token.Text, "@") {
+					p.add(token.Text)
+				}
+			}
+		}
 		for _, token := range tokens[1:] {
 			if strings.Contains(token.Text, "://") && strings.Contains(token.Text, "@") || slices.Contains(account.SecretOptions, name) {
 				p.add(token.Text)

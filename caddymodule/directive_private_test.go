@@ -33,7 +33,7 @@ var secretPlaces = []string{
 	"account svc {env.P}\ncache {\nencryption_key x\nstorage file_system {\n@\n}\n}", "account svc {env.P}\ncache {\nencryption_key x\nstorage file_system /x @\n}",
 	"account svc {env.P}\npassthrough @\nlb_policy nonsense", "account svc @\nlb_policy nonsense", "account svc @\nproduct nonsense",
 	"account svc @\nhold x", "account svc @\nallow operation nonsense", "account svc @\ntransport nonsense", "account svc @\nact_as nobody",
-	"account svc @ {\ngrant as\nparent nobody\n}", "product vspc\naccount svc {\ngrant api_key\n}\naccount b @ {\ngrant public_key\n}",
+	"account svc {env.P}\n@ x\n@ y", "account svc @ {\ngrant as\nparent nobody\n}", "product vspc\naccount svc {\ngrant api_key\n}\naccount b @ {\ngrant public_key\n}",
 }
 
 // adaptError adapts a site with these subdirectives and returns what it says.
@@ -47,7 +47,7 @@ func adaptError(upstream, subdirectives string) string {
 func TestNoErrorOfACaddyfileRepeatsASecret(t *testing.T) {
 	const hash = "$2a$04$5d2nWtEjyWQ9mIV1rm4gcuBRlV6ybBFKCyyPqKmOSI3gQmpF0KqaO"
 	failed := 0
-	for _, canary := range []string{"canary", "Passw0rd", "canary_hunter", "c4n:ry;&%/", `"can ary"`, "`can\"ary`", "canary@vbr", "$canary!", "CANARY-1.2"} {
+	for _, canary := range []string{"canary", "Passw0rd", "canary_hunter", "c4n:ry;&%/", `"can ary"`, "`can\"ary`", "canary@vbr", "$canary!", "CANARY-1.2", "@c4nary"} {
 		plain := strings.Trim(canary, "\"`")
 		for _, place := range secretPlaces {
 			text := strings.ReplaceAll(strings.ReplaceAll(place, "H", hash), "@", canary)
@@ -91,14 +91,16 @@ func FuzzDirective(f *testing.F) {
 			return // nothing to look for
 		}
 		random := rand.New(rand.NewPCG(seed, 0))
-		var b strings.Builder
-		b.WriteString("account svc")
-		for range 1 + random.IntN(8) {
-			words := []string{"password", "code", "key /k", "read_only", "totp_secret", "{\n", "\n}", "\n", "`" + canary + "`", "`" + canary + "`", "next_password"}
-			b.WriteString(" " + words[random.IntN(len(words))])
-		}
-		for _, c := range []string{"\n", "\n}\n", "\n}\n}\n"} {
-			text := b.String() + c + "client g `" + canary + "`"
+		words := []string{"password", "code", "key /k", "read_only", "totp_secret", "{\n", "\n}", "\n", "`" + canary + "`", "`" + canary + "`", "next_password"}
+		// Several at a time: to look at the coverage of all of Caddy costs as much as
+		// ten of them.
+		for n := range 24 {
+			var b strings.Builder
+			b.WriteString("account svc")
+			for range 1 + random.IntN(8) {
+				b.WriteString(" " + words[random.IntN(len(words))])
+			}
+			text := b.String() + []string{"\n", "\n}\n", "\n}\n}\n"}[n%3] + "client g `" + canary + "`"
 			// Only what gets to the directive: the rest is Caddy's own parser.
 			if said := adaptError("https://127.0.0.1:1", text); strings.Contains(said, "for 'veeam_auth'") && strings.Contains(said, canary) && !strings.Contains("Caddyfile an argument", canary) {
 				t.Errorf("%q says %s", text, said)
