@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
@@ -229,4 +230,32 @@ func TestTheReasonOfAFailedLoginIsSeen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A counter that appears with its first event has risen for nobody who asks for the
+// increase.
+func TestTheCountersOfAnAccountBeginAtZero(t *testing.T) {
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		const name = "counted from the start"
+		w.start(&account.Account{Name: name, Username: veeamtest.DefaultUser, Password: w.password()})
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(collectors.Lost, collectors.Secrets)
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		zeros := 0
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				for _, label := range metric.GetLabel() {
+					if label.GetValue() == name && metric.GetCounter().GetValue() == 0 {
+						zeros++
+					}
+				}
+			}
+		}
+		if zeros != 6 {
+			t.Errorf("%d counters begin at 0: two of lost tokens and four of changed secrets are wanted", zeros)
+		}
+	})
 }

@@ -92,6 +92,9 @@ func NewServer(options ServerOptions) *Server {
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newWatch(s)
 	configuredAccounts.enter(options.Product.Name, options.Accounts)
+	for _, a := range options.Accounts {
+		options.Metrics.Begin(options.Product.Name, a.Name)
+	}
 	return s
 }
 

@@ -106,6 +106,17 @@ type Set struct {
 	Build prometheus.Collector
 }
 
+// Begin has the counters of an account begin at 0: increase() of Prometheus does not
+// see an event that is the first of its series.
+func (s *Set) Begin(product, account string) {
+	for _, reason := range []string{LostRevoked, LostInterference} {
+		s.Lost.WithLabelValues(product, account, reason)
+	}
+	for _, result := range []string{SecretAccepted, SecretRefused, SecretNextAccepted, SecretNextRefused} {
+		s.Secrets.WithLabelValues(product, account, result)
+	}
+}
+
 // New makes the collectors. sessions is asked at each scrape for the sessions
 // that live then and the accounts that are configured.
 func New(sessions func() []Session) *Set {
