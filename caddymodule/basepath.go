@@ -26,23 +26,3 @@ func checkBasePath(base string) error {
 func (t *Transport) baseURL(req *http.Request) string {
 	return t.scheme(req) + "://" + t.upstreamHost(req) + t.BasePath
 }
-
-// rewriteLocation leads a client that is referred to the server to this site
-// instead. References to elsewhere stay as they are.
-func rewriteLocation(header http.Header, server, base, site string) {
-	location := header["Location"][0]
-	if rest, ok := below(location, server); ok {
-		header.Set("Location", site+rest)
-	} else if rest, ok := below(location, base); ok && base != "" {
-		header.Set("Location", "/"+strings.TrimPrefix(rest, "/"))
-	}
-}
-
-// below returns what follows a prefix in a reference, if it is that of a path.
-func below(location, prefix string) (rest string, ok bool) {
-	if len(location) < len(prefix) || !strings.EqualFold(location[:len(prefix)], prefix) {
-		return "", false
-	}
-	rest = location[len(prefix):]
-	return rest, rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
-}

@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -31,7 +31,7 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
 		return nil, errGuestsOnly
 	}
 	if chosen == nil || chosen.Template() && user == "" {
-		return nil, &noAccountError{name: e.account}
+		return nil, &account.UnknownError{Name: e.account}
 	}
 	return t.server.Source(dialed(req), chosen, user, func() Place { return t.place(req) }), nil
 }
@@ -80,12 +80,8 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 	return req.URL.Host
 }
 
-// noAccountError says that a request shall act as somebody who is not configured.
-type noAccountError struct{ name string }
+// Reason is that of the parent account.
+func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
 
-func (e *noAccountError) Error() string {
-	if e.name == "" {
-		return "act_as is needed: the first account acts as the user that each request names"
-	}
-	return fmt.Sprintf("there is no account named %q to act as", e.name)
-}
+// OfParent is why the parent account has no session.
+func (e *parentError) OfParent() error { return e.err }

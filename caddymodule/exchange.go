@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -52,6 +53,13 @@ type exchange struct {
 	answer tokenAnswer
 
 	refused *veeam.Refusal // what the transport refused the request with
+}
+
+// terms are on what terms the client gets the answer. Of an operation that is
+// documented, and is none about secrets, it is known that it gives out no session.
+func (e *exchange) terms() answer.Terms {
+	unsure := e.operation.Class == operation.Unknown || e.operation.Class == operation.Secret
+	return answer.Terms{Filter: e.filter, Tokens: e.route == veeam.RouteProtected && unsure}
 }
 
 // origin is what the client calls this site: scheme and host.

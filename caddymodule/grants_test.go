@@ -139,7 +139,7 @@ func (w *world) counted(consequence string, mend ...func(*world)) string {
 
 // quiet demands that for a while requests are answered like the first one, and
 // that the server hears nothing of them.
-func (w *world) quiet(d time.Duration, first answer) {
+func (w *world) quiet(d time.Duration, first received) {
 	w.Helper()
 	before := w.wire.grants()
 	for range 10 {

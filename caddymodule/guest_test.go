@@ -55,7 +55,7 @@ func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Opt
 
 // ask sends a token request. The second result is the login that came of it, or the
 // mfa_token.
-func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
+func (g *guests) ask(request *veeam.TokenRequest) (got received, login string) {
 	g.Helper()
 	e := &exchange{route: veeam.RouteToken}
 	req := proxied(g.Context(), e)
@@ -70,10 +70,10 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	}
 	var refusal *veeam.Refusal
 	if e.guestLogin, refusal = g.h.readGuestLogin(from, e, request); refusal != nil {
-		return answer{status: g.h.product.Status(*refusal), reason: refusal.Reason}, ""
+		return received{status: g.h.product.Status(*refusal), reason: refusal.Reason}, ""
 	}
 	if e.guestLogin == nil {
-		return answer{status: http.StatusUnauthorized, reason: "no guest"}, ""
+		return received{status: http.StatusUnauthorized, reason: "no guest"}, ""
 	}
 	if g.meanwhile != nil {
 		g.meanwhile()
@@ -94,7 +94,7 @@ func (g *guests) ask(request *veeam.TokenRequest) (got answer, login string) {
 	return got, login
 }
 
-func (g *guests) login(username, password string) (answer, string) {
+func (g *guests) login(username, password string) (received, string) {
 	g.Helper()
 	return g.ask(&veeam.TokenRequest{Grant: veeam.GrantPassword, Username: username, Password: secret.New(password)})
 }
@@ -443,7 +443,7 @@ func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
 				}
 				return token
 			}
-			answer := func(token, code string) (answer, string) {
+			answer := func(token, code string) (received, string) {
 				return g.ask(&veeam.TokenRequest{Grant: veeam.GrantMFA, MFAToken: secret.New(token), MFACode: secret.New(code)})
 			}
 			token := demanded()

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
@@ -354,11 +355,16 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange
 		}
 		h.counts[metrics.ResultLogout].Inc()
 		status, body := h.product.Logout()
-		return write(w, response(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
+		return write(w, answer.New(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
 	}
 	code := h.issuer.Code(h.subjectOf(r, &e.caller), h.audience(r))
 	h.counts[metrics.ResultToken].Inc()
-	return write(w, response(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
+	return write(w, answer.New(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
+}
+
+// response is a response that is made here.
+func response(req *http.Request, status int, contentType string, body []byte) *http.Response {
+	return answer.New(req, status, contentType, body)
 }
 
 const contentTypeJSON = "application/json"
@@ -369,7 +375,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, re
 	e.journal.Denied(e.caller.Identity(), refusal)
 	h.countRefusal(refusal)
 	abandonBody(w, r, h.bodyTimeout)
-	_ = write(w, refuseResponse(h.product, r, refusal)) //nolint:bodyclose // write closes it
+	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 
 func (h *Handler) countRefusal(refusal veeam.Refusal) {

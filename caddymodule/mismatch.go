@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -56,5 +57,5 @@ func (t *Transport) refuseMismatch(req *http.Request, e *exchange, difference st
 	t.logger.Error("request not sent: it is not the request that was decided about. "+
 		"Move whatever changes requests before veeam_auth", fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
-	return refuseResponse(t.product, req, refusal)
+	return answer.Refuse(t.product, req, refusal)
 }

@@ -1,13 +1,10 @@
-// Answers without their secrets: for whom, and what the server is asked for.
+// For whom answers are without their secrets.
 
 package caddymodule
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptrace"
 	"slices"
-	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -60,59 +57,4 @@ func (h *Handler) filters(e *exchange) bool {
 	rule := e.decision.Rule
 	revealed := rule > 0 && e.decision.Allowed && h.Rules[rule-1].reveals && e.operation.Class == operation.Secret
 	return !revealed
-}
-
-// askReadable asks for an answer that can be searched and that the client can read:
-// the whole of it, as JSON, in UTF-8, packed with gzip at most.
-func askReadable(req *http.Request) {
-	header := req.Header
-	header["Accept-Encoding"] = []string{readableCoding(header["Accept-Encoding"])}
-	header["Accept"] = []string{readableTypes(header["Accept"])}
-	// Nor for a part, for trailers, or for a connection that is no answer any more.
-	for _, name := range []string{"Range", "If-Range", "Accept-Charset", "Te", "Upgrade", "Connection"} {
-		delete(header, name)
-	}
-	// What comes before the answer, such as early hints, is not passed on.
-	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
-		trace.Got1xxResponse = nil
-	}
-}
-
-// readableCoding is gzip, if the client takes it, or none.
-func readableCoding(accepted []string) string {
-	for _, value := range accepted {
-		for coding := range strings.SplitSeq(value, ",") {
-			name, weight, _ := strings.Cut(coding, ";")
-			if strings.EqualFold(strings.TrimSpace(name), "gzip") && !refusedCoding(weight) {
-				return "gzip"
-			}
-		}
-	}
-	return "identity"
-}
-
-// refusedCoding reports whether the weight behind a coding is zero.
-func refusedCoding(weight string) bool {
-	_, q, _ := strings.Cut(strings.ReplaceAll(weight, " ", ""), "=")
-	return q != "" && strings.Trim(q, "0.") == ""
-}
-
-// readableTypes are those of the types that a client accepts that it could get, or
-// JSON.
-func readableTypes(accepted []string) string {
-	var kept []string
-	for _, value := range accepted {
-		for part := range strings.SplitSeq(value, ",") {
-			part = strings.TrimSpace(part)
-			kind, _, _ := strings.Cut(strings.ToLower(part), ";")
-			kind = strings.TrimSpace(kind)
-			if jsonType(kind) || passesUnread(kind) {
-				kept = append(kept, part)
-			}
-		}
-	}
-	if len(kept) == 0 {
-		return contentTypeJSON
-	}
-	return strings.Join(kept, ", ")
 }

@@ -371,36 +371,6 @@ func TestWhatIsNoAnswerWithABodyIsNotTouched(t *testing.T) {
 	}
 }
 
-func TestNeitherTrailersNorAnotherProtocolArePassed(t *testing.T) {
-	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
-	made := &http.Response{
-		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {contentTypeJSON}, "Trailer": {"X-Note"}}, ContentLength: -1,
-		Body: io.NopCloser(strings.NewReader("{}")), Trailer: http.Header{"X-Note": nil},
-	}
-	res := c.tr.withoutSecrets(httptest.NewRequest(http.MethodGet, "/", nil), &exchange{filter: true}, made)
-	made.Trailer = http.Header{"X-Note": {"password=canary"}} // as the transport does at the end
-	if len(res.Trailer) > 0 || res.Header.Get("Trailer") != "" {
-		t.Errorf("trailers: %v %v", res.Trailer, res.Header)
-	}
-	closed := false
-	made = &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{}, Body: closing{strings.NewReader("canary"), &closed}}
-	res = c.tr.withoutSecrets(httptest.NewRequest(http.MethodGet, "/", nil), &exchange{filter: true}, made)
-	if res.StatusCode != http.StatusBadGateway || !closed {
-		t.Errorf("another protocol: %d, closed %v", res.StatusCode, closed)
-	}
-}
-
-// closing is a body that tells that it is closed.
-type closing struct {
-	io.Reader
-	closed *bool
-}
-
-func (c closing) Close() error {
-	*c.closed = true
-	return nil
-}
-
 func TestASecretThatNoNameTellsIsRefused(t *testing.T) {
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}}, `{"data":"canary"}`)

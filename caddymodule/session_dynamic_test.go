@@ -18,7 +18,7 @@ import (
 )
 
 // getAt asks the upstream at an address.
-func (w *world) getAt(address, account string) answer {
+func (w *world) getAt(address, account string) received {
 	w.Helper()
 	e := &exchange{route: veeam.RouteProtected, account: account}
 	req := proxied(context.Background(), e)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
@@ -141,14 +142,14 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			refusal.AtTokenEndpoint = true
 			e.refused = refusal
 			e.journal.Denied(e.caller.Identity(), *refusal)
-			return refuseResponse(h.product, r, *refusal), nil
+			return answer.Refuse(h.product, r, *refusal), nil
 		}
 		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username
 		if username == "" && !e.caller.Via.ByAddress() {
 			username = e.caller.Name // an address is no name: the answer then repeats the server's
 		}
-		return response(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
+		return answer.New(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,
 			RefreshToken: pair.Refresh,
 			Issued:       pair.Issued,

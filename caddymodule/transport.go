@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -347,8 +348,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || e.refused != nil || e.route == veeam.RouteToken { // made here
 		return res, err
 	}
-	t.keepSession(req, e, res)
-	return t.withoutSecrets(req, e, t.withoutToken(req, e, unpacked(req, e, res))), nil
+	x := answer.Exchange{
+		Terms: e.terms(), Product: t.product, Request: req, Method: e.sent.method, Path: e.sent.path,
+		Journal: e.journal, Log: t.logger,
+	}
+	if len(res.Header["Location"]) > 0 {
+		answer.LeadHere(res.Header, t.baseURL(req), t.BasePath, e.origin())
+	}
+	res, e.refused = x.Pass(res)
+	return res, nil
 }
 
 // passOn sends a request that needs no session.
@@ -386,23 +394,6 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 	return t.inject(req, e, slot, session, tok)
 }
 
-// keepSession takes out of every answer what belongs to the session of the server's
-// and leads references to the server to this site.
-func (t *Transport) keepSession(req *http.Request, e *exchange, res *http.Response) {
-	for _, name := range sessionHeaders {
-		delete(res.Header, name)
-	}
-	if len(res.Header["Location"]) > 0 {
-		rewriteLocation(res.Header, t.baseURL(req), t.BasePath, e.origin())
-	}
-}
-
-var identityOnly = []string{"identity"}
-
-// sessionHeaders are headers of answers that carry a session at one product or
-// another.
-var sessionHeaders = [...]string{"Set-Cookie", "Set-Cookie2", "X-Restsvcsessionid", "X-Csrf-Token"}
-
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
 // client had to say about its own identity if a handler has let it in.
@@ -417,12 +408,8 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 			out.Header[name] = values
 		}
 	}
-	switch {
-	case e == nil:
-	case e.filter:
-		askReadable(out)
-	case mayGiveTokens(e):
-		askWhole(out)
+	if e != nil {
+		e.terms().Ask(out)
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
@@ -452,14 +439,23 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 	if dial := dialFault(err); dial != nil {
 		return nil, dial
 	}
-	r := refusalFor(err, time.Now())
+	r := answer.RefusalOf(err, time.Now(), resolveEvery)
 	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, errGuestsOnly) {
 		r = guestRefusal(err, e, r)
 	}
 	r.AtTokenEndpoint = e.route == veeam.RouteToken
 	e.refused = &r
-	e.journal.NoSession(err, adviceFor(err))
-	return refuseResponse(t.product, req, r), nil
+	e.journal.NoSession(err, answer.Advice(err))
+	return answer.Refuse(t.product, req, r), nil
+}
+
+// dialFault returns an error that tells reverse_proxy that this upstream could
+// not be dialled, so that it may try another; nil if err is none.
+func dialFault(err error) error {
+	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return dial
+	}
+	return nil
 }
 
 func (t *Transport) replayed(result string) {

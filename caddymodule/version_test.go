@@ -24,7 +24,7 @@ import (
 )
 
 // plainGet asks with the version that the client names, or with none.
-func (w *world) plainGet(version, account string) answer {
+func (w *world) plainGet(version, account string) received {
 	w.Helper()
 	e := &exchange{route: veeam.RouteProtected, account: account}
 	req := proxied(context.Background(), e)

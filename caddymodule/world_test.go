@@ -119,8 +119,8 @@ func (w *world) secret(name, value string) string {
 	return "{file." + w.file(name, []byte(value)) + "}"
 }
 
-// answer is what a client gets.
-type answer struct {
+// received is what a client gets.
+type received struct {
 	status  int
 	reason  veeam.Reason // of our refusal, empty if the server has answered
 	header  http.Header
@@ -128,7 +128,7 @@ type answer struct {
 	subject string // whose token the server saw
 }
 
-func (a answer) String() string {
+func (a received) String() string {
 	if a.reason == "" {
 		return fmt.Sprint(a.status)
 	}
@@ -136,15 +136,15 @@ func (a answer) String() string {
 }
 
 // get asks for a protected resource.
-func (w *world) get() answer { return w.ask(w.tr, http.MethodGet, "/echo", "") }
+func (w *world) get() received { return w.ask(w.tr, http.MethodGet, "/echo", "") }
 
 // ask sends a request through a transport, as an account or as the first one.
-func (w *world) ask(tr *Transport, method, path, account string) answer {
+func (w *world) ask(tr *Transport, method, path, account string) received {
 	w.Helper()
 	return w.askIn(context.Background(), tr, method, path, account)
 }
 
-func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account string) answer {
+func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account string) received {
 	w.Helper()
 	e := &exchange{route: veeam.RouteProtected, account: account}
 	req := proxied(ctx, e)
@@ -156,19 +156,19 @@ func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account 
 	e.journal = journal.New(w.svc, req)
 	res, err := tr.RoundTrip(req)
 	if err != nil {
-		return answer{body: err.Error()}
+		return received{body: err.Error()}
 	}
 	return w.read(res, e)
 }
 
-func (w *world) read(res *http.Response, e *exchange) answer {
+func (w *world) read(res *http.Response, e *exchange) received {
 	w.Helper()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		w.Fatal(err)
 	}
 	_ = res.Body.Close()
-	a := answer{status: res.StatusCode, header: res.Header, body: string(body)}
+	a := received{status: res.StatusCode, header: res.Header, body: string(body)}
 	if e.refused != nil {
 		a.reason = e.refused.Reason
 	} else {
@@ -180,7 +180,7 @@ func (w *world) read(res *http.Response, e *exchange) answer {
 }
 
 // demand fails the test unless the next request is answered like this.
-func (w *world) demand(want string) answer {
+func (w *world) demand(want string) received {
 	w.Helper()
 	got := w.get()
 	if got.String() != want {

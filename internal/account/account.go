@@ -347,3 +347,17 @@ func Choose(accounts []*Account, name string) (chosen *Account, user string) {
 	}
 	return nil, ""
 }
+
+// UnknownError says that a request shall act as somebody who is not configured. Name is
+// empty where the request names nobody.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string {
+	if e.Name == "" {
+		return "act_as is needed: the first account acts as the user that each request names"
+	}
+	return fmt.Sprintf("there is no account named %q to act as", e.Name)
+}
+
+// Reason implements veeam.Reasoner.
+func (*UnknownError) Reason() veeam.Reason { return veeam.ReasonNoAccount }

@@ -1,22 +1,17 @@
-// From the error of a grant to the answer that a client gets.
+// From the error of a grant to the refusal that a client gets.
 
-package caddymodule
+package answer
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
-	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -25,15 +20,17 @@ const (
 	throttledMessage = "The server asks veeam-auth to wait with its login."
 )
 
-// Reason implements veeam.Reasoner.
-func (*noAccountError) Reason() veeam.Reason { return veeam.ReasonNoAccount }
+// ofParent is an error of an account whose parent has no session.
+type ofParent interface {
+	error
 
-// Reason is that of the parent account.
-func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
+	// OfParent is why the parent has none.
+	OfParent() error
+}
 
-// refusalMessages say to a client why there is no session for its request, and
+// messages say to a client why there is no session for its request, and
 // whose fault it is.
-var refusalMessages = map[veeam.Reason]string{
+var messages = map[veeam.Reason]string{
 	veeam.ReasonSecretUnreadable:  "veeam-auth cannot read a secret of the account configured for this server. See its log.",
 	veeam.ReasonNoAccount:         "There is no account to act as by the name that this request yields. See the log of veeam-auth.",
 	veeam.ReasonCredentialRefused: refusedMessage,
@@ -54,33 +51,33 @@ var refusalMessages = map[veeam.Reason]string{
 	veeam.ReasonServerFault:       "The server cannot be reached or has a fault of its own.",
 }
 
-// refusalFor says how to answer a request whose account has no session because
-// of err. Messages say whose fault it is and where to look; they never repeat
-// what the server said.
-func refusalFor(err error, now time.Time) veeam.Refusal {
+// RefusalOf says how to answer a request whose account has no session because of err. Messages
+// say whose fault it is and where to look; they never repeat what the server said.
+// reread is when a secret that cannot be read is read again.
+func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 	r := veeam.Refusal{Reason: veeam.ReasonOf(err)}
 	r.Status = r.Reason.Row().Status
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		r.RetryAfter = blocked.RetryAfter(now)
 	}
-	if parent, ok := errors.AsType[*parentError](err); ok {
+	if parent, ok := errors.AsType[ofParent](err); ok {
 		// It is the parent's pause that counts, not the account's own short one.
 		own := r.RetryAfter
-		r = refusalFor(parent.err, now)
+		r = RefusalOf(parent.OfParent(), now, reread)
 		r.RetryAfter = cmp.Or(r.RetryAfter, own)
 		r.Message = "The parent account has no session. " + r.Message
 		return r
 	}
 	failed, fromServer := errors.AsType[*veeam.Error](err)
-	r.Message = refusalMessages[r.Reason]
+	r.Message = messages[r.Reason]
 	switch {
 	case r.Reason == veeam.ReasonSecretUnreadable:
-		r.RetryAfter = resolveEvery
+		r.RetryAfter = reread
 		if _, ok := errors.AsType[*bounded.LateError](err); ok {
 			r.Message = "veeam-auth could not read a secret of the account configured for this server in time. See its log."
 		}
 	case r.Reason == veeam.ReasonNoAccount:
-		if noAccount, ok := errors.AsType[*noAccountError](err); ok && noAccount.name == "" {
+		if noAccount, ok := errors.AsType[*account.UnknownError](err); ok && noAccount.Name == "" {
 			r.Message = "Whom to act as is not configured: act_as has to name a user for each request, or another account has to come first."
 		}
 	case r.Reason == veeam.ReasonInternal:
@@ -92,20 +89,19 @@ func refusalFor(err error, now time.Time) veeam.Refusal {
 	if fromServer && failed.Kind != veeam.KindThrottled {
 		r.Message += hint(failed)
 	}
-	r.Message += adviceFor(err)
+	r.Message += Advice(err)
 	return r
 }
 
-// adviceFor is heldAdvice for any error.
-func adviceFor(err error) string {
+// Advice tells whoever reads of a credential that is held what else may be the cause, how
+// many tries are left, and how to try at once. It is empty for other errors.
+func Advice(err error) string {
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		return heldAdvice(blocked)
 	}
 	return ""
 }
 
-// heldAdvice tells whoever reads of a credential that is held what else may be the
-// cause, how many tries are left, and how to try at once.
 func heldAdvice(blocked *tokencache.BlockedError) string {
 	if !blocked.Held {
 		return ""
@@ -135,57 +131,4 @@ func hint(e *veeam.Error) string {
 		return ""
 	}
 	return " " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:] + "."
-}
-
-// refuseResponse is a refusal as the upstream's response: an error from RoundTrip
-// would count as a failure of the upstream and be retried.
-func refuseResponse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
-	body, contentType := p.AppendError(nil, r)
-	res := response(req, p.Status(r), contentType, body)
-	if res.StatusCode == http.StatusUnauthorized {
-		res.Header.Set("Www-Authenticate", "Bearer")
-	}
-	if res.StatusCode == http.StatusMethodNotAllowed {
-		res.Header.Set("Allow", operation.AllowedMethods)
-	}
-	if r.RetryAfter > 0 {
-		res.Header.Set("Retry-After", retryAfter(r.RetryAfter))
-	}
-	return res
-}
-
-// response is a response made here.
-func response(req *http.Request, status int, contentType string, body []byte) *http.Response {
-	res := &http.Response{
-		Status:        strconv.Itoa(status) + " " + http.StatusText(status),
-		StatusCode:    status,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        make(http.Header, 4),
-		Body:          http.NoBody,
-		ContentLength: int64(len(body)),
-		Request:       req,
-	}
-	res.Header.Set("Cache-Control", "no-store")
-	if len(body) > 0 {
-		res.Header.Set("Content-Type", contentType)
-		res.Header.Set("Content-Length", strconv.Itoa(len(body)))
-		res.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	return res
-}
-
-// retryAfter is a header value in whole seconds, rounded up.
-func retryAfter(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
-}
-
-// dialFault returns an error that tells reverse_proxy that this upstream could
-// not be dialled, so that it may try another; nil if err is none.
-func dialFault(err error) error {
-	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
-		return dial
-	}
-	return nil
 }

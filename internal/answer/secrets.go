@@ -1,7 +1,7 @@
 // Which answers of the server can be passed without their secrets, and what becomes
 // of all others.
 
-package caddymodule
+package answer
 
 import (
 	"bytes"
@@ -21,6 +21,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
+const typeJSON = "application/json"
+
 // unreadTypes are the media that are passed without being read: they show pictures
 // or sound, and carry no text that a program would read. Their bodies have to begin
 // as their type says. Everything else is read, or refused. SVG is XML, and archives
@@ -36,42 +38,42 @@ func passesUnread(kind string) bool { return slices.Contains(unreadTypes, kind) 
 // read as JSON, too, if they begin as an object or a list: a number or a word of a
 // text may be anything.
 func jsonType(kind string) bool {
-	return kind == contentTypeJSON || kind == "text/json" || strings.HasSuffix(kind, "+json")
+	return kind == typeJSON || kind == "text/json" || strings.HasSuffix(kind, "+json")
 }
 
 // withoutSecrets returns the answer without secrets, or a refusal in its place if
 // it cannot be searched.
-func (t *Transport) withoutSecrets(req *http.Request, e *exchange, res *http.Response) *http.Response {
-	if e == nil || !e.filter || e.refused != nil {
-		return res
+func (x *Exchange) withoutSecrets(res *http.Response) (*http.Response, *veeam.Refusal) {
+	if !x.Filter {
+		return res, nil
 	}
 	res = withoutTrailers(res)
 	maskHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return t.unreadable(req, e, res, "it is no answer but another protocol")
+		return x.unreadable(res, "it is no answer but another protocol")
 	}
-	if bodyless(req, res) {
-		return res
+	if x.bodyless(res) {
+		return res, nil
 	}
-	if res.StatusCode < http.StatusBadRequest && svclog.AnswersUnnamedSecret(req.URL.Path) {
-		return t.unreadable(req, e, res, "nothing in it names the secret that it is")
+	if res.StatusCode < http.StatusBadRequest && svclog.AnswersUnnamedSecret(x.Request.URL.Path) {
+		return x.unreadable(res, "nothing in it names the secret that it is")
 	}
 	body, fault := searchable(res)
 	if fault != "" {
-		return t.unreadable(req, e, res, fault)
+		return x.unreadable(res, fault)
 	}
 	if body == nil {
-		return res
+		return res, nil
 	}
-	res.Body = &filteredBody{ReadCloser: body, journal: &e.journal}
+	res.Body = &filteredBody{ReadCloser: body, journal: x.Journal}
 	otherBytes(res)
-	return res
+	return res, nil
 }
 
 // unpacked takes gzip off an answer that is filtered, so that all that search it see
 // the same.
-func unpacked(req *http.Request, e *exchange, res *http.Response) *http.Response {
-	if !e.filter || e.refused != nil || bodyless(req, res) || res.StatusCode == http.StatusSwitchingProtocols || partial(res) {
+func (x *Exchange) unpacked(res *http.Response) *http.Response {
+	if !x.Filter || x.bodyless(res) || res.StatusCode == http.StatusSwitchingProtocols || partial(res) {
 		return res
 	}
 	if coding, ok := codingOf(res.Header); ok && coding == "gzip" {
@@ -95,14 +97,12 @@ func partial(res *http.Response) bool {
 }
 
 // unreadable refuses an answer that cannot be searched.
-func (t *Transport) unreadable(req *http.Request, e *exchange, res *http.Response, fault string) *http.Response {
-	e.journal.Error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
-	_ = res.Body.Close()
-	e.refused = &veeam.Refusal{
+func (x *Exchange) unreadable(res *http.Response, fault string) (*http.Response, *veeam.Refusal) {
+	x.Journal.Error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
+	return x.refuse(res, veeam.Refusal{
 		Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
 		Message: "The server's answer cannot be searched for secrets and is not passed on. See the log of veeam-auth.",
-	}
-	return refuseResponse(t.product, req, *e.refused)
+	})
 }
 
 // searchable returns what the answer's body becomes: one that is filtered, or nil if it
@@ -225,8 +225,8 @@ var ofTheWhole = []string{
 
 // bodyless reports whether there is nothing to search: no answer to HEAD has a
 // body.
-func bodyless(req *http.Request, res *http.Response) bool {
-	return req.Method == http.MethodHead || res.StatusCode == http.StatusNoContent ||
+func (x *Exchange) bodyless(res *http.Response) bool {
+	return x.Request.Method == http.MethodHead || res.StatusCode == http.StatusNoContent ||
 		res.StatusCode == http.StatusNotModified || res.Body == nil || res.Body == http.NoBody || res.ContentLength == 0
 }
 
@@ -270,7 +270,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // filteredBody writes into the log why a body has ended early.
 type filteredBody struct {
 	io.ReadCloser
-	journal *journal.Journal
+	journal journal.Journal
 	said    bool
 }
 

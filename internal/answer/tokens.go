@@ -1,6 +1,6 @@
 // Answers that give out a session: none reaches a client, whatever the path.
 
-package caddymodule
+package answer
 
 import (
 	"errors"
@@ -11,50 +11,35 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
-
-// mayGiveTokens reports whether the answer to a request has to be looked at: of an
-// operation that is documented, and is none about secrets, it is known that it
-// gives out no session.
-func mayGiveTokens(e *exchange) bool {
-	return e.route == veeam.RouteProtected && (e.operation.Class == operation.Unknown || e.operation.Class == operation.Secret)
-}
-
-// askWhole asks for an answer that can be searched for a token.
-func askWhole(req *http.Request) {
-	req.Header["Accept-Encoding"] = identityOnly
-	delete(req.Header, "Range")
-	delete(req.Header, "If-Range")
-}
 
 var errTokenAnswer = errors.New("the answer contains an access token of the server, or is JSON that is not in UTF-8")
 
 // withoutToken refuses an answer that begins with an access token, and watches what
 // follows while it passes. Nothing is kept: the beginning is what the first read
 // yields.
-func (t *Transport) withoutToken(req *http.Request, e *exchange, res *http.Response) *http.Response {
-	if e.refused != nil || !mayGiveTokens(e) || bodyless(req, res) {
-		return res
+func (x *Exchange) withoutToken(res *http.Response) (*http.Response, *veeam.Refusal) {
+	if !x.Tokens || x.bodyless(res) {
+		return res, nil
 	}
 	if coding, ok := codingOf(res.Header); !ok || coding != "" || partial(res) {
-		if e.filter {
-			return res // refused as one that cannot be searched for anything
+		if x.Filter {
+			return res, nil // refused as one that cannot be searched for anything
 		}
-		return t.refuseTokenAnswer(req, e, res, "it is packed or a part, which was not asked for, so it cannot be searched for a token")
+		return x.refuseToken(res, "it is packed or a part, which was not asked for, so it cannot be searched for a token")
 	}
 	likely := tokenLike(res.Header.Get("Content-Type"))
-	watched := &tokenWatch{ReadCloser: res.Body, found: func() { t.logTokenAnswer(e, errTokenAnswer.Error()) }}
+	watched := &tokenWatch{ReadCloser: res.Body, log: x.Log, method: x.Method, path: x.Path}
 	res.Body = watched
 	if likely {
 		first := make([]byte, 4<<10)
 		n, err := watched.Read(first)
 		if errors.Is(err, errTokenAnswer) {
-			return t.refuseTokenAnswer(req, e, res, "")
+			return x.refuseToken(res, "")
 		}
 		watched.first, watched.err = first[:n], err
 	}
-	return res
+	return res, nil
 }
 
 // tokenLike reports whether an answer of this type is likely to be a token answer, and
@@ -65,17 +50,15 @@ func tokenLike(contentType string) bool {
 	return kind == "" || kind == "text/plain" || strings.HasSuffix(kind, "json")
 }
 
-func (t *Transport) logTokenAnswer(e *exchange, why string) {
-	t.logger.Error("answer not passed on: "+why, zap.String("method", e.sent.method), zap.String("path", e.sent.path))
+func logToken(log *zap.Logger, method, path, why string) {
+	log.Error("answer not passed on: "+why, zap.String("method", method), zap.String("path", path))
 }
 
-func (t *Transport) refuseTokenAnswer(req *http.Request, e *exchange, res *http.Response, why string) *http.Response {
-	_ = res.Body.Close()
+func (x *Exchange) refuseToken(res *http.Response, why string) (*http.Response, *veeam.Refusal) {
 	if why != "" {
-		t.logTokenAnswer(e, why)
+		logToken(x.Log, x.Method, x.Path, why)
 	}
-	e.refused = &veeam.Refusal{Reason: veeam.ReasonUnreadableAnswer, Message: "The server's answer gives out a session and is not passed on. See the log of veeam-auth."}
-	return refuseResponse(t.product, req, *e.refused)
+	return x.refuse(res, veeam.Refusal{Reason: veeam.ReasonUnreadableAnswer, Message: "The server's answer gives out a session and is not passed on. See the log of veeam-auth."})
 }
 
 // tokenWatch fails where an object of JSON has an access token at its top level, or
@@ -83,7 +66,9 @@ func (t *Transport) refuseTokenAnswer(req *http.Request, e *exchange, res *http.
 // nothing of the read in which it finds one.
 type tokenWatch struct {
 	io.ReadCloser
-	found func()
+	log          *zap.Logger
+	method, path string // for the log
+
 	first []byte // read already
 	err   error  // that came with it
 
@@ -101,7 +86,7 @@ func (w *tokenWatch) Read(p []byte) (n int, err error) {
 	}
 	n, err = w.ReadCloser.Read(p)
 	if w.scan.find(p[:n]) {
-		w.found()
+		logToken(w.log, w.method, w.path, errTokenAnswer.Error())
 		w.err = errTokenAnswer
 		return 0, w.err
 	}
