@@ -54,7 +54,7 @@ func (s *show) calls() {
 func (s *show) call(site *harness.Site, method, path string, form url.Values, bearer string) (token string) {
 	before := site.Server.Counters()
 	start := time.Now()
-	req, err := http.NewRequest(method, site.URL+path, strings.NewReader(form.Encode()))
+	req, err := http.NewRequest(method, site.URL()+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		s.fail(err.Error())
 		return ""
@@ -114,7 +114,7 @@ func shorten(body string) string {
 // log prints the last lines of Svc.ResAPI.log.
 func (s *show) log() error {
 	s.title("Svc.ResAPI.log, as the sidecar wrote it:")
-	text, err := os.ReadFile(s.example.Log)
+	text, err := os.ReadFile(s.example.SvcLogFile())
 	if err != nil {
 		return err
 	}
@@ -171,11 +171,11 @@ func (s *show) verdict() {
 func (s *show) invitation() {
 	fmt.Println("Everything stays up until Ctrl-C. Try:")
 	for _, site := range s.example.Sites {
-		fmt.Printf("   curl -s %s%s\n", site.URL, tour[site.Product].protected)
+		fmt.Printf("   curl -s %s%s\n", site.URL(), tour[site.Product].protected)
 	}
-	fmt.Printf("   curl -s -d 'grant_type=password&username=me&password=x' %s%s\n", s.example.Sites[0].URL, tour["vbr"].token)
+	fmt.Printf("   curl -s -d 'grant_type=password&username=me&password=x' %s%s\n", s.example.Sites[0].URL(), tour["vbr"].token)
 	fmt.Printf("   curl -s http://%s/metrics | grep veeam_auth\n", s.example.Caddy.Admin)
-	fmt.Printf("   tail -f %s\n", s.example.Log)
+	fmt.Printf("   tail -f %s\n", s.example.SvcLogFile())
 }
 
 func (s *show) title(text string) { fmt.Printf("\n%s\n\n", text) }

@@ -13,6 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,13 +32,59 @@ import (
 const asCaddy = "VEEAM_AUTH_HARNESS_CADDY"
 
 // Main must be the first thing that a program does that starts Caddy with this
-// package: Caddy is the same program in a process of its own.
+// package: Caddy is the same program in a process of its own, so that it is built
+// once for each of them and with the same flags, such as -race.
 func Main() {
 	if os.Getenv(asCaddy) == "" {
 		return
 	}
 	caddycmd.Main()
 	os.Exit(0)
+}
+
+// Run calls Main, runs the tests of a package, and returns the status to exit with.
+// The tests have failed if a Caddy still runs after them, or has panicked, or has
+// found a data race.
+func Run(tests func() int) (code int) {
+	Main()
+	code = tests()
+	for _, c := range started.all() {
+		select {
+		case <-c.done:
+		default:
+			c.Kill()
+			fmt.Fprintf(os.Stderr, "FAIL: a Caddy outlives the tests; its folder is %s\n", c.Dir)
+			code = max(code, 1)
+		}
+		if out := c.Output(); broken.MatchString(out) {
+			fmt.Fprintf(os.Stderr, "FAIL: a Caddy has printed\n%s\n", out)
+			code = max(code, 1)
+		}
+	}
+	return code
+}
+
+// broken is what a Caddy prints whose code is wrong.
+var broken = regexp.MustCompile(`(?m)^(WARNING: DATA RACE|panic: |fatal error: )|http: panic serving`)
+
+// started are the Caddys that this program has started.
+var started registry
+
+type registry struct {
+	mu     sync.Mutex
+	caddys []*Caddy
+}
+
+func (r *registry) add(c *Caddy) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.caddys = append(r.caddys, c)
+}
+
+func (r *registry) all() []*Caddy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.caddys)
 }
 
 // Caddy is a running Caddy.
@@ -48,7 +97,7 @@ type Caddy struct {
 
 	cmd  *exec.Cmd
 	done chan struct{}
-	out  *output
+	out  *Output
 }
 
 // Binary is another Caddy to run instead of this program. Default: none.
@@ -77,7 +126,7 @@ func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{}), out: &output{}}
+	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{}), out: &Output{}}
 	c.cmd, err = Command(dir, append(env, "CADDY_ADMIN="+c.Admin), "run", "--config", caddyfile, "--adapter", "caddyfile")
 	if err != nil {
 		return nil, err
@@ -86,11 +135,12 @@ func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
 	if err := c.cmd.Start(); err != nil {
 		return nil, err
 	}
+	started.add(c)
 	go func() {
 		_ = c.cmd.Wait()
 		close(c.done)
 	}()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-c.done:
 			return nil, fmt.Errorf("caddy has ended: %s", c.Output())
@@ -122,6 +172,42 @@ func (c *Caddy) get(path string) (string, error) {
 // Metrics returns the metrics as text.
 func (c *Caddy) Metrics() (string, error) { return c.get("/metrics") }
 
+// Series returns the module's series by name and labels, without the prefix of
+// their names: requests_total{product="vbr"}.
+func (c *Caddy) Series() (map[string]float64, error) {
+	text, err := c.Metrics()
+	if err != nil {
+		return nil, err
+	}
+	series := map[string]float64{}
+	for line := range strings.Lines(text) {
+		at := strings.LastIndexByte(line, ' ')
+		if name, ours := strings.CutPrefix(line[:max(at, 0)], "caddy_veeam_auth_"); ours {
+			if series[name], err = strconv.ParseFloat(strings.TrimSpace(line[at:]), 64); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return series, nil
+}
+
+// Metric is the sum of the module's series of this name, without its prefix, that
+// have these labels.
+func (c *Caddy) Metric(name string, labels ...string) (sum float64, err error) {
+	series, err := c.Series()
+	for key, value := range series {
+		if strings.HasPrefix(key, name+"{") && containsAll(key, labels) {
+			sum += value
+		}
+	}
+	return sum, err
+}
+
+// containsAll reports whether a text contains all of these.
+func containsAll(text string, words []string) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+}
+
 // Load loads another Caddyfile, as `caddy reload --force` does.
 func (c *Caddy) Load(ctx context.Context, caddyfile []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(caddyfile))
@@ -147,9 +233,6 @@ func (c *Caddy) Pid() int { return c.cmd.Process.Pid }
 // Output is what Caddy has printed so far.
 func (c *Caddy) Output() string { return c.out.String() }
 
-// patience is how long Caddy may take to start and to end. Only a hang exceeds it.
-const patience = 2 * time.Minute
-
 // Stop ends Caddy as a service manager would, and waits for it.
 func (c *Caddy) Stop() { _ = c.Ends() }
 
@@ -159,7 +242,7 @@ func (c *Caddy) Ends() bool {
 	select {
 	case <-c.done:
 		return true
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		c.Kill()
 		return false
 	}
@@ -198,19 +281,21 @@ var (
 	errNoPort = errors.New("no port is free")
 )
 
-// output collects what several goroutines write.
-type output struct {
+// Output collects what several goroutines write, or a process prints.
+type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
+// Write takes down more.
+func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.Write(p)
 }
 
-func (o *output) String() string {
+// String is what was written so far.
+func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.String()

@@ -8,28 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-// Site is one server with the sidecar in front of it.
-type Site struct {
-	Product string
-	Server  *veeamtest.Server
-
-	// URL is where the sidecar listens for it.
-	URL string
-}
-
 // Example is the running set-up.
 type Example struct {
-	Sites []*Site
-	Caddy *Caddy
-
-	// Log is the file with the lines of Svc.ResAPI.log.
-	Log string
+	World
 
 	// Secrets is the folder from which passwords are read.
 	Secrets string
@@ -40,15 +26,18 @@ var exampleProducts = []struct {
 	profile veeamtest.Profile
 	port    int
 	files   map[string]string
+	options []veeamtest.Option
 }{
-	{"vbr", veeamtest.VBR13, 9419, map[string]string{"password": veeamtest.DefaultPassword}},
-	{"vspc", veeamtest.VSPC, 1280, map[string]string{"password": veeamtest.DefaultPassword}},
+	{"vbr", veeamtest.VBR13, 9419, map[string]string{"password": veeamtest.DefaultPassword}, nil},
+	{"vspc", veeamtest.VSPC, 1280, map[string]string{"password": veeamtest.DefaultPassword}, nil},
 	{"azure", veeamtest.Azure, 8443, map[string]string{
 		"password": veeamtest.DefaultMFAPassword, "totp_secret": veeamtest.DefaultTOTPSecret,
-	}},
+	}, nil},
 	{"aws", veeamtest.AWS, 11005, map[string]string{
 		"password": veeamtest.DefaultMFAPassword, "totp_secret": awsTOTPSecret,
-	}},
+	}, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{
+		Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: awsTOTPSecret,
+	})}},
 }
 
 // awsTOTPSecret differs from the one at the other servers: a code of one seed is
@@ -60,8 +49,12 @@ const awsTOTPSecret = "GEZDGNBVGY3TQOJQ"
 // which is Caddyfile.example or has the same variables. dir takes all files. The
 // sidecar listens on the products' own ports if ownPorts is set, otherwise on
 // free ones.
-func StartExample(dir, caddyfile string, ownPorts bool, options ...veeamtest.Option) (_ *Example, err error) {
-	e := &Example{Log: filepath.Join(dir, "Svc.ResAPI.log"), Secrets: filepath.Join(dir, "secrets")}
+func StartExample(dir, caddyfile string, ownPorts bool) (_ *Example, err error) {
+	text, err := os.ReadFile(caddyfile)
+	if err != nil {
+		return nil, err
+	}
+	e := &Example{World: World{Dir: dir, Layout: func() string { return string(text) }}, Secrets: filepath.Join(dir, "secrets")}
 	defer func() {
 		if err != nil {
 			e.Stop()
@@ -74,34 +67,27 @@ func StartExample(dir, caddyfile string, ownPorts bool, options ...veeamtest.Opt
 	if err != nil {
 		return nil, err
 	}
-	env := []string{"SVC_LOG=" + e.Log, "SECRETS=" + e.Secrets}
+	e.Env = []string{"SVC_LOG=" + e.SvcLogFile(), "SECRETS=" + e.Secrets}
 	for i, p := range exampleProducts {
-		opts := options
-		if p.profile == veeamtest.AWS {
-			opts = append(slices.Clone(opts), veeamtest.WithAccount(veeamtest.Account{
-				Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: awsTOTPSecret,
-			}))
-		}
-		server := veeamtest.New(p.profile, opts...)
+		server := veeamtest.New(p.profile, p.options...)
 		if err := server.Start(); err != nil {
 			return nil, err
 		}
 		for name, text := range p.files {
-			if err := os.WriteFile(filepath.Join(e.Secrets, p.name+"_"+name), []byte(text+"\n"), 0o600); err != nil {
+			if _, err := e.Secret(filepath.Join("secrets", p.name+"_"+name), text); err != nil {
 				return nil, err
 			}
 		}
-		port := ports[i]
+		site := &Site{Name: p.name, Product: p.name, Server: server, Port: ports[i]}
 		if ownPorts {
-			port = p.port
+			site.Port = p.port
 		}
-		e.Sites = append(e.Sites, &Site{Product: p.name, Server: server, URL: fmt.Sprintf("http://127.0.0.1:%d", port)})
+		e.Sites = append(e.Sites, site)
 		prefix := strings.ToUpper(p.name)
-		env = append(env,
-			prefix+"_URL="+server.URL(), fmt.Sprintf("%s_PORT=%d", prefix, port), prefix+"_PIN="+Pin(server))
+		e.Env = append(e.Env,
+			prefix+"_URL="+server.URL(), fmt.Sprintf("%s_PORT=%d", prefix, site.Port), prefix+"_PIN="+Pin(server))
 	}
-	e.Caddy, err = StartCaddy(dir, caddyfile, env)
-	return e, err
+	return e, e.Start()
 }
 
 // Pin is the fingerprint of a server's certificate as Veeam shows it.
@@ -112,9 +98,7 @@ func Pin(server *veeamtest.Server) string {
 
 // Stop ends everything.
 func (e *Example) Stop() {
-	if e.Caddy != nil {
-		e.Caddy.Stop()
-	}
+	e.World.Stop()
 	for _, s := range e.Sites {
 		s.Server.Close()
 	}

@@ -29,12 +29,12 @@ type neighbour struct {
 // known by nothing but its tokens.
 func neighbours(t *testing.T, sites []neighbour) (*world, []*client) {
 	t.Helper()
-	w := &world{dir: t.TempDir(), sites: []site{{name: "site"}}}
+	w := newWorld(t.TempDir(), &site{Name: "site"})
 	t.Cleanup(w.stop)
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
 	}
-	w.layout = func() string { return w.neighbourhood(sites) }
+	w.Layout = func() string { return w.neighbourhood(sites) }
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func neighbours(t *testing.T, sites []neighbour) (*world, []*client) {
 	for i, s := range sites {
 		c := w.client(t, "site").relayed()
 		if s.address != "" {
-			c.base = fmt.Sprintf("http://%s:%d", s.address, w.ports["site"]) //nolint:nosprintfhostport // the address has its brackets
+			c.base = fmt.Sprintf("http://%s:%d", s.address, w.port("site")) //nolint:nosprintfhostport // the address has its brackets
 		}
 		c.edits = append(c.edits, func(r *http.Request) {
 			if s.host != "" {
@@ -61,12 +61,12 @@ func (w *world) neighbourhood(sites []neighbour) string {
 	server := w.servers["vbr"]
 	begin := fmt.Sprintf("veeam_auth %s {\n\t\ttls_pin %s", server.URL(), harness.Pin(server))
 	var b strings.Builder
-	b.WriteString(w.preamble())
+	b.WriteString(w.Preamble())
 	for _, s := range sites {
 		b.WriteString(strings.NewReplacer(
-			"PORT", fmt.Sprint(w.ports["site"]), "VEEAM", begin, "MATCHED", strings.Replace(begin, "veeam_auth", "veeam_auth @red", 1),
-			"MONITOR", fmt.Sprintf("account %s {file.%s}", monitor, filepath.Join(w.dir, "monitor")),
-			"OPERATOR", fmt.Sprintf("account %s {file.%s}", operator, filepath.Join(w.dir, "operator")),
+			"PORT", fmt.Sprint(w.port("site")), "VEEAM", begin, "MATCHED", strings.Replace(begin, "veeam_auth", "veeam_auth @red", 1),
+			"MONITOR", fmt.Sprintf("account %s {file.%s}", monitor, filepath.Join(w.Dir, "monitor")),
+			"OPERATOR", fmt.Sprintf("account %s {file.%s}", operator, filepath.Join(w.Dir, "operator")),
 			"HASH2", otherHash, "HASH", bcryptHash,
 		).Replace(s.block))
 	}
@@ -188,7 +188,7 @@ func TestSitesWithOneAudienceAcceptEachOthersTokensByTheirOwnClientsAndRules(t *
 // reload loads the sites as they are now.
 func (w *world) reloadLayout(t *testing.T, sites []neighbour) {
 	t.Helper()
-	w.layout = func() string { return w.neighbourhood(sites) }
+	w.Layout = func() string { return w.neighbourhood(sites) }
 	w.reload(t)
 }
 
@@ -299,7 +299,7 @@ func TestAGuestNeverPassesForACertificateOfItsName(t *testing.T) {
 	token := exporter.form("grant_type", "password").tokens()
 	revoke := func(name string) {
 		t.Helper()
-		cmd, err := harness.Command(w.dir, nil, "veeam-auth", "tokens", "revoke", name, "--address", w.caddy.Admin)
+		cmd, err := harness.Command(w.Dir, nil, "veeam-auth", "tokens", "revoke", name, "--address", w.Caddy.Admin)
 		if err != nil {
 			t.Fatal(err)
 		}

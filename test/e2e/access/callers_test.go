@@ -28,22 +28,22 @@ func (w *world) certified(t *testing.T, name string) *client {
 func (w *world) certifiedAt(t *testing.T, site, name string) *client {
 	t.Helper()
 	c := w.client(t, site)
-	text, err := os.ReadFile(filepath.Join(w.dir, "ca.pem"))
+	text, err := os.ReadFile(filepath.Join(w.Dir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "sidecar.test"}
 	config.RootCAs.AppendCertsFromPEM(text)
 	if name != "" {
-		pair, err := tls.LoadX509KeyPair(filepath.Join(w.dir, name+".pem"), filepath.Join(w.dir, name+".key"))
+		pair, err := tls.LoadX509KeyPair(filepath.Join(w.Dir, name+".pem"), filepath.Join(w.Dir, name+".key"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Sent whoever the server asks for.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.ports[site]))
-	c.base = "https://sidecar.test:" + strconv.Itoa(w.ports[site])
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(w.port(site)))
+	c.base = "https://sidecar.test:" + strconv.Itoa(w.port(site))
 	c.http = newHTTP(func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, address)
@@ -106,7 +106,7 @@ func TestRulesKnowWhomBasicAuthHasLetIn(t *testing.T) {
 func TestRulesKnowWhoComesOverAUnixSocket(t *testing.T) {
 	w := here(t)
 	c := w.client(t, "unix")
-	socket := filepath.Join(w.dir, "s")
+	socket := filepath.Join(w.Dir, "s")
 	c.base, c.http = "http://unix.localhost", newHTTP(func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
@@ -161,7 +161,7 @@ func TestUnknownCallersNeverActAsAnAccount(t *testing.T) {
 	if e := c.relayed().echo(bearer(mine.Access)); e.Subject != monitor {
 		t.Errorf("a client's request went as %q", e.Subject)
 	}
-	if !strings.Contains(w.caddy.Output(), "callers who are not known act as no account") {
+	if !strings.Contains(w.Caddy.Output(), "callers who are not known act as no account") {
 		t.Error("no warning about a rule that lets strangers send what needs a token")
 	}
 }

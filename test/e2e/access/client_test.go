@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -35,17 +36,14 @@ type client struct {
 
 func (w *world) client(t *testing.T, site string) *client {
 	t.Helper()
-	if w.ports[site] == 0 {
-		t.Fatalf("there is no site %s", site)
-	}
-	return &client{T: t, world: w, site: site, http: newHTTP(nil), base: fmt.Sprintf("http://127.0.0.1:%d", w.ports[site])}
+	return &client{T: t, world: w, site: site, http: newHTTP(nil), base: w.site(site).URL()}
 }
 
 func newHTTP(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       patience,
+		Timeout:       harness.Patience,
 	}
 }
 
@@ -114,7 +112,7 @@ func (c *client) raw(request string) *answer {
 		c.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		c.Fatal(err)
 	}
@@ -138,12 +136,7 @@ func (c *client) line(first string, headers ...string) *answer {
 
 // product is that of the site.
 func (c *client) product() string {
-	for _, s := range c.world.sites {
-		if s.name == c.site && s.product != "" {
-			return s.product
-		}
-	}
-	return "vbr"
+	return harness.ProductOf(c.world.site(c.site).Server)
 }
 
 var tokenPaths = map[string]string{

@@ -30,7 +30,8 @@ func overTLS(t *testing.T, options string) (base string, clients map[string]http
 		t.Fatal(err)
 	}
 	certificate := "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key")
-	w := &world{dir: dir, sites: []site{{name: "tls", listen: "https://", before: certificate, options: options}}, global: "auto_https off"}
+	w := newWorld(dir, &site{Name: "tls", Address: "https://", Before: certificate, Options: options})
+	w.Global = "auto_https off"
 	t.Cleanup(w.stop)
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func overTLS(t *testing.T, options string) (base string, clients map[string]http
 	two := &http.Transport{TLSClientConfig: trust(), ForceAttemptHTTP2: true}
 	three := &http3.Transport{TLSClientConfig: trust()}
 	t.Cleanup(func() { one.CloseIdleConnections(); two.CloseIdleConnections(); _ = three.Close() })
-	return fmt.Sprintf("https://localhost:%d", w.ports["tls"]), map[string]http.RoundTripper{"HTTP/1.1": one, "HTTP/2.0": two, "HTTP/3.0": three}
+	return fmt.Sprintf("https://localhost:%d", w.port("tls")), map[string]http.RoundTripper{"HTTP/1.1": one, "HTTP/2.0": two, "HTTP/3.0": three}
 }
 
 func send(t *testing.T, client http.RoundTripper, method, target, proto string) (status int, body, version string) {

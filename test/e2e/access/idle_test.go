@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 var idle = flag.Int("idle", 300, "how many requests without their bodies are open at once")
@@ -15,7 +17,7 @@ var idle = flag.Int("idle", 300, "how many requests without their bodies are ope
 // gauge is the value of a metric without labels, or the sum over all labels.
 func (w *world) gauge(t *testing.T, name string) (value float64) {
 	t.Helper()
-	text, err := w.caddy.Metrics()
+	text, err := w.Caddy.Metrics()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,8 @@ func (w *world) gauge(t *testing.T, name string) (value float64) {
 
 func TestRequestsWithoutTheirBodiesTakeLittleMemory(t *testing.T) {
 	dir := t.TempDir()
-	w := &world{dir: dir, sites: []site{{name: "idle", options: "log_body_limit 1MiB"}}, global: "metrics"}
+	w := newWorld(dir, &site{Name: "idle", Options: "log_body_limit 1MiB"})
+	w.Global = "metrics"
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +47,7 @@ func TestRequestsWithoutTheirBodiesTakeLittleMemory(t *testing.T) {
 	w.client(t, "idle").get("/api/v1/jobs")
 	before := w.gauge(t, "go_memstats_heap_inuse_bytes")
 	for i := range *idle {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.ports["idle"]))
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.port("idle")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +59,7 @@ func TestRequestsWithoutTheirBodiesTakeLittleMemory(t *testing.T) {
 		}
 		fmt.Fprintf(conn, "POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{", stranger)
 	}
-	eventually(t, "the requests of those who are known wait for their bodies", func() bool {
+	harness.Eventually(t, "the requests of those who are known wait for their bodies", func() bool {
 		return int(w.gauge(t, "caddy_http_requests_in_flight")) >= *idle/2
 	})
 	grown := w.gauge(t, "go_memstats_heap_inuse_bytes") - before

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -43,7 +45,7 @@ func TestWhoAsksForTooMuchAtOnceIsToldToWait(t *testing.T) {
 	for range 2 {
 		wg.Go(func() { c.get("/api/v1/slow?ms=3000").want(http.StatusOK) })
 	}
-	eventually(t, "two requests are under way", func() bool { return w.servers["vbr"].Counters().Protected >= busy })
+	harness.Eventually(t, "two requests are under way", func() bool { return w.servers["vbr"].Counters().Protected >= busy })
 	c.get("/api/v1/serverInfo").refused("vbr", http.StatusTooManyRequests)
 	wg.Wait()
 	c.get("/api/v1/serverInfo").want(http.StatusOK)

@@ -111,7 +111,7 @@ func TestAClientsPasswordIsInNoLog(t *testing.T) {
 	c.tokens("grafana", password)
 	c.from("127.0.5.1").login("grafana", "not-its-password-7")
 	w.logs(t, "request to [/api/oauth2/token]")
-	text := w.caddy.Output()
+	text := w.Caddy.Output()
 	for _, secret := range []string{"not-its-password-7", "=" + password, `"` + password + `"`} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in the log", secret)

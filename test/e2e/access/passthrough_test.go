@@ -265,7 +265,7 @@ func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
 	if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	one, two := replicasOf(t, site{account: "passthrough", options: "cache {\n\t\t\tencryption_key {file." + key + "}\n\t\t}"})
+	one, two := replicasOf(t, &site{Account: "passthrough", Options: "cache {\n\t\t\tencryption_key {file." + key + "}\n\t\t}"})
 	server := one.servers["vbr"]
 	first, second := one.at(t, "one"), one.at(t, "two")
 	first.edits = []edit{header("X-Forwarded-For", "192.0.2.7")}
@@ -285,9 +285,11 @@ func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
 		t.Errorf("%d token requests, %d logins", requests, logins)
 	}
 	// Nor does a restart end it.
-	two.caddy.Kill()
-	one.caddy.Kill()
-	two.run(t)
+	two.Caddy.Kill()
+	one.Caddy.Kill()
+	if err := two.start(); err != nil {
+		t.Fatal(err)
+	}
 	again := two.client(t, "site")
 	again.edits = first.edits
 	requests, _ = counted(server, func() {
@@ -308,7 +310,7 @@ func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
 	if e := again.echo(bearer(again.tokens(operator, "operator-pass-1").Access)); e.Subject != operator {
 		t.Errorf("after another login the guest acts as %s", e.Subject)
 	}
-	err = filepath.WalkDir(one.dir+"/..", func(path string, entry os.DirEntry, err error) error {
+	err = filepath.WalkDir(one.Dir+"/..", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

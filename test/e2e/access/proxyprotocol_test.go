@@ -43,10 +43,10 @@ func said(t *testing.T) map[string]string {
 }
 
 func TestAnAddressOfThePROXYProtocolIsNotTheCallers(t *testing.T) {
-	w := &world{dir: t.TempDir()}
-	socket := filepath.Join(w.dir, "p")
-	w.sites = []site{{name: "tcp"}, {name: "unix", listen: "http://unix.localhost", bind: "unix/" + socket}}
-	w.global = "# options of servers"
+	w := newWorld(t.TempDir())
+	socket := filepath.Join(w.Dir, "p")
+	w.Sites = []*site{{Name: "tcp"}, {Name: "unix", Address: "http://unix.localhost", Bind: "unix/" + socket}}
+	w.Global = "# options of servers"
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestAnAddressOfThePROXYProtocolIsNotTheCallers(t *testing.T) {
 		t.Fatalf("a local program: %d", status)
 	}
 	for _, policy := range []string{"allow 127.0.0.0/8", "fallback_policy ignore", "fallback_policy use"} {
-		w.global = fmt.Sprintf("servers {\n\t\tlistener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}", policy)
+		w.Global = fmt.Sprintf("servers {\n\t\tlistener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\t%s\n\t\t\t}\n\t\t}\n\t}", policy)
 		w.reload(t)
 		before := w.servers["vbr"].Counters().Protected
 		for name, head := range said(t) {
@@ -91,7 +91,7 @@ func TestAnAddressOfThePROXYProtocolIsNotTheCallers(t *testing.T) {
 		}
 	}
 	// Connections that are never asked for a header are those of local programs.
-	w.global = "servers {\n\t\tlistener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\tallow 192.0.2.0/24\n\t\t\t\tfallback_policy skip\n\t\t\t}\n\t\t}\n\t}"
+	w.Global = "servers {\n\t\tlistener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\tallow 192.0.2.0/24\n\t\t\t\tfallback_policy skip\n\t\t\t}\n\t\t}\n\t}"
 	w.reload(t)
 	if status := ask("tcp", tcp, "localhost", ""); status != http.StatusOK {
 		t.Errorf("a local program beside the proxy: %d", status)

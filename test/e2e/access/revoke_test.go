@@ -5,8 +5,6 @@ package access
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,29 +17,26 @@ import (
 // who listen.
 func replicas(t *testing.T) (*world, *world) {
 	t.Helper()
-	return replicasOf(t, site{options: twoClients})
+	return replicasOf(t, &site{Options: twoClients})
 }
 
-func replicasOf(t *testing.T, s site) (*world, *world) {
+func replicasOf(t *testing.T, s *site) (*world, *world) {
 	t.Helper()
 	storage := t.TempDir()
 	var both [2]*world
 	for i, name := range []string{"one", "two"} {
-		w := &world{
-			dir: t.TempDir(), global: "storage file_system " + storage,
-			sites: []site{{name: "site", before: "header X-Process " + name, account: s.account, options: s.options}},
-		}
+		w := newWorld(t.TempDir(), &site{Name: "site", Before: "header X-Process " + name, Account: s.Account, Options: s.Options})
+		w.Global = "storage file_system " + storage
 		t.Cleanup(w.stop)
 		both[i] = w
-		if i == 1 {
-			w.servers, w.ports = both[0].servers, both[0].ports
-			if err := w.writeSecrets(); err != nil {
-				t.Fatal(err)
-			}
-			w.run(t)
-			continue
+		var err error
+		if i == 0 {
+			err = w.serve()
+		} else {
+			w.servers, w.Sites[0].Port = both[0].servers, both[0].port("site")
+			err = w.writeSecrets()
 		}
-		if err := w.serve(); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 		if err := w.start(); err != nil {
@@ -49,19 +44,6 @@ func replicasOf(t *testing.T, s site) (*world, *world) {
 		}
 	}
 	return both[0], both[1]
-}
-
-// run runs Caddy at the ports that the world has.
-func (w *world) run(t *testing.T) {
-	t.Helper()
-	path := filepath.Join(w.dir, "Caddyfile")
-	if err := os.WriteFile(path, []byte(w.caddyfile()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if w.caddy, err = harness.StartCaddy(w.dir, path, nil); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // at returns a client whose one connection leads to a certain process.
@@ -85,7 +67,7 @@ func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
 	first, second := one.at(t, "one"), one.at(t, "two")
 	for what, revoke := range map[string]func(){
 		"by command": func() {
-			cmd, err := harness.Command(one.dir, nil, "veeam-auth", "tokens", "revoke", "grafana", "--address", one.caddy.Admin)
+			cmd, err := harness.Command(one.Dir, nil, "veeam-auth", "tokens", "revoke", "grafana", "--address", one.Caddy.Admin)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +76,7 @@ func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
 			}
 		},
 		"by the admin endpoint": func() {
-			res, err := http.Post("http://"+two.caddy.Admin+"/veeam_auth/tokens/revoke", "application/json", strings.NewReader(`{"client":"grafana"}`))
+			res, err := http.Post("http://"+two.Caddy.Admin+"/veeam_auth/tokens/revoke", "application/json", strings.NewReader(`{"client":"grafana"}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +95,7 @@ func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
 		revoked := time.Now()
 		for name, c := range map[string]*client{"one": first, "two": second} {
 			for c.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusOK {
-				if time.Since(revoked) > patience {
+				if time.Since(revoked) > harness.Patience {
 					t.Fatalf("%s: %s still lets the client in", what, name)
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -134,14 +116,14 @@ func TestALogoutCountsAtEveryProcessWithinASecond(t *testing.T) {
 	second.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
 	first.do(http.MethodPost, "/api/oauth2/logout", "", bearer(mine.Access)).want(http.StatusOK)
 	first.get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusUnauthorized)
-	eventually(t, "the other process knows", func() bool {
+	harness.Eventually(t, "the other process knows", func() bool {
 		return second.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusUnauthorized
 	})
 	second.get("/api/v1/serverInfo", bearer(other.Access)).want(http.StatusOK)
 }
 
 func TestAClientThatIsTakenOutOfTheConfigurationIsOut(t *testing.T) {
-	w := &world{dir: t.TempDir(), sites: []site{{name: "site", options: twoClients}}}
+	w := newWorld(t.TempDir(), &site{Name: "site", Options: twoClients})
 	t.Cleanup(w.stop)
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
@@ -151,7 +133,7 @@ func TestAClientThatIsTakenOutOfTheConfigurationIsOut(t *testing.T) {
 	}
 	c := w.client(t, "site")
 	grafana, nightly := c.tokens("grafana", password), c.tokens("nightly", password)
-	w.sites[0].options = "client nightly " + argonHash + " " + monitor // and with another account
+	w.Sites[0].Options = "client nightly " + argonHash + " " + monitor // and with another account
 	w.reload(t)
 	c.get("/api/v1/serverInfo", bearer(grafana.Access)).refused("vbr", http.StatusUnauthorized)
 	c.form("grant_type", "refresh_token", "refresh_token", grafana.Refresh).refused("vbr", http.StatusUnauthorized)

@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
-const decisions = "caddy_veeam_auth_decisions_total"
+const decisions = "decisions_total"
 
 const startJob = "/api/v1/jobs/" + jobID + "/start"
 
@@ -74,7 +76,7 @@ func TestWhatWasAllowedIsInTheLogAtLevelDebug(t *testing.T) {
 // line is where a text begins in the Caddyfile.
 func (w *world) line(t *testing.T, text string) int {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join(w.dir, "Caddyfile"))
+	file, err := os.ReadFile(filepath.Join(w.Dir, "Caddyfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +154,8 @@ func TestPlaceholdersSayWhatWasDecided(t *testing.T) {
 	if w.metric(t, decisions, `rule="2",source="`+source+`"`) == 0 {
 		t.Errorf("no decision of %s is counted", source)
 	}
-	eventually(t, "the access log names the rule", func() bool {
-		text, _ := os.ReadFile(filepath.Join(w.dir, "access.log"))
+	harness.Eventually(t, "the access log names the rule", func() bool {
+		text, _ := os.ReadFile(filepath.Join(w.Dir, "access.log"))
 		return strings.Contains(string(text), `"rule":2`) && strings.Contains(string(text), `"source":"`+source+`"`)
 	})
 	// What the caller says under these names does not count.

@@ -35,10 +35,10 @@ var twoClients = "client grafana " + bcryptHash + "\n\t\tclient nightly " + argo
 
 const jobID = "6745a759-2205-4cd2-b172-8ec8f7e60ef8"
 
-func sharedSites(dir string) []site {
-	sites := []site{
-		{name: "plain"},
-		{name: "rules", options: twoClients + `
+func sharedSites(dir string) []*site {
+	sites := []*site{
+		{Name: "plain"},
+		{Name: "rules", Options: twoClients + `
 		deny /api/v1/credentials*
 		deny {
 			method DELETE
@@ -48,16 +48,16 @@ func sharedSites(dir string) []site {
 			path /api/v1/echo
 		}
 		deny operation run secret
-		allow @get`, before: "@get method GET"},
-		{name: "denials", options: "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start\n\t\t}\n\t\tdeny operation secret\n\t\tallow operation unknown\n\t\tdefault allow"},
-		{name: "shadow", options: "deny shadow operation run\n\t\tallow *"},
-		{name: "default", options: "default deny"},
-		{name: "monitor", options: "allow preset monitor"},
-		{name: "operate", options: "allow preset operate"},
-		{name: "classes", options: "allow operation read change"},
-		{name: "cel", options: twoClients + "\n\t\tallow `{http.veeam_auth.client} == \"grafana\" && {http.veeam_auth.via} == \"client\"`"},
-		{name: "unknown", options: twoClients + "\n\t\tallow unknown_callers path /api/v1/echo /api/v1/serverTime /api/v1/jobs\n\t\tdeny unknown_callers *"},
-		{name: "headers", before: accessLog(dir), options: twoClients + `
+		allow @get`, Before: "@get method GET"},
+		{Name: "denials", Options: "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start\n\t\t}\n\t\tdeny operation secret\n\t\tallow operation unknown\n\t\tdefault allow"},
+		{Name: "shadow", Options: "deny shadow operation run\n\t\tallow *"},
+		{Name: "default", Options: "default deny"},
+		{Name: "monitor", Options: "allow preset monitor"},
+		{Name: "operate", Options: "allow preset operate"},
+		{Name: "classes", Options: "allow operation read change"},
+		{Name: "cel", Options: twoClients + "\n\t\tallow `{http.veeam_auth.client} == \"grafana\" && {http.veeam_auth.via} == \"client\"`"},
+		{Name: "unknown", Options: twoClients + "\n\t\tallow unknown_callers path /api/v1/echo /api/v1/serverTime /api/v1/jobs\n\t\tdeny unknown_callers *"},
+		{Name: "headers", Before: accessLog(dir), Options: twoClients + `
 		header_up X-Client {http.veeam_auth.client}
 		header_up X-Via {http.veeam_auth.via}
 		header_up X-Operation {http.veeam_auth.operation}
@@ -69,54 +69,54 @@ func sharedSites(dir string) []site {
 		deny operation secret
 		allow operation unknown
 		allow *`},
-		{name: "parallel", options: "max_parallel 2"},
-		{name: "act_as", before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", options: "act_as {team}"},
-		{name: "wrong", account: "account " + monitor + " not-its-password"},
+		{Name: "parallel", Options: "max_parallel 2"},
+		{Name: "act_as", Before: "map {header.X-Team} {team} {\n\t\tgreen svc-operator\n\t\tdefault svc-monitor\n\t}", Options: "act_as {team}"},
+		{Name: "wrong", Account: "account " + monitor + " not-its-password"},
 		{
-			name: "basic", before: "basic_auth {\n\t\tgrafana " + bcryptHash + "\n\t\tbob " + bcryptHash + "\n\t}",
-			options: "allow `{http.auth.user.id} == \"grafana\"`",
+			Name: "basic", Before: "basic_auth {\n\t\tgrafana " + bcryptHash + "\n\t\tbob " + bcryptHash + "\n\t}",
+			Options: "allow `{http.auth.user.id} == \"grafana\"`",
 		},
 		{
-			name: "tls", listen: "https://sidecar.test",
-			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+			Name: "tls", Address: "https://sidecar.test",
+			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
-			options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+			Options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
-			name: "tls guests", listen: "https://sidecar.test",
-			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+			Name: "tls guests", Address: "https://sidecar.test",
+			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
-			options: "passthrough\n\t\tdeny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+			Options: "passthrough\n\t\tdeny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
-			name: "tls names", listen: "https://sidecar.test",
-			before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+			Name: "tls names", Address: "https://sidecar.test",
+			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
-			options: "allow {\n\t\t\texpression `{http.request.tls.client.san.dns_names.0} == \"exporter.test\"`\n\t\t\tpath */serverInfo\n\t\t}\n\t\t" +
+			Options: "allow {\n\t\t\texpression `{http.request.tls.client.san.dns_names.0} == \"exporter.test\"`\n\t\t\tpath */serverInfo\n\t\t}\n\t\t" +
 				"allow {\n\t\t\texpression `{http.veeam_auth.certificate.spki} == \"" + keyHash(dir, "other") + "\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
-			name: "unix", listen: "http://unix.localhost", bind: "unix/" + filepath.Join(dir, "s"),
-			options: "header_up X-Peer {http.veeam_auth.peer.uid}/{http.veeam_auth.peer.gid}/{http.veeam_auth.peer.pid}\n\t\t" +
+			Name: "unix", Address: "http://unix.localhost", Bind: "unix/" + filepath.Join(dir, "s"),
+			Options: "header_up X-Peer {http.veeam_auth.peer.uid}/{http.veeam_auth.peer.gid}/{http.veeam_auth.peer.pid}\n\t\t" +
 				"deny `{http.veeam_auth.peer.uid} != " + strconv.Itoa(os.Getuid()) + "`\n\t\tallow `{http.veeam_auth.via} == \"unix\"`",
 		},
 	}
 	for _, product := range products {
-		sites = append(sites, site{name: "clients " + product, product: product, options: twoClients}, site{name: "rate " + product, product: product, options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"})
+		sites = append(sites, &site{Name: "clients " + product, Product: product, Options: twoClients}, &site{Name: "rate " + product, Product: product, Options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"})
 	}
 	for _, product := range products {
 		sites = append(sites,
-			site{name: "guests " + product, product: product, account: "passthrough"},
-			site{name: "exposed " + product, product: product, account: "passthrough", options: "expose_upstream_tokens"},
-			site{name: "both " + product, product: product, options: twoClients + "\n\t\tpassthrough\n\t\tact_as " + monitor})
+			&site{Name: "guests " + product, Product: product, Account: "passthrough"},
+			&site{Name: "exposed " + product, Product: product, Account: "passthrough", Options: "expose_upstream_tokens"},
+			&site{Name: "both " + product, Product: product, Options: twoClients + "\n\t\tpassthrough\n\t\tact_as " + monitor})
 	}
-	sites = append(sites, site{
-		name: "second factor aws", product: "aws", options: "passthrough",
-		account: "account second {\n\t\t\tusername " + veeamtest.DefaultMFAUser + "\n\t\t\tpassword {file." +
+	sites = append(sites, &site{
+		Name: "second factor aws", Product: "aws", Options: "passthrough",
+		Account: "account second {\n\t\t\tusername " + veeamtest.DefaultMFAUser + "\n\t\t\tpassword {file." +
 			filepath.Join(dir, "monitor") + "}\n\t\t\ttotp_secret " + veeamtest.DefaultTOTPSecret + "\n\t\t}",
 	})
 	for _, product := range products {
-		sites = append(sites, site{name: "deny " + product, product: product, options: "default deny"})
+		sites = append(sites, &site{Name: "deny " + product, Product: product, Options: "default deny"})
 	}
 	return sites
 }

@@ -13,9 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,14 +24,10 @@ import (
 const (
 	rules = "../../../docs/alerts.yml"
 	units = "testdata/rules.test.yml"
-
-	// patience is what only a hang exceeds.
-	patience = 3 * time.Minute
 )
 
 func TestMain(m *testing.M) {
-	harness.Main() // does not return where this program is to be Caddy
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
 
 // need skips a test whose program is not there.
@@ -132,50 +126,22 @@ func decode(t *testing.T, file string, into any) {
 // that could never be read, and a server that goes down while a token lives.
 func TestPrometheusSeesTheCommonestOutages(t *testing.T) {
 	need(t, "prometheus")
-	dir := t.TempDir()
-	server := veeamtest.New(veeamtest.VBR13)
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	ports, err := harness.FreePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	caddy, err := harness.StartCaddy(dir, write("Caddyfile", fmt.Sprintf(`{
-	admin {$CADDY_ADMIN}
-}
-http://127.0.0.1:%d {
-	bind 127.0.0.1
-	veeam_auth %s {
-		account alive {
+	w := harness.New(t)
+	server := harness.StartServer(t, veeamtest.VBR13)
+	w.Env = []string{"ALERTS_PASSWORD=" + veeamtest.DefaultPassword}
+	w.Sites = []*harness.Site{{Server: server, Account: fmt.Sprintf(`account alive {
 			username %s
 			password {env.ALERTS_PASSWORD}
 		}
 		account unreadable {
-			username %[3]s
+			username %[1]s
 			password {file.%s}
-		}
-		tls_pin %s
-	}
-}
-`, ports[0], server.URL(), veeamtest.DefaultUser, filepath.Join(dir, "not-there"), harness.Pin(server))),
-		[]string{"ALERTS_PASSWORD=" + veeamtest.DefaultPassword})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(caddy.Stop)
+		}`, veeamtest.DefaultUser, w.File("not-there"))}}
+	w.Run(t)
 	ask := func(want int) {
 		t.Helper()
-		client := http.Client{Timeout: patience}
-		res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/serverInfo", ports[0]))
+		client := http.Client{Timeout: harness.Patience}
+		res, err := client.Get(w.Sites[0].URL() + "/api/v1/serverInfo")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +152,7 @@ http://127.0.0.1:%d {
 	}
 	ask(http.StatusOK) // from now on alive has a token
 
-	p := startPrometheus(t, dir, write, caddy.Admin)
+	p := startPrometheus(t, w.Dir, w.Caddy.Admin)
 	for _, firing := range p.waitFor(t, "VeeamSecretUnreadable unreadable", "VeeamAccountUnhealthy unreadable") {
 		if strings.HasSuffix(firing, " alive") {
 			t.Errorf("%s, and all is well with it", firing)
@@ -208,14 +174,21 @@ http://127.0.0.1:%d {
 // prometheusServer is a running Prometheus.
 type prometheusServer struct {
 	port   int
-	out    output
+	out    harness.Output
 	client http.Client
 }
 
 // startPrometheus runs Prometheus with the rules of the documentation, which wait
 // for nothing here, and lets it scrape Caddy often.
-func startPrometheus(t *testing.T, dir string, write func(name, text string) string, target string) *prometheusServer {
+func startPrometheus(t *testing.T, dir, target string) *prometheusServer {
 	t.Helper()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	text, err := os.ReadFile(rules)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +208,7 @@ scrape_configs:
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &prometheusServer{port: ports[0], client: http.Client{Timeout: patience}}
+	p := &prometheusServer{port: ports[0], client: http.Client{Timeout: harness.Patience}}
 	cmd := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "tsdb"),
 		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", p.port))
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
@@ -291,31 +264,12 @@ func (p *prometheusServer) waitFor(t *testing.T, alerts ...string) []string {
 // wait waits until the alerts that fire are as they should be, and returns them.
 func (p *prometheusServer) wait(t *testing.T, what string, holds func(firing []string) bool) []string {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		firing, serves := p.firing(t)
-		if serves && holds(firing) {
-			return firing
-		}
-		if time.Now().After(end) {
-			t.Fatalf("never: %s; firing: %q\n%s", what, firing, p.out.String())
-		}
+	var firing []string
+	if !harness.Until(func() (ok bool) {
+		firing, ok = p.firing(t)
+		return ok && holds(firing)
+	}) {
+		t.Fatalf("never: %s; firing: %q\n%s", what, firing, p.out.String())
 	}
-}
-
-// output is what a process has printed so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
+	return firing
 }

@@ -38,8 +38,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main() // does not return where this program is to be Caddy
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
 
 //go:embed testdata/page.js

@@ -5,11 +5,9 @@ package clients
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main() // does not return where this program is to be Caddy
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
 
 // The client that all tests log in as. Its password is good at the sidecar only.
@@ -58,49 +55,26 @@ type site struct {
 // lifetime. What clients have received is searched when the test is over.
 func sites(t *testing.T, lifetime string) []*site {
 	t.Helper()
-	dir := t.TempDir()
-	secret := filepath.Join(dir, "password")
-	if err := os.WriteFile(secret, []byte(veeamtest.DefaultPassword), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ports, err := harness.FreePorts(len(products))
+	w := harness.New(t)
+	secret, err := w.Secret("password", veeamtest.DefaultPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []*site
-	config := "{\n\tadmin {$CADDY_ADMIN}\n\tskip_install_trust\n}\n"
-	for i, p := range products {
-		s := &site{product: p, server: veeamtest.New(p.profile)}
-		if err := s.server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.server.Close)
-		s.wire = newTap(t, fmt.Sprintf("127.0.0.1:%d", ports[i]))
-		s.base = "http://" + s.wire.listener.Addr().String()
-		config += fmt.Sprintf(`http://:%d {
-	bind 127.0.0.1
-	veeam_auth %s {
-		product %s
-		tls_pin %s
-		account %s {file.%s}
-		client %s %s
-		token_lifetime %s
-		default deny
-		allow `+"`{http.veeam_auth.client} == %q`"+`
-	}
-}
-`, ports[i], s.server.URL(), p.name, harness.Pin(s.server), veeamtest.DefaultUser, secret, clientName, clientHash, lifetime, clientName)
+	for _, p := range products {
+		s := &site{product: p, server: harness.StartServer(t, p.profile)}
+		w.Sites = append(w.Sites, &harness.Site{
+			Server: s.server, Account: "account " + veeamtest.DefaultUser + " " + secret,
+			Options: "client " + clientName + " " + clientHash + "\n\t\ttoken_lifetime " + lifetime +
+				"\n\t\tdefault deny\n\t\tallow `{http.veeam_auth.client} == \"" + clientName + "\"`",
+		})
 		all = append(all, s)
 	}
-	path := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+	w.Run(t)
+	for i, s := range all {
+		s.wire = newTap(t, strings.TrimPrefix(w.Sites[i].URL(), "http://"))
+		s.base = "http://" + s.wire.listener.Addr().String()
 	}
-	caddy, err := harness.StartCaddy(dir, path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(caddy.Stop)
 	t.Cleanup(func() {
 		for _, s := range all {
 			s.clean(t)

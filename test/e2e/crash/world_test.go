@@ -9,8 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,13 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main() // does not return where this program is to be Caddy
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
-
-// answerWithin is how long a request may take after a crash, whatever it was that
-// the crash has left behind. Only a hang exceeds it.
-const answerWithin = 2 * time.Minute
 
 type product struct {
 	name      string
@@ -46,15 +39,12 @@ var products = []product{
 // world is one server, one folder and one Caddy. It may be used in a goroutine of
 // its own: what goes wrong is an error, and ok tells whether anything has.
 type world struct {
+	*harness.World
 	t       *testing.T
 	name    string
 	product product
 	server  *veeamtest.Server
-	dir     string
-	key     string
 	client  *http.Client
-	caddy   *harness.Caddy
-	port    int
 	broken  bool
 }
 
@@ -66,8 +56,8 @@ func worlds(t *testing.T, scenes map[string]func(*world), of func(name string) (
 	atOnce := make(chan struct{}, 8)
 	for name, scene := range scenes {
 		p, options := of(name)
-		w := &world{t: t, name: name, product: p, server: veeamtest.New(p.profile, options...), dir: t.TempDir()}
-		w.client = &http.Client{Transport: &http.Transport{}, Timeout: answerWithin}
+		w := &world{t: t, name: name, product: p, server: veeamtest.New(p.profile, options...), World: harness.New(t)}
+		w.client = &http.Client{Transport: &http.Transport{}, Timeout: harness.Patience}
 		wg.Go(func() {
 			atOnce <- struct{}{}
 			defer func() { <-atOnce }()
@@ -83,11 +73,7 @@ func (w *world) play(scene func(*world)) {
 		return
 	}
 	defer w.server.Close()
-	keyset, err := tokencache.NewKeyset()
-	if err == nil {
-		w.key, err = keyset.Text()
-	}
-	if err != nil {
+	if err := w.configure(); err != nil {
 		w.errorf("%v", err)
 		return
 	}
@@ -95,11 +81,9 @@ func (w *world) play(scene func(*world)) {
 	if w.start() {
 		scene(w)
 	}
-	if w.caddy != nil {
-		w.caddy.Kill()
-		if w.broken && testing.Verbose() {
-			w.t.Logf("%s: caddy:\n%s", w.name, w.caddy.Output())
-		}
+	w.Kill()
+	if w.Caddy != nil && w.broken && testing.Verbose() {
+		w.t.Logf("%s: caddy:\n%s", w.name, w.Caddy.Output())
 	}
 }
 
@@ -108,54 +92,38 @@ func (w *world) errorf(format string, args ...any) {
 	w.t.Errorf("%s: %s", w.name, fmt.Sprintf(format, args...))
 }
 
+// configure gives the world its one site.
+func (w *world) configure() error {
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		return err
+	}
+	key, err := keyset.Text()
+	if err != nil {
+		return err
+	}
+	w.Env = []string{"KEY=" + key, "PASSWORD=" + veeamtest.DefaultPassword}
+	w.Global = "storage file_system " + w.File("storage")
+	w.Sites = []*harness.Site{{
+		Server: w.server, Account: "account " + veeamtest.DefaultUser + " {env.PASSWORD}",
+		Options: "lockout_budget 100 15m\n\t\tcache {\n\t\t\tencryption_key {env.KEY}\n\t\t}",
+	}}
+	return nil
+}
+
 // start starts Caddy, again if it was there before.
 func (w *world) start() (ok bool) {
-	path := filepath.Join(w.dir, "Caddyfile")
-	for try := 0; ; try++ {
-		ports, err := harness.FreePorts(1)
-		if err != nil {
-			w.errorf("%v", err)
-			return false
-		}
-		w.port = ports[0]
-		text := fmt.Sprintf(`{
-	admin {$CADDY_ADMIN}
-	skip_install_trust
-	storage file_system %s
-}
-http://:%d {
-	bind 127.0.0.1
-	veeam_auth %s {
-		product %s
-		account %s {env.PASSWORD}
-		tls_pin %s
-		lockout_budget 100 15m
-		cache {
-			encryption_key {env.KEY}
-		}
+	if err := w.Start(); err != nil {
+		w.errorf("%v", err)
+		return false
 	}
-}
-`, filepath.Join(w.dir, "storage"), w.port, w.server.URL(), w.product.name, veeamtest.DefaultUser, harness.Pin(w.server))
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			w.errorf("%v", err)
-			return false
-		}
-		w.caddy, err = harness.StartCaddy(w.dir, path, []string{"KEY=" + w.key, "PASSWORD=" + veeamtest.DefaultPassword})
-		if err == nil {
-			return true
-		}
-		// A port that was free may be taken by the time that Caddy wants it.
-		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
-			w.errorf("%v", err)
-			return false
-		}
-	}
+	return true
 }
 
 // restart kills Caddy as the kernel does when it is out of memory, and starts it
 // again.
 func (w *world) restart() (ok bool) {
-	w.caddy.Kill()
+	w.Kill()
 	w.client.CloseIdleConnections()
 	return w.start()
 }
@@ -164,7 +132,7 @@ func (w *world) restart() (ok bool) {
 // without one.
 func (w *world) ask() int {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet,
-		fmt.Sprintf("http://127.0.0.1:%d%s", w.port, w.product.protected), nil)
+		w.Sites[0].URL()+w.product.protected, nil)
 	if err != nil {
 		return 0
 	}
@@ -196,12 +164,8 @@ func (w *world) left(when string, logins, live int) {
 
 // eventually waits for what has to come true without more being done.
 func (w *world) eventually(what string, holds func() bool) (ok bool) {
-	const within = 2 * time.Minute
-	for deadline := time.Now().Add(within); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.errorf("not within %v: %s", within, what)
-			return false
-		}
+	if ok = harness.Until(holds); !ok {
+		w.errorf("not within %v: %s", harness.Patience, what)
 	}
-	return true
+	return ok
 }

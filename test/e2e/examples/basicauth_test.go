@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,34 +30,22 @@ func basicAuthSite(t *testing.T, leftOut string) (base string, server *veeamtest
 	if text == "" || !strings.Contains(text, leftOut) {
 		t.Fatalf("the example is not there: %q", text)
 	}
-	server = veeamtest.New(veeamtest.VBR13)
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	password := filepath.Join(dir, "password")
+	server = harness.StartServer(t, veeamtest.VBR13)
+	w := harness.New(t)
+	password := w.File("password")
 	if err := os.WriteFile(password, []byte(veeamtest.DefaultPassword), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ports, err := harness.FreePorts(1)
-	if err != nil {
-		t.Fatal(err)
+	site := &harness.Site{}
+	w.Sites = []*harness.Site{site}
+	w.Layout = func() string {
+		return w.Preamble() + strings.NewReplacer(":9419 {", ":"+strconv.Itoa(site.Port)+" {", "https://vbr01.lab.local:9419 {", server.URL()+" {\n\t\ttls_pin "+harness.Pin(server),
+			"/run/secrets/vbr_password", password,
+			"$2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG", "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u",
+		).Replace(strings.Replace(text, leftOut, "", 1))
 	}
-	text = strings.NewReplacer(":9419 {", ":{$PORT} {", "https://vbr01.lab.local:9419 {", server.URL()+" {\n\t\ttls_pin "+harness.Pin(server),
-		"/run/secrets/vbr_password", password,
-		"$2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG", "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u",
-	).Replace(strings.Replace(text, leftOut, "", 1))
-	path := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(path, []byte("{\n\tadmin {$CADDY_ADMIN}\n\tskip_install_trust\n}\n"+text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := harness.StartCaddy(dir, path, []string{"PORT=" + strconv.Itoa(ports[0])})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	t.Cleanup(c.Stop)
-	return "http://127.0.0.1:" + strconv.Itoa(ports[0]), server
+	w.Run(t)
+	return site.URL(), server
 }
 
 type edit = func(*http.Request)

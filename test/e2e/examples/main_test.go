@@ -22,8 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main() // does not return where this program is to be Caddy
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
 
 // example is a Caddyfile of the documentation, with the directive in it.

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -86,8 +87,9 @@ func (s server) call(t *testing.T, what string, o *outcome) {
 	}
 	for _, address := range addresses {
 		for _, name := range names(t) {
+			client := connect(address, name)
 			for _, call := range calls {
-				res, body := request(t, address, name, port(s), call.method, call.path, call.body)
+				res, body := client.request(t, net.JoinHostPort(name, port(s)), call.method, call.path, call.body)
 				switch {
 				case res == nil:
 					o.none++ // nobody listens there, or has no certificate for the name
@@ -100,6 +102,7 @@ func (s server) call(t *testing.T, what string, o *outcome) {
 					t.Logf("%s: %s %s of %s at %s: %s, %q, %.80q", what, call.method, call.path, name, address[1], res.Status, res.Header.Get("Content-Type"), body)
 				}
 			}
+			client.close()
 		}
 	}
 }
@@ -118,13 +121,18 @@ func isProducts(res *http.Response, body string) bool {
 	return strings.HasPrefix(res.Header.Get("Content-Type"), "application/") && strings.HasPrefix(strings.TrimSpace(body), "{")
 }
 
-// request returns nil where there is no connection: nobody listens there, or, with
-// TLS, there is no certificate for the name.
-func request(t *testing.T, address [2]string, name, port, method, path, body string) (*http.Response, string) {
-	t.Helper()
-	conn, err := net.DialTimeout(address[0], address[1], 10*time.Second)
+// client is connected to one address, and calls it by one name.
+type client struct {
+	http   *http.Client
+	scheme string // empty where there is no connection
+}
+
+// connect finds out whether an address speaks TLS. There is no connection where
+// nobody listens, or, with TLS, where there is no certificate for the name.
+func connect(address [2]string, name string) *client {
+	conn, err := net.DialTimeout(address[0], address[1], harness.Patience)
 	if err != nil {
-		return nil, ""
+		return &client{}
 	}
 	_ = conn.Close()
 	secured := tls.Config{InsecureSkipVerify: true, ServerName: name, Certificates: []tls.Certificate{certificate()}}
@@ -133,26 +141,40 @@ func request(t *testing.T, address [2]string, name, port, method, path, body str
 		scheme = "https"
 		_ = conn.Close()
 	} else if strings.Contains(err.Error(), "remote error: tls") {
-		return nil, ""
+		return &client{}
 	}
-	client := &http.Client{
+	return &client{scheme: scheme, http: &http.Client{
 		Transport: &http.Transport{
-			DisableKeepAlives: true, TLSClientConfig: &secured,
+			TLSClientConfig: &secured,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
 				return d.DialContext(ctx, address[0], address[1])
 			},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (c *client) close() {
+	if c.http != nil {
+		c.http.CloseIdleConnections()
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, scheme+"://"+net.JoinHostPort(name, port)+path, strings.NewReader(body))
+}
+
+// request returns nil where there is no connection.
+func (c *client) request(t *testing.T, host, method, path, body string) (*http.Response, string) {
+	t.Helper()
+	if c.scheme == "" {
+		return nil, ""
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, c.scheme+"://"+host+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	res, err := client.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, ""
 	}

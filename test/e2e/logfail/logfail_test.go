@@ -34,8 +34,8 @@ func TestAFullDiskIsToldOnceAndStopsNobody(t *testing.T) {
 			s.served(small)
 			s.served(small)
 			s.told("a log cannot be written, requests are served without: write /dev/full: no space left on device")
-			if n := strings.Count(s.caddy.Output(), "no space left"); n != 1 {
-				t.Errorf("told %d times:\n%s", n, s.caddy.Output())
+			if n := strings.Count(s.Caddy.Output(), "no space left"); n != 1 {
+				t.Errorf("told %d times:\n%s", n, s.Caddy.Output())
 			}
 		})
 	}
@@ -113,7 +113,7 @@ func TestCaddyEndsAlthoughNobodyReadsItsLog(t *testing.T) {
 	pipe := newPipe(t)
 	s := start(t, "veeam_queue 16 file "+pipe.name+" {\n roll_disabled\n }")
 	s.served(small)
-	if !s.caddy.Ends() {
+	if !s.Caddy.Ends() {
 		t.Error("it hangs")
 	}
 	s.told(slower, wasShut)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -21,18 +20,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main()
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }
-
-// patience is how long a client waits for an answer, and a test for a line. Only a
-// hang exceeds it.
-const patience = 2 * time.Minute
 
 // scene is one server and one Caddy whose log goes where the test says.
 type scene struct {
+	*harness.World
 	t      *testing.T
-	caddy  *harness.Caddy
 	client *http.Client
 	url    string
 }
@@ -40,17 +34,15 @@ type scene struct {
 // start starts a Caddy with this output of the log.
 func start(t *testing.T, output string) *scene {
 	t.Helper()
-	dir := t.TempDir()
-	server := veeamtest.New(veeamtest.VBR13)
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
+	w := harness.New(t)
+	w.Env = []string{"LOGFAIL_PASSWORD=" + veeamtest.DefaultPassword}
+	site := &harness.Site{
+		Server: harness.StartServer(t, veeamtest.VBR13), Account: "account " + veeamtest.DefaultUser + " {env.LOGFAIL_PASSWORD}",
+		Options: "log_body_limit 64KiB",
 	}
-	t.Cleanup(server.Close)
-	ports, err := harness.FreePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := fmt.Sprintf(`{
+	w.Sites = []*harness.Site{site}
+	w.Layout = func() string {
+		return fmt.Sprintf(`{
 	log svc {
 		include http.handlers.veeam_auth.svc
 		output %s
@@ -60,27 +52,12 @@ func start(t *testing.T, output string) *scene {
 		exclude http.handlers.veeam_auth.svc
 	}
 }
-http://127.0.0.1:%d {
-	bind 127.0.0.1
-	veeam_auth %s {
-		account %s {env.LOGFAIL_PASSWORD}
-		tls_pin %s
-		log_body_limit 64KiB
+`, output) + site.Block()
 	}
-}
-`, output, ports[0], server.URL(), veeamtest.DefaultUser, harness.Pin(server))
-	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	caddy, err := harness.StartCaddy(dir, file, []string{"LOGFAIL_PASSWORD=" + veeamtest.DefaultPassword})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(caddy.Kill)
+	w.Run(t)
 	return &scene{
-		t: t, caddy: caddy, url: fmt.Sprintf("http://127.0.0.1:%d%s/echo", ports[0], server.Base()),
-		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
+		World: w, t: t, url: site.URL() + site.Server.Base() + "/echo",
+		client: &http.Client{Timeout: harness.Patience, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 	}
 }
 
@@ -129,7 +106,7 @@ func (s *scene) served(body string) {
 	s.t.Helper()
 	begun := time.Now()
 	if n := s.askMany(body); n > 0 {
-		s.t.Errorf("%d requests were not answered in %v", n, patience)
+		s.t.Errorf("%d requests were not answered in %v", n, harness.Patience)
 	}
 	s.t.Logf("200 requests took %v", time.Since(begun).Round(time.Millisecond))
 }
@@ -141,26 +118,23 @@ var toldLine = regexp.MustCompile(`(?m)^\S+ veeam_auth: (.*)$`)
 func (s *scene) told(want ...string) {
 	s.t.Helper()
 	var got [][]string
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if got = toldLine.FindAllStringSubmatch(s.caddy.Output(), -1); len(got) >= len(want) || time.Now().After(deadline) {
-			break
-		}
-	}
+	harness.Until(func() bool {
+		got = toldLine.FindAllStringSubmatch(s.Caddy.Output(), -1)
+		return len(got) >= len(want)
+	})
 	fits := len(got) == len(want)
 	for i := range min(len(got), len(want)) {
 		fits = fits && regexp.MustCompile("^"+want[i]+"$").MatchString(got[i][1])
 	}
 	if !fits {
-		s.t.Errorf("told %q, want %q, in\n%s", got, want, s.caddy.Output())
+		s.t.Errorf("told %q, want %q, in\n%s", got, want, s.Caddy.Output())
 	}
 }
 
 // arrives waits until the log has a mark.
 func (s *scene) arrives(log func() string, mark string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(log(), "mark="+mark); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("the log does not get the line of %s; Caddy has printed\n%s", mark, s.caddy.Output())
-		}
+	if !harness.Until(func() bool { return strings.Contains(log(), "mark="+mark) }) {
+		s.t.Fatalf("the log does not get the line of %s; Caddy has printed\n%s", mark, s.Caddy.Output())
 	}
 }

@@ -55,7 +55,7 @@ func TestAnAnswerLooksLikeTheServersOwn(t *testing.T) {
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.name, func(t *testing.T) {
+		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			form := url.Values{
 				"grant_type": {s.password[0]}, "username": {veeamtest.DefaultUser}, "password": {veeamtest.DefaultPassword},
@@ -87,21 +87,21 @@ func TestAnAnswerLooksLikeTheServersOwnAfterAVerificationCode(t *testing.T) {
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			grant := url.Values{"grant_type": {s.password[0]}, "username": {guest}, "password": {password}}
 			var challenge struct {
 				Token string `json:"mfa_token"`
 			}
 			direct(t, s, grant).into(t, &challenge)
-			code, err := totp.GenerateCode(s.server.TOTPSecret(guest), time.Now())
+			code, err := totp.GenerateCode(s.Server.TOTPSecret(guest), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
 			theirs := direct(t, s, url.Values{"grant_type": {"mfa"}, "mfa_token": {challenge.Token}, "mfa_code": {code}})
 			ours := s.client.post(t, formType, grant.Encode())
 			alike(t, s, ours, theirs, false)
-			if c := s.server.Counters(); c.MFAGrants != 2 || c.DuplicateTOTP != 0 {
+			if c := s.Server.Counters(); c.MFAGrants != 2 || c.DuplicateTOTP != 0 {
 				t.Errorf("%+v", c)
 			}
 			s.client.ok(t, s.protected)
@@ -145,7 +145,7 @@ func alike(t *testing.T, s *site, ours, theirs *answer, sameUser bool) {
 			}
 		}
 	}
-	if _, there := mine["mfa_token"]; there && s.product.name != vspc.name {
+	if _, there := mine["mfa_token"]; there && s.Product != vspc.name {
 		t.Errorf("an mfa_token in %s", ours.body)
 	}
 	if got := ours.header.Get("Content-Type"); !strings.HasPrefix(got, "application/json") {
@@ -178,10 +178,10 @@ func sameTime(t *testing.T, s *site, mine, its map[string]json.RawMessage) {
 		return time.Time{}
 	}
 	if apart := when(mine[".issued"]).Sub(when(its[".issued"])).Abs(); apart > time.Minute {
-		t.Errorf("%s: issued %s, the server's clock says %s", s.name, mine[".issued"], its[".issued"])
+		t.Errorf("%s: issued %s, the server's clock says %s", s.Name, mine[".issued"], its[".issued"])
 	}
 	if apart := when(mine[".expires"]).Sub(when(mine[".issued"])); apart != time.Hour {
-		t.Errorf("%s: .expires is %v after .issued", s.name, apart)
+		t.Errorf("%s: .expires is %v after .issued", s.Name, apart)
 	}
 }
 
@@ -205,7 +205,7 @@ var toServers = func() *http.Client {
 // direct sends a token request to the server, past the sidecar.
 func direct(t *testing.T, s *site, form url.Values) *answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.server.URL()+s.server.TokenPath(), strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Server.URL()+s.Server.TokenPath(), strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

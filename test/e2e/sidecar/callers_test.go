@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -39,15 +40,15 @@ func TestATokenThatIsNotGoodIsRefusedEvenFromThisMachine(t *testing.T) {
 			"another payload":         swapPayload(mine.Access),
 			"the server's own":        theirs(t, s),
 		} {
-			before := s.server.Counters()
+			before := s.Server.Counters()
 			a := s.client.get(t, s.protected, bearer(token))
 			a.refusedAs(t, s.product, false, http.StatusUnauthorized)
 			if a.header.Get("WWW-Authenticate") != "Bearer" {
-				t.Errorf("%s, %s: WWW-Authenticate %q", s.name, what, a.header.Get("WWW-Authenticate"))
+				t.Errorf("%s, %s: WWW-Authenticate %q", s.Name, what, a.header.Get("WWW-Authenticate"))
 			}
-			after := s.server.Counters()
+			after := s.Server.Counters()
 			if after.Protected != before.Protected || after.Unauthorized != before.Unauthorized {
-				t.Errorf("%s: a token that is %s has reached the server", s.name, what)
+				t.Errorf("%s: a token that is %s has reached the server", s.Name, what)
 			}
 		}
 		s.client.ok(t, s.protected, bearer(mine.Access))
@@ -93,7 +94,7 @@ func TestATokenIsGoodForAsLongAsItsAnswerSays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, p := range products {
-		w.add(p).options = "token_lifetime 1s"
+		w.add(p).Options = "token_lifetime 1s"
 	}
 	w.start()
 	logins := make([]pair, len(w.sites))
@@ -104,19 +105,19 @@ func TestATokenIsGoodForAsLongAsItsAnswerSays(t *testing.T) {
 			ExpiresIn int `json:"expires_in"`
 		}
 		if a.into(t, &answer); answer.ExpiresIn != 1 {
-			t.Errorf("%s: %s", s.name, a.body)
+			t.Errorf("%s: %s", s.Name, a.body)
 		}
 	}
 	for i, s := range w.sites {
 		var a *answer
-		eventually(t, "the token has expired", func() bool {
+		harness.Eventually(t, "the token has expired", func() bool {
 			a = s.client.get(t, s.protected, bearer(logins[i].Access))
 			return a.status != http.StatusOK
 		})
 		a.refusedAs(t, s.product, false, http.StatusUnauthorized)
 		s.client.tokensOf(t, s.client.renew(t, logins[i].Refresh))
-		if c := s.server.Counters(); c.TokenRequests != 1 {
-			t.Errorf("%s: the server's session was renewed with ours: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests != 1 {
+			t.Errorf("%s: the server's session was renewed with ours: %+v", s.Name, c)
 		}
 	}
 }
@@ -144,14 +145,14 @@ func TestARequestThatAProxyHasPassedOnIsRefused(t *testing.T) {
 			method, path := split(s.logout)
 			s.client.do(t, method, path, nil, relayed).refusedAs(t, s.product, false, http.StatusUnauthorized)
 		}
-		if c := s.server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
-			t.Errorf("%s: the server was asked: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
+			t.Errorf("%s: the server was asked: %+v", s.Name, c)
 		}
 		// The token of a caller that is known by its address is no better elsewhere.
 		mine := s.client.login(t)
 		s.client.get(t, s.protected, bearer(mine.Access), header("X-Forwarded-For", "192.0.2.7")).
 			refusedAs(t, s.product, false, http.StatusUnauthorized)
-		eventually(t, "the log says what would have let the caller in", func() bool {
+		harness.Eventually(t, "the log says what would have let the caller in", func() bool {
 			for line := range strings.Lines(w.svclog()) {
 				if strings.Contains(line, s.protected) && strings.Contains(line, "relayed by another proxy") && strings.Contains(line, "basic_auth") {
 					return true
@@ -174,8 +175,8 @@ func TestAPageOfAnotherSiteCannotBorrowTheAddressOfItsBrowser(t *testing.T) {
 			s.client.get(t, s.protected, foreign).refusedAs(t, s.product, false, http.StatusUnauthorized)
 			s.client.post(t, formType, passwordForm(s.password[0]), foreign).refusedAs(t, s.product, true, s.refused)
 		}
-		if c := s.server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized != 0 {
-			t.Errorf("%s: the server was asked: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized != 0 {
+			t.Errorf("%s: the server was asked: %+v", s.Name, c)
 		}
 		s.client.ok(t, s.protected, header("Origin", s.client.url("")), header("Sec-Fetch-Site", "same-origin"))
 	}
@@ -186,7 +187,7 @@ func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		s.listen = "http://:" + s.variable("PORT") + " {\n\tbind 127.0.0.1" + basicAuth
+		s.Before = basicAuth
 	}
 	w.start()
 	bob := func(r *http.Request) { r.SetBasicAuth("bob", "builder") }
@@ -199,7 +200,7 @@ func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 		s.client.get(t, s.protected).want(t, http.StatusUnauthorized)
 		s.client.get(t, s.protected, func(r *http.Request) { r.SetBasicAuth("bob", "wrecker") }).want(t, http.StatusUnauthorized)
 		if e := s.client.echo(t, http.MethodGet, nil, bob, relayed); e.Subject != "svc-monitor" || e.Headers.Get("Authorization") != "svc-monitor" {
-			t.Errorf("%s: the server saw %+v", s.name, e)
+			t.Errorf("%s: the server saw %+v", s.Name, e)
 		}
 	}
 	if !strings.Contains(w.svclog(), "[User: caddy:bob][GET] request to") {
@@ -217,9 +218,9 @@ func TestACallerOnAUnixSocketIsLetIn(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		socket := filepath.Join(dir, s.name)
-		s.listen = "http://" + s.name + ".localhost {\n\tbind unix/" + socket
-		s.client.base = "http://" + s.name + ".localhost"
+		socket := filepath.Join(dir, s.Name)
+		s.Address, s.Bind = "http://"+s.Name+".localhost", "unix/"+socket
+		s.client.base = "http://" + s.Name + ".localhost"
 		s.client.http = newHTTPClient(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 // client calls one site.
@@ -38,7 +40,7 @@ func newHTTPClient(dial func(ctx context.Context, network, address string) (net.
 			ExpectContinueTimeout: time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       patience,
+		Timeout:       harness.Patience,
 	}
 }
 
@@ -56,7 +58,7 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 func (c *client) url(path string) string {
 	base := c.base
 	if base == "" {
-		base = fmt.Sprintf("http://127.0.0.1:%d", c.site.port)
+		base = c.site.URL()
 	}
 	return base + path
 }
@@ -111,7 +113,7 @@ func (c *client) do(t *testing.T, method, path string, body io.Reader, edits ...
 	t.Helper()
 	a, err := c.try(method, path, body, edits...)
 	if err != nil {
-		t.Fatalf("%s %s %s: %v", c.site.name, method, path, err)
+		t.Fatalf("%s %s %s: %v", c.site.Name, method, path, err)
 	}
 	return a
 }
@@ -188,7 +190,7 @@ func (c *client) renew(t *testing.T, refresh string) *answer {
 // echo is what the server says about a request that it got.
 func (c *client) echo(t *testing.T, method string, body io.Reader, edits ...edit) (e echoed) {
 	t.Helper()
-	a := c.do(t, method, c.site.server.Base()+"/echo", body, edits...)
+	a := c.do(t, method, c.site.Server.Base()+"/echo", body, edits...)
 	a.want(t, http.StatusOK)
 	a.into(t, &e)
 	return e

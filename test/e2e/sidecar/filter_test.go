@@ -82,10 +82,10 @@ func inFrontOf(t *testing.T, server *veeamtest.Server) *httptest.Server {
 // addFiltered makes a site that filters what such a server answers.
 func addFiltered(w *world) *site {
 	s := w.add(vbr)
-	front := inFrontOf(w.t, s.server)
+	front := inFrontOf(w.t, s.Server)
 	sum := sha1.Sum(front.Certificate().Raw)
-	s.upstream, s.trust = front.URL, "tls_pin "+hex.EncodeToString(sum[:])
-	s.options = "filter_secrets"
+	s.Upstream, s.Trust = front.URL, "tls_pin "+hex.EncodeToString(sum[:])
+	s.Options = "filter_secrets"
 	return s
 }
 
@@ -108,9 +108,9 @@ func TestSecretsAreTakenOutOfAnswersOfAnyLength(t *testing.T) {
 		}
 	}
 	list(16 << 20)
-	before := resident(t, w.caddy.Pid())
+	before := resident(t, w.Caddy.Pid())
 	start := time.Now()
-	most := peak(t, w.caddy.Pid(), func() { list(size) })
+	most := peak(t, w.Caddy.Pid(), func() { list(size) })
 	t.Logf("%d MiB in %v, memory from %d MiB to %d MiB", size>>20, time.Since(start).Round(time.Millisecond), before>>20, most>>20)
 	if most-before > allowed {
 		t.Errorf("an answer of %d MiB took %d MiB of memory", size>>20, (most-before)>>20)

@@ -42,7 +42,7 @@ func unzipped(body []byte) []byte {
 func TestNoMediaTypeCarriesASecretThroughARealCaddy(t *testing.T) {
 	w := newWorld(t)
 	filteredSite, open := w.add(vbr), w.add(vbr)
-	filteredSite.options = "filter_secrets"
+	filteredSite.Options = "filter_secrets"
 	w.start()
 	wide := strings.Join(strings.Split("\xff\xfe{\"password\":\""+canary+"\"}", ""), "\x00")
 	bodies := map[string][]string{
@@ -74,7 +74,7 @@ func TestNoMediaTypeCarriesASecretThroughARealCaddy(t *testing.T) {
 						m.Header.Set("Content-Range", "bytes 1-99/100")
 					}
 					get := func(s *site) (*answer, error) {
-						s.server.SetMedia(m)
+						s.Server.SetMedia(m)
 						return s.client.try(http.MethodGet, "/api/v1/media", nil, header("Accept-Encoding", "gzip, br"), header("Range", "bytes=1-"))
 					}
 					answers++

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -19,11 +20,11 @@ func TestARefusedPasswordIsSentOnceAndItsReplacementIsPickedUp(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		s.account = "account " + veeamtest.DefaultUser + " " + s.secret("password", "wrong-pass-0")
+		s.Account = "account " + veeamtest.DefaultUser + " " + s.secret("password", "wrong-pass-0")
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			flood(t, 100, 20, func(int) error {
 				a, err := s.client.try(http.MethodGet, s.protected, nil)
@@ -34,24 +35,24 @@ func TestARefusedPasswordIsSentOnceAndItsReplacementIsPickedUp(t *testing.T) {
 			})
 			s.stillHeld(t)
 			s.client.post(t, formType, passwordForm(s.password[0])).refusedAs(t, s.product, true, http.StatusServiceUnavailable)
-			if c := s.server.Counters(); c.TokenRequests != 1 || c.Refused != 1 {
+			if c := s.Server.Counters(); c.TokenRequests != 1 || c.Refused != 1 {
 				t.Errorf("%d token requests for a wrong password", c.TokenRequests)
 			}
 			for i, replace := range []func(path, text string) error{byWriting, byRenaming, bySwappingALink, bySwappingALink} {
 				password := fmt.Sprintf("right-pass-%d", i+1)
 				w.leaks.keep(password)
-				s.server.SetPassword(veeamtest.DefaultUser, password)
-				s.server.RevokeAll()
+				s.Server.SetPassword(veeamtest.DefaultUser, password)
+				s.Server.RevokeAll()
 				s.stillHeld(t)
 				if err := replace(s.file("password"), password+"\n"); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "the new password is used", func() bool {
+				harness.Eventually(t, "the new password is used", func() bool {
 					return s.client.get(t, s.protected).status == http.StatusOK
 				})
 			}
 			// One refusal and one login for each of the four.
-			if c := s.server.Counters(); c.TokenRequests != 8 || c.Refused != 4 || c.Logins != 4 {
+			if c := s.Server.Counters(); c.TokenRequests != 8 || c.Refused != 4 || c.Logins != 4 {
 				t.Errorf("%d token requests, %d refused, %d logins", c.TokenRequests, c.Refused, c.Logins)
 			}
 			if !strings.Contains(w.svclog(), "Login failed for user 'svc-monitor'.") {
@@ -67,7 +68,7 @@ func (s *site) stillHeld(t *testing.T) {
 	a := s.client.get(t, s.protected)
 	a.refusedAs(t, s.product, false, http.StatusServiceUnavailable)
 	if seconds := a.retryAfter(t); seconds < 60 || seconds > 1800 {
-		t.Errorf("%s: Retry-After %d", s.name, seconds)
+		t.Errorf("%s: Retry-After %d", s.Name, seconds)
 	}
 }
 
@@ -97,7 +98,7 @@ func TestADemandForACodeThatCannotBeMetSaysWhatToConfigure(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range []*product{vspc, azure, aws} {
 		s := w.add(p)
-		s.account = "account " + veeamtest.DefaultMFAUser + " " + s.secret("mfa_password", veeamtest.DefaultMFAPassword)
+		s.Account = "account " + veeamtest.DefaultMFAUser + " " + s.secret("mfa_password", veeamtest.DefaultMFAPassword)
 	}
 	w.start()
 	for _, s := range w.sites {
@@ -108,8 +109,8 @@ func TestADemandForACodeThatCannotBeMetSaysWhatToConfigure(t *testing.T) {
 				t.Errorf("%v", a)
 			}
 		}
-		if c := s.server.Counters(); c.TokenRequests != 1 || c.Challenges != 1 {
-			t.Errorf("%s: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests != 1 || c.Challenges != 1 {
+			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
 	if n := strings.Count(w.svclog(), "set totp_secret"); n < 3 {
@@ -121,13 +122,13 @@ func TestAnAccountOfVBRWithMFAIsToldToBecomeAServiceAccount(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.add(vbr, veeamtest.WithAccount(veeamtest.Account{Username: "svc-person", Password: "person-pass-1", MFA: true}))
-	s.account = "account svc-person " + s.secret("password", "person-pass-1")
+	s.Account = "account svc-person " + s.secret("password", "person-pass-1")
 	w.start()
 	s.client.get(t, s.protected).refusedAs(t, s.product, false, http.StatusServiceUnavailable)
 	if !strings.Contains(w.svclog(), "mark the user as a service account") {
 		t.Errorf("no hint in the log: %s", w.svclog())
 	}
-	if c := s.server.Counters(); c.TokenRequests != 1 {
+	if c := s.Server.Counters(); c.TokenRequests != 1 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -137,7 +138,7 @@ func TestASecretThatCannotBeReadIsNamedInTheLogOnly(t *testing.T) {
 	w := newWorld(t)
 	s := w.add(vbr)
 	missing := s.file("not_there")
-	s.account = "account " + veeamtest.DefaultUser + " {file." + missing + "}"
+	s.Account = "account " + veeamtest.DefaultUser + " {file." + missing + "}"
 	w.start()
 	a := s.client.get(t, s.protected)
 	a.refusedAs(t, s.product, false, http.StatusServiceUnavailable)
@@ -150,5 +151,5 @@ func TestASecretThatCannotBeReadIsNamedInTheLogOnly(t *testing.T) {
 	if err := byRenaming(missing, veeamtest.DefaultPassword+"\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the file is read", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+	harness.Eventually(t, "the file is read", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
 }

@@ -19,7 +19,7 @@ func TestTheSearchForSecretsFindsThem(t *testing.T) {
 	if n := found(); n != 0 {
 		t.Fatalf("%d secrets before any is out", n)
 	}
-	token, password := s.server.Issued()[0], veeamtest.DefaultPassword
+	token, password := s.Server.Issued()[0], veeamtest.DefaultPassword
 	received := w.leaks.received.Len()
 	for where, leak := range map[string]func(){
 		"a header": func() {

@@ -22,7 +22,7 @@ func TestALogoutEndsTheClientsTokensAndNothingElse(t *testing.T) {
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			mine, theirs := s.client.login(t), s.client.login(t)
 			mine2 := s.client.tokensOf(t, s.client.renew(t, mine.Refresh))
@@ -48,7 +48,7 @@ func TestALogoutEndsTheClientsTokensAndNothingElse(t *testing.T) {
 			// A client without a token of its own may take its leave too, in any case.
 			s.client.do(t, method, strings.ToUpper(path), nil).want(t, s.loggedOut)
 			s.client.ok(t, s.protected, bearer(theirs.Access))
-			if c := s.server.Counters(); c.Logouts != 0 || c.Logins != 1 || c.LiveSessions != 1 || c.TokenRequests != 1 {
+			if c := s.Server.Counters(); c.Logouts != 0 || c.Logins != 1 || c.LiveSessions != 1 || c.TokenRequests != 1 {
 				t.Errorf("at the server: %+v", c)
 			}
 		})
@@ -91,8 +91,8 @@ func (s *site) codes(t *testing.T, paths []string) {
 		`{"grant_type":"Authorization_code","code":"`+s.client.code(t, paths[0], mine)+`"}`))
 
 	s.client.do(t, http.MethodPost, paths[0], nil, bearer("forged")).refusedAs(t, s.product, false, http.StatusUnauthorized)
-	if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.OtherGrants != 0 || c.Protected != int64(len(paths)) {
-		t.Errorf("%s: at the server: %+v", s.name, c)
+	if c := s.Server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.OtherGrants != 0 || c.Protected != int64(len(paths)) {
+		t.Errorf("%s: at the server: %+v", s.Name, c)
 	}
 }
 
@@ -105,7 +105,7 @@ func (c *client) code(t *testing.T, path string, p pair) string {
 	if err := json.Unmarshal(a.body, &doc); err != nil || len(doc) != 1 || len(doc["code"]) < 20 {
 		t.Fatalf("%v: %v", err, a)
 	}
-	if slices.Contains(c.site.server.Issued(), doc["code"]) {
+	if slices.Contains(c.site.Server.Issued(), doc["code"]) {
 		t.Error("a code of the server's")
 	}
 	c.site.world.leaks.keepFromLogs(doc["code"])

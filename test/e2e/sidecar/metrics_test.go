@@ -5,30 +5,20 @@ package sidecar
 import (
 	"crypto/rand"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 // scrape reads the module's series: name and labels to value.
 func (w *world) scrape(t *testing.T) map[string]float64 {
 	t.Helper()
-	text, err := w.caddy.Metrics()
+	series, err := w.Caddy.Series()
 	if err != nil {
 		t.Fatal(err)
-	}
-	series := map[string]float64{}
-	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if short, ours := strings.CutPrefix(name, "caddy_veeam_auth_"); ok && ours {
-			if series[short], err = strconv.ParseFloat(value, 64); err != nil {
-				t.Errorf("%s: %v", line, err)
-			}
-		}
 	}
 	return series
 }
@@ -41,7 +31,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 	ofAzure := w.add(azure, veeamtest.WithAccount(veeamtest.Account{Username: "svc-metrics", Password: "metrics-pass-1", TOTPSecret: seed})).
 		withMFA("svc-metrics", "metrics-pass-1", seed)
 	ofAWS := w.add(aws)
-	ofAWS.account = "account svc-held " + ofAWS.secret("password", "wrong-metrics-pass")
+	ofAWS.Account = "account svc-held " + ofAWS.secret("password", "wrong-metrics-pass")
 	ofVSPC := w.add(vspc, veeamtest.WithLatency(time.Second))
 	w.start()
 
@@ -51,7 +41,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 		client.ok(t, ofVBR.protected) // injected
 	}
 	client.ok(t, ofVBR.anonymous)
-	ofVBR.server.RevokeAll()
+	ofVBR.Server.RevokeAll()
 	client.ok(t, ofVBR.protected, bearer(mine.Access)) // a replay, 1 login
 	client.get(t, ofVBR.protected, bearer("forged")).want(t, http.StatusUnauthorized)
 	client.get(t, ofVBR.protected, header("X-Forwarded-For", "192.0.2.7")).want(t, http.StatusUnauthorized)
@@ -70,7 +60,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "five requests wait for one login", func() bool { return w.scrape(t)[`waiters{product="vspc"}`] == 5 })
+	harness.Eventually(t, "five requests wait for one login", func() bool { return w.scrape(t)[`waiters{product="vspc"}`] == 5 })
 	waiting.Wait()
 
 	want := map[string]float64{
@@ -127,7 +117,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 		}
 	}
 	check("after the traffic")
-	if err := w.reload(t.Context()); err != nil {
+	if err := w.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check("after a reload")

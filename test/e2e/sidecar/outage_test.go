@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -25,22 +26,22 @@ func TestAServerThatIsDownIsSaidToBeSo(t *testing.T) {
 		warm, cold := w.sites[i], w.sites[i+1]
 		warm.client.ok(t, warm.protected)
 		for _, s := range []*site{warm, cold} {
-			s.server.Close()
+			s.Server.Close()
 			s.client.get(t, s.protected).refusedAs(t, s.product, false, http.StatusBadGateway)
 		}
 		cold.client.post(t, formType, passwordForm(cold.password[0])).refusedAs(t, cold.product, true, http.StatusBadGateway)
 		for _, s := range []*site{warm, cold} {
-			if err := s.server.Start(); err != nil {
+			if err := s.Server.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, s.name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
-			if c := s.server.Counters(); c.Logins != 1 {
-				t.Errorf("%s: %d logins", s.name, c.Logins)
+			harness.Eventually(t, s.Name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+			if c := s.Server.Counters(); c.Logins != 1 {
+				t.Errorf("%s: %d logins", s.Name, c.Logins)
 			}
 		}
 	}
-	if !strings.Contains(w.caddy.Output(), "the request could not be passed on") || !strings.Contains(w.caddy.Output(), "connection refused") {
-		t.Errorf("the log does not say so: %s", tail(w.caddy.Output()))
+	if !strings.Contains(w.Caddy.Output(), "the request could not be passed on") || !strings.Contains(w.Caddy.Output(), "connection refused") {
+		t.Errorf("the log does not say so: %s", tail(w.Caddy.Output()))
 	}
 	if !strings.Contains(w.svclog(), "[502] ") {
 		t.Error("no 502 in Svc.ResAPI.log")
@@ -52,14 +53,14 @@ func TestATokenEndpointThatHangsIsNotWaitedForForever(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		s.options = "transport http {\n\t\t\tresponse_header_timeout 500ms\n\t\t}"
-		s.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang})
+		s.Options = "transport http {\n\t\t\tresponse_header_timeout 500ms\n\t\t}"
+		s.Server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang})
 	}
 	w.start()
 	for _, s := range w.sites {
 		s.client.get(t, s.protected).refusedAs(t, s.product, false, http.StatusGatewayTimeout)
-		s.server.ClearFault()
-		eventually(t, s.name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
+		s.Server.ClearFault()
+		harness.Eventually(t, s.Name+" is back", func() bool { return s.client.get(t, s.protected).status == http.StatusOK })
 	}
 }
 
@@ -87,15 +88,15 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 		for _, p := range products {
 			s := w.add(p)
 			if fault.Kind == veeamtest.FaultRedirect {
-				fault.Location = elsewhere.URL() + s.server.TokenPath()
+				fault.Location = elsewhere.URL() + s.Server.TokenPath()
 			}
-			s.server.SetFault(fault)
+			s.Server.SetFault(fault)
 		}
 	}
 	w.start()
 	for i, s := range w.sites {
 		fault := faults[i/len(products)]
-		t.Run(fmt.Sprintf("%s/%s %d", s.product.name, fault.Kind, fault.Status), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s/%s %d", s.Product, fault.Kind, fault.Status), func(t *testing.T) {
 			t.Parallel()
 			for i, a := range []*answer{
 				s.client.get(t, s.protected),
@@ -112,7 +113,7 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 				}
 			}
 			// The second request came within the pause after the first one's login.
-			if c := s.server.Counters(); c.TokenRequests != 1 {
+			if c := s.Server.Counters(); c.TokenRequests != 1 {
 				t.Errorf("%d token requests", c.TokenRequests)
 			}
 			if c := elsewhere.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
@@ -127,7 +128,7 @@ func TestARedirectOfAProtectedRouteIsTheClients(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		s.server.SetFault(veeamtest.Fault{
+		s.Server.SetFault(veeamtest.Fault{
 			Kind: veeamtest.FaultRedirect, On: veeamtest.OnProtected, Status: http.StatusFound, Location: "https://veeam.invalid/elsewhere",
 		})
 	}
@@ -136,7 +137,7 @@ func TestARedirectOfAProtectedRouteIsTheClients(t *testing.T) {
 		a := s.client.get(t, s.protected)
 		a.want(t, http.StatusFound)
 		if a.header.Get("Location") != "https://veeam.invalid/elsewhere" {
-			t.Errorf("%s: Location %q", s.name, a.header.Get("Location"))
+			t.Errorf("%s: Location %q", s.Name, a.header.Get("Location"))
 		}
 	}
 }
@@ -153,16 +154,16 @@ func TestAServerThatAsksToWaitIsHeard(t *testing.T) {
 			a := s.client.get(t, s.protected)
 			a.refusedAs(t, s.product, false, http.StatusTooManyRequests)
 			if seconds := a.retryAfter(t); seconds < 25 || seconds > 40 {
-				t.Errorf("%s: Retry-After %d, the server said 40", s.name, seconds)
+				t.Errorf("%s: Retry-After %d, the server said 40", s.Name, seconds)
 			}
-			if s.product.name == "vspc" && !strings.Contains(string(a.body), `"retryAfter":`) {
+			if s.Product == "vspc" && !strings.Contains(string(a.body), `"retryAfter":`) {
 				t.Errorf("%v", a)
 			}
 		}
 		a := s.client.post(t, formType, passwordForm(s.password[0]))
 		a.refusedAs(t, s.product, true, http.StatusTooManyRequests)
-		if c := s.server.Counters(); c.TokenRequests != 1 {
-			t.Errorf("%s: %d token requests", s.name, c.TokenRequests)
+		if c := s.Server.Counters(); c.TokenRequests != 1 {
+			t.Errorf("%s: %d token requests", s.Name, c.TokenRequests)
 		}
 	}
 }

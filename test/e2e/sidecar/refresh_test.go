@@ -24,11 +24,11 @@ func TestARefreshGivesANewPairThatWorks(t *testing.T) {
 		answer := s.client.renew(t, first.Refresh)
 		second := s.client.tokensOf(t, answer)
 		if second.Access == first.Access || second.Refresh == first.Refresh {
-			t.Errorf("%s: a refresh without rotation", s.name)
+			t.Errorf("%s: a refresh without rotation", s.Name)
 		}
 		s.client.ok(t, s.protected, bearer(second.Access))
 		if again := s.client.renew(t, first.Refresh); !bytes.Equal(again.body, answer.body) {
-			t.Errorf("%s: the same refresh at once again got another answer: %v", s.name, again)
+			t.Errorf("%s: the same refresh at once again got another answer: %v", s.Name, again)
 		}
 		third := s.client.tokensOf(t, s.client.renew(t, second.Refresh))
 		s.client.ok(t, s.protected, bearer(third.Access))
@@ -37,8 +37,8 @@ func TestARefreshGivesANewPairThatWorks(t *testing.T) {
 		s.client.renew(t, third.Refresh).refusedAs(t, s.product, true, s.refused)
 		s.client.get(t, s.protected, bearer(third.Access)).refusedAs(t, s.product, false, http.StatusUnauthorized)
 		s.client.renew(t, third.Access).refusedAs(t, s.product, true, s.refused)
-		if c := s.server.Counters(); c.TokenRequests != 1 {
-			t.Errorf("%s: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests != 1 {
+			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestOneRefreshTokenSentTwentyTimesAtOnceGetsOneAnswer(t *testing.T) {
 		s.client.ok(t, s.protected, bearer(s.client.tokensOf(t, answers[0]).Access))
 		for _, a := range answers {
 			if a.status != http.StatusOK || !bytes.Equal(a.body, answers[0].body) {
-				t.Fatalf("%s: %v and %v", s.name, a, answers[0])
+				t.Fatalf("%s: %v and %v", s.Name, a, answers[0])
 			}
 		}
 	}
@@ -99,10 +99,10 @@ func TestAStormOfRefusedRefreshesIsBrakedAndNeverReachesTheServer(t *testing.T) 
 			}
 		}
 		if plain == 0 || braked < 100 {
-			t.Errorf("%s: %d refusals and %d times 429", s.name, plain, braked)
+			t.Errorf("%s: %d refusals and %d times 429", s.Name, plain, braked)
 		}
-		if c := s.server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
-			t.Errorf("%s: the server was asked: %+v", s.name, c)
+		if c := s.Server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
+			t.Errorf("%s: the server was asked: %+v", s.Name, c)
 		}
 		// Neither the same address with a good request nor another one is braked.
 		storm.login(t)

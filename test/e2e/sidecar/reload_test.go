@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -33,28 +34,28 @@ func TestSessionsAndTokensOutliveAReload(t *testing.T) {
 	}
 	first := make([]string, len(w.sites))
 	for i, s := range w.sites {
-		first[i] = s.account
+		first[i] = s.Account
 	}
 	for _, change := range []struct {
 		what string
 		make func(i int, s *site)
 	}{
 		{"nothing", func(int, *site) {}},
-		{"an option of the handler", func(_ int, s *site) { s.options = "token_lifetime 2h" }},
-		{"an option of the transport", func(_ int, s *site) { s.options = "refresh_before 30s\n\t\treplay_limit 2MiB" }},
+		{"an option of the handler", func(_ int, s *site) { s.Options = "token_lifetime 2h" }},
+		{"an option of the transport", func(_ int, s *site) { s.Options = "refresh_before 30s\n\t\treplay_limit 2MiB" }},
 		{"how servers are reached", func(_ int, s *site) {
-			s.options = "lb_policy first\n\t\ttransport http {\n\t\t\tdial_timeout 5s\n\t\t\tversions 1.1\n\t\t}"
+			s.Options = "lb_policy first\n\t\ttransport http {\n\t\t\tdial_timeout 5s\n\t\t\tversions 1.1\n\t\t}"
 		}},
 		{"one more account", func(i int, s *site) {
-			s.account = first[i] + "\n\t\taccount another " + s.secret("other_password", "another-pass-1")
+			s.Account = first[i] + "\n\t\taccount another " + s.secret("other_password", "another-pass-1")
 		}},
-		{"that account is gone", func(i int, s *site) { s.account = first[i] }},
-		{"how the certificate is trusted", func(_ int, s *site) { s.trust += " " + otherPin }},
+		{"that account is gone", func(i int, s *site) { s.Account = first[i] }},
+		{"how the certificate is trusted", func(_ int, s *site) { s.Trust += " " + otherPin }},
 	} {
 		for i, s := range w.sites {
 			change.make(i, s)
 		}
-		if err := w.reload(t.Context()); err != nil {
+		if err := w.Reload(t.Context()); err != nil {
 			t.Fatalf("%s: %v", change.what, err)
 		}
 		for i, s := range w.sites {
@@ -66,9 +67,9 @@ func TestSessionsAndTokensOutliveAReload(t *testing.T) {
 			}
 			s.client.ok(t, s.protected, bearer(clients[i].Access))
 			clients[i] = s.client.tokensOf(t, s.client.renew(t, clients[i].Refresh))
-			if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Logouts != 0 {
+			if c := s.Server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Logouts != 0 {
 				t.Errorf("%s, after a reload with %s: %d logins, %d token requests, %d logouts",
-					s.name, change.what, c.Logins, c.TokenRequests, c.Logouts)
+					s.Name, change.what, c.Logins, c.TokenRequests, c.Logouts)
 			}
 		}
 	}
@@ -83,27 +84,27 @@ func TestASiteThatIsGoneLogsOutAndComesBackWithALogin(t *testing.T) {
 		w.add(p)
 	}
 	stays := w.add(vbr)
-	stays.account = "account keeper {\n\t\tusername svc-monitor\n\t\tpassword " + stays.secret("password", veeamtest.DefaultPassword) + "\n\t}"
+	stays.Account = "account keeper {\n\t\tusername svc-monitor\n\t\tpassword " + stays.secret("password", veeamtest.DefaultPassword) + "\n\t}"
 	w.start()
 	clients := make([]pair, len(w.sites))
 	for i, s := range w.sites {
 		clients[i] = s.client.login(t)
 		s.client.ok(t, s.protected)
-		s.absent = s != stays
+		s.Absent = s != stays
 	}
-	if err := w.reload(t.Context()); err != nil {
+	if err := w.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range w.sites {
-		if s == stays || s.product.name == "vspc" { // whose logout would end all sessions of the user
+		if s == stays || s.Product == "vspc" { // whose logout would end all sessions of the user
 			continue
 		}
-		eventually(t, s.name+" is logged out", func() bool { return s.server.Counters().Logouts == 1 })
+		harness.Eventually(t, s.Name+" is logged out", func() bool { return s.Server.Counters().Logouts == 1 })
 	}
 	for _, s := range w.sites {
-		s.absent = false
+		s.Absent = false
 	}
-	if err := w.reload(t.Context()); err != nil {
+	if err := w.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, s := range w.sites {
@@ -112,11 +113,11 @@ func TestASiteThatIsGoneLogsOutAndComesBackWithALogin(t *testing.T) {
 		switch {
 		case s == stays:
 			want = veeamtest.Counters{Logins: 1}
-		case s.product.name == "vspc":
+		case s.Product == "vspc":
 			want = veeamtest.Counters{Logins: 2}
 		}
-		if c := s.server.Counters(); c.Logins != want.Logins || c.Logouts != want.Logouts {
-			t.Errorf("%s: %d logins and %d logouts, expected %d and %d", s.name, c.Logins, c.Logouts, want.Logins, want.Logouts)
+		if c := s.Server.Counters(); c.Logins != want.Logins || c.Logouts != want.Logouts {
+			t.Errorf("%s: %d logins and %d logouts, expected %d and %d", s.Name, c.Logins, c.Logouts, want.Logins, want.Logouts)
 		}
 	}
 }
@@ -148,7 +149,7 @@ func TestReloadsUnderLoadFailNoRequestAndCostNoLogin(t *testing.T) {
 					err = fmt.Errorf("%v", a)
 				}
 				if requests.Add(1); err != nil && failures.Add(1) <= 5 {
-					t.Errorf("%s: %v", s.name, err)
+					t.Errorf("%s: %v", s.Name, err)
 				}
 				time.Sleep(2 * time.Millisecond) // the cores are wanted for reloads too
 			}
@@ -156,9 +157,9 @@ func TestReloadsUnderLoadFailNoRequestAndCostNoLogin(t *testing.T) {
 	}
 	for i := range 20 {
 		for _, s := range w.sites {
-			s.options = fmt.Sprintf("token_lifetime %dm", 60+i%2)
+			s.Options = fmt.Sprintf("token_lifetime %dm", 60+i%2)
 		}
-		if err := w.reload(ctx); err != nil {
+		if err := w.Reload(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,8 +170,8 @@ func TestReloadsUnderLoadFailNoRequestAndCostNoLogin(t *testing.T) {
 		t.Errorf("%d of %d requests failed", failures.Load(), requests.Load())
 	}
 	for _, s := range w.sites {
-		if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 {
-			t.Errorf("%s: %d logins", s.name, c.Logins)
+		if c := s.Server.Counters(); c.Logins != 1 || c.TokenRequests != 1 {
+			t.Errorf("%s: %d logins", s.Name, c.Logins)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestARevokedTokenIsReplacedAndTheRequestSentAgain(t *testing.T) {
 		w.add(p)
 	}
 	overHTTP1 := w.add(vbr)
-	overHTTP1.options = "transport http {\n\t\t\tversions 1.1\n\t\t}"
+	overHTTP1.Options = "transport http {\n\t\t\tversions 1.1\n\t\t}"
 	w.start()
 	small, large := content(600), content(700<<10)
 	for _, s := range w.sites {
@@ -54,14 +54,14 @@ func TestARevokedTokenIsReplacedAndTheRequestSentAgain(t *testing.T) {
 			{"a POST of 700 KiB", http.MethodPost, func() io.Reader { return bytes.NewReader(large) }, len(large)},
 			{"a chunked PUT of 700 KiB", http.MethodPut, func() io.Reader { return chunked(large) }, len(large)},
 		} {
-			s.server.RevokeAll()
+			s.Server.RevokeAll()
 			e := s.client.echo(t, c.method, c.body(), header("Content-Type", "application/octet-stream"))
 			if want := sum(map[int][]byte{600: small, 700 << 10: large}[c.length]); e.Length != int64(c.length) || e.SHA256 != want {
-				t.Errorf("%s, %s: the server got %d bytes with the sum %s", s.name, c.what, e.Length, e.SHA256)
+				t.Errorf("%s, %s: the server got %d bytes with the sum %s", s.Name, c.what, e.Length, e.SHA256)
 			}
 			logins++
-			if got := s.server.Counters(); got.Logins != logins || got.TokenRequests != logins {
-				t.Fatalf("%s, %s: %d logins with %d token requests, expected %d", s.name, c.what, got.Logins, got.TokenRequests, logins)
+			if got := s.Server.Counters(); got.Logins != logins || got.TokenRequests != logins {
+				t.Fatalf("%s, %s: %d logins with %d token requests, expected %d", s.Name, c.what, got.Logins, got.TokenRequests, logins)
 			}
 		}
 	}
@@ -89,10 +89,10 @@ func TestManyRequestsNoticeARevocationWithOneLogin(t *testing.T) {
 				}
 				return err
 			})
-			if c := s.server.Counters(); c.Logins != int64(round+1) {
-				t.Errorf("%s: %d logins in round %d", s.name, c.Logins, round)
+			if c := s.Server.Counters(); c.Logins != int64(round+1) {
+				t.Errorf("%s: %d logins in round %d", s.Name, c.Logins, round)
 			}
-			s.server.RevokeAll()
+			s.Server.RevokeAll()
 		}
 	}
 }
@@ -122,23 +122,23 @@ func TestALargeUploadIsRefusedUnsentAndThenSentOnce(t *testing.T) {
 	const size = 40 << 20
 	w := newWorld(t)
 	http2, http1 := w.add(vbr), w.add(vbr)
-	http1.options = "transport http {\n\t\t\tversions 1.1\n\t\t}"
+	http1.Options = "transport http {\n\t\t\tversions 1.1\n\t\t}"
 	w.start()
 	body := content(size)
 	want := sum(body)
 	for _, s := range []*site{http2, http1} {
 		s.client.ok(t, s.protected)
-		s.server.RevokeAll()
-		a := s.client.do(t, http.MethodPost, s.server.Base()+"/upload", bytes.NewReader(body), header("Content-Type", "application/octet-stream"))
+		s.Server.RevokeAll()
+		a := s.client.do(t, http.MethodPost, s.Server.Base()+"/upload", bytes.NewReader(body), header("Content-Type", "application/octet-stream"))
 		a.want(t, http.StatusOK)
 		var got veeamtest.Upload
 		a.into(t, &got)
 		if got.Length != size || got.SHA256 != want {
-			t.Errorf("%s: %+v", s.name, got)
+			t.Errorf("%s: %+v", s.Name, got)
 		}
 		// A second 401 is for the logout of the session that the server has revoked.
-		if c := s.server.Counters(); c.Logins != 2 || c.Uploaded != size || c.Unauthorized > 2 {
-			t.Errorf("%s: %d logins, %d bytes read in all, %d refusals", s.name, c.Logins, c.Uploaded, c.Unauthorized)
+		if c := s.Server.Counters(); c.Logins != 2 || c.Uploaded != size || c.Unauthorized > 2 {
+			t.Errorf("%s: %d logins, %d bytes read in all, %d refusals", s.Name, c.Logins, c.Uploaded, c.Unauthorized)
 		}
 	}
 }
@@ -148,21 +148,21 @@ func TestABodyThatIsNotKeptLeavesThe401ToTheClient(t *testing.T) {
 	w := newWorld(t)
 	for _, p := range products {
 		s := w.add(p)
-		s.options = "replay_limit 64KiB\n\t\ttransport http {\n\t\t\tversions 1.1\n\t\t}"
+		s.Options = "replay_limit 64KiB\n\t\ttransport http {\n\t\t\tversions 1.1\n\t\t}"
 	}
 	w.start()
 	body := content(2 << 20)
 	for _, s := range w.sites {
 		s.client.ok(t, s.protected)
-		s.server.RevokeAll()
+		s.Server.RevokeAll()
 		upload := func() *answer {
-			return s.client.do(t, http.MethodPost, s.server.Base()+"/upload", chunked(body), header("Content-Type", "application/octet-stream"))
+			return s.client.do(t, http.MethodPost, s.Server.Base()+"/upload", chunked(body), header("Content-Type", "application/octet-stream"))
 		}
 		upload().want(t, http.StatusUnauthorized)
 		upload().want(t, http.StatusOK)
 		s.client.ok(t, s.protected)
-		if c := s.server.Counters(); c.Logins != 2 {
-			t.Errorf("%s: %+v", s.name, c)
+		if c := s.Server.Counters(); c.Logins != 2 {
+			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
 }
@@ -178,15 +178,15 @@ func TestARouteThatAlwaysAnswers401CausesNoLogins(t *testing.T) {
 	for i := 0; i < len(w.sites); i += 2 {
 		alone, mixed := w.sites[i], w.sites[i+1]
 		hopeless := func(s *site) error {
-			a, err := s.client.try(http.MethodGet, s.server.Base()+"/always401", nil)
+			a, err := s.client.try(http.MethodGet, s.Server.Base()+"/always401", nil)
 			if err == nil && a.status != http.StatusUnauthorized {
 				err = fmt.Errorf("%v", a)
 			}
 			return err
 		}
 		flood(t, 100, 10, func(int) error { return hopeless(alone) })
-		if c := alone.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 {
-			t.Errorf("%s: %d logins for a route that always answers 401", alone.name, c.Logins)
+		if c := alone.Server.Counters(); c.Logins != 1 || c.TokenRequests != 1 {
+			t.Errorf("%s: %d logins for a route that always answers 401", alone.Name, c.Logins)
 		}
 		alone.client.ok(t, alone.protected)
 
@@ -201,8 +201,8 @@ func TestARouteThatAlwaysAnswers401CausesNoLogins(t *testing.T) {
 			}
 			return err
 		})
-		if c := mixed.server.Counters(); c.Logins > 15 {
-			t.Errorf("%s: %d logins for 100 answers 401 beside good traffic", mixed.name, c.Logins)
+		if c := mixed.Server.Counters(); c.Logins > 15 {
+			t.Errorf("%s: %d logins for 100 answers 401 beside good traffic", mixed.Name, c.Logins)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestUnderRandomRevocationNothingIsDoneTwiceAndNoReaderSeesIt(t *testing.T) 
 		var refused atomic.Int64
 		flood(t, 500, 10, func(i int) error {
 			if i%5 == 0 {
-				path := fmt.Sprintf("%s/execute?op=%d", s.server.Base(), i)
+				path := fmt.Sprintf("%s/execute?op=%d", s.Server.Base(), i)
 				a, err := s.client.try(http.MethodPost, path, bytes.NewReader(content(100)))
 				if err == nil && a.status == http.StatusUnauthorized {
 					refused.Add(1) // two tokens in turn were revoked: the client's to handle
@@ -233,14 +233,14 @@ func TestUnderRandomRevocationNothingIsDoneTwiceAndNoReaderSeesIt(t *testing.T) 
 			}
 			return err
 		})
-		c := s.server.Counters()
+		c := s.Server.Counters()
 		for op, times := range c.Executed {
 			if times != 1 {
-				t.Errorf("%s: operation %s was carried out %d times", s.name, op, times)
+				t.Errorf("%s: operation %s was carried out %d times", s.Name, op, times)
 			}
 		}
 		if done := int64(len(c.Executed)); done != 100-refused.Load() || done < 75 || c.Unauthorized == 0 {
-			t.Errorf("%s: %d operations carried out, %d refused; %d answers 401 of the server's", s.name, done, refused.Load(), c.Unauthorized)
+			t.Errorf("%s: %d operations carried out, %d refused; %d answers 401 of the server's", s.Name, done, refused.Load(), c.Unauthorized)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -112,7 +113,7 @@ func (s *site) keepAsking(t *testing.T) {
 					err = fmt.Errorf("%v", a)
 				}
 				if err != nil {
-					t.Errorf("%s: %v", s.name, err)
+					t.Errorf("%s: %v", s.Name, err)
 					return
 				}
 			}
@@ -128,7 +129,7 @@ func (s *site) keepAsking(t *testing.T) {
 func (s *site) change(t *testing.T, password string, replace func(path, text string) error) {
 	t.Helper()
 	s.world.leaks.keep(password)
-	s.server.SetPassword(veeamtest.DefaultUser, password)
+	s.Server.SetPassword(veeamtest.DefaultUser, password)
 	if err := replace(s.file("password"), password+"\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestAPasswordThatIsReplacedUnderTrafficIsUsedWithinTwoSeconds(t *testing.T)
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			s.client.ok(t, s.protected)
 			s.keepAsking(t)
@@ -151,10 +152,10 @@ func TestAPasswordThatIsReplacedUnderTrafficIsUsedWithinTwoSeconds(t *testing.T)
 				for i, r := range replacements {
 					s.change(t, fmt.Sprintf("changed-%d-%d", round, i), r.replace)
 					logins++
-					eventually(t, r.name+", the new password is used", func() bool { return s.server.Counters().Logins == logins })
+					harness.Eventually(t, r.name+", the new password is used", func() bool { return s.Server.Counters().Logins == logins })
 				}
 			}
-			if c := s.server.Counters(); c.TokenRequests != logins || c.Refused != 0 {
+			if c := s.Server.Counters(); c.TokenRequests != logins || c.Refused != 0 {
 				t.Errorf("%d token requests and %d refusals, expected %d and none", c.TokenRequests, c.Refused, logins)
 			}
 		})
@@ -172,23 +173,23 @@ func TestARefusedPasswordInTheFileLeavesTheTrafficAlone(t *testing.T) {
 	if err := byRenaming(s.file("password"), "wrong-pass-1\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the changed password is tried", func() bool { return s.server.Counters().Refused == 1 })
+	harness.Eventually(t, "the changed password is tried", func() bool { return s.Server.Counters().Refused == 1 })
 	const said = "The server refuses the changed secret of account 'svc-monitor' (password)."
-	eventually(t, "the log says so", func() bool { return strings.Contains(w.svclog(), said) })
+	harness.Eventually(t, "the log says so", func() bool { return strings.Contains(w.svclog(), said) })
 	for range 3 { // also in the middle of a reload
-		if err := w.reload(t.Context()); err != nil {
+		if err := w.Reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(noticedWithin / 2)
 	}
-	if c := s.server.Counters(); c.TokenRequests != 2 || c.Refused != 1 || c.Logouts != 0 {
+	if c := s.Server.Counters(); c.TokenRequests != 2 || c.Refused != 1 || c.Logouts != 0 {
 		t.Errorf("%+v", c)
 	}
 	if n := w.scrape(t)[`changed_secrets_total{account="svc-monitor",product="vbr",result="refused"}`]; n < 1 {
 		t.Errorf("counted %v", n)
 	}
 	s.change(t, "right-pass-1", byRenaming)
-	eventually(t, "the right password is used", func() bool { return s.server.Counters().Logins == 2 })
+	harness.Eventually(t, "the right password is used", func() bool { return s.Server.Counters().Logins == 2 })
 }
 
 func TestTheNextPasswordTakesOverAndBecomesThePassword(t *testing.T) {
@@ -196,29 +197,29 @@ func TestTheNextPasswordTakesOverAndBecomesThePassword(t *testing.T) {
 	w := newWorld(t)
 	s := w.add(vbr)
 	password, next := s.secret("password", veeamtest.DefaultPassword), s.secret("next_password", "next-pass-1")
-	s.account = fmt.Sprintf("account %s %s {\n\t\t\tnext_password %s\n\t\t}", veeamtest.DefaultUser, password, next)
+	s.Account = fmt.Sprintf("account %s %s {\n\t\t\tnext_password %s\n\t\t}", veeamtest.DefaultUser, password, next)
 	w.start()
 	s.client.ok(t, s.protected)
 	s.keepAsking(t)
-	s.server.SetPassword(veeamtest.DefaultUser, "next-pass-1")
-	s.server.RevokeAll()
-	eventually(t, "next_password is used", func() bool { return s.server.Counters().Logins == 2 })
-	eventually(t, "the gauge says so", func() bool {
+	s.Server.SetPassword(veeamtest.DefaultUser, "next-pass-1")
+	s.Server.RevokeAll()
+	harness.Eventually(t, "next_password is used", func() bool { return s.Server.Counters().Logins == 2 })
+	harness.Eventually(t, "the gauge says so", func() bool {
 		return w.scrape(t)[`next_password_active{account="svc-monitor",product="vbr"}`] == 1
 	})
 	if !strings.Contains(w.svclog(), "The password of account 'svc-monitor' is refused, next_password is in use.") {
 		t.Error("not in the log")
 	}
-	s.account = fmt.Sprintf("account %s %s", veeamtest.DefaultUser, next)
-	if err := w.reload(t.Context()); err != nil {
+	s.Account = fmt.Sprintf("account %s %s", veeamtest.DefaultUser, next)
+	if err := w.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is the password", func() bool {
+	harness.Eventually(t, "it is the password", func() bool {
 		return w.scrape(t)[`next_password_active{account="svc-monitor",product="vbr"}`] == 0
 	})
 	time.Sleep(noticedWithin)
 	// One with each, and between them the outdated one once; all else is renewals.
-	if c := s.server.Counters(); c.PasswordGrants != 3 || c.Logins != 2 || c.Logouts != 0 {
+	if c := s.Server.Counters(); c.PasswordGrants != 3 || c.Logins != 2 || c.Logouts != 0 {
 		t.Errorf("%+v", c)
 	}
 }

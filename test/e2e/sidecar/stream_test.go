@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/net/websocket"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -68,15 +69,15 @@ func TestMemoryStaysFlatHoweverLongTheStream(t *testing.T) {
 	s := w.add(vbr)
 	w.start()
 	download := func(size int64) {
-		got, err := s.client.count(http.MethodGet, fmt.Sprintf("%s/download?size=%d", s.server.Base(), size), nil, 0)
+		got, err := s.client.count(http.MethodGet, fmt.Sprintf("%s/download?size=%d", s.Server.Base(), size), nil, 0)
 		if err != nil || got != size {
 			t.Errorf("downloaded %d bytes of %d: %v", got, size, err)
 		}
 	}
 	upload := func(size int64, length int64) {
-		before := s.server.Counters().Uploaded
-		_, err := s.client.count(http.MethodPost, s.server.Base()+"/upload", io.LimitReader(zeros{}, size), length)
-		if got := s.server.Counters().Uploaded - before; err != nil || got != size {
+		before := s.Server.Counters().Uploaded
+		_, err := s.client.count(http.MethodPost, s.Server.Base()+"/upload", io.LimitReader(zeros{}, size), length)
+		if got := s.Server.Counters().Uploaded - before; err != nil || got != size {
 			t.Errorf("uploaded %d bytes of %d: %v", got, size, err)
 		}
 	}
@@ -86,8 +87,8 @@ func TestMemoryStaysFlatHoweverLongTheStream(t *testing.T) {
 		"an upload in chunks": func(size int64) { upload(size, -1) },
 	} {
 		stream(warm)
-		before := resident(t, w.caddy.Pid())
-		most := peak(t, w.caddy.Pid(), func() { stream(size) })
+		before := resident(t, w.Caddy.Pid())
+		most := peak(t, w.Caddy.Pid(), func() { stream(size) })
 		t.Logf("%s: from %d MiB to %d MiB", what, before>>20, most>>20)
 		if most-before > allowed {
 			t.Errorf("%s of %d MiB took %d MiB of memory", what, size>>20, (most-before)>>20)
@@ -124,7 +125,7 @@ func TestWhatTheServerFlushesArrivesAtOnce(t *testing.T) {
 	for _, s := range w.sites {
 		const chunks, apart = 4, 40 * time.Millisecond
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
-			s.client.url(fmt.Sprintf("%s/stream?chunks=%d&ms=%d", s.server.Base(), chunks, apart.Milliseconds())), nil)
+			s.client.url(fmt.Sprintf("%s/stream?chunks=%d&ms=%d", s.Server.Base(), chunks, apart.Milliseconds())), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +140,7 @@ func TestWhatTheServerFlushesArrivesAtOnce(t *testing.T) {
 				continue
 			}
 			if want := fmt.Sprintf("data: chunk %d", got); lines.Text() != want {
-				t.Errorf("%s: %q", s.name, lines.Text())
+				t.Errorf("%s: %q", s.Name, lines.Text())
 			}
 			if got++; got == 1 {
 				first = time.Now()
@@ -147,7 +148,7 @@ func TestWhatTheServerFlushesArrivesAtOnce(t *testing.T) {
 		}
 		res.Body.Close()
 		if took := time.Since(first); took < (chunks-2)*apart {
-			t.Errorf("%s: all chunks came within %v", s.name, took)
+			t.Errorf("%s: all chunks came within %v", s.Name, took)
 		}
 	}
 }
@@ -161,26 +162,26 @@ func TestAWebsocketIsPassedThroughAlsoAfterARevocation(t *testing.T) {
 	w.start()
 	for _, s := range w.sites {
 		for round := range int64(2) {
-			url := strings.Replace(s.client.url(s.server.Base()+"/websocket"), "http:", "ws:", 1)
+			url := strings.Replace(s.client.url(s.Server.Base()+"/websocket"), "http:", "ws:", 1)
 			conn, err := websocket.Dial(url, "", s.client.url(""))
 			if err != nil {
-				t.Fatalf("%s: %v", s.name, err)
+				t.Fatalf("%s: %v", s.Name, err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 			for _, message := range []string{"hello", strings.Repeat("long ", 20_000)} {
 				var back string
 				if err := websocket.Message.Send(conn, message); err != nil {
 					t.Fatal(err)
 				}
 				if err := websocket.Message.Receive(conn, &back); err != nil || back != message {
-					t.Errorf("%s: %d bytes came back of %d: %v", s.name, len(back), len(message), err)
+					t.Errorf("%s: %d bytes came back of %d: %v", s.Name, len(back), len(message), err)
 				}
 			}
 			_ = conn.Close()
-			if c := s.server.Counters(); c.Logins != round+1 {
-				t.Errorf("%s: %d logins", s.name, c.Logins)
+			if c := s.Server.Counters(); c.Logins != round+1 {
+				t.Errorf("%s: %d logins", s.Name, c.Logins)
 			}
-			s.server.RevokeAll()
+			s.Server.RevokeAll()
 		}
 	}
 }
@@ -188,7 +189,7 @@ func TestAWebsocketIsPassedThroughAlsoAfterARevocation(t *testing.T) {
 func TestHTTP2IsSpokenOnBothSides(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.global = "servers {\n\t\tprotocols h1 h2c\n\t}"
+	w.Global = "servers {\n\t\tprotocols h1 h2c\n\t}"
 	for _, p := range products {
 		s := w.add(p)
 		var protocols http.Protocols
@@ -200,24 +201,24 @@ func TestHTTP2IsSpokenOnBothSides(t *testing.T) {
 		mine := s.client.login(t)
 		body := content(700 << 10)
 		for range 2 {
-			a := s.client.do(t, http.MethodPost, s.server.Base()+"/echo", bytes.NewReader(body), bearer(mine.Access))
+			a := s.client.do(t, http.MethodPost, s.Server.Base()+"/echo", bytes.NewReader(body), bearer(mine.Access))
 			a.want(t, http.StatusOK)
 			var e echoed
 			a.into(t, &e)
 			if a.proto != "HTTP/2.0" || e.Proto != "HTTP/2.0" || e.SHA256 != sum(body) {
-				t.Errorf("%s: the client spoke %s, the server %s: %+v", s.name, a.proto, e.Proto, e)
+				t.Errorf("%s: the client spoke %s, the server %s: %+v", s.Name, a.proto, e.Proto, e)
 			}
-			s.server.RevokeAll()
+			s.Server.RevokeAll()
 		}
 		large := content(8 << 20)
-		a := s.client.do(t, http.MethodPost, s.server.Base()+"/upload", bytes.NewReader(large))
+		a := s.client.do(t, http.MethodPost, s.Server.Base()+"/upload", bytes.NewReader(large))
 		a.want(t, http.StatusOK)
 		var got veeamtest.Upload
 		if a.into(t, &got); got.SHA256 != sum(large) {
-			t.Errorf("%s: %+v", s.name, got)
+			t.Errorf("%s: %+v", s.Name, got)
 		}
-		if c := s.server.Counters(); c.Logins != 3 {
-			t.Errorf("%s: %+v", s.name, c)
+		if c := s.Server.Counters(); c.Logins != 3 {
+			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
 }

@@ -13,14 +13,14 @@ import (
 func TestEverySpellingOfATokenRequestGetsAToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.global = "debug"
+	w.Global = "debug"
 	for _, p := range products {
 		s := w.add(p)
-		s.listen = "http://:" + s.variable("PORT") + " {\n\tbind 127.0.0.1\n\tlog"
+		s.Before = "log"
 	}
 	w.start()
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			for _, path := range s.tokens {
 				a := s.client.do(t, http.MethodPost, path, strings.NewReader(passwordForm(s.password[0])), header("Content-Type", formType))
@@ -39,7 +39,7 @@ func TestEverySpellingOfATokenRequestGetsAToken(t *testing.T) {
 				p := s.client.tokensOf(t, s.client.post(t, spelling.contentType, spelling.body, spelling.edits...))
 				s.client.ok(t, s.protected, bearer(p.Access))
 			}
-			if c := s.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Refused != 0 {
+			if c := s.Server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || c.Refused != 0 {
 				t.Errorf("logins at the server: %+v", c)
 			}
 		})
@@ -109,7 +109,7 @@ func TestTheFormOfARefusedTokenRequestIsTheProducts(t *testing.T) {
 	w.start()
 	large := "grant_type=password&username=u&password=" + strings.Repeat("x", 70<<10)
 	for _, s := range w.sites {
-		t.Run(s.product.name, func(t *testing.T) {
+		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
 			for _, c := range []struct {
 				what, contentType, body string
@@ -128,7 +128,7 @@ func TestTheFormOfARefusedTokenRequestIsTheProducts(t *testing.T) {
 				t.Log(c.what)
 				s.client.post(t, c.contentType, c.body).refusedAs(t, s.product, true, c.status)
 			}
-			if c := s.server.Counters(); c.TokenRequests != 0 {
+			if c := s.Server.Counters(); c.TokenRequests != 0 {
 				t.Errorf("refused token requests made %d at the server", c.TokenRequests)
 			}
 		})

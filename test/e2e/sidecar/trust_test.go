@@ -31,12 +31,12 @@ import (
 func TestAServerIsTrustedInTheWayThatIsConfigured(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ca := filepath.Join(w.dir, "ca.pem")
+	ca := filepath.Join(w.Dir, "ca.pem")
 	if err := os.WriteFile(ca, veeamtest.CAPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	colons := func(s *site) string {
-		digits := sha256.Sum256(s.server.Certificate().Raw)
+		digits := sha256.Sum256(s.Server.Certificate().Raw)
 		var parts []string
 		for _, d := range digits {
 			parts = append(parts, hex.EncodeToString([]byte{d}))
@@ -45,25 +45,25 @@ func TestAServerIsTrustedInTheWayThatIsConfigured(t *testing.T) {
 	}
 	w.add(vbr) // the SHA-1 as Veeam writes it
 	lower := w.add(vspc)
-	lower.trust = "tls_pin " + colons(lower)
+	lower.Trust = "tls_pin " + colons(lower)
 	two := w.add(azure)
-	two.trust = "tls_pin " + otherPin + " " + harness.Pin(two.server)
-	w.add(aws).trust = "transport http {\n\t\t\ttls_trust_pool file " + ca + "\n\t\t}"
-	w.add(vbr).trust = "transport http {\n\t\t\ttls_insecure_skip_verify\n\t\t}"
+	two.Trust = "tls_pin " + otherPin + " " + harness.Pin(two.Server)
+	w.add(aws).Trust = "transport http {\n\t\t\ttls_trust_pool file " + ca + "\n\t\t}"
+	w.add(vbr).Trust = "transport http {\n\t\t\ttls_insecure_skip_verify\n\t\t}"
 	plain := w.add(vspc)
-	inTheClear := httptest.NewServer(plain.server)
+	inTheClear := httptest.NewServer(plain.Server)
 	t.Cleanup(inTheClear.Close)
-	plain.upstream, plain.trust = inTheClear.URL, "insecure_http"
+	plain.Upstream, plain.Trust = inTheClear.URL, "insecure_http"
 	w.start()
 	for _, s := range w.sites {
 		s.client.ok(t, s.protected)
 		s.client.ok(t, s.protected, bearer(s.client.login(t).Access))
-		if c := s.server.Counters(); c.Logins != 1 {
-			t.Errorf("%s: %+v", s.name, c)
+		if c := s.Server.Counters(); c.Logins != 1 {
+			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
 	for _, warning := range []string{"tls_insecure_skip_verify: whoever answers", "insecure_http: credentials and tokens travel"} {
-		if n := strings.Count(w.caddy.Output(), warning); n != 1 {
+		if n := strings.Count(w.Caddy.Output(), warning); n != 1 {
 			t.Errorf("%q is %d times in the log", warning, n)
 		}
 	}
@@ -78,7 +78,7 @@ func TestNothingIsSentToAServerThatIsNotTrusted(t *testing.T) {
 			witness := newWitness(t)
 			witnesses = append(witnesses, witness)
 			s := w.add(p)
-			s.upstream, s.trust = "https://"+witness.Addr().String(), trust
+			s.Upstream, s.Trust = "https://"+witness.Addr().String(), trust
 		}
 	}
 	w.start()
@@ -91,18 +91,18 @@ func TestNothingIsSentToAServerThatIsNotTrusted(t *testing.T) {
 	}
 	for i, witness := range witnesses {
 		if witness.tried.Load() == 0 || witness.completed.Load() != 0 || witness.heard.Load() != 0 {
-			t.Errorf("%s: %d connections, %d handshakes, %d bytes", w.sites[i].name,
+			t.Errorf("%s: %d connections, %d handshakes, %d bytes", w.sites[i].Name,
 				witness.tried.Load(), witness.completed.Load(), witness.heard.Load())
 		}
 	}
 	for i, s := range w.sites {
-		if !strings.HasPrefix(s.trust, "tls_pin") {
+		if !strings.HasPrefix(s.Trust, "tls_pin") {
 			continue
 		}
 		sum := sha256.Sum256(witnesses[i].cert)
 		shown, pinned := strings.ToUpper(hex.EncodeToString(sum[:])), strings.ReplaceAll(otherPin, ":", "")
 		if !strings.Contains(w.svclog(), "has the fingerprint "+shown) || !strings.Contains(w.svclog(), "pinned is "+pinned) {
-			t.Errorf("%s: the log does not name %s and %s", s.name, shown, pinned)
+			t.Errorf("%s: the log does not name %s and %s", s.Name, shown, pinned)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func newWitness(t *testing.T) *witness {
 func (w *witness) listen(conn *tls.Conn) {
 	defer conn.Close()
 	w.tried.Add(1)
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 	if conn.Handshake() != nil {
 		return
 	}

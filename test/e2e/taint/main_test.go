@@ -11,6 +11,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main()
-	os.Exit(m.Run())
+	os.Exit(harness.Run(m.Run))
 }

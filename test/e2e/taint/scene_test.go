@@ -27,9 +27,8 @@ import (
 
 // scene is everything that runs.
 type scene struct {
+	*harness.World
 	t       *testing.T
-	dir     string
-	caddy   *harness.Caddy
 	servers map[string]*veeamtest.Server
 	sites   map[string]string // product → URL of the sidecar
 
@@ -46,7 +45,7 @@ type scene struct {
 
 func (s *scene) secret(c canary) string {
 	s.configured = append(s.configured, c)
-	path := filepath.Join(s.dir, "secrets", fmt.Sprintf("%02d", len(s.configured)))
+	path := filepath.Join(s.Dir, "secrets", fmt.Sprintf("%02d", len(s.configured)))
 	if err := os.WriteFile(path, []byte(c.text+"\n"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -61,8 +60,8 @@ const (
 // start puts the scene up.
 func start(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, dir: t.TempDir(), servers: map[string]*veeamtest.Server{}, sites: map[string]string{}}
-	if err := os.MkdirAll(filepath.Join(s.dir, "secrets"), 0o700); err != nil {
+	s := &scene{World: harness.New(t), t: t, servers: map[string]*veeamtest.Server{}, sites: map[string]string{}}
+	if err := os.MkdirAll(filepath.Join(s.Dir, "secrets"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	vbr, azure, aws := newCanary("vbr password"), newCanary("azure password"), newCanary("aws password")
@@ -107,9 +106,9 @@ func start(t *testing.T) *scene {
 		format json
 	}
 }
-`, s.dir)
+`, s.Dir)
 	seed := "otpauth://totp/x?digits=6&period=30&secret=" + azureSeed.text
-	cache := "\t\tcache {\n\t\t\tencryption_key " + s.cacheKey() + "\n\t\t\tstorage file_system " + filepath.Join(s.dir, "cache") + "\n\t\t}\n"
+	cache := "\t\tcache {\n\t\t\tencryption_key " + s.cacheKey() + "\n\t\t\tstorage file_system " + filepath.Join(s.Dir, "cache") + "\n\t\t}\n"
 	site := func(name, product string, body string) {
 		ports, err := harness.FreePorts(1)
 		if err != nil {
@@ -117,7 +116,7 @@ func start(t *testing.T) *scene {
 		}
 		s.sites[name] = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 		fmt.Fprintf(config, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s/access.log\n\t}\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tlog_all_bodies\n%s\t}\n}\n",
-			s.sites[name], s.dir, s.servers[name].URL(), product, harness.Pin(s.servers[name]), body+cache)
+			s.sites[name], s.Dir, s.servers[name].URL(), product, harness.Pin(s.servers[name]), body+cache)
 	}
 	client := "\t\tclient grafana " + string(hash) + "\n"
 	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
@@ -134,14 +133,8 @@ func start(t *testing.T) *scene {
 	delete(s.sites, "guests") // it has no account that would serve the others' requests
 	s.configured = append(s.configured, azureSeed, s.guestSeed)
 
-	file := filepath.Join(s.dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s.caddy, err = harness.StartCaddy(s.dir, file, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.caddy.Kill)
+	s.Layout = config.String
+	s.Run(t)
 	return s
 }
 
@@ -206,7 +199,7 @@ func (s *scene) keyPair(passphrase canary) (key *rsa.PrivateKey, file string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	file = filepath.Join(s.dir, "key.p12")
+	file = filepath.Join(s.Dir, "key.p12")
 	if err := os.WriteFile(file, container, 0o600); err != nil {
 		s.t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (s *scene) issued() (tokens []canary) {
 			}
 		}
 	}
-	keys, err := os.ReadFile(filepath.Join(s.dir, "data", "caddy", "veeam_auth", "signing_keys.json"))
+	keys, err := os.ReadFile(filepath.Join(s.Dir, "data", "caddy", "veeam_auth", "signing_keys.json"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func (s *scene) holdsCodes(text string) bool {
 // askAdmin reads what the admin endpoint has to say.
 func (s *scene) askAdmin() {
 	ask := func(method, path, body string) {
-		req, err := http.NewRequest(method, "http://"+s.caddy.Admin+path, strings.NewReader(body))
+		req, err := http.NewRequest(method, "http://"+s.Caddy.Admin+path, strings.NewReader(body))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -189,13 +189,13 @@ func (s *scene) badConfigurations() {
 		"encryption":    "account svc " + quoted + "\n\t\tcache {\n\t\t\tencryption_key " + quoted + "\n\t\t}",
 		"missing block": "account svc " + quoted + " {",
 	} {
-		file := filepath.Join(s.dir, "bad.caddyfile")
+		file := filepath.Join(s.Dir, "bad.caddyfile")
 		config := ":0 {\n\tveeam_auth https://127.0.0.1:1 {\n\t\t" + account + "\n\t}\n}\n"
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			s.t.Fatal(err)
 		}
 		for _, command := range []string{"validate", "adapt"} {
-			cmd, err := harness.Command(s.dir, nil, command, "--config", file, "--adapter", "caddyfile")
+			cmd, err := harness.Command(s.Dir, nil, command, "--config", file, "--adapter", "caddyfile")
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -213,12 +213,12 @@ func (s *scene) badConfigurations() {
 
 // end has Caddy print all its goroutines and die.
 func (s *scene) end() {
-	if err := syscall.Kill(s.caddy.Pid(), syscall.SIGUSR1); err != nil {
+	if err := syscall.Kill(s.Caddy.Pid(), syscall.SIGUSR1); err != nil {
 		s.t.Fatal(err)
 	}
 	time.Sleep(100 * time.Millisecond)
-	_ = syscall.Kill(s.caddy.Pid(), syscall.SIGABRT)
-	s.caddy.Kill()
+	_ = syscall.Kill(s.Caddy.Pid(), syscall.SIGABRT)
+	s.Caddy.Kill()
 	for _, server := range s.servers {
 		server.Close()
 	}
@@ -229,7 +229,7 @@ func (s *scene) end() {
 func (s *scene) stored() map[string]string {
 	all := map[string]string{}
 	for _, folder := range []string{"data", "config", "cache"} {
-		err := filepath.WalkDir(filepath.Join(s.dir, folder), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(s.Dir, folder), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
@@ -252,9 +252,9 @@ func quote(text string) string {
 // outputs are all files and streams that Caddy has written, apart from its own
 // storage.
 func (s *scene) outputs() map[string]string {
-	all := map[string]string{"stderr": s.caddy.Output(), "admin and commands": s.admin.String() + " "}
+	all := map[string]string{"stderr": s.Caddy.Output(), "admin and commands": s.admin.String() + " "}
 	for _, name := range []string{"svc.log", "svc.json", "access.log"} {
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		text, err := os.ReadFile(filepath.Join(s.Dir, name))
 		if err != nil {
 			s.t.Fatal(err)
 		}
