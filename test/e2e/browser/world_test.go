@@ -308,7 +308,7 @@ func (w *world) startBrowser(t *testing.T) {
 // patience is how long a step of the browser may take before it is tried again,
 // and tries how often: only a browser that hangs exceeds all of it.
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	tries    = 12
 )
 
