@@ -49,9 +49,6 @@ func (AdminSessions) CaddyModule() caddy.ModuleInfo {
 // SessionsPath is the path of the admin endpoint; /forget, /login and /logout are below it.
 const SessionsPath = "/veeam_auth/sessions"
 
-// operateFor bounds what is done to one session.
-const operateFor = 2 * time.Minute
-
 // sessionAction does what a request wants to one session, if that is allowed.
 type sessionAction struct {
 	allowed func(*pooledSession, WantedSessions) error // nil: always
@@ -60,9 +57,17 @@ type sessionAction struct {
 
 // sessionActions is what can be done to a session.
 var sessionActions = map[string]sessionAction{
-	"forget": {do: forgetSession},
-	"login":  {mayLogin, renewSession},
-	"logout": {do: logoutSession},
+	"forget": {do: func(ctx context.Context, s *pooledSession, _ WantedSessions) error {
+		_, err := s.Forget(ctx)
+		return err
+	}},
+	"login": {
+		allowed: func(s *pooledSession, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
+		do: func(ctx context.Context, s *pooledSession, wanted WantedSessions) error {
+			return s.Login(ctx, wanted.Force)
+		},
+	},
+	"logout": {do: func(ctx context.Context, s *pooledSession, _ WantedSessions) error { return s.Logout(ctx) }},
 }
 
 // Routes returns the routes of the endpoints.
@@ -136,26 +141,16 @@ func describeBudget(b tokencache.Budget) *BudgetState {
 }
 
 // describe tells a row.
-func (r *accountRow) describe() SessionState {
-	if r.session == nil {
-		return SessionState{
-			Account: r.account, Product: r.product, Origin: r.origin, State: string(tokencache.StatusNone),
-			Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure, LastError: r.detail,
-		}
-	}
-	s, state := r.session, r.state
-	purpose := s.key.user
-	if s.key.parent {
-		purpose = "parent"
-	}
+func describe(r accountRow) SessionState {
+	state := r.State
 	return SessionState{
-		Account: s.key.account, Product: s.key.product, Origin: s.key.origin, Purpose: purpose,
-		Reason: r.reason, LastSuccess: r.success, LastFailure: r.failure,
+		Account: r.Account, Product: r.Product, Origin: r.Origin, Purpose: r.Purpose,
+		Reason: r.Reason, LastSuccess: r.Success, LastFailure: r.Failure,
 		State:     string(state.Status),
 		Age:       seconds(state.Age),
 		ExpiresIn: seconds(state.ExpiresIn),
 		HeldFor:   seconds(state.HeldFor),
-		LastError: r.detail,
+		LastError: r.Detail,
 		Budget:    describeBudget(state.Budget),
 		Accepted:  state.Accepted,
 		LostEarly: state.LostEarly,
@@ -176,21 +171,9 @@ type WantedSessions struct {
 	Force bool `json:"force,omitempty"`
 }
 
-func (w WantedSessions) find() (found []*pooledSession) {
-	for k, session := range sessionPool.All() {
-		if cmp.Or(w.Account, k.account) == k.account && cmp.Or(w.Product, k.product) == k.product && strings.Contains(k.origin, w.Origin) {
-			found = append(found, session)
-		}
-	}
-	slices.SortFunc(found, func(a, b *pooledSession) int {
-		return cmp.Or(cmp.Compare(a.key.account, b.key.account), cmp.Compare(a.key.origin, b.key.origin), cmp.Compare(a.key.user, b.key.user))
-	})
-	return found
-}
-
 // missing says why there is no such session.
 func (w WantedSessions) missing() error {
-	names := configuredAccounts.names()
+	names := upstreams.Names()
 	switch {
 	case !slices.Contains(names, w.Account):
 		return fmt.Errorf("no account is named %q; the accounts are: %s", w.Account, strings.Join(names, ", "))
@@ -205,8 +188,8 @@ func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
 	states := []SessionState{}
-	for _, row := range accountRows(r.Context()) {
-		states = append(states, row.describe())
+	for _, row := range upstreams.Rows(r.Context()) {
+		states = append(states, describe(row))
 	}
 	slices.SortStableFunc(states, func(a, b SessionState) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Purpose, b.Purpose))
@@ -222,7 +205,7 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&wanted); err != nil || wanted.Account == "" {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(`write {"account": "<name>"}`)}
 	}
-	found := wanted.find()
+	found := upstreams.Find(wanted.Account, wanted.Product, wanted.Origin)
 	if len(found) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: wanted.missing()}
 	}
@@ -232,20 +215,18 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 			refused[i] = action.allowed(s, wanted)
 		}
 		if refused[i] == nil {
-			s.liftOther(r.Context()) // of all, before one of them is tried
+			s.LiftSibling(r.Context()) // of all, before one of them is tried
 		}
 	}
 	states := []SessionState{}
 	for i, s := range found {
 		err := refused[i]
 		if err == nil {
-			ctx, cancel := context.WithTimeout(r.Context(), operateFor)
+			ctx, cancel := context.WithTimeout(r.Context(), OperateTimeout)
 			err = action.do(ctx, s, wanted)
 			cancel()
 		}
-		row := s.row()
-		row.judge(configuredAccounts.snapshot())
-		state := row.describe()
+		state := describe(s.Row())
 		if err != nil {
 			state.Error = err.Error()
 		}
@@ -260,71 +241,6 @@ func answerJSON(w http.ResponseWriter, value any) error {
 		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
 	}
 	return nil
-}
-
-func forgetSession(ctx context.Context, s *pooledSession, _ WantedSessions) error {
-	_, err := s.Forget(ctx)
-	return err
-}
-
-// mayLogin leaves the last try of the session's user alone.
-func mayLogin(s *pooledSession, wanted WantedSessions) error {
-	b := s.State().Budget
-	if b.Of == 0 || b.Left > 1 || wanted.Force {
-		return nil
-	}
-	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in all the same", b)
-}
-
-// renewSession logs in anew; the session so far is logged out.
-func renewSession(ctx context.Context, s *pooledSession, wanted WantedSessions) error {
-	grant := s.grant.Load()
-	if grant == nil {
-		return errors.New("no request has needed a token of it yet")
-	}
-	if err := s.Lift(ctx); err != nil {
-		return err
-	}
-	if tok, _ := s.Current(time.Now()); tok != nil {
-		tok.Exhaust()
-		s.Reject(tok)
-	}
-	get := grant.get
-	if wanted.Force {
-		get = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
-			return grant.get(forced(ctx), prev)
-		}
-	}
-	_, err := s.Get(waitContext{ctx, grant.ender.values}, get)
-	return loginOutcome(err, s.State().Budget)
-}
-
-// loginOutcome says what a login that has failed has sent, and what it has cost.
-func loginOutcome(err error, left tokencache.Budget) error {
-	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
-	switch {
-	case !ok:
-		return err
-	case isOverdrawn(err):
-		return fmt.Errorf("nothing was sent: %w; --force logs in all the same", blocked.Cause)
-	case blocked.Held && left.Of > 0:
-		return fmt.Errorf("the server was asked just now: %w; %s", blocked.Cause, left)
-	}
-	return blocked.Cause
-}
-
-func logoutSession(ctx context.Context, s *pooledSession, _ WantedSessions) error {
-	tok, err := s.Forget(ctx)
-	e := s.ender.Load()
-	if grant := s.grant.Load(); e == nil && grant != nil {
-		e = grant.ender // the token came from the cache
-	}
-	if e != nil && tok != nil {
-		within, cancel := context.WithTimeout(e.values, logoutFor)
-		defer cancel()
-		e.logout(within, tok)
-	}
-	return err
 }
 
 // Interface guards

@@ -71,7 +71,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	if _, text := admin(t, http.MethodPost, SessionsPath+"/login", body); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
-	waitForAllEndings()
+	tr.server.State.Settle()
 	if c := server.Counters(); c.PasswordGrants != 2 || c.Logouts != 1 || c.LiveSessions != 1 {
 		t.Errorf("after login: %+v", c)
 	}

@@ -93,7 +93,7 @@ func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T)
 				if got := w.wire.grants(); got != tt.want {
 					t.Errorf("%d token requests, want %d", got, tt.want)
 				}
-				for _, s := range liveAccounts() {
+				for _, s := range w.state.Live() {
 					if s.Held {
 						t.Errorf("%s is on hold", s.Account)
 					}
@@ -117,7 +117,7 @@ func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 		if n := w.wire.grants(); n != 1 {
 			t.Errorf("%d logins with a wrong password", n)
 		}
-		for _, s := range liveAccounts() {
+		for _, s := range w.state.Live() {
 			if s.Held != (s.Account == "parent") {
 				t.Errorf("%s: on hold %t", s.Account, s.Held)
 			}

@@ -32,16 +32,6 @@ type bearing struct {
 	accepted bool
 }
 
-// mayBeAboutBody reports whether the 401 to a request may be about what its body says,
-// such as a password that the server is to test or to store.
-func mayBeAboutBody(req *http.Request) bool {
-	switch req.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return false
-	}
-	return req.Body != nil && req.Body != http.NoBody
-}
-
 // accepts asks the server whether it accepts a token, by reading something that every
 // role may read. If the server does not say, the answer is no.
 func (s *slot) accepts(ctx context.Context, tok *tokencache.Token) bool {

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func provisionInMemory(tb testing.TB, tr *Transport, upstream http.RoundTripper)
 	if tr.storage == nil {
 		tr.storage = inMemory(new(memorystore.Storage))
 	}
-	tb.Cleanup(func() { userTries = triesMap{} })
+	tr.state = cmp.Or(tr.state, NewState())
 	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)
@@ -98,7 +99,7 @@ func cachedTransport(tb testing.TB) *Transport {
 	tb.Cleanup(func() {
 		upstream.to = server.Transport()
 		_ = tr.Cleanup()
-		waitForAllEndings()
+		tr.server.State.Settle()
 	})
 	if err := roundTrip(tr, proxied(tb.Context(), &exchange{route: veeam.RouteProtected})); err != nil {
 		tb.Fatal(err)

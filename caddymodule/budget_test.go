@@ -70,7 +70,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 				to := &loginTimes{to: server.Transport()}
 				var current atomic.Pointer[Transport]
 				start := func() {
-					userTries, foundVersions, paces = triesMap{}, versionCache{}, paceMap{} // a process of its own
+					// A process of its own.
 					current.Store(provisionInMemory(t, &Transport{
 						Product:  product.name,
 						Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},

@@ -46,6 +46,7 @@ func fileStorage(dir string) []byte {
 func cachedOn(t testing.TB, server *veeamtest.Server, dir, key, password string) *Transport {
 	t.Helper()
 	return provisionInMemory(t, &Transport{
+		state:    upstreams, // which the admin endpoints see
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: password}},
 		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 	}, server.Transport())
@@ -64,7 +65,7 @@ func ask(t testing.TB, tr *Transport) *http.Response {
 // quit ends a transport and its sessions, as the end of the process does.
 func quit(tr *Transport) {
 	_ = tr.Cleanup()
-	waitForAllEndings()
+	tr.server.State.Settle()
 }
 
 func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {

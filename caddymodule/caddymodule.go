@@ -26,5 +26,5 @@ func init() {
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
 
-	caddy.OnExit(waitForEndings)
+	caddy.OnExit(upstreams.Exit)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -79,9 +78,3 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 	}
 	return req.URL.Host
 }
-
-// Reason is that of the parent account.
-func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
-
-// OfParent is why the parent account has no session.
-func (e *parentError) OfParent() error { return e.err }

@@ -6,8 +6,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
@@ -19,35 +17,9 @@ import (
 // before it exits.
 const logoutFor = 5 * time.Second
 
-// endings are the logouts under way. The process waits for them when it exits.
-var endings sync.WaitGroup
-
-// exiting says that no request is left that a logout could disturb.
-var exiting atomic.Bool
-
-func waitForEndings(ctx context.Context) { awaitEndings(ctx, endingsOver()) }
-
-// endingsOver is closed when no logout is under way any more.
-func endingsOver() <-chan struct{} {
-	exiting.Store(true)
-	done := make(chan struct{})
-	go func() {
-		endings.Wait()
-		close(done)
-	}()
-	return done
-}
-
-func awaitEndings(ctx context.Context, over <-chan struct{}) {
-	select {
-	case <-over:
-	case <-ctx.Done():
-	case <-time.After(logoutFor):
-	}
-}
-
 // ender logs a session out. It is what the last login of a session leaves behind.
 type ender struct {
+	state   *State
 	client  *veeam.Client
 	version func() string // of the API, where the client names none
 	account *veeam.Account
@@ -57,7 +29,7 @@ type ender struct {
 
 // end logs tok out in the background.
 func (e *ender) end(tok *tokencache.Token) {
-	endings.Go(func() {
+	e.state.logouts.Go(func() {
 		ctx, cancel := context.WithTimeout(e.values, logoutFor)
 		defer cancel()
 		e.logout(ctx, tok)
@@ -98,7 +70,7 @@ func (s *pooledSession) end() {
 	defer cancel()
 	tok := s.End(ctx)
 	s.ended.Store(true)
-	if tok == nil && ctx.Err() != nil && !exiting.Load() {
+	if tok == nil && ctx.Err() != nil && !s.state.exiting.Load() {
 		s.endLater() // a login is still under way, or what it has brought is being stored
 		return
 	}
@@ -134,9 +106,9 @@ const (
 // requests that carry prev should be over. If that one turns out to be of no use,
 // prev lives on.
 func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
-	endings.Go(func() {
+	s.state.logouts.Go(func() {
 		began := time.Now()
-		for used := began; time.Since(used) < lateFor && !exiting.Load(); time.Sleep(replacedEvery) {
+		for used := began; time.Since(used) < lateFor && !s.state.exiting.Load(); time.Sleep(replacedEvery) {
 			if tok, _ := s.Current(time.Now()); tok != nil && tok.Access.Equal(prev.Access) {
 				used = time.Now()
 			}
@@ -152,7 +124,7 @@ func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
 
 // endLater ends again a session that may get a token after its end.
 func (s *pooledSession) endLater() {
-	endings.Go(func() {
+	s.state.logouts.Go(func() {
 		time.Sleep(lateFor)
 		s.end()
 	})

@@ -237,8 +237,6 @@ func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
 }
 
 func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
-	var over <-chan struct{}
-	t.Cleanup(func() { <-over }) // when the servers are closed
 	start := func(fault veeamtest.Fault) (tr *Transport, address string) {
 		server := veeamtest.New(veeamtest.VBR13)
 		if err := server.Start(); err != nil {
@@ -266,9 +264,7 @@ func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
 	if took := time.Since(began); took >= logoutFor { // as if it waited for the servers
 		t.Errorf("a reload waits for %v", took)
 	}
-	defer exiting.Store(false)
-	over = endingsOver()
-	awaitEndings(t.Context(), over)
+	atLogout.server.State.Exit(t.Context())
 	if took := time.Since(began); took < time.Second {
 		t.Errorf("the exit waits for %v", took)
 	}

@@ -14,8 +14,9 @@ import (
 
 func TestAnEndDuringALoginThatAStorageDelaysIsMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		state := NewState()
 		key := sessionKey{account: t.Name()}
-		s := acquireSession(key, tokencache.Options{})
+		s := state.acquire(key, tokencache.Options{})
 		go func() {
 			_, _ = s.Get(context.Background(), func(context.Context, *tokencache.Token) (*tokencache.Token, error) {
 				time.Sleep(4 * logoutFor) // the server has answered: this is for the storage
@@ -23,7 +24,7 @@ func TestAnEndDuringALoginThatAStorageDelaysIsMadeUpFor(t *testing.T) {
 			})
 		}()
 		synctest.Wait()
-		releaseSession(key)
+		state.sessions.Release(key)
 		time.Sleep(time.Minute)
 		if tok, _ := s.Current(time.Now()); tok != nil {
 			t.Error("nobody logs the session out")

@@ -52,6 +52,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 		Accounts:      []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 		HTTPTransport: &reverseproxy.HTTPTransport{TLS: config},
 		storage:       inMemory(new(memorystore.Storage)),
+		state:         NewState(),
 	}
 	if err := tr.Provision(ctx); err != nil {
 		t.Fatal(err)
@@ -59,7 +60,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 	tr.server.Log = zap.NewNop()
 	t.Cleanup(func() {
 		_ = tr.Cleanup()
-		waitForAllEndings()
+		tr.server.State.Settle()
 	})
 	return tr
 }

@@ -46,7 +46,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 		account = &withParent
 	}
 	twins := s.key.parent || s.account.Serves()
-	end := &ender{client: client, version: s.foundVersion, account: account, values: values, journal: journal}
+	end := &ender{state: t.State, client: client, version: s.foundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
 			// There is nothing to get anew: the key itself was refused.
@@ -172,14 +172,14 @@ func (s *slot) gained(l *login, end *ender, tok *veeam.Token) *tokencache.Token 
 		l.session.endLater()
 	}
 	if other := tok.LooksLike(s.server.Product); other != s.server.Product && !s.mistaken.Swap(true) {
-		s.server.Log.Warn(otherProductSaid(s.server.Product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
+		s.server.Log.Warn(OtherProduct(s.server.Product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
 			zap.String("account", s.account.Name), zap.String("server", s.place.BaseURL))
 	}
 	return cached(tok)
 }
 
-// otherProductSaid says that a login has worked at a server of another product.
-func otherProductSaid(configured, found *veeam.Product) string {
+// OtherProduct says that a login has worked at a server of another product.
+func OtherProduct(configured, found *veeam.Product) string {
 	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": requests may find nothing there; write: product " + found.Name
 }
 

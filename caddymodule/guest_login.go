@@ -72,7 +72,7 @@ func (t *Transport) comeBack(req *http.Request, e *exchange) error {
 func (t *Transport) tryPassword(req *http.Request, e *exchange) error {
 	login := e.guestLogin
 	g := &guest{id: login.id, account: login.account, until: time.Now().Add(guestFor)}
-	attempt := login.book.attempt(g.id, t.server.sessions.options)
+	attempt := login.book.attempt(g.id, t.server.Session)
 	err := t.try(req, e, attempt, g)
 	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		login.book.attempts.Remove(g.id)
@@ -95,7 +95,7 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 	account := *d.account
 	account.Grant, account.MFAToken, account.Password, account.ReturnDemand = veeam.GrantMFA, d.token, login.code, false
 	g := &guest{id: rand.Text(), account: &account, until: time.Now().Add(guestFor)}
-	err := t.try(req, e, tokencache.NewSession(t.server.sessions.options), g)
+	err := t.try(req, e, tokencache.NewSession(t.server.Session), g)
 	if d.tries++; err == nil || d.tries == demandTries {
 		login.book.demands.Remove(login.token.Reveal())
 	}
@@ -110,31 +110,20 @@ func (t *Transport) tryCode(req *http.Request, e *exchange) error {
 // remembered.
 func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Session, g *guest) error {
 	login := e.guestLogin
-	slot := t.server.newGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
+	slot := t.server.NewGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
 	values, log := grantValues(req.Context()), e.journal
-	_, err := attempt.Get(waitContext{req.Context(), values}, func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
-		done, wait := login.begin(ctx, t, slot.place.Origin)
+	_, err := attempt.Get(WithValues(req.Context(), values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
+		done, wait := login.begin(ctx, t, slot.Origin())
 		if wait > 0 {
 			return nil, &guessError{wait}
 		}
 		defer func() { done(refusedGuest(err)) }()
-		l, _, err := slot.look(ctx, 0, occasion{values: values, journal: log})
+		tok, err := slot.First(ctx, values, log)
 		if err != nil {
-			return nil, err
-		}
-		// Not by the session yet, which a cache may share: what the server refuses
-		// leaves nothing behind.
-		tok, err := slot.grant(values, l, log)(ctx, nil)
-		if err == nil {
-			tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
-		}
-		if err != nil {
-			slot.evict()
 			return nil, err
 		}
 		login.book.add(g.admitted())
-		t.server.sessions.users.PeekOrAdd(slot.key, slot)
-		t.watchIdle(slot, g)
+		slot.Keep(guestIdle, g.until)
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
 	return err
@@ -145,14 +134,7 @@ func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
 	if g == nil || g.elsewhere && t.Cache.shared() == nil {
 		return nil, errNoGuest
 	}
-	key := slotKey{account: guestAccount.Name, Address: dialed(req), user: g.id}
-	source, added := t.server.sessions.userSlot(key, func() *slot {
-		return t.server.newGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
-	})
-	if added {
-		t.watchIdle(source, g)
-	}
-	return source, nil
+	return t.server.Guest(dialed(req), guestAccount, g.id, g.as(t.Accounts), guestIdle, g.until, func() Place { return t.place(req) }), nil
 }
 
 // totpOf is the second factor of the configured account with this user, nil if
@@ -198,37 +180,4 @@ func guestRefusal(err error, e *exchange, r veeam.Refusal) veeam.Refusal {
 		return veeam.Refusal{Reason: veeam.ReasonBadRefreshToken}
 	}
 	return veeam.Refusal{Reason: veeam.ReasonBadCredential}
-}
-
-// watchIdle ends the session of a guest that has not been used for a while, and that of
-// one whose login has ended.
-func (t *Transport) watchIdle(s *slot, g *guest) {
-	users := t.server.sessions.users
-	var look func()
-	look = func() {
-		if now, ok := users.Peek(s.key); !ok || now != s {
-			return
-		}
-		now := time.Now()
-		left := min(guestIdle-now.Sub(s.lastUsed()), g.until.Sub(now))
-		switch {
-		case t.server.sessions.gone():
-		case left > 0:
-			time.AfterFunc(left, look)
-			return
-		case !now.Before(g.until):
-			s.logout()
-		}
-		users.Remove(s.key)
-	}
-	time.AfterFunc(min(guestIdle, time.Until(g.until)), look)
-}
-
-// logout ends the session at the server, also one that a cache has.
-func (s *slot) logout() {
-	if l := s.current.Load(); l != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
-		defer cancel()
-		_ = logoutSession(ctx, l.session, WantedSessions{})
-	}
 }

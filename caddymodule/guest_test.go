@@ -217,7 +217,7 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 			}
 		}
 		live := 0
-		for key := range sessionPool.All() {
+		for key := range g.state.sessions.All() {
 			if key.guest {
 				live++
 			}

@@ -77,8 +77,6 @@ type accountEntry struct {
 	servers map[string]*health // by origin
 }
 
-var configuredAccounts = &accountBook{accounts: make(map[configuredAccount]*accountEntry)}
-
 // enter adds the accounts of a transport.
 func (b *accountBook) enter(product string, accounts []*account.Account) {
 	b.mu.Lock()
@@ -159,16 +157,23 @@ func (b *accountBook) snapshot() map[configuredAccount]accountEntry {
 }
 
 // accountRow is an account at a server, or a configured account that no request
-// has needed yet: then session is nil, and with it perhaps the origin.
+// has needed yet: then it is not Live, and perhaps without an origin.
 type accountRow struct {
-	product, account, origin string
+	Product, Account, Origin string
 
-	session *pooledSession // nil without
-	state   tokencache.State
+	// Purpose is parent for the session with which an account serves others, or the user
+	// that it acts as.
+	Purpose string
 
-	reason           veeam.Reason
-	detail           string // of the failure, empty without one
-	success, failure time.Time
+	Live  bool // there is a session
+	Next  bool // next_password is in use
+	State tokencache.State
+
+	Reason           veeam.Reason
+	Detail           string // of the failure, empty without one
+	Success, Failure time.Time
+
+	user bool // who comes with requests
 }
 
 const (
@@ -181,34 +186,34 @@ const (
 	lookAtSecretsFor = 250 * time.Millisecond
 )
 
-// accountRows are all sessions, and each configured account that has none.
-func accountRows(ctx context.Context) (rows []accountRow) {
-	book := configuredAccounts.snapshot()
-	for _, s := range (WantedSessions{}).find() {
-		rows = append(rows, s.row())
+// Rows are all sessions, and each configured account that has none.
+func (s *State) Rows(ctx context.Context) (rows []accountRow) {
+	book := s.accounts.snapshot()
+	for _, session := range s.Find("", "", "") {
+		rows = append(rows, session.row())
 	}
 	known := make(map[configuredAccount]map[string]bool)
 	busy := make(map[configuredAccount]bool)
 	for _, r := range rows {
-		if r.session.key.user != "" {
+		if r.user {
 			continue
 		}
-		key := configuredAccount{r.product, r.account}
+		key := configuredAccount{r.Product, r.Account}
 		if known[key] == nil {
 			known[key] = make(map[string]bool)
 		}
-		known[key][r.origin] = true
-		busy[key] = busy[key] || r.state.ExpiresIn > 0
+		known[key][r.Origin] = true
+		busy[key] = busy[key] || r.State.ExpiresIn > 0
 	}
 	var idle []*account.Account
 	for key, e := range book {
 		for origin := range e.servers {
 			if !known[key][origin] {
-				rows = append(rows, accountRow{product: key.product, account: key.name, origin: origin})
+				rows = append(rows, accountRow{Product: key.product, Account: key.name, Origin: origin})
 			}
 		}
 		if len(e.servers) == 0 && len(known[key]) == 0 {
-			rows = append(rows, accountRow{product: key.product, account: key.name})
+			rows = append(rows, accountRow{Product: key.product, Account: key.name})
 		}
 		if !busy[key] {
 			idle = append(idle, e.users...)
@@ -221,8 +226,22 @@ func accountRows(ctx context.Context) (rows []accountRow) {
 	return rows
 }
 
+// Row tells how the account of the session is doing.
+func (s *pooledSession) Row() accountRow {
+	row := s.row()
+	row.judge(s.state.accounts.snapshot())
+	return row
+}
+
 func (s *pooledSession) row() accountRow {
-	return accountRow{product: s.key.product, account: s.key.account, origin: s.key.origin, session: s, state: s.State()}
+	purpose := s.key.user
+	if s.key.parent {
+		purpose = parentPurpose
+	}
+	return accountRow{
+		Product: s.key.product, Account: s.key.account, Origin: s.key.origin, Purpose: purpose,
+		Live: true, Next: s.next.Load(), State: s.State(), user: s.key.user != "",
+	}
 }
 
 // lookAtSecrets reads the secrets of accounts that use none now. Nothing is sent.
@@ -243,31 +262,30 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 
 // judge finds the one reason of a row.
 func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
-	e := book[configuredAccount{r.product, r.account}]
-	own := r.session == nil || r.session.key.user == ""
-	h := e.servers[r.origin]
-	if h == nil || !own {
+	e := book[configuredAccount{r.Product, r.Account}]
+	h := e.servers[r.Origin]
+	if h == nil || r.user {
 		h = new(health)
 	}
-	r.success, r.failure = later(r.state.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
-	r.reason = veeam.ReasonNotLoggedIn
-	if r.state.ExpiresIn > 0 {
-		r.reason = veeam.ReasonOK
+	r.Success, r.Failure = later(r.State.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
+	r.Reason = veeam.ReasonNotLoggedIn
+	if r.State.ExpiresIn > 0 {
+		r.Reason = veeam.ReasonOK
 	}
 	if wire := h.wire.Load(); wire != nil {
-		r.reason, r.detail = wire.Reason, wire.Text
+		r.Reason, r.Detail = wire.Reason, wire.Text
 	}
-	if r.state.Cause != nil {
-		r.reason, r.detail = veeam.ReasonOf(r.state.Cause), r.state.LastError
+	if r.State.Cause != nil {
+		r.Reason, r.Detail = veeam.ReasonOf(r.State.Cause), r.State.LastError
 	}
 	for _, a := range e.users {
-		if a.Health() == nil || !own {
+		if a.Health() == nil || r.user {
 			continue
 		}
 		if fault := a.Health().Fault(); fault != nil {
-			r.reason, r.detail = fault.Reason, fault.Text
-			if fault.At.After(r.failure) {
-				r.failure = fault.At
+			r.Reason, r.Detail = fault.Reason, fault.Text
+			if fault.At.After(r.Failure) {
+				r.Failure = fault.At
 			}
 		}
 	}
@@ -285,22 +303,22 @@ func later(at time.Time, unixSeconds int64) time.Time {
 	return at.UTC()
 }
 
-// liveAccounts tells the metrics about all sessions and configured accounts.
-func liveAccounts() (live []metrics.Session) {
-	for _, r := range accountRows(context.Background()) {
-		s := metrics.Session{
-			Product: r.product, Account: r.account,
-			Reason: string(r.reason), Healthy: r.reason.Healthy(),
-			Success: r.success, Failure: r.failure,
-			Status: string(tokencache.StatusNone), Unused: r.session == nil,
+// Live tells the metrics about all sessions and configured accounts.
+func (s *State) Live() (live []metrics.Session) {
+	for _, r := range s.Rows(context.Background()) {
+		m := metrics.Session{
+			Product: r.Product, Account: r.Account,
+			Reason: string(r.Reason), Healthy: r.Reason.Healthy(),
+			Success: r.Success, Failure: r.Failure,
+			Status: string(tokencache.StatusNone), Unused: !r.Live,
 		}
-		if r.session != nil {
-			s.Status, s.ExpiresIn, s.Waiting = string(r.state.Status), r.state.ExpiresIn, r.state.Waiting
-			s.Held, s.Next = r.state.HeldFor > 0, r.session.next.Load()
-			s.BudgetLeft, s.BudgetOf = r.state.Budget.Left, r.state.Budget.Of
-			s.OfUser = r.session.key.user != ""
+		if r.Live {
+			m.Status, m.ExpiresIn, m.Waiting = string(r.State.Status), r.State.ExpiresIn, r.State.Waiting
+			m.Held, m.Next = r.State.HeldFor > 0, r.Next
+			m.BudgetLeft, m.BudgetOf = r.State.Budget.Left, r.State.Budget.Of
+			m.OfUser = r.user
 		}
-		live = append(live, s)
+		live = append(live, m)
 	}
 	return live
 }

@@ -24,9 +24,9 @@ import (
 func (w *world) rowOf(name string) SessionState {
 	w.Helper()
 	var found []SessionState
-	for _, r := range accountRows(context.Background()) {
-		if r.account == name {
-			found = append(found, r.describe())
+	for _, r := range w.state.Rows(context.Background()) {
+		if r.Account == name {
+			found = append(found, describe(r))
 		}
 	}
 	if len(found) != 1 {
@@ -47,7 +47,7 @@ func (w *world) reads(name, state string, reason veeam.Reason) SessionState {
 		healthy = "1"
 	}
 	labels := `{account="` + name + `",product="` + productOf(w.server.Profile()) + `"`
-	problems := testutil.CollectAndCompare(metrics.New(liveAccounts).Sessions, strings.NewReader(`
+	problems := testutil.CollectAndCompare(metrics.New(w.state.Live).Sessions, strings.NewReader(`
 # HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers, as far as it is known.
 # TYPE caddy_veeam_auth_account_healthy gauge
 caddy_veeam_auth_account_healthy`+labels+`} `+healthy+`
@@ -83,7 +83,7 @@ func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
 		w.rest(time.Hour)
 		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn)
 		w.tr.close()
-		if rows := accountRows(w.Context()); len(rows) != 0 {
+		if rows := w.state.Rows(w.Context()); len(rows) != 0 {
 			t.Errorf("no configuration has it any more: %+v", rows)
 		}
 	})

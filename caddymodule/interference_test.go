@@ -85,8 +85,8 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 		if !strings.Contains(w.said(), want) {
 			t.Errorf("the log says %s", w.said())
 		}
-		for _, r := range accountRows(context.Background()) {
-			if state := r.describe(); state.LostEarly != 3 || state.LastError != "" {
+		for _, r := range w.state.Rows(context.Background()) {
+			if state := describe(r); state.LostEarly != 3 || state.LastError != "" {
 				t.Errorf("%+v", state)
 			}
 		}
@@ -143,8 +143,8 @@ func TestWhatIsNoInterference(t *testing.T) {
 		},
 		"a logout of the operator's": func(w *world) {
 			for range 5 {
-				for _, s := range (WantedSessions{}).find() {
-					if err := renewSession(w.Context(), s, WantedSessions{Force: true}); err != nil {
+				for _, s := range w.state.Find("", "", "") {
+					if err := s.Login(w.Context(), true); err != nil {
 						w.Error(err)
 					}
 				}

@@ -30,8 +30,8 @@ func (w *world) rotated(password, next string) *account.Account {
 }
 
 // nextInUse is what the gauge says.
-func nextInUse() bool {
-	for _, s := range liveAccounts() {
+func (w *world) nextInUse() bool {
+	for _, s := range w.state.Live() {
 		if s.Next {
 			return true
 		}
@@ -50,8 +50,8 @@ func TestTheNextPasswordIsUsedWhenThePasswordIsRefused(t *testing.T) {
 		w.server.RevokeAll()
 		w.demand("200")
 		w.tried(2, 1)
-		if !nextInUse() || accepted() != 1 {
-			t.Errorf("%v, %v", nextInUse(), accepted())
+		if !w.nextInUse() || accepted() != 1 {
+			t.Errorf("%v, %v", w.nextInUse(), accepted())
 		}
 		if n := strings.Count(w.said(), "The password of account 'svc-monitor' is refused, next_password is in use."); n != 1 {
 			t.Errorf("said %d times", n)
@@ -72,7 +72,7 @@ func TestTheNextPasswordIsNotSentWhileThePasswordWorks(t *testing.T) {
 		}
 		w.serves(time.Hour, time.Minute)
 		w.tried(2, 0)
-		if nextInUse() {
+		if w.nextInUse() {
 			t.Error("it is in use")
 		}
 	})
@@ -94,13 +94,13 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 			w.reload(&Transport{Accounts: []*account.Account{w.rotated("{file."+w.dir+"/secret}", "{file."+w.dir+"/next}")}})
 			w.demand("200")
 		}
-		if !nextInUse() {
+		if !w.nextInUse() {
 			t.Error("next_password is not in use")
 		}
 		// Moved to password, by the file and by the configuration.
 		w.secret("secret", "the next one")
 		w.serves(5*time.Second, time.Second)
-		if nextInUse() {
+		if w.nextInUse() {
 			t.Error("next_password is in use")
 		}
 		w.reload(&Transport{Accounts: []*account.Account{w.rotated("{file."+w.dir+"/next}", "")}})
@@ -125,7 +125,7 @@ func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
 		w.rest(retireAfter)
 		w.over(1, 1)
 		w.tried(2, 1)
-		if nextInUse() {
+		if w.nextInUse() {
 			t.Error("it is in use still")
 		}
 	})

@@ -231,9 +231,8 @@ func TestAReloadKeepsThePace(t *testing.T) {
 
 func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		paces = paceMap{}
 		product, _ := veeam.Lookup("vspc")
-		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, Metrics: collectors}}
+		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, State: NewState(), Metrics: collectors}}
 		s := &slot{server: server, place: Place{Origin: "https vspc01:1280"}}
 		var wg sync.WaitGroup
 		for i := range 300 {

@@ -15,10 +15,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// paces is what servers were sent, by product and origin, and by the cache where
-// it is shared. It outlives reloads as the sessions do.
-var paces paceMap
-
+// paceMap is what servers were sent, by product and origin, and by the cache where it
+// is shared.
 type paceMap struct {
 	mu    sync.Mutex
 	known map[[3]string]*tokencache.Pace
@@ -57,7 +55,7 @@ func (s *slot) pacer(user string, journal journal.Journal) *pacer {
 	t := s.server
 	p := &pacer{limits: t.RateLimit, product: t.Product.Name, user: user, metrics: t.Metrics, journal: journal}
 	p.turn = &tokencache.PaceTurn{
-		Pace:    paces.get(p.product, s.place.Origin, t.cacheID()),
+		Pace:    t.State.rates.get(p.product, s.place.Origin, t.cacheID()),
 		Rates:   tokencache.Rates(p.limits),
 		Delayed: p.delayed,
 	}

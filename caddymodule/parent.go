@@ -122,6 +122,12 @@ func (e *parentError) Error() string { return "parent account " + e.account + ":
 
 func (e *parentError) Unwrap() error { return e.err }
 
+// Reason is that of the parent account.
+func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
+
+// OfParent is why the parent account has no session.
+func (e *parentError) OfParent() error { return e.err }
+
 // CredentialRefused hides that of the parent: it does not speak of the account.
 func (e *parentError) CredentialRefused() bool { return false }
 

@@ -84,7 +84,7 @@ func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 
 // Within gives the values that dialing needs to a context, and a deadline.
 func (r *Reached) Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(waitContext{ctx, r.values}, d)
+	return context.WithTimeout(WithValues(ctx, r.values), d)
 }
 
 // Credentials reads the secrets of the account, and of its parent if it has one.
@@ -96,13 +96,13 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.guard = r.Transport.server.guard(r.origin, resolved, journal.Journal{})
+	r.guard = r.Transport.server.Guard(r.origin, resolved, journal.Journal{})
 	r.Client.Guard = r.guard
 	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
 		now, err := r.Account.Resolve()
 		if err == nil && !resolved.Pipes && now.Fingerprint != resolved.Fingerprint {
-			return errSecretChanged
+			return ErrSecretChanged
 		}
 		return nil
 	}
@@ -120,7 +120,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 				return nil, errors.New("the server does not take the parent's session")
 			}
 			client := *r.Client
-			client.Guard = r.Transport.server.guard(r.origin, parentCredentials, journal.Journal{})
+			client.Guard = r.Transport.server.Guard(r.origin, parentCredentials, journal.Journal{})
 			return client.Login(ctx, parentCredentials.Account)
 		}
 	}
@@ -129,7 +129,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 
 // Budget says how many tries the user of the account has left. Credentials must have
 // been read.
-func (r *Reached) Budget() tokencache.Budget { return r.guard.budget() }
+func (r *Reached) Budget() tokencache.Budget { return r.guard.Budget() }
 
 // Logout ends a session, in a time of its own. What the product cannot end ends by
 // itself.
@@ -157,7 +157,7 @@ func (r *Reached) Trust() string {
 // Handshake fetches what the server shows of itself at an address (host:port), dialed
 // as logins are. It is not trusted, and nothing is sent.
 func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*tlspin.Handshake, error) {
-	return tlspin.Dial(waitContext{ctx, r.values}, r.Transport.HTTPTransport.Transport, address, serverName)
+	return tlspin.Dial(WithValues(ctx, r.values), r.Transport.HTTPTransport.Transport, address, serverName)
 }
 
 // TryCache tries the storage of the cache. ok is false if the cache has no storage of
@@ -183,7 +183,7 @@ func (r *Reached) OtherProduct(t *veeam.Token) string {
 	if other == r.Client.Product {
 		return ""
 	}
-	return otherProductSaid(r.Client.Product, other)
+	return OtherProduct(r.Client.Product, other)
 }
 
 // BudgetReason is why the lock-out budget has kept a login from being sent: no try is

@@ -100,7 +100,7 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 		<-hung
 		w.demand("200")
 		_ = tr.Cleanup()
-		waitForAllEndings()
+		tr.server.State.Settle()
 	}
 	goleak.VerifyNone(t, before)
 }

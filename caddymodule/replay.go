@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/journal"
-	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -40,10 +38,10 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		}
 		res, err := t.HTTPTransport.RoundTrip(out)
 		if err != nil {
-			slot.health.missed(req.Context(), err, time.Now())
+			slot.Missed(req.Context(), err, time.Now())
 			return nil, err
 		}
-		slot.health.reached(time.Now())
+		slot.Reached(time.Now())
 		if res.StatusCode != http.StatusUnauthorized {
 			if res.StatusCode < http.StatusInternalServerError {
 				tok.Prove()
@@ -91,29 +89,6 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 	}
 }
 
-// recovered tells the session that a request was accepted with a newer token, and
-// says so if that proves that the server had ended the one before.
-func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
-	loss, proved := session.Recovered(lost, route)
-	if !proved {
-		return
-	}
-	reason := metrics.LostRevoked
-	if loss.Interference() {
-		reason = metrics.LostInterference
-		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.server.Product.OneSession))
-	}
-	s.server.Metrics.Lost.WithLabelValues(s.server.Product.Name, s.account.Name, reason).Inc()
-}
-
-// user is whom the slot logs in.
-func (s *slot) user() string {
-	if l := s.current.Load(); l != nil {
-		return l.credentials.Account.User()
-	}
-	return s.account.Name
-}
-
 var expectContinue = []string{"100-continue"}
 
 // ownCredentials reports whether the client's own credentials may be what a server
@@ -145,4 +120,14 @@ func routeHash(req *http.Request) uint64 {
 func discard(res *http.Response) {
 	_, _ = io.CopyN(io.Discard, res.Body, 16<<10)
 	_ = res.Body.Close()
+}
+
+// mayBeAboutBody reports whether the 401 to a request may be about what its body says,
+// such as a password that the server is to test or to store.
+func mayBeAboutBody(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return req.Body != nil && req.Body != http.NoBody
 }

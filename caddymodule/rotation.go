@@ -164,7 +164,7 @@ func (s *slot) login(c *account.Secrets, next bool) *login {
 	}
 	options = s.server.cached(options, key, s.account.GrantType(), c.Digest)
 	if g := s.guard(c, journal.Journal{}); g != nil {
-		options.Budget = g.budget
+		options.Budget = g.Budget
 	}
 	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before
@@ -238,7 +238,7 @@ func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *toke
 	maxAge := resolveEvery
 	for looks := 1; ; looks++ {
 		tok, session, err := s.obtainWith(ctx, maxAge, o)
-		if !errors.Is(err, errSecretChanged) || looks == settleLooks || ctx.Err() != nil {
+		if !errors.Is(err, ErrSecretChanged) || looks == settleLooks || ctx.Err() != nil {
 			return tok, session, err
 		}
 		maxAge = 0

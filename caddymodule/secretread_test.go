@@ -193,7 +193,7 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 				m.swap(map[string]string{"password": "new", "user": veeamtest.DefaultUser})
 			}
 			_, err = s.get(w.Context(), l, o)
-			if errors.Is(err, errSecretChanged) != swapped || !swapped && err != nil {
+			if errors.Is(err, ErrSecretChanged) != swapped || !swapped && err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			w.demand("200")

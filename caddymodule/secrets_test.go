@@ -51,7 +51,7 @@ func newChain(t *testing.T, config string) *chain {
 	c.tr = provisionInMemory(t, &Transport{
 		Product: "vspc", Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 	}, c)
-	t.Cleanup(func() { _ = c.tr.Cleanup(); waitForAllEndings() })
+	t.Cleanup(func() { _ = c.tr.Cleanup(); c.tr.server.State.Settle() })
 
 	c.handler = new(Handler)
 	if err := json.Unmarshal([]byte(config), c.handler); err != nil {

@@ -63,6 +63,9 @@ type ServerOptions struct {
 	// DefaultMaxUsers.
 	MaxUsers int
 
+	// State is what outlives the configuration. Required.
+	State *State
+
 	Metrics *metrics.Set
 	Log     *zap.Logger
 }
@@ -88,10 +91,10 @@ func NewServer(options ServerOptions) *Server {
 	options.MaxUsers = cmp.Or(options.MaxUsers, DefaultMaxUsers)
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	s := &Server{ServerOptions: options}
-	s.sessions = newSessions(options.Session, s.cacheID(), options.MaxUsers)
+	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newWatch(s)
-	configuredAccounts.enter(options.Product.Name, options.Accounts)
+	s.State.accounts.enter(options.Product.Name, options.Accounts)
 	for _, a := range options.Accounts {
 		options.Metrics.Begin(options.Product.Name, a.Name)
 	}
@@ -100,7 +103,7 @@ func NewServer(options ServerOptions) *Server {
 
 // Close lets go of the sessions.
 func (s *Server) Close() {
-	configuredAccounts.leave(s.Product.Name, s.Accounts)
+	s.State.accounts.leave(s.Product.Name, s.Accounts)
 	s.watch.end()
 	s.sessions.release()
 }
@@ -150,12 +153,6 @@ type Request struct {
 	Journal journal.Journal
 }
 
-// Guest is who logs in with a credential of its own in the place of an account.
-type Guest struct {
-	User string
-	Read func(context.Context) *account.Secrets
-}
-
 // Source returns what hands out the tokens of an account at an address; user is whom the
 // account acts as, where that comes with the request. place tells about the address, the
 // first time.
@@ -168,10 +165,10 @@ func (s *Server) newSlot(key slotKey, a *account.Account, at Place) *slot {
 	source := &slot{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
 	source.touch(time.Now())
 	if key.user == "" {
-		source.health = configuredAccounts.at(s.Product.Name, a.Name, at.Origin)
+		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
 		s.watch.add(a)
 	}
-	source.version.Store(foundVersions.get(s.Product.Name, at.Origin))
+	source.version.Store(s.State.versions.get(s.Product.Name, at.Origin))
 	return source
 }
 
@@ -204,11 +201,4 @@ func readShape(raw json.RawMessage) any {
 		return nil
 	}
 	return shape
-}
-
-// newGuest is newSlot for somebody with a credential of its own. id tells guests apart.
-func (s *Server) newGuest(p Place, a *account.Account, id string, guest *Guest) *slot {
-	source := s.newSlot(slotKey{account: a.Name, Address: p.Address, user: id}, a, p)
-	source.guest = guest
-	return source
 }

@@ -11,7 +11,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -35,6 +34,7 @@ type sessionKey struct {
 // pooledSession is a session with what the pool needs.
 type pooledSession struct {
 	*tokencache.Session
+	state   *State
 	key     sessionKey
 	options tokencache.Options
 	ender   atomic.Pointer[ender] // how to log out
@@ -55,24 +55,20 @@ type lastGrant struct {
 	get   tokencache.GrantFunc
 }
 
-// sessionPool holds the live sessions of the process. A configuration that is
-// loaded takes over those of its accounts before the one that it replaces lets
-// go of them, so a reload costs no login.
-var sessionPool = pool.New[sessionKey](func(s *pooledSession) { endings.Go(s.end) })
-
-func acquireSession(key sessionKey, options tokencache.Options) *pooledSession {
-	return sessionPool.Acquire(key, func() *pooledSession {
-		s := &pooledSession{key: key, options: options, sending: make(chan struct{}, 1)}
-		options.Discard = s.discard
-		s.Session = tokencache.NewSession(options)
-		return s
+// acquire makes the caller a user of a session, which it shares with other
+// configurations and servers.
+func (s *State) acquire(key sessionKey, options tokencache.Options) *pooledSession {
+	return s.sessions.Acquire(key, func() *pooledSession {
+		session := &pooledSession{state: s, key: key, options: options, sending: make(chan struct{}, 1)}
+		options.Discard = session.discard
+		session.Session = tokencache.NewSession(options)
+		return session
 	})
 }
 
-func releaseSession(key sessionKey) { sessionPool.Release(key) }
-
 // sessions are those that one transport uses.
 type sessions struct {
+	state   *State
 	options tokencache.Options
 	cache   string                            // the id of the cache
 	slots   atomic.Pointer[map[slotKey]*slot] // replaced, never written to
@@ -96,8 +92,8 @@ type slotKey struct {
 // newSessions returns a transport's sessions. At most maxUsers of them are of
 // users that come with requests; the one that was not used for the longest time
 // makes room.
-func newSessions(options tokencache.Options, cache string, maxUsers int) *sessions {
-	s := &sessions{options: options, cache: cache, held: make(map[sessionKey]bool)}
+func newSessions(state *State, options tokencache.Options, cache string, maxUsers int) *sessions {
+	s := &sessions{state: state, options: options, cache: cache, held: make(map[sessionKey]bool)}
 	users, err := lru.NewWithEvict(maxUsers, func(_ slotKey, evicted *slot) { evicted.evict() })
 	if err != nil {
 		panic(err) // the size is checked before
@@ -113,7 +109,7 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 		names[a.Name] = true
 	}
 	keys := make(map[sessionKey]tokencache.Options)
-	for k, session := range sessionPool.All() {
+	for k, session := range s.state.sessions.All() {
 		if k.product == product && k.cache == s.cache && (k.guest || names[k.account] && k.user == "") {
 			keys[k] = session.options
 		}
@@ -181,9 +177,9 @@ func (k sessionKey) sameBut(other sessionKey) bool {
 }
 
 func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *pooledSession {
-	session := acquireSession(key, options)
+	session := s.state.acquire(key, options)
 	if s.held[key] || s.released { // released: a last request of a replaced configuration
-		releaseSession(key)
+		s.state.sessions.Release(key)
 		return session
 	}
 	s.held[key] = true
@@ -200,7 +196,7 @@ func (s *sessions) dropLocked(key sessionKey) {
 	delete(s.inherited, key)
 	if s.held[key] {
 		delete(s.held, key)
-		releaseSession(key)
+		s.state.sessions.Release(key)
 	}
 }
 
@@ -209,7 +205,7 @@ func (s *sessions) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key := range s.held {
-		releaseSession(key)
+		s.state.sessions.Release(key)
 	}
 	clear(s.held)
 	clear(s.inherited)

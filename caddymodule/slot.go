@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -122,7 +124,7 @@ func (s *slot) evict() {
 	defer s.mu.Unlock()
 	s.evicted = true
 	if s.key.user == "" {
-		configuredAccounts.forget(s.server.Product.Name, s.account.Name, s.place.Origin)
+		s.server.State.accounts.forget(s.server.Product.Name, s.account.Name, s.place.Origin)
 	}
 	for _, l := range append(slices.Clone(s.past), s.current.Load(), s.configured, s.next) {
 		if l != nil {
@@ -134,6 +136,12 @@ func (s *slot) evict() {
 // lastUsed is when the source was used last, to the second.
 func (s *slot) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
 
+// Origin tells where the account logs in.
+func (s *slot) Origin() string { return s.place.Origin }
+
+// WithValues is a context that ends with ctx and has the values of a grant.
+func WithValues(ctx, values context.Context) context.Context { return waitContext{ctx, values} }
+
 // waitContext ends with the request and has the values of a grant.
 type waitContext struct {
 	context.Context
@@ -141,3 +149,32 @@ type waitContext struct {
 }
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
+
+// recovered tells the session that a request was accepted with a newer token, and
+// says so if that proves that the server had ended the one before.
+func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
+	loss, proved := session.Recovered(lost, route)
+	if !proved {
+		return
+	}
+	reason := metrics.LostRevoked
+	if loss.Interference() {
+		reason = metrics.LostInterference
+		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.server.Product.OneSession))
+	}
+	s.server.Metrics.Lost.WithLabelValues(s.server.Product.Name, s.account.Name, reason).Inc()
+}
+
+// user is whom the slot logs in.
+func (s *slot) user() string {
+	if l := s.current.Load(); l != nil {
+		return l.credentials.Account.User()
+	}
+	return s.account.Name
+}
+
+// Reached takes down that the server has answered a request.
+func (s *slot) Reached(now time.Time) { s.health.reached(now) }
+
+// Missed takes down that a request has not reached the server.
+func (s *slot) Missed(ctx context.Context, err error, now time.Time) { s.health.missed(ctx, err, now) }

@@ -66,9 +66,9 @@ func (s *slot) wantsNext(c *account.Secrets) bool {
 	})
 }
 
-// errSecretChanged says that a login was not sent because its secret has been
+// ErrSecretChanged says that a login was not sent because its secret has been
 // replaced since it was read: the newer one is to be used.
-var errSecretChanged = &replacedError{"the secret was replaced after it was read; the login was not sent"}
+var ErrSecretChanged = &replacedError{"the secret was replaced after it was read; the login was not sent"}
 
 // confirm makes sure that the secrets of a login are those that are configured at
 // this moment, right before they are sent: between reading and sending there may be
@@ -93,7 +93,7 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 			continue // somebody else's, that was under way
 		case found.Err == nil && found.Value != nil:
 			if found.Value.Fingerprint != l.credentials.Fingerprint {
-				return errSecretChanged
+				return ErrSecretChanged
 			}
 			return nil
 		}

@@ -130,6 +130,7 @@ type Transport struct {
 
 	product  *veeam.Product
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
+	state    *State            // default: that of the process
 	tries    *triesStore
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
@@ -196,7 +197,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
 		},
-		Metrics: t.metrics, Log: t.logger,
+		State: cmp.Or(t.state, upstreams), Metrics: t.metrics, Log: t.logger,
 	})
 	if t.Cache != nil && t.storage == nil {
 		return atStart(ctx, func(started context.Context) { t.Cache.start(started, t.logger.Named("cache")) })

@@ -14,10 +14,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// userTries are the tries of users, by product, origin, user and the cache where
-// there is one. They outlive reloads as the sessions do.
-var userTries triesMap
-
+// triesMap has the tries of users, by product, origin, user and the cache where there
+// is one.
 type triesMap struct {
 	mu    sync.Mutex
 	known map[[4]string]*tokencache.Tries
@@ -59,21 +57,21 @@ func (s *slot) guard(c *account.Secrets, j journal.Journal) *tryGuard {
 	if s.guest != nil {
 		return nil
 	}
-	return s.server.guard(s.place.Origin, c, j)
+	return s.server.Guard(s.place.Origin, c, j)
 }
 
-func (t *Server) guard(origin string, c *account.Secrets, j journal.Journal) *tryGuard {
+func (t *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *tryGuard {
 	user := c.Account.User()
 	return &tryGuard{
-		tries:   userTries.get(t.Product.Name, origin, user, t.cacheID()),
+		tries:   t.State.tries.get(t.Product.Name, origin, user, t.cacheID()),
 		options: tokencache.TryOptions{Limit: t.Budget, Credential: c.Digest.Reveal(), Shared: t.Tries},
 		journal: j,
 		user:    user,
 	}
 }
 
-// budget is what is left now, as far as it is known in memory.
-func (g *tryGuard) budget() tokencache.Budget {
+// Budget is what is left now, as far as it is known in memory.
+func (g *tryGuard) Budget() tokencache.Budget {
 	return g.tries.Budget(g.options.Limit, g.options.Credential)
 }
 
@@ -101,7 +99,7 @@ func (g *tryGuard) Begin(ctx context.Context) (end func(context.Context, veeam.V
 	return func(ctx context.Context, verdict veeam.Verdict) {
 		try.End(ctx, verdicts[verdict])
 		if verdict == veeam.VerdictRefused {
-			g.journal.Warn("Lock-out budget of user '" + g.user + "': " + g.budget().String() + ".")
+			g.journal.Warn("Lock-out budget of user '" + g.user + "': " + g.Budget().String() + ".")
 		}
 	}, nil
 }

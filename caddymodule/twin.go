@@ -13,7 +13,7 @@ import (
 func (s *pooledSession) twin() *pooledSession {
 	key := s.key
 	key.parent = !key.parent
-	twin, _ := sessionPool.Get(key)
+	twin, _ := s.state.sessions.Get(key)
 	return twin
 }
 
@@ -61,10 +61,10 @@ func (s *pooledSession) other() *tokencache.Session {
 	return tokencache.NewSession(options)
 }
 
-// liftOther lifts the hold of the other session, which would keep the credential
+// LiftSibling lifts the hold of the other session, which would keep the credential
 // from being sent for this one.
-func (s *pooledSession) liftOther(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, operateFor)
+func (s *pooledSession) LiftSibling(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, OperateTimeout)
 	defer cancel()
 	if other := s.other(); other != nil && other.Held(ctx) != nil {
 		_ = other.Lift(ctx) // the next look says if it is held all the same

@@ -18,10 +18,8 @@ import (
 // documents that tell; a login with the product's default is better than none.
 const findVersionFor = 3 * time.Second
 
-// foundVersions are the versions that servers were found to speak, by product
-// and origin: they outlive reloads as the sessions do.
-var foundVersions versionCache
-
+// versionCache has the versions that servers were found to speak, by product and
+// origin.
 type versionCache struct {
 	mu    sync.Mutex
 	found map[[2]string]*string
@@ -49,7 +47,7 @@ func (c *versionCache) put(product, origin string, version *string) {
 // FoundVersion is the version that logins at an origin have found; empty if they have
 // found none.
 func (s *Server) FoundVersion(origin string) string {
-	if found := foundVersions.get(s.Product.Name, origin); found != nil {
+	if found := s.State.versions.get(s.Product.Name, origin); found != nil {
 		return *found
 	}
 	return ""
@@ -60,7 +58,7 @@ func (s *Server) FoundVersion(origin string) string {
 func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
 	found := s.version.Load()
 	if found == nil {
-		found = foundVersions.get(s.server.Product.Name, s.place.Origin) // another account's
+		found = s.server.State.versions.get(s.server.Product.Name, s.place.Origin) // another account's
 	}
 	if found == nil {
 		ctx, cancel := context.WithTimeout(ctx, findVersionFor)
@@ -79,14 +77,14 @@ func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
 // keepVersion remembers a version for all accounts at the server.
 func (s *slot) keepVersion(version string) {
 	s.version.Store(&version)
-	foundVersions.put(s.server.Product.Name, s.place.Origin, &version)
+	s.server.State.versions.put(s.server.Product.Name, s.place.Origin, &version)
 }
 
 // forgetVersion has the next look search again: the server may have been replaced
 // by one of another version.
 func (s *slot) forgetVersion() {
 	s.version.Store(nil)
-	foundVersions.put(s.server.Product.Name, s.place.Origin, nil)
+	s.server.State.versions.put(s.server.Product.Name, s.place.Origin, nil)
 }
 
 // foundVersion is the version that was found, or empty.

@@ -103,7 +103,7 @@ func TestEveryKindOfFileIsWatched(t *testing.T) {
 // changed. There are two in a second.
 func BenchmarkLook(b *testing.B) {
 	dir := b.TempDir()
-	server := &Server{sessions: newSessions(tokencache.Options{}, "", 1)}
+	server := &Server{sessions: newSessions(NewState(), tokencache.Options{}, "", 1)}
 	w := newWatch(server)
 	old := time.Now().Add(-time.Hour)
 	for i := range 1000 {

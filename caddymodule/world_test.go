@@ -34,6 +34,7 @@ type world struct {
 	server *veeamtest.Server
 	wire   *wire
 	tr     *Transport
+	state  *State // of the process
 	dir    string
 	logs   *observer.ObservedLogs
 	svc    *zap.Logger
@@ -49,9 +50,8 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 		// Every clock begins at the same moment, and the process remembers which
 		// verification codes were used: each world has days of its own.
 		time.Sleep(time.Duration(worlds.Add(1)) * 24 * time.Hour)
-		foundVersions, paces, userTries = versionCache{}, paceMap{}, triesMap{}
 		core, logs := observer.New(zapcore.InfoLevel)
-		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core)}
+		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core), state: NewState()}
 		w.wire = &wire{to: w.server.Transport(), base: w.server.Base()}
 		test(w)
 		if w.tr != nil {
@@ -64,17 +64,8 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 
 func (t *Transport) close() {
 	_ = t.Cleanup()
-	waitForAllEndings()
+	t.server.State.Settle()
 	synctest.Wait()
-}
-
-// waitForAllEndings does what an exit does, without its limit. The wait begins
-// when nobody sleeps any more, because the group is not of a test's own clock.
-func waitForAllEndings() {
-	exiting.Store(true)
-	defer exiting.Store(false)
-	time.Sleep(2 * replacedEvery)
-	endings.Wait()
 }
 
 // productOf is the name in the configuration for an emulated server.
@@ -99,6 +90,7 @@ func (w *world) transport(tr *Transport) *Transport {
 	if tr.Product == "" {
 		tr.Product = productOf(w.server.Profile())
 	}
+	tr.state = w.state
 	return provisionInMemory(w, tr, w.wire)
 }
 

@@ -76,6 +76,7 @@ func (unusedStorage) Stat(context.Context, string) (info certmagic.KeyInfo, err 
 // replica stands for a process of its own: its cache has another name in the
 // configuration, so that it shares no session and nothing that it has counted.
 type replica struct {
+	state   *State
 	name    string
 	store   *memorystore.Process
 	current atomic.Pointer[Transport]
@@ -109,6 +110,7 @@ func (ps *processes) load(p *replica) {
 	ps.Helper()
 	old := p.current.Load()
 	next := provisionInMemory(ps, &Transport{
+		state:    p.state,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{file." + ps.password + "}"}},
 		Cache:    &Cache{EncryptionKey: ps.key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + p.name + `"}`)},
 	}, p)
@@ -123,7 +125,7 @@ func (ps *processes) load(p *replica) {
 func (ps *processes) start(i int) {
 	ps.Helper()
 	ps.started++
-	p := &replica{name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
+	p := &replica{state: NewState(), name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
 	memoryStorages.Store(p.name, p.store)
 	ps.load(p)
 	ps.live[i].Store(p)
@@ -188,7 +190,9 @@ func TestThreeProcessesSendAWrongPasswordSixTimesInTwoHours(t *testing.T) {
 			for _, tr := range ps.all {
 				_ = tr.Cleanup()
 			}
-			endings.Wait()
+			for _, tr := range ps.all {
+				tr.server.State.Settle()
+			}
 		}()
 		writeSecret(t, ps.password, "wrong")
 		for i := range ps.live {

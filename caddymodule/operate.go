@@ -1,0 +1,79 @@
+// What an operator may do to a session.
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// OperateTimeout bounds what is done to one session.
+const OperateTimeout = 2 * time.Minute
+
+// MayLogin returns an error if a refused login could lock the user of the session at
+// the server, unless force says that this is wanted.
+func (s *pooledSession) MayLogin(force bool) error {
+	b := s.State().Budget
+	if b.Of == 0 || b.Left > 1 || force {
+		return nil
+	}
+	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in all the same", b)
+}
+
+// Login replaces the session by a new one; the session so far is logged out. force
+// spends the last try of a lock-out budget, and logs in where none is left.
+func (s *pooledSession) Login(ctx context.Context, force bool) error {
+	grant := s.grant.Load()
+	if grant == nil {
+		return errors.New("no request has needed a token of it yet")
+	}
+	if err := s.Lift(ctx); err != nil {
+		return err
+	}
+	if tok, _ := s.Current(time.Now()); tok != nil {
+		tok.Exhaust()
+		s.Reject(tok)
+	}
+	get := grant.get
+	if force {
+		get = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+			return grant.get(forced(ctx), prev)
+		}
+	}
+	_, err := s.Get(waitContext{ctx, grant.ender.values}, get)
+	return loginOutcome(err, s.State().Budget)
+}
+
+// loginOutcome says what a login that has failed has sent, and what it has cost.
+func loginOutcome(err error, left tokencache.Budget) error {
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	switch {
+	case !ok:
+		return err
+	case isOverdrawn(err):
+		return fmt.Errorf("nothing was sent: %w; --force logs in all the same", blocked.Cause)
+	case blocked.Held && left.Of > 0:
+		return fmt.Errorf("the server was asked just now: %w; %s", blocked.Cause, left)
+	}
+	return blocked.Cause
+}
+
+// Logout throws the session away and ends it at the server, also where the token came
+// from a cache.
+func (s *pooledSession) Logout(ctx context.Context) error {
+	tok, err := s.Forget(ctx)
+	e := s.ender.Load()
+	if grant := s.grant.Load(); e == nil && grant != nil {
+		e = grant.ender // the token came from the cache
+	}
+	if e != nil && tok != nil {
+		within, cancel := context.WithTimeout(e.values, logoutFor)
+		defer cancel()
+		e.logout(within, tok)
+	}
+	return err
+}

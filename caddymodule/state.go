@@ -1,0 +1,78 @@
+// What outlives a configuration: sessions that live, and what is known of servers.
+
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/pool"
+)
+
+// State is what servers know beyond the configuration that has made them: live
+// sessions, which the next configuration takes over, and what was learned of upstream
+// servers and spent at them. A process has one.
+type State struct {
+	sessions *pool.Pool[sessionKey, *pooledSession]
+	accounts accountBook
+	versions versionCache
+	rates    paceMap
+	tries    triesMap
+
+	logouts sync.WaitGroup // under way
+	exiting atomic.Bool    // no request is left that a logout could disturb
+}
+
+// NewState returns a state in which nothing is known.
+func NewState() *State {
+	s := &State{accounts: accountBook{accounts: make(map[configuredAccount]*accountEntry)}}
+	s.sessions = pool.New[sessionKey](func(session *pooledSession) { s.logouts.Go(session.end) })
+	return s
+}
+
+// Find returns the live sessions of an account at a product, at servers whose origin
+// contains a text; empty texts stand for any.
+func (s *State) Find(account, product, origin string) (found []*pooledSession) {
+	for k, session := range s.sessions.All() {
+		if cmp.Or(account, k.account) == k.account && cmp.Or(product, k.product) == k.product && strings.Contains(k.origin, origin) {
+			found = append(found, session)
+		}
+	}
+	slices.SortFunc(found, func(a, b *pooledSession) int {
+		return cmp.Or(cmp.Compare(a.key.account, b.key.account), cmp.Compare(a.key.origin, b.key.origin), cmp.Compare(a.key.user, b.key.user))
+	})
+	return found
+}
+
+// Names are those of the accounts that are configured.
+func (s *State) Names() []string { return s.accounts.names() }
+
+// Exit waits for the logouts that are under way, until ctx ends and 5 seconds at most.
+// No session is needed any more.
+func (s *State) Exit(ctx context.Context) {
+	s.exiting.Store(true)
+	done := make(chan struct{})
+	go func() {
+		s.logouts.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-time.After(logoutFor):
+	}
+}
+
+// Settle waits for all logouts, without the limit of Exit, and leaves the state fit for
+// use: the end of a test waits for it.
+func (s *State) Settle() {
+	s.exiting.Store(true)
+	defer s.exiting.Store(false)
+	time.Sleep(2 * replacedEvery) // who sleeps may begin another one
+	s.logouts.Wait()
+}
