@@ -189,8 +189,8 @@ func TestNoRequestTravelsWithTheTokenOfAnotherTenant(t *testing.T) {
 		if right.Load() < 500 || w.server.Counters().Swapped < 50 {
 			t.Errorf("%d right, %d refused, %d swapped", right.Load(), refused.Load(), w.server.Counters().Swapped)
 		}
-		if users := w.tr.server.sessions.users.Len(); users > 10 || len(w.tr.server.sessions.held) > 11 {
-			t.Errorf("%d users and %d sessions are kept", users, len(w.tr.server.sessions.held))
+		if kept := w.tr.server.Inspect(); kept.Users > 10 || kept.Sessions > 11 {
+			t.Errorf("%+v", kept)
 		}
 	})
 }

@@ -148,20 +148,11 @@ func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 		}
 		w.rest(2 * time.Minute)
 		w.demand("503 credential_refused") // the second try
-		blocked := w.tr.server.sessions.slotsOf(t)[0].current.Load().session.State()
+		blocked := w.tr.server.InUse("").State()
 		if blocked.Budget.Left != 0 || blocked.HeldFor < 10*time.Minute || blocked.Accepted.IsZero() || blocked.Succeeded.IsZero() {
 			t.Errorf("%+v", blocked)
 		}
 	})
-}
-
-// slotsOf are the slots of the accounts.
-func (s *sessions) slotsOf(t *testing.T) (slots []*slot) {
-	t.Helper()
-	for _, one := range *s.slots.Load() {
-		slots = append(slots, one)
-	}
-	return slots
 }
 
 func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -291,27 +290,6 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // what keeps a lock fresh ends
 	})
-}
-
-func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
-	sharing := &Server{ServerOptions: ServerOptions{Cache: &Shared{Shared: tokencache.NewShared(tokencache.SharedOptions{}), ID: "c"}}}
-	base := sessionKey{origin: "o", product: "vspc", account: "a"}
-	parent, user := base, base
-	parent.parent, user.user = true, "u"
-	seen := map[string]bool{}
-	for _, k := range []sessionKey{base, parent, user} {
-		options := sharing.cached(tokencache.Options{}, k, veeam.GrantAs, secret.New("d"))
-		if seen[options.Identity.Purpose] || options.Shared == nil || options.HoldOnly != k.parent {
-			t.Errorf("%+v: %+v", k, options.Identity)
-		}
-		seen[options.Identity.Purpose] = true
-	}
-	if sharing.cached(tokencache.Options{}, base, veeam.GrantAPIKey, secret.New("d")).Shared != nil {
-		t.Error("an API key is shared")
-	}
-	if new(Server).cached(tokencache.Options{}, base, veeam.GrantPassword, secret.New("d")).Shared != nil {
-		t.Error("shared without a cache")
-	}
 }
 
 func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {

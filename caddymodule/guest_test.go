@@ -216,14 +216,9 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 				g.Errorf("%v", got)
 			}
 		}
-		live := 0
-		for key := range g.state.sessions.All() {
-			if key.guest {
-				live++
-			}
-		}
-		if live != 0 || g.tr.server.sessions.users.Len() != 0 || g.h.guests.logins.Len() != 0 {
-			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.sessions.users.Len(), g.h.guests.logins.Len())
+		live := len(g.state.Find(guestAccount.Name, "", ""))
+		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.guests.logins.Len() != 0 {
+			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.guests.logins.Len())
 		}
 		// Four guesses are free, then the user is left in peace for a while.
 		for i := range 5 {

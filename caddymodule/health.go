@@ -205,25 +205,30 @@ func (s *State) Rows(ctx context.Context) (rows []accountRow) {
 		known[key][r.Origin] = true
 		busy[key] = busy[key] || r.State.ExpiresIn > 0
 	}
-	var idle []*account.Account
+	var waiting []*account.Account
 	for key, e := range book {
 		for origin := range e.servers {
 			if !known[key][origin] {
-				rows = append(rows, accountRow{Product: key.product, Account: key.name, Origin: origin})
+				rows = append(rows, idle(key, origin))
 			}
 		}
 		if len(e.servers) == 0 && len(known[key]) == 0 {
-			rows = append(rows, accountRow{Product: key.product, Account: key.name})
+			rows = append(rows, idle(key, ""))
 		}
 		if !busy[key] {
-			idle = append(idle, e.users...)
+			waiting = append(waiting, e.users...)
 		}
 	}
-	lookAtSecrets(ctx, idle)
+	lookAtSecrets(ctx, waiting)
 	for i := range rows {
 		rows[i].judge(book)
 	}
 	return rows
+}
+
+// idle is the row of an account that has no session.
+func idle(a configuredAccount, origin string) accountRow {
+	return accountRow{Product: a.product, Account: a.name, Origin: origin, State: tokencache.State{Status: tokencache.StatusNone}}
 }
 
 // Row tells how the account of the session is doing.

@@ -87,7 +87,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 		w.server.RevokeAll()
 		w.demand("200")
 		w.tried(2, 1)
-		session := w.tr.slot()
+		session := w.tr.server.InUse("")
 
 		for range 3 { // in the middle of it
 			w.rest(10 * time.Minute)
@@ -106,7 +106,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 		w.reload(&Transport{Accounts: []*account.Account{w.rotated("{file."+w.dir+"/next}", "")}})
 		w.serves(5*time.Second, time.Second)
 		w.tried(2, 1)
-		if w.tr.slot() != session {
+		if w.tr.server.InUse("") != session {
 			t.Error("the session is another one")
 		}
 		w.rest(inheritFor)

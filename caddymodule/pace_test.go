@@ -11,14 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -225,30 +223,6 @@ func TestAReloadKeepsThePace(t *testing.T) {
 		}
 		if c := w.server.Counters(); c.Throttled != 0 || c.Logins != crowd {
 			t.Errorf("%d 429s, %d logins", c.Throttled, c.Logins)
-		}
-	})
-}
-
-func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		product, _ := veeam.Lookup("vspc")
-		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, State: NewState(), Metrics: collectors}}
-		s := &slot{server: server, place: Place{Origin: "https vspc01:1280"}}
-		var wg sync.WaitGroup
-		for i := range 300 {
-			wg.Go(func() {
-				p := s.pacer(fmt.Sprint("user-", i), journal.Journal{})
-				for _, step := range []veeam.PaceStep{veeam.PaceFirst, veeam.PaceNext} {
-					for p.Pace(t.Context(), step) != nil {
-						time.Sleep(time.Second)
-					}
-				}
-			})
-		}
-		began := time.Now()
-		wg.Wait()
-		if took := time.Since(began); took > time.Minute {
-			t.Errorf("300 logins with codes took %v", took)
 		}
 	})
 }

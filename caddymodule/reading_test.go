@@ -4,8 +4,6 @@ package caddymodule
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -204,40 +202,8 @@ func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
 		synctest.Wait()
 		answer()
 		clients.Wait()
-		for _, s := range w.tr.server.sessions.users.Values() {
-			if uid := s.configured.credentials.Account.UserUID; uid != s.key.user {
-				t.Errorf("the place of %s has credentials of %s", s.key.user, uid)
-			}
-		}
 		if n := h.reads(); n != 1 {
 			t.Errorf("%d readers", n)
 		}
-	})
-}
-
-func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
-	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		h := &hangingFiles{keys: newKeys(t)}
-		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
-		w.start(own)
-		h.of(w, own)
-		w.demand("200")
-		w.tr.server.watch.end()
-		w.rest(time.Minute)
-		s := slices.Collect(maps.Values(*w.tr.server.sessions.slots.Load()))[0]
-		h.seal(w, veeamtest.DefaultUser, "password", "half")
-		answer := h.hang()
-		var looks sync.WaitGroup
-		for i := range 3 {
-			looks.Go(func() {
-				time.Sleep(time.Duration(i) * settleFor)
-				if _, settled, err := s.look(w.Context(), 0, occasion{}); settled || err != nil {
-					t.Errorf("settled %v, %v", settled, err)
-				}
-			})
-		}
-		time.Sleep(5 * settleFor)
-		answer()
-		looks.Wait()
 	})
 }

@@ -130,15 +130,15 @@ func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Grant: "api_key", Password: w.secret("secret", "the-first-key")})
 		w.demand("200")
-		first := w.tr.slot()
+		first := w.tr.server.InUse("")
 		w.secret("secret", "no-key-at-all")
 		w.serves(2*time.Minute, time.Second)
-		if w.tr.slot() != first || strings.Count(w.said(), "The server refuses the changed secret") != 1 {
+		if w.tr.server.InUse("") != first || strings.Count(w.said(), "The server refuses the changed secret") != 1 {
 			t.Errorf("a key that is none is in use: %s", w.said())
 		}
 		w.secret("secret", "the-second-api-key")
 		w.serves(3*time.Second, 100*time.Millisecond)
-		if w.tr.slot() == first {
+		if w.tr.server.InUse("") == first {
 			t.Errorf("the second key is not in use: %s", w.said())
 		}
 	})

@@ -53,13 +53,13 @@ func counted(result string) func() float64 {
 func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
 		changing(t, profile, func(w *world) {
-			before := w.tr.slot()
+			before := w.tr.server.InUse("")
 			for i, password := range []string{"changed-1", "changed-no-2", "changed-number-3"} {
 				w.server.SetPassword(veeamtest.DefaultUser, password)
 				w.secret("secret", password)
 				w.serves(2*time.Second, 100*time.Millisecond)
 				w.tried(i+2, 0)
-				if after := w.tr.slot(); after == before {
+				if after := w.tr.server.InUse(""); after == before {
 					t.Errorf("%s: requests use the session so far", profile)
 				} else {
 					before = after
@@ -74,16 +74,6 @@ func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 			}
 		})
 	}
-}
-
-// slot is the session that requests of the first account use.
-func (t *Transport) slot() *pooledSession {
-	for key, s := range *t.server.sessions.slots.Load() {
-		if !key.parent {
-			return s.current.Load().session
-		}
-	}
-	return nil
 }
 
 func TestARefusedPasswordIsTriedOnceAndTheSessionGoesOn(t *testing.T) {
@@ -107,7 +97,7 @@ func TestARefusedPasswordIsTriedOnceAndTheSessionGoesOn(t *testing.T) {
 
 func TestAPasswordThatIsPutBackChangesNothing(t *testing.T) {
 	changing(t, veeamtest.VBR13, func(w *world) {
-		session := w.tr.slot()
+		session := w.tr.server.InUse("")
 		w.secret("secret", "wrong")
 		w.serves(time.Minute, time.Second)
 		w.secret("secret", veeamtest.DefaultPassword)
@@ -117,7 +107,7 @@ func TestAPasswordThatIsPutBackChangesNothing(t *testing.T) {
 		w.rest(veryOld)
 		w.demand("200")
 		w.tried(2, 1)
-		if w.tr.slot() != session {
+		if w.tr.server.InUse("") != session {
 			t.Error("it is another session")
 		}
 	})
@@ -231,9 +221,9 @@ func TestAServerThatIsAwayIsNoAnswerAboutAPassword(t *testing.T) {
 		w.server.SetPassword(veeamtest.DefaultUser, "changed")
 		w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus})
 		w.secret("secret", "changed")
-		session := w.tr.slot()
+		session := w.tr.server.InUse("")
 		w.rest(5 * time.Minute)
-		if w.tr.slot() != session {
+		if w.tr.server.InUse("") != session {
 			t.Error("requests use a session that there is not")
 		}
 		if n := w.wire.grants(); n < 10 || n > 40 {
@@ -242,7 +232,7 @@ func TestAServerThatIsAwayIsNoAnswerAboutAPassword(t *testing.T) {
 		w.server.ClearFault()
 		w.rest(20 * time.Second)
 		w.demand("200")
-		if w.tr.slot() == session || w.server.Counters().Logins != 2 {
+		if w.tr.server.InUse("") == session || w.server.Counters().Logins != 2 {
 			t.Error("the changed password is not in use")
 		}
 	})

@@ -163,43 +163,12 @@ func TestALoginRightAfterALinkSwapSendsTheNewSecret(t *testing.T) {
 			password := fmt.Sprintf("password-%03d", i)
 			w.server.SetPassword(veeamtest.DefaultUser, password)
 			w.server.RevokeAll()
-			w.tr.slot().Session.Forget(w.Context())
+			w.tr.server.InUse("").Session.Forget(w.Context())
 			m.swap(map[string]string{"password": password})
 			w.demand("200")
 		}
 		w.tried(201, 0)
 	})
-}
-
-func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
-	for name, swapped := range map[string]bool{"replaced": true, "as it was": false} {
-		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-			m := &mounted{dir: w.dir}
-			m.swap(map[string]string{"password": veeamtest.DefaultPassword, "user": veeamtest.DefaultUser})
-			w.start(&account.Account{Name: "svc", Username: "{file." + w.dir + "/user}", Password: "{file." + w.dir + "/password}"})
-			e := &exchange{account: "svc"}
-			req := proxied(w.Context(), e)
-			s, err := w.tr.slotFor(req, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o := occasion{values: grantValues(req.Context()), journal: e.journal}
-			l, err := s.settled(w.Context(), 0, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if swapped {
-				w.server.SetPassword(veeamtest.DefaultUser, "new")
-				m.swap(map[string]string{"password": "new", "user": veeamtest.DefaultUser})
-			}
-			_, err = s.get(w.Context(), l, o)
-			if errors.Is(err, ErrSecretChanged) != swapped || !swapped && err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			w.demand("200")
-			w.tried(1, 0)
-		})
-	}
 }
 
 func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {

@@ -41,7 +41,7 @@ type ServerOptions struct {
 	// DefaultLoginTimeout.
 	LoginTimeout time.Duration
 
-	// Budget is how many tries with a wrong credential a user has.
+	// Budget is how many tries with a wrong credential a user has. Default: the product's.
 	Budget tokencache.Limit
 
 	// RateLimit is the most token requests that one server is sent.
@@ -88,6 +88,7 @@ type Server struct {
 // configuration has, and does no I/O. Close ends it.
 func NewServer(options ServerOptions) *Server {
 	options.LoginTimeout = cmp.Or(options.LoginTimeout, DefaultLoginTimeout)
+	options.Budget = cmp.Or(options.Budget, tokencache.Limit(options.Product.Lockout))
 	options.MaxUsers = cmp.Or(options.MaxUsers, DefaultMaxUsers)
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	s := &Server{ServerOptions: options}
@@ -201,4 +202,43 @@ func readShape(raw json.RawMessage) any {
 		return nil
 	}
 	return shape
+}
+
+// Inspection is what a server holds.
+type Inspection struct {
+	Sources  int  // of configured accounts
+	Users    int  // of users that come with requests, and of guests
+	Sessions int  // live ones
+	Watching bool // files of secrets
+}
+
+// Inspect tells what the server holds.
+func (s *Server) Inspect() Inspection {
+	found := Inspection{Users: s.sessions.users.Len()}
+	if sources := s.sessions.slots.Load(); sources != nil {
+		found.Sources = len(*sources)
+	}
+	s.sessions.mu.Lock()
+	found.Sessions = len(s.sessions.held)
+	s.sessions.mu.Unlock()
+	s.watch.mu.Lock()
+	found.Watching = s.watch.running && s.watch.ctx.Err() == nil
+	s.watch.mu.Unlock()
+	return found
+}
+
+// InUse is the session that requests of an account use, an empty name standing for any
+// account; nil if no request has needed one.
+func (s *Server) InUse(name string) *pooledSession {
+	sources := s.sessions.slots.Load()
+	if sources == nil {
+		return nil
+	}
+	for key, source := range *sources {
+		current := source.current.Load()
+		if !key.parent && cmp.Or(name, key.account) == key.account && current != nil {
+			return current.session
+		}
+	}
+	return nil
 }

@@ -65,7 +65,7 @@ func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
 			want("static:9419", "", i+2, logouts)
 			time.Sleep(time.Second)
 		}
-		if n := len(*w.tr.server.sessions.slots.Load()); n != maxAddresses {
+		if n := w.tr.server.Inspect().Sources; n != maxAddresses {
 			t.Errorf("%d slots", n)
 		}
 		want(address(1), "", maxAddresses+more+2, more+2) // back again

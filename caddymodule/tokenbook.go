@@ -165,8 +165,16 @@ func (b *tokenBook) list(now time.Time) []TokenState {
 			Client: name, Configured: h.configured > 0, Via: string(h.via),
 			Logins: h.logins, Renewals: h.renewals,
 			FirstIssued: h.first.UTC().Truncate(time.Second), LastIssued: h.last.UTC().Truncate(time.Second),
-			LastUsed: later(time.Time{}, h.used.Load()), Expires: h.end.UTC().Truncate(time.Second), Revoked: h.revoked.UTC().Truncate(time.Second),
+			LastUsed: usedAt(h.used.Load()), Expires: h.end.UTC().Truncate(time.Second), Revoked: h.revoked.UTC().Truncate(time.Second),
 		})
 	}
 	return states
+}
+
+// usedAt is a time in unix seconds, of which 0 is never.
+func usedAt(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }

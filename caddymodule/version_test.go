@@ -200,7 +200,7 @@ func TestAVersionThatNothingShowsIsFoundByTheLogin(t *testing.T) {
 					if n := w.wire.grants(); n > logins+2 {
 						t.Errorf("%d token requests more", n-logins)
 					}
-					if b := w.tr.server.sessions.slotsOf(t)[0].current.Load().session.State().Budget; b.Left != b.Of {
+					if b := w.tr.server.InUse("").State().Budget; b.Left != b.Of {
 						t.Errorf("a version has cost a try: %v", b)
 					}
 				})

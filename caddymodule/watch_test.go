@@ -3,35 +3,25 @@
 package caddymodule
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
-
-func (w *watch) runs() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.running
-}
 
 func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		tr := w.start(w.user())
 		for range 3 {
 			w.rest(time.Minute)
-			if tr.server.watch.runs() {
+			if tr.server.Inspect().Watching {
 				t.Error("before the first request, or without a token")
 			}
 			w.demand("200")
 			w.rest(time.Minute)
-			if !tr.server.watch.runs() {
+			if !tr.server.Inspect().Watching {
 				t.Error("not watched")
 			}
 			w.rest(time.Hour)
@@ -40,7 +30,7 @@ func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 		tr.close()
 		w.demand("200") // a last one
 		w.rest(time.Minute)
-		if tr.server.watch.ctx.Err() == nil {
+		if tr.server.Inspect().Watching {
 			t.Error("watched after the end")
 		}
 	})
@@ -51,7 +41,7 @@ func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
 		w.demand("200")
-		if tr.server.watch.runs() {
+		if tr.server.Inspect().Watching {
 			t.Error("watched")
 		}
 	})
@@ -96,29 +86,5 @@ func TestEveryKindOfFileIsWatched(t *testing.T) {
 			}
 			tr.close()
 		})
-	}
-}
-
-// BenchmarkLook is one look at the files of a thousand accounts, of which none has
-// changed. There are two in a second.
-func BenchmarkLook(b *testing.B) {
-	dir := b.TempDir()
-	server := &Server{sessions: newSessions(NewState(), tokencache.Options{}, "", 1)}
-	w := newWatch(server)
-	old := time.Now().Add(-time.Hour)
-	for i := range 1000 {
-		path := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.Chtimes(path, old, old); err != nil {
-			b.Fatal(err)
-		}
-		w.add(&account.Account{Name: fmt.Sprint(i), Password: "{file." + path + "}"})
-	}
-	w.look()
-	w.look()
-	for b.Loop() {
-		w.look()
 	}
 }
