@@ -32,9 +32,10 @@ const directive = "veeam_auth"
 //	veeam_auth [<matcher>] [<upstreams...>] {
 //		product      vbr | vspc | vspc35 | azure | aws
 //		api_version  <version>
+//		base_path    <path>
 //
 //		account <name> [<password>] {
-//			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token
+//			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token | vbr_token
 //			username          <user>
 //			password          <secret>
 //			next_password     <secret>
