@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,6 +15,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -87,9 +87,7 @@ func (t *Transport) limit() tokencache.Limit {
 // one, else Caddy's storage.
 type triesStore struct {
 	shared *tokencache.Shared
-	detach func()
-	store  *lateStore
-	once   sync.Once // of close
+	store  *store.Attachment // nil with a cache, whose store is its own
 }
 
 // plainTries keeps tries in Caddy's storage where there is no cache. It outlives
@@ -113,18 +111,13 @@ func openTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache) *trie
 	if storage == nil {
 		storage = ctx.Storage()
 	}
-	store := &lateStore{storage: storage}
-	return &triesStore{shared: plainTries, store: store, detach: plainTries.Attach(store)}
+	return &triesStore{shared: plainTries, store: plainTries.AttachLate(store.Opened(dated{storage}))}
 }
 
 func (s *triesStore) close() {
-	if s == nil || s.detach == nil {
-		return
+	if s != nil && s.store != nil {
+		s.store.Detach()
 	}
-	s.once.Do(func() {
-		s.detach()
-		s.store.close()
-	})
 }
 
 // plainSealer names records without a key and does not seal them: of a try they

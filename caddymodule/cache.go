@@ -22,8 +22,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
+	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -45,23 +47,19 @@ type Cache struct {
 
 	keys   *keyFile
 	pooled *pooledCache
-	detach func()
-	store  *lateStore
+	store  *store.Attachment
 	once   sync.Once // of cleanup
 }
 
 // cachePool holds what transports with the same cache share. It outlives reloads,
 // and with it what is known of the storage.
-var cachePool = caddy.NewUsagePool()
+var cachePool = pool.New[string](func(*pooledCache) {})
 
 // pooledCache is a cache of the process.
 type pooledCache struct {
 	Shared
 	begin sync.Once
 }
-
-// Destruct implements caddy.Destructor.
-func (*pooledCache) Destruct() error { return nil }
 
 // check reports what is wrong with the cache as it is written.
 func (c *Cache) check() error {
@@ -85,7 +83,7 @@ func (c *Cache) check() error {
 // provision prepares the cache. It reads no key and touches no storage: one that
 // cannot be reached is no reason not to start.
 func (c *Cache) provision(ctx caddy.Context) error {
-	store, err := newLateStore(ctx, c)
+	open, err := c.opener(ctx)
 	if err != nil {
 		return fmt.Errorf("cache: storage: %w", err)
 	}
@@ -93,18 +91,14 @@ func (c *Cache) provision(ctx caddy.Context) error {
 	c.keys = keys
 	sum := sha256.Sum256(append([]byte(c.EncryptionKey+"\n"), c.StorageRaw...))
 	id := hex.EncodeToString(sum[:8])
-	value, _, err := cachePool.LoadOrNew(id, func() (caddy.Destructor, error) {
+	c.pooled = cachePool.Acquire(id, func() *pooledCache {
 		shared := tokencache.NewShared(tokencache.SharedOptions{
 			Keys: keys.read, Log: logCache, Holder: processName(),
 			Process: process.ID(), Ended: process.Ended,
 		})
-		return &pooledCache{Shared: Shared{Shared: shared, ID: id}}, nil
+		return &pooledCache{Shared: Shared{Shared: shared, ID: id}}
 	})
-	if err != nil {
-		return err
-	}
-	c.store, c.pooled = store, value.(*pooledCache)
-	c.detach = c.pooled.Attach(store)
+	c.store = c.pooled.AttachLate(open)
 	return nil
 }
 
@@ -115,9 +109,9 @@ func (c *Cache) start(ctx context.Context, logger *zap.Logger) {
 		if _, err := c.keys.read(); err != nil {
 			logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))
 		}
-		storage, err := c.store.open()
+		storage, err := c.store.Open()
 		if err == nil {
-			err = tryStorage(ctx, storage)
+			err = store.Probe(ctx, storage)
 		}
 		if err != nil && ctx.Err() == nil {
 			logger.Warn("the storage of the cache does not work: until it does, sessions are kept in memory only",
@@ -132,9 +126,8 @@ func (c *Cache) cleanup() {
 		return
 	}
 	c.once.Do(func() {
-		c.detach()
-		c.store.close()
-		_, _ = cachePool.Delete(c.pooled.ID)
+		c.store.Detach()
+		cachePool.Release(c.pooled.ID)
 	})
 }
 

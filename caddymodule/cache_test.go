@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -207,10 +208,9 @@ func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
 	if n := server.Counters().TokenRequests; n != 1 {
 		t.Errorf("%d token requests", n)
 	}
-	cachePool.Range(func(key, _ any) bool {
+	for key := range cachePool.All() {
 		t.Errorf("cache %v is left", key)
-		return true
-	})
+	}
 }
 
 func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
@@ -253,10 +253,11 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 		defer cancel()
-		s, err := newLateStore(ctx, &Cache{StorageRaw: fileStorage(dir)})
+		open, err := (&Cache{StorageRaw: fileStorage(dir)}).opener(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
+		s := new(store.Reattachable).Attach(open)
 		// In the middle of a change of a record, and of the wait for its lock.
 		if err := s.Lock(ctx, "record"); err != nil {
 			t.Fatal(err)
@@ -266,8 +267,8 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 		defer done()
 		go func() { next <- s.Lock(within, "record") }()
 		synctest.Wait()
-		s.close()
-		if err := s.Lock(ctx, "other"); !errors.Is(err, errClosed) {
+		s.Detach()
+		if err := s.Lock(ctx, "other"); !errors.Is(err, store.ErrDetached) {
 			t.Errorf("another lock: %v", err)
 		}
 		if err := s.Store(ctx, "record", []byte("x")); err != nil {
@@ -285,7 +286,7 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(dir, "locks", "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		if _, err := s.Load(ctx, "record"); !errors.Is(err, errClosed) {
+		if _, err := s.Load(ctx, "record"); !errors.Is(err, store.ErrDetached) {
 			t.Errorf("the storage is still used: %v", err)
 		}
 		time.Sleep(time.Minute) // what keeps a lock fresh ends
@@ -298,8 +299,8 @@ func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
 		_, key := newKeyFile(t)
 		tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
 		hanging := make(chan struct{})
-		tr.Cache.detach()
-		tr.Cache.detach = tr.Cache.pooled.Attach(hangingStore{hanging})
+		tr.Cache.store.Detach()
+		tr.Cache.store = tr.Cache.pooled.AttachLate(store.Opened(hangingStore{hanging}))
 		began := time.Now()
 		if res := ask(t, tr); res.StatusCode != http.StatusOK {
 			t.Errorf("status %d", res.StatusCode)

@@ -222,14 +222,16 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	watchConnections(ctx)
 	h.warnUnserved(ctx)
-	var pooled *pooledIssuer
-	pooled, h.release = acquireIssuer(ctx.Storage())
+	var pooled *issuer.Pooled
+	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), ctx.Storage())
 	h.issuer = pooled.Issuer
 	for _, client := range h.Clients {
 		client.holder = tokenHolders.enter(client.Name)
 	}
 	unpairedHandlers.enter(ctx, h)
-	return atStart(ctx, func(started context.Context) { pooled.start(started, ctx.Storage(), h.logger) })
+	return atStart(ctx, func(started context.Context) {
+		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), h.logger) })
+	})
 }
 
 // checkLifetime refuses tokens that would be good for longer than it is remembered

@@ -23,7 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -48,8 +48,8 @@ func TestAStorageThatHangsDoesNotKeepAConfigurationFromEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
-		i, release := acquireIssuer(storage)
-		go i.start(t.Context(), storage, zap.NewNop())
+		i, release := issuer.Acquire(storageKey(storage), storage)
+		go i.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, zap.NewNop()) })
 		time.Sleep(time.Minute)
 		ended := make(chan struct{})
 		go func() {
@@ -115,8 +115,8 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
-		known, release := acquireIssuer(storage)
-		known.start(t.Context(), storage, zap.NewNop())
+		known, release := issuer.Acquire(storageKey(storage), storage)
+		known.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, zap.NewNop()) })
 		pair, err := known.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 		if err != nil {
 			t.Fatal(err)
@@ -142,11 +142,11 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 			t.Errorf("a token of a key that is known: %v", err)
 		}
 		wg.Wait()
-		if took := time.Since(began); took > 2*storelock.For {
+		if took := time.Since(began); took > 2*store.For {
 			t.Errorf("%v for 50 requests", took)
 		}
 		release()
-		if took := time.Since(began); took > 4*storelock.For {
+		if took := time.Since(began); took > 4*store.For {
 			t.Errorf("the end took %v", took)
 		}
 		close(until)
@@ -192,50 +192,22 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	}
 }
 
-func TestExchangesThatHangForEverAreBounded(t *testing.T) {
-	end := make(chan struct{})
-	var running atomic.Int64
-	ask := func(d time.Duration) error {
-		ctx, cancel := context.WithTimeout(t.Context(), d)
-		defer cancel()
-		_, err := within(ctx, func() (any, error) {
-			running.Add(1)
-			defer running.Add(-1)
-			<-end
-			return nil, nil
-		})
-		return err
-	}
-	for range cap(exchanges) + 100 {
-		if err := ask(100 * time.Microsecond); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("an exchange that hangs: %v", err)
-		}
-	}
-	if n := running.Load(); n > int64(cap(exchanges)) {
-		t.Errorf("%d exchanges", n)
-	}
-	close(end)
-	if err := ask(time.Minute); err != nil {
-		t.Errorf("when they have ended: %v", err)
-	}
-}
-
 func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *closable { return &closable{FileStorage: &certmagic.FileStorage{Path: dir}} }
 	first, second, failed := open(), open(), open()
 
-	before, releaseBefore := acquireIssuer(first)
-	before.start(t.Context(), first, zap.NewNop())
+	before, releaseBefore := issuer.Acquire(storageKey(first), first)
+	before.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), first, zap.NewNop()) })
 	pair, err := before.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, releaseAfter := acquireIssuer(second)
+	after, releaseAfter := issuer.Acquire(storageKey(second), second)
 	if before != after {
 		t.Fatal("a reload forgets who has logged out")
 	}
-	_, releaseFailed := acquireIssuer(failed) // a configuration that did not load
+	_, releaseFailed := issuer.Acquire(storageKey(failed), failed) // a configuration that did not load
 	releaseFailed()
 	failed.closed.Store(true)
 	releaseBefore()
@@ -259,9 +231,9 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	releaseAfter() // a logout is told before the process ends
 
 	last := open()
-	next, release := acquireIssuer(last)
+	next, release := issuer.Acquire(storageKey(last), last)
 	defer release()
-	next.start(t.Context(), last, zap.NewNop())
+	next.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), last, zap.NewNop()) })
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err = next.Check(t.Context(), other.Access, "site"); errors.Is(err, issuer.ErrEnded) || time.Now().After(end) {
 			break

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -167,13 +168,16 @@ func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 	if cache == nil || cache.StorageRaw == nil {
 		return false, nil
 	}
-	return true, probeStorage(ctx, func(ctx context.Context) error {
-		storage, err := cache.store.open()
+	ctx, cancel := context.WithTimeout(ctx, store.ProbeTimeout)
+	defer cancel()
+	_, err = store.Within(ctx, func() (any, error) {
+		opened, err := cache.store.Open()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return TryStorageAsGuest(ctx, storage)
+		return nil, TryStorageAsGuest(ctx, opened.(dated).Storage)
 	})
+	return true, err
 }
 
 // OtherProduct says, in a sentence, that the server answered a login like another

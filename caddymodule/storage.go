@@ -1,44 +1,92 @@
-// Whether a storage works, found out before a request needs it.
+// Caddy's storages: how they are opened, tried and named.
 
 package caddymodule
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-const (
-	storageFolder   = "veeam_auth" // of all that is kept in Caddy's storage
-	probeStorageFor = 20 * time.Second
-)
+const storageNamespace = "caddy.storage"
+
+// dated is a storage that lists what is old.
+type dated struct{ certmagic.Storage }
+
+// Before implements store.Lister.
+func (d dated) Before(ctx context.Context, folder string, moment time.Time) (old []string, err error) {
+	keys, err := d.List(ctx, folder, false)
+	for _, key := range keys {
+		info, err := d.Stat(ctx, key)
+		if err == nil && info.IsTerminal && !info.Modified.IsZero() && info.Modified.Before(moment) {
+			old = append(old, key)
+		}
+	}
+	return old, err
+}
+
+// opener returns what opens the storage of a cache, Caddy's own if none is
+// configured. It checks what can be checked without provisioning.
+func (c *Cache) opener(ctx caddy.Context) (store.Open, error) {
+	if c.StorageRaw == nil {
+		return store.Opened(dated{ctx.Storage()}), nil
+	}
+	return func() (store.Store, func(), error) {
+		within, cancel := caddy.NewContext(ctx)
+		// A copy, because loading a module clears the field.
+		module, err := within.LoadModule(&Cache{StorageRaw: c.StorageRaw}, "StorageRaw")
+		if err == nil {
+			var storage certmagic.Storage
+			if storage, err = module.(caddy.StorageConverter).CertMagicStorage(); err == nil {
+				return dated{storage}, cancel, nil
+			}
+		}
+		cancel()
+		return nil, nil, err
+	}, checkStorage(c.StorageRaw)
+}
+
+// checkStorage reports an unknown module or option.
+func checkStorage(raw json.RawMessage) error {
+	var options map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &options); err != nil {
+		return err
+	}
+	var name string
+	if err := json.Unmarshal(options["module"], &name); err != nil || name == "" {
+		return errors.New("it names no module")
+	}
+	info, err := caddy.GetModule(storageNamespace + "." + name)
+	if err != nil {
+		return err
+	}
+	delete(options, "module")
+	bare, err := json.Marshal(options)
+	if err != nil {
+		return err
+	}
+	module := info.New()
+	if _, ok := module.(caddy.StorageConverter); !ok {
+		return fmt.Errorf("%s is no storage", name)
+	}
+	return caddy.StrictUnmarshalJSON(bare, module)
+}
 
 // ErrStorageAbsent is the error of a storage in a folder that does not exist.
 var ErrStorageAbsent = errors.New("the folder does not exist")
 
-// tryStorage locks, writes, reads and deletes a key of its own, as Caddy does.
-func tryStorage(ctx context.Context, storage certmagic.Storage) error {
-	return probeStorage(ctx, func(ctx context.Context) error {
-		key := storageFolder + "/probe_" + rand.Text()
-		if err := storage.Lock(ctx, key); err != nil {
-			return fmt.Errorf("locking: %w", err)
-		}
-		err := tryKey(ctx, storage, key)
-		if failed := storage.Unlock(context.WithoutCancel(ctx), key); err == nil && failed != nil {
-			err = fmt.Errorf("unlocking: %w", failed)
-		}
-		return err
-	})
-}
-
 // TryStorageAsGuest writes, reads and deletes a key of its own, for commands. It waits 20
-// seconds at most. It does what Caddy does, but makes no folder that is not there yet: it
-// would belong to the user of the command, and Caddy could not write into it. Where
+// seconds at most. It does what Caddy does, but makes no folder that is not there yet. Where
 // the folder of the storage itself is missing the error is ErrStorageAbsent.
 func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
@@ -46,42 +94,7 @@ func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
 			return ErrStorageAbsent
 		}
 	}
-	used := false
-	err := probeStorage(ctx, func(ctx context.Context) error {
-		if used = storage.Exists(ctx, storageFolder); used {
-			return nil
-		}
-		return tryKey(ctx, storage, storageFolder+"_probe_"+rand.Text())
-	})
-	if err == nil && used {
-		return tryStorage(ctx, storage)
-	}
-	return err
-}
-
-// probeStorage waits for an exchange with a storage that may hang.
-func probeStorage(ctx context.Context, exchange func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, probeStorageFor)
-	defer cancel()
-	_, err := within(ctx, func() (any, error) { return nil, exchange(ctx) })
-	return err
-}
-
-func tryKey(ctx context.Context, storage certmagic.Storage, key string) error {
-	if err := storage.Store(ctx, key, []byte(key)); err != nil {
-		return fmt.Errorf("writing: %w", err)
-	}
-	text, err := storage.Load(ctx, key)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("reading: %w", err)
-	case string(text) != key:
-		err = errors.New("reading: it does not return what was written")
-	}
-	if failed := storage.Delete(context.WithoutCancel(ctx), key); err == nil && failed != nil {
-		err = fmt.Errorf("deleting: %w", failed)
-	}
-	return err
+	return store.ProbeAsGuest(ctx, storage)
 }
 
 // StorageName is how an operator finds a storage. Others than files may have
@@ -91,4 +104,27 @@ func StorageName(storage certmagic.Storage) string {
 		return files.Path
 	}
 	return fmt.Sprintf("%T", storage)
+}
+
+// storageKey tells a storage apart from others.
+func storageKey(storage certmagic.Storage) string {
+	key := fmt.Sprintf("%T", storage)
+	if s, ok := storage.(fmt.Stringer); ok {
+		key += " " + s.String()
+	}
+	return key
+}
+
+// unseenRevocations is told when this process does not see what others revoke. It logs
+// in the process's current log: an issuer outlives configurations.
+func unseenRevocations(err error) {
+	caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
+}
+
+// tryTokenStorage says whether the storage that tokens need does not work.
+func tryTokenStorage(ctx context.Context, storage certmagic.Storage, logger *zap.Logger) {
+	if err := store.Probe(ctx, storage); err != nil && ctx.Err() == nil {
+		logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor judged, and requests that need that are refused",
+			zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", StorageName(storage)), zap.Error(err))
+	}
 }

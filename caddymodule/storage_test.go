@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
@@ -57,7 +58,7 @@ func (s brokenStorage) Delete(ctx context.Context, key string) error {
 
 func TestEachFaultOfAStorageIsFound(t *testing.T) {
 	for _, at := range []string{"locking", "writing", "reading", "reading: it does not return", "deleting", "unlocking"} {
-		err := tryStorage(t.Context(), brokenStorage{inMemory(new(memorystore.Storage)), at})
+		err := store.Probe(t.Context(), brokenStorage{inMemory(new(memorystore.Storage)), at})
 		if err == nil || !strings.HasPrefix(err.Error(), at) {
 			t.Errorf("%s: %v", at, err)
 		}
@@ -65,7 +66,7 @@ func TestEachFaultOfAStorageIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
-		if err := tryStorage(t.Context(), storage); !errors.Is(err, context.DeadlineExceeded) {
+		if err := store.Probe(t.Context(), storage); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("one that hangs: %v", err)
 		}
 	})
@@ -83,17 +84,17 @@ func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
 	if err := TryStorageAsGuest(t.Context(), &certmagic.FileStorage{Path: filepath.Join(dir, "absent")}); !errors.Is(err, ErrStorageAbsent) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
-	if err := tryStorage(t.Context(), storage); err != nil {
+	if err := store.Probe(t.Context(), storage); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := os.ReadDir(filepath.Join(dir, storageFolder)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Join(dir, store.Folder)); err != nil || len(left) > 0 {
 		t.Errorf("the start leaves %v, %v", left, err)
 	}
 	// A folder that is there already is tried itself.
-	if err := os.RemoveAll(filepath.Join(dir, storageFolder)); err != nil {
+	if err := os.RemoveAll(filepath.Join(dir, store.Folder)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, storageFolder), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, store.Folder), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := TryStorageAsGuest(t.Context(), storage); err == nil {

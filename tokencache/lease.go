@@ -9,7 +9,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // lease is the right to get a token for all.
@@ -209,7 +209,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	}
 	var newer *Token
 	lost := false
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storelock.For)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.For)
 	defer cancel()
 	written := s.write(ctx, l.place, func(rec *record) *record {
 		if rec != nil && rec.Lease != l.id {
@@ -253,8 +253,8 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 // write changes a record even if the store has just failed: a process that was
 // stopped for a while takes its own absence for the store's.
 func (s *Session) write(ctx context.Context, at place, change func(*record) *record) (written bool) {
-	store, err := s.options.Shared.storeNow()
-	return err == nil && updateIn(ctx, s.options.Shared, store, at, nil, change) == nil
+	to, err := s.options.Shared.lastNow()
+	return err == nil && updateIn(ctx, s.options.Shared, to, at, nil, change) == nil
 }
 
 // note writes the outcome of a grant into a record.

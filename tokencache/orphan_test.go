@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // kill starts a process and kills it in the middle of its login.
@@ -80,24 +80,24 @@ func TestTheLeaseOfAProcessOfWhichNothingIsKnownIsLeftAlone(t *testing.T) {
 func TestALockThatWasLeftBehindIsRemovedAlsoIfItIsKeptFresh(t *testing.T) {
 	for _, fresh := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			store, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
-			store.fresh = fresh
-			first := start(store, k)
+			folder, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
+			folder.fresh = fresh
+			first := start(folder, k)
 			mustGet(t, first.Session, srv)
-			for key := range store.snapshot() {
-				if err := store.Lock(context.Background(), key); err != nil {
+			for key := range folder.snapshot() {
+				if err := folder.Lock(context.Background(), key); err != nil {
 					t.Fatal(err)
 				}
 			}
 			time.Sleep(2 * time.Hour)
 			if !fresh {
-				for key := range store.locks {
-					store.locks[key] = time.Now()
+				for key := range folder.locks {
+					folder.locks[key] = time.Now()
 				}
 			}
 			began := time.Now()
-			tok := mustGet(t, start(store, k).Session, srv)
-			if took := time.Since(began); took > storelock.Abandoned+2*time.Second {
+			tok := mustGet(t, start(folder, k).Session, srv)
+			if took := time.Since(began); took > store.Abandoned+2*time.Second {
 				t.Errorf("fresh %v: a login waits %v", fresh, took)
 			}
 			if other := mustGet(t, first.Session, srv); !other.Access.Equal(tok.Access) || srv.calls.Load() != 2 {

@@ -13,26 +13,16 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // Store is where shared sessions are kept. certmagic.Storage, which is Caddy's
 // storage, has these methods.
-type Store interface {
-	// Lock waits for the lock, Unlock gives it back. A lock that its holder does
-	// not keep alive may be taken over.
-	Lock(ctx context.Context, name string) error
-	Unlock(ctx context.Context, name string) error
+type Store = store.Store
 
-	// Store replaces the value whole or not at all.
-	Store(ctx context.Context, key string, value []byte) error
-
-	// Load returns an error that is fs.ErrNotExist if there is no such key.
-	Load(ctx context.Context, key string) ([]byte, error)
-
-	// Delete removes the value.
-	Delete(ctx context.Context, key string) error
-}
+// Lister is a Store that knows how old its values are. In one that is none, old
+// records stay.
+type Lister = store.Lister
 
 // Sealer keeps what is stored secret. A *Keyset is one.
 type Sealer interface {
@@ -87,8 +77,9 @@ type SharedOptions struct {
 type Shared struct {
 	options SharedOptions
 
+	stores store.Reattachable
+
 	mu     sync.Mutex
-	stores []*attached     // the last one is used
 	away   time.Time       // until when the store is left alone
 	broken map[string]bool // records that did not open
 
@@ -97,29 +88,6 @@ type Shared struct {
 	swept atomic.Int64 // when old records were looked for, unix seconds
 
 	gone atomic.Bool // the store has failed and nothing has worked since
-}
-
-// attached is a store with the exchanges that are under way.
-type attached struct {
-	to      Store
-	running atomic.Int64
-}
-
-// ask runs one exchange with the store.
-func (a *attached) ask(exchange func() error) error {
-	a.running.Add(1)
-	defer a.running.Add(-1)
-	return exchange()
-}
-
-// Lock implements storelock.Locker.
-func (a *attached) Lock(ctx context.Context, name string) error {
-	return a.ask(func() error { return a.to.Lock(ctx, name) })
-}
-
-// Unlock implements storelock.Locker.
-func (a *attached) Unlock(ctx context.Context, name string) error {
-	return a.ask(func() error { return a.to.Unlock(ctx, name) })
 }
 
 // NewShared returns a Shared without a store: sessions do without until one is
@@ -139,22 +107,16 @@ func NewShared(options SharedOptions) *Shared {
 
 // Attach gives s a store, which is used from now on. detach takes it away; the
 // one before, if it is still there, is used again.
-func (s *Shared) Attach(store Store) (detach func()) {
-	a := &attached{to: store}
+func (s *Shared) Attach(to Store) (detach func()) {
+	return s.AttachLate(store.Opened(to)).Detach
+}
+
+// AttachLate is Attach for a store that is opened when it is first needed.
+func (s *Shared) AttachLate(open store.Open) *store.Attachment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stores = append(s.stores, a)
 	s.away = time.Time{}
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for i, other := range s.stores {
-			if other == a {
-				s.stores = append(s.stores[:i:i], s.stores[i+1:]...)
-				return
-			}
-		}
-	}
+	return s.stores.Attach(open)
 }
 
 var (
@@ -163,28 +125,26 @@ var (
 	errSection = errors.New("the store was too slow to change a record under its lock")
 )
 
-func (s *Shared) store() (*attached, error) {
+// last returns the store to use.
+func (s *Shared) last() (*store.Attachment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.stores) == 0 {
+	last := s.stores.Last()
+	if last == nil {
 		return nil, errNoStore
 	}
-	if time.Now().Before(s.away) {
-		return nil, errAway
-	}
-	last := s.stores[len(s.stores)-1]
-	if last.running.Load() >= maxRunning {
+	if time.Now().Before(s.away) || last.Running() >= maxRunning {
 		return nil, errAway
 	}
 	return last, nil
 }
 
-// storeNow is store for what is worth a try although the store has just failed.
-func (s *Shared) storeNow() (*attached, error) {
+// lastNow is last for what is worth a try although the store has just failed.
+func (s *Shared) lastNow() (*store.Attachment, error) {
 	s.mu.Lock()
 	s.away = time.Time{}
 	s.mu.Unlock()
-	return s.store()
+	return s.last()
 }
 
 // worked and failed keep the book on the store.
@@ -194,12 +154,12 @@ func (s *Shared) worked() {
 	}
 }
 
-func (s *Shared) failed(ctx context.Context, store *attached, err error) error {
+func (s *Shared) failed(ctx context.Context, to *store.Attachment, err error) error {
 	if ctx.Err() != nil {
 		return err // the caller has given up, which says nothing about the store
 	}
 	s.mu.Lock()
-	current := len(s.stores) > 0 && s.stores[len(s.stores)-1] == store
+	current := s.stores.Last() == to
 	if current {
 		s.away = time.Now().Add(awayFor)
 	}
@@ -237,27 +197,21 @@ type place struct {
 
 // load returns what lies at a place, nil if there is nothing that opens.
 func load[T any](ctx context.Context, s *Shared, p place) (*T, error) {
-	store, err := s.store()
+	to, err := s.last()
 	if err != nil {
 		return nil, err
 	}
-	return loadFrom[T](ctx, s, store, p)
+	return loadFrom[T](ctx, s, to, p)
 }
 
-func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (*T, error) {
-	sealed, err := exchange(ctx, func(ctx context.Context) (sealed []byte, err error) {
-		err = store.ask(func() error {
-			sealed, err = store.to.Load(ctx, p.key)
-			return err
-		})
-		return sealed, err
-	})
+func loadFrom[T any](ctx context.Context, s *Shared, to *store.Attachment, p place) (*T, error) {
+	sealed, err := exchange(ctx, func(ctx context.Context) ([]byte, error) { return to.Load(ctx, p.key) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.worked()
 		return nil, nil //nolint:nilnil // a miss is no error
 	case err != nil:
-		return nil, s.failed(ctx, store, fmt.Errorf("loading: %w", err))
+		return nil, s.failed(ctx, to, fmt.Errorf("loading: %w", err))
 	}
 	s.worked()
 	value := new(T)
@@ -274,15 +228,15 @@ func loadFrom[T any](ctx context.Context, s *Shared, store *attached, p place) (
 // lock is somebody else's, glance is called now and then; the wait ends when it
 // returns true.
 func update[T any](ctx context.Context, s *Shared, p place, glance func() bool, change func(found *T) *T) error {
-	store, err := s.store()
+	to, err := s.last()
 	if err != nil {
 		return err
 	}
-	return updateIn(ctx, s, store, p, glance, change)
+	return updateIn(ctx, s, to, p, glance, change)
 }
 
-func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, glance func() bool, change func(found *T) *T) error {
-	locked, err := s.lock(ctx, store, p.key, glance)
+func updateIn[T any](ctx context.Context, s *Shared, to *store.Attachment, p place, glance func() bool, change func(found *T) *T) error {
+	locked, err := s.lock(ctx, to, p.key, glance)
 	if err != nil || !locked {
 		return err
 	}
@@ -291,10 +245,10 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 	defer func() {
 		// A lock that is left behind ends by itself.
 		_, _ = exchange(ctx, func(ctx context.Context) (any, error) {
-			return nil, store.Unlock(ctx, p.key)
+			return nil, to.Unlock(ctx, p.key)
 		})
 	}()
-	found, err := loadFrom[T](ctx, s, store, p)
+	found, err := loadFrom[T](ctx, s, to, p)
 	if err != nil {
 		return err
 	}
@@ -307,42 +261,42 @@ func updateIn[T any](ctx context.Context, s *Shared, store *attached, p place, g
 		return err
 	}
 	// A process that was stopped here may have lost the lock.
-	if time.Since(since) > storelock.Section {
-		return s.failed(ctx, store, errSection)
+	if time.Since(since) > store.Section {
+		return s.failed(ctx, to, errSection)
 	}
 	_, err = exchange(ctx, func(ctx context.Context) (any, error) {
-		return nil, store.ask(func() error { return store.to.Store(ctx, p.key, sealed) })
+		return nil, to.Store(ctx, p.key, sealed)
 	})
 	if err != nil {
-		return s.failed(ctx, store, fmt.Errorf("storing: %w", err))
+		return s.failed(ctx, to, fmt.Errorf("storing: %w", err))
 	}
 	s.worked()
-	s.sweepSometimes(store)
+	s.sweepSometimes(to)
 	return nil
 }
 
 // updateWithin is update with a bound of its own. A store that is too slow for it
 // is left alone for a while, as one that fails.
 func updateWithin[T any](ctx context.Context, within time.Duration, s *Shared, p place, change func(found *T) *T) error {
-	store, err := s.store()
+	to, err := s.last()
 	if err != nil {
 		return err
 	}
 	bound, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	err = updateIn(bound, s, store, p, nil, change)
+	err = updateIn(bound, s, to, p, nil, change)
 	if err != nil && bound.Err() != nil && ctx.Err() == nil {
-		return s.failed(ctx, store, err)
+		return s.failed(ctx, to, err)
 	}
 	return err
 }
 
 // lock waits for the store's lock. What another process has stored meanwhile is
 // seen by glance.
-func (s *Shared) lock(ctx context.Context, store *attached, key string, glance func() bool) (locked bool, err error) {
-	locked, err = storelock.Lock(ctx, store, key, glance)
+func (s *Shared) lock(ctx context.Context, to *store.Attachment, key string, glance func() bool) (locked bool, err error) {
+	locked, err = store.Lock(ctx, to, key, glance)
 	if err != nil {
-		return false, s.failed(ctx, store, fmt.Errorf("locking: %w", err))
+		return false, s.failed(ctx, to, fmt.Errorf("locking: %w", err))
 	}
 	return locked, nil
 }

@@ -6,6 +6,8 @@ package tokencache
 import (
 	"context"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 const (
@@ -23,32 +25,24 @@ const (
 // folders are where records lie.
 var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses"}
 
-// Lister is a Store that knows how old its values are. In one that is none, old
-// records stay.
-type Lister interface {
-	// Before lists the keys in a folder that were stored last before a moment.
-	Before(ctx context.Context, folder string, moment time.Time) ([]string, error)
-}
-
 // sweepSometimes removes old records in the background, once in a while. A record
 // that is taken up again in that very moment is lost, which costs a login.
-func (s *Shared) sweepSometimes(store *attached) {
-	lister, ok := store.to.(Lister)
+func (s *Shared) sweepSometimes(to *store.Attachment) {
 	now := time.Now()
 	last := s.swept.Load()
-	if !ok || last != 0 && now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
+	if last != 0 && now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
 		return
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sweepFor)
 		defer cancel()
 		for _, folder := range folders {
-			old, err := lister.Before(ctx, folder, now.Add(-keptFor))
+			old, err := to.Before(ctx, folder, now.Add(-keptFor))
 			if err != nil {
 				continue
 			}
 			for _, key := range old {
-				_ = store.to.Delete(ctx, key)
+				_ = to.Delete(ctx, key)
 			}
 		}
 	}()

@@ -12,13 +12,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // Store is where the keys are kept. certmagic.Storage, which is Caddy's storage,
 // has these methods.
 type Store interface {
-	storelock.Locker
+	store.Locker
 	Store(ctx context.Context, key string, value []byte) error
 	// Load returns an error that is fs.ErrNotExist if there is no such key.
 	Load(ctx context.Context, key string) ([]byte, error)
@@ -29,7 +29,7 @@ const KeyPath = "veeam_auth/signing_keys.json"
 
 const (
 	keyBytes = 32
-	storeFor = storelock.For // bounds the exchange with the store, the wait for its lock included
+	storeFor = store.For // bounds the exchange with the store, the wait for its lock included
 
 	// RotateEvery is how long a key signs new tokens. Older keys are accepted until
 	// the last token that they have signed has expired.
@@ -192,10 +192,10 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if done() {
 		return keys, err
 	}
-	if _, err := storelock.Lock(ctx, k.store, KeyPath, nil); err != nil {
+	if _, err := store.Lock(ctx, k.store, KeyPath, nil); err != nil {
 		return nil, fmt.Errorf("locking: %w", err)
 	}
-	defer storelock.Unlock(ctx, k.store, KeyPath)
+	defer store.Unlock(ctx, k.store, KeyPath)
 	since := time.Now()
 	if done() {
 		return keys, err // another replica was faster
@@ -207,7 +207,7 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if err != nil {
 		return nil, err
 	}
-	if time.Since(since) > storelock.Section {
+	if time.Since(since) > store.Section {
 		return nil, errSlow
 	}
 	if err := k.store.Store(ctx, KeyPath, text); err != nil {

@@ -13,7 +13,7 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/storelock"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // IndexPath is where the index of the records lies in the store: a mark for each of
@@ -109,10 +109,10 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
-	if _, err := storelock.Lock(ctx, w.store, IndexPath, nil); err != nil {
+	if _, err := store.Lock(ctx, w.store, IndexPath, nil); err != nil {
 		return fmt.Errorf("locking %s: %w", IndexPath, err)
 	}
-	defer storelock.Unlock(ctx, w.store, IndexPath)
+	defer store.Unlock(ctx, w.store, IndexPath)
 	since := time.Now()
 	text, err := load(ctx, w.store, IndexPath)
 	if err != nil {
@@ -136,7 +136,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	// What was stored and is not in the index is stored once more.
 	text, textErr := json.Marshal(marks)
 	if textErr == nil {
-		textErr = store(ctx, w.store, IndexPath, text, since)
+		textErr = storeLocked(ctx, w.store, IndexPath, text, since)
 	}
 	if textErr != nil {
 		return textErr
@@ -160,7 +160,7 @@ func (w *watcher) bring(ctx context.Context, n int, own *segment, since time.Tim
 	if err != nil {
 		return nil, err
 	}
-	return now, store(ctx, w.store, recordsPath(n), text, since)
+	return now, storeLocked(ctx, w.store, recordsPath(n), text, since)
 }
 
 // catchUp reads what has happened before this process has begun, without which no
@@ -186,9 +186,9 @@ func (l *ledger) caughtUp(n int, now *segment) {
 	}
 }
 
-// store writes a value that was read under a lock which was got at a time.
-func store(ctx context.Context, to Store, path string, text []byte, since time.Time) error {
-	if time.Since(since) > storelock.Section {
+// storeLocked writes a value that was read under a lock which was got at a time.
+func storeLocked(ctx context.Context, to Store, path string, text []byte, since time.Time) error {
+	if time.Since(since) > store.Section {
 		return errSlow // the lock may be somebody else's
 	}
 	if err := to.Store(ctx, path, text); err != nil {

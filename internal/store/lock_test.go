@@ -1,6 +1,6 @@
 // Locks that are waited for, and locks that nobody gives back.
 
-package storelock
+package store
 
 import (
 	"context"

@@ -1,6 +1,7 @@
-// Package storelock waits for the locks of a storage that several processes
-// share, also for those that a killed process has left behind.
-package storelock
+// Locks that several processes share, also those that a killed process has left
+// behind.
+
+package store
 
 import (
 	"context"
@@ -37,12 +38,12 @@ const (
 // and then, and the wait ends without the lock when it returns true. A lock that
 // counts as Abandoned is removed, because in a folder others that had it in the
 // last seconds before keep it fresh for as long as they live.
-func Lock(ctx context.Context, store Locker, name string, glance func() bool) (locked bool, err error) {
+func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (locked bool, err error) {
 	within, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
 	attempt, giveUp := context.WithCancel(within)
 	defer giveUp()
-	done := try(attempt, within, store, name)
+	done := try(attempt, within, locker, name)
 	ticker := time.NewTicker(glanceEvery)
 	defer ticker.Stop()
 	abandoned := time.NewTimer(Abandoned)
@@ -60,8 +61,8 @@ func Lock(ctx context.Context, store Locker, name string, glance func() bool) (l
 			case <-within.Done():
 				return false, within.Err()
 			}
-			Unlock(ctx, store, name)
-			done = try(within, within, store, name)
+			Unlock(ctx, locker, name)
+			done = try(within, within, locker, name)
 		case err := <-done:
 			return err == nil, err
 		case <-within.Done():
@@ -76,15 +77,15 @@ func Lock(ctx context.Context, store Locker, name string, glance func() bool) (l
 
 // try asks for a lock until ctx ends, and tells what has come of it. What comes
 // when nobody waits for it any more is given back.
-func try(ctx, waiting context.Context, store Locker, name string) <-chan error {
+func try(ctx, waiting context.Context, locker Locker, name string) <-chan error {
 	done := make(chan error)
 	go func() {
-		err := store.Lock(ctx, name)
+		err := locker.Lock(ctx, name)
 		select {
 		case done <- err:
 		case <-waiting.Done():
 			if err == nil {
-				Unlock(ctx, store, name)
+				Unlock(ctx, locker, name)
 			}
 		}
 	}()
@@ -93,8 +94,8 @@ func try(ctx, waiting context.Context, store Locker, name string) <-chan error {
 
 // Unlock gives a lock back, also when ctx has ended. If that fails, the lock is
 // left behind.
-func Unlock(ctx context.Context, store Locker, name string) {
+func Unlock(ctx context.Context, locker Locker, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockFor)
 	defer cancel()
-	_ = store.Unlock(ctx, name)
+	_ = locker.Unlock(ctx, name)
 }

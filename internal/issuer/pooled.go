@@ -1,0 +1,76 @@
+package issuer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/pool"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
+)
+
+// issuers keeps one issuer for each storage over reloads, because an issuer remembers
+// who has logged out.
+var issuers = pool.New[string]((*Pooled).end)
+
+// Pooled is the issuer of a storage. It keeps up with the other replicas.
+type Pooled struct {
+	*Issuer
+	storage store.Reattachable
+	begin   sync.Once
+	ctx     context.Context // ends with the issuer
+	stop    context.CancelFunc
+	done    chan struct{} // closed when nothing is told any more
+}
+
+// tellFor is how long the end of an issuer waits for what it has to tell the others.
+// A storage that hangs need not heed that it is not wanted any more.
+const tellFor = 5 * time.Second
+
+// Acquire returns the issuer of a storage, which the key tells apart from others. It
+// is to be released when the configuration that the storage belongs to is gone. Before
+// its start it touches the storage for tokens that are issued or judged only.
+func Acquire(key string, storage store.Store) (p *Pooled, release func()) {
+	p = issuers.Acquire(key, func() *Pooled {
+		added := &Pooled{done: make(chan struct{})}
+		added.Issuer = New(NewKeys(&added.storage))
+		added.ctx, added.stop = context.WithCancel(context.Background())
+		return added
+	})
+	attached := p.storage.Attach(store.Opened(storage))
+	return p, func() {
+		issuers.Release(key) // may tell the storage something
+		attached.Detach()
+	}
+}
+
+// Live lists the issuers of the running configuration.
+func Live() (live []*Issuer) {
+	for _, p := range issuers.All() {
+		live = append(live, p.Issuer)
+	}
+	return live
+}
+
+// Start has the issuer keep up with the others: unseen is called when it cannot, as
+// Watch does. Then it calls first. Only the first call of the process does anything.
+func (p *Pooled) Start(unseen func(error), first func()) {
+	p.begin.Do(func() {
+		go func() {
+			defer close(p.done)
+			p.Watch(p.ctx, unseen)
+		}()
+		first()
+	})
+}
+
+func (p *Pooled) end() {
+	p.stop()
+	p.begin.Do(func() { close(p.done) }) // it has never started
+	timer := time.NewTimer(tellFor)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+	}
+}
