@@ -1,3 +1,5 @@
+// The issuers of the process: one for each storage.
+
 package issuer
 
 import (

@@ -1,3 +1,5 @@
+// A store as one configuration opens it.
+
 package store
 
 import (

@@ -1,3 +1,5 @@
+// Exchanges with a storage that may hang.
+
 package store
 
 import (
