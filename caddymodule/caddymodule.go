@@ -5,15 +5,19 @@
 //
 //	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
-//	http.matchers.veeam_operation            matcher.go    operations by class, in rules and elsewhere
+//	http.matchers.veeam_operation            rules.go      operations by class, in rules and elsewhere
 //	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
 //	admin.api.veeam_auth_sessions            admin_sessions.go  shows and ends upstream sessions
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 package caddymodule
 
 import (
+	"fmt"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-veeam/veeam-auth/metrics"
 )
 
 func init() {
@@ -27,4 +31,17 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
 
 	caddy.OnExit(upstreams.Exit)
+}
+
+// upstreams is what the process knows of upstream servers. It outlives reloads.
+var upstreams = NewState()
+
+// collectors are made once, so that counters survive reloads.
+var collectors = metrics.New(upstreams.Live)
+
+func registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
+	if err := collectors.Register(ctx.GetMetricsRegistry()); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return collectors, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -25,7 +26,7 @@ import (
 func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	e := policy.Evidence{
 		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
-		CrossSite: h.crossSite(r, route), AuthenticationRequired: h.RequireAuthentication,
+		CrossSite: browser.Site{Origins: h.origins, Hosts: h.Hosts}.CrossSite(r, route == veeam.RouteAnonymous), AuthenticationRequired: h.RequireAuthentication,
 	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		e.Unix = strings.HasPrefix(local.Network(), "unix")

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
@@ -328,10 +329,10 @@ func withheldHeader(d *caddyfile.Dispenser) error {
 	}
 	name := http.CanonicalHeaderKey(strings.TrimLeft(ahead.Val(), "+?>"))
 	switch {
-	case overridesRequest(name):
+	case headers.IsOverride(name):
 		return ahead.Errf("header_up %s would have the server read another request than the one that was decided about. "+
 			"Write method, rewrite or uri beside veeam_auth, outside of its block", name)
-	case carriesCredential(name):
+	case headers.IsCredential(name):
 		return ahead.Errf("header_up %s has no effect: veeam_auth logs in and sends the credential itself. Write an account", name)
 	case name == "Upgrade" || name == "Connection":
 		return ahead.Errf("header_up %s would change a request after it was decided about", name)

@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-veeam/veeam-auth/internal/browser"
 )
 
 func noArg(d *caddyfile.Dispenser) error {
@@ -69,7 +71,7 @@ func originsArg(d *caddyfile.Dispenser, target *[]string) error {
 	if err := listArg(d, target); err != nil {
 		return err
 	}
-	_, err := readOrigins(*target)
+	_, err := browser.ReadOrigins(*target)
 	if err != nil {
 		return d.WrapErr(err)
 	}

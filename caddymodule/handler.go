@@ -20,10 +20,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
+	"github.com/caddy-veeam/veeam-auth/internal/browser"
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -181,7 +184,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := checkMaxLifetime(h.TokenMaxLifetime, h.TokenLifetime); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), bodyTimeout
+	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), requestbody.Timeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
@@ -217,7 +220,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := h.welcomeGuests(); err != nil {
 		return err
 	}
-	if h.origins, err = readOrigins(h.AllowedOrigins); err != nil {
+	if h.origins, err = browser.ReadOrigins(h.AllowedOrigins); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	watchConnections(ctx)
@@ -283,10 +286,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	var body []byte
 	cut := false
 	if e.route == veeam.RouteToken {
-		readTokenBody(w, r, h.bodyTimeout)
+		requestbody.ReadToken(w, r, h.bodyTimeout)
 	}
 	if unknown == nil || e.route == veeam.RouteToken {
-		body, cut = peek(r, h.bodyLimit)
+		body, cut = requestbody.Peek(r, h.bodyLimit)
 	}
 	e.journal.Request(r, e.caller.Identity(), body, cut)
 
@@ -335,7 +338,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 	}
 	e.filter = h.filters(e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
-	maskOthers(r)
+	headers.MaskOthers(r.Header)
 	err := next.ServeHTTP(w, r)
 	switch {
 	case err != nil && !w.wrote():
@@ -376,7 +379,7 @@ const contentTypeJSON = "application/json"
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, refusal veeam.Refusal) {
 	e.journal.Denied(e.caller.Identity(), refusal)
 	h.countRefusal(refusal)
-	abandonBody(w, r, h.bodyTimeout)
+	requestbody.Abandon(w, r, h.bodyTimeout)
 	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 

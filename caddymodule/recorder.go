@@ -3,10 +3,14 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 )
 
 // recorder passes everything on as it comes and remembers the status and, of
@@ -33,7 +37,7 @@ func newRecorder(w http.ResponseWriter, limit int, all bool) *recorder {
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
-		r.keep = (r.all || status >= http.StatusBadRequest) && r.limit > 0 && textual(r.Header().Get("Content-Type"))
+		r.keep = (r.all || status >= http.StatusBadRequest) && r.limit > 0 && requestbody.Textual(r.Header().Get("Content-Type"))
 	}
 	r.ResponseWriterWrapper.WriteHeader(status)
 }
@@ -64,6 +68,24 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 		return io.Copy(struct{ io.Writer }{r}, src)
 	}
 	return r.ResponseWriterWrapper.ReadFrom(src)
+}
+
+// unlogged keeps an error from Caddy's error log, which has a copy of the request
+// too, if the request is left out of the access log. It is in our log at level debug,
+// and routes of handle_errors do not run for it.
+func (h *Handler) unlogged(w *recorder, r *http.Request, err error) error {
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); err == nil || !skip {
+		return err
+	}
+	status := http.StatusInternalServerError
+	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failed.StatusCode != 0 {
+		status, err = failed.StatusCode, failed.Err
+	}
+	h.logger.Debug("the request has failed", zap.Int("status", status), zap.Error(err))
+	if !w.wrote() {
+		w.WriteHeader(status)
+	}
+	return nil
 }
 
 // Interface guards

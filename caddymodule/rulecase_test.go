@@ -7,9 +7,8 @@ import (
 	"testing"
 	"unicode"
 
-	"pgregory.net/rapid"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -117,22 +116,4 @@ func TestConditionsThatCannotRegardBothCasesAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", condition, err)
 		}
 	}
-}
-
-func FuzzFoldExpression(f *testing.F) {
-	for _, c := range caseRules {
-		if expr, ok := strings.CutPrefix(c.condition, "`"); ok {
-			f.Add(strings.ReplaceAll(strings.TrimSuffix(expr, "`"), "{path}", "{http.request.uri.path}"))
-		}
-	}
-	f.Add(`"\{x}" == {http.request.uri.path}`)
-	f.Fuzz(func(t *testing.T, expr string) {
-		folded, err := foldExpression(expr)
-		if err != nil {
-			return
-		}
-		if _, err := foldExpression(folded); err != nil {
-			t.Fatalf("%q becomes %q: %v", expr, folded, err)
-		}
-	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -65,7 +66,7 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 	switch {
 	case errors.Is(err, veeam.ErrRequestTooLarge):
 		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge}
-	case errors.Is(err, errBodyTimeout):
+	case errors.Is(err, requestbody.ErrTimeout):
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Status: http.StatusRequestTimeout, Message: "The body of the request did not arrive in time."}
 	case err != nil:
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -405,7 +406,7 @@ func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *ht
 	// copy.
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
-		if e == nil || !withheld(name) {
+		if e == nil || !headers.Withheld(name) {
 			out.Header[name] = values
 		}
 	}

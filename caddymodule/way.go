@@ -1,20 +1,27 @@
-// The one way to a server: by which proxy, and under which name. Logins, requests
-// and commands go the same.
+// The one way to a server: by which proxy, under which name and path, and with which
+// certificate. Logins, requests and commands go the same.
 
 package caddymodule
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
 // proxied reports whether the configuration itself names a proxy.
@@ -113,6 +120,57 @@ func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
 	}
 	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
+}
+
+// checkBasePath refuses what is no path in its one spelling.
+func checkBasePath(base string) error {
+	if base == "" {
+		return nil
+	}
+	plain := strings.Trim(strings.ToLower(base), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") == "" && !strings.ContainsAny(base, "%?#")
+	if cleaned, ok := operation.Clean(base); !ok || !plain || cleaned != base || strings.HasSuffix(base, "/") {
+		return fmt.Errorf("base_path %s: write a path such as /veeam, with letters, digits and -._~ only and without a slash at the end", base)
+	}
+	return nil
+}
+
+// baseURL is where the API of a request's upstream begins.
+func (t *Transport) baseURL(req *http.Request) string {
+	return t.scheme(req) + "://" + t.upstreamHost(req) + t.BasePath
+}
+
+// readPins reads the configured fingerprints.
+func (t *Transport) readPins() error {
+	t.pins = nil
+	for _, text := range t.TLSPins {
+		p, err := tlspin.Parse(text)
+		if err != nil {
+			return fmt.Errorf("veeam_auth: tls_pin: %w", err)
+		}
+		t.pins = append(t.pins, p)
+	}
+	switch {
+	case t.pins != nil && t.TLS == nil:
+		return errors.New("veeam_auth: tls_pin needs an upstream with TLS; write https:// before its address")
+	case t.pins != nil && slices.Contains(t.Versions, "3"):
+		return errors.New("veeam_auth: tls_pin does not work over HTTP/3; remove 3 from the versions of the transport")
+	}
+	return nil
+}
+
+// pin makes the transport's TLS accept pinned certificates only.
+func (t *Transport) pin() {
+	if t.pins == nil {
+		return
+	}
+	inner, pins := t.HTTPTransport.Transport, t.pins
+	if inner.TLSClientConfig == nil {
+		inner.TLSClientConfig = new(tls.Config)
+	}
+	// The pin takes the place of the chain. It is checked within the handshake,
+	// also of a resumed session, and so before anything is sent.
+	inner.TLSClientConfig.InsecureSkipVerify = true // VerifyConnection verifies
+	inner.TLSClientConfig.VerifyConnection = tlspin.Verify(pins)
 }
 
 // Interface guard

@@ -1,7 +1,8 @@
-// Rules without regard to letter case: the servers compare paths, the names of
-// parameters and the values of enumerations so.
-
-package caddymodule
+// Package rulecase makes the conditions of rules, which are matchers of Caddy's in JSON,
+// regard no letter case: the servers compare paths, the names of parameters and the
+// values of enumerations so. Rules are shown paths and queries in lower case, so that no
+// client changes their outcome by its letters.
+package rulecase
 
 import (
 	"encoding/json"
@@ -16,26 +17,21 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/parser"
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Rules are shown paths and queries in lower case, so that no client changes their outcome by its letters. foldMatchers writes the conditions
-// in lower case too, so that it does not matter in which case they are written.
-func foldMatchers(sets caddyhttp.RawMatcherSets) (caddyhttp.RawMatcherSets, error) {
-	folded := make(caddyhttp.RawMatcherSets, len(sets))
-	for i, set := range sets {
-		folded[i] = make(caddy.ModuleMap, len(set))
-		for name, raw := range set {
-			if strings.Contains(string(raw), "{http.request.orig_") {
-				return nil, fmt.Errorf("%s: {http.request.orig_…} is the request as it arrived, and rules are about the request as it is sent: use {http.request.uri}, {http.request.uri.path} or {http.request.method}", name)
-			}
-			var err error
-			if folded[i][name], err = foldMatcher(name, raw); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
+// Set writes the conditions of a set of matchers, by their names, so that it does not
+// matter in which letter case they are written. The error says which cannot be written so.
+func Set(set map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	folded := make(map[string]json.RawMessage, len(set))
+	for name, raw := range set {
+		if strings.Contains(string(raw), "{http.request.orig_") {
+			return nil, fmt.Errorf("%s: {http.request.orig_…} is the request as it arrived, and rules are about the request as it is sent: use {http.request.uri}, {http.request.uri.path} or {http.request.method}", name)
+		}
+		var err error
+		if folded[name], err = foldMatcher(name, raw); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return folded, nil
@@ -44,8 +40,15 @@ func foldMatchers(sets caddyhttp.RawMatcherSets) (caddyhttp.RawMatcherSets, erro
 func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 	switch name {
 	case "not":
-		var sets caddyhttp.RawMatcherSets
-		return edit(raw, &sets, func() (err error) { sets, err = foldMatchers(sets); return err })
+		var sets []map[string]json.RawMessage
+		return edit(raw, &sets, func() (err error) {
+			for i := range sets {
+				if sets[i], err = Set(sets[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	case "method":
 		var methods []string
 		return edit(raw, &methods, func() error {
@@ -113,10 +116,30 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 			return nil
 		})
 	case "expression":
-		var m caddyhttp.MatchExpression
-		return edit(raw, &m, func() (err error) { m.Expr, err = foldExpression(m.Expr); return err })
+		return foldNamed(raw)
 	}
 	return raw, nil
+}
+
+// foldNamed changes an expression, which is a string, or an object if it has a name.
+func foldNamed(raw json.RawMessage) (json.RawMessage, error) {
+	var m struct {
+		Expr string `json:"expr"`
+		Name string `json:"name"`
+	}
+	if json.Unmarshal(raw, &m.Expr) != nil {
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if m.Expr, err = foldExpression(m.Expr); err != nil {
+		return nil, err
+	}
+	if m.Name == "" {
+		return json.Marshal(m.Expr)
+	}
+	return json.Marshal(m)
 }
 
 // edit reads a matcher, has it changed and writes it.
@@ -147,6 +170,9 @@ func foldParameter(placeholder string) string {
 	}
 	return placeholder
 }
+
+// placeholderFunc is the function that Caddy's CEL gets placeholders with.
+const placeholderFunc = "ph"
 
 var celPlaceholder = regexp.MustCompile(`([^\\]|^){([a-zA-Z][\w.-]+)}`)
 
@@ -230,7 +256,7 @@ func (f *celFolder) call(e ast.Expr, about bool) {
 	}
 	last := operands[len(operands)-1]
 	switch name := call.FunctionName(); name {
-	case caddyhttp.CELPlaceholderFuncName:
+	case placeholderFunc:
 		f.replace(last, foldParameter)
 		return
 	case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional:
@@ -291,7 +317,7 @@ func (f *celFolder) literals(e ast.Expr, change func(string) string) {
 // query.
 func mentionsFolded(e ast.Expr) (found bool) {
 	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != caddyhttp.CELPlaceholderFuncName || len(e.AsCall().Args()) != 2 {
+		if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != placeholderFunc || len(e.AsCall().Args()) != 2 {
 			return
 		}
 		if name, ok := literal(e.AsCall().Args()[1]); ok && seenFolded(name) {

@@ -1,6 +1,6 @@
 // What counts as sent for a page of another site.
 
-package caddymodule
+package browser
 
 import (
 	"crypto/tls"
@@ -9,23 +9,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 func TestARequestCountsAsItsSitesOnlyIfTheBrowserSaysSo(t *testing.T) {
 	const chromium = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
 	browser := []string{"User-Agent", chromium, "Accept-Language", "en"}
-	h := &Handler{Hosts: []string{"sidecar.lab.local"}}
+	site := Site{Hosts: []string{"sidecar.lab.local"}}
 	var err error
-	if h.origins, err = readOrigins([]string{"https://Tools.lab.local:443", "http://tools.lab.local:8080", "http://plain.lab.local:9419"}); err != nil {
+	if site.Origins, err = ReadOrigins([]string{"https://Tools.lab.local:443", "http://tools.lab.local:8080", "http://plain.lab.local:9419"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		name    string
 		method  string // default GET
 		url     string // default http://localhost:9419/
-		route   veeam.Route
+		anon    bool   // no account is used
 		headers []string
 		want    bool // cross-site
 	}{
@@ -55,9 +53,9 @@ func TestARequestCountsAsItsSitesOnlyIfTheBrowserSaysSo(t *testing.T) {
 		{name: "two origins", headers: []string{"Origin", "http://localhost:9419", "Origin", "http://elsewhere.test"}, want: true},
 
 		{name: "typed", headers: []string{"Sec-Fetch-Site", "none"}, want: true},
-		{name: "typed, no account used", route: veeam.RouteAnonymous, headers: []string{"Sec-Fetch-Site", "none"}},
-		{name: "typed POST, no account used", method: "POST", route: veeam.RouteAnonymous, headers: []string{"Sec-Fetch-Site", "none"}, want: true},
-		{name: "another site, no account used", route: veeam.RouteAnonymous, headers: []string{"Sec-Fetch-Site", "cross-site"}, want: true},
+		{name: "typed, no account used", anon: true, headers: []string{"Sec-Fetch-Site", "none"}},
+		{name: "typed POST, no account used", method: "POST", anon: true, headers: []string{"Sec-Fetch-Site", "none"}, want: true},
+		{name: "another site, no account used", anon: true, headers: []string{"Sec-Fetch-Site", "cross-site"}, want: true},
 
 		{name: "a browser that says nothing", headers: browser, want: true},
 		{name: "a browser without TLS", url: "http://192.0.2.7:9419/", headers: browser, want: true},
@@ -88,7 +86,7 @@ func TestARequestCountsAsItsSitesOnlyIfTheBrowserSaysSo(t *testing.T) {
 		for pair := range slices.Chunk(c.headers, 2) {
 			r.Header.Add(pair[0], pair[1])
 		}
-		if got := h.crossSite(r, c.route); got != c.want {
+		if got := site.CrossSite(r, c.anon); got != c.want {
 			t.Errorf("%s: %v, not %v", c.name, got, c.want)
 		}
 	}

@@ -1,7 +1,6 @@
-// Reading the bodies of requests: how much of one is read before the request is
-// decided, and how long that may take.
-
-package caddymodule
+// Package requestbody reads the bodies of requests before the requests are decided: how
+// much of one is read, and how long that may take.
+package requestbody
 
 import (
 	"errors"
@@ -14,14 +13,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// bodyTimeout is how long the body of a token request may take to arrive, and how
+// Timeout is how long the body of a token request may take to arrive, and how
 // long the rest of a refused request's body is read so that the connection can be
 // used again. Everybody can reach the token endpoint: without a limit, a caller
 // that sends no body would hold a connection for ever.
-const bodyTimeout = 10 * time.Second
+const Timeout = 10 * time.Second
 
-// errBodyTimeout is returned for a token request that did not arrive in time.
-var errBodyTimeout = errors.New("the body of the request did not arrive in time")
+// ErrTimeout is returned for a token request that did not arrive in time.
+var ErrTimeout = errors.New("the body of the request did not arrive in time")
 
 // firstRead is how much memory a body gets before any of it has arrived.
 const firstRead = 4 << 10
@@ -49,11 +48,12 @@ func readSome(body io.Reader, limit int, announced int64) ([]byte, error) {
 	return buf, nil
 }
 
-// peek reads the beginning of a body that is fit for the log and puts it back.
+// Peek reads the beginning of a body that is fit for the log and puts it back. cut
+// reports whether there is more than limit bytes of it.
 // Nothing is read of other bodies, or where the client waits for permission to
 // send.
-func peek(r *http.Request, limit int) (body []byte, cut bool) {
-	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !textual(r.Header.Get("Content-Type")) {
+func Peek(r *http.Request, limit int) (body []byte, cut bool) {
+	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !Textual(r.Header.Get("Content-Type")) {
 		return nil, false
 	}
 	buf, err := readSome(r.Body, limit+1, r.ContentLength)
@@ -64,8 +64,8 @@ func peek(r *http.Request, limit int) (body []byte, cut bool) {
 	return buf, false
 }
 
-// textual reports whether a body of this type is logged.
-func textual(contentType string) bool {
+// Textual reports whether a body of this type is logged.
+func Textual(contentType string) bool {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	return kind == "application/x-www-form-urlencoded" || kind == "application/json" || strings.HasSuffix(kind, "+json")
@@ -90,10 +90,10 @@ func (p *peeked) Read(b []byte) (int, error) {
 	return p.ReadCloser.Read(b)
 }
 
-// readTokenBody reads the body of a token request into memory, as much of it as a
+// ReadToken reads the body of a token request into memory, as much of it as a
 // token request may have, and puts it back. It takes no longer than the timeout:
-// then what is read of the body is errBodyTimeout.
-func readTokenBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+// then what is read of the body is ErrTimeout.
+func ReadToken(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
@@ -109,7 +109,7 @@ func readTokenBody(w http.ResponseWriter, r *http.Request, timeout time.Duration
 	buf, err := readSome(body, veeam.MaxTokenRequest+1, r.ContentLength)
 	if !timer.Stop() {
 		<-fired // w must not be used any more when the handler has returned
-		buf, err = nil, errBodyTimeout
+		buf, err = nil, ErrTimeout
 	}
 	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
 }
@@ -123,14 +123,14 @@ type timedBody struct {
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	if b.expired.Load() {
-		return 0, errBodyTimeout
+		return 0, ErrTimeout
 	}
 	return b.ReadCloser.Read(p)
 }
 
-// abandonBody bounds how long the rest of a refused request's body is waited for.
+// Abandon bounds how long the rest of a refused request's body is waited for.
 // HTTP/1 servers read it before they send the answer.
-func abandonBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+func Abandon(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return
 	}

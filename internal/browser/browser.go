@@ -1,6 +1,5 @@
-// What browsers say about the page for which they send a request.
-
-package caddymodule
+// Package browser tells what browsers say about the page for which they send a request.
+package browser
 
 import (
 	"fmt"
@@ -9,22 +8,31 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// crossSite reports whether a browser sends the request and does not say that a
+// Site is a site that browsers reach.
+type Site struct {
+	// Origins are those whose pages count as the site's own. See ReadOrigins.
+	Origins map[string]struct{}
+
+	// Hosts are further names of this machine under which the site is reached.
+	Hosts []string
+}
+
+// CrossSite reports whether a browser sends the request and does not say that a
 // page of this site asked for it. Programs send none of the headers that are
 // looked at here, and pages cannot change them (Fetch standard, forbidden request
-// headers; Fetch Metadata Request Headers).
-func (h *Handler) crossSite(r *http.Request, route veeam.Route) bool {
+// headers; Fetch Metadata Request Headers). anonymous says that no account is used for
+// the request.
+func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 	origins, hasOrigin := r.Header["Origin"]
 	sites, hasSite := r.Header["Sec-Fetch-Site"]
 	if hasOrigin {
 		if len(origins) != 1 {
 			return true
 		}
-		if _, allowed := h.origins[origins[0]]; allowed {
+		if _, allowed := s.Origins[origins[0]]; allowed {
 			return false
 		}
 		// Where TLS ends before Caddy the schemes differ; then the browser's own
@@ -42,7 +50,7 @@ func (h *Handler) crossSite(r *http.Request, route veeam.Route) bool {
 			case "none":
 				// What a user typed, or where a redirect of another site has led what a
 				// user typed: no reason to use an account.
-				return route != veeam.RouteAnonymous || r.Method != http.MethodGet && r.Method != http.MethodHead
+				return !anonymous || r.Method != http.MethodGet && r.Method != http.MethodHead
 			}
 			return true
 		})
@@ -50,7 +58,7 @@ func (h *Handler) crossSite(r *http.Request, route veeam.Route) bool {
 	// Browsers leave Sec-Fetch-Site out of websockets, and where the site has no TLS
 	// and is not localhost. There, pages of other sites send requests without an
 	// Origin, and the name may have been pointed here by whoever owns it.
-	return fromBrowser(r.Header) && !(hasOrigin && (r.TLS != nil || policy.LocalHost(r.Host, h.Hosts)))
+	return fromBrowser(r.Header) && !(hasOrigin && (r.TLS != nil || policy.LocalHost(r.Host, s.Hosts)))
 }
 
 // fromBrowser reports whether a header is one of a browser: all of them send both
@@ -72,9 +80,9 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
-// readOrigins checks the allowed origins and returns them as browsers write them:
+// ReadOrigins checks the allowed origins and returns them as browsers write them:
 // in lower case, without the port that the scheme implies.
-func readOrigins(configured []string) (map[string]struct{}, error) {
+func ReadOrigins(configured []string) (map[string]struct{}, error) {
 	origins := make(map[string]struct{}, len(configured))
 	for _, text := range configured {
 		origin, err := readOrigin(text)

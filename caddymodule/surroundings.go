@@ -1,0 +1,183 @@
+// What the modules ask of the Caddy around them: who is at the other end of a
+// connection, which names no site has, and when a configuration starts.
+
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
+)
+
+// relayed reports whether another proxy has passed the request on. Behind one on
+// this machine every caller comes from a loopback address.
+func relayed(r *http.Request) bool {
+	if c := connectionOf(r.Context()); c != nil && !c.direct() {
+		return true
+	}
+	for name := range r.Header {
+		if headers.IsRelay(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// callerConn is what is known of the connection of a request.
+type callerConn struct {
+	net.Conn
+
+	// direct reports whether the other end of the socket is the caller: no PROXY
+	// protocol is spoken on it, and no wrapper of the listener names another address.
+	// It must not be called before the first byte of a request has been read, because
+	// a wrapper may read from the socket to tell the address.
+	direct func() bool
+}
+
+type connectionKey struct{}
+
+// connectionOf returns nil where there is none: HTTP/3 has no connection that a
+// listener could have wrapped.
+func connectionOf(ctx context.Context) *callerConn {
+	c, _ := ctx.Value(connectionKey{}).(*callerConn)
+	return c
+}
+
+// watchConnections has a server put its connections into the context of their
+// requests.
+func watchConnections(ctx context.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
+		if connectionOf(ctx) != nil {
+			return ctx // another handler of this server was faster
+		}
+		return context.WithValue(ctx, connectionKey{}, newConnection(conn))
+	})
+}
+
+func newConnection(conn net.Conn) *callerConn {
+	return &callerConn{Conn: conn, direct: sync.OnceValue(func() bool {
+		socket := process.Socket(conn)
+		return socket != nil && socket.RemoteAddr().String() == conn.RemoteAddr().String()
+	})}
+}
+
+// requestPeer is the process at the other end of the unix socket of a request.
+func requestPeer(ctx context.Context) (process.Peer, bool) {
+	c := connectionOf(ctx)
+	if c == nil {
+		return process.Peer{}, false
+	}
+	return process.PeerOf(c.Conn)
+}
+
+// warnUnserved logs under which names Caddy would answer 200 with an empty body,
+// which a client takes for success.
+func (h *Handler) warnUnserved(ctx context.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	if names := unservedNames(server); len(names) > 0 {
+		h.logger.Warn("no site has these names of this machine: Caddy answers requests for them with 200 and an empty body, and veeam_auth never sees them; "+
+			"use a port as the site address, such as :9419, and list names that clients use under hosts",
+			zap.Strings("listen", server.Listen), zap.Strings("names", names))
+	}
+}
+
+// unservedNames are the names of this machine that lead to a listener of the
+// server and to none of its routes. A server with TLS has none: it has no
+// certificate for other names, so no request arrives.
+func unservedNames(server *caddyhttp.Server) (names []string) {
+	if len(server.TLSConnPolicies) > 0 {
+		return nil
+	}
+	served := map[string]bool{}
+	for _, route := range server.Routes {
+		if len(route.MatcherSets) == 0 {
+			return nil
+		}
+		for _, set := range route.MatcherSets {
+			hosts, ok := hostsOf(set)
+			if !ok {
+				return nil
+			}
+			for _, host := range hosts {
+				served[strings.Trim(strings.ToLower(host), "[]")] = true
+			}
+		}
+	}
+	for _, address := range server.Listen {
+		a, err := caddy.ParseNetworkAddress(address)
+		if err != nil || a.IsUnixNetwork() || a.IsFdNetwork() {
+			continue
+		}
+		reached := []string{a.Host}
+		switch ip := net.ParseIP(a.Host); {
+		case a.Host == "" || ip.IsUnspecified():
+			reached = []string{"localhost", "127.0.0.1", "::1"}
+		case ip.IsLoopback():
+			reached = append(reached, "localhost")
+		}
+		for _, name := range reached {
+			if !served[strings.ToLower(name)] {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// hostsOf are the hosts of which a set of matchers wants one, and false if it
+// takes every host.
+func hostsOf(set caddyhttp.MatcherSet) ([]string, bool) {
+	for _, m := range set {
+		switch hosts := m.(type) {
+		case caddyhttp.MatchHost:
+			return hosts, true
+		case *caddyhttp.MatchHost:
+			return *hosts, true
+		}
+	}
+	return nil, false
+}
+
+// atStart has do run, in a goroutine of its own, when the configuration of ctx has
+// started, and never where it is only validated. The context of do ends with the
+// configuration.
+func atStart(ctx caddy.Context, do func(ctx context.Context)) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	return app.(*caddyevents.App).On("started", starter(func() { go do(ctx.Context) }))
+}
+
+type starter func()
+
+// Handle implements caddyevents.Handler.
+func (s starter) Handle(context.Context, caddy.Event) error {
+	s()
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyevents.Handler = starter(nil)
+)

@@ -1,0 +1,49 @@
+package headers
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+func TestAHeaderIsKnownForWhatItIsInEverySpelling(t *testing.T) {
+	for name, want := range map[string][3]bool{ // credential, override, relay
+		"Authorization": {true, false, false}, "X-Restsvcsessionid": {true, false, false}, "Cookie": {true, false, false},
+		"X-Http-Method-Override": {false, true, false}, "X_Http_Method": {false, true, false}, "x-original-url": {false, true, false},
+		"X-Forwarded-Path": {false, true, true}, "X-Forwarded-For": {false, false, true}, "Via": {false, false, true}, "X-Envoy-Peer": {false, false, true},
+		"Accept": {}, "X-Api-Version": {}, "X": {},
+	} {
+		if got := [3]bool{IsCredential(name), IsOverride(name), IsRelay(name)}; got != want || Withheld(name) != (want[0] || want[1]) {
+			t.Errorf("%s: %v, not %v", name, got, want)
+		}
+	}
+}
+
+func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		target string
+		header http.Header
+		want   bool
+	}{
+		"nothing":             {target: "/x?a=1"},
+		"a standard header":   {target: "/x", header: http.Header{"Authorization": {"Bearer canary"}, "Cookie": {"a=canary"}}},
+		"a session of Veeam":  {target: "/x", header: http.Header{"X-Restsvcsessionid": {"canary"}}, want: true},
+		"a key":               {target: "/x", header: http.Header{"X-Api-Key": {"canary"}}, want: true},
+		"a word in the query": {target: "/x?password=canary", want: true},
+	} {
+		r := httptest.NewRequest(http.MethodGet, c.target, http.NoBody)
+		r.Header = c.header.Clone()
+		if got := StripCredentials(r); got != c.want {
+			t.Errorf("%s: %v, not %v", name, got, c.want)
+		}
+		for header := range r.Header {
+			if Withheld(header) {
+				t.Errorf("%s: %s stays", name, header)
+			}
+		}
+		MaskOthers(r.Header)
+		if len(r.Header) > 0 {
+			t.Errorf("%s: %v", name, r.Header)
+		}
+	}
+}

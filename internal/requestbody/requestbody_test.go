@@ -1,0 +1,45 @@
+package requestbody
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestBuffersGrowWithWhatArrives(t *testing.T) {
+	const limit = 1 << 20
+	for _, size := range []int{0, 1, firstRead - 1, firstRead, firstRead + 1, 3 * firstRead, limit - 1, limit, limit + 1, 2 * limit} {
+		text := bytes.Repeat([]byte("x"), size)
+		for name, source := range map[string]io.Reader{
+			"at once": bytes.NewReader(text), "by halves": iotest.HalfReader(bytes.NewReader(text)), "with its end": iotest.DataErrReader(bytes.NewReader(text)),
+		} {
+			for _, announced := range []int64{-1, 0, int64(size), 1 << 40} {
+				got, err := readSome(source, limit, announced)
+				if len(got) != min(size, limit) || size < limit && !errors.Is(err, io.EOF) || size > limit && err != nil {
+					t.Errorf("%d %s, announced %d: %d %v", size, name, announced, len(got), err)
+				}
+				if most := max(firstRead, 2*size+2); cap(got) > most {
+					t.Errorf("%d %s, announced %d: %d bytes of memory", size, name, announced, cap(got))
+				}
+				if s, ok := source.(*bytes.Reader); ok {
+					s.Reset(text)
+				} else {
+					break // it can be read once
+				}
+			}
+		}
+	}
+	broken := errors.New("broken")
+	r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(broken)))
+	r.Header.Set("Content-Type", "application/json")
+	body, cut := Peek(r, 100)
+	rest, err := io.ReadAll(r.Body)
+	if string(body) != "ab" || cut || string(rest) != "ab" || !errors.Is(err, broken) {
+		t.Errorf("%q %v %q %v", body, cut, rest, err)
+	}
+}
