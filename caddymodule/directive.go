@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
@@ -89,22 +90,22 @@ const directive = "veeam_auth"
 //		# everything else belongs to reverse_proxy
 //	}
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	words := make(private)
+	words := hidden.New(slices.Concat(once, often)...)
 	values, err := parseDirectiveWith(h, words)
 	if err != nil {
-		return nil, words.check(err)
+		return nil, words.Check(err)
 	}
 	return values, nil
 }
 
 // parseDirectiveWith adds to words what no error may repeat.
-func parseDirectiveWith(h httpcaddyfile.Helper, words private) ([]httpcaddyfile.ConfigValue, error) {
+func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
 	}
 	first := *h.Dispenser // stays at the directive, for errors about the whole of it
 	whole := first
-	words.addArguments(whole.NextSegment())
+	words.Arguments(texts(whole.NextSegment()))
 	matchers, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ type directiveParser struct {
 	handler   *Handler
 	transport *Transport
 	seen      map[string]bool
-	words     private
+	words     *hidden.Words
 	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
 
 	filterAt, lifetimeAt caddyfile.Dispenser // the same of filter_secrets and token_max_lifetime
@@ -192,7 +193,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
 	for d.Next() {
 		for d.NextBlock(0) {
 			tokens := d.NextSegment()
-			p.words.addSegment(tokens)
+			p.words.Segment(texts(tokens))
 			own, err := p.subdirective(caddyfile.NewDispenser(tokens))
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
+	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 )
 
 func noArg(d *caddyfile.Dispenser) error {
@@ -119,3 +120,15 @@ func sizeArg(d *caddyfile.Dispenser, target *int64) error {
 	*target = int64(value)
 	return nil
 }
+
+// texts are the texts of tokens.
+func texts(tokens []caddyfile.Token) []string {
+	texts := make([]string, len(tokens))
+	for i, token := range tokens {
+		texts[i] = token.Text
+	}
+	return texts
+}
+
+// mayBeQuoted reports whether a word that nobody knows looks like one of ours.
+func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, slices.Concat(once, often)) }

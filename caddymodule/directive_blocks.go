@@ -1,5 +1,5 @@
-// The subdirectives about callers and what they may do: client, allow, deny,
-// default, filter_secrets.
+// The subdirectives that take more than a value: allow, deny, filter_secrets, client,
+// cache, hold.
 
 package caddymodule
 
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -131,5 +132,85 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
 	p.handler.Clients = append(p.handler.Clients, c)
+	return noBlock(d)
+}
+
+// cache reads:
+//
+//	cache {
+//		encryption_key <secret>
+//		storage        <module> …
+//	}
+func (p *directiveParser) cache(d *caddyfile.Dispenser) error {
+	c := new(Cache)
+	at := *d
+	if d.NextArg() {
+		return d.Err("cache takes a block, with encryption_key in it")
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("cache: %s is written twice", option)
+		}
+		seen[option] = true
+		switch option {
+		case "encryption_key":
+			if err := oneArg(d, &c.EncryptionKey); err != nil {
+				return err
+			}
+		case "storage":
+			if err := c.storage(d); err != nil {
+				return err
+			}
+		default:
+			if !mayBeQuoted(option) {
+				option = "(not shown, it may be a secret)"
+			}
+			return d.Errf("cache: unrecognized option %s; a cache takes encryption_key and storage", option)
+		}
+	}
+	if err := c.check(); err != nil {
+		return at.WrapErr(err)
+	}
+	p.transport.Cache = c
+	return nil
+}
+
+// storage reads a storage module as the global option storage does.
+func (c *Cache) storage(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("storage needs the name of a module, such as file_system")
+	}
+	name := d.Val()
+	id := storageNamespace + "." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("there is no storage module %s in this Caddy", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	if _, ok := module.(caddy.StorageConverter); !ok {
+		return d.Errf("module %s is no storage", id)
+	}
+	c.StorageRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+// hold reads: hold <duration> [<longest>]
+func (p *directiveParser) hold(d *caddyfile.Dispenser) error {
+	t := p.transport
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 2 {
+		return d.Err("hold takes one duration or two; write for example: hold 5m 30m")
+	}
+	for i, target := range []*caddy.Duration{&t.Hold, &t.HoldMost}[:len(args)] {
+		value, err := caddy.ParseDuration(args[i])
+		if err != nil || value <= 0 {
+			return d.Errf("hold: %q is not a duration above zero; write for example 90s, 5m or 1h", args[i])
+		}
+		*target = caddy.Duration(value)
+	}
 	return noBlock(d)
 }

@@ -1,7 +1,5 @@
-// Errors of the directive that would repeat a secret: what an error may quote of a
-// Caddyfile.
-
-package caddymodule
+// Package hidden keeps words that may be secrets out of the errors about a Caddyfile.
+package hidden
 
 import (
 	"errors"
@@ -10,15 +8,19 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
-// private collects the words of a directive that may be secrets. Errors are checked
-// for them where they leave the directive, whoever made them: the module, Caddy's
-// dispenser, reverse_proxy or a storage module.
-type private map[string]bool
+// Words are those of a directive that may be secrets. Errors are checked for them where
+// they leave the directive, whoever made them: the module, Caddy's dispenser,
+// reverse_proxy or a storage module.
+type Words struct {
+	known []string
+	words map[string]bool
+}
+
+// New returns no words yet. known are the names of subdirectives.
+func New(known ...string) *Words { return &Words{known, make(map[string]bool)} }
 
 // plainOptions are the options of an account whose value is no secret.
 var plainOptions = []string{"grant", "username", "padding", "public_key_format", "public_key", "key", "user_uid", "parent"}
@@ -34,51 +36,51 @@ var plainBefore = map[string][]string{
 	"account": slices.Concat([]string{"account"}, plainOptions), "client": {"client"}, "cache": {"storage"},
 }
 
-// addSegment adds the words of one subdirective. Only what is known to be none counts
+// Segment adds the words of one subdirective. Only what is known to be none counts
 // as no secret: what stands in the wrong place may be one.
-func (p private) addSegment(tokens []caddyfile.Token) {
+func (w *Words) Segment(tokens []string) {
 	if len(tokens) == 0 {
 		return
 	}
-	name := tokens[0].Text
+	name := tokens[0]
 	words, own := privateWords[name]
 	if !own {
 		// A secret that begins with @ and has slipped out of its line is read as the
 		// definition of a response matcher.
 		if strings.HasPrefix(name, "@") {
 			for _, token := range tokens {
-				if strings.HasPrefix(token.Text, "@") {
-					p.add(token.Text)
+				if strings.HasPrefix(token, "@") {
+					w.add(token)
 				}
 			}
 		}
 		for _, token := range tokens[1:] {
-			if strings.Contains(token.Text, "://") && strings.Contains(token.Text, "@") || slices.Contains(account.SecretOptions, name) {
-				p.add(token.Text)
+			if strings.Contains(token, "://") && strings.Contains(token, "@") || slices.Contains(account.SecretOptions, name) {
+				w.add(token)
 			}
 		}
 		return
 	}
 	for i, token := range tokens {
 		switch {
-		case slices.Contains(words, token.Text) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1].Text)):
-		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1].Text):
+		case slices.Contains(words, token) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])):
+		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1]):
 		default:
-			p.addUnknown(token.Text)
+			w.addUnknown(token)
 		}
 	}
 }
 
-// addArguments adds the upstreams that have a password in them.
-func (p private) addArguments(tokens []caddyfile.Token) {
+// Arguments adds the upstreams that have a password in them.
+func (w *Words) Arguments(tokens []string) {
 	for _, token := range tokens {
-		if token.Text == "{" {
+		if token == "{" {
 			return
 		}
-		if _, rest, found := strings.Cut(token.Text, "://"); found && strings.Contains(rest, "@") {
-			p.add(token.Text)
-			p.add(rest)
-			p.add(rest[:strings.LastIndexByte(rest, '@')])
+		if _, rest, found := strings.Cut(token, "://"); found && strings.Contains(rest, "@") {
+			w.add(token)
+			w.add(rest)
+			w.add(rest[:strings.LastIndexByte(rest, '@')])
 		}
 	}
 }
@@ -86,22 +88,23 @@ func (p private) addArguments(tokens []caddyfile.Token) {
 // placeholderText is what stands for a secret and is none.
 var placeholderText = regexp.MustCompile(`^[$]?\{[^"{}]*\}$`)
 
-func (p private) add(word string) {
+func (w *Words) add(word string) {
 	if word != "" && !placeholderText.MatchString(word) {
-		p[word] = true
+		w.words[word] = true
 	}
 }
 
 // addUnknown adds a word unless it is a known one that is misspelled.
-func (p private) addUnknown(word string) {
-	if !mayBeQuoted(word) {
-		p.add(word)
+func (w *Words) addUnknown(word string) {
+	if !MayBeQuoted(word, w.known) {
+		w.add(word)
 	}
 }
 
-// mayBeQuoted reports whether a word that nobody knows looks like one of ours.
-func mayBeQuoted(word string) bool {
-	return slices.ContainsFunc(slices.Concat(once, often, privateWords["account"], privateWords["cache"]), func(known string) bool { return misspelled(word, known) })
+// MayBeQuoted reports whether a word that nobody knows looks like one of the options, or
+// of the known words.
+func MayBeQuoted(word string, known []string) bool {
+	return slices.ContainsFunc(slices.Concat(known, privateWords["account"], privateWords["cache"]), func(known string) bool { return misspelled(word, known) })
 }
 
 var lowerWord = regexp.MustCompile(`^[a-z_]{4,}$`)
@@ -130,14 +133,14 @@ var errPrivate = errors.New("an argument is wrong, missing or in the wrong place
 
 var sourceLine = regexp.MustCompile(`, at ([^ ,]*:\d+)`)
 
-// check returns err, or another error if the words of err may be a secret.
-func (p private) check(err error) error {
+// Check returns err, or another error if the words of err may be a secret.
+func (w *Words) Check(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
-	for word := range p {
-		if len(word) < 3 || !p.repeats(text, word) {
+	for word := range w.words {
+		if len(word) < 3 || !repeats(text, word) {
 			continue // a word of two letters is part of others
 		}
 		if line := sourceLine.FindStringSubmatch(text); line != nil && !strings.Contains(line[1], word) {
@@ -149,7 +152,7 @@ func (p private) check(err error) error {
 }
 
 // repeats reports whether the text has the word in it, as it is or quoted.
-func (private) repeats(text, word string) bool {
+func repeats(text, word string) bool {
 	quoted := fmt.Sprintf("%q", word)
 	return strings.Contains(text, word) || strings.Contains(text, quoted[1:len(quoted)-1])
 }
