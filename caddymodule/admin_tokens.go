@@ -57,8 +57,12 @@ func (AdminTokens) list(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
-	return answerJSON(w, tokenHolders.list(time.Now()))
+	return answerJSON(w, tokenHolders.List(time.Now()))
 }
+
+// tokenHolders is who has got tokens from this process. It outlives configurations: the
+// tokens do.
+var tokenHolders = issuer.NewHolders()
 
 // Revocation is the body of a request to RevokePath.
 type Revocation struct {
@@ -82,7 +86,7 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 	if len(issuers) == 0 {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no veeam_auth is configured")}
 	}
-	if !body.Force && !tokenHolders.knows(caller.Identity()) {
+	if !body.Force && !tokenHolders.Knows(caller.Identity()) {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: unknownHolder(body.Client)}
 	}
 	for _, i := range issuers {
@@ -90,7 +94,7 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 			return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: fmt.Errorf("revoking: %w", err)}
 		}
 	}
-	tokenHolders.revoke(caller.Identity(), time.Now())
+	tokenHolders.Revoke(caller.Identity(), time.Now())
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -98,7 +102,7 @@ func (AdminTokens) revoke(w http.ResponseWriter, r *http.Request) error {
 // unknownHolder says that nobody of this name is known, and who is.
 func unknownHolder(name string) error {
 	var names []string
-	for _, s := range tokenHolders.list(time.Now()) {
+	for _, s := range tokenHolders.List(time.Now()) {
 		if names = append(names, strconv.Quote(s.Client)); len(names) == 20 {
 			names = append(names, "...")
 			break

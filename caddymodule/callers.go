@@ -122,7 +122,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 		}
 		caller.Account = client.Account
 		if client.holder != nil {
-			client.holder.touch(time.Now())
+			client.holder.Touch(time.Now())
 		}
 	case caller.Via == policy.ViaPassthrough:
 		if h.guests.of(caller.Login, caller.Name) == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
@@ -36,8 +37,8 @@ type Client struct {
 	// first account.
 	Account string `json:"account,omitempty"`
 
-	holder *tokenHolder // of its tokens
-	vouch  string       // for tokens of the client, see Handler.vouch
+	holder *issuer.Holder // of its tokens
+	vouch  string         // for tokens of the client, see Handler.vouch
 }
 
 // check returns the hash of a client that is configured as it should be.

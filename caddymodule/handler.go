@@ -128,7 +128,7 @@ type Handler struct {
 	index       *operation.Index
 	clients     *clients
 	rules       *policy.Rules
-	limits      *limits
+	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	origins     map[string]struct{} // AllowedOrigins
 	guests      *guestBook          // nil without passthrough
@@ -229,7 +229,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), ctx.Storage())
 	h.issuer = pooled.Issuer
 	for _, client := range h.Clients {
-		client.holder = tokenHolders.enter(client.Name)
+		client.holder = tokenHolders.Enter(client.Name)
 	}
 	unpairedHandlers.enter(ctx, h)
 	return atStart(ctx, func(started context.Context) {
@@ -269,7 +269,7 @@ func (h *Handler) Cleanup() error {
 	}
 	if h.release != nil {
 		for _, client := range h.Clients {
-			tokenHolders.leave(client.Name)
+			tokenHolders.Leave(client.Name)
 		}
 		h.release()
 	}
@@ -328,10 +328,9 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		e.guest = h.guests.of(e.caller.Login, e.caller.Name)
 	}
 	if h.limits != nil {
-		leave, refusal := h.limits.enter(limitedName(r, e))
-		if refusal != nil {
-			refusal.AtTokenEndpoint = e.route == veeam.RouteToken
-			h.refuse(w, r, e, *refusal)
+		leave, exceeded := h.limits.Enter(limitedName(r, e))
+		if exceeded != nil {
+			h.refuse(w, r, e, limited(e, exceeded))
 			return nil
 		}
 		defer leave()

@@ -3,17 +3,15 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -39,98 +37,28 @@ func (l *RateLimit) validate() error {
 	return nil
 }
 
-// maxCallers bounds how many callers are remembered.
-const maxCallers = 10_000
-
-// limits are those of one handler.
-type limits struct {
-	rate     rate.Limit
-	burst    int
-	parallel int64
-	callers  sync.Map // name → *usage
-	known    atomic.Int64
-	forgot   atomic.Int64 // when forgetIdle has looked, unix seconds
-}
-
-type usage struct {
-	limiter *rate.Limiter
-	running atomic.Int64
-}
-
 // newLimits returns nil if nothing is limited.
-func newLimits(configured *RateLimit, parallel int) *limits {
-	if configured == nil && parallel == 0 {
+func newLimits(configured *RateLimit, parallel int) *ratelimit.Callers {
+	switch {
+	case configured == nil && parallel == 0:
 		return nil
+	case configured == nil:
+		return ratelimit.NewCallers(0, 0, parallel)
 	}
-	l := &limits{rate: rate.Inf, parallel: int64(parallel)}
-	if configured != nil {
-		l.rate, l.burst = rate.Limit(configured.PerSecond), configured.Burst
-		if l.burst == 0 {
-			l.burst = int(math.Ceil(configured.PerSecond))
-		}
-	}
-	return l
+	burst := cmp.Or(configured.Burst, int(math.Ceil(configured.PerSecond)))
+	return ratelimit.NewCallers(configured.PerSecond, burst, parallel)
 }
 
-// enter counts a request of a caller in, or says why it must wait. leave must be
-// called when the request is over.
-func (l *limits) enter(caller string) (leave func(), refusal *veeam.Refusal) {
-	u := l.usage(caller)
-	if l.parallel > 0 && u.running.Add(1) > l.parallel {
-		u.running.Add(-1)
-		return nil, &veeam.Refusal{
-			Reason: veeam.ReasonThrottled, RetryAfter: time.Second,
-			Message: "This client has too many requests at once.",
-		}
+// limited is the answer to a caller that has reached a limit.
+func limited(e *exchange, exceeded *ratelimit.Exceeded) veeam.Refusal {
+	message := "This client sends requests too fast."
+	if exceeded.Parallel {
+		message = "This client has too many requests at once."
 	}
-	leave = func() {
-		if l.parallel > 0 {
-			u.running.Add(-1)
-		}
+	return veeam.Refusal{
+		Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message,
+		AtTokenEndpoint: e.route == veeam.RouteToken,
 	}
-	if reservation := u.limiter.Reserve(); reservation.OK() {
-		if wait := reservation.Delay(); wait > 0 {
-			reservation.Cancel()
-			leave()
-			return nil, &veeam.Refusal{
-				Reason: veeam.ReasonThrottled, RetryAfter: max(wait, time.Second),
-				Message: "This client sends requests too fast.",
-			}
-		}
-	}
-	return leave, nil
-}
-
-func (l *limits) usage(caller string) *usage {
-	if known, ok := l.callers.Load(caller); ok {
-		return known.(*usage)
-	}
-	if l.known.Load() >= maxCallers {
-		l.forgetIdle()
-	}
-	if l.known.Load() >= maxCallers {
-		caller = "" // those for whom there is no place share one
-	}
-	known, loaded := l.callers.LoadOrStore(caller, &usage{limiter: rate.NewLimiter(l.rate, l.burst)})
-	if !loaded {
-		l.known.Add(1)
-	}
-	return known.(*usage)
-}
-
-// forgetIdle forgets callers whose limits are as those of new ones. To forget others
-// would give back what they have used.
-func (l *limits) forgetIdle() {
-	if now := time.Now(); l.forgot.Swap(now.Unix()) == now.Unix() {
-		return // a moment ago
-	}
-	l.callers.Range(func(caller, known any) bool {
-		if u := known.(*usage); u.running.Load() == 0 && (l.rate == rate.Inf || u.limiter.Tokens() >= float64(l.burst)) {
-			l.callers.Delete(caller)
-			l.known.Add(-1)
-		}
-		return true
-	})
 }
 
 // rateLimit reads the subdirective:

@@ -3,11 +3,8 @@
 package caddymodule
 
 import (
-	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -28,42 +25,4 @@ func TestALimitThatWouldLimitNothingIsAnError(t *testing.T) {
 		}
 		_ = h.Cleanup()
 	}
-}
-
-func TestManyCallersReleaseNoLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLimits(&RateLimit{PerSecond: 0.01}, 1)
-		leave, refusal := l.enter("mine")
-		if refusal != nil {
-			t.Fatal(refusal)
-		}
-		others := 0
-		for i := range 2 * maxCallers {
-			if leave, refusal := l.enter("caller " + strconv.Itoa(i)); refusal == nil {
-				leave()
-				others++
-			}
-			if i%1000 == 0 {
-				time.Sleep(2 * time.Second)
-				if _, refusal := l.enter("mine"); refusal == nil {
-					t.Fatalf("the limit was released after %d other callers", i)
-				}
-			}
-		}
-		if known := l.known.Load(); known > maxCallers+1 || others < maxCallers-1 {
-			t.Errorf("%d callers are remembered, %d were served", known, others)
-		}
-		leave()
-		time.Sleep(200 * time.Second) // all are as new ones
-		for i := range 10 {
-			if leave, refusal := l.enter("later " + strconv.Itoa(i)); refusal != nil {
-				t.Errorf("a new caller: %+v", refusal)
-			} else {
-				leave()
-			}
-		}
-		if known := l.known.Load(); known > 20 {
-			t.Errorf("%d callers are remembered although most are idle", known)
-		}
-	})
 }

@@ -145,7 +145,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			e.journal.Denied(e.caller.Identity(), *refusal)
 			return answer.Refuse(h.product, r, *refusal), nil
 		}
-		tokenHolders.issued(e.caller, request.Grant == veeam.GrantRefreshToken, pair)
+		tokenHolders.Issued(e.caller.Identity(), string(e.caller.Via), request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username
 		if username == "" && !e.caller.Via.ByAddress() {
 			username = e.caller.Name // an address is no name: the answer then repeats the server's

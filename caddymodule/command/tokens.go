@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 )
 
 func newTokensCommand() *cobra.Command {
@@ -38,7 +39,7 @@ when the last refresh token ends. No token is shown. What other processes have i
 or this one before it was started, is not in the list.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
-			var states []caddymodule.TokenState
+			var states []issuer.HolderState
 			if err := admin.call(cmd, http.MethodGet, caddymodule.TokensPath, nil, &states); err != nil {
 				return err
 			}
@@ -49,7 +50,7 @@ or this one before it was started, is not in the list.`,
 	return list
 }
 
-func printTokens(out io.Writer, states []caddymodule.TokenState, asJSON bool) error {
+func printTokens(out io.Writer, states []issuer.HolderState, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")

@@ -1,0 +1,106 @@
+// Limits of each caller: requests per second, and at once.
+
+package ratelimit
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// MaxCallers bounds how many callers are remembered.
+const MaxCallers = 10_000
+
+// Callers limits what each caller asks for. Unlike a Limiter, which counts what has
+// failed, it takes the place of a caller from nobody who would get something back with
+// it, and it costs a request no lock that all of them share.
+type Callers struct {
+	rate     rate.Limit
+	burst    int
+	parallel int64
+	callers  sync.Map // name → *usage
+	known    atomic.Int64
+	forgot   atomic.Int64 // when forgetIdle has looked, unix seconds
+}
+
+type usage struct {
+	limiter *rate.Limiter
+	running atomic.Int64
+}
+
+// Exceeded says which limit a caller has reached.
+type Exceeded struct {
+	// Parallel reports that it has too many requests at once. Otherwise it sends them
+	// too fast.
+	Parallel bool
+
+	// RetryAfter is when to try again, a second at least.
+	RetryAfter time.Duration
+}
+
+// NewCallers limits requests to so many per second, of which burst may come at once,
+// and to so many in parallel. Zero is no limit; a burst of zero with a rate refuses all.
+func NewCallers(perSecond float64, burst, parallel int) *Callers {
+	c := &Callers{rate: rate.Inf, parallel: int64(parallel)}
+	if perSecond > 0 {
+		c.rate, c.burst = rate.Limit(perSecond), burst
+	}
+	return c
+}
+
+// Enter counts a request of a caller in, or says why it must wait. leave must be
+// called when the request is over.
+func (c *Callers) Enter(caller string) (leave func(), exceeded *Exceeded) {
+	u := c.usage(caller)
+	if c.parallel > 0 && u.running.Add(1) > c.parallel {
+		u.running.Add(-1)
+		return nil, &Exceeded{Parallel: true, RetryAfter: time.Second}
+	}
+	leave = func() {
+		if c.parallel > 0 {
+			u.running.Add(-1)
+		}
+	}
+	if reservation := u.limiter.Reserve(); reservation.OK() {
+		if wait := reservation.Delay(); wait > 0 {
+			reservation.Cancel()
+			leave()
+			return nil, &Exceeded{RetryAfter: max(wait, time.Second)}
+		}
+	}
+	return leave, nil
+}
+
+func (c *Callers) usage(caller string) *usage {
+	if known, ok := c.callers.Load(caller); ok {
+		return known.(*usage)
+	}
+	if c.known.Load() >= MaxCallers {
+		c.forgetIdle()
+	}
+	if c.known.Load() >= MaxCallers {
+		caller = "" // those for whom there is no place share one
+	}
+	known, loaded := c.callers.LoadOrStore(caller, &usage{limiter: rate.NewLimiter(c.rate, c.burst)})
+	if !loaded {
+		c.known.Add(1)
+	}
+	return known.(*usage)
+}
+
+// forgetIdle forgets callers whose limits are as those of new ones. To forget others
+// would give back what they have used.
+func (c *Callers) forgetIdle() {
+	if now := time.Now(); c.forgot.Swap(now.Unix()) == now.Unix() {
+		return // a moment ago
+	}
+	c.callers.Range(func(caller, known any) bool {
+		if u := known.(*usage); u.running.Load() == 0 && (c.rate == rate.Inf || u.limiter.Tokens() >= float64(c.burst)) {
+			c.callers.Delete(caller)
+			c.known.Add(-1)
+		}
+		return true
+	})
+}
