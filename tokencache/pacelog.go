@@ -7,27 +7,18 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // Rates are the most token requests in any second, minute and hour. Zero is no
-// limit. A login may take two, so in a minute and in an hour one counts as two.
-type Rates struct{ PerSecond, PerMinute, PerHour int }
+// limit. A login may take two, so in a minute and in an hour one counts as two. Half of
+// them, with Yields, is what some may have without delaying the others: they count all
+// requests, and send none where more than half of the rates is used.
+type Rates = ratelimit.Rates
 
-// Half is half of each rate, at least one. With Yields it is what some may have of a
-// pace without delaying the others: they count all requests, and send none where more
-// than half of the pace is used.
-func (r Rates) Half() Rates {
-	half := func(n int) int {
-		if n == 0 {
-			return 0
-		}
-		return max(n/2, 1)
-	}
-	return Rates{PerSecond: half(r.PerSecond), PerMinute: half(r.PerMinute), PerHour: half(r.PerHour)}
-}
-
-// most are the rates in the order of paceUnits.
-func (r Rates) most() [3]int {
+// mostOf are the rates in the order of paceUnits.
+func mostOf(r Rates) [3]int {
 	atLeastTwo := func(n int) int {
 		if n == 1 {
 			return 2
@@ -164,7 +155,7 @@ func (l *paceLog) earliest(from time.Time, rates Rates) time.Time {
 	if l.NotBefore.After(t) {
 		t = l.NotBefore
 	}
-	most := rates.most()
+	most := mostOf(rates)
 	for again := true; again; {
 		again = false
 		for i, u := range paceUnits {

@@ -1,5 +1,6 @@
-// Package ratelimit counts failures by key in bounded memory: how many are free, and
-// how fast they come back.
+// Package ratelimit limits how often something happens. A Limiter counts failures by
+// key in bounded memory: how many are free at a Rate, and how fast they come back.
+// Callers limits the requests of each caller; Rates are what a server may be sent.
 package ratelimit
 
 import (

@@ -5,31 +5,13 @@ package veeam
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Pace is the most token requests that a server is sent in any second, minute and
-// hour, for all accounts together. Zero is no limit.
-type Pace struct{ PerSecond, PerMinute, PerHour int }
-
-// String is the pace as it is written in the configuration.
-func (p Pace) String() string {
-	var parts []string
-	for _, limit := range []struct {
-		most int
-		unit string
-	}{{p.PerSecond, "s"}, {p.PerMinute, "m"}, {p.PerHour, "h"}} {
-		if limit.most > 0 {
-			parts = append(parts, fmt.Sprintf("%d/%s", limit.most, limit.unit))
-		}
-	}
-	if parts == nil {
-		return "off"
-	}
-	return strings.Join(parts, " ")
-}
+// Pace is the most token requests that a server is sent, for all accounts together.
+type Pace = ratelimit.Rates
 
 // PaceStep says where in a login a token request stands.
 type PaceStep int

@@ -148,7 +148,7 @@ func TestThePacerIsToldWhatTheServerAsksFor(t *testing.T) {
 
 func TestPacesAreWrittenAsInTheConfiguration(t *testing.T) {
 	for want, p := range map[string]Pace{
-		"off": {}, "1/s 5/m 1500/h": {1, 5, 1500}, "20/s": {PerSecond: 20}, "3/m": {PerMinute: 3},
+		"off": {}, "1/s 5/m 1500/h": {PerSecond: 1, PerMinute: 5, PerHour: 1500}, "20/s": {PerSecond: 20}, "3/m": {PerMinute: 3},
 	} {
 		if p.String() != want {
 			t.Errorf("%+v is %s, want %s", p, p, want)
