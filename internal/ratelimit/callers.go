@@ -13,9 +13,9 @@ import (
 // MaxCallers bounds how many callers are remembered.
 const MaxCallers = 10_000
 
-// Callers limits what each caller asks for. Unlike a Limiter, which counts what has
-// failed, it takes the place of a caller from nobody who would get something back with
-// it, and it costs a request no lock that all of them share.
+// Callers limits what each caller asks for. It is no Limiter, because every request
+// passes it: they share no lock, and when there are too many callers only idle ones are
+// forgotten, so that nobody gets back what it has used.
 type Callers struct {
 	rate     rate.Limit
 	burst    int
@@ -41,7 +41,7 @@ type Exceeded struct {
 }
 
 // NewCallers limits requests to so many per second, of which burst may come at once,
-// and to so many in parallel. Zero is no limit; a burst of zero with a rate refuses all.
+// and to so many in parallel. Zero is no limit. With a rate the burst is at least 1.
 func NewCallers(perSecond float64, burst, parallel int) *Callers {
 	c := &Callers{rate: rate.Inf, parallel: int64(parallel)}
 	if perSecond > 0 {
