@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -51,23 +52,23 @@ const SessionsPath = "/veeam_auth/sessions"
 
 // sessionAction does what a request wants to one session, if that is allowed.
 type sessionAction struct {
-	allowed func(*pooledSession, WantedSessions) error // nil: always
-	do      func(context.Context, *pooledSession, WantedSessions) error
+	allowed func(*upstream.Session, WantedSessions) error // nil: always
+	do      func(context.Context, *upstream.Session, WantedSessions) error
 }
 
 // sessionActions is what can be done to a session.
 var sessionActions = map[string]sessionAction{
-	"forget": {do: func(ctx context.Context, s *pooledSession, _ WantedSessions) error {
+	"forget": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error {
 		_, err := s.Forget(ctx)
 		return err
 	}},
 	"login": {
-		allowed: func(s *pooledSession, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
-		do: func(ctx context.Context, s *pooledSession, wanted WantedSessions) error {
+		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
+		do: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
 			return s.Login(ctx, wanted.Force)
 		},
 	},
-	"logout": {do: func(ctx context.Context, s *pooledSession, _ WantedSessions) error { return s.Logout(ctx) }},
+	"logout": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Logout(ctx) }},
 }
 
 // Routes returns the routes of the endpoints.
@@ -141,7 +142,7 @@ func describeBudget(b tokencache.Budget) *BudgetState {
 }
 
 // describe tells a row.
-func describe(r accountRow) SessionState {
+func describe(r upstream.Row) SessionState {
 	state := r.State
 	return SessionState{
 		Account: r.Account, Product: r.Product, Origin: r.Origin, Purpose: r.Purpose,
@@ -222,7 +223,7 @@ func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionA
 	for i, s := range found {
 		err := refused[i]
 		if err == nil {
-			ctx, cancel := context.WithTimeout(r.Context(), OperateTimeout)
+			ctx, cancel := context.WithTimeout(r.Context(), upstream.OperateTimeout)
 			err = action.do(ctx, s, wanted)
 			cancel()
 		}

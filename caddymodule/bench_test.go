@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -31,20 +32,20 @@ const memoryScheme = "mem"
 
 // provisionInMemory provisions a transport whose requests end at upstream
 // instead of on the network.
-func provisionInMemory(tb testing.TB, tr *Transport, upstream http.RoundTripper) *Transport {
+func provisionInMemory(tb testing.TB, tr *Transport, to http.RoundTripper) *Transport {
 	tb.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	tb.Cleanup(cancel)
 	if tr.storage == nil {
 		tr.storage = inMemory(new(memorystore.Storage))
 	}
-	tr.state = cmp.Or(tr.state, NewState())
+	tr.state = cmp.Or(tr.state, upstream.NewState())
 	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
 	tr.server.Log = zap.NewNop()
-	tr.HTTPTransport.Transport.RegisterProtocol(memoryScheme, upstream)
+	tr.HTTPTransport.Transport.RegisterProtocol(memoryScheme, to)
 	return tr
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -57,7 +58,7 @@ var cachePool = pool.New[string](func(*pooledCache) {})
 
 // pooledCache is a cache of the process.
 type pooledCache struct {
-	Shared
+	upstream.Shared
 	begin sync.Once
 }
 
@@ -96,7 +97,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 			Keys: keys.read, Log: logCache, Holder: processName(),
 			Process: process.ID(), Ended: process.Ended,
 		})
-		return &pooledCache{Shared: Shared{Shared: shared, ID: id}}
+		return &pooledCache{Shared: upstream.Shared{Shared: shared, ID: id}}
 	})
 	c.store = c.pooled.AttachLate(open)
 	return nil
@@ -132,7 +133,7 @@ func (c *Cache) cleanup() {
 }
 
 // shared is what sessions share it as; nil without a cache.
-func (c *Cache) shared() *Shared {
+func (c *Cache) shared() *upstream.Shared {
 	if c == nil || c.pooled == nil {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 )
 
@@ -34,7 +35,7 @@ func init() {
 }
 
 // upstreams is what the process knows of upstream servers. It outlives reloads.
-var upstreams = NewState()
+var upstreams = upstream.NewState()
 
 // collectors are made once, so that counters survive reloads.
 var collectors = metrics.New(upstreams.Live)

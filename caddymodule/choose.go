@@ -10,12 +10,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // slotFor finds the place of the guest, the account, or the user as whom an account
 // acts. Without a name it is the first account.
-func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
+func (t *Transport) slotFor(req *http.Request, e *exchange) (*upstream.Source, error) {
 	if e.caller.Via == policy.ViaPassthrough {
 		return t.guestSlot(req, e.guest)
 	}
@@ -32,23 +33,23 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*slot, error) {
 	if chosen == nil || chosen.Template() && user == "" {
 		return nil, &account.UnknownError{Name: e.account}
 	}
-	return t.server.Source(dialed(req), chosen, user, func() Place { return t.place(req) }), nil
+	return t.server.Source(dialed(req), chosen, user, func() upstream.Place { return t.place(req) }), nil
 }
 
 // place is where accounts log in for a request.
-func (t *Transport) place(req *http.Request) Place {
+func (t *Transport) place(req *http.Request) upstream.Place {
 	at := dialed(req)
-	return Place{
+	return upstream.Place{
 		Address: at, Origin: t.origin(t.scheme(req), at.Network, at.Address), BaseURL: t.baseURL(req), Host: t.host(req),
 	}
 }
 
 // dialed is the address of the upstream of a request.
-func dialed(req *http.Request) Address {
+func dialed(req *http.Request) upstream.Address {
 	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
-		return Address{dial.Network, dial.Address}
+		return upstream.Address{Network: dial.Network, Address: dial.Address}
 	}
-	return Address{Address: req.URL.Host}
+	return upstream.Address{Address: req.URL.Host}
 }
 
 // origin tells servers apart.

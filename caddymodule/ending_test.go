@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -67,7 +68,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.over(0, 1)    // nobody has asked yet
 			w.demand("200") // by the session so far, while the changed secret is tried
 			w.over(0, 2)
-			w.rest(retireAfter)
+			w.rest(upstream.RetireAfter)
 			w.over(1, 1)
 			w.tr.close()
 			w.over(2, 0)
@@ -77,7 +78,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 				w.reload(&Transport{Accounts: []*account.Account{w.user()}})
 			}
 			w.over(0, 1)
-			w.rest(inheritFor)
+			w.rest(upstream.InheritFor)
 			w.over(1, 0)
 			w.demand("200")
 		},
@@ -91,7 +92,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.rest(9*time.Minute + 55*time.Second)
 			w.demand("200")
 			w.over(0, 2) // requests may be on their way with it
-			w.rest(lateFor + replacedEvery)
+			w.rest(upstream.LateFor + upstream.ReplacedEvery)
 			w.over(1, 1)
 		},
 		"when the process exits right after a login has taken its place": func(w *world) {
@@ -107,7 +108,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			began := time.Now()
 			w.tr.close()
 			w.over(2, 0)
-			if took := time.Since(began); took > lateFor/2 {
+			if took := time.Since(began); took > upstream.LateFor/2 {
 				w.Errorf("the exit waits for %v", took)
 			}
 		},
@@ -133,7 +134,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 			w.over(1, 0)
 			w.demand("200") // one that was under way
 			w.over(1, 1)
-			w.rest(lateFor)
+			w.rest(upstream.LateFor)
 			w.over(2, 0)
 		},
 		"not by a reload that keeps it": func(w *world) {
@@ -173,7 +174,7 @@ func TestRequestsThatCarryAReplacedTokenHaveAMoment(t *testing.T) {
 				case isGrant(req) && w.wire.grants() == 2:
 					return canned(req, http.StatusUnauthorized, contentTypeJSON, `{"errorCode":"InvalidToken"}`), nil
 				case strings.HasSuffix(req.URL.Path, "/echo") && req.Method == http.MethodPost:
-					time.Sleep(lateFor - 100*time.Millisecond)
+					time.Sleep(upstream.LateFor - 100*time.Millisecond)
 				}
 				return nil, nil
 			})
@@ -185,7 +186,7 @@ func TestRequestsThatCarryAReplacedTokenHaveAMoment(t *testing.T) {
 			if posts := countPosts(w.wire.calls()[before:]); w.server.Counters().Logins != 2 || posts != 1 {
 				t.Errorf("%s: %d logins, sent %d times", profile, w.server.Counters().Logins, posts)
 			}
-			w.rest(lateFor + replacedEvery)
+			w.rest(upstream.LateFor + upstream.ReplacedEvery)
 			w.over(1, 1)
 		})
 	}
@@ -261,7 +262,7 @@ func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
 
 	began := time.Now()
 	_, _ = atLogout.Cleanup(), atLogin.Cleanup()
-	if took := time.Since(began); took >= logoutFor { // as if it waited for the servers
+	if took := time.Since(began); took >= upstream.LogoutFor { // as if it waited for the servers
 		t.Errorf("a reload waits for %v", took)
 	}
 	atLogout.server.State.Exit(t.Context())

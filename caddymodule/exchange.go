@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -169,4 +170,6 @@ func grantValues(ctx context.Context) context.Context {
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 
 // request is what a token is for.
-func (e *exchange) request() Request { return Request{Values: grantValues, Journal: e.journal} }
+func (e *exchange) request() upstream.Request {
+	return upstream.Request{Values: grantValues, Journal: e.journal}
+}

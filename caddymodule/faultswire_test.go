@@ -31,6 +31,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -52,7 +53,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 		Accounts:      []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 		HTTPTransport: &reverseproxy.HTTPTransport{TLS: config},
 		storage:       inMemory(new(memorystore.Storage)),
-		state:         NewState(),
+		state:         upstream.NewState(),
 	}
 	if err := tr.Provision(ctx); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -59,8 +60,8 @@ type guest struct {
 }
 
 // as is the guest as whoever logs in at a server with these accounts.
-func (g *guest) as(accounts []*account.Account) *Guest {
-	return &Guest{User: g.account.Username, Read: func(ctx context.Context) *account.Secrets { return g.credentials(ctx, accounts) }}
+func (g *guest) as(accounts []*account.Account) *upstream.Guest {
+	return &upstream.Guest{User: g.account.Username, Read: func(ctx context.Context) *account.Secrets { return g.credentials(ctx, accounts) }}
 }
 
 // login is how a token of ours names the guest: by its id, and until when it

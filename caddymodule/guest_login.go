@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -60,7 +61,7 @@ func (t *Transport) comeBack(req *http.Request, e *exchange) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = slot.token(req.Context(), e.request())
+	_, _, err = slot.Token(req.Context(), e.request())
 	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
 		e.guestLogin.book.logins.Remove(e.guest.id) // it has a second factor now
 	}
@@ -112,7 +113,7 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 	login := e.guestLogin
 	slot := t.server.NewGuest(t.place(req), guestAccount, g.id, g.as(t.Accounts))
 	values, log := grantValues(req.Context()), e.journal
-	_, err := attempt.Get(WithValues(req.Context(), values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
+	_, err := attempt.Get(upstream.WithValues(req.Context(), values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
 		done, wait := login.begin(ctx, t, slot.Origin())
 		if wait > 0 {
 			return nil, &guessError{wait}
@@ -130,11 +131,11 @@ func (t *Transport) try(req *http.Request, e *exchange, attempt *tokencache.Sess
 }
 
 // guestSlot is the place of a guest at an upstream.
-func (t *Transport) guestSlot(req *http.Request, g *guest) (*slot, error) {
+func (t *Transport) guestSlot(req *http.Request, g *guest) (*upstream.Source, error) {
 	if g == nil || g.elsewhere && t.Cache.shared() == nil {
 		return nil, errNoGuest
 	}
-	return t.server.Guest(dialed(req), guestAccount, g.id, g.as(t.Accounts), guestIdle, g.until, func() Place { return t.place(req) }), nil
+	return t.server.Guest(dialed(req), guestAccount, g.id, g.as(t.Accounts), guestIdle, g.until, func() upstream.Place { return t.place(req) }), nil
 }
 
 // totpOf is the second factor of the configured account with this user, nil if

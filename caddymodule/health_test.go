@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -184,7 +185,7 @@ func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
 		w.demand("503 secret_unreadable")
 		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonSecretUnreadable)
 		w.password()
-		w.rest(lookAtSecretsEvery)
+		w.rest(upstream.LookAtSecretsEvery)
 		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn)
 		w.demand("200")
 		w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
@@ -195,13 +196,13 @@ func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
 			"empty":   func() { _ = os.WriteFile(path, nil, 0o600) },
 		} {
 			breakIt()
-			w.rest((absentLooks + 1) * watchEvery)
+			w.rest((upstream.AbsentLooks + 1) * upstream.WatchEvery)
 			if row := w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonSecretUnreadable); !strings.Contains(row.LastError, path) {
 				t.Errorf("%s: %+v", name, row)
 			}
 			w.demand("200") // the token is good
 			w.password()
-			w.rest(3 * watchEvery)
+			w.rest(3 * upstream.WatchEvery)
 			w.reads(veeamtest.DefaultUser, "valid", veeam.ReasonOK)
 		}
 	})

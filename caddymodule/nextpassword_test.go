@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -109,7 +110,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 		if w.tr.server.InUse("") != session {
 			t.Error("the session is another one")
 		}
-		w.rest(inheritFor)
+		w.rest(upstream.InheritFor)
 		if c := w.server.Counters(); c.Logouts != 0 || c.LiveSessions != 1 {
 			t.Errorf("%d logouts, %d sessions live", c.Logouts, c.LiveSessions)
 		}
@@ -122,7 +123,7 @@ func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
 		w.server.SetPassword(veeamtest.DefaultUser, "third")
 		w.secret("secret", "third")
 		w.serves(2*time.Second, 100*time.Millisecond)
-		w.rest(retireAfter)
+		w.rest(upstream.RetireAfter)
 		w.over(1, 1)
 		w.tried(2, 1)
 		if w.nextInUse() {

@@ -19,6 +19,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -151,7 +152,7 @@ func TestEveryFormOfAKeyFile(t *testing.T) {
 				}
 				// A key that is mended is used without a reload.
 				w.file("key", keyPEM(testKey()))
-				w.rest(2 * resolveEvery)
+				w.rest(2 * upstream.ResolveEvery)
 				w.demand("200")
 			})
 		})

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -38,7 +39,7 @@ type Reached struct {
 
 	origin string          // of the server, as Caddy knows it
 	values context.Context // what dialing needs of a request's context
-	guard  *tryGuard       // of the account's logins, after Credentials
+	guard  *upstream.Guard // of the account's logins, after Credentials
 }
 
 // Reach finds the way to the server of an upstream (host:port, or what else Caddy takes
@@ -85,7 +86,7 @@ func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 
 // Within gives the values that dialing needs to a context, and a deadline.
 func (r *Reached) Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(WithValues(ctx, r.values), d)
+	return context.WithTimeout(upstream.WithValues(ctx, r.values), d)
 }
 
 // Credentials reads the secrets of the account, and of its parent if it has one.
@@ -103,7 +104,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	a.Confirm = func(context.Context) error {
 		now, err := r.Account.Resolve()
 		if err == nil && !resolved.Pipes && now.Fingerprint != resolved.Fingerprint {
-			return ErrSecretChanged
+			return upstream.ErrSecretChanged
 		}
 		return nil
 	}
@@ -135,7 +136,7 @@ func (r *Reached) Budget() tokencache.Budget { return r.guard.Budget() }
 // Logout ends a session, in a time of its own. What the product cannot end ends by
 // itself.
 func (r *Reached) Logout(t *veeam.Token) {
-	ctx, cancel := r.Within(context.Background(), logoutFor)
+	ctx, cancel := r.Within(context.Background(), upstream.LogoutFor)
 	defer cancel()
 	_ = r.Client.Logout(ctx, t)
 }
@@ -158,7 +159,7 @@ func (r *Reached) Trust() string {
 // Handshake fetches what the server shows of itself at an address (host:port), dialed
 // as logins are. It is not trusted, and nothing is sent.
 func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*tlspin.Handshake, error) {
-	return tlspin.Dial(WithValues(ctx, r.values), r.Transport.HTTPTransport.Transport, address, serverName)
+	return tlspin.Dial(upstream.WithValues(ctx, r.values), r.Transport.HTTPTransport.Transport, address, serverName)
 }
 
 // TryCache tries the storage of the cache. ok is false if the cache has no storage of
@@ -187,14 +188,14 @@ func (r *Reached) OtherProduct(t *veeam.Token) string {
 	if other == r.Client.Product {
 		return ""
 	}
-	return OtherProduct(r.Client.Product, other)
+	return upstream.OtherProduct(r.Client.Product, other)
 }
 
 // BudgetReason is why the lock-out budget has kept a login from being sent: no try is
 // left, or logins of the same user are under way. ok is false for errors of another
 // kind.
 func BudgetReason(err error) (reason veeam.Reason, ok bool) {
-	if spent, ok := errors.AsType[*overdrawnError](err); ok {
+	if spent, ok := errors.AsType[*upstream.BudgetError](err); ok {
 		return spent.Reason(), true
 	}
 	return "", false

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -177,7 +178,7 @@ func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
 			t.Errorf("said %d times: %s", n, w.said())
 		}
 		answer()
-		w.rest(resolveHeldEvery)
+		w.rest(upstream.ResolveHeldEvery)
 		w.demand("200")
 	})
 }

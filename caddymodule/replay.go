@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -20,8 +21,8 @@ const maxSafeReplays = 10
 
 // inject sends the request with the token, and again with a newer one as long as
 // there is reason to believe that the token is to blame for a 401.
-func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
-	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.foundVersion()))
+func (t *Transport) inject(req *http.Request, e *exchange, slot *upstream.Source, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
+	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.FoundVersion()))
 	var body *replayBody
 	if req.Body != nil && req.Body != http.NoBody {
 		body = newReplayBody(req.Body, t.ReplayLimit)
@@ -47,7 +48,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 				tok.Prove()
 			}
 			if replays > 0 {
-				slot.recovered(session, lost, route, e.journal)
+				slot.Recovered(session, lost, route, e.journal)
 				t.replayed(metrics.ReplayAccepted)
 			}
 			return res, nil
@@ -56,7 +57,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		if ownCredentials(req) {
 			return res, nil // it says nothing of the token
 		}
-		if mayBeAboutBody(req) && slot.accepts(req.Context(), tok) {
+		if mayBeAboutBody(req) && slot.Accepts(req.Context(), tok) {
 			if replays > 0 {
 				t.replayed(metrics.ReplayRejected)
 			}
@@ -83,7 +84,7 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *slot, session *
 		discard(res)
 		e.journal.Replayed(req)
 		lost = tok
-		if tok, session, err = slot.token(req.Context(), e.request()); err != nil {
+		if tok, session, err = slot.Token(req.Context(), e.request()); err != nil {
 			return t.refuse(req, e, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -30,7 +31,7 @@ func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) 
 		w.demand("200")
 		w.rest(2 * time.Second)
 		w.tried(2, 1)
-		w.rest(retireAfter)
+		w.rest(upstream.RetireAfter)
 		w.over(1, 1)
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -65,7 +66,7 @@ func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 					before = after
 				}
 			}
-			w.rest(retireAfter)
+			w.rest(upstream.RetireAfter)
 			if profile != veeamtest.VSPC {
 				w.over(3, 1)
 			}
@@ -142,7 +143,7 @@ func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
 		w.server.SetPassword(veeamtest.DefaultUser, "a password in parts")
 		for _, part := range []string{"", "a", "a pass", "", "a password", "a password in", "a password in parts"} {
 			w.secret("secret", part)
-			w.serves(watchEvery, 100*time.Millisecond)
+			w.serves(upstream.WatchEvery, 100*time.Millisecond)
 		}
 		w.serves(2*time.Second, 100*time.Millisecond)
 		w.tried(2, 0)
@@ -156,10 +157,10 @@ func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
 		go func() {
 			for _, part := range []string{"", veeamtest.DefaultPassword[:3], veeamtest.DefaultPassword[:5], veeamtest.DefaultPassword} {
 				w.secret("secret", part)
-				time.Sleep(settleFor - time.Millisecond)
+				time.Sleep(upstream.SettleFor - time.Millisecond)
 			}
 		}()
-		time.Sleep(settleFor + time.Millisecond)
+		time.Sleep(upstream.SettleFor + time.Millisecond)
 		w.demand("200")
 		w.tried(1, 1)
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -55,9 +56,9 @@ func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
 		want("static:9419", "", 1, 0)
 		want(address(1), "second", 2, 0)
 		time.Sleep(time.Second)
-		for i := 1; i < maxAddresses+more; i++ {
+		for i := 1; i < upstream.MaxAddresses+more; i++ {
 			// The first one to go has sessions of two accounts.
-			logouts := max(0, i-maxAddresses+1)
+			logouts := max(0, i-upstream.MaxAddresses+1)
 			if logouts > 0 {
 				logouts++
 			}
@@ -65,9 +66,9 @@ func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
 			want("static:9419", "", i+2, logouts)
 			time.Sleep(time.Second)
 		}
-		if n := w.tr.server.Inspect().Sources; n != maxAddresses {
+		if n := w.tr.server.Inspect().Sources; n != upstream.MaxAddresses {
 			t.Errorf("%d slots", n)
 		}
-		want(address(1), "", maxAddresses+more+2, more+2) // back again
+		want(address(1), "", upstream.MaxAddresses+more+2, more+2) // back again
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -157,7 +158,7 @@ func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenR
 			Lifetime:     pair.Lifetime,
 			Username:     username,
 			Grant:        request.Grant,
-		}, shapeOf(tok))), nil
+		}, upstream.ShapeOf(tok))), nil
 	}
 }
 

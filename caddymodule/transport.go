@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -131,11 +132,11 @@ type Transport struct {
 
 	product  *veeam.Product
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
-	state    *State            // default: that of the process
+	state    *upstream.State   // default: that of the process
 	tries    *triesStore
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
-	server   *Server
+	server   *upstream.Server
 	metrics  *metrics.Set
 	logger   *zap.Logger
 }
@@ -191,7 +192,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
 		a.Prepare(env)
 	}
-	t.server = NewServer(ServerOptions{
+	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
 		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.paceLimits(),
 		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, MaxUsers: t.MaxUsers,
@@ -208,7 +209,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // loginTimeout is login_timeout or its default.
 func (t *Transport) loginTimeout() time.Duration {
-	return cmp.Or(time.Duration(t.LoginTimeout), DefaultLoginTimeout)
+	return cmp.Or(time.Duration(t.LoginTimeout), upstream.DefaultLoginTimeout)
 }
 
 // check reads what can be read of the configuration without provisioning, and
@@ -386,7 +387,7 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
-	tok, session, err := slot.token(req.Context(), e.request())
+	tok, session, err := slot.Token(req.Context(), e.request())
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
@@ -441,7 +442,7 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 	if dial := dialFault(err); dial != nil {
 		return nil, dial
 	}
-	r := answer.RefusalOf(err, time.Now(), resolveEvery)
+	r := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery)
 	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, errGuestsOnly) {
 		r = guestRefusal(err, e, r)
 	}

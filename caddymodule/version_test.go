@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -143,7 +144,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 				if got := w.plainGet("", ""); got.status != 200 || w.lastVersion() != "1.1-rev0" {
 					t.Errorf("%v with version %q: %s", got, w.lastVersion(), got.body)
 				}
-				if took := time.Since(start); took > findVersionFor {
+				if took := time.Since(start); took > upstream.FindVersionFor {
 					t.Errorf("took %v", took)
 				}
 				if w.probes() > 12 {
@@ -277,7 +278,7 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 			var sent strings.Builder
 			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
 				if req.URL.Path != w.server.Base()+path { // not the client's own
-					if deadline, ok := req.Context().Deadline(); ok && time.Until(deadline) > DefaultLoginTimeout {
+					if deadline, ok := req.Context().Deadline(); ok && time.Until(deadline) > upstream.DefaultLoginTimeout {
 						rt.Errorf("deadline in %v", time.Until(deadline))
 					}
 					for _, key := range []string{proxyProtocolVar, exchangeVar, "client"} {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -34,7 +35,7 @@ type world struct {
 	server *veeamtest.Server
 	wire   *wire
 	tr     *Transport
-	state  *State // of the process
+	state  *upstream.State // of the process
 	dir    string
 	logs   *observer.ObservedLogs
 	svc    *zap.Logger
@@ -51,7 +52,7 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 		// verification codes were used: each world has days of its own.
 		time.Sleep(time.Duration(worlds.Add(1)) * 24 * time.Hour)
 		core, logs := observer.New(zapcore.InfoLevel)
-		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core), state: NewState()}
+		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core), state: upstream.NewState()}
 		w.wire = &wire{to: w.server.Transport(), base: w.server.Base()}
 		test(w)
 		if w.tr != nil {

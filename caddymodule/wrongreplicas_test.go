@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -76,7 +77,7 @@ func (unusedStorage) Stat(context.Context, string) (info certmagic.KeyInfo, err 
 // replica stands for a process of its own: its cache has another name in the
 // configuration, so that it shares no session and nothing that it has counted.
 type replica struct {
-	state   *State
+	state   *upstream.State
 	name    string
 	store   *memorystore.Process
 	current atomic.Pointer[Transport]
@@ -125,7 +126,7 @@ func (ps *processes) load(p *replica) {
 func (ps *processes) start(i int) {
 	ps.Helper()
 	ps.started++
-	p := &replica{state: NewState(), name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
+	p := &replica{state: upstream.NewState(), name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
 	memoryStorages.Store(p.name, p.store)
 	ps.load(p)
 	ps.live[i].Store(p)

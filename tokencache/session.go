@@ -92,6 +92,7 @@ type Session struct {
 	floor     atomic.Uint64          // fence of the latest token that the session had
 	blockedAt atomic.Uint64          // fence of the last hold
 	looked    atomic.Int64           // when the store was read last, unix nanoseconds
+	quiet     atomic.Int64           // until when no renewal begins in the background, unix nanoseconds
 	holder    atomic.Pointer[string] // who is getting a token
 
 	mu       sync.Mutex
@@ -188,6 +189,12 @@ func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	}
 }
 
+// MayRenew reports whether Renew is worth calling: no renewal is under way, and none was
+// found to be on hold within the last second. It takes no lock and allocates nothing.
+func (s *Session) MayRenew(now time.Time) bool {
+	return !s.renewal.Load() && now.UnixNano() >= s.quiet.Load()
+}
+
 // Renew starts a renewal in the background, unless one is under way or the last
 // one failed a moment ago. The current token stays in use meanwhile, and also
 // afterwards if the renewal fails.
@@ -195,7 +202,9 @@ func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
 	if !s.renewal.CompareAndSwap(false, true) {
 		return
 	}
-	if s.stopped(time.Now()) != nil {
+	now := time.Now()
+	if blocked := s.stopped(now); blocked != nil {
+		s.quiet.Store(min(blocked.Until.UnixNano(), now.Add(lookEvery).UnixNano()))
 		s.renewal.Store(false)
 		return
 	}

@@ -1,7 +1,7 @@
 // Watching the files that hold secrets: a changed one is noticed also while a
 // token is valid.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -18,24 +18,24 @@ import (
 )
 
 const (
-	// watchEvery is how often the files are looked at. It is done by polling:
+	// WatchEvery is how often the files are looked at. It is done by polling:
 	// notifications of the system do not come over a network file system, and tell
 	// nothing of a link that is replaced further up, as Kubernetes does.
-	watchEvery = 500 * time.Millisecond
+	WatchEvery = 500 * time.Millisecond
 
 	// racyFor is how long after its last change a file is read at each look: what
 	// is written within the precision of file times leaves them as they are.
 	racyFor = 2 * time.Second
 
-	// absentLooks is at how many looks in a row a file cannot be read before its
+	// AbsentLooks is at how many looks in a row a file cannot be read before its
 	// account counts as one whose secret cannot be read.
-	absentLooks = 4
+	AbsentLooks = 4
 )
 
-// watch looks at the secret files of one transport, in one goroutine that runs
+// secretWatcher looks at the secret files of one transport, in one goroutine that runs
 // while an account with files has a token: without one the files are read for the
 // next request. A file system that hangs stops the watching and nothing else.
-type watch struct {
+type secretWatcher struct {
 	server  *Server
 	ctx     context.Context // ends with the transport
 	cancel  context.CancelFunc
@@ -57,16 +57,16 @@ type watchedAccount struct {
 	absent  int // looks in a row at which a file could not be read
 }
 
-func newWatch(s *Server) *watch {
-	w := &watch{server: s, accounts: make(map[*account.Account]*watchedAccount)}
+func newSecretWatcher(s *Server) *secretWatcher {
+	w := &secretWatcher{server: s, accounts: make(map[*account.Account]*watchedAccount)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
 
-func (w *watch) end() { w.cancel() }
+func (w *secretWatcher) end() { w.cancel() }
 
 // add has the files of an account watched, if it has any, while it has a token.
-func (w *watch) add(a *account.Account) {
+func (w *secretWatcher) add(a *account.Account) {
 	files := a.Files()
 	if len(files) == 0 {
 		return
@@ -79,13 +79,13 @@ func (w *watch) add(a *account.Account) {
 }
 
 // await has slots asked at each look whether what they wait for has come.
-func (w *watch) await() {
+func (w *secretWatcher) await() {
 	w.waiting.Store(true)
 	w.start()
 }
 
 // start is told that there is something to watch for.
-func (w *watch) start() {
+func (w *secretWatcher) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.running && w.ctx.Err() == nil && (len(w.accounts) > 0 || w.waiting.Load()) {
@@ -94,8 +94,8 @@ func (w *watch) start() {
 	}
 }
 
-func (w *watch) run() {
-	ticker := time.NewTicker(watchEvery)
+func (w *secretWatcher) run() {
+	ticker := time.NewTicker(WatchEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -112,11 +112,11 @@ func (w *watch) run() {
 
 // idle ends the watching if there is nothing to watch for. Whoever gets a token
 // after this look starts it again.
-func (w *watch) idle() bool {
+func (w *secretWatcher) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	needed := w.waiting.Load()
-	w.tell(func(s *slot) bool { return !needed && w.accounts[s.account] != nil }, func(s *slot) {
+	w.tell(func(s *Source) bool { return !needed && w.accounts[s.account] != nil }, func(s *Source) {
 		current := s.current.Load()
 		needed = current != nil && usable(current)
 	})
@@ -124,7 +124,7 @@ func (w *watch) idle() bool {
 	return !needed
 }
 
-func (w *watch) look() {
+func (w *secretWatcher) look() {
 	w.mu.Lock()
 	accounts := make([]*watchedAccount, 0, len(w.accounts))
 	for _, a := range w.accounts {
@@ -134,16 +134,16 @@ func (w *watch) look() {
 	files := make(map[string]secret.FileVersion)
 	for _, a := range accounts {
 		if found := w.lookAt(a, files); found != nil {
-			w.tell(func(s *slot) bool { return s.account == a.account }, func(s *slot) { s.changed(found) })
+			w.tell(func(s *Source) bool { return s.account == a.account }, func(s *Source) { s.changed(found) })
 		}
 	}
 	if w.waiting.Swap(false) {
-		w.tell(func(*slot) bool { return true }, (*slot).poke)
+		w.tell(func(*Source) bool { return true }, (*Source).goOn)
 	}
 }
 
-func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
-	slots := w.server.sessions.slots.Load()
+func (w *secretWatcher) tell(which func(*Source) bool, what func(*Source)) {
+	slots := w.server.sessions.sources.Load()
 	if slots == nil {
 		return
 	}
@@ -157,7 +157,7 @@ func (w *watch) tell(which func(*slot) bool, what func(*slot)) {
 // lookAt returns the account's secrets if one of its files has changed since they
 // were told last, and they were the same at two looks. files are those that were
 // looked at already.
-func (w *watch) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *account.Secrets {
+func (w *secretWatcher) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *account.Secrets {
 	now, dirty := time.Now(), !a.settled
 	found := make(map[string]secret.FileVersion, len(a.files))
 	for _, path := range a.files {
@@ -211,16 +211,16 @@ var errFile = errors.New("it is missing, empty, or cannot be read")
 // missed counts a look at which a file could not be read. After some of them it is
 // not being replaced.
 func (a *watchedAccount) missed(err error, now time.Time) {
-	if a.absent++; a.absent == absentLooks {
+	if a.absent++; a.absent == AbsentLooks {
 		a.account.Health().Took(err, now)
 	}
 }
 
 // unusable says what it means for an account that its files hold nothing that can
 // be used.
-func (w *watch) unusable(a *account.Account) string {
+func (w *secretWatcher) unusable(a *account.Account) string {
 	said := "the secrets of the account cannot be used, and it has no session"
-	w.tell(func(s *slot) bool { return s.account == a }, func(s *slot) {
+	w.tell(func(s *Source) bool { return s.account == a }, func(s *Source) {
 		if current := s.current.Load(); current != nil && (usable(current) || current.session.Renewable()) {
 			said = "changed secrets cannot be used, those so far go on"
 		}

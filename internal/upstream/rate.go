@@ -1,6 +1,6 @@
 // How the token requests of logins keep to the rate that a server allows.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// paceMap is what servers were sent, by product and origin, and by the cache where it
+// rateMap is what servers were sent, by product and origin, and by the cache where it
 // is shared.
-type paceMap struct {
+type rateMap struct {
 	mu    sync.Mutex
 	known map[[3]string]*tokencache.Pace
 }
@@ -26,7 +26,7 @@ type paceMap struct {
 // of dynamic upstreams come and go.
 const maxOrigins = 10_000
 
-func (m *paceMap) get(product, origin, cache string) *tokencache.Pace {
+func (m *rateMap) get(product, origin, cache string) *tokencache.Pace {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := [3]string{product, origin, cache}
@@ -51,7 +51,7 @@ type pacer struct {
 	journal journal.Journal
 }
 
-func (s *slot) pacer(user string, journal journal.Journal) *pacer {
+func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 	t := s.server
 	p := &pacer{limits: t.RateLimit, product: t.Product.Name, user: user, metrics: t.Metrics, journal: journal}
 	p.turn = &tokencache.PaceTurn{

@@ -1,6 +1,6 @@
 // The lock-out budget: what a grant spends of it.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -43,8 +43,8 @@ func (m *triesMap) get(product, origin, user, cache string) *tokencache.Tries {
 // storage.
 const maxKnownUsers = 100_000
 
-// tryGuard spends from the budget of one account's user.
-type tryGuard struct {
+// Guard spends from the budget of one account's user.
+type Guard struct {
 	tries   *tokencache.Tries
 	options tokencache.TryOptions
 	journal journal.Journal
@@ -53,16 +53,16 @@ type tryGuard struct {
 
 // guard returns what counts the tries of a login, nil for users of passthrough,
 // whose guesses are counted for themselves.
-func (s *slot) guard(c *account.Secrets, j journal.Journal) *tryGuard {
+func (s *Source) guard(c *account.Secrets, j journal.Journal) *Guard {
 	if s.guest != nil {
 		return nil
 	}
 	return s.server.Guard(s.place.Origin, c, j)
 }
 
-func (t *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *tryGuard {
+func (t *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Guard {
 	user := c.Account.User()
-	return &tryGuard{
+	return &Guard{
 		tries:   t.State.tries.get(t.Product.Name, origin, user, t.cacheID()),
 		options: tokencache.TryOptions{Limit: t.Budget, Credential: c.Digest.Reveal(), Shared: t.Tries},
 		journal: j,
@@ -71,7 +71,7 @@ func (t *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *tr
 }
 
 // Budget is what is left now, as far as it is known in memory.
-func (g *tryGuard) Budget() tokencache.Budget {
+func (g *Guard) Budget() tokencache.Budget {
 	return g.tries.Budget(g.options.Limit, g.options.Credential)
 }
 
@@ -89,12 +89,12 @@ var verdicts = map[veeam.Verdict]tokencache.Outcome{
 }
 
 // Begin implements veeam.Guard.
-func (g *tryGuard) Begin(ctx context.Context) (end func(context.Context, veeam.Verdict), err error) {
+func (g *Guard) Begin(ctx context.Context) (end func(context.Context, veeam.Verdict), err error) {
 	options := g.options
 	options.Force = ctx.Value(forcedKey{}) != nil
 	try, err := g.tries.Begin(ctx, options)
 	if err != nil {
-		return nil, &overdrawnError{err}
+		return nil, &BudgetError{err}
 	}
 	return func(ctx context.Context, verdict veeam.Verdict) {
 		try.End(ctx, verdicts[verdict])
@@ -104,13 +104,13 @@ func (g *tryGuard) Begin(ctx context.Context) (end func(context.Context, veeam.V
 	}, nil
 }
 
-// overdrawnError says that a login was not sent because of the lock-out budget.
-type overdrawnError struct{ error }
+// BudgetError says that a login was not sent because of the lock-out budget.
+type BudgetError struct{ error }
 
-func (e *overdrawnError) Unwrap() error { return e.error }
+func (e *BudgetError) Unwrap() error { return e.error }
 
 // Reason implements veeam.Reasoner.
-func (e *overdrawnError) Reason() veeam.Reason {
+func (e *BudgetError) Reason() veeam.Reason {
 	if isOverdrawn(e.error) {
 		return veeam.ReasonLockedOutBudget
 	}
@@ -125,6 +125,6 @@ func isOverdrawn(err error) bool {
 
 // Interface guards
 var (
-	_ veeam.Guard    = (*tryGuard)(nil)
-	_ veeam.Reasoner = (*overdrawnError)(nil)
+	_ veeam.Guard    = (*Guard)(nil)
+	_ veeam.Reasoner = (*BudgetError)(nil)
 )

@@ -1,6 +1,6 @@
 // What only the inside of the package shows.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -28,8 +28,8 @@ import (
 func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		product, _ := veeam.Lookup("vspc")
-		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, State: NewState(), Metrics: collectors}}
-		s := &slot{server: server, place: Place{Origin: "https vspc01:1280"}}
+		server := &Server{ServerOptions: ServerOptions{Product: product, RateLimit: product.Pace, State: NewState(), Metrics: metrics.New(func() []metrics.Session { return nil })}}
+		s := &Source{server: server, place: Place{Origin: "https vspc01:1280"}}
 		var wg sync.WaitGroup
 		for i := range 300 {
 			wg.Go(func() {
@@ -75,7 +75,7 @@ func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
 func BenchmarkLook(b *testing.B) {
 	dir := b.TempDir()
 	server := &Server{sessions: newSessions(NewState(), tokencache.Options{}, "", 1)}
-	w := newWatch(server)
+	w := newSecretWatcher(server)
 	old := time.Now().Add(-time.Hour)
 	for i := range 1000 {
 		path := filepath.Join(dir, fmt.Sprint(i))
@@ -99,8 +99,8 @@ func BenchmarkLook(b *testing.B) {
 type bench struct {
 	*testing.T
 	server *veeamtest.Server
-	source *slot
-	cause  occasion
+	source *Source
+	cause  cause
 
 	mu      sync.Mutex
 	secrets map[string]string
@@ -110,7 +110,7 @@ type bench struct {
 func onBench(t *testing.T, test func(l *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &bench{T: t, server: veeamtest.New(veeamtest.VBR13), secrets: make(map[string]string), cause: occasion{values: context.Background()}}
+		l := &bench{T: t, server: veeamtest.New(veeamtest.VBR13), secrets: make(map[string]string), cause: cause{values: context.Background()}}
 		product, _ := veeam.Lookup("vbr")
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: "{env.PASSWORD}"}
 		own.Prepare(account.Env{Product: "vbr", Expand: l.expand})
@@ -125,6 +125,7 @@ func onBench(t *testing.T, test func(l *bench)) {
 		test(l)
 		server.Close()
 		server.State.Settle()
+		time.Sleep(2 * time.Minute) // what a server that hangs holds is over
 		synctest.Wait()
 	})
 }
@@ -175,13 +176,13 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 		var looks sync.WaitGroup
 		for i := range 3 {
 			looks.Go(func() {
-				time.Sleep(time.Duration(i) * settleFor)
+				time.Sleep(time.Duration(i) * SettleFor)
 				if _, settled, err := l.source.look(l.Context(), 0, l.cause); settled || err != nil {
 					t.Errorf("settled %v, %v", settled, err)
 				}
 			})
 		}
-		time.Sleep(5 * settleFor)
+		time.Sleep(5 * SettleFor)
 		answer()
 		looks.Wait()
 	})
@@ -190,7 +191,7 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 	for name, swapped := range map[string]bool{"replaced": true, "as it was": false} {
 		onBench(t, func(l *bench) {
-			first, err := l.source.settled(l.Context(), 0, l.cause)
+			first, err := l.source.stable(l.Context(), 0, l.cause)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,4 +212,70 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBudget_ALoginThatIsNotSentSaysWhy(t *testing.T) {
+	if veeam.ReasonOf(&BudgetError{&tokencache.BudgetError{}}) != veeam.ReasonLockedOutBudget {
+		t.Error("no reason of its own")
+	}
+	if errors.As(error(&BudgetError{errors.New("ctx")}), new(*tokencache.BudgetError)) {
+		t.Error("not a budget")
+	}
+}
+
+// values are those of a request, without any.
+func values(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
+
+func TestATokenAtHandCostsNoAllocationAndNoLock(t *testing.T) {
+	inLab := func(name string, until func(l *bench)) {
+		t.Run(name, func(t *testing.T) {
+			onBench(t, func(l *bench) {
+				request := Request{Values: values}
+				if _, _, err := l.source.Token(l.Context(), request); err != nil {
+					t.Fatal(err)
+				}
+				until(l)
+				_, _, _ = l.source.Token(l.Context(), request) // begins what is to begin
+				synctest.Wait()
+				_, _, _ = l.source.Token(l.Context(), request) // finds out that it goes on, or has failed
+				held := []sync.Locker{&l.source.mu, &l.source.server.sessions.mu, &l.source.server.watch.mu}
+				for _, mu := range held {
+					mu.Lock()
+				}
+				ctx := l.Context()
+				n := testing.AllocsPerRun(100, func() {
+					if tok, _, err := l.source.Token(ctx, request); tok == nil || err != nil {
+						t.Error(err)
+					}
+				})
+				for _, mu := range held {
+					mu.Unlock()
+				}
+				if n != 0 {
+					t.Errorf("%v allocations", n)
+				}
+			})
+		})
+	}
+	due := 15*time.Minute - 30*time.Second
+	inLab("fresh", func(*bench) {})
+	inLab("due, and the server hangs", func(l *bench) {
+		time.Sleep(due)
+		l.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, On: veeamtest.OnToken})
+	})
+	inLab("due, and the renewal fails", func(l *bench) {
+		time.Sleep(due)
+		l.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus, Status: 503, On: veeamtest.OnToken})
+	})
+	inLab("after a replay", func(l *bench) {
+		tok, session, err := l.source.Token(l.Context(), Request{Values: values})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.server.RevokeAccess()
+		session.Reject(tok)
+		if _, _, err := l.source.Token(l.Context(), Request{Values: values}); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

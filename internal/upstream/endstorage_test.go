@@ -1,6 +1,6 @@
 // The end of a session while a storage is slow.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func TestAnEndDuringALoginThatAStorageDelaysIsMadeUpFor(t *testing.T) {
 		s := state.acquire(key, tokencache.Options{})
 		go func() {
 			_, _ = s.Get(context.Background(), func(context.Context, *tokencache.Token) (*tokencache.Token, error) {
-				time.Sleep(4 * logoutFor) // the server has answered: this is for the storage
+				time.Sleep(4 * LogoutFor) // the server has answered: this is for the storage
 				return &tokencache.Token{Access: secret.New("token"), Lifetime: time.Hour}, nil
 			})
 		}()

@@ -1,6 +1,6 @@
 // The place of an account at an upstream: from a request to a token.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -17,39 +17,39 @@ import (
 )
 
 const (
-	// resolveEvery is how often the secrets of an account without a token are
+	// ResolveEvery is how often the secrets of an account without a token are
 	// read again.
-	resolveEvery = time.Second
+	ResolveEvery = time.Second
 
-	// resolveHeldEvery is the same for an account whose credential was refused.
-	resolveHeldEvery = 100 * time.Millisecond
+	// ResolveHeldEvery is the same for an account whose credential was refused.
+	ResolveHeldEvery = 100 * time.Millisecond
 )
 
-// slot is an account at an upstream: its secrets as last read, and the sessions
+// Source is an account at an upstream: its secrets as last read, and the sessions
 // that they lead to.
-type slot struct {
+type Source struct {
 	server  *Server
 	account *account.Account
 	guest   *Guest // who logs in instead of the account, or nil
-	key     slotKey
+	key     sourceKey
 	place   Place
 
-	current atomic.Pointer[login]  // that requests use
-	version atomic.Pointer[string] // of the API, as found out
+	current atomic.Pointer[candidate] // that requests use
+	version atomic.Pointer[string]    // of the API, as found out
 	health  *health
 	bearing bearing
 
 	mistaken atomic.Bool // it was said that the server is of another product
 
 	mu           sync.Mutex
-	read         time.Time // when the secrets were read last
-	readNext     time.Time // next_password
-	configured   *login    // with the secrets as they are configured
-	next         *login    // with next_password, once that was needed
-	past         []*login  // with secrets that were configured once, and refused
-	changing     sighting  // of configured
-	changingNext sighting  // of next
-	latest       occasion
+	read         time.Time    // when the secrets were read last
+	readNext     time.Time    // next_password
+	configured   *candidate   // with the secrets as they are configured
+	next         *candidate   // with next_password, once that was needed
+	past         []*candidate // with secrets that were configured once, and refused
+	changing     debounce     // of configured
+	changingNext debounce     // of next
+	latest       cause
 	trying       bool      // configured is being tried in the background
 	tryAfter     time.Time // not before
 	evicted      bool
@@ -58,9 +58,9 @@ type slot struct {
 	used atomic.Int64 // latest, unix seconds
 }
 
-// login is a session with the credentials that it logs in with.
-type login struct {
-	session     *pooledSession
+// candidate is a session with the credentials that it logs in with.
+type candidate struct {
+	session     *Session
 	credentials *account.Secrets
 	next        bool // with next_password
 
@@ -69,40 +69,40 @@ type login struct {
 	kept atomic.Bool
 }
 
-// occasion is what a grant takes from the request that causes it.
-type occasion struct {
+// cause is what a grant takes from the request that causes it.
+type cause struct {
 	values  context.Context // see Request.Values
 	journal journal.Journal
 }
 
-// token returns a token for a request, and the session that it belongs to. With a
+// Token returns a token for a request, and the session that it belongs to. With a
 // token at hand it takes no lock and allocates nothing.
-func (s *slot) token(ctx context.Context, r Request) (*tokencache.Token, *tokencache.Session, error) {
+func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *tokencache.Session, error) {
 	if l := s.current.Load(); l != nil {
 		now := time.Now()
 		tok, due := l.session.Current(now)
 		if tok != nil {
 			s.touch(now)
-			if due {
-				o := occasion{values: r.Values(ctx), journal: r.Journal}
+			if due && l.session.MayRenew(now) {
+				o := cause{values: r.Values(ctx), journal: r.Journal}
 				s.server.watch.start()
 				l.session.Renew(o.values, s.grant(o.values, l, o.journal))
 			}
 			return tok, l.session.Session, nil
 		}
 	}
-	return s.obtain(ctx, occasion{values: r.Values(ctx), journal: r.Journal})
+	return s.obtain(ctx, cause{values: r.Values(ctx), journal: r.Journal})
 }
 
 // touch takes down that the slot is used. It seldom writes what all requests read.
-func (s *slot) touch(now time.Time) {
+func (s *Source) touch(now time.Time) {
 	if seconds := now.Unix(); s.used.Load() != seconds {
 		s.used.Store(seconds)
 	}
 }
 
 // sessionKey is the key of the session with these credentials.
-func (s *slot) sessionKey(c *account.Secrets) sessionKey {
+func (s *Source) sessionKey(c *account.Secrets) sessionKey {
 	key := sessionKey{
 		origin:      s.place.Origin,
 		product:     s.server.Product.Name,
@@ -119,7 +119,7 @@ func (s *slot) sessionKey(c *account.Secrets) sessionKey {
 }
 
 // evict lets go of the session.
-func (s *slot) evict() {
+func (s *Source) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.evicted = true
@@ -134,10 +134,10 @@ func (s *slot) evict() {
 }
 
 // lastUsed is when the source was used last, to the second.
-func (s *slot) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
+func (s *Source) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
 
 // Origin tells where the account logs in.
-func (s *slot) Origin() string { return s.place.Origin }
+func (s *Source) Origin() string { return s.place.Origin }
 
 // WithValues is a context that ends with ctx and has the values of a grant.
 func WithValues(ctx, values context.Context) context.Context { return waitContext{ctx, values} }
@@ -150,9 +150,9 @@ type waitContext struct {
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
 
-// recovered tells the session that a request was accepted with a newer token, and
+// Recovered tells the session that a request was accepted with a newer token, and
 // says so if that proves that the server had ended the one before.
-func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
+func (s *Source) Recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
 	loss, proved := session.Recovered(lost, route)
 	if !proved {
 		return
@@ -166,7 +166,7 @@ func (s *slot) recovered(session *tokencache.Session, lost *tokencache.Token, ro
 }
 
 // user is whom the slot logs in.
-func (s *slot) user() string {
+func (s *Source) user() string {
 	if l := s.current.Load(); l != nil {
 		return l.credentials.Account.User()
 	}
@@ -174,7 +174,9 @@ func (s *slot) user() string {
 }
 
 // Reached takes down that the server has answered a request.
-func (s *slot) Reached(now time.Time) { s.health.reached(now) }
+func (s *Source) Reached(now time.Time) { s.health.reached(now) }
 
 // Missed takes down that a request has not reached the server.
-func (s *slot) Missed(ctx context.Context, err error, now time.Time) { s.health.missed(ctx, err, now) }
+func (s *Source) Missed(ctx context.Context, err error, now time.Time) {
+	s.health.missed(ctx, err, now)
+}

@@ -1,7 +1,7 @@
 // Changing a password while it is used: which of an account's sessions a request
 // gets its token from.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// settleFor is how long changed secrets have to stay the same before a request
+	// SettleFor is how long changed secrets have to stay the same before a request
 	// that waits for them uses them, and settleLooks how often it looks.
-	settleFor   = 100 * time.Millisecond
+	SettleFor   = 100 * time.Millisecond
 	settleLooks = 5
 
-	// retireAfter is how long a session lives on whose place another one has taken
+	// RetireAfter is how long a session lives on whose place another one has taken
 	// in the middle of traffic: its last requests are on their way.
-	retireAfter = 2 * time.Second
+	RetireAfter = 2 * time.Second
 )
 
 // replacedError says that a secret is not configured any more.
@@ -36,32 +36,32 @@ func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced 
 
 var errReplaced = &replacedError{"the session cannot be renewed, and its secret is not configured any more"}
 
-// sighting is a changed secret that was seen once. It counts when it is seen
+// debounce is a changed secret that was seen once. It counts when it is seen
 // again: a file that is being written has changed once more by then.
-type sighting struct {
+type debounce struct {
 	fingerprint string
 	since       time.Time
 }
 
-func (g *sighting) settled(found string, now time.Time) bool {
+func (g *debounce) stable(found string, now time.Time) bool {
 	if g.fingerprint != found {
-		*g = sighting{found, now}
+		*g = debounce{found, now}
 		return false
 	}
-	return now.Sub(g.since) >= settleFor
+	return now.Sub(g.since) >= SettleFor
 }
 
-// settled returns the login with the secrets that are configured now. They are
+// stable returns the login with the secrets that are configured now. They are
 // read unless that was done less than maxAge ago. While they are being written
 // they are waited for, and those before count in the end.
-func (s *slot) settled(ctx context.Context, maxAge time.Duration, o occasion) (*login, error) {
+func (s *Source) stable(ctx context.Context, maxAge time.Duration, o cause) (*candidate, error) {
 	for looks := 1; ; looks++ {
 		l, settled, err := s.look(ctx, maxAge, o)
 		if settled || err != nil || looks == settleLooks {
 			return l, err
 		}
 		select {
-		case <-time.After(settleFor):
+		case <-time.After(SettleFor):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -69,7 +69,7 @@ func (s *slot) settled(ctx context.Context, maxAge time.Duration, o occasion) (*
 }
 
 // look reads without the lock of the slot: a file system may hang.
-func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *login, settled bool, err error) {
+func (s *Source) look(ctx context.Context, maxAge time.Duration, o cause) (l *candidate, settled bool, err error) {
 	if l := s.recent(maxAge, o); l != nil {
 		return l, true, nil
 	}
@@ -92,7 +92,7 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 		return s.configured, s.changing.fingerprint == "", nil // somebody has read later
 	}
 	s.read = found.Began
-	if s.configured != nil && s.configured.credentials.Fingerprint != found.Value.Fingerprint && !s.changing.settled(found.Value.Fingerprint, found.Began) {
+	if s.configured != nil && s.configured.credentials.Fingerprint != found.Value.Fingerprint && !s.changing.stable(found.Value.Fingerprint, found.Began) {
 		return s.configured, false, nil
 	}
 	s.configure(found.Value, next)
@@ -105,7 +105,7 @@ func (s *slot) look(ctx context.Context, maxAge time.Duration, o occasion) (l *l
 }
 
 // recent is what is configured, if that was read less than maxAge ago.
-func (s *slot) recent(maxAge time.Duration, o occasion) *login {
+func (s *Source) recent(maxAge time.Duration, o cause) *candidate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latest = o
@@ -117,8 +117,8 @@ func (s *slot) recent(maxAge time.Duration, o occasion) *login {
 
 // configure makes c what is configured. A session that is in use goes on until the
 // server has accepted c, if only its secret is another.
-func (s *slot) configure(c *account.Secrets, next *account.Reading) {
-	s.changing = sighting{}
+func (s *Source) configure(c *account.Secrets, next *account.Reading) {
+	s.changing = debounce{}
 	before, current := s.configured, s.current.Load()
 	if before != nil && before.credentials.Fingerprint == c.Fingerprint {
 		return
@@ -150,7 +150,7 @@ func (s *slot) configure(c *account.Secrets, next *account.Reading) {
 }
 
 // login is the login with these credentials.
-func (s *slot) login(c *account.Secrets, next bool) *login {
+func (s *Source) login(c *account.Secrets, next bool) *candidate {
 	if s.key.user != "" && s.guest == nil {
 		own, account := *c, *c.Account // others have joined the reading, for other users
 		account.UserUID = s.key.user
@@ -166,7 +166,7 @@ func (s *slot) login(c *account.Secrets, next bool) *login {
 	if g := s.guard(c, journal.Journal{}); g != nil {
 		options.Budget = g.Budget
 	}
-	l := &login{credentials: c, next: next, session: sessions.hold(key, options)}
+	l := &candidate{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before
 	l.session.sources.LoadOrStore(c.Source, c)
 	if s.evicted {
@@ -178,18 +178,18 @@ func (s *slot) login(c *account.Secrets, next bool) *login {
 // inherited is the login that a slot begins with: of the sessions that were taken
 // over from another configuration, one with another secret of the very account
 // serves on until the secret that is configured now has proved good.
-func (s *slot) inherited(next *account.Reading) *login {
+func (s *Source) inherited(next *account.Reading) *candidate {
 	if s.guest != nil || usable(s.configured) {
 		return s.configured
 	}
-	var found *login
+	var found *candidate
 	for _, session := range s.server.sessions.others(s.configured.session.key) {
 		known, _ := session.sources.Load(s.configured.credentials.Source)
 		c, ok := known.(*account.Secrets)
 		if !ok || c.Identity != s.configured.credentials.Identity {
 			continue
 		}
-		if l := (&login{session: session, credentials: c}); usable(l) || found == nil && session.Renewable() {
+		if l := (&candidate{session: session, credentials: c}); usable(l) || found == nil && session.Renewable() {
 			found = l
 		}
 	}
@@ -205,7 +205,7 @@ func (s *slot) inherited(next *account.Reading) *login {
 	return found
 }
 
-func usable(l *login) bool {
+func usable(l *candidate) bool {
 	tok, _ := l.session.Current(time.Now())
 	return tok != nil
 }
@@ -215,12 +215,12 @@ const maxPast = 4
 
 // drop lets go of a login's session unless it is still needed. The hold of a
 // refused secret is remembered, for one that comes and goes.
-func (s *slot) drop(l *login) {
+func (s *Source) drop(l *candidate) {
 	if l == nil {
 		return
 	}
 	needed := append(slices.Clone(s.past), s.current.Load(), s.configured, s.next)
-	if slices.ContainsFunc(needed, func(n *login) bool { return n != nil && n.session == l.session }) {
+	if slices.ContainsFunc(needed, func(n *candidate) bool { return n != nil && n.session == l.session }) {
 		return
 	}
 	if l.session.refused.Load() && !s.evicted {
@@ -233,9 +233,9 @@ func (s *slot) drop(l *login) {
 }
 
 // obtain gets a token where the session in use has none.
-func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *tokencache.Session, error) {
+func (s *Source) obtain(ctx context.Context, o cause) (*tokencache.Token, *tokencache.Session, error) {
 	s.touch(time.Now())
-	maxAge := resolveEvery
+	maxAge := ResolveEvery
 	for looks := 1; ; looks++ {
 		tok, session, err := s.obtainWith(ctx, maxAge, o)
 		if !errors.Is(err, ErrSecretChanged) || looks == settleLooks || ctx.Err() != nil {
@@ -246,15 +246,15 @@ func (s *slot) obtain(ctx context.Context, o occasion) (*tokencache.Token, *toke
 }
 
 // obtainWith is obtain with secrets that were read no longer than maxAge ago.
-func (s *slot) obtainWith(ctx context.Context, maxAge time.Duration, o occasion) (*tokencache.Token, *tokencache.Session, error) {
-	configured, err := s.settled(ctx, maxAge, o)
+func (s *Source) obtainWith(ctx context.Context, maxAge time.Duration, o cause) (*tokencache.Token, *tokencache.Session, error) {
+	configured, err := s.stable(ctx, maxAge, o)
 	if err != nil {
 		return nil, nil, err
 	}
 	l, tok, err := s.attempt(ctx, configured, o)
 	if isHeld(err) {
 		// The secret may have been replaced since it was read.
-		if again, errAgain := s.settled(ctx, resolveHeldEvery, o); errAgain == nil && again != configured {
+		if again, errAgain := s.stable(ctx, ResolveHeldEvery, o); errAgain == nil && again != configured {
 			configured = again
 			l, tok, err = s.attempt(ctx, configured, o)
 		}
@@ -266,7 +266,7 @@ func (s *slot) obtainWith(ctx context.Context, maxAge time.Duration, o occasion)
 }
 
 // attempt asks the sessions that may have a token, in the order of their chances.
-func (s *slot) attempt(ctx context.Context, configured *login, o occasion) (*login, *tokencache.Token, error) {
+func (s *Source) attempt(ctx context.Context, configured *candidate, o cause) (*candidate, *tokencache.Token, error) {
 	current := s.current.Load()
 	other := current != configured
 	asked := other && !usable(configured) && (current.next || configured.session.refused.Load())
@@ -291,7 +291,7 @@ func (s *slot) attempt(ctx context.Context, configured *login, o occasion) (*log
 }
 
 // get asks one session, and takes down whether the server refuses its secret.
-func (s *slot) get(ctx context.Context, l *login, o occasion) (*tokencache.Token, error) {
+func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.Token, error) {
 	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.journal))
 	switch {
 	case err == nil:
@@ -304,13 +304,13 @@ func (s *slot) get(ctx context.Context, l *login, o occasion) (*tokencache.Token
 }
 
 // use has requests use a login from now on.
-func (s *slot) use(l *login) {
+func (s *Source) use(l *candidate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.useLocked(l)
 }
 
-func (s *slot) useLocked(l *login) {
+func (s *Source) useLocked(l *candidate) {
 	before := s.current.Load()
 	if l == before || l != s.configured && l != s.next {
 		return // it has changed again meanwhile
@@ -323,7 +323,7 @@ func (s *slot) useLocked(l *login) {
 	}
 	s.server.sessions.dropOthers(l.session.key)
 	if usable(before) {
-		time.AfterFunc(retireAfter, func() {
+		time.AfterFunc(RetireAfter, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.drop(before)
@@ -337,7 +337,7 @@ func (s *slot) useLocked(l *login) {
 }
 
 // changed is told that the account's secrets were read and are settled.
-func (s *slot) changed(c *account.Secrets) {
+func (s *Source) changed(c *account.Secrets) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.configured == nil || s.evicted {
@@ -347,8 +347,8 @@ func (s *slot) changed(c *account.Secrets) {
 	s.configure(c, new(account.Reading))
 }
 
-// poke goes on with what waits for its time.
-func (s *slot) poke() {
+// goOn goes on with what waits for its time.
+func (s *Source) goOn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.configured != nil {
@@ -359,7 +359,7 @@ func (s *slot) poke() {
 // tryConfigured has the secrets that are configured tried, once, while requests
 // use another session: in the background, by a login like any other. What is no
 // answer to the question is tried again after its pause.
-func (s *slot) tryConfigured() {
+func (s *Source) tryConfigured() {
 	l, current, watch := s.configured, s.current.Load(), s.server.watch
 	if l == current || s.evicted {
 		return
@@ -395,13 +395,13 @@ func (s *slot) tryConfigured() {
 // parentWaits reports whether the session with which an account serves others has
 // to wait for what the account's own finds out about the same secret: a wrong one
 // is not sent for both.
-func (s *slot) parentWaits() bool {
+func (s *Source) parentWaits() bool {
 	if !s.key.parent {
 		return false
 	}
 	key := s.key
 	key.parent = false
-	own := (*s.server.sessions.slots.Load())[key]
+	own := (*s.server.sessions.sources.Load())[key]
 	if own == nil {
 		return false
 	}

@@ -1,6 +1,6 @@
 // Whether a 401 to a request with a body is about the token or about the body.
 
-package caddymodule
+package upstream
 
 import (
 	"cmp"
@@ -32,9 +32,9 @@ type bearing struct {
 	accepted bool
 }
 
-// accepts asks the server whether it accepts a token, by reading something that every
+// Accepts asks the server whether it accepts a token, by reading something that every
 // role may read. If the server does not say, the answer is no.
-func (s *slot) accepts(ctx context.Context, tok *tokencache.Token) bool {
+func (s *Source) Accepts(ctx context.Context, tok *tokencache.Token) bool {
 	b := &s.bearing
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *slot) accepts(ctx context.Context, tok *tokencache.Token) bool {
 	defer cancel()
 	client := &veeam.Client{
 		Product: t.Product, Transport: t.Transport,
-		BaseURL: s.place.BaseURL, Host: s.place.Host, APIVersion: cmp.Or(t.APIVersion, s.foundVersion()),
+		BaseURL: s.place.BaseURL, Host: s.place.Host, APIVersion: cmp.Or(t.APIVersion, s.FoundVersion()),
 	}
 	err := client.MayRead(asked, &veeam.Token{Access: tok.Access})
 	if ctx.Err() != nil {

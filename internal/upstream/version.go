@@ -1,7 +1,7 @@
 // Which API version a login names: one that the server serves, whatever the
 // client that causes the login names. And how a login's requests travel.
 
-package caddymodule
+package upstream
 
 import (
 	"cmp"
@@ -14,9 +14,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// findVersionFor bounds the search. A server may take its time with the
+// FindVersionFor bounds the search. A server may take its time with the
 // documents that tell; a login with the product's default is better than none.
-const findVersionFor = 3 * time.Second
+const FindVersionFor = 3 * time.Second
 
 // versionCache has the versions that servers were found to speak, by product and
 // origin.
@@ -55,13 +55,13 @@ func (s *Server) FoundVersion(origin string) string {
 
 // findVersion asks the server once for the newest version that it serves. An
 // empty answer stands for the product's default.
-func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
+func (s *Source) findVersion(ctx context.Context, client *veeam.Client) string {
 	found := s.version.Load()
 	if found == nil {
 		found = s.server.State.versions.get(s.server.Product.Name, s.place.Origin) // another account's
 	}
 	if found == nil {
-		ctx, cancel := context.WithTimeout(ctx, findVersionFor)
+		ctx, cancel := context.WithTimeout(ctx, FindVersionFor)
 		defer cancel()
 		version, err := client.FindVersion(ctx)
 		if err != nil {
@@ -75,20 +75,20 @@ func (s *slot) findVersion(ctx context.Context, client *veeam.Client) string {
 }
 
 // keepVersion remembers a version for all accounts at the server.
-func (s *slot) keepVersion(version string) {
+func (s *Source) keepVersion(version string) {
 	s.version.Store(&version)
 	s.server.State.versions.put(s.server.Product.Name, s.place.Origin, &version)
 }
 
 // forgetVersion has the next look search again: the server may have been replaced
 // by one of another version.
-func (s *slot) forgetVersion() {
+func (s *Source) forgetVersion() {
 	s.version.Store(nil)
 	s.server.State.versions.put(s.server.Product.Name, s.place.Origin, nil)
 }
 
-// foundVersion is the version that was found, or empty.
-func (s *slot) foundVersion() string {
+// FoundVersion is the version that was found, or empty.
+func (s *Source) FoundVersion() string {
 	if found := s.version.Load(); found != nil {
 		return *found
 	}
@@ -98,12 +98,12 @@ func (s *slot) foundVersion() string {
 // versionedClient logs in with a version that the server serves.
 type versionedClient struct {
 	*veeam.Client
-	slot *slot
+	source *Source
 }
 
 // versioned is the client of one grant. It is a copy, because others may use the
 // client meanwhile.
-func (s *slot) versioned(ctx context.Context, client *veeam.Client) *versionedClient {
+func (s *Source) versioned(ctx context.Context, client *veeam.Client) *versionedClient {
 	own := *client
 	if own.APIVersion == "" {
 		own.APIVersion = s.findVersion(ctx, &own)
@@ -117,15 +117,15 @@ func (s *slot) versioned(ctx context.Context, client *veeam.Client) *versionedCl
 func (c *versionedClient) step(ctx context.Context, run func(*veeam.Client) (*veeam.Token, error)) (*veeam.Token, error) {
 	version := c.Product.Version
 	tok, err := run(c.Client)
-	if !versionRefused(err) || c.slot.server.APIVersion != "" {
+	if !versionRefused(err) || c.source.server.APIVersion != "" {
 		if protocolFault(err) {
-			c.slot.forgetVersion()
+			c.source.forgetVersion()
 		}
 		return tok, err
 	}
-	c.slot.forgetVersion()
+	c.source.forgetVersion()
 	refused := []string{cmp.Or(c.APIVersion, version.Default)}
-	for _, next := range append([]string{c.slot.findVersion(ctx, c.Client)}, version.Known...) {
+	for _, next := range append([]string{c.source.findVersion(ctx, c.Client)}, version.Known...) {
 		if next == "" || slices.Contains(refused, next) {
 			continue
 		}
@@ -133,12 +133,12 @@ func (c *versionedClient) step(ctx context.Context, run func(*veeam.Client) (*ve
 		c.APIVersion = next
 		if tok, err = run(c.Client); !versionRefused(err) {
 			if err == nil {
-				c.slot.keepVersion(next)
+				c.source.keepVersion(next)
 			}
 			return tok, err
 		}
 	}
-	c.slot.forgetVersion()
+	c.source.forgetVersion()
 	return tok, err
 }
 

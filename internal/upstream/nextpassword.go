@@ -1,6 +1,6 @@
 // The password that is to follow, and what is said about secrets that are tried.
 
-package caddymodule
+package upstream
 
 import (
 	"cmp"
@@ -28,7 +28,7 @@ func nextHold(least time.Duration, shared bool) time.Duration {
 
 // nextLogin is the login with next_password, nil if there is none, and whether it
 // may be used: not while its file is being written.
-func (s *slot) nextLogin(found *account.Reading) (l *login, settled bool) {
+func (s *Source) nextLogin(found *account.Reading) (l *candidate, settled bool) {
 	resolved := found.Value
 	switch {
 	case found.Err != nil:
@@ -40,15 +40,15 @@ func (s *slot) nextLogin(found *account.Reading) (l *login, settled bool) {
 	before := s.next
 	switch {
 	case resolved.Fingerprint == s.configured.credentials.Fingerprint:
-		s.changingNext = sighting{}
+		s.changingNext = debounce{}
 		return nil, true
 	case before != nil && before.credentials.Fingerprint == resolved.Fingerprint:
-		s.changingNext = sighting{}
+		s.changingNext = debounce{}
 		return before, true
-	case before != nil && !s.changingNext.settled(resolved.Fingerprint, found.Began):
+	case before != nil && !s.changingNext.stable(resolved.Fingerprint, found.Began):
 		return before, false
 	}
-	s.changingNext = sighting{}
+	s.changingNext = debounce{}
 	s.next = s.login(resolved, true)
 	if before != nil {
 		before.kept.Store(true)
@@ -58,7 +58,7 @@ func (s *slot) nextLogin(found *account.Reading) (l *login, settled bool) {
 }
 
 // settledNext is nextLogin when it is settled, or after a short wait.
-func (s *slot) settledNext(ctx context.Context, j journal.Journal) *login {
+func (s *Source) settledNext(ctx context.Context, j journal.Journal) *candidate {
 	for looks := 1; ; looks++ {
 		found := s.nextSecrets(ctx, j)
 		s.mu.Lock()
@@ -68,7 +68,7 @@ func (s *slot) settledNext(ctx context.Context, j journal.Journal) *login {
 			return l
 		}
 		select {
-		case <-time.After(settleFor):
+		case <-time.After(SettleFor):
 		case <-ctx.Done():
 			return l
 		}
@@ -77,7 +77,7 @@ func (s *slot) settledNext(ctx context.Context, j journal.Journal) *login {
 
 // attemptNext tries next_password, because the password that is configured is
 // refused. If both are, both are held for as long.
-func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, o occasion) (*login, *tokencache.Token, error) {
+func (s *Source) attemptNext(ctx context.Context, configured *candidate, cause error, o cause) (*candidate, *tokencache.Token, error) {
 	next := s.settledNext(ctx, o.journal)
 	if next == nil {
 		return configured, nil, cause
@@ -98,7 +98,7 @@ func (s *slot) attemptNext(ctx context.Context, configured *login, cause error, 
 }
 
 // accepted says that requests use another secret from now on.
-func (s *slot) accepted(l, before *login, j journal.Journal) {
+func (s *Source) accepted(l, before *candidate, j journal.Journal) {
 	text, result := "The changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(before.credentials)+") is accepted and in use.", metrics.SecretAccepted
 	if l.next {
 		text, result = "The password of account '"+s.account.Name+"' is refused, next_password is in use.", metrics.SecretNextAccepted
@@ -109,7 +109,7 @@ func (s *slot) accepted(l, before *login, j journal.Journal) {
 
 // refused says that the server refuses a secret that was tried in the place of
 // another one.
-func (s *slot) refused(l *login, j journal.Journal) {
+func (s *Source) refused(l *candidate, j journal.Journal) {
 	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(s.current.Load().credentials)+
 		"). The session so far serves on as long as it can be renewed.", metrics.SecretRefused
 	if l.next {

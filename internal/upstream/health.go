@@ -1,7 +1,7 @@
 // How each configured account is doing, from the moment at which it is
 // configured: for the list of sessions and the metrics.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -156,9 +156,9 @@ func (b *accountBook) snapshot() map[configuredAccount]accountEntry {
 	return found
 }
 
-// accountRow is an account at a server, or a configured account that no request
+// Row is an account at a server, or a configured account that no request
 // has needed yet: then it is not Live, and perhaps without an origin.
-type accountRow struct {
+type Row struct {
 	Product, Account, Origin string
 
 	// Purpose is parent for the session with which an account serves others, or the user
@@ -177,9 +177,9 @@ type accountRow struct {
 }
 
 const (
-	// lookAtSecretsEvery is how often the secrets of accounts without a token are
+	// LookAtSecretsEvery is how often the secrets of accounts without a token are
 	// read for those who ask how they are doing.
-	lookAtSecretsEvery = 10 * time.Second
+	LookAtSecretsEvery = 10 * time.Second
 
 	// lookAtSecretsFor is how long that is waited for. A reading that takes longer
 	// counts next time.
@@ -187,7 +187,7 @@ const (
 )
 
 // Rows are all sessions, and each configured account that has none.
-func (s *State) Rows(ctx context.Context) (rows []accountRow) {
+func (s *State) Rows(ctx context.Context) (rows []Row) {
 	book := s.accounts.snapshot()
 	for _, session := range s.Find("", "", "") {
 		rows = append(rows, session.row())
@@ -227,23 +227,23 @@ func (s *State) Rows(ctx context.Context) (rows []accountRow) {
 }
 
 // idle is the row of an account that has no session.
-func idle(a configuredAccount, origin string) accountRow {
-	return accountRow{Product: a.product, Account: a.name, Origin: origin, State: tokencache.State{Status: tokencache.StatusNone}}
+func idle(a configuredAccount, origin string) Row {
+	return Row{Product: a.product, Account: a.name, Origin: origin, State: tokencache.State{Status: tokencache.StatusNone}}
 }
 
 // Row tells how the account of the session is doing.
-func (s *pooledSession) Row() accountRow {
+func (s *Session) Row() Row {
 	row := s.row()
 	row.judge(s.state.accounts.snapshot())
 	return row
 }
 
-func (s *pooledSession) row() accountRow {
+func (s *Session) row() Row {
 	purpose := s.key.user
 	if s.key.parent {
 		purpose = parentPurpose
 	}
-	return accountRow{
+	return Row{
 		Product: s.key.product, Account: s.key.account, Origin: s.key.origin, Purpose: purpose,
 		Live: true, Next: s.next.Load(), State: s.State(), user: s.key.user != "",
 	}
@@ -255,7 +255,7 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 	defer cancel()
 	for _, a := range accounts {
 		now := time.Now()
-		if a.Health() == nil || now.Sub(a.Health().Looked()).Abs() < lookAtSecretsEvery {
+		if a.Health() == nil || now.Sub(a.Health().Looked()).Abs() < LookAtSecretsEvery {
 			continue
 		}
 		found := a.Read(ctx)
@@ -266,7 +266,7 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 }
 
 // judge finds the one reason of a row.
-func (r *accountRow) judge(book map[configuredAccount]accountEntry) {
+func (r *Row) judge(book map[configuredAccount]accountEntry) {
 	e := book[configuredAccount{r.Product, r.Account}]
 	h := e.servers[r.Origin]
 	if h == nil || r.user {
@@ -331,7 +331,7 @@ func (s *State) Live() (live []metrics.Session) {
 // Checked takes down what a health check, or another request without a caller, has
 // found out about a server: for all accounts that log in there.
 func (s *Server) Checked(ctx context.Context, at Address, err error) {
-	sources := s.sessions.slots.Load()
+	sources := s.sessions.sources.Load()
 	if sources == nil {
 		return
 	}

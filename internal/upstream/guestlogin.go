@@ -1,6 +1,6 @@
 // Guests: who logs in with a credential of its own in the place of an account.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -22,17 +22,17 @@ type Guest struct {
 
 // NewGuest returns a source for a guest that the server has not seen yet. Keep has it
 // found. a stands for guests in metrics and lists, id tells them apart.
-func (s *Server) NewGuest(p Place, a *account.Account, id string, guest *Guest) *slot {
-	source := s.newSlot(slotKey{account: a.Name, Address: p.Address, user: id}, a, p)
+func (s *Server) NewGuest(p Place, a *account.Account, id string, guest *Guest) *Source {
+	source := s.newSource(sourceKey{account: a.Name, Address: p.Address, user: id}, a, p)
 	source.guest = guest
 	return source
 }
 
 // Guest returns the source of a guest, which ends when nobody has used it for idle, and
 // with the guest's login.
-func (s *Server) Guest(at Address, a *account.Account, id string, guest *Guest, idle time.Duration, until time.Time, place func() Place) *slot {
-	key := slotKey{account: a.Name, Address: at, user: id}
-	source, added := s.sessions.userSlot(key, func() *slot { return s.NewGuest(place(), a, id, guest) })
+func (s *Server) Guest(at Address, a *account.Account, id string, guest *Guest, idle time.Duration, until time.Time, place func() Place) *Source {
+	key := sourceKey{account: a.Name, Address: at, user: id}
+	source, added := s.sessions.userSource(key, func() *Source { return s.NewGuest(place(), a, id, guest) })
 	if added {
 		source.watchIdle(idle, until)
 	}
@@ -41,8 +41,8 @@ func (s *Server) Guest(at Address, a *account.Account, id string, guest *Guest, 
 
 // First logs a guest in. A session comes of that only if it succeeds: what the server
 // refuses leaves nothing behind.
-func (s *slot) First(ctx context.Context, values context.Context, j journal.Journal) (*tokencache.Token, error) {
-	l, _, err := s.look(ctx, 0, occasion{values: values, journal: j})
+func (s *Source) First(ctx context.Context, values context.Context, j journal.Journal) (*tokencache.Token, error) {
+	l, _, err := s.look(ctx, 0, cause{values: values, journal: j})
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +59,14 @@ func (s *slot) First(ctx context.Context, values context.Context, j journal.Jour
 }
 
 // Keep has the source found by Guest from now on, if none is found so far.
-func (s *slot) Keep(idle time.Duration, until time.Time) {
+func (s *Source) Keep(idle time.Duration, until time.Time) {
 	s.server.sessions.users.PeekOrAdd(s.key, s)
 	s.watchIdle(idle, until)
 }
 
 // watchIdle ends the session of a guest that has not been used for a while, and that of
 // one whose login has ended.
-func (s *slot) watchIdle(idle time.Duration, until time.Time) {
+func (s *Source) watchIdle(idle time.Duration, until time.Time) {
 	users := s.server.sessions.users
 	var look func()
 	look = func() {
@@ -89,9 +89,9 @@ func (s *slot) watchIdle(idle time.Duration, until time.Time) {
 }
 
 // logout ends the session at the server, also one that a cache has.
-func (s *slot) logout() {
+func (s *Source) logout() {
 	if l := s.current.Load(); l != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
+		ctx, cancel := context.WithTimeout(context.Background(), LogoutFor)
 		defer cancel()
 		_ = l.session.Logout(ctx)
 	}

@@ -1,6 +1,6 @@
 // The secrets that an account logs in with, read for its logins.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func (t *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 }
 
 // secrets reads those of whoever logs in.
-func (s *slot) secrets(ctx context.Context) *account.Reading {
+func (s *Source) secrets(ctx context.Context) *account.Reading {
 	if s.guest != nil {
 		began := time.Now()
 		return &account.Reading{Began: began, Value: s.guest.Read(ctx)}
@@ -38,9 +38,9 @@ func (s *slot) secrets(ctx context.Context) *account.Reading {
 }
 
 // nextSecrets reads those with next_password, unless that was done a moment ago.
-func (s *slot) nextSecrets(ctx context.Context, j journal.Journal) *account.Reading {
+func (s *Source) nextSecrets(ctx context.Context, j journal.Journal) *account.Reading {
 	s.mu.Lock()
-	recent := time.Since(s.readNext) < resolveHeldEvery
+	recent := time.Since(s.readNext) < ResolveHeldEvery
 	s.mu.Unlock()
 	if recent || s.account.NextPassword == "" {
 		return new(account.Reading)
@@ -51,7 +51,7 @@ func (s *slot) nextSecrets(ctx context.Context, j journal.Journal) *account.Read
 }
 
 // wantsNext reports whether next_password has to be known to go on with c.
-func (s *slot) wantsNext(c *account.Secrets) bool {
+func (s *Source) wantsNext(c *account.Secrets) bool {
 	if current := s.current.Load(); current != nil {
 		return current.next
 	}
@@ -61,8 +61,8 @@ func (s *slot) wantsNext(c *account.Secrets) bool {
 	// One of the sessions that were taken over may be that of next_password.
 	key := s.sessionKey(c)
 	others := s.server.sessions.others(key)
-	return len(others) > 0 && !slices.ContainsFunc(others, func(other *pooledSession) bool {
-		return other.key == key && usable(&login{session: other})
+	return len(others) > 0 && !slices.ContainsFunc(others, func(other *Session) bool {
+		return other.key == key && usable(&candidate{session: other})
 	})
 }
 
@@ -74,7 +74,7 @@ var ErrSecretChanged = &replacedError{"the secret was replaced after it was read
 // this moment, right before they are sent: between reading and sending there may be
 // a queue. A file that is gone for a moment is waited for. One that stays away or
 // does not answer leaves the secrets as they are.
-func (s *slot) confirm(ctx context.Context, l *login) error {
+func (s *Source) confirm(ctx context.Context, l *candidate) error {
 	if s.guest != nil || !l.credentials.Files || l.credentials.Pipes || l.credentials.Account.Grant == veeam.GrantAs {
 		return nil // of grant as, no secret is the account's own
 	}
@@ -99,7 +99,7 @@ func (s *slot) confirm(ctx context.Context, l *login) error {
 		}
 		looks++
 		select {
-		case <-time.After(settleFor):
+		case <-time.After(SettleFor):
 		case <-ctx.Done():
 		}
 	}

@@ -1,6 +1,6 @@
 // Sessions of the process, and how a transport finds the one for a request.
 
-package caddymodule
+package upstream
 
 import (
 	"maps"
@@ -31,18 +31,18 @@ type sessionKey struct {
 	cache string // where it is kept for other processes, see Cache
 }
 
-// pooledSession is a session with what the pool needs.
-type pooledSession struct {
+// Session is a session with what the pool needs.
+type Session struct {
 	*tokencache.Session
 	state   *State
 	key     sessionKey
 	options tokencache.Options
-	ender   atomic.Pointer[ender] // how to log out
-	ended   atomic.Bool           // nobody holds it any more
-	used    atomic.Bool           // the secret that was good for one login was sent
-	refused atomic.Bool           // the server has refused the credential, at the latest try
-	next    atomic.Bool           // next_password is in use
-	sending chan struct{}         // taken while the credential is sent, see sole
+	ender   atomic.Pointer[logout] // how to log out
+	ended   atomic.Bool            // nobody holds it any more
+	used    atomic.Bool            // the secret that was good for one login was sent
+	refused atomic.Bool            // the server has refused the credential, at the latest try
+	next    atomic.Bool            // next_password is in use
+	sending chan struct{}          // taken while the credential is sent, see sole
 
 	sources sync.Map // the *credentials that it logs in with, by their sources
 
@@ -51,15 +51,15 @@ type pooledSession struct {
 
 // lastGrant is how the latest request has asked for a token.
 type lastGrant struct {
-	ender *ender
+	ender *logout
 	get   tokencache.GrantFunc
 }
 
 // acquire makes the caller a user of a session, which it shares with other
 // configurations and servers.
-func (s *State) acquire(key sessionKey, options tokencache.Options) *pooledSession {
-	return s.sessions.Acquire(key, func() *pooledSession {
-		session := &pooledSession{state: s, key: key, options: options, sending: make(chan struct{}, 1)}
+func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
+	return s.sessions.Acquire(key, func() *Session {
+		session := &Session{state: s, key: key, options: options, sending: make(chan struct{}, 1)}
 		options.Discard = session.discard
 		session.Session = tokencache.NewSession(options)
 		return session
@@ -70,19 +70,19 @@ func (s *State) acquire(key sessionKey, options tokencache.Options) *pooledSessi
 type sessions struct {
 	state   *State
 	options tokencache.Options
-	cache   string                            // the id of the cache
-	slots   atomic.Pointer[map[slotKey]*slot] // replaced, never written to
-	users   *lru.Cache[slotKey, *slot]        // those whose user came with the request
+	cache   string                                // the id of the cache
+	sources atomic.Pointer[map[sourceKey]*Source] // replaced, never written to
+	users   *lru.Cache[sourceKey, *Source]        // those whose user came with the request
 
 	mu        sync.Mutex
 	held      map[sessionKey]bool
-	inherited map[sessionKey]*pooledSession // of the held ones: no request has needed them yet
-	expiry    *time.Timer                   // of the inherited ones
+	inherited map[sessionKey]*Session // of the held ones: no request has needed them yet
+	expiry    *time.Timer             // of the inherited ones
 	released  bool
 }
 
-// slotKey is what a request selects: an account at an upstream.
-type slotKey struct {
+// sourceKey is what a request selects: an account at an upstream.
+type sourceKey struct {
 	account string
 	Address
 	parent bool
@@ -94,7 +94,7 @@ type slotKey struct {
 // makes room.
 func newSessions(state *State, options tokencache.Options, cache string, maxUsers int) *sessions {
 	s := &sessions{state: state, options: options, cache: cache, held: make(map[sessionKey]bool)}
-	users, err := lru.NewWithEvict(maxUsers, func(_ slotKey, evicted *slot) { evicted.evict() })
+	users, err := lru.NewWithEvict(maxUsers, func(_ sourceKey, evicted *Source) { evicted.evict() })
 	if err != nil {
 		panic(err) // the size is checked before
 	}
@@ -116,19 +116,19 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inherited = make(map[sessionKey]*pooledSession, len(keys))
+	s.inherited = make(map[sessionKey]*Session, len(keys))
 	for key, options := range keys {
 		s.inherited[key] = s.holdLocked(key, options)
 	}
 	if len(keys) > 0 {
-		s.expiry = time.AfterFunc(inheritFor, s.dropInherited)
+		s.expiry = time.AfterFunc(InheritFor, s.dropInherited)
 	}
 }
 
-// inheritFor is how long a configuration keeps sessions of the one before it that
+// InheritFor is how long a configuration keeps sessions of the one before it that
 // no request needs: a server that it no longer names would keep its session for
 // ever.
-const inheritFor = 15 * time.Minute
+const InheritFor = 15 * time.Minute
 
 func (s *sessions) dropInherited() {
 	s.mu.Lock()
@@ -139,7 +139,7 @@ func (s *sessions) dropInherited() {
 }
 
 // hold makes the transport a user of a session, once.
-func (s *sessions) hold(key sessionKey, options tokencache.Options) *pooledSession {
+func (s *sessions) hold(key sessionKey, options tokencache.Options) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.inherited, key)
@@ -148,7 +148,7 @@ func (s *sessions) hold(key sessionKey, options tokencache.Options) *pooledSessi
 
 // others are the sessions that were inherited of the same account with other
 // secrets.
-func (s *sessions) others(key sessionKey) (others []*pooledSession) {
+func (s *sessions) others(key sessionKey) (others []*Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for other, session := range s.inherited {
@@ -176,7 +176,7 @@ func (k sessionKey) sameBut(other sessionKey) bool {
 	return k == other
 }
 
-func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *pooledSession {
+func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *Session {
 	session := s.state.acquire(key, options)
 	if s.held[key] || s.released { // released: a last request of a replaced configuration
 		s.state.sessions.Release(key)
@@ -222,8 +222,8 @@ func (s *sessions) gone() bool {
 	return s.released
 }
 
-// userSlot is slot for a user that came with the request.
-func (s *sessions) userSlot(key slotKey, create func() *slot) (found *slot, added bool) {
+// userSource is slot for a user that came with the request.
+func (s *sessions) userSource(key sourceKey, create func() *Source) (found *Source, added bool) {
 	if found, ok := s.users.Get(key); ok {
 		return found, false
 	}
@@ -234,36 +234,36 @@ func (s *sessions) userSlot(key slotKey, create func() *slot) (found *slot, adde
 	return fresh, true
 }
 
-// maxAddresses is at how many addresses of upstreams sessions are kept: those of
+// MaxAddresses is at how many addresses of upstreams sessions are kept: those of
 // dynamic upstreams come and go.
-const maxAddresses = 1000
+const MaxAddresses = 1000
 
-// slot finds the place of an account at an upstream, without a lock if it has
+// source finds the place of an account at an upstream, without a lock if it has
 // been there before. The address that was not used for the longest time makes
 // room.
-func (s *sessions) slot(key slotKey, create func() *slot) *slot {
+func (s *sessions) source(key sourceKey, create func() *Source) *Source {
 	if key.user != "" {
-		found, _ := s.userSlot(key, create)
+		found, _ := s.userSource(key, create)
 		return found
 	}
-	if known := s.slots.Load(); known != nil {
+	if known := s.sources.Load(); known != nil {
 		if found, ok := (*known)[key]; ok {
 			return found
 		}
 	}
-	found, left := s.addSlot(key, create)
+	found, left := s.addSource(key, create)
 	for _, other := range left {
 		other.evict()
 	}
 	return found
 }
 
-// addSlot also returns the slots that have made room.
-func (s *sessions) addSlot(key slotKey, create func() *slot) (found *slot, left []*slot) {
+// addSource also returns the slots that have made room.
+func (s *sessions) addSource(key sourceKey, create func() *Source) (found *Source, left []*Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := map[slotKey]*slot{}
-	if known := s.slots.Load(); known != nil {
+	next := map[sourceKey]*Source{}
+	if known := s.sources.Load(); known != nil {
 		if found, ok := (*known)[key]; ok {
 			return found, nil
 		}
@@ -272,17 +272,17 @@ func (s *sessions) addSlot(key slotKey, create func() *slot) (found *slot, left 
 	added := create()
 	next[key] = added
 	left = makeRoom(next)
-	s.slots.Store(&next)
+	s.sources.Store(&next)
 	return added, left
 }
 
 // makeRoom takes the slots of one address out if there are too many addresses.
-func makeRoom(slots map[slotKey]*slot) (left []*slot) {
+func makeRoom(slots map[sourceKey]*Source) (left []*Source) {
 	used := make(map[Address]int64)
 	for key, s := range slots {
 		used[key.Address] = max(used[key.Address], s.used.Load())
 	}
-	if len(used) <= maxAddresses {
+	if len(used) <= MaxAddresses {
 		return nil
 	}
 	var oldest Address
@@ -291,7 +291,7 @@ func makeRoom(slots map[slotKey]*slot) (left []*slot) {
 			oldest = at
 		}
 	}
-	maps.DeleteFunc(slots, func(key slotKey, s *slot) bool {
+	maps.DeleteFunc(slots, func(key sourceKey, s *Source) bool {
 		if oldest != key.Address {
 			return false
 		}

@@ -1,7 +1,7 @@
 // The end of upstream sessions: whatever is not needed any more is logged out,
 // where the product can end one session.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// logoutFor bounds a logout, and with it how long the process waits for logouts
+// LogoutFor bounds a logout, and with it how long the process waits for logouts
 // before it exits.
-const logoutFor = 5 * time.Second
+const LogoutFor = 5 * time.Second
 
-// ender logs a session out. It is what the last login of a session leaves behind.
-type ender struct {
+// logout logs a session out. It is what the last login of a session leaves behind.
+type logout struct {
 	state   *State
 	client  *veeam.Client
 	version func() string // of the API, where the client names none
@@ -27,16 +27,16 @@ type ender struct {
 	journal journal.Journal
 }
 
-// end logs tok out in the background.
-func (e *ender) end(tok *tokencache.Token) {
+// begin logs tok out in the background.
+func (e *logout) begin(tok *tokencache.Token) {
 	e.state.logouts.Go(func() {
-		ctx, cancel := context.WithTimeout(e.values, logoutFor)
+		ctx, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.logout(ctx, tok)
+		e.run(ctx, tok)
 	})
 }
 
-func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
+func (e *logout) run(ctx context.Context, tok *tokencache.Token) {
 	client := *e.client
 	if client.APIVersion == "" && e.version != nil {
 		client.APIVersion = e.version()
@@ -65,50 +65,50 @@ func (e *ender) logout(ctx context.Context, tok *tokencache.Token) {
 }
 
 // end ends a session that no configuration uses any more.
-func (s *pooledSession) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), logoutFor)
+func (s *Session) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), LogoutFor)
 	defer cancel()
 	tok := s.End(ctx)
 	s.ended.Store(true)
 	if tok == nil && ctx.Err() != nil && !s.state.exiting.Load() {
-		s.endLater() // a login is still under way, or what it has brought is being stored
+		s.logoutLater() // a login is still under way, or what it has brought is being stored
 		return
 	}
 	if tok != nil && tok.Stored() {
 		return // other processes use it, or the next one will
 	}
 	if e := s.ender.Load(); e != nil && tok != nil {
-		ctx, cancel := context.WithTimeout(e.values, logoutFor)
+		ctx, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.logout(ctx, tok)
+		e.run(ctx, tok)
 	}
 }
 
 // discard logs out what a login has brought that another process has done too.
-func (s *pooledSession) discard(tok *tokencache.Token) {
+func (s *Session) discard(tok *tokencache.Token) {
 	if e := s.ender.Load(); e != nil {
-		e.end(tok)
+		e.begin(tok)
 	}
 }
 
-// lateFor is how long requests may still use a token that nobody is given any
+// LateFor is how long requests may still use a token that nobody is given any
 // more: one that was replaced, and one that a grant has brought after the
 // session's end.
-const lateFor = 2 * time.Second
+const LateFor = 2 * time.Second
 
 // How replaced waits: a shared storage may be slow to take the new token.
 const (
-	replacedEvery  = 50 * time.Millisecond
+	ReplacedEvery  = 50 * time.Millisecond
 	replacedWithin = time.Minute
 )
 
 // replaced logs prev out when the token that takes its place is in use, and the
 // requests that carry prev should be over. If that one turns out to be of no use,
 // prev lives on.
-func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
+func (s *Session) replaced(e *logout, prev *tokencache.Token) {
 	s.state.logouts.Go(func() {
 		began := time.Now()
-		for used := began; time.Since(used) < lateFor && !s.state.exiting.Load(); time.Sleep(replacedEvery) {
+		for used := began; time.Since(used) < LateFor && !s.state.exiting.Load(); time.Sleep(ReplacedEvery) {
 			if tok, _ := s.Current(time.Now()); tok != nil && tok.Access.Equal(prev.Access) {
 				used = time.Now()
 			}
@@ -116,16 +116,16 @@ func (s *pooledSession) replaced(e *ender, prev *tokencache.Token) {
 				return
 			}
 		}
-		ctx, cancel := context.WithTimeout(e.values, logoutFor)
+		ctx, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.logout(ctx, prev)
+		e.run(ctx, prev)
 	})
 }
 
-// endLater ends again a session that may get a token after its end.
-func (s *pooledSession) endLater() {
+// logoutLater ends again a session that may get a token after its end.
+func (s *Session) logoutLater() {
 	s.state.logouts.Go(func() {
-		time.Sleep(lateFor)
+		time.Sleep(LateFor)
 		s.end()
 	})
 }

@@ -1,6 +1,6 @@
 // What outlives a configuration: sessions that live, and what is known of servers.
 
-package caddymodule
+package upstream
 
 import (
 	"cmp"
@@ -18,10 +18,10 @@ import (
 // sessions, which the next configuration takes over, and what was learned of upstream
 // servers and spent at them. A process has one.
 type State struct {
-	sessions *pool.Pool[sessionKey, *pooledSession]
+	sessions *pool.Pool[sessionKey, *Session]
 	accounts accountBook
 	versions versionCache
-	rates    paceMap
+	rates    rateMap
 	tries    triesMap
 
 	logouts sync.WaitGroup // under way
@@ -31,19 +31,19 @@ type State struct {
 // NewState returns a state in which nothing is known.
 func NewState() *State {
 	s := &State{accounts: accountBook{accounts: make(map[configuredAccount]*accountEntry)}}
-	s.sessions = pool.New[sessionKey](func(session *pooledSession) { s.logouts.Go(session.end) })
+	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
 	return s
 }
 
 // Find returns the live sessions of an account at a product, at servers whose origin
 // contains a text; empty texts stand for any.
-func (s *State) Find(account, product, origin string) (found []*pooledSession) {
+func (s *State) Find(account, product, origin string) (found []*Session) {
 	for k, session := range s.sessions.All() {
 		if cmp.Or(account, k.account) == k.account && cmp.Or(product, k.product) == k.product && strings.Contains(k.origin, origin) {
 			found = append(found, session)
 		}
 	}
-	slices.SortFunc(found, func(a, b *pooledSession) int {
+	slices.SortFunc(found, func(a, b *Session) int {
 		return cmp.Or(cmp.Compare(a.key.account, b.key.account), cmp.Compare(a.key.origin, b.key.origin), cmp.Compare(a.key.user, b.key.user))
 	})
 	return found
@@ -64,7 +64,7 @@ func (s *State) Exit(ctx context.Context) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-	case <-time.After(logoutFor):
+	case <-time.After(LogoutFor):
 	}
 }
 
@@ -73,6 +73,6 @@ func (s *State) Exit(ctx context.Context) {
 func (s *State) Settle() {
 	s.exiting.Store(true)
 	defer s.exiting.Store(false)
-	time.Sleep(2 * replacedEvery) // who sleeps may begin another one
+	time.Sleep(2 * ReplacedEvery) // who sleeps may begin another one
 	s.logouts.Wait()
 }

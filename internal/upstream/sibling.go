@@ -1,7 +1,7 @@
 // The two sessions of an account that serves others: a credential that the server
 // refuses is not sent for both.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -9,23 +9,23 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// twin is the other session of the process with the same credential, or nil.
-func (s *pooledSession) twin() *pooledSession {
+// sibling is the other session of the process with the same credential, or nil.
+func (s *Session) sibling() *Session {
 	key := s.key
 	key.parent = !key.parent
 	twin, _ := s.state.sessions.Get(key)
 	return twin
 }
 
-// sole waits until the credential is not being sent for the twin, and keeps it from
+// lockBoth waits until the credential is not being sent for the twin, and keeps it from
 // being sent there until ctx ends, when the outcome is known. It returns the error
 // of the twin if the credential is on hold there.
-func (s *pooledSession) sole(ctx context.Context) error {
-	first, second := s, s.twin()
+func (s *Session) lockBoth(ctx context.Context) error {
+	first, second := s, s.sibling()
 	if !s.key.parent {
 		first, second = second, first // in one order
 	}
-	for _, each := range []*pooledSession{first, second} {
+	for _, each := range []*Session{first, second} {
 		if each == nil {
 			continue
 		}
@@ -46,8 +46,8 @@ func (s *pooledSession) sole(ctx context.Context) error {
 
 // other is the twin or, where only another process may have it, what a cache knows
 // of it; nil if there is neither.
-func (s *pooledSession) other() *tokencache.Session {
-	if twin := s.twin(); twin != nil {
+func (s *Session) other() *tokencache.Session {
+	if twin := s.sibling(); twin != nil {
 		return twin.Session
 	}
 	if s.options.Shared == nil || s.key.user != "" {
@@ -63,7 +63,7 @@ func (s *pooledSession) other() *tokencache.Session {
 
 // LiftSibling lifts the hold of the other session, which would keep the credential
 // from being sent for this one.
-func (s *pooledSession) LiftSibling(ctx context.Context) {
+func (s *Session) LiftSibling(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, OperateTimeout)
 	defer cancel()
 	if other := s.other(); other != nil && other.Held(ctx) != nil {
@@ -71,9 +71,9 @@ func (s *pooledSession) LiftSibling(ctx context.Context) {
 	}
 }
 
-// proved is told that the server has taken the credential.
-func (s *pooledSession) proved(ctx context.Context) {
-	if twin := s.twin(); twin != nil && twin.State().HeldFor > 0 {
+// accepted is told that the server has taken the credential.
+func (s *Session) accepted(ctx context.Context) {
+	if twin := s.sibling(); twin != nil && twin.State().HeldFor > 0 {
 		_ = twin.Lift(ctx)
 	}
 }

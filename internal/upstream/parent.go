@@ -1,7 +1,7 @@
 // Sessions that serve other accounts: the parents of the grants as and
 // authorization_code.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func newParentTurn() *parentTurn { return &parentTurn{taken: make(chan struct{},
 // this purpose alone, and one account at a time uses it: the turn ends with the
 // grant's context at the latest.
 type parentUse struct {
-	slot   *slot // the parent's
+	source *Source // the parent's
 	values context.Context
 	journal.Journal
 
@@ -42,18 +42,18 @@ type parentUse struct {
 }
 
 // parent prepares the use of the account's parent at the same upstream.
-func (s *slot) parent(values context.Context, journal journal.Journal) *parentUse {
+func (s *Source) parent(values context.Context, journal journal.Journal) *parentUse {
 	account, _ := s.server.Choose(s.account.Parent)
-	key := slotKey{account: account.Name, Address: s.key.Address, parent: true}
+	key := sourceKey{account: account.Name, Address: s.key.Address, parent: true}
 	return &parentUse{
-		slot:   s.server.sessions.slot(key, func() *slot { return s.server.newSlot(key, account, s.place) }),
+		source: s.server.sessions.source(key, func() *Source { return s.server.newSource(key, account, s.place) }),
 		values: values, Journal: journal,
 	}
 }
 
 // session hands over a session of the parent, see veeam.Account.Parent.
 func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
-	turn := p.slot.turn
+	turn := p.source.turn
 	if p.given == nil {
 		began := time.Now()
 		select {
@@ -63,14 +63,14 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 			return nil, ctx.Err()
 		}
 		if turn.silent.After(began) { // who has waited once for a server that hangs does not do so again
-			return nil, &parentError{account: p.slot.account.Name, err: errParentSilent}
+			return nil, &ParentError{Account: p.source.account.Name, err: errParentSilent}
 		}
 	}
-	o := occasion{values: p.values, journal: p.Journal}
-	if _, err := p.slot.settled(ctx, resolveEvery, o); err != nil {
-		return nil, &parentError{account: p.slot.account.Name, err: err}
+	o := cause{values: p.values, journal: p.Journal}
+	if _, err := p.source.stable(ctx, ResolveEvery, o); err != nil {
+		return nil, &ParentError{Account: p.source.account.Name, err: err}
 	}
-	session := p.slot.current.Load().session
+	session := p.source.current.Load().session
 	current, _ := session.Current(time.Now())
 	switch {
 	case refused != nil && p.made:
@@ -84,9 +84,9 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 		session.Reject(current)
 	}
 	var err error
-	p.given, _, err = p.slot.obtain(ctx, o)
+	p.given, _, err = p.source.obtain(ctx, o)
 	if err != nil {
-		return nil, &parentError{account: p.slot.account.Name, err: err}
+		return nil, &ParentError{Account: p.source.account.Name, err: err}
 	}
 	p.made = p.given != current
 	p.again = p.given == turn.handed
@@ -96,12 +96,12 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 
 // hung is told that the server has not answered the grant. It is still this one's
 // turn.
-func (p *parentUse) hung() { p.slot.turn.silent = time.Now() }
+func (p *parentUse) hung() { p.source.turn.silent = time.Now() }
 
 // succeeded is told that the grant has brought a token. It is still this one's
 // turn.
 func (p *parentUse) succeeded() {
-	switch turn := p.slot.turn; {
+	switch turn := p.source.turn; {
 	case p.again:
 		turn.keeps, turn.spends = true, false
 	case p.retried && !turn.keeps:
@@ -111,28 +111,28 @@ func (p *parentUse) succeeded() {
 
 var errParentSilent = &veeam.Error{Kind: veeam.KindTimeout, Hint: "the server has not answered another login with the session of the parent"}
 
-// parentError says that an account has no token because its parent has none. The
+// ParentError says that an account has no token because its parent has none. The
 // parent's own pause protects its credential: the account asks again soon.
-type parentError struct {
-	account string
+type ParentError struct {
+	Account string
 	err     error
 }
 
-func (e *parentError) Error() string { return "parent account " + e.account + ": " + e.err.Error() }
+func (e *ParentError) Error() string { return "parent account " + e.Account + ": " + e.err.Error() }
 
-func (e *parentError) Unwrap() error { return e.err }
+func (e *ParentError) Unwrap() error { return e.err }
 
 // Reason is that of the parent account.
-func (e *parentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
+func (e *ParentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
 
 // OfParent is why the parent account has no session.
-func (e *parentError) OfParent() error { return e.err }
+func (e *ParentError) OfParent() error { return e.err }
 
 // CredentialRefused hides that of the parent: it does not speak of the account.
-func (e *parentError) CredentialRefused() bool { return false }
+func (e *ParentError) CredentialRefused() bool { return false }
 
 // Delay is short where the parent does not ask the server now.
-func (e *parentError) Delay() time.Duration {
+func (e *ParentError) Delay() time.Duration {
 	if _, ok := errors.AsType[*tokencache.BlockedError](e.err); ok || errors.Is(e.err, errParentSilent) {
 		return time.Second
 	}

@@ -1,6 +1,6 @@
 // What an operator may do to a session.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -16,7 +16,7 @@ const OperateTimeout = 2 * time.Minute
 
 // MayLogin returns an error if a refused login could lock the user of the session at
 // the server, unless force says that this is wanted.
-func (s *pooledSession) MayLogin(force bool) error {
+func (s *Session) MayLogin(force bool) error {
 	b := s.State().Budget
 	if b.Of == 0 || b.Left > 1 || force {
 		return nil
@@ -26,7 +26,7 @@ func (s *pooledSession) MayLogin(force bool) error {
 
 // Login replaces the session by a new one; the session so far is logged out. force
 // spends the last try of a lock-out budget, and logs in where none is left.
-func (s *pooledSession) Login(ctx context.Context, force bool) error {
+func (s *Session) Login(ctx context.Context, force bool) error {
 	grant := s.grant.Load()
 	if grant == nil {
 		return errors.New("no request has needed a token of it yet")
@@ -64,16 +64,16 @@ func loginOutcome(err error, left tokencache.Budget) error {
 
 // Logout throws the session away and ends it at the server, also where the token came
 // from a cache.
-func (s *pooledSession) Logout(ctx context.Context) error {
+func (s *Session) Logout(ctx context.Context) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()
 	if grant := s.grant.Load(); e == nil && grant != nil {
 		e = grant.ender // the token came from the cache
 	}
 	if e != nil && tok != nil {
-		within, cancel := context.WithTimeout(e.values, logoutFor)
+		within, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.logout(within, tok)
+		e.run(within, tok)
 	}
 	return err
 }

@@ -1,7 +1,7 @@
 // What the sessions of a transport share: a server product, the way to it, and the
 // accounts that log in there.
 
-package caddymodule
+package upstream
 
 import (
 	"cmp"
@@ -81,7 +81,7 @@ type Server struct {
 	ServerOptions
 
 	sessions *sessions
-	watch    *watch
+	watch    *secretWatcher
 }
 
 // NewServer returns a server. It takes over the sessions of its accounts that another
@@ -94,7 +94,7 @@ func NewServer(options ServerOptions) *Server {
 	s := &Server{ServerOptions: options}
 	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
-	s.watch = newWatch(s)
+	s.watch = newSecretWatcher(s)
 	s.State.accounts.enter(options.Product.Name, options.Accounts)
 	for _, a := range options.Accounts {
 		options.Metrics.Begin(options.Product.Name, a.Name)
@@ -157,13 +157,13 @@ type Request struct {
 // Source returns what hands out the tokens of an account at an address; user is whom the
 // account acts as, where that comes with the request. place tells about the address, the
 // first time.
-func (s *Server) Source(at Address, a *account.Account, user string, place func() Place) *slot {
-	key := slotKey{account: a.Name, Address: at, user: user}
-	return s.sessions.slot(key, func() *slot { return s.newSlot(key, a, place()) })
+func (s *Server) Source(at Address, a *account.Account, user string, place func() Place) *Source {
+	key := sourceKey{account: a.Name, Address: at, user: user}
+	return s.sessions.source(key, func() *Source { return s.newSource(key, a, place()) })
 }
 
-func (s *Server) newSlot(key slotKey, a *account.Account, at Place) *slot {
-	source := &slot{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
+func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {
+	source := &Source{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
 	source.touch(time.Now())
 	if key.user == "" {
 		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
@@ -215,7 +215,7 @@ type Inspection struct {
 // Inspect tells what the server holds.
 func (s *Server) Inspect() Inspection {
 	found := Inspection{Users: s.sessions.users.Len()}
-	if sources := s.sessions.slots.Load(); sources != nil {
+	if sources := s.sessions.sources.Load(); sources != nil {
 		found.Sources = len(*sources)
 	}
 	s.sessions.mu.Lock()
@@ -229,8 +229,8 @@ func (s *Server) Inspect() Inspection {
 
 // InUse is the session that requests of an account use, an empty name standing for any
 // account; nil if no request has needed one.
-func (s *Server) InUse(name string) *pooledSession {
-	sources := s.sessions.slots.Load()
+func (s *Server) InUse(name string) *Session {
+	sources := s.sessions.sources.Load()
 	if sources == nil {
 		return nil
 	}

@@ -1,6 +1,6 @@
 // One grant at the upstream: renew or log in, and say so in log and metrics.
 
-package caddymodule
+package upstream
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 // grant returns the function that gets a token. values is the grant's context
 // apart from its time-out. Nothing of the request that causes it is sent.
-func (s *slot) grant(values context.Context, l *login, journal journal.Journal) tokencache.GrantFunc {
+func (s *Source) grant(values context.Context, l *candidate, journal journal.Journal) tokencache.GrantFunc {
 	t := s.server
 	client := &veeam.Client{
 		Product:    t.Product,
@@ -46,7 +46,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 		account = &withParent
 	}
 	twins := s.key.parent || s.account.Serves()
-	end := &ender{state: t.State, client: client, version: s.foundVersion, account: account, values: values, journal: journal}
+	end := &logout{state: t.State, client: client, version: s.FoundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
 			// There is nothing to get anew: the key itself was refused.
@@ -82,7 +82,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 			return nil, err
 		}
 		if twins {
-			if err := l.session.sole(ctx); err != nil {
+			if err := l.session.lockBoth(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -106,7 +106,7 @@ func (s *slot) grant(values context.Context, l *login, journal journal.Journal) 
 			parent.succeeded()
 		}
 		if twins {
-			l.session.proved(ctx)
+			l.session.accepted(ctx)
 		}
 		journal.Authenticated(account, tok)
 		if prev != nil {
@@ -156,7 +156,7 @@ func unanswered(err error, client *versionedClient) error {
 
 // noAnswer reports whether the server has a token request and does not answer it.
 func noAnswer(err error) bool {
-	if _, ok := errors.AsType[*parentError](err); ok {
+	if _, ok := errors.AsType[*ParentError](err); ok {
 		return false // the parent's session asks
 	}
 	failed, ok := errors.AsType[*veeam.Error](err)
@@ -166,10 +166,10 @@ func noAnswer(err error) bool {
 // gained keeps how to log out of what a grant has brought. What comes after the
 // session's end is logged out when the requests that have waited for it should
 // be over.
-func (s *slot) gained(l *login, end *ender, tok *veeam.Token) *tokencache.Token {
+func (s *Source) gained(l *candidate, end *logout, tok *veeam.Token) *tokencache.Token {
 	l.session.ender.Store(end)
 	if l.session.ended.Load() {
-		l.session.endLater()
+		l.session.logoutLater()
 	}
 	if other := tok.LooksLike(s.server.Product); other != s.server.Product && !s.mistaken.Swap(true) {
 		s.server.Log.Warn(OtherProduct(s.server.Product, other), zap.String("reason", string(veeam.ReasonWrongProduct)),
@@ -238,8 +238,8 @@ func cached(tok *veeam.Token) *tokencache.Token {
 	}
 }
 
-// shapeOf returns what the server's latest answer looked like, or nil.
-func shapeOf(tok *tokencache.Token) *veeam.Shape {
+// ShapeOf returns what the server's latest answer looked like, or nil.
+func ShapeOf(tok *tokencache.Token) *veeam.Shape {
 	shape, _ := tok.Extra.(*veeam.Shape)
 	return shape
 }
