@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -18,7 +19,7 @@ import (
 // acts. Without a name it is the first account.
 func (t *Transport) slotFor(req *http.Request, e *exchange) (*upstream.Source, error) {
 	if e.caller.Via == policy.ViaPassthrough {
-		return t.guestSlot(req, e.guest)
+		return e.guest.Source(t.upstreamOf(req, e))
 	}
 	var chosen *account.Account
 	var user string
@@ -28,7 +29,7 @@ func (t *Transport) slotFor(req *http.Request, e *exchange) (*upstream.Source, e
 	case len(t.Accounts) > 0:
 		chosen = t.Accounts[0]
 	default:
-		return nil, errGuestsOnly
+		return nil, passthrough.ErrCredentialRequired
 	}
 	if chosen == nil || chosen.Template() && user == "" {
 		return nil, &account.UnknownError{Name: e.account}
@@ -78,4 +79,11 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 		return upstream
 	}
 	return req.URL.Host
+}
+
+// upstreamOf is where a guest logs in for a request.
+func (t *Transport) upstreamOf(req *http.Request, e *exchange) passthrough.Upstream {
+	return passthrough.Upstream{
+		Server: t.server, Address: dialed(req), Place: func() upstream.Place { return t.place(req) }, Request: e.request(),
+	}
 }

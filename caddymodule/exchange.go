@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -46,8 +47,8 @@ type exchange struct {
 
 	// guest is whose login the request acts as, if the caller has one of its own;
 	// guestLogin is its request for that. Nil for others.
-	guest      *guest
-	guestLogin *guestLogin
+	guest      *passthrough.User
+	guestLogin *passthrough.Login
 
 	// answer makes the answer of the token endpoint, once there is a session.
 	// Nil on other routes.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -45,9 +46,9 @@ func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Opt
 			t.Fatal(err)
 		}
 		product, _ := veeam.Lookup(productOf(profile))
-		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: acquireGuests(), stands: new(atomic.Pointer[site])}}
+		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: passthrough.Acquire(), stands: new(atomic.Pointer[site])}}
 		g.h.stands.Store(new(site))
-		defer releaseGuests()
+		defer passthrough.Release()
 		w.tr = w.transport(&Transport{Passthrough: true})
 		test(g)
 	})
@@ -113,7 +114,7 @@ func (g *guests) welcome() (login string) {
 func (g *guests) call(login, want string) {
 	g.Helper()
 	e := &exchange{
-		route: veeam.RouteProtected, guest: g.h.guests.of(login, "guest"),
+		route: veeam.RouteProtected, guest: g.h.guests.Of(login, "guest"),
 		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
 	}
 	req := proxied(g.Context(), e)
@@ -134,9 +135,9 @@ func TestTheSessionOfAGuestEnds(t *testing.T) {
 		"when nobody uses it": func(g *guests) {
 			login := g.welcome()
 			g.call(login, "200")
-			g.rest(guestIdle - time.Minute)
+			g.rest(passthrough.Idle - time.Minute)
 			g.call(login, "200")
-			g.rest(guestIdle - time.Minute)
+			g.rest(passthrough.Idle - time.Minute)
 			g.over(0, 1)
 			g.rest(2 * time.Minute)
 			g.over(1, 0)
@@ -151,7 +152,7 @@ func TestTheSessionOfAGuestEnds(t *testing.T) {
 			}
 			g.rest(31 * time.Minute)
 			g.call(login, "401 expired_token")
-			g.rest(guestIdle)
+			g.rest(passthrough.Idle)
 			if live := g.server.Counters().LiveSessions; live != 0 {
 				g.Errorf("%d sessions live", live)
 			}
@@ -216,15 +217,15 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 				g.Errorf("%v", got)
 			}
 		}
-		live := len(g.state.Find(guestAccount.Name, "", ""))
-		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.guests.logins.Len() != 0 {
-			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.guests.logins.Len())
+		live := len(g.state.Find(passthrough.Account.Name, "", ""))
+		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.guests.Len() != 0 {
+			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.guests.Len())
 		}
 		// Four guesses are free, then the user is left in peace for a while.
 		for i := range 5 {
 			g.login("nobody", "again "+string(rune('a'+i)))
 		}
-		if n := g.wire.grants(); n != userGuessBurst {
+		if n := g.wire.grants(); n != passthrough.GuessBurst {
 			g.Errorf("%d guesses were sent", n)
 		}
 		if got, _ := g.login("nobody", "yet another"); got.reason != veeam.ReasonThrottled {
@@ -253,7 +254,7 @@ func TestGuessesAtOnceAndInOtherSpellingsAreCountedToo(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := g.wire.grants(); n != userGuessBurst {
+		if n := g.wire.grants(); n != passthrough.GuessBurst {
 			g.Errorf("%d guesses were sent", n)
 		}
 		// Those who send the same at once are one guess.
@@ -354,11 +355,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 			if err != nil {
 				g.Fatal(err)
 			}
-			book, err := newGuestBook()
-			if err != nil {
-				g.Fatal(err)
-			}
-			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: book.(*guestBook), stands: g.h.stands}))
+			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: passthrough.New(), stands: g.h.stands}))
 		}
 		var wg sync.WaitGroup
 		for i := range 30 {
@@ -371,7 +368,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := g.wire.grants(); n != userGuessBurst {
+		if n := g.wire.grants(); n != passthrough.GuessBurst {
 			g.Errorf("%d guesses were sent", n)
 		}
 		// The right credential of another user counts nowhere.
@@ -393,7 +390,7 @@ func TestAGuestWhoIsForgottenMeanwhileIsAskedAsAnyOther(t *testing.T) {
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		g.welcome()
 		g.server.SetPassword(veeamtest.DefaultUser, "changed")
-		g.meanwhile = g.h.guests.logins.Purge
+		g.meanwhile = g.h.guests.Forget
 		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "401 bad_credential" {
 			g.Errorf("the old password: %v %s", got, got.body)
 		}
@@ -459,18 +456,18 @@ func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
 			g.call(login, "401 expired_token")
 			// Too late, and too often.
 			late := demanded()
-			g.rest(demandFor)
+			g.rest(passthrough.ChallengeFor)
 			if got, _ := answer(late, code()); got.reason != "no guest" {
 				g.Errorf("%s: a late code: %v", profile, got)
 			}
 			often := demanded()
-			for range demandTries {
-				g.rest(userGuessEvery)
+			for range passthrough.ChallengeTries {
+				g.rest(passthrough.GuessEvery)
 				answer(often, "000000")
-				g.h.guests.demands.Get(often)
+				g.h.guests.Touch(often)
 			}
 			if got, _ := answer(often, code()); got.status == http.StatusOK {
-				g.Errorf("%s: a code after %d wrong ones: %v", profile, demandTries, got)
+				g.Errorf("%s: a code after %d wrong ones: %v", profile, passthrough.ChallengeTries, got)
 			}
 		})
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -131,7 +132,7 @@ type Handler struct {
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	origins     map[string]struct{} // AllowedOrigins
-	guests      *guestBook          // nil without passthrough
+	guests      *passthrough.Users  // nil without passthrough
 	issuer      *issuer.Issuer
 	release     func() // of the issuer
 	bodyLimit   int
@@ -265,7 +266,7 @@ const (
 func (h *Handler) Cleanup() error {
 	unpairedHandlers.leave(h)
 	if h.guests != nil {
-		releaseGuests()
+		passthrough.Release()
 	}
 	if h.release != nil {
 		for _, client := range h.Clients {
@@ -325,7 +326,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 		return nil
 	}
 	if e.caller.Via == policy.ViaPassthrough {
-		e.guest = h.guests.of(e.caller.Login, e.caller.Name)
+		e.guest = h.guests.Of(e.caller.Login, e.caller.Name)
 	}
 	if h.limits != nil {
 		leave, exceeded := h.limits.Enter(limitedName(r, e))

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -375,13 +376,15 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 		return t.passOn(req, e)
 	}
 	if e.guestLogin != nil {
-		asked, err := t.loginGuest(req, e)
+		g, challenge, err := e.guestLogin.At(req.Context(), t.upstreamOf(req, e))
 		if err != nil {
 			return t.refuse(req, e, err)
 		}
-		if asked != nil {
-			return asked, nil
+		if challenge != nil {
+			body := t.product.AppendDemand(nil, challenge.User, challenge.Token, challenge.Shape)
+			return answer.New(req, http.StatusOK, contentTypeJSON, body), nil
 		}
+		e.guest, e.caller.Login = g, g.Token()
 	}
 	slot, err := t.slotFor(req, e)
 	if err != nil {
@@ -443,8 +446,8 @@ func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Res
 		return nil, dial
 	}
 	r := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery)
-	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, errGuestsOnly) {
-		r = guestRefusal(err, e, r)
+	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, passthrough.ErrCredentialRequired) {
+		r = passthrough.Refusal(err, e.route == veeam.RouteToken, e.guestLogin != nil, r)
 	}
 	r.AtTokenEndpoint = e.route == veeam.RouteToken
 	e.refused = &r

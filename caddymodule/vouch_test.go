@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -27,8 +29,8 @@ func voucher(t *testing.T, upstreams string, configured ...*Client) *Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{clients: known, guests: acquireGuests(), stands: new(atomic.Pointer[site]), TokenMaxLifetime: caddy.Duration(30 * 24 * time.Hour)}
-	t.Cleanup(releaseGuests)
+	h := &Handler{clients: known, guests: passthrough.Acquire(), stands: new(atomic.Pointer[site]), TokenMaxLifetime: caddy.Duration(30 * 24 * time.Hour)}
+	t.Cleanup(passthrough.Release)
 	h.product, _ = veeam.Lookup("vbr")
 	h.stands.Store(&site{upstreams: upstreams})
 	return h
@@ -54,7 +56,7 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 	bare := withCertificate("", "", hour)
 	alice := withCertificate("alice", "key", hour)
 	guestOf := func(until time.Time) policy.Caller {
-		return policy.Caller{Name: "bob", Via: policy.ViaPassthrough, Login: (&guest{id: "id", until: until}).login()}
+		return policy.Caller{Name: "bob", Via: policy.ViaPassthrough, Login: "id." + strconv.FormatInt(until.Unix(), 36)}
 	}
 	certified := policy.Caller{Name: "CN=alice", Via: policy.ViaCertificate}
 	client := policy.Caller{Name: "grafana", Via: policy.ViaClient}

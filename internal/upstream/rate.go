@@ -56,7 +56,7 @@ func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 	p := &pacer{limits: t.RateLimit, product: t.Product.Name, user: user, metrics: t.Metrics, journal: journal}
 	p.turn = &tokencache.PaceTurn{
 		Pace:    t.State.rates.get(p.product, s.place.Origin, t.cacheID()),
-		Rates:   tokencache.Rates(p.limits),
+		Rates:   p.limits,
 		Delayed: p.delayed,
 	}
 	if s.guest != nil {

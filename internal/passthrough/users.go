@@ -1,7 +1,7 @@
 // Guests: clients that log in with Veeam credentials of their own, and what the
 // process remembers of them.
 
-package caddymodule
+package passthrough
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -26,30 +26,30 @@ import (
 )
 
 const (
-	// guestFor is how long a login of a guest counts. The guest has to log in again
+	// loginFor is how long a login of a guest counts. The guest has to log in again
 	// then, so that a password that was changed at the server ends here too.
-	guestFor = 24 * time.Hour
+	loginFor = 24 * time.Hour
 
-	// guestIdle is how long the session of a guest is kept that nobody uses.
-	guestIdle = time.Hour
+	// Idle is how long the session of a guest is kept that nobody uses.
+	Idle = time.Hour
 
-	// demandFor is how long a guest has to send its verification code, and
+	// ChallengeFor is how long a guest has to send its verification code, and
 	// demandTries how many it may send.
-	demandFor   = 5 * time.Minute
-	demandTries = 5
+	ChallengeFor   = 5 * time.Minute
+	ChallengeTries = 5
 
 	maxGuests   = 10_000
 	maxAttempts = 1_000
 	maxDemands  = 1_000
 )
 
-// guestAccount stands for all guests where an account is named: in metrics, in the
+// Account stands for all guests where an account is named: in metrics, in the
 // list of sessions.
-var guestAccount = &account.Account{Name: "passthrough"}
+var Account = &account.Account{Name: "passthrough"}
 
-// guest is a client that acts as a user of the server's whose credential it has
+// User is a client that acts as a user of the server's whose credential it has
 // sent.
-type guest struct {
+type User struct {
 	id      string // keyed hash of the credential
 	account *veeam.Account
 	until   time.Time
@@ -60,17 +60,17 @@ type guest struct {
 }
 
 // as is the guest as whoever logs in at a server with these accounts.
-func (g *guest) as(accounts []*account.Account) *upstream.Guest {
+func (g *User) as(accounts []*account.Account) *upstream.Guest {
 	return &upstream.Guest{User: g.account.Username, Read: func(ctx context.Context) *account.Secrets { return g.credentials(ctx, accounts) }}
 }
 
-// login is how a token of ours names the guest: by its id, and until when it
+// Token is how a token of ours names the guest: by its id, and until when it
 // counts.
-func (g *guest) login() string { return g.id + "." + strconv.FormatInt(g.until.Unix(), 36) }
+func (g *User) Token() string { return g.id + "." + strconv.FormatInt(g.until.Unix(), 36) }
 
 // credentials are what the guest logs in with. Its second factor is that of the
 // configured account with the same user, which may have changed.
-func (g *guest) credentials(ctx context.Context, accounts []*account.Account) *account.Secrets {
+func (g *User) credentials(ctx context.Context, accounts []*account.Account) *account.Secrets {
 	own := *g.account
 	if own.Grant == veeam.GrantPassword {
 		own.TOTP = totpOf(ctx, accounts, own.Username)
@@ -79,13 +79,13 @@ func (g *guest) credentials(ctx context.Context, accounts []*account.Account) *a
 }
 
 // admitted is the guest without a verification code, which was used.
-func (g *guest) admitted() *guest {
+func (g *User) admitted() *User {
 	if g.account.Grant != veeam.GrantMFA {
 		return g
 	}
 	account := *g.account
 	account.Password, account.MFAToken = secret.Value{}, secret.Value{}
-	return &guest{id: g.id, account: &account, until: g.until}
+	return &User{id: g.id, account: &account, until: g.until}
 }
 
 // guestID is the id of whoever logs in at a site with these. Nobody can find out
@@ -94,32 +94,36 @@ func guestID(audience, username, password string, readOnly bool) string {
 	return account.Keyed(fmt.Sprintf("guest %d:%s %d:%s %t %s", len(audience), audience, len(username), username, readOnly, password))
 }
 
-// guestBook is what the process remembers of guests. It outlives reloads, and ends
+// Users is what the process remembers of guests. It outlives reloads, and ends
 // with the last configuration that has guests.
-type guestBook struct {
-	logins   *lru.Cache[string, *guest]              // by id: the server has taken the credential
+type Users struct {
+	logins   *lru.Cache[string, *User]               // by id: the server has taken the credential
 	attempts *lru.Cache[string, *tokencache.Session] // by id: the login under way, or on hold
-	demands  *lru.Cache[string, *demand]             // by what the guest got in place of the server's
+	demands  *lru.Cache[string, *challenged]         // by what the guest got in place of the server's
 	users    *ratelimit.Limiter                      // of credentials that the server has not taken
 }
 
-var guestPool = caddy.NewUsagePool()
+// books has the one book, while a configuration has guests.
+var books = pool.New[string](func(b *Users) {
+	b.logins.Purge()
+	b.attempts.Purge()
+	b.demands.Purge()
+})
 
-func acquireGuests() *guestBook {
-	value, _, _ := guestPool.LoadOrNew("", newGuestBook)
-	return value.(*guestBook)
-}
+// Acquire makes a configuration with guests a user of the book.
+func Acquire() *Users { return books.Acquire("", New) }
 
-func newGuestBook() (caddy.Destructor, error) {
-	return &guestBook{
-		logins:   newLRU[string, *guest](maxGuests),
+// Release ends one use of the book. The last one empties it.
+func Release() { books.Release("") }
+
+func New() *Users {
+	return &Users{
+		logins:   newLRU[string, *User](maxGuests),
 		attempts: newLRU[string, *tokencache.Session](maxAttempts),
-		demands:  newLRU[string, *demand](maxDemands),
+		demands:  newLRU[string, *challenged](maxDemands),
 		users:    ratelimit.New(maxGuests),
-	}, nil
+	}
 }
-
-func releaseGuests() { _, _ = guestPool.Delete("") }
 
 func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
 	cache, err := lru.New[K, V](size)
@@ -129,16 +133,8 @@ func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
 	return cache
 }
 
-// Destruct implements caddy.Destructor.
-func (b *guestBook) Destruct() error {
-	b.logins.Purge()
-	b.attempts.Purge()
-	b.demands.Purge()
-	return nil
-}
-
 // find returns nil for who is not a guest, or not any more.
-func (b *guestBook) find(id string) *guest {
+func (b *Users) find(id string) *User {
 	if b == nil || id == "" {
 		return nil
 	}
@@ -153,8 +149,8 @@ func (b *guestBook) find(id string) *guest {
 	return g
 }
 
-// of returns the guest that a token names, nil if it has to log in again.
-func (b *guestBook) of(login, username string) *guest {
+// Of returns the guest that a token names, nil if it has to log in again.
+func (b *Users) Of(login, username string) *User {
 	id, end, _ := strings.Cut(login, ".")
 	seconds, err := strconv.ParseInt(end, 36, 64)
 	until := time.Unix(seconds, 0)
@@ -164,14 +160,14 @@ func (b *guestBook) of(login, username string) *guest {
 	if g := b.find(id); g != nil {
 		return g
 	}
-	return &guest{
+	return &User{
 		id: id, until: until, elsewhere: true,
-		account: &veeam.Account{Name: guestAccount.Name, Username: username, Grant: veeam.GrantMFA},
+		account: &veeam.Account{Name: Account.Name, Username: username, Grant: veeam.GrantMFA},
 	}
 }
 
 // add remembers a guest whose credential the server has taken.
-func (b *guestBook) add(g *guest) {
+func (b *Users) add(g *User) {
 	b.logins.Add(g.id, g)
 	b.attempts.Remove(g.id)
 	time.AfterFunc(time.Until(g.until), func() {
@@ -183,7 +179,7 @@ func (b *guestBook) add(g *guest) {
 
 // attempt is the one login of a credential that the server has not taken yet. A
 // refused one is on hold as that of an account would be.
-func (b *guestBook) attempt(id string, options tokencache.Options) *tokencache.Session {
+func (b *Users) attempt(id string, options tokencache.Options) *tokencache.Session {
 	fresh := tokencache.NewSession(options)
 	if found, ok, _ := b.attempts.PeekOrAdd(id, fresh); ok {
 		return found
@@ -191,8 +187,8 @@ func (b *guestBook) attempt(id string, options tokencache.Options) *tokencache.S
 	return fresh
 }
 
-// demand is what the server wants of a guest before it gives a token.
-type demand struct {
+// challenged is what the server wants of a guest before it gives a token.
+type challenged struct {
 	account  *veeam.Account // whose password was good
 	token    secret.Value   // the server's mfa_token
 	audience string
@@ -202,9 +198,9 @@ type demand struct {
 	tries int
 }
 
-// ask remembers a demand and returns the mfa_token that the guest gets. It looks
+// challenge remembers a demand and returns the mfa_token that the guest gets. It looks
 // like those of the servers: the Base64 of 64 hex digits.
-func (b *guestBook) ask(d *demand) string {
+func (b *Users) challenge(d *challenged) string {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
 	text := base64.StdEncoding.EncodeToString(hex.AppendEncode(nil, raw[:]))
@@ -213,11 +209,20 @@ func (b *guestBook) ask(d *demand) string {
 	return text
 }
 
-// asked finds the demand that an mfa_token stands for.
-func (b *guestBook) asked(token secret.Value, audience string) *demand {
+// challenged finds the demand that an mfa_token stands for.
+func (b *Users) challenged(token secret.Value, audience string) *challenged {
 	d, ok := b.demands.Get(token.Reveal())
 	if !ok || d.audience != audience || !time.Now().Before(d.until) {
 		return nil
 	}
 	return d
 }
+
+// Len is how many guests are remembered.
+func (b *Users) Len() int { return b.logins.Len() }
+
+// Forget forgets all guests: each has to log in again.
+func (b *Users) Forget() { b.logins.Purge() }
+
+// Touch makes a challenge the one that is forgotten last.
+func (b *Users) Touch(token string) { b.demands.Get(token) }
