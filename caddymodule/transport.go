@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
+	"github.com/caddy-veeam/veeam-auth/internal/reauth"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -138,6 +139,7 @@ type Transport struct {
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
 	server   *upstream.Server
+	sender   *reauth.Sender
 	metrics  *metrics.Set
 	logger   *zap.Logger
 }
@@ -193,6 +195,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
 		a.Prepare(env)
 	}
+	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
 	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
 		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.paceLimits(),
@@ -397,7 +400,15 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 	if e.answer != nil {
 		return e.answer(tok)
 	}
-	return t.inject(req, e, slot, session, tok)
+	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.FoundVersion()))
+	res, err := t.sender.Send(req, out, slot, session, tok, e.request())
+	if err != nil {
+		if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
+			return t.refuse(req, e, lost.Err)
+		}
+		return nil, err
+	}
+	return res, nil
 }
 
 // outgoing is the request as it is sent: with headers of its own, so that no

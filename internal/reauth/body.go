@@ -1,6 +1,6 @@
 // A request body that can be sent a second time, as far as it was kept.
 
-package caddymodule
+package reauth
 
 import (
 	"errors"

@@ -1,9 +1,8 @@
-// Sending a request with a token, and again with a newer one after a 401.
-
-package caddymodule
+// Package reauth sends a request with a token, and again with a newer one after a 401: an
+// oauth2.Transport with a second try.
+package reauth
 
 import (
-	"cmp"
 	"hash/maphash"
 	"io"
 	"net/http"
@@ -19,14 +18,36 @@ import (
 // time takes new evidence against the token, see tokencache.Session.Blame.
 const maxSafeReplays = 10
 
-// inject sends the request with the token, and again with a newer one as long as
-// there is reason to believe that the token is to blame for a 401.
-func (t *Transport) inject(req *http.Request, e *exchange, slot *upstream.Source, session *tokencache.Session, tok *tokencache.Token) (*http.Response, error) {
-	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.FoundVersion()))
+// Sender sends requests with the tokens of sources.
+type Sender struct {
+	// Base carries them. Required.
+	Base http.RoundTripper
+
+	// ReplayLimit is how many bytes of a body are kept so that it can be sent again.
+	ReplayLimit int64
+
+	// Count is told what became of requests that were sent again, or could not be: a
+	// result of metrics.Replays. Required.
+	Count func(result string)
+}
+
+// NoTokenError says that there is no newer token in the place of one that the server
+// does not accept.
+type NoTokenError struct{ Err error }
+
+func (e *NoTokenError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the source.
+func (e *NoTokenError) Unwrap() error { return e.Err }
+
+// Send sends out, which is made of req, with a token of a session, and again with a newer
+// one of the source as long as there is reason to believe that the token is to blame for
+// a 401. The error is that of Base, or a *NoTokenError.
+func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *tokencache.Session, tok *tokencache.Token, r upstream.Request) (*http.Response, error) {
 	var body *replayBody
 	if req.Body != nil && req.Body != http.NoBody {
-		body = newReplayBody(req.Body, t.ReplayLimit)
-		if req.ContentLength > t.ReplayLimit {
+		body = newReplayBody(req.Body, s.ReplayLimit)
+		if req.ContentLength > s.ReplayLimit {
 			out.Header["Expect"] = expectContinue
 		}
 	}
@@ -37,19 +58,19 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *upstream.Source
 		if body != nil {
 			out.Body = body.attempt()
 		}
-		res, err := t.HTTPTransport.RoundTrip(out)
+		res, err := s.Base.RoundTrip(out)
 		if err != nil {
-			slot.Missed(req.Context(), err, time.Now())
+			source.Missed(req.Context(), err, time.Now())
 			return nil, err
 		}
-		slot.Reached(time.Now())
+		source.Reached(time.Now())
 		if res.StatusCode != http.StatusUnauthorized {
 			if res.StatusCode < http.StatusInternalServerError {
 				tok.Prove()
 			}
 			if replays > 0 {
-				slot.Recovered(session, lost, route, e.journal)
-				t.replayed(metrics.ReplayAccepted)
+				source.Recovered(session, lost, route, r.Journal)
+				s.Count(metrics.ReplayAccepted)
 			}
 			return res, nil
 		}
@@ -57,9 +78,9 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *upstream.Source
 		if ownCredentials(req) {
 			return res, nil // it says nothing of the token
 		}
-		if mayBeAboutBody(req) && slot.Accepts(req.Context(), tok) {
+		if mayBeAboutBody(req) && source.Accepts(req.Context(), tok) {
 			if replays > 0 {
-				t.replayed(metrics.ReplayRejected)
+				s.Count(metrics.ReplayRejected)
 			}
 			return res, nil
 		}
@@ -70,22 +91,22 @@ func (t *Transport) inject(req *http.Request, e *exchange, slot *upstream.Source
 		switch {
 		case !blamed || req.Context().Err() != nil:
 			if replays > 0 {
-				t.replayed(metrics.ReplayRejected)
+				s.Count(metrics.ReplayRejected)
 			}
 			return res, nil
 		case replays >= maxReplays(req.Method):
 			session.Believe(route)
-			t.replayed(metrics.ReplayRejected)
+			s.Count(metrics.ReplayRejected)
 			return res, nil
 		case body != nil && !body.replayable():
-			t.replayed(metrics.ReplayImpossible)
+			s.Count(metrics.ReplayImpossible)
 			return res, nil
 		}
 		discard(res)
-		e.journal.Replayed(req)
+		r.Journal.Replayed(req)
 		lost = tok
-		if tok, session, err = slot.Token(req.Context(), e.request()); err != nil {
-			return t.refuse(req, e, err)
+		if tok, session, err = source.Token(req.Context(), r); err != nil {
+			return nil, &NoTokenError{err}
 		}
 	}
 }
