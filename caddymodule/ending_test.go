@@ -4,7 +4,6 @@
 package caddymodule
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -235,42 +234,6 @@ func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
 			t.Errorf("%d logouts", n)
 		}
 	})
-}
-
-func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
-	start := func(fault veeamtest.Fault) (tr *Transport, address string) {
-		server := veeamtest.New(veeamtest.VBR13)
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		server.SetFault(fault)
-		t.Cleanup(server.Close)
-		return socketTransport(t, nil), strings.TrimPrefix(server.URL(), "https://")
-	}
-	atLogout, address := start(veeamtest.Fault{Kind: veeamtest.FaultHang, On: veeamtest.OnProtected, Match: "/logout"})
-	if status, _, message, err := askAt(t, atLogout, address); status != http.StatusOK {
-		t.Fatal(status, message, err)
-	}
-	atLogin, address := start(veeamtest.Fault{Kind: veeamtest.FaultHang})
-	ctx, cancel := context.WithCancel(t.Context())
-	asked := make(chan struct{})
-	go func() {
-		defer close(asked)
-		_, _, _, _ = askIn(ctx, atLogin, address)
-	}()
-	time.Sleep(200 * time.Millisecond)
-
-	began := time.Now()
-	_, _ = atLogout.Cleanup(), atLogin.Cleanup()
-	if took := time.Since(began); took >= upstream.LogoutFor { // as if it waited for the servers
-		t.Errorf("a reload waits for %v", took)
-	}
-	atLogout.server.State.Exit(t.Context())
-	if took := time.Since(began); took < time.Second {
-		t.Errorf("the exit waits for %v", took)
-	}
-	cancel()
-	<-asked
 }
 
 func TestALogoutThatFailsIsSaidAndNotRepeated(t *testing.T) {

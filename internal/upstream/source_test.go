@@ -279,3 +279,35 @@ func TestATokenAtHandCostsNoAllocationAndNoLock(t *testing.T) {
 		}
 	})
 }
+
+func TestAnExitWaitsFiveSecondsForServersThatHang(t *testing.T) {
+	for name, fault := range map[string]veeamtest.Fault{
+		"at the logout": {Kind: veeamtest.FaultHang, On: veeamtest.OnProtected, Match: "/logout"},
+		"at a login":    {Kind: veeamtest.FaultHang},
+	} {
+		onBench(t, func(l *bench) {
+			server := l.source.server
+			ctx, cancel := context.WithCancel(l.Context())
+			defer cancel()
+			if name == "at a login" {
+				l.server.SetFault(fault)
+				go func() { _, _, _ = l.source.Token(ctx, Request{Values: values}) }()
+				synctest.Wait()
+			} else {
+				if _, _, err := l.source.Token(ctx, Request{Values: values}); err != nil {
+					t.Fatal(err)
+				}
+				l.server.SetFault(fault)
+			}
+			began := time.Now()
+			server.Close()
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: a reload waits for %v", name, took)
+			}
+			server.State.Exit(ctx)
+			if took := time.Since(began); took != LogoutFor {
+				t.Errorf("%s: the exit waits for %v", name, took)
+			}
+		})
+	}
+}
