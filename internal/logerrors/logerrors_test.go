@@ -18,6 +18,7 @@ import (
 // expect compares what was reported since the last call, without times.
 func expect(t *testing.T, out *bytes.Buffer, want ...string) {
 	t.Helper()
+	synctest.Wait()
 	var lines []string
 	for line := range strings.Lines(out.String()) {
 		_, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " veeam_auth: ")
