@@ -15,16 +15,34 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// output is what was reported, by several goroutines.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) take() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.text.Reset()
+	return o.text.String()
+}
+
 // expect compares what was reported since the last call, without times.
-func expect(t *testing.T, out *bytes.Buffer, want ...string) {
+func expect(t *testing.T, out *output, want ...string) {
 	t.Helper()
 	synctest.Wait()
 	var lines []string
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(out.take()) {
 		_, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " veeam_auth: ")
 		lines = append(lines, text)
 	}
-	out.Reset()
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
 		t.Errorf("reported %q, want %q", lines, want)
 	}
@@ -37,7 +55,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("write /x: no 
 func TestReporter_ReportsOnceAndThenEveryInterval(t *testing.T) {
 	const first = "a log cannot be written, requests are served without: write /x: no space left on device"
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		errorOutput := &Reporter{Out: &out}
 		logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), fullDisk{}, zapcore.InfoLevel), zap.ErrorOutput(errorOutput))
 		var writers sync.WaitGroup
@@ -74,7 +92,7 @@ func TestReporter_ReportsOnceAndThenEveryInterval(t *testing.T) {
 
 func TestReporter_WritesOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		f := &Reporter{Out: &out}
 		if n, err := f.Write([]byte("2026-10-03 11:48:31 +0200 CEST write error: a\n[03.10.2022] b\n")); n != 61 || err != nil {
 			t.Error(n, err)
