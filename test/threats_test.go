@@ -9,16 +9,7 @@ import (
 )
 
 func TestEachThreatNamesTestsThatExist(t *testing.T) {
-	exists := make(map[string]bool)
-	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	for name, text := range files(t) {
-		if strings.HasSuffix(name, "_test.go") && !strings.Contains(name, "/testdata/") {
-			for _, match := range function.FindAllSubmatch(text, -1) {
-				exists[string(match[1])] = true
-			}
-		}
-	}
-	named := regexp.MustCompile("`(Test\\w+)`")
+	exists := testFunctions(t)
 	rows, sections := 0, 0
 	for line := range strings.Lines(string(read(t, "docs/threat-model.md"))) {
 		switch {
@@ -27,7 +18,7 @@ func TestEachThreatNamesTestsThatExist(t *testing.T) {
 		case strings.HasPrefix(line, "| "):
 			rows++
 			columns := strings.Split(line, "|")
-			tests := named.FindAllStringSubmatch(columns[len(columns)-2], -1)
+			tests := testName.FindAllStringSubmatch(columns[len(columns)-2], -1)
 			if len(tests) == 0 {
 				t.Errorf("no test shows the defence against: %s", columns[1])
 			}
@@ -41,4 +32,22 @@ func TestEachThreatNamesTestsThatExist(t *testing.T) {
 	if rows < 30 || sections != 6 {
 		t.Errorf("%d threats in %d tables", rows, sections)
 	}
+}
+
+// testName is how pages name tests.
+var testName = regexp.MustCompile("`(Test\\w+)`")
+
+// testFunctions are the names of all tests.
+func testFunctions(t *testing.T) map[string]bool {
+	t.Helper()
+	exists := make(map[string]bool)
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	for name, text := range files(t) {
+		if strings.HasSuffix(name, "_test.go") && !strings.Contains(name, "/testdata/") {
+			for _, match := range function.FindAllSubmatch(text, -1) {
+				exists[string(match[1])] = true
+			}
+		}
+	}
+	return exists
 }
