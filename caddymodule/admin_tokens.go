@@ -112,7 +112,7 @@ func unknownHolder(name string) error {
 	if len(names) > 0 {
 		known = "known are " + strings.Join(names, ", ")
 	}
-	return fmt.Errorf("no client is named %q, and nobody of that name has got a token since Caddy has started; %s. To revoke what it may have from before, use --force", name, known)
+	return fmt.Errorf("no client is named %q, and no caller of this name has got a token since the start of Caddy; %s. --force revokes older tokens", name, known)
 }
 
 // Interface guards

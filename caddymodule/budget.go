@@ -32,7 +32,7 @@ type LockoutBudget struct {
 }
 
 const (
-	budgetUsage  = "write for example: lockout_budget 2 15m"
+	budgetUsage  = "for example: lockout_budget 2 15m"
 	maxTries     = 100
 	leastWindow  = time.Minute
 	budgetLogger = "http.reverse_proxy.transport.veeam_auth.budget"
@@ -46,7 +46,7 @@ func (b *LockoutBudget) check() error {
 	case b.Tries < 1 || b.Tries > maxTries:
 		return fmt.Errorf("lockout_budget: %d is not a number of tries from 1 to %d; "+budgetUsage, b.Tries, maxTries)
 	case time.Duration(b.Window) < leastWindow || time.Duration(b.Window) > tokencache.MaxBudgetWindow:
-		return fmt.Errorf("lockout_budget: the window is %v; it takes 1m to 24h; "+budgetUsage, time.Duration(b.Window))
+		return fmt.Errorf("lockout_budget: the window is %v (allowed: 1m to 24h); "+budgetUsage, time.Duration(b.Window))
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (b *LockoutBudget) check() error {
 func (p *directiveParser) lockoutBudget(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 2 {
-		return d.Err("lockout_budget takes a number of tries and a duration; " + budgetUsage)
+		return d.Err("lockout_budget accepts a number of tries and a duration; " + budgetUsage)
 	}
 	tries, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -97,10 +97,10 @@ var plainTries = tokencache.NewShared(tokencache.SharedOptions{
 	Log: func(_ string, err error) {
 		logger := caddy.Log().Named(budgetLogger)
 		if err == nil {
-			logger.Info("the storage is back, tries with credentials are kept over a restart again")
+			logger.Info("the storage works again: failed logins are remembered over a restart")
 			return
 		}
-		logger.Warn("the storage does not work: tries with credentials are counted in memory only, a restart forgets them", zap.Error(err))
+		logger.Warn("the storage does not work: failed logins are counted in memory only, and a restart forgets them", zap.Error(err))
 	},
 })
 

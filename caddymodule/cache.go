@@ -68,7 +68,7 @@ func (c *Cache) check() error {
 	case c == nil:
 		return nil
 	case c.EncryptionKey == "":
-		return errors.New("cache needs encryption_key; make a key with `caddy veeam-auth keygen` and write a placeholder for it, such as {file./run/secrets/veeam_auth_key}")
+		return errors.New("cache requires encryption_key: make a key with `caddy veeam-auth keygen` and write a placeholder, such as {file./run/secrets/veeam_auth_key}")
 	case account.HasPlaceholder(c.EncryptionKey):
 		if err := placeholders.Check("encryption_key", c.EncryptionKey); err != nil {
 			return fmt.Errorf("cache: %w", err)
@@ -108,7 +108,7 @@ func (c *Cache) provision(ctx caddy.Context) error {
 func (c *Cache) start(ctx context.Context, logger *zap.Logger) {
 	c.pooled.begin.Do(func() {
 		if _, err := c.keys.read(); err != nil {
-			logger.Warn("sessions are kept in memory only until the encryption key can be read", zap.Error(err))
+			logger.Warn("the encryption key cannot be read: until it can, sessions are kept in memory only", zap.Error(err))
 		}
 		storage, err := c.store.Open()
 		if err == nil {

@@ -90,10 +90,10 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 }
 
 var (
-	errOtherPlace = errors.New("the token was issued to a caller that is known by its address only")
-	errNoClient   = errors.New("the token was issued to a client that is not configured any more")
+	errOtherPlace = errors.New("the token was issued to a caller known only by its address")
+	errNoClient   = errors.New("the token was issued to a client that is no longer configured")
 	errOtherKey   = errors.New("the token was issued to a caller with a client certificate, and is valid only together with that certificate's key")
-	errNotVouched = errors.New("the password or login with which the token was issued has changed")
+	errNotVouched = errors.New("the password or login behind the token has changed")
 )
 
 // admit turns the subject of a good token into a caller. What vouched for the caller
@@ -148,7 +148,7 @@ func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	case errors.Is(err, context.Canceled):
 		return &veeam.Refusal{Reason: veeam.ReasonCanceled}
 	case errors.As(err, &keys):
-		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor judged", zap.Error(keys)) })
+		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor verified", zap.Error(keys)) })
 		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken, Detail: err.Error()}

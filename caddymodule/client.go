@@ -44,7 +44,7 @@ type Client struct {
 // check returns the hash of a client that is configured as it should be.
 func (c *Client) check() (password.Hash, error) {
 	if c.Name == "" {
-		return password.Hash{}, errors.New("a client needs a name")
+		return password.Hash{}, errors.New("a client requires a name")
 	}
 	if err := policy.CheckClientName(c.Name); err != nil {
 		return password.Hash{}, fmt.Errorf("client %s: %w", c.Name, err)

@@ -19,7 +19,7 @@ import (
 func noArg(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	if d.NextArg() {
-		return d.Errf("%s takes no value", name) // which may be a secret that has slipped here
+		return d.Errf("%s accepts no value", name) // which may be a secret that has slipped here
 	}
 	return noBlock(d)
 }
@@ -27,7 +27,7 @@ func noArg(d *caddyfile.Dispenser) error {
 func noBlock(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Errf("%s takes no block", name)
+		return d.Errf("%s accepts no block", name)
 	}
 	return nil
 }
@@ -35,14 +35,14 @@ func noBlock(d *caddyfile.Dispenser) error {
 func oneArg(d *caddyfile.Dispenser, target *string) error {
 	name := d.Val()
 	if !d.NextArg() {
-		return d.Errf("%s needs a value", name)
+		return d.Errf("%s requires a value", name)
 	}
 	*target = d.Val()
 	if *target == "" {
-		return d.Errf("%s needs a value that is not empty", name)
+		return d.Errf("%s requires a value that is not empty", name)
 	}
 	if d.NextArg() {
-		return d.Errf("%s takes one value; put quotes around a value with blanks", name)
+		return d.Errf("%s accepts one value: put quotes around a value with blanks", name)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func listArg(d *caddyfile.Dispenser, target *[]string) error {
 	name := d.Val()
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Errf("%s needs a value", name)
+		return d.Errf("%s requires a value", name)
 	}
 	*target = append(*target, args...)
 	return nil
@@ -101,7 +101,7 @@ func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
 	}
 	value, err := caddy.ParseDuration(text)
 	if err != nil || value <= 0 {
-		return d.Errf("%s: %q is not a duration above zero; write for example 90s, 5m or 1h", name, text)
+		return d.Errf("%s: %q is not a duration above zero, for example 90s, 5m or 1h", name, text)
 	}
 	*target = caddy.Duration(value)
 	return nil
@@ -115,7 +115,7 @@ func sizeArg(d *caddyfile.Dispenser, target *int64) error {
 	}
 	value, err := humanize.ParseBytes(text)
 	if err != nil || value == 0 || value > math.MaxInt32 {
-		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB; write for example 64KiB or 1MiB", name, text)
+		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB, for example 64KiB or 1MiB", name, text)
 	}
 	*target = int64(value)
 	return nil

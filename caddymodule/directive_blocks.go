@@ -34,7 +34,7 @@ func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 	rest := caddyfile.NewDispenser(tokens)
 	rest.Next()
 	if len(tokens) == 1 {
-		return d.Errf("%s needs a condition; write %s * for every request", r.Effect, r.Effect)
+		return d.Errf("%s requires a condition: write %s * for every request", r.Effect, r.Effect)
 	}
 	var err error
 	switch first := tokens[1]; {
@@ -43,7 +43,7 @@ func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 		err = r.preset(rest)
 	case !first.Quoted() && (first.Text == "*" || strings.HasPrefix(first.Text, "/") || strings.HasPrefix(first.Text, "@")):
 		if len(tokens) > 2 {
-			return d.Errf("%s takes one matcher of this kind; write several in a block", r.Effect)
+			return d.Errf("%s accepts one matcher of this kind: write several in a block", r.Effect)
 		}
 		var set caddy.ModuleMap
 		if set, _, err = p.helper.WithDispenser(rest).MatcherToken(); err != nil {
@@ -102,13 +102,13 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 	p.handler.FilterSecrets = new(FilterSecrets)
 	if args := d.RemainingArgs(); len(args) > 0 {
 		if args[0] != "except" || len(args) == 1 {
-			return d.Err("filter_secrets takes nothing, or except and the names of callers")
+			return d.Err("filter_secrets accepts nothing, or except and names of callers")
 		}
 		p.handler.FilterSecrets.Except = args[1:]
 	}
 	p.filterAt = *d
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Err("filter_secrets takes no block")
+		return d.Err("filter_secrets accepts no block")
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 2 || len(args) > 3 {
-		return d.Err("client takes a name, the hash of a password (caddy hash-password makes one) and perhaps an account")
+		return d.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account")
 	}
 	c := &Client{Name: args[0], Hash: args[1]}
 	if len(args) == 3 {

@@ -242,7 +242,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 // who has logged out.
 func checkLifetime(lifetime caddy.Duration) error {
 	if time.Duration(lifetime) > issuer.RefreshLifetime {
-		return errors.New("token_lifetime is longer than 14 days, which is how long it is remembered who has logged out or was cut off; write at most 336h")
+		return errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")
 	}
 	return nil
 }
@@ -398,11 +398,11 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err er
 	if !errors.As(err, &failed) || failed.StatusCode < http.StatusInternalServerError {
 		return err
 	}
-	h.logger.Error("the request could not be passed on", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
+	h.logger.Error("the request could not be forwarded", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
 	refusal := veeam.Refusal{
 		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: e.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
-		Detail:  "the request could not be passed on: " + fmt.Sprint(failed.Err),
+		Detail:  "the request could not be forwarded: " + fmt.Sprint(failed.Err),
 	}
 	if failed.StatusCode == http.StatusInternalServerError {
 		refusal.Reason = veeam.ReasonInternal

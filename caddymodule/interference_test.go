@@ -81,7 +81,7 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 			t.Error("counted wrongly")
 		}
 		want := "has ended the session of user '" + veeamtest.DefaultUser + "' 3 times in a row, the last one 21s after its login. " +
-			"Another program seems to log in as the same user, for which the server ends this session: give veeam-auth a user of its own."
+			"Another program seems to log in as the same user, for which the server ends this session: give veeam-auth its own user."
 		if !strings.Contains(w.said(), want) {
 			t.Errorf("the log says %s", w.said())
 		}

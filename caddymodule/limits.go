@@ -30,7 +30,7 @@ func (l *RateLimit) validate() error {
 	switch {
 	case l == nil:
 	case !(l.PerSecond >= 0.01):
-		return fmt.Errorf("rate_limit: %v is not a number of requests per second of at least 0.01", l.PerSecond)
+		return fmt.Errorf("rate_limit: %v is not a rate of at least 0.01 requests per second", l.PerSecond)
 	case l.Burst < 0:
 		return errors.New("rate_limit: the burst is negative")
 	}
@@ -67,12 +67,12 @@ func limited(e *exchange, exceeded *ratelimit.Exceeded) veeam.Refusal {
 func (p *directiveParser) rateLimit(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 1 && len(args) != 2 {
-		return d.Err("rate_limit takes the requests per second and perhaps a burst")
+		return d.Err("rate_limit accepts the requests per second and an optional burst")
 	}
 	limit := new(RateLimit)
 	var err error
 	if limit.PerSecond, err = strconv.ParseFloat(args[0], 64); err != nil || !(limit.PerSecond >= 0.01) || math.IsInf(limit.PerSecond, 0) {
-		return d.Errf("rate_limit: %q is not a number of requests per second of at least 0.01", args[0])
+		return d.Errf("rate_limit: %q is not a rate of at least 0.01 requests per second", args[0])
 	}
 	if len(args) == 2 {
 		if limit.Burst, err = strconv.Atoi(args[1]); err != nil || limit.Burst <= 0 {

@@ -34,7 +34,7 @@ type Pace struct {
 	Off bool `json:"off,omitempty"`
 }
 
-const paceUsage = "write for example: pace 1/s 5/m 1500/h, or pace off"
+const paceUsage = "for example: pace 1/s 5/m 1500/h, or pace off"
 
 // paceLimit is one of the limits of a pace.
 type paceLimit struct {
@@ -62,10 +62,10 @@ func (p *Pace) check() error {
 		case limit.most == 0:
 			continue
 		case limit.most < limit.least:
-			return fmt.Errorf("pace: %d/%s is too little: a login with a verification code takes two token requests; write at least %d/%[2]s",
+			return fmt.Errorf("pace: %d/%s is too low: a login with a verification code takes two token requests; write at least %d/%[2]s",
 				limit.most, limit.unit, limit.least)
 		case limit.most > maxPace:
-			return fmt.Errorf("pace: %d/%s is no limit any more; %s", limit.most, limit.unit, paceUsage)
+			return fmt.Errorf("pace: %d/%s is not a limit; %s", limit.most, limit.unit, paceUsage)
 		}
 		set = true
 	}
@@ -73,7 +73,7 @@ func (p *Pace) check() error {
 	case p.Off && set:
 		return errors.New("pace: off and limits contradict each other; " + paceUsage)
 	case !p.Off && !set:
-		return errors.New("pace: there is no limit in it; " + paceUsage)
+		return errors.New("pace has no limit; " + paceUsage)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (p *directiveParser) pace(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if d.NextBlock(d.Nesting()) {
-		return d.Err("pace takes no block")
+		return d.Err("pace accepts no block")
 	}
 	p.transport.Pace = pace
 	return nil

@@ -89,7 +89,7 @@ func (t *Transport) serves(h *Handler) error {
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {
 		if account, user := account.Choose(t.Accounts, name); account == nil || account.Template() && user == "" {
-			return fmt.Errorf("act_as: there is no account named %s to act as; write the name of an account, or a placeholder that yields one for each request", name)
+			return fmt.Errorf("act_as: no account named %s: write the name of an account, or a placeholder for one", name)
 		}
 	}
 	return nil

@@ -32,8 +32,8 @@ func TestAHandlerAndItsTransportMustFit(t *testing.T) {
 		for _, c := range []struct{ handler, transport, says string }{
 			{`"act_as": "svc"`, as, ""},
 			{`"act_as": "{http.request.header.X}"`, as, ""},
-			{`"act_as": "nobody"`, as, "act_as: there is no account named nobody"},
-			{`"act_as": "5a1f6b2e-0c5d-4d59-9df4-0a1f3a6d2c11"`, as, "act_as: there is no account named"},
+			{`"act_as": "nobody"`, as, "act_as: no account named nobody"},
+			{`"act_as": "5a1f6b2e-0c5d-4d59-9df4-0a1f3a6d2c11"`, as, "act_as: no account named"},
 			{`"clients": [{"name": "grafana", "hash": "` + hash + `", "account": "svc"}]`, as, ""},
 			{`"clients": [{"name": "grafana", "hash": "` + hash + `", "account": "nobody"}]`, as, "client grafana: unknown account"},
 			{`"product": "azure"`, `,"product": "azure"`, ""},

@@ -58,7 +58,7 @@ func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 		return nil, fmt.Errorf("upstream %s: %w", text, err)
 	}
 	if !address.IsUnixNetwork() && address.PortRangeSize() != 1 {
-		return nil, fmt.Errorf("upstream %s: it has no port, or several", text)
+		return nil, fmt.Errorf("upstream %s: a single port is required", text)
 	}
 	dial := reverseproxy.DialInfo{Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host}
 	host := dial.Address
@@ -110,7 +110,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	}
 	switch {
 	case r.Account.Template():
-		return nil, fmt.Errorf("account %s acts as a user that comes with each request; the commands need an account of one user", a.Name)
+		return nil, fmt.Errorf("account %s acts as a user named by each request; commands require an account with a fixed user", a.Name)
 	case r.Account.Parent != "":
 		parent, _ := account.Choose(r.Transport.Accounts, r.Account.Parent)
 		parentCredentials, err := parent.Resolve()
@@ -119,7 +119,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 		}
 		a.Parent = func(ctx context.Context, refused *veeam.Token) (*veeam.Token, error) {
 			if refused != nil {
-				return nil, errors.New("the server does not take the parent's session")
+				return nil, errors.New("the server does not accept the session of the parent")
 			}
 			client := *r.Client
 			client.Guard = r.Transport.server.Guard(r.origin, parentCredentials, journal.Journal{})

@@ -128,7 +128,7 @@ func (h *Handler) warnStrangers() {
 			continue
 		}
 		if op, ok := h.needsToken(rule); ok {
-			h.logger.Warn("a rule with unknown_callers allows operations that require a token; callers who are not known act as no account, so the server refuses them",
+			h.logger.Warn("a rule with unknown_callers allows operations that require a token; unknown callers act as no account, so the server refuses them",
 				zap.String("rule", h.source(i+1)), zap.String("operation", op.Method+" "+op.Path))
 		}
 	}

@@ -226,7 +226,7 @@ func (t *Transport) check() (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if len(t.Accounts) == 0 && !t.Passthrough {
-		return errors.New("veeam_auth: no account; write: account <name> <password>, or passthrough if all clients have credentials of their own")
+		return errors.New("veeam_auth: no account: write account <name> <password>, or passthrough if all clients have their own Veeam credentials")
 	}
 	for _, a := range t.Accounts {
 		if err := a.Validate(t.product); err != nil {
@@ -238,23 +238,23 @@ func (t *Transport) check() (err error) {
 	}
 	switch {
 	case t.TLS == nil && !t.InsecureHTTP:
-		return errors.New("veeam_auth: the upstream has no TLS and would get the credential in plain; write https:// before its address, or insecure_http to allow it")
+		return errors.New("veeam_auth: credentials would be sent in clear text: use https:// for the upstream, or set insecure_http")
 	case t.TLS != nil && len(t.TLS.ExceptPorts) > 0 && !t.InsecureHTTP:
-		return errors.New("veeam_auth: tls_except_ports: upstreams with these ports have no TLS and would get the credential in clear text; write insecure_http to allow it")
+		return errors.New("veeam_auth: tls_except_ports: credentials would be sent in clear text to these ports: set insecure_http to allow it")
 	case t.InsecureHTTP && t.ProxyFromEnvironment:
-		return errors.New("veeam_auth: proxy_from_environment does not go with insecure_http: credentials would be sent to the proxy in clear text")
+		return errors.New("veeam_auth: proxy_from_environment is not allowed with insecure_http: credentials would be sent to the proxy in clear text")
 	case t.InsecureHTTP && t.proxied():
-		return errors.New("veeam_auth: network_proxy does not go with insecure_http: credentials would be sent to the proxy in clear text")
+		return errors.New("veeam_auth: network_proxy is not allowed with insecure_http: credentials would be sent to the proxy in clear text")
 	case t.ProxyFromEnvironment && t.proxied():
 		return errors.New("veeam_auth: write either proxy_from_environment or network_proxy")
 	case strings.ContainsAny(t.UpstreamHost, "/@{}\\ \t\r\n"):
-		return errors.New("veeam_auth: upstream_host is no host name; it takes a fixed name such as vbr01.lab.local or vbr01.lab.local:9419")
+		return errors.New("veeam_auth: upstream_host is not a host name: write a fixed name such as vbr01.lab.local or vbr01.lab.local:9419")
 	case t.Hold < 0 || t.HoldMost < 0:
 		return errors.New("veeam_auth: hold is negative")
 	case t.HoldMost > 0 && t.HoldMost < t.Hold:
-		return errors.New("veeam_auth: the longest hold is shorter than the first")
+		return errors.New("veeam_auth: the second duration of hold is shorter than the first")
 	case t.LoginTimeout < 0 || t.LoginTimeout > 0 && t.loginTimeout() < time.Second || t.loginTimeout() > maxLoginTimeout:
-		return fmt.Errorf("veeam_auth: login_timeout is %v; it takes 1s to %v", t.loginTimeout(), maxLoginTimeout)
+		return fmt.Errorf("veeam_auth: login_timeout is %v (allowed: 1s to %v)", t.loginTimeout(), maxLoginTimeout)
 	case t.RefreshBefore < 0:
 		return errors.New("veeam_auth: refresh_before is negative")
 	case t.MaxUsers < 0:
@@ -280,16 +280,16 @@ func (t *Transport) check() (err error) {
 // warn logs what is allowed but should not be.
 func (t *Transport) warn() {
 	if t.TLS == nil {
-		t.logger.Warn("insecure_http: credentials and tokens travel to the server in plain")
+		t.logger.Warn("insecure_http: credentials and tokens are sent to the server in clear text")
 	} else if t.TLS.InsecureSkipVerify && len(t.TLSPins) == 0 {
-		t.logger.Warn("tls_insecure_skip_verify: whoever answers at the server's address gets the credentials; use tls_pin or tls_trust_pool instead")
+		t.logger.Warn("tls_insecure_skip_verify: credentials are sent to any host that answers at the server's address; use tls_pin or tls_trust_pool instead")
 	}
 	if t.Cache != nil && !account.HasPlaceholder(t.Cache.EncryptionKey) {
-		t.logger.Warn("the encryption key of the cache is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}")
+		t.logger.Warn("the encryption key of the cache is in clear text in the configuration, and the admin API shows it: use {env.NAME} or {file./path}")
 	}
 	for _, a := range t.Accounts {
 		if options := a.PlainSecrets(); len(options) > 0 {
-			t.logger.Warn("a secret is written in plain in the configuration, where the admin API shows it; use {env.NAME} or {file./path}",
+			t.logger.Warn("a secret is in clear text in the configuration, and the admin API shows it: use {env.NAME} or {file./path}",
 				zap.String("account", a.Name), zap.Strings("options", options))
 		}
 	}
@@ -322,7 +322,7 @@ func (t *Transport) checkSealed() error {
 		options := a.Options()
 		for _, name := range account.SecretOptions {
 			if account.IsSealed(*options[name]) && t.Cache == nil {
-				return fmt.Errorf("account %s: %s is sealed, and there is no cache whose encryption_key opens it; write cache { encryption_key … } with the key that it was sealed with", a.Name, name)
+				return fmt.Errorf("account %s: %s is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with", a.Name, name)
 			}
 		}
 	}

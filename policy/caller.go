@@ -77,7 +77,7 @@ func ParseIdentity(text string) (Caller, error) {
 		caller = Caller{Name: name, Via: Via(kind)}
 	}
 	if caller.Name == "" {
-		return Caller{}, fmt.Errorf("%q has no name of a caller", text)
+		return Caller{}, fmt.Errorf("%q has no caller name", text)
 	}
 	if caller.Via == ViaClient {
 		return caller, CheckClientName(caller.Name)
@@ -92,7 +92,7 @@ var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate}
 func CheckClientName(name string) error {
 	kind, _, ok := strings.Cut(name, ":")
 	if Via(name).ByAddress() || ok && slices.Contains(named, Via(kind)) {
-		return fmt.Errorf("the name %q is not allowed: it stands for a caller that is known in another way", name)
+		return fmt.Errorf("the name %q is not allowed: it is reserved for another kind of caller", name)
 	}
 	return nil
 }
@@ -183,9 +183,9 @@ func (e Evidence) Certified() (Caller, bool) {
 
 // Hint says what would have let a caller in.
 func (e Evidence) Hint() string {
-	const hint = "a caller is let in with a token from this site's token endpoint, with a client certificate, " +
-		"if a Caddy handler before veeam_auth authenticates it (such as basic_auth), " +
-		"or if it comes over a loopback address or a unix socket"
+	const hint = "a caller requires a token from this site's token endpoint, a client certificate, " +
+		"a Caddy handler before veeam_auth that authenticates it (such as basic_auth), " +
+		"or a connection over a loopback address or a unix socket"
 	if e.CrossSite {
 		return hint + "; a browser sent this request and did not say that a page of this site asked for it, " +
 			"so only a token counts: list the page's origin under allowed_origins"

@@ -31,7 +31,7 @@ type Keyset struct {
 }
 
 // ErrKeyset says that a text holds no keyset.
-var ErrKeyset = errors.New("this is not a keyset; make one with: caddy veeam-auth keygen")
+var ErrKeyset = errors.New("not a keyset: make one with caddy veeam-auth keygen")
 
 const nameKeyBytes = 32
 

@@ -202,7 +202,7 @@ func associated(parts ...string) []byte {
 	return joined
 }
 
-var errNotOpened = errors.New("it was sealed with a key that is not known here, or it is damaged")
+var errNotOpened = errors.New("it is damaged, or was sealed with an unknown key")
 
 // open reads a record.
 func (p place) open(sealed []byte, into any) error {

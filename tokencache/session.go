@@ -276,7 +276,7 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 }
 
 var (
-	errDeadOnArrival = errors.New("the grant took longer than the token lives")
+	errDeadOnArrival = errors.New("the grant took longer than the lifetime of the token")
 	errNoToken       = errors.New("the grant gave neither a token nor an error")
 )
 

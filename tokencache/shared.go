@@ -68,7 +68,7 @@ type SharedOptions struct {
 
 	// Process identifies this process for Ended, and Ended reports whether another
 	// one is known to have ended: its grant is taken over at once, unless that was
-	// itself taken over so. Default: nothing is known of others.
+	// itself taken over so. Default: unknown caller others.
 	Process string
 	Ended   func(process string) bool
 }
@@ -121,7 +121,7 @@ func (s *Shared) AttachLate(open store.Open) *store.Attachment {
 
 var (
 	errNoStore = errors.New("there is no store")
-	errAway    = errors.New("the store has failed a moment ago")
+	errAway    = errors.New("the store failed a moment ago")
 	errSection = errors.New("the store was too slow to change a record under its lock")
 )
 

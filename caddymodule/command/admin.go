@@ -56,7 +56,7 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	case err != nil:
 		fmt.Fprintf(stderr, "Warning: %s is not used: %v\n", defaultConfig, err)
 	case config.Admin.Disabled:
-		return "", fmt.Errorf("%s turns the admin endpoint off, which this command needs", files.config)
+		return "", fmt.Errorf("%s turns off the admin endpoint, which this command requires", files.config)
 	case config.Admin.Listen != "":
 		return config.Admin.Listen, nil
 	}
@@ -110,7 +110,7 @@ func plainAdminError(address string, err error) error {
 	case body.Error != "":
 		return errors.New(body.Error)
 	case answer[1] == "404":
-		return fmt.Errorf("what answers at %s is not a Caddy with veeam_auth of this version", address)
+		return fmt.Errorf("the server at %s is not a Caddy with this version of veeam_auth", address)
 	}
 	return fmt.Errorf("the Caddy at %s refuses the request with status %s", address, answer[1])
 }

@@ -70,28 +70,26 @@ func newCheckCommand() *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check [<account>] [--login] [--json] [--config <file>]",
-		Short: "Says what works and what does not: storage, network, TLS, product, API version, login",
+		Short: "Checks storage, network, TLS, product, API version and login",
 		Long: `
-Checks the way to each server of the configuration, or of one account, with the
-TLS options, pins and secrets that Caddy would use: whether the server is reached
-and trusted, whether it answers like the configured product, and which versions of
-the API it serves. Nothing of this needs or sends a credential. A key of its own is
-written into Caddy's storage, read and deleted.
+Checks each server of the configuration, or of one account, with the TLS options,
+pins and secrets that Caddy would use: reachability, trust, product and the API
+versions that the server serves. None of this requires or sends a credential. A
+test key is written to Caddy's storage, read and deleted.
 
-With --login the account logs in, once: one request with its credential, and one
-with a verification code if the server demands it. Grants that would use up what
-the account has, a one-time code or a refresh token, are not tried. VSPC may end
-other sessions of the same user when it logs in, that of a running Caddy too. The
-login spends from the user's lock-out budget, which is in Caddy's storage: run the
-command as the user that Caddy runs as. It says how many tries are left, and when
-none is, nothing is sent.
+With --login the account logs in once: one request with its credential, and one
+with a verification code if the server requires it. Grants that would use up a
+one-time code or a refresh token are not tried. At VSPC a login may end other
+sessions of the same user, also that of a running Caddy. The login counts against
+the lock-out budget of the user, which is in Caddy's storage: run the command as
+the user that Caddy runs as. The report has the tries left; with none, nothing is
+sent.
 
-What fails is named by a reason, the same word as in the metrics, in the log and in
+Each failure has a reason, the same word as in the metrics, in the log and in
 "caddy veeam-auth sessions"; docs/behaviour.md lists them. VBR cannot tell a wrong
 password from multi-factor authentication: credential_or_mfa.
 
-Exit codes: 0 everything that was tried works; 1 wrong usage or configuration; 2
-something does not work.`,
+Exit codes: 0 all checks passed; 1 invalid usage or configuration; 2 a check failed.`,
 		Example: `  caddy veeam-auth check
   caddy veeam-auth check svc-monitor --login --json`,
 		Args: cobra.MaximumNArgs(1),
@@ -137,7 +135,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if err == nil && broken {
-		err = failed(errors.New("something does not work"))
+		err = failed(errors.New("a check failed"))
 	}
 	return err
 }

@@ -38,14 +38,14 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	}
 	if resolved, err := r.Account.Resolve(); err == nil {
 		for _, doubt := range resolved.Doubts {
-			report.warn("secrets", doubt, "it is sent as it is: correct it, unless it is meant so")
+			report.warn("secrets", doubt, "it is sent as is: correct it if this is not intended")
 		}
 	}
 	r.checkStorage(ctx, report)
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
-			report.skip("login", "not tried, because it spends from the lock-out budget of the user: `caddy veeam-auth check "+r.Account.Name+" --login` tries once")
+			report.skip("login", "not tried, because it counts against the lock-out budget of the user: `caddy veeam-auth check "+r.Account.Name+" --login` tries once")
 		case credentials == nil:
 			report.skip("login", "not tried without its secrets")
 		default:
@@ -63,9 +63,9 @@ func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	case err == nil:
 		report.ok(step, name+" can be written, read and deleted from")
 	case errors.Is(err, caddymodule.ErrStorageAbsent):
-		report.warn(step, name+" does not exist", "Caddy makes it when it is first needed, if its user may")
+		report.warn(step, name+" does not exist", "Caddy creates it when needed, if its user has the permission")
 	default:
-		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or judged here; run the check as the user that Caddy runs as")
+		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or verified here; run the check as the user that Caddy runs as")
 	}
 	own, err := r.TryCache(ctx)
 	if !own {
@@ -104,7 +104,7 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	switch {
 	case identity.Product == nil:
 		// Releases differ in what they show to everybody: a login shows what it is.
-		report.warn("product", "what answers is not recognized without a login", "if the login fails too, check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
+		report.warn("product", "the server is not recognized without a login", "if the login fails too, check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
 		return true
 	case identity.Product != product:
 		report.fail("product", veeam.ReasonWrongProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
@@ -118,7 +118,7 @@ func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused
 	const step = "api version"
 	product := r.Client.Product
 	if product.Version.Default == "" {
-		report.ok(step, "the product needs none")
+		report.ok(step, "the product requires none")
 		return true
 	}
 	served, err := r.Client.ServedVersions(ctx)
@@ -141,23 +141,23 @@ func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused
 	case len(served) > 0:
 		report.ok(step, sent+" is used; served are "+strings.Join(served, ", "))
 	case err == nil:
-		report.ok(step, sent+" is used; the server does not show which others it serves")
+		report.ok(step, sent+" is used; the server does not list the others")
 	}
 	return true
 }
 
 // usesUp names grants whose login takes away what the account has.
 var usesUp = map[veeam.Grant]string{
-	veeam.GrantRefreshToken: "its refresh token is good for one login, which is Caddy's",
-	veeam.GrantSAML:         "its SAML response is good for one login, which is Caddy's",
-	veeam.GrantSSOToken:     "its token may be good for one login, which is Caddy's",
+	veeam.GrantRefreshToken: "its refresh token is valid for one login, which is Caddy's",
+	veeam.GrantSAML:         "its SAML response is valid for one login, which is Caddy's",
+	veeam.GrantSSOToken:     "its token may be valid for one login, which is Caddy's",
 }
 
 func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.Account) {
 	const step = "login"
 	why := usesUp[a.Grant]
 	if a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil {
-		why = "its code is good for one login, which is Caddy's"
+		why = "its code is valid for one login, which is Caddy's"
 	}
 	if why != "" {
 		report.skip(step, "not tried: "+why)
@@ -306,7 +306,7 @@ func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string)
 		}
 		return veeam.ReasonThrottled, "wait"
 	case veeam.KindServerFault:
-		return veeam.ReasonServerFault, "the server's own log says more"
+		return veeam.ReasonServerFault, "see the server's log"
 	case veeam.KindProtocol:
 		return veeam.ReasonAPIVersion, ""
 	case veeam.KindMalformed:

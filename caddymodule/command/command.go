@@ -52,14 +52,14 @@ func newPinCommand() *cobra.Command {
 		Short: "Prints the fingerprints of a server's certificate, for tls_pin",
 		Long: `Connects to each address (host:port or URL) with TLS, without trusting it and
 without sending anything, and prints the fingerprints of its certificate. It offers
-every TLS version and cipher suite there is, and says what logins would lack.
+every TLS version and cipher suite, and names those that logins lack.
 
-With --config, an address of that configuration is dialed as logins there would be:
+With --config, an address of that configuration is dialed as its logins are:
 through its network_proxy, by its resolver, with its tls_server_name and client
 certificate. Otherwise servers are dialed directly, whatever HTTPS_PROXY says.
 
-Compare the fingerprints with what the server's own console shows before you use them:
-who answers at the address now need not be your server.`,
+Compare the fingerprints with those in the server's console before you use them: the
+host that answers now may not be your server.`,
 		Example: "  caddy veeam-auth pin vbr01.lab.local:9419\n" +
 			"  caddy veeam-auth pin 192.0.2.10:9419 --server-name vbr01.lab.local",
 		Args: cobra.MinimumNArgs(1),

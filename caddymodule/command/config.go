@@ -61,7 +61,7 @@ func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, e
 		return nil, err
 	}
 	if err := json.Unmarshal(text, &c.rest); err != nil {
-		return nil, fmt.Errorf("%s is no configuration of Caddy (--adapter says in which form it is written): %w", f.config, err)
+		return nil, fmt.Errorf("%s is not a Caddy configuration (--adapter names its format): %w", f.config, err)
 	}
 	var tree any
 	if err := json.Unmarshal(text, &tree); err != nil {
@@ -236,10 +236,10 @@ func (c *configuration) find(account, upstream string) (configPlace, error) {
 		fmt.Fprintf(&b, "\n  %s", p)
 	}
 	if slices.ContainsFunc(c.sites, func(s *configSite) bool { return s.dynamic }) {
-		b.WriteString("\n  and servers that are found when Caddy runs: name one with --upstream")
+		b.WriteString("\n  and servers that are found at run time: name one with --upstream")
 	}
 	if len(found) > 1 && !slices.ContainsFunc(found, func(p configPlace) bool { return p.upstream != found[0].upstream }) {
-		b.WriteString("\nThey differ in options only: leave one of them in a configuration of its own.")
+		b.WriteString("\nThey differ only in options: move one of them to another configuration.")
 	}
 	return configPlace{}, errors.New(b.String())
 }

@@ -32,15 +32,15 @@ func newEnrollCommand() *cobra.Command {
 		Use:   "enroll <account> --out <file> [--sealed] [--scratch-out <file> [--key <file>]] [--qr] [--recreate] [--config <file>]",
 		Short: "Turns on multi-factor authentication for an account and keeps its secret",
 		Long: `
-Logs in as an account of the configuration, has the server make a secret for
-verification codes, confirms it with a first code, and verifies it by a login of
-its own with the next code, which takes up to half a minute. VB for Azure, VB for
-AWS and VSPC have this in their API; VBR has not.
+Logs in as an account of the configuration, creates a secret for verification codes
+at the server, confirms it with a first code, and verifies it by another login with
+the next code, which takes up to half a minute. The APIs of VB for Azure, VB for AWS
+and VSPC support this; that of VBR does not.
 
 The secret is written to --out, a file that only you can read and that
 totp_secret {file./path} of the account can name. It is on the disk before it is
-in force, and gets its name when it is verified. If a step fails, multi-factor
-authentication is turned off again, and what state the account is in is printed.
+active, and gets its name when it is verified. If a step fails, multi-factor
+authentication is turned off again, and the state of the account is printed.
 With --sealed the secret is sealed with the encryption_key of the account's cache,
 with which Caddy opens it: for this account and as totp_secret only.
 
@@ -48,11 +48,11 @@ Scratch codes are written to --scratch-out; without it they are lost. They are
 sealed with --key, or with the encryption_key of the account's cache. Without a
 key nothing is sent: make one with keygen, or write --plain-scratch-codes.
 
-With --recreate a secret that is in force is replaced by another one. Should the
-old secret be lost, --codes names a file of scratch codes to log in with. VSPC
+With --recreate the active secret is replaced. If the
+old secret is lost, log in with a scratch code: --codes names their file. VSPC
 cannot replace a secret: disable it first.
 
-Exit codes: 0 done; 1 wrong usage or configuration; 2 failed, the account is as
+Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is as
 before; 3 the account is not as before, or that is not known.`,
 		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch --key /root/scratch_key
   caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --sealed
@@ -64,13 +64,13 @@ before; 3 the account is not as before, or that is not known.`,
 	o.keyFlag.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&o.out, "out", "o", "", "File for the secret; - prints it")
-	flags.BoolVar(&o.sealed, "sealed", false, "Seal the secret with the encryption_key of the account's cache")
+	flags.BoolVar(&o.sealed, "sealed", false, "Encrypt the secret with the encryption_key of the account's cache")
 	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the scratch codes, which are sealed")
-	flags.BoolVar(&o.plainCodes, "plain-scratch-codes", false, "Write the scratch codes in plain")
+	flags.BoolVar(&o.plainCodes, "plain-scratch-codes", false, "Write the scratch codes in clear text")
 	flags.StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
 	flags.BoolVar(&o.qr, "qr", false, "Print a QR code of the secret, for an authenticator")
-	flags.BoolVar(&o.recreate, "recreate", false, "Replace the secret that is in force")
-	flags.BoolVar(&o.force, "force", false, "Replace files that are there")
+	flags.BoolVar(&o.recreate, "recreate", false, "Replace the active secret")
+	flags.BoolVar(&o.force, "force", false, "Replace existing files")
 	_ = cmd.MarkFlagRequired("out")
 	return cmd
 }
@@ -133,7 +133,7 @@ func (o *enrollOptions) begin(s *commandSession, stdout io.Writer) (out, scratch
 	if o.scratchOut != "" && !o.plainCodes && s.Client.Product.ScratchCodes {
 		scratchSeal, err = s.scratchSeal(o.key)
 		if errors.Is(err, errNoSealKey) {
-			err = fmt.Errorf("scratch codes are written sealed, and there is no key: %w. Make a key with `caddy veeam-auth keygen <file>` and name it with --key <file>; --plain-scratch-codes writes the codes in plain", err)
+			err = fmt.Errorf("scratch codes are written sealed and require a key: %w. Make a key with `caddy veeam-auth keygen <file>` and name it with --key <file>; --plain-scratch-codes writes them in clear text", err)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -164,7 +164,7 @@ func lines(values []secret.Value) string {
 func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrollment, out, scratch *secretFile) error {
 	pending := out.pending()
 	if err := out.commit(line(e.Secret)); err != nil {
-		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be named %s: %w", s.name(), pending, out, err)}
+		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be renamed to %s: %w", s.name(), pending, out, err)}
 	}
 	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s%s.\n", s.name(), out, out.seal.sealedWith())
 	if out.out == nil {
@@ -172,7 +172,7 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 		if absolute, err := filepath.Abs(path); err == nil {
 			path = absolute
 		}
-		notes += fmt.Sprintf("Write this into the account, unless it is there: totp_secret {file.%s}\n", path)
+		notes += fmt.Sprintf("Add this to the account: totp_secret {file.%s}\n", path)
 	}
 	if len(e.ScratchCodes) == 0 {
 		scratch.discard()
@@ -180,16 +180,16 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 	}
 	pending = scratch.pending()
 	if err := scratch.commit(lines(e.ScratchCodes)); err != nil {
-		return &exitError{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be named %s: %w", notes, pending, scratch, err)}
+		return &exitError{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be renamed to %s: %w", notes, pending, scratch, err)}
 	}
 	switch {
 	case len(e.ScratchCodes) == 0:
 	case scratch.seal != nil:
-		notes += fmt.Sprintf("%d scratch codes are in %s%s. Each is a way in: keep the file and the key apart from the password.\n", len(e.ScratchCodes), scratch, scratch.seal.sealedWith())
+		notes += fmt.Sprintf("%d scratch codes are in %s%s. Each allows a login: keep the file and the key apart from the password.\n", len(e.ScratchCodes), scratch, scratch.seal.sealedWith())
 	case o.scratchOut != "":
-		notes += fmt.Sprintf("%d scratch codes are in %s. Keep them somewhere else: each is a way in.\n", len(e.ScratchCodes), scratch)
+		notes += fmt.Sprintf("%d scratch codes are in %s. Keep them elsewhere: each allows a login.\n", len(e.ScratchCodes), scratch)
 	default:
-		notes += fmt.Sprintf("The server has given %d scratch codes, which were not kept: there was no --scratch-out.\n", len(e.ScratchCodes))
+		notes += fmt.Sprintf("%d scratch codes of the server were discarded: --scratch-out is missing.\n", len(e.ScratchCodes))
 	}
 	fmt.Fprint(people, notes)
 	if o.qr {
@@ -283,10 +283,10 @@ func newDisableCommand() *cobra.Command {
 		Long: `
 Logs in as an account of the configuration, turns its multi-factor authentication
 off, and verifies that by a login with the password alone. The secret becomes
-worthless; its file stays. Should the secret be lost, --codes names a file of
-scratch codes to log in with.
+invalid; its file stays. If the secret is lost, log in with a scratch code: --codes
+names their file.
 
-Exit codes: 0 done; 1 wrong usage or configuration; 2 failed, the account is as
+Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is as
 before; 3 the account is not as before, or that is not known.`,
 		Example: "  caddy veeam-auth disable svc-monitor",
 		Args:    cobra.ExactArgs(1),
@@ -313,7 +313,7 @@ func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
 	var step *veeam.MFAError
 	switch {
 	case err == nil:
-		fmt.Fprintf(cmd.OutOrStdout(), "Multi-factor authentication of %s is off. Take totp_secret out of the account.\n", s.name())
+		fmt.Fprintf(cmd.OutOrStdout(), "Multi-factor authentication of %s is off. Remove totp_secret from the account.\n", s.name())
 		return nil
 	case errors.As(err, &step) && step.State == veeam.MFAChanged:
 		return &exitError{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone has failed", err, s.name())}

@@ -60,7 +60,7 @@ func newSecretFile(name string, force bool, out io.Writer) (*secretFile, error) 
 type existsError string
 
 func (name existsError) Error() string {
-	return string(name) + " is there already; --force replaces it"
+	return string(name) + " exists; --force replaces it"
 }
 
 // distinct refuses two options that name the same file: what is written last would
@@ -74,7 +74,7 @@ func distinct(optionsAndFiles ...string) error {
 		}
 		place := whereabouts(name)
 		if other, ok := options[place]; ok {
-			return fmt.Errorf("%s and %s name the same file %s: each needs one of its own", other, option, name)
+			return fmt.Errorf("%s and %s name the same file %s: each requires its own", other, option, name)
 		}
 		options[place] = option
 	}

@@ -18,7 +18,7 @@ func newKeygenCommand() *cobra.Command {
 	var rotate string
 	cmd := &cobra.Command{
 		Use:   "keygen [<file>]",
-		Short: "Makes or rotates the keyset that seals the shared cache",
+		Short: "Creates or rotates the keyset that encrypts the shared cache",
 		Long: `Writes a new keyset, one line of text, to a file that only its owner can read, or
 to the standard output. All processes that share a cache need the same keyset. enroll
 and scratch take one for scratch codes.
@@ -34,7 +34,7 @@ itself; give all machines the file at about the same time.`,
 			rotates := cmd.Flags().Changed("rotate")
 			switch {
 			case rotates && len(args) > 0:
-				return errors.New("write either a new file or --rotate with one that is there")
+				return errors.New("write either a new file or --rotate with an existing one")
 			case rotates && rotate == "":
 				return errors.New("--rotate names no file")
 			case rotates:
@@ -58,7 +58,7 @@ func makeKeyFile(name string, out io.Writer) error {
 	}
 	err = writeKeyset(keyset, name, false, out)
 	if _, ok := errors.AsType[existsError](err); ok {
-		return fmt.Errorf("%s is there already: --rotate %s adds a key to it; a new keyset needs another name", name, name)
+		return fmt.Errorf("%s exists: --rotate %s adds a key to it; a new keyset needs another name", name, name)
 	}
 	return err
 }

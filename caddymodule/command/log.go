@@ -48,11 +48,11 @@ numbers need not agree, by method and path if only one request waits.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&options.user, "user", "", "Only lines of this user, with or without its domain")
-	flags.StringVar(&options.path, "path", "", "Only lines of paths that begin so, or that fit a pattern with *")
+	flags.StringVar(&options.path, "path", "", "Only lines with this path prefix, or a pattern with *")
 	flags.StringVar(&options.status, "status", "", "Only responses with these statuses: 401, 4xx or several with commas")
 	flags.StringVar(&options.since, "since", "", "Only lines from this time on: 90m, 2d, 2006-01-02T15:04 or as in the log")
 	flags.BoolVar(&options.utc, "utc", false, "The times in the file are UTC, as the encoder's option utc writes them")
-	flags.BoolVarP(&options.follow, "follow", "f", false, "Go on with what is added to the file, also after a rotation")
+	flags.BoolVarP(&options.follow, "follow", "f", false, "Follow the file, also over a rotation")
 	return cmd
 }
 

@@ -41,12 +41,12 @@ func TestPinSaysWhatToWriteInstead(t *testing.T) {
 	defer plain.Close()
 	address := strings.TrimPrefix(plain.URL, "http://")
 	for arg, want := range map[string]string{
-		"":                        `"" is no address of a server: write host:port`,
-		"https://":                "is no address of a server",
-		"vbr01:none":              "is no address of a server",
-		"vbr01:99999":             "is no address of a server",
-		"vbr01:":                  "is no address of a server",
-		"user:hunter2@vbr01:9419": "is no address of a server",
+		"":                        `"" is not an address of a server: write host:port`,
+		"https://":                "is not an address of a server",
+		"vbr01:none":              "is not an address of a server",
+		"vbr01:99999":             "is not an address of a server",
+		"vbr01:":                  "is not an address of a server",
+		"user:hunter2@vbr01:9419": "is not an address of a server",
 		address:                   address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
 		plain.URL + "/":           address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
 	} {

@@ -22,7 +22,7 @@ import (
 func newPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Explains rules, and makes some from a log",
+		Short: "Explains rules, and derives rules from a log",
 	}
 	group(cmd, newPolicyTestCommand(), newPolicySuggestCommand())
 	return cmd
@@ -45,18 +45,18 @@ func newPolicyTestCommand() *cobra.Command {
 	var o policyTestOptions
 	cmd := &cobra.Command{
 		Use:   "test <config> <method> <url> [--client <name>] [--via <way>] [--header <name: value>]",
-		Short: "Says how a request would be decided, by which rule, and as which account",
+		Short: "Explains the decision about a request: rule and account",
 		Long: `
-Reads a configuration and says what its rules make of a request. Nothing is started
-or sent, and no secret is read. The URL chooses the site; a path alone will do if
-the configuration has one site with veeam_auth.
+Reads a configuration and explains what its rules decide about a request. Nothing
+is started or sent, and no secret is read. The URL selects the site; a path is
+enough if the configuration has one site with veeam_auth.
 
 The caller is a program on this machine, unless --client names one: a client of the
-configuration, or, with --via caddy or --via certificate, somebody whom Caddy has
-authenticated. --via unknown stands for a caller whom nothing speaks for. Limits
-are not looked at.
+configuration, or, with --via caddy or --via certificate, a caller that Caddy has
+authenticated. --via unknown is a caller without any authentication. Limits are
+ignored.
 
-Exit codes: 0 the request is allowed; 1 wrong usage or configuration; 2 it is
+Exit codes: 0 the request is allowed; 1 invalid usage or configuration; 2 it is
 denied.`,
 		Example: `  caddy veeam-auth policy test Caddyfile GET /api/v1/jobs --client grafana
   caddy veeam-auth policy test Caddyfile DELETE https://vbr-sidecar.lab.local/api/v1/jobs/5 --via certificate --client CN=ci`,
@@ -66,7 +66,7 @@ denied.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&o.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile; default: by the name of the file")
 	flags.StringVar(&o.client, "client", "", "The name of the caller")
-	flags.StringVar(&o.via, "via", "", "How the caller is known: "+strings.Join(vias, ", "))
+	flags.StringVar(&o.via, "via", "", "How the caller is authenticated: "+strings.Join(vias, ", "))
 	flags.StringArrayVar(&o.headers, "header", nil, "A header of the request, for rules about headers; may be repeated")
 	return cmd
 }
@@ -127,7 +127,7 @@ func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller
 	case caller.Via == policy.ViaClient && configured:
 		return client, true, nil
 	case caller.Via == policy.ViaClient:
-		return caller, false, fmt.Errorf("there is no client named %q; --via caddy or --via certificate stands for callers with names of other origin", o.client)
+		return caller, false, fmt.Errorf("no client named %q; --via caddy or --via certificate stands for callers with names of other origin", o.client)
 	case caller.Via == "":
 		caller.Via = policy.ViaLoopback
 	}

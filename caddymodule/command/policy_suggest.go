@@ -29,17 +29,16 @@ func newPolicySuggestCommand() *cobra.Command {
 	var product string
 	cmd := &cobra.Command{
 		Use:   "suggest <log> [--product <product>]",
-		Short: "Prints the rules that would have allowed what a log has in it, and little more",
+		Short: "Prints rules that allow the requests of a log",
 		Long: `
 Reads a log in the format of Svc.ResAPI.log, as the svc_resapi encoder writes it, and
-prints rules for veeam_auth that allow each caller what it has done: what it has
-read, started and stopped as a class, and what it has changed, destroyed or had
-revealed by method and path. What is not in the index of operations is allowed by
-method and path, too. Read them before you use them: a log from a day on which
-something went wrong makes rules that let it happen again.
+prints rules for veeam_auth that allow each caller what it has done: reads,
+starts and stops by class; changes, deletions and revealed secrets by method and
+path, as well as operations that are not in the index. Review the rules before you
+use them: a log of an incident yields rules that allow it again.
 
-Requests of callers who were not known, requests that veeam_auth has denied or that it
-answers itself, and paths that it refuses in any case are left out. A file named - is the standard
+Requests of unknown callers, requests that veeam_auth denied or answers itself, and
+paths that it always refuses are left out. A file named - is the standard
 input.`,
 		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
 		Args:    cobra.ExactArgs(1),
@@ -56,7 +55,7 @@ input.`,
 			return suggest(cmd.Context(), in, product, cmd.OutOrStdout())
 		}),
 	}
-	cmd.Flags().StringVar(&product, "product", "", "The product that the log is about. Default: the one whose API knows most of the requests")
+	cmd.Flags().StringVar(&product, "product", "", "The product of the log. Default: the one whose API has most of the requests")
 	return cmd
 }
 

@@ -22,18 +22,18 @@ func newScratchCommand() *cobra.Command {
 		Use:   "scratch <account> --codes <file> [--key <file>] [--config <file>]",
 		Short: "Uses one scratch code for one login",
 		Long: `
-Logs in as an account of the configuration with one scratch code in place of a
-verification code, and logs out again: it shows that the file still gets you in.
-To replace a lost secret log in with a scratch code where it is needed:
+Logs in as an account of the configuration with one scratch code instead of a
+verification code, and logs out: a test that the codes still work. To replace a
+lost secret, log in with a scratch code directly:
 enroll --recreate --codes <file>, or disable --codes <file>.
 
 The file is sealed, as enroll --scratch-out writes it, and opens with --key or the
-encryption_key of the account's cache; or it is in plain, with one code in each
-line, where empty lines and those with # are skipped. It stays in its form. The
-code is marked as used in the file before it is sent, whatever comes of it. None
-is used if the server asks for none. Nothing else in this module sends one.
+encryption_key of the account's cache; or it is in clear text with one code per
+line; empty lines and lines with # are skipped. The format is kept. The code is
+marked as used in the file before it is sent, whatever the result. None is used if
+the server requires none. No other command sends one.
 
-Exit codes: 0 logged in; 1 wrong usage or configuration; 2 the login has failed.`,
+Exit codes: 0 logged in; 1 invalid usage or configuration; 2 the login has failed.`,
 		Example: `  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch
   caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch --key /root/scratch_key`,
 		Args: cobra.ExactArgs(1),

@@ -41,10 +41,10 @@ func newSessionsCommand() *cobra.Command {
 	sessions := &cobra.Command{
 		Use:   "sessions",
 		Short: "Shows and manages the sessions at Veeam servers",
-		Long: `Asks the running Caddy how each configured account is doing at its servers: the
-state of its session, the reason (docs/behaviour.md lists them), the time left, when
-the server has answered last, the tries left before a lock-out, the last error. An
-account that no request has needed yet has no server. No token is shown.
+		Long: `Asks the running Caddy for each configured account at its servers: the state of the
+session, the reason (docs/behaviour.md lists them), the time left, the last answer of
+the server, the tries left before a lock-out, the last error. An account without any
+request yet has no server. No token is shown.
 
 In a terminal that is too narrow for a table each account gets a block of lines.`,
 		Args: cobra.NoArgs,
@@ -52,18 +52,18 @@ In a terminal that is too narrow for a table each account gets a block of lines.
 	}
 	sessions.PersistentFlags().BoolVar(&asJSON, "json", false, "Print JSON")
 	admin.add(sessions.PersistentFlags())
-	sessions.Flags().BoolVarP(&watch, "watch", "w", false, "Ask again every 2 s, until it is interrupted")
-	listing := &cobra.Command{Use: "list", Short: "Lists the accounts and their sessions", Args: cobra.NoArgs, RunE: runCommand(list)}
-	listing.Flags().BoolVarP(&watch, "watch", "w", false, "Ask again every 2 s, until it is interrupted")
+	sessions.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every 2 s until interrupted")
+	listing := &cobra.Command{Use: "list", Short: "Lists accounts and sessions", Args: cobra.NoArgs, RunE: runCommand(list)}
+	listing.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every 2 s until interrupted")
 	sessions.AddCommand(listing)
 	for _, c := range []struct{ name, short, long string }{
-		{"forget", "Throws the session of an account away", `Throws the token of an account away, here and in the shared cache, and lifts the
-hold of a refused credential. The next request logs in. At the server the session
-ends by itself; other processes use their copies of the token until then.`},
-		{"login", "Logs an account in anew", `Lifts the hold of a refused credential and logs in now; the session so far is
-logged out where the product can end one session. A login that is refused is one
-of the tries that a user has before the server may lock it: with one left, or
-none, nothing is sent without --force.`},
+		{"forget", "Discards the session of an account", `Discards the token of an account, here and in the shared cache, and lifts the hold
+of a refused credential. The next request logs in. At the server the session
+expires; other processes use their copies of the token until then.`},
+		{"login", "Logs in again as an account", `Lifts the hold of a refused credential and logs in now. The old session
+is logged out if the product supports it. A refused login counts against the
+lock-out budget of the user: with one try left, or none, nothing is sent without
+--force.`},
 		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, where the product can end one session, and
 forgets it. The next request logs in again.`},
 	} {
@@ -78,9 +78,9 @@ forgets it. The next request logs in again.`},
 		}
 		sub.Flags().StringVar(&wanted.Product, "product", "", "Only at servers of this product")
 		if c.name == "login" {
-			sub.Flags().BoolVar(&wanted.Force, "force", false, "Log in even if that is the last try of the lock-out budget, or one more")
+			sub.Flags().BoolVar(&wanted.Force, "force", false, "Log in even if the lock-out budget has one try left, or none")
 		}
-		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers whose address has this in it")
+		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers whose address contains this text")
 		sessions.AddCommand(sub)
 	}
 	return sessions

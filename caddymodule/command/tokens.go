@@ -31,12 +31,11 @@ func newTokensListCommand(admin *adminFlags) *cobra.Command {
 	var asJSON bool
 	list := &cobra.Command{
 		Use:   "list",
-		Short: "Lists who has got tokens",
-		Long: `Asks the running Caddy for the clients of its configuration, and for all other
-callers that have got tokens since it has started: how often they have logged in and
-renewed, when tokens were issued first and last, when a client has used one last, and
-when the last refresh token ends. No token is shown. What other processes have issued,
-or this one before it was started, is not in the list.`,
+		Short: "Lists the callers with tokens",
+		Long: `Asks the running Caddy for the configured clients and all other callers with tokens
+since its start: the number of logins and renewals, the first and last issue, the last
+use, and when the last refresh token expires. No token is shown. Tokens that other
+processes issued, or this one before its start, are not in the list.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []issuer.HolderState
@@ -81,8 +80,8 @@ func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
 	var body caddymodule.Revocation
 	revoke := &cobra.Command{
 		Use:   "revoke <client>",
-		Short: "Revokes all tokens that a client has got so far",
-		Long: `Asks the running Caddy to revoke all tokens that a client has got so far. Callers of
+		Short: "Revokes all tokens of a client",
+		Long: `Asks the running Caddy to revoke all tokens issued to a client so far. Callers of
 other kinds are named as in the log, such as certificate:CN=alice. The other
 processes that share its storage follow within a second. The client can log in
 again; to keep it out, remove it from the configuration as well.
@@ -100,6 +99,6 @@ most likely misspelt.`,
 			return nil
 		}),
 	}
-	revoke.Flags().BoolVar(&body.Force, "force", false, "Revoke the tokens of a name that is not known here, too")
+	revoke.Flags().BoolVar(&body.Force, "force", false, "Also revoke the tokens of an unknown name")
 	return revoke
 }

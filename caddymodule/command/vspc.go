@@ -32,7 +32,7 @@ func (o *vspcOptions) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.selected, "select", nil, "Ask for these properties only, such as publicKey")
 	flags.StringVar(&o.clientVersion, "client-version", "", "Version of the API to name in X-Client-Version, such as 3.6.1")
-	flags.BoolVar(&o.force, "force", false, "Replace files that are there")
+	flags.BoolVar(&o.force, "force", false, "Replace existing files")
 	flags.BoolVar(&o.print, "print", false, "Print secrets for which no file is named")
 }
 
@@ -40,13 +40,13 @@ func (o *vspcOptions) add(cmd *cobra.Command) {
 func newVSPCCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "vspc",
-		Short: "Has Veeam Service Provider Console make and assign keys",
+		Short: "Creates and assigns keys with Veeam Service Provider Console",
 		Long: `
 The key services of the API of Veeam Service Provider Console. Each command logs in
 as an account of the configuration. Secrets are written to files that only you can
 read, and are not printed unless --print asks for it.
 
-Exit codes: 0 done; 1 wrong usage or configuration; 2 the server has refused or
+Exit codes: 0 done; 1 invalid usage or configuration; 2 the server has refused or
 could not be reached.`,
 	}
 	group(cmd, newRSAKeysCommand(), newPKCS12Command(), newTOTPSecretCommand(), newAssignKeyCommand())
@@ -155,7 +155,7 @@ func newRSAKeysCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:     "rsa-keys <account> --private-out <file> [--public-out <file>] [--key-size <bits>]",
-		Short:   "Has the server make an RSA key pair in .NET XML",
+		Short:   "Creates an RSA key pair in .NET XML at the server",
 		Example: "  caddy veeam-auth vspc rsa-keys provider --private-out key.xml --public-out key.pub.xml --key-size 4096",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
@@ -189,7 +189,7 @@ func newPKCS12Command() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "pkcs12 <account> (--subject <name> | --decrypt <file>) [--password <placeholder>] --private-out <file>",
-		Short: "Has the server make a key with a certificate in PKCS#12, or open such a container",
+		Short: "Creates a key with a certificate in PKCS#12 at the server, or opens such a container",
 		Long: `
 With --subject the server makes an RSA key and a certificate for it, in PKCS#12
 containers. With --decrypt it opens a container with its password: what is written

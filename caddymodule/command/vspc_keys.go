@@ -22,10 +22,10 @@ func newTOTPSecretCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "totp-secret <account> --out <file> [--uri-out <file>]",
-		Short: "Has the server make a secret for verification codes",
+		Short: "Creates a secret for verification codes at the server",
 		Long: `
-Has the server make a secret for verification codes, which is in force for nobody.
-The command enroll makes one and puts it in force.`,
+Creates a secret for verification codes at the server and activates it for nobody.
+The command enroll creates and activates one.`,
 		Example: "  caddy veeam-auth vspc totp-secret provider --out totp --uri-out totp.uri",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
@@ -81,7 +81,7 @@ func newAssignKeyCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "assign-key <account> --key <file> [--user <uid>] [--description <text>] [--read-only]",
-		Short: "Gives a user a public key to log in with",
+		Short: "Assigns a public key to a user",
 		Long: `
 Gives a user a public key, for accounts with the grant public_key. The file is sent
 byte by byte; use the same file as public_key of the account if its form is not the
@@ -113,7 +113,7 @@ default. A file with a private key is refused.`,
 	flags.StringVar(&file, "key", "", "File with the public key, as VSPC has issued it")
 	flags.StringVar(&k.UserUID, "user", "", "UID of the user; default: the account's own")
 	flags.StringVar(&k.Description, "description", "veeam-auth", "Description of the login in the console")
-	flags.BoolVar(&k.ReadOnly, "read-only", false, "Let the key make sessions that can change nothing")
+	flags.BoolVar(&k.ReadOnly, "read-only", false, "Restrict the sessions of the key to reading")
 	_ = cmd.MarkFlagRequired("key")
 	return cmd
 }

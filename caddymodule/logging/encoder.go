@@ -105,7 +105,7 @@ func (e *SvcResAPIEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "request_id":
 			e.RequestID = true
 		default:
-			return d.Errf("unrecognized option '%s' of svc_resapi: it has utc and request_id", option)
+			return d.Errf("unrecognized option '%s' of svc_resapi: allowed: utc, request_id", option)
 		}
 	}
 	return nil

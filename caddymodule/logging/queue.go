@@ -105,7 +105,7 @@ func (w *QueueWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if lines, err := strconv.Atoi(d.Val()); err == nil {
 		if lines < 1 || lines > maxQueueLines {
-			return d.Errf("%d lines: a queue has between 1 and %d", lines, maxQueueLines)
+			return d.Errf("%d lines: a queue accepts 1 to %d", lines, maxQueueLines)
 		}
 		w.Queue = lines
 		if !d.NextArg() {
@@ -139,7 +139,7 @@ func unmarshalWriter(d *caddyfile.Dispenser, name string) (caddy.WriterOpener, e
 	}
 	if standard != nil {
 		if d.NextArg() || d.NextBlock(0) {
-			return nil, d.Errf("%s has no arguments and no options", name)
+			return nil, d.Errf("%s accepts no arguments or options", name)
 		}
 		return standard, nil
 	}
@@ -149,7 +149,7 @@ func unmarshalWriter(d *caddyfile.Dispenser, name string) (caddy.WriterOpener, e
 	}
 	opener, ok := module.(caddy.WriterOpener)
 	if !ok {
-		return nil, d.Errf("%s is no log writer but %T", name, module)
+		return nil, d.Errf("%s is not a log writer: %T", name, module)
 	}
 	return opener, nil
 }

@@ -169,7 +169,7 @@ func (q *lineQueue) restore() {
 	q.sink = sink
 	q.mu.Unlock()
 	_ = old.Close()
-	q.failures.Add(q.file + " was removed and is made anew")
+	q.failures.Add(q.file + " was removed and is created again")
 }
 
 // calm tells how many lines were dropped, once that has ended.

@@ -342,7 +342,7 @@ func TestAQueueMakesARemovedFileAnew(t *testing.T) {
 		time.Sleep(queueLook)
 		put(t, q, 3, 4)
 		synctest.Wait()
-		out.expect(t, "a log cannot be written, requests are served without: "+file+" was removed and is made anew")
+		out.expect(t, "a log cannot be written, requests are served without: "+file+" was removed and is created again")
 		if text, err := os.ReadFile(file); err != nil || string(text) != "3 4 " {
 			t.Errorf("%q %v", text, err)
 		}

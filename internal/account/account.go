@@ -187,7 +187,7 @@ func (a *Account) Template() bool { return a.GrantType() == veeam.GrantAs && a.U
 // Validate reports what is wrong with the account as it is written.
 func (a *Account) Validate(p *veeam.Product) error {
 	if a.Name == "" {
-		return errors.New("an account needs a name")
+		return errors.New("an account requires a name")
 	}
 	if err := a.validateFor(p); err != nil {
 		return fmt.Errorf("account %s: %w", a.Name, err)
@@ -213,11 +213,11 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	case a.TOTPSecret != "" && p.Values[veeam.GrantMFA] == "":
 		return fmt.Errorf("%s has no verification codes in its REST API; %s instead of setting totp_secret", p.Title, p.MFAHint)
 	case a.ReadOnly && p.Fields.ReadOnly == "":
-		return fmt.Errorf("%s knows no read_only tokens", p.Title)
+		return fmt.Errorf("%s does not support read_only tokens", p.Title)
 	case a.ShortLived && p.Fields.ShortLived == "":
-		return fmt.Errorf("%s knows no short_lived refresh tokens", p.Title)
+		return fmt.Errorf("%s does not support short_lived refresh tokens", p.Title)
 	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
-		return errors.New("the grant authorization_code takes either code or parent")
+		return errors.New("grant authorization_code accepts either code or parent")
 	case a.UserUID != "" && !HasPlaceholder(a.UserUID) && !UUID.MatchString(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
@@ -244,16 +244,16 @@ func (a *Account) validateOptions(grant veeam.Grant) error {
 			if name == "password" {
 				return errors.New("no password; write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
 			}
-			return fmt.Errorf("the grant %s needs %s", grant, name)
+			return fmt.Errorf("grant %s requires %s", grant, name)
 		}
 	}
 	for name, text := range options {
 		if *text != "" && !slices.Contains(takes, name) {
-			return fmt.Errorf("the grant %s has no use for %s; it takes %s", grant, name, strings.Join(takes[1:], ", "))
+			return fmt.Errorf("grant %s does not accept %s (allowed: %s)", grant, name, strings.Join(takes[1:], ", "))
 		}
 	}
 	if a.PublicKeyFormat == "raw" && a.PublicKey == "" {
-		return errors.New("public_key_format raw needs public_key, the file with the key as it was assigned")
+		return errors.New("public_key_format raw requires public_key, the file with the key as assigned")
 	}
 	return nil
 }
@@ -286,7 +286,7 @@ func ValidateAll(accounts []*Account) error {
 		}
 	}
 	if templates > 1 {
-		return errors.New("more than one account with the grant as has no user_uid; act_as would not know which to use")
+		return errors.New("several accounts with the grant as have no user_uid: act_as would be ambiguous")
 	}
 	for _, a := range accounts {
 		if a.Parent == "" {
@@ -297,9 +297,9 @@ func ValidateAll(accounts []*Account) error {
 		case parent == nil:
 			return fmt.Errorf("account %s: there is no account named %s to be its parent", a.Name, a.Parent)
 		case parent.Parent != "":
-			return fmt.Errorf("account %s: its parent %s has a parent itself; a parent must log in by itself", a.Name, a.Parent)
+			return fmt.Errorf("account %s: its parent %s has a parent itself: a parent must log in by itself", a.Name, a.Parent)
 		case parent.GrantType() == veeam.GrantAPIKey:
-			return fmt.Errorf("account %s: its parent %s has an API key, which is no session", a.Name, a.Parent)
+			return fmt.Errorf("account %s: its parent %s has an API key, which is not a session", a.Name, a.Parent)
 		}
 	}
 	return nil

@@ -176,7 +176,7 @@ func (r *resolver) file(option, text string) []byte {
 // key itself.
 func fileError(text, path string, err error) error {
 	if HasPlaceholder(text) {
-		return fmt.Errorf("the file whose path is in %s cannot be read: %w; for the key itself write its path without a placeholder", text, err)
+		return fmt.Errorf("the file whose path is in %s cannot be read: %w; write the path of the key without a placeholder", text, err)
 	}
 	return &fs.PathError{Op: "open", Path: path, Err: err}
 }

@@ -22,9 +22,9 @@ const SealedPrefix = "veeam-auth:sealed:v1:"
 const ScratchPurpose = "scratch codes"
 
 var (
-	ErrNotOpened = errors.New("it was sealed with another key, or for another product, account or option, or it is damaged")
-	ErrNoCache   = errors.New("it is sealed, and the configuration has no cache whose encryption_key opens it; write one, with the key that it was sealed with")
-	ErrCacheKey  = errors.New("it is sealed, and the encryption_key of the cache is empty, cannot be read or is no keyset")
+	ErrNotOpened = errors.New("it is damaged, or was sealed with another key or for another product, account or option")
+	ErrNoCache   = errors.New("it is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with")
+	ErrCacheKey  = errors.New("it is sealed, and the encryption_key of the cache is empty, unreadable or not a keyset")
 )
 
 // Seal has the keys for the secrets of one account. The zero value has none.

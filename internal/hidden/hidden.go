@@ -129,7 +129,7 @@ func misspelled(word, known string) bool {
 }
 
 // errPrivate stands in place of an error that repeats what may be a secret.
-var errPrivate = errors.New("an argument is wrong, missing or in the wrong place. It may be a secret and is not shown; write: account <name> <password>, with quotes around values that have blanks, and options on lines of their own")
+var errPrivate = errors.New("an argument is invalid, missing or in the wrong place. It may be a secret and is not shown. Write: account <name> <password>, with quotes around values that have blanks, and options on lines of their own")
 
 var sourceLine = regexp.MustCompile(`, at ([^ ,]*:\d+)`)
 

@@ -216,7 +216,7 @@ func loadSegment(ctx context.Context, from Store, n int) (*segment, error) {
 	}
 	s, err := readSegment(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged; remove it, and revoke the tokens of those callers again that shall have none: %w", recordsPath(n), err)
+		return nil, fmt.Errorf("%s is damaged; remove it, and revoke the tokens of those callers again: %w", recordsPath(n), err)
 	}
 	return s, nil
 }
@@ -232,7 +232,7 @@ func readSegment(text []byte) (*segment, error) {
 	}
 	for client, sh := range s.Callers {
 		if sh == nil {
-			return nil, fmt.Errorf("nothing is known of %q", client)
+			return nil, fmt.Errorf("unknown caller %q", client)
 		}
 	}
 	return s, nil

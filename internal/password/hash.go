@@ -26,7 +26,7 @@ const (
 
 // Errors of Parse.
 var (
-	ErrUnknown = errors.New("the hash is neither bcrypt nor argon2id; make one with: caddy hash-password")
+	ErrUnknown = errors.New("the hash is neither bcrypt nor argon2id: make one with caddy hash-password")
 	ErrTooDear = errors.New("checking the hash would take too long: at most bcrypt cost 18, or argon2id with 1 GiB of memory and m*t of 8 GiB")
 )
 

@@ -161,8 +161,8 @@ func Counts(site, name, source string) []ratelimit.Count {
 	}
 }
 
-// ErrWrong says that the name or the password is wrong.
-var ErrWrong = errors.New("the name or the password is wrong")
+// ErrWrong says that the name or the password is invalid.
+var ErrWrong = errors.New("the name or the password is invalid")
 
 // WaitError says that there were too many wrong guesses, or that too many wait for
 // their check. It does not say whether the password is right: it was wrong, or not

@@ -25,7 +25,7 @@ const (
 )
 
 // errFull says that there is no place.
-var errFull = errors.New("too many wait for the check of a password")
+var errFull = errors.New("too many password checks are waiting")
 
 // visitor is an attempt in the room.
 type visitor struct {

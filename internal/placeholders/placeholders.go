@@ -39,7 +39,7 @@ func Check(option, text string) error {
 		return fmt.Errorf("%s %s", option, spelling(text, key))
 	}
 	if !closed {
-		return fmt.Errorf(`%s has an opening brace without a closing one; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`, option)
+		return fmt.Errorf(`%s has an opening brace without a closing one: write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`, option)
 	}
 	return nil
 }

@@ -4,7 +4,7 @@
 
 package process
 
-// ID is empty: nothing is known of processes here.
+// ID is empty: unknown caller processes here.
 func ID() string { return "" }
 
 // Ended reports that nothing is known.

@@ -17,7 +17,7 @@ import (
 
 // Errors of Decode.
 var (
-	ErrEncoding = errors.New("it is not valid UTF-16 although it begins with the byte order mark of UTF-16")
+	ErrEncoding = errors.New("it has the byte order mark of UTF-16, but is not valid UTF-16")
 	ErrUTF32    = errors.New("it is UTF-32; save it as UTF-8")
 )
 

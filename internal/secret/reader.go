@@ -16,7 +16,7 @@ import (
 const MaxFile = 1 << 20
 
 var (
-	errUnknownPlaceholder = errors.New(`it has a placeholder that has no value here; write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
+	errUnknownPlaceholder = errors.New(`it has a placeholder without a value: write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
 
 	// ErrEmpty says that a secret has no value.
 	ErrEmpty = errors.New("it is empty")
@@ -24,7 +24,7 @@ var (
 	errLongFile = fmt.Errorf("it is longer than %d MiB", MaxFile>>20)
 
 	// ErrChanging says that files were never seen in one version.
-	ErrChanging = errors.New("its files change while they are read")
+	ErrChanging = errors.New("its files change during the read")
 )
 
 // FileVersion tells whether a file is the one that was read: links on the way to it

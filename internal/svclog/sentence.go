@@ -105,7 +105,7 @@ func Interference(user string, times int, after time.Duration, one bool) string 
 	}
 	return quoted("Interference: the server has ended the session of user '", user, "' ") + strconv.Itoa(times) +
 		" times in a row, the last one " + max(after.Round(time.Second), time.Second).String() + " after its login. " + why +
-		": give veeam-auth a user of its own."
+		": give veeam-auth its own user."
 }
 
 // LoggedOut is the sentence that a session was ended.

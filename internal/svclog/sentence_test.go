@@ -33,7 +33,7 @@ func TestSentences(t *testing.T) {
 		Held("u", 90*time.Second+1):          "Logins of user 'u' are held for 1m30s to avoid a lockout.",
 		Paced("u", "1/s 5/m", 1234567890):    "Token request of user 'u' waits 1.2s for its turn (pace 1/s 5/m).",
 		Interference("u", 3, 30*time.Second, false): "Interference: the server has ended the session of user 'u' 3 times in a row, the last one 30s after its login. " +
-			"Another program seems to log in as the same user: give veeam-auth a user of its own.",
+			"Another program seems to log in as the same user: give veeam-auth its own user.",
 		LoggedOut("u"):             "User 'u' logged out.",
 		LogoutFailed("u"):          "Failed to log out user 'u'.",
 		Allowed("me", "GET", "/a"): "Access of user 'me' to [GET /a] is allowed.",

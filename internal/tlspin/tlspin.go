@@ -124,7 +124,7 @@ func Address(text string) (string, error) {
 		host, port = strings.Trim(address, "[]"), "443"
 	}
 	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@") {
-		return "", fmt.Errorf("%q is no address of a server: write host:port, such as vbr01.lab.local:9419", text)
+		return "", fmt.Errorf("%q is not an address of a server: write host:port, such as vbr01.lab.local:9419", text)
 	}
 	return net.JoinHostPort(host, port), nil
 }

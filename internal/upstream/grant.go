@@ -183,7 +183,7 @@ func OtherProduct(configured, found *veeam.Product) string {
 	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": requests may find nothing there; write: product " + found.Name
 }
 
-const usedHint = "the secret of this grant is good for one login, and was used: configure a new one"
+const usedHint = "the secret of this grant is valid for one login and was used: configure a new one"
 
 // singleUse reports whether the account's secret is good for one login. It is
 // not sent again then: a server may take that for an attack and end the session

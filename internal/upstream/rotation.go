@@ -34,7 +34,7 @@ func (e *replacedError) Error() string { return e.text }
 // Reason implements veeam.Reasoner.
 func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced }
 
-var errReplaced = &replacedError{"the session cannot be renewed, and its secret is not configured any more"}
+var errReplaced = &replacedError{"the session cannot be renewed, and its secret is no longer configured"}
 
 // debounce is a changed secret that was seen once. It counts when it is seen
 // again: a file that is being written has changed once more by then.

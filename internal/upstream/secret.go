@@ -25,7 +25,7 @@ func (t *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 	if len(doubts) == 0 {
 		return
 	}
-	t.Log.Warn("a secret is likely not what was meant, and is sent as it is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
+	t.Log.Warn("a secret is probably wrong, and is sent as is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
 }
 
 // secrets reads those of whoever logs in.

@@ -175,7 +175,7 @@ func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source 
 
 // cached completes the options of a session. The session with which an account
 // serves others is not shared: its refresh token is used in turns, which only
-// one process can keep. Neither is an API key, which is no session.
+// one process can keep. Neither is an API key, which is not a session.
 func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.Grant, digest secret.Value) tokencache.Options {
 	if s.Cache == nil || grant == veeam.GrantAPIKey {
 		return options

@@ -30,7 +30,7 @@ type reply struct {
 var (
 	errNoToken   = errors.New("the answer has no token")
 	errNotJSON   = errors.New("the answer is not a JSON object")
-	errBadBearer = errors.New("the token has bytes that no header may carry")
+	errBadBearer = errors.New("the token has bytes that are not allowed in a header")
 )
 
 // readReply reads an answer. secrets are what an error must not repeat.

@@ -22,9 +22,9 @@ const (
 )
 
 var (
-	errNoAction       = errors.New("the server has queued the request, but does not say where its result will be")
+	errNoAction       = errors.New("the server has queued the request without the address of the result")
 	errActionFailed   = errors.New("the queued request has failed")
-	errActionCanceled = errors.New("somebody has canceled the queued request")
+	errActionCanceled = errors.New("the queued request was canceled")
 	errActionTooLong  = errors.New("the queued request is not done after 2 minutes; the server may still do it")
 )
 

@@ -147,7 +147,7 @@ func (p *Product) readCallRefusal(ans *answer, secrets []string) *Error {
 	case ans.status == http.StatusConflict:
 		e.Kind, e.Hint = KindProtocol, "it contradicts what the server has already"
 	case e.Kind == KindServerFault:
-		e.Hint = "the server has trouble of its own; its log says more"
+		e.Hint = "the server has failed; see its log"
 	case e.Kind == KindRefused:
 		e.Kind = KindProtocol
 	}

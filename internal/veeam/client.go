@@ -20,8 +20,8 @@ const maxAnswer = 1 << 20
 
 var (
 	errNoURL     = errors.New("the server's address is not a URL")
-	errTooLong   = errors.New("the answer is longer than 1 MiB")
-	errTruncated = errors.New("the answer broke off")
+	errTooLong   = errors.New("the answer exceeds 1 MiB")
+	errTruncated = errors.New("the answer is truncated")
 	errRedirect  = errors.New("the answer is a redirect, which a login does not follow")
 )
 

@@ -75,10 +75,10 @@ type enrolling struct {
 }
 
 var (
-	errNotEnrolled = errors.New("the server has accepted the code, but asks for none at the next login")
-	errStillOn     = errors.New("the server has answered that it is off, but still asks for a code")
+	errNotEnrolled = errors.New("the server accepted the code, but requires none at the next login")
+	errStillOn     = errors.New("the server answered that it is off, but still requires a code")
 	errNoSecret    = errors.New("the answer has no secret, or none that is Base32")
-	errNoKeep      = errors.New("nothing was told to keep the secret")
+	errNoKeep      = errors.New("no destination for the secret")
 )
 
 // afterwards bounds what follows once the server may have changed the user: that

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-var errNoUser = errors.New("the server does not say which id the user has")
+var errNoUser = errors.New("the answer has no id of the user")
 
 // appliance returns the steps of an appliance that has its users under one of the
 // paths: the next is tried if a server answers 404.

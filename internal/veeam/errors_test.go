@@ -28,7 +28,7 @@ func TestErrorText(t *testing.T) {
 		},
 		{
 			&Error{Kind: KindUnavailable, Product: "aws", Grant: GrantMFA, Err: errTruncated},
-			"aws mfa failed: server unavailable: the answer broke off",
+			"aws mfa failed: server unavailable: the answer is truncated",
 		},
 		{&Error{Kind: KindServerFault, Product: "azure", Status: 503}, "azure logout failed: server fault (503)"},
 	} {

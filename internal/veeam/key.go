@@ -77,7 +77,7 @@ var (
 	errKeyFormat    = errors.New("the key is neither PEM nor PKCS#12 nor .NET XML")
 	errKeyNotRSA    = errors.New("the key is not an RSA private key")
 	errKeyEncrypted = errors.New("the PEM key is encrypted: keep a key with a passphrase in a PKCS#12 container")
-	errKeyTooLarge  = errors.New("the key file is larger than 64 KiB")
+	errKeyTooLarge  = errors.New("the key file exceeds 64 KiB")
 	errPKCS12       = errors.New("the PKCS#12 container cannot be opened with this passphrase")
 )
 
@@ -110,7 +110,7 @@ func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 		}
 	case PublicKeyRaw:
 		if len(public) == 0 {
-			return nil, errors.New("the raw format needs the public key as it was registered")
+			return nil, errors.New("the raw format requires the public key as registered")
 		}
 	default:
 		return nil, fmt.Errorf("unknown format of the public key %q", o.Format)

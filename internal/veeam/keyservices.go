@@ -70,7 +70,7 @@ var (
 	errNoService = errors.New("the product has no such service; VSPC has")
 	errNoData    = errors.New("the answer has no data")
 	errNotBase64 = errors.New("the answer is not Base64")
-	errNothing   = errors.New("the answer holds none of what was asked for")
+	errNothing   = errors.New("the answer has none of the requested properties")
 )
 
 func (c *Client) noService(name string) error {

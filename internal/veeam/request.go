@@ -22,7 +22,7 @@ const MaxTokenRequest = 64 << 10
 
 // Errors of ReadTokenRequest. An error of reading the body is neither.
 var (
-	ErrRequestTooLarge   = errors.New("the token request is larger than 64 KiB")
+	ErrRequestTooLarge   = errors.New("the token request exceeds 64 KiB")
 	ErrRequestUnreadable = errors.New("the token request is neither a form nor JSON nor multipart")
 )
 

@@ -40,17 +40,17 @@ var tlsHints = map[TLSCause]string{
 		"or trust the authority with tls_trust_pool in transport http",
 	TLSName: "the certificate is for other names than that of the upstream: write one of them as the upstream, or tls_server_name in transport http; " +
 		"tls_pin accepts the certificate whatever its names",
-	TLSValidity: "the certificate has expired or is not valid yet: renew it at the server, and check the clocks of both machines; tls_pin accepts it all the same",
-	TLSCipher: "the server accepts none of the offered cipher suites: an old one may want GODEBUG=tlsrsakex=1 (RSA key exchange) or GODEBUG=tls3des=1 " +
+	TLSValidity: "the certificate has expired or is not valid yet: renew it at the server, and check the clocks of both machines; tls_pin accepts it anyway",
+	TLSCipher: "the server accepts none of the offered cipher suites: an old server may require GODEBUG=tlsrsakex=1 (RSA key exchange) or GODEBUG=tls3des=1 " +
 		"in the environment of Caddy; some servers refuse like this where tls_server_name or tls_client_auth is missing",
-	TLSVersion:    "the server speaks no TLS 1.2: enable TLS 1.2 or 1.3 at the server; older versions are not supported",
-	TLSServerName: "the server wants a server name that it knows: use that name as the upstream, or write tls_server_name in transport http",
-	TLSSerial: "the certificate has a negative serial number: have another one issued, or set GODEBUG=x509negativeserial=1 in the environment of Caddy; " +
+	TLSVersion:    "the server does not support TLS 1.2: enable TLS 1.2 or 1.3 at the server; older versions are not supported",
+	TLSServerName: "the server requires a known server name: use that name as the upstream, or write tls_server_name in transport http",
+	TLSSerial: "the certificate has a negative serial number: issue another one, or set GODEBUG=x509negativeserial=1 in the environment of Caddy; " +
 		"tls_pin does not help",
 	TLSPlain: "the server does not speak TLS at this port: check the port",
 	TLSClientCert: "the server requires a client certificate, or refuses the one it got: write tls_client_auth with the files of a certificate and its key " +
 		"in transport http",
-	TLSReset: "the connection was closed during the TLS handshake: a wrong port, a firewall, or a server that wants tls_server_name",
+	TLSReset: "the connection was closed during the TLS handshake: a wrong port, a firewall, or a server that requires tls_server_name",
 	TLSOther: "see the tls options of transport http",
 }
 

@@ -90,13 +90,13 @@ func (t *TOTP) readURI(text string) (seed string, err error) {
 		case "digits":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 6 || n > 8 {
-				return "", errors.New("the otpauth URI asks for digits other than 6 to 8")
+				return "", errors.New("the digits of the otpauth URI are not 6 to 8")
 			}
 			t.digits = otp.Digits(n)
 		case "period":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 5 || n > 300 {
-				return "", errors.New("the otpauth URI asks for a period outside of 5 to 300 seconds")
+				return "", errors.New("the period of the otpauth URI is not 5 to 300 seconds")
 			}
 			t.period = time.Duration(n) * time.Second
 		case "algorithm":

@@ -74,7 +74,7 @@ func TestARemovedFileBehindAQueueIsToldOnceAndMadeAnew(t *testing.T) {
 		}
 		s.arrives(log, "last")
 	}
-	s.told("a log cannot be written, requests are served without: " + regexp.QuoteMeta(file) + " was removed and is made anew")
+	s.told("a log cannot be written, requests are served without: " + regexp.QuoteMeta(file) + " was removed and is created again")
 }
 
 const (
