@@ -59,7 +59,7 @@ func TestTheUserMayComeWithEachRequest(t *testing.T) {
 		if got := w.ask(w.tr, http.MethodGet, "/echo", "nobody"); got.String() != "403 no_account" || strings.Contains(got.body, "nobody") {
 			t.Errorf("a name that is not configured: %v %s", got, got.body)
 		}
-		if got := w.get(); got.String() != "403 no_account" || !strings.Contains(got.body, "act_as has to name a user") {
+		if got := w.get(); got.String() != "403 no_account" || !strings.Contains(got.body, "act_as must name a user") {
 			t.Errorf("nobody named: %v %s", got, got.body)
 		}
 	})

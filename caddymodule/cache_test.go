@@ -218,7 +218,7 @@ func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
 		`{"module": "file_system", "root": "/nonexistent/at/all"}`: "",
 		`{"module": "file_system", "rooot": "/x"}`:                 "rooot",
 		`{"module": "dropbox"}`:                                    "dropbox",
-		`{"root": "/x"}`:                                           "no module",
+		`{"root": "/x"}`:                                           "the module is missing",
 		`7`:                                                        "json",
 	} {
 		err := checkStorage([]byte(raw))

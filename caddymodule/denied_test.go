@@ -68,7 +68,7 @@ func TestTheLogSaysWhatHasDecidedAboutEachRefusal(t *testing.T) {
 		want    string
 		reason  veeam.Reason
 	}{
-		"nothing":         {request(http.MethodGet, "/api/v1/jobs", ""), "A caller is let in with a token", veeam.ReasonNoToken},
+		"nothing":         {request(http.MethodGet, "/api/v1/jobs", ""), "A caller requires a token", veeam.ReasonNoToken},
 		"a wrong secret":  {password("grafana", "wrong-secret"), `is not that of the client "grafana"`, veeam.ReasonBadCredential},
 		"a wrong name":    {password("grafanna", "wrong-secret"), `No client is named "grafanna"`, veeam.ReasonBadCredential},
 		"no JWT":          {with("forged-token"), "it is not a JWT", veeam.ReasonBadToken},

@@ -24,13 +24,13 @@ import (
 
 func TestWhatIsWrongWithAPaceIsSaid(t *testing.T) {
 	for want, pace := range map[string]*Pace{
-		"":                     nil,
-		"no limit in it":       {},
-		"contradict":           {Off: true, PerHour: 5},
-		"-1/s is too little":   {PerSecond: -1},
-		"1/m is too little":    {PerSecond: 5, PerMinute: 1},
-		"1/h is too little":    {PerHour: 1},
-		"9999999/m is no limi": {PerMinute: 9_999_999},
+		"":                        nil,
+		"has no limit":            {},
+		"contradict":              {Off: true, PerHour: 5},
+		"-1/s is too low":         {PerSecond: -1},
+		"1/m is too low":          {PerSecond: 5, PerMinute: 1},
+		"1/h is too low":          {PerHour: 1},
+		"9999999/m is not a limi": {PerMinute: 9_999_999},
 	} {
 		err := pace.check()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

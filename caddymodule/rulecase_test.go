@@ -100,8 +100,8 @@ func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
 
 func TestConditionsThatCannotRegardBothCasesAreRefused(t *testing.T) {
 	for condition, says := range map[string]string{
-		"`{http.request.orig_uri.path} == \"/x\"`":    "as it is sent",
-		"vars {http.request.orig_method} GET":         "as it is sent",
+		"`{http.request.orig_uri.path} == \"/x\"`":    "as sent",
+		"vars {http.request.orig_method} GET":         "as sent",
 		"`{path}.upperAscii() == \"/API/V1/JOBS\"`":   "upperAscii",
 		"`{query.format}.upperAscii() == \"SECRET\"`": "upperAscii",
 		"query format={http.request.header.X-Format}": "lower case",

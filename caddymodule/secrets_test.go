@@ -313,7 +313,7 @@ func TestAnAnswerThatTurnsOutNotToBeJSONEndsThere(t *testing.T) {
 		if !errors.Is(got.broken, tc.want) || tc.passed != "" && got.Body.String() != tc.passed || strings.Contains(got.Body.String(), `"canary"`) {
 			t.Errorf("%s: %q %v", name, got.Body, got.broken)
 		}
-		if errors.Is(tc.want, filter.ErrSyntax) && !strings.Contains(c.said(), "The rest of the answer is not passed on") {
+		if errors.Is(tc.want, filter.ErrSyntax) && !strings.Contains(c.said(), "The rest of the answer is not forwarded") {
 			t.Errorf("%s: the log does not say why: %s", name, c.said())
 		}
 	}

@@ -63,12 +63,12 @@ func TestNoProxyReadsCredentialsInClearText(t *testing.T) {
 		transport *Transport
 		want      string
 	}{
-		"of the environment": {&Transport{InsecureHTTP: true, ProxyFromEnvironment: true, HTTPTransport: new(reverseproxy.HTTPTransport)}, "does not go with insecure_http"},
-		"configured":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: url}}, "does not go with insecure_http"},
-		"deprecated":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{ForwardProxyURL: "http://proxy.test"}}, "does not go with insecure_http"},
+		"of the environment": {&Transport{InsecureHTTP: true, ProxyFromEnvironment: true, HTTPTransport: new(reverseproxy.HTTPTransport)}, "is not allowed with insecure_http"},
+		"configured":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{NetworkProxyRaw: url}}, "is not allowed with insecure_http"},
+		"deprecated":         {&Transport{InsecureHTTP: true, HTTPTransport: &reverseproxy.HTTPTransport{ForwardProxyURL: "http://proxy.test"}}, "is not allowed with insecure_http"},
 		"ports without TLS":  {&Transport{HTTPTransport: &reverseproxy.HTTPTransport{TLS: &reverseproxy.TLSConfig{ExceptPorts: []string{"9419"}}}}, "tls_except_ports"},
 		"both":               {&Transport{ProxyFromEnvironment: true, HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig), NetworkProxyRaw: url}}, "either"},
-		"no host name":       {&Transport{UpstreamHost: "https://x", HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}}, "upstream_host is no host name"},
+		"not a host name":    {&Transport{UpstreamHost: "https://x", HTTPTransport: &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}}, "upstream_host is not a host name"},
 	} {
 		tc.transport.Accounts = []*account.Account{{Name: "svc", Password: "{env.P}"}}
 		if err := tc.transport.check(); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -166,7 +166,7 @@ func TestWhatTheErrorsOfACallMean(t *testing.T) {
 		{302, "", KindMalformed, "redirect"},
 		{200, "<html>", KindMalformed, "JSON"},
 		{200, `{"data":null}`, KindMalformed, "no data"},
-		{200, `{"data":{}}`, KindMalformed, "none of what was asked"},
+		{200, `{"data":{}}`, KindMalformed, "none of the requested properties"},
 	} {
 		c, _ := client(t, "vspc", canned{status: tt.status, body: tt.body})
 		_, err := c.RSAKeys(context.Background(), testToken, 0, nil)
