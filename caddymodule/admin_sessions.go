@@ -181,7 +181,7 @@ func (w WantedSessions) missing() error {
 	case w.Product != "" || w.Origin != "":
 		return fmt.Errorf("%s has no session at such a server", w.Account)
 	}
-	return fmt.Errorf("no request has needed a session of %s yet", w.Account)
+	return fmt.Errorf("no request has required a session of %s yet", w.Account)
 }
 
 func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {

@@ -152,8 +152,8 @@ func (t *Transport) refuseMismatch(req *http.Request, e *exchange, difference st
 		e.refused = &refusal
 		fields = append(fields, zap.String("decided_method", e.sent.method), zap.String("decided_path", e.sent.path))
 	}
-	t.logger.Error("request not sent: it is not the request that was decided about. "+
-		"Move whatever changes requests before veeam_auth", fields...)
+	t.logger.Error("request not sent: it differs from the decided request. "+
+		"Move handlers that change requests before veeam_auth", fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
 	return answer.Refuse(t.product, req, refusal)
 }

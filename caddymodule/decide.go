@@ -244,7 +244,7 @@ func (f *FilterSecrets) read(clients []*Client) error {
 			return fmt.Errorf("veeam_auth: filter_secrets: %w", err)
 		}
 		if caller.Via == policy.ViaClient && !slices.ContainsFunc(clients, func(c *Client) bool { return c.Name == caller.Name }) {
-			return fmt.Errorf("veeam_auth: filter_secrets: there is no client named %s; callers of other kinds are written caddy:<user>, certificate:<subject> or passthrough:<user>", caller.Name)
+			return fmt.Errorf("veeam_auth: filter_secrets: no client named %s; write callers of other kinds as caddy:<user>, certificate:<subject> or passthrough:<user>", caller.Name)
 		}
 		f.callers = append(f.callers, caller)
 	}

@@ -211,7 +211,7 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 	d.Next()
 	name := d.Val()
 	if slices.Contains(once, name) && p.seen[name] {
-		return true, d.Errf("%s is written twice", name)
+		return true, d.Errf("%s is set twice", name)
 	}
 	p.seen[name] = true
 	t, h := p.transport, p.handler
@@ -311,8 +311,8 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		h.LogAllBodies = true
 		return true, noArg(d)
 	case "rewrite", "method":
-		return true, d.Errf("%s inside veeam_auth would change a request after it was decided about. Write rewrite, uri or method beside veeam_auth, outside of its block: "+
-			"they come before it. For an upstream below a path write base_path", name)
+		return true, d.Errf("%s inside veeam_auth would change a request after the decision. Write rewrite, uri or method outside of the veeam_auth block: "+
+			"they run before it. For an upstream below a path use base_path", name)
 	case "header_up":
 		return false, withheldHeader(d)
 	default:
@@ -331,12 +331,12 @@ func withheldHeader(d *caddyfile.Dispenser) error {
 	name := http.CanonicalHeaderKey(strings.TrimLeft(ahead.Val(), "+?>"))
 	switch {
 	case headers.IsOverride(name):
-		return ahead.Errf("header_up %s would have the server read another request than the one that was decided about. "+
-			"Write method, rewrite or uri beside veeam_auth, outside of its block", name)
+		return ahead.Errf("header_up %s would make the server read another request than the decided one. "+
+			"Write method, rewrite or uri outside of the veeam_auth block", name)
 	case headers.IsCredential(name):
-		return ahead.Errf("header_up %s has no effect: veeam_auth logs in and sends the credential itself. Write an account", name)
+		return ahead.Errf("header_up %s has no effect: veeam_auth sends the credential itself. Configure an account", name)
 	case name == "Upgrade" || name == "Connection":
-		return ahead.Errf("header_up %s would change a request after it was decided about", name)
+		return ahead.Errf("header_up %s would change a request after the decision", name)
 	}
 	return nil
 }
@@ -352,9 +352,9 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	case 1:
 		a.Name = args[0]
 	case 0:
-		return d.Err("account needs a name; write: account <name> <password>")
+		return d.Err("account requires a name: write account <name> <password>")
 	default:
-		return d.Errf("account takes a name and a password; %d more follow: put quotes around a password with blanks", len(args)-2)
+		return d.Errf("account accepts a name and a password, and %d more follow: put quotes around a password with blanks", len(args)-2)
 	}
 	if slices.ContainsFunc(p.transport.Accounts, func(other *account.Account) bool { return other.Name == a.Name }) {
 		return d.Errf("account %s is defined twice", a.Name)
@@ -363,7 +363,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		option := d.Val()
 		if seen[option] {
-			return d.Errf("account %s: %s is written twice", a.Name, option)
+			return d.Errf("account %s: %s is set twice", a.Name, option)
 		}
 		seen[option] = true
 		if err := accountOption(d, a, option); err != nil {
@@ -385,7 +385,7 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 		option = "(not shown, it may be a secret)"
 	}
 	if target == nil || option == "key_passphrase" {
-		return d.Errf("account %s: unrecognized option %s; an account takes grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
+		return d.Errf("account %s: unrecognized option %s; allowed: grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
 	}
 	if option == "key" && d.CountRemainingArgs() == 2 {
 		args := d.RemainingArgs()
@@ -398,7 +398,7 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
 	pins := d.RemainingArgs()
 	if len(pins) == 0 {
-		return d.Err("tls_pin needs at least one fingerprint")
+		return d.Err("tls_pin requires at least one fingerprint")
 	}
 	for _, pin := range pins {
 		if _, err := tlspin.Parse(pin); err != nil {
@@ -422,7 +422,7 @@ func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
 // into the proxy.
 func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Handler) error {
 	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreamsRaw == nil {
-		return d.Err("veeam_auth needs the address of a Veeam server; write: veeam_auth https://vbr01.lab.local:9419")
+		return d.Err("veeam_auth requires the address of a Veeam server: write veeam_auth https://vbr01.lab.local:9419")
 	}
 	if err := p.adoptTransport(d, proxy.TransportRaw); err != nil {
 		return err
@@ -474,7 +474,7 @@ func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMes
 		return d.WrapErr(err)
 	}
 	if protocol.Protocol != "http" {
-		return d.Errf("veeam_auth brings its own transport, which takes the options of the transport http; write transport http, not transport %s", protocol.Protocol)
+		return d.Errf("veeam_auth has its own transport with the options of the transport http: write transport http, not transport %s", protocol.Protocol)
 	}
 	if err := json.Unmarshal(raw, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)
@@ -497,9 +497,9 @@ func (p *directiveParser) adoptHost(proxy *reverseproxy.Handler) error {
 	case host == "{http.reverse_proxy.upstream.hostport}":
 		return nil // as it is anyway
 	case strings.Contains(host, "{"):
-		return errors.New("header_up Host has a placeholder, which a login cannot have; logins and requests name the same host: write upstream_host with a fixed name, or leave it out for the address of the upstream")
+		return errors.New("header_up Host does not accept placeholders, because logins and requests use the same host: set upstream_host to a fixed name, or leave it out for the address of the upstream")
 	case p.transport.UpstreamHost != "" && p.transport.UpstreamHost != host:
-		return errors.New("header_up Host and upstream_host differ; write upstream_host only")
+		return errors.New("header_up Host and upstream_host differ: use only upstream_host")
 	}
 	p.transport.UpstreamHost = host
 	return nil

@@ -288,7 +288,7 @@ func (m *MatchOperation) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		m.Classes = append(m.Classes, d.RemainingArgs()...)
 		for nesting := d.Nesting(); d.NextBlock(nesting); {
 			if d.Val() != "product" {
-				return d.Errf("unrecognized option %s; veeam_operation takes product", d.Val())
+				return d.Errf("unrecognized option %s; allowed: product", d.Val())
 			}
 			if err := oneArg(d, &m.Product); err != nil {
 				return err
@@ -306,7 +306,7 @@ func (m *MatchOperation) Provision(caddy.Context) error { return m.read() }
 
 func (m *MatchOperation) read() error {
 	if len(m.Classes) == 0 {
-		return errors.New("veeam_operation needs at least one class")
+		return errors.New("veeam_operation requires at least one class")
 	}
 	classes := make([]operation.Class, len(m.Classes))
 	for i, name := range m.Classes {

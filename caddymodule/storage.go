@@ -64,7 +64,7 @@ func checkStorage(raw json.RawMessage) error {
 	}
 	var name string
 	if err := json.Unmarshal(options["module"], &name); err != nil || name == "" {
-		return errors.New("it names no module")
+		return errors.New("the module is missing")
 	}
 	info, err := caddy.GetModule(storageNamespace + "." + name)
 	if err != nil {
@@ -77,7 +77,7 @@ func checkStorage(raw json.RawMessage) error {
 	}
 	module := info.New()
 	if _, ok := module.(caddy.StorageConverter); !ok {
-		return fmt.Errorf("%s is no storage", name)
+		return fmt.Errorf("%s is not a storage", name)
 	}
 	return caddy.StrictUnmarshalJSON(bare, module)
 }
@@ -118,13 +118,13 @@ func storageKey(storage certmagic.Storage) string {
 // unseenRevocations is told when this process does not see what others revoke. It logs
 // in the process's current log: an issuer outlives configurations.
 func unseenRevocations(err error) {
-	caddy.Log().Named("veeam_auth.tokens").Warn("revocations of other replicas are not seen at present", zap.Error(err))
+	caddy.Log().Named("veeam_auth.tokens").Warn("revocations by other replicas cannot be read", zap.Error(err))
 }
 
 // tryTokenStorage says whether the storage that tokens need does not work.
 func tryTokenStorage(ctx context.Context, storage certmagic.Storage, logger *zap.Logger) {
 	if err := store.Probe(ctx, storage); err != nil && ctx.Err() == nil {
-		logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor judged, and requests that need that are refused",
+		logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor verified, and such requests are refused",
 			zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", StorageName(storage)), zap.Error(err))
 	}
 }

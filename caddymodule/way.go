@@ -129,7 +129,7 @@ func checkBasePath(base string) error {
 	}
 	plain := strings.Trim(strings.ToLower(base), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") == "" && !strings.ContainsAny(base, "%?#")
 	if cleaned, ok := operation.Clean(base); !ok || !plain || cleaned != base || strings.HasSuffix(base, "/") {
-		return fmt.Errorf("base_path %s: write a path such as /veeam, with letters, digits and -._~ only and without a slash at the end", base)
+		return fmt.Errorf("base_path %s: write a path such as /veeam: letters, digits and -._~ only, no slash at the end", base)
 	}
 	return nil
 }
@@ -151,9 +151,9 @@ func (t *Transport) readPins() error {
 	}
 	switch {
 	case t.pins != nil && t.TLS == nil:
-		return errors.New("veeam_auth: tls_pin needs an upstream with TLS; write https:// before its address")
+		return errors.New("veeam_auth: tls_pin requires an upstream with TLS: use https:// for the upstream")
 	case t.pins != nil && slices.Contains(t.Versions, "3"):
-		return errors.New("veeam_auth: tls_pin does not work over HTTP/3; remove 3 from the versions of the transport")
+		return errors.New("veeam_auth: tls_pin is not allowed with HTTP/3: remove 3 from the versions of the transport")
 	}
 	return nil
 }

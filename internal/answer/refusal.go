@@ -32,14 +32,14 @@ type ofParent interface {
 // whose fault it is.
 var messages = map[veeam.Reason]string{
 	veeam.ReasonSecretUnreadable:  "veeam-auth cannot read a secret of the account configured for this server. See its log.",
-	veeam.ReasonNoAccount:         "There is no account to act as by the name that this request yields. See the log of veeam-auth.",
+	veeam.ReasonNoAccount:         "act_as yields no configured account for this request. See the log of veeam-auth.",
 	veeam.ReasonCredentialRefused: refusedMessage,
 	veeam.ReasonCodeRefused:       refusedMessage,
-	veeam.ReasonLockedOutBudget:   "The server has refused the credential that veeam-auth is configured with so often that another try may lock the account. Nothing is sent for now.",
-	veeam.ReasonCodeNeeded:        "The server asks for a verification code that veeam-auth cannot give.",
-	veeam.ReasonSSONeeded:         "The user that veeam-auth is configured with signs in with an identity provider, which is not possible here.",
-	veeam.ReasonAccountIncomplete: "The account that veeam-auth is configured with is incomplete. See its log.",
-	veeam.ReasonSecretReplaced:    "The session cannot be renewed, because its secret is not configured any more.",
+	veeam.ReasonLockedOutBudget:   "The server has refused the credential of veeam-auth so often that another try may lock the account. Nothing is sent for now.",
+	veeam.ReasonCodeNeeded:        "The server requires a verification code, and veeam-auth has none.",
+	veeam.ReasonSSONeeded:         "The user of veeam-auth signs in with an identity provider, which is not supported.",
+	veeam.ReasonAccountIncomplete: "The account of veeam-auth is incomplete. See its log.",
+	veeam.ReasonSecretReplaced:    "The session cannot be renewed, because its secret is no longer configured.",
 	veeam.ReasonNotUnderstood:     "The server does not understand the login.",
 	veeam.ReasonWrongUser:         "The server has answered with a token of another user, which is not used.",
 	veeam.ReasonThrottled:         throttledMessage,
@@ -48,7 +48,7 @@ var messages = map[veeam.Reason]string{
 	veeam.ReasonTLS:               "There is no trusted TLS connection to the server.",
 	veeam.ReasonPin:               "veeam-auth does not trust the certificate of the server. See its log.",
 	veeam.ReasonUnreachable:       "The server cannot be reached.",
-	veeam.ReasonServerFault:       "The server cannot be reached or has a fault of its own.",
+	veeam.ReasonServerFault:       "The server cannot be reached or has failed.",
 }
 
 // RefusalOf says how to answer a request whose account has no session because of err. Messages
@@ -78,7 +78,7 @@ func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 		}
 	case r.Reason == veeam.ReasonNoAccount:
 		if noAccount, ok := errors.AsType[*account.UnknownError](err); ok && noAccount.Name == "" {
-			r.Message = "Whom to act as is not configured: act_as has to name a user for each request, or another account has to come first."
+			r.Message = "act_as must name a user for each request, or another account must be the first."
 		}
 	case r.Reason == veeam.ReasonInternal:
 		r.Status = http.StatusBadGateway // the fault is between here and the server

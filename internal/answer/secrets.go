@@ -98,7 +98,7 @@ func partial(res *http.Response) bool {
 
 // unreadable refuses an answer that cannot be searched.
 func (x *Exchange) unreadable(res *http.Response, fault string) (*http.Response, *veeam.Refusal) {
-	x.Journal.Error(svclog.Exception("The answer is not passed on, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
+	x.Journal.Error(svclog.Exception("The answer is not forwarded, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
 	return x.refuse(res, veeam.Refusal{
 		Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
 		Message: "The server's answer cannot be searched for secrets and is not passed on. See the log of veeam-auth.",
@@ -278,7 +278,7 @@ func (b *filteredBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if unreadable(err) && !b.said {
 		b.said = true
-		b.journal.Error(svclog.Exception(fmt.Sprintf("The rest of the answer is not passed on, because it cannot be searched for secrets: %v.", err), journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
+		b.journal.Error(svclog.Exception(fmt.Sprintf("The rest of the answer is not forwarded, because it cannot be searched for secrets: %v.", err), journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
 	}
 	return n, err
 }

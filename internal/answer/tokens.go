@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-var errTokenAnswer = errors.New("the answer contains an access token of the server, or is JSON that is not in UTF-8")
+var errTokenAnswer = errors.New("the answer contains an access token of the server, or JSON that is not UTF-8")
 
 // withoutToken refuses an answer that begins with an access token, and watches what
 // follows while it passes. Nothing is kept: the beginning is what the first read
@@ -51,7 +51,7 @@ func tokenLike(contentType string) bool {
 }
 
 func logToken(log *zap.Logger, method, path, why string) {
-	log.Error("answer not passed on: "+why, zap.String("method", method), zap.String("path", path))
+	log.Error("answer not forwarded: "+why, zap.String("method", method), zap.String("path", path))
 }
 
 func (x *Exchange) refuseToken(res *http.Response, why string) (*http.Response, *veeam.Refusal) {

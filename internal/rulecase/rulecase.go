@@ -27,7 +27,7 @@ func Set(set map[string]json.RawMessage) (map[string]json.RawMessage, error) {
 	folded := make(map[string]json.RawMessage, len(set))
 	for name, raw := range set {
 		if strings.Contains(string(raw), "{http.request.orig_") {
-			return nil, fmt.Errorf("%s: {http.request.orig_…} is the request as it arrived, and rules are about the request as it is sent: use {http.request.uri}, {http.request.uri.path} or {http.request.method}", name)
+			return nil, fmt.Errorf("%s: {http.request.orig_…} is the request as received, but rules see the request as sent: use {http.request.uri}, {http.request.uri.path} or {http.request.method}", name)
 		}
 		var err error
 		if folded[name], err = foldMatcher(name, raw); err != nil {
@@ -71,7 +71,7 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 			query := make(map[string][]string, len(m))
 			for name, values := range m {
 				if _, twice := query[operation.Fold(name)]; twice {
-					return fmt.Errorf("%s is written twice, in different letter case", name)
+					return fmt.Errorf("%s is set twice, in different letter case", name)
 				}
 				for i, value := range values {
 					if strings.Contains(value, "{") {
@@ -108,7 +108,7 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 					values["pattern"] = anyCase(pattern)
 				}
 				if _, twice := folded[foldParameter(key)]; twice {
-					return fmt.Errorf("%s is written twice, in different letter case", key)
+					return fmt.Errorf("%s is set twice, in different letter case", key)
 				}
 				folded[foldParameter(key)] = values
 			}

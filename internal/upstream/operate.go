@@ -21,7 +21,7 @@ func (s *Session) MayLogin(force bool) error {
 	if b.Of == 0 || b.Left > 1 || force {
 		return nil
 	}
-	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in all the same", b)
+	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", b)
 }
 
 // Login replaces the session by a new one; the session so far is logged out. force
@@ -29,7 +29,7 @@ func (s *Session) MayLogin(force bool) error {
 func (s *Session) Login(ctx context.Context, force bool) error {
 	grant := s.grant.Load()
 	if grant == nil {
-		return errors.New("no request has needed a token of it yet")
+		return errors.New("no request has required a token of it yet")
 	}
 	if err := s.Lift(ctx); err != nil {
 		return err
@@ -55,7 +55,7 @@ func loginOutcome(err error, left tokencache.Budget) error {
 	case !ok:
 		return err
 	case isOverdrawn(err):
-		return fmt.Errorf("nothing was sent: %w; --force logs in all the same", blocked.Cause)
+		return fmt.Errorf("nothing was sent: %w; --force logs in anyway", blocked.Cause)
 	case blocked.Held && left.Of > 0:
 		return fmt.Errorf("the server was asked just now: %w; %s", blocked.Cause, left)
 	}

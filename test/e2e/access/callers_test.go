@@ -161,7 +161,7 @@ func TestUnknownCallersNeverActAsAnAccount(t *testing.T) {
 	if e := c.relayed().echo(bearer(mine.Access)); e.Subject != monitor {
 		t.Errorf("a client's request went as %q", e.Subject)
 	}
-	if !strings.Contains(w.Caddy.Output(), "callers who are not known act as no account") {
+	if !strings.Contains(w.Caddy.Output(), "unknown callers act as no account") {
 		t.Error("no warning about a rule that lets strangers send what needs a token")
 	}
 }

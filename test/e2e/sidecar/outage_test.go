@@ -40,7 +40,7 @@ func TestAServerThatIsDownIsSaidToBeSo(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(w.Caddy.Output(), "the request could not be passed on") || !strings.Contains(w.Caddy.Output(), "connection refused") {
+	if !strings.Contains(w.Caddy.Output(), "the request could not be forwarded") || !strings.Contains(w.Caddy.Output(), "connection refused") {
 		t.Errorf("the log does not say so: %s", tail(w.Caddy.Output()))
 	}
 	if !strings.Contains(w.svclog(), "[502] ") {

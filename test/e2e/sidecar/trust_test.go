@@ -62,7 +62,7 @@ func TestAServerIsTrustedInTheWayThatIsConfigured(t *testing.T) {
 			t.Errorf("%s: %+v", s.Name, c)
 		}
 	}
-	for _, warning := range []string{"tls_insecure_skip_verify: whoever answers", "insecure_http: credentials and tokens travel"} {
+	for _, warning := range []string{"tls_insecure_skip_verify: credentials are sent", "insecure_http: credentials and tokens are sent"} {
 		if n := strings.Count(w.Caddy.Output(), warning); n != 1 {
 			t.Errorf("%q is %d times in the log", warning, n)
 		}
