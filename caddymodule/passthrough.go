@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens is about clients with Veeam credentials of their own; write passthrough too")
+var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens requires passthrough")
 
 // welcomeGuests prepares the handler for guests, if it has any.
 func (h *Handler) welcomeGuests() error {
@@ -28,7 +28,7 @@ func (h *Handler) welcomeGuests() error {
 		return errExposeAlone
 	}
 	if h.ExposeUpstreamTokens {
-		h.logger.Warn("expose_upstream_tokens: clients get tokens of the server, which are good without veeam-auth and its rules")
+		h.logger.Warn("expose_upstream_tokens: clients get tokens of the server, which are valid without veeam-auth and its rules")
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ import (
 )
 
 var (
-	ErrCredentialRequired = errors.New("no account is configured: the client has to log in with a credential of its own")
-	errNoGuest            = errors.New("the client has to log in again")
+	ErrCredentialRequired = errors.New("no account is configured: the client must log in with its own Veeam credentials")
+	errNoGuest            = errors.New("the client must log in again")
 	errTrying             = errors.New("a verification code for this login is being tried")
 )
 
