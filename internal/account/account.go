@@ -174,6 +174,7 @@ func (a *Account) Flags() map[string]*bool {
 // SecretOptions are the options that hold secrets.
 var SecretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase"}
 
+// GrantType is the grant, or its default.
 func (a *Account) GrantType() veeam.Grant {
 	if a.Grant == "" {
 		return veeam.GrantPassword
@@ -313,8 +314,10 @@ func grantNames(p *veeam.Product) string {
 	return strings.Join(names, ", ")
 }
 
+// UUID is the form of the ids of users.
 var UUID = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
+// HasPlaceholder reports whether a text has a placeholder.
 func HasPlaceholder(text string) bool {
 	return strings.Contains(text, "{") && strings.Contains(text, "}")
 }

@@ -275,6 +275,7 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	return key
 }
 
+// FilePlaceholder is a placeholder for the content of a file; its first group is the path.
 var FilePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
 
 // Files are the files that the account's secrets are read from. That of
@@ -309,7 +310,7 @@ func (a *Account) Files() (paths []string) {
 // filled reports whether all files that a text names have something in them.
 func filled(text string) bool {
 	for _, match := range FilePlaceholder.FindAllStringSubmatch(text, -1) {
-		info, err := os.Stat(match[1]) //nolint:gosec // the operator names the file
+		info, err := os.Stat(match[1])
 		if err != nil || info.Size() == 0 {
 			return false
 		}

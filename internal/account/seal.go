@@ -22,9 +22,14 @@ const SealedPrefix = "veeam-auth:sealed:v1:"
 const ScratchPurpose = "scratch codes"
 
 var (
+	// ErrNotOpened says that a sealed text does not open here.
 	ErrNotOpened = errors.New("it is damaged, or was sealed with another key or for another product, account or option")
-	ErrNoCache   = errors.New("it is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with")
-	ErrCacheKey  = errors.New("it is sealed, and the encryption_key of the cache is empty, unreadable or not a keyset")
+
+	// ErrNoCache says that there is no key for a sealed text.
+	ErrNoCache = errors.New("it is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with")
+
+	// ErrCacheKey says that the key for a sealed text cannot be used.
+	ErrCacheKey = errors.New("it is sealed, and the encryption_key of the cache is empty, unreadable or not a keyset")
 )
 
 // Seal has the keys for the secrets of one account. The zero value has none.

@@ -39,7 +39,7 @@ var requestCount atomic.Uint32
 // New returns the journal of a request that arrives now.
 func New(logger *zap.Logger, r *http.Request) Journal {
 	j := Journal{logger: logger, method: r.Method, path: r.URL.RequestURI(), started: time.Now()}
-	if j.id = r.Header.Get("X-Request-Id"); j.id != "" {
+	if j.id = r.Header.Get("X-Request-Id"); j.id != "" { //nolint:canonicalheader // the spelling that costs no allocation
 		j.thread = svclog.Thread(j.id)
 	} else {
 		j.thread = requestCount.Add(1)%99999 + 1

@@ -20,6 +20,7 @@ import (
 )
 
 var (
+	// ErrCredentialRequired says that a client has no credential where one is needed.
 	ErrCredentialRequired = errors.New("no account is configured: the client must log in with its own Veeam credentials")
 	errNoGuest            = errors.New("the client must log in again")
 	errTrying             = errors.New("a verification code for this login is being tried")

@@ -33,9 +33,10 @@ const (
 	// Idle is how long the session of a guest is kept that nobody uses.
 	Idle = time.Hour
 
-	// ChallengeFor is how long a guest has to send its verification code, and
-	// demandTries how many it may send.
-	ChallengeFor   = 5 * time.Minute
+	// ChallengeFor is how long a guest has to send its verification code.
+	ChallengeFor = 5 * time.Minute
+
+	// ChallengeTries is how many codes it may send.
 	ChallengeTries = 5
 
 	maxGuests   = 10_000
@@ -116,6 +117,7 @@ func Acquire() *Users { return books.Acquire("", New) }
 // Release ends one use of the book. The last one empties it.
 func Release() { books.Release("") }
 
+// New returns a book without guests.
 func New() *Users {
 	return &Users{
 		logins:   newLRU[string, *User](maxGuests),

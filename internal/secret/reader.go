@@ -41,7 +41,7 @@ func versionOf(path string) FileVersion {
 	if err != nil {
 		place = path // such as a pipe under /dev/fd
 	}
-	info, err := os.Stat(place) //nolint:gosec // the path is of the configuration
+	info, err := os.Stat(place)
 	if err != nil {
 		return FileVersion{place: place}
 	}
@@ -170,7 +170,7 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	} else {
 		r.files[path] = FileVersion{} // of two versions
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, withoutPath(err)
 	}

@@ -252,14 +252,14 @@ const (
 )
 
 // observe counts the token requests of one grant.
-func (t *Server) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, err error) {
+func (s *Server) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, err error) {
 	if grant == "" {
 		grant = veeam.GrantPassword
 	}
 	count := func(step veeam.Grant, result string) {
-		t.Metrics.Grants.WithLabelValues(t.Product.Name, string(step), result).Inc()
+		s.Metrics.Grants.WithLabelValues(s.Product.Name, string(step), result).Inc()
 	}
-	t.Metrics.GrantSeconds.WithLabelValues(t.Product.Name, string(grant)).Observe(time.Since(start).Seconds())
+	s.Metrics.GrantSeconds.WithLabelValues(s.Product.Name, string(grant)).Observe(time.Since(start).Seconds())
 	last, result := grant, resultOK
 	var failed *veeam.Error
 	switch {

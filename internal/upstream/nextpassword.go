@@ -119,8 +119,8 @@ func (s *Source) refused(l *candidate, j journal.Journal) {
 	j.Warn(svclog.Exception(text, ""))
 }
 
-func (t *Server) countSecret(a *account.Account, result string) {
-	t.Metrics.Secrets.WithLabelValues(t.Product.Name, a.Name, result).Inc()
+func (s *Server) countSecret(a *account.Account, result string) {
+	s.Metrics.Secrets.WithLabelValues(s.Product.Name, a.Name, result).Inc()
 }
 
 func isHeld(err error) bool {

@@ -20,12 +20,12 @@ import (
 
 // tellDoubts warns once of secrets that are likely not what was meant, before a
 // login is spent with them.
-func (t *Server) tellDoubts(a *account.Account, c *account.Secrets) {
+func (s *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 	doubts := a.NewDoubts(c)
 	if len(doubts) == 0 {
 		return
 	}
-	t.Log.Warn("a secret is probably wrong, and is sent as is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
+	s.Log.Warn("a secret is probably wrong, and is sent as is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
 }
 
 // secrets reads those of whoever logs in.

@@ -60,11 +60,12 @@ func (s *Source) guard(c *account.Secrets, j journal.Journal) *Guard {
 	return s.server.Guard(s.place.Origin, c, j)
 }
 
-func (t *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Guard {
+// Guard counts the tries of a login at an origin.
+func (s *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Guard {
 	user := c.Account.User()
 	return &Guard{
-		tries:   t.State.tries.get(t.Product.Name, origin, user, t.cacheID()),
-		options: tokencache.TryOptions{Limit: t.Budget, Credential: c.Digest.Reveal(), Shared: t.Tries},
+		tries:   s.State.tries.get(s.Product.Name, origin, user, s.cacheID()),
+		options: tokencache.TryOptions{Limit: s.Budget, Credential: c.Digest.Reveal(), Shared: s.Tries},
 		journal: j,
 		user:    user,
 	}

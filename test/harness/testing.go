@@ -13,37 +13,37 @@ import (
 const Patience = 2 * time.Minute
 
 // New returns a world of a test, without any site. It ends with the test.
-func New(t testing.TB) *World {
-	t.Helper()
-	w := &World{Dir: t.TempDir()}
-	t.Cleanup(w.Kill)
+func New(tb testing.TB) *World {
+	tb.Helper()
+	w := &World{Dir: tb.TempDir()}
+	tb.Cleanup(w.Kill)
 	return w
 }
 
 // Run starts the world's Caddy for a test.
-func (w *World) Run(t testing.TB) {
-	t.Helper()
+func (w *World) Run(tb testing.TB) {
+	tb.Helper()
 	if err := w.Start(); err != nil {
-		t.Fatalf("%v\n%s", err, w.Caddyfile())
+		tb.Fatalf("%v\n%s", err, w.Caddyfile())
 	}
 }
 
 // StartServer starts an emulated server that ends with the test.
-func StartServer(t testing.TB, profile veeamtest.Profile, options ...veeamtest.Option) *veeamtest.Server {
-	t.Helper()
+func StartServer(tb testing.TB, profile veeamtest.Profile, options ...veeamtest.Option) *veeamtest.Server {
+	tb.Helper()
 	server := veeamtest.New(profile, options...)
 	if err := server.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return server
 }
 
 // Eventually waits for what has to come true without more being done.
-func Eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func Eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	if !Until(holds) {
-		t.Fatalf("not within %v: %s", Patience, what)
+		tb.Fatalf("not within %v: %s", Patience, what)
 	}
 }
 

@@ -21,8 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 // certificate is what the sites that want one trust, and what the client shows.

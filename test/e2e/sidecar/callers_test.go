@@ -14,8 +14,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 func TestATokenThatIsNotGoodIsRefusedEvenFromThisMachine(t *testing.T) {
