@@ -15,9 +15,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// slotFor finds the place of the guest, the account, or the user as whom an account
+// sourceFor finds the source of the guest, the account, or the user as whom an account
 // acts. Without a name it is the first account.
-func (t *Transport) slotFor(req *http.Request, e *exchange) (*upstream.Source, error) {
+func (t *Transport) sourceFor(req *http.Request, e *exchange) (*upstream.Source, error) {
 	if e.caller.Via == policy.ViaPassthrough {
 		return e.guest.Source(t.upstreamOf(req, e))
 	}
@@ -75,8 +75,8 @@ func (t *Transport) upstreamHost(req *http.Request) string {
 	if err != nil {
 		return req.URL.Host
 	}
-	if _, upstream, ok := strings.Cut(host, "->"); ok {
-		return upstream
+	if _, address, ok := strings.Cut(host, "->"); ok {
+		return address
 	}
 	return req.URL.Host
 }

@@ -125,8 +125,11 @@ func (h *Handler) record(e *exchange, v *verdict) {
 // product's own: what the server answers would be the session of all, and what the
 // client sends may be a credential.
 func (h *Handler) closedRoute() *veeam.Refusal {
-	said := "essions are given out and ended at " + h.product.TokenPath + " only"
-	return &veeam.Refusal{Reason: veeam.ReasonDenied, Message: "S" + said + ".", Detail: "s" + said}
+	return &veeam.Refusal{
+		Reason:  veeam.ReasonDenied,
+		Message: "Sessions are created and ended at " + h.product.TokenPath + " only.",
+		Detail:  "sessions are created and ended at " + h.product.TokenPath + " only",
+	}
 }
 
 // show prepares a request for the eyes of rules: what is known about it, the method

@@ -389,19 +389,19 @@ func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, erro
 		}
 		e.guest, e.caller.Login = g, g.Token()
 	}
-	slot, err := t.slotFor(req, e)
+	source, err := t.sourceFor(req, e)
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
-	tok, session, err := slot.Token(req.Context(), e.request())
+	tok, session, err := source.Token(req.Context(), e.request())
 	if err != nil {
 		return t.refuse(req, e, err)
 	}
 	if e.answer != nil {
 		return e.answer(tok)
 	}
-	out := t.outgoing(req, e, cmp.Or(t.APIVersion, slot.FoundVersion()))
-	res, err := t.sender.Send(req, out, slot, session, tok, e.request())
+	out := t.outgoing(req, e, cmp.Or(t.APIVersion, source.FoundVersion()))
+	res, err := t.sender.Send(req, out, source, session, tok, e.request())
 	if err != nil {
 		if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
 			return t.refuse(req, e, lost.Err)

@@ -447,7 +447,7 @@ func TestALoginEndsHoweverOftenItIsRenewed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := i.Check(t.Context(), longer, site); !errors.Is(err, ErrExpired) {
-			t.Errorf("a token that says to be good for longer than its login: %v", err)
+			t.Errorf("a token with an expiry after the end of its login is accepted: %v", err)
 		}
 	})
 }

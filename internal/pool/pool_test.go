@@ -28,7 +28,7 @@ func TestAValueLivesAsLongAsSomebodyUsesIt(t *testing.T) {
 		t.Error(ok, ended)
 	}
 	if p.Acquire("key", create); made != 2 {
-		t.Error("not made anew")
+		t.Error("not created again")
 	}
 }
 

@@ -45,7 +45,7 @@ func (s *Source) grant(values context.Context, l *candidate, journal journal.Jou
 		withParent.Parent = parent.session
 		account = &withParent
 	}
-	twins := s.key.parent || s.account.Serves()
+	siblings := s.key.parent || s.account.Serves()
 	end := &logout{state: t.State, client: client, version: s.FoundVersion, account: account, values: values, journal: journal}
 	get := func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		if account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
@@ -81,7 +81,7 @@ func (s *Source) grant(values context.Context, l *candidate, journal journal.Jou
 			journal.LoginFailed(account, err)
 			return nil, err
 		}
-		if twins {
+		if siblings {
 			if err := l.session.lockBoth(ctx); err != nil {
 				return nil, err
 			}
@@ -105,7 +105,7 @@ func (s *Source) grant(values context.Context, l *candidate, journal journal.Jou
 		if parent != nil {
 			parent.succeeded()
 		}
-		if twins {
+		if siblings {
 			l.session.accepted(ctx)
 		}
 		journal.Authenticated(account, tok)

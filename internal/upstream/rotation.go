@@ -68,7 +68,7 @@ func (s *Source) stable(ctx context.Context, maxAge time.Duration, o cause) (*ca
 	}
 }
 
-// look reads without the lock of the slot: a file system may hang.
+// look reads without the lock of the source: a file system may hang.
 func (s *Source) look(ctx context.Context, maxAge time.Duration, o cause) (l *candidate, settled bool, err error) {
 	if l := s.recent(maxAge, o); l != nil {
 		return l, true, nil
@@ -175,7 +175,7 @@ func (s *Source) login(c *account.Secrets, next bool) *candidate {
 	return l
 }
 
-// inherited is the login that a slot begins with: of the sessions that were taken
+// inherited is the login that a source begins with: of the sessions that were taken
 // over from another configuration, one with another secret of the very account
 // serves on until the secret that is configured now has proved good.
 func (s *Source) inherited(next *account.Reading) *candidate {

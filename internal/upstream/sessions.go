@@ -222,7 +222,7 @@ func (s *sessions) gone() bool {
 	return s.released
 }
 
-// userSource is slot for a user that came with the request.
+// userSource is source for a user that came with the request.
 func (s *sessions) userSource(key sourceKey, create func() *Source) (found *Source, added bool) {
 	if found, ok := s.users.Get(key); ok {
 		return found, false
@@ -258,7 +258,7 @@ func (s *sessions) source(key sourceKey, create func() *Source) *Source {
 	return found
 }
 
-// addSource also returns the slots that have made room.
+// addSource also returns the sources that have made room.
 func (s *sessions) addSource(key sourceKey, create func() *Source) (found *Source, left []*Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,10 +276,10 @@ func (s *sessions) addSource(key sourceKey, create func() *Source) (found *Sourc
 	return added, left
 }
 
-// makeRoom takes the slots of one address out if there are too many addresses.
-func makeRoom(slots map[sourceKey]*Source) (left []*Source) {
+// makeRoom takes the sources of one address out if there are too many addresses.
+func makeRoom(sources map[sourceKey]*Source) (left []*Source) {
 	used := make(map[Address]int64)
-	for key, s := range slots {
+	for key, s := range sources {
 		used[key.Address] = max(used[key.Address], s.used.Load())
 	}
 	if len(used) <= MaxAddresses {
@@ -291,7 +291,7 @@ func makeRoom(slots map[sourceKey]*Source) (left []*Source) {
 			oldest = at
 		}
 	}
-	maps.DeleteFunc(slots, func(key sourceKey, s *Source) bool {
+	maps.DeleteFunc(sources, func(key sourceKey, s *Source) bool {
 		if oldest != key.Address {
 			return false
 		}

@@ -1,4 +1,4 @@
-// The place of an account at an upstream: from a request to a token.
+// A source: what hands out the tokens of an account at a server.
 
 package upstream
 
@@ -94,7 +94,7 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 	return s.obtain(ctx, cause{values: r.Values(ctx), journal: r.Journal})
 }
 
-// touch takes down that the slot is used. It seldom writes what all requests read.
+// touch takes down that the source is used. It seldom writes what all requests read.
 func (s *Source) touch(now time.Time) {
 	if seconds := now.Unix(); s.used.Load() != seconds {
 		s.used.Store(seconds)
@@ -165,7 +165,7 @@ func (s *Source) Recovered(session *tokencache.Session, lost *tokencache.Token, 
 	s.server.Metrics.Lost.WithLabelValues(s.server.Product.Name, s.account.Name, reason).Inc()
 }
 
-// user is whom the slot logs in.
+// user is whom the source logs in.
 func (s *Source) user() string {
 	if l := s.current.Load(); l != nil {
 		return l.credentials.Account.User()

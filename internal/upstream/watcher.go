@@ -39,7 +39,7 @@ type secretWatcher struct {
 	server  *Server
 	ctx     context.Context // ends with the transport
 	cancel  context.CancelFunc
-	waiting atomic.Bool // a slot has a secret that is not in use
+	waiting atomic.Bool // a source has a secret that is not in use
 
 	mu       sync.Mutex
 	running  bool
@@ -78,7 +78,7 @@ func (w *secretWatcher) add(a *account.Account) {
 	w.mu.Unlock()
 }
 
-// await has slots asked at each look whether what they wait for has come.
+// await has sources asked at each look whether what they wait for has come.
 func (w *secretWatcher) await() {
 	w.waiting.Store(true)
 	w.start()
@@ -143,11 +143,11 @@ func (w *secretWatcher) look() {
 }
 
 func (w *secretWatcher) tell(which func(*Source) bool, what func(*Source)) {
-	slots := w.server.sessions.sources.Load()
-	if slots == nil {
+	sources := w.server.sessions.sources.Load()
+	if sources == nil {
 		return
 	}
-	for _, s := range *slots {
+	for _, s := range *sources {
 		if which(s) {
 			what(s)
 		}
