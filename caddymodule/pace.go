@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // Pace is the most token requests that one server is sent, for all accounts
@@ -114,12 +114,12 @@ func (p *directiveParser) pace(d *caddyfile.Dispenser) error {
 }
 
 // paceLimits are the pace of a transport.
-func (t *Transport) paceLimits() veeam.Pace {
+func (t *Transport) paceLimits() ratelimit.Rates {
 	switch {
 	case t.Pace == nil:
 		return t.product.Pace
 	case t.Pace.Off:
-		return veeam.Pace{}
+		return ratelimit.Rates{}
 	}
-	return veeam.Pace{PerSecond: t.Pace.PerSecond, PerMinute: t.Pace.PerMinute, PerHour: t.Pace.PerHour}
+	return ratelimit.Rates{PerSecond: t.Pace.PerSecond, PerMinute: t.Pace.PerMinute, PerHour: t.Pace.PerHour}
 }

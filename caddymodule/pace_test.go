@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -47,11 +48,11 @@ func TestTheProductsPaceIsTheDefault(t *testing.T) {
 	vspc, _ := veeam.Lookup("vspc")
 	for _, tt := range []struct {
 		pace *Pace
-		want veeam.Pace
+		want ratelimit.Rates
 	}{
 		{nil, vspc.Pace},
-		{&Pace{Off: true}, veeam.Pace{}},
-		{&Pace{PerMinute: 5}, veeam.Pace{PerMinute: 5}},
+		{&Pace{Off: true}, ratelimit.Rates{}},
+		{&Pace{PerMinute: 5}, ratelimit.Rates{PerMinute: 5}},
 	} {
 		if got := (&Transport{Pace: tt.pace, product: vspc}).paceLimits(); got != tt.want {
 			t.Errorf("%+v: %v, want %v", tt.pace, got, tt.want)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // rewrite changes the record of the session as a process with another clock would
@@ -98,7 +100,7 @@ func TestAPauseOfAServerNotedByAClockThatIsAheadEndsAllTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			for time.Since(began) < 3*time.Hour && p.turn(rates).Wait(t.Context(), PaceOnly) != nil {
+			for time.Since(began) < 3*time.Hour && p.turn(rates).Wait(t.Context(), ratelimit.StepOnly) != nil {
 				time.Sleep(time.Second)
 			}
 			if took := time.Since(began); took < 30*time.Minute || took > maxDelay+time.Minute {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 const (
@@ -28,16 +30,6 @@ const (
 	// throttledFor is how long a server is left alone that asks to wait and does not
 	// say how long.
 	throttledFor = time.Second
-)
-
-// PaceStep says where in a login a token request stands.
-type PaceStep int
-
-// The steps.
-const (
-	PaceOnly  PaceStep = iota // nothing follows
-	PaceFirst                 // another request follows at once
-	PaceNext                  // a first one went before: it waits as long as its grant may
 )
 
 // Pace is what one server can take of token requests. One serves all accounts,
@@ -117,11 +109,11 @@ type PaceTurn struct {
 
 // Wait returns when a token request may be sent. It returns a *PaceError at once
 // if that would take too long, and ctx's error if ctx ends first.
-func (t *PaceTurn) Wait(ctx context.Context, step PaceStep) error {
-	a := &paceAsk{rates: t.Rates, more: step == PaceFirst, longest: DefaultPaceWait}
+func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
+	a := &paceAsk{rates: t.Rates, more: step == ratelimit.StepFirst, longest: DefaultPaceWait}
 	end, bounded := ctx.Deadline()
 	switch {
-	case bounded && step == PaceNext:
+	case bounded && step == ratelimit.StepNext:
 		a.longest = time.Until(end) - paceRest
 	case bounded:
 		a.longest = min(a.longest, time.Until(end)-paceRest)
@@ -129,7 +121,7 @@ func (t *PaceTurn) Wait(ctx context.Context, step PaceStep) error {
 	a.longest = max(a.longest, 0)
 	giveUp := time.Now().Add(a.longest)
 	kept := t.take()
-	if step == PaceNext && !kept.IsZero() && time.Since(kept.Round(0)) <= paceLate {
+	if step == ratelimit.StepNext && !kept.IsZero() && time.Since(kept.Round(0)) <= paceLate {
 		a.at = kept
 	} else {
 		if !kept.IsZero() {

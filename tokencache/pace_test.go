@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // paced is a process that sends token requests to a server.
@@ -75,11 +77,11 @@ func TestThreeProcessesTogetherKeepThePace(t *testing.T) {
 				wg.Go(func() {
 					for {
 						turn := p.turn(vb365)
-						err := turn.Wait(t.Context(), PaceFirst)
+						err := turn.Wait(t.Context(), ratelimit.StepFirst)
 						if err == nil {
 							seen.add()
 							time.Sleep(200 * time.Millisecond) // the server's answer
-							if err = turn.Wait(t.Context(), PaceNext); err == nil {
+							if err = turn.Wait(t.Context(), ratelimit.StepNext); err == nil {
 								seen.add()
 								return
 							}
@@ -128,9 +130,9 @@ func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
 				if rapid.IntRange(0, 7).Draw(rt, "restart") == 0 {
 					all[i] = startPaced(store, k)
 				}
-				p, step := all[i], PaceOnly
+				p, step := all[i], ratelimit.StepOnly
 				if rapid.Bool().Draw(rt, "two") {
-					step = PaceFirst
+					step = ratelimit.StepFirst
 				}
 				answer := time.Duration(rapid.SampledFrom([]int{1, 100, 3000, 20_000}).Draw(rt, "ms")) * time.Millisecond
 				wg.Go(func() {
@@ -141,7 +143,7 @@ func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
 						return
 					}
 					seen.add()
-					if time.Sleep(answer); step == PaceFirst && turn.Wait(ctx, PaceNext) == nil {
+					if time.Sleep(answer); step == ratelimit.StepFirst && turn.Wait(ctx, ratelimit.StepNext) == nil {
 						seen.add()
 					}
 				})
@@ -163,19 +165,19 @@ func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		p := &Pace{}
 		turn := &PaceTurn{Pace: p, Rates: Rates{PerMinute: 2}}
 		for range 2 {
-			if err := turn.Wait(t.Context(), PaceOnly); err != nil {
+			if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil {
 				t.Fatal(err)
 			}
 		}
 		began := time.Now()
-		err := turn.Wait(t.Context(), PaceOnly)
+		err := turn.Wait(t.Context(), ratelimit.StepOnly)
 		var refused *PaceError
 		if !errors.As(err, &refused) || refused.Delay() < time.Minute || refused.Delay() > 63*time.Second || refused.Paused || time.Since(began) > 0 {
 			t.Fatalf("%v after %v", err, time.Since(began))
 		}
 		time.Sleep(refused.Delay() - DefaultPaceWait)
-		_ = (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 3}}).Wait(t.Context(), PaceOnly)
-		if err := turn.Wait(t.Context(), PaceOnly); err != nil {
+		_ = (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 3}}).Wait(t.Context(), ratelimit.StepOnly)
+		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil {
 			t.Error(err)
 		}
 		if waited := time.Since(began); waited < time.Minute {
@@ -183,7 +185,7 @@ func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if err := (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 1}}).Wait(ctx, PaceOnly); !errors.As(err, &refused) {
+		if err := (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 1}}).Wait(ctx, ratelimit.StepOnly); !errors.As(err, &refused) {
 			t.Errorf("what the grant's time is too short for: %v", err)
 		}
 	})
@@ -196,13 +198,13 @@ func TestWhatTheServerAsksForHoldsAllAccountsOfAllProcesses(t *testing.T) {
 			one, two := startPaced(store, k), startPaced(store, k)
 			asleep := make(chan error)
 			go func() { // it has its turn already when the server asks to wait
-				_ = two.turn(Rates{PerSecond: 1}).Wait(t.Context(), PaceOnly)
-				asleep <- two.turn(Rates{PerSecond: 1}).Wait(t.Context(), PaceOnly)
+				_ = two.turn(Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
+				asleep <- two.turn(Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
 			}()
 			time.Sleep(100 * time.Millisecond)
 			one.turn(rates).Throttled(t.Context(), 100*time.Second)
 			for _, p := range []*paced{one, two, startPaced(store, k)} {
-				err := p.turn(rates).Wait(t.Context(), PaceOnly)
+				err := p.turn(rates).Wait(t.Context(), ratelimit.StepOnly)
 				var refused *PaceError
 				if !errors.As(err, &refused) || !refused.Paused || refused.Delay() > 100*time.Second || refused.Delay() < 90*time.Second {
 					t.Errorf("%v", err)
@@ -213,7 +215,7 @@ func TestWhatTheServerAsksForHoldsAllAccountsOfAllProcesses(t *testing.T) {
 			}
 			time.Sleep(80 * time.Second)
 			began := time.Now()
-			if err := two.turn(rates).Wait(t.Context(), PaceOnly); err != nil {
+			if err := two.turn(rates).Wait(t.Context(), ratelimit.StepOnly); err != nil {
 				t.Error(err)
 			}
 			if waited := time.Since(began); waited < 15*time.Second {
@@ -228,7 +230,7 @@ func TestAServerThatDoesNotSayHowLongIsLeftAloneForAMoment(t *testing.T) {
 		turn := &PaceTurn{Pace: &Pace{}}
 		turn.Throttled(t.Context(), 0)
 		began := time.Now()
-		if err := turn.Wait(t.Context(), PaceOnly); err != nil || time.Since(began) < throttledFor || time.Since(began) > 2*throttledFor {
+		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) < throttledFor || time.Since(began) > 2*throttledFor {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
@@ -239,7 +241,7 @@ func TestWithoutTheStoreAProcessKeepsThePaceByItself(t *testing.T) {
 		store, k, seen := newMemory(), newKeys(t), new(arrivals)
 		one, two := startPaced(store, k), startPaced(store, k)
 		send := func(p *paced) {
-			if p.turn(vb365).Wait(t.Context(), PaceOnly) == nil {
+			if p.turn(vb365).Wait(t.Context(), ratelimit.StepOnly) == nil {
 				seen.add()
 			}
 		}
@@ -287,7 +289,7 @@ func TestAStoreThatHangsDelaysATokenRequestLittle(t *testing.T) {
 		store.slow(time.Hour)
 		began := time.Now()
 		turn := p.turn(vb365)
-		if err := turn.Wait(t.Context(), PaceOnly); err != nil || time.Since(began) > paceExchangeFor {
+		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) > paceExchangeFor {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		began = time.Now()
@@ -295,7 +297,7 @@ func TestAStoreThatHangsDelaysATokenRequestLittle(t *testing.T) {
 			t.Errorf("telling took %v", time.Since(began))
 		}
 		var refused *PaceError
-		if err := turn.Wait(t.Context(), PaceOnly); !errors.As(err, &refused) {
+		if err := turn.Wait(t.Context(), ratelimit.StepOnly); !errors.As(err, &refused) {
 			t.Errorf("the server's wish is forgotten: %v", err)
 		}
 		time.Sleep(2 * time.Hour) // what is left to itself ends
@@ -311,7 +313,7 @@ func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
 			p := startPaced(store, k)
 			for range 100 {
 				wg.Go(func() {
-					if err := p.turn(Rates{PerSecond: 1000}).Wait(t.Context(), PaceOnly); err != nil {
+					if err := p.turn(Rates{PerSecond: 1000}).Wait(t.Context(), ratelimit.StepOnly); err != nil {
 						t.Error(err)
 					}
 				})
@@ -328,11 +330,11 @@ func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
 func TestWhoeverGivesUpWaitsNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := startPaced(newMemory(), newKeys(t))
-		_ = p.turn(vb365).Wait(t.Context(), PaceOnly)
+		_ = p.turn(vb365).Wait(t.Context(), ratelimit.StepOnly)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		began := time.Now()
-		if err := p.turn(vb365).Wait(ctx, PaceOnly); !errors.Is(err, context.Canceled) || time.Since(began) > 200*time.Millisecond {
+		if err := p.turn(vb365).Wait(ctx, ratelimit.StepOnly); !errors.Is(err, context.Canceled) || time.Since(began) > 200*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})
@@ -354,9 +356,9 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 					wg.Go(func() {
 						turn := p.turn(rates.Half())
 						turn.Yields = true
-						steps := []PaceStep{PaceOnly}
+						steps := []ratelimit.Step{ratelimit.StepOnly}
 						if i%2 == 0 {
-							steps = []PaceStep{PaceFirst, PaceNext}
+							steps = []ratelimit.Step{ratelimit.StepFirst, ratelimit.StepNext}
 						}
 						for _, step := range steps {
 							if turn.Wait(t.Context(), step) == nil {
@@ -369,7 +371,7 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 				for range 3 {
 					time.Sleep(9 * time.Second)
 					began := time.Now()
-					if err := p.turn(rates).Wait(t.Context(), PaceOnly); err != nil {
+					if err := p.turn(rates).Wait(t.Context(), ratelimit.StepOnly); err != nil {
 						t.Error(err)
 					}
 					if took := time.Since(began); took != 0 {
@@ -407,12 +409,12 @@ func TestAPaceThatCannotBeHalvedIsYieldedRequestByRequest(t *testing.T) {
 			wg.Go(func() {
 				turn := p.turn(rates.Half())
 				turn.Yields = true
-				_ = turn.Wait(t.Context(), PaceOnly)
+				_ = turn.Wait(t.Context(), ratelimit.StepOnly)
 			})
 		}
 		time.Sleep(10 * time.Second)
 		began := time.Now()
-		if err := p.turn(rates).Wait(t.Context(), PaceOnly); err != nil || time.Since(began) > 1200*time.Millisecond {
+		if err := p.turn(rates).Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) > 1200*time.Millisecond {
 			t.Errorf("an account waited %v: %v", time.Since(began), err)
 		}
 		wg.Wait()

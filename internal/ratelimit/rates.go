@@ -39,3 +39,19 @@ func (r Rates) Half() Rates {
 	}
 	return Rates{PerSecond: half(r.PerSecond), PerMinute: half(r.PerMinute), PerHour: half(r.PerHour)}
 }
+
+// Step says where in a login a request stands that is sent at such rates.
+type Step int
+
+// The steps.
+const (
+	// StepOnly: nothing is known to follow.
+	StepOnly Step = iota
+
+	// StepFirst: another request follows at once.
+	StepFirst
+
+	// StepNext: a first one went before. It waits longer than others, because without
+	// it the first was in vain.
+	StepNext
+)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -44,7 +45,7 @@ func (m *rateMap) get(product, origin, cache string) *tokencache.Pace {
 // pacer is the part of one grant in the pace of its server.
 type pacer struct {
 	turn    *tokencache.PaceTurn
-	limits  veeam.Pace
+	limits  ratelimit.Rates
 	product string
 	user    string
 	metrics *metrics.Set
@@ -68,13 +69,9 @@ func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 	return p
 }
 
-var paceSteps = map[veeam.PaceStep]tokencache.PaceStep{
-	veeam.PaceFirst: tokencache.PaceFirst, veeam.PaceNext: tokencache.PaceNext,
-}
-
 // Pace implements veeam.Pacer.
-func (p *pacer) Pace(ctx context.Context, step veeam.PaceStep) error {
-	err := p.turn.Wait(ctx, paceSteps[step])
+func (p *pacer) Pace(ctx context.Context, step ratelimit.Step) error {
+	err := p.turn.Wait(ctx, step)
 	if _, ok := errors.AsType[*tokencache.PaceError](err); ok {
 		p.metrics.Paced.WithLabelValues(p.product, metrics.PaceRefused).Inc()
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -45,7 +46,7 @@ type ServerOptions struct {
 	Budget tokencache.Limit
 
 	// RateLimit is the most token requests that one server is sent.
-	RateLimit veeam.Pace
+	RateLimit ratelimit.Rates
 
 	// Accounts are those that are configured, prepared.
 	Accounts []*account.Account

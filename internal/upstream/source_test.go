@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -34,7 +35,7 @@ func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 		for i := range 300 {
 			wg.Go(func() {
 				p := s.pacer(fmt.Sprint("user-", i), journal.Journal{})
-				for _, step := range []veeam.PaceStep{veeam.PaceFirst, veeam.PaceNext} {
+				for _, step := range []ratelimit.Step{ratelimit.StepFirst, ratelimit.StepNext} {
 					for p.Pace(t.Context(), step) != nil {
 						time.Sleep(time.Second)
 					}

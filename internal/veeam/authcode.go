@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -33,7 +34,7 @@ func (c *Client) authorizationCode(ctx context.Context, a *Account) (*Token, err
 }
 
 // redeem exchanges a code for a session.
-func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step PaceStep) (*Token, error) {
+func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step ratelimit.Step) (*Token, error) {
 	f := c.Product.newForm(GrantAuthorizationCode)
 	f.add(c.Product.Fields.Code, code.Reveal())
 	c.addOptions(f, a)

@@ -102,8 +102,10 @@ type answer struct {
 
 // ask sends one token request, when its turn has come, and reads the session or challenge in its answer.
 func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
-	if err := c.pace(ctx, g, f.pace); err != nil {
-		return nil, err
+	if !f.paced {
+		if err := c.pace(ctx, g, f.pace); err != nil {
+			return nil, err
+		}
 	}
 	if c.confirm != nil && g != GrantMFA {
 		if err := c.confirm(ctx); err != nil {

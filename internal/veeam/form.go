@@ -5,6 +5,8 @@ package veeam
 import (
 	"net/url"
 	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // form is a URL-encoded body whose fields keep their order, or what a step of an
@@ -14,7 +16,8 @@ type form struct {
 	step    *legacyStep // nil at the token endpoint
 	parts   []field     // of the step
 	secrets []string
-	pace    PaceStep
+	pace    ratelimit.Step
+	paced   bool // the request has waited
 	guarded bool // carries a credential that servers lock users for, see Guard
 }
 

@@ -2,7 +2,11 @@
 
 package veeam
 
-import "context"
+import (
+	"context"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+)
 
 // Login gets a token by the account's own grant, with all its steps. Any error
 // of the server or of the way to it is an *Error; other errors are those of the
@@ -24,7 +28,7 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 		if a.MFAToken.IsZero() {
 			return nil, c.fail(KindAccount, g, "the login needs a new verification code")
 		}
-		if err := c.pace(ctx, g, PaceNext); err != nil {
+		if err := c.pace(ctx, g, ratelimit.StepNext); err != nil {
 			return nil, err
 		}
 		return c.sendCode(ctx, a, a.MFAToken, a.Password.Reveal())

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -92,7 +93,7 @@ func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration)
 	if err := c.ledger().await(ctx, a.TOTP, a.TOTP.follow(offset)); err != nil {
 		return c.noCode(ctx, err)
 	}
-	return c.pace(ctx, GrantMFA, PaceNext)
+	return c.pace(ctx, GrantMFA, ratelimit.StepNext)
 }
 
 func (c *Client) noCode(ctx context.Context, err error) error {
@@ -108,7 +109,7 @@ func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secr
 		e.Err = errNoScratchCodes
 		return nil, e
 	}
-	if err := c.pace(ctx, GrantMFA, PaceNext); err != nil {
+	if err := c.pace(ctx, GrantMFA, ratelimit.StepNext); err != nil {
 		return nil, err
 	}
 	code, err := a.ScratchCode(ctx)
@@ -130,7 +131,7 @@ func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value
 	f.add(c.Product.Fields.MFACode, code)
 	c.addOptions(f, a)
 	f.secrets = append(f.secrets, a.secrets()...)
-	f.pace, f.guarded = paceDone, true
+	f.paced, f.guarded = true, true
 	r, err := c.ask(ctx, GrantMFA, f)
 	switch {
 	case err != nil:

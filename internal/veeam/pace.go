@@ -10,33 +10,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Pace is the most token requests that a server is sent, for all accounts together.
-type Pace = ratelimit.Rates
-
-// PaceStep says where in a login a token request stands.
-type PaceStep int
-
-// The steps.
-const (
-	// PaceOnly: nothing is known to follow.
-	PaceOnly PaceStep = iota
-
-	// PaceFirst: another token request follows at once.
-	PaceFirst
-
-	// PaceNext: a first one went before. It waits longer than others, because
-	// without it the first was in vain.
-	PaceNext
-
-	paceDone // the request has waited
-)
-
 // Pacer says when token requests may be sent.
 type Pacer interface {
 	// Pace returns when one may be sent. If it takes too long it returns an error at
 	// once, which may have the method Delay() time.Duration: after what time it may
 	// be tried.
-	Pace(ctx context.Context, step PaceStep) error
+	Pace(ctx context.Context, step ratelimit.Step) error
 
 	// Throttled is told that the server has refused one because there were too many,
 	// or has asked to wait: for how long, or zero if it does not say.
@@ -44,8 +23,8 @@ type Pacer interface {
 }
 
 // pace waits until a token request may be sent.
-func (c *Client) pace(ctx context.Context, g Grant, step PaceStep) error {
-	if c.Pacer == nil || step == paceDone {
+func (c *Client) pace(ctx context.Context, g Grant, step ratelimit.Step) error {
+	if c.Pacer == nil {
 		return nil
 	}
 	err := c.Pacer.Pace(ctx, step)
@@ -72,9 +51,9 @@ func (c *Client) throttled(ctx context.Context, err error) {
 }
 
 // firstStep is the step of a request after which a code will be asked for.
-func (c *Client) firstStep(a *Account) PaceStep {
+func (c *Client) firstStep(a *Account) ratelimit.Step {
 	if c.Product.Values[GrantMFA] != "" && (a.TOTP != nil || a.ScratchCode != nil) {
-		return PaceFirst
+		return ratelimit.StepFirst
 	}
-	return PaceOnly
+	return ratelimit.StepOnly
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -19,11 +20,11 @@ import (
 type pacer struct {
 	wait  time.Duration
 	err   error
-	steps []PaceStep
+	steps []ratelimit.Step
 	told  []time.Duration
 }
 
-func (p *pacer) Pace(ctx context.Context, step PaceStep) error {
+func (p *pacer) Pace(ctx context.Context, step ratelimit.Step) error {
 	p.steps = append(p.steps, step)
 	if p.err != nil {
 		return p.err
@@ -45,24 +46,24 @@ func TestEveryTokenRequestHasATurn(t *testing.T) {
 		name, product string
 		change        func(*Account)
 		answers       []string
-		want          []PaceStep
+		want          []ratelimit.Step
 	}{
-		{"password", "vbr", nil, []string{token}, []PaceStep{PaceOnly}},
-		{"password with a code", "vspc", withCode, []string{challengeBody, token}, []PaceStep{PaceFirst, PaceNext}},
-		{"a code that is not asked for", "azure", withCode, []string{token}, []PaceStep{PaceFirst}},
-		{"refresh token", "aws", func(a *Account) { a.Grant = GrantRefreshToken }, []string{token}, []PaceStep{PaceOnly}},
-		{"authorization code", "vbr", func(a *Account) { a.Grant = GrantAuthorizationCode }, []string{token}, []PaceStep{PaceOnly}},
+		{"password", "vbr", nil, []string{token}, []ratelimit.Step{ratelimit.StepOnly}},
+		{"password with a code", "vspc", withCode, []string{challengeBody, token}, []ratelimit.Step{ratelimit.StepFirst, ratelimit.StepNext}},
+		{"a code that is not asked for", "azure", withCode, []string{token}, []ratelimit.Step{ratelimit.StepFirst}},
+		{"refresh token", "aws", func(a *Account) { a.Grant = GrantRefreshToken }, []string{token}, []ratelimit.Step{ratelimit.StepOnly}},
+		{"authorization code", "vbr", func(a *Account) { a.Grant = GrantAuthorizationCode }, []string{token}, []ratelimit.Step{ratelimit.StepOnly}},
 		{"authorization code of a parent", "vbr", func(a *Account) {
 			a.Grant, a.Parent = GrantAuthorizationCode, parent(new([]string))
-		}, []string{codeBody, token}, []PaceStep{PaceOnly}},
-		{"saml", "azure", func(a *Account) { a.Grant = GrantSAML }, []string{token}, []PaceStep{PaceOnly}},
+		}, []string{codeBody, token}, []ratelimit.Step{ratelimit.StepOnly}},
+		{"saml", "azure", func(a *Account) { a.Grant = GrantSAML }, []string{token}, []ratelimit.Step{ratelimit.StepOnly}},
 		{"a code that somebody else was asked for", "aws", func(a *Account) {
 			a.Grant, a.MFAToken = GrantMFA, secret.New("mfa-canary")
-		}, []string{token}, []PaceStep{PaceNext}},
+		}, []string{token}, []ratelimit.Step{ratelimit.StepNext}},
 		{"API key", "vspc", func(a *Account) { a.Grant, a.Password = GrantAPIKey, secret.New("key") }, nil, nil},
 		{"public key", "vspc", func(a *Account) {
 			a.Grant, a.Key = GrantPublicKey, keyAccount(t, "").Key
-		}, []string{challenge(t, PaddingPKCS1v15, "c"), token}, []PaceStep{PaceFirst, PaceNext}},
+		}, []string{challenge(t, PaddingPKCS1v15, "c"), token}, []ratelimit.Step{ratelimit.StepFirst, ratelimit.StepNext}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var answers []canned
@@ -147,7 +148,7 @@ func TestThePacerIsToldWhatTheServerAsksFor(t *testing.T) {
 }
 
 func TestPacesAreWrittenAsInTheConfiguration(t *testing.T) {
-	for want, p := range map[string]Pace{
+	for want, p := range map[string]ratelimit.Rates{
 		"off": {}, "1/s 5/m 1500/h": {PerSecond: 1, PerMinute: 5, PerHour: 1500}, "20/s": {PerSecond: 20}, "3/m": {PerMinute: 3},
 	} {
 		if p.String() != want {

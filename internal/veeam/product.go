@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // Product is a row of the table. Rows are shared and must not be changed.
@@ -45,7 +47,7 @@ type Product struct {
 	// healthy process sends - one request per account in each lifetime of a token, two
 	// with a verification code, when it starts - and far below what a fault can make
 	// it send. 300 users of a VSPC, with codes, log in within a minute.
-	Pace Pace
+	Pace ratelimit.Rates
 
 	// Lockout is how many tries with a wrong credential a user has unless the
 	// configuration says otherwise. It is below what servers are known to lock users
@@ -177,7 +179,7 @@ var products = []*Product{
 		Fields:        Fields{Code: "code", ShortLived: "use_short_term_refresh", VBRToken: "vbr_token"},
 		CodePaths:     []string{"/api/oauth2/authorization_code"}, // until 12.3
 		SessionLogout: &Operation{http.MethodPost, "/api/oauth2/logout"},
-		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Pace:          ratelimit.Rates{PerSecond: 10, PerMinute: 300},
 		Lockout:       Lockout{Tries: 2, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
@@ -228,7 +230,7 @@ var products = []*Product{
 			PublicKey: "public_key", UserUID: "userUid", ReadOnly: "readOnly",
 		},
 		// Tenants and their users are behind one server.
-		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		Pace:         ratelimit.Rates{PerSecond: 20, PerMinute: 900},
 		Lockout:      Lockout{Tries: 3, Window: 15 * time.Minute},
 		OneSession:   true,
 		LoginRefused: http.StatusBadRequest,
@@ -274,7 +276,7 @@ var products = []*Product{
 			GrantPublicKey:         "public_key",
 		},
 		Fields:       Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code", PublicKey: "public_key"},
-		Pace:         Pace{PerSecond: 20, PerMinute: 900},
+		Pace:         ratelimit.Rates{PerSecond: 20, PerMinute: 900},
 		Lockout:      Lockout{Tries: 3, Window: 15 * time.Minute},
 		OneSession:   true,
 		LoginRefused: http.StatusUnauthorized,
@@ -324,7 +326,7 @@ var products = []*Product{
 			SAML: "saml_response", SSOToken: "sso_token", UpdaterToken: "updater_token",
 		},
 		SessionLogout: &Operation{http.MethodDelete, "/api/oauth2/token"},
-		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Pace:          ratelimit.Rates{PerSecond: 10, PerMinute: 300},
 		Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",
@@ -387,7 +389,7 @@ var products = []*Product{
 		Fields:        Fields{Code: "code", MFAToken: "mfa_token", MFACode: "mfa_code"},
 		CodePaths:     []string{"/api/v1/token/authorization_code", "/api/v1/token/authorizationCode"},
 		SessionLogout: &Operation{http.MethodDelete, "/api/v1/token"},
-		Pace:          Pace{PerSecond: 10, PerMinute: 300},
+		Pace:          ratelimit.Rates{PerSecond: 10, PerMinute: 300},
 		Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
 		LoginRefused:  http.StatusUnauthorized,
 		MFAHint:       "set totp_secret",

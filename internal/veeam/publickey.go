@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -30,7 +31,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	f := c.Product.newForm(GrantPublicKey)
 	f.write(c.Product.Fields.PublicKey, a.Key.public)
 	c.addOptions(f, a)
-	f.pace, f.guarded = PaceFirst, true
+	f.pace, f.guarded = ratelimit.StepFirst, true
 	c.log("The public key is sent as it was assigned (" + a.Key.format() + ").")
 	r, err := c.ask(ctx, GrantPublicKey, f)
 	if err != nil {
@@ -47,7 +48,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 			Hint: "check that the registered public key belongs to the private key, and the padding",
 		}
 	}
-	t, err := c.redeem(ctx, a, code, PaceNext)
+	t, err := c.redeem(ctx, a, code, ratelimit.StepNext)
 	if err != nil {
 		return nil, err
 	}
