@@ -160,6 +160,62 @@ func TestTheDocsNameEverySubdirective(t *testing.T) {
 	}
 }
 
+// TestEveryLinkToASectionLeadsToIt follows the part behind the # of each link.
+func TestEveryLinkToASectionLeadsToIt(t *testing.T) {
+	pages, followed := files(t), 0
+	for name, text := range pages {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, match := range linkPattern.FindAllSubmatch(codePattern.ReplaceAll(text, nil), -1) {
+			target, section, found := strings.Cut(string(match[1]), "#")
+			if !found || strings.Contains(target, ":") || path.Ext(target) != ".md" && target != "" {
+				continue
+			}
+			page := name
+			if target != "" {
+				page = path.Join(path.Dir(name), target)
+			}
+			followed++
+			if !sections(pages[page])[section] {
+				t.Errorf("%s links to %s, which has no section #%s", name, page, section)
+			}
+		}
+	}
+	if followed < 50 {
+		t.Errorf("%d links to sections found", followed)
+	}
+}
+
+var (
+	headingPattern = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *$`)
+	notInAnchors   = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// sections gives the anchors that GitHub makes of the headings of a page.
+func sections(page []byte) map[string]bool {
+	found := make(map[string]bool)
+	for _, heading := range headingPattern.FindAllSubmatch(fence.ReplaceAll(page, nil), -1) {
+		anchor := strings.ReplaceAll(notInAnchors.ReplaceAllString(strings.ToLower(string(heading[1])), ""), " ", "-")
+		for n, name := 1, anchor; ; n++ {
+			if !found[name] {
+				found[name] = true
+				break
+			}
+			name = anchor + "-" + strconv.Itoa(n)
+		}
+	}
+	return found
+}
+
+func TestSectionsAreThoseOfGitHub(t *testing.T) {
+	page := "# A page\n## `allow`, `deny`\n### What is *it* & why?\n## max_users\n## A page\n```sh\n# no heading\n```\n"
+	want := map[string]bool{"a-page": true, "allow-deny": true, "what-is-it--why": true, "max_users": true, "a-page-1": true}
+	if got := sections([]byte(page)); !reflect.DeepEqual(got, want) {
+		t.Errorf("sections %v, want %v", got, want)
+	}
+}
+
 // blocks gives the fenced blocks of README.md and docs/*.md, page by page.
 func blocks(t *testing.T) (found []block) {
 	t.Helper()
