@@ -6,8 +6,8 @@
 //	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
 //	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
 //	http.matchers.veeam_operation            rules.go      operations by class, in rules and elsewhere
-//	admin.api.veeam_auth_tokens              admin_tokens.go  cuts clients off
-//	admin.api.veeam_auth_sessions            admin_sessions.go  shows and ends upstream sessions
+//	admin.api.veeam_auth_tokens              admin.go       cuts clients off
+//	admin.api.veeam_auth_sessions            admin.go       shows and ends upstream sessions
 //	veeam_auth                               directive.go  the Caddyfile directive over the first two
 package caddymodule
 
@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 )
@@ -36,6 +37,10 @@ func init() {
 
 // upstreams is what the process knows of upstream servers. It outlives reloads.
 var upstreams = upstream.NewState()
+
+// tokenHolders is who has got tokens from this process. It outlives reloads, because
+// the tokens do.
+var tokenHolders = issuer.NewHolders()
 
 // collectors are made once, so that counters survive reloads.
 var collectors = metrics.New(upstreams.Live)

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -22,12 +23,12 @@ import (
 )
 
 // rowOf is the one row of an account.
-func (w *world) rowOf(name string) SessionState {
+func (w *world) rowOf(name string) adminapi.SessionState {
 	w.Helper()
-	var found []SessionState
+	var found []adminapi.SessionState
 	for _, r := range w.state.Rows(context.Background()) {
 		if r.Account == name {
-			found = append(found, describe(r))
+			found = append(found, adminapi.Describe(r))
 		}
 	}
 	if len(found) != 1 {
@@ -37,7 +38,7 @@ func (w *world) rowOf(name string) SessionState {
 }
 
 // reads fails the test unless the row and the series of an account say this.
-func (w *world) reads(name, state string, reason veeam.Reason) SessionState {
+func (w *world) reads(name, state string, reason veeam.Reason) adminapi.SessionState {
 	w.Helper()
 	row := w.rowOf(name)
 	if row.State != state || row.Reason != reason {

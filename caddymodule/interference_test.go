@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -86,7 +87,7 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 			t.Errorf("the log says %s", w.said())
 		}
 		for _, r := range w.state.Rows(context.Background()) {
-			if state := describe(r); state.LostEarly != 3 || state.LastError != "" {
+			if state := adminapi.Describe(r); state.LostEarly != 3 || state.LastError != "" {
 				t.Errorf("%+v", state)
 			}
 		}

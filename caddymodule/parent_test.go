@@ -5,13 +5,12 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -139,9 +138,8 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 				w.tr = w.transport(tr)
 				w.both(tr, tr, http.StatusServiceUnavailable)
 				login := func() {
-					req := httptest.NewRequest(http.MethodPost, SessionsPath+"/login", strings.NewReader(`{"account": "provider", "force": true}`))
-					if err := (AdminSessions{}).act(httptest.NewRecorder(), req, sessionActions["login"]); err != nil {
-						t.Error(err)
+					if status, text := askAdmin(w.T, http.MethodPost, adminapi.SessionsPath+"/login", `{"account": "provider", "force": true}`); status != http.StatusOK {
+						t.Error(text)
 					}
 				}
 				login()

@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 )
 
 // watchSessionsEvery is how often --watch asks.
@@ -67,7 +67,7 @@ lock-out budget of the user: with one try left, or none, nothing is sent without
 		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, where the product can end one session, and
 forgets it. The next request logs in again.`},
 	} {
-		var wanted caddymodule.WantedSessions
+		var wanted adminapi.WantedSessions
 		sub := &cobra.Command{
 			Use: c.name + " <account>", Short: c.short, Long: c.long, Args: cobra.ExactArgs(1),
 			Example: "  caddy veeam-auth sessions " + c.name + " svc-monitor",
@@ -89,7 +89,7 @@ forgets it. The next request logs in again.`},
 // callSessions asks the running Caddy and prints its answer.
 func callSessions(cmd *cobra.Command, admin *adminFlags, method, path string, body any, asJSON bool) error {
 	var states []sessionRow
-	if err := admin.call(cmd, method, caddymodule.SessionsPath+path, body, &states); err != nil {
+	if err := admin.call(cmd, method, adminapi.SessionsPath+path, body, &states); err != nil {
 		return err
 	}
 	if err := printSessions(cmd.OutOrStdout(), states, asJSON); err != nil {
@@ -231,7 +231,7 @@ func wrap(text string, indent, width int) string {
 }
 
 // sessionRow is the state of an account as the admin endpoint describes it.
-type sessionRow caddymodule.SessionState
+type sessionRow adminapi.SessionState
 
 func (s *sessionRow) name() string {
 	if s.Purpose != "" {

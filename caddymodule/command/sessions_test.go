@@ -13,7 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -21,7 +21,7 @@ func someStates() []sessionRow {
 	return []sessionRow{
 		{
 			Account: "svc-monitor", Product: "vbr", Origin: "https tcp vbr01.lab.local:9419", State: "valid", Reason: veeam.ReasonUnreachable,
-			ExpiresIn: 754, LastSuccess: time.Now(), LastFailure: time.Now(), Budget: &caddymodule.BudgetState{Left: 1, Of: 2, Until: time.Now()},
+			ExpiresIn: 754, LastSuccess: time.Now(), LastFailure: time.Now(), Budget: &adminapi.BudgetState{Left: 1, Of: 2, Until: time.Now()},
 			LastError: "dial tcp 192.0.2.7:9419: connect: connection refused", Shared: true, Holder: "host/1234",
 		},
 		{Account: "svc-new", Product: "aws", State: "none", Reason: veeam.ReasonNotLoggedIn},

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 )
 
@@ -39,7 +39,7 @@ processes issued, or this one before its start, are not in the list.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []issuer.HolderState
-			if err := admin.call(cmd, http.MethodGet, caddymodule.TokensPath, nil, &states); err != nil {
+			if err := admin.call(cmd, http.MethodGet, adminapi.TokensPath, nil, &states); err != nil {
 				return err
 			}
 			return printTokens(cmd.OutOrStdout(), states, asJSON)
@@ -77,7 +77,7 @@ func printable(name string) string {
 }
 
 func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
-	var body caddymodule.Revocation
+	var body adminapi.Revocation
 	revoke := &cobra.Command{
 		Use:   "revoke <client>",
 		Short: "Revokes all tokens of a client",
@@ -92,7 +92,7 @@ most likely misspelt.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 			body.Client = args[0]
-			if err := admin.call(cmd, http.MethodPost, caddymodule.RevokePath, body, nil); err != nil {
+			if err := admin.call(cmd, http.MethodPost, adminapi.RevokePath, body, nil); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Revoked all tokens of %s.\n", args[0])

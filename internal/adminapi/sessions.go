@@ -1,50 +1,26 @@
-// The admin endpoints about upstream sessions.
+// Sessions at Veeam servers: what there is, and what operators do to them.
 
-package caddymodule
+package adminapi
 
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// AdminSessions is the part of the admin API that is about the sessions at Veeam
-// servers which this process has needed so far. No answer holds a token.
-//
-//	GET  /veeam_auth/sessions
-//
-// lists them.
-//
-//	POST /veeam_auth/sessions/forget {"account": "<name>"}
-//	POST /veeam_auth/sessions/login  {"account": "<name>", "force": <bool>}
-//	POST /veeam_auth/sessions/logout {"account": "<name>"}
-//
-// throw a session away, replace it by a new one, and end it at the server. All
-// three lift the hold of a refused credential, in the shared cache too. The
-// body may also have `product` and `origin`, where an account has sessions at
-// several servers. The answer lists what became of them. A login spends from the
-// lock-out budget of the user, and its last try only with `force`, which also
-// logs in where none is left.
-type AdminSessions struct{}
-
-// CaddyModule returns the Caddy module information.
-func (AdminSessions) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "admin.api.veeam_auth_sessions",
-		New: func() caddy.Module { return new(AdminSessions) },
-	}
+// Sessions answers about the sessions at Veeam servers which this process has needed so
+// far.
+type Sessions struct {
+	// State holds the sessions. Required.
+	State *upstream.State
 }
 
 // SessionsPath is the path of the admin endpoint; /forget, /login and /logout are below it.
@@ -71,14 +47,14 @@ var sessionActions = map[string]sessionAction{
 	"logout": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Logout(ctx) }},
 }
 
-// Routes returns the routes of the endpoints.
-func (a AdminSessions) Routes() []caddy.AdminRoute {
-	routes := []caddy.AdminRoute{{Pattern: SessionsPath, Handler: caddy.AdminHandlerFunc(a.list)}}
+// Routes are the paths with what answers requests for them.
+func (s Sessions) Routes() map[string]Handler {
+	routes := map[string]Handler{SessionsPath: listing(s.list)}
 	for name, action := range sessionActions {
-		routes = append(routes, caddy.AdminRoute{
-			Pattern: SessionsPath + "/" + name,
-			Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return a.act(w, r, action) }),
-		})
+		routes[SessionsPath+"/"+name] = posting(func(wanted WantedSessions) bool { return wanted.Account != "" }, `{"account": "<name>"}`,
+			func(w http.ResponseWriter, r *http.Request, wanted WantedSessions) error {
+				return s.act(w, r, wanted, action)
+			})
 	}
 	return routes
 }
@@ -141,8 +117,8 @@ func describeBudget(b tokencache.Budget) *BudgetState {
 	return &BudgetState{b.Left, b.Of, b.Until}
 }
 
-// describe tells a row.
-func describe(r upstream.Row) SessionState {
+// Describe tells a session to operators.
+func Describe(r upstream.Row) SessionState {
 	state := r.State
 	return SessionState{
 		Account: r.Account, Product: r.Product, Origin: r.Origin, Purpose: r.Purpose,
@@ -173,78 +149,55 @@ type WantedSessions struct {
 }
 
 // missing says why there is no such session.
-func (w WantedSessions) missing() error {
-	names := upstreams.Names()
+func (s Sessions) missing(wanted WantedSessions) error {
+	names := s.State.Names()
 	switch {
-	case !slices.Contains(names, w.Account):
-		return fmt.Errorf("no account is named %q; the accounts are: %s", w.Account, strings.Join(names, ", "))
-	case w.Product != "" || w.Origin != "":
-		return fmt.Errorf("%s has no session at such a server", w.Account)
+	case !slices.Contains(names, wanted.Account):
+		return fmt.Errorf("no account is named %q; the accounts are: %s", wanted.Account, strings.Join(names, ", "))
+	case wanted.Product != "" || wanted.Origin != "":
+		return fmt.Errorf("%s has no session at such a server", wanted.Account)
 	}
-	return fmt.Errorf("no request has required a session of %s yet", w.Account)
+	return fmt.Errorf("no request has required a session of %s yet", wanted.Account)
 }
 
-func (AdminSessions) list(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
-	}
+func (s Sessions) list(r *http.Request) []SessionState {
 	states := []SessionState{}
-	for _, row := range upstreams.Rows(r.Context()) {
-		states = append(states, describe(row))
+	for _, row := range s.State.Rows(r.Context()) {
+		states = append(states, Describe(row))
 	}
 	slices.SortStableFunc(states, func(a, b SessionState) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Purpose, b.Purpose))
 	})
-	return answerJSON(w, states)
+	return states
 }
 
-func (AdminSessions) act(w http.ResponseWriter, r *http.Request, action sessionAction) error {
-	if r.Method != http.MethodPost {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("use POST")}
-	}
-	var wanted WantedSessions
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&wanted); err != nil || wanted.Account == "" {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(`write {"account": "<name>"}`)}
-	}
-	found := upstreams.Find(wanted.Account, wanted.Product, wanted.Origin)
+func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessions, action sessionAction) error {
+	found := s.State.Find(wanted.Account, wanted.Product, wanted.Origin)
 	if len(found) == 0 {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: wanted.missing()}
+		return &Error{http.StatusNotFound, s.missing(wanted)}
 	}
 	refused := make([]error, len(found))
-	for i, s := range found {
+	for i, session := range found {
 		if action.allowed != nil {
-			refused[i] = action.allowed(s, wanted)
+			refused[i] = action.allowed(session, wanted)
 		}
 		if refused[i] == nil {
-			s.LiftSibling(r.Context()) // of all, before one of them is tried
+			session.LiftSibling(r.Context()) // of all, before one of them is tried
 		}
 	}
 	states := []SessionState{}
-	for i, s := range found {
+	for i, session := range found {
 		err := refused[i]
 		if err == nil {
 			ctx, cancel := context.WithTimeout(r.Context(), upstream.OperateTimeout)
-			err = action.do(ctx, s, wanted)
+			err = action.do(ctx, session, wanted)
 			cancel()
 		}
-		state := describe(s.Row())
+		state := Describe(session.Row())
 		if err != nil {
 			state.Error = err.Error()
 		}
 		states = append(states, state)
 	}
-	return answerJSON(w, states)
+	return answer(w, states)
 }
-
-func answerJSON(w http.ResponseWriter, value any) error {
-	w.Header().Set("Content-Type", contentTypeJSON)
-	if err := json.NewEncoder(w).Encode(value); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
-	}
-	return nil
-}
-
-// Interface guards
-var (
-	_ caddy.AdminRouter = (*AdminSessions)(nil)
-)

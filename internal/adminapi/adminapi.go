@@ -1,0 +1,58 @@
+// Package adminapi answers what operators ask of a running process: which sessions at
+// Veeam servers and which tokens of clients there are, and what is to become of them.
+// It holds the JSON that the admin endpoints and the commands exchange. No answer holds
+// a token.
+package adminapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+)
+
+// Handler answers a request. Its error is an *Error.
+type Handler func(http.ResponseWriter, *http.Request) error
+
+// Error is an error with the status of the answer.
+type Error struct {
+	Status int
+	Err    error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// listing answers GET with what list returns, as JSON.
+func listing[T any](list func(*http.Request) T) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet {
+			return &Error{http.StatusMethodNotAllowed, errors.New("use GET")}
+		}
+		return answer(w, list(r))
+	}
+}
+
+// posting answers POST with a body, which must be complete.
+func posting[T any](complete func(T) bool, usage string, act func(http.ResponseWriter, *http.Request, T) error) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodPost {
+			return &Error{http.StatusMethodNotAllowed, errors.New("use POST")}
+		}
+		var body T
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&body); err != nil || !complete(body) {
+			return &Error{http.StatusBadRequest, errors.New("write " + usage)}
+		}
+		return act(w, r, body)
+	}
+}
+
+func answer(w http.ResponseWriter, value any) error {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		return &Error{http.StatusInternalServerError, err}
+	}
+	return nil
+}

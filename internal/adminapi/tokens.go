@@ -1,0 +1,79 @@
+// The tokens of clients: who has some, and their revocation.
+
+package adminapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+// Tokens answers about the tokens of clients.
+type Tokens struct {
+	// Holders knows who has got tokens from this process. Required.
+	Holders *issuer.Holders
+}
+
+// The paths of the admin endpoints.
+const (
+	TokensPath = "/veeam_auth/tokens"
+	RevokePath = TokensPath + "/revoke"
+)
+
+// Routes are the paths with what answers requests for them.
+func (t Tokens) Routes() map[string]Handler {
+	return map[string]Handler{
+		TokensPath: listing(func(*http.Request) []issuer.HolderState { return t.Holders.List(time.Now()) }),
+		RevokePath: posting(func(body Revocation) bool { return body.Client != "" }, `{"client": "<name>"}`, t.revoke),
+	}
+}
+
+// Revocation is the body of a request to RevokePath.
+type Revocation struct {
+	Client string `json:"client"`
+	Force  bool   `json:"force,omitempty"`
+}
+
+func (t Tokens) revoke(w http.ResponseWriter, r *http.Request, body Revocation) error {
+	caller, err := policy.ParseIdentity(body.Client)
+	if err != nil {
+		return &Error{http.StatusBadRequest, err}
+	}
+	issuers := issuer.Live()
+	if len(issuers) == 0 {
+		return &Error{http.StatusNotFound, errors.New("no veeam_auth is configured")}
+	}
+	if !body.Force && !t.Holders.Knows(caller.Identity()) {
+		return &Error{http.StatusNotFound, t.unknown(body.Client)}
+	}
+	for _, i := range issuers {
+		if err := i.Revoke(r.Context(), caller.Identity()); err != nil {
+			return &Error{http.StatusInternalServerError, fmt.Errorf("revoking: %w", err)}
+		}
+	}
+	t.Holders.Revoke(caller.Identity(), time.Now())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// unknown says that nobody of this name is known, and who is.
+func (t Tokens) unknown(name string) error {
+	var names []string
+	for _, s := range t.Holders.List(time.Now()) {
+		if names = append(names, strconv.Quote(s.Client)); len(names) == 20 {
+			names = append(names, "...")
+			break
+		}
+	}
+	known := "nobody has tokens"
+	if len(names) > 0 {
+		known = "known are " + strings.Join(names, ", ")
+	}
+	return fmt.Errorf("no client is named %q, and no caller of this name has got a token since the start of Caddy; %s. --force revokes older tokens", name, known)
+}
