@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
 
@@ -267,7 +268,10 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 	case "login_timeout":
 		return true, durationArg(d, &t.LoginTimeout)
 	case "pace":
-		return true, p.pace(d)
+		if t.Pace, err = ratelimit.ParsePace(d.RemainingArgs()); err != nil {
+			return true, d.WrapErr(err)
+		}
+		return true, noBlock(d, name)
 	case "cache":
 		return true, p.cache(d)
 	case "replay_limit":
@@ -286,7 +290,10 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		h.RequireAuthentication = true
 		return true, noArg(d)
 	case "rate_limit":
-		return true, p.rateLimit(d)
+		if h.RateLimit, err = ratelimit.ParsePerCaller(d.RemainingArgs()); err != nil {
+			return true, d.WrapErr(err)
+		}
+		return true, noBlock(d, name)
 	case "max_parallel":
 		return true, countArg(d, &h.MaxParallel)
 	case "filter_secrets":

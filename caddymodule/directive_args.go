@@ -21,11 +21,11 @@ func noArg(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("%s accepts no value", name) // which may be a secret that has slipped here
 	}
-	return noBlock(d)
+	return noBlock(d, name)
 }
 
-func noBlock(d *caddyfile.Dispenser) error {
-	name := d.Val()
+// noBlock refuses a block of the subdirective with the name.
+func noBlock(d *caddyfile.Dispenser, name string) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		return d.Errf("%s accepts no block", name)
 	}
@@ -69,14 +69,14 @@ func listArg(d *caddyfile.Dispenser, target *[]string) error {
 }
 
 func originsArg(d *caddyfile.Dispenser, target *[]string) error {
+	name := d.Val()
 	if err := listArg(d, target); err != nil {
 		return err
 	}
-	_, err := browser.ReadOrigins(*target)
-	if err != nil {
+	if _, err := browser.ReadOrigins(*target); err != nil {
 		return d.WrapErr(err)
 	}
-	return noBlock(d)
+	return noBlock(d, name)
 }
 
 func countArg(d *caddyfile.Dispenser, target *int) error {

@@ -107,10 +107,7 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 		p.handler.FilterSecrets.Except = args[1:]
 	}
 	p.filterAt = *d
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		return d.Err("filter_secrets accepts no block")
-	}
-	return nil
+	return noBlock(d, "filter_secrets")
 }
 
 // client reads a client:
@@ -132,7 +129,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
 	p.handler.Clients = append(p.handler.Clients, c)
-	return noBlock(d)
+	return noBlock(d, "client")
 }
 
 // cache reads:
@@ -212,5 +209,5 @@ func (p *directiveParser) hold(d *caddyfile.Dispenser) error {
 		}
 		*target = caddy.Duration(value)
 	}
-	return noBlock(d)
+	return noBlock(d, "hold")
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -286,7 +287,7 @@ func TestGuessesForManyUsersAtOnceAreCountedByAddress(t *testing.T) {
 		"[2001:db8:1:2::%x]:80": password.SourceRate.Burst, // one network of 64 bits
 	} {
 		withGuests(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithLatency(time.Second)}, func(g *guests) {
-			g.reload(&Transport{Passthrough: true, Pace: &Pace{Off: true}})
+			g.reload(&Transport{Passthrough: true, Pace: &ratelimit.Pace{Off: true}})
 			var wg sync.WaitGroup
 			for i := range 520 {
 				wg.Go(func() {
@@ -312,7 +313,7 @@ func TestGuestsDelayNoLoginOfAnAccount(t *testing.T) {
 		options = append(options, veeamtest.WithAccount(veeamtest.Account{Username: fmt.Sprint("account ", i), Password: "right"}))
 	}
 	withGuests(t, veeamtest.VBR13, options, func(g *guests) {
-		next := &Transport{Passthrough: true, Pace: &Pace{PerSecond: 10}}
+		next := &Transport{Passthrough: true, Pace: &ratelimit.Pace{PerSecond: 10}}
 		for i := range seconds {
 			next.Accounts = append(next.Accounts, &account.Account{Name: fmt.Sprint("account ", i), Password: g.secret("password", "right")})
 		}

@@ -67,7 +67,7 @@ type Handler struct {
 	Default string `json:"default,omitempty"`
 
 	// How fast each caller may send requests. Default: as fast as it likes.
-	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+	RateLimit *ratelimit.PerCaller `json:"rate_limit,omitempty"`
 
 	// How many requests of each caller may be under way at once. Default: any
 	// number.
@@ -211,13 +211,13 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := h.FilterSecrets.read(h.Clients); err != nil {
 		return err
 	}
-	if err := h.RateLimit.validate(); err != nil {
+	if err := h.RateLimit.Check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if h.MaxParallel < 0 {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
-	h.limits = newLimits(h.RateLimit, h.MaxParallel)
+	h.limits = h.RateLimit.Callers(h.MaxParallel)
 	if err := h.welcomeGuests(); err != nil {
 		return err
 	}

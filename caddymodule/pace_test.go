@@ -18,45 +18,14 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-func TestWhatIsWrongWithAPaceIsSaid(t *testing.T) {
-	for want, pace := range map[string]*Pace{
-		"":                        nil,
-		"has no limit":            {},
-		"contradict":              {Off: true, PerHour: 5},
-		"-1/s is too low":         {PerSecond: -1},
-		"1/m is too low":          {PerSecond: 5, PerMinute: 1},
-		"1/h is too low":          {PerHour: 1},
-		"9999999/m is not a limi": {PerMinute: 9_999_999},
-	} {
-		err := pace.check()
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%+v: %v, want %s", pace, err, want)
-		}
-	}
-	tr := &Transport{Accounts: []*account.Account{{Name: "a", Password: "b"}}, HTTPTransport: new(reverseproxy.HTTPTransport), InsecureHTTP: true, Pace: &Pace{}}
-	if err := tr.check(); err == nil {
-		t.Error("a transport takes a pace without limits")
-	}
-}
-
-func TestTheProductsPaceIsTheDefault(t *testing.T) {
-	vspc, _ := veeam.Lookup("vspc")
-	for _, tt := range []struct {
-		pace *Pace
-		want ratelimit.Rates
-	}{
-		{nil, vspc.Pace},
-		{&Pace{Off: true}, ratelimit.Rates{}},
-		{&Pace{PerMinute: 5}, ratelimit.Rates{PerMinute: 5}},
-	} {
-		if got := (&Transport{Pace: tt.pace, product: vspc}).paceLimits(); got != tt.want {
-			t.Errorf("%+v: %v, want %v", tt.pace, got, tt.want)
-		}
+func TestATransportTakesNoPaceWithoutLimits(t *testing.T) {
+	tr := &Transport{Accounts: []*account.Account{{Name: "a", Password: "b"}}, HTTPTransport: new(reverseproxy.HTTPTransport), InsecureHTTP: true, Pace: &ratelimit.Pace{}}
+	if err := tr.check(); err == nil || !strings.Contains(err.Error(), "pace has no limit") {
+		t.Error(err)
 	}
 }
 
@@ -116,7 +85,7 @@ func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
 	inCrowd(t, 1, 5, func(w *world, accounts []*account.Account) {
 		delayed := testutil.ToFloat64(collectors.Paced.WithLabelValues("vspc", metrics.PaceDelayed))
 		refused := testutil.ToFloat64(collectors.Paced.WithLabelValues("vspc", metrics.PaceRefused))
-		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &Pace{PerSecond: 1, PerMinute: 5}})
+		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &ratelimit.Pace{PerSecond: 1, PerMinute: 5}})
 		began := time.Now()
 		w.logInAll(accounts, w.tr)
 		c := w.server.Counters()
@@ -145,7 +114,7 @@ func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
 
 func TestWithoutItTheServerRefusesSome(t *testing.T) {
 	inCrowd(t, 1, 5, func(w *world, accounts []*account.Account) {
-		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &Pace{Off: true}})
+		w.tr = w.transport(&Transport{Accounts: accounts, Pace: &ratelimit.Pace{Off: true}})
 		w.logInAll(accounts, w.tr)
 		if c := w.server.Counters(); c.Throttled == 0 || c.Logins != crowd {
 			t.Errorf("%d 429s, %d logins", c.Throttled, c.Logins)
@@ -166,7 +135,7 @@ func TestReplicasKeepThePaceTogether(t *testing.T) {
 		var replicas []*Transport
 		for i, key := range []string{one, two} {
 			replicas = append(replicas, w.transport(&Transport{
-				Accounts: accounts[i*crowd/2 : (i+1)*crowd/2], Pace: &Pace{PerSecond: 1, PerMinute: 5},
+				Accounts: accounts[i*crowd/2 : (i+1)*crowd/2], Pace: &ratelimit.Pace{PerSecond: 1, PerMinute: 5},
 				Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 			}))
 		}
@@ -185,7 +154,7 @@ func TestReplicasKeepThePaceTogether(t *testing.T) {
 }
 
 func TestA429HoldsTheLoginsOfTheOtherAccountsToo(t *testing.T) {
-	for _, pace := range []*Pace{nil, {Off: true}} {
+	for _, pace := range []*ratelimit.Pace{nil, {Off: true}} {
 		inCrowd(t, 0, 0, func(w *world, accounts []*account.Account) {
 			w.tr = w.transport(&Transport{Accounts: accounts, Pace: pace})
 			w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus, Status: 429, RetryAfter: 100 * time.Second})
@@ -215,7 +184,7 @@ func TestA429HoldsTheLoginsOfTheOtherAccountsToo(t *testing.T) {
 func TestAReloadKeepsThePace(t *testing.T) {
 	inCrowd(t, 0, 5, func(w *world, accounts []*account.Account) {
 		for i := range crowd {
-			next := w.transport(&Transport{Accounts: accounts[i : i+1], Pace: &Pace{PerMinute: 5}})
+			next := w.transport(&Transport{Accounts: accounts[i : i+1], Pace: &ratelimit.Pace{PerMinute: 5}})
 			if w.tr != nil {
 				w.tr.close()
 			}

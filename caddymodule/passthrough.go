@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -74,4 +75,16 @@ func limitedName(r *http.Request, e *exchange) string {
 		return "\x00login from " + sourceOf(r) // no caller has such a name
 	}
 	return e.caller.Identity()
+}
+
+// limited is the answer to a caller that has reached a limit.
+func limited(e *exchange, exceeded *ratelimit.Exceeded) veeam.Refusal {
+	message := "This client sends requests too fast."
+	if exceeded.Parallel {
+		message = "This client has too many requests at once."
+	}
+	return veeam.Refusal{
+		Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message,
+		AtTokenEndpoint: e.route == veeam.RouteToken,
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/reauth"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -97,7 +98,7 @@ type Transport struct {
 	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
 	// The most token requests that one server is sent. Default: the product's.
-	Pace *Pace `json:"pace,omitempty"`
+	Pace *ratelimit.Pace `json:"pace,omitempty"`
 
 	// The largest request body, in bytes, that is kept in memory so that the
 	// request can be sent again after a 401. Larger bodies are announced with
@@ -198,7 +199,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
 	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
-		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.paceLimits(),
+		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.Pace.Rates(t.product.Pace),
 		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, MaxUsers: t.MaxUsers,
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
@@ -271,7 +272,7 @@ func (t *Transport) check() (err error) {
 	if err := t.LockoutBudget.check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	if err := t.Pace.check(); err != nil {
+	if err := t.Pace.Check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	return t.readPins()

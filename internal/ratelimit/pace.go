@@ -1,7 +1,6 @@
-// The pace of token requests: how it is configured, and how the grants of all
-// accounts at a server come to share it.
+// The pace of token requests as it is configured.
 
-package caddymodule
+package ratelimit
 
 import (
 	"errors"
@@ -9,10 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
-	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // Pace is the most token requests that one server is sent, for all accounts
@@ -34,7 +29,12 @@ type Pace struct {
 	Off bool `json:"off,omitempty"`
 }
 
-const paceUsage = "for example: pace 1/s 5/m 1500/h, or pace off"
+const (
+	paceUsage = "for example: pace 1/s 5/m 1500/h, or pace off"
+
+	// maxPace is the most token requests that a limit may name.
+	maxPace = 1_000_000
+)
 
 // paceLimit is one of the limits of a pace.
 type paceLimit struct {
@@ -51,8 +51,32 @@ func (p *Pace) limits() []paceLimit {
 	}
 }
 
-// check reports what is wrong with a pace.
-func (p *Pace) check() error {
+// ParsePace reads and checks a pace: off, or limits such as 5/m, at most one for each
+// unit.
+func ParsePace(words []string) (*Pace, error) {
+	p := new(Pace)
+	for _, word := range words {
+		if word == "off" {
+			p.Off = true
+			continue
+		}
+		number, unit, _ := strings.Cut(word, "/")
+		limits := p.limits()
+		i := slices.IndexFunc(limits, func(l paceLimit) bool { return l.unit == unit })
+		most, err := strconv.Atoi(number)
+		switch {
+		case i < 0 || err != nil || most <= 0:
+			return nil, fmt.Errorf("pace: %q is not a number of token requests in a second, minute or hour; %s", word, paceUsage)
+		case limits[i].most != 0:
+			return nil, fmt.Errorf("pace: there are two limits for one %s", limits[i].name)
+		}
+		*limits[i].at = most
+	}
+	return p, p.Check()
+}
+
+// Check reports what is wrong with a pace. None is right.
+func (p *Pace) Check() error {
 	if p == nil {
 		return nil
 	}
@@ -78,48 +102,13 @@ func (p *Pace) check() error {
 	return nil
 }
 
-// maxPace is the most token requests that a limit may name.
-const maxPace = 1_000_000
-
-// pace reads the subdirective:
-//
-//	pace off | <number>/s | <number>/m | <number>/h ...
-func (p *directiveParser) pace(d *caddyfile.Dispenser) error {
-	pace := new(Pace)
-	for d.NextArg() {
-		if d.Val() == "off" {
-			pace.Off = true
-			continue
-		}
-		number, unit, _ := strings.Cut(d.Val(), "/")
-		limits := pace.limits()
-		i := slices.IndexFunc(limits, func(l paceLimit) bool { return l.unit == unit })
-		most, err := strconv.Atoi(number)
-		switch {
-		case i < 0 || err != nil || most <= 0:
-			return d.Errf("pace: %q is not a number of token requests in a second, minute or hour; %s", d.Val(), paceUsage)
-		case limits[i].most != 0:
-			return d.Errf("pace: there are two limits for one %s", limits[i].name)
-		}
-		*limits[i].at = most
-	}
-	if err := pace.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Err("pace accepts no block")
-	}
-	p.transport.Pace = pace
-	return nil
-}
-
-// paceLimits are the pace of a transport.
-func (t *Transport) paceLimits() ratelimit.Rates {
+// Rates are those of the pace, or otherwise those of the product.
+func (p *Pace) Rates(product Rates) Rates {
 	switch {
-	case t.Pace == nil:
-		return t.product.Pace
-	case t.Pace.Off:
-		return ratelimit.Rates{}
+	case p == nil:
+		return product
+	case p.Off:
+		return Rates{}
 	}
-	return ratelimit.Rates{PerSecond: t.Pace.PerSecond, PerMinute: t.Pace.PerMinute, PerHour: t.Pace.PerHour}
+	return Rates{PerSecond: p.PerSecond, PerMinute: p.PerMinute, PerHour: p.PerHour}
 }
