@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,12 +177,43 @@ func TestTheTableOfTheDocsIsTheTableOfTheTests(t *testing.T) {
 	}
 }
 
-// grantTable is the table in Markdown.
+// grantTable is the table in Markdown, in two parts. Rows with the same outcomes are
+// one.
 func grantTable() string {
+	const answered = outcomeServerFault // from here on the server gives no token
 	var b strings.Builder
-	fmt.Fprintf(&b, "| product | grant | %s |\n|---|---|%s\n", strings.Join(outcomeNames[:], " | "), strings.Repeat("---|", int(outcomes)))
-	for _, row := range grantRows() {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", row.product, row.grant, strings.Join(row.cells[:], " | "))
-	}
+	fmt.Fprintf(&b, "| grant | products | %s |\n|---|---|%s\n", strings.Join(outcomeNames[:answered], " | "), strings.Repeat("---|", int(answered)))
+	writeGrouped(&b, func(row grantRow) (string, string, string) {
+		return row.product, row.grant, strings.Join(row.cells[:answered], " | ")
+	}, func(products []string, grant, cells string) string {
+		return fmt.Sprintf("| %s | %s | %s |\n", grant, strings.Join(products, ", "), cells)
+	})
+	fmt.Fprintf(&b, "\n| grant | %s |\n|---|%s\n", strings.Join(outcomeNames[answered:], " | "), strings.Repeat("---|", int(outcomes-answered)))
+	writeGrouped(&b, func(row grantRow) (string, string, string) {
+		return row.grant, "", strings.Join(row.cells[answered:], " | ")
+	}, func(grants []string, _, cells string) string {
+		return fmt.Sprintf("| %s | %s |\n", strings.Join(grants, ", "), cells)
+	})
 	return b.String()
+}
+
+// writeGrouped writes a line for all rows that share two of the three texts that key
+// gives; the first ones are collected.
+func writeGrouped(b *strings.Builder, key func(grantRow) (collected, shared, cells string), line func(collected []string, shared, cells string) string) {
+	type group struct{ shared, cells string }
+	var order []group
+	members := make(map[group][]string)
+	for _, row := range grantRows() {
+		collected, shared, cells := key(row)
+		g := group{shared, cells}
+		if members[g] == nil {
+			order = append(order, g)
+		}
+		if !slices.Contains(members[g], collected) {
+			members[g] = append(members[g], collected)
+		}
+	}
+	for _, g := range order {
+		b.WriteString(line(members[g], g.shared, g.cells))
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -215,6 +216,52 @@ func TestSectionsAreThoseOfGitHub(t *testing.T) {
 		t.Errorf("sections %v, want %v", got, want)
 	}
 }
+
+// TestTheGoTestCommandsOfTheDocsRunSomething: the folder exists, and a test or a
+// benchmark in it has the name. Each column of figures stands on such a command.
+func TestTheGoTestCommandsOfTheDocsRunSomething(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`)
+	sources, commands := files(t), 0
+	for name, text := range sources {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, command := range goTest.FindAllStringSubmatch(string(text), -1) {
+			commands++
+			module, arguments := command[1], command[2]
+			folder := path.Clean(strings.TrimSpace(goTestFolder.FindString(" " + arguments)))
+			if module != "" {
+				folder = path.Join(module, folder)
+			}
+			var names []string
+			for source, text := range sources {
+				if strings.HasSuffix(source, "_test.go") && path.Dir(source) == folder {
+					for _, match := range declared.FindAllSubmatch(text, -1) {
+						names = append(names, string(match[1]))
+					}
+				}
+			}
+			if len(names) == 0 {
+				t.Errorf("%s: no tests in %q: go test %s", name, folder, arguments)
+			}
+			for _, chosen := range goTestChoice.FindAllStringSubmatch(arguments, -1) {
+				pattern := strings.Trim(chosen[1], "'")
+				if pattern != "." && pattern != "^$" && !slices.ContainsFunc(names, regexp.MustCompile(pattern).MatchString) {
+					t.Errorf("%s: nothing in %s has a name like %s", name, folder, pattern)
+				}
+			}
+		}
+	}
+	if commands < 10 {
+		t.Errorf("%d commands found", commands)
+	}
+}
+
+var (
+	goTest       = regexp.MustCompile("go (?:-C ([^ ]+) )?test ([^`\n]*)")
+	goTestFolder = regexp.MustCompile(` \./[\w./]+| \.$`)
+	goTestChoice = regexp.MustCompile(`-(?:run|bench) ('[^']*'|[^ ]+)`)
+)
 
 // blocks gives the fenced blocks of README.md and docs/*.md, page by page.
 func blocks(t *testing.T) (found []block) {

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-// The figures of docs/cache.md are those of larger runs.
+// The figures of docs/figures.md are those of larger runs.
 var (
 	callers    = flag.Int("callers", 200, "cold callers of each process")
 	trafficFor = flag.Duration("traffic", 5*time.Second, "how long there is traffic after a revocation")
