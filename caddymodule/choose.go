@@ -3,8 +3,8 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -37,12 +37,15 @@ func (t *Transport) sourceFor(req *http.Request, e *exchange) (*upstream.Source,
 	return t.server.Source(dialed(req), chosen, user, func() upstream.Place { return t.place(req) }), nil
 }
 
-// place is where accounts log in for a request.
+// place is where accounts log in for a request. Idle connections are told apart by the
+// host of the URL, so that a unix socket gets one of its own.
 func (t *Transport) place(req *http.Request) upstream.Place {
-	at := dialed(req)
-	return upstream.Place{
-		Address: at, Origin: t.origin(t.scheme(req), at.Network, at.Address), BaseURL: t.baseURL(req), Host: t.host(req),
+	at, scheme := dialed(req), t.scheme(req)
+	p := upstream.Place{Address: at, Origin: t.origin(scheme, at.Network, at.Address), BaseURL: t.baseURL(req), Host: t.host(req)}
+	if isUnix(at.Network) {
+		p.BaseURL = fmt.Sprintf("%s://%x.localhost%s", scheme, at.Address, t.BasePath)
 	}
+	return p
 }
 
 // dialed is the address of the upstream of a request.
@@ -63,22 +66,6 @@ func (t *Transport) origin(scheme, network, address string) string {
 		origin += " " + t.UpstreamHost // another server may be behind each name
 	}
 	return origin
-}
-
-// upstreamHost is the host of the upstream's URL. With proxy_protocol,
-// reverse_proxy writes the address of the client before it.
-func (t *Transport) upstreamHost(req *http.Request) string {
-	if !t.ProxyProtocolEnabled() {
-		return req.URL.Host
-	}
-	host, err := url.QueryUnescape(req.URL.Host)
-	if err != nil {
-		return req.URL.Host
-	}
-	if _, address, ok := strings.Cut(host, "->"); ok {
-		return address
-	}
-	return req.URL.Host
 }
 
 // upstreamOf is where a guest logs in for a request.

@@ -37,7 +37,7 @@ type Reached struct {
 	// makes its logins spend from the lock-out budget of the user.
 	Client *veeam.Client
 
-	origin string          // of the server, as Caddy knows it
+	place  upstream.Place  // of the server, as Caddy knows it
 	values context.Context // what dialing needs of a request's context
 	guard  *upstream.Guard // of the account's logins, after Credentials
 }
@@ -48,40 +48,32 @@ type Reached struct {
 func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	r := &Reached{Transport: t}
 	r.Account, _ = account.Choose(t.Accounts, name)
-	repl := caddy.NewReplacer()
-	text, err := repl.ReplaceOrErr(upstream, true, true)
+	dial, err := dialInfo(upstream)
 	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", upstream, err)
+		return nil, err
+	}
+	ctx := context.WithValue(context.Background(), dialInfoKey, dial)
+	r.values, r.place = grantValues(ctx), t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx))
+	r.Client = t.server.Client(r.place, nil)
+	return r, nil
+}
+
+// dialInfo is what reverse_proxy makes of the address of an upstream.
+func dialInfo(upstream string) (reverseproxy.DialInfo, error) {
+	text, err := caddy.NewReplacer().ReplaceOrErr(upstream, true, true)
+	if err != nil {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", upstream, err)
 	}
 	address, err := caddy.ParseNetworkAddress(text)
 	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", text, err)
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", text, err)
 	}
-	if !address.IsUnixNetwork() && address.PortRangeSize() != 1 {
-		return nil, fmt.Errorf("upstream %s: a single port is required", text)
+	if address.PortRangeSize() != 1 {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: a single port is required", text)
 	}
-	dial := reverseproxy.DialInfo{Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host}
-	host := dial.Address
-	if address.IsUnixNetwork() {
-		dial.Address, host = address.Host, "localhost"
-	} else {
-		dial.Port = fmt.Sprint(address.StartPort)
-	}
-	repl.Set("http.reverse_proxy.upstream.address", dial.String())
-	repl.Set("http.reverse_proxy.upstream.hostport", dial.Address)
-	repl.Set("http.reverse_proxy.upstream.host", dial.Host)
-	repl.Set("http.reverse_proxy.upstream.port", dial.Port)
-	r.values = grantContext{vars: map[string]any{}, values: map[any]any{
-		dialInfoKey: dial, caddy.ReplacerCtxKey: repl,
-	}}
-	scheme := t.scheme(&http.Request{URL: &url.URL{Host: host}})
-	r.origin = t.origin(scheme, dial.Network, dial.Address)
-	r.Client = &veeam.Client{
-		Product: t.product, Transport: t.HTTPTransport,
-		BaseURL: scheme + "://" + host + t.BasePath, Host: t.hostOf(dial, scheme, host), APIVersion: t.APIVersion,
-		TOTPSteps: t.server.StepStore(),
-	}
-	return r, nil
+	return reverseproxy.DialInfo{
+		Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host, Port: fmt.Sprint(address.StartPort),
+	}, nil
 }
 
 // Within gives the values that dialing needs to a context, and a deadline.
@@ -98,7 +90,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.guard = r.Transport.server.Guard(r.origin, resolved, journal.Journal{})
+	r.guard = r.Transport.server.Guard(r.place.Origin, resolved, journal.Journal{})
 	r.Client.Guard = r.guard
 	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
@@ -122,7 +114,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 				return nil, errors.New("the server does not accept the session of the parent")
 			}
 			client := *r.Client
-			client.Guard = r.Transport.server.Guard(r.origin, parentCredentials, journal.Journal{})
+			client.Guard = r.Transport.server.Guard(r.place.Origin, parentCredentials, journal.Journal{})
 			return client.Login(ctx, parentCredentials.Account)
 		}
 	}

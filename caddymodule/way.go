@@ -72,28 +72,26 @@ func (t *Transport) host(req *http.Request) string {
 	if t.UpstreamHost != "" {
 		return t.UpstreamHost
 	}
-	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok {
+	dial, ok := reverseproxy.GetDialInfo(req.Context())
+	if !ok {
 		return req.Host // a health check
 	}
-	return t.upstreamHost(req)
+	return authority(dial.Network, dial.Address, t.scheme(req))
 }
 
-// hostOf is host for a command, which has no request: without the port that goes
-// without saying.
-func (t *Transport) hostOf(dial reverseproxy.DialInfo, scheme, otherwise string) string {
+// authority is how the URL of a server names it: without the port that the scheme
+// implies.
+func authority(network, address, scheme string) string {
 	switch {
-	case t.UpstreamHost != "":
-		return t.UpstreamHost
-	case dial.Host == "" || strings.HasPrefix(dial.Network, "unix"):
-		return otherwise
-	case scheme == "https" && dial.Port == "443", scheme == "http" && dial.Port == "80":
-		if strings.Contains(dial.Host, ":") && !strings.HasPrefix(dial.Host, "[") {
-			return "[" + dial.Host + "]"
-		}
-		return dial.Host
+	case isUnix(network):
+		return "localhost"
+	case scheme == "https":
+		return strings.TrimSuffix(address, ":443")
 	}
-	return dial.Address
+	return strings.TrimSuffix(address, ":80")
 }
+
+func isUnix(network string) bool { return strings.HasPrefix(network, "unix") }
 
 // anonymousVersion is the version for a request that needs no session: as
 // configured, or as logins have found it.
@@ -136,7 +134,8 @@ func checkBasePath(base string) error {
 
 // baseURL is where the API of a request's upstream begins.
 func (t *Transport) baseURL(req *http.Request) string {
-	return t.scheme(req) + "://" + t.upstreamHost(req) + t.BasePath
+	at, scheme := dialed(req), t.scheme(req)
+	return scheme + "://" + authority(at.Network, at.Address, scheme) + t.BasePath
 }
 
 // readPins reads the configured fingerprints.

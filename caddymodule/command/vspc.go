@@ -69,6 +69,7 @@ func (o *vspcOptions) ask(cmd *cobra.Command, account string, run func(ctx conte
 	if err := s.start(cmd.Context()); err != nil {
 		return err
 	}
+	s.Client.Timeout = 0 // login_timeout is about token requests
 	ctx, cancel := s.Within(cmd.Context(), callFor)
 	defer cancel()
 	return failed(run(ctx, s))

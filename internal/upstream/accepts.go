@@ -41,13 +41,10 @@ func (s *Source) Accepts(ctx context.Context, tok *tokencache.Token) bool {
 	if b.token == tok && time.Since(b.at) < bearingFor {
 		return b.accepted
 	}
-	t := s.server
 	asked, cancel := context.WithTimeout(ctx, bearingTimeout)
 	defer cancel()
-	client := &veeam.Client{
-		Product: t.Product, Transport: t.Transport,
-		BaseURL: s.place.BaseURL, Host: s.place.Host, APIVersion: cmp.Or(t.APIVersion, s.FoundVersion()),
-	}
+	client := s.server.Client(s.place, nil)
+	client.APIVersion = cmp.Or(client.APIVersion, s.FoundVersion())
 	err := client.MayRead(asked, &veeam.Token{Access: tok.Access})
 	if ctx.Err() != nil {
 		return false

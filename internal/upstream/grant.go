@@ -18,23 +18,11 @@ import (
 // apart from its time-out. Nothing of the request that causes it is sent.
 func (s *Source) grant(values context.Context, l *candidate, journal journal.Journal) tokencache.GrantFunc {
 	t := s.server
-	client := &veeam.Client{
-		Product:    t.Product,
-		Transport:  t.Transport,
-		BaseURL:    s.place.BaseURL,
-		Host:       s.place.Host,
-		APIVersion: t.APIVersion,
-		Log:        journal.Info,
-		Clock: func(offset time.Duration) {
-			t.Metrics.ClockOffset.WithLabelValues(t.Product.Name, s.account.Name).Set(offset.Seconds())
-		},
+	client := t.Client(s.place, s.guard(l.credentials, journal))
+	client.Pacer, client.Log = s.pacer(l.credentials.Account.User(), journal), journal.Info
+	client.Clock = func(offset time.Duration) {
+		t.Metrics.ClockOffset.WithLabelValues(t.Product.Name, s.account.Name).Set(offset.Seconds())
 	}
-	client.Pacer = s.pacer(l.credentials.Account.User(), journal)
-	client.Timeout = t.LoginTimeout
-	if g := s.guard(l.credentials, journal); g != nil {
-		client.Guard = g
-	}
-	client.TOTPSteps = t.StepStore()
 	confirmed := *l.credentials.Account
 	confirmed.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
 	account := &confirmed

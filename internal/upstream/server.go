@@ -127,6 +127,20 @@ func (s *Server) StepStore() veeam.StepStore {
 	return s.Cache.Shared
 }
 
+// Client returns a new client for the server at a place. Grants, questions and
+// commands talk to servers by no other. guard counts the tries of its credentials; nil
+// counts none. Without a configured API version the client names the product's.
+func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
+	client := &veeam.Client{
+		Product: s.Product, Transport: s.Transport, BaseURL: at.BaseURL, Host: at.Host, APIVersion: s.APIVersion,
+		Timeout: s.LoginTimeout, TOTPSteps: s.StepStore(),
+	}
+	if guard != nil {
+		client.Guard = guard
+	}
+	return client
+}
+
 // Choose finds an account by its name; a UUID is a user for the account that acts as
 // whom it is told.
 func (s *Server) Choose(name string) (chosen *account.Account, user string) {
