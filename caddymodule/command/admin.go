@@ -23,9 +23,9 @@ import (
 type adminFlags struct{ address, config, adapter string }
 
 func (f *adminFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.address, "address", "", "The address of the admin endpoint. Default: that of the configuration, or Caddy's default")
-	flags.StringVarP(&f.config, "config", "c", "", "The configuration file that names the admin endpoint. Default: Caddyfile, if there is one")
-	flags.StringVarP(&f.adapter, "adapter", "a", "", "The adapter for the configuration file")
+	flags.StringVar(&f.address, "address", "", "Address of the admin endpoint. Default: the address in the configuration, or Caddy's default")
+	flags.StringVarP(&f.config, "config", "c", "", "Configuration file with the address of the admin endpoint. Default: Caddyfile, if it exists")
+	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration file")
 }
 
 const defaultConfig = "Caddyfile"
@@ -54,9 +54,9 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	case err != nil && f.config != "":
 		return "", err
 	case err != nil:
-		fmt.Fprintf(stderr, "Warning: %s is not used: %v\n", defaultConfig, err)
+		fmt.Fprintf(stderr, "Warning: ignoring %s: %v\n", defaultConfig, err)
 	case config.Admin.Disabled:
-		return "", fmt.Errorf("%s turns off the admin endpoint, which this command requires", files.config)
+		return "", fmt.Errorf("the admin endpoint is disabled in %s; this command requires it", files.config)
 	case config.Admin.Listen != "":
 		return config.Admin.Listen, nil
 	}
@@ -87,7 +87,7 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 		return nil
 	}
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-		return failed(fmt.Errorf("the answer of the Caddy at %s cannot be read: %w", address, err))
+		return failed(fmt.Errorf("cannot read the answer of Caddy at %s: %w", address, err))
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func plainAdminError(address string, err error) error {
 	if answer == nil {
 		text := err.Error()
 		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused
-		return fmt.Errorf("no Caddy answers at %s (%s): is it running? --address or --config name another admin endpoint", address, strings.TrimSpace(cause))
+		return fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause))
 	}
 	var body struct {
 		Error string `json:"error"`
@@ -110,7 +110,7 @@ func plainAdminError(address string, err error) error {
 	case body.Error != "":
 		return errors.New(body.Error)
 	case answer[1] == "404":
-		return fmt.Errorf("the server at %s is not a Caddy with this version of veeam_auth", address)
+		return fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address)
 	}
-	return fmt.Errorf("the Caddy at %s refuses the request with status %s", address, answer[1])
+	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1])
 }

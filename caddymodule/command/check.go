@@ -80,14 +80,13 @@ test key is written to Caddy's storage, read and deleted.
 With --login the account logs in once: one request with its credential, and one
 with a verification code if the server requires it. Grants that would use up a
 one-time code or a refresh token are not tried. At VSPC a login may end other
-sessions of the same user, also that of a running Caddy. The login counts against
-the lock-out budget of the user, which is in Caddy's storage: run the command as
-the user that Caddy runs as. The report has the tries left; with none, nothing is
-sent.
+sessions of the same user, including that of a running Caddy. The login counts
+against the user's lock-out budget, which is in Caddy's storage: run the command as
+Caddy's user. The report shows the remaining tries. If none is left, nothing is sent.
 
-Each failure has a reason, the same word as in the metrics, in the log and in
-"caddy veeam-auth sessions"; docs/behaviour.md lists them. VBR cannot tell a wrong
-password from multi-factor authentication: credential_or_mfa.
+Each failure has a reason, as in the metrics, the log and "caddy veeam-auth
+sessions"; docs/behaviour.md lists them. VBR refuses a wrong password and a user
+with multi-factor authentication alike: credential_or_mfa.
 
 Exit codes: 0 all checks passed; 1 invalid usage or configuration; 2 a check failed.`,
 		Example: `  caddy veeam-auth check
@@ -96,7 +95,7 @@ Exit codes: 0 all checks passed; 1 invalid usage or configuration; 2 a check fai
 		RunE: runCommand(o.run),
 	}
 	o.add(cmd)
-	cmd.Flags().BoolVar(&o.login, "login", false, "Log in, once")
+	cmd.Flags().BoolVar(&o.login, "login", false, "Log in once")
 	cmd.Flags().BoolVar(&o.json, "json", false, "Print the result as JSON")
 	return cmd
 }
@@ -148,7 +147,7 @@ func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, e
 	}
 	all := c.places("", o.upstream)
 	if o.login && len(all) > 1 {
-		return nil, errors.New("--login logs one account in: name it")
+		return nil, errors.New("--login requires the name of one account")
 	}
 	var servers []configPlace
 	type key struct {
@@ -167,7 +166,7 @@ func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, e
 			_, err := c.find("", o.upstream)
 			return nil, err
 		}
-		return nil, fmt.Errorf("%s names no server; name one with --upstream", c.name)
+		return nil, fmt.Errorf("%s has no fixed server: choose one with --upstream", c.name)
 	}
 	return servers, nil
 }

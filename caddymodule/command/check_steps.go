@@ -34,20 +34,20 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	if err != nil {
 		report.fail("secrets", veeam.ReasonSecretUnreadable, err.Error(), "")
 	} else {
-		report.ok("secrets", "can be read")
+		report.ok("secrets", "readable")
 	}
 	if resolved, err := r.Account.Resolve(); err == nil {
 		for _, doubt := range resolved.Doubts {
-			report.warn("secrets", doubt, "it is sent as is: correct it if this is not intended")
+			report.warn("secrets", doubt, "the value is sent unchanged: correct it if this is not intended")
 		}
 	}
 	r.checkStorage(ctx, report)
 	if r.checkServer(ctx, report) {
 		switch {
 		case !login:
-			report.skip("login", "not tried, because it counts against the lock-out budget of the user: `caddy veeam-auth check "+r.Account.Name+" --login` tries once")
+			report.skip("login", "not tried: a login counts against the lock-out budget of the user; `caddy veeam-auth check "+r.Account.Name+" --login` tries once")
 		case credentials == nil:
-			report.skip("login", "not tried without its secrets")
+			report.skip("login", "not tried: the secrets cannot be read")
 		default:
 			r.checkLogin(ctx, report, credentials)
 		}
@@ -61,21 +61,21 @@ func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	name := caddymodule.StorageName(r.storage)
 	switch err := caddymodule.TryStorageAsGuest(ctx, r.storage); {
 	case err == nil:
-		report.ok(step, name+" can be written, read and deleted from")
+		report.ok(step, name+": write, read and delete succeeded")
 	case errors.Is(err, caddymodule.ErrStorageAbsent):
-		report.warn(step, name+" does not exist", "Caddy creates it when needed, if its user has the permission")
+		report.warn(step, name+" does not exist", "Caddy creates it when needed, if its user has permission")
 	default:
-		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it no token can be issued or verified here; run the check as the user that Caddy runs as")
+		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it, tokens can be neither issued nor verified; run the check as Caddy's user")
 	}
 	own, err := r.TryCache(ctx)
 	if !own {
 		return
 	}
 	if err != nil {
-		report.warn(step, "of the cache: "+err.Error(), "until it works, sessions are kept in memory only")
+		report.warn(step, "cache: "+err.Error(), "sessions are kept in memory only until it works")
 		return
 	}
-	report.ok(step, "of the cache: it can be written, read and deleted from")
+	report.ok(step, "cache: write, read and delete succeeded")
 }
 
 // checkServer does what needs no credential, and reports whether a login makes
@@ -104,13 +104,13 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	switch {
 	case identity.Product == nil:
 		// Releases differ in what they show to everybody: a login shows what it is.
-		report.warn("product", "the server is not recognized without a login", "if the login fails too, check the address and the port; the default of "+product.Title+" is "+fmt.Sprint(product.Port))
+		report.warn("product", "the server is not recognized without a login", "if the login fails too, check the address and the port; the default port of "+product.Title+" is "+fmt.Sprint(product.Port))
 		return true
 	case identity.Product != product:
-		report.fail("product", veeam.ReasonWrongProduct, "it answers like "+identity.Product.Title, "write: product "+identity.Product.Name)
+		report.fail("product", veeam.ReasonWrongProduct, "the server answers like "+identity.Product.Title, "set product "+identity.Product.Name)
 		return false
 	}
-	report.ok("product", "it answers like "+product.Title)
+	report.ok("product", "the server answers like "+product.Title)
 	return r.checkVersion(ctx, report, identity.VersionRefused)
 }
 
@@ -123,23 +123,23 @@ func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused
 	}
 	served, err := r.Client.ServedVersions(ctx)
 	if err != nil {
-		report.skip(step, "the server could not be asked: "+err.Error())
+		report.skip(step, "the versions could not be read: "+err.Error())
 	}
 	sent := cmp.Or(r.Client.APIVersion, product.Version.Default)
 	if r.Client.APIVersion == "" && len(served) > 0 {
 		sent = served[0] // as the sidecar does
 		r.Client.APIVersion = sent
 	} else if refused || len(served) > 0 && !slices.Contains(served, sent) {
-		detail, help := sent+" is not served", "set api_version to one that the server serves"
+		detail, help := sent+" is not served", "set api_version to a version that the server serves"
 		if len(served) > 0 {
-			detail, help = detail+"; served are "+strings.Join(served, ", "), "write: api_version "+served[0]
+			detail, help = detail+"; the server serves "+strings.Join(served, ", "), "set api_version "+served[0]
 		}
 		report.fail(step, veeam.ReasonAPIVersion, detail, help)
 		return false
 	}
 	switch {
 	case len(served) > 0:
-		report.ok(step, sent+" is used; served are "+strings.Join(served, ", "))
+		report.ok(step, sent+" is used; the server serves "+strings.Join(served, ", "))
 	case err == nil:
 		report.ok(step, sent+" is used; the server does not list the others")
 	}
@@ -148,16 +148,16 @@ func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused
 
 // usesUp names grants whose login takes away what the account has.
 var usesUp = map[veeam.Grant]string{
-	veeam.GrantRefreshToken: "its refresh token is valid for one login, which is Caddy's",
-	veeam.GrantSAML:         "its SAML response is valid for one login, which is Caddy's",
-	veeam.GrantSSOToken:     "its token may be valid for one login, which is Caddy's",
+	veeam.GrantRefreshToken: "its refresh token is valid for a single login, which Caddy needs",
+	veeam.GrantSAML:         "its SAML response is valid for a single login, which Caddy needs",
+	veeam.GrantSSOToken:     "its token may be valid for a single login, which Caddy needs",
 }
 
 func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.Account) {
 	const step = "login"
 	why := usesUp[a.Grant]
 	if a.Grant == veeam.GrantAuthorizationCode && a.Parent == nil {
-		why = "its code is valid for one login, which is Caddy's"
+		why = "its code is valid for a single login, which Caddy needs"
 	}
 	if why != "" {
 		report.skip(step, "not tried: "+why)
@@ -174,7 +174,7 @@ func (r *reached) checkLogin(ctx context.Context, report *checkReport, a *veeam.
 		}
 		report.fail(step, reason, err.Error(), help)
 		if failed, ok := errors.AsType[*veeam.Error](err); ok && failed.Kind == veeam.KindRefused {
-			report.warn("tries", r.Budget().String(), "Caddy's logins share them")
+			report.warn("tries", r.Budget().String(), "Caddy's logins count against the same budget")
 		}
 		return
 	}
@@ -198,15 +198,15 @@ func (r *reached) checkRole(ctx context.Context, report *checkReport, token *vee
 	var e *veeam.Error
 	switch {
 	case err == nil:
-		report.ok(step, "may read what every role may")
+		report.ok(step, "read access works")
 	case !errors.As(err, &e):
 		report.fail(step, veeam.ReasonUnexpectedAnswer, err.Error(), "")
 	case e.Kind == veeam.KindForbidden:
-		report.fail(step, veeam.ReasonRoleTooSmall, err.Error(), "give the user a role that may read, in the product's console")
+		report.fail(step, veeam.ReasonRoleTooSmall, err.Error(), "give the user a role with read access in the product's console")
 	case e.Kind == veeam.KindRefused:
 		report.fail(step, veeam.ReasonSessionRefused, err.Error(), "")
 	case e.Kind == veeam.KindProtocol:
-		report.skip(step, "this version of the server does not have the resource that is asked for")
+		report.skip(step, "this version of the server does not have the resource that the check reads")
 	default:
 		reason, _ := loginReason(r.Client.Product, err)
 		report.fail(step, reason, err.Error(), "")
@@ -229,11 +229,11 @@ func (r *reached) checkServiceAccounts(ctx context.Context, report *checkReport,
 	for _, user := range found {
 		switch {
 		case user.Is:
-			report.ok("user", user.User+" is a service account: multi-factor authentication does not concern it")
+			report.ok("user", user.User+" is a service account: exempt from multi-factor authentication")
 		case user.Known:
 			report.Steps = append(report.Steps, checkStep{
 				Name: "user", State: stepOK, Detail: user.User + " is not a service account",
-				Help: "with multi-factor authentication on, the REST API refuses it: mark it as a service account in Users and Roles",
+				Help: "with multi-factor authentication enabled, the REST API refuses it: mark it as a service account in Users and Roles",
 			})
 		}
 	}
@@ -269,7 +269,7 @@ func connectionHelp(err error, reason veeam.Reason, server string) string {
 	pin := "`caddy veeam-auth pin " + server + "` prints the fingerprint to compare"
 	switch {
 	case reason == veeam.ReasonPin:
-		return "ask who runs the server whether its certificate was replaced; " + pin
+		return "ask the server's administrator whether the certificate was replaced; " + pin
 	case reason != veeam.ReasonTLS || failed == nil:
 		return ""
 	case failed.TLS == veeam.TLSIssuer || failed.TLS == veeam.TLSName || failed.TLS == veeam.TLSValidity:
@@ -291,13 +291,13 @@ func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string)
 	case veeam.KindRefused:
 		switch {
 		case e.Grant == veeam.GrantMFA:
-			return veeam.ReasonCodeRefused, "check totp_secret and the clocks of both machines; a code that Caddy has just used is refused too"
+			return veeam.ReasonCodeRefused, "check totp_secret and the clocks of both machines; codes that Caddy has just used are refused too"
 		case p.Values[veeam.GrantMFA] == "":
-			return veeam.ReasonCredentialOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. To find out: its log (Svc.ResAPI.log) names an \"Authenticated user\" before the refusal if the password was right; or check an account that may read the users with --login, which tells which accounts are service accounts (version 13)"
+			return veeam.ReasonCredentialOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. If the password is right, its log (Svc.ResAPI.log) has \"Authenticated user\" before the refusal. From version 13 on, check --login with an account that may read users shows which accounts are service accounts"
 		}
-		return veeam.ReasonCredentialRefused, "more tries may lock the account: correct it first"
+		return veeam.ReasonCredentialRefused, "correct the credential first: more tries may lock the account"
 	case veeam.KindMFARequired:
-		return veeam.ReasonCodeNeeded, p.MFAHint + "; `caddy veeam-auth enroll` makes a secret"
+		return veeam.ReasonCodeNeeded, p.MFAHint + "; `caddy veeam-auth enroll` creates a secret"
 	case veeam.KindSSORequired:
 		return veeam.ReasonSSONeeded, "use a local user"
 	case veeam.KindThrottled:
@@ -377,7 +377,7 @@ func (c *connection) certificate(trust string) string {
 	cert := c.tls.PeerCertificates[0]
 	text := fmt.Sprintf("%s: %s, valid until %s, SHA-1 %s", trust, tlspin.Subject(cert), cert.NotAfter.UTC().Format(time.DateOnly), tlspin.SHA1(cert))
 	if time.Until(cert.NotAfter) < 30*24*time.Hour {
-		text += " - it ends soon"
+		text += ", expires soon"
 	}
 	return text
 }

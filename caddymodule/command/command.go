@@ -51,15 +51,15 @@ func newPinCommand() *cobra.Command {
 		Use:   "pin <address>... [--server-name <name>] [--config <file>]",
 		Short: "Prints the fingerprints of a server's certificate, for tls_pin",
 		Long: `Connects to each address (host:port or URL) with TLS, without trusting it and
-without sending anything, and prints the fingerprints of its certificate. It offers
-every TLS version and cipher suite, and names those that logins lack.
+without sending a request, and prints the fingerprints of its certificate. It offers
+every TLS version and cipher suite, and names those that logins do not offer.
 
 With --config, an address of that configuration is dialed as its logins are:
 through its network_proxy, by its resolver, with its tls_server_name and client
 certificate. Otherwise servers are dialed directly, whatever HTTPS_PROXY says.
 
-Compare the fingerprints with those in the server's console before you use them: the
-host that answers now may not be your server.`,
+Compare the fingerprints with those in the server's console before you use them:
+another host may have answered.`,
 		Example: "  caddy veeam-auth pin vbr01.lab.local:9419\n" +
 			"  caddy veeam-auth pin 192.0.2.10:9419 --server-name vbr01.lab.local",
 		Args: cobra.MinimumNArgs(1),
@@ -67,7 +67,7 @@ host that answers now may not be your server.`,
 	}
 	o.add(cmd)
 	cmd.Flags().Lookup("config").DefValue, o.config = "", ""
-	cmd.Flags().StringVar(&o.serverName, "server-name", "", "The name to ask the server for (SNI); default: tls_server_name of the configuration, or the host of the address")
+	cmd.Flags().StringVar(&o.serverName, "server-name", "", "Server name to send (SNI). Default: tls_server_name of the configuration, or the host of the address")
 	return cmd
 }
 

@@ -26,9 +26,9 @@ type configFlags struct{ config, adapter, upstream string }
 
 func (f *configFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "Caddyfile", "Configuration to take the account from; - is the standard input")
-	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile; default: by the name of the file")
-	flags.StringVar(&f.upstream, "upstream", "", "The server (host:port), if the account is at several")
+	flags.StringVarP(&f.config, "config", "c", "Caddyfile", "Configuration file with the account; - reads standard input")
+	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile. Default: by file name")
+	flags.StringVar(&f.upstream, "upstream", "", "Server (host:port), if the account has several")
 }
 
 // moduleName is that of the handler and of the transport in JSON.
@@ -71,7 +71,7 @@ func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, e
 		return nil, fmt.Errorf("%s: %w", f.config, err)
 	}
 	if len(c.sites) == 0 {
-		return nil, fmt.Errorf("%s has no veeam_auth in it; --config names another file", f.config)
+		return nil, fmt.Errorf("%s has no veeam_auth: choose another file with --config", f.config)
 	}
 	return c, nil
 }
@@ -83,12 +83,12 @@ func (f *configFlags) adapt(stdin io.Reader, stderr io.Writer) ([]byte, error) {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("%s is empty; --config names another file", f.config)
+		return nil, fmt.Errorf("%s is empty: choose another file with --config", f.config)
 	}
 	if name := adapterFor(f.config, f.adapter); name != "" {
 		adapter := caddyconfig.GetAdapter(name)
 		if adapter == nil {
-			return nil, fmt.Errorf("%s: there is no configuration adapter named %q", f.config, name)
+			return nil, fmt.Errorf("%s: unknown configuration adapter %q", f.config, name)
 		}
 		adapted, warnings, err := adapter.Adapt(text, map[string]any{"filename": f.config})
 		if err != nil {
@@ -236,10 +236,10 @@ func (c *configuration) find(account, upstream string) (configPlace, error) {
 		fmt.Fprintf(&b, "\n  %s", p)
 	}
 	if slices.ContainsFunc(c.sites, func(s *configSite) bool { return s.dynamic }) {
-		b.WriteString("\n  and servers that are found at run time: name one with --upstream")
+		b.WriteString("\n  and dynamic upstreams: choose one with --upstream")
 	}
 	if len(found) > 1 && !slices.ContainsFunc(found, func(p configPlace) bool { return p.upstream != found[0].upstream }) {
-		b.WriteString("\nThey differ only in options: move one of them to another configuration.")
+		b.WriteString("\nThey differ only in their options: move one of them to another configuration.")
 	}
 	return configPlace{}, errors.New(b.String())
 }

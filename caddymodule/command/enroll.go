@@ -33,27 +33,27 @@ func newEnrollCommand() *cobra.Command {
 		Short: "Turns on multi-factor authentication for an account and keeps its secret",
 		Long: `
 Logs in as an account of the configuration, creates a secret for verification codes
-at the server, confirms it with a first code, and verifies it by another login with
+at the server, confirms it with a first code, and verifies it with another login and
 the next code, which takes up to half a minute. The APIs of VB for Azure, VB for AWS
 and VSPC support this; that of VBR does not.
 
-The secret is written to --out, a file that only you can read and that
-totp_secret {file./path} of the account can name. It is on the disk before it is
-active, and gets its name when it is verified. If a step fails, multi-factor
+The secret is written to --out, a file that only you can read: set totp_secret of
+the account to {file./path}. It is written to a temporary file before the server
+activates it, and renamed after the verification. If a step fails, multi-factor
 authentication is turned off again, and the state of the account is printed.
-With --sealed the secret is sealed with the encryption_key of the account's cache,
-with which Caddy opens it: for this account and as totp_secret only.
+With --sealed the secret is sealed with the encryption_key of the account's cache.
+It is then valid only as totp_secret of this account, with the same cache key.
 
-Scratch codes are written to --scratch-out; without it they are lost. They are
+Scratch codes are written to --scratch-out; without it they are discarded. They are
 sealed with --key, or with the encryption_key of the account's cache. Without a
-key nothing is sent: make one with keygen, or write --plain-scratch-codes.
+key nothing is sent: create one with keygen, or use --plain-scratch-codes.
 
-With --recreate the active secret is replaced. If the
-old secret is lost, log in with a scratch code: --codes names their file. VSPC
-cannot replace a secret: disable it first.
+With --recreate the active secret is replaced. If the old secret is lost, log in
+with a scratch code: set --codes to their file. VSPC cannot replace a secret:
+disable it first.
 
-Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is as
-before; 3 the account is not as before, or that is not known.`,
+Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is
+unchanged; 3 failed, the account has changed or its state is unknown.`,
 		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch --key /root/scratch_key
   caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --sealed
   caddy veeam-auth enroll svc-monitor --recreate --force --out /etc/caddy/azure_totp`,
@@ -65,10 +65,10 @@ before; 3 the account is not as before, or that is not known.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&o.out, "out", "o", "", "File for the secret; - prints it")
 	flags.BoolVar(&o.sealed, "sealed", false, "Encrypt the secret with the encryption_key of the account's cache")
-	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the scratch codes, which are sealed")
+	flags.StringVar(&o.scratchOut, "scratch-out", "", "File for the sealed scratch codes")
 	flags.BoolVar(&o.plainCodes, "plain-scratch-codes", false, "Write the scratch codes in clear text")
-	flags.StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
-	flags.BoolVar(&o.qr, "qr", false, "Print a QR code of the secret, for an authenticator")
+	flags.StringVar(&o.codes, "codes", "", "File with scratch codes: log in with one of them")
+	flags.BoolVar(&o.qr, "qr", false, "Print the secret as a QR code for an authenticator app")
 	flags.BoolVar(&o.recreate, "recreate", false, "Replace the active secret")
 	flags.BoolVar(&o.force, "force", false, "Replace existing files")
 	_ = cmd.MarkFlagRequired("out")
@@ -77,7 +77,7 @@ before; 3 the account is not as before, or that is not known.`,
 
 func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 	if o.scratchOut == "-" {
-		return errors.New("--scratch-out takes a file: scratch codes are not printed")
+		return errors.New("--scratch-out requires a file: scratch codes are never printed")
 	}
 	if err := distinct("--out", o.out, "--scratch-out", o.scratchOut, "--codes", o.codes, "--key", o.key); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (o *enrollOptions) begin(s *commandSession, stdout io.Writer) (out, scratch
 	if o.sealed {
 		seal, err = s.cacheSeal("totp_secret")
 		if errors.Is(err, errNoSealKey) {
-			err = fmt.Errorf("--sealed needs a key that Caddy has too, and %w; make one with `caddy veeam-auth keygen <file>`, and write cache { encryption_key {file.<file>} }", err)
+			err = fmt.Errorf("--sealed requires a key that Caddy has: %w; create one with `caddy veeam-auth keygen <file>`, and set cache { encryption_key {file.<file>} }", err)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -133,7 +133,7 @@ func (o *enrollOptions) begin(s *commandSession, stdout io.Writer) (out, scratch
 	if o.scratchOut != "" && !o.plainCodes && s.Client.Product.ScratchCodes {
 		scratchSeal, err = s.scratchSeal(o.key)
 		if errors.Is(err, errNoSealKey) {
-			err = fmt.Errorf("scratch codes are written sealed and require a key: %w. Make a key with `caddy veeam-auth keygen <file>` and name it with --key <file>; --plain-scratch-codes writes them in clear text", err)
+			err = fmt.Errorf("--scratch-out requires a key: %w; create one with `caddy veeam-auth keygen <file>` and set --key <file>, or write the codes in clear text with --plain-scratch-codes", err)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -164,9 +164,9 @@ func lines(values []secret.Value) string {
 func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrollment, out, scratch *secretFile) error {
 	pending := out.pending()
 	if err := out.commit(line(e.Secret)); err != nil {
-		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, and its secret is in %s, but it could not be renamed to %s: %w", s.name(), pending, out, err)}
+		return &exitError{exitChanged, fmt.Errorf("multi-factor authentication of %s is on, but its secret in %s could not be renamed to %s: %w", s.name(), pending, out, err)}
 	}
-	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nThe secret is in %s%s.\n", s.name(), out, out.seal.sealedWith())
+	notes := fmt.Sprintf("Multi-factor authentication of %s is on and verified.\nWrote the secret to %s%s.\n", s.name(), out, out.seal.sealedWith())
 	if out.out == nil {
 		path := out.name
 		if absolute, err := filepath.Abs(path); err == nil {
@@ -180,16 +180,16 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 	}
 	pending = scratch.pending()
 	if err := scratch.commit(lines(e.ScratchCodes)); err != nil {
-		return &exitError{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, but it could not be renamed to %s: %w", notes, pending, scratch, err)}
+		return &exitError{exitChanged, fmt.Errorf("%sThe scratch codes are in %s, which could not be renamed to %s: %w", notes, pending, scratch, err)}
 	}
 	switch {
 	case len(e.ScratchCodes) == 0:
 	case scratch.seal != nil:
 		notes += fmt.Sprintf("%d scratch codes are in %s%s. Each allows a login: keep the file and the key apart from the password.\n", len(e.ScratchCodes), scratch, scratch.seal.sealedWith())
 	case o.scratchOut != "":
-		notes += fmt.Sprintf("%d scratch codes are in %s. Keep them elsewhere: each allows a login.\n", len(e.ScratchCodes), scratch)
+		notes += fmt.Sprintf("%d scratch codes are in %s. Each allows a login: move the file to a safe place.\n", len(e.ScratchCodes), scratch)
 	default:
-		notes += fmt.Sprintf("%d scratch codes of the server were discarded: --scratch-out is missing.\n", len(e.ScratchCodes))
+		notes += fmt.Sprintf("Discarded %d scratch codes: --scratch-out is not set.\n", len(e.ScratchCodes))
 	}
 	fmt.Fprint(people, notes)
 	if o.qr {
@@ -204,15 +204,15 @@ func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollmen
 	if !errors.As(err, &step) || step.State == veeam.MFAUnchanged {
 		out.discard()
 		scratch.discard()
-		state := "it has no second factor, or the one it had"
+		state := "its second factor, if any, is the same"
 		if o.recreate {
-			state = "its old secret stays in force"
+			state = "its old secret remains valid"
 		}
-		return failed(fmt.Errorf("%w\nThe account %s is as before: %s. Nothing was written", err, s.name(), state))
+		return failed(fmt.Errorf("%w\nThe account %s is unchanged: %s. Nothing was written", err, s.name(), state))
 	}
-	state := "has the new secret, but the login with it has failed"
+	state := "has the new secret, but the login with it failed"
 	if step.State == veeam.MFAUnknown {
-		state = "may have the new secret or not: the answer of the server was lost"
+		state = "may have the new secret: the server's answer was lost"
 	}
 	if out.out != nil { // nobody else has it
 		_ = out.commit(line(e.Secret))
@@ -222,7 +222,7 @@ func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollmen
 		kept += ", its scratch codes are in " + scratch.pending()
 	}
 	return &exitError{exitChanged, fmt.Errorf("%w\nThe account %s %s.\n%s.\n%s", err, s.name(), state, kept,
-		"Find out with `caddy veeam-auth check --login` and that secret as totp_secret; if the server takes it, keep the file, else remove it. An administrator can turn multi-factor authentication off in the product's console.")}
+		"Try that secret as totp_secret with `caddy veeam-auth check --login`: keep the file if the server accepts it, else remove it. An administrator can turn multi-factor authentication off in the product's console.")}
 }
 
 // prepareMFA finds an account that logs in with a password, to which alone second
@@ -234,9 +234,9 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes, key string)
 	}
 	switch {
 	case s.Client.Product.Values[veeam.GrantMFA] == "":
-		err = fmt.Errorf("%s has no verification codes in its REST API: %s", s.Client.Product.Title, s.Client.Product.MFAHint)
+		err = fmt.Errorf("the REST API of %s does not support verification codes: %s", s.Client.Product.Title, s.Client.Product.MFAHint)
 	case s.credentials.Grant != veeam.GrantPassword:
-		err = fmt.Errorf("account %s logs in by the grant %s; verification codes belong to the grant password", account, s.credentials.Grant)
+		err = fmt.Errorf("account %s has the grant %s; verification codes require the grant password", account, s.credentials.Grant)
 	case codes != "":
 		err = s.useScratchCode(codes, key)
 	}
@@ -251,7 +251,7 @@ func (f *configFlags) prepareMFA(cmd *cobra.Command, account, codes, key string)
 // is the file of the key that opens the file of the codes, or empty.
 func (s *commandSession) useScratchCode(file, key string) error {
 	if !s.Client.Product.ScratchCodes {
-		return fmt.Errorf("%s has no scratch codes", s.Client.Product.Title)
+		return fmt.Errorf("%s does not support scratch codes", s.Client.Product.Title)
 	}
 	codes, err := readScratchCodes(file, func() (*commandSeal, error) { return s.scratchSeal(key) })
 	if err != nil {
@@ -282,19 +282,19 @@ func newDisableCommand() *cobra.Command {
 		Short: "Turns off multi-factor authentication for an account",
 		Long: `
 Logs in as an account of the configuration, turns its multi-factor authentication
-off, and verifies that by a login with the password alone. The secret becomes
-invalid; its file stays. If the secret is lost, log in with a scratch code: --codes
-names their file.
+off, and verifies it with a login without a code. The secret becomes invalid; its
+file remains. If the secret is lost, log in with a scratch code: set --codes to
+their file.
 
-Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is as
-before; 3 the account is not as before, or that is not known.`,
+Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is
+unchanged; 3 failed, the account has changed or its state is unknown.`,
 		Example: "  caddy veeam-auth disable svc-monitor",
 		Args:    cobra.ExactArgs(1),
 		RunE:    runCommand(o.run),
 	}
 	o.configFlags.add(cmd)
 	o.keyFlag.add(cmd)
-	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes: log in with one of them")
+	cmd.Flags().StringVar(&o.codes, "codes", "", "File with scratch codes: log in with one of them")
 	return cmd
 }
 
@@ -316,9 +316,9 @@ func (o *disableOptions) run(cmd *cobra.Command, args []string) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "Multi-factor authentication of %s is off. Remove totp_secret from the account.\n", s.name())
 		return nil
 	case errors.As(err, &step) && step.State == veeam.MFAChanged:
-		return &exitError{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone has failed", err, s.name())}
+		return &exitError{exitChanged, fmt.Errorf("%w\nMulti-factor authentication of %s is off, but the login with the password alone failed", err, s.name())}
 	case errors.As(err, &step) && step.State == veeam.MFAUnknown:
-		return &exitError{exitChanged, fmt.Errorf("%w\nWhether multi-factor authentication of %s is off is not known: the answer of the server was lost. Keep the secret, and try `caddy veeam-auth check --login`", err, s.name())}
+		return &exitError{exitChanged, fmt.Errorf("%w\nThe state of multi-factor authentication of %s is unknown: the server's answer was lost. Keep the secret, and try `caddy veeam-auth check --login`", err, s.name())}
 	}
-	return failed(fmt.Errorf("%w\nThe account %s is as before: its secret stays in force", err, s.name()))
+	return failed(fmt.Errorf("%w\nThe account %s is unchanged: its secret remains valid", err, s.name()))
 }

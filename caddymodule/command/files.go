@@ -40,12 +40,12 @@ func newSecretFile(name string, force bool, out io.Writer) (*secretFile, error) 
 		return f, nil
 	}
 	if name == "" {
-		return nil, errors.New("the name of a file is empty")
+		return nil, errors.New("a file name is empty")
 	}
 	there, err := os.Lstat(name)
 	switch {
 	case err == nil && there.IsDir():
-		return nil, fmt.Errorf("%s is a folder: name a file in it", name)
+		return nil, fmt.Errorf("%s is a directory: a file name is required", name)
 	case err == nil && !force:
 		return nil, existsError(name)
 	}
@@ -74,7 +74,7 @@ func distinct(optionsAndFiles ...string) error {
 		}
 		place := whereabouts(name)
 		if other, ok := options[place]; ok {
-			return fmt.Errorf("%s and %s name the same file %s: each requires its own", other, option, name)
+			return fmt.Errorf("%s and %s are the same file %s: each requires its own", other, option, name)
 		}
 		options[place] = option
 	}
@@ -143,7 +143,7 @@ func (f *secretFile) publish() error {
 	case err == nil:
 		return os.Remove(f.tmp.Name())
 	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%s is there now", f.name)
+		return fmt.Errorf("%s was created meanwhile; nothing was replaced", f.name)
 	}
 	return os.Rename(f.tmp.Name(), f.name) // a file system without links
 }
@@ -160,7 +160,7 @@ func (f *secretFile) discard() {
 // pending is where the text is before commit.
 func (f *secretFile) pending() string {
 	if f.out != nil {
-		return "the standard output"
+		return "standard output"
 	}
 	return f.tmp.Name()
 }
@@ -168,7 +168,7 @@ func (f *secretFile) pending() string {
 // String is the name for people.
 func (f *secretFile) String() string {
 	if f.out != nil {
-		return "the standard output"
+		return "standard output"
 	}
 	return f.name
 }
@@ -227,7 +227,7 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 		codes.lines = append(codes.lines, lines.Text())
 	}
 	if codes.next < 0 {
-		return nil, fmt.Errorf("%s has no unused scratch code", name)
+		return nil, fmt.Errorf("%s has no unused scratch codes", name)
 	}
 	return codes, nil
 }
@@ -237,7 +237,7 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 var likeScratchCode = regexp.MustCompile(`^\s*[0-9A-Za-z-]{4,24}\s*$`)
 
 func notScratchCodes(name string, line int) error {
-	return fmt.Errorf("%s does not look like a file of scratch codes, see its line %d. Nothing was sent, and the file stays as it is", name, line)
+	return fmt.Errorf("%s does not look like a file with scratch codes (line %d); nothing was sent, and the file was not changed", name, line)
 }
 
 // open returns the text of the file.
@@ -248,12 +248,12 @@ func (c *scratchCodes) open(content string, seal func() (*commandSeal, error)) (
 	c.seal, err = seal()
 	switch {
 	case errors.Is(err, errNoSealKey):
-		return "", fmt.Errorf("%s is sealed: name the file of its key with --key; %w", c.name, err)
+		return "", fmt.Errorf("%s is sealed: set --key to the file of its key; %w", c.name, err)
 	case err != nil:
 		return "", fmt.Errorf("%s is sealed, and its key cannot be read: %w", c.name, err)
 	}
 	if text, err = c.seal.open(content); err != nil {
-		return "", fmt.Errorf("%s does not open with %s: it was sealed with another key, which --key names, or for another account than %s (%s). Nothing was sent",
+		return "", fmt.Errorf("%s does not open with %s: it was sealed with another key (set --key), or for another account than %s (%s); nothing was sent",
 			c.name, c.seal.from, c.seal.Account, c.seal.Product)
 	}
 	return text, nil

@@ -20,12 +20,12 @@ func newKeygenCommand() *cobra.Command {
 		Use:   "keygen [<file>]",
 		Short: "Creates or rotates the keyset that encrypts the shared cache",
 		Long: `Writes a new keyset, one line of text, to a file that only its owner can read, or
-to the standard output. All processes that share a cache need the same keyset. enroll
-and scratch take one for scratch codes.
+to standard output. All processes that share a cache require the same keyset. enroll
+and scratch use one for scratch codes.
 
-With --rotate it adds a new key to the keyset in a file: the new one seals, the
-old ones still open. The file keeps its owner. A running Caddy reads it again by
-itself; give all machines the file at about the same time.`,
+With --rotate it adds a new key to the keyset in a file: the new key seals, the
+old keys still open. The file keeps its owner. A running Caddy reloads the file by
+itself; update it on all machines at about the same time.`,
 		Example: "  caddy veeam-auth keygen /run/secrets/veeam_auth_key\n" +
 			"  caddy veeam-auth keygen --rotate /run/secrets/veeam_auth_key",
 		Args: cobra.MaximumNArgs(1),
@@ -34,9 +34,9 @@ itself; give all machines the file at about the same time.`,
 			rotates := cmd.Flags().Changed("rotate")
 			switch {
 			case rotates && len(args) > 0:
-				return errors.New("write either a new file or --rotate with an existing one")
+				return errors.New("either a new file or --rotate with an existing one is required")
 			case rotates && rotate == "":
-				return errors.New("--rotate names no file")
+				return errors.New("--rotate requires a file")
 			case rotates:
 				return rotateKeyFile(rotate)
 			}
@@ -47,7 +47,7 @@ itself; give all machines the file at about the same time.`,
 			return makeKeyFile(name, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&rotate, "rotate", "", "the file whose keyset gets a new key")
+	cmd.Flags().StringVar(&rotate, "rotate", "", "File of the keyset that gets a new key")
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func makeKeyFile(name string, out io.Writer) error {
 	}
 	err = writeKeyset(keyset, name, false, out)
 	if _, ok := errors.AsType[existsError](err); ok {
-		return fmt.Errorf("%s exists: --rotate %s adds a key to it; a new keyset needs another name", name, name)
+		return fmt.Errorf("%s exists: add a key with --rotate %s, or use another name for a new keyset", name, name)
 	}
 	return err
 }

@@ -31,13 +31,13 @@ func newLogCommand() *cobra.Command {
 		Long: `
 Reads a log in the format of Veeam's Svc.ResAPI.log - one that the svc_resapi
 encoder wrote, or Veeam's own - and prints each line as a JSON object. Flags
-choose lines; a line must meet all of them. Secrets are masked in the output, line
-by line: of one that was broken into several lines only the first part is found.
-A file named - is the standard input.
+select lines; a line must match all of them. Secrets are masked in the output, line
+by line: of a secret that spans several lines only the first part is masked.
+A file named - is standard input.
 
-A response line has no user. It is taken to belong to the user whose request it
-answers, which is found by the number in <...>, or in Veeam's own files, whose
-numbers need not agree, by method and path if only one request waits.`,
+A response line has no user. It gets the user of its request, which is matched by
+the number in <...>. In Veeam's own files the numbers may differ: there it is
+matched by method and path if only one request is pending.`,
 		Example: `  caddy veeam-auth log --status 4xx,5xx --since 1h /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log -f --user svc-monitor --path /api/v1/jobs /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log Svc.ResAPI.log | jq -r 'select(.kind == "login_failed") | .user'`,
@@ -50,9 +50,9 @@ numbers need not agree, by method and path if only one request waits.`,
 	flags.StringVar(&options.user, "user", "", "Only lines of this user, with or without its domain")
 	flags.StringVar(&options.path, "path", "", "Only lines with this path prefix, or a pattern with *")
 	flags.StringVar(&options.status, "status", "", "Only responses with these statuses: 401, 4xx or several with commas")
-	flags.StringVar(&options.since, "since", "", "Only lines from this time on: 90m, 2d, 2006-01-02T15:04 or as in the log")
-	flags.BoolVar(&options.utc, "utc", false, "The times in the file are UTC, as the encoder's option utc writes them")
-	flags.BoolVarP(&options.follow, "follow", "f", false, "Follow the file, also over a rotation")
+	flags.StringVar(&options.since, "since", "", "Only lines since this time: 90m, 2d, 2006-01-02T15:04 or as in the log")
+	flags.BoolVar(&options.utc, "utc", false, "Times in the file are UTC (encoder option utc)")
+	flags.BoolVarP(&options.follow, "follow", "f", false, "Follow the file across rotations")
 	return cmd
 }
 

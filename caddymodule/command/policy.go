@@ -47,9 +47,9 @@ func newPolicyTestCommand() *cobra.Command {
 		Use:   "test <config> <method> <url> [--client <name>] [--via <way>] [--header <name: value>]",
 		Short: "Explains the decision about a request: rule and account",
 		Long: `
-Reads a configuration and explains what its rules decide about a request. Nothing
-is started or sent, and no secret is read. The URL selects the site; a path is
-enough if the configuration has one site with veeam_auth.
+Reads a configuration and explains how its rules decide about a request. Nothing is
+started or sent, and no secret is read. The URL selects the site; a path is enough
+if the configuration has one site with veeam_auth.
 
 The caller is a program on this machine, unless --client names one: a client of the
 configuration, or, with --via caddy or --via certificate, a caller that Caddy has
@@ -64,10 +64,10 @@ denied.`,
 		RunE: runCommand(o.run),
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&o.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile; default: by the name of the file")
-	flags.StringVar(&o.client, "client", "", "The name of the caller")
+	flags.StringVarP(&o.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile. Default: by file name")
+	flags.StringVar(&o.client, "client", "", "Name of the caller")
 	flags.StringVar(&o.via, "via", "", "How the caller is authenticated: "+strings.Join(vias, ", "))
-	flags.StringArrayVar(&o.headers, "header", nil, "A header of the request, for rules about headers; may be repeated")
+	flags.StringArrayVar(&o.headers, "header", nil, "Header of the request, for rules about headers; may be repeated")
 	return cmd
 }
 
@@ -114,7 +114,7 @@ func (o *policyTestOptions) request(method, address string) (*http.Request, erro
 // caller is whom the flags name, and whether they speak of one who is known.
 func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller, known bool, err error) {
 	if o.via != "" && !slices.Contains(vias, o.via) {
-		return caller, false, fmt.Errorf("--via %s: write one of %s", o.via, strings.Join(vias, ", "))
+		return caller, false, fmt.Errorf("--via %s is not allowed (allowed: %s)", o.via, strings.Join(vias, ", "))
 	}
 	caller = policy.Caller{Name: o.client, Via: policy.Via(o.via)}
 	if parsed, err := policy.ParseIdentity(o.client); err == nil && o.via == "" && parsed.Identity() == o.client {
@@ -127,18 +127,18 @@ func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller
 	case caller.Via == policy.ViaClient && configured:
 		return client, true, nil
 	case caller.Via == policy.ViaClient:
-		return caller, false, fmt.Errorf("no client named %q; --via caddy or --via certificate stands for callers with names of other origin", o.client)
+		return caller, false, fmt.Errorf("no client named %q: set --via caddy or --via certificate for other kinds of callers", o.client)
 	case caller.Via == "":
 		caller.Via = policy.ViaLoopback
 	}
 	if caller.Via.ByAddress() {
 		if o.client != "" && o.via != "" {
-			return caller, false, fmt.Errorf("a caller with --via %s has no name", o.via)
+			return caller, false, fmt.Errorf("--via %s does not accept --client: such callers have no name", o.via)
 		}
 		caller.Name = string(caller.Via)
 	}
 	if caller.Name == "" {
-		return caller, false, fmt.Errorf("--via %s needs the name of the caller: --client", o.via)
+		return caller, false, fmt.Errorf("--via %s requires --client", o.via)
 	}
 	return caller, true, nil
 }
@@ -158,16 +158,16 @@ func (g *guard) explain(out io.Writer, x *caddymodule.Explanation, caller policy
 		say("sent as", "%s", x.Sent)
 	}
 	if known {
-		say("caller", "%s, known by %s", caller.Name, caller.Via)
+		say("caller", "%s, authenticated by %s", caller.Name, caller.Via)
 	} else {
-		say("caller", "not known")
+		say("caller", "unknown")
 	}
 	if !x.Proxied {
 		switch {
 		case x.Refusal == nil:
-			say("decision", "answered by veeam_auth itself (%s): no rule is asked", x.Route)
+			say("decision", "answered by veeam_auth itself (%s), without rules", x.Route)
 		case !known:
-			say("decision", "denied with %d: the caller is not known", x.Status)
+			say("decision", "denied with %d: the caller is unknown", x.Status)
 		default:
 			say("decision", "denied with %d: %s", x.Status, x.Message)
 		}
@@ -184,15 +184,15 @@ func (g *guard) explain(out io.Writer, x *caddymodule.Explanation, caller policy
 	case x.Route == veeam.RouteAnonymous:
 		say("account", "none: the route needs no session")
 	case !known:
-		say("account", "none: callers who are not known act as no account")
+		say("account", "none: unknown callers act as no account")
 	case caller.Via == policy.ViaPassthrough:
 		say("account", "none: the caller acts as its own user")
 	case x.Account != "":
 		say("account", "%s", x.Account)
 	case noAccount:
-		say("account", "none: act_as yields nothing for this request, which is denied with %d", x.Status)
+		say("account", "none: act_as is empty for this request, which is denied with %d", x.Status)
 	default:
-		say("account", "%s, the first", g.first)
+		say("account", "%s, the default", g.first)
 	}
 }
 
@@ -202,7 +202,7 @@ func explainRules(say func(what, format string, args ...any), x *caddymodule.Exp
 		if known {
 			say("decision", "allowed: there are no rules")
 		} else {
-			say("decision", "denied with %d: the caller is not known, and no rule lets such callers in", x.Status)
+			say("decision", "denied with %d: the caller is unknown, and no rule has unknown_callers", x.Status)
 		}
 		return
 	}

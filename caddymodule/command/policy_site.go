@@ -50,7 +50,7 @@ func (c *configuration) guardOf(r *http.Request) (*guard, error) {
 		for _, g := range found {
 			names.WriteString("\n  " + g.name)
 		}
-		err = fmt.Errorf("this URL leads to none, or not to a certain one, of the sites of %s with veeam_auth:%s", c.name, names.String())
+		err = fmt.Errorf("the URL matches no site with veeam_auth of %s, or is ambiguous; the sites are:%s", c.name, names.String())
 	}
 	if err == nil {
 		g.close = stop
@@ -100,7 +100,7 @@ func (c *configuration) guards(found *[]*guard) error {
 		}
 	}
 	if len(*found) == 0 {
-		return errors.New("there is no veeam_auth in it that requests come to")
+		return errors.New("it has no handler veeam_auth in its routes")
 	}
 	return nil
 }

@@ -32,14 +32,13 @@ func newPolicySuggestCommand() *cobra.Command {
 		Short: "Prints rules that allow the requests of a log",
 		Long: `
 Reads a log in the format of Svc.ResAPI.log, as the svc_resapi encoder writes it, and
-prints rules for veeam_auth that allow each caller what it has done: reads,
-starts and stops by class; changes, deletions and revealed secrets by method and
-path, as well as operations that are not in the index. Review the rules before you
-use them: a log of an incident yields rules that allow it again.
+prints rules for veeam_auth that allow each caller the requests it has sent: reads,
+starts and stops by class; changes, deletions, revealed secrets and operations that
+are not in the index by method and path. Review the rules before you use them:
+rules from the log of an incident allow the incident again.
 
 Requests of unknown callers, requests that veeam_auth denied or answers itself, and
-paths that it always refuses are left out. A file named - is the standard
-input.`,
+paths that it always refuses are skipped. A file named - is standard input.`,
 		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
@@ -55,7 +54,7 @@ input.`,
 			return suggest(cmd.Context(), in, product, cmd.OutOrStdout())
 		}),
 	}
-	cmd.Flags().StringVar(&product, "product", "", "The product of the log. Default: the one whose API has most of the requests")
+	cmd.Flags().StringVar(&product, "product", "", "Product of the log. Default: the product whose API matches most requests")
 	return cmd
 }
 
@@ -63,7 +62,7 @@ input.`,
 type deed struct{ client, method, path string }
 
 // errNothingToSuggest is the answer to a log that says nothing about rules.
-var errNothingToSuggest = errors.New("the log has no request of a known caller in it that rules are asked for")
+var errNothingToSuggest = errors.New("the log has no requests of known callers to write rules for")
 
 // suggest reads a log and prints rules. Its errors are errNothingToSuggest and
 // those of reading the log.
@@ -117,10 +116,10 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 	}
 	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", product, total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
 	if unknown > 0 {
-		fmt.Fprintf(out, "# %d requests of callers who were not known are left out.\n", unknown)
+		fmt.Fprintf(out, "# %d requests of unknown callers were skipped.\n", unknown)
 	}
 	if denied > 0 {
-		fmt.Fprintf(out, "# %d requests that were denied are left out.\n", denied)
+		fmt.Fprintf(out, "# %d denied requests were skipped.\n", denied)
 	}
 	w.print(out)
 	return nil
@@ -155,7 +154,7 @@ func indexFor(product string, deeds map[deed]int) (found string, best *operation
 		}
 	}
 	if best == nil {
-		return "", nil, fmt.Errorf("unknown product %q; write one of %s", product, strings.Join(veeam.Names(), ", "))
+		return "", nil, fmt.Errorf("unknown product %q (allowed: %s)", product, strings.Join(veeam.Names(), ", "))
 	}
 	return found, best, nil
 }

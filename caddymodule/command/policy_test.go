@@ -86,8 +86,8 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 			[]string{"GET", "http://localhost:9419/API/v1//jobs?skip=0", "--client", "grafana"},
 			0,
 			[]string{
-				"GET /API/v1//jobs", "sent as    GET /API/v1/jobs?skip=0", "caller     grafana, known by client", "GetAllJobs (Jobs), class read",
-				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the first",
+				"GET /API/v1//jobs", "sent as    GET /API/v1/jobs?skip=0", "caller     grafana, authenticated by client", "GetAllJobs (Jobs), class read",
+				"rule 2 at Caddyfile:8 (deny) does not match", "decision   allowed by rule 5 at Caddyfile:11", "account    svc-monitor, the default",
 			},
 		},
 		"a client with an account of its own": {
@@ -95,15 +95,15 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 			0,
 			[]string{"class destroy", "allowed by rule 3 at Caddyfile:9", "account    svc-operator"},
 		},
-		"a denial":           {[]string{"GET", "http://localhost:9419/api/v1/credentials"}, 2, []string{"loopback, known by loopback", "class secret", "denied with 403 by rule 2 at Caddyfile:8", "Error: the request is denied"}},
+		"a denial":           {[]string{"GET", "http://localhost:9419/api/v1/credentials"}, 2, []string{"loopback, authenticated by loopback", "class secret", "denied with 403 by rule 2 at Caddyfile:8", "Error: the request is denied"}},
 		"the default":        {[]string{"POST", "http://localhost:9419/api/v1/jobs/5/start"}, 2, []string{"class run", "denied with 403 by the default, because no rule matches"}},
 		"a slash at the end": {[]string{"GET", "http://localhost:9419/api/v1/credentials/"}, 2, []string{"denied with 403 by rule 2"}},
 		"a shadow rule":      {[]string{"HEAD", "http://localhost:9419/api/v1/jobs"}, 0, []string{"rule 1 at Caddyfile:7 (deny) matches, and is not obeyed", "shadow     rule 1 at Caddyfile:7 would decide otherwise"}},
 		"somebody whom Caddy knows": {
-			[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "alice", "--via", "caddy"}, 0, []string{"alice, known by caddy", "allowed by rule 3"},
+			[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "alice", "--via", "caddy"}, 0, []string{"alice, authenticated by caddy", "allowed by rule 3"},
 		},
-		"a certificate":     {[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "CN=alice", "--via", "certificate"}, 2, []string{"known by certificate", "default"}},
-		"a stranger":        {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unknown"}, 2, []string{"caller     not known", "rule 5 at Caddyfile:11 (allow)", "denied with 401"}},
+		"a certificate":     {[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "CN=alice", "--via", "certificate"}, 2, []string{"authenticated by certificate", "default"}},
+		"a stranger":        {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unknown"}, 2, []string{"caller     unknown", "rule 5 at Caddyfile:11 (allow)", "denied with 401"}},
 		"a stranger's path": {[]string{"GET", "http://localhost:9419/api/v1/serverTime", "--via", "unknown"}, 0, []string{"allowed by rule 4", "none: the route needs no session"}},
 		"an odd path":       {[]string{"GET", "http://localhost:9419/api/v1/jobs%2f..%2fcredentials"}, 2, []string{"denied with 400"}},
 		"a login":           {[]string{"POST", "http://localhost:9419/api/oauth2/token"}, 0, []string{"answered by veeam_auth itself (token)"}},
@@ -111,15 +111,15 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 		"a place for each request": {
 			[]string{"GET", "https://azure.lab.local/only/x", "--header", "X-Team: green"}, 0, []string{"product azure", "allowed: there are no rules", "account    green"},
 		},
-		"nowhere to act":       {[]string{"GET", "https://azure.lab.local/only/x"}, 2, []string{"act_as yields nothing"}},
-		"no such path":         {[]string{"GET", "https://azure.lab.local/other"}, 1, []string{"leads to none", ":9419 for localhost"}},
-		"no such port":         {[]string{"GET", "http://localhost/api/v1/jobs"}, 1, []string{"leads to none"}},
-		"a path, two sites":    {[]string{"GET", "/api/v1/jobs"}, 1, []string{"leads to none, or not to a certain one"}},
+		"nowhere to act":       {[]string{"GET", "https://azure.lab.local/only/x"}, 2, []string{"act_as is empty"}},
+		"no such path":         {[]string{"GET", "https://azure.lab.local/other"}, 1, []string{"matches no site", ":9419 for localhost"}},
+		"no such port":         {[]string{"GET", "http://localhost/api/v1/jobs"}, 1, []string{"matches no site"}},
+		"a path, two sites":    {[]string{"GET", "/api/v1/jobs"}, 1, []string{"or is ambiguous"}},
 		"no URL":               {[]string{"GET", "jobs"}, 1, []string{`"jobs" is neither a URL nor a path`}},
 		"no such client":       {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--client", "bob"}, 1, []string{`no client named "bob"`}},
-		"no such way":          {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "magic"}, 1, []string{"--via magic: write one of client, caddy"}},
-		"a name too much":      {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unix", "--client", "x"}, 1, []string{"has no name"}},
-		"a name too little":    {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "caddy"}, 1, []string{"needs the name"}},
+		"no such way":          {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "magic"}, 1, []string{"--via magic is not allowed (allowed: client, caddy"}},
+		"a name too much":      {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "unix", "--client", "x"}, 1, []string{"have no name"}},
+		"a name too little":    {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--via", "caddy"}, 1, []string{"requires --client"}},
 		"a header without one": {[]string{"GET", "http://localhost:9419/api/v1/jobs", "--header", "x"}, 1, []string{"has no colon"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 		log = d.write(log)
 	}
 	got := suggested(t, log, "")
-	_, rules, _ := strings.Cut(got, "left out.\n")
+	_, rules, _ := strings.Cut(got, "skipped.\n")
 	const want = "allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation change\n\tmethod PUT\n\tpath /api/v1/jobs/*\n}\n" +
 		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation destroy\n\tmethod DELETE\n\tpath /api/v1/backups/* /api/v1/jobs/*\n}\n" +
 		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation unknown\n\tmethod GET\n\tpath /extension/*/*\n}\n" +
@@ -201,7 +201,7 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 	if rules != want {
 		t.Errorf("%s", got)
 	}
-	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# 1 requests of callers who were not known") {
+	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# 1 requests of unknown callers") {
 		t.Errorf("%s", got)
 	}
 	if got := suggested(t, deed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
@@ -340,7 +340,7 @@ func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 		line(3, "Info", "[POST /api/v1/jobs/5/start]: [403] ") +
 		line(3, "Warning", "Login failed for user 'x'.")
 	got := suggested(t, []byte(log), "vbr")
-	if !strings.Contains(got, "# 1 requests that were denied are left out.\n") || strings.Contains(got, "destroy") || !strings.Contains(got, "allow preset operate\ndefault deny\n") {
+	if !strings.Contains(got, "# 1 denied requests were skipped.\n") || strings.Contains(got, "destroy") || !strings.Contains(got, "allow preset operate\ndefault deny\n") {
 		t.Errorf("got\n%s", got)
 	}
 	var out bytes.Buffer

@@ -23,17 +23,17 @@ func newScratchCommand() *cobra.Command {
 		Short: "Uses one scratch code for one login",
 		Long: `
 Logs in as an account of the configuration with one scratch code instead of a
-verification code, and logs out: a test that the codes still work. To replace a
-lost secret, log in with a scratch code directly:
-enroll --recreate --codes <file>, or disable --codes <file>.
+verification code, and logs out, to test that the codes still work. To replace a
+lost secret, use a scratch code with enroll --recreate --codes <file>, or with
+disable --codes <file>.
 
-The file is sealed, as enroll --scratch-out writes it, and opens with --key or the
+The file is sealed, as enroll --scratch-out writes it, with --key or the
 encryption_key of the account's cache; or it is in clear text with one code per
-line; empty lines and lines with # are skipped. The format is kept. The code is
-marked as used in the file before it is sent, whatever the result. None is used if
-the server requires none. No other command sends one.
+line, where empty lines and lines with # are skipped. The format is kept. The code
+is marked as used in the file before it is sent, whatever the result. If the server
+requires no code, none is used.
 
-Exit codes: 0 logged in; 1 invalid usage or configuration; 2 the login has failed.`,
+Exit codes: 0 logged in; 1 invalid usage or configuration; 2 the login failed.`,
 		Example: `  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch
   caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch --key /root/scratch_key`,
 		Args: cobra.ExactArgs(1),
@@ -41,14 +41,14 @@ Exit codes: 0 logged in; 1 invalid usage or configuration; 2 the login has faile
 	}
 	o.configFlags.add(cmd)
 	o.keyFlag.add(cmd)
-	cmd.Flags().StringVar(&o.codes, "codes", "", "File of scratch codes")
+	cmd.Flags().StringVar(&o.codes, "codes", "", "File with scratch codes")
 	_ = cmd.MarkFlagRequired("codes")
 	return cmd
 }
 
 func (o *scratchOptions) run(cmd *cobra.Command, args []string) error {
 	if o.codes == "" {
-		return errors.New("--codes names no file")
+		return errors.New("--codes requires a file")
 	}
 	s, err := o.prepareMFA(cmd, args[0], o.codes, o.key)
 	if err != nil {
@@ -62,7 +62,7 @@ func (o *scratchOptions) run(cmd *cobra.Command, args []string) error {
 	case err != nil:
 		return failed(fmt.Errorf("%w\nNo scratch code was used; %d left in %s", err, s.scratch.left(), o.codes))
 	case !s.scratchSent:
-		fmt.Fprintf(cmd.OutOrStdout(), "Logged in as %s: the server has asked for no code, and none was used. %d left in %s.\n", s.name(), s.scratch.left(), o.codes)
+		fmt.Fprintf(cmd.OutOrStdout(), "Logged in as %s: the server did not require a code, and none was used. %d left in %s.\n", s.name(), s.scratch.left(), o.codes)
 	default:
 		fmt.Fprintf(cmd.OutOrStdout(), "Logged in as %s with one scratch code. %d left in %s.\n", s.name(), s.scratch.left(), o.codes)
 	}

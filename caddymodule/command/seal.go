@@ -18,7 +18,7 @@ import (
 type keyFlag struct{ key string }
 
 func (f *keyFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.key, "key", "", "File of the key for scratch codes, made by keygen; default: the encryption_key of the account's cache")
+	cmd.Flags().StringVar(&f.key, "key", "", "Key file for scratch codes, created by keygen. Default: the encryption_key of the account's cache")
 }
 
 // commandSeal seals for one account and one purpose.

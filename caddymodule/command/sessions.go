@@ -42,11 +42,11 @@ func newSessionsCommand() *cobra.Command {
 		Use:   "sessions",
 		Short: "Shows and manages the sessions at Veeam servers",
 		Long: `Asks the running Caddy for each configured account at its servers: the state of the
-session, the reason (docs/behaviour.md lists them), the time left, the last answer of
-the server, the tries left before a lock-out, the last error. An account without any
-request yet has no server. No token is shown.
+session, the reason (docs/behaviour.md lists them), the time left, the time of the
+server's last answer, the tries left before a lock-out, the last error. An account
+without any request yet has no server. Tokens are not shown.
 
-In a terminal that is too narrow for a table each account gets a block of lines.`,
+If the terminal is too narrow for a table, each account is printed as a block.`,
 		Args: cobra.NoArgs,
 		RunE: runCommand(list),
 	}
@@ -59,13 +59,12 @@ In a terminal that is too narrow for a table each account gets a block of lines.
 	for _, c := range []struct{ name, short, long string }{
 		{"forget", "Discards the session of an account", `Discards the token of an account, here and in the shared cache, and lifts the hold
 of a refused credential. The next request logs in. At the server the session
-expires; other processes use their copies of the token until then.`},
+expires; other processes may use their copies of the token until then.`},
 		{"login", "Logs in again as an account", `Lifts the hold of a refused credential and logs in now. The old session
 is logged out if the product supports it. A refused login counts against the
-lock-out budget of the user: with one try left, or none, nothing is sent without
---force.`},
-		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, where the product can end one session, and
-forgets it. The next request logs in again.`},
+lock-out budget of the user: with one try left or none, --force is required.`},
+		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, if the product can end a single session, and
+discards it. The next request logs in again.`},
 	} {
 		var wanted adminapi.WantedSessions
 		sub := &cobra.Command{
@@ -80,7 +79,7 @@ forgets it. The next request logs in again.`},
 		if c.name == "login" {
 			sub.Flags().BoolVar(&wanted.Force, "force", false, "Log in even if the lock-out budget has one try left, or none")
 		}
-		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers whose address contains this text")
+		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers with this text in their address")
 		sessions.AddCommand(sub)
 	}
 	return sessions
@@ -270,7 +269,7 @@ func (s *sessionRow) cache() string {
 
 func (s *sessionRow) notice() string {
 	if s.LastError == "" && s.LostEarly > 0 {
-		return fmt.Sprintf("interference: %d tokens in a row ended early, does another program use this user?", s.LostEarly)
+		return fmt.Sprintf("interference: %d tokens in a row ended early; another program may use this user", s.LostEarly)
 	}
 	return s.LastError
 }

@@ -34,8 +34,8 @@ func newTokensListCommand(admin *adminFlags) *cobra.Command {
 		Short: "Lists the callers with tokens",
 		Long: `Asks the running Caddy for the configured clients and all other callers with tokens
 since its start: the number of logins and renewals, the first and last issue, the last
-use, and when the last refresh token expires. No token is shown. Tokens that other
-processes issued, or this one before its start, are not in the list.`,
+use, and the expiry of the last refresh token. Tokens are not shown. Tokens issued by
+other processes, or before the start, are not listed.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []issuer.HolderState
@@ -84,10 +84,9 @@ func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
 		Long: `Asks the running Caddy to revoke all tokens issued to a client so far. Callers of
 other kinds are named as in the log, such as certificate:CN=alice. The other
 processes that share its storage follow within a second. The client can log in
-again; to keep it out, remove it from the configuration as well.
+again; to prevent that, remove it from the configuration as well.
 
-A name that is not in the list of "tokens list" is refused without --force: it is
-most likely misspelt.`,
+A name that "tokens list" does not show requires --force: it is probably misspelled.`,
 		Example: "  caddy veeam-auth tokens revoke grafana",
 		Args:    cobra.ExactArgs(1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
@@ -99,6 +98,6 @@ most likely misspelt.`,
 			return nil
 		}),
 	}
-	revoke.Flags().BoolVar(&body.Force, "force", false, "Also revoke the tokens of an unknown name")
+	revoke.Flags().BoolVar(&body.Force, "force", false, "Revoke the tokens of an unknown name too")
 	return revoke
 }

@@ -17,8 +17,8 @@ func newVersionCommand() *cobra.Command {
 		Use:   "version [--json]",
 		Short: "Prints the version of the module, of Caddy and of Go",
 		Long: `
-Prints the version of the module, the commit where the build knows it, and the
-versions of Caddy and Go. The metric caddy_veeam_auth_build_info has the same.`,
+Prints the version of the module, the commit if the build has it, and the versions
+of Caddy and Go. The metric caddy_veeam_auth_build_info has the same.`,
 		Args: cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			info := buildinfo.Read()

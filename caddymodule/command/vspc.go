@@ -30,10 +30,10 @@ type vspcOptions struct {
 func (o *vspcOptions) add(cmd *cobra.Command) {
 	o.configFlags.add(cmd)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.selected, "select", nil, "Ask for these properties only, such as publicKey")
-	flags.StringVar(&o.clientVersion, "client-version", "", "Version of the API to name in X-Client-Version, such as 3.6.1")
+	flags.StringSliceVar(&o.selected, "select", nil, "Request only these properties, such as publicKey")
+	flags.StringVar(&o.clientVersion, "client-version", "", "API version for the header X-Client-Version, such as 3.6.1")
 	flags.BoolVar(&o.force, "force", false, "Replace existing files")
-	flags.BoolVar(&o.print, "print", false, "Print secrets for which no file is named")
+	flags.BoolVar(&o.print, "print", false, "Print secrets that have no file")
 }
 
 // newVSPCCommand returns `caddy veeam-auth vspc`.
@@ -44,10 +44,10 @@ func newVSPCCommand() *cobra.Command {
 		Long: `
 The key services of the API of Veeam Service Provider Console. Each command logs in
 as an account of the configuration. Secrets are written to files that only you can
-read, and are not printed unless --print asks for it.
+read, and are printed only with --print.
 
-Exit codes: 0 done; 1 invalid usage or configuration; 2 the server has refused or
-could not be reached.`,
+Exit codes: 0 done; 1 invalid usage or configuration; 2 the server refused the
+request or could not be reached.`,
 	}
 	group(cmd, newRSAKeysCommand(), newPKCS12Command(), newTOTPSecretCommand(), newAssignKeyCommand())
 	return cmd
@@ -61,7 +61,7 @@ func (o *vspcOptions) ask(cmd *cobra.Command, account string, run func(ctx conte
 	}
 	defer s.close()
 	if s.Client.Product.Name != "vspc" {
-		return fmt.Errorf("account %s is at %s; key services are one of %s", account, s.Client.Product.Title, "Veeam Service Provider Console")
+		return fmt.Errorf("account %s is at %s; key services require %s", account, s.Client.Product.Title, "Veeam Service Provider Console")
 	}
 	if o.clientVersion != "" {
 		s.Client.APIVersion = o.clientVersion
@@ -89,12 +89,12 @@ func (p *pairOutput) begin(o *vspcOptions, out io.Writer) (private, public *secr
 	wanted := len(o.selected) == 0 || containsFold(o.selected, "privateKey")
 	if p.private == "" && wanted {
 		if !o.print {
-			return nil, nil, errors.New("the private key needs a file: --private-out, or --print to print it")
+			return nil, nil, errors.New("the private key requires --private-out <file>, or --print to print it")
 		}
 		p.private = "-"
 	}
 	if p.private == "-" && wanted && !o.print {
-		return nil, nil, errors.New("--private-out - prints the private key: add --print if that is meant")
+		return nil, nil, errors.New("--private-out - prints the private key and requires --print")
 	}
 	if err := distinct("--private-out", p.private, "--public-out", p.public); err != nil {
 		return nil, nil, err
@@ -135,7 +135,7 @@ func (p *pairOutput) save(cmd *cobra.Command, pair *veeam.KeyPair, private, publ
 		switch {
 		case half.name == "":
 		case half.text == "":
-			fmt.Fprintf(cmd.ErrOrStderr(), "The server has sent no %s key.\n", half.what)
+			fmt.Fprintf(cmd.ErrOrStderr(), "The server sent no %s key.\n", half.what)
 		default:
 			if err := half.file.commit(half.text); err != nil {
 				return err
@@ -177,7 +177,7 @@ func newRSAKeysCommand() *cobra.Command {
 	}
 	o.add(cmd)
 	files.add(cmd)
-	cmd.Flags().IntVar(&bits, "key-size", 0, "Bits of the key; default: the server's")
+	cmd.Flags().IntVar(&bits, "key-size", 0, "Key size in bits. Default: the server's")
 	return cmd
 }
 
@@ -192,20 +192,20 @@ func newPKCS12Command() *cobra.Command {
 		Use:   "pkcs12 <account> (--subject <name> | --decrypt <file>) [--password <placeholder>] --private-out <file>",
 		Short: "Creates a key with a certificate in PKCS#12 at the server, or opens such a container",
 		Long: `
-With --subject the server makes an RSA key and a certificate for it, in PKCS#12
-containers. With --decrypt it opens a container with its password: what is written
-then needs none.
+With --subject the server creates an RSA key and a certificate for it, in PKCS#12
+containers. With --decrypt it opens a container with its password: the container
+that is written has none.
 
-The password is a placeholder, {env.NAME} or {file./path}, and never the password
-itself, which everybody on this machine could see. The API takes the password of a
-new container in the query of the request: the log of the server, or of a proxy
-that opens TLS, may show it. Choose one that is used for nothing else.`,
+--password requires a placeholder, {env.NAME} or {file./path}: other users of this
+machine can see the arguments of a command. The API takes the password of a new
+container in the query of the request: the log of the server, or of a proxy that
+terminates TLS, may show it. Use this password for nothing else.`,
 		Example: `  caddy veeam-auth vspc pkcs12 provider --subject CN=exporter --password {file./run/secrets/p12} --private-out key.p12
   caddy veeam-auth vspc pkcs12 provider --decrypt key.p12 --password {env.P12} --private-out open.p12`,
 		Args: cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			if (subject == "") == (decrypt == "") {
-				return errors.New("write either --subject, for a new key, or --decrypt")
+				return errors.New("either --subject or --decrypt is required")
 			}
 			secretPassword, err := placeholderFlag("--password", password)
 			if err != nil {
@@ -243,10 +243,10 @@ that opens TLS, may show it. Choose one that is used for nothing else.`,
 	o.add(cmd)
 	files.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&subject, "subject", "", "Subject of the certificate of a new key")
-	flags.IntVar(&bits, "key-size", 0, "Bits of a new key; default: the server's")
+	flags.StringVar(&subject, "subject", "", "Subject of the certificate for a new key")
+	flags.IntVar(&bits, "key-size", 0, "Size of a new key in bits. Default: the server's")
 	flags.StringVar(&decrypt, "decrypt", "", "Container to open, binary or Base64")
-	flags.StringVar(&password, "password", "", "Placeholder of the container's password: {env.NAME} or {file./path}")
+	flags.StringVar(&password, "password", "", "Placeholder for the container's password: {env.NAME} or {file./path}")
 	return cmd
 }
 
@@ -257,7 +257,7 @@ func placeholderFlag(flag, text string) (secret.Value, error) { //nolint:unparam
 		return secret.Value{}, nil
 	}
 	if !account.IsPlaceholder(text) {
-		return secret.Value{}, fmt.Errorf("%s takes a placeholder, {env.NAME} or {file./path}, and not the secret itself", flag)
+		return secret.Value{}, fmt.Errorf("%s requires a placeholder, {env.NAME} or {file./path}, not the secret itself", flag)
 	}
 	value, err := caddymodule.ReadPlaceholder(text)
 	if err != nil {
@@ -278,7 +278,7 @@ func readContainer(name string) ([]byte, error) {
 	}
 	decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(content)), ""))
 	if err != nil {
-		return nil, fmt.Errorf("%s is neither a PKCS#12 container nor the Base64 of one", name)
+		return nil, fmt.Errorf("%s is not a PKCS#12 container, neither binary nor Base64", name)
 	}
 	return decoded, nil
 }

@@ -24,8 +24,8 @@ func newTOTPSecretCommand() *cobra.Command {
 		Use:   "totp-secret <account> --out <file> [--uri-out <file>]",
 		Short: "Creates a secret for verification codes at the server",
 		Long: `
-Creates a secret for verification codes at the server and activates it for nobody.
-The command enroll creates and activates one.`,
+Creates a secret for verification codes at the server without activating it. The
+command enroll creates and activates one.`,
 		Example: "  caddy veeam-auth vspc totp-secret provider --out totp --uri-out totp.uri",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
@@ -33,9 +33,9 @@ The command enroll creates and activates one.`,
 			case out == "" && uri == "" && o.print:
 				out = "-"
 			case out == "" && uri == "":
-				return errors.New("the secret needs a file: --out, or --print to print it")
+				return errors.New("the secret requires --out <file>, or --print to print it")
 			case (out == "-" || uri == "-") && !o.print:
-				return errors.New("- prints the secret: add --print if that is meant")
+				return errors.New("- prints the secret and requires --print")
 			}
 			if err := distinct("--out", out, "--uri-out", uri); err != nil {
 				return err
@@ -83,9 +83,9 @@ func newAssignKeyCommand() *cobra.Command {
 		Use:   "assign-key <account> --key <file> [--user <uid>] [--description <text>] [--read-only]",
 		Short: "Assigns a public key to a user",
 		Long: `
-Gives a user a public key, for accounts with the grant public_key. The file is sent
-byte by byte; use the same file as public_key of the account if its form is not the
-default. A file with a private key is refused.`,
+Assigns a public key to a user, for accounts with the grant public_key. The file is
+sent unchanged; set public_key of the account to the same file if its format is not
+the default. A file with a private key is refused.`,
 		Example: "  caddy veeam-auth vspc assign-key provider --key key.pub.xml --description exporter --read-only",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {
@@ -93,7 +93,7 @@ default. A file with a private key is refused.`,
 				return err
 			}
 			if holdsPrivateKey(k.Public) {
-				return fmt.Errorf("%s holds a private key: assign the public one", file)
+				return fmt.Errorf("%s has a private key: the public key is required", file)
 			}
 			if k.UserUID != "" && !account.UUID.MatchString(k.UserUID) {
 				return fmt.Errorf("--user %q is not a UUID", k.UserUID)
@@ -101,7 +101,7 @@ default. A file with a private key is refused.`,
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {
 				login, err := s.Client.AssignKey(ctx, s.token, k)
 				if err == nil {
-					fmt.Fprintf(cmd.OutOrStdout(), "The key is assigned as login %s.\n", login)
+					fmt.Fprintf(cmd.OutOrStdout(), "Assigned the key as login %s.\n", login)
 				}
 				return err
 			})
@@ -109,11 +109,11 @@ default. A file with a private key is refused.`,
 	}
 	o.configFlags.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.clientVersion, "client-version", "", "Version of the API to name in X-Client-Version, such as 3.6.1")
-	flags.StringVar(&file, "key", "", "File with the public key, as VSPC has issued it")
-	flags.StringVar(&k.UserUID, "user", "", "UID of the user; default: the account's own")
+	flags.StringVar(&o.clientVersion, "client-version", "", "API version for the header X-Client-Version, such as 3.6.1")
+	flags.StringVar(&file, "key", "", "File with the public key as issued by VSPC")
+	flags.StringVar(&k.UserUID, "user", "", "UID of the user. Default: the account's user")
 	flags.StringVar(&k.Description, "description", "veeam-auth", "Description of the login in the console")
-	flags.BoolVar(&k.ReadOnly, "read-only", false, "Restrict the sessions of the key to reading")
+	flags.BoolVar(&k.ReadOnly, "read-only", false, "Allow sessions of the key to read only")
 	_ = cmd.MarkFlagRequired("key")
 	return cmd
 }
