@@ -13,11 +13,14 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 )
@@ -41,6 +44,20 @@ var upstreams = upstream.NewState()
 // tokenHolders is who has got tokens from this process. It outlives reloads, because
 // the tokens do.
 var tokenHolders = issuer.NewHolders()
+
+// passwords checks those of all clients of the process, so that all sites together
+// take no more of its processors than one, and a reload forgets nothing.
+var passwords = password.New(password.Options{Compare: hasHash})
+
+// hasHash reports whether a password has a hash, as basic_auth finds out.
+func hasHash(hash, password string) bool {
+	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
+	if strings.HasPrefix(hash, "$2") {
+		comparer = caddyauth.BcryptHash{}
+	}
+	same, err := comparer.Compare([]byte(hash), []byte(password))
+	return err == nil && same
+}
 
 // collectors are made once, so that counters survive reloads.
 var collectors = metrics.New(upstreams.Live)

@@ -116,13 +116,13 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 			return policy.Caller{}, errOtherPlace
 		}
 	case caller.Via == policy.ViaClient:
-		client := h.clients.byName[caller.Name]
+		client := h.clients.Named(caller.Name)
 		if client == nil {
 			return policy.Caller{}, errNoClient
 		}
 		caller.Account = client.Account
-		if client.holder != nil {
-			client.holder.Touch(time.Now())
+		if client.Holder != nil {
+			client.Holder.Touch(time.Now())
 		}
 	case caller.Via == policy.ViaPassthrough:
 		if h.guests.Of(caller.Login, caller.Name) == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -236,7 +237,7 @@ type FilterSecrets struct {
 }
 
 // read reads who is excepted. A name without a kind must be that of a client.
-func (f *FilterSecrets) read(clients []*Client) error {
+func (f *FilterSecrets) read(known []*clients.Client) error {
 	if f == nil {
 		return nil
 	}
@@ -246,7 +247,7 @@ func (f *FilterSecrets) read(clients []*Client) error {
 		if err != nil {
 			return fmt.Errorf("veeam_auth: filter_secrets: %w", err)
 		}
-		if caller.Via == policy.ViaClient && !slices.ContainsFunc(clients, func(c *Client) bool { return c.Name == caller.Name }) {
+		if caller.Via == policy.ViaClient && !slices.ContainsFunc(known, func(c *clients.Client) bool { return c.Name == caller.Name }) {
 			return fmt.Errorf("veeam_auth: filter_secrets: no client named %s; write callers of other kinds as caddy:<user>, certificate:<subject> or passthrough:<user>", caller.Name)
 		}
 		f.callers = append(f.callers, caller)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -31,7 +32,7 @@ func TestTheLogSaysWhatHasDecidedAboutEachRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := &Handler{
-		Product: "vbr", Audience: "site", Clients: []*Client{{Name: "grafana", Hash: string(hash)}},
+		Product: "vbr", Audience: "site", Clients: []*clients.Client{{Name: "grafana", Hash: string(hash)}},
 	}
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
@@ -118,14 +119,14 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	if len(args) < 2 || len(args) > 3 {
 		return d.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account")
 	}
-	c := &Client{Name: args[0], Hash: args[1]}
+	c := &clients.Client{Name: args[0], Hash: args[1]}
 	if len(args) == 3 {
 		c.Account = args[2]
 	}
-	if _, err := c.check(); err != nil {
+	if _, err := c.Check(); err != nil {
 		return d.WrapErr(err)
 	}
-	if slices.ContainsFunc(p.handler.Clients, func(other *Client) bool { return other.Name == c.Name }) {
+	if slices.ContainsFunc(p.handler.Clients, func(other *clients.Client) bool { return other.Name == c.Name }) {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
 	p.handler.Clients = append(p.handler.Clients, c)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -146,8 +147,8 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 		return nil, err
 	}
 	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients, passwords); err != nil {
-		return nil, err
+	if h.clients, err = clients.New(h.Clients, passwords); err != nil {
+		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.rules, err = provisionRules(ctx, h.Rules, h.Default)
 	return h, err
@@ -156,9 +157,9 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 // Caller is the client with a name, as a caller who has logged in. ok is false if none
 // is configured.
 func (h *Handler) Caller(client string) (caller policy.Caller, ok bool) {
-	c := h.clients.byName[client]
+	c := h.clients.Named(client)
 	if c == nil {
 		return policy.Caller{}, false
 	}
-	return c.caller(), true
+	return c.Caller(), true
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
@@ -42,7 +43,7 @@ type guests struct {
 func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(g *guests)) {
 	t.Helper()
 	inWorld(t, profile, options, func(w *world) {
-		known, err := newClients(nil, password.New(password.Options{Compare: hasHash}))
+		known, err := clients.New(nil, password.New(password.Options{Compare: hasHash}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -352,7 +353,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 		for i := range 3 {
 			key := map[int]string{0: one, 1: g.secret("key-1", string(key)), 2: g.secret("key-2", string(key))}[i]
 			tr := g.transport(&Transport{Passthrough: true, Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)}})
-			known, err := newClients(nil, password.New(password.Options{Compare: hasHash}))
+			known, err := clients.New(nil, password.New(password.Options{Compare: hasHash}))
 			if err != nil {
 				g.Fatal(err)
 			}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
@@ -55,7 +56,7 @@ type Handler struct {
 
 	// The clients that may log in at the token endpoint with names and passwords of
 	// their own. Default: none.
-	Clients []*Client `json:"clients,omitempty"`
+	Clients []*clients.Client `json:"clients,omitempty"`
 
 	// The rules, in order. The first that matches decides. They are asked for every
 	// request that would reach the server.
@@ -127,7 +128,7 @@ type Handler struct {
 
 	product     *veeam.Product
 	index       *operation.Index
-	clients     *clients
+	clients     *clients.Clients
 	rules       *policy.Rules
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
@@ -200,10 +201,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
 	}
 	h.index, _ = operation.For(h.product.Name)
-	if h.clients, err = newClients(h.Clients, passwords); err != nil {
-		return err
+	if h.clients, err = clients.New(h.Clients, passwords); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	h.clients.warn(h.logger)
+	h.clients.Warn(h.logger)
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), ctx.Storage())
 	h.issuer = pooled.Issuer
 	for _, client := range h.Clients {
-		client.holder = tokenHolders.Enter(client.Name)
+		client.Holder = tokenHolders.Enter(client.Name)
 	}
 	unpairedHandlers.enter(ctx, h)
 	return atStart(ctx, func(started context.Context) {

@@ -40,7 +40,7 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	if h.guests == nil {
 		return nil, nil
 	}
-	if request.Grant == veeam.GrantPassword && h.clients.byName[request.Username] != nil {
+	if request.Grant == veeam.GrantPassword && h.clients.Named(request.Username) != nil {
 		return nil, nil
 	}
 	login := h.guests.Read(request, h.guestScope(r))
@@ -49,7 +49,7 @@ func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.To
 	}
 	e.caller = policy.Caller{Name: login.User(), Via: policy.ViaPassthrough}
 	here := password.Counts(h.audience(r), username.Bare(login.User()), sourceOf(r))
-	if wait := login.CountBy(h.clients.passwords.Failures, here); wait > 0 {
+	if wait := login.CountBy(h.clients.Passwords.Failures, here); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
 	return login, nil

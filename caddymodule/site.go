@@ -4,8 +4,6 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +71,7 @@ func (h *Handler) nowhere() (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{audience: h.audienceOf("handler", string(text)), upstreams: digestOf("handler", string(text))}, nil
+	return &site{audience: h.audienceOf("handler", string(text)), upstreams: issuer.Digest("handler", string(text))}, nil
 }
 
 // audienceOf is the one that is configured, or else tells apart what differs in any
@@ -82,16 +80,7 @@ func (h *Handler) audienceOf(parts ...string) string {
 	if h.Audience != "" {
 		return h.product.Name + " name:" + h.Audience
 	}
-	return h.product.Name + " site:" + digestOf(parts...)
-}
-
-// digestOf tells apart what differs in any of the parts.
-func digestOf(parts ...string) string {
-	hash := sha256.New()
-	for _, part := range parts {
-		fmt.Fprintf(hash, "%d:%s,", len(part), part)
-	}
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:18])
+	return h.product.Name + " site:" + issuer.Digest(parts...)
 }
 
 // checkAudience refuses names that nobody could tell apart.
@@ -121,7 +110,7 @@ func (h *Handler) lookAround(server *caddyhttp.Server) *site {
 	if f.way == "" {
 		return &site{server: server, audience: known.audience, upstreams: known.upstreams}
 	}
-	upstreams := digestOf(f.upstreams...)
+	upstreams := issuer.Digest(f.upstreams...)
 	if len(f.upstreams) == 0 {
 		upstreams = known.upstreams
 	}
@@ -199,7 +188,7 @@ func (f *finder) behind(list caddyhttp.RouteList) {
 func accountsText(t *Transport) string {
 	var text strings.Builder
 	for _, a := range t.Accounts {
-		text.WriteString(digestOf(a.Name, a.Username, a.Grant, a.UserUID, a.Parent) + " ")
+		text.WriteString(issuer.Digest(a.Name, a.Username, a.Grant, a.UserUID, a.Parent) + " ")
 	}
 	return text.String()
 }
@@ -215,7 +204,7 @@ func withUsers(users map[string]string, handler *caddyauth.Authentication) map[s
 			continue
 		}
 		for name, account := range basic.Accounts {
-			users[name] = digestOf("basic_auth", users[name], name, account.Password)
+			users[name] = issuer.Digest("basic_auth", users[name], name, account.Password)
 		}
 	}
 	return users
@@ -256,8 +245,8 @@ func moduleText(module any) string {
 func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 	switch caller.Via {
 	case policy.ViaClient:
-		if client := h.clients.byName[caller.Name]; client != nil {
-			return client.vouch
+		if client := h.clients.Named(caller.Name); client != nil {
+			return client.Vouch()
 		}
 	case policy.ViaCertificate:
 		return spki(r.TLS)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -211,7 +212,7 @@ func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 // A caller of one kind never gets the answers, limits or revocations of another that
 // has the same name.
 func TestCallersOfOneNameAreToldApart(t *testing.T) {
-	clients := []*Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
+	clients := []*clients.Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
 	kinds := []policy.Caller{
 		{Name: "CN=alice", Via: policy.ViaClient},
 		{Name: "CN=alice", Via: policy.ViaCertificate},

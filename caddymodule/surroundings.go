@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 // relayed reports whether another proxy has passed the request on. Behind one on
@@ -84,6 +86,19 @@ func requestPeer(ctx context.Context) (process.Peer, bool) {
 		return process.Peer{}, false
 	}
 	return process.PeerOf(c.Conn)
+}
+
+// sourceOf is where a request comes from, as far as it can be told: a user at a unix
+// socket, or an address. Behind a proxy that Caddy trusts it is the address that the
+// proxy names.
+func sourceOf(r *http.Request) string {
+	if found, ok := requestPeer(r.Context()); ok {
+		return "uid " + strconv.Itoa(found.UID)
+	}
+	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
+		return ratelimit.Source(address)
+	}
+	return ratelimit.Source(r.RemoteAddr)
 }
 
 // warnUnserved logs under which names Caddy would answer 200 with an empty body,

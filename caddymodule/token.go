@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -122,9 +123,11 @@ func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenReq
 // password, wherever it comes from. Of who is known by other means, and names no
 // client, the credential is not looked at.
 func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (policy.Caller, *veeam.Refusal) {
-	named := h.clients.byName[request.Username] != nil
-	if len(h.clients.byName) > 0 && (named || unknown != nil) {
-		return h.clients.login(r, h.audience(r), request.Username, request.Password.Reveal())
+	named := h.clients.Named(request.Username) != nil
+	if h.clients.Any() && (named || unknown != nil) {
+		return h.clients.Login(r.Context(), password.Attempt{
+			Site: h.audience(r), Name: request.Username, Password: request.Password.Reveal(), Source: sourceOf(r), Connection: r.RemoteAddr,
+		})
 	}
 	if unknown != nil {
 		return caller, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "no clients are configured, and " + unknown.Detail}

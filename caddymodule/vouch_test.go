@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
@@ -23,9 +24,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-func voucher(t *testing.T, upstreams string, configured ...*Client) *Handler {
+func voucher(t *testing.T, upstreams string, configured ...*clients.Client) *Handler {
 	t.Helper()
-	known, err := newClients(configured, password.New(password.Options{Compare: hasHash}))
+	known, err := clients.New(configured, password.New(password.Options{Compare: hasHash}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +51,8 @@ func withCertificate(name, key string, end time.Time) *http.Request {
 
 func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 	hour := time.Now().Add(time.Hour)
-	here := voucher(t, "vbr01", &Client{Name: "grafana", Hash: siteHash})
-	elsewhere := voucher(t, "vbr02", &Client{Name: "grafana", Hash: siteHash[:len(siteHash)-1] + "H"})
+	here := voucher(t, "vbr01", &clients.Client{Name: "grafana", Hash: siteHash})
+	elsewhere := voucher(t, "vbr02", &clients.Client{Name: "grafana", Hash: siteHash[:len(siteHash)-1] + "H"})
 	none := voucher(t, "vbr01")
 	bare := withCertificate("", "", hour)
 	alice := withCertificate("alice", "key", hour)

@@ -1,22 +1,17 @@
-// Clients with names and passwords of their own: who may log in at the token
-// endpoint.
-
-package caddymodule
+// Package clients knows the clients that may log in at the token endpoint with a name
+// and a password of their own.
+package clients
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
-	"strings"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
-	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -37,12 +32,14 @@ type Client struct {
 	// first account.
 	Account string `json:"account,omitempty"`
 
-	holder *issuer.Holder // of its tokens
-	vouch  string         // for tokens of the client, see Handler.vouch
+	// Holder is who holds the client's tokens. Default: nobody counts them.
+	Holder *issuer.Holder `json:"-"`
+
+	vouch string
 }
 
-// check returns the hash of a client that is configured as it should be.
-func (c *Client) check() (password.Hash, error) {
+// Check returns the hash of a client that is configured as it should be.
+func (c *Client) Check() (password.Hash, error) {
 	if c.Name == "" {
 		return password.Hash{}, errors.New("a client requires a name")
 	}
@@ -59,38 +56,31 @@ func (c *Client) check() (password.Hash, error) {
 	return hash, nil
 }
 
-// passwords checks those of all clients of the process, so that all sites together
-// take no more of its processors than one, and a reload forgets nothing.
-var passwords = password.New(password.Options{Compare: hasHash})
+// Vouch is what speaks for the tokens of the client: a digest of its password's hash.
+func (c *Client) Vouch() string { return c.vouch }
 
-// hasHash reports whether a password has a hash, as basic_auth finds out.
-func hasHash(hash, password string) bool {
-	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
-	if strings.HasPrefix(hash, "$2") {
-		comparer = caddyauth.BcryptHash{}
-	}
-	same, err := comparer.Compare([]byte(hash), []byte(password))
-	return err == nil && same
+// Clients are those of one handler. Its methods may be used at the same time.
+type Clients struct {
+	// Passwords checks their passwords.
+	Passwords *password.Checker
+
+	byName map[string]*Client
+	hashes []password.Hash // one of each cost
 }
 
-// clients are those of one handler.
-type clients struct {
-	byName    map[string]*Client
-	hashes    []password.Hash // one of each cost
-	passwords *password.Checker
-}
-
-func newClients(configured []*Client, passwords *password.Checker) (*clients, error) {
-	c := &clients{byName: make(map[string]*Client, len(configured)), passwords: passwords}
+// New returns the clients as they are configured. The error says what is wrong with
+// them.
+func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
+	c := &Clients{byName: make(map[string]*Client, len(configured)), Passwords: passwords}
 	for _, client := range configured {
-		hash, err := client.check()
+		hash, err := client.Check()
 		if err != nil {
-			return nil, fmt.Errorf("veeam_auth: %w", err)
+			return nil, err
 		}
 		if c.byName[client.Name] != nil {
-			return nil, fmt.Errorf("veeam_auth: client %s is defined twice", client.Name)
+			return nil, fmt.Errorf("client %s is defined twice", client.Name)
 		}
-		client.vouch = digestOf("client", client.Hash)
+		client.vouch = issuer.Digest("client", client.Hash)
 		c.byName[client.Name] = client
 		c.hashes = append(c.hashes, hash)
 	}
@@ -98,8 +88,14 @@ func newClients(configured []*Client, passwords *password.Checker) (*clients, er
 	return c, nil
 }
 
-// warn tells what hashes of different cost mean.
-func (c *clients) warn(logger *zap.Logger) {
+// Named is the client with a name, nil if there is none.
+func (c *Clients) Named(name string) *Client { return c.byName[name] }
+
+// Any reports whether there are clients.
+func (c *Clients) Any() bool { return len(c.byName) > 0 }
+
+// Warn logs what hashes of different cost mean.
+func (c *Clients) Warn(logger *zap.Logger) {
 	if len(c.hashes) < 2 {
 		return
 	}
@@ -111,23 +107,20 @@ func (c *clients) warn(logger *zap.Logger) {
 		zap.Strings("costs", costs))
 }
 
-// login checks a name and a password. Whether the name exists can be told neither
-// from the answer nor from how long it takes. site tells apart clients of different
-// sites that have the same name.
-func (c *clients) login(r *http.Request, site, name, pass string) (policy.Caller, *veeam.Refusal) {
-	attempt := password.Attempt{
-		Site: site, Name: name, Password: pass, Hashes: c.hashes,
-		Source: sourceOf(r), Connection: r.RemoteAddr,
-	}
+// Login checks a name and a password. Whether the name exists can be told neither
+// from the answer nor from how long it takes. The hashes of the attempt are set here.
+func (c *Clients) Login(ctx context.Context, attempt password.Attempt) (policy.Caller, *veeam.Refusal) {
+	name := attempt.Name
+	attempt.Hashes = c.hashes
 	client := c.byName[name]
 	if client != nil {
 		attempt.Hash = client.Hash
 	}
-	err := c.passwords.Check(r.Context(), attempt)
+	err := c.Passwords.Check(ctx, attempt)
 	wait, ok := errors.AsType[*password.WaitError](err)
 	switch {
 	case err == nil && client != nil:
-		return client.caller(), nil
+		return client.Caller(), nil
 	case ok:
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait.After, Detail: "too many passwords are being tried, or were wrong"}
 	case err == nil, errors.Is(err, password.ErrWrong):
@@ -149,19 +142,7 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
-func (c *Client) caller() policy.Caller {
+// Caller is the client as a caller who has logged in.
+func (c *Client) Caller() policy.Caller {
 	return policy.Caller{Name: c.Name, Via: policy.ViaClient, Account: c.Account}
-}
-
-// sourceOf is where a request comes from, as far as it can be told: a user at a unix
-// socket, or an address. Behind a proxy that Caddy trusts it is the address that the
-// proxy names.
-func sourceOf(r *http.Request) string {
-	if found, ok := requestPeer(r.Context()); ok {
-		return "uid " + strconv.Itoa(found.UID)
-	}
-	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return ratelimit.Source(address)
-	}
-	return ratelimit.Source(r.RemoteAddr)
 }
