@@ -26,6 +26,7 @@ const adaptDir = "testdata/adapt"
 // TestCaddyfilesBecomeWhatTheirGoldenFilesSay adapts each *.caddyfile. Beside it
 // lies the JSON that it becomes, *.json, or the error, *.error.
 func TestCaddyfilesBecomeWhatTheirGoldenFilesSay(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(adaptDir, "*.caddyfile"))
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d files, %v", len(files), err)

@@ -41,6 +41,7 @@ func (w *world) template() []*account.Account {
 }
 
 func TestTheUserMayComeWithEachRequest(t *testing.T) {
+	t.Parallel()
 	options, uids := tenants(3)
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
 		w.start(w.template()...)
@@ -66,6 +67,7 @@ func TestTheUserMayComeWithEachRequest(t *testing.T) {
 }
 
 func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T) {
+	t.Parallel()
 	const n = 20
 	options, uids := tenants(n)
 	for name, tt := range map[string]struct {
@@ -104,6 +106,7 @@ func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T)
 }
 
 func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: tenantUID})}, func(w *world) {
 		w.start(&account.Account{Name: "child", Grant: "as", UserUID: tenantUID, Parent: "parent"},
 			&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
@@ -129,6 +132,7 @@ func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 }
 
 func TestAUserWhoMayNotBeActedAsCostsNoLoginOfTheParentEachTime(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		w.start(w.template()...)
 		for range 10 {
@@ -143,22 +147,23 @@ func TestAUserWhoMayNotBeActedAsCostsNoLoginOfTheParentEachTime(t *testing.T) {
 }
 
 func TestASwappedAnswerIsRefusedAndCounted(t *testing.T) {
+	t.Parallel()
 	options, uids := tenants(1)
 	inWorld(t, veeamtest.VSPC, append(options, veeamtest.WithSwappedUsers(1, 1)), func(w *world) {
 		w.start(w.template()...)
-		counter := collectors.Grants.WithLabelValues("vspc", "as", "wrong_user")
-		before := testutil.ToFloat64(counter)
+		counter := w.counts.Grants.WithLabelValues("vspc", "as", "wrong_user")
 		got := w.ask(w.tr, http.MethodGet, "/echo", uids[0])
 		if got.String() != "502 wrong_user" || !strings.Contains(got.body, "token of another user") {
 			t.Errorf("got %v %s", got, got.body)
 		}
-		if n := testutil.ToFloat64(counter) - before; n != 1 || w.server.Counters().Protected != 0 {
+		if n := testutil.ToFloat64(counter); n != 1 || w.server.Counters().Protected != 0 {
 			t.Errorf("counted %v times; %d requests with it", n, w.server.Counters().Protected)
 		}
 	})
 }
 
 func TestNoRequestTravelsWithTheTokenOfAnotherTenant(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	options, uids := tenants(n)
 	options = append(options, veeamtest.WithSwappedUsers(5, 1), veeamtest.WithAccessLifetime(time.Minute))
@@ -196,6 +201,7 @@ func TestNoRequestTravelsWithTheTokenOfAnotherTenant(t *testing.T) {
 }
 
 func TestReadOnlyIsAskedForWithEveryGrantAndAgainOnRefresh(t *testing.T) {
+	t.Parallel()
 	option, _ := assigned(t, "xml")
 	common := []veeamtest.Option{
 		option, veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: tenantUID}),

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -40,6 +41,7 @@ func provisionInMemory(tb testing.TB, tr *Transport, to http.RoundTripper) *Tran
 		tr.storage = inMemory(new(memorystore.Storage))
 	}
 	tr.state = cmp.Or(tr.state, upstream.NewState())
+	tr.metrics = cmp.Or(tr.metrics, metrics.New(tr.state.Live))
 	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)
@@ -91,7 +93,6 @@ func (e *exchange) decideFor(req *http.Request) {
 // cachedTransport has logged in; from then on everything is answered at once.
 func cachedTransport(tb testing.TB) *Transport {
 	tb.Helper()
-	tb.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
 	server := veeamtest.New(veeamtest.VBR13)
 	upstream := &switched{to: server.Transport()}
 	tr := provisionInMemory(tb, &Transport{

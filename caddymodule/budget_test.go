@@ -53,6 +53,7 @@ func most(times []time.Time, window time.Duration) (most int) {
 }
 
 func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
+	t.Parallel()
 	for _, product := range []struct {
 		name    string
 		profile veeamtest.Profile
@@ -61,7 +62,6 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 		{"vbr", veeamtest.VBR13, 2}, {"vspc", veeamtest.VSPC, 3}, {"azure", veeamtest.Azure, 3}, {"aws", veeamtest.AWS, 3},
 	} {
 		t.Run(product.name, func(t *testing.T) {
-			t.Setenv("VEEAM_AUTH_TEST_PASSWORD", "wrong")
 			synctest.Test(t, func(t *testing.T) {
 				var storage memorystore.Storage
 				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond), veeamtest.WithLockout(product.tries+1, 15*time.Minute))
@@ -71,7 +71,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 					// A process of its own.
 					current.Store(provisionInMemory(t, &Transport{
 						Product:  product.name,
-						Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
+						Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "wrong"}},
 						storage:  inMemory(&storage),
 					}, to))
 				}
@@ -107,6 +107,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 }
 
 func TestBudget_OfAUserIsSharedByItsAccountsSecretsAndParents(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		wrong := w.secret("wrong", "wrong")
 		w.start(
@@ -127,6 +128,7 @@ func TestBudget_OfAUserIsSharedByItsAccountsSecretsAndParents(t *testing.T) {
 }
 
 func TestBudget_AHeldAccountIsExplained(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(w.user())
 		w.demand("200")
@@ -154,6 +156,7 @@ func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 }
 
 func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.tr = provisionInMemory(w, &Transport{Accounts: []*account.Account{w.user()}, storage: deadStorage{}}, w.wire)
 		began := time.Now()
@@ -177,6 +180,8 @@ func (h deadStorage) Delete(ctx context.Context, _ string) error          { retu
 func (h deadStorage) Load(ctx context.Context, _ string) ([]byte, error)  { return nil, h.hang(ctx) }
 
 func TestBudget_BadValuesAreRefused(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	for _, bad := range []LockoutBudget{
 		{0, caddy.Duration(time.Minute)},
 		{101, caddy.Duration(time.Minute)},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -42,11 +43,17 @@ func fileStorage(dir string) []byte {
 	return []byte(`{"module": "file_system", "root": "` + dir + `"}`)
 }
 
-// cachedOn is a transport with a cache in dir.
+// cachedOn is a transport with a cache in dir, in a process of its own.
 func cachedOn(t testing.TB, server *veeamtest.Server, dir, key, password string) *Transport {
 	t.Helper()
+	return cachedIn(t, upstream.NewState(), server, dir, key, password)
+}
+
+// cachedIn is a transport with a cache in dir, in the process whose state this is.
+func cachedIn(t testing.TB, state *upstream.State, server *veeamtest.Server, dir, key, password string) *Transport {
+	t.Helper()
 	return provisionInMemory(t, &Transport{
-		state:    upstreams, // which the admin endpoints see
+		state:    state,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: password}},
 		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 	}, server.Transport())
@@ -69,6 +76,7 @@ func quit(tr *Transport) {
 }
 
 func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	path, key := newKeyFile(t)
 	for range 5 {
@@ -100,6 +108,7 @@ func TestASessionOutlivesItsProcessInTheCache(t *testing.T) {
 }
 
 func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.Azure), t.TempDir()
 	_, key := newKeyFile(t)
 	for range 3 { // the first asks the server, the others the cache
@@ -123,6 +132,7 @@ func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
 }
 
 func TestARefusedPasswordIsHeldOverRestarts(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	_, key := newKeyFile(t)
 	for range 5 {
@@ -166,6 +176,7 @@ func rotateKeys(t *testing.T, path string) {
 }
 
 func TestARotatedKeyFindsTheSession(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	path, key := newKeyFile(t)
 	for range 4 {
@@ -180,6 +191,7 @@ func TestARotatedKeyFindsTheSession(t *testing.T) {
 }
 
 func TestWithoutItsKeyACacheIsInMemoryOnly(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	for range 2 {
 		tr := cachedOn(t, server, dir, "{file."+dir+"/none}", veeamtest.DefaultPassword)
@@ -194,12 +206,13 @@ func TestWithoutItsKeyACacheIsInMemoryOnly(t *testing.T) {
 }
 
 func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
+	t.Parallel()
 	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
 	_, key := newKeyFile(t)
 	tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
 	ask(t, tr)
 	for range 20 {
-		next := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
+		next := cachedIn(t, tr.state, server, dir, key, veeamtest.DefaultPassword)
 		quit(tr)
 		ask(t, next)
 		tr = next
@@ -208,12 +221,15 @@ func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
 	if n := server.Counters().TokenRequests; n != 1 {
 		t.Errorf("%d token requests", n)
 	}
-	for key := range cachePool.All() {
-		t.Errorf("cache %v is left", key)
+	for id := range cachePool.All() {
+		if id == tr.Cache.pooled.ID {
+			t.Errorf("cache %v is left", id)
+		}
 	}
 }
 
 func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
+	t.Parallel()
 	for raw, want := range map[string]string{
 		`{"module": "file_system", "root": "/nonexistent/at/all"}`: "",
 		`{"module": "file_system", "rooot": "/x"}`:                 "rooot",
@@ -229,6 +245,7 @@ func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
 }
 
 func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: fileStorage(dir)})
 	if err != nil {
@@ -249,6 +266,7 @@ func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
 }
 
 func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
@@ -294,6 +312,7 @@ func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
 }
 
 func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := veeamtest.New(veeamtest.VBR13)
 		_, key := newKeyFile(t)
@@ -326,6 +345,8 @@ func (h hangingStore) Load(context.Context, string) ([]byte, error) { return nil
 func (h hangingStore) Store(context.Context, string, []byte) error { return h.wait() }
 
 func TestOldRecordsAreRemovedFromAFolder(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	server := veeamtest.New(veeamtest.VBR13)
 	dir, password := t.TempDir(), filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte(veeamtest.DefaultPassword), 0o600); err != nil {

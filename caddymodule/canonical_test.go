@@ -29,6 +29,7 @@ func arrived(method, target string) *http.Request {
 }
 
 func TestARequestHasOneSpelling(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ method, target, want string }{
 		{"GET", "/api/v1/jobs?skip=0", "GET /api/v1/jobs?skip=0"},
 		{"delete", "/api/v1//jobs/%35", "DELETE /api/v1/jobs/5"},
@@ -64,6 +65,7 @@ func TestARequestHasOneSpelling(t *testing.T) {
 }
 
 func TestOnlyAWebsocketIsAnUpgrade(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		method, connection string
 		upgrade            []string
@@ -95,6 +97,7 @@ func TestOnlyAWebsocketIsAnUpgrade(t *testing.T) {
 }
 
 func TestAnExtendedConnectIsTheGETThatIsMadeOfIt(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		major    int
 		protocol string
@@ -138,6 +141,7 @@ var wild = rapid.Custom(func(t *rapid.T) *http.Request {
 // TestACanonicalRequestStaysAsItIs holds that a decided request is stable: made
 // canonical once more it is the same, and what is sent of it is what was decided.
 func TestACanonicalRequestStaysAsItIs(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := wild.Draw(t, "request")
 		first, refusal := canonical(r)

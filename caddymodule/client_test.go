@@ -14,6 +14,7 @@ import (
 )
 
 func TestASourceIsTheAddressThatATrustedProxyNames(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ remote, named, want string }{
 		{"192.0.2.7:4711", "", "192.0.2.7"},
 		{"127.0.0.1:4711", "127.0.0.1", "127.0.0.1"},
@@ -31,6 +32,7 @@ func TestASourceIsTheAddressThatATrustedProxyNames(t *testing.T) {
 }
 
 func TestPasswordsAreComparedWithTheHashesThatAreTaken(t *testing.T) {
+	t.Parallel()
 	made, err := bcrypt.GenerateFromPassword([]byte("antitiming"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,7 @@ func (c *chain) gets(status int, header http.Header, body string) *int {
 }
 
 func TestWhatIsSentIsWhatWasDecidedAbout(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*http.Request){
 		"the method":           func(r *http.Request) { r.Method = http.MethodDelete },
 		"a method's case":      func(r *http.Request) { r.Method = "get" },
@@ -63,6 +64,7 @@ func TestWhatIsSentIsWhatWasDecidedAbout(t *testing.T) {
 }
 
 func TestWithoutADecisionOnlyHealthChecksTravel(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	asked := c.gets(http.StatusOK, nil, "{}")
 	foreign := prepared(proxied(t.Context(), nil))
@@ -80,6 +82,7 @@ func TestWithoutADecisionOnlyHealthChecksTravel(t *testing.T) {
 }
 
 func TestNoAnswerBringsAnAccessTokenToAClient(t *testing.T) {
+	t.Parallel()
 	long := `{"a":{"x":[1,{"access_token":"nested"}]},"b":"` + strings.Repeat("x", 100<<10) + `",`
 	for name, test := range map[string]struct {
 		path, kind, body string
@@ -129,6 +132,7 @@ func TestNoAnswerBringsAnAccessTokenToAClient(t *testing.T) {
 
 // The same answer in every form: refused, with and without filter_secrets.
 func TestNoFormOfAnAnswerBringsAnAccessTokenToAClient(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	turn := 0
 	try := func(status int, header http.Header, body string) {
@@ -190,6 +194,7 @@ func TestNoFormOfAnAnswerBringsAnAccessTokenToAClient(t *testing.T) {
 }
 
 func TestAPackedAnswerWithoutATokenPassesTheFilter(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
 	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}, "Content-Encoding": {"gzip"}, "Etag": {"x"}}, matrixPackings["gzip"](`{"password":"x"}`))
 	got := c.ask("monitor", http.MethodPost, "/api/v3/unheard/of", func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
@@ -199,6 +204,7 @@ func TestAPackedAnswerWithoutATokenPassesTheFilter(t *testing.T) {
 }
 
 func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
+	t.Parallel()
 	header := http.Header{
 		"Set-Cookie": {"session=1"}, "X-Restsvcsessionid": {"1"}, "Content-Type": {"application/json"},
 		"Location": {memoryScheme + "://vspc01.lab.local:1280/api/v3/x?y=1#z"},
@@ -232,6 +238,7 @@ func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
 }
 
 func TestA401OnAFormIsNoEvidenceAgainstTheToken(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	c.gets(http.StatusOK, nil, "{}")
 	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil)
@@ -283,6 +290,7 @@ func sendJSON(r *http.Request) {
 }
 
 func TestA401OnABodyCostsNoTokenThatTheServerAccepts(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	posts, questions, logins := c.rejectingBodies()
 	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil) // proves the token
@@ -297,6 +305,7 @@ func TestA401OnABodyCostsNoTokenThatTheServerAccepts(t *testing.T) {
 }
 
 func TestARevokedTokenIsReplacedForARequestWithABody(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil)
 	c.server.RevokeAll()
@@ -316,6 +325,7 @@ func TestARevokedTokenIsReplacedForARequestWithABody(t *testing.T) {
 }
 
 func TestNoOtherWayToASessionIsPassedOn(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	asked := c.gets(http.StatusOK, nil, `{"access_token":"eyJ0"}`)
 	for _, path := range []string{
@@ -341,6 +351,7 @@ func TestNoOtherWayToASessionIsPassedOn(t *testing.T) {
 }
 
 func TestAnUpstreamBelowAPath(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	c.tr.BasePath = "/veeam"
 	var paths []string
@@ -373,6 +384,7 @@ func TestAnUpstreamBelowAPath(t *testing.T) {
 }
 
 func TestHeadersOfTheConnectionAreGoneBeforeRulesSeeThem(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "rules": [{"effect": "allow", "match": [{"header": {"X-Team": ["green"]}}]}]}`)
 	asked := c.gets(http.StatusOK, nil, "{}")
 	for connection, want := range map[string]int{"close": 200, "X-Team": 403, "close, x-team": 403} {

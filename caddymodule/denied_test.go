@@ -23,6 +23,7 @@ import (
 // Every refusal has a line with the cause that decided and its reason, and the
 // client reads neither the cause nor what it has sent.
 func TestTheLogSaysWhatHasDecidedAboutEachRefusal(t *testing.T) {
+	t.Parallel()
 	hash, err := bcrypt.GenerateFromPassword([]byte("right"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)

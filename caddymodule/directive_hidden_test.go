@@ -45,6 +45,7 @@ func adaptError(upstream, subdirectives string) string {
 }
 
 func TestNoErrorOfACaddyfileRepeatsASecret(t *testing.T) {
+	t.Parallel()
 	const hash = "$2a$04$5d2nWtEjyWQ9mIV1rm4gcuBRlV6ybBFKCyyPqKmOSI3gQmpF0KqaO"
 	failed := 0
 	for _, canary := range []string{"canary", "Passw0rd", "canary_hunter", "c4n:ry;&%/", `"can ary"`, "`can\"ary`", "canary@vbr", "$canary!", "CANARY-1.2", "@c4nary"} {
@@ -110,6 +111,7 @@ func FuzzDirective(f *testing.F) {
 }
 
 func TestNoErrorOfJSONRepeatsASecret(t *testing.T) {
+	t.Parallel()
 	for _, config := range []string{
 		`{"name":"svc","password":31415926535}`, `{"name":"svc","password":{"31415926535":1}}`, `{"name":"svc","password":["31415926535"]}`,
 		`{"name":"svc","totp_secret":31415926535.5}`, `{"name":"svc","password":"31415926535"`, `{"name":"svc","password":"31415926535" "x"}`,

@@ -51,6 +51,7 @@ func (w *world) reload(next *Transport) {
 }
 
 func TestASessionIsLoggedOutOnce(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(w *world){
 		"at shutdown": func(w *world) {
 			w.tr.close()
@@ -164,6 +165,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 // The server takes its time with requests that came before the login, one of them
 // with a body that is not kept.
 func TestRequestsThatCarryAReplacedTokenHaveAMoment(t *testing.T) {
+	t.Parallel()
 	for _, profile := range endable {
 		inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
 			w.start(w.user())
@@ -201,6 +203,7 @@ func countPosts(calls []call) (n int) {
 }
 
 func TestTheSessionsOfAParentAndItsChildAreBothLoggedOut(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.AWS} {
 		inWorld(t, profile, nil, func(w *world) {
 			w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: veeamtest.DefaultUser}, w.user())
@@ -214,6 +217,7 @@ func TestTheSessionsOfAParentAndItsChildAreBothLoggedOut(t *testing.T) {
 
 // VSPC ends all sessions of a user at once, those of others too.
 func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
+	t.Parallel()
 	option, _ := assigned(t, "xml")
 	options, uids := tenants(5)
 	options = append(options, option, veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, false))
@@ -237,6 +241,7 @@ func TestNothingEverEndsTheSessionsOfAUserOfVSPC(t *testing.T) {
 }
 
 func TestALogoutThatFailsIsSaidAndNotRepeated(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(w.user())
 		w.demand("200")

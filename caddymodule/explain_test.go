@@ -99,6 +99,7 @@ func handlerIn(raw json.RawMessage) json.RawMessage {
 }
 
 func TestExplain_FollowsTheOrderOfServeHTTP(t *testing.T) {
+	t.Parallel()
 	h := handlerWith(t, "passthrough\nact_as {http.request.header.X-As}\ndeny path /api/v1/credentials\ndeny header Authorization *\nallow *")
 	grafana, guest := policy.Caller{Name: "grafana", Via: policy.ViaClient}, policy.Caller{Name: "bob", Via: policy.ViaPassthrough}
 	for name, c := range map[string]struct {

@@ -138,6 +138,7 @@ func faults() []fault {
 var profiles = []veeamtest.Profile{veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS}
 
 func TestEveryFaultHasItsOutcome(t *testing.T) {
+	t.Parallel()
 	if n := len(faults()); n < 24 {
 		t.Fatalf("%d faults", n)
 	}
@@ -186,6 +187,7 @@ func (f fault) end(w *world) {
 }
 
 func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles {
 		for _, f := range faults() {
 			t.Run(string(profile)+"/"+strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
@@ -212,6 +214,7 @@ func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
 }
 
 func TestEveryFormOfALifetimeIsUnderstood(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles {
 		for form, want := range map[string]time.Duration{
 			"0": time.Minute, "-1": time.Minute, "1e12": 24 * time.Hour, `"3600"`: time.Hour, "1800.5": 30*time.Minute + 500*time.Millisecond,

@@ -40,7 +40,6 @@ import (
 // socketTransport trusts the emulator's authority and nobody else.
 func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transport {
 	t.Helper()
-	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	config := &reverseproxy.TLSConfig{CARaw: caddyconfig.JSONModuleObject(caddytls.InlineCAPool{
@@ -95,6 +94,7 @@ func askIn(ctx context.Context, tr *Transport, address string) (status int, reas
 }
 
 func TestAServerThatCannotBeDialledIsLeftToTheProxy(t *testing.T) {
+	t.Parallel()
 	tr := socketTransport(t, nil)
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,6 +114,7 @@ func TestAServerThatCannotBeDialledIsLeftToTheProxy(t *testing.T) {
 }
 
 func TestAServerThatIsNotTrustedGetsNoCredential(t *testing.T) {
+	t.Parallel()
 	ca := veeamtest.CA()
 	later, here := time.Now().Add(time.Hour), []net.IP{net.IPv4(127, 0, 0, 1)}
 	for name, template := range map[string]*x509.Certificate{
@@ -160,6 +161,7 @@ func tlsServer(t *testing.T, template *x509.Certificate, handler http.Handler) (
 }
 
 func TestAServerWithoutTLSGetsNoCredential(t *testing.T) {
+	t.Parallel()
 	heard := make(chan string, 10)
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard <- r.URL.Path }))
 	t.Cleanup(s.Close)
@@ -170,6 +172,7 @@ func TestAServerWithoutTLSGetsNoCredential(t *testing.T) {
 }
 
 func TestFaultsOfTheConnectionOverSockets(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		fault veeamtest.Fault
 		want  veeam.Reason
@@ -209,6 +212,7 @@ func TestFaultsOfTheConnectionOverSockets(t *testing.T) {
 
 // A server may answer early hints, or "100 Continue", before the answer proper.
 func TestInterimAnswersAreNoAnswers(t *testing.T) {
+	t.Parallel()
 	server := veeamtest.New(veeamtest.VBR13)
 	key := server.Transport()
 	var tokens int
@@ -239,6 +243,7 @@ func TestInterimAnswersAreNoAnswers(t *testing.T) {
 
 // An HTTP/2 server that says GOAWAY is asked again over another connection.
 func TestAnHTTP2ServerMayGoAway(t *testing.T) {
+	t.Parallel()
 	server := veeamtest.New(veeamtest.VBR13)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)

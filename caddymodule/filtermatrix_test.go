@@ -213,6 +213,7 @@ func matrix(t *testing.T, c *chain, caller string) (answers, leaked, whole int) 
 }
 
 func TestNoCanaryPassesInAnyFormOfAnAnswer(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	answers, leaked, whole := matrix(t, c, "monitor")
 	t.Logf("%d answers, %d canaries out, %d passed as a whole", answers, leaked, whole)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestEveryGrantHasItsOutcome(t *testing.T) {
+	t.Parallel()
 	for i, row := range grantRows() {
 		for o := range outcomes {
 			name := strings.NewReplacer("`", "", " ", "_").Replace(row.product + "/" + row.grant + "/" + outcomeNames[o])
@@ -155,6 +156,7 @@ func (w *world) quiet(d time.Duration, first received) {
 }
 
 func TestTheTableOfTheDocsIsTheTableOfTheTests(t *testing.T) {
+	t.Parallel()
 	const page, begin, end = "../docs/grants.md", "<!-- table: begin -->\n", "<!-- table: end -->"
 	text, err := os.ReadFile(page)
 	if err != nil {

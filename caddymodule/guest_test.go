@@ -133,6 +133,7 @@ func (g *guests) call(login, want string) {
 }
 
 func TestTheSessionOfAGuestEnds(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(g *guests){
 		"when nobody uses it": func(g *guests) {
 			login := g.welcome()
@@ -187,6 +188,7 @@ func TestTheSessionOfAGuestEnds(t *testing.T) {
 }
 
 func TestAGuestWhosePasswordWasChangedHasToLogInAgain(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		login := g.welcome()
 		g.call(login, "200")
@@ -213,6 +215,7 @@ func TestAGuestWhosePasswordWasChangedHasToLogInAgain(t *testing.T) {
 }
 
 func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		for i := range 3 {
 			if got, _ := g.login("nobody", "wrong "+string(rune('a'+i))); got.String() != "401 bad_credential" {
@@ -238,6 +241,7 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 }
 
 func TestGuessesAtOnceAndInOtherSpellingsAreCountedToo(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
 			if isGrant(req) {
@@ -283,6 +287,7 @@ func (g *guests) at(from string, tr *Transport, h *Handler) *guests {
 }
 
 func TestGuessesForManyUsersAtOnceAreCountedByAddress(t *testing.T) {
+	t.Parallel()
 	for name, most := range map[string]int{
 		"192.0.2.7:%d":          password.SourceRate.Burst,
 		"[2001:db8:1:2::%x]:80": password.SourceRate.Burst, // one network of 64 bits
@@ -308,6 +313,7 @@ func TestGuessesForManyUsersAtOnceAreCountedByAddress(t *testing.T) {
 }
 
 func TestGuestsDelayNoLoginOfAnAccount(t *testing.T) {
+	t.Parallel()
 	const seconds = 25
 	var options []veeamtest.Option
 	for i := range seconds {
@@ -342,6 +348,7 @@ func TestGuestsDelayNoLoginOfAnAccount(t *testing.T) {
 }
 
 func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithLatency(time.Second)}, func(g *guests) {
 		path, one := newKeyFile(t)
 		key, err := os.ReadFile(path)
@@ -389,6 +396,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 }
 
 func TestAGuestWhoIsForgottenMeanwhileIsAskedAsAnyOther(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		g.welcome()
 		g.server.SetPassword(veeamtest.DefaultUser, "changed")
@@ -400,6 +408,7 @@ func TestAGuestWhoIsForgottenMeanwhileIsAskedAsAnyOther(t *testing.T) {
 }
 
 func TestTheServersFaultsAreNotTheGuests(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		g.wire.intercept(func(req *http.Request) (*http.Response, error) {
 			return canned(req, http.StatusServiceUnavailable, "text/html", "down"), nil
@@ -417,6 +426,7 @@ func TestTheServersFaultsAreNotTheGuests(t *testing.T) {
 var profilesWithCodes = []veeamtest.Profile{veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.AWS}
 
 func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profilesWithCodes {
 		withGuests(t, profile, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(g *guests) {
 			code := func() string {
@@ -476,6 +486,7 @@ func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
 }
 
 func TestAnAccountWithTheGuestsUserLendsItsSecondFactor(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profilesWithCodes {
 		seed := seed()
 		mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: seed})
@@ -498,6 +509,7 @@ func TestAnAccountWithTheGuestsUserLendsItsSecondFactor(t *testing.T) {
 }
 
 func TestAUserWhoGetsASecondFactorIsAskedForACode(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.AWS, nil, func(g *guests) {
 		login := g.welcome()
 		g.wire.intercept(func(req *http.Request) (*http.Response, error) {

@@ -34,6 +34,7 @@ func (w *world) hangs() (back func()) {
 }
 
 func TestAHangingTokenEndpointHoldsNobodyForLongAndIsBackAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure} {
 		for name, known := range map[string]bool{"accepted before": true, "never seen": false} {
 			t.Run(string(profile)+" "+name, func(t *testing.T) {
@@ -106,6 +107,7 @@ func (n *wire) passwords() (count int) {
 }
 
 func TestATokenThatEndsEarlyIsRefreshedWhereALoginIsDear(t *testing.T) {
+	t.Parallel()
 	for i, profile := range []veeamtest.Profile{veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
 		t.Run(string(profile), func(t *testing.T) {
 			inWorld(t, profile, nil, func(w *world) {
@@ -137,6 +139,7 @@ func TestATokenThatEndsEarlyIsRefreshedWhereALoginIsDear(t *testing.T) {
 }
 
 func TestARefreshTokenOfAnAccountThatHasNothingElseIsTriedUntilItIsRefused(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		token := w.session().Refresh.Reveal()
 		w.start(&account.Account{Name: "by", Grant: "refresh_token", Username: veeamtest.DefaultUser, Password: token})

@@ -64,6 +64,7 @@ caddy_veeam_auth_account_reason`+labels+`,reason="`+string(reason)+`"} 1
 }
 
 func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		account := func() *account.Account { return &account.Account{Name: veeamtest.DefaultUser, Password: w.password()} }
 		w.start(account())
@@ -92,6 +93,7 @@ func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
 }
 
 func TestAServerThatIsDownIsSeenWhileATokenLives(t *testing.T) {
+	t.Parallel()
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	for name, tt := range map[string]struct {
 		err  error
@@ -136,6 +138,8 @@ func (pinFaultError) Error() string        { return "another certificate" }
 func (pinFaultError) Reason() veeam.Reason { return veeam.ReasonPin }
 
 func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
@@ -150,6 +154,7 @@ func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
 }
 
 func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")
@@ -175,6 +180,7 @@ func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
 }
 
 func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		text := w.password()
 		path := account.FilePlaceholder.FindStringSubmatch(text)[1]
@@ -210,6 +216,7 @@ func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
 }
 
 func TestTheReasonOfAFailedLoginIsSeen(t *testing.T) {
+	t.Parallel()
 	for _, f := range faults() {
 		status, word, _ := strings.Cut(f.want, " ")
 		if word == "" {
@@ -237,11 +244,12 @@ func TestTheReasonOfAFailedLoginIsSeen(t *testing.T) {
 // A counter that appears with its first event has risen for nobody who asks for the
 // increase.
 func TestTheCountersOfAnAccountBeginAtZero(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		const name = "counted from the start"
 		w.start(&account.Account{Name: name, Username: veeamtest.DefaultUser, Password: w.password()})
 		registry := prometheus.NewPedanticRegistry()
-		registry.MustRegister(collectors.Lost, collectors.Secrets)
+		registry.MustRegister(w.counts.Lost, w.counts.Secrets)
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -45,6 +45,7 @@ func (s hangingStorage) Load(context.Context, string) ([]byte, error) {
 }
 
 func TestAStorageThatHangsDoesNotKeepAConfigurationFromEnding(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
@@ -112,6 +113,7 @@ func (s *hanging) Unlock(context.Context, string) error {
 }
 
 func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
+	t.Parallel()
 	dir, other := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
@@ -193,6 +195,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 }
 
 func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	open := func() *closable { return &closable{FileStorage: &certmagic.FileStorage{Path: dir}} }
 	first, second, failed := open(), open(), open()

@@ -20,6 +20,7 @@ import (
 )
 
 func TestALegacyClientLogsInAndRenewsInItsOwnForm(t *testing.T) {
+	t.Parallel()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
 	if err != nil {
 		t.Fatal(err)

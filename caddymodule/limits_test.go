@@ -12,6 +12,7 @@ import (
 )
 
 func TestAHandlerTakesNoRateThatLimitsNothing(t *testing.T) {
+	t.Parallel()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: fileStorage(t.TempDir())})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (w *world) nextInUse() bool {
 }
 
 func TestTheNextPasswordIsUsedWhenThePasswordIsRefused(t *testing.T) {
-	accepted := counted(metrics.SecretNextAccepted)
+	t.Parallel()
 	rotating(t, "outdated", veeamtest.DefaultPassword, func(w *world) {
 		for range 20 {
 			w.demand("200")
@@ -51,8 +51,8 @@ func TestTheNextPasswordIsUsedWhenThePasswordIsRefused(t *testing.T) {
 		w.server.RevokeAll()
 		w.demand("200")
 		w.tried(2, 1)
-		if !w.nextInUse() || accepted() != 1 {
-			t.Errorf("%v, %v", w.nextInUse(), accepted())
+		if !w.nextInUse() || w.secrets(metrics.SecretNextAccepted) != 1 {
+			t.Errorf("%v, %v", w.nextInUse(), w.secrets(metrics.SecretNextAccepted))
 		}
 		if n := strings.Count(w.said(), "The password of account 'svc-monitor' is refused, next_password is in use."); n != 1 {
 			t.Errorf("said %d times", n)
@@ -61,6 +61,7 @@ func TestTheNextPasswordIsUsedWhenThePasswordIsRefused(t *testing.T) {
 }
 
 func TestTheNextPasswordIsNotSentWhileThePasswordWorks(t *testing.T) {
+	t.Parallel()
 	rotating(t, veeamtest.DefaultPassword, "not valid yet", func(w *world) {
 		for _, next := range []string{"not valid either", "nor this one", ""} {
 			w.serves(time.Hour, time.Minute)
@@ -80,6 +81,7 @@ func TestTheNextPasswordIsNotSentWhileThePasswordWorks(t *testing.T) {
 }
 
 func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
+	t.Parallel()
 	rotating(t, veeamtest.DefaultPassword, "the next one", func(w *world) {
 		w.demand("200")
 		w.server.SetPassword(veeamtest.DefaultUser, "the next one")
@@ -118,6 +120,7 @@ func TestARotationCostsOneRefusalAndOneLogin(t *testing.T) {
 }
 
 func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
+	t.Parallel()
 	rotating(t, "outdated", veeamtest.DefaultPassword, func(w *world) {
 		w.demand("200")
 		w.server.SetPassword(veeamtest.DefaultUser, "third")
@@ -133,6 +136,7 @@ func TestAThirdPasswordTakesOverFromTheNextOne(t *testing.T) {
 }
 
 func TestANextPasswordIsUsedAsSoonAsItIsThere(t *testing.T) {
+	t.Parallel()
 	rotating(t, "outdated", "wrong", func(w *world) {
 		w.demand("503 credential_refused")
 		w.tried(0, 2)
@@ -152,7 +156,7 @@ func TestANextPasswordIsUsedAsSoonAsItIsThere(t *testing.T) {
 }
 
 func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
-	refused := counted(metrics.SecretNextRefused)
+	t.Parallel()
 	rotating(t, "wrong", "wrong as well", func(w *world) {
 		for start := time.Now(); time.Since(start) < 5*time.Minute; w.rest(500 * time.Millisecond) {
 			if got := w.demand("503 credential_refused"); got.header.Get("Retry-After") == "" {
@@ -162,8 +166,8 @@ func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
 		if n := w.wire.grants(); n != 2 {
 			t.Errorf("sent %d times", n)
 		}
-		if refused() != 1 || strings.Count(w.said(), "The server refuses next_password of account 'svc-monitor'") != 1 {
-			t.Errorf("counted %v: %s", refused(), w.said())
+		if w.secrets(metrics.SecretNextRefused) != 1 || strings.Count(w.said(), "The server refuses next_password of account 'svc-monitor'") != 1 {
+			t.Errorf("counted %v: %s", w.secrets(metrics.SecretNextRefused), w.said())
 		}
 		for start := time.Now(); time.Since(start) < 2*time.Hour; w.rest(5 * time.Second) {
 			w.demand("503 credential_refused")
@@ -177,6 +181,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInFiveMinutes(t *testing.T) {
 }
 
 func TestTwoWrongPasswordsAreSentOnceEachInTenMinutesByAllProcessesTogether(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		_, key := newKeyFile(w)
 		storage := fileStorage(t.TempDir())
@@ -206,6 +211,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInTenMinutesByAllProcessesTogether(t *t
 }
 
 func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		_, key := newKeyFile(w)
 		storage := fileStorage(t.TempDir())
@@ -225,6 +231,7 @@ func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
 }
 
 func TestANextPasswordInPlainIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	a := &account.Account{Name: "a", Password: "{env.P}", NextPassword: "in plain"}
 	if plain := a.PlainSecrets(); len(plain) != 1 || plain[0] != "next_password" {
 		t.Errorf("%q", plain)

@@ -14,6 +14,7 @@ import (
 )
 
 func TestALoginAtAnotherProductIsSaidOnce(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		product string
 		profile veeamtest.Profile

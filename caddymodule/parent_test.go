@@ -56,6 +56,7 @@ func (w *world) both(provider, tenant *Transport, want int) {
 }
 
 func TestAWrongPasswordOfAParentIsSentForOneOfItsSessionsOnly(t *testing.T) {
+	t.Parallel()
 	inProvidersWorld(t, func(w *world) {
 		tr := w.start(w.providers("wrong")...)
 		for began := time.Now(); time.Since(began) < 5*time.Minute; {
@@ -71,6 +72,7 @@ func TestAWrongPasswordOfAParentIsSentForOneOfItsSessionsOnly(t *testing.T) {
 }
 
 func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.T) {
+	t.Parallel()
 	for name, processes := range map[string]int{"one": 1, "one for each session": 2} {
 		t.Run(name, func(t *testing.T) {
 			_, key := newKeyFile(t)
@@ -109,6 +111,7 @@ func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.
 }
 
 func TestTheHoldOfAParentEndsWithALoginOfItsOtherSession(t *testing.T) {
+	t.Parallel()
 	inProvidersWorld(t, func(w *world) {
 		tr := w.start(w.providers("to come")...)
 		for range 250 { // the holds of both sessions differ by now

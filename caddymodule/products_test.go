@@ -27,6 +27,8 @@ func (w *world) lastForm() url.Values {
 func (w *world) password() string { return w.secret("secret", veeamtest.DefaultPassword) }
 
 func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	for _, readOnly := range []bool{false, true} {
 		inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, readOnly)}, func(w *world) {
 			w.start(&account.Account{Name: "svc", Grant: "api_key", Password: w.secret("key", apiKey)})
@@ -63,6 +65,7 @@ func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
 }
 
 func TestAShortLivedSessionIsAskedForEachTime(t *testing.T) {
+	t.Parallel()
 	for profile, field := range map[veeamtest.Profile]string{
 		veeamtest.VBR13: "use_short_term_refresh", veeamtest.Azure: "short_lived_refresh_token",
 	} {
@@ -92,6 +95,7 @@ func TestAShortLivedSessionIsAskedForEachTime(t *testing.T) {
 }
 
 func TestFederatedSecretsOfAzureTravelUnharmed(t *testing.T) {
+	t.Parallel()
 	for grant, tt := range map[string]struct{ spelled, field, value string }{
 		"saml":          {"Saml", "saml_response", veeamtest.AzureSAMLResponse},
 		"sso_token":     {"SsoToken", "sso_token", veeamtest.AzureSSOToken},
@@ -108,6 +112,7 @@ func TestFederatedSecretsOfAzureTravelUnharmed(t *testing.T) {
 }
 
 func TestAUserOfAnIdentityProviderIsNamed(t *testing.T) {
+	t.Parallel()
 	options := []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "sso", Password: "p", RedirectTo: "https://idp.test/saml"})}
 	inWorld(t, veeamtest.Azure, options, func(w *world) {
 		w.start(&account.Account{Name: "sso", Password: w.secret("secret", "p")})
@@ -120,6 +125,7 @@ func TestAUserOfAnIdentityProviderIsNamed(t *testing.T) {
 }
 
 func TestACodeOfAWSUnderBothPathsAndWithEveryCharacter(t *testing.T) {
+	t.Parallel()
 	for _, names := range [][]string{{"authorization_code"}, {"authorizationCode"}, {"authorization_code", "authorizationCode"}} {
 		inWorld(t, veeamtest.AWS, []veeamtest.Option{veeamtest.WithCodePaths(names...)}, func(w *world) {
 			w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
@@ -138,6 +144,7 @@ func TestACodeOfAWSUnderBothPathsAndWithEveryCharacter(t *testing.T) {
 }
 
 func TestACodeIsRedeemedOnce(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.AWS, []veeamtest.Option{veeamtest.WithRefreshLifetime(90 * time.Minute)}, func(w *world) {
 		row := codeRow("AWS", veeamtest.AWS)
 		w.start(row.accounts(w)...)
@@ -171,6 +178,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 }
 
 func TestVBR13MakesNoCodes(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
 			&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
@@ -185,6 +193,7 @@ func TestVBR13MakesNoCodes(t *testing.T) {
 }
 
 func TestAnAccountOfVBRWithAnotherFactorIsToldApartByItsAdvice(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultMFAUser, Password: w.secret("secret", veeamtest.DefaultMFAPassword)})
 		got := w.demand("503 credential_refused")
@@ -200,6 +209,7 @@ func TestAnAccountOfVBRWithAnotherFactorIsToldApartByItsAdvice(t *testing.T) {
 }
 
 func TestTwoAccountsWithOneSeedWaitForEachOther(t *testing.T) {
+	t.Parallel()
 	shared := seed()
 	mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: shared})
 	for _, profile := range []veeamtest.Profile{veeamtest.Azure, veeamtest.AWS} {
@@ -229,6 +239,7 @@ func TestTwoAccountsWithOneSeedWaitForEachOther(t *testing.T) {
 }
 
 func TestThrottlingHoldsEveryLoginForAsLongAsTheServerSays(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles {
 		inWorld(t, profile, []veeamtest.Option{veeamtest.WithTokenStatus429(0, 25*time.Second)}, func(w *world) {
 			w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
@@ -245,6 +256,7 @@ func TestThrottlingHoldsEveryLoginForAsLongAsTheServerSays(t *testing.T) {
 }
 
 func TestTheServersOwn429ReachesTheClientUnchanged(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.demand("200")

@@ -63,6 +63,7 @@ func assigned(t *testing.T, form string) (veeamtest.Option, []byte) {
 }
 
 func TestEveryPaddingAgainstEverySetting(t *testing.T) {
+	t.Parallel()
 	settings := map[string]veeamtest.Padding{
 		"pkcs1v15": veeamtest.PKCS1v15, "oaep_sha1": veeamtest.OAEPSHA1, "oaep_sha256": veeamtest.OAEPSHA256,
 	}
@@ -115,6 +116,7 @@ func TestEveryPaddingAgainstEverySetting(t *testing.T) {
 }
 
 func TestEveryFormOfAKeyFile(t *testing.T) {
+	t.Parallel()
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(testKey())
 	if err != nil {
 		t.Fatal(err)
@@ -160,6 +162,7 @@ func TestEveryFormOfAKeyFile(t *testing.T) {
 }
 
 func TestThePublicKeyIsSentAsItWasAssigned(t *testing.T) {
+	t.Parallel()
 	for _, form := range []string{"xml", "spki", "pem"} {
 		option, public := assigned(t, form)
 		for demand, takes := range map[veeamtest.KeyForm][]string{
@@ -196,6 +199,7 @@ func TestThePublicKeyIsSentAsItWasAssigned(t *testing.T) {
 }
 
 func TestAChallengeIsAnsweredWithinThirtySecondsOrAnew(t *testing.T) {
+	t.Parallel()
 	option, _ := assigned(t, "xml")
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{option, veeamtest.WithLatency(40 * time.Second)}, func(w *world) {
 		// The answer arrives after the challenge has died.

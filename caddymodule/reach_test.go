@@ -23,6 +23,7 @@ import (
 )
 
 func TestReach_FindsThePlaceThatRequestsFind(t *testing.T) {
+	t.Parallel()
 	withTLS := &reverseproxy.TLSConfig{ExceptPorts: []string{"80"}}
 	for upstreamAddress, want := range map[string]upstream.Place{
 		"vbr01.lab.local:9419": {BaseURL: "https://vbr01.lab.local:9419/veeam", Host: "vbr01.lab.local:9419", Origin: "https tcp vbr01.lab.local:9419 /veeam"},
@@ -86,6 +87,7 @@ func onSocket(t *testing.T, path string) *atomic.Int64 {
 }
 
 func TestReach_TellsUnixSocketsApart(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
 	tr := &Transport{

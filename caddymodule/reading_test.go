@@ -72,6 +72,7 @@ func (h *hangingFiles) of(w *world, accounts ...*account.Account) {
 }
 
 func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
@@ -126,6 +127,7 @@ func TestRequestsWaitForSecretsNoLongerThanForALogin(t *testing.T) {
 }
 
 func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: h.seal(w, veeamtest.DefaultUser, "password", veeamtest.DefaultPassword)}
@@ -158,6 +160,7 @@ func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 }
 
 func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}
 		own := &account.Account{
@@ -184,6 +187,7 @@ func TestANextPasswordThatHangsRefusesInTime(t *testing.T) {
 }
 
 func TestUsersWhoJoinAReadingStayApart(t *testing.T) {
+	t.Parallel()
 	options, uids := tenants(10)
 	inWorld(t, veeamtest.VSPC, options, func(w *world) {
 		h := &hangingFiles{keys: newKeys(t)}

@@ -62,6 +62,7 @@ func opening() int {
 }
 
 func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
+	t.Parallel()
 	before := goleak.IgnoreCurrent()
 	for name, account := range map[string]func(path string) *account.Account{
 		"password": func(path string) *account.Account { return &account.Account{Password: "{file." + path + "}"} },
@@ -106,6 +107,7 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 }
 
 func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
+	t.Parallel()
 	before := goleak.IgnoreCurrent()
 	path := filepath.Join(t.TempDir(), "keyset")
 	answer := fifo(t, path)

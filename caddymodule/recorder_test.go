@@ -13,6 +13,7 @@ import (
 
 // Caddy logs an error together with the request as it came.
 func TestAFailedRequestWithASecretStaysOutOfCaddysErrorLog(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	for name, test := range map[string]struct {
 		fails  error

@@ -14,6 +14,7 @@ import (
 )
 
 func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{
 		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Prefix",
 		"X-Forwarded-Ssl", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP",
@@ -53,6 +54,8 @@ type opaque struct{ inner }
 type inner interface{ net.Conn }
 
 func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

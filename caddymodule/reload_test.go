@@ -13,6 +13,7 @@ import (
 )
 
 func TestAReloadChangesTheHoldOfARefusedCredential(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		svc := &account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")}
 		w.start(svc)
@@ -28,6 +29,7 @@ func TestAReloadChangesTheHoldOfARefusedCredential(t *testing.T) {
 }
 
 func TestAReloadChangesRefreshBefore(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccessLifetime(time.Hour)}, func(w *world) {
 		svc := &account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)}
 		w.start(svc)

@@ -55,6 +55,7 @@ const hangs = time.Minute
 const relayedBy = "X-Forwarded-For"
 
 func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]int{"/api/v3/token": http.StatusRequestTimeout, "/api/v3/organizations": http.StatusUnauthorized} {
 		t.Run("HTTP/1.1 "+path, func(t *testing.T) {
 			server := onSockets(t, 50*time.Millisecond)
@@ -102,6 +103,7 @@ func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
 }
 
 func TestATokenRequestThatTricklesInHasToEnd(t *testing.T) {
+	t.Parallel()
 	server := onSockets(t, 50*time.Millisecond)
 	in, out := io.Pipe()
 	ended := make(chan struct{})
@@ -146,6 +148,8 @@ func (u untouchable) Read([]byte) (int, error) {
 func (untouchable) Close() error { return nil }
 
 func TestNothingIsReadOfTheBodyOfACallerWhoIsNotKnown(t *testing.T) {
+	t.Parallel()
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	for _, path := range []string{"/api/v3/organizations", "/api/v3/token/../organizations", "/api/v3/users/logout"} {
 		r := httptest.NewRequest(http.MethodPost, path, untouchable{t})

@@ -16,6 +16,7 @@ import (
 )
 
 func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		first := *w.tr.Accounts[0]
 		w.secret("secret", "wrong")
@@ -37,6 +38,7 @@ func TestAReloadKeepsTheSessionWhoseSecretIsReplacedByARefusedOne(t *testing.T) 
 }
 
 func TestASiteDoesNotTakeOverTheSessionOfAnotherSitesAccount(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		first := *w.tr.Accounts[0]
 		w.reload(&Transport{Accounts: []*account.Account{{Name: first.Name, Password: w.secret("other", "wrong")}}})
@@ -45,6 +47,7 @@ func TestASiteDoesNotTakeOverTheSessionOfAnotherSitesAccount(t *testing.T) {
 }
 
 func TestTwoReplicasTryAChangedPasswordOnce(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		_, text := newKeyFile(w)
 		key, err := os.ReadFile(strings.TrimSuffix(strings.TrimPrefix(text, "{file."), "}"))
@@ -89,6 +92,7 @@ func TestTwoReplicasTryAChangedPasswordOnce(t *testing.T) {
 const locksFor = 10 * time.Second
 
 func TestAParentsChangedPasswordIsSentOnceWhereItIsWrong(t *testing.T) {
+	t.Parallel()
 	const uid = "7d1a3c52-0c1f-4d5e-8a54-3b1f0c9d2e11"
 	options := []veeamtest.Option{
 		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: "provider-pass"}),
@@ -124,6 +128,7 @@ func TestAParentsChangedPasswordIsSentOnceWhereItIsWrong(t *testing.T) {
 }
 
 func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
+	t.Parallel()
 	options := []veeamtest.Option{
 		veeamtest.WithAPIKey(veeamtest.DefaultUser, "the-first-key", false),
 		veeamtest.WithAPIKey(veeamtest.DefaultUser, "the-second-api-key", false),
@@ -146,6 +151,7 @@ func TestAChangedAPIKeyHasToWorkBeforeItIsUsed(t *testing.T) {
 }
 
 func TestALoginThatEndsTheSessionSoFarIsNoticedByNobody(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 		w.demand("200")

@@ -45,13 +45,13 @@ func (w *world) serves(during, every time.Duration) {
 	}
 }
 
-func counted(result string) func() float64 {
-	counter := collectors.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result)
-	before := testutil.ToFloat64(counter)
-	return func() float64 { return testutil.ToFloat64(counter) - before }
+// secrets counts the changed secrets of the account with this result.
+func (w *world) secrets(result string) float64 {
+	return testutil.ToFloat64(w.counts.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result))
 }
 
 func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
 		changing(t, profile, func(w *world) {
 			before := w.tr.server.InUse("")
@@ -78,7 +78,7 @@ func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 }
 
 func TestARefusedPasswordIsTriedOnceAndTheSessionGoesOn(t *testing.T) {
-	refused, accepted := counted(metrics.SecretRefused), counted(metrics.SecretAccepted)
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		w.secret("secret", "wrong")
 		w.serves(2*time.Hour, 20*time.Second)
@@ -90,13 +90,14 @@ func TestARefusedPasswordIsTriedOnceAndTheSessionGoesOn(t *testing.T) {
 		w.secret("secret", "right again")
 		w.serves(2*time.Second, 100*time.Millisecond)
 		w.tried(2, 1)
-		if refused() != 1 || accepted() != 1 {
-			t.Errorf("counted %v and %v", refused(), accepted())
+		if w.secrets(metrics.SecretRefused) != 1 || w.secrets(metrics.SecretAccepted) != 1 {
+			t.Errorf("counted %v and %v", w.secrets(metrics.SecretRefused), w.secrets(metrics.SecretAccepted))
 		}
 	})
 }
 
 func TestAPasswordThatIsPutBackChangesNothing(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		session := w.tr.server.InUse("")
 		w.secret("secret", "wrong")
@@ -115,6 +116,7 @@ func TestAPasswordThatIsPutBackChangesNothing(t *testing.T) {
 }
 
 func TestAWrongPasswordThatComesAndGoesIsSentOncePerHold(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		for range 15 { // each a minute: one try, then after 1, 2, 4 and 8 minutes
 			w.secret("secret", "wrong")
@@ -139,6 +141,7 @@ func TestAWrongPasswordThatComesAndGoesIsSentOncePerHold(t *testing.T) {
 const veryOld = 30 * 24 * time.Hour
 
 func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		w.server.SetPassword(veeamtest.DefaultUser, "a password in parts")
 		for _, part := range []string{"", "a", "a pass", "", "a password", "a password in", "a password in parts"} {
@@ -151,6 +154,7 @@ func TestWhatIsBeingWrittenIsNotTried(t *testing.T) {
 }
 
 func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", "wrong")})
 		w.demand("503 credential_refused")
@@ -167,6 +171,7 @@ func TestARequestWaitsForAPasswordThatIsBeingWritten(t *testing.T) {
 }
 
 func TestFilesThatAreGoneOrUnreadableLeaveTheSecretsAsTheyAre(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		path := w.dir + "/secret"
 		for _, spoil := range []func() error{
@@ -192,6 +197,7 @@ func TestFilesThatAreGoneOrUnreadableLeaveTheSecretsAsTheyAre(t *testing.T) {
 
 // An account that never had a session has none that could go on.
 func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T) {
+	t.Parallel()
 	const utf32 = "\xff\xfe\x00\x00x\x00\x00\x00"
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		const never, goOn = "cannot be used, and it has no session", "those so far go on"
@@ -218,6 +224,7 @@ func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T)
 }
 
 func TestAServerThatIsAwayIsNoAnswerAboutAPassword(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		w.server.SetPassword(veeamtest.DefaultUser, "changed")
 		w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus})
@@ -240,6 +247,7 @@ func TestAServerThatIsAwayIsNoAnswerAboutAPassword(t *testing.T) {
 }
 
 func TestASessionThatCannotBeRenewedGivesWayToTheNewestSecret(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		w.secret("secret", "wrong")
 		w.serves(10*time.Second, time.Second)
@@ -255,6 +263,7 @@ func TestASessionThatCannotBeRenewedGivesWayToTheNewestSecret(t *testing.T) {
 }
 
 func TestAnExpiredTokenIsRenewedWhereTheChangedPasswordIsRefused(t *testing.T) {
+	t.Parallel()
 	changing(t, veeamtest.VBR13, func(w *world) {
 		w.rest(time.Hour) // nobody watches, nobody asks
 		w.secret("secret", "wrong")
@@ -265,6 +274,7 @@ func TestAnExpiredTokenIsRenewedWhereTheChangedPasswordIsRefused(t *testing.T) {
 }
 
 func TestAnotherUserTakesOverAtOnce(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "other-user", Password: veeamtest.DefaultPassword})}, func(w *world) {
 		w.start(&account.Account{Name: "account", Username: w.secret("user", veeamtest.DefaultUser), Password: w.password()})
 		if got := w.demand("200"); got.subject != veeamtest.DefaultUser {

@@ -74,6 +74,7 @@ func recased(t *rapid.T, target string) string {
 }
 
 func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
+	t.Parallel()
 	for _, c := range caseRules {
 		t.Run(c.condition, func(t *testing.T) {
 			deny, allow := handlerWith(t, "deny "+c.condition), handlerWith(t, "allow "+c.condition)
@@ -99,6 +100,7 @@ func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
 }
 
 func TestConditionsThatCannotRegardBothCasesAreRefused(t *testing.T) {
+	t.Parallel()
 	for condition, says := range map[string]string{
 		"`{http.request.orig_uri.path} == \"/x\"`":    "as sent",
 		"vars {http.request.orig_method} GET":         "as sent",

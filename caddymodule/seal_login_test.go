@@ -17,6 +17,7 @@ import (
 )
 
 func TestASealedTOTPSecretServesALogin(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.Azure, nil, func(w *world) {
 		path, key := newKeyFile(w)
 		text, err := os.ReadFile(path)
@@ -96,6 +97,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 }
 
 func TestASealedSecretInTheConfigurationNeedsACache(t *testing.T) {
+	t.Parallel()
 	const text = account.SealedPrefix + "AAAA"
 	for _, product := range []string{"azure", "aws", "vspc"} {
 		tr := &Transport{

@@ -33,6 +33,7 @@ func sealedText(t testing.TB, s account.Seal, keys tokencache.Sealer, purpose, t
 }
 
 func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
+	t.Parallel()
 	keys := newKeys(t)
 	place := account.Seal{Product: "azure", Account: "svc"}
 	sealed := sealedText(t, place, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
@@ -70,6 +71,7 @@ func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
 }
 
 func TestASealedTextIsOneLineAndTellsNothing(t *testing.T) {
+	t.Parallel()
 	const text = "12345678\n87654321\nJBSWY3DPEHPK3PXP\n"
 	keys := newKeys(t)
 	seen := map[string]bool{}

@@ -56,6 +56,7 @@ func TestEveryFormOfAFileLogsIn(t *testing.T) {
 }
 
 func TestEveryFormOfAKeysetAndOfKeysIsRead(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := func(content string) string {
 		path := filepath.Join(dir, "file")
@@ -77,6 +78,7 @@ func TestEveryFormOfAKeysetAndOfKeysIsRead(t *testing.T) {
 }
 
 func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct{ content, want string }{
 		"blank":      {"canaryQ7 ", "ends with white space"},
 		"zero width": {"canary\u200bQ7", "contains an invisible character (U+200B)"},
@@ -102,6 +104,7 @@ func TestASecretThatIsLikelyWrongIsWarnedOfBeforeItIsSent(t *testing.T) {
 }
 
 func TestWhatCannotBeReadIsNamedWithItsReason(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"empty": "", "newline": "\n", "utf32": "\xff\xfe\x00\x00a\x00\x00\x00", "half": "\xff\xfea", "long": strings.Repeat("a", secret.MaxFile+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -154,6 +157,7 @@ func (m *mounted) swap(files map[string]string) {
 }
 
 func TestALoginRightAfterALinkSwapSendsTheNewSecret(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		m := &mounted{dir: w.dir}
 		m.swap(map[string]string{"password": veeamtest.DefaultPassword})
@@ -172,6 +176,7 @@ func TestALoginRightAfterALinkSwapSendsTheNewSecret(t *testing.T) {
 }
 
 func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
+	t.Parallel()
 	m := &mounted{dir: t.TempDir()}
 	m.swap(map[string]string{"user": "user-0", "password": "password-0"})
 	i := 0
@@ -200,6 +205,7 @@ func TestTwoFilesThatAreReplacedTogetherAreNotMixed(t *testing.T) {
 }
 
 func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, good := range []string{
 		"word", "{env.VBR_PW}", "{file./run/secrets/x}", "{file../x}", "{file.C:\\secrets\\x}", "DOMAIN\\{env.USER}", "{env.A}{env.B}", "{system.hostname}",
 		`pa\{ss\}`, "pa{ss", "pa}ss", "}{", "{file./run/with blank}",

@@ -45,7 +45,6 @@ type chain struct {
 // newChain has a handler of this configuration in front of Service Provider Console.
 func newChain(t *testing.T, config string) *chain {
 	t.Helper()
-	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
 	server := veeamtest.New(veeamtest.VSPC)
 	c := &chain{T: t, server: server, wire: &wire{to: server.Transport(), base: server.Base()}}
 	c.tr = provisionInMemory(t, &Transport{
@@ -146,6 +145,7 @@ func (c *chain) said() string {
 }
 
 func TestTheSecretsOfTheServersOwnKeyServicesDoNotReachAMonitor(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	for path, secrets := range map[string][]string{
 		"/api/v3/authentication/keys/rsa?keySize=1024":                                {"privateKey"},
@@ -178,6 +178,7 @@ func TestTheSecretsOfTheServersOwnKeyServicesDoNotReachAMonitor(t *testing.T) {
 }
 
 func TestARuleThatNamesTheClassSecretRevealsItsOperations(t *testing.T) {
+	t.Parallel()
 	const secret, read = "/api/v3/authentication/keys/totp-secret", "/api/v3/organizations/companies"
 	const answer = `{"data":[{"password":"canary"}]}`
 	for _, tc := range []struct {
@@ -220,6 +221,7 @@ const png = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR and what shows"
 const secretAnswer = `{"password": "canary", "n": 1.0}`
 
 func TestAnswersThatCannotBeSearchedAreRefused(t *testing.T) {
+	t.Parallel()
 	const filtered = `{"password": "****", "n": 1.0}`
 	for _, tc := range []struct {
 		name, contentType, encoding string
@@ -298,6 +300,7 @@ func TestAnswersThatCannotBeSearchedAreRefused(t *testing.T) {
 }
 
 func TestAnAnswerThatTurnsOutNotToBeJSONEndsThere(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		encoding, body, passed string
 		want                   error
@@ -320,6 +323,7 @@ func TestAnAnswerThatTurnsOutNotToBeJSONEndsThere(t *testing.T) {
 }
 
 func TestTheServerIsAskedForWhatCanBeSearched(t *testing.T) {
+	t.Parallel()
 	for accepted, want := range map[string]string{
 		"": "identity", "br": "identity", "gzip, br": "gzip", "br;q=1, GZIP;q=0.5": "gzip", "gzip;q=0, br": "identity", "gzip; q=0.0": "identity", "*": "identity",
 	} {
@@ -341,6 +345,7 @@ func TestTheServerIsAskedForWhatCanBeSearched(t *testing.T) {
 }
 
 func TestTheServerIsAskedForJSONAndForTheWhole(t *testing.T) {
+	t.Parallel()
 	for accepted, want := range map[string]string{
 		"": contentTypeJSON, "*/*": contentTypeJSON, "application/xml, */*;q=0.1": contentTypeJSON, "text/csv": contentTypeJSON,
 		"application/json;odata=verbose, text/plain":               "application/json;odata=verbose",
@@ -362,6 +367,7 @@ func TestTheServerIsAskedForJSONAndForTheWhole(t *testing.T) {
 }
 
 func TestWhatIsNoAnswerWithABodyIsNotTouched(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
 	header := http.Header{"Content-Type": {contentTypeJSON}, "Content-Length": {"32"}, "Etag": {`"1"`}, "Content-Encoding": {"br"}}
 	c.serve(http.StatusOK, header, "")
@@ -372,6 +378,7 @@ func TestWhatIsNoAnswerWithABodyIsNotTouched(t *testing.T) {
 }
 
 func TestASecretThatNoNameTellsIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {"except": ["caddy:admin"]}}`)
 	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}}, `{"data":"canary"}`)
 	const path = "/api/v3/users/1/logins/apikey"
@@ -384,6 +391,7 @@ func TestASecretThatNoNameTellsIsRefused(t *testing.T) {
 }
 
 func TestTheTokensOfAClientAreNotFiltered(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
 	got := c.ask("monitor", http.MethodPost, "/api/v3/token", func(r *http.Request) {
 		r.Body = io.NopCloser(strings.NewReader("grant_type=password&username=a&password=b"))

@@ -36,6 +36,7 @@ func (w *world) getAt(address, account string) received {
 }
 
 func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
+	t.Parallel()
 	const more = 20
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		second := w.user()

@@ -125,6 +125,7 @@ func audiences(sites []*site) []string {
 }
 
 func TestNoTwoSitesHaveOneAudienceUnlessItIsWritten(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anySite().Draw(t, "a"), anySite().Draw(t, "b")
 		// In one process.
@@ -153,6 +154,7 @@ func TestNoTwoSitesHaveOneAudienceUnlessItIsWritten(t *testing.T) {
 
 // Sites that differ in one thing only.
 func TestOneDifferenceMakesAnotherAudience(t *testing.T) {
+	t.Parallel()
 	base := siteSpec{Address: "http://a.test:9419", Bind: "127.0.0.1", Matcher: "/api/*", Upstream: "https://vbr01.lab.local:9419", Account: "account ro {env.P}"}
 	audience := func(s siteSpec) string { return audiences(standing(t, s.text()))[0] }
 	for name, c := range map[string]struct {
@@ -182,6 +184,7 @@ func TestOneDifferenceMakesAnotherAudience(t *testing.T) {
 }
 
 func TestTwoDirectivesInOneSiteHaveAudiencesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	const block = "https://vbr01.lab.local:9419 {\n\t\taccount ro {env.P}\n\t}\n"
 	rapid.Check(t, func(t *rapid.T) {
 		// Matchers that differ, or that are written twice.
@@ -195,6 +198,7 @@ func TestTwoDirectivesInOneSiteHaveAudiencesOfTheirOwn(t *testing.T) {
 }
 
 func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		const site = "http://%s.test:9419 {\n\tbasic_auth {\n\t\tbob %s\n\t}\n\tveeam_auth https://vbr01.lab.local:9419 {\n\t\taccount ro {env.P}\n\t}\n}\n"
 		other := strings.Replace(siteHash, "Zkx", "Zky", 1)

@@ -57,6 +57,7 @@ func (s brokenStorage) Delete(ctx context.Context, key string) error {
 }
 
 func TestEachFaultOfAStorageIsFound(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"locking", "writing", "reading", "reading: it does not return", "deleting", "unlocking"} {
 		err := store.Probe(t.Context(), brokenStorage{inMemory(new(memorystore.Storage)), at})
 		if err == nil || !strings.HasPrefix(err.Error(), at) {
@@ -73,6 +74,7 @@ func TestEachFaultOfAStorageIsFound(t *testing.T) {
 }
 
 func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	storage := &certmagic.FileStorage{Path: dir}
 	if err := TryStorageAsGuest(t.Context(), storage); err != nil {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
+	t.Parallel()
 	for name, r := range map[string]struct {
 		profile veeamtest.Profile
 		on      veeamtest.Option
@@ -88,6 +89,7 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 // Each option of the emulator is used where the product meets it, not only by the
 // emulator's own tests.
 func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../test/veeamtest/options.go")
 	if err != nil {
 		t.Fatal(err)

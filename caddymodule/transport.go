@@ -141,7 +141,7 @@ type Transport struct {
 	hasProxy bool // the configuration names one
 	server   *upstream.Server
 	sender   *reauth.Sender
-	metrics  *metrics.Set
+	metrics  *metrics.Set // default: those of the process
 	logger   *zap.Logger
 }
 
@@ -179,9 +179,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.way(proxied)
 	t.pin()
-	var err error
-	if t.metrics, err = registerMetrics(ctx); err != nil {
-		return err
+	if t.metrics == nil {
+		var err error
+		if t.metrics, err = registerMetrics(ctx); err != nil {
+			return err
+		}
 	}
 	t.metrics.Mismatches.WithLabelValues(t.product.Name) // shows 0
 	t.warn()

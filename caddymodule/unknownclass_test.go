@@ -12,6 +12,7 @@ import (
 )
 
 func TestWhatNoIndexKnowsMayBeOfAnyClass(t *testing.T) {
+	t.Parallel()
 	const unheard, newer, known = "POST /api/v8/unheard/of", "DELETE /api/v9/users/5", "GET /api/v8/jobSessions"
 	for rules, want := range map[string]map[string]bool{
 		"deny operation secret destroy":                  {unheard: false, newer: false, known: true, "DELETE /api/v8.1/users/5": false},

@@ -14,6 +14,7 @@ import (
 )
 
 func TestNamesThatNoSiteHasAreFound(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		sites string
 		want  []string

@@ -48,6 +48,7 @@ func watchFolders(t *testing.T, folders ...string) func() []string {
 }
 
 func TestValidatingReadsNoSecretAndNoStorage(t *testing.T) {
+	t.Parallel()
 	secrets, storage, cache := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, name := range []string{"password", "next", "totp", "key", "passphrase"} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte("not-a-key-1"), 0o600); err != nil {

@@ -63,6 +63,7 @@ func (w *world) lastVersion() string {
 }
 
 func TestTheVersionIsFoundOnceForAllAccountsAndOverReloads(t *testing.T) {
+	t.Parallel()
 	for profile, want := range map[veeamtest.Profile]string{veeamtest.VBR12: "1.2-rev1", veeamtest.VBR13: "1.3-rev2"} {
 		inWorld(t, profile, nil, func(w *world) {
 			accounts := func() []*account.Account {
@@ -99,6 +100,7 @@ func TestTheVersionIsFoundOnceForAllAccountsAndOverReloads(t *testing.T) {
 }
 
 func TestTheVersionOfAClientGoesWithItsOwnRequestOnly(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ config, client, login, request string }{
 		"client":        {"", "1.2-rev0", "1.3-rev2", "1.2-rev0"},
 		"nobody":        {"", "", "1.3-rev2", "1.3-rev2"},
@@ -122,6 +124,7 @@ func TestTheVersionOfAClientGoesWithItsOwnRequestOnly(t *testing.T) {
 }
 
 func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
 		"404":  func(req *http.Request) (*http.Response, error) { return canned(req, 404, "", ""), nil },
 		"503":  func(req *http.Request) (*http.Response, error) { return canned(req, 503, "", ""), nil },
@@ -156,6 +159,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 }
 
 func TestAVersionThatIsNoLongerServedIsFoundAnew(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR12, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 		w.plainGet("", "")
@@ -169,6 +173,7 @@ func TestAVersionThatIsNoLongerServedIsFoundAnew(t *testing.T) {
 }
 
 func TestAVersionThatNothingShowsIsFoundByTheLogin(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		profile veeamtest.Profile
 		served  []string
@@ -213,6 +218,7 @@ func TestAVersionThatNothingShowsIsFoundByTheLogin(t *testing.T) {
 // One client names a version that the server does not serve ten times a second,
 // another one a version that it does serve, once a second, over two renewals.
 func TestAClientWithAnUnservedVersionDisturbsNobody(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		profile  veeamtest.Profile
 		bad, own string
@@ -259,6 +265,7 @@ func loginBytes(t *testing.T, req *http.Request) string {
 }
 
 func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
+	t.Parallel()
 	reference := map[veeamtest.Profile]string{}
 	rapid.Check(t, func(rt *rapid.T) {
 		profile := rapid.SampledFrom([]veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure}).Draw(rt, "profile")

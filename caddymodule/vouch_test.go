@@ -50,6 +50,7 @@ func withCertificate(name, key string, end time.Time) *http.Request {
 }
 
 func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
+	t.Parallel()
 	hour := time.Now().Add(time.Hour)
 	here := voucher(t, "vbr01", &clients.Client{Name: "grafana", Hash: siteHash})
 	elsewhere := voucher(t, "vbr02", &clients.Client{Name: "grafana", Hash: siteHash[:len(siteHash)-1] + "H"})
@@ -90,6 +91,7 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 }
 
 func TestTokensEndWithTheLoginOrTheCertificate(t *testing.T) {
+	t.Parallel()
 	h, now := voucher(t, "vbr01"), time.Now()
 	soon, late := now.Add(time.Hour), now.Add(365*24*time.Hour)
 	longest := now.Add(time.Duration(h.TokenMaxLifetime))

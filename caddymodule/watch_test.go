@@ -12,6 +12,7 @@ import (
 )
 
 func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		tr := w.start(w.user())
 		for range 3 {
@@ -37,7 +38,7 @@ func TestFilesAreWatchedWhileThereIsAToken(t *testing.T) {
 }
 
 func TestAnAccountWithoutFilesIsNotWatched(t *testing.T) {
-	t.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword)
+	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		tr := w.start(&account.Account{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"})
 		w.demand("200")
@@ -70,6 +71,7 @@ func TestTheFilesOfAnAccountAreFound(t *testing.T) {
 }
 
 func TestEveryKindOfFileIsWatched(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(w *world){
 		"totp_secret": func(w *world) { w.secret("seed", "NEWSEEDNEWSEED22") },
 		"password":    func(w *world) { w.secret("secret", veeamtest.DefaultPassword+"-2") },

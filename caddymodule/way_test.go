@@ -58,6 +58,7 @@ func TestTheProxyOfTheEnvironmentIsUsedWhenAskedFor(t *testing.T) {
 }
 
 func TestNoProxyReadsCredentialsInClearText(t *testing.T) {
+	t.Parallel()
 	url := []byte(`{"from":"url","url":"http://proxy.test"}`)
 	for name, tc := range map[string]struct {
 		transport *Transport
@@ -78,6 +79,7 @@ func TestNoProxyReadsCredentialsInClearText(t *testing.T) {
 }
 
 func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct{ configured, want string }{
 		"the upstream's": {"", "vbr01.lab.local:9419"},
 		"configured":     {"console.lab.local", "console.lab.local"},

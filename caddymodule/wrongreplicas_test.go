@@ -178,6 +178,7 @@ func (ps *processes) tokenRequests(before time.Time) (n int) {
 }
 
 func TestThreeProcessesSendAWrongPasswordSixTimesInTwoHours(t *testing.T) {
+	t.Parallel()
 	const (
 		clients = 200
 		during  = 2 * time.Hour

@@ -17,7 +17,7 @@ import (
 
 // signingKey is made once per process: a new one per server would cost tests a tenth of a second each.
 var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		panic(err)
 	}
