@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -253,33 +251,6 @@ func (c *Caddy) Kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
 }
-
-// FreePorts finds ports on the loopback address that nothing listens on.
-func FreePorts(n int) ([]int, error) {
-	var ports []int
-	for range portSpan {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := portFirst + (os.Getpid()*997+int(portNext.Add(1)))%portSpan
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		ports = append(ports, port)
-	}
-	return nil, errNoPort
-}
-
-// Ports come one after the other, and not from those that the kernel gives to
-// whoever asks for any: Caddy shares a port with others without a word.
-const portFirst, portSpan = 10_000, 20_000
-
-var (
-	portNext  atomic.Int64
-	errNoPort = errors.New("no port is free")
-)
 
 // Output collects what several goroutines write, or a process prints.
 type Output struct {

@@ -53,8 +53,6 @@ type Site struct {
 	Trust    string // the fingerprint of the server's certificate
 	Options  string // more subdirectives
 	Absent   bool   // the site is not in the Caddyfile
-
-	found bool // the port was found by Start
 }
 
 // URL is the site's address for a client on this machine.
@@ -129,33 +127,28 @@ func (w *World) Caddyfile() string {
 // Start runs Caddy, and returns when it serves. It may be called again after the
 // Caddy has ended.
 func (w *World) Start() (err error) {
-	path := filepath.Join(w.Dir, "Caddyfile")
-	for try := 0; ; try++ {
-		if err := w.findPorts(); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(w.Caddyfile()), 0o600); err != nil {
-			return err
-		}
-		w.Caddy, err = StartCaddy(w.Dir, path, w.Env)
-		// A port that was free may be taken by the time that Caddy wants it.
-		if err == nil || try == 3 || !strings.Contains(err.Error(), "address already in use") {
-			return err
-		}
-	}
-}
-
-// findPorts gives the sites ports that are free now, except those that have one
-// which was not found here.
-func (w *World) findPorts() error {
-	ports, err := FreePorts(len(w.Sites))
-	if err != nil {
+	if err := w.findPorts(); err != nil {
 		return err
 	}
-	for i, s := range w.Sites {
-		if s.Port == 0 || s.found {
-			s.Port, s.found = ports[i], true
+	path := filepath.Join(w.Dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte(w.Caddyfile()), 0o600); err != nil {
+		return err
+	}
+	w.Caddy, err = StartCaddy(w.Dir, path, w.Env)
+	return err
+}
+
+// findPorts gives the sites ports, except those that have one.
+func (w *World) findPorts() error {
+	for _, s := range w.Sites {
+		if s.Port != 0 {
+			continue
 		}
+		found, err := FreePorts(1)
+		if err != nil {
+			return err
+		}
+		s.Port = found[0]
 	}
 	return nil
 }

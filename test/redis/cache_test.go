@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -60,7 +61,7 @@ func TestARollingRestartCostsNoLoginAndNoRequest(t *testing.T) {
 		for i := range 3 {
 			away.Store(int64(i)) // a load balancer takes it out first
 			time.Sleep(300 * time.Millisecond)
-			c.node(i).Stop()
+			c.nodes[i].Stop()
 			c.start(i)
 		}
 		away.Store(-1)
@@ -92,7 +93,7 @@ func TestAWrongPasswordIsSentOnceByAllAndARightOneAtOnce(t *testing.T) {
 		c.logins(1)
 		write(t, c.file("password"), veeamtest.DefaultPassword)
 		for i := range 3 {
-			eventually(t, "the right password is used", func() bool { return c.get(i) == http.StatusOK })
+			harness.Eventually(t, "the right password is used", func() bool { return c.get(i) == http.StatusOK })
 		}
 		c.logins(2)
 	})
@@ -102,7 +103,7 @@ func TestAProcessKilledDuringALoginCostsOneMore(t *testing.T) {
 	onEachStorage(t, func(t *testing.T, block string) {
 		c := newCluster(t, 2, block, veeamtest.WithLatency(time.Second))
 		go c.get(0)
-		eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+		harness.Eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
 		c.kill(0)
 		began := time.Now()
 		c.must(1)
@@ -118,14 +119,14 @@ func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
 		c := newCluster(t, 3, block, veeamtest.WithLatency(time.Second))
 		answered := make(chan int, 1)
 		go func() { answered <- c.get(0) }()
-		eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
-		if err := syscall.Kill(c.node(0).Pid(), syscall.SIGSTOP); err != nil {
+		harness.Eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+		if err := syscall.Kill(c.nodes[0].Caddy.Pid(), syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		c.must(1)
 		t.Logf("taken over after %v", time.Since(began).Round(time.Millisecond))
-		if err := syscall.Kill(c.node(0).Pid(), syscall.SIGCONT); err != nil {
+		if err := syscall.Kill(c.nodes[0].Caddy.Pid(), syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		if status := <-answered; status != http.StatusOK {
@@ -133,7 +134,7 @@ func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
 		}
 		c.must(2)
 		c.logins(2)
-		eventually(t, "the session that came too late is logged out", func() bool {
+		harness.Eventually(t, "the session that came too late is logged out", func() bool {
 			return c.server.Counters().Logouts == 1
 		})
 		c.crowd(5, 0, 1, 2)

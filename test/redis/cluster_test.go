@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,18 +24,8 @@ type cluster struct {
 	t      *testing.T
 	server *veeamtest.Server
 	dir    string
-	block  string // of the storage
-	more   string // options of the site
 	client *http.Client
-
-	mu    sync.Mutex
-	nodes []*node
-}
-
-// node is one Caddy.
-type node struct {
-	*harness.Caddy
-	port int
+	nodes  []*harness.World
 }
 
 // newCluster starts a server and n Caddys.
@@ -48,12 +37,8 @@ func newCluster(t *testing.T, n int, block string, options ...veeamtest.Option) 
 // newClusterWith is newCluster for Caddys with more options.
 func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtest.Option) *cluster {
 	t.Helper()
-	c := &cluster{t: t, server: veeamtest.New(veeamtest.VBR13, options...), dir: t.TempDir(), block: block, more: more}
-	if err := c.server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.server.Close)
-	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: patience}
+	c := &cluster{t: t, server: harness.StartServer(t, veeamtest.VBR13, options...), dir: t.TempDir()}
+	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: harness.Patience}
 	t.Cleanup(c.client.CloseIdleConnections)
 	keyset, err := tokencache.NewKeyset()
 	if err != nil {
@@ -65,24 +50,14 @@ func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtes
 	}
 	write(t, c.file("key"), text)
 	write(t, c.file("password"), veeamtest.DefaultPassword)
-	c.nodes = make([]*node, n)
+	for range n {
+		c.nodes = append(c.nodes, c.newNode(block, more))
+	}
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() { c.start(i) })
 	}
 	wg.Wait()
-	t.Cleanup(func() {
-		for _, n := range c.nodes {
-			if n == nil {
-				continue
-			}
-			_ = syscall.Kill(n.Pid(), syscall.SIGCONT)
-			n.Kill()
-			if t.Failed() && testing.Verbose() {
-				t.Logf("caddy:\n%s", complaints(n.Output()))
-			}
-		}
-	})
 	if t.Failed() {
 		t.FailNow()
 	}
@@ -91,32 +66,14 @@ func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtes
 
 func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
 
-// start starts a node, also one that was there before. It speaks HTTP/1.1 to the
-// server, because Go's server gives up an HTTP/2 connection whose first frames take
-// over two seconds, which happens where all processes share two busy cores.
-func (c *cluster) start(i int) {
-	dir := filepath.Join(c.dir, fmt.Sprint("node", i))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		c.t.Error(err)
-		return
-	}
-	for try := 0; ; try++ {
-		ports, err := harness.FreePorts(1)
-		if err != nil {
-			c.t.Error(err)
-			return
-		}
-		caddyfile := filepath.Join(dir, "Caddyfile")
-		write(c.t, caddyfile, fmt.Sprintf(`{
-	admin {$CADDY_ADMIN}
-	skip_install_trust
-}
-http://:%d {
-	bind 127.0.0.1
-	veeam_auth %s {
-		account %s {file.%s}
-		tls_pin %s
-		%s
+// newNode is a Caddy with a storage. It speaks HTTP/1.1 to the server, because Go's
+// server gives up an HTTP/2 connection whose first frames take over two seconds, which
+// happens where all processes share two busy cores.
+func (c *cluster) newNode(block, more string) *harness.World {
+	w := harness.New(c.t)
+	w.Sites = []*harness.Site{{
+		Server: c.server, Account: fmt.Sprintf("account %s {file.%s}", veeamtest.DefaultUser, c.file("password")),
+		Options: fmt.Sprintf(`%s
 		transport http {
 			dial_timeout 30s
 			versions 1.1
@@ -125,32 +82,30 @@ http://:%d {
 		cache {
 			encryption_key {file.%s}
 			%s
-		}
-	}
-}
-`, ports[0], c.server.URL(), veeamtest.DefaultUser, c.file("password"), harness.Pin(c.server), c.more, c.file("key"), c.block))
-		caddy, err := harness.StartCaddy(dir, caddyfile, nil)
-		if err == nil {
-			c.mu.Lock()
-			c.nodes[i] = &node{Caddy: caddy, port: ports[0]}
-			c.mu.Unlock()
+		}`, more, c.file("key"), block),
+	}}
+	c.t.Cleanup(func() {
+		if w.Caddy == nil {
 			return
 		}
-		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
-			c.t.Error(err)
-			return
+		_ = syscall.Kill(w.Caddy.Pid(), syscall.SIGCONT)
+		w.Kill()
+		if c.t.Failed() && testing.Verbose() {
+			c.t.Logf("caddy:\n%s", complaints(w.Caddy.Output()))
 		}
-	}
+	})
+	return w
 }
 
-func (c *cluster) node(i int) *node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.nodes[i]
+// start starts a node, also one that was there before.
+func (c *cluster) start(i int) {
+	if err := c.nodes[i].Start(); err != nil {
+		c.t.Error(err)
+	}
 }
 
 // kill ends a node as the kernel does when it is out of memory.
-func (c *cluster) kill(i int) { c.node(i).Kill() }
+func (c *cluster) kill(i int) { c.nodes[i].Kill() }
 
 // get asks a node for something that needs a token, and returns the status, 0 if
 // there was no answer.
@@ -160,7 +115,7 @@ func (c *cluster) get(i int) int {
 }
 
 func (c *cluster) ask(ctx context.Context, i int) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/api/v1/serverInfo", c.node(i).port), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.nodes[i].Sites[0].URL()+"/api/v1/serverInfo", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -248,21 +203,4 @@ func complaints(log string) string {
 	return b.String()
 }
 
-func (c *cluster) said(i int, text string) int { return strings.Count(c.node(i).Output(), text) }
-
-// patience is what only a hang exceeds.
-const patience = 2 * time.Minute
-
-// eventually waits until something is so.
-func eventually(t *testing.T, what string, so func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for !so() {
-		if time.Since(began) > patience {
-			t.Errorf("not within %v: %s", patience, what)
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return time.Since(began)
-}
+func (c *cluster) said(i int, text string) int { return strings.Count(c.nodes[i].Caddy.Output(), text) }

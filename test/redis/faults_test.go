@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -15,6 +16,7 @@ const (
 )
 
 func TestWithRedisGoneSessionsGoOnInMemoryAndAreSharedAgainLater(t *testing.T) {
+	t.Parallel() // they wait more than they work
 	redis := startRedis(t)
 	c := newCluster(t, 2, redis.block())
 	c.must(0)
@@ -58,6 +60,7 @@ func TestWithRedisGoneSessionsGoOnInMemoryAndAreSharedAgainLater(t *testing.T) {
 }
 
 func TestARedisThatHangsDelaysALoginAndNothingElse(t *testing.T) {
+	t.Parallel() // they wait more than they work
 	redis := startRedis(t)
 	c := newCluster(t, 1, redis.block())
 	c.must(0)
@@ -81,6 +84,7 @@ func TestARedisThatFailsDuringALoginDoesNotFailTheRequest(t *testing.T) {
 		"hangs for a while": func(r *redisServer) { r.pause(); time.Sleep(2 * time.Second); r.resume() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			redis := startRedis(t)
 			c := newCluster(t, 1, redis.block(), veeamtest.WithLatency(time.Second))
 			done := make(chan struct{})
@@ -88,7 +92,7 @@ func TestARedisThatFailsDuringALoginDoesNotFailTheRequest(t *testing.T) {
 				defer close(done)
 				c.must(0)
 			}()
-			eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
+			harness.Eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
 			fail(redis)
 			began := time.Now()
 			<-done
@@ -103,6 +107,7 @@ func TestARedisThatFailsDuringALoginDoesNotFailTheRequest(t *testing.T) {
 }
 
 func TestASlowRedisIsWaitedFor(t *testing.T) {
+	t.Parallel() // they wait more than they work
 	redis := startRedis(t)
 	c := newCluster(t, 2, redis.block())
 	stop := make(chan struct{})

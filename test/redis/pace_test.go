@@ -50,7 +50,7 @@ func TestThreeProcessesKeepThePaceOfTheServerTogether(t *testing.T) {
 // untilServed asks as a client does that obeys Retry-After.
 func (c *cluster) untilServed(node int, account string) {
 	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); {
-		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/api/v1/serverInfo", c.node(node).port), http.NoBody)
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.nodes[node].Sites[0].URL()+"/api/v1/serverInfo", http.NoBody)
 		if err != nil {
 			c.t.Error(err)
 			return

@@ -12,7 +12,7 @@ import (
 // run runs a command of caddy and returns what it prints.
 func (c *cluster) run(i int, args ...string) string {
 	c.t.Helper()
-	cmd, err := harness.Command(c.dir, nil, append(args, "--address", c.node(i).Admin)...)
+	cmd, err := harness.Command(c.dir, nil, append(args, "--address", c.nodes[i].Caddy.Admin)...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -58,13 +58,10 @@ func (r *redisServer) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if answer, err := r.ping(); err == nil && strings.HasPrefix(answer, "+PONG") {
-			return
-		} else if time.Now().After(deadline) {
-			r.t.Fatalf("redis-server does not come up: %q, %v", answer, err)
-		}
-	}
+	harness.Eventually(r.t, "redis-server answers", func() bool {
+		answer, err := r.ping()
+		return err == nil && strings.HasPrefix(answer, "+PONG")
+	})
 }
 
 func (r *redisServer) ping() (string, error) {
