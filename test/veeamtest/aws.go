@@ -166,7 +166,7 @@ func awsRoutes(s *Server) []route {
 		}},
 		{"POST", "/api/v1/users/{id}/enableMfa", protected, func(x *exchange) {
 			if e, ok := x.enrol(); ok {
-				x.json(http.StatusOK, awsEnrolment{e.account.Username, qrString(e, "%40"), e.secret, e.scratch, e.token})
+				x.json(http.StatusOK, awsEnrolment{e.account.Username, x.s.qrString(e, "%40"), e.secret, e.scratch, e.token})
 			}
 		}},
 		{"POST", "/api/v1/users/{id}/acceptMfa", protected, acceptMFA(http.StatusCreated)},

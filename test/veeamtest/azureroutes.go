@@ -51,7 +51,7 @@ func azureRoutes(s *Server) []route {
 		}},
 		{"POST", azureBase + "/users/{id}/enableMfa", protected, func(x *exchange) {
 			if e, ok := x.enrol(); ok {
-				x.json(http.StatusOK, azureEnrolment{e.account.UID, qrString(e, "&40"), e.secret, e.scratch, e.token})
+				x.json(http.StatusOK, azureEnrolment{e.account.UID, x.s.qrString(e, "&40"), e.secret, e.scratch, e.token})
 			}
 		}},
 		{"POST", azureBase + "/users/{id}/acceptMfa", protected, acceptMFA(http.StatusNoContent)},

@@ -73,13 +73,24 @@ func mfaGrant(x *exchange) {
 
 const totpPeriod = 30 * time.Second
 
+// stepOf is the number of whole periods of a code since 1970.
+func (s *Server) stepOf(t time.Time) int64 { return t.Unix() / int64(s.cfg.codePeriod/time.Second) }
+
+// unusual is what an otpauth URI says of codes that are of another period than usual.
+func (s *Server) unusual() string {
+	if s.cfg.codePeriod == totpPeriod {
+		return ""
+	}
+	return fmt.Sprintf("&period=%d", s.cfg.codePeriod/time.Second)
+}
+
 // totpStep finds the step, present or near, whose code is given.
 func (s *Server) totpStep(secret, code string) (step int64, ok bool) {
-	present := s.now().Unix() / int64(totpPeriod/time.Second)
+	present := s.stepOf(s.now())
 	for skew := -s.product.skew; skew <= s.product.skew; skew++ {
 		step := present + skew
-		want, err := totp.GenerateCodeCustom(secret, time.Unix(step*int64(totpPeriod/time.Second), 0), totp.ValidateOpts{
-			Period: uint(totpPeriod / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
+		want, err := totp.GenerateCodeCustom(secret, time.Unix(step*int64(s.cfg.codePeriod/time.Second), 0), totp.ValidateOpts{
+			Period: uint(s.cfg.codePeriod / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
 		})
 		if err == nil && want == code {
 			return step, true
@@ -186,9 +197,9 @@ func (s *Server) offer(user string, recreate bool) (*enrolment, reason) {
 }
 
 // qrString is what authenticators scan. at stands for the @ between user and host; Azure writes it wrong.
-func qrString(e *enrolment, at string) string {
+func (s *Server) qrString(e *enrolment, at string) string {
 	const host = "ip-172-31-71-115"
-	return "otpauth://totp/" + url.PathEscape(e.account.Username) + at + host + "?secret=" + e.secret + "&issuer=" + host
+	return "otpauth://totp/" + url.PathEscape(e.account.Username) + at + host + "?secret=" + e.secret + "&issuer=" + host + s.unusual()
 }
 
 // acceptMFA confirms an offered second factor with a first code.

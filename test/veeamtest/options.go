@@ -18,6 +18,7 @@ type config struct {
 	access, refresh      time.Duration
 	short                time.Duration
 	mfaLifetime          time.Duration
+	codePeriod           time.Duration
 	mfaTries             int
 	latency              time.Duration
 	singleSession        bool
@@ -62,6 +63,7 @@ func defaultConfig(p *product) config {
 		access:      p.access,
 		refresh:     p.refresh,
 		mfaLifetime: 2 * time.Minute,
+		codePeriod:  totpPeriod,
 		mfaTries:    3,
 
 		codeLifetime: time.Minute,
@@ -84,6 +86,10 @@ func WithAccount(a Account) Option {
 
 // WithClock makes clock the server's time, for expiry and TOTP. Advance adds to it. Default: time.Now.
 func WithClock(clock func() time.Time) Option { return func(s *Server) { s.cfg.clock = clock } }
+
+// WithCodePeriod sets for how long each verification code is the present one. Default: 30 seconds, as at every product.
+// Shorter ones let a test wait less; otpauth URIs tell them. Clients that know only the seed use the default.
+func WithCodePeriod(d time.Duration) Option { return func(s *Server) { s.cfg.codePeriod = d } }
 
 // WithAccessLifetime sets how long access tokens live. Default: 15 minutes at VBR, one hour elsewhere.
 func WithAccessLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.access = d } }

@@ -127,7 +127,7 @@ func serveTOTPSecret(x *exchange) {
 		x.s.mu.Lock()
 		x.s.issued = append(x.s.issued, secret)
 		x.s.mu.Unlock()
-		secretURL := "otpauth://totp/" + url.PathEscape(x.subject()) + "?secret=" + secret + "&issuer=My%20Company%20Portal"
+		secretURL := "otpauth://totp/" + url.PathEscape(x.subject()) + "?secret=" + secret + "&issuer=My%20Company%20Portal" + x.s.unusual()
 		return map[string]string{"secret": secret, "secretUrl": secretURL}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The scripts wait for new verification codes more than they work.
+	// Scripts that wait for a new verification code do not work meanwhile.
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
@@ -64,7 +65,10 @@ func TestCommands(t *testing.T) {
 
 // world are the servers of one script. The last one is the one that the commands
 // below are about.
-type world struct{ servers []*veeamtest.Server }
+type world struct {
+	servers []*veeamtest.Server
+	period  time.Duration // of the verification codes of the last one
+}
 
 type key struct{}
 
@@ -82,6 +86,10 @@ var options = map[string]func(value string) veeamtest.Option{
 		n, _ := strconv.Atoi(v)
 		return veeamtest.WithActionPolls(n)
 	},
+	"codes": func(v string) veeamtest.Option { // the period of a verification code
+		d, _ := time.ParseDuration(v)
+		return veeamtest.WithCodePeriod(d)
+	},
 	"throttle": func(v string) veeamtest.Option {
 		d, _ := time.ParseDuration(v)
 		return veeamtest.WithTokenStatus429(0, d)
@@ -93,17 +101,21 @@ var options = map[string]func(value string) veeamtest.Option{
 
 // server <profile> [option=value]... starts a server and sets URL, HOST and PIN.
 func server(ts *testscript.TestScript, _ bool, args []string) {
+	w := ts.Value(key{}).(*world)
+	w.period = 30 * time.Second
 	var opts []veeamtest.Option
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
 		if options[name] == nil {
 			ts.Fatalf("no option %s", name)
 		}
+		if name == "codes" {
+			w.period, _ = time.ParseDuration(value)
+		}
 		opts = append(opts, options[name](value))
 	}
 	s := veeamtest.New(veeamtest.Profile(args[0]), opts...)
 	ts.Check(s.Start())
-	w := ts.Value(key{}).(*world)
 	w.servers = append(w.servers, s)
 	ts.Setenv("URL", s.URL())
 	ts.Setenv("HOST", strings.TrimPrefix(s.URL(), "https://"))
@@ -236,6 +248,9 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 	want := ""
 	if len(args) == 2 {
 		want = strings.TrimSpace(ts.ReadFile(args[1]))
+		if uri, err := url.Parse(want); err == nil && uri.Scheme == "otpauth" {
+			want = uri.Query().Get("secret")
+		}
 	}
 	if got := current(ts).TOTPSecret(args[0]); (got == want) == neg {
 		ts.Fatalf("the server has %q, not %q", got, want)
@@ -283,7 +298,7 @@ func scratchFile(ts *testscript.TestScript, _ bool, args []string) {
 // freshcode waits for the next verification code. One that was used is refused, and
 // check sends no other.
 func freshCode(ts *testscript.TestScript, _ bool, _ []string) {
-	const period = 30
+	period := int64(ts.Value(key{}).(*world).period / time.Second)
 	for used := time.Now().Unix() / period; time.Now().Unix()/period == used; {
 		time.Sleep(100 * time.Millisecond)
 	}
