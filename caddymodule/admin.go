@@ -40,7 +40,7 @@ func (AdminSessions) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes of the endpoints.
 func (AdminSessions) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Sessions{State: upstreams}.Routes())
+	return adminRoutes(adminapi.Sessions{State: running.State}.Routes())
 }
 
 // AdminTokens is the part of the admin API that is about the tokens of clients. No

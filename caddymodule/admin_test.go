@@ -43,7 +43,7 @@ func states(t *testing.T, text string) []adminapi.SessionState {
 func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
-	tr := cachedIn(t, upstreams, server, t.TempDir(), key, veeamtest.DefaultPassword)
+	tr := cachedIn(t, running, server, t.TempDir(), key, veeamtest.DefaultPassword)
 	defer quit(tr)
 	ask(t, tr)
 	_, text := askAdmin(t, http.MethodGet, adminapi.SessionsPath, "")
@@ -65,7 +65,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
 	dir := t.TempDir()
-	tr := cachedIn(t, upstreams, server, dir, key, veeamtest.DefaultPassword)
+	tr := cachedIn(t, running, server, dir, key, veeamtest.DefaultPassword)
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `"}`
 
@@ -87,7 +87,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 		t.Error(text)
 	}
 	quit(tr)
-	tr = cachedIn(t, upstreams, server, dir, key, veeamtest.DefaultPassword)
+	tr = cachedIn(t, running, server, dir, key, veeamtest.DefaultPassword)
 	defer quit(tr)
 	ask(t, tr)
 	if c := server.Counters(); c.PasswordGrants != 4 {
@@ -98,7 +98,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
-	tr := cachedIn(t, upstreams, server, t.TempDir(), key, "wrong")
+	tr := cachedIn(t, running, server, t.TempDir(), key, "wrong")
 	defer quit(tr)
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `", "product": "vbr"}`

@@ -95,7 +95,7 @@ func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T)
 				if got := w.wire.grants(); got != tt.want {
 					t.Errorf("%d token requests, want %d", got, tt.want)
 				}
-				for _, s := range w.state.Live() {
+				for _, s := range w.State.Live() {
 					if s.Held {
 						t.Errorf("%s is on hold", s.Account)
 					}
@@ -120,7 +120,7 @@ func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 		if n := w.wire.grants(); n != 1 {
 			t.Errorf("%d logins with a wrong password", n)
 		}
-		for _, s := range w.state.Live() {
+		for _, s := range w.State.Live() {
 			if s.Held != (s.Account == "parent") {
 				t.Errorf("%s: on hold %t", s.Account, s.Held)
 			}
@@ -151,7 +151,7 @@ func TestASwappedAnswerIsRefusedAndCounted(t *testing.T) {
 	options, uids := tenants(1)
 	inWorld(t, veeamtest.VSPC, append(options, veeamtest.WithSwappedUsers(1, 1)), func(w *world) {
 		w.start(w.template()...)
-		counter := w.counts.Grants.WithLabelValues("vspc", "as", "wrong_user")
+		counter := w.metrics.Grants.WithLabelValues("vspc", "as", "wrong_user")
 		got := w.ask(w.tr, http.MethodGet, "/echo", uids[0])
 		if got.String() != "502 wrong_user" || !strings.Contains(got.body, "token of another user") {
 			t.Errorf("got %v %s", got, got.body)

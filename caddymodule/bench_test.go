@@ -20,9 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -40,8 +38,7 @@ func provisionInMemory(tb testing.TB, tr *Transport, to http.RoundTripper) *Tran
 	if tr.storage == nil {
 		tr.storage = inMemory(new(memorystore.Storage))
 	}
-	tr.state = cmp.Or(tr.state, upstream.NewState())
-	tr.metrics = cmp.Or(tr.metrics, metrics.New(tr.state.Live))
+	tr.process = cmp.Or(tr.process, newProcess())
 	tr.HTTPTransport = &reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}
 	if err := tr.Provision(ctx); err != nil {
 		tb.Fatal(err)

@@ -90,28 +90,30 @@ type triesStore struct {
 	store  *store.Attachment // nil with a cache, whose store is its own
 }
 
-// plainTries keeps tries in Caddy's storage where there is no cache. It outlives
-// reloads, and with it what is known of the storage.
-var plainTries = tokencache.NewShared(tokencache.SharedOptions{
-	Keys: func() (tokencache.Sealer, error) { return plainSealer{}, nil },
-	Log: func(_ string, err error) {
-		logger := caddy.Log().Named(budgetLogger)
-		if err == nil {
-			logger.Info("the storage works again: failed logins are remembered over a restart")
-			return
-		}
-		logger.Warn("the storage does not work: failed logins are counted in memory only, and a restart forgets them", zap.Error(err))
-	},
-})
+// newTries keeps tries in Caddy's storage where there is no cache, and what is known of
+// that storage.
+func newTries() *tokencache.Shared {
+	return tokencache.NewShared(tokencache.SharedOptions{
+		Keys: func() (tokencache.Sealer, error) { return plainSealer{}, nil },
+		Log: func(_ string, err error) {
+			logger := caddy.Log().Named(budgetLogger)
+			if err == nil {
+				logger.Info("the storage works again: failed logins are remembered over a restart")
+				return
+			}
+			logger.Warn("the storage does not work: failed logins are counted in memory only, and a restart forgets them", zap.Error(err))
+		},
+	})
+}
 
-func openTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache) *triesStore {
+func openTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache, plain *tokencache.Shared) *triesStore {
 	if shared := cache.shared(); shared != nil {
 		return &triesStore{shared: shared.Shared}
 	}
 	if storage == nil {
 		storage = ctx.Storage()
 	}
-	return &triesStore{shared: plainTries, store: plainTries.AttachLate(store.Opened(dated{storage}))}
+	return &triesStore{shared: plain, store: plain.AttachLate(store.Opened(dated{storage}))}
 }
 
 func (s *triesStore) close() {

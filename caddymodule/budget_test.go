@@ -181,7 +181,6 @@ func (h deadStorage) Load(ctx context.Context, _ string) ([]byte, error)  { retu
 
 func TestBudget_BadValuesAreRefused(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	for _, bad := range []LockoutBudget{
 		{0, caddy.Duration(time.Minute)},
 		{101, caddy.Duration(time.Minute)},

@@ -16,7 +16,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -46,14 +45,14 @@ func fileStorage(dir string) []byte {
 // cachedOn is a transport with a cache in dir, in a process of its own.
 func cachedOn(t testing.TB, server *veeamtest.Server, dir, key, password string) *Transport {
 	t.Helper()
-	return cachedIn(t, upstream.NewState(), server, dir, key, password)
+	return cachedIn(t, newProcess(), server, dir, key, password)
 }
 
-// cachedIn is a transport with a cache in dir, in the process whose state this is.
-func cachedIn(t testing.TB, state *upstream.State, server *veeamtest.Server, dir, key, password string) *Transport {
+// cachedIn is a transport with a cache in dir, in the process that is named.
+func cachedIn(t testing.TB, process *processState, server *veeamtest.Server, dir, key, password string) *Transport {
 	t.Helper()
 	return provisionInMemory(t, &Transport{
-		state:    state,
+		process:  process,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: password}},
 		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 	}, server.Transport())
@@ -212,7 +211,7 @@ func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
 	tr := cachedOn(t, server, dir, key, veeamtest.DefaultPassword)
 	ask(t, tr)
 	for range 20 {
-		next := cachedIn(t, tr.state, server, dir, key, veeamtest.DefaultPassword)
+		next := cachedIn(t, tr.process, server, dir, key, veeamtest.DefaultPassword)
 		quit(tr)
 		ask(t, next)
 		tr = next
@@ -345,7 +344,6 @@ func (h hangingStore) Load(context.Context, string) ([]byte, error) { return nil
 func (h hangingStore) Store(context.Context, string, []byte) error { return h.wait() }
 
 func TestOldRecordsAreRemovedFromAFolder(t *testing.T) {
-	t.Parallel()
 	t.Parallel()
 	server := veeamtest.New(veeamtest.VBR13)
 	dir, password := t.TempDir(), filepath.Join(t.TempDir(), "password")

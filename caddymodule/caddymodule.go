@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func init() {
@@ -35,11 +36,23 @@ func init() {
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
 
-	caddy.OnExit(upstreams.Exit)
+	caddy.OnExit(running.Exit)
 }
 
-// upstreams is what the process knows of upstream servers. It outlives reloads.
-var upstreams = upstream.NewState()
+// processState is what outlives a configuration, and what its transports share.
+type processState struct {
+	*upstream.State                    // what is known of upstream servers
+	metrics         *metrics.Set       // made once, so that counters survive reloads
+	tries           *tokencache.Shared // failed logins where there is no cache
+}
+
+func newProcess() *processState {
+	state := upstream.NewState()
+	return &processState{state, metrics.New(state.Live), newTries()}
+}
+
+// running is this process.
+var running = newProcess()
 
 // tokenHolders is who has got tokens from this process. It outlives reloads, because
 // the tokens do.
@@ -59,12 +72,9 @@ func hasHash(hash, password string) bool {
 	return err == nil && same
 }
 
-// collectors are made once, so that counters survive reloads.
-var collectors = metrics.New(upstreams.Live)
-
-func registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
-	if err := collectors.Register(ctx.GetMetricsRegistry()); err != nil {
+func (p *processState) registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
+	if err := p.metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	return collectors, nil
+	return p.metrics, nil
 }

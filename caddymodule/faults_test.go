@@ -227,7 +227,7 @@ func TestEveryFormOfALifetimeIsUnderstood(t *testing.T) {
 				inWorld(t, profile, options, func(w *world) {
 					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					w.demand("200")
-					for _, s := range w.state.Live() {
+					for _, s := range w.State.Live() {
 						if s.ExpiresIn > want || s.ExpiresIn < want-time.Second {
 							t.Errorf("good for %v, want %v", s.ExpiresIn, want)
 						}

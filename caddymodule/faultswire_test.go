@@ -31,7 +31,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -52,7 +51,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 		Accounts:      []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 		HTTPTransport: &reverseproxy.HTTPTransport{TLS: config},
 		storage:       inMemory(new(memorystore.Storage)),
-		state:         upstream.NewState(),
+		process:       newProcess(),
 	}
 	if err := tr.Provision(ctx); err != nil {
 		t.Fatal(err)

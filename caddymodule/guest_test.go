@@ -222,7 +222,7 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 				g.Errorf("%v", got)
 			}
 		}
-		live := len(g.state.Find(passthrough.Account.Name, "", ""))
+		live := len(g.State.Find(passthrough.Account.Name, "", ""))
 		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.guests.Len() != 0 {
 			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.guests.Len())
 		}

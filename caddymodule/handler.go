@@ -191,7 +191,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
 	}
-	if h.metrics, err = registerMetrics(ctx); err != nil {
+	if h.metrics, err = running.registerMetrics(ctx); err != nil {
 		return err
 	}
 	h.counts = make(map[string]prometheus.Counter)

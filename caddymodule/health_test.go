@@ -26,7 +26,7 @@ import (
 func (w *world) rowOf(name string) adminapi.SessionState {
 	w.Helper()
 	var found []adminapi.SessionState
-	for _, r := range w.state.Rows(context.Background()) {
+	for _, r := range w.State.Rows(context.Background()) {
 		if r.Account == name {
 			found = append(found, adminapi.Describe(r))
 		}
@@ -49,7 +49,7 @@ func (w *world) reads(name, state string, reason veeam.Reason) adminapi.SessionS
 		healthy = "1"
 	}
 	labels := `{account="` + name + `",product="` + productOf(w.server.Profile()) + `"`
-	problems := testutil.CollectAndCompare(metrics.New(w.state.Live).Sessions, strings.NewReader(`
+	problems := testutil.CollectAndCompare(metrics.New(w.State.Live).Sessions, strings.NewReader(`
 # HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers, as far as it is known.
 # TYPE caddy_veeam_auth_account_healthy gauge
 caddy_veeam_auth_account_healthy`+labels+`} `+healthy+`
@@ -86,7 +86,7 @@ func TestAConfiguredAccountIsSeenFromTheStartAndOverAReload(t *testing.T) {
 		w.rest(time.Hour)
 		w.reads(veeamtest.DefaultUser, "none", veeam.ReasonNotLoggedIn)
 		w.tr.close()
-		if rows := w.state.Rows(w.Context()); len(rows) != 0 {
+		if rows := w.State.Rows(w.Context()); len(rows) != 0 {
 			t.Errorf("no configuration has it any more: %+v", rows)
 		}
 	})
@@ -138,7 +138,6 @@ func (pinFaultError) Error() string        { return "another certificate" }
 func (pinFaultError) Reason() veeam.Reason { return veeam.ReasonPin }
 
 func TestAClientThatGoesAwayIsNoOutage(t *testing.T) {
-	t.Parallel()
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
@@ -249,7 +248,7 @@ func TestTheCountersOfAnAccountBeginAtZero(t *testing.T) {
 		const name = "counted from the start"
 		w.start(&account.Account{Name: name, Username: veeamtest.DefaultUser, Password: w.password()})
 		registry := prometheus.NewPedanticRegistry()
-		registry.MustRegister(w.counts.Lost, w.counts.Secrets)
+		registry.MustRegister(w.metrics.Lost, w.metrics.Secrets)
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -60,7 +60,7 @@ func (p *program) ask() {
 }
 
 func (w *world) lost(reason string) float64 {
-	return testutil.ToFloat64(w.counts.Lost.WithLabelValues("vspc", veeamtest.DefaultUser, reason))
+	return testutil.ToFloat64(w.metrics.Lost.WithLabelValues("vspc", veeamtest.DefaultUser, reason))
 }
 
 func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
@@ -86,7 +86,7 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 		if !strings.Contains(w.said(), want) {
 			t.Errorf("the log says %s", w.said())
 		}
-		for _, r := range w.state.Rows(context.Background()) {
+		for _, r := range w.State.Rows(context.Background()) {
 			if state := adminapi.Describe(r); state.LostEarly != 3 || state.LastError != "" {
 				t.Errorf("%+v", state)
 			}
@@ -146,7 +146,7 @@ func TestWhatIsNoInterference(t *testing.T) {
 		},
 		"a logout of the operator's": func(w *world) {
 			for range 5 {
-				for _, s := range w.state.Find("", "", "") {
+				for _, s := range w.State.Find("", "", "") {
 					if err := s.Login(w.Context(), true); err != nil {
 						w.Error(err)
 					}

@@ -156,6 +156,7 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 }
 
 func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": ` + strconv.Quote(dir) + `}`)})
 	if err != nil {

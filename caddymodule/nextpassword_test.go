@@ -32,7 +32,7 @@ func (w *world) rotated(password, next string) *account.Account {
 
 // nextInUse is what the gauge says.
 func (w *world) nextInUse() bool {
-	for _, s := range w.state.Live() {
+	for _, s := range w.State.Live() {
 		if s.Next {
 			return true
 		}

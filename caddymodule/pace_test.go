@@ -95,8 +95,8 @@ func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
 		if took := time.Since(began); took > 4*time.Minute {
 			t.Errorf("took %v", took)
 		}
-		if testutil.ToFloat64(w.counts.Paced.WithLabelValues("vspc", metrics.PaceDelayed)) == 0 ||
-			testutil.ToFloat64(w.counts.Paced.WithLabelValues("vspc", metrics.PaceRefused)) == 0 {
+		if testutil.ToFloat64(w.metrics.Paced.WithLabelValues("vspc", metrics.PaceDelayed)) == 0 ||
+			testutil.ToFloat64(w.metrics.Paced.WithLabelValues("vspc", metrics.PaceRefused)) == 0 {
 			t.Error("not counted")
 		}
 		for _, want := range []string{"Token request of user 'user-", "waits 1.", "(pace 1/s 5/m)", "as many token requests as its pace allows"} {

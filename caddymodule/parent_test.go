@@ -131,7 +131,7 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 		t.Run(fmt.Sprint("shared ", shared), func(t *testing.T) {
 			_, key := newKeyFile(t)
 			inProvidersWorld(t, func(w *world) {
-				w.state = upstreams // which the admin endpoints see
+				w.processState = running // which the admin endpoints see
 				tr := &Transport{Accounts: w.providers("to come")}
 				if shared {
 					var storage memorystore.Storage

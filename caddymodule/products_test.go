@@ -28,7 +28,6 @@ func (w *world) password() string { return w.secret("secret", veeamtest.DefaultP
 
 func TestAnAPIKeyIsABearerAsItIs(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	for _, readOnly := range []bool{false, true} {
 		inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, readOnly)}, func(w *world) {
 			w.start(&account.Account{Name: "svc", Grant: "api_key", Password: w.secret("key", apiKey)})

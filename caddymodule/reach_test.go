@@ -91,7 +91,7 @@ func TestReach_TellsUnixSocketsApart(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
 	tr := &Transport{
-		InsecureHTTP: true, HTTPTransport: new(reverseproxy.HTTPTransport), storage: inMemory(new(memorystore.Storage)), state: upstream.NewState(),
+		InsecureHTTP: true, HTTPTransport: new(reverseproxy.HTTPTransport), storage: inMemory(new(memorystore.Storage)), process: newProcess(),
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword}},
 	}
 	if err := tr.Provision(ctx); err != nil {

@@ -55,7 +55,6 @@ type inner interface{ net.Conn }
 
 func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -149,7 +149,6 @@ func (untouchable) Close() error { return nil }
 
 func TestNothingIsReadOfTheBodyOfACallerWhoIsNotKnown(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	c := newChain(t, `{"product": "vspc"}`)
 	for _, path := range []string{"/api/v3/organizations", "/api/v3/token/../organizations", "/api/v3/users/logout"} {
 		r := httptest.NewRequest(http.MethodPost, path, untouchable{t})

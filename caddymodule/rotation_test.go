@@ -47,7 +47,7 @@ func (w *world) serves(during, every time.Duration) {
 
 // secrets counts the changed secrets of the account with this result.
 func (w *world) secrets(result string) float64 {
-	return testutil.ToFloat64(w.counts.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result))
+	return testutil.ToFloat64(w.metrics.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result))
 }
 
 func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {

@@ -216,6 +216,7 @@ func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 // A caller of one kind never gets the answers, limits or revocations of another that
 // has the same name.
 func TestCallersOfOneNameAreToldApart(t *testing.T) {
+	t.Parallel()
 	clients := []*clients.Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
 	kinds := []policy.Caller{
 		{Name: "CN=alice", Via: policy.ViaClient},

@@ -135,13 +135,13 @@ type Transport struct {
 
 	product  *veeam.Product
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
-	state    *upstream.State   // default: that of the process
+	process  *processState     // default: this one
 	tries    *triesStore
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
 	server   *upstream.Server
 	sender   *reauth.Sender
-	metrics  *metrics.Set // default: those of the process
+	metrics  *metrics.Set
 	logger   *zap.Logger
 }
 
@@ -179,11 +179,10 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.way(proxied)
 	t.pin()
-	if t.metrics == nil {
-		var err error
-		if t.metrics, err = registerMetrics(ctx); err != nil {
-			return err
-		}
+	t.process = cmp.Or(t.process, running)
+	var err error
+	if t.metrics, err = t.process.registerMetrics(ctx); err != nil {
+		return err
 	}
 	t.metrics.Mismatches.WithLabelValues(t.product.Name) // shows 0
 	t.warn()
@@ -192,7 +191,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
-	t.tries = openTries(ctx, t.storage, t.Cache)
+	t.tries = openTries(ctx, t.storage, t.Cache, t.process.tries)
 	for _, a := range t.Accounts {
 		env := t.accountEnv()
 		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
@@ -206,7 +205,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
 		},
-		State: cmp.Or(t.state, upstreams), Metrics: t.metrics, Log: t.logger,
+		State: t.process.State, Metrics: t.metrics, Log: t.logger,
 	})
 	if t.Cache != nil && t.storage == nil {
 		return atStart(ctx, func(started context.Context) { t.Cache.start(started, t.logger.Named("cache")) })

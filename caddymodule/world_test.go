@@ -24,9 +24,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -36,11 +34,10 @@ type world struct {
 	server *veeamtest.Server
 	wire   *wire
 	tr     *Transport
-	state  *upstream.State // of the process, as the next
-	counts *metrics.Set
-	dir    string
-	logs   *observer.ObservedLogs
-	svc    *zap.Logger
+	*processState
+	dir  string
+	logs *observer.ObservedLogs
+	svc  *zap.Logger
 }
 
 var worlds atomic.Int64
@@ -54,8 +51,7 @@ func inWorld(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option
 		// verification codes were used: each world has days of its own.
 		time.Sleep(time.Duration(worlds.Add(1)) * 24 * time.Hour)
 		core, logs := observer.New(zapcore.InfoLevel)
-		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core), state: upstream.NewState()}
-		w.counts = metrics.New(w.state.Live)
+		w := &world{T: t, server: veeamtest.New(profile, options...), dir: dir, logs: logs, svc: zap.New(core), processState: newProcess()}
 		w.wire = &wire{to: w.server.Transport(), base: w.server.Base()}
 		test(w)
 		if w.tr != nil {
@@ -94,7 +90,7 @@ func (w *world) transport(tr *Transport) *Transport {
 	if tr.Product == "" {
 		tr.Product = productOf(w.server.Profile())
 	}
-	tr.state, tr.metrics = w.state, w.counts
+	tr.process = w.processState
 	return provisionInMemory(w, tr, w.wire)
 }
 

@@ -22,7 +22,6 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -77,7 +76,7 @@ func (unusedStorage) Stat(context.Context, string) (info certmagic.KeyInfo, err 
 // replica stands for a process of its own: its cache has another name in the
 // configuration, so that it shares no session and nothing that it has counted.
 type replica struct {
-	state   *upstream.State
+	process *processState
 	name    string
 	store   *memorystore.Process
 	current atomic.Pointer[Transport]
@@ -111,7 +110,7 @@ func (ps *processes) load(p *replica) {
 	ps.Helper()
 	old := p.current.Load()
 	next := provisionInMemory(ps, &Transport{
-		state:    p.state,
+		process:  p.process,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{file." + ps.password + "}"}},
 		Cache:    &Cache{EncryptionKey: ps.key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + p.name + `"}`)},
 	}, p)
@@ -126,7 +125,7 @@ func (ps *processes) load(p *replica) {
 func (ps *processes) start(i int) {
 	ps.Helper()
 	ps.started++
-	p := &replica{state: upstream.NewState(), name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
+	p := &replica{process: newProcess(), name: fmt.Sprint("process ", ps.started), store: ps.storage.Process(), to: ps.server.Transport()}
 	memoryStorages.Store(p.name, p.store)
 	ps.load(p)
 	ps.live[i].Store(p)
