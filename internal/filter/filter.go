@@ -42,7 +42,10 @@ var (
 // JSON returns the JSON document that r yields, without its secrets. A stream
 // without a document is passed on as it is. Closing the result closes r, if it
 // can be closed.
-func JSON(r io.Reader) io.ReadCloser { return &stream{source: r} }
+func JSON(r io.Reader) io.ReadCloser {
+	prepare()
+	return &stream{source: r, scanner: *newScanner(0)}
+}
 
 // stream reads from source what it needs to have something to give.
 type stream struct {

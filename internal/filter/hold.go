@@ -3,7 +3,11 @@
 
 package filter
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
+)
 
 // held is a value that has been written to scanner.out and is not passed yet.
 type held struct {
@@ -25,22 +29,25 @@ const (
 	mostHeld = 32 // values at once; the next one is taken for a secret
 )
 
-// holdValue begins to hold back the value at part[i], whose first byte is c.
-func (s *scanner) holdValue(i int, c byte) {
+// holdValue begins to hold back the value at part[i].
+func (s *scanner) holdValue(i int, event jsonscan.Event) {
 	s.waits = false
-	h := held{depth: s.nest.depth, at: s.base + int64(i), passes: s.nest.named()}
-	switch c {
-	case '"':
+	h := held{depth: s.json.Depth(), at: s.base + int64(i)}
+	switch event {
+	case jsonscan.String:
 		h.mask = `"` + Mask + `"`
-	case '{':
+	case jsonscan.Object:
+		h.depth--
 		h.mask, h.passes = "{}", true
-	case '[':
+	case jsonscan.Array:
+		h.depth--
 		h.mask, h.passes = "[]", true
-	case 't', 'f', 'n':
+	case jsonscan.Word:
 		return
 	default:
 		h.mask = "0"
 	}
+	h.passes = h.passes || s.objects.named(h.depth)
 	if len(s.held) == mostHeld {
 		s.secret = true
 		return
@@ -53,7 +60,7 @@ func (s *scanner) holdValue(i int, c byte) {
 // endHeld notes that a value has ended before part[i], if it is the one that is held
 // back last.
 func (s *scanner) endHeld(i int) {
-	if h := &s.held[len(s.held)-1]; h.end == 0 && h.depth == s.nest.depth {
+	if h := &s.held[len(s.held)-1]; h.end == 0 && h.depth == s.json.Depth() {
 		s.settle(i)
 		h.end = len(s.out)
 	}
@@ -78,11 +85,11 @@ func (s *scanner) maskHeld(n int) {
 	}
 }
 
-// decideHeld masks or passes the values of the innermost object at part[i]: because
+// decideHeld masks or passes the values of the object at that depth, at part[i]: because
 // the object has named a secret, or because it is over.
-func (s *scanner) decideHeld(i int, secret bool) {
+func (s *scanner) decideHeld(i, depth int, secret bool) {
 	first := len(s.held)
-	for first > 0 && s.held[first-1].depth == s.nest.depth {
+	for first > 0 && s.held[first-1].depth == depth {
 		first--
 	}
 	for n := len(s.held) - 1; n >= first; n-- {
@@ -142,11 +149,7 @@ func (s *scanner) cutHeld(h held) {
 	s.out = append(s.out, `"`+Mask...)
 	t := &s.text
 	t.mode, t.capturing, t.held, t.nested.on = seeking, false, t.held[:0], false
-	if s.place == inEscape {
-		t.back = inHidden
-	} else {
-		s.place = inHidden
-	}
+	s.inside = inHidden
 }
 
 // keep moves what is held back to the beginning of scanner.out, behind the first

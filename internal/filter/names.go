@@ -134,5 +134,13 @@ func (c *capture) add(part []byte) {
 	c.kept = append(c.kept, part...)
 }
 
-// end returns the last bytes, and the same ones however the string came in.
-func (c *capture) end() []byte { return c.kept[max(0, len(c.kept)-nameKept):] }
+// end returns the last bytes of the string, which ends with rest, and the same ones
+// however the string came in.
+func (c *capture) end(rest []byte) []byte {
+	if c.size == 0 {
+		c.size = len(rest)
+		return rest[max(0, len(rest)-nameKept):]
+	}
+	c.add(rest)
+	return c.kept[max(0, len(c.kept)-nameKept):]
+}

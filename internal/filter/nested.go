@@ -47,7 +47,7 @@ func (s *scanner) openNested(i int) {
 		return
 	}
 	if n.inner == nil {
-		n.inner = &scanner{level: s.level + 1}
+		n.inner = newScanner(s.level + 1)
 	}
 	n.inner.restart()
 	n.on, n.raw, n.text = true, n.raw[:0], n.text[:0]
@@ -56,8 +56,9 @@ func (s *scanner) openNested(i int) {
 // restart prepares for another document.
 func (s *scanner) restart() {
 	s.out, s.part, s.held = s.out[:0], nil, s.held[:0]
-	s.from, s.base, s.mark, s.hidden, s.nest.depth = 0, 0, 0, 0, 0
-	s.mute, s.secret, s.waits, s.traits, s.place = false, false, false, 0, atStart
+	s.from, s.base, s.hidden = 0, 0, 0
+	s.mute, s.secret, s.waits, s.traits, s.inside = false, false, false, 0, inNothing
+	s.json.Reset()
 	s.text.held, s.text.nested.on = s.text.held[:0], false
 }
 

@@ -7,6 +7,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
@@ -61,89 +62,56 @@ type text struct {
 	quote     byte   // ends the value of the parameter
 	tail      []byte // the end of what was read before, decoded: it may be a name
 	nested    nested
-
-	escape  [6]byte           // as it was written so far
-	escaped int               // how many bytes of it there are
-	back    place             // what the escape is in
-	letter  [utf8.UTFMax]byte // what it stands for
+	letter    [utf8.UTFMax]byte // what the last escape stands for
 }
 
 // openString begins a key or a value, behind its quotation mark.
 func (s *scanner) openString(key bool) {
+	if s.secret && !key {
+		s.inside = inSecret
+		return
+	}
 	t := &s.text
-	t.key = key
-	switch {
-	case s.hidden > 0:
-		s.place = inHidden
-	case s.secret:
-		s.place = inSecret
-	default:
-		s.place = inText
-		t.mode, t.automaton = seeking, begin
-		t.tail = t.tail[:0]
-		t.nested.fresh = true
-		if t.capturing = key || s.traits&naming != 0; t.capturing {
-			t.name.reset()
-		}
+	s.inside = inText
+	t.mode, t.automaton = seeking, begin
+	t.tail = t.tail[:0]
+	t.nested.fresh = true
+	if t.capturing = key || s.traits&naming != 0; t.capturing {
+		t.name.reset()
 	}
 }
 
-// closeString ends a string at its quotation mark part[i].
-func (s *scanner) closeString(i int) int {
+// closeString ends a string that is looked at with its quotation mark part[i]. rest is
+// what has not been remembered of it.
+func (s *scanner) closeString(rest []byte, i int) {
 	t := &s.text
-	looked := s.place == inText
-	if looked && s.mute {
+	if t.nested.on {
+		s.feedNested(rest, rest, i)
+	}
+	if s.mute {
 		s.release(nil, i)
 	}
-	if looked && t.nested.on {
+	if t.nested.on {
 		s.closeNested(i)
 	}
-	switch {
-	case t.key && looked:
-		s.endKey(t.name.end())
-	case t.key:
-		s.place = wantColon
-	default:
-		if looked && t.capturing && s.traits&naming != 0 {
-			s.nest.nameSomething()
-			if t.name.size <= longestNaming && s.values.ask(namesSecret, t.name.end()) != 0 {
-				s.nest.nameSecret()
-				s.decideHeld(i, true)
-			}
+	var name []byte
+	if t.capturing {
+		name = t.name.end(rest)
+	}
+	if s.json.InKey() {
+		s.inside = inNothing
+		s.endKey(name)
+		return
+	}
+	if t.capturing {
+		depth := s.json.Depth()
+		s.objects.nameSomething(depth)
+		if t.name.size <= longestNaming && s.values.ask(namesSecret, name) != 0 {
+			s.objects.nameSecret(depth)
+			s.decideHeld(i, depth, true)
 		}
-		s.endValue(i)
-		if len(s.held) > 0 {
-			s.endHeld(i + 1)
-		}
 	}
-	return i + 1
-}
-
-// skim goes on in a string that is left out.
-func (s *scanner) skim(i int) (int, error) {
-	part := s.part
-	for i < len(part) && !stops[part[i]] {
-		i++
-	}
-	if i == len(part) {
-		return i, nil
-	}
-	return s.stop(i)
-}
-
-// stop takes a byte of a string that does not stand for itself.
-func (s *scanner) stop(i int) (int, error) {
-	switch c := s.part[i]; c {
-	case '"':
-		return s.closeString(i), nil
-	case '\\':
-		t := &s.text
-		t.back, s.place = s.place, inEscape
-		t.escape[0], t.escaped = c, 1
-		return i + 1, nil
-	default:
-		return i, syntax(c)
-	}
+	s.endValue(i, i+1)
 }
 
 // look goes on in a string that is looked at.
@@ -152,35 +120,21 @@ func (s *scanner) look(i int) (int, error) {
 	if t.nested.fresh {
 		s.openNested(i)
 	}
+	if s.json.InEscape() {
+		return s.stop(i, i)
+	}
 	run := i
 	for i < len(part) {
 		if t.mode == seeking {
-			start, at := i, t.automaton
-			for i < len(part) {
-				to := next[at][part[i]]
-				if to <= lastFound {
-					break
-				}
-				at = to
-				i++
-			}
-			t.automaton = at
-			if t.capturing {
-				t.name.add(part[start:i])
-			}
-			if i == len(part) {
+			if i = t.seek(part, i); i == len(part) {
 				break
 			}
 		}
 		c := part[i]
-		if stops[c] {
-			s.remember(part[run:i], i)
-			return s.stop(i)
+		if jsonscan.Stops[c] {
+			return s.stop(run, i)
 		}
 		i++
-		if t.capturing {
-			t.name.add(part[i-1 : i])
-		}
 		if kindAt[next[t.automaton][c]].param() {
 			s.remember(part[run:i], i)
 			run = i
@@ -191,12 +145,33 @@ func (s *scanner) look(i int) (int, error) {
 	return i, nil
 }
 
+// stop takes what does not stand for itself at part[i]. What comes before it, from
+// part[run] on, does.
+func (s *scanner) stop(run, i int) (int, error) {
+	event, end := s.json.Inside(s.part, i)
+	if event == jsonscan.End {
+		s.closeString(s.part[run:i], i)
+		return end, nil
+	}
+	s.remember(s.part[run:i], i)
+	switch event {
+	case jsonscan.Broken:
+		return end, syntax(s.part[end])
+	case jsonscan.Escape:
+		s.escape(end)
+	}
+	return end, nil
+}
+
 // longestTail is how much of a string is looked back at for the name of a parameter.
 const longestTail = 96
 
 // remember takes what was read before part[end] and written without escapes.
 func (s *scanner) remember(part []byte, end int) {
 	s.text.keepTail(part)
+	if s.text.capturing {
+		s.text.name.add(part)
+	}
 	if s.text.nested.on {
 		s.feedNested(part, part, end)
 	}
@@ -427,35 +402,16 @@ func standIn(c byte) byte {
 	switch {
 	case c == '\t' || c == '\n' || c == '\r':
 		return ' '
-	case stops[c]:
+	case jsonscan.Stops[c]:
 		return 0x7f
 	}
 	return c
 }
 
-// escape takes one more byte of an escape.
-func (s *scanner) escape(i int) (int, error) {
-	t, c := &s.text, s.part[i]
-	t.escape[t.escaped] = c
-	t.escaped++
-	if t.escaped == 2 && escapes[c] == 0 || t.escaped > 2 && hexDigit(c) < 0 {
-		return i, syntax(c)
-	}
-	i++
-	if t.escape[1] == 'u' && t.escaped < len(t.escape) {
-		return i, nil
-	}
-	if s.place = t.back; s.place != inText {
-		return i, nil
-	}
-	raw := t.escape[:t.escaped]
-	r := rune(escapes[t.escape[1]])
-	if r == 'u' {
-		r = 0
-		for _, digit := range raw[2:] {
-			r = r<<4 | hexDigit(digit)
-		}
-	}
+// escape takes an escape that ends before part[end].
+func (s *scanner) escape(end int) {
+	t := &s.text
+	raw, r := s.json.Escape()
 	decoded := t.letter[:utf8.EncodeRune(t.letter[:], r)]
 	t.keepTail(decoded)
 	if t.capturing {
@@ -465,23 +421,7 @@ func (s *scanner) escape(i int) (int, error) {
 		if utf16.IsSurrogate(r) {
 			decoded = raw // half a character, which a string of the inner document may have in this form
 		}
-		s.feedNested(raw, decoded, i)
+		s.feedNested(raw, decoded, end)
 	}
-	s.character(byte(min(r, utf8.RuneSelf)), raw, i)
-	return i, nil
-}
-
-// escapes is what stands behind a backslash and what it means.
-var escapes = [256]byte{
-	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'u': 'u',
-}
-
-func hexDigit(c byte) rune {
-	switch {
-	case '0' <= c && c <= '9':
-		return rune(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return rune(c|0x20-'a') + 10
-	}
-	return -1
+	s.character(byte(min(r, utf8.RuneSelf)), raw, end)
 }

@@ -1,11 +1,13 @@
-// What a secret inside a string begins with, and the automaton that finds it in
-// one look-up for each byte.
+// What a secret inside a string begins with, and the automaton that finds it.
 
 package filter
 
 import (
 	"math"
 	"slices"
+	"sync"
+
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
 )
 
 // kind is a kind of secret inside a string.
@@ -76,13 +78,20 @@ const lastFound = 40
 
 var kindAt [256]kind
 
-// next is the automaton, begin its state at the beginning of a string.
+// next is the automaton, begin its state at the beginning of a string. prepare sets them.
 var (
 	next  [256][256]uint8
 	begin uint8
+
+	// middle is the state in which nothing is open, not even the beginning of a word.
+	middle uint8
 )
 
-func init() { begin = buildAutomaton() }
+// prepare builds the automaton, which only filters need.
+var prepare = sync.OnceFunc(func() {
+	begin = buildAutomaton()
+	buildHints()
+})
 
 // fits reports whether c can stand at place at of a trace. Place -1 is what stands
 // before a word.
@@ -132,10 +141,11 @@ func buildAutomaton() uint8 {
 		return uint8(n)
 	}
 	first := number(state{open: words()})
+	middle = number(state{})
 	at := 0
 	for at < len(states) { // which grow
 		for c := range 256 {
-			if !stops[c] {
+			if !jsonscan.Stops[c] {
 				next[numbers[at]][c] = number(states[at].follow(byte(c)))
 			}
 		}
@@ -189,15 +199,6 @@ func (s *state) find(found kind) {
 		s.found = found
 	}
 }
-
-// stops marks the bytes that cannot simply be passed inside of a string.
-var stops = func() (set [256]bool) {
-	for c := range byte(' ') {
-		set[c] = true
-	}
-	set['"'], set['\\'] = true, true
-	return set
-}()
 
 var (
 	base64URL     = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")

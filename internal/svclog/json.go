@@ -1,9 +1,13 @@
-// This file holds the masking of JSON: a scanner in one pass and without
-// recursion that copies what it leaves alone byte for byte.
+// This file holds the masking of JSON: one pass without recursion that copies
+// what it leaves alone byte for byte.
 
 package svclog
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
+)
 
 // MaskJSON appends a JSON document with the values of secret keys replaced by
 // "****", whatever their type and depth. Key order, numbers, white space and
@@ -35,28 +39,15 @@ const (
 	jsonBroken
 )
 
-// jsonState is what may come next.
-type jsonState uint8
-
-const (
-	wantValue jsonState = iota
-	wantValueOrEnd
-	wantKey
-	wantKeyOrEnd
-	wantColon
-	wantComma
-	wantNothing
-)
-
-// jsonScanner is the state of one pass. s[from:] is not yet copied; while hidden
+// jsonMasker is the state of one pass. s[from:] is not yet copied; while hidden
 // is not negative, the container at that depth is being left out.
-type jsonScanner struct {
+type jsonMasker struct {
 	s      string
 	dst    []byte
-	i      int
+	scan   jsonscan.Scanner
+	token  jsonscan.Event // the key, string, number or word that is open, or More
+	start  int            // of that
 	from   int
-	state  jsonState
-	nest   bits
 	hidden int
 	secret bool
 	pairs  pairs
@@ -64,184 +55,132 @@ type jsonScanner struct {
 }
 
 func appendJSON(dst []byte, s string, level int) ([]byte, jsonEnd) {
-	m := jsonScanner{s: s, dst: dst, hidden: -1, level: level}
-	for {
-		for m.i < len(s) && (s[m.i] == ' ' || s[m.i] == '\t' || s[m.i] == '\n' || s[m.i] == '\r') {
-			m.i++
-		}
-		if m.i == len(s) {
-			m.copyTo(len(s))
-			if m.state == wantNothing {
-				return m.dst, jsonComplete
+	m := jsonMasker{s: s, dst: dst, hidden: -1, level: level}
+	part := bytesOf(s)
+	for i := 0; ; {
+		event, next := m.scan.Next(part, i)
+		switch event {
+		case jsonscan.Object, jsonscan.Array:
+			m.open(next - 1)
+		case jsonscan.Close:
+			m.afterValue(next)
+		case jsonscan.Key, jsonscan.String:
+			m.token, m.start = event, next-1
+		case jsonscan.Number, jsonscan.Word:
+			if m.token, m.start = event, m.scan.Start; m.scan.Whole {
+				m.endToken(next)
 			}
-			return m.dst, jsonIncomplete
-		}
-		if end := m.step(); end != jsonComplete {
-			m.copyTo(m.i)
+		case jsonscan.End:
+			m.endToken(next)
+		case jsonscan.More:
+			end := m.end(next)
 			return m.dst, end
+		default:
+			if m.token != jsonscan.More {
+				next = m.start
+			}
+			m.copyTo(next)
+			return m.dst, jsonBroken
 		}
+		i = next
 	}
 }
 
+// end is called at the end of the document.
+func (m *jsonMasker) end(at int) jsonEnd {
+	if m.scan.EndNumber() {
+		m.endToken(at)
+	}
+	switch {
+	case m.token == jsonscan.More:
+		m.copyTo(at)
+	case m.secret && m.hidden < 0 && m.token != jsonscan.Key:
+		m.replace(m.start, at)
+	default:
+		m.copyTo(m.start)
+	}
+	if m.scan.Complete() {
+		return jsonComplete
+	}
+	return jsonIncomplete
+}
+
 // copyTo copies what is shown and not yet copied, up to s[end].
-func (m *jsonScanner) copyTo(end int) {
+func (m *jsonMasker) copyTo(end int) {
 	if m.hidden < 0 && end > m.from {
 		m.dst = append(m.dst, m.s[m.from:end]...)
 	}
 	m.from = end
 }
 
-// step takes one token. On failure m.i stays at its beginning.
-func (m *jsonScanner) step() jsonEnd {
-	c := m.s[m.i]
-	switch m.state {
-	case wantColon:
-		if c != ':' {
-			return jsonBroken
-		}
-		m.i++
-		m.state = wantValue
-		return jsonComplete
-	case wantComma:
-		switch {
-		case c == ',' && m.nest.top():
-			m.state = wantKey
-		case c == ',':
-			m.state = wantValue
-		default:
-			return m.closeContainer(c)
-		}
-		m.i++
-		return jsonComplete
-	case wantKey, wantKeyOrEnd:
-		if c == '}' && m.state == wantKeyOrEnd {
-			return m.closeContainer(c)
-		}
-		return m.key()
-	case wantValue, wantValueOrEnd:
-		if c == ']' && m.state == wantValueOrEnd {
-			return m.closeContainer(c)
-		}
-		return m.value(c)
-	}
-	return jsonBroken
+// replace writes the mask in place of s[start:end].
+func (m *jsonMasker) replace(start, end int) {
+	m.copyTo(start)
+	m.dst = appendMaskJSON(m.dst, m.s[start:end])
+	m.from = end
 }
 
-func (m *jsonScanner) closeContainer(c byte) jsonEnd {
-	if m.nest.depth == 0 || c != '}' && c != ']' || (c == '}') != m.nest.top() {
-		return jsonBroken
-	}
-	m.nest.pop()
-	m.i++
-	m.afterValue()
-	return jsonComplete
-}
-
-// afterValue is called with m.i behind a value.
-func (m *jsonScanner) afterValue() {
-	if m.hidden == m.nest.depth {
-		m.from = m.i
-		m.hidden = -1
-	}
-	m.state = wantComma
-	if m.nest.depth == 0 {
-		m.state = wantNothing
-	}
-}
-
-func (m *jsonScanner) key() jsonEnd {
-	if m.s[m.i] != '"' {
-		return jsonBroken
-	}
-	end, escaped, result := scanString(m.s, m.i)
-	if result != jsonComplete {
-		return result
-	}
-	if m.hidden < 0 {
-		name := m.s[m.i+1 : end-1]
-		if escaped {
-			name = unescape(name)
-		}
-		if hidesAt(name, m.level) {
-			m.copyTo(m.i)
-			m.dst = appendMaskJSON(m.dst, m.s[m.i:end])
-			m.from = end
-			m.secret = true
-		} else {
-			m.secret = judgeDecoded(name) != readable || m.pairedWithSecret(name)
-		}
-	}
-	m.i = end
-	m.state = wantColon
-	return jsonComplete
-}
-
-func (m *jsonScanner) value(c byte) jsonEnd {
-	start, escaped := m.i, false
-	var end int
-	var result jsonEnd
-	switch {
-	case c == '{' || c == '[':
-		if m.secret && m.hidden < 0 {
-			m.copyTo(start)
-			m.dst = appendMaskJSON(m.dst, m.s[start:containerEnd(m.s, start)])
-			m.hidden = m.nest.depth
-		}
-		m.secret = false
-		m.pairs.open(m.nest.depth, start)
-		m.nest.push(c == '{')
-		m.i++
-		m.state = wantValueOrEnd
-		if c == '{' {
-			m.state = wantKeyOrEnd
-		}
-		return jsonComplete
-	case c == '"':
-		end, escaped, result = scanString(m.s, start)
-	case c == '-' || '0' <= c && c <= '9':
-		end, result = scanNumber(m.s, start)
-	default:
-		end, result = scanWord(m.s, start)
-	}
-	if result != jsonComplete {
-		if m.secret && m.hidden < 0 && result == jsonIncomplete {
-			m.copyTo(start)
-			m.dst = appendMaskJSON(m.dst, m.s[start:])
-		}
-		return result
-	}
-	switch {
-	case m.hidden >= 0:
-	case m.secret:
-		m.copyTo(start)
-		m.dst = appendMaskJSON(m.dst, m.s[start:end])
-		m.from = end
-	case c == '"':
-		m.text(start, end, escaped)
+// open is called with the beginning of a container.
+func (m *jsonMasker) open(start int) {
+	depth := m.scan.Depth() - 1
+	if m.secret && m.hidden < 0 {
+		m.replace(start, containerEnd(m.s, start))
+		m.hidden = depth
 	}
 	m.secret = false
-	m.i = end
-	m.afterValue()
-	return jsonComplete
+	m.pairs.open(depth, start)
+}
+
+// afterValue is called with the end of a value.
+func (m *jsonMasker) afterValue(end int) {
+	if m.hidden == m.scan.Depth() {
+		m.from = end
+		m.hidden = -1
+	}
+}
+
+// endToken is called with the end of the token that is open.
+func (m *jsonMasker) endToken(end int) {
+	token := m.token
+	m.token = jsonscan.More
+	switch {
+	case m.hidden >= 0:
+	case token == jsonscan.Key:
+		m.key(m.start, end)
+		return
+	case m.secret:
+		m.replace(m.start, end)
+	case token == jsonscan.String:
+		m.text(m.start, end)
+	}
+	m.secret = false
+}
+
+// key judges the key s[start:end].
+func (m *jsonMasker) key(start, end int) {
+	name := m.s[start+1 : end-1]
+	if m.scan.Escaped {
+		name = unescape(name)
+	}
+	if hidesAt(name, m.level) {
+		m.replace(start, end)
+		m.secret = true
+	} else {
+		m.secret = judgeDecoded(name) != readable || m.pairedWithSecret(name)
+	}
 }
 
 // text copies the string s[start:end] of a key that is not secret.
-func (m *jsonScanner) text(start, end int, escaped bool) {
+func (m *jsonMasker) text(start, end int) {
 	inside := m.s[start+1 : end-1]
-	if escaped {
-		if hidesAt(unescape(inside), m.level) {
-			m.copyTo(start)
-			m.dst = appendMaskJSON(m.dst, m.s[start:end])
-			m.from = end
-		}
-		return
+	switch {
+	case m.scan.Escaped && hidesAt(unescape(inside), m.level):
+		m.replace(start, end)
+	case !m.scan.Escaped && hidesAt(inside, m.level):
+		m.copyTo(start + 1)
+		m.dst = MaskText(m.dst, inside)
+		m.from = end - 1
 	}
-	if !hidesAt(inside, m.level) {
-		return
-	}
-	m.copyTo(start + 1)
-	m.dst = MaskText(m.dst, inside)
-	m.from = end - 1
 }
 
 // containerEnd finds where the container at s[start] ends, for the control run.

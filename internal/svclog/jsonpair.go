@@ -3,7 +3,11 @@
 
 package svclog
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
+)
 
 // pairDepth is how deep objects are looked at in that way. Deeper ones lose
 // every value that could be meant.
@@ -26,11 +30,11 @@ func (p *pairs) open(depth, start int) {
 
 // pairedWithSecret reports whether the key is one for the value of something,
 // and the object names a secret.
-func (m *jsonScanner) pairedWithSecret(key string) bool {
+func (m *jsonMasker) pairedWithSecret(key string) bool {
 	if PairRoleOf(key) != PairValue {
 		return false
 	}
-	level := m.nest.depth - 1
+	level := m.scan.Depth() - 1
 	if level >= pairDepth {
 		return true
 	}
@@ -58,8 +62,8 @@ func namesSecret(s string, start int) bool {
 				return false
 			}
 		case '"':
-			end, escaped, result := scanString(s, i)
-			if result != jsonComplete {
+			event, end, escaped := jsonscan.StringEnd(bytesOf(s), i+1)
+			if event != jsonscan.End {
 				return true
 			}
 			if depth == 1 && judgeSegment(s[i+1:end-1], escaped) != readable {
