@@ -80,25 +80,38 @@ func view(b []byte) string {
 
 // judged remembers what judge or namesSecret has said about the names of a stream,
 // which are few and come again and again.
-type judged [64]struct {
+type judged [64][2]judgement
+
+type judgement struct {
 	traits traits
 	size   uint8
 	name   [30]byte
 }
 
+func (j *judgement) is(name []byte) bool {
+	return int(j.size) == len(name) && string(j.name[:j.size]) == string(name)
+}
+
 func (j *judged) ask(judge func([]byte) traits, name []byte) traits {
 	size := len(name)
-	if size == 0 || size > len(j[0].name) {
+	if size == 0 || size > len(j[0][0].name) {
 		return judge(name)
 	}
-	e := &j[(uint(size)+uint(name[0])*5+uint(name[size/2])*17+uint(name[size-1])*3)%uint(len(j))]
-	if int(e.size) == size && string(e.name[:size]) == string(name) {
-		return e.traits
+	const mix = 0x9e3779b1
+	hash := uint32(size) + uint32(name[0])<<5 + uint32(name[size/2])<<12 + uint32(name[size-1])<<19 + uint32(name[size/4])<<25
+	two := &j[hash*mix>>26]
+	switch {
+	case two[0].is(name):
+	case two[1].is(name):
+		return two[1].traits
+	default:
+		two[1] = two[0]
+		e := &two[0]
+		e.traits = judge(name)
+		e.size = uint8(size)
+		copy(e.name[:], name)
 	}
-	e.traits = judge(name)
-	e.size = uint8(size)
-	copy(e.name[:], name)
-	return e.traits
+	return two[0].traits
 }
 
 // Bounds of a captured name: all that judge looks at lies at its end.

@@ -19,9 +19,9 @@ const (
 	mostNested = 5
 )
 
-// opensNested marks what a string with JSON can begin with: with the document, or
-// with blanks, an escape or a byte order mark before it.
-var opensNested = byteSet("{[\" \t\r\n\\\xef")
+// opensNested marks what a string with JSON can begin with: with the document, or with
+// blanks, an escape or a byte order mark before it. One that is empty is looked at, too.
+var opensNested = byteSet("{[\" \\\xef")
 
 // nested is the document in the string that the scanner is in.
 type nested struct {
@@ -36,10 +36,6 @@ type nested struct {
 // openNested begins to hold the string back from part[i] on, its first character.
 func (s *scanner) openNested(i int) {
 	n := &s.text.nested
-	n.fresh = false
-	if !opensNested[s.part[i]] {
-		return
-	}
 	s.settle(i)
 	n.start = len(s.out)
 	if s.level == mostNested {

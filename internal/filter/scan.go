@@ -115,7 +115,7 @@ func (s *scanner) scan() (i int, err error) {
 			}
 		default:
 			if s.hidden == 0 {
-				s.begin(event, next)
+				next, err = s.begin(event, next)
 			}
 		}
 		i = next
@@ -142,14 +142,14 @@ func syntax(c byte) error {
 	return ErrSyntax
 }
 
-// begin begins a key or a value.
-func (s *scanner) begin(event jsonscan.Event, next int) {
+// begin begins a key or a value, and goes to the end of a string that is looked at.
+func (s *scanner) begin(event jsonscan.Event, next int) (int, error) {
 	if s.waits {
 		s.holdValue(s.startOf(event, next), event)
 	}
 	switch event {
 	case jsonscan.Key, jsonscan.String:
-		s.openString(event == jsonscan.Key)
+		return s.openString(event == jsonscan.Key, next)
 	case jsonscan.Object, jsonscan.Array:
 		depth := s.json.Depth()
 		s.objects.open(depth)
@@ -166,6 +166,7 @@ func (s *scanner) begin(event jsonscan.Event, next int) {
 			s.endValue(next, next)
 		}
 	}
+	return next, nil
 }
 
 // startOf is where what begins before part[next] has its first byte.

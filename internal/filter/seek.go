@@ -22,7 +22,7 @@ const (
 )
 
 // longestTrace is more bytes than any trace has.
-const longestTrace = 32
+const longestTrace = 24
 
 // buildHints fills hints.
 func buildHints() {

@@ -65,11 +65,11 @@ type text struct {
 	letter    [utf8.UTFMax]byte // what the last escape stands for
 }
 
-// openString begins a key or a value, behind its quotation mark.
-func (s *scanner) openString(key bool) {
+// openString begins a key or a value, whose content begins at part[i].
+func (s *scanner) openString(key bool, i int) (int, error) {
 	if s.secret && !key {
 		s.inside = inSecret
-		return
+		return i, nil
 	}
 	t := &s.text
 	s.inside = inText
@@ -79,6 +79,10 @@ func (s *scanner) openString(key bool) {
 	if t.capturing = key || s.traits&naming != 0; t.capturing {
 		t.name.reset()
 	}
+	if i == len(s.part) {
+		return i, nil
+	}
+	return s.look(i)
 }
 
 // closeString ends a string that is looked at with its quotation mark part[i]. rest is
@@ -118,7 +122,9 @@ func (s *scanner) closeString(rest []byte, i int) {
 func (s *scanner) look(i int) (int, error) {
 	t, part := &s.text, s.part
 	if t.nested.fresh {
-		s.openNested(i)
+		if t.nested.fresh = false; opensNested[part[i]] {
+			s.openNested(i)
+		}
 	}
 	if s.json.InEscape() {
 		return s.stop(i, i)
@@ -131,6 +137,11 @@ func (s *scanner) look(i int) (int, error) {
 			}
 		}
 		c := part[i]
+		if c == '"' {
+			s.json.EndString()
+			s.closeString(part[run:i], i)
+			return i + 1, nil
+		}
 		if jsonscan.Stops[c] {
 			return s.stop(run, i)
 		}

@@ -14,6 +14,7 @@ import (
 )
 
 func BenchmarkJSON(b *testing.B) {
+	prepare()
 	for name, document := range map[string][]byte{
 		"list":    list(2000),
 		"text":    []byte(`["` + strings.Repeat("A line of a session log, with words and 17 numbers. ", 20_000) + `"]`),

@@ -142,16 +142,45 @@ func buildAutomaton() uint8 {
 	}
 	first := number(state{open: words()})
 	middle = number(state{})
+	like := alike()
 	at := 0
 	for at < len(states) { // which grow
+		to := &next[numbers[at]]
 		for c := range 256 {
-			if !jsonscan.Stops[c] {
-				next[numbers[at]][c] = number(states[at].follow(byte(c)))
+			switch {
+			case jsonscan.Stops[c]:
+			case like[c] < byte(c):
+				to[c] = to[like[c]]
+			default:
+				to[c] = number(states[at].follow(byte(c)))
 			}
 		}
 		at++
 	}
 	return first
+}
+
+// alike is for each byte the first one that has the same places in all traces.
+func alike() (like [256]byte) {
+	first := make(map[string]byte)
+	for c := range 256 {
+		if jsonscan.Stops[c] {
+			continue
+		}
+		var places []byte
+		for i := range traces {
+			for at := -1; at < len(traces[i].text); at++ {
+				if (at >= 0 || traces[i].word) && traces[i].fits(at, byte(c)) {
+					places = append(places, byte(i), byte(at))
+				}
+			}
+		}
+		if _, found := first[string(places)]; !found {
+			first[string(places)] = byte(c)
+		}
+		like[c] = first[string(places)]
+	}
+	return like
 }
 
 // words are the traces that may begin where a word does.

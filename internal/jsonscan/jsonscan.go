@@ -1,15 +1,14 @@
 // Package jsonscan reads the structure of JSON that comes in parts.
 //
-// A Scanner is handed one part after the other, which may be cut anywhere, and says
-// where values, keys and containers begin and end. It keeps no bytes of the document,
-// only one bit for each open container and an escape that is not complete. It does not
-// recurse and does not copy. What to do about a key or a value is up to the caller: filter
-// and svclog are two such policies.
+// A Scanner is handed one part after the other, which may be cut anywhere, and says where
+// keys, values and containers begin and end. It keeps no bytes of the document, only one
+// bit for each open container and an escape that is not complete. It does not recurse and
+// does not copy. What to do about a key or a value is up to the caller: the filter of
+// answers and the masking of the log are two such policies.
 //
-// It takes what encoding/json takes, and in addition any bytes above 0x7f, which need
-// not be UTF-8, any depth, and, if asked for, a byte order mark. Duplicate keys are keys like others. Names that
-// are not JSON, such as NaN, comments, commas at the end and whatever stands behind the
-// document are errors.
+// It takes what encoding/json takes, duplicate keys and bytes that are not UTF-8 included,
+// any depth, and, if asked for, a byte order mark. What no such document has is an error:
+// NaN, comments, a comma at the end, anything behind the document.
 package jsonscan
 
 // Event is what Next has come to.
@@ -294,9 +293,7 @@ func (s *Scanner) Inside(part []byte, i int) (Event, int) {
 	switch s.state {
 	case inString:
 		if part[i] == '"' {
-			if s.state = wantColon; !s.key {
-				s.afterValue()
-			}
+			s.EndString()
 			return End, i + 1
 		}
 		if part[i] != '\\' {
@@ -322,6 +319,14 @@ func (s *Scanner) Inside(part []byte, i int) (Event, int) {
 	}
 	s.afterValue()
 	return End, i
+}
+
+// EndString ends the string that is open: a caller that goes over it on its own has come to
+// the quotation mark that Inside would end it with.
+func (s *Scanner) EndString() {
+	if s.state = wantColon; !s.key {
+		s.afterValue()
+	}
 }
 
 // inNumber goes to the end of the number.

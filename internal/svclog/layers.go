@@ -29,6 +29,10 @@ func peel(s string) (string, bool) {
 	var out []byte
 	from := 0
 	for i := first; i < len(s); {
+		if s[i] != '%' && s[i] != '\\' {
+			i++
+			continue
+		}
 		r, width := escapeAt(s, i)
 		if width == 0 {
 			i++

@@ -169,25 +169,22 @@ func judge(name string) verdict {
 	if len(normal) == 0 {
 		return readable
 	}
-	if mayBeListed(normal) {
-		if v, listed := names[string(normal)]; listed {
-			return v
-		}
+	if v, listed := listedName(normal); listed {
+		return v
 	}
-	for len(normal) > 0 && normal[len(normal)-1] <= '9' {
-		normal = normal[:len(normal)-1] // password2, code[0]
-		if v, listed := names[string(normal)]; listed {
-			return v
+	for normal[len(normal)-1] <= '9' {
+		if normal = normal[:len(normal)-1]; len(normal) == 0 {
+			return readable
 		}
-	}
-	if len(normal) == 0 {
-		return readable
+		if v, listed := listedName(normal); listed {
+			return v // password2, code[0]
+		}
 	}
 	if v := endOfName(normal); v != readable {
 		return v
 	}
 	if rest := unwrapped(normal); rest != nil {
-		if v, listed := names[string(rest)]; listed {
+		if v, listed := listedName(rest); listed {
 			return v
 		}
 		return endOfName(rest)
@@ -215,9 +212,12 @@ var outline = func() (rows [nameWidth + 1]struct{ first, last [256]bool }) {
 	return rows
 }()
 
-func mayBeListed(normal []byte) bool {
-	row := &outline[len(normal)]
-	return row.first[normal[0]] && row.last[normal[len(normal)-1]]
+// listedName looks a normalised name up, which is not empty.
+func listedName(normal []byte) (v verdict, listed bool) {
+	if row := &outline[len(normal)]; row.first[normal[0]] && row.last[normal[len(normal)-1]] {
+		v, listed = names[string(normal)]
+	}
+	return v, listed
 }
 
 // foldRune maps the letters outside ASCII that some server may take for an
