@@ -21,7 +21,7 @@ const (
 
 // opensNested marks what a string with JSON can begin with: with the document, or with
 // blanks, an escape or a byte order mark before it. One that is empty is looked at, too.
-var opensNested = byteSet("{[\" \\\xef")
+var opensNested = byteSet("{[\" \t\r\n\\\xef")
 
 // nested is the document in the string that the scanner is in.
 type nested struct {
