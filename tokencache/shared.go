@@ -20,10 +20,6 @@ import (
 // storage, has these methods.
 type Store = store.Store
 
-// Lister is a Store that knows how old its values are. In one that is none, old
-// records stay.
-type Lister = store.Lister
-
 // Sealer keeps what is stored secret. A *Keyset is one.
 type Sealer interface {
 	Encrypt(plaintext, associatedData []byte) ([]byte, error)

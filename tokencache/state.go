@@ -16,11 +16,6 @@ const (
 	StatusFailing    Status = "failing"    // the last grant failed and there is no token
 )
 
-// Statuses lists every status.
-func Statuses() []Status {
-	return []Status{StatusNone, StatusValid, StatusRefreshing, StatusHeld, StatusFailing}
-}
-
 // moment is a time by the wall clock, in a third of the space of one: unix
 // nanoseconds, zero for none.
 type moment int64 //nolint:recvcheck // a value is asked, a variable advances

@@ -61,31 +61,9 @@ func RefreshFailed(user string) string {
 	return quoted("Failed to refresh access token for user '", user, "'. Logging in again...")
 }
 
-// SessionLoaded is the sentence that a session of another replica is used.
-func SessionLoaded(user string) string {
-	return quoted("Session of user '", user, "' loaded from the shared store.")
-}
-
-// TokenRejected is the sentence that the server refused a token that was still
-// valid by its lifetime.
-func TokenRejected(user string) string {
-	return quoted("Access token of user '", user, "' was rejected by the server.")
-}
-
 // Replayed is the sentence that a request is sent again with a new token.
 func Replayed(method, path string) string {
 	return request("Request [", method, path, "] is sent again with a new access token.")
-}
-
-// NotReplayed is the sentence that a request is not sent again.
-func NotReplayed(method, path, reason string) string {
-	return request("Request [", method, path, "] is not sent again: ") + clause(reason) + "."
-}
-
-// Held is the sentence that logins of a user are not tried for some time.
-func Held(user string, wait time.Duration) string {
-	return quoted("Logins of user '", user, "' are held for ") + wait.Round(time.Second).String() +
-		" to avoid a lockout."
 }
 
 // Paced is the sentence that a token request of a user is sent later, because of
