@@ -77,7 +77,8 @@ var readable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
 // nothing else.
 func IsPlaceholder(text string) bool { return text != "" && readable.FindString(text) == text }
 
-// fingerprintKey makes fingerprints useless outside of this process.
+// fingerprintKey makes fingerprints useless outside of this process. It outlives a reload,
+// because fingerprints from before it tell whether a secret was replaced.
 var fingerprintKey = func() []byte {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails, see crypto/rand

@@ -34,6 +34,8 @@ type Journal struct {
 	started time.Time
 }
 
+// requestCount numbers the requests that come without an id. It outlives a reload, so that
+// requests before and behind it have different numbers in one log.
 var requestCount atomic.Uint32
 
 // New returns the journal of a request that arrives now.

@@ -104,7 +104,8 @@ type Users struct {
 	users    *ratelimit.Limiter                      // of credentials that the server has not taken
 }
 
-// books has the one book, while a configuration has guests.
+// books has the one book, while a configuration has guests. It outlives a reload, because
+// clients do not log in again for one.
 var books = pool.New[string](func(b *Users) {
 	b.logins.Purge()
 	b.attempts.Purge()

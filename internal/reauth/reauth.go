@@ -131,6 +131,8 @@ func maxReplays(method string) int {
 	return 1
 }
 
+// routeSeed is the same for the life of the process: sessions, which outlive a reload, keep
+// hashes made with it.
 var routeSeed = maphash.MakeSeed()
 
 func routeHash(req *http.Request) uint64 {

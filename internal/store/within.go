@@ -10,7 +10,7 @@ import (
 
 // exchanges holds those with storages that are under way. One that hangs for ever
 // keeps its place, and perhaps a thread of the system. There is one for the process,
-// because threads are the process's.
+// because threads are the process's, and it outlives a reload, as the threads do.
 var exchanges = make(chan struct{}, 500)
 
 // Within waits for an exchange with a storage no longer than ctx says: a folder on a

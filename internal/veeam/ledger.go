@@ -17,6 +17,8 @@ type TOTPLedger struct {
 	last map[[sha256.Size]byte]int64 // the latest step given out, by seed
 }
 
+// processLedger outlives a reload, because the server refuses a code that was used
+// before it.
 var processLedger TOTPLedger
 
 // StepStore records for several processes which codes were used.
