@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -84,7 +85,7 @@ func proxied(ctx context.Context, e *exchange) *http.Request {
 
 // decideFor has a request be the one that was decided about.
 func (e *exchange) decideFor(req *http.Request) {
-	e.sent = sent{method: req.Method, path: req.URL.EscapedPath(), query: req.URL.RawQuery, websocket: req.Header["Upgrade"] != nil}
+	e.sent = canonical.AsItIs(req)
 }
 
 // cachedTransport has logged in; from then on everything is answered at once.

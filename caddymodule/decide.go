@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -31,12 +32,12 @@ type verdict struct {
 // form in which it will be sent.
 func (h *Handler) open(r *http.Request) *exchange {
 	e := &exchange{tls: r.TLS, host: r.Host}
-	e.sent, e.ambiguous = canonical(r)
+	e.sent, e.ambiguous = h.spelling(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.ctx = r.Context()
 		repl.Map(e.placeholders)
 	}
-	e.route = h.product.Classify(e.sent.method, r.URL.Path)
+	e.route = h.product.Classify(e.sent.Method, r.URL.Path)
 	return e
 }
 
@@ -82,7 +83,7 @@ func (h *Handler) judge(r *http.Request, e *exchange, unknown *veeam.Refusal, tr
 // says so.
 func (h *Handler) askRules(r *http.Request, e *exchange, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
 	if h.index != nil {
-		e.operation, _ = h.index.Lookup(e.sent.method, e.sent.path)
+		e.operation, _ = h.index.Lookup(e.sent.Method, e.sent.Path)
 	}
 	if len(h.Rules) == 0 && h.Default == "" {
 		v.refusal = unknown
@@ -133,29 +134,21 @@ func (h *Handler) closedRoute() *veeam.Refusal {
 	}
 }
 
-// show prepares a request for the eyes of rules: what is known about it, the method
-// that the server will read, and the path without a slash at its end. Where a
-// condition regards the case of letters, it sees path and names of parameters in
-// lower case. restore gives the request its own path back.
+// spelling is the one in which a request is sent.
+func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) {
+	if h.uncanonical {
+		return canonical.AsItIs(r), nil
+	}
+	return canonical.Make(r)
+}
+
+// show prepares a request for the eyes of rules: what is known about it, and its one
+// spelling, folded where a condition regards the case of letters. restore gives the
+// request its own back.
 func (h *Handler) show(r *http.Request, e *exchange) (restore func()) {
 	e.account = h.accountFor(r, e)
 	caddyhttp.SetVar(r.Context(), exchangeVar, e)
-	own, method := *r.URL, r.Method
-	r.URL.Path, r.URL.RawPath, r.Method = withoutSlash(own.Path), withoutSlash(own.RawPath), e.sent.method
-	if canonicalising && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }) {
-		r.URL.Path, r.URL.RawPath = operation.Fold(r.URL.Path), ""
-		r.URL.RawQuery = operation.FoldQuery(own.RawQuery)
-	}
-	return func() { *r.URL, r.Method = own, method }
-}
-
-// withoutSlash is a path without the slash at its end, which the servers
-// overlook: a rule about a path is also one about the path with a slash.
-func withoutSlash(path string) string {
-	if len(path) > 1 {
-		return strings.TrimSuffix(path, "/")
-	}
-	return path
+	return e.sent.Show(r, !h.uncanonical && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }))
 }
 
 // source says which rule has decided.

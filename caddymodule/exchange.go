@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -27,8 +28,8 @@ const exchangeVar = "veeam_auth"
 // exchange travels with a request. The handler makes it and fills the first
 // part; the transport reads that and fills the second.
 type exchange struct {
-	sent      sent           // what is decided about
-	ambiguous *veeam.Refusal // why it cannot be decided about, nil if it can
+	sent      canonical.Request // what is decided about
+	ambiguous *veeam.Refusal    // why it cannot be decided about, nil if it can
 	route     veeam.Route
 	operation operation.Operation
 	caller    policy.Caller

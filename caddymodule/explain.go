@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -73,14 +74,14 @@ type RuleOutcome struct {
 // decision about credentials and limits are left out. r is changed as ServeHTTP changes
 // it. The handler needs no more than PrepareExplain.
 func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Explanation {
-	asked := sent{method: r.Method, path: r.URL.EscapedPath(), query: r.URL.RawQuery}
-	x := Explanation{Product: h.product.Name, Asked: asked.method + " " + asked.target()}
+	asked := canonical.AsItIs(r)
+	x := Explanation{Product: h.product.Name, Asked: asked.Method + " " + asked.Target()}
 	e := h.open(r)
 	e.caller = caller
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && caller.Via == policy.ViaCaddy {
 		repl.Set("http.auth.user.id", caller.Name)
 	}
-	x.Sent, x.Route = e.sent.method+" "+e.sent.target(), e.route
+	x.Sent, x.Route = e.sent.Method+" "+e.sent.Target(), e.route
 	var unknown *veeam.Refusal
 	if !known {
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}

@@ -126,6 +126,10 @@ type Handler struct {
 	// nobody.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 
+	// uncanonical leaves requests in the spelling in which they come, for the test that
+	// shows what the one spelling is there for.
+	uncanonical bool
+
 	product     *veeam.Product
 	index       *operation.Index
 	clients     *clients.Clients
@@ -282,7 +286,7 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := h.open(r)
 	e.journal = journal.New(h.svc, r)
-	e.journal.DecidedAs(e.sent.method) // the GET of an extended CONNECT
+	e.journal.DecidedAs(e.sent.Method) // the GET of an extended CONNECT
 	var unknown *veeam.Refusal
 	e.caller, unknown = h.identify(r, e.route)
 	var body []byte

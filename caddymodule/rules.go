@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/rulecase"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -241,7 +242,7 @@ func simplePaths(patterns []string) (policy.Paths, bool) {
 		if !policy.SimplePath(pattern) {
 			return nil, false
 		}
-		paths[i] = withoutSlash(pattern)
+		paths[i] = canonical.WithoutSlash(pattern)
 	}
 	return paths, true
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -358,7 +359,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	x := answer.Exchange{
-		Terms: e.terms(), Product: t.product, Request: req, Method: e.sent.method, Path: e.sent.path,
+		Terms: e.terms(), Product: t.product, Request: req, Method: e.sent.Method, Path: e.sent.Path,
 		Journal: e.journal, Log: t.logger,
 	}
 	if len(res.Header["Location"]) > 0 {
@@ -366,6 +367,36 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	res, e.refused = x.Pass(res)
 	return res, nil
+}
+
+// mismatch says in what the request differs from what was decided about, empty if
+// it is that. Without a decision only health checks travel, which no client has asked
+// for: requests that come through a site have variables.
+func mismatch(req *http.Request, e *exchange) string {
+	switch {
+	case e != nil:
+		return e.sent.Mismatch(req)
+	case req.Context().Value(caddyhttp.VarsCtxKey) == nil:
+		return ""
+	}
+	return "no handler veeam_auth has decided about it"
+}
+
+// refuseMismatch answers a request that is not sent because of a difference.
+func (t *Transport) refuseMismatch(req *http.Request, e *exchange, difference string) *http.Response {
+	refusal := veeam.Refusal{
+		Reason:  veeam.ReasonDecisionMismatch,
+		Message: "The request was changed after it was decided about, and is not sent. See the log of veeam-auth.",
+	}
+	fields := []zap.Field{zap.String("difference", difference), zap.String("method", req.Method), zap.String("path", req.URL.EscapedPath())}
+	if e != nil {
+		e.refused = &refusal
+		fields = append(fields, zap.String("decided_method", e.sent.Method), zap.String("decided_path", e.sent.Path))
+	}
+	t.logger.Error("request not sent: it differs from the decided request. "+
+		"Move handlers that change requests before veeam_auth", fields...)
+	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
+	return answer.Refuse(t.product, req, refusal)
 }
 
 // passOn sends a request that needs no session.

@@ -1,4 +1,4 @@
-package caddymodule
+package canonical
 
 import (
 	"net/http"
@@ -49,8 +49,8 @@ func TestARequestHasOneSpelling(t *testing.T) {
 	} {
 		product, _ := veeam.Lookup("vbr")
 		r := arrived(c.method, c.target)
-		s, refusal := canonical(r)
-		got := s.method + " " + s.target()
+		s, refusal := Make(r)
+		got := s.Method + " " + s.Target()
 		if refusal != nil {
 			got = http.StatusText(product.Status(*refusal))
 			if c.want != "405" && c.want != "400" {
@@ -89,8 +89,8 @@ func TestOnlyAWebsocketIsAnUpgrade(t *testing.T) {
 		if c.upgrade == nil {
 			delete(r.Header, "Upgrade")
 		}
-		s, refusal := canonical(r)
-		if refusal != nil || s.websocket != c.want || (len(r.Header["Upgrade"]) > 0) != c.want || c.want && r.Header.Get("Upgrade") != "websocket" {
+		s, refusal := Make(r)
+		if refusal != nil || s.Websocket != c.want || (len(r.Header["Upgrade"]) > 0) != c.want || c.want && r.Header.Get("Upgrade") != "websocket" {
 			t.Errorf("%+v: %+v %v %v", c, s, r.Header, refusal)
 		}
 	}
@@ -112,8 +112,8 @@ func TestAnExtendedConnectIsTheGETThatIsMadeOfIt(t *testing.T) {
 		} else if c.protocol != "" {
 			r.Header[":protocol"] = []string{c.protocol}
 		}
-		s, refusal := canonical(r)
-		if c.want && (refusal != nil || s.method != http.MethodGet || !s.websocket || r.Method != http.MethodConnect) {
+		s, refusal := Make(r)
+		if c.want && (refusal != nil || s.Method != http.MethodGet || !s.Websocket || r.Method != http.MethodConnect) {
 			t.Errorf("%+v: %+v %v", c, s, refusal)
 		}
 		if !c.want && (refusal == nil || refusal.Reason != veeam.ReasonMethodNotAllowed) {
@@ -144,20 +144,69 @@ func TestACanonicalRequestStaysAsItIs(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := wild.Draw(t, "request")
-		first, refusal := canonical(r)
+		first, refusal := Make(r)
 		if refusal != nil {
 			return
 		}
-		if first.method != r.Method || first.path != r.URL.EscapedPath() || first.query != r.URL.RawQuery || first.target() != r.URL.RequestURI() && r.URL.RawQuery != "" {
+		if first.Method != r.Method || first.Path != r.URL.EscapedPath() || first.Query != r.URL.RawQuery || first.Target() != r.URL.RequestURI() && r.URL.RawQuery != "" {
 			t.Fatalf("%+v is decided, %s %s would be sent", first, r.Method, r.URL.RequestURI())
 		}
-		if !slices.Contains(strings.Split(operation.AllowedMethods, ", "), first.method) {
-			t.Fatalf("method %q", first.method)
+		if !slices.Contains(strings.Split(operation.AllowedMethods, ", "), first.Method) {
+			t.Fatalf("method %q", first.Method)
 		}
 		header := r.Header.Clone()
-		again, refusal := canonical(r)
+		again, refusal := Make(r)
 		if refusal != nil || again != first || len(header["Upgrade"]) != len(r.Header["Upgrade"]) {
 			t.Fatalf("%+v becomes %+v, %+v", first, again, refusal)
 		}
 	})
+}
+
+func TestAnyDifferenceFromWhatWasDecidedIsFound(t *testing.T) {
+	for want, change := range map[string]func(*http.Request){
+		"":                              func(*http.Request) {},
+		"method":                        func(r *http.Request) { r.Method = http.MethodDelete },
+		"path":                          func(r *http.Request) { r.URL.Path = "/api/v1/credentials" },
+		"query":                         func(r *http.Request) { r.URL.RawQuery = "" },
+		"header Upgrade":                func(r *http.Request) { r.Header.Set("Upgrade", "websocket") },
+		"header X-Http-Method-Override": func(r *http.Request) { r.Header.Set("X-Http-Method-Override", "DELETE") },
+	} {
+		r := arrived("get", "/api/v1//jobs?limit=1")
+		decided, refusal := Make(r)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		change(r)
+		if got := decided.Mismatch(r); got != want {
+			t.Errorf("%q instead of %q", got, want)
+		}
+	}
+	r := arrived("GET", "/api/v1/jobs")
+	decided, _ := Make(r)
+	if r.URL.Opaque = "//elsewhere/api/v1/jobs"; decided.Mismatch(r) != "path" {
+		t.Error("an opaque URL is the decided path")
+	}
+}
+
+func TestRulesSeeARequestAsServersReadIt(t *testing.T) {
+	for _, tt := range []struct {
+		target string
+		fold   bool
+		want   string
+	}{
+		{"/API/v1/Jobs/?Skip=A", false, "/API/v1/Jobs?Skip=A"},
+		{"/API/v1/Jobs/?Skip=A", true, "/api/v1/jobs?skip=a"},
+		{"/", false, "/"},
+	} {
+		r := arrived("get", tt.target)
+		decided, _ := Make(r)
+		r.Method = http.MethodConnect // as that of an extended one stays
+		restore := decided.Show(r, tt.fold)
+		if got := r.URL.RequestURI(); got != tt.want || r.Method != http.MethodGet {
+			t.Errorf("%s: %s %s, want %s", tt.target, r.Method, got, tt.want)
+		}
+		if restore(); r.URL.RequestURI() != decided.Target() || r.Method != http.MethodConnect {
+			t.Errorf("%s becomes %s %s", tt.target, r.Method, r.URL.RequestURI())
+		}
+	}
 }
