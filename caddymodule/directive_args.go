@@ -53,7 +53,7 @@ func choiceArg(d *caddyfile.Dispenser, target *string, allowed ...string) error 
 		return err
 	}
 	if !slices.Contains(allowed, *target) {
-		return d.Errf("%s: %q is not one of %s", name, *target, strings.Join(allowed, ", "))
+		return d.Errf("%s: %q is not allowed (allowed: %s)", name, *target, strings.Join(allowed, ", "))
 	}
 	return nil
 }

@@ -50,10 +50,10 @@ func (w *world) reads(name, state string, reason veeam.Reason) adminapi.SessionS
 	}
 	labels := `{account="` + name + `",product="` + productOf(w.server.Profile()) + `"`
 	problems := testutil.CollectAndCompare(metrics.New(w.State.Live).Sessions, strings.NewReader(`
-# HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers, as far as it is known.
+# HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers.
 # TYPE caddy_veeam_auth_account_healthy gauge
 caddy_veeam_auth_account_healthy`+labels+`} `+healthy+`
-# HELP caddy_veeam_auth_account_reason How the account is doing: 1 for the one reason that holds now.
+# HELP caddy_veeam_auth_account_reason Current state of the account: 1 for the reason that applies.
 # TYPE caddy_veeam_auth_account_reason gauge
 caddy_veeam_auth_account_reason`+labels+`,reason="`+string(reason)+`"} 1
 `), "caddy_veeam_auth_account_healthy", "caddy_veeam_auth_account_reason")

@@ -190,7 +190,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	if n := logged.Len(); n != 1 {
 		t.Fatalf("%d lines", n)
 	}
-	if said := fmt.Sprint(logged.All()[0].ContextMap()); !strings.Contains(said, issuer.RecordsPath("grafana")+" is damaged; remove it") {
+	if said := fmt.Sprint(logged.All()[0].ContextMap()); !strings.Contains(said, issuer.RecordsPath("grafana")+" is corrupt: remove it") {
 		t.Error(said)
 	}
 }

@@ -182,10 +182,10 @@ func TestVBR13MakesNoCodes(t *testing.T) {
 		w.start(&account.Account{Name: "svc", Grant: "authorization_code", Parent: "parent"},
 			&account.Account{Name: "parent", Username: veeamtest.DefaultUser, Password: w.password()})
 		got := w.demand("502 request_not_understood")
-		if !strings.Contains(got.body, "creates no authorization codes: use the password grant") {
+		if !strings.Contains(got.body, "does not support authorization codes: use the grant password") {
 			t.Errorf("the client reads %s", got.body)
 		}
-		if !strings.Contains(w.said(), "creates no authorization codes") {
+		if !strings.Contains(w.said(), "does not support authorization codes") {
 			t.Errorf("the log says\n%s", w.said())
 		}
 	})

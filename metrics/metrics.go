@@ -127,31 +127,31 @@ func New(sessions func() []Session) *Set {
 	}
 	return &Set{
 		Grants: counter("grants_total",
-			"Steps of logins and renewals at Veeam servers, by their result.", "product", "grant", "result"),
+			"Token requests to Veeam servers, by grant and result.", "product", "grant", "result"),
 		GrantSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "grant_duration_seconds",
-			Help:    "Time that token requests to Veeam servers took.",
+			Help:    "Duration of token requests to Veeam servers.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"product", "grant"}),
 		Paced: counter("paced_total",
-			"Token requests that had to wait for the pace of the server or because it had asked so.", "product", "result"),
+			"Token requests delayed or not sent because of pace or of the Retry-After of the server.", "product", "result"),
 		Requests: counter("requests_total",
-			"Requests of clients by what was done with them.", "product", "result"),
+			"Requests of clients, by result.", "product", "result"),
 		Refusals: counter("refusals_total",
-			"Requests of clients that were answered with an error by the module itself.", "product", "reason"),
+			"Requests of clients refused by veeam_auth, by reason.", "product", "reason"),
 		Mismatches: counter("decision_mismatches_total",
-			"Requests that were not sent because they were not those that had been decided about.", "product"),
+			"Requests that were not sent because they differed from the decided request.", "product"),
 		Replays: counter("replays_total",
-			"Requests that met a 401 and were to be sent again with a newer token.", "product", "result"),
+			"Requests answered with 401, by the result of sending them again with a newer token.", "product", "result"),
 		Lost: counter("lost_tokens_total",
-			"Access tokens that the server has ended before their time, by reason.", "product", "account", "reason"),
+			"Access tokens that the server ended before they expired, by reason.", "product", "account", "reason"),
 		Decisions: counter("decisions_total",
-			"Requests by the rule that decided about them.", "product", "rule", "source", "decision"),
+			"Decisions about requests, by rule.", "product", "rule", "source", "decision"),
 		Secrets: counter("changed_secrets_total",
-			"Secrets that were tried in the place of others, by what the server made of them.", "product", "account", "result"),
+			"Changed secrets and next passwords that were tried, by result.", "product", "account", "result"),
 		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "clock_offset_seconds",
-			Help: "How far the clock of the Veeam server is ahead.",
+			Help: "Seconds that the clock of the Veeam server is ahead.",
 		}, []string{"product", "account"}),
 		Sessions: &Sessions{live: sessions},
 		Build:    BuildInfo(),
@@ -211,23 +211,23 @@ var (
 	sessionsDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "sessions"),
 		"Upstream sessions by state.", []string{"product", "state"}, nil)
 	expiryDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "session_expiry_seconds"),
-		"Seconds until the access token of the account expires, the soonest if it has several.", []string{"product", "account"}, nil)
+		"Seconds until the access token of the account expires, the earliest of its sessions.", []string{"product", "account"}, nil)
 	holdDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "hold_active"),
-		"Whether the credential of the account was refused and is not tried now.", []string{"product", "account"}, nil)
+		"Whether logins of the account are held because its credential was refused.", []string{"product", "account"}, nil)
 	nextDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "next_password_active"),
-		"Whether next_password of the account is in use, because its password is refused.", []string{"product", "account"}, nil)
+		"Whether next_password of the account is in use because its password was refused.", []string{"product", "account"}, nil)
 	healthyDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_healthy"),
-		"Whether the account can be used at all of its servers, as far as it is known.", []string{"product", "account"}, nil)
+		"Whether the account can be used at all of its servers.", []string{"product", "account"}, nil)
 	reasonDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_reason"),
-		"How the account is doing: 1 for the one reason that holds now.", []string{"product", "account", "reason"}, nil)
+		"Current state of the account: 1 for the reason that applies.", []string{"product", "account", "reason"}, nil)
 	successDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_success_timestamp_seconds"),
-		"When a server has answered the account last, 0 for never.", []string{"product", "account"}, nil)
+		"Unix time of the last answer of a server to the account, 0 for never.", []string{"product", "account"}, nil)
 	failureDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_failure_timestamp_seconds"),
-		"When a login, a request or reading a secret of the account has failed last, 0 for never.", []string{"product", "account"}, nil)
+		"Unix time of the last failed login, request or secret read of the account, 0 for never.", []string{"product", "account"}, nil)
 	budgetDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "lockout_budget_left"),
-		"Wrong logins that the account may still cause before it waits, the fewest if it has several sessions.", []string{"product", "account"}, nil)
+		"Failed logins left in the lock-out budget of the account, the fewest of its sessions.", []string{"product", "account"}, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
-		"Requests that wait for a login or renewal to end.", []string{"product"}, nil)
+		"Requests waiting for a login or renewal.", []string{"product"}, nil)
 )
 
 // Describe implements prometheus.Collector.

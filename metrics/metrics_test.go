@@ -50,17 +50,17 @@ func TestMetricsAreLintedClean(t *testing.T) {
 func TestSessionsAreGatheredAtTheScrape(t *testing.T) {
 	_, registry := full(t)
 	err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP caddy_veeam_auth_hold_active Whether the credential of the account was refused and is not tried now.
+# HELP caddy_veeam_auth_hold_active Whether logins of the account are held because its credential was refused.
 # TYPE caddy_veeam_auth_hold_active gauge
 caddy_veeam_auth_hold_active{account="other",product="aws"} 0
 caddy_veeam_auth_hold_active{account="svc",product="aws"} 1
 caddy_veeam_auth_hold_active{account="svc",product="vbr"} 0
-# HELP caddy_veeam_auth_next_password_active Whether next_password of the account is in use, because its password is refused.
+# HELP caddy_veeam_auth_next_password_active Whether next_password of the account is in use because its password was refused.
 # TYPE caddy_veeam_auth_next_password_active gauge
 caddy_veeam_auth_next_password_active{account="other",product="aws"} 0
 caddy_veeam_auth_next_password_active{account="svc",product="aws"} 0
 caddy_veeam_auth_next_password_active{account="svc",product="vbr"} 1
-# HELP caddy_veeam_auth_session_expiry_seconds Seconds until the access token of the account expires, the soonest if it has several.
+# HELP caddy_veeam_auth_session_expiry_seconds Seconds until the access token of the account expires, the earliest of its sessions.
 # TYPE caddy_veeam_auth_session_expiry_seconds gauge
 caddy_veeam_auth_session_expiry_seconds{account="svc",product="vbr"} 30
 # HELP caddy_veeam_auth_sessions Upstream sessions by state.
@@ -68,7 +68,7 @@ caddy_veeam_auth_session_expiry_seconds{account="svc",product="vbr"} 30
 caddy_veeam_auth_sessions{product="aws",state="held"} 1
 caddy_veeam_auth_sessions{product="aws",state="none"} 1
 caddy_veeam_auth_sessions{product="vbr",state="valid"} 2
-# HELP caddy_veeam_auth_waiters Requests that wait for a login or renewal to end.
+# HELP caddy_veeam_auth_waiters Requests waiting for a login or renewal.
 # TYPE caddy_veeam_auth_waiters gauge
 caddy_veeam_auth_waiters{product="aws"} 3
 caddy_veeam_auth_waiters{product="vbr"} 2
@@ -133,7 +133,7 @@ func TestAnAccountAtSeveralServersHasOneReason(t *testing.T) {
 			slices.Reverse(tt.sessions)
 			reasons := testutil.CollectAndCount(New(func() []Session { return tt.sessions }).Sessions, "caddy_veeam_auth_account_reason")
 			err := testutil.CollectAndCompare(New(func() []Session { return tt.sessions }).Sessions, strings.NewReader(`
-# HELP caddy_veeam_auth_account_reason How the account is doing: 1 for the one reason that holds now.
+# HELP caddy_veeam_auth_account_reason Current state of the account: 1 for the reason that applies.
 # TYPE caddy_veeam_auth_account_reason gauge
 caddy_veeam_auth_account_reason{account="svc",product="vbr",reason="`+tt.want+`"} 1
 `), "caddy_veeam_auth_account_reason")

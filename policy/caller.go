@@ -187,16 +187,16 @@ func (e Evidence) Hint() string {
 		"a Caddy handler before veeam_auth that authenticates it (such as basic_auth), " +
 		"or a connection over a loopback address or a unix socket"
 	if e.CrossSite {
-		return hint + "; a browser sent this request and did not say that a page of this site asked for it, " +
-			"so only a token counts: list the page's origin under allowed_origins"
+		return hint + "; this browser request does not come from a known page of this site, " +
+			"so it requires a token: list the page's origin under allowed_origins"
 	}
 	switch _, loopback := (Evidence{RemoteAddr: e.RemoteAddr, Unix: e.Unix, Host: "localhost"}).Address(); {
 	case !loopback:
 		return hint
 	case e.Relayed:
-		return hint + "; this request was relayed by another proxy, so the address of its peer does not count"
+		return hint + "; the address does not count, because another proxy relayed the request"
 	case e.AuthenticationRequired:
-		return hint + "; this site has require_authentication, so the address does not count"
+		return hint + "; the address does not count, because this site has require_authentication"
 	}
-	return hint + "; this request names a host other than localhost, so its address does not count: list the name under hosts"
+	return hint + "; the address does not count, because the request names a host other than localhost: list the name under hosts"
 }

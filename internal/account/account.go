@@ -199,7 +199,7 @@ func (a *Account) Validate(p *veeam.Product) error {
 func (a *Account) validateFor(p *veeam.Product) error {
 	grant := a.GrantType()
 	if !p.Accepts(grant) {
-		return fmt.Errorf("grant %q is not one of %s for %s", a.Grant, grantNames(p), p.Name)
+		return fmt.Errorf("grant %q is not supported by %s (allowed: %s)", a.Grant, p.Name, grantNames(p))
 	}
 	if err := a.validateOptions(grant); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	}
 	switch {
 	case a.TOTPSecret != "" && p.Values[veeam.GrantMFA] == "":
-		return fmt.Errorf("%s has no verification codes in its REST API; %s instead of setting totp_secret", p.Title, p.MFAHint)
+		return fmt.Errorf("%s does not support verification codes in its REST API: remove totp_secret, and %s", p.Title, p.MFAHint)
 	case a.ReadOnly && p.Fields.ReadOnly == "":
 		return fmt.Errorf("%s does not support read_only tokens", p.Title)
 	case a.ShortLived && p.Fields.ShortLived == "":
@@ -243,7 +243,7 @@ func (a *Account) validateOptions(grant veeam.Grant) error {
 		takes = append(takes, name)
 		if required && *options[name] == "" {
 			if name == "password" {
-				return errors.New("no password; write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
+				return errors.New("password is missing: write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
 			}
 			return fmt.Errorf("grant %s requires %s", grant, name)
 		}
@@ -267,7 +267,7 @@ type choice struct {
 func oneOf(choices ...choice) error {
 	for _, c := range choices {
 		if c.value != "" && !slices.Contains(c.allowed, c.value) {
-			return fmt.Errorf("%s %q is not one of %s", c.option, c.value, strings.Join(c.allowed, ", "))
+			return fmt.Errorf("%s %q is not allowed (allowed: %s)", c.option, c.value, strings.Join(c.allowed, ", "))
 		}
 	}
 	return nil
@@ -296,11 +296,11 @@ func ValidateAll(accounts []*Account) error {
 		parent := byName[a.Parent]
 		switch {
 		case parent == nil:
-			return fmt.Errorf("account %s: there is no account named %s to be its parent", a.Name, a.Parent)
+			return fmt.Errorf("account %s: unknown parent %s", a.Name, a.Parent)
 		case parent.Parent != "":
-			return fmt.Errorf("account %s: its parent %s has a parent itself: a parent must log in by itself", a.Name, a.Parent)
+			return fmt.Errorf("account %s: its parent %s has a parent itself, which is not allowed", a.Name, a.Parent)
 		case parent.GrantType() == veeam.GrantAPIKey:
-			return fmt.Errorf("account %s: its parent %s has an API key, which is not a session", a.Name, a.Parent)
+			return fmt.Errorf("account %s: its parent %s has the grant api_key, which has no session", a.Name, a.Parent)
 		}
 	}
 	return nil
@@ -357,9 +357,9 @@ type UnknownError struct{ Name string }
 
 func (e *UnknownError) Error() string {
 	if e.Name == "" {
-		return "act_as is needed: the first account acts as the user that each request names"
+		return "act_as is required: the first account acts as a user named by each request"
 	}
-	return fmt.Sprintf("there is no account named %q to act as", e.Name)
+	return fmt.Sprintf("act_as: unknown account %q", e.Name)
 }
 
 // Reason implements veeam.Reasoner.

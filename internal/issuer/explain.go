@@ -19,13 +19,13 @@ func Explain(token, audience string) string {
 	read, _, err := jwt.NewParser().ParseUnverified(token, &c)
 	switch {
 	case err != nil:
-		return "the token is none of veeam-auth: it is not a JWT. A token of the server itself is not accepted here"
+		return "the token was not issued by veeam-auth: it is not a JWT; tokens of the server are not accepted"
 	case c.Use == "" || read.Header["kid"] == nil:
-		return "the token is none of veeam-auth: it is a JWT of another issuer"
+		return "the token was not issued by veeam-auth: it is a JWT of another issuer"
 	case c.Use == useRefresh:
-		return "a refresh token was presented in the place of an access token"
+		return "a refresh token was sent instead of an access token"
 	case !slices.Contains(c.Audience, audience):
-		return "the token was issued for another site, or before the configuration of this one changed"
+		return "the token was issued for another site, or before the configuration of this site changed"
 	}
-	return "the token is not signed with a key that is known here: it comes from another installation, the keys in the storage were replaced, or it was changed on its way"
+	return "the token is signed with an unknown key: it comes from another installation, the keys in the storage were replaced, or the token was modified"
 }

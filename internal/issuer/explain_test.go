@@ -30,7 +30,7 @@ func TestABadTokenIsExplained(t *testing.T) {
 		"refresh token":  {sign(jwt.MapClaims{"use": "refresh", "aud": "site"}, "k"), "refresh token"},
 		"another site":   {sign(jwt.MapClaims{"use": "access", "aud": "sibling"}, "k"), "another site"},
 		"without a site": {sign(jwt.MapClaims{"use": "access"}, "k"), "another site"},
-		"another key":    {sign(jwt.MapClaims{"use": "access", "aud": "site", "exp": later}, "k"), "not signed with a key"},
+		"another key":    {sign(jwt.MapClaims{"use": "access", "aud": "site", "exp": later}, "k"), "signed with an unknown key"},
 	} {
 		got := Explain(tt.token, "site")
 		if !strings.Contains(got, tt.want) {

@@ -56,7 +56,7 @@ var (
 	// ErrForgotten is the answer to a token of a login that cannot be told any more from
 	// one that has ended, or whose refresh token was used, because its caller has had
 	// very many of them since.
-	ErrForgotten = errors.New("the login of the token is no longer remembered")
+	ErrForgotten = errors.New("the login of the token is no longer known")
 )
 
 // Subject is who a token speaks for.

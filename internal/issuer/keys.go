@@ -237,15 +237,15 @@ func (k *Keys) load(ctx context.Context) ([]Key, error) {
 	var keys []Key
 	if err := json.Unmarshal(text, &keys); err != nil {
 		// The text of the error could quote a key.
-		return nil, fmt.Errorf("%s is not a list of keys; remove it to have a new key made", KeyPath)
+		return nil, fmt.Errorf("%s is not a list of keys: remove it to create a new key", KeyPath)
 	}
 	for _, key := range keys {
 		if key.ID == "" || len(key.Secret) < keyBytes {
-			return nil, fmt.Errorf("%s holds a key that is too short; remove it to have a new key made", KeyPath)
+			return nil, fmt.Errorf("%s has a key that is too short: remove it to create a new key", KeyPath)
 		}
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s holds no key; remove it to have a new key made", KeyPath)
+		return nil, fmt.Errorf("%s has no key: remove it to create a new key", KeyPath)
 	}
 	return keys, nil
 }

@@ -216,7 +216,7 @@ func loadSegment(ctx context.Context, from Store, n int) (*segment, error) {
 	}
 	s, err := readSegment(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged; remove it, and revoke the tokens of those callers again: %w", recordsPath(n), err)
+		return nil, fmt.Errorf("%s is corrupt: remove it, and revoke the tokens of its callers again: %w", recordsPath(n), err)
 	}
 	return s, nil
 }
@@ -244,7 +244,7 @@ func readIndex(text []byte) (marks index, err error) {
 	}
 	var list []string
 	if err := json.Unmarshal(text, &list); err != nil || len(list) != segments {
-		return marks, fmt.Errorf("%s is damaged; remove it", IndexPath)
+		return marks, fmt.Errorf("%s is corrupt: remove it", IndexPath)
 	}
 	return index(list), nil
 }

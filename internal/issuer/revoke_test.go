@@ -115,7 +115,7 @@ func TestTheFirstTokenIsJudgedByWhatWasRevokedBefore(t *testing.T) {
 		path := RecordsPath(grafana.Client)
 		good := own.data[path]
 		own.data[path] = []byte("{")
-		if err := access(kept.Access)(late); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), path+" is damaged") {
+		if err := access(kept.Access)(late); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), path+" is corrupt") {
 			t.Errorf("damaged: %v", err)
 		}
 		own.data[path] = good

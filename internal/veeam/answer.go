@@ -121,7 +121,7 @@ func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
 		e.Kind = KindServerFault
 	case status == http.StatusBadRequest && err != nil && len(ans.body) > 0:
 		// A web server in front of the API, such as "Invalid Hostname" of HTTP.sys.
-		e.Kind, e.Hint = KindProtocol, "the answer is not the API's: check scheme, host and port of the upstream"
+		e.Kind, e.Hint = KindProtocol, "the answer does not come from the API: check scheme, host and port of the upstream"
 	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden:
 		e.Kind, e.Hint = p.refusalKind(code, g)
 	case status >= 400 && status <= 499:

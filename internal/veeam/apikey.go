@@ -9,7 +9,7 @@ import "time"
 // MaxLifetime.
 func (c *Client) apiKey(a *Account) (*Token, error) {
 	if a.Password.IsZero() || !bearerSafe(a.Password.Reveal()) {
-		return nil, c.fail(KindAccount, GrantAPIKey, "the account has no API key, or one that no header may carry")
+		return nil, c.fail(KindAccount, GrantAPIKey, "the account has no API key, or one with characters that are not allowed in a header")
 	}
 	return &Token{
 		Access: a.Password, Requested: time.Now(), Lifetime: MaxLifetime, Grant: GrantAPIKey,

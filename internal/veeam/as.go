@@ -15,7 +15,7 @@ var errWrongUser = errors.New("the token does not name the user to act as")
 // another user.
 func (c *Client) as(ctx context.Context, a *Account) (*Token, error) {
 	if a.Parent == nil || a.UserUID == "" {
-		return nil, c.fail(KindAccount, GrantAs, "the account needs parent and user_uid")
+		return nil, c.fail(KindAccount, GrantAs, "the account requires parent and user_uid")
 	}
 	return c.withParent(ctx, a, func(parent *Token) (*Token, error) {
 		if parent.Refresh.IsZero() {
@@ -50,7 +50,7 @@ func (c *Client) checkUser(ctx context.Context, a *Account, g Grant, t *Token) e
 	if strings.Count(t.Access.Reveal(), ".") != 2 { // no JWT
 		uid, err := c.vspcUser(ctx, t)
 		if failed, ok := errors.AsType[*Error](err); ok {
-			failed.Grant, failed.Hint = g, "the access token names no user, and the server did not say whose session it is; it is not used"
+			failed.Grant, failed.Hint = g, "the access token is not used: neither it nor the server names its user"
 		}
 		if err != nil {
 			return err

@@ -22,10 +22,10 @@ const (
 )
 
 var (
-	errNoAction       = errors.New("the server has queued the request without the address of the result")
-	errActionFailed   = errors.New("the queued request has failed")
+	errNoAction       = errors.New("the server queued the request, but sent no address for the result")
+	errActionFailed   = errors.New("the queued request failed")
 	errActionCanceled = errors.New("the queued request was canceled")
-	errActionTooLong  = errors.New("the queued request is not done after 2 minutes; the server may still do it")
+	errActionTooLong  = errors.New("the queued request did not finish within 2 minutes; the server may still execute it")
 )
 
 // await asks for a queued action until it is done, and returns its result as if

@@ -76,7 +76,7 @@ func (c *Client) codeRefusal(ans *answer, t *Token) error {
 	}
 	e := c.Product.readRefusal(ans, GrantAuthorizationCode, []string{t.Access.Reveal()})
 	if ans.status == http.StatusNotFound || ans.status == http.StatusMethodNotAllowed {
-		e.Hint = "this version of the server creates no authorization codes: use the password grant"
+		e.Hint = "this version of the server does not support authorization codes: use the grant password"
 	}
 	return e
 }

@@ -113,7 +113,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // What the errors of VSPC mean where that is known.
 var codeHints = map[string]string{
-	"1210": "the container holds no private key: choose the file that was issued as the private one",
+	"1210": "the container has no private key: choose the file with the private key",
 }
 
 // readCall reads the answer to a call.
@@ -139,15 +139,15 @@ func (p *Product) readCallRefusal(ans *answer, secrets []string) *Error {
 	e.Hint = ""
 	switch {
 	case ans.status == http.StatusUnauthorized:
-		e.Kind, e.Hint = KindRefused, "the server does not take the session that it has granted; another login of the same user may have ended it"
+		e.Kind, e.Hint = KindRefused, "the server does not accept the new session; another login of the same user may have ended it"
 	case ans.status == http.StatusForbidden:
 		e.Kind, e.Hint = KindForbidden, "the role of the user does not allow this, or the session is read-only"
 	case ans.status == http.StatusNotFound, ans.status == http.StatusMethodNotAllowed:
-		e.Kind, e.Hint = KindProtocol, "this version of the server does not have it"
+		e.Kind, e.Hint = KindProtocol, "this version of the server does not support the request"
 	case ans.status == http.StatusConflict:
-		e.Kind, e.Hint = KindProtocol, "it contradicts what the server has already"
+		e.Kind, e.Hint = KindProtocol, "the request conflicts with existing data"
 	case e.Kind == KindServerFault:
-		e.Hint = "the server has failed; see its log"
+		e.Hint = "the server failed; see its log"
 	case e.Kind == KindRefused:
 		e.Kind = KindProtocol
 	}

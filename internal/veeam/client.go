@@ -22,7 +22,7 @@ var (
 	errNoURL     = errors.New("the server's address is not a URL")
 	errTooLong   = errors.New("the answer exceeds 1 MiB")
 	errTruncated = errors.New("the answer is truncated")
-	errRedirect  = errors.New("the answer is a redirect, which a login does not follow")
+	errRedirect  = errors.New("the answer is a redirect, which logins do not follow")
 )
 
 // Client logs in at one server. It has no state of its own beside the ledger, and

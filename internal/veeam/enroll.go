@@ -76,8 +76,8 @@ type enrolling struct {
 
 var (
 	errNotEnrolled = errors.New("the server accepted the code, but requires none at the next login")
-	errStillOn     = errors.New("the server answered that it is off, but still requires a code")
-	errNoSecret    = errors.New("the answer has no secret, or none that is Base32")
+	errStillOn     = errors.New("the server reported multi-factor authentication as off, but still requires a code")
+	errNoSecret    = errors.New("the answer has no secret in Base32")
 	errNoKeep      = errors.New("no destination for the secret")
 )
 
@@ -99,22 +99,22 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 		return nil, &MFAError{Step: step, Err: err}
 	}
 	if keep == nil {
-		return fail("keeping the secret", errNoKeep)
+		return fail("saving the secret", errNoKeep)
 	}
 	steps := c.Product.enrolling
 	if steps == nil {
-		return fail("asking for a secret", c.fail(KindAccount, "", c.Product.MFAHint))
+		return fail("requesting a secret", c.fail(KindAccount, "", c.Product.MFAHint))
 	}
 	e, err := steps.offer(ctx, c, a, t, recreate)
 	if err != nil {
-		return fail("asking for a secret", err)
+		return fail("requesting a secret", err)
 	}
 	if err := keep(e); err != nil {
-		return fail("keeping the secret", err)
+		return fail("saving the secret", err)
 	}
 	code, err := c.ledger().Next(ctx, e.totp)
 	if err != nil {
-		return fail("making the first code", err)
+		return fail("generating the first code", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
@@ -131,7 +131,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	case err == nil:
 		err = errNotEnrolled
 	}
-	failed := &MFAError{Step: "verifying by a login", State: MFAChanged, Err: err}
+	failed := &MFAError{Step: "verifying with a login", State: MFAChanged, Err: err}
 	if accepted != nil {
 		failed.State, failed.Err = MFAUnknown, errors.Join(accepted, err)
 	}
@@ -147,7 +147,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 // DisableMFA takes the second factor of the session's user away, and verifies
 // that by a login. The error is an *MFAError.
 func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
-	const step = "turning it off"
+	const step = "turning off multi-factor authentication"
 	steps := c.Product.enrolling
 	if steps == nil {
 		return &MFAError{Step: step, Err: c.fail(KindAccount, "", c.Product.MFAHint)}
@@ -168,7 +168,7 @@ func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
 	case err != nil:
 		return &MFAError{Step: step, State: MFAUnknown, Err: errors.Join(err, wrong)}
 	}
-	return &MFAError{Step: "verifying by a login", State: MFAChanged, Err: wrong}
+	return &MFAError{Step: "verifying with a login", State: MFAChanged, Err: wrong}
 }
 
 // verify logs in and out, and reports whether the server has asked for a code.

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-var errNoUser = errors.New("the answer has no id of the user")
+var errNoUser = errors.New("the answer has no user ID")
 
 // appliance returns the steps of an appliance that has its users under one of the
 // paths: the next is tried if a server answers 404.
@@ -43,7 +43,7 @@ func (c *Client) offerAppliance(ctx context.Context, a *Account, t *Token, paths
 	o, err := c.do(ctx, t, userCall(path, user, "enableMfa", map[string]any{"recreate": recreate}))
 	var refused *Error
 	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
-		refused.Hint = "the user has a second factor already: recreate replaces it"
+		refused.Hint = "the user already has a second factor: replace it with --recreate"
 	}
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func acceptAppliance(ctx context.Context, c *Client, t *Token, e *Enrollment, co
 	_, err := c.do(ctx, t, k)
 	var refused *Error
 	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
-		refused.Hint = "the server does not take the code: check the clocks of both machines"
+		refused.Hint = "the server does not accept the code: check the clocks of both machines"
 	}
 	return err
 }

@@ -148,7 +148,7 @@ func (e *Error) CredentialRefused() bool {
 func (e *Error) Delay() time.Duration { return e.RetryAfter }
 
 // errWithheld stands for the cause whose text repeats something secret.
-var errWithheld = errors.New("cause withheld, its text repeats the request")
+var errWithheld = errors.New("cause not shown, its text repeats the request")
 
 // transportError turns an error of RoundTrip into an Error without a secret. Not
 // every transport's errors can be unwrapped, so the context and the text count

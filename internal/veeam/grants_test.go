@@ -79,9 +79,9 @@ func TestAuthorizationCodeThatCannotBeCreated(t *testing.T) {
 		want    Kind
 		hint    string
 	}{
-		{"vbr", []canned{{status: 404}}, KindProtocol, "password grant"},
-		{"vbr", []canned{{status: 405}}, KindProtocol, "password grant"},
-		{"aws", []canned{{status: 404}, {status: 404}}, KindProtocol, "password grant"},
+		{"vbr", []canned{{status: 404}}, KindProtocol, "grant password"},
+		{"vbr", []canned{{status: 405}}, KindProtocol, "grant password"},
+		{"aws", []canned{{status: 404}, {status: 404}}, KindProtocol, "grant password"},
 		{"aws", []canned{{status: 405}}, KindProtocol, ""},
 		{"aws", []canned{{status: 200, body: `{}`}}, KindMalformed, ""},
 		{"aws", []canned{{status: 302}}, KindMalformed, ""},

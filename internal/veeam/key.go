@@ -76,7 +76,7 @@ const maxKeyFile = 64 << 10
 var (
 	errKeyFormat    = errors.New("the key is neither PEM nor PKCS#12 nor .NET XML")
 	errKeyNotRSA    = errors.New("the key is not an RSA private key")
-	errKeyEncrypted = errors.New("the PEM key is encrypted: keep a key with a passphrase in a PKCS#12 container")
+	errKeyEncrypted = errors.New("the PEM key is encrypted: use a PKCS#12 container for a key with a passphrase")
 	errKeyTooLarge  = errors.New("the key file exceeds 64 KiB")
 	errPKCS12       = errors.New("the PKCS#12 container cannot be opened with this passphrase")
 )
@@ -113,7 +113,7 @@ func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 			return nil, errors.New("the raw format requires the public key as registered")
 		}
 	default:
-		return nil, fmt.Errorf("unknown format of the public key %q", o.Format)
+		return nil, fmt.Errorf("unknown public key format %q", o.Format)
 	}
 	k.public = base64.StdEncoding.EncodeToString(public)
 	return k, nil

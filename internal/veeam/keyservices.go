@@ -67,7 +67,7 @@ func (c *Client) service(ctx context.Context, t *Token, k call) (object, error) 
 }
 
 var (
-	errNoService = errors.New("the product has no such service; VSPC has")
+	errNoService = errors.New("key services require VSPC")
 	errNoData    = errors.New("the answer has no data")
 	errNotBase64 = errors.New("the answer is not Base64")
 	errNothing   = errors.New("the answer has none of the requested properties")
@@ -240,9 +240,9 @@ func offerVSPC(ctx context.Context, c *Client, _ *Account, t *Token, recreate bo
 	}
 	switch {
 	case recreate:
-		return nil, &Error{Kind: KindAccount, Product: c.Product.Name, Call: "totp", Hint: "VSPC has no call that replaces a second factor: disable it, then enroll again"}
+		return nil, &Error{Kind: KindAccount, Product: c.Product.Name, Call: "totp", Hint: "VSPC cannot replace a second factor: disable it, then enroll again"}
 	case len(logins) > 0:
-		return nil, &Error{Kind: KindAccount, Product: c.Product.Name, Call: "totp", Hint: "the user has a second factor already: disable it first"}
+		return nil, &Error{Kind: KindAccount, Product: c.Product.Name, Call: "totp", Hint: "the user already has a second factor: disable it first"}
 	}
 	e, err := c.TOTPSecret(ctx, t, nil)
 	if err == nil {
@@ -261,7 +261,7 @@ func acceptVSPC(ctx context.Context, c *Client, t *Token, e *Enrollment, code st
 	})
 	var refused *Error
 	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
-		refused.Hint = "the server does not take the code: check the clocks of both machines"
+		refused.Hint = "the server does not accept the code: check the clocks of both machines"
 	}
 	return err
 }
@@ -276,7 +276,7 @@ func disableVSPC(ctx context.Context, c *Client, _ *Account, t *Token) error {
 		return err
 	}
 	if len(logins) == 0 {
-		return &Error{Kind: KindAccount, Product: c.Product.Name, Call: "logins", Hint: "the user has no login by verification code that the API shows: an administrator can turn it off in the console"}
+		return &Error{Kind: KindAccount, Product: c.Product.Name, Call: "logins", Hint: "the API shows no login with verification codes for the user: an administrator can turn it off in the console"}
 	}
 	for _, id := range logins {
 		if _, err := c.do(ctx, t, call{name: "logins", method: http.MethodDelete, path: vspcLogins(uid) + "/" + url.PathEscape(id)}); err != nil {

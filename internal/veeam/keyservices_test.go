@@ -139,7 +139,7 @@ func TestWhyAQueuedRequestFailed(t *testing.T) {
 		says    string
 	}{
 		"its result is a refusal": {[]canned{queued(actionAt), failed, {status: 400, body: failedBody}}, KindProtocol, "no private key"},
-		"no reason":               {[]canned{queued(actionAt), failed, {status: 200, body: `{}`}}, KindServerFault, "has failed"},
+		"no reason":               {[]canned{queued(actionAt), failed, {status: 200, body: `{}`}}, KindServerFault, "failed"},
 		"canceled":                {[]canned{queued(actionAt), {status: 200, body: `{"data":{"status":"canceled"}}`}}, KindServerFault, "canceled"},
 	} {
 		c, _ := client(t, "vspc", tt.answers...)
@@ -157,12 +157,12 @@ func TestWhatTheErrorsOfACallMean(t *testing.T) {
 		kind   Kind
 		says   string
 	}{
-		{400, failedBody, KindProtocol, "holds no private key"},
+		{400, failedBody, KindProtocol, "has no private key"},
 		{400, `{"errors":[{"type":"logical","code":400}]}`, KindProtocol, "400"},
 		{401, "", KindRefused, "another login of the same user"},
 		{403, `{"errors":[{"type":"security","code":403}]}`, KindForbidden, "role"},
-		{404, "", KindProtocol, "does not have it"},
-		{409, "", KindProtocol, "contradicts"},
+		{404, "", KindProtocol, "does not support the request"},
+		{409, "", KindProtocol, "conflicts"},
 		{302, "", KindMalformed, "redirect"},
 		{200, "<html>", KindMalformed, "JSON"},
 		{200, `{"data":null}`, KindMalformed, "no data"},

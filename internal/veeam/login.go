@@ -14,7 +14,7 @@ import (
 func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
 	if !c.Product.Accepts(g) && (g != GrantMFA || c.Product.Values[GrantMFA] == "") {
-		return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
+		return nil, c.fail(KindAccount, g, "the product does not support this grant for accounts")
 	}
 	if a.Confirm != nil {
 		own := *c
@@ -45,5 +45,5 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	case GrantSAML, GrantSSOToken, GrantUpdaterToken, GrantVBRToken:
 		return c.federated(ctx, a)
 	}
-	return nil, c.fail(KindAccount, g, "the product has no such grant for accounts")
+	return nil, c.fail(KindAccount, g, "the product does not support this grant for accounts")
 }

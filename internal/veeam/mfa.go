@@ -17,7 +17,7 @@ import (
 // mfaTries is how many codes are sent at most unless the client says otherwise.
 const mfaTries = 2
 
-var errNoScratchCodes = errors.New("the product has no scratch codes")
+var errNoScratchCodes = errors.New("the product does not support scratch codes")
 
 // DemandError is the end of a login that needs a verification code of whoever has
 // asked for it.
@@ -98,7 +98,7 @@ func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration)
 
 func (c *Client) noCode(ctx context.Context, err error) error {
 	e := transportError(ctx, err, nil)
-	e.Hint, e.Unsent = "waiting for a verification code that was not used yet", true
+	e.Hint, e.Unsent = "waiting for an unused verification code", true
 	return c.complete(e, GrantMFA)
 }
 
@@ -119,7 +119,7 @@ func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secr
 	token, err := c.sendCode(ctx, a, mfaToken, code.Reveal())
 	var refused *Error
 	if errors.As(err, &refused) && refused.Kind == KindRefused {
-		refused.Hint = "the server does not know this scratch code, or it was used before"
+		refused.Hint = "the scratch code is unknown to the server, or was used before"
 	}
 	return token, err
 }

@@ -38,7 +38,7 @@ func (c *Client) pace(ctx context.Context, g Grant, step ratelimit.Step) error {
 		return e
 	}
 	e := transportError(ctx, err, nil)
-	e.Hint, e.Unsent = "waiting for the turn of a token request, see pace", true
+	e.Hint, e.Unsent = "waiting to send a token request (see pace)", true
 	return c.complete(e, g)
 }
 

@@ -236,7 +236,7 @@ var products = []*Product{
 		LoginRefused: http.StatusBadRequest,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
-		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that opens TLS, may show it",
+		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that terminates TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
 		// It has no anonymous resource: its refusals have a form of their own.
 		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
@@ -282,7 +282,7 @@ var products = []*Product{
 		LoginRefused: http.StatusUnauthorized,
 		RefusedHint:  "a user with multi-factor authentication may need an API key (grant api_key)",
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
-		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that opens TLS, may show it",
+		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that terminates TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
 		whoAmI:       vspcMe,
 		legacy:       vspc35Steps,

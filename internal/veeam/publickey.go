@@ -45,7 +45,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 	if err != nil {
 		return nil, &Error{
 			Kind: KindMalformed, Product: c.Product.Name, Grant: GrantPublicKey, Err: err,
-			Hint: "check that the registered public key belongs to the private key, and the padding",
+			Hint: "check the padding, and that the registered public key belongs to the private key",
 		}
 	}
 	t, err := c.redeem(ctx, a, code, ratelimit.StepNext)
@@ -76,7 +76,7 @@ func (k *Key) answer(challenge secret.Value, asBytes bool) (code secret.Value, h
 	if text := string(plain); utf8.ValidString(text) && strings.IndexFunc(text, unprintable) < 0 {
 		return secret.New(text), how + "The code is sent as text.", nil
 	}
-	return secret.New(base64.StdEncoding.EncodeToString(plain)), how + "The code is no text and sent as Base64.", nil
+	return secret.New(base64.StdEncoding.EncodeToString(plain)), how + "The code is not text and is sent as Base64.", nil
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -30,7 +30,7 @@ type TOTP struct {
 var (
 	errNoSeed    = errors.New("the TOTP secret is empty")
 	errBadSeed   = errors.New("the TOTP secret is not base32")
-	errBadURI    = errors.New("the otpauth URI is not one of type totp with a secret")
+	errBadURI    = errors.New("the otpauth URI is not of type totp, or has no secret")
 	errAlgorithm = errors.New("the otpauth URI names an algorithm other than SHA1, SHA256 and SHA512")
 )
 

@@ -47,7 +47,7 @@ func (c Class) String() string {
 // MarshalText writes the name of the class.
 func (c Class) MarshalText() ([]byte, error) {
 	if int(c) >= len(classNames) {
-		return nil, fmt.Errorf("no class %d", c)
+		return nil, fmt.Errorf("unknown class %d", c)
 	}
 	return []byte(c.String()), nil
 }
@@ -56,7 +56,7 @@ func (c Class) MarshalText() ([]byte, error) {
 func (c *Class) UnmarshalText(text []byte) error {
 	parsed, ok := ParseClass(string(text))
 	if !ok {
-		return fmt.Errorf("no class %q: it is one of %s", text, strings.Join(classNames[1:], ", "))
+		return fmt.Errorf("unknown class %q (allowed: %s)", text, strings.Join(classNames[1:], ", "))
 	}
 	*c = parsed
 	return nil

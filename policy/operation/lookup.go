@@ -195,7 +195,7 @@ func (x *Index) add(place int) error {
 	}
 	m := methodOf(op.Method)
 	if m < 0 || n.ops[m] != 0 {
-		return fmt.Errorf("%s %s is there twice, or its method is none", op.Method, op.Path)
+		return fmt.Errorf("%s %s: duplicate operation or invalid method", op.Method, op.Path)
 	}
 	n.ops[m] = int32(place + 1)
 	return nil

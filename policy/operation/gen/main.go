@@ -21,10 +21,10 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", ".", "folder of package operation")
-	file := flag.String("openapi", "", "API description to take operations from, JSON or YAML")
-	product := flag.String("product", "", "product that it describes")
-	version := flag.String("version", "", "API version that it describes")
+	dir := flag.String("dir", ".", "directory of package operation")
+	file := flag.String("openapi", "", "API description with the operations, JSON or YAML")
+	product := flag.String("product", "", "product of the API description")
+	version := flag.String("version", "", "API version of the description")
 	flag.Parse()
 	if err := generate(*dir, *file, *product, *version); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)

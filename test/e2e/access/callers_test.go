@@ -205,5 +205,5 @@ func TestAPageOfAnotherSiteCannotBorrowWhatItsBrowserHolds(t *testing.T) {
 			}
 		}
 	}
-	w.logs(t, "did not say that a page of this site asked for it", "allowed_origins")
+	w.logs(t, "does not come from a known page of this site", "allowed_origins")
 }

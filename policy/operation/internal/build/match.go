@@ -147,5 +147,5 @@ func Classify(p Product, row Row) (class operation.Class, why string, ok bool) {
 			return rules[i].class, rules[i].why, true
 		}
 	}
-	return operation.Unknown, fmt.Sprintf("no rule is for %s %s %s", p.Name, row.Method, row.Path), false
+	return operation.Unknown, fmt.Sprintf("no rule matches %s %s %s", p.Name, row.Method, row.Path), false
 }

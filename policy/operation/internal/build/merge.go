@@ -40,7 +40,7 @@ func ReadLists(dir fs.FS, product string) ([]List, error) {
 		lists = append(lists, List{version, rows})
 	}
 	if len(lists) == 0 {
-		return nil, fmt.Errorf("there is no %s_VERSION.tsv", product)
+		return nil, fmt.Errorf("no file %s_VERSION.tsv", product)
 	}
 	slices.SortFunc(lists, func(a, b List) int { return compareVersions(a.Version, b.Version) })
 	return lists, nil

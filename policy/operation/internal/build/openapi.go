@@ -23,7 +23,7 @@ func ReadOpenAPI(text []byte) ([]Row, error) {
 		return nil, err
 	}
 	if str(d["openapi"]) == "" && str(d["swagger"]) == "" {
-		return nil, errors.New("neither openapi nor swagger says which format this is")
+		return nil, errors.New("unknown format: neither openapi nor swagger is set")
 	}
 	base := basePath(d)
 	var rows []Row

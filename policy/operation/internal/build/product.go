@@ -40,7 +40,7 @@ func Lookup(name string) (Product, error) {
 		}
 		names = append(names, p.Name)
 	}
-	return Product{}, fmt.Errorf("no product %q: it is one of %s", name, strings.Join(names, ", "))
+	return Product{}, fmt.Errorf("unknown product %q (allowed: %s)", name, strings.Join(names, ", "))
 }
 
 // template is a path as the index has it.

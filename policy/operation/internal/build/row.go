@@ -37,7 +37,7 @@ func ReadRows(r io.Reader) ([]Row, error) {
 		}
 		f := strings.Split(line, "\t")
 		if len(f) != 7 || f[0] != strings.ToUpper(f[0]) || !strings.HasPrefix(f[1], "/") {
-			return nil, fmt.Errorf("line %q is none of a list of operations", line)
+			return nil, fmt.Errorf("line %q is not a row of an operation list", line)
 		}
 		row := Row{Method: f[0], Path: f[1], Name: f[2], Group: f[3], Anonymous: f[4] == "anonymous", Stream: f[5] == "stream"}
 		if f[6] != "-" && f[6] != "?" {

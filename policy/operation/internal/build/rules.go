@@ -34,31 +34,31 @@ const (
 
 // The reasons that several rows share.
 const (
-	login     = "gives out tokens; the handler answers it before any rule"
-	logout    = "ends the session that callers share; the handler answers it before any rule"
+	login     = "issues tokens; the handler answers it before any rule"
+	logout    = "ends the shared session; the handler answers it before any rule"
 	anonymous = "documented to work without a token"
-	holds     = "the record holds the credential, or the answer says nothing of what it holds"
+	holds     = "the record has the credential, or the content of the answer is not documented"
 	gives     = "creates or replaces a credential"
-	oracle    = "says whether a password is right, as often as it is asked"
-	signIn    = "a step of a sign-in elsewhere: codes that become tokens"
-	who       = "decides who may do what, or how somebody proves who they are"
-	content   = "hands out the content of backups, in which credentials lie"
-	kit       = "hands out software with the keys of this installation in it"
-	logs      = "hands out logs whole, whatever is in them"
-	elsewhere = "uses stored credentials at an address that the request names"
-	howItWent = "says how work went"
-	look      = "looks for something and leaves everything as it is"
-	report    = "a report or an export of settings, asked for by POST"
-	checks    = "checks and leaves everything as it is"
-	work      = "starts, stops or resumes work that is set up already"
-	onOff     = "switches something on or off that is set up already"
-	edits     = "edits settings or what is set up"
+	oracle    = "tells whether a password is right, without a limit of tries"
+	signIn    = "a step of a federated sign-in: exchanges codes for tokens"
+	who       = "controls permissions, or how users authenticate"
+	content   = "returns the content of backups, which contains credentials"
+	kit       = "returns software with the keys of this installation"
+	logs      = "returns complete logs"
+	elsewhere = "uses stored credentials at an address from the request"
+	howItWent = "reports the result of work"
+	look      = "searches and changes nothing"
+	report    = "a report or an export of settings, requested with POST"
+	checks    = "validates and changes nothing"
+	work      = "starts, stops or resumes configured work"
+	onOff     = "enables or disables a configured object"
+	edits     = "changes settings or configured objects"
 	restores  = "restores, mounts or moves data"
-	drops     = "throws data or a mounted machine away"
-	removes   = "removes what it names"
-	public    = "shows the public part of a certificate"
+	drops     = "discards data or a mounted machine"
+	removes   = "removes the named object"
+	public    = "returns the public part of a certificate"
 	keyNames  = "names of keys"
-	describe  = "describes, and holds no credential"
+	describe  = "returns metadata without credentials"
 )
 
 var rules = []rule{
@@ -69,7 +69,7 @@ var rules = []rule{
 	{product: "vbr", method: "GET", path: "security/**", class: read, why: describe},
 	{product: "vbr", method: "POST", path: "acl", class: read, why: look},
 	{product: "vbr", method: "POST", path: "acl/**", class: secret, why: who},
-	{product: "vbr", method: "POST", path: "registerVbr", class: secret, why: "puts the server under another's control"},
+	{product: "vbr", method: "POST", path: "registerVbr", class: secret, why: "hands control of the server to another server"},
 	{product: "vbr", method: "GET", path: "authorization/events/**", class: read, why: describe},
 	{product: "vbr", method: "GET", path: "cloudCredentials/{}/helperAppliances/**", class: read, why: describe},
 	{product: "vbr", method: "POST", path: "cloudCredentials/{}/helperAppliances", class: change, why: edits},
@@ -136,7 +136,7 @@ var rules = []rule{
 	{product: "vbr", method: "POST", path: "jobs/{}/applyConfiguration", class: run, why: work},
 	{product: "vbr", method: "POST", path: "configBackup/backup", class: run, why: work},
 	{product: "vbr", method: "POST", path: "backups/runHealthcheck", class: run, why: work},
-	{product: "vbr", method: "POST", path: "backups/{}/downloadBackupMeta", class: run, why: "brings metadata from object storage to the server"},
+	{product: "vbr", method: "POST", path: "backups/{}/downloadBackupMeta", class: run, why: "imports metadata from object storage"},
 	{product: "vbr", method: "POST", path: "backups/moveCopySessions/{}/manage", class: run, why: work},
 	{product: "vbr", method: "POST", path: "malwareDetection/scanBackup|analyzeEncryption", class: run, why: work},
 	{product: "vbr", method: "POST", path: "restore/instantRecovery/**/unmount|dismount", class: destroy, why: drops},
@@ -154,7 +154,7 @@ var rules = []rule{
 	{product: "vbr", method: "POST", path: "backupInfrastructure/scaleOutRepositories/{}/*", class: change, why: edits},
 	{product: "vbr", method: "POST", path: "backupInfrastructure/helperApplianceTemplates|mountServers|managedServers/**/updateComponents|default", class: change, why: edits},
 	{product: "vbr", method: "POST", path: "backupInfrastructure/helperApplianceTemplates|mountServers", class: change, why: edits},
-	{product: "vbr", method: "PUT", path: "backupInfrastructure/*/{}/accessPermissions", class: change, why: "decides which repositories agents may use"},
+	{product: "vbr", method: "PUT", path: "backupInfrastructure/*/{}/accessPermissions", class: change, why: "controls which repositories agents may use"},
 	{product: "vbr", method: "GET", path: "backupInfrastructure/*/{}/accessPermissions", class: read, why: describe},
 	{product: "vbr", method: "POST", path: "license/**", class: change, why: edits},
 	{product: "vbr", method: "POST", path: "malwareDetection/**", class: change, why: edits},
@@ -166,12 +166,12 @@ var rules = []rule{
 
 	// Service Provider Console: logins, users, credentials.
 	{product: "vspc", method: "POST", path: "token", class: secret, why: login},
-	{product: "vspc", path: "authentication/**", class: secret, why: "makes or opens key pairs and seeds"},
+	{product: "vspc", path: "authentication/**", class: secret, why: "creates or decrypts key pairs and secrets"},
 	{product: "vspc", path: "users/{}/tokens", class: destroy, why: "ends all sessions of the user"},
 	{product: "vspc", method: "POST", path: "users/serviceProvider/localUserRule/discovery", class: read, why: look},
 	{product: "vspc", method: "PATCH", path: "users/{}/backupResource", class: change, why: edits},
 	{product: "vspc", method: "POST PUT PATCH", path: "users/**", class: secret, why: who},
-	{product: "vspc", method: "GET", path: "users/**", class: read, why: "API keys are shown once, when they are made"},
+	{product: "vspc", method: "GET", path: "users/**", class: read, why: "API keys are shown once, at their creation"},
 	{product: "vspc", method: "GET", path: "organizations/{}/keys", class: secret, why: holds},
 	{product: "vspc", method: "POST", path: "organizations/identityProviders/name", class: read, why: checks},
 	{product: "vspc", method: "POST PATCH", path: "organizations/{}/identityProviders/**", class: secret, why: who},
@@ -185,10 +185,10 @@ var rules = []rule{
 	{product: "vspc", path: "**/deviceCode/**", class: secret, why: signIn},
 	{product: "vspc", method: "POST", path: "organizations/companies|resellers", class: secret, why: "creates the login of its owner"},
 	{product: "vspc", path: "pulse/tenants/{}/createCompany", class: secret, why: "creates the login of its owner"},
-	{product: "vspc", name: "create_tenant|patch_tenant", class: secret, why: "a tenant logs in with what is set here"},
+	{product: "vspc", name: "create_tenant|patch_tenant", class: secret, why: "sets the credential of a tenant"},
 	{product: "vspc", method: "PATCH", path: "pulse", class: secret, why: gives},
 	{product: "vspc", method: "GET", path: "pulse", class: read, why: describe},
-	{product: "vspc", method: "GET", path: "proxy/sessions", class: secret, why: "sessions at other products, with whatever names them"},
+	{product: "vspc", method: "GET", path: "proxy/sessions", class: secret, why: "sessions at other products, with their identifiers"},
 	{product: "vspc", method: "GET POST PATCH PUT", path: "infrastructure/backupServers/{}/credentials|encryptionPasswords/**", class: secret, why: holds},
 	{product: "vspc", method: "GET PUT", path: "infrastructure/managementAgents/{}/credentials", class: secret, why: holds},
 	{product: "vspc", method: "POST", path: "infrastructure/sites/publicCloud/accounts|guestOsCredentials|sqlAccounts/sync", class: run, why: work},
@@ -220,7 +220,7 @@ var rules = []rule{
 
 	// Service Provider Console: work.
 	{product: "vspc", path: "asyncActions/{}", method: "DELETE", class: run, why: "cancels work"},
-	{product: "vspc", path: "asyncActions/{}/result", method: "DELETE", class: run, why: "forgets how work went"},
+	{product: "vspc", path: "asyncActions/{}/result", method: "DELETE", class: run, why: "removes the results of work"},
 	{product: "vspc", method: "POST", path: "infrastructure/**/jobs|policies/**/enable|disable", class: run, why: onOff},
 	{product: "vspc", method: "POST", path: "infrastructure/backupServers/failoverplans/{}/start", class: change, why: restores},
 	{product: "vspc", method: "POST", path: "infrastructure/backupServers/failoverplans/{}/undo", class: destroy, why: drops},
@@ -232,11 +232,11 @@ var rules = []rule{
 
 	// Service Provider Console: changes by POST.
 	{product: "vspc", method: "POST", path: "**/clone|copy|reset|reboot|assign|assignedPolicies|activate|deactivate|accept|connect|deploy|mapping|companies", class: change, why: edits},
-	{product: "vspc", method: "POST", path: "**/install*|update|upgrade|patch|predownload|abort|complete|create|uploadPart", class: change, why: "installs, updates or prepares that"},
-	{product: "vspc", method: "POST", path: "**/enable|disable|enabled", class: change, why: "switches tenants, alarms or plugins, which is no work"},
+	{product: "vspc", method: "POST", path: "**/install*|update|upgrade|patch|predownload|abort|complete|create|uploadPart", class: change, why: "installs or updates software, or prepares it"},
+	{product: "vspc", method: "POST", path: "**/enable|disable|enabled", class: change, why: "enables or disables tenants, alarms or plugins"},
 	{product: "vspc", method: "POST", path: "plugins/{}/agents|organizations", class: change, why: edits},
 	{product: "vspc", method: "POST", path: "**/renewInstallationUid|finalization|changePaidState|revoke", class: change, why: edits},
-	{product: "vspc", method: "POST", path: "organizations/**/generateInvoices|generateQuotaUsageReport", class: change, why: "makes and keeps a document"},
+	{product: "vspc", method: "POST", path: "organizations/**/generateInvoices|generateQuotaUsageReport", class: change, why: "creates and stores a document"},
 	{product: "vspc", method: "POST", path: "organizations/**/send|welcomeEmail|test", class: change, why: "sends mail"},
 	{product: "vspc", method: "PUT", path: "organizations/{}/configuration/loginUrl", class: change, why: edits},
 
@@ -279,8 +279,8 @@ var rules = []rule{
 	{product: "aws", method: "POST", path: "token/**", class: secret, why: login},
 	{product: "aws", method: "DELETE", path: "token", class: change, why: logout},
 	{product: "azure aws", method: "POST", path: "users|repositories|policies/export", class: read, why: report},
-	{product: "aws", method: "POST", path: "users/validate*", class: read, why: "says whether a new name or password would be accepted"},
-	{product: "aws", method: "POST", path: "users/checkInstanceId", class: secret, why: "asks for a proof of ownership"},
+	{product: "aws", method: "POST", path: "users/validate*", class: read, why: "validates a new name or password"},
+	{product: "aws", method: "POST", path: "users/checkInstanceId", class: secret, why: "requests a proof of ownership"},
 	{product: "azure aws", method: "POST PUT", path: "users/**", class: secret, why: who},
 	{product: "azure aws", method: "GET", path: "users|userStatus/**", class: read, why: describe},
 	{product: "azure", method: "POST PUT", path: "settings/saml2/**", class: secret, why: who},
@@ -291,10 +291,10 @@ var rules = []rule{
 	{product: "azure", path: "veeamVaults/oauth2/**", class: secret, why: signIn},
 	{product: "azure", path: "veeamVaults/importAccount", class: secret, why: gives},
 	{product: "azure", method: "POST", path: "veeamVaults/registration", class: change, why: edits},
-	{product: "azure", path: "system/updaterLink", class: secret, why: "leads to the updater, which has a login of its own"},
+	{product: "azure", path: "system/updaterLink", class: secret, why: "leads to the updater, which has its own login"},
 	{product: "azure aws", method: "GET", path: "system/logs", class: secret, why: logs},
 	{product: "azure", method: "GET", path: "configurationBackup/export/status/{}", class: read, why: describe},
-	{product: "azure", path: "configurationBackup/export/*", class: secret, why: "hands out the configuration with its credentials"},
+	{product: "azure", path: "configurationBackup/export/*", class: secret, why: "returns the configuration with its credentials"},
 	{product: "azure", method: "POST", path: "accounts/azure/service/list*|isUserOwnerOfAdApp|exportPermissions*", class: read, why: look},
 	{product: "azure", method: "POST", path: "accounts/azure/service/{}/checkPermissions", class: read, why: checks},
 	{product: "azure", method: "PUT", path: "accounts/azure/service/updateByApp/{}/validate", class: read, why: checks},
@@ -325,8 +325,8 @@ var rules = []rule{
 	{product: "aws", method: "GET", path: "policies/{}/export", class: read, why: "the settings of a policy"},
 	{product: "azure aws", method: "GET", path: "jobSessions|sessions/{}/log", class: read, why: howItWent},
 	{product: "azure aws", method: "POST", path: "policies|policy/**/enable|disable", class: run, why: onOff},
-	{product: "azure", method: "POST", path: "cloudInfrastructure/sqlServers/testConnectivity/{}", class: run, why: "tries a connection that is set up"},
-	{product: "azure", method: "POST", path: "policies/sql/testConfiguration", class: run, why: "tries a connection that is set up"},
+	{product: "azure", method: "POST", path: "cloudInfrastructure/sqlServers/testConnectivity/{}", class: run, why: "tests a configured connection"},
+	{product: "azure", method: "POST", path: "policies/sql/testConfiguration", class: run, why: "tests a configured connection"},
 	{product: "azure", method: "POST", path: "configuration/check", class: run, why: work},
 	{product: "azure aws", method: "POST", path: "configurationBackup/backup", class: run, why: work},
 	{product: "azure aws", method: "POST", path: "**/startManualBackup|takeSnapshot|startIndexing", class: run, why: work},
@@ -344,7 +344,7 @@ var rules = []rule{
 	{product: "aws", method: "POST", path: "settings/dateTime|emailNotifications|retentionSettings", class: change, why: edits},
 	{product: "aws", method: "POST", path: "settings/emailNotifications/sendTestMessage", class: change, why: elsewhere},
 	{product: "aws", method: "POST", path: "licensing/license", class: change, why: edits},
-	{product: "aws", method: "POST", path: "test", class: change, why: "what it does is not documented"},
+	{product: "aws", method: "POST", path: "test", class: change, why: "its effect is not documented"},
 
 	// All products. The rows above have decided whatever is special.
 	{fields: true, class: secret, why: "the documented answer has a field for a password, key or token"},
