@@ -48,9 +48,8 @@ func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Opt
 			t.Fatal(err)
 		}
 		product, _ := veeam.Lookup(productOf(profile))
-		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: passthrough.Acquire(), stands: new(atomic.Pointer[site])}}
+		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: passthrough.New(), stands: new(atomic.Pointer[site])}}
 		g.h.stands.Store(new(site))
-		defer passthrough.Release()
 		w.tr = w.transport(&Transport{Passthrough: true})
 		test(g)
 	})
@@ -476,7 +475,6 @@ func TestTheDemandForACodeGoesToTheGuest(t *testing.T) {
 			for range passthrough.ChallengeTries {
 				g.rest(passthrough.GuessEvery)
 				answer(often, "000000")
-				g.h.guests.Touch(often)
 			}
 			if got, _ := answer(often, code()); got.status == http.StatusOK {
 				g.Errorf("%s: a code after %d wrong ones: %v", profile, passthrough.ChallengeTries, got)

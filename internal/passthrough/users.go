@@ -226,6 +226,3 @@ func (b *Users) Len() int { return b.logins.Len() }
 
 // Forget forgets all guests: each has to log in again.
 func (b *Users) Forget() { b.logins.Purge() }
-
-// Touch makes a challenge the one that is forgotten last.
-func (b *Users) Touch(token string) { b.demands.Get(token) }
