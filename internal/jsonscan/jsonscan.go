@@ -247,7 +247,7 @@ func (s *Scanner) value(c byte, part []byte, i int) (Event, int) {
 	case 'n':
 		return s.word("ull", part, i)
 	}
-	if !s.number.begin(c) {
+	if s.number = beginNumber(c); s.number == outside {
 		return Broken, i
 	}
 	s.state, s.Start = inNumber, i

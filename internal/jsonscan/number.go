@@ -17,19 +17,17 @@ const (
 	inExponent
 )
 
-// begin starts a number, if c does.
-func (n *numberState) begin(c byte) bool {
+// beginNumber is where a number has come with its first byte, or outside.
+func beginNumber(c byte) numberState {
 	switch {
 	case c == '-':
-		*n = behindMinus
+		return behindMinus
 	case c == '0':
-		*n = behindZero
+		return behindZero
 	case '1' <= c && c <= '9':
-		*n = inInteger
-	default:
-		return false
+		return inInteger
 	}
-	return true
+	return outside
 }
 
 // behind is where a number has come with one more byte, or outside if that is not of the
