@@ -80,7 +80,6 @@ func (t *text) seek(part []byte, i int) int {
 			}
 			if i-known < 3 || found&hints[part[i-2]].third&hints[part[i-3]].fourth != 0 {
 				t.read(part[known:i])
-				known = i
 				to := next[t.automaton][c]
 				if to <= lastFound {
 					return i

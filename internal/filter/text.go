@@ -50,7 +50,6 @@ const (
 type text struct {
 	mode      mode
 	automaton uint8
-	key       bool
 	capturing bool
 	name      capture
 	held      []byte // what is held back, as it was written

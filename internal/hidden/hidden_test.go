@@ -18,7 +18,7 @@ func TestErrorsRepeatNoWordThatMayBeASecret(t *testing.T) {
 		"account svc { next_password " + canary:       canary,
 		"account svc { totp_secret " + canary:         canary,
 		"account svc { key_passphrase " + canary:      canary,
-		"account svc { password password":             "", // it cannot be told from the option
+		"account svc { next_password password":        "", // it cannot be told from the option
 		"account svc { pasword " + canary:             canary,
 		"account svc grant password " + canary:        canary,
 		"account svc { grant " + canary + " x":        "", // the word behind grant is none

@@ -17,17 +17,21 @@ type Event uint8
 const (
 	// More says that the part is used up.
 	More Event = iota
-	// Object and Array say that a container begins, with the byte before the index.
+	// Object says that an object begins, with the byte before the index.
 	Object
+	// Array says that an array begins, with the byte before the index.
 	Array
 	// Close says that the innermost container ends, with the byte before the index.
 	Close
-	// Key and String say that a string begins, with the quotation mark before the index.
+	// Key says that a key begins, with the quotation mark before the index.
 	Key
+	// String says that a string begins that is a value, with the quotation mark before the
+	// index.
 	String
-	// Number and Word say that a number, or true, false or null, begins at Start and ends
-	// before the index, if it is Whole. Otherwise an End follows.
+	// Number says that a number begins at Start. It ends before the index if it is Whole.
+	// Otherwise an End follows.
 	Number
+	// Word says the same of true, false or null.
 	Word
 	// End says that the key, string, number or word ends before the index, a string with
 	// its quotation mark. At the end of the document a number has no End, see EndNumber.
@@ -241,11 +245,11 @@ func (s *Scanner) value(c byte, part []byte, i int) (Event, int) {
 		}
 		return Array, i + 1
 	case 't':
-		return s.word("rue", part, i)
+		return s.word("true", part, i)
 	case 'f':
-		return s.word("alse", part, i)
+		return s.word("false", part, i)
 	case 'n':
-		return s.word("ull", part, i)
+		return s.word("null", part, i)
 	}
 	if s.number = beginNumber(c); s.number == outside {
 		return Broken, i
@@ -256,10 +260,10 @@ func (s *Scanner) value(c byte, part []byte, i int) (Event, int) {
 	return Number, end
 }
 
-// word begins the word whose first byte is at i. rest is what has to follow.
-func (s *Scanner) word(rest string, part []byte, i int) (Event, int) {
-	s.state, s.rest, s.Start = inWord, rest, i
-	if end := i + 1 + len(rest); end <= len(part) && string(part[i+1:end]) == rest {
+// word begins a word, whose first byte is at i.
+func (s *Scanner) word(word string, part []byte, i int) (Event, int) {
+	s.state, s.rest, s.Start = inWord, word[1:], i
+	if end := i + len(word); end <= len(part) && string(part[i:end]) == word {
 		s.Whole = true
 		s.afterValue()
 		return Word, end

@@ -235,8 +235,15 @@ func TestScanner_PassesAMarkOnlyAtTheBeginningAndIfAskedFor(t *testing.T) {
 		with     Event
 		at       int
 	}{
-		{"\xef\xbb\xbf{}", End, 5}, {"\xef\xbb\xbf", More, 3}, {"\xef\xbb", More, 2}, {" \xef\xbb\xbf{}", Broken, 1}, {"\xef \xbb\xbf{}", Broken, 1},
-		{"\xef\xbb\xbf\xef\xbb\xbf{}", Broken, 3}, {"\xef{}", Broken, 1}, {"{}\xef\xbb\xbf", Broken, 2}, {"{}", End, 2},
+		{"\xef\xbb\xbf{}", End, 5},
+		{"\xef\xbb\xbf", More, 3},
+		{"\xef\xbb", More, 2},
+		{" \xef\xbb\xbf{}", Broken, 1},
+		{"\xef \xbb\xbf{}", Broken, 1},
+		{"\xef\xbb\xbf\xef\xbb\xbf{}", Broken, 3},
+		{"\xef{}", Broken, 1},
+		{"{}\xef\xbb\xbf", Broken, 2},
+		{"{}", End, 2},
 	} {
 		for _, cut := range []func(int) int{atOnce, byBytes} {
 			s := Scanner{Mark: true}

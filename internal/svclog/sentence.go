@@ -123,6 +123,3 @@ func request(before, method, path, after string) string {
 	dst = appendTarget(append(dst, ' '), path)
 	return string(append(dst, after...))
 }
-
-// clause is a part of a sentence that comes from elsewhere.
-func clause(text string) string { return string(appendClean(nil, string(MaskText(nil, text)))) }
