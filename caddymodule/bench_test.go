@@ -59,9 +59,9 @@ func (constantAnswer) RoundTrip(*http.Request) (*http.Response, error) {
 var constantHeader = http.Header{"Content-Type": {contentTypeJSON}}
 
 // proxied is a request as reverse_proxy hands it to its transport: context,
-// variables and headers as they are after its own work. Without an exchange it is a
+// variables and headers as they are after its own work. Without a state it is a
 // health check, which has no variables.
-func proxied(ctx context.Context, e *exchange) *http.Request {
+func proxied(ctx context.Context, state *requestState) *http.Request {
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, memoryScheme+"://vbr01.lab.local:9419/api/v1/jobs?limit=100", http.NoBody)
 	req.RequestURI = ""
 	for name, value := range map[string]string{
@@ -70,22 +70,23 @@ func proxied(ctx context.Context, e *exchange) *http.Request {
 	} {
 		req.Header.Set(name, value)
 	}
-	if e != nil {
+	if state != nil {
 		req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
 	}
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{
 		Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419",
 	}))
-	if e != nil {
-		caddyhttp.SetVar(req.Context(), exchangeVar, e)
-		e.decideFor(req)
+	if state != nil {
+		caddyhttp.SetVar(req.Context(), stateVar, state)
+		state.decideFor(req)
 	}
 	return req
 }
 
 // decideFor has a request be the one that was decided about.
-func (e *exchange) decideFor(req *http.Request) {
-	e.sent = canonical.AsItIs(req)
+func (state *requestState) decideFor(req *http.Request) {
+	state.found = new(found)
+	state.sent = canonical.AsItIs(req)
 }
 
 // cachedTransport has logged in; from then on everything is answered at once.
@@ -101,7 +102,7 @@ func cachedTransport(tb testing.TB) *Transport {
 		_ = tr.Cleanup()
 		tr.server.State.Settle()
 	})
-	if err := roundTrip(tr, proxied(tb.Context(), &exchange{route: veeam.RouteProtected})); err != nil {
+	if err := roundTrip(tr, proxied(tb.Context(), &requestState{route: veeam.RouteProtected})); err != nil {
 		tb.Fatal(err)
 	}
 	upstream.to = constantAnswer{}
@@ -129,7 +130,7 @@ func roundTrip(rt http.RoundTripper, req *http.Request) error {
 
 func BenchmarkTransport(b *testing.B) {
 	tr := cachedTransport(b)
-	req := proxied(b.Context(), &exchange{route: veeam.RouteProtected})
+	req := proxied(b.Context(), &requestState{route: veeam.RouteProtected})
 	for name, rt := range map[string]http.RoundTripper{"bare": tr.HTTPTransport, "cached": tr} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -144,7 +145,7 @@ func BenchmarkTransport(b *testing.B) {
 
 func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 	tr := cachedTransport(t)
-	req := proxied(t.Context(), &exchange{route: veeam.RouteProtected})
+	req := proxied(t.Context(), &requestState{route: veeam.RouteProtected})
 	allocations := func(rt http.RoundTripper) float64 {
 		return testing.AllocsPerRun(1000, func() {
 			if err := roundTrip(rt, req); err != nil {

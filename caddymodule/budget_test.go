@@ -82,7 +82,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 						start()
 					}
 					for range 6 {
-						res, err := current.Load().RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+						res, err := current.Load().RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 						if err != nil {
 							t.Fatal(err)
 						}

@@ -60,7 +60,7 @@ func cachedIn(t testing.TB, process *processState, server *veeamtest.Server, dir
 
 func ask(t testing.TB, tr *Transport) *http.Response {
 	t.Helper()
-	res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+	res, err := tr.RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
 			Accounts: []*account.Account{{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword}}, // no totp_secret
 			Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 		}, server.Transport())
-		res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+		res, err := tr.RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -125,7 +125,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 			client.Holder.Touch(time.Now())
 		}
 	case caller.Via == policy.ViaPassthrough:
-		if h.guests.Of(caller.Login, caller.Name) == nil {
+		if h.users.Of(caller.Login, caller.Name) == nil {
 			return policy.Caller{}, issuer.ErrExpired // it has to log in again
 		}
 	}

@@ -30,15 +30,15 @@ type verdict struct {
 
 // open begins the order of decisions: what is decided about is the request in the
 // form in which it will be sent.
-func (h *Handler) open(r *http.Request) *exchange {
-	e := &exchange{tls: r.TLS, host: r.Host}
-	e.sent, e.ambiguous = h.spelling(r)
+func (h *Handler) open(r *http.Request) *requestState {
+	state := newRequestState(r)
+	state.sent, state.ambiguous = h.spelling(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		e.ctx = r.Context()
-		repl.Map(e.placeholders)
+		state.ctx = r.Context()
+		repl.Map(state.placeholders)
 	}
-	e.route = h.product.Classify(e.sent.Method, r.URL.Path)
-	return e
+	state.route = h.product.Classify(state.sent.Method, r.URL.Path)
+	return state
 }
 
 // judge is the order of decisions about a request whose caller has been identified:
@@ -47,17 +47,17 @@ func (h *Handler) open(r *http.Request) *exchange {
 // unknown is why the caller is not known, nil if it is. trace, unless it is nil, is
 // called with the request as rules see it after they have decided. What the token
 // endpoint decides about the credentials in a body comes later.
-func (h *Handler) judge(r *http.Request, e *exchange, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
+func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
 	if headers.StripCredentials(r) {
 		// Caddy's access log has a copy of the request already, in which it masks the
 		// standard headers only.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
-	if e.ambiguous != nil {
-		v.refusal = e.ambiguous
+	if state.ambiguous != nil {
+		v.refusal = state.ambiguous
 		return v
 	}
-	switch e.route {
+	switch state.route {
 	case veeam.RouteToken:
 		return v
 	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
@@ -69,56 +69,56 @@ func (h *Handler) judge(r *http.Request, e *exchange, unknown *veeam.Refusal, tr
 		}
 		return v
 	}
-	if h.askRules(r, e, unknown, trace, &v); v.refusal != nil {
+	if h.askRules(r, state, unknown, trace, &v); v.refusal != nil {
 		return v
 	}
 	if unknown != nil {
-		e.route = veeam.RouteAnonymous // a rule lets strangers send requests, not act as the account
+		state.route = veeam.RouteAnonymous // a rule lets strangers send requests, not act as the account
 	}
-	v.refusal = h.chooseAccount(r, e)
+	v.refusal = h.chooseAccount(r, state)
 	return v
 }
 
 // askRules asks the rules. A caller who is not known passes only by a rule that
 // says so.
-func (h *Handler) askRules(r *http.Request, e *exchange, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
+func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
 	if h.index != nil {
-		e.operation, _ = h.index.Lookup(e.sent.Method, e.sent.Path)
+		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path)
 	}
 	if len(h.Rules) == 0 && h.Default == "" {
 		v.refusal = unknown
 		return
 	}
-	defer h.show(r, e)()
-	e.decision, v.err = h.rules.Decide(r, unknown == nil)
-	v.ruled, e.decided, e.source = true, decisionWord(e.decision.Allowed), h.ruleSource(e.decision.Rule)
+	defer h.show(r, state)()
+	state.decision, v.err = h.rules.Decide(r, unknown == nil)
+	v.ruled, state.decided, state.source = true, decisionWord(state.decision.Allowed), h.ruleSource(state.decision.Rule)
 	if trace != nil {
 		trace(r)
 	}
 	switch {
-	case e.decision.Allowed:
+	case state.decision.Allowed:
 	case unknown != nil:
 		v.refusal = unknown
 	default:
-		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(e.decision.Rule)}
+		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(state.decision.Rule)}
 	}
 }
 
 // record counts and logs what the rules have decided.
-func (h *Handler) record(e *exchange, v *verdict) {
+func (h *Handler) record(state *requestState, v *verdict) {
 	if !v.ruled {
 		return
 	}
 	if v.err != nil {
 		h.logger.Error("a rule could not be decided", zap.Error(v.err))
 	}
-	h.countDecision(e.decision)
-	if e.decision.Shadow != 0 {
-		e.journal.Shadow(e.caller.Identity(), e.decision.Allowed, h.source(e.decision.Shadow))
+	h.countDecision(state.decision)
+	if state.decision.Shadow != 0 {
+		state.journal.Shadow(state.caller.Identity(), state.decision.Allowed, h.source(state.decision.Shadow))
 	}
-	if e.decision.Allowed {
-		if e.journal.Debug() {
-			e.journal.Allowed(e.caller.Identity(), h.source(e.decision.Rule))
+	if state.decision.Allowed {
+		if state.journal.Debug() {
+			state.journal.Allowed(state.caller.Identity(), h.source(state.decision.Rule))
 		}
 	}
 }
@@ -145,10 +145,10 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 // show prepares a request for the eyes of rules: what is known about it, and its one
 // spelling, folded where a condition regards the case of letters. restore gives the
 // request its own back.
-func (h *Handler) show(r *http.Request, e *exchange) (restore func()) {
-	e.account = h.accountFor(r, e)
-	caddyhttp.SetVar(r.Context(), exchangeVar, e)
-	return e.sent.Show(r, !h.uncanonical && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }))
+func (h *Handler) show(r *http.Request, state *requestState) (restore func()) {
+	state.account = h.accountFor(r, state)
+	caddyhttp.SetVar(r.Context(), stateVar, state)
+	return state.sent.Show(r, !h.uncanonical && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }))
 }
 
 // source says which rule has decided.
@@ -190,17 +190,17 @@ func (h *Handler) countDecision(d policy.Decision) {
 
 // chooseAccount finds out which account the request acts as: what act_as says,
 // else the caller's own, else the first. A guest acts as itself.
-func (h *Handler) chooseAccount(r *http.Request, e *exchange) *veeam.Refusal {
-	e.account = h.accountFor(r, e)
-	if e.account != "" || h.ActAs == "" || e.route == veeam.RouteAnonymous || e.caller.Via == policy.ViaPassthrough {
+func (h *Handler) chooseAccount(r *http.Request, state *requestState) *veeam.Refusal {
+	state.account = h.accountFor(r, state)
+	if state.account != "" || h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {
 		return nil
 	}
-	return &veeam.Refusal{Reason: veeam.ReasonNoAccount, Detail: "no account is left to act as, because act_as yields nothing for this request", AtTokenEndpoint: e.route == veeam.RouteToken}
+	return &veeam.Refusal{Reason: veeam.ReasonNoAccount, Detail: "no account is left to act as, because act_as yields nothing for this request", AtTokenEndpoint: state.route == veeam.RouteToken}
 }
 
-func (h *Handler) accountFor(r *http.Request, e *exchange) string {
-	if h.ActAs == "" || e.route == veeam.RouteAnonymous || e.caller.Via == policy.ViaPassthrough {
-		return e.caller.Account
+func (h *Handler) accountFor(r *http.Request, state *requestState) string {
+	if h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {
+		return state.caller.Account
 	}
 	return h.actAs(r)
 }
@@ -254,11 +254,11 @@ func (f *FilterSecrets) excepts(caller *policy.Caller) bool {
 }
 
 // filters reports whether secrets are taken out of the answer.
-func (h *Handler) filters(e *exchange) bool {
-	if h.FilterSecrets == nil || h.FilterSecrets.excepts(&e.caller) {
+func (h *Handler) filters(state *requestState) bool {
+	if h.FilterSecrets == nil || h.FilterSecrets.excepts(&state.caller) {
 		return false
 	}
-	rule := e.decision.Rule
-	revealed := rule > 0 && e.decision.Allowed && h.Rules[rule-1].reveals && e.operation.Class == operation.Secret
+	rule := state.decision.Rule
+	revealed := rule > 0 && state.decision.Allowed && h.Rules[rule-1].reveals && state.operation.Class == operation.Secret
 	return !revealed
 }

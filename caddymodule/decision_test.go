@@ -223,7 +223,7 @@ func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
 			c.gets(test.status, header, "{}")
 			c.change = func(r *http.Request) {
 				if test.route != 0 {
-					exchangeOf(r.Context()).route = test.route
+					stateOf(r.Context()).route = test.route
 				}
 			}
 			got := c.ask("monitor", http.MethodGet, test.path, nil)

@@ -76,25 +76,25 @@ type RuleOutcome struct {
 func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Explanation {
 	asked := canonical.AsItIs(r)
 	x := Explanation{Product: h.product.Name, Asked: asked.Method + " " + asked.Target()}
-	e := h.open(r)
-	e.caller = caller
+	state := h.open(r)
+	state.caller = caller
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && caller.Via == policy.ViaCaddy {
 		repl.Set("http.auth.user.id", caller.Name)
 	}
-	x.Sent, x.Route = e.sent.Method+" "+e.sent.Target(), e.route
+	x.Sent, x.Route = state.sent.Method+" "+state.sent.Target(), state.route
 	var unknown *veeam.Refusal
 	if !known {
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	}
-	v := h.judge(r, e, unknown, func(shown *http.Request) { x.Rules = h.outcomes(shown, e.decision.Rule) })
-	x.Ambiguous = e.ambiguous != nil
+	v := h.judge(r, state, unknown, func(shown *http.Request) { x.Rules = h.outcomes(shown, state.decision.Rule) })
+	x.Ambiguous = state.ambiguous != nil
 	x.Proxied = !x.Ambiguous && (x.Route == veeam.RouteAnonymous || x.Route == veeam.RouteProtected)
-	x.Operation, x.Ruled, x.Decision, x.Account, x.Refusal = e.operation, v.ruled, e.decision, e.account, v.refusal
+	x.Operation, x.Ruled, x.Decision, x.Account, x.Refusal = state.operation, v.ruled, state.decision, state.account, v.refusal
 	if v.ruled {
-		x.Source = h.source(e.decision.Rule)
+		x.Source = h.source(state.decision.Rule)
 	}
-	if e.decision.Shadow != 0 {
-		x.Shadow = h.source(e.decision.Shadow)
+	if state.decision.Shadow != 0 {
+		x.Shadow = h.source(state.decision.Shadow)
 	}
 	if v.refusal != nil {
 		x.Status, x.Message = h.product.Status(*v.refusal), h.product.Message(*v.refusal)

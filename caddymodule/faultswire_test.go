@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -72,22 +73,22 @@ func askAt(t *testing.T, tr *Transport, address string) (status int, reason veea
 
 func askIn(ctx context.Context, tr *Transport, address string) (status int, reason veeam.Reason, message string, err error) {
 	host, port, _ := net.SplitHostPort(address)
-	e := &exchange{route: veeam.RouteProtected}
+	state := &requestState{route: veeam.RouteProtected}
 	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/api/v1/echo", http.NoBody)
 	req.RequestURI = ""
 	req.Header.Set("X-Api-Version", "1.2-rev0")
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: host, Port: port}))
-	caddyhttp.SetVar(req.Context(), exchangeVar, e)
-	e.decideFor(req)
+	caddyhttp.SetVar(req.Context(), stateVar, state)
+	state.decideFor(req)
 	res, err := tr.RoundTrip(req)
 	if err != nil {
 		return 0, "", "", err
 	}
 	defer res.Body.Close()
 	text, _ := io.ReadAll(res.Body)
-	if e.refused != nil {
-		reason = e.refused.Reason
+	if state.found.refused != nil {
+		reason = state.found.refused.Reason
 	}
 	return res.StatusCode, reason, string(text), nil
 }
@@ -104,7 +105,7 @@ func TestAServerThatCannotBeDialledIsLeftToTheProxy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // the second finds the pause of the first
 				_, _, _, err := askAt(t, tr, address)
-				if dialFault(err) == nil {
+				if _, ok := errors.AsType[reverseproxy.DialError](err); !ok {
 					t.Errorf("got %v, want an error that lets reverse_proxy try its next upstream", err)
 				}
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
@@ -48,7 +49,7 @@ func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Opt
 			t.Fatal(err)
 		}
 		product, _ := veeam.Lookup(productOf(profile))
-		g := &guests{world: w, h: &Handler{product: product, clients: known, guests: passthrough.New(), stands: new(atomic.Pointer[site])}}
+		g := &guests{world: w, h: &Handler{product: product, clients: known, users: passthrough.New(), stands: new(atomic.Pointer[site])}}
 		g.h.stands.Store(new(site))
 		w.tr = w.transport(&Transport{Passthrough: true})
 		test(g)
@@ -59,11 +60,11 @@ func withGuests(t *testing.T, profile veeamtest.Profile, options []veeamtest.Opt
 // mfa_token.
 func (g *guests) ask(request *veeam.TokenRequest) (got received, login string) {
 	g.Helper()
-	e := &exchange{route: veeam.RouteToken}
-	req := proxied(g.Context(), e)
+	state := &requestState{route: veeam.RouteToken}
+	req := proxied(g.Context(), state)
 	req.Method, req.URL.Path = http.MethodPost, g.h.product.TokenPath
-	e.decideFor(req)
-	e.journal = journal.New(g.svc, req)
+	state.decideFor(req)
+	state.journal = journal.New(g.svc, req)
 	from := httptest.NewRequestWithContext(req.Context(), http.MethodPost, "/", http.NoBody)
 	if g.from != "" {
 		from.RemoteAddr = g.from
@@ -71,24 +72,24 @@ func (g *guests) ask(request *veeam.TokenRequest) (got received, login string) {
 		caddyhttp.SetVar(from.Context(), caddyhttp.ClientIPVarKey, address) // as Caddy does
 	}
 	var refusal *veeam.Refusal
-	if e.guestLogin, refusal = g.h.readGuestLogin(from, e, request); refusal != nil {
+	if state.login, refusal = g.h.readLogin(from, state, request); refusal != nil {
 		return received{status: g.h.product.Status(*refusal), reason: refusal.Reason}, ""
 	}
-	if e.guestLogin == nil {
+	if state.login == nil {
 		return received{status: http.StatusUnauthorized, reason: "no guest"}, ""
 	}
 	if g.meanwhile != nil {
 		g.meanwhile()
 	}
-	e.answer = func(*tokencache.Token) (*http.Response, error) {
-		login = e.caller.Login
-		return response(req, http.StatusOK, contentTypeJSON, []byte(`{}`)), nil
+	state.answer = func(_ *tokencache.Token, ofUser string) (*http.Response, *veeam.Refusal) {
+		login = ofUser
+		return answer.New(req, http.StatusOK, contentTypeJSON, []byte(`{}`)), nil
 	}
-	res, err := g.tr.RoundTrip(req)
+	res, err := sendDecided(g, g.tr, req)
 	if err != nil {
 		g.Fatal(err)
 	}
-	got = g.read(res, e)
+	got = g.read(res, state)
 	if _, after, ok := strings.Cut(strings.ToLower(got.body), `token":"`); ok && login == "" && got.status == http.StatusOK {
 		text, _, _ := strings.Cut(got.body[len(got.body)-len(after):], `"`)
 		return got, text
@@ -114,19 +115,19 @@ func (g *guests) welcome() (login string) {
 // call asks for a protected resource as a guest.
 func (g *guests) call(login, want string) {
 	g.Helper()
-	e := &exchange{
-		route: veeam.RouteProtected, guest: g.h.guests.Of(login, "guest"),
+	state := &requestState{
+		route: veeam.RouteProtected, user: g.h.users.Of(login, "guest"),
 		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
 	}
-	req := proxied(g.Context(), e)
+	req := proxied(g.Context(), state)
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, g.server.Base()+"/echo", ""
-	e.decideFor(req)
-	e.journal = journal.New(g.svc, req)
-	res, err := g.tr.RoundTrip(req)
+	state.decideFor(req)
+	state.journal = journal.New(g.svc, req)
+	res, err := sendDecided(g, g.tr, req)
 	if err != nil {
 		g.Fatal(err)
 	}
-	if got := g.read(res, e); got.String() != want {
+	if got := g.read(res, state); got.String() != want {
 		g.Fatalf("got %v, want %s: %s", got, want, got.body)
 	}
 }
@@ -222,8 +223,8 @@ func TestARefusedGuestLeavesNothingBehind(t *testing.T) {
 			}
 		}
 		live := len(g.State.Find(passthrough.Account.Name, "", ""))
-		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.guests.Len() != 0 {
-			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.guests.Len())
+		if live != 0 || g.tr.server.Inspect().Users != 0 || g.h.users.Len() != 0 {
+			g.Errorf("%d sessions, %d places, %d guests", live, g.tr.server.Inspect().Users, g.h.users.Len())
 		}
 		// Four guesses are free, then the user is left in peace for a while.
 		for i := range 5 {
@@ -363,7 +364,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 			if err != nil {
 				g.Fatal(err)
 			}
-			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, guests: passthrough.New(), stands: g.h.stands}))
+			processes = append(processes, g.at("", tr, &Handler{product: g.h.product, clients: known, users: passthrough.New(), stands: g.h.stands}))
 		}
 		var wg sync.WaitGroup
 		for i := range 30 {
@@ -399,7 +400,7 @@ func TestAGuestWhoIsForgottenMeanwhileIsAskedAsAnyOther(t *testing.T) {
 	withGuests(t, veeamtest.VBR13, nil, func(g *guests) {
 		g.welcome()
 		g.server.SetPassword(veeamtest.DefaultUser, "changed")
-		g.meanwhile = g.h.guests.Forget
+		g.meanwhile = g.h.users.Forget
 		if got, _ := g.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "401 bad_credential" {
 			g.Errorf("the old password: %v %s", got, got.body)
 		}

@@ -137,7 +137,7 @@ type Handler struct {
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	origins     map[string]struct{} // AllowedOrigins
-	guests      *passthrough.Users  // nil without passthrough
+	users       *passthrough.Users  // nil without passthrough
 	issuer      *issuer.Issuer
 	release     func() // of the issuer
 	bodyLimit   int
@@ -223,7 +223,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
 	h.limits = h.RateLimit.Callers(h.MaxParallel)
-	if err := h.welcomeGuests(); err != nil {
+	if err := h.acquireUsers(); err != nil {
 		return err
 	}
 	if h.origins, err = browser.ReadOrigins(h.AllowedOrigins); err != nil {
@@ -270,7 +270,7 @@ const (
 // Cleanup lets go of the issuer.
 func (h *Handler) Cleanup() error {
 	unpairedHandlers.leave(h)
-	if h.guests != nil {
+	if h.users != nil {
 		passthrough.Release()
 	}
 	if h.release != nil {
@@ -284,72 +284,72 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	e := h.open(r)
-	e.journal = journal.New(h.svc, r)
-	e.journal.DecidedAs(e.sent.Method) // the GET of an extended CONNECT
+	state := h.open(r)
+	state.journal = journal.New(h.svc, r)
+	state.journal.DecidedAs(state.sent.Method) // the GET of an extended CONNECT
 	var unknown *veeam.Refusal
-	e.caller, unknown = h.identify(r, e.route)
+	state.caller, unknown = h.identify(r, state.route)
 	var body []byte
 	cut := false
-	if e.route == veeam.RouteToken {
+	if state.route == veeam.RouteToken {
 		requestbody.ReadToken(w, r, h.bodyTimeout)
 	}
-	if unknown == nil || e.route == veeam.RouteToken {
+	if unknown == nil || state.route == veeam.RouteToken {
 		body, cut = requestbody.Peek(r, h.bodyLimit)
 	}
-	e.journal.Request(r, e.caller.Identity(), body, cut)
+	state.journal.Request(r, state.caller.Identity(), body, cut)
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
-	err := h.serve(rec, r, next, e, unknown)
+	err := h.serve(rec, r, next, state, unknown)
 	if err == nil || rec.wrote() {
-		e.journal.Response(rec.status, rec.Header(), rec.body, rec.cut)
+		state.journal.Response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
 	return err
 }
 
 // serve answers the request or has it answered. unknown is why the caller is not
 // known, nil if it is.
-func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e *exchange, unknown *veeam.Refusal) error {
-	v := h.judge(r, e, unknown, nil)
-	h.record(e, &v)
+func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, state *requestState, unknown *veeam.Refusal) error {
+	v := h.judge(r, state, unknown, nil)
+	h.record(state, &v)
 	result, refusal := metrics.ResultInjected, v.refusal
 	if refusal == nil {
-		switch e.route {
+		switch state.route {
 		case veeam.RouteToken:
 			result = metrics.ResultToken
-			if refusal = h.token(r, e, unknown); refusal == nil {
-				refusal = h.chooseAccount(r, e)
+			if refusal = h.token(r, state, unknown); refusal == nil {
+				refusal = h.chooseAccount(r, state)
 			}
 		case veeam.RouteLogout, veeam.RouteAuthorizationCode:
-			return h.answerHere(w, r, e)
+			return h.answerHere(w, r, state)
 		case veeam.RouteAnonymous:
 			result = metrics.ResultAnonymous
 		}
 	}
 	if refusal != nil {
-		h.refuse(w, r, e, *refusal)
+		h.refuse(w, r, state, *refusal)
 		return nil
 	}
-	if e.caller.Via == policy.ViaPassthrough {
-		e.guest = h.guests.Of(e.caller.Login, e.caller.Name)
+	if state.caller.Via == policy.ViaPassthrough {
+		state.user = h.users.Of(state.caller.Login, state.caller.Name)
 	}
 	if h.limits != nil {
-		leave, exceeded := h.limits.Enter(limitedName(r, e))
+		leave, exceeded := h.limits.Enter(limitedName(r, state))
 		if exceeded != nil {
-			h.refuse(w, r, e, limited(e, exceeded))
+			h.refuse(w, r, state, limited(state, exceeded))
 			return nil
 		}
 		defer leave()
 	}
-	e.filter = h.filters(e)
-	caddyhttp.SetVar(r.Context(), exchangeVar, e)
+	state.filter = h.filters(state)
+	caddyhttp.SetVar(r.Context(), stateVar, state)
 	headers.MaskOthers(r.Header)
 	err := next.ServeHTTP(w, r)
 	switch {
 	case err != nil && !w.wrote():
-		return h.unlogged(w, r, h.refuseFailed(w, r, e, err))
-	case e.refused != nil:
-		h.countRefusal(*e.refused)
+		return h.unlogged(w, r, h.refuseFailed(w, r, state, err))
+	case state.found.refused != nil:
+		h.countRefusal(*state.found.refused)
 	default:
 		h.counts[result].Inc()
 	}
@@ -358,31 +358,26 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, e 
 
 // answerHere answers what never reaches the server: logouts, which would end the
 // session of all, and authorization codes, which would give it away.
-func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, e *exchange) error {
-	if e.route == veeam.RouteLogout {
-		if e.caller.Family != "" {
-			h.issuer.End(e.caller.Identity(), e.caller.Family)
+func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requestState) error {
+	if state.route == veeam.RouteLogout {
+		if state.caller.Family != "" {
+			h.issuer.End(state.caller.Identity(), state.caller.Family)
 		}
 		h.counts[metrics.ResultLogout].Inc()
 		status, body := h.product.Logout()
 		return write(w, answer.New(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
 	}
-	code := h.issuer.Code(h.subjectOf(r, &e.caller), h.audience(r))
+	code := h.issuer.Code(h.subjectOf(r, &state.caller), h.audience(r))
 	h.counts[metrics.ResultToken].Inc()
 	return write(w, answer.New(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
-}
-
-// response is a response that is made here.
-func response(req *http.Request, status int, contentType string, body []byte) *http.Response {
-	return answer.New(req, status, contentType, body)
 }
 
 const contentTypeJSON = "application/json"
 
 // refuse answers with an error in the product's own form, and says in the log what
 // has decided.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, e *exchange, refusal veeam.Refusal) {
-	e.journal.Denied(e.caller.Identity(), refusal)
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestState, refusal veeam.Refusal) {
+	state.journal.Denied(state.caller.Identity(), refusal)
 	h.countRefusal(refusal)
 	requestbody.Abandon(w, r, h.bodyTimeout)
 	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
@@ -395,7 +390,7 @@ func (h *Handler) countRefusal(refusal veeam.Refusal) {
 
 // refuseFailed turns an error of the proxy into an answer that clients of the
 // product understand.
-func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err error) error {
+func (h *Handler) refuseFailed(w *recorder, r *http.Request, state *requestState, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err // the client has gone
 	}
@@ -405,14 +400,14 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, e *exchange, err er
 	}
 	h.logger.Error("the request could not be forwarded", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
 	refusal := veeam.Refusal{
-		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: e.route == veeam.RouteToken,
+		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: state.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
 		Detail:  "the request could not be forwarded: " + fmt.Sprint(failed.Err),
 	}
 	if failed.StatusCode == http.StatusInternalServerError {
 		refusal.Reason = veeam.ReasonInternal
 	}
-	h.refuse(w, r, e, refusal)
+	h.refuse(w, r, state, refusal)
 	return nil
 }
 

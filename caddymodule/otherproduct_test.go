@@ -32,7 +32,7 @@ func TestALoginAtAnotherProductIsSaidOnce(t *testing.T) {
 			core, logged := observer.New(zap.WarnLevel)
 			tr.server.Log = zap.New(core)
 			for range 3 {
-				res, err := tr.RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+				res, err := tr.RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 				if err != nil {
 					w.Fatal(err)
 				}

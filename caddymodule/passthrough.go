@@ -20,11 +20,11 @@ import (
 
 var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens requires passthrough")
 
-// welcomeGuests prepares the handler for guests, if it has any.
-func (h *Handler) welcomeGuests() error {
+// acquireUsers prepares the handler for guests, if it has any.
+func (h *Handler) acquireUsers() error {
 	switch {
 	case h.Passthrough:
-		h.guests = passthrough.Acquire()
+		h.users = passthrough.Acquire()
 	case h.ExposeUpstreamTokens:
 		return errExposeAlone
 	}
@@ -34,20 +34,20 @@ func (h *Handler) welcomeGuests() error {
 	return nil
 }
 
-// readGuestLogin returns nil for a token request that is not that of a guest: who
+// readLogin returns nil for a token request that is not that of a guest: who
 // names a configured client has to know that client's password.
-func (h *Handler) readGuestLogin(r *http.Request, e *exchange, request *veeam.TokenRequest) (*passthrough.Login, *veeam.Refusal) {
-	if h.guests == nil {
+func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam.TokenRequest) (*passthrough.Login, *veeam.Refusal) {
+	if h.users == nil {
 		return nil, nil
 	}
 	if request.Grant == veeam.GrantPassword && h.clients.Named(request.Username) != nil {
 		return nil, nil
 	}
-	login := h.guests.Read(request, h.guestScope(r))
+	login := h.users.Read(request, h.loginScope(r))
 	if login == nil {
 		return nil, nil
 	}
-	e.caller = policy.Caller{Name: login.User(), Via: policy.ViaPassthrough}
+	state.caller = policy.Caller{Name: login.User(), Via: policy.ViaPassthrough}
 	here := password.Counts(h.audience(r), username.Bare(login.User()), sourceOf(r))
 	if wait := login.CountBy(h.clients.Passwords.Failures, here); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
@@ -70,21 +70,21 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 
 // limitedName is under whose name a request counts for the limits. Who wants to
 // log in has only said so far who it is.
-func limitedName(r *http.Request, e *exchange) string {
-	if e.guestLogin != nil {
+func limitedName(r *http.Request, state *requestState) string {
+	if state.login != nil {
 		return "\x00login from " + sourceOf(r) // no caller has such a name
 	}
-	return e.caller.Identity()
+	return state.caller.Identity()
 }
 
 // limited is the answer to a caller that has reached a limit.
-func limited(e *exchange, exceeded *ratelimit.Exceeded) veeam.Refusal {
+func limited(state *requestState, exceeded *ratelimit.Exceeded) veeam.Refusal {
 	message := "This client sends requests too fast."
 	if exceeded.Parallel {
 		message = "This client has too many requests at once."
 	}
 	return veeam.Refusal{
 		Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message,
-		AtTokenEndpoint: e.route == veeam.RouteToken,
+		AtTokenEndpoint: state.route == veeam.RouteToken,
 	}
 }

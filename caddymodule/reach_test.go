@@ -61,7 +61,7 @@ func TestReach_FindsThePlaceThatRequestsFind(t *testing.T) {
 				if got := tr.place(req); got != want {
 					t.Errorf("a login goes to %+v, not to %+v", got, want)
 				}
-				if got := tr.outgoing(req, new(exchange), ""); got.Host != want.Host {
+				if got := tr.outgoing(req, new(requestState), ""); got.Host != want.Host {
 					t.Errorf("a request names %s, not %s", got.Host, want.Host)
 				}
 			}
@@ -111,7 +111,7 @@ func TestReach_TellsUnixSocketsApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		dial, _ := reverseproxy.GetDialInfo(reached.values)
-		req := proxied(t.Context(), &exchange{route: veeam.RouteProtected})
+		req := proxied(t.Context(), &requestState{route: veeam.RouteProtected})
 		req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, dial))
 		req.URL.Scheme, req.URL.Host = "", path
 		if err := roundTrip(tr, req); err != nil {

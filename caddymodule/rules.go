@@ -76,12 +76,12 @@ type unknownClass struct {
 // MatchWithError implements policy.Matcher.
 func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 	matched, err := m.Matcher.MatchWithError(r)
-	e := exchangeOf(r.Context())
-	if matched == m.denies || err != nil || e == nil || e.operation.Class != operation.Unknown {
+	state := stateOf(r.Context())
+	if matched == m.denies || err != nil || state == nil || state.operation.Class != operation.Unknown {
 		return matched, err
 	}
-	defer func() { e.operation.Class = operation.Unknown }()
-	for _, e.operation.Class = range operation.Classes() {
+	defer func() { state.operation.Class = operation.Unknown }()
+	for _, state.operation.Class = range operation.Classes() {
 		if matched, err = m.Matcher.MatchWithError(r); matched == m.denies || err != nil {
 			return matched, err
 		}
@@ -146,7 +146,7 @@ func (h *Handler) needsToken(rule *policy.Rule) (operation.Operation, bool) {
 			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		}
 		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server))
-		caddyhttp.SetVar(r.Context(), exchangeVar, &exchange{operation: op})
+		caddyhttp.SetVar(r.Context(), stateVar, &requestState{operation: op})
 		if matched, err := rule.Matches(r); matched && err == nil {
 			return op, true
 		}
@@ -252,8 +252,8 @@ type classMatcher operation.Set
 
 // MatchWithError implements policy.Matcher.
 func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
-	e := exchangeOf(r.Context())
-	return e != nil && operation.Set(m).Has(e.operation.Class), nil
+	state := stateOf(r.Context())
+	return state != nil && operation.Set(m).Has(state.operation.Class), nil
 }
 
 // MatchOperation matches requests by the class of the operation that they ask
@@ -337,8 +337,8 @@ func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
 		op, _ := m.index.Lookup(r.Method, path)
 		return m.set.Has(op.Class), nil
 	}
-	e := exchangeOf(r.Context())
-	return e != nil && m.set.Has(e.operation.Class), nil
+	state := stateOf(r.Context())
+	return state != nil && m.set.Has(state.operation.Class), nil
 }
 
 // Match implements caddyhttp.RequestMatcher.

@@ -109,7 +109,7 @@ func (c *chain) ask(caller, method, path string, edit func(*http.Request)) reply
 		if c.change != nil {
 			c.change(out)
 		}
-		res, err := c.tr.RoundTrip(out)
+		res, err := sendDecided(c, c.tr, out)
 		if err != nil {
 			return err
 		}

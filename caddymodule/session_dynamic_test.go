@@ -21,18 +21,18 @@ import (
 // getAt asks the upstream at an address.
 func (w *world) getAt(address, account string) received {
 	w.Helper()
-	e := &exchange{route: veeam.RouteProtected, account: account}
-	req := proxied(context.Background(), e)
+	state := &requestState{route: veeam.RouteProtected, account: account}
+	req := proxied(context.Background(), state)
 	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: address}))
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, w.server.Base()+"/echo", ""
 	req.Header.Set("X-Api-Version", "1.1-rev0")
-	e.decideFor(req)
-	e.journal = journal.New(w.svc, req)
+	state.decideFor(req)
+	state.journal = journal.New(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.read(res, e)
+	return w.read(res, state)
 }
 
 func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {

@@ -57,10 +57,10 @@ func (h *Handler) site(r *http.Request) *site {
 // audience is what a token must have been issued for to be good here.
 func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
 
-// guestScope is where the login of a guest counts: for these servers, which have seen
+// loginScope is where the login of a guest counts: for these servers, which have seen
 // its password. Sites that share an audience do not share guests if their servers
 // differ.
-func (h *Handler) guestScope(r *http.Request) string {
+func (h *Handler) loginScope(r *http.Request) string {
 	return h.product.Name + " " + h.site(r).upstreams
 }
 

@@ -232,13 +232,13 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 		}
 		h := &Handler{FilterSecrets: f}
 		for _, caller := range kinds {
-			e := &exchange{caller: caller}
-			if h.filters(e) != (caller != excepted) {
-				t.Errorf("except %s: %s is filtered: %v", excepted.Identity(), caller.Identity(), h.filters(e))
+			state := &requestState{caller: caller}
+			if h.filters(state) != (caller != excepted) {
+				t.Errorf("except %s: %s is filtered: %v", excepted.Identity(), caller.Identity(), h.filters(state))
 			}
 		}
-		limited[limitedName(nil, &exchange{caller: excepted})] = true
-		if client, _ := (&exchange{caller: excepted}).placeholders("http.veeam_auth.client"); client != excepted.Identity() {
+		limited[limitedName(nil, &requestState{caller: excepted})] = true
+		if client, _ := (&requestState{caller: excepted}).placeholders("http.veeam_auth.client"); client != excepted.Identity() {
 			t.Errorf("rules see %v", client)
 		}
 	}

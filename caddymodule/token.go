@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -19,21 +20,22 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// tokenAnswer makes the answer once there is a session at the server, whose token
-// it is given.
-type tokenAnswer = func(*tokencache.Token) (*http.Response, error)
+// tokenAnswer makes the answer once there is a session at the server, whose token it is
+// given. login is that of the user who has logged in there for it, empty for others. The
+// refusal is nil if the answer is none.
+type tokenAnswer = func(tok *tokencache.Token, login string) (*http.Response, *veeam.Refusal)
 
 // token decides about a request for a token, and finds out who asks for it.
 // unknown is why the caller is not known by other means, nil if it is. Nothing is
 // issued yet: that has to wait until the account has a session, because only then
 // the client can use a token.
-func (h *Handler) token(r *http.Request, e *exchange, unknown *veeam.Refusal) *veeam.Refusal {
+func (h *Handler) token(r *http.Request, state *requestState, unknown *veeam.Refusal) *veeam.Refusal {
 	request, refusal := h.readTokenRequest(r)
 	if refusal == nil {
 		var issue issueFunc
-		if issue, refusal = h.grantFor(r, e, request, unknown); refusal == nil {
+		if issue, refusal = h.grantFor(r, state, request, unknown); refusal == nil {
 			r.Body, r.ContentLength = http.NoBody, 0
-			e.answer = h.answerWith(r, e, request, issue)
+			state.answer = h.answerWith(r, state, request, issue)
 			return nil
 		}
 	}
@@ -60,8 +62,8 @@ func (h *Handler) answersRefusal(r *http.Request) bool {
 	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(sourceOf(r)), Rate: refusalRate})
 }
 
-// issueFunc issues the tokens of a request that was found good.
-type issueFunc = func() (issuer.Pair, error)
+// issueFunc issues the tokens of a request that was found good to its caller.
+type issueFunc = func(*policy.Caller) (issuer.Pair, error)
 
 func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam.Refusal) {
 	request, err := h.product.ReadTokenRequest(r)
@@ -77,36 +79,37 @@ func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam
 }
 
 // grantFor returns what issues the tokens of a request, and notes to whom.
-func (h *Handler) grantFor(r *http.Request, e *exchange, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
+func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
 	if username.Check(request.Username) != nil {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
-	login := func() (issuer.Pair, error) { return h.issuer.Issue(ctx, h.subjectOf(r, &e.caller), audience, lifetime) }
+	login := func(caller *policy.Caller) (issuer.Pair, error) {
+		return h.issuer.Issue(ctx, h.subjectOf(r, caller), audience, lifetime)
+	}
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
-		if guest, refusal := h.readGuestLogin(r, e, request); guest != nil || refusal != nil {
-			e.guestLogin = guest
+		if state.login, refusal = h.readLogin(r, state, request); state.login != nil || refusal != nil {
 			return login, refusal
 		}
-		e.caller, refusal = h.loginCaller(r, request, e.caller, unknown)
+		state.caller, refusal = h.loginCaller(r, request, state.caller, unknown)
 		return login, refusal
 
 	case veeam.GrantRefreshToken:
 		token := request.RefreshToken.Reveal()
 		sub, err := h.issuer.CheckRefresh(ctx, token, audience)
 		if err == nil {
-			e.caller, err = h.admit(r, sub, h.evidence(r, e.route))
+			state.caller, err = h.admit(r, sub, h.evidence(r, state.route))
 		}
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
 		}
-		return func() (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
+		return func(*policy.Caller) (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
 
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
 		if err == nil {
-			e.caller, err = h.admit(r, sub, h.evidence(r, e.route))
+			state.caller, err = h.admit(r, sub, h.evidence(r, state.route))
 		}
 		if err != nil {
 			return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "the authorization code is unknown, older than a minute, or was used: " + err.Error()}
@@ -136,23 +139,24 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 }
 
 // answerWith returns what answers the request in the product's own form.
-func (h *Handler) answerWith(r *http.Request, e *exchange, request *veeam.TokenRequest, issue issueFunc) tokenAnswer {
-	return func(tok *tokencache.Token) (*http.Response, error) {
-		pair, err := issue()
-		if err == nil && h.ExposeUpstreamTokens && e.caller.Via == policy.ViaPassthrough {
+func (h *Handler) answerWith(r *http.Request, state *requestState, request *veeam.TokenRequest, issue issueFunc) tokenAnswer {
+	return func(tok *tokencache.Token, login string) (*http.Response, *veeam.Refusal) {
+		caller := state.caller
+		caller.Login = cmp.Or(login, caller.Login)
+		pair, err := issue(&caller)
+		if err == nil && h.ExposeUpstreamTokens && caller.Via == policy.ViaPassthrough {
 			err = h.expose(r, tok, &pair)
 		}
 		if err != nil {
 			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
-			e.refused = refusal
-			e.journal.Denied(e.caller.Identity(), *refusal)
-			return answer.Refuse(h.product, r, *refusal), nil
+			state.journal.Denied(caller.Identity(), *refusal)
+			return answer.Refuse(h.product, r, *refusal), refusal
 		}
-		tokenHolders.Issued(e.caller.Identity(), string(e.caller.Via), request.Grant == veeam.GrantRefreshToken, pair)
+		tokenHolders.Issued(caller.Identity(), string(caller.Via), request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username
-		if username == "" && !e.caller.Via.ByAddress() {
-			username = e.caller.Name // an address is no name: the answer then repeats the server's
+		if username == "" && !caller.Via.ByAddress() {
+			username = caller.Name // an address is no name: the answer then repeats the server's
 		}
 		return answer.New(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,

@@ -345,37 +345,34 @@ func (t *Transport) Cleanup() error {
 	return t.HTTPTransport.Cleanup()
 }
 
-// RoundTrip implements http.RoundTripper.
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	e := exchangeOf(req.Context())
-	if difference := mismatch(req, e); difference != "" {
-		return t.refuseMismatch(req, e, difference), nil
-	}
-	if e == nil {
+// RoundTrip implements http.RoundTripper. reverse_proxy may call it several times for a
+// request, each time with another upstream.
+func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error) {
+	state := stateOf(req.Context())
+	difference := mismatch(req, state)
+	if state == nil {
+		if difference != "" {
+			res, _ = t.refuseMismatch(req, nil, difference)
+			return res, nil
+		}
 		return t.passOn(req, nil)
 	}
-	res, err := t.answer(req, e)
-	if err != nil || e.refused != nil || e.route == veeam.RouteToken { // made here
-		return res, err
+	*state.found = found{}
+	if difference != "" {
+		res, state.found.refused = t.refuseMismatch(req, state, difference)
+		return res, nil
 	}
-	x := answer.Exchange{
-		Terms: e.terms(), Product: t.product, Request: req, Method: e.sent.Method, Path: e.sent.Path,
-		Journal: e.journal, Log: t.logger,
-	}
-	if len(res.Header["Location"]) > 0 {
-		answer.LeadHere(res.Header, t.baseURL(req), t.BasePath, e.origin())
-	}
-	res, e.refused = x.Pass(res)
-	return res, nil
+	res, state.found.refused, err = t.answer(req, state)
+	return res, err
 }
 
 // mismatch says in what the request differs from what was decided about, empty if
 // it is that. Without a decision only health checks travel, which no client has asked
 // for: requests that come through a site have variables.
-func mismatch(req *http.Request, e *exchange) string {
+func mismatch(req *http.Request, state *requestState) string {
 	switch {
-	case e != nil:
-		return e.sent.Mismatch(req)
+	case state != nil:
+		return state.sent.Mismatch(req)
 	case req.Context().Value(caddyhttp.VarsCtxKey) == nil:
 		return ""
 	}
@@ -383,83 +380,109 @@ func mismatch(req *http.Request, e *exchange) string {
 }
 
 // refuseMismatch answers a request that is not sent because of a difference.
-func (t *Transport) refuseMismatch(req *http.Request, e *exchange, difference string) *http.Response {
+func (t *Transport) refuseMismatch(req *http.Request, state *requestState, difference string) (*http.Response, *veeam.Refusal) {
 	refusal := veeam.Refusal{
 		Reason:  veeam.ReasonDecisionMismatch,
 		Message: "The request was changed after it was decided about, and is not sent. See the log of veeam-auth.",
 	}
 	fields := []zap.Field{zap.String("difference", difference), zap.String("method", req.Method), zap.String("path", req.URL.EscapedPath())}
-	if e != nil {
-		e.refused = &refusal
-		fields = append(fields, zap.String("decided_method", e.sent.Method), zap.String("decided_path", e.sent.Path))
+	if state != nil {
+		fields = append(fields, zap.String("decided_method", state.sent.Method), zap.String("decided_path", state.sent.Path))
 	}
 	t.logger.Error("request not sent: it differs from the decided request. "+
 		"Move handlers that change requests before veeam_auth", fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
-	return answer.Refuse(t.product, req, refusal)
+	return answer.Refuse(t.product, req, refusal), &refusal
 }
 
 // passOn sends a request that needs no session.
-func (t *Transport) passOn(req *http.Request, e *exchange) (*http.Response, error) {
-	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, e, t.anonymousVersion(req, e)))
+func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Response, error) {
+	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
 	t.server.Checked(req.Context(), dialed(req), err)
 	return res, err
 }
 
-// answer has the request answered: by the server, or here.
-func (t *Transport) answer(req *http.Request, e *exchange) (*http.Response, error) {
-	if e.route == veeam.RouteAnonymous {
-		return t.passOn(req, e)
+// answer has the request answered: by the server, or here. The refusal is nil if the
+// answer is none.
+func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Response, refused *veeam.Refusal, err error) {
+	if state.route == veeam.RouteAnonymous {
+		if res, err = t.passOn(req, state); err != nil {
+			return nil, nil, err
+		}
+		return t.pass(req, state, res)
 	}
-	if e.guestLogin != nil {
-		g, challenge, err := e.guestLogin.At(req.Context(), t.upstreamOf(req, e))
-		if err != nil {
-			return t.refuse(req, e, err)
+	user, login := state.user, ""
+	if state.login != nil {
+		var challenge *passthrough.Challenge
+		if user, challenge, err = state.login.At(req.Context(), t.upstreamOf(req, state)); err != nil {
+			return t.refuse(req, state, err)
 		}
 		if challenge != nil {
 			body := t.product.AppendDemand(nil, challenge.User, challenge.Token, challenge.Shape)
-			return answer.New(req, http.StatusOK, contentTypeJSON, body), nil
+			return answer.New(req, http.StatusOK, contentTypeJSON, body), nil, nil
 		}
-		e.guest, e.caller.Login = g, g.Token()
+		login = user.Token()
 	}
-	source, err := t.sourceFor(req, e)
+	var source *upstream.Source
+	switch {
+	case state.caller.Via == policy.ViaPassthrough:
+		source, err = user.Source(t.upstreamOf(req, state))
+	case len(t.Accounts) == 0:
+		err = passthrough.ErrCredentialRequired
+	default:
+		source, err = t.server.Source(dialed(req), state.account, func() upstream.Place { return t.place(req) })
+	}
 	if err != nil {
-		return t.refuse(req, e, err)
+		return t.refuse(req, state, err)
 	}
-	tok, session, err := source.Token(req.Context(), e.request())
+	tok, session, err := source.Token(req.Context(), state.request())
 	if err != nil {
-		return t.refuse(req, e, err)
+		return t.refuse(req, state, err)
 	}
-	if e.answer != nil {
-		return e.answer(tok)
+	if state.answer != nil {
+		res, refused = state.answer(tok, login)
+		return res, refused, nil
 	}
-	out := t.outgoing(req, e, cmp.Or(t.APIVersion, source.FoundVersion()))
-	res, err := t.sender.Send(req, out, source, session, tok, e.request())
+	out := t.outgoing(req, state, cmp.Or(t.APIVersion, source.FoundVersion()))
+	res, err = t.sender.Send(req, out, source, session, tok, state.request())
+	if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
+		return t.refuse(req, state, lost.Err)
+	}
 	if err != nil {
-		if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
-			return t.refuse(req, e, lost.Err)
-		}
-		return nil, err
+		return nil, nil, err
 	}
-	return res, nil
+	return t.pass(req, state, res)
+}
+
+// pass returns what the client gets of an answer of the server.
+func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response) (*http.Response, *veeam.Refusal, error) {
+	if len(res.Header["Location"]) > 0 {
+		answer.LeadHere(res.Header, t.baseURL(req), t.BasePath, state.origin())
+	}
+	x := answer.Exchange{
+		Terms: state.terms(), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
+		Journal: state.journal, Log: t.logger,
+	}
+	res, refused := x.Pass(res)
+	return res, refused, nil
 }
 
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
 // client had to say about its own identity if a handler has let it in.
-func (t *Transport) outgoing(req *http.Request, e *exchange, version string) *http.Request {
+func (t *Transport) outgoing(req *http.Request, state *requestState, version string) *http.Request {
 	out := new(http.Request)
 	*out = *req
 	// With room for the token and the version: growing would cost more than the
 	// copy.
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
-		if e == nil || !headers.Withheld(name) {
+		if state == nil || !headers.Withheld(name) {
 			out.Header[name] = values
 		}
 	}
-	if e != nil {
-		e.terms().Ask(out)
+	if state != nil {
+		state.terms().Ask(out)
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
@@ -482,30 +505,20 @@ func (t *Transport) scheme(req *http.Request) string {
 }
 
 // refuse answers a request for which there is no token.
-func (t *Transport) refuse(req *http.Request, e *exchange, err error) (*http.Response, error) {
+func (t *Transport) refuse(req *http.Request, state *requestState, err error) (*http.Response, *veeam.Refusal, error) {
 	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
-		return nil, context.Canceled // the client has gone
+		return nil, nil, context.Canceled // the client has gone
 	}
-	if dial := dialFault(err); dial != nil {
-		return nil, dial
+	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		return nil, nil, dial // so that reverse_proxy may try another upstream
 	}
 	r := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery)
-	if e.caller.Via == policy.ViaPassthrough || errors.Is(err, passthrough.ErrCredentialRequired) {
-		r = passthrough.Refusal(err, e.route == veeam.RouteToken, e.guestLogin != nil, r)
+	if state.caller.Via == policy.ViaPassthrough || errors.Is(err, passthrough.ErrCredentialRequired) {
+		r = passthrough.Refusal(err, state.route == veeam.RouteToken, state.login != nil, r)
 	}
-	r.AtTokenEndpoint = e.route == veeam.RouteToken
-	e.refused = &r
-	e.journal.NoSession(err, answer.Advice(err))
-	return answer.Refuse(t.product, req, r), nil
-}
-
-// dialFault returns an error that tells reverse_proxy that this upstream could
-// not be dialled, so that it may try another; nil if err is none.
-func dialFault(err error) error {
-	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
-		return dial
-	}
-	return nil
+	r.AtTokenEndpoint = state.route == veeam.RouteToken
+	state.journal.NoSession(err, answer.Advice(err))
+	return answer.Refuse(t.product, req, r), &r, nil
 }
 
 func (t *Transport) replayed(result string) {

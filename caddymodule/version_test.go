@@ -27,20 +27,20 @@ import (
 // plainGet asks with the version that the client names, or with none.
 func (w *world) plainGet(version, account string) received {
 	w.Helper()
-	e := &exchange{route: veeam.RouteProtected, account: account}
-	req := proxied(context.Background(), e)
+	state := &requestState{route: veeam.RouteProtected, account: account}
+	req := proxied(context.Background(), state)
 	req.URL.Path = w.server.Base() + "/echo"
 	req.Header.Del("X-Api-Version")
 	if version != "" {
 		req.Header.Set("X-Api-Version", version)
 	}
-	e.decideFor(req)
-	e.journal = journal.New(w.svc, req)
+	state.decideFor(req)
+	state.journal = journal.New(w.svc, req)
 	res, err := w.tr.RoundTrip(req)
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.read(res, e)
+	return w.read(res, state)
 }
 
 // probes counts the requests for descriptions.
@@ -288,7 +288,7 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 					if deadline, ok := req.Context().Deadline(); ok && time.Until(deadline) > upstream.DefaultLoginTimeout {
 						rt.Errorf("deadline in %v", time.Until(deadline))
 					}
-					for _, key := range []string{proxyProtocolVar, exchangeVar, "client"} {
+					for _, key := range []string{proxyProtocolVar, stateVar, "client"} {
 						if got := caddyhttp.GetVar(req.Context(), key); got != nil {
 							rt.Errorf("variable %s: %v", key, got)
 						}
@@ -303,13 +303,13 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 				ctx, cancel = context.WithTimeout(context.Background(), time.Duration(within)*time.Second)
 			}
 			defer cancel()
-			e := &exchange{route: veeam.RouteProtected}
-			req := proxied(ctx, e)
+			state := &requestState{route: veeam.RouteProtected}
+			req := proxied(ctx, state)
 			req.Method, req.URL.Path, req.Host, req.RemoteAddr = method, w.server.Base()+path, host, remote
 			for name, value := range headers {
 				req.Header.Set(name, value)
 			}
-			e.decideFor(req)
+			state.decideFor(req)
 			caddyhttp.SetVar(req.Context(), "client", "secret of a client")
 			caddyhttp.SetVar(req.Context(), proxyProtocolVar, reverseproxy.ProxyProtocolInfo{})
 			if res, err := w.tr.RoundTrip(req); err == nil {

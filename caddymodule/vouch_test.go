@@ -30,7 +30,7 @@ func voucher(t *testing.T, upstreams string, configured ...*clients.Client) *Han
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{clients: known, guests: passthrough.New(), stands: new(atomic.Pointer[site]), TokenMaxLifetime: caddy.Duration(30 * 24 * time.Hour)}
+	h := &Handler{clients: known, users: passthrough.New(), stands: new(atomic.Pointer[site]), TokenMaxLifetime: caddy.Duration(30 * 24 * time.Hour)}
 	h.product, _ = veeam.Lookup("vbr")
 	h.stands.Store(&site{upstreams: upstreams})
 	return h

@@ -95,8 +95,8 @@ func isUnix(network string) bool { return strings.HasPrefix(network, "unix") }
 
 // anonymousVersion is the version for a request that needs no session: as
 // configured, or as logins have found it.
-func (t *Transport) anonymousVersion(req *http.Request, e *exchange) string {
-	if t.APIVersion != "" || e == nil || t.product.Version.Known == nil {
+func (t *Transport) anonymousVersion(req *http.Request, state *requestState) string {
+	if t.APIVersion != "" || state == nil || t.product.Version.Known == nil {
 		return t.APIVersion
 	}
 	return t.server.FoundVersion(t.place(req).Origin)

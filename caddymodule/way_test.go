@@ -92,12 +92,12 @@ func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
 				seen = append(seen, req.Host)
 				return nil, nil
 			})
-			e := &exchange{route: veeam.RouteProtected}
-			req := proxied(w.Context(), e)
+			state := &requestState{route: veeam.RouteProtected}
+			req := proxied(w.Context(), state)
 			req.Host = "name-of-the-client.lab.local"
 			req.URL.Path, req.URL.RawQuery = w.server.Base()+"/echo", ""
-			e.decideFor(req)
-			e.journal = journal.New(w.svc, req)
+			state.decideFor(req)
+			state.journal = journal.New(w.svc, req)
 			res, err := tr.RoundTrip(req)
 			if err != nil || res.StatusCode != http.StatusOK {
 				t.Fatal(res, err)

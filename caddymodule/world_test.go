@@ -138,22 +138,22 @@ func (w *world) ask(tr *Transport, method, path, account string) received {
 
 func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account string) received {
 	w.Helper()
-	e := &exchange{route: veeam.RouteProtected, account: account}
-	req := proxied(ctx, e)
+	state := &requestState{route: veeam.RouteProtected, account: account}
+	req := proxied(ctx, state)
 	req.Method, req.URL.Path, req.URL.RawQuery = method, w.server.Base()+path, ""
-	e.decideFor(req)
+	state.decideFor(req)
 	if !strings.HasPrefix(productOf(w.server.Profile()), "vspc") {
 		req.Header.Set("X-Api-Version", "1.1-rev0")
 	}
-	e.journal = journal.New(w.svc, req)
-	res, err := tr.RoundTrip(req)
+	state.journal = journal.New(w.svc, req)
+	res, err := sendDecided(w, tr, req)
 	if err != nil {
 		return received{body: err.Error()}
 	}
-	return w.read(res, e)
+	return w.read(res, state)
 }
 
-func (w *world) read(res *http.Response, e *exchange) received {
+func (w *world) read(res *http.Response, state *requestState) received {
 	w.Helper()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -161,8 +161,8 @@ func (w *world) read(res *http.Response, e *exchange) received {
 	}
 	_ = res.Body.Close()
 	a := received{status: res.StatusCode, header: res.Header, body: string(body)}
-	if e.refused != nil {
-		a.reason = e.refused.Reason
+	if state.found.refused != nil {
+		a.reason = state.found.refused.Reason
 	} else {
 		var echo veeamtest.Echo
 		_ = json.Unmarshal(body, &echo)

@@ -57,7 +57,7 @@ func hammer(t *testing.T, tr *Transport, clients int, during time.Duration) (req
 	for range clients {
 		wg.Go(func() {
 			for ; ctx.Err() == nil; time.Sleep(5 * time.Second) {
-				res, err := tr.RoundTrip(proxied(ctx, &exchange{route: veeam.RouteProtected}))
+				res, err := tr.RoundTrip(proxied(ctx, &requestState{route: veeam.RouteProtected}))
 				if ctx.Err() != nil {
 					return
 				}

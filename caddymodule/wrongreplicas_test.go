@@ -150,7 +150,7 @@ type asked struct {
 // ask sends a request to one of the processes.
 func (ps *processes) ask(i int) (a asked, killed bool) {
 	p := ps.live[i].Load()
-	res, err := p.current.Load().RoundTrip(proxied(context.Background(), &exchange{route: veeam.RouteProtected}))
+	res, err := p.current.Load().RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 	if p.dead.Load() {
 		return a, true
 	}

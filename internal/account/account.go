@@ -333,9 +333,12 @@ func (a *Account) PlainSecrets() (plain []string) {
 	return plain
 }
 
-// Choose finds an account by its name; a UUID is a user for the account that acts as
-// whom it is told.
+// Choose finds an account by its name; without one it is the first. A UUID is a user for
+// the account that acts as whom it is told. It returns nil if there is none.
 func Choose(accounts []*Account, name string) (chosen *Account, user string) {
+	if name == "" && len(accounts) > 0 {
+		return accounts[0], ""
+	}
 	for _, a := range accounts {
 		if a.Name == name {
 			return a, ""

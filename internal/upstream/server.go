@@ -169,12 +169,17 @@ type Request struct {
 	Journal journal.Journal
 }
 
-// Source returns what hands out the tokens of an account at an address; user is whom the
-// account acts as, where that comes with the request. place tells about the address, the
-// first time.
-func (s *Server) Source(at Address, a *account.Account, user string, place func() Place) *Source {
-	key := sourceKey{account: a.Name, Address: at, user: user}
-	return s.sessions.source(key, func() *Source { return s.newSource(key, a, place()) })
+// Source returns what hands out the tokens of an account at an address. name is that of
+// the account, empty for the first one, or the UUID of the user as whom an account acts
+// that is told whom with each request. place tells about the address, the first time. The
+// error is an *account.UnknownError.
+func (s *Server) Source(at Address, name string, place func() Place) (*Source, error) {
+	chosen, user := s.Choose(name)
+	if chosen == nil || chosen.Template() && user == "" {
+		return nil, &account.UnknownError{Name: name}
+	}
+	key := sourceKey{account: chosen.Name, Address: at, user: user}
+	return s.sessions.source(key, func() *Source { return s.newSource(key, chosen, place()) }), nil
 }
 
 func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {

@@ -120,7 +120,7 @@ func onBench(t *testing.T, test func(l *bench)) {
 			Product: product, Transport: l.server.Transport(), Accounts: []*account.Account{own},
 			Tries: tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return nil, errors.New("there is no storage") }}), State: NewState(), Metrics: metrics.New(func() []metrics.Session { return nil }), Log: zap.NewNop(),
 		})
-		l.source = server.Source(Address{"tcp", "vbr01:9419"}, own, "", func() Place {
+		l.source, _ = server.Source(Address{"tcp", "vbr01:9419"}, own.Name, func() Place {
 			return Place{Address: Address{"tcp", "vbr01:9419"}, Origin: "https tcp vbr01:9419", BaseURL: "https://vbr01:9419", Host: "vbr01:9419"}
 		})
 		test(l)
