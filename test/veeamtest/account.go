@@ -29,6 +29,12 @@ type Account struct {
 	// RedirectTo marks an Azure user of an identity provider: a password is answered with this address and no tokens.
 	RedirectTo string
 
+	// ClientID and Assertion log in the VB365 user with the grants of an identity provider.
+	ClientID, Assertion string
+
+	// Tenant marks a user of Enterprise Manager who logs in by the body of the request, beside somebody's password.
+	Tenant bool
+
 	UID  string // default: a UUID made from the name
 	Role string // default: the product's administrator
 }
@@ -40,11 +46,13 @@ const (
 	DefaultMFAUser     = "svc-mfa"
 	DefaultMFAPassword = "mfa-pass-1"
 	DefaultTOTPSecret  = "JBSWY3DPEHPK3PXP"
+	DefaultClientID    = "5c1c7a3e-1c5e-4f62-9c0a-2f0a6b1f0d11"
+	DefaultAssertion   = "eyJhbGciOiJub25lIn0.eyJhdWQiOiJ2YjM2NSJ9.YXNzZXJ0aW9u"
 )
 
 func defaultAccounts() []Account {
 	return []Account{
-		{Username: DefaultUser, Password: DefaultPassword},
+		{Username: DefaultUser, Password: DefaultPassword, ClientID: DefaultClientID, Assertion: DefaultAssertion},
 		{Username: DefaultMFAUser, Password: DefaultMFAPassword, TOTPSecret: DefaultTOTPSecret, MFA: true},
 	}
 }
@@ -108,6 +116,17 @@ func (s *Server) SetPassword(user, password string) {
 		panic("veeamtest: no account " + user)
 	}
 	a.Password = password
+}
+
+// SetAssertion changes the assertion that logs user in. It panics when there is no such user.
+func (s *Server) SetAssertion(user, assertion string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.account(user)
+	if a == nil {
+		panic("veeamtest: no account " + user)
+	}
+	a.Assertion = assertion
 }
 
 // locked reports whether too many wrong secrets were sent for a. The caller holds s.mu.

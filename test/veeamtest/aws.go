@@ -24,8 +24,7 @@ func aws() *product {
 		access:      time.Hour,
 		refresh:     2 * time.Hour,
 		dates:       DateLocal,
-		method:      jwt.SigningMethodRS512,
-		claims:      vbrClaims,
+		mint:        signed(jwt.SigningMethodRS512, vbrClaims),
 		grants: map[string]func(*exchange){
 			"password":           passwordGrant,
 			"mfa":                mfaGrant,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,20 +16,20 @@ const azureBase = "/api/{version}"
 
 func azure() *product {
 	return &product{
-		base:       azureBase,
-		tokenPath:  "/api/oauth2/token",
-		routes:     azureRoutes,
-		foldFields: true,
-		build:      "8.1.0.208",
-		skew:       1, scratchCodes: true,
+		base:         azureBase,
+		tokenPath:    "/api/oauth2/token",
+		routes:       azureRoutes,
+		foldFields:   true,
+		pathVersions: []string{"v8.1"}, pathPattern: regexp.MustCompile(`^v[2-8](\.\d+)?$`),
+		build: "8.1.0.208",
+		skew:  1, scratchCodes: true,
 		defaultRole: "PortalAdmin",
 		access:      time.Hour,
 		refresh:     14 * 24 * time.Hour,
 		short:       func(time.Duration) time.Duration { return 15 * time.Minute },
 		shortField:  "short_lived_refresh_token",
 		dates:       DateSevenDigits,
-		method:      jwt.SigningMethodRS512,
-		claims:      azureClaims,
+		mint:        signed(jwt.SigningMethodRS512, azureClaims),
 		grants: map[string]func(*exchange){
 			"password":      passwordGrant,
 			"mfa":           mfaGrant,

@@ -25,7 +25,8 @@ type exchange struct {
 	grant     string // at token endpoints
 	token     *token // on protected routes
 	status    int    // what was answered
-	retry     int    // seconds, for refusals that say when to come back
+	spellings []string
+	retry     int // seconds, for refusals that say when to come back
 }
 
 // ServeHTTP implements http.Handler. A fault that breaks the connection panics with http.ErrAbortHandler
@@ -45,12 +46,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.loose {
 		r = overridden(r)
 	}
-	x := &exchange{s: s, w: w, r: r, dialect: &s.product.dialect}
+	x := &exchange{s: s, w: w, r: r, dialect: &s.product.dialect, spellings: spellings(r)}
 	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	for name, value := range s.product.headers {
 		w.Header().Set(name, value)
 	}
-	rt, params, known := s.match(r.Method, rawPath(r))
+	rt, params, known := s.match(r.Method, rawPath(r), r.URL.RawQuery)
+	if s.product.http1 && r.ProtoMajor != 1 {
+		x.refuse(wrongProtocol)
+		return
+	}
 	if rt == nil {
 		s.serveUnknown(x, known)
 		return
@@ -60,7 +65,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case grants:
 		s.observe(x)
 		rt.handle(x)
-	case protected, ending:
+	case protected, ending, extension, private:
 		s.serveProtected(x, rt.handle)
 	default:
 		s.tally(func(c *Counters) { c.Anonymous++ })
@@ -78,8 +83,13 @@ func (s *Server) serveUnknown(x *exchange, known bool) {
 	if known {
 		why = methodNotAllowed
 	}
-	base := normalize(concrete(s.product.base))[0]
-	if segments := normalize(rawPath(x.r)); len(segments) > 1 && strings.EqualFold(segments[0], base) && !x.isTokenPath() {
+	segments := normalize(rawPath(x.r))
+	if s.product.notServed != "" && s.unserved(segments) {
+		s.observe(x)
+		x.refuse(s.product.notServed)
+		return
+	}
+	if len(segments) > 1 && s.isBase(segments[0]) && !x.isTokenPath() {
 		s.serveProtected(x, func(x *exchange) { x.refuse(why) })
 		return
 	}
@@ -87,8 +97,14 @@ func (s *Server) serveUnknown(x *exchange, known bool) {
 	x.refuse(why)
 }
 
+// isBase reports whether a path whose first segment is given may lie below the resources.
+func (s *Server) isBase(segment string) bool {
+	first := normalize(s.product.base)[0]
+	return strings.EqualFold(first, segment) || first == "{version}" && s.serves(segment)
+}
+
 func (x *exchange) isTokenPath() bool {
-	_, ok := matchPath(x.s.product.tokenPath, normalize(rawPath(x.r)), x.s.versionSegment())
+	_, ok := x.s.matchPath(x.s.product.tokenPath, normalize(rawPath(x.r)))
 	return ok
 }
 
@@ -104,19 +120,20 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 	if x.wrongVersion() {
 		return
 	}
-	bearer, ok := bearerOf(x.r)
+	bearer, ok := x.presented()
 	s.mu.Lock()
 	t := s.tokens[bearer]
 	why := reason("")
 	switch now := s.now(); {
 	case !ok:
 		why = noBearer
-	case t == nil || t.refresh || t.revoked:
+	case t == nil || t.refresh || t.revoked || t.scope != x.scope() || !x.guarded(t):
 		why = badBearer
 	case !now.Before(t.expires):
 		why = expiredBearer
 	default:
 		x.token = t
+		s.touch(x, t, now)
 		if x.access != ending {
 			s.count.Protected++
 		}
@@ -135,6 +152,14 @@ func (s *Server) servePermitted(x *exchange, handle func(*exchange)) {
 	}
 	s.observe(x)
 	handle(x)
+}
+
+// presented is the session that the request shows.
+func (x *exchange) presented() (value string, ok bool) {
+	if presented := x.s.product.presented; presented != nil {
+		return presented(x)
+	}
+	return bearerOf(x.r)
 }
 
 // bearerOf finds the bearer. Two Authorization headers are as bad as none: a proxy forgot to take the client's away.
@@ -159,16 +184,23 @@ func (x *exchange) unauthorized(why reason) {
 			c.Unauthorized++
 		}
 	})
+	if x.access == extension {
+		x.refusePlugIn()
+		return
+	}
 	x.refuse(why)
 }
 
 // wrongVersion answers a request whose x-api-version is missing or not served, and reports that it did.
 func (x *exchange) wrongVersion() bool {
-	if x.s.product.versions == nil {
+	if x.s.product.versions == nil || x.access == extension || x.access == private {
 		return false
 	}
 	version := strings.TrimSpace(x.r.Header.Get("x-api-version"))
 	if version == "" {
+		if x.access == grants && x.s.product.versionlessToken && !x.s.cfg.versionAtToken {
+			return false
+		}
 		if body := x.s.cfg.versionMissingBody; body != "" {
 			x.write(lookup(x.s.product.problems, versionMissing).status, jsonType, []byte(body))
 		} else {
@@ -199,12 +231,29 @@ func (x *exchange) refuseIn(p problem, render func(*exchange, problem) (string, 
 		x.write(p.status, "", nil)
 		return
 	}
-	x.write(p.status, contentType, encode(body))
+	encoded, raw := x.encode(body)
+	if contentType == "" {
+		contentType = encoded
+	}
+	x.write(p.status, contentType, raw)
 }
 
 const jsonType = "application/json; charset=utf-8"
 
 func (x *exchange) json(status int, v any) { x.write(status, jsonType, encode(v)) }
+
+// document answers in the form that the product's documents have.
+func (x *exchange) document(status int, v any) {
+	contentType, body := x.encode(v)
+	x.write(status, contentType, body)
+}
+
+func (x *exchange) encode(v any) (contentType string, body []byte) {
+	if x.s.product.encode != nil {
+		return x.s.product.encode(x, v)
+	}
+	return jsonType, encode(v)
+}
 
 func (x *exchange) write(status int, contentType string, body []byte) {
 	x.status = status

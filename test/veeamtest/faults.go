@@ -3,7 +3,6 @@
 package veeamtest
 
 import (
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -159,7 +158,7 @@ func (f *Fault) play(x *exchange) {
 	case FaultRedirect:
 		location := f.Location
 		if location == "" {
-			location = "https://veeam.invalid" + x.s.product.tokenPath
+			location = "https://veeam.invalid" + x.s.TokenPath()
 		}
 		x.w.Header().Set("Location", location)
 		x.write(or(f.Status, http.StatusTemporaryRedirect), "", nil)
@@ -229,7 +228,7 @@ func (x *exchange) reset() {
 
 func resetConn(conn net.Conn) {
 	below := conn
-	if c, ok := conn.(*tls.Conn); ok {
+	if c, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		below = c.NetConn()
 	}
 	if c, ok := below.(*net.TCPConn); ok {

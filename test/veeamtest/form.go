@@ -4,15 +4,18 @@ package veeamtest
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"mime/multipart"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
 type form struct {
 	values url.Values
 	fold   bool // field names are compared without case
+	exact  bool // grant_type is compared with case
 }
 
 func parseForm(body string) url.Values {
@@ -45,6 +48,27 @@ func parseMultipart(body []byte, boundary string) url.Values {
 	}
 }
 
+// parseJSON reads the fields of an object whose values are texts, booleans and nulls. It returns nil for anything else.
+func parseJSON(body []byte) url.Values {
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) != nil || fields == nil {
+		return nil
+	}
+	values := url.Values{}
+	for name, value := range fields {
+		switch value := value.(type) {
+		case nil:
+		case string:
+			values.Set(name, value)
+		case bool:
+			values.Set(name, strconv.FormatBool(value))
+		default:
+			return nil
+		}
+	}
+	return values
+}
+
 // get returns the first value of a field, or "" when it is missing or blank.
 func (f form) get(name string) string {
 	values := f.values[name]
@@ -62,8 +86,13 @@ func (f form) get(name string) string {
 	return values[0]
 }
 
-// grant is the grant type, in lower case because servers compare it so.
-func (f form) grant() string { return strings.ToLower(f.get("grant_type")) }
+// grant is the grant type, in lower case where servers compare it so.
+func (f form) grant() string {
+	if f.exact {
+		return f.get("grant_type")
+	}
+	return strings.ToLower(f.get("grant_type"))
+}
 
 func (f form) bool(name string) bool { return strings.EqualFold(f.get(name), "true") }
 

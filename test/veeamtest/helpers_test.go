@@ -3,6 +3,7 @@
 package veeamtest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"maps"
@@ -45,10 +46,10 @@ func (a answer) text(t *testing.T, field string) string {
 }
 
 func version(s *Server) string {
-	if v := s.cfg.versions; len(v) > 0 {
-		return v[len(v)-1]
+	if s.product.versions == nil {
+		return ""
 	}
-	return ""
+	return s.cfg.versions[len(s.cfg.versions)-1]
 }
 
 func do(s *Server, method, path, bearer, body string, header ...string) answer {
@@ -56,9 +57,7 @@ func do(s *Server, method, path, bearer, body string, header ...string) answer {
 	if v := version(s); v != "" {
 		r.Header.Set("x-api-version", v)
 	}
-	if bearer != "" {
-		r.Header.Set("Authorization", "Bearer "+bearer)
-	}
+	show(s, r, bearer)
 	for i := 0; i < len(header); i += 2 {
 		if header[i+1] == "" {
 			r.Header.Del(header[i])
@@ -72,11 +71,44 @@ func do(s *Server, method, path, bearer, body string, header ...string) answer {
 	return answer{w.Code, w.Result().Header, string(got)}
 }
 
+// show puts a session on a request as the server wants it.
+func show(s *Server, r *http.Request, session string) {
+	switch {
+	case session == "":
+	case s.product.presented != nil:
+		spell(r.Header, sessionHeader, session)
+	default:
+		r.Header.Set("Authorization", "Bearer "+session)
+	}
+}
+
+// anyCase is pair where its value may have any case, and in lower case elsewhere.
+func anyCase(p Profile, pair string) string {
+	if products[p].exactGrants {
+		return strings.ToLower(pair)
+	}
+	return pair
+}
+
+// formProfiles are the servers that log in by a form.
+func formProfiles() []Profile {
+	return slices.DeleteFunc(Profiles(), func(p Profile) bool { return products[p].grants == nil })
+}
+
+// unlimited is for tests that are not about the limits and habits of one product.
+func unlimited(p Profile, opts ...Option) *Server {
+	return New(p, append([]Option{WithTokenLimits(0, 0, 0), WithParallelSessions()}, opts...)...)
+}
+
 const formType = "application/x-www-form-urlencoded"
 
-// grant posts a form, written as name=value pairs that are not escaped yet.
+// grant posts a form, written as name=value pairs that are not escaped yet. It asks for no antiforgery cookie where there
+// are any.
 func grant(s *Server, pairs ...string) answer {
 	var b strings.Builder
+	if s.product.guard != nil {
+		pairs = append(slices.Clone(pairs), "disable_antiforgery_token=true")
+	}
 	for _, pair := range pairs {
 		name, value, _ := strings.Cut(pair, "=")
 		b.WriteString(name + "=" + url.QueryEscape(value) + "&")
@@ -84,8 +116,21 @@ func grant(s *Server, pairs ...string) answer {
 	return do(s, "POST", s.TokenPath(), "", b.String(), "Content-Type", formType)
 }
 
+// logon is the login at Enterprise Manager.
+func logon(s *Server, user, password string, header ...string) answer {
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	return do(s, "POST", "/api/sessionMngr/?v=latest", "", "", append([]string{"Authorization", basic}, header...)...)
+}
+
 func login(t *testing.T, s *Server, user, password string) (access, refresh string) {
 	t.Helper()
+	if s.product.grants == nil {
+		got := logon(s, user, password)
+		if got.status != 201 {
+			t.Fatalf("%s: login of %s: %d %s", s.profile, user, got.status, got.body)
+		}
+		return got.header[sessionHeader][0], ""
+	}
 	got := grant(s, "grant_type=password", "username="+user, "password="+password)
 	if got.status != 200 || got.text(t, "access_token") == "" {
 		t.Fatalf("%s: login of %s: %d %s", s.profile, user, got.status, got.body)
@@ -101,7 +146,7 @@ func defaultLogin(t *testing.T, s *Server) (access, refresh string) {
 func challenged(t *testing.T, s *Server) (mfaToken string) {
 	t.Helper()
 	got := grant(s, "grant_type=password", "username="+DefaultMFAUser, "password="+DefaultMFAPassword)
-	if got.status != 200 || got.text(t, "mfa_token") == "" || got.text(t, "access_token") != "" {
+	if got.status != or(s.product.dialect.challenged, 200) || got.text(t, "mfa_token") == "" || got.text(t, "access_token") != "" {
 		t.Fatalf("%s: want a challenge: %d %s", s.profile, got.status, got.body)
 	}
 	return got.text(t, "mfa_token")

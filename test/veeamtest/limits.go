@@ -2,7 +2,10 @@
 
 package veeamtest
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // tokenLimit is a limit over one stretch of time.
 type tokenLimit struct {
@@ -11,11 +14,20 @@ type tokenLimit struct {
 }
 
 // WithTokenLimits answers a token request with 429 if it is one too many in the last second, minute or hour; zero is no
-// limit. The answer says when the next one is taken. Requests that were refused do not count.
+// limit. The answer says when the next one is taken, except at VB365. Requests that were refused do not count.
+// Default: 1, 5 and 1500 at VB365, none elsewhere.
 func WithTokenLimits(perSecond, perMinute, perHour int) Option {
 	return func(s *Server) {
 		s.cfg.limits = []tokenLimit{{perSecond, time.Second}, {perMinute, time.Minute}, {perHour, time.Hour}}
 	}
+}
+
+// WithLoopbackUnlimited makes the limits hold for callers of other machines only, as VB365 does.
+func WithLoopbackUnlimited() Option { return func(s *Server) { s.cfg.exemptLoopback = true } }
+
+func loopback(from string) bool {
+	addr, err := netip.ParseAddrPort(from)
+	return err == nil && addr.Addr().IsLoopback()
 }
 
 // limited returns how long token requests are one too many, 0 when this one may pass. s.mu is held.

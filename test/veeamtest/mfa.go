@@ -32,7 +32,7 @@ func (x *exchange) challengeMFA(a *account) {
 	s.issued = append(s.issued, value)
 	s.count.Challenges++
 	s.mu.Unlock()
-	x.json(http.StatusOK, x.dialect.challenge(x, a, value))
+	x.document(or(x.dialect.challenged, http.StatusOK), x.dialect.challenge(x, a, value))
 }
 
 func mfaGrant(x *exchange) {

@@ -38,7 +38,7 @@ func (s *Server) observe(x *exchange) {
 		Operation: x.operation, Token: x.access == grants || x.access == ending, Header: x.r.Header,
 	}
 	if x.token == nil { // the route asks for none, and the request has one all the same
-		bearer, _ := bearerOf(x.r)
+		bearer, _ := x.presented()
 		s.mu.Lock()
 		x.token = s.tokens[bearer]
 		s.mu.Unlock()

@@ -5,6 +5,7 @@ package veeamtest
 import (
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"time"
 )
 
@@ -54,7 +55,28 @@ type config struct {
 	limits               []tokenLimit
 	actionPolls          int
 	loose                bool
-	observer             func(Executed)
+	exemptLoopback       bool
+	versionAtToken       bool
+	reusableRefresh      bool
+	sessionLifetime      time.Duration
+	noLogout             bool
+
+	refusedStatus     int // VB365
+	antiforgeryCookie string
+	antiforgeryReads  bool
+	operatorOnly      bool
+
+	revokeBearer, revokeKeepsRefresh bool // Veeam ONE
+
+	publicURL        string // Enterprise Manager
+	randomHeader     bool
+	anyLogonVersion  bool
+	anySpelling      bool
+	bom              bool
+	quietLogonChecks bool
+
+	plugInTokens, plugInPage bool // plug-ins behind VBR
+	observer                 func(Executed)
 }
 
 func defaultConfig(p *product) config {
@@ -72,7 +94,13 @@ func defaultConfig(p *product) config {
 		dates:        p.dates,
 		zone:         time.FixedZone("", 2*60*60),
 		fourEyes:     true,
-		versions:     p.versions,
+		versions:     append(p.versions, p.pathVersions...),
+
+		singleSession:     p.oneSession,
+		limits:            p.limits,
+		refusedStatus:     http.StatusUnauthorized,
+		antiforgeryCookie: "X-VB365-Antiforgery",
+		publicURL:         "https://em01.lab.local:9398",
 	}
 }
 
@@ -91,14 +119,16 @@ func WithClock(clock func() time.Time) Option { return func(s *Server) { s.cfg.c
 // Shorter ones let a test wait less; otpauth URIs tell them. Clients that know only the seed use the default.
 func WithCodePeriod(d time.Duration) Option { return func(s *Server) { s.cfg.codePeriod = d } }
 
-// WithAccessLifetime sets how long access tokens live. Default: 15 minutes at VBR, one hour elsewhere.
+// WithAccessLifetime sets how long access tokens live, and at Enterprise Manager how long a session may be idle.
+// Default: 15 minutes at VBR, Google Cloud and Enterprise Manager, 899 seconds at Veeam ONE, one hour elsewhere.
 func WithAccessLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.access = d } }
 
-// WithRefreshLifetime sets how long refresh tokens live. Default: 14 days at VBR and Azure, 48 hours at VSPC, 2 hours at AWS.
+// WithRefreshLifetime sets how long refresh tokens live. Default: 14 days at VBR,
+// Azure and Google Cloud, 48 hours at VSPC, 2 hours at AWS. Of VB365 and Veeam ONE it is not documented; 24 hours.
 func WithRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.refresh = d } }
 
 // WithShortRefreshLifetime sets how long a refresh token lives that was asked for as a short one.
-// Default: access lifetime plus 15 minutes at VBR, 15 minutes at Azure (its documents also say 60).
+// Default: access lifetime plus 15 minutes at VBR, 15 minutes at Azure (its documents also say 60), 75 minutes at Google Cloud.
 func WithShortRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.short = d } }
 
 // WithMFALifetime sets how long an mfa_token lives. Undocumented; default two minutes.
@@ -110,7 +140,8 @@ func WithMFATries(n int) Option { return func(s *Server) { s.cfg.mfaTries = n } 
 // WithLatency delays every answer of the token endpoint.
 func WithLatency(d time.Duration) Option { return func(s *Server) { s.cfg.latency = d } }
 
-// WithSingleSession makes a new login end the earlier sessions of the same user, as VSPC's documents hint.
+// WithSingleSession makes a new login end the earlier sessions of the same user, as the documents of VSPC and Veeam ONE
+// hint. It is the default at Veeam ONE.
 func WithSingleSession() Option { return func(s *Server) { s.cfg.singleSession = true } }
 
 // WithLockout refuses an account's logins, right ones too, once n wrong secrets came within window of each other,
@@ -153,7 +184,8 @@ func WithVersionMissingBody(body string) Option {
 	return func(s *Server) { s.cfg.versionMissingBody = body }
 }
 
-// WithAPIVersions sets the values of x-api-version that are served.
+// WithAPIVersions sets the versions that are served, oldest first: values of x-api-version or, at VB365 and Veeam ONE,
+// of the part of paths that names the version, such as "v7".
 func WithAPIVersions(versions ...string) Option { return func(s *Server) { s.cfg.versions = versions } }
 
 // WithRefreshReuseRevokesFamily makes the second use of a refresh token end the session that came from it.

@@ -35,11 +35,12 @@ const (
 	methodNotAllowed reason = "method not allowed"
 	conflict         reason = "conflict"
 	serverFault      reason = "server fault"
+	wrongProtocol    reason = "wrong protocol"
 )
 
 // problem is one row of a product's table of refusals. What code and kind mean is the product's affair.
 type problem struct {
-	status  int
+	status  int // 0 where none is documented: WithRefusedStatus
 	code    string
 	kind    string
 	message string

@@ -5,7 +5,9 @@ package veeamtest
 
 import (
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -18,31 +20,53 @@ const (
 	anonymous               // nothing
 	plain                   // nothing, not even a version header
 	grants                  // the token endpoint
+	extension               // a bearer, but no version header: plug-ins behind VBR
+	private                 // a bearer of VBR's private API, and no version header
 )
 
 type route struct {
 	method string // "*" for any
-	path   string // segments in braces match anything, {version} only v2 to v8
+	path   string // segments in braces match anything, {version} what the product serves; a query must be there
 	access access
 	handle func(*exchange)
 }
 
 var (
-	versionSegment      = regexp.MustCompile(`^v[2-8](\.\d+)?$`)
-	looseVersionSegment = regexp.MustCompile(`^v0*[2-8](\.\d+)?$`)
+	leadingZeros = regexp.MustCompile(`^v0+(\d)`)
+	versionLike  = regexp.MustCompile(`^[vV]\d`)
 )
 
-func (s *Server) versionSegment() *regexp.Regexp {
+// serves reports whether a segment of a path is a version that the server has.
+func (s *Server) serves(segment string) bool {
+	segment = strings.ToLower(segment)
 	if s.cfg.loose {
-		return looseVersionSegment
+		segment = leadingZeros.ReplaceAllString(segment, "v$1")
 	}
-	return versionSegment
+	pattern := s.product.pathPattern
+	return pattern != nil && pattern.MatchString(segment) ||
+		s.product.pathVersions != nil && slices.Contains(s.cfg.versions, segment)
+}
+
+// unserved reports whether a path lies below the product's resources in a version that the server does not have.
+func (s *Server) unserved(segments []string) bool {
+	for i, part := range normalize(s.product.base) {
+		switch {
+		case i >= len(segments):
+			return false
+		case part == "{version}":
+			return versionLike.MatchString(segments[i]) && !s.serves(segments[i])
+		case !strings.EqualFold(part, segments[i]):
+			return false
+		}
+	}
+	return false
 }
 
 // Route returns the canonical operation of a request, its method and its path template: "GET /api/v1/jobs/{id}".
-// It is "" when there is none. A query in rawPath is ignored.
+// It is "" when there is none. Of a query in rawPath counts what operations are chosen by: "POST /api/jobs/{id}?action=start".
 func (s *Server) Route(method, rawPath string) string {
-	rt, _, _ := s.match(method, rawPath)
+	path, query, _ := strings.Cut(rawPath, "?")
+	rt, _, _ := s.match(method, path, query)
 	if rt == nil {
 		return ""
 	}
@@ -57,15 +81,16 @@ func (rt *route) operation(method string) string {
 }
 
 // match finds the route of a request. known says that the path exists, with this or another method.
-func (s *Server) match(method, rawPath string) (rt *route, params map[string]string, known bool) {
+func (s *Server) match(method, rawPath, query string) (rt *route, params map[string]string, known bool) {
 	segments := normalize(rawPath)
 	method = strings.ToUpper(method) // the servers compare methods without case
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
 	for i := range s.routes {
-		found, ok := matchPath(s.routes[i].path, segments, s.versionSegment())
-		if !ok {
+		template, chosen, _ := strings.Cut(s.routes[i].path, "?")
+		found, ok := s.matchPath(template, segments)
+		if !ok || !choose(query, chosen) {
 			continue
 		}
 		known = true
@@ -76,7 +101,22 @@ func (s *Server) match(method, rawPath string) (rt *route, params map[string]str
 	return nil, nil, known
 }
 
-func matchPath(template string, segments []string, versions *regexp.Regexp) (map[string]string, bool) {
+// choose reports whether a query has the pair name=value. Names and values are compared without case.
+func choose(query, pair string) bool {
+	if pair == "" {
+		return true
+	}
+	name, want, _ := strings.Cut(pair, "=")
+	values, _ := url.ParseQuery(query)
+	for n, v := range values {
+		if strings.EqualFold(n, name) && strings.EqualFold(v[0], want) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) matchPath(template string, segments []string) (map[string]string, bool) {
 	var params map[string]string
 	rest := template[1:]
 	for i := 0; ; i++ {
@@ -86,9 +126,13 @@ func matchPath(template string, segments []string, versions *regexp.Regexp) (map
 		}
 		switch {
 		case part == "{version}":
-			if !versions.MatchString(strings.ToLower(segments[i])) {
+			if !s.serves(segments[i]) {
 				return nil, false
 			}
+			if params == nil {
+				params = map[string]string{}
+			}
+			params["version"] = strings.ToLower(segments[i])
 		case part[0] == '{':
 			if params == nil {
 				params = map[string]string{}
@@ -125,9 +169,12 @@ func normalize(raw string) []string {
 	return segments
 }
 
-// concrete fills in the version of a template that has one.
-func concrete(template string) string {
-	return strings.Replace(template, "{version}", "v8.1", 1)
+// concrete fills in the newest version of a template that has one.
+func (s *Server) concrete(template string) string {
+	if len(s.cfg.versions) == 0 {
+		return template
+	}
+	return strings.Replace(template, "{version}", s.cfg.versions[len(s.cfg.versions)-1], 1)
 }
 
 // rawPath is the path as it came over the wire.

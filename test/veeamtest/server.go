@@ -98,12 +98,13 @@ func New(p Profile, opts ...Option) *Server {
 func (s *Server) Profile() Profile { return s.profile }
 
 // TokenPath returns the path of the token endpoint.
-func (s *Server) TokenPath() string { return s.product.tokenPath }
+func (s *Server) TokenPath() string { return s.concrete(s.product.tokenPath) }
 
 // Base returns the path below which resources and test routes live, such as /api/v1.
-func (s *Server) Base() string { return concrete(s.product.base) }
+func (s *Server) Base() string { return s.concrete(s.product.base) }
 
-// Start listens on 127.0.0.1 at a free port, unless WithAddr says otherwise, and serves HTTPS: HTTP/1.1 and HTTP/2.
+// Start listens on 127.0.0.1 at a free port, unless WithAddr says otherwise, and serves HTTPS: HTTP/1.1 and
+// HTTP/2, Enterprise Manager HTTP/1.1 only.
 // After Close, Start listens again on the same port, with all sessions as they were.
 func (s *Server) Start() error {
 	s.mu.Lock()
@@ -139,13 +140,18 @@ func (s *Server) Start() error {
 	s.http = &http.Server{
 		Handler:           s,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
+		ConnContext:       withSpelling,
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
 	server := s.http
 	for _, l := range listeners {
 		s.served.Go(func() {
-			if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			serve := func() error { return server.ServeTLS(l, "", "") }
+			if s.product.http1 {
+				serve = func() error { return server.Serve(spelledListener{l, server.TLSConfig}) }
+			}
+			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 				panic(err)
 			}
 		})

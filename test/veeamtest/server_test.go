@@ -311,9 +311,9 @@ func TestAFaultCanLoseTheAnswerOfWorkThatWasDone(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	for _, p := range Profiles() {
+	for _, p := range formProfiles() {
 		t.Run(string(p), func(t *testing.T) {
-			s := New(p, WithRevokeRandom(10, 1))
+			s := unlimited(p, WithRevokeRandom(10, 1))
 			done := make(chan bool)
 			for range 8 {
 				go func() {

@@ -3,12 +3,16 @@
 package veeamtest
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
 // family is a login and every token that came from it.
 type family struct {
+	id       string
+	begun    time.Time
 	account  *account
 	userType string // Azure's word for where the user comes from
 	readOnly bool
@@ -20,12 +24,14 @@ type family struct {
 
 type token struct {
 	value    string
+	scope    string // where it is good for, see exchange.scope
 	refresh  bool
 	readOnly bool
 	family   *family
 	expires  time.Time
 	revoked  bool
-	spent    bool // a refresh token that was exchanged
+	guard    string // the value of a cookie that must come with it
+	spent    bool   // a refresh token that was exchanged
 }
 
 func (t *token) good(now time.Time) bool {
@@ -50,6 +56,28 @@ func (a *account) endAll() {
 		f.end()
 	}
 	a.families = nil
+}
+
+// touch prolongs a session that is ended by idleness. The caller holds Server.mu.
+func (s *Server) touch(x *exchange, t *token, now time.Time) {
+	if !s.product.sliding || s.cfg.quietLogonChecks && x.operation == emLogonCheck {
+		return
+	}
+	t.expires = now.Add(s.cfg.access)
+	if end := t.family.begun.Add(s.cfg.sessionLifetime); s.cfg.sessionLifetime > 0 && end.Before(t.expires) {
+		t.expires = end
+	}
+}
+
+// scope is where the token of a request must be good for: "" for the product's API.
+func (x *exchange) scope() string {
+	switch {
+	case x.access == private:
+		return privateScope
+	case x.access == extension && x.s.cfg.plugInTokens:
+		return strings.ToLower(x.params["instance"])
+	}
+	return ""
 }
 
 // prune forgets sessions that are over, so that login storms do not pile up. The caller holds Server.mu.
@@ -102,13 +130,12 @@ func (s *Server) sign(f *family) issue {
 		lifetime = s.shortLifetime()
 	}
 	claims := claimSet{
-		server: s, account: f.account, id: uuid(), now: now,
+		server: s, account: f.account, session: f.id, id: uuid(), now: now,
 		access: now.Add(s.cfg.access), refresh: now.Add(lifetime), short: f.short,
 	}
-	access, refresh := s.product.claims(claims)
+	access, refresh := s.product.mint(claims)
 	return issue{
-		account: f.account,
-		access:  signJWT(s.product.method, access), refresh: signJWT(s.product.method, refresh),
+		account: f.account, session: f.id, access: access, refresh: refresh,
 		issued: now, expires: claims.access, lifetime: s.cfg.access, short: f.short, userType: f.userType,
 	}
 }
@@ -131,9 +158,12 @@ func (s *Server) keep(f *family, i issue, readOnly bool) {
 	}
 	// A session that ended while its new pair was being signed stays ended.
 	for _, t := range []*token{
-		{value: i.access, family: f, expires: i.expires, revoked: f.ended, readOnly: readOnly},
-		{value: i.refresh, refresh: true, family: f, expires: i.issued.Add(lifetime), revoked: f.ended},
+		{value: i.access, family: f, expires: i.expires, revoked: f.ended, readOnly: readOnly, guard: i.guard},
+		{value: i.refresh, refresh: true, family: f, expires: i.issued.Add(lifetime), revoked: f.ended, guard: i.guard},
 	} {
+		if t.value == "" {
+			continue
+		}
 		f.tokens = append(f.tokens, t)
 		s.tokens[t.value] = t
 		s.issued = append(s.issued, t.value)
@@ -152,12 +182,21 @@ func (x *exchange) wish() wish {
 	return wish{readOnly: x.form.bool("readOnly"), short: short != "" && x.form.bool(short)}
 }
 
+// pair makes the tokens that answer x.
+func (x *exchange) pair(f *family) issue {
+	i := x.s.sign(f)
+	i.grant = x.grant
+	if x.s.product.guard != nil {
+		i.guard = x.s.product.guard(x)
+	}
+	return i
+}
+
 // begin logs a in: it answers with a new session.
 func (x *exchange) begin(a *account, w wish) {
 	s := x.s
-	f := &family{account: a, readOnly: w.readOnly || a.ReadOnly, short: w.short, as: w.as, userType: w.userType}
-	i := s.sign(f)
-	i.grant = x.grant
+	f := &family{id: uuid(), begun: s.now(), account: a, readOnly: w.readOnly || a.ReadOnly, short: w.short, as: w.as, userType: w.userType}
+	i := x.pair(f)
 	s.mu.Lock()
 	if s.cfg.singleSession {
 		a.endAll()
@@ -168,7 +207,7 @@ func (x *exchange) begin(a *account, w wish) {
 	s.keep(f, i, f.readOnly)
 	s.count.Logins++
 	s.mu.Unlock()
-	x.json(200, x.dialect.success(x, i))
+	x.document(or(x.dialect.granted, http.StatusOK), x.dialect.success(x, i))
 }
 
 // renew answers with a new pair for the session f.
@@ -180,8 +219,7 @@ func (x *exchange) renew(f *family) {
 			return
 		}
 	}
-	i := s.sign(f)
-	i.grant = x.grant
+	i := x.pair(f)
 	readOnly := x.wish().readOnly || f.account.ReadOnly || f.readOnly && !s.cfg.refreshDropsReadOnly
 	s.mu.Lock()
 	if s.cfg.refreshRevokesAccess {
@@ -190,5 +228,5 @@ func (x *exchange) renew(f *family) {
 	s.keep(f, i, readOnly)
 	s.count.Refreshes++
 	s.mu.Unlock()
-	x.json(200, x.dialect.success(x, i))
+	x.document(or(x.dialect.granted, http.StatusOK), x.dialect.success(x, i))
 }

@@ -20,6 +20,8 @@ var masks = []struct {
 }{
 	{regexp.MustCompile(`eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+`), "JWT"},
 	{regexp.MustCompile(`"mfa_token":"[A-Za-z0-9]{86}=="`), `"mfa_token":"B64"`},
+	{regexp.MustCompile(`"refresh_token":"[0-9a-f]{64}"`), `"refresh_token":"HEX"`},
+	{regexp.MustCompile(`"refresh_token":"[A-Za-z0-9+/]{64}"`), `"refresh_token":"OPAQUE"`},
 	{regexp.MustCompile(`00-[0-9a-f]{32}-[0-9a-f]{16}-00`), "TRACE"},
 }
 
@@ -54,6 +56,11 @@ func TestTokenAnswers(t *testing.T) {
 			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00.1234567Z",".expires":"2026-03-01T13:00:00.1234567Z",` + azureTail,
 		},
 		{"aws", New(AWS, fixed(), WithZone(time.UTC)), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00",".expires":"2026-03-01T13:00:00","username":"svc-monitor"}`},
+		{"gcp", New(GCP, fixed(), WithZone(time.UTC)), `{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":900,".issued":"2026-03-01T12:00:00",".expires":"2026-03-01T12:15:00"}`},
+		{"vb365 8", New(VB365, fixed()), `{"access_token":"JWT","token_type":"bearer","refresh_token":"OPAQUE","expires_in":3600,".issued":"2026-03-01T12:00:00.0000000Z",".expires":"2026-03-01T13:00:00.0000000Z"}`},
+		{"vb365 8 with the user", New(VB365, fixed(), WithUsernameInAnswer()), `{"access_token":"JWT","token_type":"bearer","refresh_token":"OPAQUE","expires_in":3600,"userName":"svc-monitor",".issued":"2026-03-01T12:00:00.0000000Z",".expires":"2026-03-01T13:00:00.0000000Z"}`},
+		{"vb365 7", New(VB365, fixed(), WithAPIVersions("v6", "v7")), `{"access_token":"JWT","token_type":"bearer","refresh_token":"OPAQUE","expires_in":3600,"userName":"svc-monitor",".issued":"2026-03-01T12:00:00.0000000Z",".expires":"2026-03-01T13:00:00.0000000Z"}`},
+		{"one", New(ONE, fixed()), `{"access_token":"JWT","refresh_token":"HEX","token_type":"Bearer","expires_in":899,"user":"svc-monitor","user_role":"Admin"}`},
 	} {
 		got := grant(c.s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword)
 		if mask(got.body) != c.want || got.header.Get("Content-Type") != jsonType {
@@ -73,6 +80,10 @@ func TestChallenges(t *testing.T) {
 			`{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z","userId":"UID","username":"svc-mfa","roleName":"PortalOperator","userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":"B64","shortLived":false}`,
 			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T12:00:00.0000000Z",".expires":"2026-03-01T13:00:00.0000000Z","userId":"UID","username":"svc-mfa","roleName":"PortalOperator","userType":"Internal","latestNewsShown":true,"mfa_enabled":false,"shortLived":false}`,
 		},
+		GCP: {
+			`{"mfa_token":"B64"}`,
+			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":900,".issued":"2026-03-01T14:00:00",".expires":"2026-03-01T14:15:00"}`,
+		},
 		AWS: {
 			`{"username":"svc-mfa","mfa_enabled":true,"mfa_token":"B64"}`,
 			`{"access_token":"JWT","token_type":"bearer","refresh_token":"JWT","expires_in":3600,".issued":"2026-03-01T14:00:00",".expires":"2026-03-01T15:00:00"}`,
@@ -80,7 +91,7 @@ func TestChallenges(t *testing.T) {
 	} {
 		s := New(p, fixed(), user)
 		got := grant(s, "grant_type=password", "username="+DefaultMFAUser, "password="+DefaultMFAPassword)
-		if mask(got.body) != want.challenge || got.status != 200 {
+		if mask(got.body) != want.challenge || got.status != map[bool]int{true: 202, false: 200}[p == GCP] {
 			t.Errorf("%s: challenge\n got %s\nwant %s", p, mask(got.body), want.challenge)
 		}
 		got = grant(s, "grant_type=mfa", "mfa_token="+got.text(t, "mfa_token"), "mfa_code="+codeAt(t, epoch))
@@ -121,6 +132,17 @@ func TestRefusals(t *testing.T) {
 		{Azure, unknown, 400, `{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"One or more validation errors occurred.","status":400,"traceId":"TRACE","errors":{"grant_type":["The value is not valid."]}}`},
 		{AWS, wrong, 401, `{"type":"https://example.com/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"The user name or password is incorrect.","instance":"/api/v1/token","data":null}`},
 		{AWS, "grant_type=refresh_token", 400, `{"type":"https://example.com/api/v1/problems/validationError","title":"Bad Request","status":400,"errorCode":"UnexpectedContent","details":"The field refresh_token is required.","instance":"/api/v1/token","data":null}`},
+		{GCP, wrong, 401, `{"type":"https://example.com/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"The user name or password is incorrect.","instance":"/api/v1/token","data":null}`},
+		{VB365, wrong, 401, `{"errorCode":"HttpError","message":"Incorrect user name or password.","stackTrace":null}`},
+		{VB365, mfaUser, 401, `{"errorCode":"HttpError","message":"Incorrect user name or password.","stackTrace":null}`},
+		{VB365, unknown, 400, `{"errorCode":"ParameterValidationFailure","message":"The grant type is not supported.","stackTrace":null}`},
+		{VB365, "grant_type=integration&integration_token=" + VB365IntegrationToken, 400, `{"errorCode":"ParameterValidationFailure","message":"The grant type is not supported.","stackTrace":null}`},
+		{VB365, "username=x&password=y", 400, `{"errorCode":"ParameterValidationFailure","message":"The parameter grant_type is missing.","stackTrace":null}`},
+		{VB365, refresh, 401, `{"errorCode":"HttpError","message":"The refresh token is not valid.","stackTrace":null}`},
+		{ONE, wrong, 400, `{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"Bad Request","status":400,"detail":"The user name or password is incorrect.","instance":"/api/token"}`},
+		{ONE, mfaUser, 400, `{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"Bad Request","status":400,"detail":"The user name or password is incorrect.","instance":"/api/token"}`},
+		{ONE, refresh, 400, `{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"Bad Request","status":400,"detail":"The refresh token is not valid.","instance":"/api/token"}`},
+		{ONE, "grant_type=password&password=x", 400, `{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"Bad Request","status":400,"detail":"The field username is required.","instance":"/api/token"}`},
 	} {
 		s := New(c.p)
 		got := do(s, "POST", s.TokenPath(), "", c.body, "Content-Type", formType)
@@ -150,6 +172,12 @@ func TestUnauthorizedDocuments(t *testing.T) {
 		{"vspc", New(VSPC), `{"errors":[{"message":"Authorization is required.","type":"security","code":401}]}`},
 		{"azure", New(Azure), `{"type":"https://tools.ietf.org/html/rfc7235#section-3.1","title":"Unauthorized","status":401,"detail":"The access token has expired.","instance":"/api/v8.1/echo","traceId":"TRACE"}`},
 		{"aws", New(AWS), `{"type":"https://example.com/api/v1/problems/expiredAccessToken","title":"Unauthorized","status":401,"errorCode":"ExpiredToken","details":"The access token has expired.","instance":"/api/v1/echo","data":null}`},
+		{"gcp", New(GCP), `{"type":"https://example.com/api/v1/problems/expiredAccessToken","title":"Unauthorized","status":401,"errorCode":"ExpiredToken","details":"The access token has expired.","instance":"/api/v1/echo","data":null}`},
+		{"vb365 8", New(VB365), `{"errorCode":"HttpError","message":"Authorization has been denied for this request.","stackTrace":null}`},
+		{"vb365 7", New(VB365, WithAPIVersions("v7")), `{"errorCode":null,"message":"Authorization has been denied for this request."}`},
+		{"vb365 6", New(VB365, WithAPIVersions("v6")), `{"message":"Authorization has been denied for this request."}`},
+		{"one", New(ONE), `{"type":"https://tools.ietf.org/html/rfc7235#section-3.1","title":"Unauthorized","status":401,"detail":"The access token has expired.","instance":"/api/v2.3/echo"}`},
+		{"em", New(EM13), `<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<Error xmlns="http://www.veeam.com/ent/v1.0" Message="Unauthorized" StatusCode="401"></Error>`},
 	} {
 		got := do(c.s, "GET", c.s.Base()+"/echo", expired(t, c.s), "")
 		if got.status != 401 || mask(got.body) != c.want {
@@ -185,7 +213,7 @@ func TestVersionHeader(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range []Profile{VSPC, Azure} {
+	for _, p := range []Profile{VSPC, Azure, VB365, ONE, EM13} {
 		s := New(p)
 		access, _ := defaultLogin(t, s)
 		if got := do(s, "GET", s.Base()+"/echo", access, "", "x-api-version", "9.9-rev9"); got.status != 200 {
@@ -223,6 +251,7 @@ func TestClaims(t *testing.T) {
 		AWS:   {"RS512", "aud exp iat jti nbf unique_name", "aud exp iat nbf short_term_expiration token_id unique_name"},
 		Azure: {"RS512", "aud exp iat jti nameid nbf role unique_name", "aud exp iat jti nameid nbf role unique_name"},
 		VSPC:  {"RS256", "exp iat jti kind lid name scope sub ts uid", "exp iat jti kind lid name scope sub ts uid"},
+		GCP:   {"RS512", "aud exp iat jti nbf unique_name", "aud exp iat nbf short_term_expiration token_id unique_name"},
 	} {
 		s := New(p, fixed())
 		access, refresh := defaultLogin(t, s)
@@ -252,6 +281,12 @@ func TestShortRefreshTokens(t *testing.T) {
 	_, claims := claimsOf(t, got.text(t, "refresh_token"))
 	if claims["short_term_expiration"] != "True" || claims["exp"].(float64) != float64(epoch.Add(30*time.Minute).Unix()) {
 		t.Errorf("vbr: %v", claims)
+	}
+	s = New(GCP, fixed())
+	got = grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword, "USE_SHORT_TERM_REFRESH=true")
+	_, claims = claimsOf(t, got.text(t, "refresh_token"))
+	if claims["short_term_expiration"] != "True" || claims["exp"].(float64)-claims["nbf"].(float64) != 4500 {
+		t.Errorf("gcp: %v", claims)
 	}
 	s = New(Azure, fixed())
 	got = grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword, "short_lived_refresh_token=true")

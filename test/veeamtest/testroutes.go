@@ -75,10 +75,18 @@ type Echo struct {
 	Query   string              `json:"query"`
 	Host    string              `json:"host"`
 	Proto   string              `json:"proto"`
-	Headers map[string][]string `json:"headers"` // Authorization: the name of the token's user
+	Headers map[string][]string `json:"headers"` // those that carry the session: the name of its user
 	Subject string              `json:"subject"`
 	Length  int64               `json:"length"`
 	SHA256  string              `json:"sha256"`
+}
+
+// carriers are the headers by which sessions are shown, in both spellings of Go.
+func (s *Server) carriers() []string {
+	if s.product.carriers == nil {
+		return []string{"Authorization"}
+	}
+	return s.product.carriers
 }
 
 func serveEcho(x *exchange) {
@@ -87,7 +95,11 @@ func serveEcho(x *exchange) {
 		return
 	}
 	headers := x.r.Header.Clone()
-	headers["Authorization"] = []string{x.subject()}
+	for _, name := range x.s.carriers() {
+		if headers[name] != nil {
+			headers[name] = []string{x.subject()}
+		}
+	}
 	x.json(http.StatusOK, Echo{
 		Method: x.r.Method, Path: rawPath(x.r), Query: x.r.URL.RawQuery, Host: x.r.Host, Proto: x.r.Proto,
 		Headers: headers, Subject: x.subject(), Length: length, SHA256: sum,

@@ -39,9 +39,11 @@ func (x *exchange) attempt(work func(*exchange)) {
 		return
 	}
 	checked := func(x *exchange) {
-		switch retry := s.throttled(); {
+		switch retry := s.throttled(x.r.RemoteAddr); {
 		case retry > 0:
-			x.retry = retry
+			if !s.product.noRetryAfter {
+				x.retry = retry
+			}
 			s.tally(func(c *Counters) { c.Throttled++ })
 			x.refuseToken(throttled)
 		case x.wrongVersion():
@@ -67,13 +69,17 @@ func (x *exchange) readBody() {
 // readForm takes in the request's fields, and reports whether the product reads bodies of that type.
 func (x *exchange) readForm() bool {
 	x.readBody()
-	x.form = form{fold: x.s.product.foldFields}
+	x.form = form{fold: x.s.product.foldFields, exact: x.s.product.exactGrants}
 	mediaType, params, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
 	switch {
 	case mediaType == "application/x-www-form-urlencoded":
 		x.form.values = parseForm(string(x.body))
 	case mediaType == "multipart/form-data" && x.s.product.multipart:
 		x.form.values = parseMultipart(x.body, params["boundary"])
+	case mediaType == "application/json" && x.s.product.jsonBody:
+		if x.form.values = parseJSON(x.body); x.form.values == nil {
+			x.body = nil
+		}
 	default:
 		return false
 	}
@@ -84,6 +90,7 @@ func (x *exchange) readForm() bool {
 func (x *exchange) refuseToken(why reason, field ...string) {
 	x.s.tally(func(c *Counters) { c.Refused++ })
 	p := lookup(x.dialect.refusals, why)
+	p.status = or(p.status, x.s.cfg.refusedStatus)
 	if len(field) > 0 {
 		p.field = field[0]
 	}
@@ -116,7 +123,10 @@ type throttle struct {
 }
 
 // throttled returns for how many seconds token requests are refused, 0 when this one may pass.
-func (s *Server) throttled() int {
+func (s *Server) throttled(from string) int {
+	if s.cfg.exemptLoopback && loopback(from) {
+		return 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -194,13 +204,13 @@ func (x *exchange) spendRefresh(value string) (*family, reason) {
 	if t.spent && s.cfg.reuseRevokes {
 		t.family.end()
 	}
-	if t.spent || t.revoked {
+	if t.spent || t.revoked || !x.guarded(t) {
 		return nil, badRefresh
 	}
 	if !s.now().Before(t.expires) {
 		return nil, expiredRefresh
 	}
-	t.spent = true
+	t.spent = !s.cfg.reusableRefresh
 	return t.family, ""
 }
 

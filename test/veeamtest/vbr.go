@@ -5,6 +5,7 @@ package veeamtest
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -29,7 +30,7 @@ func vbr12() *product {
 // vbr13 manages MFA over REST, although it does not take part in it.
 func vbr13() *product {
 	p := vbr(vbr13Versions, DateOffset, "13.1.0.411")
-	p.routes = func(s *Server) []route { return append(vbrRoutes(s), vbr13Routes()...) }
+	p.routes = func(s *Server) []route { return slices.Concat(vbrRoutes(s), vbr13Routes(), plugInRoutes(s)) }
 	return p
 }
 
@@ -53,8 +54,7 @@ func vbr(versions []string, dates DateStyle, build string) *product {
 		short:       func(access time.Duration) time.Duration { return access + 15*time.Minute },
 		shortField:  "use_short_term_refresh",
 		dates:       dates,
-		method:      jwt.SigningMethodRS512,
-		claims:      vbrClaims,
+		mint:        signed(jwt.SigningMethodRS512, vbrClaims),
 		grants: map[string]func(*exchange){
 			"password":      passwordGrant,
 			"refresh_token": refreshGrant,

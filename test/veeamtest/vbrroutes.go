@@ -77,8 +77,6 @@ func vbrRoutes(s *Server) []route {
 
 func vbr13Routes() []route {
 	return []route{
-		// Plug-ins such as the one for AHV live behind VBR and take its bearer.
-		{"*", "/extension/{id}/api/{version}/echo", protected, serveEcho},
 		{"GET", "/api/v1/security/settings", protected, func(x *exchange) {
 			x.json(http.StatusOK, map[string]bool{"mfaEnabled": true})
 		}},
@@ -125,13 +123,14 @@ func serveSwaggerPage(x *exchange) {
 // serveSwagger is how clients find out which versions a server has: there is no list.
 func serveSwagger(x *exchange) {
 	version := strings.ToLower(x.params["file"])
-	if !slices.Contains(x.s.cfg.versions, strings.TrimPrefix(version, "v")) || version[0] != 'v' {
+	served := func(v string) bool { return "v"+strings.TrimPrefix(v, "v") == version }
+	if !slices.ContainsFunc(x.s.cfg.versions, served) {
 		x.refuse(notFound)
 		return
 	}
 	x.json(http.StatusOK, map[string]any{
 		"openapi": "3.0.1",
-		"info":    map[string]string{"title": "Veeam Backup & Replication REST API", "version": version[1:]},
+		"info":    map[string]string{"title": "Veeam REST API", "version": version[1:]},
 		"paths":   map[string]any{},
 	})
 }

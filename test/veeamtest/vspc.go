@@ -23,8 +23,7 @@ func vspc() *product {
 		skew:        2, // a minute, as the user guide says
 		access:      time.Hour,
 		refresh:     48 * time.Hour,
-		method:      jwt.SigningMethodRS256,
-		claims:      vspcClaims,
+		mint:        signed(jwt.SigningMethodRS256, vspcClaims),
 		grants: map[string]func(*exchange){
 			"password":           vspcLimits(passwordGrant),
 			"mfa":                vspcLimits(mfaGrant),
