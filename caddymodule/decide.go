@@ -189,7 +189,7 @@ func (h *Handler) countDecision(d policy.Decision) {
 }
 
 // chooseAccount finds out which account the request acts as: what act_as says,
-// else the caller's own, else the first. A guest acts as itself.
+// else the caller's own, else the first. A user of passthrough acts as itself.
 func (h *Handler) chooseAccount(r *http.Request, state *requestState) *veeam.Refusal {
 	state.account = h.accountFor(r, state)
 	if state.account != "" || h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {

@@ -20,7 +20,7 @@ import (
 
 var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens requires passthrough")
 
-// acquireUsers prepares the handler for guests, if it has any.
+// acquireUsers prepares the handler for users of passthrough, if it has any.
 func (h *Handler) acquireUsers() error {
 	switch {
 	case h.Passthrough:
@@ -34,7 +34,7 @@ func (h *Handler) acquireUsers() error {
 	return nil
 }
 
-// readLogin returns nil for a token request that is not that of a guest: who
+// readLogin returns nil for a token request that brings no credential of a user: who
 // names a configured client has to know that client's password.
 func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam.TokenRequest) (*passthrough.Login, *veeam.Refusal) {
 	if h.users == nil {
