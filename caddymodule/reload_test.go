@@ -35,7 +35,7 @@ func TestAReloadChangesRefreshBefore(t *testing.T) {
 		w.start(svc)
 		w.demand("200")
 		w.reload(&Transport{Accounts: []*account.Account{svc}, RefreshBefore: caddy.Duration(10 * time.Minute)})
-		for began := time.Now(); w.wire.grants() < 3 && time.Since(began) < 3*time.Hour; w.rest(time.Second) {
+		for began := time.Now(); w.wire.grants() < 3 && time.Since(began) < 3*time.Hour; w.rest(10 * time.Second) {
 			w.demand("200")
 		}
 		// The first token is due as it was before.

@@ -1,12 +1,9 @@
-// The keys that sign tokens, and the random parts of answers.
+// The form of tokens, and the random parts of answers.
 
 package veeamtest
 
 import (
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha1"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -15,34 +12,21 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// signingKey is made once per process: a new one per server would cost tests a tenth of a second each.
-var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
 // keyID is 40 hex digits, as a certificate's SHA-1 thumbprint.
-var keyID = sync.OnceValue(func() string {
-	sum := sha1.Sum(x509.MarshalPKCS1PublicKey(&signingKey().PublicKey))
-	return fmt.Sprintf("%X", sum)
-})
+var keyID = sync.OnceValue(func() string { return fmt.Sprintf("%X", randomBytes(20)) })
 
-// PublicKey verifies the signature of every token of this process.
-func PublicKey() *rsa.PublicKey { return &signingKey().PublicKey }
-
+// signJWT makes a token of a server's form. Its signature has the length of one by an RSA key of 2048 bits and is
+// random: nobody but the server could check it, which knows its tokens, and a real one would take most of a test's time.
 func signJWT(method jwt.SigningMethod, claims jwt.MapClaims) string {
 	t := jwt.NewWithClaims(method, claims)
 	if method == jwt.SigningMethodRS512 {
 		t.Header["kid"] = keyID()
 	}
-	signed, err := t.SignedString(signingKey())
+	unsigned, err := t.SigningString()
 	if err != nil {
 		panic(err)
 	}
-	return signed
+	return unsigned + "." + base64.RawURLEncoding.EncodeToString(randomBytes(256))
 }
 
 func randomBytes(n int) []byte {

@@ -122,7 +122,7 @@ func (f *family) revokeAccess() {
 	}
 }
 
-// sign makes a pair of tokens for f. It does not hold the lock, as signing takes a millisecond.
+// sign makes a pair of tokens for f.
 func (s *Server) sign(f *family) issue {
 	now := s.now()
 	lifetime := s.cfg.refresh

@@ -230,8 +230,8 @@ func TestVersionHeader(t *testing.T) {
 
 func claimsOf(t *testing.T, token string) (header, claims map[string]any) {
 	t.Helper()
-	if _, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return PublicKey(), nil }, jwt.WithoutClaimsValidation()); err != nil {
-		t.Fatalf("signature: %v", err)
+	if _, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{}); err != nil {
+		t.Fatal(err)
 	}
 	for i, part := range strings.Split(token, ".")[:2] {
 		raw, err := base64.RawURLEncoding.DecodeString(part)

@@ -111,7 +111,7 @@ func TestPublicKeyGrantIsStrict(t *testing.T) {
 		}
 	}
 	s := New(VSPC, fixed(), WithPublicKey(DefaultUser, forms["spki"], true))
-	for _, value := range []string{b64([]byte("junk")), "no base64!", b64(x509.MarshalPKCS1PublicKey(PublicKey()))} {
+	for _, value := range []string{b64([]byte("junk")), "no base64!", b64(forms["pkcs1"][1:])} {
 		if got := grant(s, "grant_type=public_key", "public_key="+value); got.status != 400 {
 			t.Errorf("%q: %d", value, got.status)
 		}
