@@ -40,6 +40,7 @@ func states(t *testing.T, text string) []adminapi.SessionState {
 	return list
 }
 
+// Not parallel: it looks at the sessions of the process.
 func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
@@ -61,6 +62,7 @@ func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 	}
 }
 
+// Not parallel: it looks at the sessions of the process.
 func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
@@ -95,6 +97,7 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	}
 }
 
+// Not parallel: it looks at the sessions of the process.
 func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)

@@ -143,6 +143,7 @@ func BenchmarkTransport(b *testing.B) {
 	}
 }
 
+// Not parallel: allocations are counted for the process.
 func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 	tr := cachedTransport(t)
 	req := proxied(t.Context(), &requestState{route: veeam.RouteProtected})
@@ -162,12 +163,9 @@ func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 // benchHandler has the given logger for its lines.
 func benchHandler(tb testing.TB, svc *zap.Logger) *Handler {
 	tb.Helper()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{
+	ctx := provisionContext(tb, &caddy.Config{
 		StorageRaw: []byte(`{"module": "file_system", "root": "` + tb.TempDir() + `"}`),
 	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 	h := new(Handler)
 	if err := h.Provision(ctx); err != nil {
 		tb.Fatal(err)
@@ -203,6 +201,7 @@ func BenchmarkHandler(b *testing.B) {
 	b.Run("log off, token of ours", func(b *testing.B) { serveMany(b, tokenOfOurs(b, quiet), serve(quiet)) })
 }
 
+// Not parallel: allocations are counted for the process.
 func TestTheHandlerCostsAtMostFiveAllocations(t *testing.T) {
 	h := benchHandler(t, zap.NewNop())
 	answer := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {

@@ -246,10 +246,7 @@ func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
 func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: fileStorage(dir)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: fileStorage(dir)})
 	_, key := newKeyFile(t)
 	c := &Cache{EncryptionKey: key}
 	if err := c.provision(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
+	t.Parallel()
 	const canary, kind = "canaryKeyBytes", "PRIVATE KEY"
 	for name, content := range map[string]string{
 		"pem":   "-----BEGIN " + kind + "-----\n" + canary + "\n-----END " + kind + "-----\n",

@@ -28,10 +28,7 @@ func TestTheLogSaysWhatHasDecidedAboutEachRefusal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
 	h := &Handler{
 		Product: "vbr", Audience: "site", Clients: []*clients.Client{{Name: "grafana", Hash: string(hash)}},
 	}

@@ -32,6 +32,7 @@ import (
 // socketRequests is how many requests each protocol gets.
 const socketRequests = 1500
 
+// Not parallel: Caddy runs once in a process.
 func TestDifferentialOverRealSockets(t *testing.T) {
 	l := newLab(t)
 	seed := differentialSeedOf(t)

@@ -446,6 +446,7 @@ func differentialSeedOf(t *testing.T) uint64 {
 	return seed
 }
 
+// Not parallel: Caddy runs once in a process.
 func TestDifferentialWhatIsExecutedIsWhatWasDecided(t *testing.T) {
 	l := newLab(t)
 	for _, difference := range l.run(t, *differentialRequests, differentialSeedOf(t)) {
@@ -461,6 +462,8 @@ func TestDifferentialWhatIsExecutedIsWhatWasDecided(t *testing.T) {
 
 // The test can fail: without the one spelling of requests it finds what it is there
 // to find.
+//
+// Not parallel: Caddy runs once in a process.
 func TestDifferentialFindsWhatPassesWithoutTheOneSpelling(t *testing.T) {
 	l := newLab(t)
 	for _, s := range l.sites {

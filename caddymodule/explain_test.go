@@ -58,10 +58,7 @@ func prepare(t *testing.T, config []byte, port int) (*Handler, error) {
 		if raw == nil || !strings.HasSuffix(server.Listen[0], fmt.Sprintf(":%d", port)) {
 			continue
 		}
-		ctx, err := caddy.ProvisionContext(&caddy.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		ctx := provisionContext(t, &caddy.Config{})
 		ctx, cancel := caddy.NewContext(ctx)
 		t.Cleanup(cancel)
 		return PrepareExplain(ctx, raw)

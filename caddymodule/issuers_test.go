@@ -158,10 +158,7 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": ` + strconv.Quote(dir) + `}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": ` + strconv.Quote(dir) + `}`)})
 	path := filepath.Join(dir, issuer.RecordsPath("grafana"))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)

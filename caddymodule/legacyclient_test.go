@@ -21,10 +21,7 @@ import (
 
 func TestALegacyClientLogsInAndRenewsInItsOwnForm(t *testing.T) {
 	t.Parallel()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
 	h := &Handler{Product: "vspc35"}
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)

@@ -13,10 +13,7 @@ import (
 
 func TestAHandlerTakesNoRateThatLimitsNothing(t *testing.T) {
 	t.Parallel()
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: fileStorage(t.TempDir())})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: fileStorage(t.TempDir())})
 	h := &Handler{RateLimit: new(ratelimit.PerCaller)}
 	if err := h.Provision(ctx); err == nil || !strings.Contains(err.Error(), "rate_limit") {
 		t.Error(err)

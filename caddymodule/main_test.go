@@ -4,7 +4,11 @@ package caddymodule
 
 import (
 	"os"
+	"sync"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -16,4 +20,26 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
+}
+
+// provisioning guards certmagic.Default.Storage, which Caddy sets for each configuration.
+var provisioning sync.Mutex
+
+// provisionContext is caddy.ProvisionContext for tests that run beside others.
+func provisionContext(t rapid.TB, config *caddy.Config) caddy.Context {
+	t.Helper()
+	provisioning.Lock()
+	defer provisioning.Unlock()
+	ctx, err := caddy.ProvisionContext(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// validate is caddy.Validate for tests that run beside others.
+func validate(config *caddy.Config) error {
+	provisioning.Lock()
+	defer provisioning.Unlock()
+	return caddy.Validate(config)
 }

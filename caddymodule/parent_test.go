@@ -126,6 +126,7 @@ func TestTheHoldOfAParentEndsWithALoginOfItsOtherSession(t *testing.T) {
 	})
 }
 
+// Not parallel: it looks at the sessions of the process.
 func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprint("shared ", shared), func(t *testing.T) {

@@ -56,6 +56,7 @@ func sendDecided(tb testing.TB, tr *Transport, req *http.Request) (*http.Respons
 }
 
 func TestRequestState_StaysAsDecidedOnEveryRoute(t *testing.T) {
+	t.Parallel()
 	withGuests(t, veeamtest.Azure, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(g *guests) {
 		g.tr.close()
 		seen := make(map[string]string)
@@ -112,6 +113,7 @@ func TestRequestState_StaysAsDecidedOnEveryRoute(t *testing.T) {
 }
 
 func TestRequestState_AnotherTryFindsNothingOfTheFirst(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
 	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}}, `{"password": "hunter2"}`)
 	c.change = func(out *http.Request) {

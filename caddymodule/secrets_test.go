@@ -56,10 +56,7 @@ func newChain(t *testing.T, config string) *chain {
 	if err := json.Unmarshal([]byte(config), c.handler); err != nil {
 		t.Fatal(err)
 	}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx := provisionContext(t, &caddy.Config{StorageRaw: []byte(`{"module": "file_system", "root": "` + t.TempDir() + `"}`)})
 	if err := c.handler.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}

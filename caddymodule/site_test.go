@@ -78,10 +78,7 @@ func standing(t rapid.TB, text string) []*site {
 	if err := json.Unmarshal(config, &parsed); err != nil {
 		t.Fatal(err)
 	}
-	parent, err := caddy.ProvisionContext(&caddy.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	parent := provisionContext(t, &caddy.Config{})
 	ctx, cancel := caddy.NewContext(parent)
 	defer cancel()
 	loaded, err := ctx.LoadModuleByID("http", parsed.Apps.HTTP)

@@ -57,10 +57,7 @@ func warnedOf(t *testing.T, caddyfile string) (names []string) {
 		t.Fatal(err)
 	}
 	config.StorageRaw = fileStorage(t.TempDir())
-	ctx, err := caddy.ProvisionContext(config)
-	if err != nil {
-		t.Fatalf("%s\n%v", caddyfile, err)
-	}
+	ctx := provisionContext(t, config)
 	app, err := ctx.App("http")
 	if err != nil {
 		t.Fatal(err)

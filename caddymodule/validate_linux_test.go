@@ -106,7 +106,7 @@ http://127.0.0.1:59418 {
 		t.Fatal(err)
 	}
 	touched := watchFolders(t, folders...)
-	if err := caddy.Validate(config); err != nil {
+	if err := validate(config); err != nil {
 		t.Fatal(err)
 	}
 	if names := touched(); len(names) != 0 {
