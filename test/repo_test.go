@@ -40,6 +40,44 @@ func TestEveryCaddyModuleEndsInInterfaceGuards(t *testing.T) {
 	}
 }
 
+// TestTheTestsOfCaddymoduleRunBesideOthers wants a reason from those that do not: the
+// variables of the environment, or a line "Not parallel: why." in the comment.
+func TestTheTestsOfCaddymoduleRunBesideOthers(t *testing.T) {
+	seen := 0
+	for name, text := range files(t) {
+		if path.Dir(name) != "caddymodule" || !strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, decl := range parse(t, name, text).Decls {
+			test, ok := decl.(*ast.FuncDecl)
+			if !ok || test.Recv != nil || !strings.HasPrefix(test.Name.Name, "Test") || test.Name.Name == "TestMain" {
+				continue
+			}
+			seen++
+			if !runsBesideOthers(test) && !strings.Contains(test.Doc.Text(), "Not parallel: ") {
+				t.Errorf("%s: %s does not call t.Parallel: say why in its comment, as \"Not parallel: …\"", name, test.Name.Name)
+			}
+		}
+	}
+	if seen < 100 {
+		t.Errorf("found %d tests", seen)
+	}
+}
+
+// runsBesideOthers reports whether a test calls t.Parallel, or t.Setenv, which forbids that.
+func runsBesideOthers(test *ast.FuncDecl) bool {
+	found := false
+	for _, statement := range test.Body.List {
+		if does, ok := statement.(*ast.ExprStmt); ok {
+			if call, ok := does.X.(*ast.CallExpr); ok {
+				method, _ := call.Fun.(*ast.SelectorExpr)
+				found = found || method != nil && (method.Sel.Name == "Parallel" || method.Sel.Name == "Setenv")
+			}
+		}
+	}
+	return found
+}
+
 func TestEveryPageOfTheDocsIsLinkedFromTheReadme(t *testing.T) {
 	readme := read(t, "README.md")
 	linked := make(map[string]bool)
