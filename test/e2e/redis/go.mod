@@ -1,10 +1,10 @@
 // The tests of the shared cache with Redis: a module of their own, so that what
 // they need stays out of the main one.
-module github.com/caddy-veeam/veeam-auth/test/redis
+module github.com/caddy-veeam/veeam-auth/test/e2e/redis
 
 go 1.26.0
 
-replace github.com/caddy-veeam/veeam-auth => ../..
+replace github.com/caddy-veeam/veeam-auth => ../../..
 
 require (
 	github.com/caddy-veeam/veeam-auth v0.0.0-00010101000000-000000000000
