@@ -110,7 +110,7 @@ func (h *Handler) record(state *requestState, v *verdict) {
 		return
 	}
 	if v.err != nil {
-		h.logger.Error("a rule could not be decided", zap.Error(v.err))
+		h.logger.Error("a rule could not be evaluated", zap.Error(v.err))
 	}
 	h.countDecision(state.decision)
 	if state.decision.Shadow != 0 {
@@ -195,7 +195,7 @@ func (h *Handler) chooseAccount(r *http.Request, state *requestState) *veeam.Ref
 	if state.account != "" || h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {
 		return nil
 	}
-	return &veeam.Refusal{Reason: veeam.ReasonNoAccount, Detail: "no account is left to act as, because act_as yields nothing for this request", AtTokenEndpoint: state.route == veeam.RouteToken}
+	return &veeam.Refusal{Reason: veeam.ReasonNoAccount, Detail: "act_as is empty for this request, so there is no account to act as", AtTokenEndpoint: state.route == veeam.RouteToken}
 }
 
 func (h *Handler) accountFor(r *http.Request, state *requestState) string {

@@ -69,7 +69,7 @@ func TestTheLogSaysWhatHasDecidedAboutEachRefusal(t *testing.T) {
 	}{
 		"nothing":         {request(http.MethodGet, "/api/v1/jobs", ""), "A caller requires a token", veeam.ReasonNoToken},
 		"a wrong secret":  {password("grafana", "wrong-secret"), `is not that of the client "grafana"`, veeam.ReasonBadCredential},
-		"a wrong name":    {password("grafanna", "wrong-secret"), `No client is named "grafanna"`, veeam.ReasonBadCredential},
+		"a wrong name":    {password("grafanna", "wrong-secret"), `Unknown client "grafanna"`, veeam.ReasonBadCredential},
 		"no JWT":          {with("forged-token"), "it is not a JWT", veeam.ReasonBadToken},
 		"another site":    {with(issue("another site", time.Hour, issuer.Subject{Client: "grafana"})), "issued for another site", veeam.ReasonBadToken},
 		"a refresh token": {request(http.MethodPost, "/api/oauth2/token", "grant_type=refresh_token&refresh_token=forged-token"), "The token is not valid", veeam.ReasonBadRefreshToken},

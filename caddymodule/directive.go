@@ -361,7 +361,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	case 0:
 		return d.Err("account requires a name: write account <name> <password>")
 	default:
-		return d.Errf("account accepts a name and a password, and %d more follow: put quotes around a password with blanks", len(args)-2)
+		return d.Errf("account accepts a name and a password (got %d more arguments): put quotes around a password with blanks", len(args)-2)
 	}
 	if slices.ContainsFunc(p.transport.Accounts, func(other *account.Account) bool { return other.Name == a.Name }) {
 		return d.Errf("account %s is defined twice", a.Name)

@@ -73,7 +73,7 @@ func (r *Rule) preset(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if _, ok := operation.Preset(r.Preset); !ok {
-		return d.Errf("unknown preset %q; write one of %s", r.Preset, strings.Join(operation.Presets(), ", "))
+		return d.Errf("unknown preset %q (allowed: %s)", r.Preset, strings.Join(operation.Presets(), ", "))
 	}
 	return nil
 }

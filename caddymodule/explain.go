@@ -126,11 +126,11 @@ func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcom
 		outcome := "does not match"
 		switch {
 		case err != nil:
-			outcome = "cannot be decided: " + err.Error()
+			outcome = "cannot be evaluated: " + err.Error()
 		case matched && rule.Shadow:
-			outcome = "matches, and is not obeyed"
+			outcome = "matches, not enforced (shadow)"
 		case matched:
-			outcome = "matches, and is not for callers who are not known"
+			outcome = "matches, but does not apply to unknown callers"
 		}
 		found = append(found, RuleOutcome{Source: h.source(i + 1), Effect: rule.Effect, Outcome: outcome})
 	}

@@ -108,7 +108,7 @@ func TestExplain_FollowsTheOrderOfServeHTTP(t *testing.T) {
 	}{
 		"allowed":                             {"GET", "/api/v1/jobs", grafana, http.Header{"X-As": {"x"}}, "", true},
 		"denied":                              {"GET", "/api/v1/credentials", grafana, http.Header{"X-As": {"x"}}, veeam.ReasonDenied, true},
-		"act_as yields nothing":               {"GET", "/api/v1/jobs", grafana, nil, veeam.ReasonNoAccount, true},
+		"act_as is empty":                     {"GET", "/api/v1/jobs", grafana, nil, veeam.ReasonNoAccount, true},
 		"passthrough needs no account":        {"GET", "/api/v1/jobs", guest, nil, "", true},
 		"rules are not shown a credential":    {"GET", "/api/v1/jobs", guest, http.Header{"Authorization": {"Bearer hunter2"}}, "", true},
 		"not known":                           {"GET", "/api/v1/jobs", policy.Caller{}, nil, veeam.ReasonNoToken, true},

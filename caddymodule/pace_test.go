@@ -25,7 +25,7 @@ import (
 func TestATransportTakesNoPaceWithoutLimits(t *testing.T) {
 	t.Parallel()
 	tr := &Transport{Accounts: []*account.Account{{Name: "a", Password: "b"}}, HTTPTransport: new(reverseproxy.HTTPTransport), InsecureHTTP: true, Pace: &ratelimit.Pace{}}
-	if err := tr.check(); err == nil || !strings.Contains(err.Error(), "pace has no limit") {
+	if err := tr.check(); err == nil || !strings.Contains(err.Error(), "pace requires a limit") {
 		t.Error(err)
 	}
 }

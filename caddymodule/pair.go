@@ -80,7 +80,7 @@ func (t *Transport) serves(h *Handler) error {
 		return err
 	}
 	if product != t.product {
-		return fmt.Errorf("the handler is for %s and the transport behind it for %s; write the same product in both", product.Name, t.product.Name)
+		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
 	for _, c := range h.Clients {
 		if account, _ := account.Choose(t.Accounts, c.Account); c.Account != "" && account == nil {

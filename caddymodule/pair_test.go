@@ -38,8 +38,8 @@ func TestAHandlerAndItsTransportMustFit(t *testing.T) {
 			{`"clients": [{"name": "grafana", "hash": "` + hash + `", "account": "svc"}]`, as, ""},
 			{`"clients": [{"name": "grafana", "hash": "` + hash + `", "account": "nobody"}]`, as, "client grafana: unknown account"},
 			{`"product": "azure"`, `,"product": "azure"`, ""},
-			{`"product": "azure"`, as, "the handler is for azure and the transport behind it for vbr"},
-			{`"product": "vbr"`, `,"product": "aws"`, "the handler is for vbr and the transport behind it for aws"},
+			{`"product": "azure"`, as, "the handler has product azure, its transport vbr"},
+			{`"product": "vbr"`, `,"product": "aws"`, "the handler has product vbr, its transport aws"},
 		} {
 			good := `{"handler": "veeam_auth", "act_as": "svc"}`
 			routes := shape(`{"handler": "veeam_auth",`+c.handler+`}`, proxy(c.transport))

@@ -81,7 +81,7 @@ func limitedName(r *http.Request, state *requestState) string {
 func limited(state *requestState, exceeded *ratelimit.Exceeded) veeam.Refusal {
 	message := "This client sends requests too fast."
 	if exceeded.Parallel {
-		message = "This client has too many requests at once."
+		message = "This client has too many concurrent requests."
 	}
 	return veeam.Refusal{
 		Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message,

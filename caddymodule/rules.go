@@ -158,7 +158,7 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if r.Preset != "" {
 		classes, ok := operation.Preset(r.Preset)
 		if !ok {
-			return nil, fmt.Errorf("unknown preset %q; write one of %v", r.Preset, operation.Presets())
+			return nil, fmt.Errorf("unknown preset %q (allowed: %v)", r.Preset, operation.Presets())
 		}
 		return []policy.Matcher{classMatcher(classes)}, nil
 	}
@@ -313,7 +313,7 @@ func (m *MatchOperation) read() error {
 	for i, name := range m.Classes {
 		class, ok := operation.ParseClass(name)
 		if !ok {
-			return fmt.Errorf("veeam_operation: unknown class %q; write one of %v", name, operation.Classes())
+			return fmt.Errorf("veeam_operation: unknown class %q (allowed: %v)", name, operation.Classes())
 		}
 		classes[i] = class
 	}

@@ -205,14 +205,14 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 		{"{env:VBR_PW}", "{env.VBR_PW}"},
 		{"{env.}", "without a name"},
 		{"{file.}", "without a name"},
-		{"{file:/x}", "a dot follows env and file"},
-		{"{file=/x}", "a dot follows env and file"},
+		{"{file:/x}", "a dot after env and file"},
+		{"{file=/x}", "a dot after env and file"},
 		{"{{env.VBR_PW}}", "one brace on each side: {env.VBR_PW}"},
 		{"{{ VBR_PW }}", "one brace on each side: {env.VBR_PW}"},
 		{"{$VBR_PW}", "write {env.VBR_PW}"},
-		{"{$X:default}", "only a Caddyfile replaces"},
-		{"{env.{env.X}}", "a placeholder within a placeholder"},
-		{"{file./run/{env.X}}", "a placeholder within a placeholder"},
+		{"{$X:default}", "a Caddyfile variable"},
+		{"{env.{env.X}}", "a nested placeholder"},
+		{"{file./run/{env.X}}", "a nested placeholder"},
 		{"{env.X", "without a closing one"},
 		{"{http.request.header.X}", "placeholder of a request"},
 		{"{vars.x}", "placeholder of a request"},
@@ -243,7 +243,7 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 	for _, option := range []string{"key", "key_passphrase", "public_key"} {
 		a := &account.Account{Name: "svc", Grant: "public_key", Key: "/k"}
 		*a.Options()[option] = "{env:X}"
-		if err := a.Validate(product); err == nil || !strings.Contains(err.Error(), "a dot follows env and file") {
+		if err := a.Validate(product); err == nil || !strings.Contains(err.Error(), "a dot after env and file") {
 			t.Errorf("%s: %v", option, err)
 		}
 	}

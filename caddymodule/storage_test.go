@@ -46,7 +46,7 @@ func (s brokenStorage) Store(ctx context.Context, key string, value []byte) erro
 
 func (s brokenStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	text, err := s.Storage.Load(ctx, key)
-	if s.at == "reading: it does not return" {
+	if s.at == "reading: the value differs" {
 		return nil, nil
 	}
 	return text, errors.Join(s.fails("reading"), err)
@@ -58,7 +58,7 @@ func (s brokenStorage) Delete(ctx context.Context, key string) error {
 
 func TestEachFaultOfAStorageIsFound(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{"locking", "writing", "reading", "reading: it does not return", "deleting", "unlocking"} {
+	for _, at := range []string{"locking", "writing", "reading", "reading: the value differs", "deleting", "unlocking"} {
 		err := store.Probe(t.Context(), brokenStorage{inMemory(new(memorystore.Storage)), at})
 		if err == nil || !strings.HasPrefix(err.Error(), at) {
 			t.Errorf("%s: %v", at, err)

@@ -376,7 +376,7 @@ func mismatch(req *http.Request, state *requestState) string {
 	case req.Context().Value(caddyhttp.VarsCtxKey) == nil:
 		return ""
 	}
-	return "no handler veeam_auth has decided about it"
+	return "no handler veeam_auth decided about it"
 }
 
 // refuseMismatch answers a request that is not sent because of a difference.
@@ -533,7 +533,7 @@ func LookupProduct(name string) (*veeam.Product, error) {
 	}
 	p, ok := veeam.Lookup(name)
 	if !ok {
-		return nil, fmt.Errorf("veeam_auth: unknown product %q; write one of %s", name, strings.Join(veeam.Names(), ", "))
+		return nil, fmt.Errorf("veeam_auth: unknown product %q (allowed: %s)", name, strings.Join(veeam.Names(), ", "))
 	}
 	return p, nil
 }

@@ -41,12 +41,12 @@ func TestPinSaysWhatToWriteInstead(t *testing.T) {
 	defer plain.Close()
 	address := strings.TrimPrefix(plain.URL, "http://")
 	for arg, want := range map[string]string{
-		"":                        `"" is not an address of a server: write host:port`,
-		"https://":                "is not an address of a server",
-		"vbr01:none":              "is not an address of a server",
-		"vbr01:99999":             "is not an address of a server",
-		"vbr01:":                  "is not an address of a server",
-		"user:hunter2@vbr01:9419": "is not an address of a server",
+		"":                        `"" is not a server address: write host:port`,
+		"https://":                "is not a server address",
+		"vbr01:none":              "is not a server address",
+		"vbr01:99999":             "is not a server address",
+		"vbr01:":                  "is not a server address",
+		"user:hunter2@vbr01:9419": "is not a server address",
 		address:                   address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
 		plain.URL + "/":           address + ": tls: first record does not look like a TLS handshake; the server does not speak TLS",
 	} {

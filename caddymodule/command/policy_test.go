@@ -98,7 +98,7 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 		"a denial":           {[]string{"GET", "http://localhost:9419/api/v1/credentials"}, 2, []string{"loopback, authenticated by loopback", "class secret", "denied with 403 by rule 2 at Caddyfile:8", "Error: the request is denied"}},
 		"the default":        {[]string{"POST", "http://localhost:9419/api/v1/jobs/5/start"}, 2, []string{"class run", "denied with 403 by the default, because no rule matches"}},
 		"a slash at the end": {[]string{"GET", "http://localhost:9419/api/v1/credentials/"}, 2, []string{"denied with 403 by rule 2"}},
-		"a shadow rule":      {[]string{"HEAD", "http://localhost:9419/api/v1/jobs"}, 0, []string{"rule 1 at Caddyfile:7 (deny) matches, and is not obeyed", "shadow     rule 1 at Caddyfile:7 would decide otherwise"}},
+		"a shadow rule":      {[]string{"HEAD", "http://localhost:9419/api/v1/jobs"}, 0, []string{"rule 1 at Caddyfile:7 (deny) matches, not enforced (shadow)", "shadow     rule 1 at Caddyfile:7 would decide otherwise"}},
 		"somebody whom Caddy knows": {
 			[]string{"PUT", "http://localhost:9419/api/v1/jobs/5", "--client", "alice", "--via", "caddy"}, 0, []string{"alice, authenticated by caddy", "allowed by rule 3"},
 		},

@@ -96,7 +96,7 @@ func (q *lineQueue) drop() {
 	}
 	q.dropping = true
 	// Standard error may block as well.
-	go q.failures.Report(fmt.Sprintf("the log %s is slower than its lines come: %d wait, further ones are dropped", q.name, q.waiting))
+	go q.failures.Report(fmt.Sprintf("the log %s cannot keep up: %d lines are queued, further lines are dropped", q.name, q.waiting))
 }
 
 // drain writes lines until the queue is closed and empty, or given up.

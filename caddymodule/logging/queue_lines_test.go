@@ -158,7 +158,7 @@ func TestAQueueDropsWhatABlockedSinkDoesNotTakeAndSaysSoTwice(t *testing.T) {
 			t.Errorf("writers waited for %v", took)
 		}
 		synctest.Wait()
-		out.expect(t, "the log svc.log is slower than its lines come: 4 wait, further ones are dropped")
+		out.expect(t, "the log svc.log cannot keep up: 4 lines are queued, further lines are dropped")
 
 		time.Sleep(time.Hour)
 		put(t, q, 1001, 1001)
@@ -178,7 +178,7 @@ func TestAQueueDropsWhatABlockedSinkDoesNotTakeAndSaysSoTwice(t *testing.T) {
 		synctest.Wait()
 		put(t, q, 2, 5)
 		synctest.Wait()
-		out.expect(t, "the log svc.log is slower than its lines come: 4 wait, further ones are dropped")
+		out.expect(t, "the log svc.log cannot keep up: 4 lines are queued, further lines are dropped")
 		g.goOn()
 		_ = q.Close()
 		out.expect(t, "the log svc.log was closed, lines dropped: 1")
@@ -196,7 +196,7 @@ func TestAQueueBeforeASlowSinkIsToldOnce(t *testing.T) {
 		_ = q.Close()
 		synctest.Wait()
 		lines := out.lines()
-		if len(lines) != 2 || !strings.Contains(lines[0], "slower") || !strings.Contains(lines[1], "was closed") {
+		if len(lines) != 2 || !strings.Contains(lines[0], "cannot keep up") || !strings.Contains(lines[1], "was closed") {
 			t.Errorf("%q", lines)
 		}
 	})
@@ -219,7 +219,7 @@ func TestAQueueIsBoundedInBytesToo(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		out.expect(t, "the log svc.log is slower than its lines come: 10 wait, further ones are dropped")
+		out.expect(t, "the log svc.log cannot keep up: 10 lines are queued, further lines are dropped")
 		g.goOn()
 		_ = q.Close()
 		if len(g.taken) != 10 {

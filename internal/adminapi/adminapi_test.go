@@ -29,7 +29,7 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodPost, SessionsPath + "/forget", "{}", http.StatusBadRequest, `write {"account": "<name>"}`},
 		{http.MethodPost, SessionsPath + "/logout", "no JSON", http.StatusBadRequest, `write {"account": "<name>"}`},
 		{http.MethodPost, SessionsPath + "/login", `{"account": "` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, `write {"account": "<name>"}`},
-		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, http.StatusNotFound, `no account is named "nobody"`},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, http.StatusNotFound, `unknown account "nobody"`},
 		{http.MethodPost, RevokePath, "{}", http.StatusBadRequest, `write {"client": "<name>"}`},
 		{http.MethodPost, RevokePath, `{"client": "grafana"}`, http.StatusNotFound, "no veeam_auth is configured"},
 	} {

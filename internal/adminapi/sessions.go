@@ -153,9 +153,9 @@ func (s Sessions) missing(wanted WantedSessions) error {
 	names := s.State.Names()
 	switch {
 	case !slices.Contains(names, wanted.Account):
-		return fmt.Errorf("no account is named %q; the accounts are: %s", wanted.Account, strings.Join(names, ", "))
+		return fmt.Errorf("unknown account %q (configured: %s)", wanted.Account, strings.Join(names, ", "))
 	case wanted.Product != "" || wanted.Origin != "":
-		return fmt.Errorf("%s has no session at such a server", wanted.Account)
+		return fmt.Errorf("%s has no session at a matching server", wanted.Account)
 	}
 	return fmt.Errorf("no request has required a session of %s yet", wanted.Account)
 }

@@ -71,9 +71,9 @@ func (t Tokens) unknown(name string) error {
 			break
 		}
 	}
-	known := "nobody has tokens"
+	known := "no caller has tokens"
 	if len(names) > 0 {
-		known = "known are " + strings.Join(names, ", ")
+		known = "callers with tokens: " + strings.Join(names, ", ")
 	}
-	return fmt.Errorf("no client is named %q, and no caller of this name has got a token since the start of Caddy; %s. --force revokes older tokens", name, known)
+	return fmt.Errorf("unknown client %q, and no caller of this name got a token since Caddy started; %s. Use --force to revoke older tokens", name, known)
 }

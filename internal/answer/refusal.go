@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	refusedMessage   = "The server refuses the credential that veeam-auth is configured with. It is not sent again until a pause is over or the credential has changed."
-	throttledMessage = "The server asks veeam-auth to wait with its login."
+	refusedMessage   = "The server refuses the credential of veeam-auth. It is not sent again until the hold ends or the credential changes."
+	throttledMessage = "The server asked veeam-auth to retry the login later."
 )
 
 // ofParent is an error of an account whose parent has no session.
@@ -32,10 +32,10 @@ type ofParent interface {
 // whose fault it is.
 var messages = map[veeam.Reason]string{
 	veeam.ReasonSecretUnreadable:  "veeam-auth cannot read a secret of the account configured for this server. See its log.",
-	veeam.ReasonNoAccount:         "act_as yields no configured account for this request. See the log of veeam-auth.",
+	veeam.ReasonNoAccount:         "act_as names no configured account for this request. See the log of veeam-auth.",
 	veeam.ReasonCredentialRefused: refusedMessage,
 	veeam.ReasonCodeRefused:       refusedMessage,
-	veeam.ReasonLockedOutBudget:   "The server has refused the credential of veeam-auth so often that another try may lock the account. Nothing is sent for now.",
+	veeam.ReasonLockedOutBudget:   "The server has refused the credential of veeam-auth so often that another attempt may lock the account. No login is sent for now.",
 	veeam.ReasonCodeNeeded:        "The server requires a verification code, and veeam-auth has none.",
 	veeam.ReasonSSONeeded:         "The user of veeam-auth signs in with an identity provider, which is not supported.",
 	veeam.ReasonAccountIncomplete: "The account of veeam-auth is incomplete. See its log.",
@@ -84,7 +84,7 @@ func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 		r.Status = http.StatusBadGateway // the fault is between here and the server
 		r.Message = "veeam-auth could not log in at the server. See its log."
 	case r.Message == "" && fromServer:
-		r.Message = "The server's answer to the login is not one of " + failed.Product + ". See the log of veeam-auth."
+		r.Message = "The server's answer to the login is not in the format of " + failed.Product + ". See the log of veeam-auth."
 	}
 	if fromServer && failed.Kind != veeam.KindThrottled {
 		r.Message += hint(failed)
@@ -111,7 +111,7 @@ func heldAdvice(blocked *tokencache.BlockedError) string {
 		b.WriteString(" The account may also be locked at the server.")
 	} else {
 		b.WriteString(" The server has accepted this secret at " + blocked.Accepted.Format(time.DateTime) +
-			": since then it was changed there, or the account is locked or disabled.")
+			": it was changed since, or the account is locked or disabled.")
 	}
 	if blocked.Budget.Of > 0 {
 		b.WriteString(" " + blocked.Budget.String() + ".")

@@ -50,13 +50,13 @@ func (x *Exchange) withoutSecrets(res *http.Response) (*http.Response, *veeam.Re
 	res = withoutTrailers(res)
 	maskHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return x.unreadable(res, "it is no answer but another protocol")
+		return x.unreadable(res, "it switches to another protocol")
 	}
 	if x.bodyless(res) {
 		return res, nil
 	}
 	if res.StatusCode < http.StatusBadRequest && svclog.AnswersUnnamedSecret(x.Request.URL.Path) {
-		return x.unreadable(res, "nothing in it names the secret that it is")
+		return x.unreadable(res, "it is a secret without a name")
 	}
 	body, fault := searchable(res)
 	if fault != "" {
@@ -101,7 +101,7 @@ func (x *Exchange) unreadable(res *http.Response, fault string) (*http.Response,
 	x.Journal.Error(svclog.Exception("The answer is not forwarded, because it cannot be searched for secrets: "+fault+".", journal.TypeOfReason(veeam.ReasonUnreadableAnswer)))
 	return x.refuse(res, veeam.Refusal{
 		Status: http.StatusBadGateway, Reason: veeam.ReasonUnreadableAnswer,
-		Message: "The server's answer cannot be searched for secrets and is not passed on. See the log of veeam-auth.",
+		Message: "The server's answer cannot be searched for secrets and is not forwarded. See the log of veeam-auth.",
 	})
 }
 
@@ -110,7 +110,7 @@ func (x *Exchange) unreadable(res *http.Response, fault string) (*http.Response,
 func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	kind, fault := mediaTypeOf(res.Header)
 	if fault == "" && partial(res) {
-		fault = "it is a part of a whole"
+		fault = "it is a partial answer"
 	}
 	if coding, ok := codingOf(res.Header); fault == "" && (!ok || coding != "") {
 		fault = "its encoding is neither gzip nor identity"
@@ -129,7 +129,7 @@ func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	}{whole, res.Body}
 	switch text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); {
 	case unreadable(err):
-		return nil, "it is packed otherwise than it says"
+		return nil, "it does not match its content encoding"
 	case len(text) == 0 && err != nil: // an empty answer, or none because of a fault
 	case passesUnread(kind) && looksLike(head, kind):
 		return nil, ""
@@ -180,14 +180,14 @@ func looksLike(head []byte, kind string) bool {
 func mediaTypeOf(header http.Header) (kind, fault string) {
 	values := header["Content-Type"]
 	if len(values) > 1 {
-		return "", "it has more than one type"
+		return "", "it has more than one content type"
 	}
 	if len(values) == 0 || strings.TrimSpace(values[0]) == "" {
 		return "", ""
 	}
 	kind, params, err := mime.ParseMediaType(values[0])
 	if err != nil {
-		return "", "its type cannot be read"
+		return "", "its content type is invalid"
 	}
 	switch strings.ToLower(params["charset"]) {
 	case "", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1252":

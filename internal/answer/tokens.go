@@ -26,7 +26,7 @@ func (x *Exchange) withoutToken(res *http.Response) (*http.Response, *veeam.Refu
 		if x.Filter {
 			return res, nil // refused as one that cannot be searched for anything
 		}
-		return x.refuseToken(res, "it is packed or a part, which was not asked for, so it cannot be searched for a token")
+		return x.refuseToken(res, "it is compressed or partial, which was not requested, so it cannot be searched for a token")
 	}
 	likely := tokenLike(res.Header.Get("Content-Type"))
 	watched := &tokenWatch{ReadCloser: res.Body, log: x.Log, method: x.Method, path: x.Path}
@@ -58,7 +58,7 @@ func (x *Exchange) refuseToken(res *http.Response, why string) (*http.Response, 
 	if why != "" {
 		logToken(x.Log, x.Method, x.Path, why)
 	}
-	return x.refuse(res, veeam.Refusal{Reason: veeam.ReasonUnreadableAnswer, Message: "The server's answer gives out a session and is not passed on. See the log of veeam-auth."})
+	return x.refuse(res, veeam.Refusal{Reason: veeam.ReasonUnreadableAnswer, Message: "The server's answer contains a session and is not forwarded. See the log of veeam-auth."})
 }
 
 // tokenWatch fails where an object of JSON has an access token at its top level, or

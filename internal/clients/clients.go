@@ -122,11 +122,11 @@ func (c *Clients) Login(ctx context.Context, attempt password.Attempt) (policy.C
 	case err == nil && client != nil:
 		return client.Caller(), nil
 	case ok:
-		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait.After, Detail: "too many passwords are being tried, or were wrong"}
+		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait.After, Detail: "too many concurrent or wrong passwords"}
 	case err == nil, errors.Is(err, password.ErrWrong):
 		detail := "the password is not that of the client " + quoteName(name)
 		if client == nil {
-			detail = "no client is named " + quoteName(name)
+			detail = "unknown client " + quoteName(name)
 		}
 		return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: detail}
 	}

@@ -41,9 +41,9 @@ func TestALoginIsThatOfTheClientWithThePassword(t *testing.T) {
 	}{
 		{"grafana", "right", "", ""},
 		{"grafana", "wrong", veeam.ReasonBadCredential, `the password is not that of the client "grafana"`},
-		{"nobody", "right", veeam.ReasonBadCredential, `no client is named "nobody"`},
-		{"a\nb", "right", veeam.ReasonBadCredential, `no client is named "a\nb"`},
-		{long, "right", veeam.ReasonBadCredential, `no client is named "` + long[:64] + `"...`},
+		{"nobody", "right", veeam.ReasonBadCredential, `unknown client "nobody"`},
+		{"a\nb", "right", veeam.ReasonBadCredential, `unknown client "a\nb"`},
+		{long, "right", veeam.ReasonBadCredential, `unknown client "` + long[:64] + `"...`},
 	} {
 		caller, refusal := known.Login(t.Context(), password.Attempt{Site: "s", Name: tt.name, Password: tt.pass, Source: "192.0.2.1", Connection: tt.name})
 		if tt.reason == "" {

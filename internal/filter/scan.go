@@ -86,7 +86,7 @@ func (s *scanner) finish() error {
 	if s.json.Complete() || s.json.Empty() {
 		return nil
 	}
-	return fmt.Errorf("the answer is cut off: %w", io.ErrUnexpectedEOF)
+	return fmt.Errorf("the answer is truncated: %w", io.ErrUnexpectedEOF)
 }
 
 // scan goes through part. i is where it has stopped.

@@ -75,22 +75,22 @@ func spelling(text, key string) string {
 	if found := written.bare.FindStringSubmatch(text); found != nil {
 		name = found[1]
 	}
-	const brace = `; a brace that belongs to the secret itself is written \{`
+	const brace = `; write \{ for a brace that belongs to the secret`
 	switch {
 	case strings.HasPrefix(key, "http."), strings.HasPrefix(key, "vars."):
-		return "has a placeholder of a request, and there is none when the account logs in; a file is written with its path, as {file./run/secrets/name} or {file../name}"
+		return "has a placeholder of a request, which has no value when the account logs in; a file requires its path, as in {file./run/secrets/name} or {file../name}"
 	case strings.HasPrefix(key, "time."):
-		return "has a placeholder of the time, which is another one at each login; write {env.NAME} or {file./path}"
+		return "has a placeholder of the time, which differs at each login; write {env.NAME} or {file./path}"
 	case written.template.MatchString(text):
 		return fmt.Sprintf("has doubled braces; write a placeholder with one brace on each side: {env.%s} or {file./path}", name) + brace
 	case written.colon.MatchString(text):
-		return fmt.Sprintf("has a placeholder that is not spelled as Caddy reads it: a dot follows env and file, as in {env.%s} and {file./run/secrets/name}", name) + brace
+		return fmt.Sprintf("has a misspelled placeholder: write a dot after env and file, as in {env.%s} and {file./run/secrets/name}", name) + brace
 	case written.shell.MatchString(text):
-		return fmt.Sprintf("has a variable as a shell writes it; write {env.%s}", name) + brace
+		return fmt.Sprintf("has a shell variable; write {env.%s}", name) + brace
 	case written.caddyfile.MatchString(text):
-		return fmt.Sprintf("has a variable that only a Caddyfile replaces, when it is adapted; write {env.%s}, which is read when the account logs in", name) + brace
+		return fmt.Sprintf("has a Caddyfile variable, which is replaced only when the Caddyfile is adapted; write {env.%s}, which is read when the account logs in", name) + brace
 	case strings.HasPrefix(key, "env.") && strings.Contains(key, "{"), strings.HasPrefix(key, "file.") && strings.Contains(key, "{"):
-		return "has a placeholder within a placeholder, which Caddy does not replace; write the whole name or path in one: {env.NAME} or {file./path}"
+		return "has a nested placeholder, which Caddy does not replace; write the whole name or path in one: {env.NAME} or {file./path}"
 	case key == "env." || key == "file.":
 		return "has a placeholder without a name; write {env.NAME} or {file./path}"
 	}

@@ -68,7 +68,7 @@ func ParsePace(words []string) (*Pace, error) {
 		case i < 0 || err != nil || most <= 0:
 			return nil, fmt.Errorf("pace: %q is not a number of token requests in a second, minute or hour; %s", word, paceUsage)
 		case limits[i].most != 0:
-			return nil, fmt.Errorf("pace: there are two limits for one %s", limits[i].name)
+			return nil, fmt.Errorf("pace: two limits for one %s", limits[i].name)
 		}
 		*limits[i].at = most
 	}
@@ -95,9 +95,9 @@ func (p *Pace) Check() error {
 	}
 	switch {
 	case p.Off && set:
-		return errors.New("pace: off and limits contradict each other; " + paceUsage)
+		return errors.New("pace: off does not accept limits; " + paceUsage)
 	case !p.Off && !set:
-		return errors.New("pace has no limit; " + paceUsage)
+		return errors.New("pace requires a limit; " + paceUsage)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 func TestWhatIsWrongWithAPaceIsSaid(t *testing.T) {
 	for want, pace := range map[string]*Pace{
 		"":                        nil,
-		"has no limit":            {},
-		"contradict":              {Off: true, PerHour: 5},
+		"requires a limit":        {},
+		"does not accept limits":  {Off: true, PerHour: 5},
 		"-1/s is too low":         {PerSecond: -1},
 		"1/m is too low":          {PerSecond: 5, PerMinute: 1},
 		"1/h is too low":          {PerHour: 1},

@@ -104,7 +104,7 @@ func Doubts(text string) (doubts []string) {
 	doubt(text != "" && unicode.IsSpace(first), "begins with white space")
 	switch {
 	case inner != text:
-		doubts = append(doubts, "ends with more than one line end")
+		doubts = append(doubts, "ends with several line breaks")
 	case text != "" && unicode.IsSpace(last):
 		doubts = append(doubts, "ends with white space")
 	}
@@ -116,8 +116,8 @@ func Doubts(text string) (doubts []string) {
 	bare := strings.TrimSpace(text)
 	quoted := len(bare) > 1 && (bare[0] == '"' || bare[0] == '\'') && bare[0] == bare[len(bare)-1]
 	doubt(quoted, "is in quotation marks, which are sent as part of it")
-	doubt(assignment.MatchString(strings.Trim(bare, `"'`)), "looks like an assignment such as NAME=value, of which all is sent")
-	doubt(placeholder.MatchString(bare), "looks like a placeholder or a variable that nothing has replaced")
+	doubt(assignment.MatchString(strings.Trim(bare, `"'`)), "looks like an assignment such as NAME=value, and is sent as a whole")
+	doubt(placeholder.MatchString(bare), "looks like a placeholder or a variable that was not replaced")
 	for mark, words := range map[string]string{
 		"$ANSIBLE_VAULT;":             "is encrypted with Ansible Vault",
 		"age-encryption.org/":         "is encrypted with age",
@@ -140,7 +140,7 @@ func invisible(text string) (found []string) {
 		case r == '\r', r == '\n', r == ' ':
 			continue
 		case r == unicode.ReplacementChar:
-			kind = "a character that replaces an unreadable one"
+			kind = "a replacement character"
 		case unicode.IsControl(r):
 			kind = "a control character"
 		case unicode.Is(unicode.Cf, r), unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), unicode.Is(unicode.Variation_Selector, r):

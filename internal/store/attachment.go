@@ -19,7 +19,7 @@ func Opened(s Store) Open {
 }
 
 // ErrDetached is the error of a store that belongs to no configuration any more.
-var ErrDetached = errors.New("the configuration that the storage belongs to is gone")
+var ErrDetached = errors.New("the configuration of the storage was unloaded")
 
 // Attachment is a store as one configuration opens it. It is opened when it is first
 // needed: stores connect to their servers then, and a server that is away must not

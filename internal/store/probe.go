@@ -68,7 +68,7 @@ func tryKey(ctx context.Context, s Store, key string) error {
 	case err != nil:
 		err = fmt.Errorf("reading: %w", err)
 	case string(text) != key:
-		err = errors.New("reading: it does not return what was written")
+		err = errors.New("reading: the value differs from the written one")
 	}
 	if failed := s.Delete(context.WithoutCancel(ctx), key); err == nil && failed != nil {
 		err = fmt.Errorf("deleting: %w", failed)

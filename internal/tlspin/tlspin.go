@@ -124,7 +124,7 @@ func Address(text string) (string, error) {
 		host, port = strings.Trim(address, "[]"), "443"
 	}
 	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@") {
-		return "", fmt.Errorf("%q is not an address of a server: write host:port, such as vbr01.lab.local:9419", text)
+		return "", fmt.Errorf("%q is not a server address: write host:port, such as vbr01.lab.local:9419", text)
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -187,7 +187,7 @@ func Dial(ctx context.Context, base *http.Transport, address, serverName string)
 	case seen.Certificate != nil:
 		return seen, nil
 	case errors.Is(err, errSeen):
-		return nil, errors.New("the server showed no certificate")
+		return nil, errors.New("the server sent no certificate")
 	case errors.As(err, &failed) && failed.Kind == veeam.KindTimeout:
 		return nil, errors.New("no answer in time")
 	case errors.As(err, &failed) && failed.Kind == veeam.KindTLS:
@@ -208,9 +208,9 @@ func (s *Handshake) Missing() string {
 		name := tls.CipherSuiteName(s.CipherSuite)
 		switch {
 		case strings.Contains(name, "3DES"):
-			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1,tls3des=1 in the environment of Caddy"
+			return "it chooses " + name + " although all cipher suites are offered: logins require GODEBUG=tlsrsakex=1,tls3des=1 in the environment of Caddy"
 		case strings.HasPrefix(name, "TLS_RSA_"):
-			return "it chooses " + name + " where everything is offered: logins need GODEBUG=tlsrsakex=1 in the environment of Caddy"
+			return "it chooses " + name + " although all cipher suites are offered: logins require GODEBUG=tlsrsakex=1 in the environment of Caddy"
 		}
 		return "it chooses " + name + ", which logins do not offer: enable a newer cipher suite at the server"
 	}

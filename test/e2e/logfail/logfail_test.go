@@ -78,7 +78,7 @@ func TestARemovedFileBehindAQueueIsToldOnceAndMadeAnew(t *testing.T) {
 }
 
 const (
-	slower  = `the log \S+ is slower than its lines come: \d+ wait, further ones are dropped`
+	slower  = `the log \S+ cannot keep up: \d+ lines are queued, further lines are dropped`
 	again   = `the log \S+ is written again, lines dropped: [1-9]\d*`
 	wasShut = `the log \S+ was closed, lines dropped: [1-9]\d*`
 )
