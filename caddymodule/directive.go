@@ -33,12 +33,12 @@ const directive = "veeam_auth"
 // from Caddyfile tokens. Syntax:
 //
 //	veeam_auth [<matcher>] [<upstreams...>] {
-//		product      vbr | vspc | vspc35 | azure | aws
+//		product      vbr | vspc | vspc35 | azure | aws | vb365
 //		api_version  <version>
 //		base_path    <path>
 //
 //		account <name> [<password>] {
-//			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token | vbr_token
+//			grant             password | refresh_token | authorization_code | public_key | as | api_key | saml | sso_token | updater_token | vbr_token | jwt-bearer | operator
 //			username          <user>
 //			password          <secret>
 //			next_password     <secret>
@@ -50,6 +50,8 @@ const directive = "veeam_auth"
 //			public_key        <file>
 //			user_uid          <uuid>
 //			parent            <account>
+//			client_id         <id>
+//			assertion         <secret>
 //			read_only
 //			short_lived
 //		}

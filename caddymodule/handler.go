@@ -364,7 +364,7 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requ
 			h.issuer.End(state.caller.Identity(), state.caller.Family)
 		}
 		h.counts[metrics.ResultLogout].Inc()
-		status, body := h.product.Logout()
+		status, body := h.product.Logout(r.URL.Path)
 		return write(w, answer.New(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
 	}
 	code := h.issuer.Code(h.subjectOf(r, &state.caller), h.audience(r))

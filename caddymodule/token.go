@@ -88,7 +88,7 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 		return h.issuer.Issue(ctx, h.subjectOf(r, caller), audience, lifetime)
 	}
 	switch request.Grant {
-	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken:
+	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken, veeam.GrantJWTBearer, veeam.GrantOperator:
 		if state.login, refusal = h.readLogin(r, state, request); state.login != nil || refusal != nil {
 			return login, refusal
 		}
@@ -165,6 +165,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 			Lifetime:     pair.Lifetime,
 			Username:     username,
 			Grant:        request.Grant,
+			Path:         r.URL.Path,
 		}, upstream.ShapeOf(tok))), nil
 	}
 }

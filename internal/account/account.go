@@ -41,6 +41,8 @@ type Account struct {
 	// - `saml`, `sso_token`, `updater_token` (azure): what an identity provider or
 	//   another appliance has issued
 	// - `vbr_token` (vbr): the platform token of one of its own integrations
+	// - `jwt-bearer`, `operator` (vb365): an assertion that an identity provider has
+	//   issued to the application `client_id`
 	Grant string `json:"grant,omitempty"`
 
 	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.
@@ -99,6 +101,15 @@ type Account struct {
 	// gets a session of its own for that.
 	Parent string `json:"parent,omitempty"`
 
+	// The application that the assertion was issued to, or `userId.tenantId` of a
+	// user. Required by the grants `jwt-bearer` and `operator`.
+	ClientID string `json:"client_id,omitempty"`
+
+	// The assertion of the grants `jwt-bearer` and `operator`: a token that an identity
+	// provider has issued, as a rule in a file that something else renews. Required by
+	// these grants.
+	Assertion string `json:"assertion,omitempty"`
+
 	// Whether to ask VSPC for tokens that can change nothing. Default: false.
 	ReadOnly bool `json:"read_only,omitempty"`
 
@@ -153,6 +164,8 @@ var grantOptions = map[veeam.Grant][]string{
 	veeam.GrantSSOToken:          {"username", "password!"},
 	veeam.GrantUpdaterToken:      {"username", "password!"},
 	veeam.GrantVBRToken:          {"username", "password!"},
+	veeam.GrantJWTBearer:         {"username", "client_id!", "assertion!"},
+	veeam.GrantOperator:          {"username", "client_id!", "assertion!"},
 }
 
 // Options are the account's texts by the names of their options.
@@ -162,7 +175,7 @@ func (a *Account) Options() map[string]*string {
 		"next_password": &a.NextPassword, "totp_secret": &a.TOTPSecret,
 		"code": &a.Code, "key": &a.Key, "key_passphrase": &a.KeyPassphrase, "padding": &a.Padding,
 		"public_key_format": &a.PublicKeyFormat, "public_key": &a.PublicKey,
-		"user_uid": &a.UserUID, "parent": &a.Parent,
+		"user_uid": &a.UserUID, "parent": &a.Parent, "client_id": &a.ClientID, "assertion": &a.Assertion,
 	}
 }
 
@@ -172,7 +185,7 @@ func (a *Account) Flags() map[string]*bool {
 }
 
 // SecretOptions are the options that hold secrets.
-var SecretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase"}
+var SecretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase", "assertion"}
 
 // GrantType is the grant, or its default.
 func (a *Account) GrantType() veeam.Grant {

@@ -213,8 +213,12 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 		Username:   r.doubted("username", a.Username),
 		Password:   secret.New(r.doubted("password", password)),
 		UserUID:    r.text("user_uid", a.UserUID),
+		ClientID:   r.text("client_id", a.ClientID),
 		ReadOnly:   a.ReadOnly,
 		ShortLived: a.ShortLived,
+	}
+	if a.Assertion != "" {
+		account.Password = secret.New(r.doubted("assertion", a.Assertion))
 	}
 	if a.Code != "" {
 		account.Password = secret.New(strings.TrimSpace(r.text("code", a.Code)))
@@ -237,7 +241,7 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 		Fingerprint: Keyed(digest),
 		Digest:      secret.New(digest),
 		Source:      a.source(fixed),
-		Identity:    Keyed(fixed + r.parts["username"] + r.parts["user_uid"]),
+		Identity:    Keyed(fixed + r.parts["username"] + r.parts["user_uid"] + r.parts["client_id"]),
 		parts:       r.parts,
 		Doubts:      r.doubts,
 		Files:       files,

@@ -90,6 +90,7 @@ func below(location, prefix string) (rest string, ok bool) {
 // Refuse is a refusal as the upstream's response: an error from RoundTrip would count
 // as a failure of the upstream and be retried.
 func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
+	r.Path = req.URL.Path
 	body, contentType := p.AppendError(nil, r)
 	res := New(req, p.Status(r), contentType, body)
 	if res.StatusCode == http.StatusUnauthorized {

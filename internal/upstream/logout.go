@@ -43,7 +43,7 @@ func (e *logout) run(ctx context.Context, tok *tokencache.Token) {
 	}
 	session := &veeam.Token{Access: tok.Access, Refresh: tok.Refresh, Grant: e.account.Grant}
 	var err error
-	if !time.Now().Before(tok.Expires()) && tok.Renewable() && client.Product.SessionLogout != nil {
+	if !time.Now().Before(tok.Expires()) && tok.Renewable() && client.CanLogout() {
 		// Its refresh token would keep the session alive, and only an access token
 		// that is good ends both.
 		if session, err = client.Refresh(ctx, e.account, tok.Refresh); err == nil {

@@ -24,9 +24,13 @@ type Account struct {
 	Grant Grant
 
 	// Password is the account's secret, whatever its grant calls it: password,
-	// refresh token, authorization or verification code, API key, SAML response, SSO token,
-	// updater token or platform token. Not used by GrantPublicKey and GrantAs.
+	// refresh token, authorization or verification code, API key, SAML response, assertion,
+	// SSO token, updater token or platform token. Not used by GrantPublicKey and GrantAs.
 	Password secret.Value
+
+	// ClientID names the application that an assertion was issued to. Required by
+	// GrantJWTBearer and GrantOperator.
+	ClientID string
 
 	// TOTP answers the server's demand for a verification code. Default: none,
 	// and such a demand is an error of KindMFARequired.

@@ -119,6 +119,8 @@ func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
 		e.Kind, e.Hint = KindMFARequired, p.MFAHint
 	case status == http.StatusRequestTimeout, status >= 500 && status <= 599:
 		e.Kind = KindServerFault
+	case p.refusedBy4xx && g != "" && status >= 400 && status <= 499:
+		e.Kind, e.Hint, e.noVersion = p.refused4xx(status, g)
 	case status == http.StatusBadRequest && err != nil && len(ans.body) > 0:
 		// A web server in front of the API, such as "Invalid Hostname" of HTTP.sys.
 		e.Kind, e.Hint = KindProtocol, "the answer does not come from the API: check scheme, host and port of the upstream"
@@ -130,7 +132,22 @@ func (p *Product) readRefusal(ans *answer, g Grant, secrets []string) *Error {
 	if e.Kind == KindThrottled || e.Kind == KindServerFault {
 		e.RetryAfter = retryAfter(ans.header, o)
 	}
+	if e.Kind == KindThrottled && g != "" {
+		e.RetryAfter = cmp.Or(e.RetryAfter, p.throttleWait)
+	}
 	return e
+}
+
+// refused4xx is the meaning of a status where that of a refused credential is not
+// documented: it may be any but that of a path that is not there.
+func (p *Product) refused4xx(status int, g Grant) (kind Kind, hint string, noVersion bool) {
+	switch {
+	case status == http.StatusNotFound:
+		return KindProtocol, "the server does not serve this API version: check product, upstream and api_version", true
+	case g == GrantRefreshToken:
+		return KindRefused, "", false
+	}
+	return KindRefused, p.RefusedHint, false
 }
 
 // refusalKind tells a refused credential from a refused request.
@@ -166,7 +183,9 @@ func versionCode(code string) bool {
 
 // VersionRefused reports whether the server does not serve the API version that
 // was named. It has not looked at the credential then.
-func (e *Error) VersionRefused() bool { return e.Kind == KindProtocol && versionCode(e.Code) }
+func (e *Error) VersionRefused() bool {
+	return e.Kind == KindProtocol && (e.noVersion || versionCode(e.Code))
+}
 
 // errorCode finds the server's word for an error: the page of a problem type
 // says most, then come errorCode (VBR), error (VSPC), errors[0] and title.

@@ -118,7 +118,7 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 // askNow is ask when the request may be sent.
 func (c *Client) askNow(ctx context.Context, g Grant, f *form) (*reply, error) {
 	requested := time.Now()
-	to := c.Product.operation(f)
+	to := c.operation(f)
 	ans, err := c.exchange(ctx, to.Method, to.Path, secret.Value{}, f)
 	if err != nil {
 		return nil, c.complete(err, g)

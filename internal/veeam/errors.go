@@ -108,6 +108,8 @@ type Error struct {
 	// TLS is the cause of an error of KindTLS.
 	TLS TLSCause
 
+	noVersion bool // there is nothing under this API version
+
 	// Hint tells the operator what may help.
 	Hint string
 

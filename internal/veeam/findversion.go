@@ -20,7 +20,7 @@ func (c *Client) FindVersion(ctx context.Context) (string, error) {
 		switch {
 		case err != nil:
 			return "", c.complete(err, "")
-		case status == http.StatusOK:
+		case c.Product.Version.serves(status):
 			return version, nil
 		case status >= http.StatusInternalServerError:
 			return "", &Error{Kind: KindServerFault, Product: c.Product.Name, Status: status}

@@ -28,6 +28,9 @@ type field struct{ name, value string }
 func (p *Product) newForm(g Grant) *form {
 	f := &form{step: p.legacy[g]}
 	f.write("grant_type", p.Values[g])
+	for _, constant := range p.constants {
+		f.write(constant.name, constant.value)
+	}
 	return f
 }
 

@@ -20,7 +20,9 @@ const (
 	GrantSAML              Grant = "saml"       // Azure
 	GrantSSOToken          Grant = "sso_token"  // Azure
 	GrantUpdaterToken      Grant = "updater_token"
-	GrantVBRToken          Grant = "vbr_token" // VBR: restricted mode of its own integrations
+	GrantVBRToken          Grant = "vbr_token"  // VBR: restricted mode of its own integrations
+	GrantJWTBearer         Grant = "jwt-bearer" // VB365: what an identity provider has issued
+	GrantOperator          Grant = "operator"   // VB365: the same, for restore operators
 )
 
 // grantAliases maps every spelling that servers document, folded, to its grant.
@@ -37,6 +39,10 @@ var grantAliases = map[string]Grant{
 	"ssotoken":           GrantSSOToken,
 	"updatertoken":       GrantUpdaterToken,
 	"vbrtoken":           GrantVBRToken,
+	"jwtbearer":          GrantJWTBearer,
+	"operator":           GrantOperator,
+
+	"urn:ietf:params:oauth:granttype:jwtbearer": GrantJWTBearer,
 }
 
 // readGrant reads a grant_type value in any spelling. Of an unknown value is kept

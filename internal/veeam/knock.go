@@ -12,7 +12,7 @@ import (
 // token. It returns nil if the server answers, whatever it says.
 func (c *Client) Knock(ctx context.Context) error {
 	f := c.Product.newForm(GrantRefreshToken)
-	to := c.Product.operation(f)
+	to := c.operation(f)
 	_, err := c.exchange(ctx, to.Method, to.Path, secret.Value{}, f)
 	return c.complete(err, GrantRefreshToken)
 }

@@ -45,11 +45,11 @@ var vspc35Steps = map[Grant]*legacyStep{
 }
 
 // operation is where a grant is sent.
-func (p *Product) operation(f *form) Operation {
+func (c *Client) operation(f *form) Operation {
 	if f.step != nil {
 		return f.step.Operation
 	}
-	return Operation{http.MethodPost, p.TokenPath}
+	return Operation{http.MethodPost, c.path(c.Product.TokenPath)}
 }
 
 // content is the body of a token request.

@@ -42,7 +42,7 @@ func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 		return c.as(ctx, a)
 	case GrantAPIKey:
 		return c.apiKey(a)
-	case GrantSAML, GrantSSOToken, GrantUpdaterToken, GrantVBRToken:
+	case GrantSAML, GrantSSOToken, GrantUpdaterToken, GrantVBRToken, GrantJWTBearer, GrantOperator:
 		return c.federated(ctx, a)
 	}
 	return nil, c.fail(KindAccount, g, "the product does not support this grant for accounts")

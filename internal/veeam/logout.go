@@ -12,7 +12,7 @@ import (
 // for an API key, which is not a session. A session that the server no longer
 // knows counts as ended.
 func (c *Client) Logout(ctx context.Context, t *Token) error {
-	op := c.Product.SessionLogout
+	op := c.logout()
 	if op == nil || t.Grant == GrantAPIKey {
 		return ErrNoLogout
 	}
@@ -27,4 +27,19 @@ func (c *Client) Logout(ctx context.Context, t *Token) error {
 		return c.complete(&Error{Kind: KindMalformed, Status: ans.status, Err: errRedirect}, "")
 	}
 	return c.complete(c.Product.readRefusal(ans, "", []string{t.Access.Reveal()}), "")
+}
+
+// CanLogout reports whether the server can end one session.
+func (c *Client) CanLogout() bool { return c.logout() != nil }
+
+// logout is how it does that; nil if it cannot.
+func (c *Client) logout() *Operation {
+	op := c.Product.SessionLogout
+	if op == nil {
+		return nil
+	}
+	if c.Product.dialects != nil && c.Product.dialect(c.version()).logout == 0 {
+		return nil
+	}
+	return &Operation{op.Method, c.path(op.Path)}
 }

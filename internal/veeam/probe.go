@@ -18,6 +18,10 @@ type sign struct {
 	status int
 	key    string // a key of its JSON object, folded. Empty: any JSON
 
+	// absent is a path that the server must not have, which tells it from one that
+	// answers alike at every path. Empty: none is asked for.
+	absent string
+
 	// wrongVersion says that the answer is the refusal of an API version that the
 	// server does not serve, whatever its keys.
 	wrongVersion bool
@@ -41,12 +45,20 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	var refusing *Product
 	for _, p := range candidates {
 		for _, s := range p.signs {
-			ans, err := c.seek(ctx, p, s)
+			ans, err := c.seek(ctx, p, s.path)
+			if err != nil {
+				return Identity{}, err
+			}
+			fits := s.fits(p, ans)
+			if fits && s.absent != "" {
+				ans, err = c.seek(ctx, p, s.absent)
+				fits = ans != nil && ans.status == http.StatusNotFound
+			}
 			if err != nil {
 				return Identity{}, err
 			}
 			switch {
-			case !s.fits(p, ans):
+			case !fits:
 			case !s.wrongVersion:
 				return Identity{Product: p}, nil
 			case refusing == nil:
@@ -66,12 +78,12 @@ func (c *Client) Reach(ctx context.Context) error {
 
 // seek asks for what may be a sign of a product. The answer of something that is
 // not even an API has no status.
-func (c *Client) seek(ctx context.Context, p *Product, s sign) (*answer, error) {
+func (c *Client) seek(ctx context.Context, p *Product, path string) (*answer, error) {
 	asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, Host: c.Host, Header: c.Header}
 	if p == c.Product {
 		asking.APIVersion = c.APIVersion
 	}
-	ans, err := asking.send(ctx, outgoing{method: http.MethodGet, path: s.path})
+	ans, err := asking.send(ctx, outgoing{method: http.MethodGet, path: path})
 	var e *Error
 	switch {
 	case errors.As(err, &e) && e.Status != 0:
@@ -109,7 +121,7 @@ func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, c.complete(err, "")
 		}
-		if status == http.StatusOK {
+		if c.Product.Version.serves(status) {
 			served = append(served, version)
 		}
 	}
@@ -119,7 +131,8 @@ func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 // MayRead reads something that every role may read, to see whether the session
 // is good for anything.
 func (c *Client) MayRead(ctx context.Context, t *Token) error {
-	_, err := c.do(ctx, t, call{name: strings.TrimPrefix(c.Product.whoAmI, "/api/"), method: http.MethodGet, path: c.Product.whoAmI})
+	path := c.path(c.Product.whoAmI)
+	_, err := c.do(ctx, t, call{name: strings.TrimPrefix(strings.TrimPrefix(path, "/api"), "/"), method: http.MethodGet, path: path})
 	return err
 }
 

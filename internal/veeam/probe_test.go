@@ -15,7 +15,7 @@ import (
 
 var profiles = map[veeamtest.Profile]string{
 	veeamtest.VBR12: "vbr", veeamtest.VBR13: "vbr", veeamtest.VSPC: "vspc", veeamtest.VSPC35: "vspc",
-	veeamtest.Azure: "azure", veeamtest.AWS: "aws",
+	veeamtest.Azure: "azure", veeamtest.AWS: "aws", veeamtest.VB365: "vb365",
 }
 
 func TestEveryProductIsToldFromTheOthers(t *testing.T) {

@@ -19,7 +19,8 @@ type Product struct {
 	// Port is where the REST API listens by default.
 	Port int
 
-	// TokenPath is where tokens are asked for, by POST.
+	// TokenPath is where tokens are asked for, by POST. {version} stands for the API
+	// version where the path names it.
 	TokenPath string
 
 	// Version is the header that names the version of the API.
@@ -56,7 +57,7 @@ type Product struct {
 	Lockout Lockout
 
 	// SessionLogout ends one session. Nil where the product has none: VSPC ends
-	// all sessions of the user at once.
+	// all sessions of the user at once. A dialect may have none either.
 	SessionLogout *Operation
 
 	// OneSession says that a login may end the other sessions of the user. VSPC's
@@ -78,6 +79,10 @@ type Product struct {
 	// which takes the place of a verification code once.
 	ScratchCodes bool
 
+	constants    []field               // of every token request
+	dialects     map[string]dialect    // by API version, where paths name it
+	refusedBy4xx bool                  // a refused credential may have any status of 4xx, see readRefusal
+	throttleWait time.Duration         // after a 429 that names none. Default: as the pace has it
 	enrolling    *enrolling            // how users get a second factor. Nil: not by this API
 	signs        []sign                // by which a server shows to everybody what it is
 	whoAmI       string                // any role may read it
@@ -109,9 +114,12 @@ type Version struct {
 	// server needs none.
 	Known []string
 
-	// Probe is a path that everybody may read in a version that the server serves,
-	// and nobody in another one. {version} stands for the version.
+	// Probe is a path that shows everybody whether the server serves a version.
+	// {version} stands for the version.
 	Probe string
+
+	// Served are the statuses of Probe in a version that is served. Default: 200.
+	Served []int
 }
 
 // Fields are form fields of the token request as a product spells them. An empty
@@ -120,6 +128,7 @@ type Version struct {
 type Fields struct {
 	Code, MFAToken, MFACode, PublicKey, UserUID, ReadOnly, ShortLived string
 	SAML, SSOToken, UpdaterToken, VBRToken                            string
+	ClientID, Assertion                                               string
 }
 
 // Lockout is a number of tries in any stretch of time of the length Window.
@@ -427,4 +436,5 @@ var products = []*Product{
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAWSError,
 	},
+	vb365,
 }

@@ -10,15 +10,15 @@ import (
 )
 
 func TestProducts(t *testing.T) {
-	if want := []string{"vbr", "vspc", "vspc35", "azure", "aws"}; !reflect.DeepEqual(Names(), want) {
+	if want := []string{"vbr", "vspc", "vspc35", "azure", "aws", "vb365"}; !reflect.DeepEqual(Names(), want) {
 		t.Errorf("got %v, want %v", Names(), want)
 	}
 	if _, ok := Lookup("VBR "); ok {
 		t.Error("a name is taken as it is")
 	}
-	refused := map[string]int{"vbr": 401, "vspc": 400, "vspc35": 401, "azure": 401, "aws": 401}
+	refused := map[string]int{"vbr": 401, "vspc": 400, "vspc35": 401, "azure": 401, "aws": 401, "vb365": 401}
 	for _, p := range products {
-		if p.Title == "" || p.Port == 0 || p.appendError == nil || len(p.answer) == 0 || p.MFAHint == "" || p.logoutStatus == 0 {
+		if p.Title == "" || p.Port == 0 || p.appendError == nil || len(p.answer) == 0 || p.MFAHint == "" || p.logoutStatus == 0 && p.dialects == nil {
 			t.Errorf("%s: the row is incomplete", p.Name)
 		}
 		if p.LoginRefused != refused[p.Name] {
@@ -27,7 +27,7 @@ func TestProducts(t *testing.T) {
 		if p.Classify("POST", p.TokenPath) != RouteToken {
 			t.Errorf("%s: the token path is not a token route", p.Name)
 		}
-		if op := p.SessionLogout; op != nil && p.Classify(op.Method, op.Path) != RouteLogout {
+		if op := (&Client{Product: p}).logout(); op != nil && p.Classify(op.Method, op.Path) != RouteLogout {
 			t.Errorf("%s: the logout is not a logout route", p.Name)
 		}
 		for _, path := range p.CodePaths {
@@ -90,6 +90,7 @@ func TestGrantsAreReadInAnySpelling(t *testing.T) {
 		"Mfa": GrantMFA, "Authorization_code": GrantAuthorizationCode, "Authentication_code": GrantAuthorizationCode,
 		"SsoToken": GrantSSOToken, "Updater_token": GrantUpdaterToken, "Saml": GrantSAML,
 		"public_key": GrantPublicKey, "as": GrantAs,
+		"urn:ietf:params:oauth:grant-type:jwt-bearer": GrantJWTBearer, "operator": GrantOperator,
 		"": "", "client_credentials": "client_credentials", "Vbr_token": "vbr_token", "<b>\r\n": "b",
 		"pass!word": "invalid",
 	} {

@@ -33,9 +33,15 @@ type Refusal struct {
 	// body; the Retry-After header is up to the caller.
 	RetryAfter time.Duration
 
+	// Path is that of the request, for products whose errors depend on the API version
+	// in it.
+	Path string
+
 	// AtTokenEndpoint says that the request was one for a token, for which VSPC
 	// has an error form of its own.
 	AtTokenEndpoint bool
+
+	dialect dialect
 }
 
 // refusalForm is what the products say in a refusal.
@@ -149,6 +155,7 @@ func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType s
 	form := formOf(r.Reason.Row())
 	r.Status = p.Status(r)
 	r.Message = p.Message(r)
+	r.dialect = p.dialectAt(r.Path)
 	// A refused credential has the product's own words: no caller learns more from
 	// it than from the server.
 	if r.Reason != ReasonBadCredential {
@@ -157,12 +164,13 @@ func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType s
 	return p.appendError(dst, r, form)
 }
 
-// Logout is the answer to a client that ends its session with us.
-func (p *Product) Logout() (status int, body []byte) {
+// Logout is the answer to a client that ends its session with us, at a path.
+func (p *Product) Logout(urlPath string) (status int, body []byte) {
+	status = cmp.Or(p.logoutStatus, p.dialectAt(urlPath).logout)
 	if p.logoutBody == "" {
-		return p.logoutStatus, nil
+		return status, nil
 	}
-	return p.logoutStatus, []byte(p.logoutBody)
+	return status, []byte(p.logoutBody)
 }
 
 const (

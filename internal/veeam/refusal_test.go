@@ -111,7 +111,7 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 		ReasonCredentialRefused: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
 	}
 	types := map[string]string{
-		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
+		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem, "vb365": contentJSON,
 	}
 	for reason := range reasonRows {
 		for _, p := range products {
@@ -131,13 +131,21 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 }
 
 func TestLogoutAnswers(t *testing.T) {
-	for product, want := range map[string]struct {
-		status int
-		body   string
-	}{"vbr": {200, "{}"}, "vspc": {200, "{}"}, "azure": {204, ""}, "aws": {204, ""}} {
-		status, body := lookup(t, product).Logout()
+	for _, want := range []struct {
+		product, path string
+		status        int
+		body          string
+	}{
+		{"vbr", "/api/oauth2/logout", 200, "{}"},
+		{"vspc", "/api/v3/users/1/tokens", 200, "{}"},
+		{"azure", "/api/oauth2/token", 204, ""},
+		{"aws", "/api/v1/token", 204, ""},
+		{"vb365", "/v7/token/logout", 200, ""},
+		{"vb365", "/V8/Token/Logout/", 204, ""},
+	} {
+		status, body := lookup(t, want.product).Logout(want.path)
 		if status != want.status || string(body) != want.body {
-			t.Errorf("%s: got %d %q", product, status, body)
+			t.Errorf("%s %s: got %d %q", want.product, want.path, status, body)
 		}
 	}
 }

@@ -41,9 +41,12 @@ type TokenRequest struct {
 	MFAToken     secret.Value
 	MFACode      secret.Value
 
-	// Credential is the SAML response, SSO token or updater token of Azure, or the
-	// platform token of VBR.
+	// Credential is the SAML response, SSO token or updater token of Azure, the
+	// assertion of VB365, or the platform token of VBR.
 	Credential secret.Value
+
+	// ClientID names the application that an assertion was issued to.
+	ClientID string
 
 	PublicKey string
 	UserUID   string
@@ -134,7 +137,7 @@ func (t *TokenRequest) secretField(name string) *secret.Value {
 		return &t.MFAToken
 	case "mfacode":
 		return &t.MFACode
-	case "samlresponse", "ssotoken", "updatertoken", "vbrtoken":
+	case "samlresponse", "ssotoken", "updatertoken", "vbrtoken", "assertion":
 		return &t.Credential
 	}
 	return nil
@@ -148,6 +151,8 @@ func (t *TokenRequest) textField(name string) *string {
 		return &t.PublicKey
 	case "useruid":
 		return &t.UserUID
+	case "clientid":
+		return &t.ClientID
 	}
 	return nil
 }

@@ -26,6 +26,10 @@ type Answer struct {
 
 	// Grant is what the client has asked with. Default: GrantPassword.
 	Grant Grant
+
+	// Path is that of the request, for products whose answers depend on the API version
+	// in it.
+	Path string
 }
 
 // answerKey is a key of a product's documented token answer.
@@ -34,6 +38,7 @@ type answerKey struct {
 	fallback string // JSON for when nothing better is known. Default: leave out
 	required bool   // written even if the server's latest answer had no such key
 	password bool   // only in answers to a password
+	dialect  bool   // required in some API versions, see dialect, and left out in the others
 }
 
 var (
@@ -68,7 +73,7 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	}
 	dst = append(dst, '{')
 	first := true
-	for _, key := range p.answerKeys(s) {
+	for _, key := range p.answerKeys(s, p.dialectAt(a.Path)) {
 		if a.Grant != "" && a.Grant != GrantPassword && p.passwordOnly(key.name) {
 			continue
 		}
@@ -118,12 +123,19 @@ func (p *Product) AppendDemand(dst []byte, username, mfaToken string, s *Shape) 
 }
 
 // answerKeys are the keys to write, in order.
-func (p *Product) answerKeys(s *Shape) []answerKey {
+func (p *Product) answerKeys(s *Shape, d dialect) []answerKey {
+	reference := p.answer
+	for i, k := range reference {
+		if k.dialect {
+			reference = slices.Clone(reference)
+			reference[i].required = slices.Contains(d.answerKeys, k.name)
+		}
+	}
 	if len(s.Keys) == 0 {
-		return p.answer
+		return slices.DeleteFunc(slices.Clone(reference), func(k answerKey) bool { return k.dialect && !k.required })
 	}
 	documented := map[string]answerKey{}
-	for _, k := range p.answer {
+	for _, k := range reference {
 		documented[fold(k.name)] = k
 	}
 	var keys []answerKey
@@ -137,7 +149,7 @@ func (p *Product) answerKeys(s *Shape) []answerKey {
 		keys = append(keys, key)
 		written[fold(name)] = true
 	}
-	for _, k := range p.answer {
+	for _, k := range reference {
 		if k.required && !written[fold(k.name)] {
 			keys = append(keys, k)
 		}
