@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 )
 
-// AdminSessions is the part of the admin API that is about the sessions at Veeam
-// servers which this process has needed so far. No answer holds a token.
+// AdminSessions is the part of the admin API for the sessions at Veeam servers that
+// this process has needed since its start. No response contains a token.
 //
 //	GET  /veeam_auth/sessions
 //
@@ -22,12 +22,11 @@ import (
 //	POST /veeam_auth/sessions/login  {"account": "<name>", "force": <bool>}
 //	POST /veeam_auth/sessions/logout {"account": "<name>"}
 //
-// throw a session away, replace it by a new one, and end it at the server. All
-// three lift the hold of a refused credential, in the shared cache too. The
-// body may also have `product` and `origin`, where an account has sessions at
-// several servers. The answer lists what became of them. A login spends from the
-// lock-out budget of the user, and its last try only with `force`, which also
-// logs in where none is left.
+// discard a session, replace it with a new one, and end it at the server. All three
+// lift the hold on a refused credential, also in the shared cache. The body may also
+// contain `product` and `origin`, if an account has sessions at several servers. The
+// response lists the results. A login spends a try of the user's lock-out budget. It
+// requires `force` to spend the last one, or to log in when none is left.
 type AdminSessions struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -43,18 +42,18 @@ func (AdminSessions) Routes() []caddy.AdminRoute {
 	return adminRoutes(adminapi.Sessions{State: running.State}.Routes())
 }
 
-// AdminTokens is the part of the admin API that is about the tokens of clients. No
-// answer holds a token.
+// AdminTokens is the part of the admin API for the tokens of clients. No response
+// contains a token.
 //
 //	GET /veeam_auth/tokens
 //
-// lists the clients, and who else has got tokens since Caddy has started.
+// lists the clients and all other callers that got tokens since Caddy started.
 //
 //	POST /veeam_auth/tokens/revoke {"client": "<name>"}
 //
-// revokes all tokens that the client has got so far, at this process at once and
-// at others with the same storage within a second. A name that is not in the list
-// is refused, unless the body has "force": true.
+// revokes all tokens that the client got so far: at this process immediately, at other
+// processes with the same storage within a second. A name that is not in the list is
+// refused, unless the body has "force": true.
 type AdminTokens struct{}
 
 // CaddyModule returns the Caddy module information.

@@ -19,15 +19,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// LockoutBudget is how many tries with a wrong credential a user has at a server.
-// It counts token requests that the server has refused, and those without an
-// answer unless the credential was accepted before. A login that succeeds gives
-// all tries back.
+// LockoutBudget limits the tries with a wrong credential that a user has at a server.
+// It counts token requests that the server refused, and unanswered ones unless the
+// credential was accepted before. A successful login restores all tries.
 type LockoutBudget struct {
 	// The number of tries, 1 to 100. Required.
 	Tries int `json:"tries"`
 
-	// The stretch of time in which they count, 1 minute to 24 hours. Required.
+	// The period in which tries count, 1 minute to 24 hours. Required.
 	Window caddy.Duration `json:"window"`
 }
 

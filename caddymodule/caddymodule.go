@@ -1,14 +1,13 @@
 // Package caddymodule holds the Caddy modules of veeam-auth that serve requests. Only
-// it and the packages below it import Caddy. This file is its table of contents: every
-// registration. The logging modules
-// are in package logging, the commands in package command.
+// this package and the packages below it import Caddy. This file has all registrations.
+// The logging modules are in package logging, the commands in package command.
 //
-//	http.handlers.veeam_auth                 handler.go    who calls, what is asked for, log and metrics
-//	http.reverse_proxy.transport.veeam_auth  transport.go  grants, injects, repeats once after a 401
-//	http.matchers.veeam_operation            rules.go      operations by class, in rules and elsewhere
-//	admin.api.veeam_auth_tokens              admin.go       cuts clients off
-//	admin.api.veeam_auth_sessions            admin.go       shows and ends upstream sessions
-//	veeam_auth                               directive.go  the Caddyfile directive over the first two
+//	http.handlers.veeam_auth                 handler.go    authenticates callers, decides about requests, logs and counts them
+//	http.reverse_proxy.transport.veeam_auth  transport.go  logs in, adds the bearer, retries once after a 401
+//	http.matchers.veeam_operation            rules.go      matches operations by class, in rules and elsewhere
+//	admin.api.veeam_auth_tokens              admin.go      lists and revokes the tokens of clients
+//	admin.api.veeam_auth_sessions            admin.go      lists and ends upstream sessions
+//	veeam_auth                               directive.go  the Caddyfile directive for the first two
 package caddymodule
 
 import (

@@ -214,16 +214,16 @@ func (h *Handler) actAs(r *http.Request) string {
 	return strings.TrimSpace(repl.ReplaceAll(h.ActAs, ""))
 }
 
-// FilterSecrets takes the secrets out of the server's answers. JSON is passed
-// without them. Every other answer that has a body is refused, but for media that
-// carry no text, such as images.
+// FilterSecrets removes secrets from the server's responses. JSON is forwarded without
+// them. All other responses with a body are refused, except media without text, such as
+// images.
 type FilterSecrets struct {
-	// The callers who get answers as they are, as rules see them in
+	// The callers that get responses unfiltered, as rules see them in
 	// {http.veeam_auth.client}: the name of a configured client, `loopback`, `unix`, or
-	// how another caller is known and its name, such as `certificate:CN=alice`,
-	// `caddy:bob` or `passthrough:LAB\carol`. Beside them, whoever is let in by a rule
-	// that names the class `secret` gets the answer of an operation of that class as it
-	// is. Default: none.
+	// the kind and name of another caller, such as `certificate:CN=alice`, `caddy:bob`
+	// or `passthrough:LAB\carol`. In addition, a caller that an `allow` rule with the
+	// class `secret` admits gets the response of such an operation unfiltered. Default:
+	// none.
 	Except []string `json:"except,omitempty"`
 
 	callers []policy.Caller

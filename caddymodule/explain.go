@@ -19,60 +19,60 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Explanation is what becomes of a request, and why.
+// Explanation is the decision about a request and the reasons for it.
 type Explanation struct {
-	// Product is the one of the handler, by its name in the configuration.
+	// Product is the handler's product, by its name in the configuration.
 	Product string
 
-	// Asked and Sent are the request as it comes and as it is decided about and sent:
-	// method and target.
+	// Asked is the request as received, Sent the request that is decided about and
+	// sent: method and target.
 	Asked, Sent string
 
-	// Ambiguous reports whether nothing is decided about the request but that it is
-	// refused, because servers read its path, its query or its method differently.
+	// Ambiguous reports whether the request is refused without a further decision,
+	// because servers read its path, query or method differently.
 	Ambiguous bool
 
-	// Route is what the path leads to. The handler itself answers token requests,
+	// Route is the route of the path. The handler itself answers token requests,
 	// logouts and requests for authorization codes.
 	Route veeam.Route
 
-	// Proxied reports whether the request is one for the server, so that there are an
-	// operation, rules and an account.
+	// Proxied reports whether the request is for the server, so that an operation,
+	// rules and an account apply.
 	Proxied bool
 
-	// Operation is the one that is asked for; its class is Unknown if it is not in the
+	// Operation is the requested operation; its class is Unknown if it is not in the
 	// index.
 	Operation operation.Operation
 
-	// Ruled reports whether there are rules. Rules are those before the one that
-	// decides; Decision is what they come to, Source and Shadow name the rule that
-	// decides and the one that would, were it obeyed.
+	// Ruled reports whether there are rules. Rules are those before the deciding one;
+	// Decision is their result. Source names the deciding rule, Shadow the shadow rule
+	// that would have decided.
 	Ruled          bool
 	Rules          []RuleOutcome
 	Decision       policy.Decision
 	Source, Shadow string
 
-	// Account is the one to act as, by its name; empty for the first.
+	// Account is the name of the account to act as; empty for the first.
 	Account string
 
-	// Refusal is why the request is refused, nil if it is allowed; Status and Message
-	// are those of the answer.
+	// Refusal is the reason of a refusal, nil if the request is allowed; Status and
+	// Message are those of the response.
 	Refusal *veeam.Refusal
 	Status  int
 	Message string
 }
 
-// RuleOutcome is a rule that does not decide about a request.
+// RuleOutcome is the outcome of a rule that does not decide about a request.
 type RuleOutcome struct {
-	Source  string // its number and where it is written
+	Source  string // the rule's number and place in the configuration
 	Effect  policy.Effect
-	Outcome string // a predicate: does not match
+	Outcome string // a predicate, such as "does not match"
 }
 
-// Explain decides about a request as ServeHTTP does and says why. The caller is taken
-// as it is, known says whether it is known: no token is looked at. The token endpoint's
-// decision about credentials and limits are left out. r is changed as ServeHTTP changes
-// it. The handler needs no more than PrepareExplain.
+// Explain decides about a request as ServeHTTP does and gives the reasons. It does not
+// authenticate: caller is given, and known says whether it is a known caller. It skips
+// the token endpoint's check of credentials and the limits. It changes r as ServeHTTP
+// does. PrepareExplain prepares a handler for it.
 func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Explanation {
 	asked := canonical.AsItIs(r)
 	x := Explanation{Product: h.product.Name, Asked: asked.Method + " " + asked.Target()}
@@ -103,7 +103,7 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 }
 
 // ExplainRequest makes a request for Explain, as if a program on this machine had sent
-// it over HTTP/1.1. The address is a URL or a path.
+// it over HTTP/1.1. The address is a URL or a path; other addresses are an error.
 func ExplainRequest(method, address string, header http.Header) (*http.Request, error) {
 	u, err := url.Parse(address)
 	if err != nil || !strings.HasPrefix(u.EscapedPath(), "/") {
@@ -137,8 +137,8 @@ func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcom
 	return found
 }
 
-// PrepareExplain reads a handler from its JSON and prepares it as far as Explain needs
-// it: no key is read and no storage touched.
+// PrepareExplain loads a handler from its JSON and prepares it for Explain only: it
+// reads no key and does not access the storage.
 func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err error) {
 	h = new(Handler)
 	if err := json.Unmarshal(raw, h); err != nil {
@@ -155,8 +155,8 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 	return h, err
 }
 
-// Caller is the client with a name, as a caller who has logged in. ok is false if none
-// is configured.
+// Caller returns the configured client of that name, as an authenticated caller. ok is
+// false if there is none.
 func (h *Handler) Caller(client string) (caller policy.Caller, ok bool) {
 	c := h.clients.Named(client)
 	if c == nil {

@@ -35,95 +35,91 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Handler lets callers in, answers the token endpoint and the logout of the
-// product itself, and hands everything else to the next handler, which is a
-// reverse proxy with the transport `veeam_auth`.
+// Handler authenticates callers, answers the token endpoint and the logout of the
+// product itself, and passes all other requests to the next handler, which is a reverse
+// proxy with the transport `veeam_auth`.
 //
-// A caller is let in if an earlier handler has authenticated it, if it presents
-// a token that this handler has issued, or if it comes over a loopback address
-// or a unix socket without another proxy in between. All others are refused.
+// A caller is admitted if an earlier handler authenticated it, if it presents a token
+// that this handler issued, or if it connects over a loopback address or a unix socket
+// without another proxy in between. All others are refused.
 type Handler struct {
-	// The product that clients expect to talk to: `vbr`, `vspc`, `vspc35`, `azure`
-	// or `aws`. Default: `vbr`.
+	// The product that clients expect: `vbr`, `vspc`, `vspc35`, `azure` or `aws`.
+	// Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
-	// A name that joins sites of the same product: they accept each other's tokens, and
-	// each admits the caller by its own clients, accounts and rules. At most 100 bytes
-	// without blanks. Default: tokens are good at this site only, which is told by the
-	// addresses that it listens on, the matchers that lead to it, its upstreams and its
+	// A name shared by sites of the same product: they accept each other's tokens, and
+	// each of them applies its own clients, accounts and rules. At most 100 bytes
+	// without blanks. Default: tokens are valid at this site only, which is identified
+	// by its listener addresses, the matchers of its routes, its upstreams and its
 	// accounts.
 	Audience string `json:"audience,omitempty"`
 
-	// The clients that may log in at the token endpoint with names and passwords of
-	// their own. Default: none.
+	// The clients that may log in at the token endpoint with a name and password.
+	// Default: none.
 	Clients []*clients.Client `json:"clients,omitempty"`
 
-	// The rules, in order. The first that matches decides. They are asked for every
-	// request that would reach the server.
+	// The rules, in order; the first match decides. They apply to all requests for the
+	// server.
 	Rules []*Rule `json:"rules,omitempty"`
 
-	// What happens where no rule matches: `allow` or `deny`. Default: `deny` if any
-	// rule allows something, otherwise `allow`. Callers that are not known are
-	// always denied.
+	// The decision if no rule matches: `allow` or `deny`. Default: `deny` if any rule
+	// allows something, otherwise `allow`. Unknown callers are always denied.
 	Default string `json:"default,omitempty"`
 
-	// How fast each caller may send requests. Default: as fast as it likes.
+	// The request rate of each caller. Default: no limit.
 	RateLimit *ratelimit.PerCaller `json:"rate_limit,omitempty"`
 
-	// How many requests of each caller may be under way at once. Default: any
-	// number.
+	// The maximum number of concurrent requests of each caller. Default: no limit.
 	MaxParallel int `json:"max_parallel,omitempty"`
 
-	// Further names under which callers on this machine reach this site, beside
-	// localhost and the loopback addresses. A request over a loopback address that
-	// names another host is not trusted, because a browser may have been led here.
+	// Additional host names of this site for callers on this machine, besides localhost
+	// and the loopback addresses. A request over a loopback address that names another
+	// host is not trusted, because a web page may have made a browser send it (DNS
+	// rebinding).
 	Hosts []string `json:"hosts,omitempty"`
 
-	// The origins whose pages may use the certificate, the password or the address
-	// of the browser that shows them: scheme://host or scheme://host:port. Requests
-	// that browsers send for other pages need a token that was issued here. Default:
-	// this site only.
+	// The origins whose pages may use the browser's client certificate, password or
+	// address: scheme://host or scheme://host:port. Browser requests from other pages
+	// require an issued token. Default: this site only.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 
-	// Whether callers that are known by their address only are refused: programs on
-	// this machine then authenticate as all others do. Default: false.
+	// Whether callers known only by their address are refused, so that programs on this
+	// machine must authenticate too. Default: false.
 	RequireAuthentication bool `json:"require_authentication,omitempty"`
 
-	// Whether clients may log in with Veeam credentials of their own, to act as
-	// their own users. Default: false, their credentials are not looked at.
+	// Whether clients may log in with their own Veeam credentials, to act as their own
+	// users. Default: false: such credentials are ignored.
 	Passthrough bool `json:"passthrough,omitempty"`
 
-	// Whether clients that log in with credentials of their own get the access
-	// tokens of the server, and not tokens that are good here only. Default: false.
+	// Whether clients that log in with their own Veeam credentials get the server's
+	// access tokens instead of tokens that are valid here only. Default: false.
 	ExposeUpstreamTokens bool `json:"expose_upstream_tokens,omitempty"`
 
-	// How long the access tokens that are issued here are good, at most 14 days.
-	// Default: `1h`.
+	// Lifetime of issued access tokens, at most 14 days. Default: `1h`.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
-	// How long the tokens of one login can be renewed, at least `token_lifetime`. Then
-	// the caller has to log in again. It counts from the login, and for logins that
-	// come after it was set. Default: 30 days.
+	// The period in which the tokens of a login can be renewed, at least
+	// `token_lifetime`. After it the caller must log in again. It starts at the login;
+	// a change applies to later logins. Default: 30 days.
 	TokenMaxLifetime caddy.Duration `json:"token_max_lifetime,omitempty"`
 
-	// The account to act as, by its name; or the UUID of a user, for an account with
-	// the grant `as` that has no `user_uid`. Placeholders are resolved for each
-	// request, such as {http.veeam_auth.client}; one that yields nothing refuses the
-	// request. Take nothing from the request that the caller can choose freely,
-	// unless it may act as every account. Default: the first account.
+	// The name of the account to act as, or the UUID of a user for an account with the
+	// grant `as` and no `user_uid`. Placeholders such as {http.veeam_auth.client} are
+	// replaced for each request; an empty result refuses the request. Do not use values
+	// that the caller can choose, unless it may act as every account. Default: the
+	// first account.
 	ActAs string `json:"act_as,omitempty"`
 
-	// How many bytes of a body are logged, at most; 0 or less for none. Only forms
-	// and JSON are logged at all, with every secret masked, and of callers that are
-	// not known only token requests. Default: 4 KiB.
+	// The maximum number of bytes of a body in the log; 0 or less for none. Only forms
+	// and JSON are logged, with all secrets masked; for unknown callers only token
+	// requests. Default: 4 KiB.
 	LogBodyLimit *int64 `json:"log_body_limit,omitempty"`
 
-	// Whether the bodies of successful answers are logged too, and not only those
-	// of errors. Default: false.
+	// Whether bodies of successful responses are logged too, not only those of errors.
+	// Default: false.
 	LogAllBodies bool `json:"log_all_bodies,omitempty"`
 
-	// For whom secrets are taken out of the server's answers. Default: for
-	// nobody.
+	// Removal of secrets from the server's responses. Default: none is removed.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 
 	// uncanonical leaves requests in the spelling in which they come, for the test that
@@ -158,8 +154,8 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision prepares the handler. It does no I/O: the key for tokens is read when
-// the first token is issued or checked.
+// Provision prepares the handler. It does no I/O: the key for tokens is read when the
+// first token is issued or verified.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
 	h.svc = h.logger.Named(journal.LoggerName).WithOptions(zap.ErrorOutput(logerrors.Stderr))
@@ -267,7 +263,7 @@ const (
 	maxLogBodyLimit = 1 << 20
 )
 
-// Cleanup lets go of the issuer.
+// Cleanup releases the issuer.
 func (h *Handler) Cleanup() error {
 	unpairedHandlers.leave(h)
 	if h.users != nil {

@@ -25,16 +25,16 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// Reached is an account at a server that a command can talk to as Caddy's logins do.
+// Reached is an account at a server that a command can reach as Caddy's logins do.
 type Reached struct {
-	// Transport is the one of the configuration, provisioned.
+	// Transport is the configured transport, provisioned.
 	Transport *Transport
 
-	// Account is the one that was asked for, as it is configured.
+	// Account is the requested account, as configured.
 	Account *account.Account
 
-	// Client talks to the server. What it is asked needs a context of Within. Credentials
-	// makes its logins spend from the lock-out budget of the user.
+	// Client sends requests to the server. Its methods require a context of Within.
+	// After Credentials its logins spend from the user's lock-out budget.
 	Client *veeam.Client
 
 	place  upstream.Place  // of the server, as Caddy knows it
@@ -42,9 +42,9 @@ type Reached struct {
 	guard  *upstream.Guard // of the account's logins, after Credentials
 }
 
-// Reach finds the way to the server of an upstream (host:port, or what else Caddy takes
-// for an address, with placeholders) for an account of the transport. Nothing is sent.
-// An error says what is wrong with the address.
+// Reach prepares requests to the server of an upstream (host:port, or another address
+// that Caddy accepts, with placeholders) for an account of the transport. It sends
+// nothing. It returns an error if the address is invalid.
 func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	r := &Reached{Transport: t}
 	r.Account, _ = account.Choose(t.Accounts, name)
@@ -76,15 +76,15 @@ func dialInfo(upstream string) (reverseproxy.DialInfo, error) {
 	}, nil
 }
 
-// Within gives the values that dialing needs to a context, and a deadline.
+// Within returns a context with the values that dialing requires and with a deadline.
 func (r *Reached) Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(upstream.WithValues(ctx, r.values), d)
 }
 
-// Credentials reads the secrets of the account, and of its parent if it has one.
-// Logins with them spend from the lock-out budgets of the users, as Caddy's do. The
-// error is that of a secret that cannot be read, or says that the account acts as users
-// that come with each request.
+// Credentials reads the secrets of the account, and of its parent if it has one. Logins
+// with them spend from the users' lock-out budgets, as Caddy's do. It returns an error
+// if a secret cannot be read, or if the account acts as users that are named by each
+// request.
 func (r *Reached) Credentials() (*veeam.Account, error) {
 	resolved, err := r.Account.Resolve()
 	if err != nil {
@@ -121,23 +121,22 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	return &a, nil
 }
 
-// Budget says how many tries the user of the account has left. Credentials must have
-// been read.
+// Budget returns the number of tries that the account's user has left. Call Credentials
+// first.
 func (r *Reached) Budget() tokencache.Budget { return r.guard.Budget() }
 
-// Logout ends a session, in a time of its own. What the product cannot end ends by
-// itself.
+// Logout ends a session, with its own time limit. A session that the product cannot end
+// expires.
 func (r *Reached) Logout(t *veeam.Token) {
 	ctx, cancel := r.Within(context.Background(), upstream.LogoutFor)
 	defer cancel()
 	_ = r.Client.Logout(ctx, t)
 }
 
-// Proxy says for people by which proxy servers are reached; empty if the question does
-// not arise.
+// Proxy describes the proxy between Caddy and the servers; empty if none can be used.
 func (r *Reached) Proxy() string { return r.Transport.proxySaid(r.Transport.hasProxy) }
 
-// Trust says why the certificate of the server counts: trusted, pinned or NOT VERIFIED.
+// Trust says how the server's certificate is verified: trusted, pinned or NOT VERIFIED.
 func (r *Reached) Trust() string {
 	switch t := r.Transport; {
 	case len(t.pins) > 0:
@@ -148,13 +147,14 @@ func (r *Reached) Trust() string {
 	return "trusted"
 }
 
-// Handshake fetches what the server shows of itself at an address (host:port), dialed
-// as logins are. It is not trusted, and nothing is sent.
+// Handshake returns the certificate chain and TLS parameters of the server at an
+// address (host:port), dialed as for logins. It does not verify them and sends no
+// request.
 func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*tlspin.Handshake, error) {
 	return tlspin.Dial(upstream.WithValues(ctx, r.values), r.Transport.HTTPTransport.Transport, address, serverName)
 }
 
-// TryCache tries the storage of the cache. ok is false if the cache has no storage of
+// TryCache tests the storage of the cache. ok is false if the cache has no storage of
 // its own.
 func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 	cache := r.Transport.Cache
@@ -173,8 +173,8 @@ func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 	return true, err
 }
 
-// OtherProduct says, in a sentence, that the server answered a login like another
-// product than the configured one; empty if it did not.
+// OtherProduct returns a sentence if the server answered a login like a product other
+// than the configured one, otherwise an empty string.
 func (r *Reached) OtherProduct(t *veeam.Token) string {
 	other := t.LooksLike(r.Client.Product)
 	if other == r.Client.Product {
@@ -183,9 +183,8 @@ func (r *Reached) OtherProduct(t *veeam.Token) string {
 	return upstream.OtherProduct(r.Client.Product, other)
 }
 
-// BudgetReason is why the lock-out budget has kept a login from being sent: no try is
-// left, or logins of the same user are under way. ok is false for errors of another
-// kind.
+// BudgetReason says why the lock-out budget prevented a login: no try is left, or
+// logins of the same user are in progress. ok is false for other errors.
 func BudgetReason(err error) (reason veeam.Reason, ok bool) {
 	if spent, ok := errors.AsType[*upstream.BudgetError](err); ok {
 		return spent.Reason(), true
@@ -193,6 +192,6 @@ func BudgetReason(err error) (reason veeam.Reason, ok bool) {
 	return "", false
 }
 
-// ReadPlaceholder reads the secret that a placeholder stands for, {env.NAME} or
-// {file./path}, as the options of accounts do.
+// ReadPlaceholder reads the secret of a placeholder, {env.NAME} or {file./path}, as the
+// options of accounts do.
 func ReadPlaceholder(text string) (string, error) { return secret.Expand(expand).Read(text) }

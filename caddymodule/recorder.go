@@ -58,8 +58,8 @@ func (r *recorder) Write(p []byte) (int, error) {
 // wrote reports whether an answer has begun.
 func (r *recorder) wrote() bool { return r.status != 0 }
 
-// ReadFrom implements io.ReaderFrom, which keeps the kernel's short way for
-// bodies that are not for the log.
+// ReadFrom implements io.ReaderFrom, so that the kernel can copy bodies that are not
+// logged.
 func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)

@@ -24,26 +24,27 @@ import (
 
 // Rule allows or denies requests.
 type Rule struct {
-	// What the rule does: `allow` or `deny`. Required.
+	// The decision: `allow` or `deny`. Required.
 	Effect string `json:"effect"`
 
-	// The conditions: Caddy's request matchers. The rule matches if all matchers of
-	// any set do. Default: the rule matches every request.
+	// The conditions: Caddy's request matchers. The rule matches if all matchers of any
+	// set match. Default: it matches every request.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
-	// A named set of operations instead of matchers: `monitor` and `report` (what
-	// only reads), or `operate` (what reads, starts and stops).
+	// A named set of operations instead of matchers: `monitor` and `report` (read
+	// only), or `operate` (read, start and stop).
 	Preset string `json:"preset,omitempty"`
 
-	// Whether the rule is only decided, logged and counted, and not obeyed.
+	// Whether the rule is only evaluated, logged and counted, but not enforced.
 	Shadow bool `json:"shadow,omitempty"`
 
-	// Whether the rule also applies to callers who are not known. Others never let
-	// them in. What they send is forwarded without a token, whatever the rule
-	// matches. Default: false.
+	// Whether the rule also applies to unknown callers. Other rules never admit them.
+	// Their requests are forwarded without a token, whatever the rule matches. Default:
+	// false.
 	UnknownCallers bool `json:"unknown_callers,omitempty"`
 
-	// Where the rule is written, for the log. The Caddyfile directive sets it.
+	// The rule's place in the configuration, for the log. Set by the Caddyfile
+	// directive.
 	Source string `json:"source,omitempty"`
 
 	reveals      bool   // lets requests in because their operation is of the class secret, among others
@@ -256,15 +257,15 @@ func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
 	return state != nil && operation.Set(m).Has(state.operation.Class), nil
 }
 
-// MatchOperation matches requests by the class of the operation that they ask
-// for: `read`, `run`, `change`, `destroy`, `secret`, or `unknown` for what is
-// in no description of the product's API.
+// MatchOperation matches requests by the class of their operation: `read`, `run`,
+// `change`, `destroy`, `secret`, or `unknown` for operations that no description of the
+// product's API contains.
 type MatchOperation struct {
-	// The classes, any of which matches. At least one.
+	// The classes; any of them matches. At least one.
 	Classes []string `json:"classes,omitempty"`
 
-	// The product whose operations are meant, for use outside of `veeam_auth`.
-	// Default: that of the handler `veeam_auth`; without one nothing matches.
+	// The product of the operations, for use outside of `veeam_auth`. Default: that of
+	// the handler `veeam_auth`; without such a handler nothing matches.
 	Product string `json:"product,omitempty"`
 
 	set   operation.Set
@@ -302,7 +303,7 @@ func (m *MatchOperation) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Provision reads the classes.
+// Provision validates the classes and the product.
 func (m *MatchOperation) Provision(caddy.Context) error { return m.read() }
 
 func (m *MatchOperation) read() error {

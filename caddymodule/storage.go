@@ -85,9 +85,9 @@ func checkStorage(raw json.RawMessage) error {
 // ErrStorageAbsent is the error of a storage in a folder that does not exist.
 var ErrStorageAbsent = errors.New("the folder does not exist")
 
-// TryStorageAsGuest writes, reads and deletes a key of its own, for commands. It waits 20
-// seconds at most. It does what Caddy does, but makes no folder that is not there yet. Where
-// the folder of the storage itself is missing the error is ErrStorageAbsent.
+// TryStorageAsGuest writes, reads and deletes a test key, for commands. It takes at
+// most 20 seconds. Unlike Caddy it does not create missing folders: if the folder of
+// the storage itself is missing, it returns ErrStorageAbsent.
 func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
 		if _, err := os.Stat(files.Path); errors.Is(err, os.ErrNotExist) {
@@ -97,8 +97,8 @@ func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
 	return store.ProbeAsGuest(ctx, storage)
 }
 
-// StorageName is how an operator finds a storage. Others than files may have
-// secrets in their text.
+// StorageName is the name of a storage in messages: the folder of a file storage,
+// otherwise the Go type, because the text of other storages may contain secrets.
 func StorageName(storage certmagic.Storage) string {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
 		return files.Path

@@ -45,91 +45,91 @@ const (
 	defaultExpectContinue = time.Second
 )
 
-// Transport is Caddy's HTTP transport with a login: it takes every option of the
-// transport `http` beside its own. Requests that the handler `veeam_auth` has let
-// in get the access token of an account. Health checks of reverse_proxy are sent
-// without one. All other requests are refused: nobody has decided about them.
+// Transport is Caddy's HTTP transport with a login: it has all options of the transport
+// `http` and the ones below. It adds the access token of an account to requests that
+// the handler `veeam_auth` admitted. Health checks of reverse_proxy are sent without a
+// token. All other requests are refused, because no handler decided about them.
 type Transport struct {
-	// The product that the upstreams run: `vbr`, `vspc`, `vspc35`, `azure` or `aws`.
-	// Default: `vbr`.
+	// The product of the upstreams: `vbr`, `vspc`, `vspc35`, `azure` or `aws`. Default:
+	// `vbr`.
 	Product string `json:"product,omitempty"`
 
-	// The API version to name where the product wants one and the client names
-	// none (`x-api-version` for VBR and AWS, `X-Client-Version` for VSPC).
-	// Default: the product's.
+	// The API version that is sent if the product requires one and the client sends
+	// none (`x-api-version` for VBR and AWS, `X-Client-Version` for VSPC). Default: the
+	// product's.
 	APIVersion string `json:"api_version,omitempty"`
 
-	// The path below which the upstreams serve the API, such as `/veeam` where a
-	// gateway does at `https://gateway/veeam`. Logins, requests and health checks
-	// use it, and references of the server are rewritten without it. Rules, log and
-	// clients see paths without it. Letters, digits and `-._~/` only. Default: none.
+	// The path of the API at the upstreams, such as `/veeam` for a gateway at
+	// `https://gateway/veeam`. Logins, requests and health checks use it, and it is
+	// removed from references in the server's responses. Rules, log and clients see
+	// paths without it. Letters, digits and `-._~/` only. Default: none.
 	BasePath string `json:"base_path,omitempty"`
 
 	// The accounts to log in with. The first is the default. At least one, unless
-	// clients log in with credentials of their own.
+	// clients log in with their own Veeam credentials.
 	Accounts []*account.Account `json:"accounts,omitempty"`
 
-	// Whether there may be no account, because the handler has `passthrough` and
-	// clients log in with credentials of their own. Default: false.
+	// Whether no account is required, because the handler has `passthrough` and clients
+	// log in with their own Veeam credentials. Default: false.
 	Passthrough bool `json:"passthrough,omitempty"`
 
-	// How long before its end an access token is renewed in the background. At
-	// most a third of the token's lifetime. Default: `1m`.
+	// The time before its expiry at which an access token is renewed in the background.
+	// At most a third of the token's lifetime. Default: `1m`.
 	RefreshBefore caddy.Duration `json:"refresh_before,omitempty"`
 
-	// Where sessions are kept for other processes and for the next start. Default:
-	// in memory, for this process.
+	// A storage that shares sessions with other processes and keeps them over a
+	// restart. Default: sessions are kept in memory.
 	Cache *Cache `json:"cache,omitempty"`
 
-	// How long a refused credential is not tried again, at first; the hold doubles
-	// with each refusal up to `hold_most`. A changed secret is tried at once. Keep
-	// the tries below what the server locks accounts after. Default: `1m`, and `5m`
-	// with a `cache`.
+	// The time in which a refused credential is not sent again. It doubles with each
+	// refusal, up to `hold_most`. A changed secret is sent immediately. Choose it so
+	// that the tries stay below the server's lock-out threshold. Default: `1m`, and
+	// `5m` with a `cache`.
 	Hold caddy.Duration `json:"hold,omitempty"`
 
-	// How long a refused credential is not tried again at most. Default: `30m`.
+	// The maximum of `hold`. Default: `30m`.
 	HoldMost caddy.Duration `json:"hold_most,omitempty"`
 
-	// How many tries with a wrong credential a user has at a server in a stretch of
-	// time, so that the server does not lock it. Default: the product's, 2 in `15m` for
-	// VBR, whose appliance locks after three, and 3 in `15m` for the others.
+	// The number of tries with a wrong credential that a user has at a server within a
+	// period, so that the server does not lock the user. Default: the product's: 2 in
+	// `15m` for VBR, whose appliance locks after three, and 3 in `15m` for the others.
 	LockoutBudget *LockoutBudget `json:"lockout_budget,omitempty"`
 
-	// How long a server may take to answer one token request. Default: `20s`.
+	// The time limit of one token request. Default: `20s`.
 	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
-	// The most token requests that one server is sent. Default: the product's.
+	// The maximum rate of token requests to one server. Default: the product's.
 	Pace *ratelimit.Pace `json:"pace,omitempty"`
 
-	// The largest request body, in bytes, that is kept in memory so that the
-	// request can be sent again after a 401. Larger bodies are announced with
-	// `Expect: 100-continue`, so that the server can refuse them unsent.
-	// Default: 1 MiB.
+	// The largest request body, in bytes, that is kept in memory so that the request
+	// can be sent again after a 401. Larger bodies are sent with `Expect:
+	// 100-continue`, so that the server can refuse them before they are sent. Default:
+	// 1 MiB.
 	ReplayLimit int64 `json:"replay_limit,omitempty"`
 
-	// Fingerprints of the certificates that the server may have, in hex: SHA-1 as
-	// Veeam's consoles show it, or SHA-256; with or without colons, in any case.
-	// A certificate with one of them is trusted whoever issued it, any other one
-	// is refused before anything is sent. `caddy veeam-auth pin` prints them.
-	// Default: none, the certificate is verified as usual.
+	// Fingerprints of the certificates that the server may have, in hex: SHA-1 as shown
+	// by Veeam's consoles, or SHA-256; with or without colons, in any letter case. A
+	// certificate with one of them is trusted regardless of its issuer; any other one
+	// is refused before anything is sent. `caddy veeam-auth pin` prints them. Default:
+	// none, the certificate is verified as usual.
 	TLSPins []string `json:"tls_pins,omitempty"`
 
-	// Whether credentials may be sent over plain HTTP. Default: false, and an
+	// Whether credentials may be sent in clear text over HTTP. Default: false: an
 	// upstream without TLS is an error.
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
 
-	// Whether requests and logins go through the proxy that the environment of the
-	// process names (`HTTPS_PROXY`, `NO_PROXY`). `network_proxy` names one in the
-	// configuration. Not with `insecure_http`: the proxy would read the credentials.
-	// Default: false, the variables are ignored.
+	// Whether requests and logins use the proxy of the environment variables
+	// `HTTPS_PROXY` and `NO_PROXY`. Use `network_proxy` to configure one. Not allowed
+	// with `insecure_http`, because the proxy could read the credentials. Default:
+	// false: the variables are ignored.
 	ProxyFromEnvironment bool `json:"proxy_from_environment,omitempty"`
 
-	// The name in the header `Host` of everything that is sent to the server, logins
-	// and requests alike. Default: the address of the upstream.
+	// The value of the header `Host` in all requests to the server, including logins.
+	// Default: the address of the upstream.
 	UpstreamHost string `json:"upstream_host,omitempty"`
 
-	// How many users' sessions are kept at most where the user to act as comes with
-	// each request. Default: 1000.
+	// The maximum number of users whose sessions are kept, if each request names the
+	// user to act as. Default: 1000.
 	MaxUsers int `json:"max_users,omitempty"`
 
 	*reverseproxy.HTTPTransport
@@ -332,7 +332,7 @@ func (t *Transport) checkSealed() error {
 	return nil
 }
 
-// Cleanup lets go of the sessions and closes idle connections.
+// Cleanup releases the sessions and closes idle connections.
 func (t *Transport) Cleanup() error {
 	if t.server != nil {
 		t.server.Close()
@@ -525,7 +525,7 @@ func (t *Transport) replayed(result string) {
 	t.metrics.Replays.WithLabelValues(t.product.Name, result).Inc()
 }
 
-// LookupProduct finds the product that the option names; empty stands for the default,
+// LookupProduct returns the product with the given name; an empty name is the default,
 // vbr. The error lists the names.
 func LookupProduct(name string) (*veeam.Product, error) {
 	if name == "" {

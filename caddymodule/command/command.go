@@ -1,7 +1,7 @@
 // Package command holds the commands under `caddy veeam-auth`. It reads configurations
-// as Caddy does and asks package caddymodule for the rest: Handler.Explain decides about
-// requests, Transport.Reach dials servers, the admin endpoints tell of the Caddy that
-// runs. Package caddymodule does not import it.
+// as Caddy does and uses package caddymodule: Handler.Explain decides about requests,
+// Transport.Reach dials servers, the admin endpoints report the state of a running
+// Caddy. Package caddymodule does not import it.
 package command
 
 import (

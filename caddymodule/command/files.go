@@ -165,7 +165,7 @@ func (f *secretFile) pending() string {
 	return f.tmp.Name()
 }
 
-// String is the name for people.
+// String is the name of the file in messages.
 func (f *secretFile) String() string {
 	if f.out != nil {
 		return "standard output"

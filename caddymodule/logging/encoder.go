@@ -16,27 +16,25 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
-// SvcResAPIEncoder writes log entries as the lines that Veeam's REST services
-// write to Svc.ResAPI.log:
+// SvcResAPIEncoder writes log entries in the format in which Veeam's REST services
+// write Svc.ResAPI.log:
 //
 //	[03.10.2022 11:48:31.999] <36> Info         [User: Anonymous][POST] request to [/api/oauth2/token] deserialized. Message: [grant_type=password&username=benyoung&password=****]; Parameters: [Host: 172.30.6.5:9419; ].
 //	[03.10.2022 11:48:32.071] <36> Error        Login failed for user 'benyoung'.
 //	[03.10.2022 11:48:32.072] <36> Info         [POST /api/oauth2/token]: [401] {"errorCode":"AccessDenied","message":"Authentication failed","resourceId":null}
 //
-// It is made for the logger `http.handlers.veeam_auth.svc`, on which the
-// `veeam_auth` handler writes each request and its answer, but takes entries of
-// any logger. Every entry is one line. Further fields of an entry follow its
-// message as a JSON object; an error follows on a line of its own, as its
-// message and type. Secrets are masked in all of them.
+// It is meant for the logger `http.handlers.veeam_auth.svc`, to which the handler
+// `veeam_auth` writes each request and response, but accepts entries of any logger.
+// Each entry is one line. Additional fields follow the message as a JSON object; an
+// error follows on a separate line, as its message and type. Secrets are masked in all
+// of them.
 type SvcResAPIEncoder struct {
-	// Whether to print times in UTC. Default: false, which is local time, as
-	// Veeam prints it.
+	// Whether times are in UTC. Default: false: local time, as Veeam logs it.
 	UTC bool `json:"utc,omitempty"`
 
-	// Whether to print the id of the request as well: in the request line as the
-	// first parameter, `Request-id: …`, and at the end of the response line,
-	// `[Request-id: …]`. Default: false. Without it, the number in `<…>` finds
-	// the lines that belong together.
+	// Whether lines contain the id of the request: the first parameter of the request
+	// line, `Request-id: …`, and the end of the response line, `[Request-id: …]`.
+	// Default: false: the number in `<…>` identifies lines that belong together.
 	RequestID bool `json:"request_id,omitempty"`
 
 	// What a logger adds to each of its entries and has no place of its own in a
@@ -111,16 +109,15 @@ func (e *SvcResAPIEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Clone is part of zapcore.Encoder: a logger with fields of its own has an
-// encoder of its own.
+// Clone is part of zapcore.Encoder: a logger with fields has its own encoder.
 func (e *SvcResAPIEncoder) Clone() zapcore.Encoder {
 	clone := *e
 	clone.Encoder = e.Encoder.Clone()
 	return &clone
 }
 
-// AddObject is part of zapcore.ObjectEncoder. It finds the request or response
-// that another encoder, such as append, hands on.
+// AddObject is part of zapcore.ObjectEncoder. It finds a request or response that
+// another encoder, such as append, forwards.
 func (e *SvcResAPIEncoder) AddObject(key string, object zapcore.ObjectMarshaler) error {
 	if e.context.addObject(object) {
 		return nil
@@ -128,7 +125,7 @@ func (e *SvcResAPIEncoder) AddObject(key string, object zapcore.ObjectMarshaler)
 	return e.Encoder.AddObject(key, object)
 }
 
-// AddUint32 is part of zapcore.ObjectEncoder. It finds the thread of a logger
+// AddUint32 is part of zapcore.ObjectEncoder. It finds the thread number of a logger
 // that belongs to one request.
 func (e *SvcResAPIEncoder) AddUint32(key string, value uint32) {
 	if key == svclog.ThreadKey {
@@ -138,7 +135,7 @@ func (e *SvcResAPIEncoder) AddUint32(key string, value uint32) {
 	e.Encoder.AddUint32(key, value)
 }
 
-// EncodeEntry writes one entry as its lines.
+// EncodeEntry writes one entry as one or more lines.
 func (e *SvcResAPIEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
 	context := e.context
 	others := 0

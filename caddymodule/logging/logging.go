@@ -1,9 +1,9 @@
-// Package logging holds the logging modules of veeam-auth. It knows nothing of
-// requests and logins: package caddymodule does not import it, and it does not
-// import package caddymodule.
+// Package logging holds the logging modules of veeam-auth. It does not depend on
+// requests and logins: neither of the packages logging and caddymodule imports the
+// other.
 //
-//	caddy.logging.encoders.svc_resapi  encoder.go  log lines as Veeam writes them
-//	caddy.logging.writers.veeam_queue  queue.go    log lines wait for a slow writer, requests do not
+//	caddy.logging.encoders.svc_resapi  encoder.go  log lines in the format of Veeam's services
+//	caddy.logging.writers.veeam_queue  queue.go    a queue before a slow writer, so that requests do not wait
 package logging
 
 import "github.com/caddyserver/caddy/v2"

@@ -21,20 +21,18 @@ const (
 	maxQueueLines     = 1 << 20
 )
 
-// QueueWriter is a log writer that hands lines on to another one without ever
-// waiting for it. Lines wait in a queue; when that is full they are dropped, and
-// standard error says so when it begins and, with the number of lines, when it
-// has ended. It is for writers that may block, such as `net` or a file on a
-// network share.
+// QueueWriter is a log writer that passes lines to another writer without waiting for
+// it. Lines wait in a queue; if it is full, new lines are dropped. Standard error
+// reports the first dropped line and, at the end, the number of them. Use it for
+// writers that may block, such as `net` or a file on a network share.
 //
-// Where the other writer is `file` and somebody removes the file, it is made
-// anew.
+// If the other writer is `file` and its file is removed, the file is created again.
 type QueueWriter struct {
-	// How many lines may wait, at most. Whatever their number, they have no more
-	// than 64 MiB. Default: 4096.
+	// The maximum number of queued lines. They are limited to 64 MiB in total. Default:
+	// 4096.
 	Queue int `json:"queue,omitempty"`
 
-	// The log writer that gets the lines. Required.
+	// The log writer that receives the lines. Required.
 	WriterRaw json.RawMessage `json:"writer,omitempty" caddy:"namespace=caddy.logging.writers inline_key=output"`
 
 	writer caddy.WriterOpener
@@ -67,11 +65,11 @@ func (w *QueueWriter) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// String names the other writer.
+// String returns the name of the other writer.
 func (w *QueueWriter) String() string { return w.writer.String() }
 
-// WriterKey tells queues apart: those of the same size before the same writer are
-// one, also over a reload.
+// WriterKey identifies a queue: queues of the same size before the same writer are one,
+// also over a reload.
 func (w *QueueWriter) WriterKey() string {
 	return "veeam_queue:" + strconv.Itoa(w.Queue) + ":" + w.writer.WriterKey()
 }
@@ -97,7 +95,7 @@ func (w *QueueWriter) OpenWriter() (io.WriteCloser, error) {
 //	    …
 //	}
 //
-// What follows the name of the writer are its own arguments and options.
+// The tokens after the name of the writer are its arguments and options.
 func (w *QueueWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume writer name
 	if !d.NextArg() {

@@ -66,7 +66,7 @@ func newLineQueue(n int, name string, sink io.WriteCloser) *lineQueue {
 	}
 }
 
-// Write takes a line or drops it. It fails only after Close.
+// Write queues a line or drops it. It fails only after Close.
 func (q *lineQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -186,7 +186,7 @@ func (q *lineQueue) calm() {
 	}
 }
 
-// Close waits for the sink to take what waits, for a few seconds at most.
+// Close waits up to a few seconds until the sink has written the queued lines.
 func (q *lineQueue) Close() error {
 	q.mu.Lock()
 	if q.closed {
