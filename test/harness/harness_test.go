@@ -182,3 +182,19 @@ func TestAWorldKeepsItsPortsOverARestart(t *testing.T) {
 		}
 	}
 }
+
+func TestOneSocketListensAfterAReload(t *testing.T) {
+	t.Parallel()
+	w := New(t)
+	w.Env = []string{"PASSWORD=" + veeamtest.DefaultPassword}
+	w.Sites = []*Site{{Server: StartServer(t, veeamtest.VBR13), Account: "account " + veeamtest.DefaultUser + " {env.PASSWORD}"}}
+	w.Run(t)
+	for range 20 {
+		if err := w.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.listensTwice() {
+			t.Fatal("the configuration before still listens")
+		}
+	}
+}

@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -153,11 +155,33 @@ func (w *World) findPorts() error {
 	return nil
 }
 
-// Reload loads the configuration as it is now.
+// Reload loads the configuration as it is now, and returns when nothing listens for the
+// one before. Caddy answers a little earlier: the kernel would still give connections to
+// the old sockets beside the new ones, and reset them when Caddy closes those.
 func (w *World) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	return w.Caddy.Load(ctx, []byte(strings.ReplaceAll(w.Caddyfile(), "{$CADDY_ADMIN}", w.Caddy.Admin)))
+	err := w.Caddy.Load(ctx, []byte(strings.ReplaceAll(w.Caddyfile(), "{$CADDY_ADMIN}", w.Caddy.Admin)))
+	for ; err == nil && w.listensTwice(); time.Sleep(time.Millisecond) {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// listensTwice reports whether two sockets listen on an address of the world.
+func (w *World) listensTwice() bool {
+	for _, l := range listening() {
+		if l.sockets > 1 && w.hasPort(l.port) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasPort reports whether a site or the admin endpoint listens on a port.
+func (w *World) hasPort(port int) bool {
+	return strings.HasSuffix(w.Caddy.Admin, fmt.Sprintf(":%d", port)) ||
+		slices.ContainsFunc(w.Sites, func(s *Site) bool { return s.Port == port })
 }
 
 // Stop ends Caddy, if it was started.
