@@ -205,7 +205,7 @@ func (a *Account) resolveAs(password string, next bool, late *bounded.LateError)
 
 func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *bounded.LateError) (*Secrets, error) {
 	r := &resolver{account: a.Name, reader: reader, sealing: a.Seal(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
-	fixed := fmt.Sprintf("%s %t %t %s\n", a.GrantType(), a.ReadOnly, a.ShortLived, a.Parent)
+	fixed := a.fixed()
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
 		Name:       a.Name,
@@ -240,7 +240,7 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 		Account:     account,
 		Fingerprint: Keyed(digest),
 		Digest:      secret.New(digest),
-		Source:      a.source(fixed),
+		Source:      a.Source(),
 		Identity:    Keyed(fixed + r.parts["username"] + r.parts["user_uid"] + r.parts["client_id"]),
 		parts:       r.parts,
 		Doubts:      r.doubts,
@@ -249,10 +249,15 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 	}, nil
 }
 
-// source is a fingerprint of the account as it is written. Secrets that come from
+// fixed is what is no text: how the account logs in.
+func (a *Account) fixed() string {
+	return fmt.Sprintf("%s %t %t %s\n", a.GrantType(), a.ReadOnly, a.ShortLived, a.Parent)
+}
+
+// Source is a fingerprint of the account as it is written. Secrets that come from
 // the same source at different times are those of one account.
-func (a *Account) source(fixed string) string {
-	options := a.Options()
+func (a *Account) Source() string {
+	fixed, options := a.fixed(), a.Options()
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if text := *options[name]; name != "next_password" {
 			fixed += fmt.Sprintf("%s %d:%s\n", name, len(text), text)

@@ -69,14 +69,19 @@ func (s *Source) grant(values context.Context, l *candidate, journal journal.Jou
 			journal.LoginFailed(account, err)
 			return nil, err
 		}
+		if s.guest == nil {
+			if err := l.session.lockCredentials(ctx); err != nil {
+				return nil, err
+			}
+		}
 		if siblings {
-			if err := l.session.lockBoth(ctx); err != nil {
+			if err := l.session.heldAtSibling(ctx); err != nil {
 				return nil, err
 			}
 		}
 		start := time.Now()
 		tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, account) })
-		if err == nil && account.Grant == veeam.GrantAPIKey && s.current.Load() != l {
+		if err == nil && account.Grant == veeam.GrantAPIKey && s.rotation.current.Load() != l {
 			err = keyFault(client.MayRead(ctx, tok)) // there is a key that works, so this one has to show that it does
 		}
 		t.observe(account.Grant, start, tok, err)

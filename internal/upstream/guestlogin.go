@@ -42,7 +42,7 @@ func (s *Server) Guest(at Address, a *account.Account, id string, guest *Guest, 
 // First logs a guest in. A session comes of that only if it succeeds: what the server
 // refuses leaves nothing behind.
 func (s *Source) First(ctx context.Context, values context.Context, j journal.Journal) (*tokencache.Token, error) {
-	l, _, err := s.look(ctx, 0, cause{values: values, journal: j})
+	l, _, err := s.reread(ctx, 0, cause{values: values, journal: j})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (s *Source) watchIdle(idle time.Duration, until time.Time) {
 
 // logout ends the session at the server, also one that a cache has.
 func (s *Source) logout() {
-	if l := s.current.Load(); l != nil {
+	if l := s.rotation.current.Load(); l != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), LogoutFor)
 		defer cancel()
 		_ = l.session.Logout(ctx)

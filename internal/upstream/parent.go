@@ -70,7 +70,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 	if _, err := p.source.stable(ctx, ResolveEvery, o); err != nil {
 		return nil, &ParentError{Account: p.source.account.Name, err: err}
 	}
-	session := p.source.current.Load().session
+	session := p.source.rotation.current.Load().session
 	current, _ := session.Current(time.Now())
 	switch {
 	case refused != nil && p.made:

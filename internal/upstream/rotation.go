@@ -1,423 +1,412 @@
-// Changing a password while it is used: which of an account's sessions a request
-// gets its token from.
+// Changing a password while it is used: a state machine over the secrets of one
+// source. Source feeds it what was read and what the server has answered.
 
 package upstream
 
 import (
-	"context"
-	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/journal"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-const (
-	// SettleFor is how long changed secrets have to stay the same before a request
-	// that waits for them uses them, and settleLooks how often it looks.
-	SettleFor   = 100 * time.Millisecond
-	settleLooks = 5
+// candidate is a session with the credentials that it logs in with.
+type candidate struct {
+	session     *Session
+	credentials *account.Secrets
+	next        bool // with next_password
 
-	// RetireAfter is how long a session lives on whose place another one has taken
-	// in the middle of traffic: its last requests are on their way.
-	RetireAfter = 2 * time.Second
-)
-
-// replacedError says that a secret is not configured any more.
-type replacedError struct{ text string }
-
-func (e *replacedError) Error() string { return e.text }
-
-// Reason implements veeam.Reasoner.
-func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced }
-
-var errReplaced = &replacedError{"the session cannot be renewed, and its secret is no longer configured"}
-
-// debounce is a changed secret that was seen once. It counts when it is seen
-// again: a file that is being written has changed once more by then.
-type debounce struct {
-	fingerprint string
-	since       time.Time
+	// kept is a session whose secret is no longer configured. It is renewed as long
+	// as possible; nothing that requires the secret is sent.
+	kept atomic.Bool
 }
 
-func (g *debounce) stable(found string, now time.Time) bool {
-	if g.fingerprint != found {
-		*g = debounce{found, now}
+// usable reports whether there is a token at hand.
+func (l *candidate) usable() bool {
+	tok, _ := l.session.Current(time.Now())
+	return tok != nil
+}
+
+// alive reports whether there is a token, or a way to one without the secret.
+func (l *candidate) alive() bool { return l.usable() || l.session.Renewable() }
+
+// onHold reports whether its secret was refused and is not sent now.
+func (l *candidate) onHold() bool { return l.session.State().HeldFor > 0 }
+
+// rotation decides which secret of a source requests use. A session that is in use
+// goes on until the server has accepted the secret that follows it.
+type rotation struct {
+	sessions candidates
+
+	current atomic.Pointer[candidate] // that requests use
+
+	mu         sync.Mutex
+	phase      phase
+	configured *candidate   // with the secrets as they are configured
+	next       *candidate   // with next_password, once that was needed
+	past       []*candidate // with secrets that were configured once, and refused
+	trial      *candidate   // a login with it is under way in the background
+	needed     []*candidate // for requests that wait for them, or have their tokens
+	tryAfter   time.Time    // the configured one is not tried in the background before
+	closed     bool
+}
+
+// candidates is what a rotation requires of its source.
+type candidates interface {
+	// open returns the session with these credentials, and holds it.
+	open(c *account.Secrets, next bool) *candidate
+
+	// drop lets go of its session.
+	drop(l *candidate)
+
+	// inherited are the sessions from before a reload that are not in use yet, of the
+	// account as it is written.
+	inherited(source string) []*candidate
+
+	// dropInherited lets go of them.
+	dropInherited(l *candidate)
+
+	// try logs in with l in the background, and then calls ended.
+	try(l *candidate)
+
+	// mayTry reports whether l may be tried in the background now.
+	mayTry(l *candidate) bool
+
+	// watch has goOn called at the next look at the files.
+	watch()
+
+	// switched is called when requests use another secret, which the server has accepted.
+	switched(l, before *candidate)
+}
+
+// on makes the transition of an event, and reports whether there is one. r.mu is held.
+func (r *rotation) on(e event) bool {
+	t, ok := transitions[r.phase][e]
+	if !ok {
 		return false
 	}
-	return now.Sub(g.since) >= SettleFor
+	r.phase = t.to
+	before := r.current.Load()
+	switch t.do {
+	case actionUse:
+		r.use(r.configured)
+	case actionUseNext:
+		r.use(r.next)
+	case actionKeep:
+		before.kept.Store(true)
+	}
+	if now := r.current.Load(); (e == eventAccepted || e == eventNextAccepted) && now.session != before.session {
+		r.sessions.switched(now, before)
+	}
+	return true
 }
 
-// stable returns the login with the secrets that are configured now. They are
-// read unless that was done less than maxAge ago. While they are being written
-// they are waited for, and those before count in the end.
-func (s *Source) stable(ctx context.Context, maxAge time.Duration, o cause) (*candidate, error) {
-	for looks := 1; ; looks++ {
-		l, settled, err := s.look(ctx, maxAge, o)
-		if settled || err != nil || looks == settleLooks {
-			return l, err
-		}
-		select {
-		case <-time.After(SettleFor):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// look reads without the lock of the source: a file system may hang.
-func (s *Source) look(ctx context.Context, maxAge time.Duration, o cause) (l *candidate, settled bool, err error) {
-	if l := s.recent(maxAge, o); l != nil {
-		return l, true, nil
-	}
-	found, next := s.secrets(ctx), new(account.Reading)
-	if found.Err == nil && s.wantsNext(found.Value) {
-		next = s.nextSecrets(ctx, o.journal)
-	}
-	if s.guest == nil {
-		s.account.Health().Took(found.Err, time.Now())
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case found.Err != nil && s.configured == nil:
-		return nil, false, found.Err
-	case found.Err != nil:
-		tellLate(found.Err, o.journal)
-		return s.configured, true, nil // it was there before: it is being replaced
-	case found.Began.Before(s.read):
-		return s.configured, s.changing.fingerprint == "", nil // somebody has read later
-	}
-	s.read = found.Began
-	if s.configured != nil && s.configured.credentials.Fingerprint != found.Value.Fingerprint && !s.changing.stable(found.Value.Fingerprint, found.Began) {
-		return s.configured, false, nil
-	}
-	s.configure(found.Value, next)
-	if s.current.Load().next {
-		if _, settled := s.nextLogin(next); !settled {
-			return s.configured, false, nil
-		}
-	}
-	return s.configured, true, nil
-}
-
-// recent is what is configured, if that was read less than maxAge ago.
-func (s *Source) recent(maxAge time.Duration, o cause) *candidate {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.latest = o
-	if time.Since(s.read) < maxAge && s.changing.fingerprint == "" {
-		return s.configured
-	}
-	return nil
-}
-
-// configure makes c what is configured. A session that is in use goes on until the
-// server has accepted c, if only its secret is another.
-func (s *Source) configure(c *account.Secrets, next *account.Reading) {
-	s.changing = debounce{}
-	before, current := s.configured, s.current.Load()
-	if before != nil && before.credentials.Fingerprint == c.Fingerprint {
-		return
-	}
-	s.configured, s.tryAfter = s.login(c, false), time.Time{}
+// use has requests use a candidate from now on.
+func (r *rotation) use(l *candidate) {
+	before := r.current.Swap(l)
 	if before != nil {
-		// If it was here before, and refused: once more, after its hold.
-		s.configured.session.refused.Store(false)
-		s.tryAfter = time.Now().Add(s.configured.session.State().HeldFor)
+		before.session.next.Store(false)
+	}
+	l.session.next.Store(l.next)
+	if before == r.next && l != r.next {
+		r.next = nil
 	}
 	switch {
-	case current == nil:
-		s.current.Store(s.inherited(next))
-	case current.session == s.configured.session:
-		s.current.Store(s.configured)
-		s.next = nil
-	case current.credentials.Identity == c.Identity && (usable(current) || current.session.Renewable()):
-		current.kept.Store(!current.next)
+	case before == nil:
+	case before.usable(): // its last requests are under way
+		time.AfterFunc(RetireAfter, r.need(before))
 	default:
-		s.current.Store(s.configured)
+		r.release(before)
 	}
-	current = s.current.Load()
-	if current == s.configured {
-		s.server.sessions.dropOthers(current.session.key)
-		current.session.next.Store(false)
-	}
-	s.drop(before)
-	s.tryConfigured()
+	r.sessions.dropInherited(l)
 }
 
-// login is the login with these credentials.
-func (s *Source) login(c *account.Secrets, next bool) *candidate {
-	if s.key.user != "" && s.guest == nil {
-		own, account := *c, *c.Account // others have joined the reading, for other users
-		account.UserUID = s.key.user
-		own.Account, c = &account, &own
-	}
-	s.server.tellDoubts(s.account, c)
-	sessions := s.server.sessions
-	key, options := s.sessionKey(c), sessions.options
-	if next {
-		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
-	}
-	options = s.server.cached(options, key, s.account.GrantType(), c.Digest)
-	if g := s.guard(c, journal.Journal{}); g != nil {
-		options.Budget = g.Budget
-	}
-	l := &candidate{credentials: c, next: next, session: sessions.hold(key, options)}
-	l.session.Adapt(options) // it may be that of the configuration before
-	l.session.sources.LoadOrStore(c.Source, c)
-	if s.evicted {
-		sessions.drop(key) // for the requests under way only
+// open returns the session with these credentials. One that has been replaced keeps it
+// for the requests under way only.
+func (r *rotation) open(c *account.Secrets, next bool) *candidate {
+	l := r.sessions.open(c, next)
+	if r.closed {
+		r.sessions.drop(l)
 	}
 	return l
 }
 
-// inherited is the login that a source begins with: of the sessions that were taken
-// over from another configuration, one with another secret of the very account
-// serves on until the secret that is configured now has proved good.
-func (s *Source) inherited(next *account.Reading) *candidate {
-	if s.guest != nil || usable(s.configured) {
-		return s.configured
+// configure makes c the configured secret. next is next_password, nil if it is not
+// known.
+func (r *rotation) configure(c, next *account.Secrets) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.configured
+	if before != nil && before.credentials.Fingerprint == c.Fingerprint {
+		before.kept.Store(false)
+		return
 	}
-	var found *candidate
-	for _, session := range s.server.sessions.others(s.configured.session.key) {
-		known, _ := session.sources.Load(s.configured.credentials.Source)
-		c, ok := known.(*account.Secrets)
-		if !ok || c.Identity != s.configured.credentials.Identity {
-			continue
-		}
-		if l := (&candidate{session: session, credentials: c}); usable(l) || found == nil && session.Renewable() {
+	r.configured, r.tryAfter = r.open(c, false), time.Time{}
+	switch {
+	case before == nil:
+		r.remember(c.Source)
+	case !before.kept.Load():
+		// If it was here before, and refused: once more, after its hold.
+		r.configured.session.refused.Store(false)
+		r.tryAfter = time.Now().Add(r.configured.session.State().HeldFor)
+	}
+	r.on(r.readEvent(c, next))
+	r.release(before)
+	r.goOnLocked()
+}
+
+// readEvent is what it means that the configured secret has become c.
+func (r *rotation) readEvent(c, next *account.Secrets) event {
+	switch current := r.current.Load(); {
+	case current == nil:
+		return r.adopt(next)
+	case current.session == r.configured.session:
+		return eventReadCurrent
+	case current.credentials.Identity == c.Identity && current.alive():
+		return eventReadOther
+	}
+	return eventReadAlone
+}
+
+// adopt finds the session that a source begins with: of those that were taken over
+// from another configuration, one with another secret of the very account serves on
+// until the server has accepted the secret that is configured now.
+func (r *rotation) adopt(next *account.Secrets) event {
+	if r.configured.usable() {
+		return eventReadAlone
+	}
+	found := r.survivor(r.configured.credentials.Source, func(c *account.Secrets) bool { return c.Identity == r.configured.credentials.Identity })
+	if found == nil {
+		return eventReadAlone
+	}
+	if next != nil && next.Fingerprint == found.credentials.Fingerprint {
+		r.next = r.open(next, true)
+		r.next.session.next.Store(true)
+		r.current.Store(r.next)
+		return eventAdoptedNext
+	}
+	r.current.Store(r.open(found.credentials, false))
+	return eventAdopted
+}
+
+// survivor is the best of the sessions from before a reload.
+func (r *rotation) survivor(source string, fits func(*account.Secrets) bool) (found *candidate) {
+	for _, l := range r.sessions.inherited(source) {
+		if fits(l.credentials) && (l.usable() || found == nil && l.session.Renewable()) {
 			found = l
 		}
 	}
-	if found == nil {
-		return s.configured
-	}
-	if next, _ := s.nextLogin(next); next != nil && next.session == found.session {
-		next.session.next.Store(true)
-		return next
-	}
-	s.server.sessions.hold(found.session.key, found.session.options)
-	found.kept.Store(true)
 	return found
 }
 
-func usable(l *candidate) bool {
-	tok, _ := l.session.Current(time.Now())
-	return tok != nil
+// goOnWithout begins with a session from before a reload while the secrets cannot be
+// read; nil if there is none. Its secret may have been replaced meanwhile, so it is
+// renewed only.
+func (r *rotation) goOnWithout(source string) *candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.configured != nil || r.closed {
+		return r.configured
+	}
+	found := r.survivor(source, func(*account.Secrets) bool { return true })
+	if found == nil {
+		return nil
+	}
+	r.configured = r.open(found.credentials, false)
+	r.configured.kept.Store(true)
+	r.remember(source)
+	r.on(eventReadAlone)
+	return r.configured
+}
+
+// remember keeps the holds of secrets that were refused before a reload.
+func (r *rotation) remember(source string) {
+	for _, l := range r.sessions.inherited(source) {
+		if l.onHold() && !l.alive() {
+			l = r.open(l.credentials, false)
+			l.kept.Store(true)
+			r.past = append(r.past, l)
+		}
+	}
+}
+
+// setNext makes c next_password, nil if there is none.
+func (r *rotation) setNext(c *account.Secrets) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.next
+	if before != nil && c != nil && before.credentials.Fingerprint == c.Fingerprint {
+		return
+	}
+	if r.next = nil; c != nil {
+		r.next = r.open(c, true)
+	}
+	if before != nil {
+		before.kept.Store(true)
+		r.release(before)
+	}
 }
 
 // maxPast is how many refused secrets of the past are remembered.
 const maxPast = 4
 
-// drop lets go of a login's session unless it is still needed. The hold of a
+// release lets go of a candidate's session unless it is still needed. The hold of a
 // refused secret is remembered, for one that comes and goes.
-func (s *Source) drop(l *candidate) {
-	if l == nil {
+func (r *rotation) release(l *candidate) {
+	if l == nil || slices.ContainsFunc(r.all(), func(n *candidate) bool { return n.session == l.session }) {
 		return
 	}
-	needed := append(slices.Clone(s.past), s.current.Load(), s.configured, s.next)
-	if slices.ContainsFunc(needed, func(n *candidate) bool { return n != nil && n.session == l.session }) {
-		return
-	}
-	if l.session.refused.Load() && !s.evicted {
-		if s.past = append(s.past, l); len(s.past) <= maxPast {
+	if l.onHold() && !r.closed {
+		if r.past = append(r.past, l); len(r.past) <= maxPast {
 			return
 		}
-		l, s.past = s.past[0], slices.Delete(s.past, 0, 1)
+		l, r.past = r.past[0], slices.Delete(r.past, 0, 1)
 	}
-	s.server.sessions.drop(l.session.key)
+	r.sessions.drop(l)
 }
 
-// obtain gets a token where the session in use has none.
-func (s *Source) obtain(ctx context.Context, o cause) (*tokencache.Token, *tokencache.Session, error) {
-	s.touch(time.Now())
-	maxAge := ResolveEvery
-	for looks := 1; ; looks++ {
-		tok, session, err := s.obtainWith(ctx, maxAge, o)
-		if !errors.Is(err, ErrSecretChanged) || looks == settleLooks || ctx.Err() != nil {
-			return tok, session, err
-		}
-		maxAge = 0
+// all are the candidates that are needed.
+func (r *rotation) all() []*candidate {
+	needed := append(slices.Concat(r.past, r.needed), r.current.Load(), r.configured, r.next)
+	return slices.DeleteFunc(needed, func(l *candidate) bool { return l == nil })
+}
+
+// ask is told that a candidate is asked for a token. Its session is needed until the end of
+// that, and the hold that may come of it afterwards.
+func (r *rotation) ask(l *candidate) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.need(l)
+}
+
+func (r *rotation) need(l *candidate) (end func()) {
+	r.needed = append(r.needed, l)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		i := slices.Index(r.needed, l)
+		r.needed = slices.Delete(r.needed, i, i+1)
+		r.release(l)
 	}
 }
 
-// obtainWith is obtain with secrets that were read no longer than maxAge ago.
-func (s *Source) obtainWith(ctx context.Context, maxAge time.Duration, o cause) (*tokencache.Token, *tokencache.Session, error) {
-	configured, err := s.stable(ctx, maxAge, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	l, tok, err := s.attempt(ctx, configured, o)
-	if isHeld(err) {
-		// The secret may have been replaced since it was read.
-		if again, errAgain := s.stable(ctx, ResolveHeldEvery, o); errAgain == nil && again != configured {
-			configured = again
-			l, tok, err = s.attempt(ctx, configured, o)
-		}
-	}
-	if passwordRefused(err) && l == configured {
-		l, tok, err = s.attemptNext(ctx, configured, err, o)
-	}
-	return tok, l.session.Session, err
-}
-
-// attempt asks the sessions that may have a token, in the order of their chances.
-func (s *Source) attempt(ctx context.Context, configured *candidate, o cause) (*candidate, *tokencache.Token, error) {
-	current := s.current.Load()
-	other := current != configured
-	asked := other && !usable(configured) && (current.next || configured.session.refused.Load())
-	if asked {
-		if tok, err := s.get(ctx, current, o); err == nil || !isHeld(err) && !errors.Is(err, errReplaced) {
-			return current, tok, err
-		}
-	}
-	tok, err := s.get(ctx, configured, o)
+// judged is told that the server has accepted a candidate's secret, or has refused
+// it.
+func (r *rotation) judged(l *candidate, accepted bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
-	case err == nil:
-		s.use(configured)
-	case other && !asked && ctx.Err() == nil:
-		if tok, errKept := s.get(ctx, current, o); errKept == nil {
-			return current, tok, nil
-		}
-	}
-	if isHeld(err) && other && !current.next {
-		s.use(configured) // nothing else is left
-	}
-	return configured, tok, err
-}
-
-// get asks one session, and takes down whether the server refuses its secret.
-func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.Token, error) {
-	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.journal))
-	switch {
-	case err == nil:
-		l.session.refused.Store(false)
-		s.server.watch.start()
-	case isHeld(err) && !l.session.refused.Swap(true) && (l.next || l != s.current.Load()):
-		s.refused(l, o.journal)
-	}
-	return tok, err
-}
-
-// use has requests use a login from now on.
-func (s *Source) use(l *candidate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.useLocked(l)
-}
-
-func (s *Source) useLocked(l *candidate) {
-	before := s.current.Load()
-	if l == before || l != s.configured && l != s.next {
-		return // it has changed again meanwhile
-	}
-	s.current.Store(l)
-	before.session.next.Store(false)
-	l.session.next.Store(l.next)
-	if before == s.next {
-		s.next = nil
-	}
-	s.server.sessions.dropOthers(l.session.key)
-	if usable(before) {
-		time.AfterFunc(RetireAfter, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.drop(before)
-		})
-	} else {
-		s.drop(before)
-	}
-	if usable(l) {
-		s.accepted(l, before, s.latest.journal)
+	case l == r.configured && accepted:
+		r.on(eventAccepted)
+	case l == r.configured:
+		r.on(eventRefused)
+	case l == r.next && accepted:
+		r.on(eventNextAccepted)
 	}
 }
 
-// changed is told that the account's secrets were read and are settled.
-func (s *Source) changed(c *account.Secrets) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.configured == nil || s.evicted {
-		return
+// lost is told that the session in use has ended for good, and that the configured
+// secret is on hold.
+func (r *rotation) lost(l *candidate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l == r.current.Load() {
+		r.on(eventLost)
 	}
-	s.read = time.Now()
-	s.configure(c, new(account.Reading))
 }
 
 // goOn goes on with what waits for its time.
-func (s *Source) goOn() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.configured != nil {
-		s.tryConfigured()
-	}
+func (r *rotation) goOn() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.goOnLocked()
 }
 
-// tryConfigured has the secrets that are configured tried, once, while requests
-// use another session: in the background, by a login like any other. What is no
-// answer to the question is tried again after its pause.
-func (s *Source) tryConfigured() {
-	l, current, watch := s.configured, s.current.Load(), s.server.watch
-	if l == current || s.evicted {
+// goOnLocked has the configured secret tried, once, while requests use another
+// session: by a login like any other. What is no answer to the question is tried
+// again after its pause.
+func (r *rotation) goOnLocked() {
+	if r.configured == nil || r.closed {
 		return
 	}
-	if usable(l) { // got by somebody else: an operator, another site
-		s.useLocked(l)
+	if r.configured.session.refused.Load() {
+		r.on(eventRefused) // another source has tried it
+	}
+	l, current := r.configured, r.current.Load()
+	if l == current {
 		return
 	}
-	if !usable(current) {
+	if l.usable() { // got by somebody else: an operator, another site
+		r.on(eventAccepted)
+		return
+	}
+	if !current.usable() {
 		return // the next request sees to it
 	}
-	watch.await()
-	if s.trying || l.session.refused.Load() || time.Now().Before(s.tryAfter) || s.parentWaits() {
+	r.sessions.watch()
+	if r.trial != nil || time.Now().Before(r.tryAfter) || !r.sessions.mayTry(l) || !r.on(eventBegun) {
 		return
 	}
-	s.trying = true
-	o := s.latest
-	o.journal = o.journal.Detached()
-	go func() {
-		_, err := s.get(watch.ctx, l, o)
-		if err == nil {
-			s.use(l)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.trying = false
-		if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok && l == s.configured {
-			s.tryAfter = blocked.Until
-		}
-	}()
+	r.trial = l
+	r.sessions.try(l)
 }
 
-// parentWaits reports whether the session with which an account serves others has
-// to wait for what the account's own finds out about the same secret: a wrong one
-// is not sent for both.
-func (s *Source) parentWaits() bool {
-	if !s.key.parent {
-		return false
+// ended is told that a login in the background has ended, and until when there is a
+// pause.
+func (r *rotation) ended(l *candidate, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trial = nil
+	if l == r.configured {
+		r.tryAfter = until
+		r.on(eventEnded)
 	}
-	key := s.key
-	key.parent = false
-	own := (*s.server.sessions.sources.Load())[key]
-	if own == nil {
-		return false
+}
+
+// plan is which candidates a request tries, as things are.
+func (r *rotation) plan() (configured, current *candidate, o order) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.configured.session.refused.Load() {
+		r.on(eventRefused) // another source has tried it
 	}
-	own.mu.Lock()
-	configured, current := own.configured, own.current.Load()
-	own.mu.Unlock()
-	switch {
-	case configured == nil || !usable(current):
-		return false
-	case configured.credentials.Fingerprint != s.configured.credentials.Fingerprint:
-		return true // not told yet
-	case configured == current:
-		return false
+	configured, current, o = r.configured, r.current.Load(), orders[r.phase]
+	if o == orderInUse && configured.usable() {
+		o = orderInUseLast
 	}
-	if configured.session.refused.Load() {
-		s.configured.session.refused.Store(true)
+	return configured, current, o
+}
+
+// inForce is the candidate with the secrets that are configured; nil if none were read.
+func (r *rotation) inForce() *candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.configured
+}
+
+// nextInForce is the candidate with next_password; nil if there is none, or none was
+// needed.
+func (r *rotation) nextInForce() *candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+// isClosed reports whether the source was evicted.
+func (r *rotation) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+// close lets go of all sessions.
+func (r *rotation) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, l := range r.all() {
+		r.sessions.drop(l)
 	}
-	return true
 }

@@ -184,6 +184,7 @@ func (s *Server) Source(at Address, name string, place func() Place) (*Source, e
 
 func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {
 	source := &Source{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
+	source.rotation.sessions = source
 	source.touch(time.Now())
 	if key.user == "" {
 		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
@@ -255,7 +256,7 @@ func (s *Server) InUse(name string) *Session {
 		return nil
 	}
 	for key, source := range *sources {
-		current := source.current.Load()
+		current := source.rotation.current.Load()
 		if !key.parent && cmp.Or(name, key.account) == key.account && current != nil {
 			return current.session
 		}

@@ -42,7 +42,6 @@ type Session struct {
 	used    atomic.Bool            // the secret that was good for one login was sent
 	refused atomic.Bool            // the server has refused the credential, at the latest try
 	next    atomic.Bool            // next_password is in use
-	sending chan struct{}          // taken while the credential is sent, see sole
 
 	sources sync.Map // the *credentials that it logs in with, by their sources
 
@@ -59,7 +58,7 @@ type lastGrant struct {
 // configurations and servers.
 func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 	return s.sessions.Acquire(key, func() *Session {
-		session := &Session{state: s, key: key, options: options, sending: make(chan struct{}, 1)}
+		session := &Session{state: s, key: key, options: options}
 		options.Discard = session.discard
 		session.Session = tokencache.NewSession(options)
 		return session

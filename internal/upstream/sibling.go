@@ -13,30 +13,32 @@ import (
 func (s *Session) sibling() *Session {
 	key := s.key
 	key.parent = !key.parent
-	twin, _ := s.state.sessions.Get(key)
-	return twin
+	sibling, _ := s.state.sessions.Get(key)
+	return sibling
 }
 
-// lockBoth waits until the credential is not being sent for the twin, and keeps it from
-// being sent there until ctx ends, when the outcome is known. It returns the error
-// of the twin if the credential is on hold there.
-func (s *Session) lockBoth(ctx context.Context) error {
-	first, second := s, s.sibling()
-	if !s.key.parent {
-		first, second = second, first // in one order
+// lockCredentials waits until no credential of the account's user is being sent at the
+// server, and keeps others from being sent until ctx ends, when the outcome is known: while
+// a password changes there may be several.
+func (s *Session) lockCredentials(ctx context.Context) error {
+	key := sessionKey{origin: s.key.origin, product: s.key.product, account: s.key.account, user: s.key.user}
+	sending := s.state.sending.Acquire(key, func() chan struct{} { return make(chan struct{}, 1) })
+	select {
+	case sending <- struct{}{}:
+		context.AfterFunc(ctx, func() {
+			<-sending
+			s.state.sending.Release(key)
+		})
+		return nil
+	case <-ctx.Done():
+		s.state.sending.Release(key)
+		return ctx.Err()
 	}
-	for _, each := range []*Session{first, second} {
-		if each == nil {
-			continue
-		}
-		select {
-		case each.sending <- struct{}{}:
-			context.AfterFunc(ctx, func() { <-each.sending })
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if other := s.other(); other != nil { // it may have come meanwhile
+}
+
+// heldAtSibling returns the error of the sibling if the credential is on hold there.
+func (s *Session) heldAtSibling(ctx context.Context) error {
+	if other := s.other(); other != nil {
 		if held := other.Held(ctx); held != nil {
 			return held.Cause
 		}
@@ -44,11 +46,11 @@ func (s *Session) lockBoth(ctx context.Context) error {
 	return nil
 }
 
-// other is the twin or, where only another process may have it, what a cache knows
+// other is the sibling or, where only another process may have it, what a cache knows
 // of it; nil if there is neither.
 func (s *Session) other() *tokencache.Session {
-	if twin := s.sibling(); twin != nil {
-		return twin.Session
+	if sibling := s.sibling(); sibling != nil {
+		return sibling.Session
 	}
 	if s.options.Shared == nil || s.key.user != "" {
 		return nil
@@ -73,7 +75,7 @@ func (s *Session) LiftSibling(ctx context.Context) {
 
 // accepted is told that the server has taken the credential.
 func (s *Session) accepted(ctx context.Context) {
-	if twin := s.sibling(); twin != nil && twin.State().HeldFor > 0 {
-		_ = twin.Lift(ctx)
+	if sibling := s.sibling(); sibling != nil && sibling.State().HeldFor > 0 {
+		_ = sibling.Lift(ctx)
 	}
 }

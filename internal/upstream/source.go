@@ -4,7 +4,6 @@ package upstream
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -23,10 +23,14 @@ const (
 
 	// ResolveHeldEvery is the same for an account whose credential was refused.
 	ResolveHeldEvery = 100 * time.Millisecond
+
+	// RetireAfter is how long a session lives on whose place another one has taken
+	// in the middle of traffic: its last requests are under way.
+	RetireAfter = 2 * time.Second
 )
 
-// Source is an account at an upstream: its secrets as last read, and the sessions
-// that they lead to.
+// Source is an account at an upstream. It hands out tokens; which of the account's
+// secrets they come from is decided by its rotation.
 type Source struct {
 	server  *Server
 	account *account.Account
@@ -34,39 +38,21 @@ type Source struct {
 	key     sourceKey
 	place   Place
 
-	current atomic.Pointer[candidate] // that requests use
-	version atomic.Pointer[string]    // of the API, as found out
-	health  *health
-	bearing bearing
+	rotation rotation
+	version  atomic.Pointer[string] // of the API, as found out
+	health   *health
+	bearing  bearing
 
 	mistaken atomic.Bool // it was said that the server is of another product
 
-	mu           sync.Mutex
-	read         time.Time    // when the secrets were read last
-	readNext     time.Time    // next_password
-	configured   *candidate   // with the secrets as they are configured
-	next         *candidate   // with next_password, once that was needed
-	past         []*candidate // with secrets that were configured once, and refused
-	changing     debounce     // of configured
-	changingNext debounce     // of next
-	latest       cause
-	trying       bool      // configured is being tried in the background
-	tryAfter     time.Time // not before
-	evicted      bool
+	latest atomic.Pointer[cause] // of the last request without a token
+
+	mu       sync.Mutex // of what was read; taken before that of rotation
+	read     debounce   // of the secrets
+	nextRead debounce   // of next_password
 
 	turn *parentTurn
 	used atomic.Int64 // latest, unix seconds
-}
-
-// candidate is a session with the credentials that it logs in with.
-type candidate struct {
-	session     *Session
-	credentials *account.Secrets
-	next        bool // with next_password
-
-	// kept is a session whose secret is configured no more. It is renewed as long
-	// as that goes; what would need the secret is not done any more.
-	kept atomic.Bool
 }
 
 // cause is what a grant takes from the request that causes it.
@@ -78,7 +64,7 @@ type cause struct {
 // Token returns a token for a request, and the session that it belongs to. With a
 // token at hand it takes no lock and allocates nothing.
 func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *tokencache.Session, error) {
-	if l := s.current.Load(); l != nil {
+	if l := s.rotation.current.Load(); l != nil {
 		now := time.Now()
 		tok, due := l.session.Current(now)
 		if tok != nil {
@@ -118,19 +104,12 @@ func (s *Source) sessionKey(c *account.Secrets) sessionKey {
 	return key
 }
 
-// evict lets go of the session.
+// evict lets go of the sessions.
 func (s *Source) evict() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.evicted = true
 	if s.key.user == "" {
 		s.server.State.accounts.forget(s.server.Product.Name, s.account.Name, s.place.Origin)
 	}
-	for _, l := range append(slices.Clone(s.past), s.current.Load(), s.configured, s.next) {
-		if l != nil {
-			s.server.sessions.drop(l.session.key)
-		}
-	}
+	s.rotation.close()
 }
 
 // lastUsed is when the source was used last, to the second.
@@ -138,6 +117,16 @@ func (s *Source) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
 
 // Origin tells where the account logs in.
 func (s *Source) Origin() string { return s.place.Origin }
+
+// replacedError says that a secret is not configured any more.
+type replacedError struct{ text string }
+
+func (e *replacedError) Error() string { return e.text }
+
+// Reason implements veeam.Reasoner.
+func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced }
+
+var errReplaced = &replacedError{"the session cannot be renewed, and its secret is no longer configured"}
 
 // WithValues is a context that ends with ctx and has the values of a grant.
 func WithValues(ctx, values context.Context) context.Context { return waitContext{ctx, values} }
@@ -167,7 +156,7 @@ func (s *Source) Recovered(session *tokencache.Session, lost *tokencache.Token, 
 
 // user is whom the source logs in.
 func (s *Source) user() string {
-	if l := s.current.Load(); l != nil {
+	if l := s.rotation.current.Load(); l != nil {
 		return l.credentials.Account.User()
 	}
 	return s.account.Name

@@ -178,7 +178,7 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 		for i := range 3 {
 			looks.Go(func() {
 				time.Sleep(time.Duration(i) * SettleFor)
-				if _, settled, err := l.source.look(l.Context(), 0, l.cause); settled || err != nil {
+				if _, settled, err := l.source.reread(l.Context(), 0, l.cause); settled || err != nil {
 					t.Errorf("settled %v, %v", settled, err)
 				}
 			})
@@ -239,7 +239,7 @@ func TestATokenAtHandCostsNoAllocationAndNoLock(t *testing.T) {
 				_, _, _ = l.source.Token(l.Context(), request) // begins what is to begin
 				synctest.Wait()
 				_, _, _ = l.source.Token(l.Context(), request) // finds out that it goes on, or has failed
-				held := []sync.Locker{&l.source.mu, &l.source.server.sessions.mu, &l.source.server.watch.mu}
+				held := []sync.Locker{&l.source.mu, &l.source.rotation.mu, &l.source.server.sessions.mu, &l.source.server.watch.mu}
 				for _, mu := range held {
 					mu.Lock()
 				}

@@ -19,6 +19,7 @@ import (
 // servers and spent at them. A process has one.
 type State struct {
 	sessions *pool.Pool[sessionKey, *Session]
+	sending  *pool.Pool[sessionKey, chan struct{}] // held while a credential of an account is sent
 	accounts accountBook
 	versions versionCache
 	rates    rateMap
@@ -32,6 +33,7 @@ type State struct {
 func NewState() *State {
 	s := &State{accounts: accountBook{accounts: make(map[configuredAccount]*accountEntry)}}
 	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
+	s.sending = pool.New[sessionKey](func(chan struct{}) {})
 	return s
 }
 

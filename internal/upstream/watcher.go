@@ -117,8 +117,8 @@ func (w *secretWatcher) idle() bool {
 	defer w.mu.Unlock()
 	needed := w.waiting.Load()
 	w.tell(func(s *Source) bool { return !needed && w.accounts[s.account] != nil }, func(s *Source) {
-		current := s.current.Load()
-		needed = current != nil && usable(current)
+		current := s.rotation.current.Load()
+		needed = current != nil && current.usable()
 	})
 	w.running = needed
 	return !needed
@@ -138,7 +138,7 @@ func (w *secretWatcher) look() {
 		}
 	}
 	if w.waiting.Swap(false) {
-		w.tell(func(*Source) bool { return true }, (*Source).goOn)
+		w.tell(func(*Source) bool { return true }, func(s *Source) { s.rotation.goOn() })
 	}
 }
 
@@ -221,7 +221,7 @@ func (a *watchedAccount) missed(err error, now time.Time) {
 func (w *secretWatcher) unusable(a *account.Account) string {
 	said := "the secrets of the account cannot be used, and it has no session"
 	w.tell(func(s *Source) bool { return s.account == a }, func(s *Source) {
-		if current := s.current.Load(); current != nil && (usable(current) || current.session.Renewable()) {
+		if current := s.rotation.current.Load(); current != nil && current.alive() {
 			said = "changed secrets cannot be used, those so far go on"
 		}
 	})

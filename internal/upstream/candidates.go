@@ -1,0 +1,103 @@
+// What a rotation requires of its source: sessions, and logins in the background.
+
+package upstream
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// open implements candidates.
+func (s *Source) open(c *account.Secrets, next bool) *candidate {
+	if s.key.user != "" && s.guest == nil {
+		own, account := *c, *c.Account // others have joined the reading, for other users
+		account.UserUID = s.key.user
+		own.Account, c = &account, &own
+	}
+	sessions := s.server.sessions
+	key, options := s.sessionKey(c), sessions.options
+	if next {
+		options.HoldLeast = nextHold(options.HoldLeast, key.cache != "")
+	}
+	options = s.server.cached(options, key, s.account.GrantType(), c.Digest)
+	if g := s.guard(c, journal.Journal{}); g != nil {
+		options.Budget = g.Budget
+	}
+	l := &candidate{credentials: c, next: next, session: sessions.hold(key, options)}
+	l.session.Adapt(options) // it may be that of the configuration before
+	l.session.sources.LoadOrStore(c.Source, c)
+	return l
+}
+
+// drop implements candidates.
+func (s *Source) drop(l *candidate) { s.server.sessions.drop(l.session.key) }
+
+// inherited implements candidates. Those of a guest's user are other guests.
+func (s *Source) inherited(source string) (found []*candidate) {
+	if s.guest != nil {
+		return nil
+	}
+	for _, session := range s.server.sessions.others(s.sessionKey(&account.Secrets{})) {
+		known, _ := session.sources.Load(source)
+		if c, ok := known.(*account.Secrets); ok {
+			found = append(found, &candidate{session: session, credentials: c})
+		}
+	}
+	return found
+}
+
+// dropInherited implements candidates.
+func (s *Source) dropInherited(l *candidate) { s.server.sessions.dropOthers(l.session.key) }
+
+// try implements candidates.
+func (s *Source) try(l *candidate) {
+	watch, o := s.server.watch, *s.latest.Load()
+	o.journal = o.journal.Detached()
+	go func() {
+		_, err := s.get(watch.ctx, l, o)
+		until := time.Time{}
+		if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
+			until = blocked.Until
+		}
+		s.rotation.ended(l, until)
+	}()
+}
+
+// watch implements candidates.
+func (s *Source) watch() { s.server.watch.await() }
+
+// mayTry implements candidates: the session with which an account serves others waits
+// for what the account's own finds out about the same secret. A wrong one is not
+// sent for both.
+func (s *Source) mayTry(l *candidate) bool {
+	if !s.key.parent {
+		return true
+	}
+	key := s.key
+	key.parent = false
+	sibling := (*s.server.sessions.sources.Load())[key]
+	if sibling == nil {
+		return true
+	}
+	configured := sibling.rotation.inForce()
+	current := sibling.rotation.current.Load()
+	switch {
+	case configured == nil || !current.usable():
+		return true
+	case configured.credentials.Fingerprint != l.credentials.Fingerprint:
+		return false // not told yet
+	case configured == current:
+		return true
+	}
+	if configured.session.refused.Load() {
+		l.session.refused.Store(true)
+	}
+	return false
+}
+
+// Interface guards
+var _ candidates = (*Source)(nil)
