@@ -83,7 +83,7 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 // says so.
 func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
 	if h.index != nil {
-		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path)
+		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path, state.sent.Query)
 	}
 	if len(h.Rules) == 0 && h.Default == "" {
 		v.refusal = unknown
@@ -100,7 +100,8 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 	case unknown != nil:
 		v.refusal = unknown
 	default:
-		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(state.decision.Rule)}
+		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(state.decision.Rule) +
+			operation.Advice(state.operation, state.sent.Method, state.sent.Path, state.sent.Query)}
 	}
 }
 

@@ -131,7 +131,7 @@ func (h *Handler) warnStrangers() {
 		}
 		if op, ok := h.needsToken(rule); ok {
 			h.logger.Warn("a rule with unknown_callers allows operations that require a token; unknown callers act as no account, so the server refuses them",
-				zap.String("rule", h.source(i+1)), zap.String("operation", op.Method+" "+op.Path))
+				zap.String("rule", h.source(i+1)), zap.String("operation", op.Method+" "+op.Target()))
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (h *Handler) needsToken(rule *policy.Rule) (operation.Operation, bool) {
 			continue
 		}
 		r := &http.Request{
-			Method: op.Method, URL: &url.URL{Path: op.Path}, RequestURI: op.Path, Header: http.Header{}, Body: http.NoBody,
+			Method: op.Method, URL: &url.URL{Path: op.Path, RawQuery: op.Query}, RequestURI: op.Target(), Header: http.Header{}, Body: http.NoBody,
 			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		}
 		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server))
@@ -331,12 +331,8 @@ func (m *MatchOperation) read() error {
 // MatchWithError implements caddyhttp.RequestMatcherWithError.
 func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
 	if m.index != nil {
-		path, ok := operation.Clean(r.URL.EscapedPath())
-		if !ok {
-			return false, nil
-		}
-		op, _ := m.index.Lookup(r.Method, path)
-		return m.set.Has(op.Class), nil
+		op, ok := m.index.LookupRaw(r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
+		return ok && m.set.Has(op.Class), nil
 	}
 	state := stateOf(r.Context())
 	return state != nil && m.set.Has(state.operation.Class), nil

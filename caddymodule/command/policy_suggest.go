@@ -58,8 +58,20 @@ paths that it always refuses are skipped. A file named - is standard input.`,
 	return cmd
 }
 
-// deed is one kind of request in a log.
+// deed is one kind of request in a log. Its path has a query of the parameters that
+// select operations.
 type deed struct{ client, method, path string }
+
+// find returns the operation of a deed, and its path and query as they are sent. ok is
+// false if it would be refused as ambiguous.
+func (d deed) find(index *operation.Index) (op operation.Operation, path, query string, ok bool) {
+	path, query, _ = strings.Cut(d.path, "?")
+	if op, ok = index.LookupRaw(d.method, path, query); ok {
+		path, _ = operation.Clean(path)
+		query, _ = operation.CleanQuery(query)
+	}
+	return op, path, query, ok
+}
 
 // errNothingToSuggest is the answer to a log that says nothing about rules.
 var errNothingToSuggest = errors.New("the log has no requests of known callers to write rules for")
@@ -91,7 +103,10 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 			first = r.Time
 		}
 		last = r.Time
-		path, _, _ := strings.Cut(r.Path, "?")
+		path, query, _ := strings.Cut(r.Path, "?")
+		if query = operation.Selecting(query); query != "" {
+			path += "?" + query
+		}
 		d := deed{r.User, r.Method, path}
 		deeds[d]++
 		latest[r.Thread] = d
@@ -143,10 +158,8 @@ func indexFor(product string, deeds map[deed]int) (found string, best *operation
 		}
 		known := 0
 		for d := range deeds {
-			if path, ok := operation.Clean(d.path); ok {
-				if _, ok := index.Lookup(d.method, path); ok {
-					known++
-				}
+			if op, _, _, _ := d.find(index); op.Path != "" {
+				known++
 			}
 		}
 		if known > most {
@@ -174,8 +187,8 @@ type wish struct {
 }
 
 type single struct {
-	class  operation.Class
-	method string
+	class         operation.Class
+	method, query string
 }
 
 func newWishes(name string, index *operation.Index) *wishes {
@@ -185,7 +198,7 @@ func newWishes(name string, index *operation.Index) *wishes {
 
 // add notes a deed, and reports false for those that no rule is asked about.
 func (w *wishes) add(d deed) bool {
-	path, ok := operation.Clean(d.path)
+	op, path, query, ok := d.find(w.index)
 	if !ok {
 		return false
 	}
@@ -202,17 +215,23 @@ func (w *wishes) add(d deed) bool {
 		c = &wish{single: make(map[single]map[string]bool)}
 		w.clients[d.client] = c
 	}
-	op, _ := w.index.Lookup(d.method, path)
+	key := single{class: op.Class, method: d.method}
 	switch op.Class {
 	case operation.Read, operation.Run:
 		c.classes |= operation.SetOf(op.Class)
 		return true
 	case operation.Unknown:
-		path = generalised(trimSlash(decoded))
+		rule := operation.Rule(d.method, path, query)
+		path = strings.TrimPrefix(rule[1], "path ")
+		if len(rule) > 2 {
+			key.query = rule[2]
+		}
 	default:
 		path = templated(op.Path)
+		if op.Query != "" && !strings.Contains(op.Query, "{") {
+			key.query = "query " + op.Query
+		}
 	}
-	key := single{op.Class, d.method}
 	if c.single[key] == nil {
 		c.single[key] = make(map[string]bool)
 	}
@@ -220,26 +239,10 @@ func (w *wishes) add(d deed) bool {
 	return true
 }
 
-var (
-	parameter = regexp.MustCompile(`\{[^}]*\}`)
-	plainWord = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
-	ident     = regexp.MustCompile(`^(?i:[0-9]+|[0-9a-f]{8}-[0-9a-f-]{27})$`)
-)
+var parameter = regexp.MustCompile(`\{[^}]*\}`)
 
 // templated is the pattern of an operation. Within its class it may end openly.
 func templated(path string) string { return parameter.ReplaceAllString(path, "*") }
-
-// generalised is the pattern of a path that no index knows: ids, and what has a
-// meaning in patterns, become a *.
-func generalised(path string) string {
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		if s != "" && (!plainWord.MatchString(s) || ident.MatchString(s)) {
-			segments[i] = "*"
-		}
-	}
-	return strings.Join(segments, "/")
-}
 
 // print writes the rules. Callers who need the same share one.
 func (w *wishes) print(out io.Writer) {
@@ -273,7 +276,11 @@ func (c *wish) bodies() (all []string) {
 	}
 	for key, patterns := range c.single {
 		paths := strings.Join(slices.Sorted(maps.Keys(patterns)), " ")
-		all = append(all, fmt.Sprintf("\toperation %s\n\tmethod %s\n\tpath %s\n", key.class, key.method, paths))
+		body := fmt.Sprintf("\toperation %s\n\tmethod %s\n\tpath %s\n", key.class, key.method, paths)
+		if key.query != "" {
+			body += "\t" + key.query + "\n"
+		}
+		all = append(all, body)
 	}
 	return all
 }
@@ -301,12 +308,4 @@ func isOneOf(names []string) string {
 		return client + " == " + quoted[0]
 	}
 	return client + " in [" + strings.Join(quoted, ", ") + "]"
-}
-
-// trimSlash is a path without the slash at its end, as rules see it.
-func trimSlash(path string) string {
-	if len(path) > 1 {
-		return strings.TrimSuffix(path, "/")
-	}
-	return path
 }

@@ -240,7 +240,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		var log []byte
 		for range rapid.IntRange(1, 12).Draw(t, "requests") {
 			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "operation")]
-			d := deed{rapid.SampledFrom(names).Draw(t, "client"), op.Method, concrete(op.Path, index)}
+			d := deed{rapid.SampledFrom(names).Draw(t, "client"), op.Method, concrete(op.Target(), index)}
 			if rapid.IntRange(0, 5).Draw(t, "unknown") == 0 {
 				d.path = "/nowhere/" + strings.ReplaceAll(rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9 _.~+:-]{0,7}x`).Draw(t, "path"), " ", "%20")
 			}
@@ -271,7 +271,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 			if x := decide(d); x.Refusal != nil {
 				t.Fatalf("%+v: %+v\n%s", d, x, out.String())
 			}
-			op, _ := index.Lookup(d.method, d.path)
+			op, _, _, _ := d.find(index)
 			classes[d.client] |= operation.SetOf(op.Class)
 		}
 		if !strings.Contains(out.String(), "expression") { // there is one caller, whose rules are without a name
@@ -285,8 +285,8 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		}
 		for range 30 {
 			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "unseen")]
-			d := deed{rapid.SampledFrom(names).Draw(t, "by"), op.Method, concrete(op.Path, index)}
-			found, _ := index.Lookup(d.method, d.path)
+			d := deed{rapid.SampledFrom(names).Draw(t, "by"), op.Method, concrete(op.Target(), index)}
+			found, _, _, _ := d.find(index)
 			x := decide(d)
 			if x.Proxied && x.Refusal == nil && !classes[d.client].Has(found.Class) {
 				t.Fatalf("%+v of class %s is allowed: %+v\n%s", d, found.Class, x, out.String())

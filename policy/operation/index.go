@@ -6,7 +6,6 @@ package operation
 import (
 	"embed"
 	"fmt"
-	"strings"
 	"sync"
 )
 
@@ -18,13 +17,17 @@ var files embed.FS
 type Index struct {
 	product    string
 	versions   []string
+	partial    []string
 	newest     version
 	operations []Operation
 	root       node
+
+	// selectors are the names of the parameters that select operations, in lower case.
+	selectors []string
 }
 
 // products in the order of the documentation.
-var products = []string{"vbr", "vspc", "azure", "aws", "vb365"}
+var products = []string{"vbr", "vspc", "azure", "aws", "gcp", "vb365", "em", "one"}
 
 var indexes = func() map[string]func() *Index {
 	all := make(map[string]func() *Index)
@@ -55,7 +58,11 @@ func (x *Index) Product() string { return x.product }
 // and must not be changed.
 func (x *Index) Versions() []string { return x.versions }
 
-// All returns every operation, sorted by path and method. The slice is shared
+// Partial are the versions of which the index is known to lack operations, oldest
+// first. The slice is shared and must not be changed.
+func (x *Index) Partial() []string { return x.partial }
+
+// All returns every operation, sorted by path, query and method. The slice is shared
 // and must not be changed.
 func (x *Index) All() []Operation { return x.operations }
 
@@ -69,47 +76,4 @@ func load(product string) *Index {
 		}
 	}
 	panic(fmt.Sprintf("operation: index of %s: %v", product, err))
-}
-
-// parse reads an index file: a line with the versions, then a line for each
-// operation with class, method, path, name, group, and the versions as letters.
-func parse(product, text string) (*Index, error) {
-	header, text, _ := strings.Cut(text, "\n")
-	named, ok := strings.CutPrefix(header, "# versions\t")
-	if !ok {
-		return nil, fmt.Errorf("no versions in %q", header)
-	}
-	x := &Index{product: product, versions: strings.Split(named, "\t")}
-	x.newest, _ = parseVersion("v" + x.versions[len(x.versions)-1])
-	x.operations = make([]Operation, 0, strings.Count(text, "\n"))
-	shared := make(map[string][]string)
-	for line := range strings.Lines(text) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) != 6 {
-			return nil, fmt.Errorf("line %q", line)
-		}
-		class, ok := ParseClass(fields[0])
-		if !ok || !strings.HasPrefix(fields[2], "/") {
-			return nil, fmt.Errorf("line %q", line)
-		}
-		versions, ok := shared[fields[5]]
-		if !ok {
-			for _, letter := range fields[5] {
-				if letter < 'a' || int(letter-'a') >= len(x.versions) {
-					return nil, fmt.Errorf("version in %q", line)
-				}
-				versions = append(versions, x.versions[letter-'a'])
-			}
-			shared[fields[5]] = versions
-		}
-		x.operations = append(x.operations, Operation{
-			Class: class, Method: fields[1], Path: fields[2], Name: fields[3], Group: fields[4],
-			Versions: versions,
-		})
-		if err := x.add(len(x.operations) - 1); err != nil {
-			return nil, err
-		}
-	}
-	x.root.build()
-	return x, nil
 }

@@ -4,6 +4,7 @@ package operation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,23 +18,45 @@ import (
 // a path fits both and servers could differ about it: users/{}/keys and
 // users/local/{} for users/local/keys. The stricter operation is the answer then.
 //
+// query is one that CleanQuery has returned. Only products whose operations are
+// selected by a parameter look at it: there a selecting parameter that the template
+// does not have, one more, or one that some servers might read leaves the operation
+// unknown.
+//
 // A version segment fits up to the newest version in the index: servers go on
 // serving the older paths, and of newer ones nothing is known.
-func (x *Index) Lookup(method, path string) (op Operation, ok bool) {
+func (x *Index) Lookup(method, path, query string) (op Operation, ok bool) {
 	m := methodOf(method)
 	if m < 0 || len(path) < 2 || path[0] != '/' {
 		return Operation{}, false
+	}
+	s := search{index: x, method: m, best: -1}
+	if query != "" && len(x.selectors) > 0 {
+		if s.selector, s.value, ok = x.selected(query); !ok {
+			return Operation{}, false
+		}
 	}
 	path = path[1:]
 	if path[len(path)-1] == '/' {
 		path = path[:len(path)-1]
 	}
-	s := search{index: x, method: m, best: -1}
 	s.walk(&x.root, path, 1, 0)
 	if s.best < 0 {
 		return Operation{}, false
 	}
 	return x.operations[s.best], true
+}
+
+// LookupRaw is Lookup for a path and a query as they were received. ok is false if
+// they are ambiguous; an operation that is not known has the class Unknown.
+func (x *Index) LookupRaw(method, path, query string) (op Operation, ok bool) {
+	path, unambiguous := Clean(path)
+	query, ok = CleanQuery(query)
+	if !ok || !unambiguous {
+		return Operation{}, false
+	}
+	op, _ = x.Lookup(method, path, query)
+	return op, true
 }
 
 var methods = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE"}
@@ -67,6 +90,9 @@ type node struct {
 	// ops are the operations that end here, by method; 0 is none, others are one
 	// more than the place in Index.operations.
 	ops [len(methods)]int32
+
+	// selected are the operations that end here and are selected by a parameter.
+	selected []selected
 }
 
 type literal struct {
@@ -103,6 +129,10 @@ type search struct {
 	index  *Index
 	method int
 
+	// selector is the name of the parameter that selects the operation, in lower
+	// case, and value its value. selector is empty without one.
+	selector, value string
+
 	// best is the place of the operation found, or -1. literals has a bit for each
 	// segment that is a literal of the template that was found first.
 	best     int
@@ -138,7 +168,7 @@ func (s *search) descend(n *node, path string, end int, bit, literals uint64) {
 		s.walk(n, path[end+1:], bit<<1, literals)
 		return
 	}
-	place := int(n.ops[s.method]) - 1
+	place := s.place(n)
 	switch {
 	case place < 0:
 	case s.best < 0:
@@ -193,9 +223,14 @@ func (x *Index) add(place int) error {
 			n = n.grow(strings.ToLower(segment))
 		}
 	}
-	m := methodOf(op.Method)
-	if m < 0 || n.ops[m] != 0 {
-		return fmt.Errorf("%s %s: duplicate operation or invalid method", op.Method, op.Path)
+	m := slices.Index(methods[:], op.Method)
+	switch {
+	case m < 0:
+		return fmt.Errorf("method %q is not allowed (allowed: %s)", op.Method, strings.Join(methods[:], ", "))
+	case op.Query != "":
+		return x.addSelected(n, m, place)
+	case n.ops[m] != 0:
+		return fmt.Errorf("%s %s: duplicate operation", op.Method, op.Path)
 	}
 	n.ops[m] = int32(place + 1)
 	return nil

@@ -12,17 +12,21 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
+// served is a version segment that each product serves.
+var served = map[string]string{"vbr": "v9", "azure": "v8", "vb365": "v8", "one": "v2.3"}
+
 func TestLookupIgnoresCaseAndASlashAtTheEnd(t *testing.T) {
 	for _, product := range operation.Products() {
 		x := index(t, product)
 		for _, op := range x.All() {
-			path := concrete(strings.Replace(op.Path, "{version}", "v8", 1))
-			for _, c := range [][2]string{
-				{op.Method, path},
-				{strings.ToLower(op.Method), strings.ToUpper(path)},
-				{op.Method, strings.ToLower(path) + "/"},
+			path := concrete(strings.Replace(op.Path, "{version}", served[product], 1))
+			query := strings.Replace(op.Query, "{hierarchyRef}", "urn:x", 1)
+			for _, c := range [][3]string{
+				{op.Method, path, query},
+				{strings.ToLower(op.Method), strings.ToUpper(path), strings.ToUpper(query)},
+				{op.Method, strings.ToLower(path) + "/", strings.ToLower(query)},
 			} {
-				if got, ok := x.Lookup(c[0], c[1]); !ok || got.Path != op.Path || got.Method != op.Method {
+				if got, ok := x.Lookup(c[0], c[1], c[2]); !ok || got.Path != op.Path || got.Query != op.Query || got.Method != op.Method {
 					t.Errorf("%s %s %s finds %s %s", product, c[0], c[1], got.Method, got.Path)
 				}
 			}
@@ -46,7 +50,7 @@ func TestLiteralsBeatParametersFromLeftToRight(t *testing.T) {
 		{"azure", "POST", "/api/oauth2/token", "/api/oauth2/token"},
 		{"vb365", "GET", "/v8/jobs", "/{version}/Jobs"},
 	} {
-		if op, _ := index(t, c.product).Lookup(c.method, c.path); op.Path != c.want {
+		if op, _ := index(t, c.product).Lookup(c.method, c.path, ""); op.Path != c.want {
 			t.Errorf("%s %s %s is %q, want %q", c.product, c.method, c.path, op.Path, c.want)
 		}
 	}
@@ -60,7 +64,7 @@ func TestWhatIsInNoIndexIsUnknown(t *testing.T) {
 			{"GET", "/"},
 			{"GET", "//"},
 			{"GET", "jobs"},
-			{"GET", "/api"},
+			{"GET", "/api/v1"},
 			{"GET", "/api//v1/jobs"},
 			{"GET", "/api/v1/jobs//"},
 			{"OPTIONS", "/api/v1/jobs"},
@@ -72,7 +76,7 @@ func TestWhatIsInNoIndexIsUnknown(t *testing.T) {
 			{"G\u0415T", "/api/v1/jobs"},
 			{"GET", "/\u212a"},
 		} {
-			op, ok := x.Lookup(c[0], c[1])
+			op, ok := x.Lookup(c[0], c[1], "")
 			if ok || op.Class != operation.Unknown || op.Path != "" {
 				t.Errorf("%s %s %.40q is %+v", product, c[0], c[1], op)
 			}
@@ -87,7 +91,7 @@ func TestAVersionSegmentFitsUpToTheNewestOfTheIndex(t *testing.T) {
 		"8.1": false, "v": false, "v8.": false, "v.1": false, "v8.1.1": false, "v08": false, "v8.01": false,
 		"v-1": false, "v8a": false, "vx": false, "latest": false, "v%38": false,
 	} {
-		_, ok := index(t, "azure").Lookup("GET", "/api/"+segment+"/policies/sql")
+		_, ok := index(t, "azure").Lookup("GET", "/api/"+segment+"/policies/sql", "")
 		if ok != want {
 			t.Errorf("%s: %v", segment, ok)
 		}
@@ -99,7 +103,7 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 		x := index(t, c.product)
 		if n := testing.AllocsPerRun(100, func() {
 			clean, _ := operation.Clean(c.path)
-			x.Lookup(c.method, clean)
+			x.Lookup(c.method, clean, c.query)
 		}); n != 0 {
 			t.Errorf("%s %s: %v allocations", c.method, c.path, n)
 		}
@@ -110,8 +114,8 @@ func TestAnIndexMayBeFirstUsedByManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			product := operation.Products()[i%5]
-			if x, ok := operation.For(product); !ok || len(x.All()) < 100 {
+			product := operation.Products()[i%len(operation.Products())]
+			if x, ok := operation.For(product); !ok || len(x.All()) < 10 {
 				t.Error(product)
 			}
 		})
@@ -119,14 +123,17 @@ func TestAnIndexMayBeFirstUsedByManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-var ordinary = []struct{ product, method, path string }{
-	{"vbr", "GET", "/api/v1/jobs"},
-	{"vbr", "POST", "/api/v1/jobs/57b3baab-6237-41bf-add7-db63d41d984c/start"},
-	{"vbr", "GET", "/api/v1/backupBrowser/entraIdTenant/57b3baab-6237-41bf-add7-db63d41d984c/restoreSessions/57b3baab-6237-41bf-add7-db63d41d984c/logs"},
-	{"vspc", "GET", "/api/v3/organizations/companies/57b3baab-6237-41bf-add7-db63d41d984c/hostedResources/vbr"},
-	{"azure", "GET", "/api/v8.1/policies/virtualMachines"},
-	{"aws", "GET", "/api/v1/nowhere/at/all"},
-	{"vb365", "POST", "/v8/RestoreSessions/57b3baab/organization/mailboxes/57b3baab/folders/57b3baab/search"},
+var ordinary = []struct{ product, method, path, query string }{
+	{"vbr", "GET", "/api/v1/jobs", "skip=0&limit=100"},
+	{"vbr", "POST", "/api/v1/jobs/57b3baab-6237-41bf-add7-db63d41d984c/start", "skip=0&limit=100"},
+	{"vbr", "GET", "/api/v1/backupBrowser/entraIdTenant/57b3baab-6237-41bf-add7-db63d41d984c/restoreSessions/57b3baab-6237-41bf-add7-db63d41d984c/logs", "skip=0&limit=100"},
+	{"vspc", "GET", "/api/v3/organizations/companies/57b3baab-6237-41bf-add7-db63d41d984c/hostedResources/vbr", "skip=0&limit=100"},
+	{"azure", "GET", "/api/v8.1/policies/virtualMachines", "skip=0&limit=100"},
+	{"aws", "GET", "/api/v1/nowhere/at/all", "skip=0&limit=100"},
+	{"vb365", "POST", "/v8/RestoreSessions/57b3baab/organization/mailboxes/57b3baab/folders/57b3baab/search", "skip=0&limit=100"},
+	{"em", "GET", "/api/jobs", "format=Entity"},
+	{"em", "POST", "/api/jobs/57b3baab-6237-41bf-add7-db63d41d984c", "action=start"},
+	{"em", "GET", "/api/query", "type=Job&filter=Name==x&page=1"},
 }
 
 func BenchmarkLookup(b *testing.B) {
@@ -135,7 +142,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("%d_%s_%dbytes", i, c.product, len(c.path)), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				x.Lookup(c.method, c.path)
+				x.Lookup(c.method, c.path, c.query)
 			}
 		})
 	}

@@ -18,6 +18,11 @@ type Operation struct {
 	// stands for the version segment of products that have one.
 	Path string
 
+	// Query is the parameter that selects the operation among those of the path, such
+	// as action=start. A value in braces stands for any. Empty where method and path
+	// say it all.
+	Query string
+
 	// Name is the name in the product's API description, Group the area that
 	// the description puts it into. Names are not always unique.
 	Name, Group string
@@ -29,4 +34,12 @@ type Operation struct {
 	// Versions are the versions of the index that have the operation, oldest
 	// first. The slice is shared and must not be changed.
 	Versions []string
+}
+
+// Target is Path, with Query behind a question mark if there is one.
+func (op Operation) Target() string {
+	if op.Query == "" {
+		return op.Path
+	}
+	return op.Path + "?" + op.Query
 }

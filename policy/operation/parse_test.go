@@ -20,12 +20,12 @@ func TestAnIndexFileIsParsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op, ok := x.Lookup("DELETE", "/api/v1/things/7")
+	op, ok := x.Lookup("DELETE", "/api/v1/things/7", "")
 	if !ok || op.Class != operation.Destroy || op.Name != "DeleteThing" || op.Group != "Things" || !slices.Equal(op.Versions, []string{"1.1-rev0"}) {
 		t.Errorf("%+v, %v", op, ok)
 	}
 	// In the index, but nobody has said what it is.
-	if op, ok := x.Lookup("POST", "/api/v1/things"); !ok || op.Class != operation.Unknown {
+	if op, ok := x.Lookup("POST", "/api/v1/things", ""); !ok || op.Class != operation.Unknown {
 		t.Errorf("%+v, %v", op, ok)
 	}
 	if got := x.Versions(); !slices.Equal(got, []string{"1.0-rev0", "1.1-rev0"}) {

@@ -120,7 +120,7 @@ func (c *tally) try(rng *rand.Rand, targets []*target) error {
 	if clean != raw {
 		c.respelled++
 	}
-	op, known := target.index.Lookup(method, clean)
+	op, known := target.index.Lookup(method, clean, "")
 	if own, found := target.router.route(method, readings[0].segments(clean)); found != known || own.Path != op.Path {
 		return fail("Lookup finds %q, a plain router %q", op.Path, own.Path)
 	}

@@ -25,9 +25,11 @@ type template struct {
 }
 
 func newRouter(x *operation.Index) *router {
-	versions := x.Versions()
-	r := &router{newest: versions[len(versions)-1], templates: make(map[string][]template)}
+	r := &router{newest: newest[x.Product()], templates: make(map[string][]template)}
 	for _, op := range x.All() {
+		if op.Query != "" {
+			continue // the paths are tried without a query
+		}
 		segments := strings.Split(strings.ToLower(op.Path[1:]), "/")
 		for i, s := range segments {
 			if s[0] == '{' && s != "{version}" {
@@ -39,6 +41,9 @@ func newRouter(x *operation.Index) *router {
 	}
 	return r
 }
+
+// newest is the newest version in a path of each product.
+var newest = map[string]string{"vbr": "10", "azure": "8.1", "vb365": "8", "one": "2.3"}
 
 func routerKey(method string, segments int) string { return method + string(rune('0'+segments)) }
 

@@ -17,7 +17,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
-	"github.com/caddy-veeam/veeam-auth/policy/operation/internal/build"
+	"github.com/caddy-veeam/veeam-auth/policy/operation/build"
 )
 
 func main() {
@@ -40,15 +40,11 @@ func generate(dir, file, product, version string) error {
 	}
 	left := 0
 	for _, name := range operation.Products() {
-		p, err := build.Lookup(name)
-		if err != nil {
-			return err
-		}
 		lists, err := build.ReadLists(os.DirFS(filepath.Join(dir, "data")), name)
 		if err != nil {
 			return err
 		}
-		text, unclassed := build.Index(p, lists)
+		text, unclassed := build.Index(lists)
 		if err := os.WriteFile(filepath.Join(dir, "index", name+".tsv"), []byte(text), 0o644); err != nil { //nolint:gosec // a source file, for all to read
 			return err
 		}

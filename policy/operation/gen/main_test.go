@@ -63,7 +63,7 @@ func TestANewVersionIsAddedAndWhatHasNoRuleIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"\t1.4-rev0\n",
+		"\t1.4-rev0\tahv-9\n",
 		"read\tGET\t/api/v1/newThings\tGetAllNewThings\tNew\tf\n",
 		"unknown\tPOST\t/api/v1/newThings/{id}/frob\tFrobNewThing\tNew\tf\n",
 	} {
@@ -82,7 +82,7 @@ func TestFlagsThatDoNotGoTogetherAreRefused(t *testing.T) {
 	for _, c := range [][3]string{
 		{file, "", "1.4-rev0"},
 		{file, "vbr", ""},
-		{file, "one", "1"},
+		{file, "other", "1"},
 		{file, "vbr", "1.4-rev0"}, // no description
 		{filepath.Join(dir, "missing.yaml"), "vbr", "1.4-rev0"},
 	} {

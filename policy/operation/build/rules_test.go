@@ -17,7 +17,7 @@ import (
 func all(t *testing.T, f func(p Product, version string, row Row)) {
 	t.Helper()
 	for _, p := range products {
-		lists, err := ReadLists(os.DirFS("../../data"), p.Name)
+		lists, err := p.lists(os.DirFS("../data"))
 		if err != nil {
 			t.Fatal(err)
 		}

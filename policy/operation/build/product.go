@@ -1,0 +1,100 @@
+// What the builder knows of products: which there are, in which order their
+// versions came, and which part of a path is the same for all operations.
+
+package build
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Product tells how to read a product's lists.
+type Product struct {
+	Name string
+
+	// base is what paths begin with; rules see the rest. Where the version is in
+	// it, the index has {version} in its place.
+	base *regexp.Regexp
+
+	// index is base as the index has it.
+	index string
+
+	// newest is the newest version that may stand in the place of {version}.
+	newest string
+
+	// host is the product in whose index the operations are, if they are not in one of
+	// their own: a plug-in is reached by the sessions of its host.
+	host string
+}
+
+var products = []Product{
+	{Name: "vbr", base: regexp.MustCompile(`^/api/v1/`), index: "/api/v1/"},
+	// The plug-in for Nutanix AHV. Servers name the instance themselves.
+	{Name: "ahv", base: regexp.MustCompile(`^/extension/[^/]+/api/v[0-9.]+/`), index: "/extension/{instance}/api/{version}/", newest: "10", host: "vbr"},
+	{Name: "vspc", base: regexp.MustCompile(`^/api/v3/`), index: "/api/v3/"},
+	{Name: "azure", base: regexp.MustCompile(`^/api/v[0-9.]+/`), index: "/api/{version}/", newest: "8.1"},
+	{Name: "aws", base: regexp.MustCompile(`^/api/v1/`), index: "/api/v1/"},
+	{Name: "gcp", base: regexp.MustCompile(`^/api/v1/`), index: "/api/v1/"},
+	{Name: "vb365", base: regexp.MustCompile(`^/v[0-9.]+/`), index: "/{version}/", newest: "8"},
+	{Name: "em", base: regexp.MustCompile(`^/api/`), index: "/api/"},
+	{Name: "one", base: regexp.MustCompile(`^/api/v[0-9.]+/`), index: "/api/{version}/", newest: "2.3"},
+}
+
+// Index is the product whose index has the operations: its own name, or that of its
+// host.
+func (p Product) Index() string { return cmp.Or(p.host, p.Name) }
+
+// Lookup finds a product by its name.
+func Lookup(name string) (Product, error) {
+	var names []string
+	for _, p := range products {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Product{}, fmt.Errorf("unknown product %q (allowed: %s)", name, strings.Join(names, ", "))
+}
+
+// template is a path as the index has it.
+func (p Product) template(path string) string {
+	path, query, selected := strings.Cut(path, "?")
+	path = strings.TrimSuffix(p.base.ReplaceAllLiteralString(path, p.index), "/")
+	if selected {
+		path += "?" + query
+	}
+	return path
+}
+
+// subject is a path as rules see it: without the base, in lower case, {} for each
+// parameter. A query is a segment of its own, with its question mark.
+func (p Product) subject(path string) string {
+	path, query, selected := strings.Cut(p.base.ReplaceAllLiteralString(path, ""), "?")
+	path = strings.TrimSuffix(path, "/")
+	if selected {
+		path += "/?" + query
+	}
+	return strings.ToLower(parameter.ReplaceAllLiteralString(path, "{}"))
+}
+
+var (
+	parameter  = regexp.MustCompile(`\{[^}]*\}`)
+	numberPart = regexp.MustCompile(`[0-9]+`)
+)
+
+// compareVersions orders versions by the numbers in them: 1.2-rev1 before
+// 1.3-rev0, and 8.1 before 10.
+func compareVersions(a, b string) int {
+	as, bs := numberPart.FindAllString(a, -1), numberPart.FindAllString(b, -1)
+	for i := range min(len(as), len(bs)) {
+		an, _ := strconv.Atoi(as[i])
+		bn, _ := strconv.Atoi(bs[i])
+		if an != bn {
+			return cmp.Compare(an, bn)
+		}
+	}
+	return cmp.Or(cmp.Compare(len(as), len(bs)), strings.Compare(a, b))
+}
