@@ -112,12 +112,20 @@ func refreshRow(product string, profile veeamtest.Profile) grantRow {
 func (w *world) session() *veeam.Token {
 	w.Helper()
 	p, _ := veeam.Lookup(productOf(w.server.Profile()))
-	c := &veeam.Client{Product: p, Transport: w.server.Transport(), BaseURL: "mem://somebody", APIVersion: "1.1-rev0"}
+	c := &veeam.Client{Product: p, Transport: w.server.Transport(), BaseURL: "mem://somebody", APIVersion: versionFor(p)}
 	tok, err := c.Login(w.Context(), &veeam.Account{Name: veeamtest.DefaultUser, Password: plain(veeamtest.DefaultPassword)})
 	if err != nil {
 		w.Fatal(err)
 	}
 	return tok
+}
+
+// versionFor is a version that every emulated server of a product serves.
+func versionFor(p *veeam.Product) string {
+	if p.Version.Header == "" {
+		return p.Version.Default
+	}
+	return "1.1-rev0"
 }
 
 // mfaRow is the password grant of a user who is asked for a code.
@@ -161,6 +169,17 @@ func codeRow(product string, profile veeamtest.Profile) grantRow {
 		return []*account.Account{{Name: veeamtest.DefaultUser, Grant: "authorization_code", Code: w.secret("secret", code(w))}}
 	}
 	row.right = func(w *world) { w.secret("secret", code(w)) }
+	return row
+}
+
+// assertionRow is a grant with what an identity provider has issued.
+func assertionRow(title string, grant veeam.Grant, more ...veeamtest.Option) grantRow {
+	row := secretRow("VB365", title, veeamtest.VB365, grant, veeamtest.DefaultAssertion, usual(1), more...)
+	row.accounts = func(w *world) []*account.Account {
+		return []*account.Account{{
+			Name: veeamtest.DefaultUser, Grant: string(grant), ClientID: veeamtest.DefaultClientID, Assertion: w.secret("secret", veeamtest.DefaultAssertion),
+		}}
+	}
 	return row
 }
 
@@ -245,6 +264,11 @@ func grantRows() []grantRow {
 		refreshRow("AWS", veeamtest.AWS),
 		codeRow("AWS", veeamtest.AWS),
 		parentRow("AWS", "`authorization_code` with `parent`", veeamtest.AWS, account.Account{Grant: "authorization_code"}, code),
+
+		password("VB365", veeamtest.VB365),
+		refreshRow("VB365", veeamtest.VB365),
+		assertionRow("`jwt-bearer`", veeam.GrantJWTBearer),
+		assertionRow("`operator`", veeam.GrantOperator, veeamtest.WithReusableRefresh()),
 	}
 	return rows
 }

@@ -116,6 +116,11 @@ func (w *world) counted(consequence string, mend ...func(*world)) string {
 			w.Errorf("Retry-After %q", retry)
 		}
 		w.quiet(29*time.Second, got)
+	case "for a minute":
+		if retry != "60" {
+			w.Errorf("Retry-After %q", retry)
+		}
+		w.quiet(59*time.Second, got)
 	case "paused":
 		w.quiet(100*time.Millisecond, got)
 	}
@@ -126,7 +131,7 @@ func (w *world) counted(consequence string, mend ...func(*world)) string {
 		m(w)
 		switch consequence {
 		case "held": // a new secret is used at once
-		case "as told":
+		case "as told", "for a minute":
 			time.Sleep(2 * time.Second)
 		default:
 			time.Sleep(20 * time.Second)

@@ -200,3 +200,42 @@ func TestAReloadKeepsThePace(t *testing.T) {
 		}
 	})
 }
+
+// Fifty accounts at three processes that share a cache, all cold, at a server that
+// enforces its quota: the pace of the product is the quota, and no request exceeds it.
+func TestThreeReplicasWithFiftyColdAccountsKeepToTheQuotaOfVB365(t *testing.T) {
+	t.Parallel()
+	const many = 50
+	options := []veeamtest.Option{veeamtest.WithTokenLimits(1, 5, 1500), veeamtest.WithLatency(150 * time.Millisecond)}
+	var accounts []*account.Account
+	for i := range many {
+		user := veeamtest.Account{Username: fmt.Sprint("user-", i), Password: "right"}
+		options = append(options, veeamtest.WithAccount(user))
+		accounts = append(accounts, &account.Account{Name: user.Username, Password: user.Password})
+	}
+	dir := t.TempDir()
+	path, _ := newKeyFile(t)
+	inWorld(t, veeamtest.VB365, options, func(w *world) {
+		w.unpaced = false
+		began := time.Now()
+		var replicas []*Transport
+		for range 3 {
+			own := make([]*account.Account, many)
+			for i, a := range accounts {
+				own[i] = &account.Account{Name: a.Name, Password: a.Password}
+			}
+			w.processState = newProcess()
+			replicas = append(replicas, w.transport(&Transport{Accounts: own, Cache: &Cache{EncryptionKey: "{file." + path + "}", StorageRaw: fileStorage(dir)}}))
+		}
+		w.logInAll(accounts, replicas...)
+		c := w.server.Counters()
+		if c.Throttled != 0 || c.Logins != many || c.TokenRequests != many || c.Refused != 0 {
+			t.Errorf("%d of %d token requests were answered with 429; %d logins", c.Throttled, c.TokenRequests, c.Logins)
+		}
+		t.Logf("3 replicas, %d accounts: %d token requests, %d of them answered with 429, in %v", many, c.TokenRequests, c.Throttled, time.Since(began).Round(time.Second))
+		for _, tr := range replicas {
+			tr.close()
+		}
+		w.rest(10 * time.Second) // the storage's locks end by themselves
+	})
+}

@@ -52,7 +52,7 @@ func (w *world) secrets(result string) float64 {
 
 func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {
 	t.Parallel()
-	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
+	for _, profile := range []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS, veeamtest.VB365} {
 		changing(t, profile, func(w *world) {
 			before := w.tr.server.InUse("")
 			for i, password := range []string{"changed-1", "changed-no-2", "changed-number-3"} {

@@ -135,11 +135,13 @@ func afterScheme(s string, i int) (start, end int) {
 var endsCredential = byteSet(" \t\r\n\"'<>,;&()[]{}\\")
 
 // proseAfterScheme reports whether a word after Bearer or Basic is the scheme's
-// own vocabulary and no credential, as in "Get bearer JWT token".
+// own vocabulary and no credential, as in "Get bearer JWT token", or says something of
+// the grant jwt-bearer.
 func proseAfterScheme(word string) bool {
 	word = strings.TrimRight(word, ".:!?")
 	for _, known := range [...]string{
 		"token", "tokens", "jwt", "auth", "authentication", "authorization", "credentials", "scheme", "challenge",
+		"failed", "requires", "does",
 	} {
 		if strings.EqualFold(word, known) {
 			return true

@@ -26,6 +26,7 @@ func TestMaskText(t *testing.T) {
 		"bearer, masked":     {"Bearer ****", "Bearer ****"},
 		"bearer, nothing":    {"Bearer ", "Bearer "},
 		"Veeam's own text":   {"Unauthorized. Get bearer JWT token at /api/login", "Unauthorized. Get bearer JWT token at /api/login"},
+		"the grant":          {"vb365 jwt-bearer failed: timeout", "vb365 jwt-bearer failed: timeout"},
 		"bearer, word":       {"forbearer abc", "forbearer abc"},
 		"basic":              {"Basic dXNlcjpwYXNz", "Basic ****"},
 		"basic, prose":       {"Basic authentication failed", "Basic authentication failed"},
