@@ -155,7 +155,7 @@ func TestARequestThatAProxyHasPassedOnIsRefused(t *testing.T) {
 			refusedAs(t, s.product, false, http.StatusUnauthorized)
 		harness.Eventually(t, "the log says what would have let the caller in", func() bool {
 			for line := range strings.Lines(w.svclog()) {
-				if strings.Contains(line, s.protected) && strings.Contains(line, "relayed by another proxy") && strings.Contains(line, "basic_auth") {
+				if strings.Contains(line, s.protected) && strings.Contains(line, "another proxy relayed the request") && strings.Contains(line, "basic_auth") {
 					return true
 				}
 			}

@@ -62,7 +62,7 @@ func TestAMistakeIsNamedWithItsLine(t *testing.T) {
 		line       int
 	}{
 		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\tproduct nas\n\t\taccount svc {env.P}\n\t}\n}\n", "unknown product", 3},
-		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc\n\t}\n}\n", "account svc: no password", 3},
+		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc\n\t}\n}\n", "account svc: password is missing", 3},
 		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\ttls_pin 12:34\n\t}\n}\n", "tls_pin: ", 4},
 		{":9419 {\n\tveeam_auth http://vbr01:9419 {\n\t\taccount svc {env.P}\n\t}\n}\n", "credentials would be sent in clear text", 2},
 		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\tno_such_option\n\t}\n}\n", "unrecognized subdirective", 4},
