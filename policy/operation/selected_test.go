@@ -93,7 +93,8 @@ func TestNoQueryReachesAnotherOperation(t *testing.T) {
 		var read []string
 		values, _ := url.ParseQuery(query)
 		for name, all := range values {
-			if name = strings.ToLower(strings.Trim(name, " ?[]0.x")); slices.Contains([]string{"action", "type", "hierarchyref"}, name) {
+			name = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(name), "x."), "[0]"))
+			if slices.Contains([]string{"action", "type", "hierarchyref"}, name) {
 				for _, value := range all {
 					read = append(read, name+"="+strings.ToLower(value))
 				}
