@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/buildinfo"
 )
 
-// BuildInfo is the constant 1 with the version of the module, its commit and the
-// version of Go as labels.
+// BuildInfo is the constant 1 with the labels version, commit and Go version of the
+// module.
 func BuildInfo() prometheus.Collector {
 	info := buildinfo.Read()
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{

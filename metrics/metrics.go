@@ -1,8 +1,7 @@
-// Package metrics holds the collectors of veeam-auth. They are made once per
-// process and registered with every configuration that is loaded, so that
-// counters survive reloads. No label holds a path, a user agent or a secret:
-// the values of all labels come from the product table, from closed lists, or
-// from the configuration.
+// Package metrics holds the collectors of veeam-auth. They are created once per process
+// and registered for each loaded configuration, so that counters survive reloads. No
+// label contains a path, a user agent or a secret: all label values are from the
+// product table, closed lists or the configuration.
 package metrics
 
 import (
@@ -19,8 +18,8 @@ const (
 
 // Results of a request, the values of the label result of Requests.
 const (
-	ResultInjected  = "injected"  // sent on with the token of an account
-	ResultAnonymous = "anonymous" // sent on without a token
+	ResultInjected  = "injected"  // forwarded with the token of an account
+	ResultAnonymous = "anonymous" // forwarded without a token
 	ResultToken     = "token"     // answered at the token endpoint
 	ResultLogout    = "logout"    // answered at the logout endpoint
 	ResultRefused   = "refused"   // answered with an error, see Refusals
@@ -28,7 +27,7 @@ const (
 
 // Results of a replay, the values of the label result of Replays.
 const (
-	ReplayAccepted   = "accepted"   // the server took the request with the newer token
+	ReplayAccepted   = "accepted"   // the server accepted the request with the newer token
 	ReplayRejected   = "rejected"   // it answered 401 again
 	ReplayImpossible = "impossible" // the body could not be sent again
 )
@@ -37,36 +36,37 @@ const (
 // of Paced.
 const (
 	PaceDelayed = "delayed" // it was sent later
-	PaceRefused = "refused" // it would have taken too long: it was not sent
+	PaceRefused = "refused" // not sent, because it would have waited too long
 )
 
 // Reasons why a server has ended a token before its time, the values of the label
 // reason of Lost.
 const (
 	LostRevoked      = "revoked"      // once
-	LostInterference = "interference" // soon after its login, and so were those before it
+	LostInterference = "interference" // soon after its login, like those before it
 )
 
-// Results of a secret that was tried in the place of another one, the values of
-// the label result of Secrets.
+// Results of a secret that was tried in place of another one, the values of the label
+// result of Secrets.
 const (
-	SecretAccepted     = "accepted"      // a changed one: it is in use
-	SecretRefused      = "refused"       // a changed one: the session so far goes on
-	SecretNextAccepted = "next_accepted" // next_password, in the place of a refused password
-	SecretNextRefused  = "next_refused"  // it too
+	SecretAccepted     = "accepted"      // a changed secret: it is in use
+	SecretRefused      = "refused"       // a changed secret: the current session stays in use
+	SecretNextAccepted = "next_accepted" // next_password, after password was refused
+	SecretNextRefused  = "next_refused"  // next_password was refused too
 )
 
-// Set is every collector of the module.
+// Set holds all collectors of the module.
 type Set struct {
-	// Grants counts token requests to servers, by product, grant and result: ok,
-	// mfa (a code was wanted), or the kind of the failure.
+	// Grants counts token requests to servers, by product, grant and result: ok, mfa (a
+	// code was required), or the kind of the failure.
 	Grants *prometheus.CounterVec
 
-	// GrantSeconds observes how long a token request took, by product and grant.
+	// GrantSeconds observes the duration of token requests in seconds, by product and
+	// grant.
 	GrantSeconds *prometheus.HistogramVec
 
-	// Paced counts token requests that could not be sent at once, by product and
-	// result.
+	// Paced counts token requests that were delayed or refused by the pace, by product
+	// and result.
 	Paced *prometheus.CounterVec
 
 	// Requests counts requests of clients, by product and result.
@@ -75,28 +75,26 @@ type Set struct {
 	// Refusals counts refused requests, by product and reason.
 	Refusals *prometheus.CounterVec
 
-	// Mismatches counts requests that were not sent because they were not those that
-	// had been decided about, by product.
+	// Mismatches counts requests that were not sent because they differ from the
+	// decided request, by product.
 	Mismatches *prometheus.CounterVec
 
-	// Replays counts requests that were sent again after a 401, by product and
-	// result.
+	// Replays counts requests that were retried after a 401, by product and result.
 	Replays *prometheus.CounterVec
 
-	// Lost counts tokens that servers have ended before their time, by product,
-	// account and reason.
+	// Lost counts tokens that servers ended before their expiry, by product, account
+	// and reason.
 	Lost *prometheus.CounterVec
 
-	// Decisions counts what rules decided, by product, position of the rule (0 is
-	// the default) and decision: allow, deny, shadow_allow or shadow_deny.
+	// Decisions counts decisions of rules, by product, position of the rule (0 is the
+	// default) and decision: allow, deny, shadow_allow or shadow_deny.
 	Decisions *prometheus.CounterVec
 
-	// Secrets counts secrets that were tried in the place of others, by product,
-	// account and result.
+	// Secrets counts tries of replaced secrets, by product, account and result.
 	Secrets *prometheus.CounterVec
 
-	// ClockOffset is how far the clock of an account's server is ahead of ours, by
-	// product and account, as its latest token answer has said.
+	// ClockOffset is the number of seconds that the server's clock is ahead, by product
+	// and account, according to its latest token response.
 	ClockOffset *prometheus.GaugeVec
 
 	// Sessions is collected from the live sessions at each scrape.
@@ -106,8 +104,8 @@ type Set struct {
 	Build prometheus.Collector
 }
 
-// Begin has the counters of an account begin at 0: increase() of Prometheus does not
-// see an event that is the first of its series.
+// Begin initializes the counters of an account to 0: increase() of Prometheus does not
+// see the first event of a series.
 func (s *Set) Begin(product, account string) {
 	for _, reason := range []string{LostRevoked, LostInterference} {
 		s.Lost.WithLabelValues(product, account, reason)
@@ -117,8 +115,8 @@ func (s *Set) Begin(product, account string) {
 	}
 }
 
-// New makes the collectors. sessions is asked at each scrape for the sessions
-// that live then and the accounts that are configured.
+// New returns new collectors. sessions returns the current sessions and the configured
+// accounts; it is called at each scrape.
 func New(sessions func() []Session) *Set {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -158,8 +156,8 @@ func New(sessions func() []Session) *Set {
 	}
 }
 
-// Register registers all collectors with r. Collectors that r knows already are
-// no error: two sites of one configuration share them.
+// Register registers all collectors with r. A collector that is registered already is
+// not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
@@ -172,37 +170,36 @@ func (s *Set) Register(r prometheus.Registerer) error {
 	return nil
 }
 
-// Session is what a scrape learns of one session, or of a configured account that
-// has none.
+// Session is the state of a session at a scrape, or of a configured account without a
+// session.
 type Session struct {
 	Product, Account string
 	Unused           bool // there is no session
-	OfUser           bool // of a user that came with a request, not of the account
+	OfUser           bool // of a user named by a request, not of the account
 
-	// Reason is how the account is doing, a word of the closed vocabulary. Healthy
-	// reports that it needs nobody's attention.
+	// Reason is the account's state, a word of the closed vocabulary. Healthy reports
+	// that no action is required.
 	Reason  string
 	Healthy bool
 
-	// Success is when the server has answered last, Failure when something has
-	// failed last. Zero for never.
+	// Success is the time of the server's last answer, Failure that of the last
+	// failure. Zero for never.
 	Success, Failure time.Time
 
-	// BudgetLeft is what is left of the lock-out budget of BudgetOf tries. No tries
-	// are counted if BudgetOf is 0.
+	// BudgetLeft is the rest of the lock-out budget of BudgetOf tries. If BudgetOf is
+	// 0, tries are not counted.
 	BudgetLeft, BudgetOf int
 
 	Status    string
 	ExpiresIn time.Duration // of the token, zero without one
-	Held      bool          // the credential was refused and is not tried now
+	Held      bool          // the credential was refused and is not tried until the hold ends
 	Next      bool          // next_password is in use
-	Waiting   int64         // requests that wait for a grant
+	Waiting   int64         // requests waiting for a login
 }
 
-// Sessions collects gauges over the live sessions and the configured accounts. One
-// account may have several sessions, one for each server: their numbers are added
-// up, of their expiries the soonest is shown, of their reasons that of the latest
-// failure.
+// Sessions collects gauges of the current sessions and configured accounts. An account
+// may have several sessions, one for each server: counts are summed, the earliest
+// expiry is used, and the reason of the latest failure.
 type Sessions struct {
 	live func() []Session
 }

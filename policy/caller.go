@@ -1,5 +1,5 @@
-// Package policy decides who may come in: what a connection, an earlier Caddy
-// handler and a token of ours tell about the caller of a request.
+// Package policy decides who is admitted, by the evidence of a connection, an earlier
+// Caddy handler and an issued token, and which requests are allowed, by rules.
 package policy
 
 import (
@@ -11,51 +11,49 @@ import (
 	"time"
 )
 
-// Via is how a caller is known.
+// Via is the means by which a caller is authenticated.
 type Via string
 
 // The ways to be known. A caller who presents a token of ours is known in the way
 // in which it was known when it got the token.
 const (
 	ViaCaddy       Via = "caddy"       // authenticated by an earlier Caddy handler
-	ViaClient      Via = "client"      // logged in with a name and password of its own
+	ViaClient      Via = "client"      // logged in with its name and password
 	ViaPassthrough Via = "passthrough" // logged in as a user of the server
-	ViaCertificate Via = "certificate" // presented a client certificate that was verified
-	ViaUnix        Via = "unix"        // came over a unix socket
-	ViaLoopback    Via = "loopback"    // came over a loopback address
+	ViaCertificate Via = "certificate" // presented a verified client certificate
+	ViaUnix        Via = "unix"        // connected over a unix socket
+	ViaLoopback    Via = "loopback"    // connected over a loopback address
 )
 
-// Caller is who sent a request.
+// Caller is the sender of a request.
 type Caller struct {
-	// Name is the name that an earlier handler or a token gives, or the way
-	// itself for callers that are known by their address only.
+	// Name is the name given by an earlier handler or a token; for callers known only
+	// by their address, it is Via.
 	Name string
 
-	// Via is how the caller is known.
+	// Via is the means of authentication.
 	Via Via
 
-	// Account is the account that the caller's token was issued for, empty for
-	// the default.
+	// Account is the account of the caller's token, empty for the default.
 	Account string
 
-	// Login is the caller's own login at the server, as which it acts; empty
-	// unless Via is ViaPassthrough.
+	// Login is the caller's own login at the server, as which it acts; empty unless Via
+	// is ViaPassthrough.
 	Login string
 
 	// Family is the family of the caller's token, empty without one.
 	Family string
 
-	// Until is the end of all tokens of the family, zero without one.
+	// Until is the expiry of all tokens of the family, zero without one.
 	Until time.Time
 }
 
-// Identity is the one text that stands for the caller in rules, configuration,
-// revocations, limits and the log: the name alone for a client of the configuration,
-// loopback or unix for callers who are known by their address only, and otherwise
-// the way in which the caller is known and its name, such as certificate:CN=alice.
-// Callers that were authenticated in different ways never have the same one. It is
-// empty for a caller who is not known. Names of users of the server are in lower
-// case, because the servers make no difference.
+// Identity is the text that identifies the caller in rules, configuration, revocations,
+// limits and the log: the name alone for a configured client, loopback or unix for
+// callers known only by their address, otherwise the means of authentication and the
+// name, such as certificate:CN=alice. Callers authenticated by different means never
+// share an identity. It is empty for an unknown caller. Names of server users are in
+// lower case, because the servers ignore case.
 func (c Caller) Identity() string {
 	switch c.Via {
 	case ViaClient, ViaUnix, ViaLoopback, "":
@@ -66,8 +64,9 @@ func (c Caller) Identity() string {
 	return string(c.Via) + ":" + c.Name
 }
 
-// ParseIdentity reads an Identity, and also client: before the name of a client. A
-// name without a kind is that of a client. The error says what is missing.
+// ParseIdentity parses an Identity; client: before the name of a client is accepted
+// too. A name without a kind is that of a client. It returns an error if the kind or
+// name is missing.
 func ParseIdentity(text string) (Caller, error) {
 	if via := Via(text); via.ByAddress() {
 		return Caller{Name: text, Via: via}, nil
@@ -88,7 +87,8 @@ func ParseIdentity(text string) (Caller, error) {
 // named are the ways to be known that come with a name.
 var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate}
 
-// CheckClientName refuses names of clients that would be taken for other callers.
+// CheckClientName returns an error for names that are identities of other kinds of
+// callers.
 func CheckClientName(name string) error {
 	kind, _, ok := strings.Cut(name, ":")
 	if Via(name).ByAddress() || ok && slices.Contains(named, Via(kind)) {
@@ -97,48 +97,47 @@ func CheckClientName(name string) error {
 	return nil
 }
 
-// ByAddress reports whether nothing but the address speaks for the caller.
+// ByAddress reports whether the caller is known only by its address.
 func (v Via) ByAddress() bool { return v == ViaUnix || v == ViaLoopback }
 
-// Evidence is what is known of a request before anything is decided.
+// Evidence is what is known about a request before a decision.
 type Evidence struct {
-	// RemoteAddr is the peer's address as net/http gives it, host:port.
+	// RemoteAddr is the peer's address from net/http, host:port.
 	RemoteAddr string
 
-	// Unix reports that the request came over a unix socket.
+	// Unix reports that the request was received over a unix socket.
 	Unix bool
 
-	// Relayed reports that another proxy has passed the request on, so that the
-	// peer's address is not the caller's.
+	// Relayed reports that another proxy forwarded the request, so that the peer's
+	// address is not the caller's.
 	Relayed bool
 
-	// User is the name that an earlier handler found out.
+	// User is the name from an earlier authentication handler.
 	User string
 
-	// Certificate is the subject of a client certificate that was verified.
+	// Certificate is the subject of a verified client certificate.
 	Certificate string
 
-	// Host is the host that the request names, perhaps with a port. Hosts are
-	// further names for this machine, beside localhost and its addresses.
+	// Host is the host of the request, with or without a port. Hosts are additional
+	// names of this machine besides localhost and its addresses.
 	Host  string
 	Hosts []string
 
-	// CrossSite reports that a browser sends the request and does not say that a
-	// page of this site asked for it. Then nothing counts that the browser adds to
-	// every request by itself: its address, its certificate, the password that its
-	// user has typed.
+	// CrossSite reports that a browser sent the request and does not indicate that a
+	// page of this site caused it. Then nothing counts that browsers add automatically:
+	// the address, the certificate, the password that the user typed.
 	CrossSite bool
 
-	// AuthenticationRequired reports that an address never suffices.
+	// AuthenticationRequired reports that an address is never sufficient.
 	AuthenticationRequired bool
 }
 
-// Address returns who the caller is if its address suffices: a process on this
-// machine, which is what a sidecar is for. The second result is false for all
-// others; for requests that were relayed, because behind another proxy on this
-// machine everybody comes from a loopback address; and for what a browser on this
-// machine may have been talked into: requests for pages of other sites, and
-// requests to a foreign name that leads here.
+// Address returns the caller if its address is sufficient: a process on this machine,
+// the client of a sidecar. The second result is false for all others, for relayed
+// requests, because behind another proxy on this machine all callers have a loopback
+// address, and for requests that a web page may have caused in a browser on this
+// machine: requests from pages of other sites, and requests to a foreign name that
+// resolves to this machine.
 func (e Evidence) Address() (Caller, bool) {
 	if e.Relayed || e.CrossSite || e.AuthenticationRequired {
 		return Caller{}, false
@@ -153,8 +152,8 @@ func (e Evidence) Address() (Caller, bool) {
 	return Caller{Name: string(ViaLoopback), Via: ViaLoopback}, true
 }
 
-// LocalHost reports whether the host that a request names, perhaps with a port, is
-// this machine: localhost, a loopback address or one of names.
+// LocalHost reports whether the host of a request, with or without a port, is this
+// machine: localhost, a loopback address or one of names.
 func LocalHost(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -169,19 +168,19 @@ func LocalHost(host string, names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// Authenticated returns the caller that an earlier handler has authenticated, and
-// false for what a browser may have been talked into.
+// Authenticated returns the caller that an earlier handler authenticated, and false for
+// cross-site requests of browsers.
 func (e Evidence) Authenticated() (Caller, bool) {
 	return Caller{Name: e.User, Via: ViaCaddy}, e.User != "" && !e.CrossSite
 }
 
-// Certified returns the caller that a verified client certificate names, and false
-// for what a browser may have been talked into.
+// Certified returns the caller of a verified client certificate, and false for
+// cross-site requests of browsers.
 func (e Evidence) Certified() (Caller, bool) {
 	return Caller{Name: e.Certificate, Via: ViaCertificate}, e.Certificate != "" && !e.CrossSite
 }
 
-// Hint says what would have let a caller in.
+// Hint says which credentials would have admitted the caller.
 func (e Evidence) Hint() string {
 	const hint = "a caller requires a token from this site's token endpoint, a client certificate, " +
 		"a Caddy handler before veeam_auth that authenticates it (such as basic_auth), " +

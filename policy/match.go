@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// All is a condition that holds if all of its parts do.
+// All is a condition that matches if all of its parts match.
 type All []Matcher
 
 // MatchWithError implements Matcher.
@@ -29,12 +29,12 @@ func (m Methods) MatchWithError(r *http.Request) (bool, error) {
 	return slices.Contains(m, r.Method), nil
 }
 
-// Paths is a condition on the path, without regard to case as the servers do: any
-// of several patterns, each with a * at its beginning, at its end, at both, or
-// nowhere. Patterns that are not Simple do not match.
+// Paths is a condition on the path, case-insensitive like the servers: any of several
+// patterns, each with a * at its start, its end, both, or none. Patterns that are not
+// Simple do not match.
 type Paths []string
 
-// SimplePath reports whether Paths understands a pattern.
+// SimplePath reports whether Paths supports a pattern.
 func SimplePath(pattern string) bool {
 	inner := strings.TrimSuffix(strings.TrimPrefix(pattern, "*"), "*")
 	return !strings.ContainsAny(inner, `*?[\%{`) && !strings.Contains(inner, "//")

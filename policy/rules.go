@@ -8,16 +8,14 @@ import (
 	"net/http"
 )
 
-// Matcher is the condition of a rule. Caddy's sets of request matchers are
-// matchers.
+// Matcher is the condition of a rule. Caddy's sets of request matchers implement it.
 type Matcher interface {
-	// MatchWithError reports whether the request fulfils the condition. An
-	// error counts as a match of a rule that denies and as none of one that
-	// allows.
+	// MatchWithError reports whether the request matches. On an error a deny rule
+	// matches and an allow rule does not.
 	MatchWithError(r *http.Request) (bool, error)
 }
 
-// Effect is what a rule does.
+// Effect is the decision of a rule.
 type Effect string
 
 // The effects.
@@ -31,39 +29,39 @@ type Rule struct {
 	Effect   Effect
 	Matchers []Matcher
 
-	// Shadow rules are decided and reported, and not obeyed.
+	// Shadow rules are evaluated and reported, but not enforced.
 	Shadow bool
 
-	// Unknown rules apply to callers who are not known, too. Those who are not
-	// known pass by no other rule, and never by default.
+	// Unknown rules also apply to unknown callers. No other rule and no default admits
+	// them.
 	Unknown bool
 
-	// Source is where the rule is written, such as Caddyfile:12.
+	// Source is the rule's place in the configuration, such as Caddyfile:12.
 	Source string
 }
 
-// Rules are an ordered list of rules.
+// Rules is an ordered list of rules.
 type Rules struct {
 	Rules []Rule
 
-	// Default decides where no rule matches.
+	// Default is the decision if no rule matches.
 	Default Effect
 }
 
-// Decision is the outcome for one request.
+// Decision is the result for one request.
 type Decision struct {
 	Allowed bool
 
-	// Rule is the position of the rule that decided, from 1; 0 is the default.
+	// Rule is the position of the deciding rule, from 1; 0 is the default.
 	Rule int
 
-	// Shadow is the position of the first shadow rule before it that would have
-	// decided otherwise, 0 if there is none.
+	// Shadow is the position of the first preceding shadow rule with another decision,
+	// 0 if there is none.
 	Shadow int
 }
 
-// NewRules checks the rules and fills in the default: without a word about it,
-// what no rule allows is denied as soon as there is a rule that allows something.
+// NewRules validates the rules and sets the default: if none is given, deny if any rule
+// allows something, otherwise allow.
 func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 	for i, rule := range rules {
 		if rule.Effect != Allow && rule.Effect != Deny {
@@ -85,9 +83,8 @@ func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 	return &Rules{Rules: rules, Default: fallback}, nil
 }
 
-// Decide goes through the rules for a request of a caller who is known or not.
-// The error joins those of matchers that failed
-// on the way; the decision stands all the same.
+// Decide evaluates the rules for a request of a known or unknown caller. The error
+// joins the errors of failed matchers; the decision is valid nevertheless.
 func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err error) {
 	shadow := 0
 	effect := r.Default
@@ -121,7 +118,7 @@ func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err er
 	return decision, err
 }
 
-// Matches reports whether the condition of the rule is fulfilled.
+// Matches reports whether the condition of the rule matches.
 func (r *Rule) Matches(req *http.Request) (bool, error) {
 	if len(r.Matchers) == 0 {
 		return true, nil

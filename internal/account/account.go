@@ -1,5 +1,5 @@
-// Package account is an account as it is configured: the options of its grant, and its
-// secrets, read at the moment of use.
+// Package account holds the accounts of the configuration: the options of their grants,
+// and their secrets, which are read when they are used.
 package account
 
 import (
@@ -17,59 +17,57 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// Account is an identity at the Veeam server. Every text but the name may hold
-// placeholders; they are resolved when the account logs in, and again when a login fails, so
-// that a changed secret is used without a reload. Secrets should be placeholders,
-// such as {env.VBR_PASSWORD} or {file./run/secrets/vbr_password}: what is written
-// here in plain can be read in the configuration.
+// Account is an identity at the Veeam server. All texts but the name may contain
+// placeholders. They are resolved when the account logs in, and again when a login
+// fails, so that a changed secret requires no reload. Use placeholders for secrets,
+// such as {env.VBR_PASSWORD} or {file./run/secrets/vbr_password}: a secret in clear
+// text can be read in the configuration.
 type Account struct {
-	// The name of the account, by which rules, metrics and the log refer to it.
-	// Required.
+	// The name of the account in rules, metrics and the log. Required.
 	Name string `json:"name"`
 
-	// How the account gets its token. Default: `password`. Which grants there are
-	// depends on the product:
+	// How the account gets its token. Default: `password`. The product determines the
+	// available grants:
 	//
 	// - `password` (all): a user and its password; the step with a verification
-	//   code follows by itself if the server asks for one
-	// - `refresh_token` (all): a refresh token that somebody else has got
-	// - `authorization_code` (vbr up to 12.3, aws): a one-time code, or one that
-	//   the session of another account creates
-	// - `public_key` (vspc): an RSA key whose public half is assigned to the user
-	// - `as` (vspc): another user, by the session of an account that may edit it
-	// - `api_key` (vspc): a simple API key
-	// - `saml`, `sso_token`, `updater_token` (azure): what an identity provider or
-	//   another appliance has issued
-	// - `vbr_token` (vbr): the platform token of one of its own integrations
-	// - `jwt-bearer`, `operator` (vb365): an assertion that an identity provider has
-	//   issued to the application `client_id`
+	//  code follows if the server requires it
+	// - `refresh_token` (all): a refresh token that was issued to somebody else -
+	// `authorization_code` (vbr up to 12.3, aws): a one-time code, or one that
+	//  the session of another account creates
+	// - `public_key` (vspc): an RSA key whose public half is assigned to the user -
+	// `as` (vspc): another user, by the session of an account that may edit it -
+	// `api_key` (vspc): a simple API key - `saml`, `sso_token`, `updater_token`
+	// (azure): a token of an identity provider
+	//  or of another appliance
+	// - `vbr_token` (vbr): the platform token of one of its own integrations -
+	// `jwt-bearer`, `operator` (vb365): an assertion that an identity provider
+	//  issued to the application `client_id`
 	Grant string `json:"grant,omitempty"`
 
 	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.
 	// Default: the name of the account.
 	Username string `json:"username,omitempty"`
 
-	// The secret of the grant: the password of the user, the refresh token, the API
-	// key, the SAML response or the token. Required by these grants. A refresh token
-	// is good once: the session is kept by the newer ones that follow it.
+	// The secret of the grant: the user's password, the refresh token, the API key, the
+	// SAML response or the token. Required by these grants. A refresh token is valid
+	// for a single use; newer ones keep the session alive.
 	Password string `json:"password,omitempty"`
 
-	// The password that is to follow, for a change of passwords without a gap: it is
-	// tried once when the server refuses `password`, and used from then on for as
-	// long as `password` is refused. It is not tried before. Only for the grant
-	// `password`. A file that does not exist, or is empty, counts as none. Default:
-	// none.
+	// The next password, for a password change without an interruption. It is tried
+	// once when the server refuses `password`, never before, and used as long as
+	// `password` is refused. Only for the grant `password`. A missing or empty file
+	// counts as none. Default: none.
 	NextPassword string `json:"next_password,omitempty"`
 
-	// The secret that answers a demand for a verification code: Base32 with or
-	// without spaces, or an otpauth:// URI. Not for VBR, whose REST API knows no
-	// codes. It may be sealed with the key of the `cache`, as `caddy veeam-auth
-	// enroll --sealed` does. Default: none.
+	// The secret for verification codes: Base32 with or without spaces, or an
+	// otpauth:// URI. Not for VBR, whose REST API does not support codes. It may be
+	// sealed with the key of the `cache`, as by `caddy veeam-auth enroll --sealed`.
+	// Default: none.
 	TOTPSecret string `json:"totp_secret,omitempty"`
 
-	// The one-time code of the grant `authorization_code`. It is good for about a
-	// minute after it was made, and once; the session is kept by its refresh token
-	// afterwards. Default: `parent` creates one.
+	// The one-time code of the grant `authorization_code`. It is valid for about a
+	// minute and a single use; the session is then kept alive by its refresh token.
+	// Default: `parent` creates a code.
 	Code string `json:"code,omitempty"`
 
 	// The file with the private key of the grant `public_key`: PEM, PKCS#12 (also
@@ -79,14 +77,13 @@ type Account struct {
 	// The passphrase of a PKCS#12 file. Default: none.
 	KeyPassphrase string `json:"key_passphrase,omitempty"`
 
-	// How the server pads the code that the key decrypts: `pkcs1v15`, `oaep_sha1`,
-	// `oaep_sha256`, or `auto`, which tries them on the same code. Which of them
+	// The padding of the code that the key decrypts: `pkcs1v15`, `oaep_sha1`,
+	// `oaep_sha256`, or `auto`, which tries them on the same code. The padding that
 	// servers use is not documented. Default: `auto`.
 	Padding string `json:"padding,omitempty"`
 
-	// The form in which the public key was assigned to the user and is sent:
-	// `xml`, `spki`, or `raw` for the content of the file `public_key`. Default:
-	// `xml`.
+	// The format in which the public key was assigned to the user and is sent: `xml`,
+	// `spki`, or `raw` for the content of the file `public_key`. Default: `xml`.
 	PublicKeyFormat string `json:"public_key_format,omitempty"`
 
 	// The file with the public key as it was assigned. Required by
@@ -94,59 +91,58 @@ type Account struct {
 	PublicKey string `json:"public_key,omitempty"`
 
 	// The UUID of the user that the grant `as` acts as. Without it the account is a
-	// template: `act_as` of the handler yields the UUID for each request.
+	// template: `act_as` of the handler provides the UUID for each request.
 	UserUID string `json:"user_uid,omitempty"`
 
 	// The account whose session serves the grants `as` and `authorization_code`. It
-	// gets a session of its own for that.
+	// uses a separate session for that.
 	Parent string `json:"parent,omitempty"`
 
 	// The application that the assertion was issued to, or `userId.tenantId` of a
 	// user. Required by the grants `jwt-bearer` and `operator`.
 	ClientID string `json:"client_id,omitempty"`
 
-	// The assertion of the grants `jwt-bearer` and `operator`: a token that an identity
-	// provider has issued, as a rule in a file that something else renews. Required by
-	// these grants.
+	// The assertion of the grants `jwt-bearer` and `operator`: a token of an identity
+	// provider, usually in a file that another program renews. Required by these
+	// grants.
 	Assertion string `json:"assertion,omitempty"`
 
-	// Whether to ask VSPC for tokens that can change nothing. Default: false.
+	// Whether VSPC is asked for read-only tokens. Default: false.
 	ReadOnly bool `json:"read_only,omitempty"`
 
-	// Whether to ask VBR or Azure for a refresh token that lives little longer than
-	// the access token. Default: false.
+	// Whether VBR or Azure is asked for a refresh token whose lifetime is little longer
+	// than that of the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
 	env      Env
 	readings *readings // under way
 }
 
-// Env is what an account takes from its surroundings.
+// Env is the environment of an account.
 type Env struct {
-	// Product is the name of the product that the account logs in at: sealed secrets are
-	// bound to it.
+	// Product is the name of the account's product; sealed secrets are bound to it.
 	Product string
 
 	// Expand replaces placeholders.
 	Expand secret.Expand
 
-	// ReadTimeout is how long a reading is waited for. Default: 10 seconds.
+	// ReadTimeout is the time limit of reading secrets. Default: 10 seconds.
 	ReadTimeout time.Duration
 
-	// Serves says that the account is the parent of others.
+	// Serves reports whether the account is the parent of others.
 	Serves bool
 
-	// Keys has the keys for sealed secrets; nil if there is no cache.
+	// Keys holds the keys for sealed secrets; nil without a cache.
 	Keys func() (tokencache.Sealer, error)
 }
 
-// Prepare gives the account its surroundings. Without them it cannot be read.
+// Prepare sets the account's environment. It is required before secrets are read.
 func (a *Account) Prepare(env Env) { a.env, a.readings = env, new(readings) }
 
 // Serves reports whether the account is the parent of others.
 func (a *Account) Serves() bool { return a.env.Serves }
 
-// Seal opens what is sealed for the account.
+// Seal returns the keys for the account's sealed secrets.
 func (a *Account) Seal() Seal {
 	return Seal{Product: a.env.Product, Account: a.Name, Keys: a.env.Keys}
 }
@@ -198,7 +194,7 @@ func (a *Account) GrantType() veeam.Grant {
 // Template reports whether the user to act as comes with each request.
 func (a *Account) Template() bool { return a.GrantType() == veeam.GrantAs && a.UserUID == "" }
 
-// Validate reports what is wrong with the account as it is written.
+// Validate returns an error if the account's options are invalid.
 func (a *Account) Validate(p *veeam.Product) error {
 	if a.Name == "" {
 		return errors.New("an account requires a name")
@@ -286,7 +282,7 @@ func oneOf(choices ...choice) error {
 	return nil
 }
 
-// ValidateAll checks what concerns several accounts.
+// ValidateAll returns an error if accounts contradict each other.
 func ValidateAll(accounts []*Account) error {
 	byName := map[string]*Account{}
 	templates := 0
@@ -335,7 +331,7 @@ func HasPlaceholder(text string) bool {
 	return strings.Contains(text, "{") && strings.Contains(text, "}")
 }
 
-// PlainSecrets names the options whose secrets are written in plain.
+// PlainSecrets returns the names of the options whose secrets are in clear text.
 func (a *Account) PlainSecrets() (plain []string) {
 	options := a.Options()
 	for _, name := range SecretOptions {
@@ -346,8 +342,8 @@ func (a *Account) PlainSecrets() (plain []string) {
 	return plain
 }
 
-// Choose finds an account by its name; without one it is the first. A UUID is a user for
-// the account that acts as whom it is told. It returns nil if there is none.
+// Choose returns the account with a name; without a name, the first one. A UUID selects
+// the account that acts as the user of the request. It returns nil if there is none.
 func Choose(accounts []*Account, name string) (chosen *Account, user string) {
 	if name == "" && len(accounts) > 0 {
 		return accounts[0], ""
@@ -367,8 +363,8 @@ func Choose(accounts []*Account, name string) (chosen *Account, user string) {
 	return nil, ""
 }
 
-// UnknownError says that a request shall act as somebody who is not configured. Name is
-// empty where the request names nobody.
+// UnknownError reports that the account or user to act as is not configured. Name is
+// empty if the request names none.
 type UnknownError struct{ Name string }
 
 func (e *UnknownError) Error() string {

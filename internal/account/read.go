@@ -14,11 +14,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// ReadTimeout is how long secrets may take to be read. A reading that has taken longer
-// is waited for by nobody, but no other one begins before it ends.
+// ReadTimeout is the default time limit of reading secrets. A read that exceeds it is
+// abandoned, but no other one starts before it ends.
 const ReadTimeout = 10 * time.Second
 
-// Reading is what one reading of an account's secrets brings.
+// Reading is the result of reading an account's secrets once.
 type Reading = bounded.Result[*Secrets]
 
 // readings are those of an account.
@@ -28,7 +28,7 @@ type readings struct {
 	doubted       atomic.Pointer[string] // the fingerprint of secrets whose doubts were told
 }
 
-// Health is whether the secrets can be read; nil if the account is not prepared.
+// Health reports whether the secrets can be read; nil if the account is not prepared.
 func (a *Account) Health() *Health {
 	if a.readings == nil {
 		return nil
@@ -36,11 +36,12 @@ func (a *Account) Health() *Health {
 	return &a.readings.health
 }
 
-// Reading is closed when the reading of the secrets that is under way has ended.
+// Reading returns a channel that is closed when the current read of the secrets has
+// ended.
 func (a *Account) Reading() <-chan struct{} { return a.readings.secrets.Ended() }
 
-// NewDoubts are what is likely not meant as it is, unless that was told of these
-// secrets before.
+// NewDoubts returns the doubts about probably wrong secrets, unless they were returned
+// before.
 func (a *Account) NewDoubts(s *Secrets) []string {
 	if len(s.Doubts) == 0 {
 		return nil
@@ -51,7 +52,7 @@ func (a *Account) NewDoubts(s *Secrets) []string {
 	return s.Doubts
 }
 
-// Read is resolve for one who cannot wait for ever.
+// Read is Resolve with a time limit.
 func (a *Account) Read(ctx context.Context) *Reading {
 	return a.join(ctx, &a.readings.secrets, func(late *bounded.LateError) (*Secrets, error) {
 		return a.resolveAs(a.Password, false, late)
@@ -68,8 +69,8 @@ func (a *Account) join(ctx context.Context, flight *bounded.Flight[*Secrets], re
 	return found
 }
 
-// ReadNext is read with next_password in the place of password. The value is nil
-// if there is none: a file that is not there, or empty, is none.
+// ReadNext is Read with next_password in place of password. The value is nil if there
+// is none: a missing or empty file is none.
 func (a *Account) ReadNext(ctx context.Context) *Reading {
 	return a.join(ctx, &a.readings.next, func(late *bounded.LateError) (*Secrets, error) {
 		late.Does("next_password")
@@ -80,26 +81,26 @@ func (a *Account) ReadNext(ctx context.Context) *Reading {
 	})
 }
 
-// Fault is one that lasts: it is taken back by the next success of its kind.
+// Fault is a fault that lasts until the next success of its kind.
 type Fault struct {
 	Reason veeam.Reason
 	Text   string
 	At     time.Time
 }
 
-// Health is whether the secrets of an account could be read.
+// Health reports whether the secrets of an account could be read.
 type Health struct {
 	fault  atomic.Pointer[Fault] // nil if they could
 	looked atomic.Int64          // when that was found out last, unix nanoseconds
 }
 
-// Looked is when it was found out last.
+// Looked is the time of the last read.
 func (s *Health) Looked() time.Time { return time.Unix(0, s.looked.Load()) }
 
-// Fault is why they could not be read; nil if they could.
+// Fault is the reason of a failed read; nil after a successful one.
 func (s *Health) Fault() *Fault { return s.fault.Load() }
 
-// Took takes down what a reading has brought.
+// Took records the result of a read.
 func (s *Health) Took(err error, now time.Time) {
 	s.looked.Store(now.UnixNano())
 	switch secretErr, ok := errors.AsType[*Error](err); {

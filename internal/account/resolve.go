@@ -23,19 +23,19 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// Secrets are an account with everything resolved.
+// Secrets is an account with all placeholders resolved.
 type Secrets struct {
 	Account     *veeam.Account
 	Fingerprint string
-	Digest      secret.Value // tells other processes' secrets apart, see tokencache.Identity
+	Digest      secret.Value // distinguishes other processes' secrets, see tokencache.Identity
 
-	Source   string            // the fingerprint of what is written in the configuration
-	Identity string            // the fingerprint of what is no secret: who logs in, and how
+	Source   string            // the fingerprint of the configured text
+	Identity string            // the fingerprint of what is not secret: user and grant
 	parts    map[string]string // fingerprints of the options
 
-	Doubts []string // about secrets that are likely not what was meant
+	Doubts []string // about probably wrong secrets
 	Files  bool     // they come from files
-	Pipes  bool     // some of which are pipes, and good for one reading
+	Pipes  bool     // some files are pipes, which can be read once
 }
 
 // Changed names the options that differ.
@@ -54,8 +54,8 @@ func (c *Secrets) Changed(since *Secrets) string {
 	return strings.Join(names, ", ")
 }
 
-// Error says that a secret could not be read. It names the option and what
-// it refers to, and never a value.
+// Error reports that a secret could not be read. It names the option and its reference,
+// never a value.
 type Error struct {
 	Account, Option string
 	Err             error
@@ -107,7 +107,7 @@ func (r *resolver) keep(option, value string) {
 	r.parts[strings.TrimSuffix(option, " file")] += Keyed(line)
 }
 
-// Keyed is a digest that is good in this process only.
+// Keyed returns a digest that is valid in this process only.
 func Keyed(text string) string {
 	mac := hmac.New(sha256.New, fingerprintKey)
 	_, _ = io.WriteString(mac, text)
@@ -188,8 +188,7 @@ func (r *resolver) fail(option string, err error) {
 	}
 }
 
-// Resolve reads the account's secrets now, however long that takes. Requests use
-// read.
+// Resolve reads the account's secrets without a time limit. Requests use Read.
 func (a *Account) Resolve() (*Secrets, error) { return a.resolveAs(a.Password, false, nil) }
 
 // resolveAs reads them with this password. It makes no difference to the
@@ -288,8 +287,8 @@ func (a *Account) key(r *resolver) *veeam.Key {
 // FilePlaceholder is a placeholder for the content of a file; its first group is the path.
 var FilePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
 
-// Files are the files that the account's secrets are read from. That of
-// next_password is read when it is needed, and not before.
+// Files returns the files of the account's secrets. That of next_password is read only
+// when it is needed.
 func (a *Account) Files() (paths []string) {
 	seen := map[string]bool{}
 	add := func(path string) {

@@ -14,25 +14,25 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// SealedPrefix begins a sealed text. Base64 follows.
+// SealedPrefix is the prefix of a sealed text. Base64 follows.
 const SealedPrefix = "veeam-auth:sealed:v1:"
 
-// ScratchPurpose is what scratch codes are sealed for. Secrets of an account are
-// sealed for their option.
+// ScratchPurpose is the purpose for which scratch codes are sealed. The purpose of an
+// account's secret is its option.
 const ScratchPurpose = "scratch codes"
 
 var (
-	// ErrNotOpened says that a sealed text does not open here.
+	// ErrNotOpened reports that a sealed text cannot be opened with these keys.
 	ErrNotOpened = errors.New("it is damaged, or was sealed with another key or for another product, account or option")
 
-	// ErrNoCache says that there is no key for a sealed text.
+	// ErrNoCache reports that there is no key for a sealed text.
 	ErrNoCache = errors.New("it is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with")
 
-	// ErrCacheKey says that the key for a sealed text cannot be used.
+	// ErrCacheKey reports that the key for a sealed text is not usable.
 	ErrCacheKey = errors.New("it is sealed, and the encryption_key of the cache is empty, unreadable or not a keyset")
 )
 
-// Seal has the keys for the secrets of one account. The zero value has none.
+// Seal holds the keys for the secrets of one account. The zero value has none.
 type Seal struct {
 	Product, Account string
 	Keys             func() (tokencache.Sealer, error) // nil: there is no cache

@@ -1,7 +1,6 @@
-// Package adminapi answers what operators ask of a running process: which sessions at
-// Veeam servers and which tokens of clients there are, and what is to become of them.
-// It holds the JSON that the admin endpoints and the commands exchange. No answer holds
-// a token.
+// Package adminapi implements the admin endpoints of a running process: the sessions at
+// Veeam servers and the tokens of clients, with their operations. It defines the JSON
+// that the endpoints and the commands exchange. No response contains a token.
 package adminapi
 
 import (

@@ -1,6 +1,6 @@
-// Package answer makes the answers that clients get: those of the server, without what
-// belongs to its session, without tokens and, for whom that is so, without secrets; and
-// those that are made here, refusals among them.
+// Package answer makes the responses for clients: those of the server, without its
+// session data, without tokens and, where filtered, without secrets; and responses made
+// here, such as refusals.
 package answer
 
 import (

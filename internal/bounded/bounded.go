@@ -1,5 +1,5 @@
-// Package bounded waits no longer than it wants to for calls that may hang: a file
-// system on a network does not heed a context.
+// Package bounded limits the waiting time of calls that may hang: a network file system
+// ignores contexts.
 package bounded
 
 import (

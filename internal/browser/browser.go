@@ -1,4 +1,5 @@
-// Package browser tells what browsers say about the page for which they send a request.
+// Package browser evaluates the headers by which browsers identify the page that caused
+// a request.
 package browser
 
 import (

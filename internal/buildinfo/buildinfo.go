@@ -1,4 +1,4 @@
-// Package buildinfo tells which version of the module a binary was built from.
+// Package buildinfo returns the module version from which a binary was built.
 package buildinfo
 
 import (

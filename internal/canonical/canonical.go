@@ -1,5 +1,5 @@
-// Package canonical gives a request its one spelling. What is decided about is what is
-// sent: it also says in what a request differs from what was decided about.
+// Package canonical normalizes requests, so that the decided request is the one that is
+// sent. It also detects differences between the two.
 package canonical
 
 import (

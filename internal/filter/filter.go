@@ -1,13 +1,13 @@
-// Package filter takes the secrets out of JSON on its way through.
+// Package filter removes secrets from a stream of JSON.
 //
-// JSON replaces the values of secret keys, and what looks like a secret inside
-// other strings, and passes every other byte on as it came: order, numbers, white
-// space, escapes and duplicate keys. Strings that are JSON themselves are read as
-// such. It reads the stream byte by byte and keeps a few KiB of it at most, and of
-// JSON in a string some dozens, whatever the size of a value or of the whole. What it
-// cannot read ends the stream with an error, so that nothing passes unseen.
+// JSON replaces the values of secret keys, and secrets inside other strings, and copies
+// all other bytes unchanged: order, numbers, white space, escapes and duplicate keys.
+// Strings that contain JSON are parsed as such. It reads the stream byte by byte and
+// buffers a few KiB of it at most, and a few dozen KiB of JSON in a string, regardless
+// of the size of a value or the document. A syntax error ends the stream with an error,
+// so that nothing passes unchecked.
 //
-// docs/filter.md says what counts as a secret and what does not.
+// docs/filter.md defines what counts as a secret.
 package filter
 
 import (

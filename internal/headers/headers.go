@@ -1,5 +1,6 @@
-// Package headers knows the headers of requests that are more than data: those that carry
-// credentials, that make some servers read another request, or that proxies add.
+// Package headers handles request headers with a special meaning: those that carry
+// credentials, that make some servers interpret the request differently, or that
+// proxies add.
 package headers
 
 import (

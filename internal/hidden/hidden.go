@@ -1,4 +1,4 @@
-// Package hidden keeps words that may be secrets out of the errors about a Caddyfile.
+// Package hidden removes words that may be secrets from errors about a Caddyfile.
 package hidden
 
 import (

@@ -14,8 +14,8 @@ type code struct {
 	made     time.Time
 }
 
-// Code returns a one-time code for sub, good for CodeLifetime. Like the codes of
-// the products it is Base64 with padding, so it may hold + / and =.
+// Code returns a one-time code for sub, valid for CodeLifetime. Like the codes of the
+// products it is Base64 with padding, so it may contain + / and =.
 func (i *Issuer) Code(sub Subject, audience string) string {
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails, see crypto/rand
@@ -24,8 +24,8 @@ func (i *Issuer) Code(sub Subject, audience string) string {
 	return text
 }
 
-// Redeem uses a code up and returns whom it speaks for. A code is gone after the
-// first try, whether the try was good or not.
+// Redeem consumes a code and returns its subject. A code is consumed by its first use,
+// even if that fails.
 func (i *Issuer) Redeem(text, audience string) (Subject, error) {
 	c, ok := i.codes.take(text)
 	if !ok || c.audience != audience {

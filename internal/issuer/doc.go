@@ -1,4 +1,4 @@
-// Package issuer makes and checks the tokens that clients of veeam-auth hold:
-// signed, short-lived, bound to one site, with refresh tokens that rotate and
-// are good once. They name a client and never carry a token of a Veeam server.
+// Package issuer issues and verifies the tokens of veeam-auth's clients: signed,
+// short-lived, bound to one site, with single-use refresh tokens. They name a client
+// and never contain a token of a Veeam server.
 package issuer

@@ -14,8 +14,8 @@ import (
 // configured clients the one that has got a token the longest ago makes room.
 const maxHolders = 10_000
 
-// Holder is a caller that is configured as a client, or has got a token since
-// the process has started.
+// Holder is a caller that is a configured client, or got a token since the process
+// started.
 type Holder struct {
 	name string       // the identity of the caller
 	used atomic.Int64 // when a client's access token was good last, unix seconds
@@ -30,21 +30,21 @@ type Holder struct {
 	revoked     time.Time
 }
 
-// Touch takes down that a token of the holder was good. It seldom writes what all
-// requests read.
+// Touch records that a token of the holder was valid. It rarely writes to memory that
+// all requests read.
 func (h *Holder) Touch(now time.Time) {
 	if seconds := now.Unix(); h.used.Load() != seconds {
 		h.used.Store(seconds)
 	}
 }
 
-// Holders is who has tokens. It holds no token.
+// Holders records who has tokens. It contains no token.
 type Holders struct {
 	mu      sync.Mutex
 	holders map[string]*Holder
 }
 
-// NewHolders returns Holders that know nobody.
+// NewHolders returns empty Holders.
 func NewHolders() *Holders { return &Holders{holders: make(map[string]*Holder)} }
 
 func (s *Holders) holder(name string) *Holder {
@@ -65,7 +65,8 @@ func (s *Holders) Enter(name string) *Holder {
 	return h
 }
 
-// Leave takes it out. What it holds is good until it ends, or nobody knows it.
+// Leave removes it. Its tokens stay valid until they expire or no configuration has the
+// client.
 func (s *Holders) Leave(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,8 +79,8 @@ func (s *Holders) Leave(name string) {
 	}
 }
 
-// Issued takes down that a caller has got tokens: by a login, or by a renewal if
-// its family was there before. via is how the caller was known.
+// Issued records that a caller got tokens: by a login, or by a renewal if its family is
+// known. via is the caller's means of authentication.
 func (s *Holders) Issued(name, via string, renewed bool, pair Pair) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,15 +113,14 @@ func (s *Holders) makeRoom() {
 	}
 }
 
-// Knows reports whether a name is that of a client or of somebody who has got a
-// token.
+// Knows reports whether a name is that of a client or of a caller that got a token.
 func (s *Holders) Knows(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.holders[name] != nil
 }
 
-// Revoke takes down that the tokens of a caller are not good any more.
+// Revoke records that a caller's tokens were revoked.
 func (s *Holders) Revoke(name string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,24 +133,23 @@ func (s *Holders) Revoke(name string, now time.Time) {
 type HolderState struct {
 	Client string `json:"client"`
 
-	// Configured reports that it is a client of the configuration. Others are known
-	// by other means, such as a certificate.
+	// Configured reports that it is a client of the configuration. Others are
+	// authenticated by other means, such as a certificate.
 	Configured bool   `json:"configured,omitempty"`
-	Via        string `json:"via,omitempty"` // how it was known when it got its tokens
+	Via        string `json:"via,omitempty"` // its means of authentication when it got its tokens
 
-	// Logins and Renewals count since Caddy has started, or since the tokens were
-	// revoked.
+	// Logins and Renewals count since Caddy started, or since the tokens were revoked.
 	Logins   int `json:"logins"`
 	Renewals int `json:"renewals"`
 
 	FirstIssued time.Time `json:"first_issued,omitzero"`
 	LastIssued  time.Time `json:"last_issued,omitzero"`
 	LastUsed    time.Time `json:"last_used,omitzero"` // of clients only
-	Expires     time.Time `json:"expires,omitzero"`   // when the last refresh token ends
+	Expires     time.Time `json:"expires,omitzero"`   // expiry of the last refresh token
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 
-// List describes those who may have tokens, by name.
+// List describes the callers that may have tokens, sorted by name.
 func (s *Holders) List(now time.Time) []HolderState {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,23 +15,23 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Lifetimes of what the issuer gives out.
+// Lifetimes of issued tokens and codes.
 const (
-	// DefaultLifetime of access tokens is what VBR, Azure and VSPC give theirs.
+	// DefaultLifetime of access tokens is that of VBR, Azure and VSPC.
 	DefaultLifetime = time.Hour
 
-	// RefreshLifetime is what VBR and Azure give theirs. No token is good for longer,
-	// and so long it is remembered who has logged out.
+	// RefreshLifetime is that of VBR and Azure. It is the maximum lifetime of all
+	// tokens and of the memory of logouts.
 	RefreshLifetime = 14 * 24 * time.Hour
 
-	// DefaultMaxLifetime is how long the tokens of one login can be renewed.
+	// DefaultMaxLifetime is the period in which the tokens of a login can be renewed.
 	DefaultMaxLifetime = 30 * 24 * time.Hour
 
-	// CodeLifetime is what AWS gives its authorization codes.
+	// CodeLifetime is the lifetime of AWS's authorization codes.
 	CodeLifetime = time.Minute
 
-	// Grace is how long a refresh token that has been used still gets the answer
-	// that it got, for clients that send one several times at once.
+	// Grace is the period in which a used refresh token gets the same answer again, for
+	// clients that send one several times at once.
 	Grace = 30 * time.Second
 )
 
@@ -53,39 +53,39 @@ var (
 	ErrEnded   = errors.New("the token was logged out")
 	ErrReused  = errors.New("the refresh token was used before")
 
-	// ErrForgotten is the answer to a token of a login that cannot be told any more from
-	// one that has ended, or whose refresh token was used, because its caller has had
-	// very many of them since.
+	// ErrForgotten is the error for a token of a login about which it is no longer
+	// known whether it was logged out or its refresh token was used, because its caller
+	// had too many logins since.
 	ErrForgotten = errors.New("the login of the token is no longer known")
 )
 
-// Subject is who a token speaks for.
+// Subject identifies the caller of a token.
 type Subject struct {
-	// Client is the identity of the caller, which tells apart callers that were
-	// authenticated in different ways.
+	// Client is the identity of the caller, which differs for callers authenticated by
+	// different means.
 	Client string
 
 	// Account is the account that the caller acts as, empty for the default.
 	Account string
 
-	// Login is the login at the server that the token stands for, empty if the
-	// caller has none of its own.
+	// Login is the login at the server that the token represents, empty if the caller
+	// has none.
 	Login string
 
-	// Vouch is a Digest of what has spoken for the caller when it logged in. Whoever
-	// checks a token compares it with what speaks for the caller now.
+	// Vouch is a Digest of the evidence for the caller at its login. The verifier of a
+	// token compares it with the current evidence.
 	Vouch string
 
-	// Family ties together all tokens that descend from one login.
+	// Family identifies all tokens that descend from one login.
 	Family string
 
-	// Until is the end of all tokens that descend from the login, to the second.
+	// Until is the expiry of all tokens that descend from the login, to the second.
 	// Default: DefaultMaxLifetime after the login.
 	Until time.Time
 }
 
-// Digest tells apart what differs in any of the parts, for an audience or a
-// Subject.Vouch. It gives none of them away.
+// Digest returns a one-way digest that differs if any part differs, for an audience or
+// a Subject.Vouch.
 func Digest(parts ...string) string {
 	hash := sha256.New()
 	for _, part := range parts {
@@ -101,9 +101,9 @@ type Pair struct {
 	Lifetime        time.Duration
 }
 
-// Issuer makes and checks tokens. All methods may be called from any goroutine.
-// It remembers which refresh tokens were used and who has logged out, and Watch
-// tells that to other replicas and to the next start by the store of the keys.
+// Issuer issues and verifies tokens. All methods are safe for concurrent use. It
+// remembers used refresh tokens and logouts; Watch shares them with other replicas, and
+// with the next start, through the store of the keys.
 type Issuer struct {
 	keys      *Keys
 	rotations *lru.Cache[string, *rotation] // by family
@@ -153,7 +153,7 @@ const (
 	useRefresh = "refresh"
 )
 
-// Issue logs a client in: a new family with its first pair.
+// Issue starts a new family for a client and returns its first pair.
 func (i *Issuer) Issue(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (Pair, error) {
 	sub.Family = rand.Text()
 	now := time.Now()
@@ -208,8 +208,8 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use string, nu
 	return token.SignedString(key.Secret)
 }
 
-// Check returns who an access token speaks for. The error is one of the reasons
-// of this package or says that the keys could not be read.
+// Check returns the subject of an access token. The error is one of this package's
+// reasons, or reports that the keys could not be read.
 func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, error) {
 	keys := i.keys.loaded.Load()
 	if v := i.checked.find(token, keys); v != nil {

@@ -15,31 +15,30 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
-// Store is where the keys are kept. certmagic.Storage, which is Caddy's storage,
-// has these methods.
+// Store stores the keys. certmagic.Storage, which is Caddy's storage, implements it.
 type Store interface {
 	store.Locker
 	Store(ctx context.Context, key string, value []byte) error
-	// Load returns an error that is fs.ErrNotExist if there is no such key.
+	// Load returns an error that wraps fs.ErrNotExist if there is no such key.
 	Load(ctx context.Context, key string) ([]byte, error)
 }
 
-// KeyPath is where the keys lie in the store.
+// KeyPath is the path of the keys in the store.
 const KeyPath = "veeam_auth/signing_keys.json"
 
 const (
 	keyBytes = 32
 	storeFor = store.For // bounds the exchange with the store, the wait for its lock included
 
-	// RotateEvery is how long a key signs new tokens. Older keys are accepted until
-	// the last token that they have signed has expired.
+	// RotateEvery is the period in which a key signs new tokens. Older keys are
+	// accepted until the last token that they signed has expired.
 	RotateEvery = 30 * 24 * time.Hour
 
 	reloadEvery = time.Second // at most, for keys that are not known here
 )
 
-// KeysError says that the keys, or what was revoked, could not be read, or that no
-// key could be made.
+// KeysError reports that the keys or the revocations could not be read, or that no key
+// could be generated.
 type KeysError struct{ Err error }
 
 // Error gives the reason.
@@ -55,8 +54,8 @@ type Key struct {
 	Created time.Time `json:"created"`
 }
 
-// Keys reads the signing keys when they are first needed, and makes one if the
-// store has none. Nothing touches the store before that.
+// Keys reads the signing keys on first use, and generates one if the store has none. It
+// does not access the store before.
 type Keys struct {
 	store    Store
 	first    func(ctx context.Context) error // what has to be known before a key is used
@@ -66,7 +65,7 @@ type Keys struct {
 	failed   error                           // of the last time
 }
 
-// NewKeys returns the keys that lie in store.
+// NewKeys returns the keys of a store.
 func NewKeys(store Store) *Keys { return &Keys{store: store, turn: make(chan struct{}, 1)} }
 
 // signing returns the key for new tokens, a new one if the last has served its

@@ -15,7 +15,7 @@ import (
 // who has logged out.
 var issuers = pool.New[string]((*Pooled).end)
 
-// Pooled is the issuer of a storage. It keeps up with the other replicas.
+// Pooled is the issuer of a storage. It synchronizes with other replicas.
 type Pooled struct {
 	*Issuer
 	storage store.Reattachable
@@ -29,9 +29,9 @@ type Pooled struct {
 // A storage that hangs need not heed that it is not wanted any more.
 const tellFor = 5 * time.Second
 
-// Acquire returns the issuer of a storage, which the key tells apart from others. It
-// is to be released when the configuration that the storage belongs to is gone. Before
-// its start it touches the storage for tokens that are issued or judged only.
+// Acquire returns the issuer of a storage, which key identifies. Release it when the
+// configuration of the storage is unloaded. Before its start it accesses the storage
+// only for tokens that are issued or verified.
 func Acquire(key string, storage store.Store) (p *Pooled, release func()) {
 	p = issuers.Acquire(key, func() *Pooled {
 		added := &Pooled{done: make(chan struct{})}
@@ -46,7 +46,7 @@ func Acquire(key string, storage store.Store) (p *Pooled, release func()) {
 	}
 }
 
-// Live lists the issuers of the running configuration.
+// Live returns the issuers of the running configuration.
 func Live() (live []*Issuer) {
 	for _, p := range issuers.All() {
 		live = append(live, p.Issuer)
@@ -54,8 +54,8 @@ func Live() (live []*Issuer) {
 	return live
 }
 
-// Start has the issuer keep up with the others: unseen is called when it cannot, as
-// Watch does. Then it calls first. Only the first call of the process does anything.
+// Start synchronizes the issuer with other replicas: unseen is called if it cannot, as
+// by Watch. Then it calls first. Only the first call of the process has an effect.
 func (p *Pooled) Start(unseen func(error), first func()) {
 	p.begin.Do(func() {
 		go func() {

@@ -16,11 +16,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
-// IndexPath is where the index of the records lies in the store: a mark for each of
-// them, which changes with it. The lock of all of them has the same name.
+// IndexPath is the path of the records' index in the store: a mark for each record,
+// which changes with it. Their common lock has the same name.
 const IndexPath = "veeam_auth/tokens/index.json"
 
-// RecordsPath is where in the store is written what is remembered of a caller.
+// RecordsPath is the path of a caller's record in the store.
 func RecordsPath(client string) string { return recordsPath(segmentOf(client)) }
 
 func recordsPath(n int) string { return fmt.Sprintf("veeam_auth/tokens/%02d.json", n) }
@@ -44,9 +44,8 @@ type watcher struct {
 	text   []byte // of the index as it was read last
 }
 
-// Watch keeps up with what other replicas revoke, end and renew, until ctx ends,
-// and tells them what happens here. failed is told of faults of the store, once for
-// each time that it fails.
+// Watch synchronizes revocations, logouts and renewals with other replicas until ctx
+// ends. failed is called once for each period in which the store fails.
 func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
 	w := &watcher{store: i.keys.store, ledger: &i.ledger}
 	ticker := time.NewTicker(watchEvery)
@@ -249,9 +248,9 @@ func readIndex(text []byte) (marks index, err error) {
 	return index(list), nil
 }
 
-// Revoke makes all tokens void that a caller has got so far, here at once and at
-// other replicas within a second if Watch runs there. client is the caller's
-// identity. An error says that it could not be stored; it counts here all the same.
+// Revoke revokes all tokens that a caller got so far, in this process immediately and
+// at other replicas within a second if Watch runs there. client is the caller's
+// identity. An error reports that it could not be stored; it applies here nevertheless.
 func (i *Issuer) Revoke(ctx context.Context, client string) error {
 	i.ledger.revoke(client, time.Now())
 	n := segmentOf(client)

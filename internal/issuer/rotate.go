@@ -17,7 +17,7 @@ type rotation struct {
 	answer   Pair   // what it got
 }
 
-// CheckRefresh returns who a refresh token speaks for without using it up.
+// CheckRefresh returns the subject of a refresh token without consuming it.
 func (i *Issuer) CheckRefresh(ctx context.Context, token, audience string) (Subject, error) {
 	c, err := i.parse(ctx, token, audience, useRefresh)
 	if err != nil {
@@ -29,11 +29,11 @@ func (i *Issuer) CheckRefresh(ctx context.Context, token, audience string) (Subj
 	return c.subject(), nil
 }
 
-// Refresh uses a refresh token up and returns the next pair. The same token
-// sent again within Grace gets the same pair, at another replica another one;
-// later it ends its whole family, because then two parties hold it.
+// Refresh consumes a refresh token and returns the next pair. The same token sent again
+// within Grace gets the same pair, at another replica another one. Later use ends its
+// whole family, because two parties have the token.
 //
-// Other replicas learn of it within a second if Watch runs.
+// Other replicas apply it within a second if Watch runs.
 func (i *Issuer) Refresh(ctx context.Context, token, audience string, lifetime time.Duration) (Pair, error) {
 	c, err := i.parse(ctx, token, audience, useRefresh)
 	if err != nil {
@@ -79,8 +79,8 @@ func (i *Issuer) reused(c *claims, err error) error {
 	return err
 }
 
-// End logs a family of a caller out: none of its tokens is accepted any more.
-// Other replicas learn it within a second if Watch runs.
+// End logs out a family of a caller: its tokens are no longer accepted. Other replicas
+// apply it within a second if Watch runs.
 func (i *Issuer) End(client, family string) {
 	i.rotations.Remove(family)
 	i.ledger.end(client, family)

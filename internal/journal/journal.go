@@ -1,5 +1,5 @@
-// Package journal writes the log lines of one request, and of the grants that it causes,
-// in the form of Svc.ResAPI.log.
+// Package journal writes the log lines of a request, and of the logins that it causes,
+// in the format of Svc.ResAPI.log.
 package journal
 
 import (

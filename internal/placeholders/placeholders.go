@@ -1,6 +1,5 @@
-// Package placeholders looks at the placeholders of Caddy that are written in the
-// configuration: those that can never have a value are found before a login needs
-// them.
+// Package placeholders checks the Caddy placeholders of the configuration, so that
+// those that can never have a value are reported before a login needs them.
 package placeholders
 
 import (

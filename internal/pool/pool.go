@@ -1,5 +1,5 @@
-// Package pool counts the users of values that outlive the configuration that has made
-// them: the next one takes them over before the last one lets go.
+// Package pool counts references to values that outlive the configuration that created
+// them: the next configuration acquires them before the last one releases them.
 package pool
 
 import "sync"

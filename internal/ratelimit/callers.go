@@ -10,12 +10,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// MaxCallers bounds how many callers are remembered.
+// MaxCallers is the maximum number of remembered callers.
 const MaxCallers = 10_000
 
-// Callers limits what each caller asks for. It is no Limiter, because every request
-// passes it: they share no lock, and when there are too many callers only idle ones are
-// forgotten, so that nobody gets back what it has used.
+// Callers limits the requests of each caller. Unlike a Limiter it has no common lock,
+// because every request passes it. If there are too many callers it forgets only idle
+// ones, so that no caller regains used requests.
 type Callers struct {
 	rate     rate.Limit
 	burst    int
@@ -30,18 +30,17 @@ type usage struct {
 	running atomic.Int64
 }
 
-// Exceeded says which limit a caller has reached.
+// Exceeded reports the limit that a caller exceeded.
 type Exceeded struct {
-	// Parallel reports that it has too many requests at once. Otherwise it sends them
-	// too fast.
+	// Parallel reports too many concurrent requests; otherwise the rate was exceeded.
 	Parallel bool
 
-	// RetryAfter is when to try again, a second at least.
+	// RetryAfter is the time until the next try, at least a second.
 	RetryAfter time.Duration
 }
 
-// NewCallers limits requests to so many per second, of which burst may come at once,
-// and to so many in parallel. Zero is no limit. With a rate the burst is at least 1.
+// NewCallers limits callers to a number of requests per second with a burst, and to a
+// number of concurrent requests. Zero is no limit. With a rate the burst is at least 1.
 func NewCallers(perSecond float64, burst, parallel int) *Callers {
 	c := &Callers{rate: rate.Inf, parallel: int64(parallel)}
 	if perSecond > 0 {
@@ -50,8 +49,8 @@ func NewCallers(perSecond float64, burst, parallel int) *Callers {
 	return c
 }
 
-// Enter counts a request of a caller in, or says why it must wait. leave must be
-// called when the request is over.
+// Enter counts a caller's request, or returns the exceeded limit. Call leave when the
+// request has ended.
 func (c *Callers) Enter(caller string) (leave func(), exceeded *Exceeded) {
 	u := c.usage(caller)
 	if c.parallel > 0 && u.running.Add(1) > c.parallel {

@@ -10,22 +10,21 @@ import (
 	"strings"
 )
 
-// Pace is the most token requests that one server is sent, for all accounts
-// together and, with a `cache`, by all processes. A request that would be too many
-// waits, up to 30 s. What a server asks for with `Retry-After` or `retryAfter`
-// is obeyed whatever is written here.
+// Pace is the maximum rate of token requests to one server, for all accounts together
+// and, with a `cache`, for all processes. A request above it waits up to 30 s. A
+// server's `Retry-After` or `retryAfter` always applies.
 type Pace struct {
-	// In any second. Default: no limit.
+	// Requests per second. Default: no limit.
 	PerSecond int `json:"per_second,omitempty"`
 
-	// In any minute, at least 2: a login with a verification code takes two.
+	// Requests per minute, at least 2: a login with a verification code requires two.
 	// Default: no limit.
 	PerMinute int `json:"per_minute,omitempty"`
 
-	// In any hour, at least 2. Default: no limit.
+	// Requests per hour, at least 2. Default: no limit.
 	PerHour int `json:"per_hour,omitempty"`
 
-	// Whether there is no limit at all. Default: false.
+	// Whether there is no limit. Default: false.
 	Off bool `json:"off,omitempty"`
 }
 
@@ -51,8 +50,8 @@ func (p *Pace) limits() []paceLimit {
 	}
 }
 
-// ParsePace reads and checks a pace: off, or limits such as 5/m, at most one for each
-// unit.
+// ParsePace parses and validates a pace: off, or limits such as 5/m, at most one for
+// each unit.
 func ParsePace(words []string) (*Pace, error) {
 	p := new(Pace)
 	for _, word := range words {
@@ -75,7 +74,7 @@ func ParsePace(words []string) (*Pace, error) {
 	return p, p.Check()
 }
 
-// Check reports what is wrong with a pace. None is right.
+// Check returns an error if the pace is invalid. nil is valid.
 func (p *Pace) Check() error {
 	if p == nil {
 		return nil
@@ -102,7 +101,7 @@ func (p *Pace) Check() error {
 	return nil
 }
 
-// Rates are those of the pace, or otherwise those of the product.
+// Rates returns the rates of the pace, or those of the product without a pace.
 func (p *Pace) Rates(product Rates) Rates {
 	switch {
 	case p == nil:

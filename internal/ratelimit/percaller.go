@@ -10,18 +10,18 @@ import (
 	"strconv"
 )
 
-// PerCaller is how fast one caller may send requests.
+// PerCaller is the maximum request rate of a caller.
 type PerCaller struct {
 	// Requests per second, at least 0.01. Required.
 	PerSecond float64 `json:"per_second"`
 
-	// How many requests may come at once before the rate counts. Default: the
-	// rate, rounded up.
+	// The number of requests that may exceed the rate at once. Default: the rate,
+	// rounded up.
 	Burst int `json:"burst,omitempty"`
 }
 
-// ParsePerCaller reads and checks a rate: the requests per second, and the burst if
-// there is one.
+// ParsePerCaller parses and validates a rate: requests per second and an optional
+// burst.
 func ParsePerCaller(words []string) (l *PerCaller, err error) {
 	if len(words) != 1 && len(words) != 2 {
 		return nil, errors.New("rate_limit accepts the requests per second and an optional burst")
@@ -38,7 +38,7 @@ func ParsePerCaller(words []string) (l *PerCaller, err error) {
 	return l, nil
 }
 
-// Check refuses what would limit nothing. None is right.
+// Check returns an error if the rate is invalid. nil is valid.
 func (l *PerCaller) Check() error {
 	switch {
 	case l == nil:
@@ -50,8 +50,8 @@ func (l *PerCaller) Check() error {
 	return nil
 }
 
-// Callers limits callers to the rate, and to so many requests in parallel; zero is no
-// limit. It is nil if nothing is limited.
+// Callers returns a limiter for the rate and for a number of concurrent requests; zero
+// is no limit. It returns nil if nothing is limited.
 func (l *PerCaller) Callers(parallel int) *Callers {
 	switch {
 	case l == nil && parallel == 0:

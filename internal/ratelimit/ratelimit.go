@@ -1,6 +1,6 @@
-// Package ratelimit limits how often something happens. A Limiter counts failures by
-// key in bounded memory: how many are free at a Rate, and how fast they come back.
-// Callers limits the requests of each caller; Rates are what a server may be sent.
+// Package ratelimit limits the rate of events. A Limiter counts failures by key in
+// bounded memory. Callers limits the requests of each caller. Rates are the limits of
+// requests to a server.
 package ratelimit
 
 import (
@@ -13,21 +13,21 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Rate is how many events are free at once, at least one, and the time after which
-// one more is. Both are required.
+// Rate is a burst, at least one, and the time after which another event is free. Both
+// are required.
 type Rate struct {
 	Burst int
 	Every time.Duration
 }
 
-// Bucket is the count of one key at a Rate. The zero value is full: everything is
+// Bucket is the count of one key at a Rate. The zero value is full: the whole burst is
 // free.
 type Bucket struct { //nolint:recvcheck // a value is asked, a variable counts
-	// Full is when everything is free again.
+	// Full is the time at which the whole burst is free.
 	Full time.Time `json:"full"`
 }
 
-// Wait is how long it is until the next event is free; zero if it is free now.
+// Wait returns the time until the next event is free; zero if one is free now.
 func (b Bucket) Wait(now time.Time, r Rate) time.Duration {
 	if !b.Full.After(now) {
 		return 0 // the zero time is too long ago for a difference
@@ -35,7 +35,7 @@ func (b Bucket) Wait(now time.Time, r Rate) time.Duration {
 	return max(b.Full.Sub(now)-time.Duration(r.Burst-1)*r.Every, 0)
 }
 
-// Add counts an event. However many there are, the next one is free after r.Every.
+// Add counts an event. However many were counted, the next one is free after r.Every.
 func (b *Bucket) Add(now time.Time, r Rate) {
 	if b.Full.Before(now) {
 		b.Full = now
@@ -46,11 +46,10 @@ func (b *Bucket) Add(now time.Time, r Rate) {
 	}
 }
 
-// Return takes an event back that was counted.
+// Return undoes the count of an event.
 func (b *Bucket) Return(r Rate) { b.Full = b.Full.Add(-r.Every) }
 
-// Key identifies what is counted. It has one size, however long the parts are that
-// it was made of.
+// Key identifies a count. Its size does not depend on the parts that it was made of.
 type Key [sha256.Size]byte
 
 // KeyOf makes the key of some parts. Different parts have different keys.
@@ -67,9 +66,9 @@ func KeyOf(parts ...string) Key {
 	return key
 }
 
-// Source is whoever may be behind a network address, with or without a port: an
-// IPv4 address, or the /64 network of an IPv6 address, in which one machine has
-// as many addresses as it likes. Other text is returned as it is.
+// Source returns the origin of a network address, with or without a port: an IPv4
+// address, or the /64 network of an IPv6 address, because one machine can use any
+// address of it. Other text is returned unchanged.
 func Source(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
@@ -89,14 +88,14 @@ func Source(address string) string {
 	return network.String()
 }
 
-// Count is one count that an event belongs to.
+// Count is a count to which an event belongs.
 type Count struct {
 	Key  Key
 	Rate Rate
 }
 
-// Limiter keeps the counts of many keys. If there are too many, it forgets those that
-// nobody has asked about for the longest time. Asking adds none: only events do.
+// Limiter keeps the counts of many keys. If there are too many, it forgets the least
+// recently used. Only events add keys, not queries.
 type Limiter struct {
 	mu      sync.Mutex
 	buckets *lru.Cache[Key, *Bucket]
@@ -111,7 +110,7 @@ func New(size int) *Limiter {
 	return &Limiter{buckets: buckets}
 }
 
-// Wait is how long it is until an event is free by all counts; zero if it is now.
+// Wait returns the time until an event is free by all counts; zero if it is free now.
 func (l *Limiter) Wait(counts ...Count) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,10 +146,10 @@ func (l *Limiter) add(counts []Count) {
 	}
 }
 
-// Try counts an event in all counts if it is free by all of them; otherwise it
-// returns how long that takes, and counts nothing. So an event counts from its
-// beginning, and no more are under way than may fail. done must be called at its end:
-// it takes the event back unless it has failed.
+// Try counts an event in all counts if it is free by all of them; otherwise it returns
+// the time until then and counts nothing. An event counts from its start, so that no
+// more are in progress than may fail. Call done at its end: it undoes the count unless
+// the event failed.
 func (l *Limiter) Try(counts ...Count) (done func(failed bool), wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,8 +186,7 @@ func (l *Limiter) Allow(counts ...Count) bool {
 	return wait == 0
 }
 
-// Failed reports whether there is an event of this count that does not count as free
-// again yet.
+// Failed reports whether an event of this count is not free again yet.
 func (l *Limiter) Failed(c Count) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -203,7 +201,7 @@ func (l *Limiter) Forget(key Key) {
 	l.buckets.Remove(key)
 }
 
-// Len is how many keys are kept.
+// Len returns the number of keys.
 func (l *Limiter) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,12 +7,11 @@ import (
 	"strings"
 )
 
-// Rates are the most requests that are sent in any second, minute and hour. Zero is no
-// limit. A Rate is something else: it says how fast events come back that were free at
-// once.
+// Rates are the maximum numbers of requests in any second, minute and hour. Zero is no
+// limit. Unlike a Rate they have no burst that is restored over time.
 type Rates struct{ PerSecond, PerMinute, PerHour int }
 
-// String is the rates as they are written in the configuration.
+// String returns the rates in the syntax of the configuration.
 func (r Rates) String() string {
 	var parts []string
 	for _, limit := range []struct {
@@ -29,7 +28,7 @@ func (r Rates) String() string {
 	return strings.Join(parts, " ")
 }
 
-// Half is half of each rate, at least one.
+// Half returns half of each rate, at least one.
 func (r Rates) Half() Rates {
 	half := func(n int) int {
 		if n == 0 {
@@ -40,18 +39,18 @@ func (r Rates) Half() Rates {
 	return Rates{PerSecond: half(r.PerSecond), PerMinute: half(r.PerMinute), PerHour: half(r.PerHour)}
 }
 
-// Step says where in a login a request stands that is sent at such rates.
+// Step is the position of a request within a login.
 type Step int
 
 // The steps.
 const (
-	// StepOnly: nothing is known to follow.
+	// StepOnly: no further request is known to follow.
 	StepOnly Step = iota
 
-	// StepFirst: another request follows at once.
+	// StepFirst: another request follows immediately.
 	StepFirst
 
-	// StepNext: a first one went before. It waits longer than others, because without
-	// it the first was in vain.
+	// StepNext: a first request was sent. It may wait longer than others, because
+	// without it the first was useless.
 	StepNext
 )

@@ -1,5 +1,5 @@
-// Package reauth sends a request with a token, and again with a newer one after a 401: an
-// oauth2.Transport with a second try.
+// Package reauth sends a request with a token, and after a 401 once more with a newer
+// one: an oauth2.Transport with a retry.
 package reauth
 
 import (

@@ -1,5 +1,5 @@
-// Package requestbody reads the bodies of requests before the requests are decided: how
-// much of one is read, and how long that may take.
+// Package requestbody reads the bodies of requests before a decision, within limits of
+// size and time.
 package requestbody
 
 import (

@@ -1,7 +1,7 @@
-// Package rulecase makes the conditions of rules, which are matchers of Caddy's in JSON,
-// regard no letter case: the servers compare paths, the names of parameters and the
-// values of enumerations so. Rules are shown paths and queries in lower case, so that no
-// client changes their outcome by its letters.
+// Package rulecase makes the conditions of rules, Caddy matchers in JSON,
+// case-insensitive: the servers ignore the case of paths, parameter names and
+// enumeration values. Rules see paths and queries in lower case, so that a client
+// cannot change their result by letter case.
 package rulecase
 
 import (

@@ -1,5 +1,5 @@
-// Package secret holds the one type in which passwords, seeds and tokens travel
-// through the program, and the one reader of files and variables that hold them.
+// Package secret holds the type for passwords, seeds and tokens, and reads the files
+// and environment variables that contain them.
 package secret
 
 import (

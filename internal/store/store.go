@@ -1,6 +1,6 @@
-// Package store is what storages that several processes share have in common: they
-// outlive the configurations that open them, they may hang, and their locks may be
-// left behind.
+// Package store holds the common parts of storages that several processes share: they
+// outlive the configurations that open them, they may hang, and their locks may be left
+// behind by a process that ended.
 package store
 
 import (

@@ -1,5 +1,5 @@
-// Package tlspin knows certificates by their fingerprints: a server is who its
-// fingerprint says, whoever signed the certificate.
+// Package tlspin verifies servers by the fingerprints of their certificates, regardless
+// of the issuer.
 package tlspin
 
 import (

@@ -1,5 +1,4 @@
-// Package username tells of names of users, as clients write them, which are refused
-// and which are the same user.
+// Package username validates and normalizes user names.
 package username
 
 import (

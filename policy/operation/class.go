@@ -8,30 +8,30 @@ import (
 	"strings"
 )
 
-// Class says what a call does to the server, or gives to its caller. The zero
-// value is Unknown.
+// Class is the effect of an operation on the server, or the sensitivity of its result.
+// The zero value is Unknown.
 type Class uint8
 
-// The classes. Each operation has one: the strictest that fits.
+// The classes. Each operation has one: the strictest that applies.
 const (
-	// Unknown is the class of what is not in the index.
+	// Unknown is the class of operations that are not in the index.
 	Unknown Class = iota
 
-	// Read looks and leaves everything as it is, whatever its method.
+	// Read changes nothing, whatever its method.
 	Read
 
-	// Run starts, stops, retries, enables or disables work that is set up
-	// already: jobs, policies, rescans.
+	// Run starts, stops, retries, enables or disables configured work: jobs, policies,
+	// rescans.
 	Run
 
-	// Change creates or edits, restores, moves and sends.
+	// Change creates, edits, restores, moves or sends something.
 	Change
 
-	// Destroy removes, or throws data away.
+	// Destroy removes objects or data.
 	Destroy
 
-	// Secret reveals, creates or replaces a credential, hands out the content of
-	// backups, or would let its caller out of the policy: users, roles, logins.
+	// Secret reveals, creates or replaces a credential, returns the content of backups,
+	// or could let its caller evade the policy: users, roles, logins.
 	Secret
 )
 
@@ -71,8 +71,8 @@ func ParseClass(name string) (Class, bool) {
 // Classes returns every class, from the mildest to the strictest.
 func Classes() []Class { return []Class{Read, Run, Change, Destroy, Secret, Unknown} }
 
-// StricterThan reports whether c asks for more trust than other. Unknown asks
-// for most.
+// StricterThan reports whether c requires more trust than other. Unknown requires the
+// most.
 func (c Class) StricterThan(other Class) bool { return c-1 > other-1 }
 
 // Set is a set of classes. The zero value is empty.

@@ -12,8 +12,8 @@ import (
 //go:embed index/*.tsv
 var files embed.FS
 
-// Index is the operations of one product, of all its versions in the index. It
-// may be used by many goroutines at once.
+// Index holds the operations of one product in all indexed versions. It is safe for
+// concurrent use.
 type Index struct {
 	product    string
 	versions   []string

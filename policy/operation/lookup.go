@@ -8,23 +8,21 @@ import (
 	"strings"
 )
 
-// Lookup returns the operation that a request asks for. path is one that Clean
-// has returned. Neither the case of method and path matters nor a slash at the
-// end; HEAD asks for what GET does. Where several templates fit, literal
-// segments beat parameters, from left to right. If none fits, the result is an
-// Operation of class Unknown, and false.
+// Lookup returns the operation of a request. path is a result of Clean. The case of
+// method and path and a trailing slash are ignored; HEAD is the operation of GET. If
+// several templates match, literal segments take precedence over parameters, from left
+// to right. If none matches, the result is an Operation of class Unknown, and false.
 //
-// Two templates may each have a literal where the other has a parameter, so that
-// a path fits both and servers could differ about it: users/{}/keys and
-// users/local/{} for users/local/keys. The stricter operation is the answer then.
+// If each of two templates has a literal where the other has a parameter, servers may
+// choose either for a path that matches both: users/{}/keys and users/local/{} for
+// users/local/keys. The result is then the stricter operation.
 //
-// query is one that CleanQuery has returned. Only products whose operations are
-// selected by a parameter look at it: there a selecting parameter that the template
-// does not have, one more, or one that some servers might read leaves the operation
-// unknown.
+// query is a result of CleanQuery. It matters only for products whose operations are
+// selected by a parameter. There the operation is unknown if a selecting parameter is
+// not in the template, is repeated, or might be read by some servers only.
 //
-// A version segment fits up to the newest version in the index: servers go on
-// serving the older paths, and of newer ones nothing is known.
+// A version segment matches up to the newest version in the index: servers continue to
+// serve older paths, and newer ones are unknown.
 func (x *Index) Lookup(method, path, query string) (op Operation, ok bool) {
 	m := methodOf(method)
 	if m < 0 || len(path) < 2 || path[0] != '/' {

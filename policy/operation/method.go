@@ -5,10 +5,9 @@ package operation
 // methodsSent are the methods that are passed on at all.
 var methodsSent = [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
-// CleanMethod returns the one spelling of a method, the one to decide by and to
-// send: in capitals, because the servers compare methods without regard to case.
-// The second result is false for every other method, which nobody can decide
-// about: TRACE and CONNECT among them.
+// CleanMethod returns the normalized method, for the decision and for the server: in
+// upper case, because the servers ignore the case of methods. The second result is
+// false for unsupported methods, such as TRACE and CONNECT.
 func CleanMethod(method string) (string, bool) {
 	for _, known := range methodsSent {
 		if known == method {

@@ -1,10 +1,8 @@
-// Package operation knows the operations of the Veeam REST APIs: which one a
-// request asks for, and how much trust it takes to let it pass.
+// Package operation identifies the operations of the Veeam REST APIs and their classes.
 //
-// A path goes through Clean first, which refuses what servers read in more than
-// one way and spells the rest in one. What Clean returns is what Lookup reads
-// and what is to be sent to the server: a decision about one path and a request
-// with another is what a policy must not have.
+// Clean must be applied to a path first. It refuses paths that servers interpret
+// differently and normalizes the others. Lookup reads its result, and the same path
+// must be sent to the server, so that the decision and the request cannot differ.
 package operation
 
 //go:generate go run ./gen
