@@ -34,6 +34,7 @@ const directive = "veeam_auth"
 //
 //	veeam_auth [<matcher>] [<upstreams...>] {
 //		product      vbr | vspc | vspc35 | azure | aws | vb365
+//		index_file   <file>
 //		api_version  <version>
 //		base_path    <path>
 //
@@ -163,7 +164,7 @@ type directiveParser struct {
 
 // once lists the subdirectives that may be written once.
 var once = []string{
-	"product", "api_version", "base_path", "token_lifetime", "token_max_lifetime", "audience", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
+	"product", "index_file", "api_version", "base_path", "token_lifetime", "token_max_lifetime", "audience", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
 	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "proxy_from_environment", "upstream_host", "log_body_limit", "log_all_bodies",
 	"require_authentication",
 }
@@ -227,6 +228,8 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 			return true, d.WrapErr(err)
 		}
 		h.Product = t.Product
+	case "index_file":
+		return true, oneArg(d, &h.IndexFile)
 	case "api_version":
 		return true, oneArg(d, &t.APIVersion)
 	case "base_path":

@@ -147,7 +147,9 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return nil, err
 	}
-	h.index, _ = operation.For(h.product.Name)
+	if h.index, err = operation.Open(h.product.Name, h.IndexFile); err != nil {
+		return nil, fmt.Errorf("veeam_auth: %w", err)
+	}
 	if h.clients, err = clients.New(h.Clients, passwords); err != nil {
 		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}

@@ -47,6 +47,9 @@ type Handler struct {
 	// Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
+	// A file of `caddy veeam-auth policy index` with operations to add. Default: none.
+	IndexFile string `json:"index_file,omitempty"`
+
 	// A name shared by sites of the same product: they accept each other's tokens, and
 	// each of them applies its own clients, accounts and rules. At most 100 bytes
 	// without blanks. Default: tokens are valid at this site only, which is identified
@@ -200,7 +203,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	} {
 		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
 	}
-	h.index, _ = operation.For(h.product.Name)
+	if h.index, err = operation.Open(h.product.Name, h.IndexFile); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	if h.clients, err = clients.New(h.Clients, passwords); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}

@@ -22,9 +22,9 @@ import (
 func newPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Explains rules, and derives rules from a log",
+		Short: "Explains rules, derives rules from a log, and indexes operations",
 	}
-	group(cmd, newPolicyTestCommand(), newPolicySuggestCommand())
+	group(cmd, newPolicyTestCommand(), newPolicySuggestCommand(), newPolicyIndexCommand())
 	return cmd
 }
 

@@ -133,12 +133,23 @@ func (p *parser) operation(fields []string) error {
 	return x.add(len(x.operations) - 1)
 }
 
-var parameter = regexp.MustCompile(`/\{[^{}/]+\}`)
+var parameter = regexp.MustCompile(`^\{[^{}/]+\}$`)
+
+// withoutParameters is a template with x for each parameter that is a whole segment.
+func withoutParameters(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if parameter.MatchString(s) {
+			segments[i] = "x"
+		}
+	}
+	return strings.Join(segments, "/")
+}
 
 // checkTemplate refuses the templates that no request can fit: of a path that Clean
 // would refuse or spell otherwise, and with parameters that are a part of a segment.
 func checkTemplate(path string) error {
-	filled := parameter.ReplaceAllLiteralString(path, "/x")
+	filled := withoutParameters(path)
 	clean, ok := Clean(filled)
 	switch {
 	case strings.ContainsAny(filled, "{}"):

@@ -22,6 +22,10 @@ func ReadOpenAPI(text []byte) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.rows()
+}
+
+func (d description) rows() ([]Row, error) {
 	if str(d["openapi"]) == "" && str(d["swagger"]) == "" {
 		return nil, errors.New("unknown format: neither openapi nor swagger is set")
 	}
