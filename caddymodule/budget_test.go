@@ -59,7 +59,7 @@ func TestBudget_AWrongPasswordForTwoHoursWithFiveRestarts(t *testing.T) {
 		profile veeamtest.Profile
 		tries   int
 	}{
-		{"vbr", veeamtest.VBR13, 2}, {"vspc", veeamtest.VSPC, 3}, {"azure", veeamtest.Azure, 3}, {"aws", veeamtest.AWS, 3}, {"vb365", veeamtest.VB365, 3},
+		{"vbr", veeamtest.VBR13, 2}, {"vspc", veeamtest.VSPC, 3}, {"azure", veeamtest.Azure, 3}, {"aws", veeamtest.AWS, 3}, {"gcp", veeamtest.GCP, 3}, {"vb365", veeamtest.VB365, 3},
 	} {
 		t.Run(product.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 )
 
 // endable are the products that can end one session.
-var endable = []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS, veeamtest.VB365}
+var endable = []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP, veeamtest.VB365}
 
 // logouts are the requests that end something.
 func (w *world) logouts() (n int) {

@@ -265,6 +265,12 @@ func grantRows() []grantRow {
 		codeRow("AWS", veeamtest.AWS),
 		parentRow("AWS", "`authorization_code` with `parent`", veeamtest.AWS, account.Account{Grant: "authorization_code"}, code),
 
+		password("Google Cloud", veeamtest.GCP),
+		mfaRow("Google Cloud", veeamtest.GCP),
+		refreshRow("Google Cloud", veeamtest.GCP),
+		codeRow("Google Cloud", veeamtest.GCP),
+		parentRow("Google Cloud", "`authorization_code` with `parent`", veeamtest.GCP, account.Account{Grant: "authorization_code"}, code),
+
 		password("VB365", veeamtest.VB365),
 		refreshRow("VB365", veeamtest.VB365),
 		assertionRow("`jwt-bearer`", veeam.GrantJWTBearer),

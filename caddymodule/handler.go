@@ -43,8 +43,8 @@ import (
 // that this handler issued, or if it connects over a loopback address or a unix socket
 // without another proxy in between. All others are refused.
 type Handler struct {
-	// The product that clients expect: `vbr`, `vspc`, `vspc35`, `azure` or `aws`.
-	// Default: `vbr`.
+	// The product that clients expect: one of the names in docs/products.md, such as
+	// `vspc`. Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
 	// A file of `caddy veeam-auth policy index` with operations to add. Default: none.

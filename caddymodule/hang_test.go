@@ -35,7 +35,7 @@ func (w *world) hangs() (back func()) {
 
 func TestAHangingTokenEndpointHoldsNobodyForLongAndIsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.VB365} {
+	for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.GCP, veeamtest.VB365} {
 		for name, known := range map[string]bool{"accepted before": true, "never seen": false} {
 			t.Run(string(profile)+" "+name, func(t *testing.T) {
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(30 * time.Minute)}, func(w *world) {

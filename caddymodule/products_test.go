@@ -67,6 +67,7 @@ func TestAShortLivedSessionIsAskedForEachTime(t *testing.T) {
 	t.Parallel()
 	for profile, field := range map[veeamtest.Profile]string{
 		veeamtest.VBR13: "use_short_term_refresh", veeamtest.Azure: "short_lived_refresh_token",
+		veeamtest.GCP: "use_short_term_refresh",
 	} {
 		for _, short := range []bool{false, true} {
 			for _, lifetime := range []time.Duration{15 * time.Minute, time.Hour} { // both are in Azure's documents

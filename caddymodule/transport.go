@@ -50,8 +50,8 @@ const (
 // the handler `veeam_auth` admitted. Health checks of reverse_proxy are sent without a
 // token. All other requests are refused, because no handler decided about them.
 type Transport struct {
-	// The product of the upstreams: `vbr`, `vspc`, `vspc35`, `azure` or `aws`. Default:
-	// `vbr`.
+	// The product of the upstreams: one of the names in docs/products.md, such as
+	// `vspc`. Default: `vbr`.
 	Product string `json:"product,omitempty"`
 
 	// The API version that is sent if the product requires one and the client sends
@@ -418,8 +418,8 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 			return t.refuse(req, state, err)
 		}
 		if challenge != nil {
-			body := t.product.AppendDemand(nil, challenge.User, challenge.Token, challenge.Shape)
-			return answer.New(req, http.StatusOK, contentTypeJSON, body), nil, nil
+			status, body := t.product.Demand(challenge.User, challenge.Token, challenge.Shape)
+			return answer.New(req, status, contentTypeJSON, body), nil, nil
 		}
 		login = user.Token()
 	}

@@ -25,7 +25,7 @@ func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T
 		name    string
 		profile veeamtest.Profile
 	}{
-		{"vbr", veeamtest.VBR13}, {"vspc", veeamtest.VSPC}, {"azure", veeamtest.Azure}, {"aws", veeamtest.AWS}, {"vb365", veeamtest.VB365},
+		{"vbr", veeamtest.VBR13}, {"vspc", veeamtest.VSPC}, {"azure", veeamtest.Azure}, {"aws", veeamtest.AWS}, {"gcp", veeamtest.GCP}, {"vb365", veeamtest.VB365},
 	} {
 		t.Run(product.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -145,6 +145,23 @@ func TestTheDocsNameWhatTheProductTableHolds(t *testing.T) {
 	}
 }
 
+// The names are written once in the code, and the lists for people follow it.
+func TestTheListsOfProductsAreTheTable(t *testing.T) {
+	for file, list := range map[string]string{
+		"caddymodule/directive.go": "product      " + strings.Join(veeam.Names(), " | ") + "\n",
+		"docs/configuration.md":    "product      " + strings.Join(veeam.Names(), " | ") + "\n",
+	} {
+		if !strings.Contains(string(read(t, file)), list) {
+			t.Errorf("%s has to list the products: %s", file, list)
+		}
+	}
+	for _, name := range veeam.Names() {
+		if p, _ := veeam.Lookup(name); !strings.Contains(string(read(t, "README.md")), "`"+name+"`") {
+			t.Errorf("README.md does not name %s", p.Title)
+		}
+	}
+}
+
 func TestTheDocsNameEverySubdirective(t *testing.T) {
 	code := string(read(t, "caddymodule/directive.go"))
 	_, grammar, _ := strings.Cut(code, "//\tveeam_auth [")

@@ -30,18 +30,18 @@ type Account struct {
 	// available grants:
 	//
 	// - `password` (all): a user and its password; the step with a verification
-	//  code follows if the server requires it
-	// - `refresh_token` (all): a refresh token that was issued to somebody else -
-	// `authorization_code` (vbr up to 12.3, aws): a one-time code, or one that
-	//  the session of another account creates
-	// - `public_key` (vspc): an RSA key whose public half is assigned to the user -
-	// `as` (vspc): another user, by the session of an account that may edit it -
-	// `api_key` (vspc): a simple API key - `saml`, `sso_token`, `updater_token`
-	// (azure): a token of an identity provider
-	//  or of another appliance
-	// - `vbr_token` (vbr): the platform token of one of its own integrations -
-	// `jwt-bearer`, `operator` (vb365): an assertion that an identity provider
-	//  issued to the application `client_id`
+	//   code follows if the server requires it
+	// - `refresh_token` (all): a refresh token that was issued to somebody else
+	// - `authorization_code` (vbr up to 12.3, aws, gcp): a one-time code, or one that
+	//   the session of another account creates
+	// - `public_key` (vspc): an RSA key whose public half is assigned to the user
+	// - `as` (vspc): another user, by the session of an account that may edit it
+	// - `api_key` (vspc): a simple API key
+	// - `saml`, `sso_token`, `updater_token` (azure): a token of an identity provider
+	//   or of another appliance
+	// - `vbr_token` (vbr): the platform token of one of its own integrations
+	// - `jwt-bearer`, `operator` (vb365): an assertion that an identity provider
+	//   issued to the application `client_id`
 	Grant string `json:"grant,omitempty"`
 
 	// The user to log in as. For VBR and VSPC often in the form `DOMAIN\user`.

@@ -107,6 +107,8 @@ func TestAnswersThatAreNoSession(t *testing.T) {
 		{"azure", 200, golden(t, "azure_mfa_wanted.json"), KindMFARequired, ""},
 		{"aws", 200, golden(t, "aws_mfa_wanted.json"), KindMFARequired, ""},
 		{"aws", 202, golden(t, "aws_mfa_wanted.json"), KindMFARequired, ""},
+		{"gcp", 202, golden(t, "gcp_mfa_wanted.json"), KindMFARequired, ""},
+		{"gcp", 200, golden(t, "gcp_mfa_wanted.json"), KindMFARequired, ""},
 		{"vspc", 200, `{"access_token":null,"mfa_token":"m","encrypted_code":null}`, KindMFARequired, ""},
 		{"vbr", 200, `{"mfa_token":"m"}`, KindMFARequired, ""},
 		{"vspc", 200, `{"encrypted_code":"x"}`, KindMalformed, ""},

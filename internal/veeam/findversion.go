@@ -15,7 +15,7 @@ import (
 // serves none of the known versions; an error means that the server was not
 // reached or has trouble of its own.
 func (c *Client) FindVersion(ctx context.Context) (string, error) {
-	for _, version := range c.Product.Version.Known {
+	for _, version := range c.Product.Version.shown() {
 		status, err := c.probe(ctx, c.Product.Version.probe(version), version)
 		switch {
 		case err != nil:
@@ -27,6 +27,14 @@ func (c *Client) FindVersion(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// shown are the versions that a server can be asked for without a session.
+func (v Version) shown() []string {
+	if v.Probe == "" {
+		return nil
+	}
+	return v.Known
 }
 
 // probe is the path that shows whether a version is served.

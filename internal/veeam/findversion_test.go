@@ -29,6 +29,15 @@ func serving(t *testing.T, versions ...string) []canned {
 	return answers
 }
 
+func TestAServerThatShowsNoVersionIsNotAsked(t *testing.T) {
+	c, s := client(t, "gcp")
+	found, err := c.FindVersion(t.Context())
+	served, err2 := c.ServedVersions(t.Context())
+	if found != "" || len(served) != 0 || err != nil || err2 != nil || len(s.seen) != 0 {
+		t.Errorf("found %q, served %q, %v, %v, %d requests", found, served, err, err2, len(s.seen))
+	}
+}
+
 func TestTheNewestServedVersionIsFound(t *testing.T) {
 	for want, versions := range map[string][]string{
 		"1.3-rev2": {"1.1-rev0", "1.3-rev2", "1.2-rev1"},

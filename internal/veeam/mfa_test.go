@@ -147,9 +147,10 @@ func mfaAccount(t *testing.T) *Account {
 }
 
 func TestMFALogin(t *testing.T) {
-	for product, want := range map[string]string{"azure": "Mfa", "aws": "mfa"} {
+	for product, want := range map[string]string{"azure": "Mfa", "aws": "mfa", "gcp": "mfa"} {
+		status, _ := lookup(t, product).Demand("", "", nil)
 		c, s := client(t, product,
-			canned{status: 200, body: golden(t, product+"_mfa_wanted.json")},
+			canned{status: status, body: golden(t, product+"_mfa_wanted.json")},
 			canned{status: 200, body: golden(t, product+"_mfa.json")})
 		a := mfaAccount(t)
 		token := login(t, c, a)

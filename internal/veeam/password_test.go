@@ -26,6 +26,7 @@ func TestPasswordGrantSendsTheDocumentedRequest(t *testing.T) {
 		{"vspc", "/api/v3/token", "grant_type=password&username=svc-monitor&password=", "X-Client-Version", "", time.Hour},
 		{"azure", "/api/oauth2/token", "grant_type=Password&username=svc-monitor&password=", "x-api-version", "", time.Hour},
 		{"aws", "/api/v1/token", "grant_type=password&username=svc-monitor&password=", "x-api-version", "1.4-rev0", 15 * time.Minute},
+		{"gcp", "/api/v1/token", "grant_type=password&username=svc-monitor&password=", "x-api-version", "1.4-rev0", 15 * time.Minute},
 	} {
 		t.Run(tt.product, func(t *testing.T) {
 			c, s := client(t, tt.product, canned{status: 200, body: golden(t, tt.product+"_password.json")})
@@ -61,6 +62,7 @@ func TestPasswordGrantOptions(t *testing.T) {
 		"vspc":  "&readOnly=true",
 		"azure": "&short_lived_refresh_token=true",
 		"aws":   "",
+		"gcp":   "&use_short_term_refresh=true",
 	} {
 		c, s := client(t, product, canned{status: 200, body: `{"access_token":"a"}`})
 		login(t, c, a)

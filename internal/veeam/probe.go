@@ -116,7 +116,7 @@ func (s sign) fits(p *Product, ans *answer) bool {
 // is empty for products that cannot be asked, and where the server shows none.
 func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 	var served []string
-	for _, version := range c.Product.Version.Known {
+	for _, version := range c.Product.Version.shown() {
 		status, err := c.probe(ctx, c.Product.Version.probe(version), version)
 		if err != nil {
 			return nil, c.complete(err, "")

@@ -91,7 +91,8 @@ type Product struct {
 	routes       []route
 	answer       []answerKey
 	ownKeys      []string // folded keys of token answers that no other product has
-	demand       string   // the answer that demands a verification code, see AppendDemand
+	demand       string   // the answer that demands a verification code, see Demand
+	demandStatus int      // its status. Default: 200
 	dates        DateLayout
 	logoutStatus int
 	logoutBody   string
@@ -436,5 +437,6 @@ var products = []*Product{
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAWSError,
 	},
+	gcp,
 	vb365,
 }

@@ -85,6 +85,12 @@ func TestRefusals(t *testing.T) {
 			`{"type":"/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"Authentication failed","instance":null,"data":null}`,
 		},
 		{
+			"gcp",
+			Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true},
+			401,
+			`{"type":"/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"Authentication failed","instance":null,"data":null}`,
+		},
+		{
 			"aws",
 			Refusal{Reason: ReasonBadToken, Message: "m", Status: 599},
 			599,
@@ -111,7 +117,8 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 		ReasonCredentialRefused: KindServerFault, ReasonInternal: KindServerFault, ReasonDenied: KindRefused,
 	}
 	types := map[string]string{
-		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem, "vb365": contentJSON,
+		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
+		"gcp": contentProblem, "vb365": contentJSON,
 	}
 	for reason := range reasonRows {
 		for _, p := range products {
@@ -140,6 +147,7 @@ func TestLogoutAnswers(t *testing.T) {
 		{"vspc", "/api/v3/users/1/tokens", 200, "{}"},
 		{"azure", "/api/oauth2/token", 204, ""},
 		{"aws", "/api/v1/token", 204, ""},
+		{"gcp", "/api/v1/token", 204, ""},
 		{"vb365", "/v7/token/logout", 200, ""},
 		{"vb365", "/V8/Token/Logout/", 204, ""},
 	} {

@@ -85,6 +85,12 @@ var classifyTests = []struct {
 	{"aws", "GET", "/api/v1/problems", RouteProtected},
 	{"aws", "GET", "/api/v1/licenseAgreement/download", RouteAnonymous},
 	{"aws", "GET", "/api/v1/policies", RouteProtected},
+
+	{"gcp", "POST", "/api/v1/token/", RouteToken},
+	{"gcp", "DELETE", "/api/v1/Token/", RouteLogout},
+	{"gcp", "POST", "/api/v1/token/authorization_code/", RouteAuthorizationCode},
+	{"gcp", "GET", "/api/v1/users/isFirstLogin", RouteProtected},
+	{"gcp", "GET", "/api/v1/version", RouteProtected},
 }
 
 func TestClassify(t *testing.T) {

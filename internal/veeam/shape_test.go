@@ -73,6 +73,8 @@ func TestDocumentedTokenAnswers(t *testing.T) {
 			`"latestNewsShown":true,"mfa_enabled":false,"shortLived":false}`,
 		"aws": `{"access_token":"acc","token_type":"bearer","refresh_token":"ref","expires_in":900,` +
 			`".issued":"2025-06-10T10:29:39",".expires":"2025-06-10T10:44:39","username":"grafana"}`,
+		"gcp": `{"access_token":"acc","token_type":"bearer","refresh_token":"ref","expires_in":900,` +
+			`".issued":"2025-06-10T10:29:39",".expires":"2025-06-10T10:44:39"}`,
 	} {
 		if got := string(lookup(t, product).AppendTokenAnswer(nil, a, nil)); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", product, got, want)
@@ -86,6 +88,7 @@ func TestAnswersMirrorTheServer(t *testing.T) {
 	for _, name := range []string{
 		"vbr_password.json", "vspc_password.json", "azure_password.json", "azure_mfa.json",
 		"azure_refresh_token.json", "aws_password.json", "aws_mfa.json", "aws_authorization_code.json",
+		"gcp_password.json", "gcp_mfa.json",
 	} {
 		product, _, _ := strings.Cut(name, "_")
 		c, _ := client(t, product, canned{status: 200, body: golden(t, name)})
@@ -183,16 +186,20 @@ func TestADemandForACodeSaysOfTheUserWhatTheServersSays(t *testing.T) {
 	azure, _ := Lookup("azure")
 	const theirs = `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
 		`"userId":"8a5c","username":"u","roleName":"PortalAdmin","userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":"t","shortLived":false}`
+	demand := func(p *Product, s *Shape) string {
+		_, body := p.Demand("u", "t", s)
+		return string(body)
+	}
 	r, err := azure.readReply(&answer{status: http.StatusOK, body: []byte(theirs)}, GrantPassword, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(azure.AppendDemand(nil, "u", "t", r.shape)); got != theirs {
+	if got := demand(azure, r.shape); got != theirs {
 		t.Errorf("got  %s\nwant %s", got, theirs)
 	}
 	r.shape.Extras = map[string]json.RawMessage{"userid": json.RawMessage(`{"x":1}`), "rolename": json.RawMessage(`"open`)}
 	for _, s := range []*Shape{nil, {}, r.shape} {
-		got := string(azure.AppendDemand(nil, "u", "t", s))
+		got := demand(azure, s)
 		if !json.Valid([]byte(got)) || strings.Contains(got, "userId") || strings.Contains(got, "roleName") {
 			t.Errorf("%+v: %s", s, got)
 		}

@@ -3,7 +3,9 @@
 package veeam
 
 import (
+	"cmp"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,11 +102,10 @@ func (p *Product) passwordOnly(name string) bool {
 	return slices.ContainsFunc(p.answer, func(k answerKey) bool { return k.password && fold(k.name) == fold(name) })
 }
 
-// AppendDemand appends the JSON of an answer that demands a verification code, to
-// be sent with status 200. It is empty where the product has no such answer. What
-// it says of the user beside the name is that of s, the server's own demand, or
-// left out.
-func (p *Product) AppendDemand(dst []byte, username, mfaToken string, s *Shape) []byte {
+// Demand is the answer that demands a verification code. Its JSON is empty where
+// the product has no such answer. What it says of the user beside the name is that
+// of s, the server's own demand, or left out.
+func (p *Product) Demand(username, mfaToken string, s *Shape) (status int, body []byte) {
 	said := func(name string) string {
 		if s == nil {
 			return ""
@@ -119,7 +120,7 @@ func (p *Product) AppendDemand(dst []byte, username, mfaToken string, s *Shape) 
 		"$username", string(appendString(nil, username)), "$token", string(appendString(nil, mfaToken)),
 		"$userId", said("userId"), "$roleName", said("roleName"),
 	)
-	return append(dst, values.Replace(p.demand)...)
+	return cmp.Or(p.demandStatus, http.StatusOK), []byte(values.Replace(p.demand))
 }
 
 // answerKeys are the keys to write, in order.

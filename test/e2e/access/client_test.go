@@ -139,10 +139,6 @@ func (c *client) product() string {
 	return harness.ProductOf(c.world.site(c.site).Server)
 }
 
-var tokenPaths = map[string]string{
-	"vbr": "/api/oauth2/token", "vspc": "/api/v3/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token",
-}
-
 // relayed is the same client without the trust in its address, as behind a
 // proxy.
 func (c *client) relayed() *client {
@@ -158,7 +154,7 @@ func (c *client) form(pairs ...string) *answer {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		values.Set(pairs[i], pairs[i+1])
 	}
-	return c.do(http.MethodPost, tokenPaths[c.product()], values.Encode(), header("Content-Type", "application/x-www-form-urlencoded"))
+	return c.do(http.MethodPost, facts[c.product()].token, values.Encode(), header("Content-Type", "application/x-www-form-urlencoded"))
 }
 
 func (c *client) login(name, password string) *answer {
@@ -228,6 +224,7 @@ var errorKeys = map[string][]string{
 	"azure 400":  {"detail", "errors", "status", "title", "traceId", "type"},
 	"azure 403":  {"detail", "instance", "licenseAgreementAcceptanceRequired", "status", "title", "traceId", "type"},
 	"aws":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
+	"gcp":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
 }
 
 // refused demands an error in the form of the product.

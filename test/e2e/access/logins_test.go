@@ -26,9 +26,6 @@ func TestAClientLogsInWithEitherHashAndActsAsItsAccount(t *testing.T) {
 	}
 }
 
-// refusedLogin is the status of a refused login.
-var refusedLogin = map[string]int{"vbr": 401, "vspc": 400, "azure": 401, "aws": 401}
-
 // atToken is the form of an error of the token endpoint.
 func atToken(product string) string {
 	if product == "vspc" {
@@ -43,7 +40,7 @@ func TestAWrongPasswordIsRefusedInTheProductsFormAndNeverReachesTheServer(t *tes
 		c := w.client(t, "clients "+product).from("127.0.1." + strconv.Itoa(i+1))
 		before := w.servers[product].Counters().TokenRequests
 		for _, wrong := range []string{"wrong", "", "Builder", "builder ", "builder\x00"} {
-			c.login("grafana", wrong).refused(atToken(product), refusedLogin[product])
+			c.login("grafana", wrong).refused(atToken(product), facts[product].refused)
 		}
 		if after := w.servers[product].Counters().TokenRequests; after != before {
 			t.Errorf("%s: %d wrong passwords reached the server", product, after-before)
@@ -57,7 +54,7 @@ func TestGuessingIsBrakedAndLocksNobodyOut(t *testing.T) {
 		c := w.client(t, "clients "+product)
 		guesser := c.from("127.0.2." + strconv.Itoa(i+1))
 		for range 5 {
-			guesser.login("grafana", "guess").refused(atToken(product), refusedLogin[product])
+			guesser.login("grafana", "guess").refused(atToken(product), facts[product].refused)
 		}
 		braked := guesser.login("grafana", "guess").refused(atToken(product), http.StatusTooManyRequests)
 		if seconds, err := strconv.Atoi(braked.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 60 {

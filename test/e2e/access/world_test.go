@@ -31,7 +31,22 @@ const (
 	operator = "svc-operator"
 )
 
-var products = []string{"vbr", "vspc", "azure", "aws"}
+var products = []string{"vbr", "vspc", "azure", "aws", "gcp"}
+
+// facts are what clients know of a product.
+var facts = map[string]struct {
+	profile veeamtest.Profile
+	token   string
+	refused int    // status of a refused login
+	demand  int    // status of the demand for a code. 0: it makes none
+	logout  string // method and path
+}{
+	"vbr":   {veeamtest.VBR13, "/api/oauth2/token", 401, 0, "POST /api/oauth2/logout"},
+	"vspc":  {veeamtest.VSPC, "/api/v3/token", 400, 200, "DELETE /api/v3/users/1/tokens"},
+	"azure": {veeamtest.Azure, "/api/oauth2/token", 401, 200, "DELETE /api/oauth2/token"},
+	"aws":   {veeamtest.AWS, "/api/v1/token", 401, 200, "DELETE /api/v1/token"},
+	"gcp":   {veeamtest.GCP, "/api/v1/token", 401, 202, "DELETE /api/v1/token"},
+}
 
 // world is a Caddy with sites, and the servers behind them.
 type world struct {
@@ -93,10 +108,8 @@ func startShared() (*world, error) {
 // serve starts the emulated servers.
 func (w *world) serve() error {
 	w.servers = make(map[string]*veeamtest.Server)
-	for product, profile := range map[string]veeamtest.Profile{
-		"vbr": veeamtest.VBR13, "vspc": veeamtest.VSPC, "azure": veeamtest.Azure, "aws": veeamtest.AWS,
-	} {
-		server := veeamtest.New(profile, veeamtest.WithFourEyes(false),
+	for product, fact := range facts {
+		server := veeamtest.New(fact.profile, veeamtest.WithFourEyes(false),
 			veeamtest.WithAccount(veeamtest.Account{Username: operator, Password: "operator-pass-1"}),
 			veeamtest.WithAccount(veeamtest.Account{Username: "CN=exporter,O=Lab", Password: "exporters-pass-1"}))
 		if err := server.Start(); err != nil {

@@ -41,6 +41,7 @@ var products = []product{
 	{"vspc", veeamtest.VSPC, "/api/v3/token", "/api/v3/about", "DELETE /api/v3/users/4d3a1f0e-9c3b-4a52-8d0a-6f1f8d2b1c55/tokens"},
 	{"azure", veeamtest.Azure, "/api/oauth2/token", "/api/v8.1/system/about", "DELETE /api/oauth2/token"},
 	{"aws", veeamtest.AWS, "/api/v1/token", "/api/v1/about", "DELETE /api/v1/token"},
+	{"gcp", veeamtest.GCP, "/api/v1/token", "/api/v1/version", "DELETE /api/v1/token"},
 }
 
 // site is a product with the sidecar in front of it.
@@ -51,7 +52,7 @@ type site struct {
 	wire   *tap
 }
 
-// sites starts the four products and a sidecar for them. Tokens live for
+// sites starts the products and a sidecar for them. Tokens live for
 // lifetime. What clients have received is searched when the test is over.
 func sites(t *testing.T, lifetime string) []*site {
 	t.Helper()

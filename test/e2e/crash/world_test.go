@@ -34,6 +34,7 @@ var products = []product{
 	{"vspc", veeamtest.VSPC, "/api/v3/about", false},
 	{"azure", veeamtest.Azure, "/api/v8.1/system/about", true},
 	{"aws", veeamtest.AWS, "/api/v1/about", true},
+	{"gcp", veeamtest.GCP, "/api/v1/version", true},
 }
 
 // world is one server, one folder and one Caddy. It may be used in a goroutine of

@@ -26,12 +26,17 @@ type product struct {
 	tokens    []string // the token endpoint, as clients spell it
 	password  []string // the grant types, likewise
 	refresh   []string
-	logout    string // method and path
-	loggedOut int    // its status
-	goodbye   string // its body
-	refused   int    // status of a refused login
-	version   string // value of x-api-version where the product wants one
+	logout    string   // method and path
+	loggedOut int      // its status
+	goodbye   string   // its body
+	refused   int      // status of a refused login
+	version   string   // value of x-api-version where the product wants one
+	errors    []string // keys of its error documents
+	problem   bool     // which are application/problem+json
 }
+
+// awsErrors are the keys of the error documents of AWS and its relatives.
+var awsErrors = []string{"type", "title", "status", "errorCode", "details", "instance", "data"}
 
 var (
 	vbr = &product{
@@ -42,6 +47,7 @@ var (
 		refresh:  []string{"refresh_token", "Refresh_token", "REFRESH_TOKEN"},
 		logout:   "POST /api/oauth2/logout", loggedOut: http.StatusOK, goodbye: "{}",
 		refused: http.StatusUnauthorized, version: "1.1-rev0",
+		errors: []string{"errorCode", "message", "resourceId"},
 	}
 	vspc = &product{
 		name: "vspc", profile: veeamtest.VSPC,
@@ -51,6 +57,7 @@ var (
 		refresh:   []string{"refresh_token", "Refresh_Token"},
 		logout:    "DELETE /api/v3/users/4d3a1f0e-9c3b-4a52-8d0a-6f1f8d2b1c55/tokens", loggedOut: http.StatusOK, goodbye: "{}",
 		refused: http.StatusBadRequest,
+		errors:  []string{"errors"},
 	}
 	azure = &product{
 		name: "azure", profile: veeamtest.Azure,
@@ -60,6 +67,7 @@ var (
 		refresh:  []string{"Refresh_token", "refresh_token", "RefreshToken"},
 		logout:   "DELETE /api/oauth2/token", loggedOut: http.StatusNoContent,
 		refused: http.StatusUnauthorized,
+		errors:  []string{"type", "title", "status", "detail", "instance", "traceId"}, problem: true,
 	}
 	aws = &product{
 		name: "aws", profile: veeamtest.AWS,
@@ -69,9 +77,21 @@ var (
 		refresh:  []string{"refresh_token", "Refresh_token"},
 		logout:   "DELETE /api/v1/token", loggedOut: http.StatusNoContent,
 		refused: http.StatusUnauthorized, version: "1.4-rev0",
+		errors: awsErrors, problem: true,
 	}
 
-	products = []*product{vbr, vspc, azure, aws}
+	gcp = &product{
+		name: "gcp", profile: veeamtest.GCP,
+		protected: "/api/v1/version",
+		tokens:    []string{"/api/v1/token/", "/api/v1/token", "/api/v1/Token"},
+		password:  []string{"Password", "password"},
+		refresh:   []string{"refresh_token", "Refresh_token"},
+		logout:    "DELETE /api/v1/token", loggedOut: http.StatusNoContent,
+		refused: http.StatusUnauthorized, version: "1.4-rev0",
+		errors: awsErrors, problem: true,
+	}
+
+	products = []*product{vbr, vspc, azure, aws, gcp}
 )
 
 // split cuts "POST /path" in two.
