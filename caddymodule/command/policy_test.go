@@ -349,3 +349,30 @@ func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
+
+// Where a parameter selects the operation, the rule has it as a condition, and allows
+// no other.
+func TestSuggestedRulesNameTheParameterThatSelects(t *testing.T) {
+	em, _ := operation.For("em")
+	w := newWishes("vbr", em)
+	for _, target := range []string{"POST /api/jobs/7?action=clone", "POST /api/jobs/8?action=Clone", "POST /api/jobs/8?action=frob", "POST /api/jobs/8?action=start", "GET /api/query?type=Job"} {
+		method, path, _ := strings.Cut(target, " ")
+		if !w.add(deed{"grafana", method, path}) {
+			t.Errorf("%s is left out", target)
+		}
+	}
+	var out bytes.Buffer
+	w.print(&out)
+	const clone = "allow {\n\toperation change\n\tmethod POST\n\tpath /api/jobs/*\n\tquery action=clone\n}\n"
+	const frob = "allow {\n\toperation unknown\n\tmethod POST\n\tpath /api/jobs/*\n\tquery action=frob\n}\n"
+	if got := out.String(); !strings.Contains(got, clone) || !strings.Contains(got, frob) || !strings.Contains(got, "\nallow preset operate\n") {
+		t.Errorf("%s", got)
+	}
+	site, _, _ := strings.Cut(guarded, "https://azure")
+	site = strings.Replace(site, "\t\tdeny operation secret\n", frob+"deny operation secret\n", 1)
+	for target, code := range map[string]int{"/api/jobs/9?Action=FROB": 0, "/api/jobs/9?action=other": exitFailed, "/api/jobs/9": exitFailed} {
+		if out, got := policyTest(t, site, "POST", target); got != code {
+			t.Errorf("%s: exit code %d, not %d\n%s", target, got, code, out)
+		}
+	}
+}

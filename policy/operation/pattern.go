@@ -60,6 +60,6 @@ func Advice(op Operation, method, path, query string) string {
 	if len(rule) > 2 {
 		what += " with" + strings.TrimPrefix(rule[2], "query")
 	}
-	return "; the operation " + what + " " + fault + ", so no preset allows it; to allow it, add an allow rule with the conditions \"" +
+	return "; the operation " + what + " " + fault + ", so no preset allows it; to allow it, add an allow rule before the others with the conditions \"" +
 		strings.Join(rule, `", "`) + `"`
 }
