@@ -17,6 +17,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -69,6 +71,9 @@ type world struct {
 	attacker *httptest.Server
 	bases    map[string]string // where the browser reaches a site, by its name
 	rebound  map[string]string // the same under the attacker's name
+
+	read   map[string][]seen // what was read of the access log, by mark
+	readTo int64             // how far
 
 	mu       sync.Mutex
 	executed map[string]int // with an account, by mark
@@ -205,51 +210,45 @@ func (w *world) startCaddy(t *testing.T) {
 		t.Fatal(err)
 	}
 	sites := w.sites()
-	for try := 0; ; try++ {
-		ports, err := harness.FreePorts(len(sites))
-		if err != nil {
-			t.Fatal(err)
-		}
-		global := "admin {$CADDY_ADMIN}\n\tskip_install_trust\n\tauto_https disable_redirects\n\tservers {\n\t\tlog_credentials\n\t}\n"
-		var blocks strings.Builder
-		for i, s := range sites {
-			address, before := fmt.Sprintf("http://:%d", ports[i]), s.before
-			switch s.way {
-			case byPassword:
-				except := ""
-				if strings.Contains(before, "@preflight") {
-					before, except = before+"\n\t@asked not method OPTIONS", "@asked"
-				}
-				before += fmt.Sprintf("\n\tbasic_auth %s {\n\t\t%s %s\n\t}%s", except, basicUser, basicHash, silently)
-			case byCertificate:
-				address = fmt.Sprintf("https://:%d", ports[i])
-				before += fmt.Sprintf("\n\ttls %[1]s/site.pem %[1]s/site.key {\n\t\tclient_auth {\n\t\t\ttrust_pool file %[1]s/ca.pem\n\t\t}\n\t}", w.dir)
-				if strings.Contains(s.before, unseen) {
-					global += fmt.Sprintf("\tservers 127.0.0.1:%d {\n\t\tlog_credentials\n\t\tstrict_sni_host insecure_off\n\t}\n", ports[i])
-				}
-			}
+	ports, err := harness.FreePorts(len(sites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	global := "admin {$CADDY_ADMIN}\n\tskip_install_trust\n\tauto_https disable_redirects\n\tservers {\n\t\tlog_credentials\n\t}\n"
+	var blocks strings.Builder
+	for i, s := range sites {
+		address, before := fmt.Sprintf("http://:%d", ports[i]), s.before
+		switch s.way {
+		case byPassword:
+			except := ""
 			if strings.Contains(before, "@preflight") {
-				before += "\n\trespond @preflight 204"
+				before, except = before+"\n\t@asked not method OPTIONS", "@asked"
 			}
-			fmt.Fprintf(&blocks, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s\n\t}\n\t%s\n\tveeam_auth %s {\n\t\taccount svc-monitor {file.%s}\n\t\ttls_pin %s\n\t\t%s\n\t}\n}\n",
-				address, filepath.Join(w.dir, "access.log"), before, w.server.URL(), secret, harness.Pin(w.server), s.options)
-		}
-		path := filepath.Join(w.dir, "Caddyfile")
-		if err := os.WriteFile(path, []byte("{\n\t"+global+"}\n"+blocks.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		w.caddy, err = harness.StartCaddy(w.dir, path, nil)
-		if err == nil {
-			t.Cleanup(w.caddy.Stop)
-			for i, s := range sites {
-				w.reach(t, s, fmt.Sprintf("127.0.0.1:%d", ports[i]))
+			before += fmt.Sprintf("\n\tbasic_auth %s {\n\t\t%s %s\n\t}%s", except, basicUser, basicHash, silently)
+		case byCertificate:
+			address = fmt.Sprintf("https://:%d", ports[i])
+			before += fmt.Sprintf("\n\ttls %[1]s/site.pem %[1]s/site.key {\n\t\tclient_auth {\n\t\t\ttrust_pool file %[1]s/ca.pem\n\t\t}\n\t}", w.dir)
+			if strings.Contains(s.before, unseen) {
+				global += fmt.Sprintf("\tservers 127.0.0.1:%d {\n\t\tlog_credentials\n\t\tstrict_sni_host insecure_off\n\t}\n", ports[i])
 			}
-			return
 		}
-		// A port that was free may be taken by the time that Caddy wants it.
-		if try == 3 || !strings.Contains(err.Error(), "address already in use") {
-			t.Fatal(err)
+		if strings.Contains(before, "@preflight") {
+			before += "\n\trespond @preflight 204"
 		}
+		fmt.Fprintf(&blocks, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s\n\t}\n\t%s\n\tveeam_auth %s {\n\t\taccount svc-monitor {file.%s}\n\t\ttls_pin %s\n\t\t%s\n\t}\n}\n",
+			address, filepath.Join(w.dir, "access.log"), before, w.server.URL(), secret, harness.Pin(w.server), s.options)
+	}
+	path := filepath.Join(w.dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte("{\n\t"+global+"}\n"+blocks.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.caddy, err = harness.StartCaddy(w.dir, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.caddy.Stop)
+	for i, s := range sites {
+		w.reach(t, s, fmt.Sprintf("127.0.0.1:%d", ports[i]))
 	}
 }
 
@@ -368,22 +367,36 @@ type seen struct {
 // answered are the requests that sites have answered, by mark.
 func (w *world) answered(t *testing.T) map[string][]seen {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.dir, "access.log"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	file, err := os.Open(filepath.Join(w.dir, "access.log"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string][]seen{}
-	for line := range bytes.Lines(text) {
+	defer file.Close()
+	if w.read == nil {
+		w.read = make(map[string][]seen)
+	}
+	more, err := io.ReadAll(io.NewSectionReader(file, w.readTo, math.MaxInt64-w.readTo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(more) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // is being written
+		}
+		w.readTo += int64(len(line))
 		var s seen
-		if json.Unmarshal(line, &s) != nil {
-			continue // is being written
+		if err := json.Unmarshal(line, &s); err != nil {
+			t.Fatal(err)
 		}
 		if u, err := url.Parse(s.Request.URI); err == nil {
 			mark := u.Query().Get("mark")
-			all[mark] = append(all[mark], s)
+			w.read[mark] = append(w.read[mark], s)
 		}
 	}
-	return all
+	return w.read
 }
 
 // await waits until each of the marks has been answered, and returns those that
