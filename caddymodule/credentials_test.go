@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
+// Not parallel: its subtests set a variable of the environment.
 func TestAKeyInThePlaceOfItsPathIsInNoError(t *testing.T) {
-	t.Parallel()
 	const canary, kind = "canaryKeyBytes", "PRIVATE KEY"
 	for name, content := range map[string]string{
 		"pem":   "-----BEGIN " + kind + "-----\n" + canary + "\n-----END " + kind + "-----\n",
