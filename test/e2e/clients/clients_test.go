@@ -42,6 +42,7 @@ var products = []product{
 	{"azure", veeamtest.Azure, "/api/oauth2/token", "/api/v8.1/system/about", "DELETE /api/oauth2/token"},
 	{"aws", veeamtest.AWS, "/api/v1/token", "/api/v1/about", "DELETE /api/v1/token"},
 	{"gcp", veeamtest.GCP, "/api/v1/token", "/api/v1/version", "DELETE /api/v1/token"},
+	{"vb365", veeamtest.VB365, "/v8/token", "/v8/Organizations", "POST /v8/token/logout"},
 }
 
 // site is a product with the sidecar in front of it.

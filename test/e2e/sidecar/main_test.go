@@ -33,6 +33,9 @@ type product struct {
 	version   string   // value of x-api-version where the product wants one
 	errors    []string // keys of its error documents
 	problem   bool     // which are application/problem+json
+
+	options []veeamtest.Option // of the emulated server
+	setup   string             // lines of the Caddyfile
 }
 
 // awsErrors are the keys of the error documents of AWS and its relatives.
@@ -91,7 +94,19 @@ var (
 		errors: awsErrors, problem: true,
 	}
 
-	products = []*product{vbr, vspc, azure, aws, gcp}
+	// Its quota would make the tests wait: it has tests of its own.
+	vb365 = &product{
+		name: "vb365", profile: veeamtest.VB365,
+		protected: "/v8/Organizations",
+		tokens:    []string{"/v8/token", "/v7/Token", "/V6/TOKEN/"},
+		password:  []string{"password"},
+		refresh:   []string{"refresh_token", "Refresh_token"},
+		logout:    "POST /v8/token/logout", loggedOut: http.StatusNoContent,
+		refused: http.StatusUnauthorized, errors: []string{"message", "errorCode", "stackTrace"},
+		options: []veeamtest.Option{veeamtest.WithTokenLimits(0, 0, 0)}, setup: "\n\t\tpace off",
+	}
+
+	products = []*product{vbr, vspc, azure, aws, gcp, vb365}
 )
 
 // split cuts "POST /path" in two.

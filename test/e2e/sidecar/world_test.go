@@ -5,6 +5,7 @@ package sidecar
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
@@ -37,7 +38,7 @@ func newWorld(t *testing.T) *world {
 // a second factor. Change the fields of the result before start.
 func (w *world) add(p *product, options ...veeamtest.Option) *site {
 	w.t.Helper()
-	server := harness.StartServer(w.t, p.profile, options...)
+	server := harness.StartServer(w.t, p.profile, append(slices.Clone(p.options), options...)...)
 	w.leaks.servers = append(w.leaks.servers, server)
 	return w.addFor(p, server)
 }
@@ -48,7 +49,7 @@ func (w *world) addFor(p *product, server *veeamtest.Server) *site {
 		Site:    &harness.Site{Name: fmt.Sprintf("%s%d", p.name, len(w.sites)), Product: p.name, Server: server, Trust: "tls_pin " + harness.Pin(server)},
 		product: p, world: w,
 	}
-	s.Account = "account " + veeamtest.DefaultUser + " " + s.secret("password", veeamtest.DefaultPassword)
+	s.Account = "account " + veeamtest.DefaultUser + " " + s.secret("password", veeamtest.DefaultPassword) + p.setup
 	s.client = newClient(s)
 	w.sites, w.Sites = append(w.sites, s), append(w.Sites, s.Site)
 	return s
