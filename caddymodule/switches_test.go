@@ -64,6 +64,31 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 			w.rest(11 * time.Minute) // until a try has come back
 			w.demand("200")
 		}},
+		"reading without the antiforgery cookie": {veeamtest.VB365, veeamtest.WithAntiforgeryReads(), func(w *world) {
+			w.demand("200")
+			w.server.RevokeAccess()
+			w.demand("200") // by a renewal, which has the flag too
+			if got := w.ask(w.tr, http.MethodPost, "/echo", ""); got.status != http.StatusOK {
+				w.Errorf("%v %s", got, got.body)
+			}
+		}},
+		"the name of the antiforgery cookie": {veeamtest.VB365, veeamtest.WithAntiforgeryCookie("x-csrf"), func(w *world) {
+			if got := w.ask(w.tr, http.MethodPost, "/echo", ""); got.status != http.StatusOK || got.header.Get("Set-Cookie") != "" {
+				w.Errorf("%v %s", got, got.body)
+			}
+		}},
+		"the user in the answer of version 8": {veeamtest.VB365, veeamtest.WithUsernameInAnswer(), func(w *world) {
+			w.demand("200")
+			w.rest(time.Hour)
+			w.demand("200")
+		}},
+		"the quota for callers on the server": {veeamtest.VB365, veeamtest.WithLoopbackUnlimited(), func(w *world) {
+			w.server.SetPassword(veeamtest.DefaultUser, "changed")
+			w.demand("503 credential_refused")
+			w.secret("secret", "changed")
+			w.rest(2 * time.Second)
+			w.demand("200")
+		}},
 		"a plus sign read as a space": {veeamtest.AWS, veeamtest.WithBarePlus(), func(w *world) {
 			w.demand("200")
 			for range 20 { // a code without a plus sign is rare
@@ -90,9 +115,13 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 // emulator's own tests.
 func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../test/veeamtest/options.go")
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, name := range []string{"options.go", "limits.go", "vb365.go"} {
+		part, err := os.ReadFile("../test/veeamtest/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
 	}
 	var tests strings.Builder
 	for _, pattern := range []string{"*_test.go", "../internal/veeam/*_test.go", "../test/*/*.go", "../test/e2e/*/*.go"} {

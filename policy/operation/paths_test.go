@@ -29,6 +29,7 @@ var profiles = map[string][]veeamtest.Profile{
 	"vspc":  {veeamtest.VSPC, veeamtest.VSPC35},
 	"azure": {veeamtest.Azure},
 	"aws":   {veeamtest.AWS},
+	"vb365": {veeamtest.VB365},
 }
 
 // TestNoSpellingReachesADeniedOperation tries -paths random spellings. One that

@@ -28,6 +28,7 @@ var (
 	vbr   = product{"vbr", veeamtest.VBR13, false}
 	azure = product{"azure", veeamtest.Azure, true}
 	aws   = product{"aws", veeamtest.AWS, true}
+	vb365 = product{"vb365", veeamtest.VB365, false}
 )
 
 // tokenRequests is how many one login takes.

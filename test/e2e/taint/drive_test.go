@@ -30,11 +30,11 @@ var template = &x509.Certificate{
 
 var tokenPath = map[string]string{
 	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",
-	"guests": "/api/v1/token",
+	"guests": "/api/v1/token", "vb365": "/v7/Token",
 }
 
 func base(site string) string {
-	return map[string]string{"vbr": "/api/v1", "refused": "/api/v1", "azure": "/api/v8.1", "aws": "/api/v1", "vspc": "/api/v3"}[site]
+	return map[string]string{"vbr": "/api/v1", "refused": "/api/v1", "azure": "/api/v8.1", "aws": "/api/v1", "vspc": "/api/v3", "vb365": "/v7"}[site]
 }
 
 // do sends a request and returns the body of the answer. What it receives is

@@ -82,6 +82,9 @@ func start(t *testing.T) *scene {
 		veeamtest.WithAPIKey("provider", apiKey.text, false),
 		veeamtest.WithPublicKey("provider", []byte(veeamtest.PublicKeyXML(&key.PublicKey)), false),
 	))
+	assertion := newToken("VB365 assertion")
+	s.serve("vb365", veeamtest.New(veeamtest.VB365, veeamtest.WithTokenLimits(0, 0, 0),
+		veeamtest.WithAccount(veeamtest.Account{Username: "restore", Password: newCanary("unused").text, ClientID: "application", Assertion: assertion.text})))
 	s.servers["refused"], s.servers["guests"] = s.servers["vbr"], s.servers["aws"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
@@ -128,6 +131,7 @@ func start(t *testing.T) *scene {
 		"\t\taccount by-key {\n\t\t\tgrant public_key\n\t\t\tkey "+container+" "+s.secret(passphrase)+"\n\t\t}\n"+
 		"\t\taccount by-api-key "+s.secret(apiKey)+" {\n\t\t\tgrant api_key\n\t\t}\n"+
 		"\t\tact_as {http.request.header.X-Account}\n")
+	site("vb365", "vb365", client+"\t\taccount restore {\n\t\t\tgrant jwt-bearer\n\t\t\tclient_id application\n\t\t\tassertion "+s.secret(assertion)+"\n\t\t}\n\t\tpace off\n")
 	site("guests", "aws", "\t\tpassthrough\n")
 	s.guests = s.sites["guests"]
 	delete(s.sites, "guests") // it has no account that would serve the others' requests
