@@ -36,8 +36,8 @@ var vb365 = &Product{
 	Lockout:      Lockout{Tries: 3, Window: 15 * time.Minute},
 	LoginRefused: http.StatusUnauthorized,
 	refusedBy4xx: true,
-	RefusedHint: "the REST API also refuses users with multi-factor authentication, which service accounts do not have, " +
-		"and all but the grant operator if only restore operators may log in",
+	RefusedHint: "the REST API also refuses users with multi-factor authentication: mark the user as a service account; " +
+		"if only restore operators may log in, use grant operator",
 	MFAHint: "mark the user as a service account",
 	signs: []sign{
 		{path: "/v8/ServiceInstance", status: http.StatusUnauthorized, key: "message", absent: "/v0/ServiceInstance"},

@@ -98,7 +98,7 @@ var (
 	vb365 = &product{
 		name: "vb365", profile: veeamtest.VB365,
 		protected: "/v8/Organizations",
-		tokens:    []string{"/v8/token", "/v7/Token", "/V6/TOKEN/"},
+		tokens:    []string{"/v8/token", "/v8/Token", "/V8/TOKEN/"},
 		password:  []string{"password"},
 		refresh:   []string{"refresh_token", "Refresh_token"},
 		logout:    "POST /v8/token/logout", loggedOut: http.StatusNoContent,

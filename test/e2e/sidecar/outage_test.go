@@ -113,7 +113,11 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 				}
 			}
 			// The second request came within the pause after the first one's login.
-			if c := s.Server.Counters(); c.TokenRequests != 1 {
+			want := int64(1)
+			if s.product == vb365 && fault.Status == http.StatusNotFound {
+				want = 3 // the path is tried in each version
+			}
+			if c := s.Server.Counters(); c.TokenRequests != want {
 				t.Errorf("%d token requests", c.TokenRequests)
 			}
 			if c := elsewhere.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
@@ -153,7 +157,11 @@ func TestAServerThatAsksToWaitIsHeard(t *testing.T) {
 		for range 5 {
 			a := s.client.get(t, s.protected)
 			a.refusedAs(t, s.product, false, http.StatusTooManyRequests)
-			if seconds := a.retryAfter(t); seconds < 25 || seconds > 40 {
+			most := 40
+			if s.product == vb365 {
+				most = 60 // it never says how long
+			}
+			if seconds := a.retryAfter(t); seconds < 25 || seconds > most {
 				t.Errorf("%s: Retry-After %d, the server said 40", s.Name, seconds)
 			}
 			if s.Product == "vspc" && !strings.Contains(string(a.body), `"retryAfter":`) {
