@@ -111,9 +111,9 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 		sent, left int
 	}{
 		{body, "nothing was sent: 1 of 2 tries left until ", 1, 1},
-		{force, "the server was asked just now: ", 2, 0},
+		{force, "the login was sent: ", 2, 0},
 		{body, "nothing was sent: 0 of 2 tries left until ", 2, 0},
-		{force, "the server was asked just now: ", 3, 0},
+		{force, "the login was sent: ", 3, 0},
 	} {
 		_, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/login", tt.body)
 		s := states(t, text)[0]

@@ -20,7 +20,7 @@ func TestALoginAtAnotherProductIsSaidOnce(t *testing.T) {
 		profile veeamtest.Profile
 		says    string
 	}{
-		{"vbr", veeamtest.Azure, "write: product azure"},
+		{"vbr", veeamtest.Azure, "set product azure"},
 		{"azure", veeamtest.Azure, ""},
 		{"vbr", veeamtest.VBR13, ""},
 	} {

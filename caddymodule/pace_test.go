@@ -99,7 +99,7 @@ func TestWithThePaceOfTheServerNoTokenRequestIsOneTooMany(t *testing.T) {
 			testutil.ToFloat64(w.metrics.Paced.WithLabelValues("vspc", metrics.PaceRefused)) == 0 {
 			t.Error("not counted")
 		}
-		for _, want := range []string{"Token request of user 'user-", "waits 1.", "(pace 1/s 5/m)", "as many token requests as its pace allows"} {
+		for _, want := range []string{"Token request of user 'user-", "waits 1.", "(pace 1/s 5/m)", "the pace of token requests"} {
 			if !strings.Contains(w.said(), want) {
 				t.Errorf("the log does not say %q: %s", want, w.said())
 			}

@@ -164,7 +164,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 		w.rest(24 * time.Hour) // the refresh token has died
 		for range 3 {
 			got := w.demand("503 credential_refused")
-			if !strings.Contains(got.body, "valid for one login and was used") {
+			if !strings.Contains(got.body, "valid for a single login and was used") {
 				t.Errorf("the client reads %s", got.body)
 			}
 			w.rest(time.Hour)

@@ -151,7 +151,7 @@ func TestRequestsWithATokenNoticeNothingOfSecretsThatHang(t *testing.T) {
 		if waited := time.Since(began); waited != account.ReadTimeout {
 			t.Errorf("a login has waited for %v", waited)
 		}
-		if n := strings.Count(w.said(), "The secrets so far are used: account svc-monitor: option password, it could not be read in time"); n != 1 {
+		if n := strings.Count(w.said(), "The previous secrets stay in use: account svc-monitor: option password, it could not be read in time"); n != 1 {
 			t.Errorf("said %d times: %s", n, w.said())
 		}
 		answer()

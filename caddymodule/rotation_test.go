@@ -200,7 +200,7 @@ func TestTheLogTellsSecretsThatWereChangedFromThoseThatNeverWorked(t *testing.T)
 	t.Parallel()
 	const utf32 = "\xff\xfe\x00\x00x\x00\x00\x00"
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		const never, goOn = "cannot be used, and it has no session", "those so far go on"
+		const never, goOn = "cannot be used, and it has no session", "the previous ones stay in use"
 		w.tr = w.transport(&Transport{Accounts: []*account.Account{
 			{Name: veeamtest.DefaultUser, Password: w.secret("works", veeamtest.DefaultPassword)},
 			{Name: "other", Username: "other", Password: w.secret("never", utf32)},

@@ -76,7 +76,7 @@ type BudgetError struct {
 // Error gives the reason, and until when.
 func (e *BudgetError) Error() string {
 	if e.Sending {
-		return "as many logins of the user are under way as its lock-out budget allows"
+		return "the lock-out budget of the user allows no more concurrent logins"
 	}
 	return "the lock-out budget of the user is used up: " + e.Budget.String()
 }

@@ -240,7 +240,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	case failure != nil:
 		return nil, failure
 	case lost:
-		s.options.Shared.options.Log("another process has taken over a login that took too long here", nil)
+		s.options.Shared.options.Log("the login took too long, and another process took it over", nil)
 	}
 	if !tok.usable(time.Now()) {
 		return nil, s.failed(errDeadOnArrival) // the store took its time

@@ -74,9 +74,9 @@ type PaceError struct {
 
 // Error gives the reason.
 func (e *PaceError) Error() string {
-	why := "the server has had as many token requests as its pace allows"
+	why := "the pace of token requests to the server is exhausted"
 	if e.Paused {
-		why = "the server has asked to wait with token requests"
+		why = "the server asked to retry token requests later"
 	}
 	return fmt.Sprintf("%s; the next one is in %v", why, e.Wait.Round(time.Second))
 }

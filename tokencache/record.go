@@ -187,7 +187,7 @@ func (s *Shared) bind(id Identity) (place, error) {
 
 func (s *Shared) keyless(err error) error {
 	if s.gone.CompareAndSwap(false, true) {
-		s.options.Log("the encryption key cannot be used, sessions are kept in memory only", err)
+		s.options.Log("the encryption key cannot be used: sessions are kept in memory only", err)
 	}
 	return err
 }

@@ -277,7 +277,7 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 
 var (
 	errDeadOnArrival = errors.New("the grant took longer than the lifetime of the token")
-	errNoToken       = errors.New("the grant gave neither a token nor an error")
+	errNoToken       = errors.New("the grant returned neither a token nor an error")
 )
 
 // protect turns a panic of a grant into an error: in a goroutine of its own it

@@ -146,7 +146,7 @@ func (s *Shared) lastNow() (*store.Attachment, error) {
 // worked and failed keep the book on the store.
 func (s *Shared) worked() {
 	if s.gone.CompareAndSwap(true, false) {
-		s.options.Log("the storage is back, sessions are shared again", nil)
+		s.options.Log("the storage works again: sessions are shared", nil)
 	}
 }
 
@@ -161,7 +161,7 @@ func (s *Shared) failed(ctx context.Context, to *store.Attachment, err error) er
 	}
 	s.mu.Unlock()
 	if current && s.gone.CompareAndSwap(false, true) {
-		s.options.Log("the storage does not work, sessions are kept in memory only", err)
+		s.options.Log("the storage does not work: sessions are kept in memory only", err)
 	}
 	return err
 }
@@ -180,7 +180,7 @@ func (s *Shared) opened(key string, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil && !known {
-		s.options.Log("a record of the storage is passed over: "+key, err)
+		s.options.Log("ignoring a record of the storage: "+key, err)
 	}
 }
 

@@ -173,10 +173,10 @@ func (s *Source) gained(l *candidate, end *logout, tok *veeam.Token) *tokencache
 
 // OtherProduct says that a login has worked at a server of another product.
 func OtherProduct(configured, found *veeam.Product) string {
-	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": requests may find nothing there; write: product " + found.Name
+	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": set product " + found.Name
 }
 
-const usedHint = "the secret of this grant is valid for one login and was used: configure a new one"
+const usedHint = "the secret of this grant is valid for a single login and was used: configure a new one"
 
 // singleUse reports whether the account's secret is good for one login. It is
 // not sent again then: a server may take that for an attack and end the session

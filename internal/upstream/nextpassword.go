@@ -37,9 +37,9 @@ func (s *Source) switched(l, before *candidate) {
 // another one.
 func (s *Source) refused(l *candidate, j journal.Journal) {
 	text, result := "The server refuses the changed secret of account '"+s.account.Name+"' ("+l.credentials.Changed(s.rotation.current.Load().credentials)+
-		"). The session so far serves on as long as it can be renewed.", metrics.SecretRefused
+		"). The current session stays in use as long as it can be renewed.", metrics.SecretRefused
 	if l.next {
-		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until a pause is over.", metrics.SecretNextRefused
+		text, result = "The server refuses next_password of account '"+s.account.Name+"', and the password too. Neither is sent until the hold ends.", metrics.SecretNextRefused
 	}
 	s.server.countSecret(s.account, result)
 	j.Warn(svclog.Exception(text, ""))

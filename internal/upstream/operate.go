@@ -29,7 +29,7 @@ func (s *Session) MayLogin(force bool) error {
 func (s *Session) Login(ctx context.Context, force bool) error {
 	grant := s.grant.Load()
 	if grant == nil {
-		return errors.New("no request has required a token of it yet")
+		return errors.New("no request has required this session yet")
 	}
 	if err := s.Lift(ctx); err != nil {
 		return err
@@ -57,7 +57,7 @@ func loginOutcome(err error, left tokencache.Budget) error {
 	case isOverdrawn(err):
 		return fmt.Errorf("nothing was sent: %w; --force logs in anyway", blocked.Cause)
 	case blocked.Held && left.Of > 0:
-		return fmt.Errorf("the server was asked just now: %w; %s", blocked.Cause, left)
+		return fmt.Errorf("the login was sent: %w; %s", blocked.Cause, left)
 	}
 	return blocked.Cause
 }

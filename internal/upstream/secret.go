@@ -231,7 +231,7 @@ func (s *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 	if len(doubts) == 0 {
 		return
 	}
-	s.Log.Warn("a secret is probably wrong, and is sent as is: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
+	s.Log.Warn("a secret is probably wrong, and is sent unchanged: "+strings.Join(doubts, "; "), zap.String("account", a.Name))
 }
 
 // secrets reads those of whoever logs in.
@@ -335,6 +335,6 @@ func confirmAs(ctx context.Context, read func(context.Context) *account.Reading,
 // tellLate writes once for each reading that what was read before has to do.
 func tellLate(err error, j journal.Journal) {
 	if late, ok := errors.AsType[*bounded.LateError](err); ok && late.Tell() {
-		j.Warn(svclog.Exception("The secrets so far are used: "+err.Error()+".", journal.TypeOf(err)))
+		j.Warn(svclog.Exception("The previous secrets stay in use: "+err.Error()+".", journal.TypeOf(err)))
 	}
 }

@@ -222,7 +222,7 @@ func (w *secretWatcher) unusable(a *account.Account) string {
 	said := "the secrets of the account cannot be used, and it has no session"
 	w.tell(func(s *Source) bool { return s.account == a }, func(s *Source) {
 		if current := s.rotation.current.Load(); current != nil && current.alive() {
-			said = "changed secrets cannot be used, those so far go on"
+			said = "changed secrets cannot be used, the previous ones stay in use"
 		}
 	})
 	return said

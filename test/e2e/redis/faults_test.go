@@ -12,7 +12,7 @@ import (
 
 const (
 	saysGone = "sessions are kept in memory only"
-	saysBack = "sessions are shared again"
+	saysBack = "the storage works again: sessions are shared"
 )
 
 func TestWithRedisGoneSessionsGoOnInMemoryAndAreSharedAgainLater(t *testing.T) {
