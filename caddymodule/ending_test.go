@@ -15,12 +15,12 @@ import (
 )
 
 // endable are the products that can end one session.
-var endable = []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP, veeamtest.VB365}
+var endable = []veeamtest.Profile{veeamtest.VBR12, veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP, veeamtest.VB365, veeamtest.ONE}
 
 // logouts are the requests that end something.
 func (w *world) logouts() (n int) {
 	for _, c := range w.wire.calls() {
-		if strings.HasSuffix(c.path, "/logout") || c.method == http.MethodDelete {
+		if strings.HasSuffix(c.path, "/logout") || strings.HasSuffix(c.path, "/revoke") || c.method == http.MethodDelete {
 			n++
 		}
 	}
@@ -152,7 +152,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			for _, profile := range endable {
-				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
+				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute), veeamtest.WithParallelSessions()}, func(w *world) {
 					w.start(w.user())
 					w.demand("200")
 					test(w)
@@ -167,7 +167,7 @@ func TestASessionIsLoggedOutOnce(t *testing.T) {
 func TestRequestsThatCarryAReplacedTokenHaveAMoment(t *testing.T) {
 	t.Parallel()
 	for _, profile := range endable {
-		inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
+		inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute), veeamtest.WithParallelSessions()}, func(w *world) {
 			w.start(w.user())
 			w.demand("200")
 			w.wire.intercept(func(req *http.Request) (*http.Response, error) {

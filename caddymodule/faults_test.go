@@ -152,7 +152,7 @@ func (f fault) at(profile veeamtest.Profile) fault {
 	return f
 }
 
-var profiles = []veeamtest.Profile{veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP, veeamtest.VB365}
+var profiles = []veeamtest.Profile{veeamtest.VBR13, veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP, veeamtest.VB365, veeamtest.ONE}
 
 func TestEveryFaultHasItsOutcome(t *testing.T) {
 	t.Parallel()

@@ -271,6 +271,9 @@ func grantRows() []grantRow {
 		codeRow("Google Cloud", veeamtest.GCP),
 		parentRow("Google Cloud", "`authorization_code` with `parent`", veeamtest.GCP, account.Account{Grant: "authorization_code"}, code),
 
+		password("Veeam ONE", veeamtest.ONE),
+		refreshRow("Veeam ONE", veeamtest.ONE),
+
 		password("VB365", veeamtest.VB365),
 		refreshRow("VB365", veeamtest.VB365),
 		assertionRow("`jwt-bearer`", veeam.GrantJWTBearer),

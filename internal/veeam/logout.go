@@ -16,7 +16,12 @@ func (c *Client) Logout(ctx context.Context, t *Token) error {
 	if op == nil || t.Grant == GrantAPIKey {
 		return ErrNoLogout
 	}
-	ans, err := c.exchange(ctx, op.Method, op.Path, t.Access, nil)
+	var f *form
+	if c.Product.logoutField != "" {
+		f = new(form)
+		f.add(c.Product.logoutField, t.Access.Reveal())
+	}
+	ans, err := c.exchange(ctx, op.Method, op.Path, t.Access, f)
 	if err != nil {
 		return c.complete(err, "")
 	}
@@ -26,7 +31,11 @@ func (c *Client) Logout(ctx context.Context, t *Token) error {
 	if ans.status >= 300 && ans.status <= 399 {
 		return c.complete(&Error{Kind: KindMalformed, Status: ans.status, Err: errRedirect}, "")
 	}
-	return c.complete(c.Product.readRefusal(ans, "", []string{t.Access.Reveal()}), "")
+	refused := c.Product.readRefusal(ans, "", []string{t.Access.Reveal()})
+	if f != nil && ans.status == c.Product.LoginRefused && refused.Kind == KindRefused {
+		return nil // a token in a form that is not valid is refused like a login
+	}
+	return c.complete(refused, "")
 }
 
 // CanLogout reports whether the server can end one session.

@@ -26,6 +26,7 @@ func TestPasswordGrantSendsTheDocumentedRequest(t *testing.T) {
 		{"vspc", "/api/v3/token", "grant_type=password&username=svc-monitor&password=", "X-Client-Version", "", time.Hour},
 		{"azure", "/api/oauth2/token", "grant_type=Password&username=svc-monitor&password=", "x-api-version", "", time.Hour},
 		{"aws", "/api/v1/token", "grant_type=password&username=svc-monitor&password=", "x-api-version", "1.4-rev0", 15 * time.Minute},
+		{"one", "/api/token", "grant_type=password&username=svc-monitor&password=", "x-api-version", "", 899 * time.Second},
 		{"gcp", "/api/v1/token", "grant_type=password&username=svc-monitor&password=", "x-api-version", "1.4-rev0", 15 * time.Minute},
 	} {
 		t.Run(tt.product, func(t *testing.T) {

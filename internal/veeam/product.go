@@ -96,6 +96,7 @@ type Product struct {
 	dates        DateLayout
 	logoutStatus int
 	logoutBody   string
+	logoutField  string // the form field that carries the token to end. Empty: the bearer says it
 	loginMessage string // for a refused login, if it differs from the others'
 	serverFault  int    // the status of every fault of the server. Default: as it is
 	appendError  func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
@@ -439,4 +440,5 @@ var products = []*Product{
 	},
 	gcp,
 	vb365,
+	one,
 }

@@ -85,6 +85,12 @@ func TestRefusals(t *testing.T) {
 			`{"type":"/api/v1/problems/accessDenied","title":"Unauthorized","status":401,"errorCode":"AccessDenied","details":"Authentication failed","instance":null,"data":null}`,
 		},
 		{
+			"one",
+			Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true},
+			400,
+			`{"type":"https://tools.ietf.org/html/rfc7231#section-6.5.1","title":"Bad Request","status":400,"detail":"Authentication failed","instance":null}`,
+		},
+		{
 			"gcp",
 			Refusal{Reason: ReasonBadCredential, AtTokenEndpoint: true},
 			401,
@@ -118,7 +124,7 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 	}
 	types := map[string]string{
 		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
-		"gcp": contentProblem, "vb365": contentJSON,
+		"gcp": contentProblem, "vb365": contentJSON, "one": contentProblem,
 	}
 	for reason := range reasonRows {
 		for _, p := range products {
@@ -148,6 +154,7 @@ func TestLogoutAnswers(t *testing.T) {
 		{"azure", "/api/oauth2/token", 204, ""},
 		{"aws", "/api/v1/token", 204, ""},
 		{"gcp", "/api/v1/token", 204, ""},
+		{"one", "/api/revoke", 200, ""},
 		{"vb365", "/v7/token/logout", 200, ""},
 		{"vb365", "/V8/Token/Logout/", 204, ""},
 	} {

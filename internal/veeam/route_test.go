@@ -86,6 +86,11 @@ var classifyTests = []struct {
 	{"aws", "GET", "/api/v1/licenseAgreement/download", RouteAnonymous},
 	{"aws", "GET", "/api/v1/policies", RouteProtected},
 
+	{"one", "POST", "/api/token/", RouteToken},
+	{"one", "POST", "/API/Revoke", RouteLogout},
+	{"one", "GET", "/api/revoke", RouteClosed},
+	{"one", "GET", "/api/v2.3/about", RouteProtected},
+
 	{"gcp", "POST", "/api/v1/token/", RouteToken},
 	{"gcp", "DELETE", "/api/v1/Token/", RouteLogout},
 	{"gcp", "POST", "/api/v1/token/authorization_code/", RouteAuthorizationCode},

@@ -159,7 +159,7 @@ func guessOffset(wall, now time.Time) int {
 
 // mirrored are the folded keys of values that an answer of ours may repeat.
 var mirrored = map[string]bool{
-	"username": true, "userid": true, "rolename": true, "usertype": true,
+	"user": true, "userrole": true, "username": true, "userid": true, "rolename": true, "usertype": true,
 	"latestnewsshown": true, "mfaenabled": true, "shortlived": true,
 }
 

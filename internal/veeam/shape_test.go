@@ -73,6 +73,7 @@ func TestDocumentedTokenAnswers(t *testing.T) {
 			`"latestNewsShown":true,"mfa_enabled":false,"shortLived":false}`,
 		"aws": `{"access_token":"acc","token_type":"bearer","refresh_token":"ref","expires_in":900,` +
 			`".issued":"2025-06-10T10:29:39",".expires":"2025-06-10T10:44:39","username":"grafana"}`,
+		"one": `{"access_token":"acc","refresh_token":"ref","token_type":"Bearer","expires_in":900,"user":"grafana","user_role":"PortalAdmin"}`,
 		"gcp": `{"access_token":"acc","token_type":"bearer","refresh_token":"ref","expires_in":900,` +
 			`".issued":"2025-06-10T10:29:39",".expires":"2025-06-10T10:44:39"}`,
 	} {
@@ -88,7 +89,7 @@ func TestAnswersMirrorTheServer(t *testing.T) {
 	for _, name := range []string{
 		"vbr_password.json", "vspc_password.json", "azure_password.json", "azure_mfa.json",
 		"azure_refresh_token.json", "aws_password.json", "aws_mfa.json", "aws_authorization_code.json",
-		"gcp_password.json", "gcp_mfa.json",
+		"gcp_password.json", "gcp_mfa.json", "one_password.json",
 	} {
 		product, _, _ := strings.Cut(name, "_")
 		c, _ := client(t, product, canned{status: 200, body: golden(t, name)})

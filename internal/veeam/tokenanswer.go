@@ -172,6 +172,9 @@ func (p *Product) appendValue(dst []byte, key answerKey, a Answer, s *Shape) []b
 		if s.TokenType != "" {
 			return appendString(dst, s.TokenType)
 		}
+		if key.fallback != "" {
+			return append(dst, key.fallback...)
+		}
 		return appendString(dst, "bearer")
 	case "expiresin":
 		return strconv.AppendInt(dst, seconds, 10)
@@ -180,7 +183,7 @@ func (p *Product) appendValue(dst []byte, key answerKey, a Answer, s *Shape) []b
 	case "expires", "expirationtime":
 		return p.appendDate(dst, a.Issued.Add(time.Duration(seconds)*time.Second), s)
 	}
-	own := map[string]string{"username": a.Username, "rolename": a.Role, "userid": a.UserID}
+	own := map[string]string{"username": a.Username, "user": a.Username, "rolename": a.Role, "userrole": a.Role, "userid": a.UserID}
 	if text := own[name]; text != "" {
 		return appendString(dst, text)
 	}

@@ -41,6 +41,7 @@ var products = []product{
 	{"vspc", veeamtest.VSPC, "/api/v3/token", "/api/v3/about", "DELETE /api/v3/users/4d3a1f0e-9c3b-4a52-8d0a-6f1f8d2b1c55/tokens"},
 	{"azure", veeamtest.Azure, "/api/oauth2/token", "/api/v8.1/system/about", "DELETE /api/oauth2/token"},
 	{"aws", veeamtest.AWS, "/api/v1/token", "/api/v1/about", "DELETE /api/v1/token"},
+	{"one", veeamtest.ONE, "/api/token", "/api/v2.3/about", "POST /api/revoke"},
 	{"gcp", veeamtest.GCP, "/api/v1/token", "/api/v1/version", "DELETE /api/v1/token"},
 	{"vb365", veeamtest.VB365, "/v8/token", "/v8/Organizations", "POST /v8/token/logout"},
 }
