@@ -47,7 +47,7 @@ func (s *Source) First(ctx context.Context, values context.Context, j journal.Jo
 		return nil, err
 	}
 	// Not by the session yet, which a cache may share.
-	tok, err := s.grant(values, l, j)(ctx, nil)
+	tok, err := s.granter(values, l, j).get(ctx, nil)
 	if err == nil {
 		tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
 	}

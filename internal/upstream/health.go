@@ -48,16 +48,12 @@ func (h *health) missed(ctx context.Context, err error, now time.Time) {
 	h.wire.Store(&account.Fault{Reason: veeam.TransportReason(ctx, err), Text: err.Error(), At: now})
 }
 
-// observed has what a grant brings taken down.
-func (h *health) observed(get tokencache.GrantFunc) tokencache.GrantFunc {
-	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
-		tok, err := get(ctx, prev)
-		if err == nil {
-			h.reached(time.Now())
-		} else {
-			h.failure.Store(time.Now().Unix())
-		}
-		return tok, err
+// granted takes down how a grant has ended.
+func (h *health) granted(err error) {
+	if err == nil {
+		h.reached(time.Now())
+	} else {
+		h.failure.Store(time.Now().Unix())
 	}
 }
 

@@ -96,7 +96,7 @@ func (s *Source) attemptNext(ctx context.Context, configured *candidate, refusal
 // get asks one session, and records how the server judges its secret.
 func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.Token, error) {
 	defer s.rotation.ask(l)()
-	tok, err := l.session.Get(waitContext{ctx, o.values}, s.grant(o.values, l, o.journal))
+	tok, err := l.session.Get(waitContext{ctx, o.values}, s.granter(o.values, l, o.journal).get)
 	switch {
 	case err == nil:
 		l.session.refused.Store(false)

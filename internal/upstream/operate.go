@@ -27,8 +27,8 @@ func (s *Session) MayLogin(force bool) error {
 // Login replaces the session by a new one; the session so far is logged out. force
 // spends the last try of a lock-out budget, and logs in where none is left.
 func (s *Session) Login(ctx context.Context, force bool) error {
-	grant := s.grant.Load()
-	if grant == nil {
+	g := s.granter.Load()
+	if g == nil {
 		return errors.New("no request has required this session yet")
 	}
 	if err := s.Lift(ctx); err != nil {
@@ -38,13 +38,13 @@ func (s *Session) Login(ctx context.Context, force bool) error {
 		tok.Exhaust()
 		s.Reject(tok)
 	}
-	get := grant.get
+	get := g.get
 	if force {
 		get = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
-			return grant.get(forced(ctx), prev)
+			return g.get(forced(ctx), prev)
 		}
 	}
-	_, err := s.Get(waitContext{ctx, grant.ender.values}, get)
+	_, err := s.Get(waitContext{ctx, g.logout.values}, get)
 	return loginOutcome(err, s.State().Budget)
 }
 
@@ -67,8 +67,8 @@ func loginOutcome(err error, left tokencache.Budget) error {
 func (s *Session) Logout(ctx context.Context) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()
-	if grant := s.grant.Load(); e == nil && grant != nil {
-		e = grant.ender // the token came from the cache
+	if g := s.granter.Load(); e == nil && g != nil {
+		e = g.logout // the token came from the cache
 	}
 	if e != nil && tok != nil {
 		within, cancel := context.WithTimeout(e.values, LogoutFor)

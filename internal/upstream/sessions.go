@@ -45,13 +45,7 @@ type Session struct {
 
 	sources sync.Map // the *credentials that it logs in with, by their sources
 
-	grant atomic.Pointer[lastGrant] // for an operator who wants a login
-}
-
-// lastGrant is how the latest request has asked for a token.
-type lastGrant struct {
-	ender *logout
-	get   tokencache.GrantFunc
+	granter atomic.Pointer[granter] // of the latest request, for an operator who wants a login
 }
 
 // acquire makes the caller a user of a session, which it shares with other

@@ -72,7 +72,7 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 			if due && l.session.MayRenew(now) {
 				o := cause{values: r.Values(ctx), journal: r.Journal}
 				s.server.watch.start()
-				l.session.Renew(o.values, s.grant(o.values, l, o.journal))
+				l.session.Renew(o.values, s.granter(o.values, l, o.journal).get)
 			}
 			return tok, l.session.Session, nil
 		}

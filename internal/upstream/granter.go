@@ -1,0 +1,212 @@
+// A granter gets the tokens of one candidate: it renews a session or logs in, and says
+// so in log and metrics.
+
+package upstream
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+// granter gets the tokens of one candidate for the request that causes the grant. Its get
+// is the tokencache.GrantFunc of the candidate's session. Nothing of the request is sent.
+type granter struct {
+	source    *Source
+	candidate *candidate
+	journal   journal.Journal
+
+	client  *veeam.Client  // names an API version only if one is configured
+	account *veeam.Account // that of the candidate, which confirms its secrets and knows its parent
+	parent  *parentUse     // nil if the account logs in by itself
+	logout  *logout        // of the sessions that the grants bring
+}
+
+// granter returns what gets tokens for l. values is the grant's context apart from its
+// time-out.
+func (s *Source) granter(values context.Context, l *candidate, journal journal.Journal) *granter {
+	g := &granter{source: s, candidate: l, journal: journal, client: s.client(l, journal)}
+	account := *l.credentials.Account
+	account.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
+	g.logout = &logout{state: s.server.State, client: g.client, version: s.FoundVersion, account: &account, values: values, journal: journal}
+	g.account = &account
+	if s.account.Parent != "" {
+		g.parent = s.parent(values, journal)
+		withParent := account
+		withParent.Parent = g.parent.session
+		g.account = &withParent
+	}
+	l.session.granter.Store(g)
+	return g
+}
+
+// client is the client of the logins with l, which the server's limits hold back.
+func (s *Source) client(l *candidate, journal journal.Journal) *veeam.Client {
+	client := s.server.Client(s.place, s.guard(l.credentials, journal))
+	client.Pacer, client.Log = s.pacer(l.credentials.Account.User(), journal), journal.Info
+	client.Clock = func(offset time.Duration) {
+		s.server.Metrics.ClockOffset.WithLabelValues(s.server.Product.Name, s.account.Name).Set(offset.Seconds())
+	}
+	return client
+}
+
+// get gets a token in place of prev, which may be nil, and reports to the health of the
+// server how that ended.
+func (g *granter) get(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+	tok, err := g.grant(ctx, prev)
+	g.source.health.granted(err)
+	return tok, err
+}
+
+// grant renews the session of prev if that is worth a try, and logs in otherwise or if a
+// login may help where the renewal failed.
+func (g *granter) grant(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+	if g.account.Grant == veeam.GrantAPIKey && prev != nil && prev.Rejected() {
+		return nil, g.keyRefused()
+	}
+	client := g.source.versioned(ctx, g.client)
+	if prev != nil && worthRefreshing(g.account, prev) {
+		tok, err := g.renew(ctx, client, prev)
+		if err == nil {
+			return tok, nil
+		}
+		if !fallsBack(err) {
+			return nil, unanswered(err, client)
+		}
+		prev.Exhaust()
+	}
+	if err := g.mayLogIn(ctx); err != nil {
+		return nil, err
+	}
+	tok, err := g.logIn(ctx, client)
+	if err != nil {
+		return nil, unanswered(err, client)
+	}
+	if prev != nil {
+		g.candidate.session.replaced(g.logout, prev) // a session of its own
+	}
+	return tok, nil
+}
+
+// keyRefused is the error where the server has refused an API key itself: a login would
+// only send it again.
+func (g *granter) keyRefused() error {
+	err := &veeam.Error{Kind: veeam.KindRefused, Product: g.source.server.Product.Name, Grant: veeam.GrantAPIKey}
+	g.source.server.observe(g.account.Grant, time.Now(), nil, err)
+	g.journal.LoginFailed(g.account, err)
+	return err
+}
+
+// renew sends the refresh token of prev.
+func (g *granter) renew(ctx context.Context, client *versionedClient, prev *tokencache.Token) (*tokencache.Token, error) {
+	start := time.Now()
+	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, g.account, prev.Refresh) })
+	g.source.server.observe(veeam.GrantRefreshToken, start, tok, err)
+	if err != nil {
+		g.journal.RefreshFailed(g.account, err)
+		return nil, err
+	}
+	g.journal.Refreshed(g.account)
+	gained := g.gained(tok)
+	gained.Revived = !prev.Renewable()
+	return gained, nil
+}
+
+// mayLogIn returns why the credential is not sent, or nil. It waits until no other
+// credential of the account's user is being sent.
+func (g *granter) mayLogIn(ctx context.Context) error {
+	session := g.candidate.session
+	if g.candidate.kept.Load() {
+		return errReplaced
+	}
+	if session.used.Load() {
+		err := &veeam.Error{Kind: veeam.KindRefused, Product: g.source.server.Product.Name, Grant: g.account.Grant, Hint: usedHint}
+		g.journal.LoginFailed(g.account, err)
+		return err
+	}
+	if g.source.guest == nil { // of a guest, no other credential is known here
+		if err := session.lockCredentials(ctx); err != nil {
+			return err
+		}
+	}
+	if g.hasSibling() {
+		return session.heldAtSibling(ctx)
+	}
+	return nil
+}
+
+// hasSibling reports whether another session has the same credential.
+func (g *granter) hasSibling() bool { return g.source.key.parent || g.source.account.Serves() }
+
+// logIn sends the credential of the account.
+func (g *granter) logIn(ctx context.Context, client *versionedClient) (*tokencache.Token, error) {
+	start := time.Now()
+	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, g.account) })
+	if err == nil {
+		err = g.proveKey(ctx, client, tok)
+	}
+	g.source.server.observe(g.account.Grant, start, tok, err)
+	if singleUse(g.account) && (err == nil || refusedGrant(err)) {
+		g.candidate.session.used.Store(true)
+	}
+	if err != nil {
+		g.journal.LoginFailed(g.account, err)
+		if g.parent != nil && noAnswer(err) {
+			g.parent.hung()
+		}
+		return nil, err
+	}
+	if g.parent != nil {
+		g.parent.succeeded()
+	}
+	if g.hasSibling() {
+		g.candidate.session.accepted(ctx)
+	}
+	g.journal.Authenticated(g.account, tok)
+	gained := g.gained(tok)
+	gained.Login = true
+	return gained, nil
+}
+
+// proveKey makes a call with an API key that is to take the place of one that works: for a
+// key, a login sends nothing.
+func (g *granter) proveKey(ctx context.Context, client *versionedClient, tok *veeam.Token) error {
+	if g.account.Grant != veeam.GrantAPIKey || g.source.rotation.current.Load() == g.candidate {
+		return nil
+	}
+	return keyFault(client.MayRead(ctx, tok))
+}
+
+// gained keeps how to log out of the session that tok belongs to, and warns once if the
+// server looks like another product. What comes after the end of the candidate's session
+// is logged out when the requests that have waited for it should be over.
+func (g *granter) gained(tok *veeam.Token) *tokencache.Token {
+	session, configured := g.candidate.session, g.source.server.Product
+	session.ender.Store(g.logout)
+	if session.ended.Load() {
+		session.logoutLater()
+	}
+	if found := tok.LooksLike(configured); found != configured && !g.source.mistaken.Swap(true) {
+		g.source.server.Log.Warn(OtherProduct(configured, found), zap.String("reason", string(veeam.ReasonWrongProduct)),
+			zap.String("account", g.source.account.Name), zap.String("server", g.source.place.BaseURL))
+	}
+	return cached(tok)
+}
+
+// worthRefreshing reports whether the refresh token of prev is tried before the
+// grant of the account itself. One whose access token the server has ended early
+// has probably ended, too: it is tried, once, where a login is dear.
+func worthRefreshing(a *veeam.Account, prev *tokencache.Token) bool {
+	switch {
+	case prev.Renewable():
+		return true
+	case singleUse(a):
+		return !prev.Exhausted() // there is nothing else
+	}
+	return a.TOTP != nil && prev.Revivable()
+}
