@@ -5,6 +5,7 @@ package tokencache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +51,10 @@ func TestTheSessionKeepsItsPromises(t *testing.T) {
 				"":        m.check,
 			})
 		})
-		if end != nil {
+		switch {
+		case fmt.Sprintf("%T", end) == "rapid.invalidData":
+			panic(end) // on a line of its own: to rapid it is another end than a failure
+		case end != nil:
 			panic(end)
 		}
 	})
