@@ -22,7 +22,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// provisioning guards certmagic.Default.Storage, which Caddy sets for each configuration.
+// provisioning guards what Caddy has once in a process: certmagic.Default.Storage, which
+// it sets for each configuration, and the cache of certificates, which the app http makes
+// and each end of one stops.
 var provisioning sync.Mutex
 
 // provisionContext is caddy.ProvisionContext for tests that run beside others.

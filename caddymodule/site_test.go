@@ -79,6 +79,8 @@ func standing(t rapid.TB, text string) []*site {
 		t.Fatal(err)
 	}
 	parent := provisionContext(t, &caddy.Config{})
+	provisioning.Lock()
+	defer provisioning.Unlock()
 	ctx, cancel := caddy.NewContext(parent)
 	defer cancel()
 	loaded, err := ctx.LoadModuleByID("http", parsed.Apps.HTTP)
