@@ -218,7 +218,11 @@ func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
 						w.rest(9850 * time.Millisecond)
 						w.demand("200")
 					}
-					if n := w.wire.grants() - 1; n == 0 || n > 16 {
+					most := 16
+					if profile == veeamtest.VB365 && f.name == "status 404" {
+						most *= 3 // a path that is not there is looked for in each version
+					}
+					if n := w.wire.grants() - 1; n == 0 || n > most {
 						t.Errorf("%d token requests by renewals that fail", n)
 					}
 					f.end(w)

@@ -244,7 +244,11 @@ func TestThrottlingHoldsEveryLoginForAsLongAsTheServerSays(t *testing.T) {
 		inWorld(t, profile, []veeamtest.Option{veeamtest.WithTokenStatus429(0, 25*time.Second)}, func(w *world) {
 			w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
 			got := w.demand("429 throttled")
-			if got.header.Get("Retry-After") != "25" {
+			wait := "25"
+			if profile == veeamtest.VB365 {
+				wait = "60" // its own 429 names no time
+			}
+			if got.header.Get("Retry-After") != wait {
 				t.Errorf("%s: Retry-After %q", profile, got.header.Get("Retry-After"))
 			}
 			if inBody := strings.Contains(got.body, `"retryAfter":25`); inBody != (profile == veeamtest.VSPC) {
