@@ -61,8 +61,8 @@ func opening() int {
 	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("os.Open("))
 }
 
+// Not parallel: goroutines are counted for the process.
 func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
-	t.Parallel()
 	before := goleak.IgnoreCurrent()
 	for name, account := range map[string]func(path string) *account.Account{
 		"password": func(path string) *account.Account { return &account.Account{Password: "{file." + path + "}"} },
@@ -106,8 +106,8 @@ func TestAFileThatHangsHoldsOneReaderAndNoRequest(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
+// Not parallel: goroutines are counted for the process.
 func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
-	t.Parallel()
 	before := goleak.IgnoreCurrent()
 	path := filepath.Join(t.TempDir(), "keyset")
 	answer := fifo(t, path)
