@@ -4,9 +4,6 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
@@ -40,16 +37,6 @@ func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	return e
 }
 
-// spki is the SHA-256 of the public key of a client certificate that was verified,
-// in hex: of the whole SubjectPublicKeyInfo, as for pins (RFC 7469).
-func spki(state *tls.ConnectionState) string {
-	if state == nil || len(state.VerifiedChains) == 0 {
-		return ""
-	}
-	sum := sha256.Sum256(state.VerifiedChains[0][0].RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
-}
-
 // identify finds out who calls. The refusal is nil if the caller is known. A
 // token that is presented must be good, also from a caller who would not need
 // one: a client whose token has expired has to notice. Where no token is asked
@@ -60,7 +47,7 @@ func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *
 		return caller, nil
 	}
 	var unknown *veeam.Refusal
-	if token := bearer(r.Header); token != "" && route != veeam.RouteToken {
+	if token := h.product.Presented(r.Header, route); token != "" && route != veeam.RouteToken {
 		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
 		var caller policy.Caller
 		if err == nil {
@@ -152,14 +139,4 @@ func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken, Detail: err.Error()}
-}
-
-// bearer returns the token of an Authorization header, or nothing.
-func bearer(header http.Header) string {
-	const scheme = "bearer "
-	value := header.Get("Authorization")
-	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
-		return ""
-	}
-	return strings.TrimSpace(value[len(scheme):])
 }

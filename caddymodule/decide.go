@@ -38,6 +38,7 @@ func (h *Handler) open(r *http.Request) *requestState {
 		repl.Map(state.placeholders)
 	}
 	state.route = h.product.Classify(state.sent.Method, r.URL.Path)
+	state.presented = h.product.Presented(r.Header, state.route)
 	return state
 }
 
@@ -60,7 +61,7 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 	switch state.route {
 	case veeam.RouteToken:
 		return v
-	case veeam.RouteLogout, veeam.RouteAuthorizationCode:
+	case veeam.RouteLogout, veeam.RouteAuthorizationCode, veeam.RouteSession:
 		v.refusal = unknown
 		return v
 	case veeam.RouteClosed:

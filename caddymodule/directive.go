@@ -33,7 +33,7 @@ const directive = "veeam_auth"
 // from Caddyfile tokens. Syntax:
 //
 //	veeam_auth [<matcher>] [<upstreams...>] {
-//		product      vbr | vspc | vspc35 | azure | aws | gcp | vb365 | one
+//		product      vbr | vspc | vspc35 | azure | aws | gcp | vb365 | one | em
 //		index_file   <file>
 //		api_version  <version>
 //		base_path    <path>

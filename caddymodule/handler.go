@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
+	"github.com/caddy-veeam/veeam-auth/internal/logon"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
@@ -321,7 +322,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 			if refusal = h.token(r, state, unknown); refusal == nil {
 				refusal = h.chooseAccount(r, state)
 			}
-		case veeam.RouteLogout, veeam.RouteAuthorizationCode:
+		case veeam.RouteLogout, veeam.RouteAuthorizationCode, veeam.RouteSession:
 			return h.answerHere(w, r, state)
 		case veeam.RouteAnonymous:
 			result = metrics.ResultAnonymous
@@ -360,6 +361,10 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 // answerHere answers what never reaches the server: logouts, which would end the
 // session of all, and authorization codes, which would give it away.
 func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requestState) error {
+	if h.product.LogsOnByBasic() {
+		h.counts[metrics.ResultLogout].Inc()
+		return write(w, logon.Here(h.issuer, h.product, r, state.sent.Method, r.URL.Path, state.presented, state.caller.Name, state.origin())) //nolint:bodyclose // write closes it
+	}
 	if state.route == veeam.RouteLogout {
 		if state.caller.Family != "" {
 			h.issuer.End(state.caller.Identity(), state.caller.Family)

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 )
 
@@ -39,6 +40,7 @@ func (r *recorder) WriteHeader(status int) {
 		r.status = status
 		r.keep = (r.all || status >= http.StatusBadRequest) && r.limit > 0 && requestbody.Textual(r.Header().Get("Content-Type"))
 	}
+	headers.Respell(r.Header())
 	r.ResponseWriterWrapper.WriteHeader(status)
 }
 

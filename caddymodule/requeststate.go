@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -31,6 +32,7 @@ type requestState struct {
 	ambiguous *veeam.Refusal    // why it cannot be decided about, nil if it can
 	route     veeam.Route
 	operation operation.Operation
+	presented string // the session or, at the token endpoint, the credential
 	caller    policy.Caller
 	decision  policy.Decision
 	decided   string // allow or deny, empty without rules
@@ -113,7 +115,7 @@ func (state *requestState) placeholders(key string) (any, bool) {
 	case "source":
 		return state.source, true
 	case "certificate.spki":
-		return spki(state.tls), true
+		return tlspin.SPKI(state.tls), true
 	case "peer.uid", "peer.gid", "peer.pid":
 		return state.peerPart(key[len(prefix+"peer."):]), true
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -249,7 +250,7 @@ func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 			return client.Vouch()
 		}
 	case policy.ViaCertificate:
-		return spki(r.TLS)
+		return tlspin.SPKI(r.TLS)
 	case policy.ViaCaddy:
 		if known := h.site(r).users[caller.Name]; known != "" {
 			return known

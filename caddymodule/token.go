@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/logon"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
@@ -30,7 +31,7 @@ type tokenAnswer = func(tok *tokencache.Token, login string) (*http.Response, *v
 // issued yet: that has to wait until the account has a session, because only then
 // the client can use a token.
 func (h *Handler) token(r *http.Request, state *requestState, unknown *veeam.Refusal) *veeam.Refusal {
-	request, refusal := h.readTokenRequest(r)
+	request, refusal := h.readTokenRequest(r, state.presented)
 	if refusal == nil {
 		var issue issueFunc
 		if issue, refusal = h.grantFor(r, state, request, unknown); refusal == nil {
@@ -65,8 +66,8 @@ func (h *Handler) answersRefusal(r *http.Request) bool {
 // issueFunc issues the tokens of a request that was found good to its caller.
 type issueFunc = func(*policy.Caller) (issuer.Pair, error)
 
-func (h *Handler) readTokenRequest(r *http.Request) (*veeam.TokenRequest, *veeam.Refusal) {
-	request, err := h.product.ReadTokenRequest(r)
+func (h *Handler) readTokenRequest(r *http.Request, presented string) (*veeam.TokenRequest, *veeam.Refusal) {
+	request, err := h.product.ReadLogin(r, presented)
 	switch {
 	case errors.Is(err, veeam.ErrRequestTooLarge):
 		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge}
@@ -85,6 +86,9 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
 	login := func(caller *policy.Caller) (issuer.Pair, error) {
+		if h.product.LogsOnByBasic() {
+			return logon.Issue(h.issuer, h.subjectOf(r, caller), audience), nil
+		}
 		return h.issuer.Issue(ctx, h.subjectOf(r, caller), audience, lifetime)
 	}
 	switch request.Grant {
@@ -157,6 +161,9 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 		username := request.Username
 		if username == "" && !caller.Via.ByAddress() {
 			username = caller.Name // an address is no name: the answer then repeats the server's
+		}
+		if h.product.LogsOnByBasic() {
+			return logon.Answer(h.issuer, r, pair, username, upstream.ShapeOf(tok), state.origin()), nil
 		}
 		return answer.New(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,

@@ -174,6 +174,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
+	if t.product.HTTP1 {
+		t.Versions = []string{"1.1"}
+	}
 	proxied := t.proxied()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
@@ -409,7 +412,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 		if res, err = t.passOn(req, state); err != nil {
 			return nil, nil, err
 		}
-		return t.pass(req, state, res)
+		return t.pass(req, state, res, "")
 	}
 	user, login := state.user, ""
 	if state.login != nil {
@@ -451,17 +454,21 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.pass(req, state, res)
+	return t.pass(req, state, res, upstream.ShapeOf(tok).LinksFrom())
 }
 
-// pass returns what the client gets of an answer of the server.
-func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response) (*http.Response, *veeam.Refusal, error) {
+// pass returns what the client gets of an answer of the server, whose links begin with
+// links.
+func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, links string) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.baseURL(req), t.BasePath, state.origin())
 	}
 	x := answer.Exchange{
 		Terms: state.terms(), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
-		Journal: state.journal, Log: t.logger,
+		Journal: state.journal, Log: t.logger, Links: links,
+	}
+	if t.product.LogsOnByBasic() {
+		x.Site = state.origin()
 	}
 	res, refused := x.Pass(res)
 	return res, refused, nil
@@ -482,7 +489,9 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 		}
 	}
 	if state != nil {
-		state.terms().Ask(out)
+		terms := state.terms()
+		terms.Links = t.product.LogsOnByBasic()
+		terms.Ask(out)
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)

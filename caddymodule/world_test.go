@@ -81,6 +81,8 @@ func productOf(profile veeamtest.Profile) string {
 	switch profile {
 	case veeamtest.VBR12, veeamtest.VBR13:
 		return "vbr"
+	case veeamtest.EM12, veeamtest.EM13:
+		return "em"
 	}
 	return string(profile)
 }
@@ -222,7 +224,7 @@ type call struct {
 func (c call) grant() bool {
 	path := strings.ToLower(c.path)
 	return !c.knock && c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
-		(strings.Contains(path, "/token") || strings.Contains(path, "oauth2") || strings.Contains(path, "/authentication/"))
+		(strings.Contains(path, "/token") || strings.HasSuffix(strings.TrimSuffix(path, "/"), "/sessionmngr") || strings.Contains(path, "oauth2") || strings.Contains(path, "/authentication/"))
 }
 
 func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -111,7 +111,7 @@ func (t *sharedToken) token(now time.Time, options Options) *Token {
 	if options.ReadExtra != nil {
 		tok.Extra = options.ReadExtra(t.Extra)
 	}
-	tok.arm(options.RefreshBefore)
+	tok.arm(options)
 	return tok
 }
 

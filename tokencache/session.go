@@ -39,6 +39,10 @@ type Options struct {
 	// 1m, or 5m with Shared, and 30m.
 	HoldLeast, HoldMost time.Duration
 
+	// Header is the name of the header by which requests present a token, and Prefix what
+	// stands before the token there. Default: as a bearer, in Authorization.
+	Header, Prefix string
+
 	// Shared keeps the session for other processes, and for this one when it
 	// starts again. Default: nothing is shared.
 	Shared *Shared
@@ -268,7 +272,7 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 	if err != nil {
 		return nil, err
 	}
-	tok.arm(s.settings().RefreshBefore)
+	tok.arm(s.settings())
 	if !tok.usable(time.Now()) {
 		return nil, errDeadOnArrival
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -119,7 +120,7 @@ func TestRenewalIsDueInsideTheWindowAndJittered(t *testing.T) {
 		seen := map[time.Duration]bool{}
 		for range 200 {
 			tok := &Token{Access: secret.New("x"), Requested: time.Now(), Lifetime: c.lifetime}
-			tok.arm(c.before)
+			tok.arm(Options{RefreshBefore: c.before})
 			lead := tok.expires.Sub(tok.renewAt)
 			seen[lead] = true
 			if lead < c.from || lead > c.to {
@@ -200,14 +201,25 @@ func TestAPanicOfAGrantIsAnErrorWithoutItsText(t *testing.T) {
 
 func TestATokenPrintsNoSecret(t *testing.T) {
 	tok := &Token{Access: secret.New("acc-canary"), Refresh: secret.New("ref-canary")}
-	tok.arm(time.Minute)
+	tok.arm(Options{RefreshBefore: time.Minute})
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		if out := fmt.Sprintf(verb, tok); strings.Contains(out, "canary") {
 			t.Errorf("%s: %s", verb, out)
 		}
 	}
-	if got := tok.Authorization(); len(got) != 1 || got[0] != "Bearer acc-canary" {
-		t.Errorf("header %q", got)
+	for _, c := range []struct {
+		options      Options
+		header, want string
+	}{
+		{Options{}, "Authorization", "Bearer acc-canary"},
+		{Options{Header: "X-RestSvcSessionId"}, "X-RestSvcSessionId", "acc-canary"},
+	} {
+		tok := &Token{Access: secret.New("acc-canary")}
+		tok.arm(c.options)
+		h := make(http.Header, 1)
+		if tok.Present(h); len(h) != 1 || len(h[c.header]) != 1 || h[c.header][0] != c.want {
+			t.Errorf("headers %q", h)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,10 @@ type Token struct {
 	// ended early. If it ends early itself, refreshing is no use.
 	Revived bool
 
+	// Kept says that the server has just accepted Access once more: it is the token of
+	// before, and proven.
+	Kept bool
+
 	// Extra belongs to whoever made the token; the cache keeps it.
 	Extra any
 
@@ -49,10 +54,11 @@ type Token struct {
 	loaded bool   // from a store
 	stored bool   // in a store, when it was new
 
-	authorization []string
-	expires       time.Time
-	usableUntil   time.Time
-	renewAt       time.Time
+	header      string // by which requests present it
+	value       []string
+	expires     time.Time
+	usableUntil time.Time
+	renewAt     time.Time
 
 	rejected  atomic.Bool // by the server
 	revoked   atomic.Bool // rejected soon after it was issued, or exhausted
@@ -68,9 +74,9 @@ func (t *Token) String() string { return "token " + secret.Mask }
 // GoString prints the mask.
 func (t *Token) GoString() string { return t.String() }
 
-// Authorization is the value of the Authorization header that carries the
-// token. The slice is shared: it must not be changed.
-func (t *Token) Authorization() []string { return t.authorization }
+// Present makes a request present the token: it sets the header of Options.Header, in its
+// spelling. Without room in h it allocates; the value is shared and must not be changed.
+func (t *Token) Present(h http.Header) { h[t.header] = t.value }
 
 // Expires is when the server stops honouring the token.
 func (t *Token) Expires() time.Time { return t.expires }
@@ -115,20 +121,26 @@ func (t *Token) Prove() {
 // until shortly before its end, and renewed from refreshBefore on, with up to a
 // fifth of that window as jitter so that accounts that logged in together do
 // not renew together.
-func (t *Token) arm(refreshBefore time.Duration) {
+func (t *Token) arm(options Options) {
 	if t.Requested.IsZero() {
 		t.Requested = time.Now()
 	}
 	lifetime := max(t.Lifetime, time.Second)
 	margin := min(5*time.Second, lifetime/20)
-	window := min(refreshBefore, lifetime/3)
+	window := min(options.RefreshBefore, lifetime/3)
 	jitter := time.Duration(rand.Float64() * float64(window) / 5) //nolint:gosec // spreads load, guards nothing
 
-	t.authorization = []string{"Bearer " + t.Access.Reveal()}
+	t.header, t.value = "Authorization", []string{"Bearer " + t.Access.Reveal()}
+	if options.Header != "" {
+		t.header, t.value = options.Header, []string{options.Prefix + t.Access.Reveal()}
+	}
 	t.expires = t.Requested.Add(lifetime)
 	t.usableUntil = t.expires.Add(-margin)
 	t.renewAt = t.usableUntil.Add(jitter - window)
 	t.proof = make(chan struct{})
+	if t.Kept {
+		t.Prove()
+	}
 }
 
 func (t *Token) usable(now time.Time) bool { return t != nil && now.Before(t.usableUntil) }

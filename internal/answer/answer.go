@@ -26,6 +26,9 @@ type Terms struct {
 	// Tokens says that the server may give out a session: of an operation that is
 	// documented, and is none about secrets, it is known that it does not.
 	Tokens bool
+
+	// Links says that documents have links, which are to lead here.
+	Links bool
 }
 
 // Exchange is a request whose answer comes from a server.
@@ -37,6 +40,11 @@ type Exchange struct {
 
 	// Method and Path are those that were decided about, for the log.
 	Method, Path string
+
+	// Links is what absolute links of the server begin with, empty if that is not known.
+	// Site is what the client calls this site, scheme and host; empty where documents
+	// have no links.
+	Links, Site string
 
 	Journal journal.Journal
 	Log     *zap.Logger
@@ -53,7 +61,8 @@ func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
 	if refused != nil {
 		return res, refused
 	}
-	return x.withoutSecrets(res)
+	res, refused = x.withoutSecrets(res)
+	return x.withLinks(res), refused
 }
 
 // refuse answers with a refusal in the place of an answer.
@@ -91,10 +100,13 @@ func below(location, prefix string) (rest string, ok bool) {
 // as a failure of the upstream and be retried.
 func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
 	r.Path = req.URL.Path
+	if r.Format == veeam.FormatXML {
+		r.Format = veeam.FormatOf(req.Header, true)
+	}
 	body, contentType := p.AppendError(nil, r)
 	res := New(req, p.Status(r), contentType, body)
 	if res.StatusCode == http.StatusUnauthorized {
-		res.Header.Set("Www-Authenticate", "Bearer")
+		res.Header.Set("Www-Authenticate", p.Challenge())
 	}
 	if res.StatusCode == http.StatusMethodNotAllowed {
 		res.Header.Set("Allow", operation.AllowedMethods)

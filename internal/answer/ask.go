@@ -20,6 +20,8 @@ func (t Terms) Ask(req *http.Request) {
 		}
 	case t.Tokens:
 		askWhole(req.Header)
+	case t.Links:
+		req.Header["Accept-Encoding"] = identityOnly
 	}
 }
 

@@ -115,3 +115,17 @@ func IsRelay(name string) bool {
 	// Envoy, which stands before the programs of a service mesh.
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-Forwarded-") || strings.HasPrefix(name, "X-Envoy-")
 }
+
+// sessionHeader is a header of answers that clients look for in this spelling, which is
+// not the canonical one.
+const sessionHeader = "X-RestSvcSessionId"
+
+// Respell gives the headers of an answer the spelling that clients look for. HTTP/1.1
+// keeps it, HTTP/2 does not.
+func Respell(h http.Header) {
+	const canonical = "X-Restsvcsessionid"
+	if values := h[canonical]; len(values) > 0 {
+		delete(h, canonical)
+		h[sessionHeader] = values
+	}
+}

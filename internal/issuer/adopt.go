@@ -30,14 +30,14 @@ func (i *Issuer) adoptedClaims(token string) (claims, bool) {
 	if i.adopted.len() == 0 {
 		return claims{}, false
 	}
-	return i.adopted.get(sha256.Sum256([]byte(token)))
+	return i.adopted.use(sha256.Sum256([]byte(token)))
 }
 
 func (i *Issuer) judgeAdopted(c *claims, audience string) (Subject, error) {
 	if err := i.judge(c, audience, useAccess); err != nil {
 		return Subject{}, err
 	}
-	if !time.Now().Before(c.ExpiresAt.Time) {
+	if now := time.Now(); !now.Before(c.ExpiresAt.Time) || !c.idle.use(now) {
 		return Subject{}, ErrExpired
 	}
 	return c.subject(), nil

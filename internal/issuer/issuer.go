@@ -146,6 +146,8 @@ type claims struct {
 	Use     string `json:"use"`
 	Number  int64  `json:"n,omitempty"` // of a refresh token, counted from the login
 	Made    int64  `json:"made"`        // when, in milliseconds since 1970
+
+	idle *idling // of a session that ends when it is not used; nil for tokens
 }
 
 const (

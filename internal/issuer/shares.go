@@ -71,6 +71,18 @@ func (s *shares[K, V]) get(key K) (value V, ok bool) {
 	return element.Value.(*entry[K, V]).value, true
 }
 
+// use is get for a value that is then the youngest of its caller's.
+func (s *shares[K, V]) use(key K) (value V, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	element, ok := s.entries[key]
+	if !ok {
+		return value, false
+	}
+	s.callers[element.Value.(*entry[K, V]).caller].MoveToBack(element)
+	return element.Value.(*entry[K, V]).value, true
+}
+
 // take is get for a value that is there once.
 func (s *shares[K, V]) take(key K) (value V, ok bool) {
 	s.mu.Lock()

@@ -54,7 +54,7 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 	var route uint64           // known from the first 401 on
 	var lost *tokencache.Token // that the last 401 was blamed on
 	for replays := 0; ; replays++ {
-		out.Header["Authorization"] = tok.Authorization()
+		tok.Present(out.Header)
 		if body != nil {
 			out.Body = body.attempt()
 		}

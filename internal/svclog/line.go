@@ -219,7 +219,9 @@ func loginPath(path string) bool {
 // answersSecret reports whether the good answers of path are secrets that no
 // key in them tells: keys that the server makes for the caller.
 func answersSecret(path string) bool {
-	return strings.Contains(strings.ToLower(routeOf(path)), "/authentication/keys/") || AnswersUnnamedSecret(path)
+	route := strings.ToLower(routeOf(path))
+	return strings.Contains(route, "/authentication/keys/") || AnswersUnnamedSecret(path) ||
+		strings.HasSuffix(route, "/sessionmngr") || strings.Contains(route, "/"+sessionPath)
 }
 
 // AnswersUnnamedSecret reports whether the good answers of path are a secret that

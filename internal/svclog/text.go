@@ -93,6 +93,9 @@ func secretAt(s string, i int) (start, end int) {
 	case '.':
 		return aroundDot(s, i)
 	case '-':
+		if start, end = sessionID(s, i); start < end {
+			return start, end
+		}
 		return keyFile(s, i)
 	case '>':
 		return xmlElement(s, i)

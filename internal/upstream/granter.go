@@ -70,7 +70,8 @@ func (g *granter) grant(ctx context.Context, prev *tokencache.Token) (*tokencach
 		return nil, g.keyRefused()
 	}
 	client := g.source.versioned(ctx, g.client)
-	if prev != nil && worthRefreshing(g.account, prev) {
+	idling := g.source.server.Product.Idling() // a renewal would bring the token that was rejected
+	if prev != nil && worthRefreshing(g.account, prev) && !(idling && prev.Rejected()) {
 		tok, err := g.renew(ctx, client, prev)
 		if err == nil {
 			return tok, nil
@@ -113,7 +114,7 @@ func (g *granter) renew(ctx context.Context, client *versionedClient, prev *toke
 	}
 	g.journal.Refreshed(g.account)
 	gained := g.gained(tok)
-	gained.Revived = !prev.Renewable()
+	gained.Revived, gained.Kept = !prev.Renewable(), g.source.server.Product.Idling()
 	return gained, nil
 }
 

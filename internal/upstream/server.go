@@ -92,6 +92,8 @@ func NewServer(options ServerOptions) *Server {
 	options.Budget = cmp.Or(options.Budget, tokencache.Limit(options.Product.Lockout))
 	options.MaxUsers = cmp.Or(options.MaxUsers, DefaultMaxUsers)
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
+	carrier := options.Product.Presents()
+	options.Session.Header, options.Session.Prefix = carrier.Header, carrier.Prefix
 	s := &Server{ServerOptions: options}
 	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)

@@ -35,7 +35,10 @@ var (
 
 // readReply reads an answer. secrets are what an error must not repeat.
 func (p *Product) readReply(ans *answer, g Grant, requested time.Time, secrets []string) (*reply, error) {
+	step := p.legacy[g]
 	switch {
+	case ans.status >= 200 && ans.status <= 299 && step != nil && step.basic:
+		return p.readLogon(ans, g, requested)
 	case ans.status >= 200 && ans.status <= 299:
 		return p.readSuccess(ans, g, requested)
 	case ans.status >= 300 && ans.status <= 399:

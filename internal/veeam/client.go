@@ -151,8 +151,9 @@ func (c *Client) fail(k Kind, g Grant, hint string) *Error {
 
 // outgoing is a request to send.
 type outgoing struct {
-	method, path string // the path with its query
-	bearer       secret.Value
+	method, path string       // the path with its query
+	bearer       secret.Value // the session
+	basic        string       // Authorization of a login by Basic
 	header       http.Header
 	contentType  string // empty for a request without a body
 	body         string
@@ -164,7 +165,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, bearer secre
 	out := outgoing{method: method, path: path, bearer: bearer}
 	if f != nil {
 		out.contentType, out.body = f.content()
-		out.secrets = f.secrets
+		out.basic, out.secrets = f.basic, f.secrets
 	}
 	return c.send(ctx, out)
 }
@@ -200,8 +201,9 @@ func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
 		req.Header.Set("Content-Type", out.contentType)
 	}
 	req.Header.Del("Authorization")
-	if !out.bearer.IsZero() {
-		req.Header.Set("Authorization", "Bearer "+out.bearer.Reveal())
+	c.Product.present(req.Header, out.bearer)
+	if out.basic != "" {
+		req.Header.Set("Authorization", out.basic)
 	}
 	c.Product.SetVersion(req.Header, c.APIVersion)
 

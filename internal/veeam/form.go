@@ -15,6 +15,7 @@ type form struct {
 	body    strings.Builder
 	step    *legacyStep // nil at the token endpoint
 	parts   []field     // of the step
+	basic   string      // Authorization of such a step
 	secrets []string
 	pace    ratelimit.Step
 	paced   bool // the request has waited

@@ -23,6 +23,10 @@ type legacyStep struct {
 	// bytes is the one field, by its name at the token endpoint, whose value is the
 	// body: a key, of which the form has the Base64, or a code.
 	bytes string
+
+	// basic says that user and password are sent by Basic, without a body, and that the
+	// session is in a header of the answer.
+	basic bool
 }
 
 var vspc35Steps = map[Grant]*legacyStep{
@@ -59,6 +63,8 @@ func (f *form) content() (contentType, body string) {
 		return "application/x-www-form-urlencoded", f.body.String()
 	case f.step.bytes != "":
 		return "application/octet-stream", f.bytes()
+	case f.step.basic:
+		return "", ""
 	}
 	var b strings.Builder
 	w := multipart.NewWriter(&b)

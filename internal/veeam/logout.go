@@ -5,6 +5,7 @@ package veeam
 import (
 	"context"
 	"net/http"
+	"strings"
 )
 
 // Logout ends a session at the server, its refresh token included. It returns
@@ -16,22 +17,33 @@ func (c *Client) Logout(ctx context.Context, t *Token) error {
 	if op == nil || t.Grant == GrantAPIKey {
 		return ErrNoLogout
 	}
+	out := outgoing{method: op.Method, path: op.Path, bearer: t.Access, secrets: []string{t.Access.Reveal()}}
+	if c.Product.Idling() {
+		id, _, ok := splitIdle(t.Refresh)
+		if !ok {
+			return ErrNoLogout
+		}
+		out.path, out.secrets = strings.Replace(op.Path, "{}", id, 1), append(out.secrets, id)
+	}
 	var f *form
 	if c.Product.logoutField != "" {
 		f = new(form)
 		f.add(c.Product.logoutField, t.Access.Reveal())
+		out.contentType, out.body = f.content()
+		out.secrets = append(out.secrets, f.secrets...)
 	}
-	ans, err := c.exchange(ctx, op.Method, op.Path, t.Access, f)
+	ans, err := c.send(ctx, out)
 	if err != nil {
 		return c.complete(err, "")
 	}
-	if ans.status >= 200 && ans.status <= 299 || ans.status == http.StatusUnauthorized {
+	gone := ans.status == http.StatusUnauthorized || ans.status == http.StatusNotFound && c.Product.Idling()
+	if ans.status >= 200 && ans.status <= 299 || gone {
 		return nil
 	}
 	if ans.status >= 300 && ans.status <= 399 {
 		return c.complete(&Error{Kind: KindMalformed, Status: ans.status, Err: errRedirect}, "")
 	}
-	refused := c.Product.readRefusal(ans, "", []string{t.Access.Reveal()})
+	refused := c.Product.readRefusal(ans, "", out.secrets)
 	if f != nil && ans.status == c.Product.LoginRefused && refused.Kind == KindRefused {
 		return nil // a token in a form that is not valid is refused like a login
 	}

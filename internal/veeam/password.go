@@ -2,7 +2,10 @@
 
 package veeam
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // password logs in with user name and password, and answers the demand for a
 // verification code if there is one.
@@ -14,6 +17,13 @@ func (c *Client) password(ctx context.Context, a *Account) (*Token, error) {
 	f.add("username", a.username())
 	f.add("password", a.Password.Reveal())
 	c.addOptions(f, a)
+	if f.step != nil && f.step.basic {
+		if strings.Contains(a.username(), ":") {
+			return nil, &Error{Kind: KindAccount, Product: c.Product.Name, Grant: GrantPassword, Err: errColon}
+		}
+		f.basic = basicAuthorization(a.username(), a.Password.Reveal())
+		f.secrets = append(f.secrets, f.basic, strings.TrimPrefix(f.basic, "Basic "))
+	}
 	f.pace, f.guarded = c.firstStep(a), true
 	r, err := c.ask(ctx, GrantPassword, f)
 	if err != nil {

@@ -57,7 +57,8 @@ type Product struct {
 	Lockout Lockout
 
 	// SessionLogout ends one session. Nil where the product has none: VSPC ends
-	// all sessions of the user at once. A dialect may have none either.
+	// all sessions of the user at once. A dialect may have none either. {} stands for the
+	// id of the session.
 	SessionLogout *Operation
 
 	// OneSession says that a login may end the other sessions of the user. VSPC's
@@ -79,10 +80,17 @@ type Product struct {
 	// which takes the place of a verification code once.
 	ScratchCodes bool
 
-	constants    []field               // of every token request
-	dialects     map[string]dialect    // by API version, where paths name it
-	refusedBy4xx bool                  // a refused credential may have any status of 4xx, see readRefusal
-	throttleWait time.Duration         // after a 429 that names none. Default: as the pace has it
+	constants    []field            // of every token request
+	dialects     map[string]dialect // by API version, where paths name it
+	refusedBy4xx bool               // a refused credential may have any status of 4xx, see readRefusal
+	throttleWait time.Duration      // after a 429 that names none. Default: as the pace has it
+	// HTTP1 says that the server speaks HTTP/1.1 only, and that clients look for a header
+	// in a spelling that HTTP/2 does not keep.
+	HTTP1 bool
+
+	carrier      Carrier               // how a session is presented. Default: as a bearer
+	idle         time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
+	challenge    string                // WWW-Authenticate of a 401. Default: Bearer
 	enrolling    *enrolling            // how users get a second factor. Nil: not by this API
 	signs        []sign                // by which a server shows to everybody what it is
 	whoAmI       string                // any role may read it
@@ -441,4 +449,5 @@ var products = []*Product{
 	gcp,
 	vb365,
 	one,
+	em,
 }

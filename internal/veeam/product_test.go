@@ -10,15 +10,15 @@ import (
 )
 
 func TestProducts(t *testing.T) {
-	if want := []string{"vbr", "vspc", "vspc35", "azure", "aws", "gcp", "vb365", "one"}; !reflect.DeepEqual(Names(), want) {
+	if want := []string{"vbr", "vspc", "vspc35", "azure", "aws", "gcp", "vb365", "one", "em"}; !reflect.DeepEqual(Names(), want) {
 		t.Errorf("got %v, want %v", Names(), want)
 	}
 	if _, ok := Lookup("VBR "); ok {
 		t.Error("a name is taken as it is")
 	}
-	refused := map[string]int{"vbr": 401, "vspc": 400, "vspc35": 401, "azure": 401, "aws": 401, "gcp": 401, "vb365": 401, "one": 400}
+	refused := map[string]int{"vbr": 401, "vspc": 400, "vspc35": 401, "azure": 401, "aws": 401, "gcp": 401, "vb365": 401, "one": 400, "em": 401}
 	for _, p := range products {
-		if p.Title == "" || p.Port == 0 || p.appendError == nil || len(p.answer) == 0 || p.MFAHint == "" || p.logoutStatus == 0 && p.dialects == nil {
+		if p.Title == "" || p.Port == 0 || p.appendError == nil || len(p.answer) == 0 && !p.Idling() || p.MFAHint == "" || p.logoutStatus == 0 && p.dialects == nil {
 			t.Errorf("%s: the row is incomplete", p.Name)
 		}
 		if p.LoginRefused != refused[p.Name] {

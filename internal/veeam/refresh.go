@@ -16,6 +16,9 @@ import (
 // KindMalformed: whatever a server finds wrong with a renewal, only a login
 // shows whether it speaks of the account.
 func (c *Client) Refresh(ctx context.Context, a *Account, refresh secret.Value) (*Token, error) {
+	if c.Product.Idling() {
+		return c.keep(ctx, refresh)
+	}
 	if refresh.IsZero() || c.Product.Values[GrantRefreshToken] == "" {
 		return nil, c.fail(KindAccount, GrantRefreshToken, "there is no refresh token")
 	}

@@ -37,6 +37,9 @@ type Refusal struct {
 	// in it.
 	Path string
 
+	// Format is in which format the client wants it, where the product has several.
+	Format Format
+
 	// AtTokenEndpoint says that the request was one for a token, for which VSPC
 	// has an error form of its own.
 	AtTokenEndpoint bool

@@ -125,10 +125,11 @@ func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 	types := map[string]string{
 		"vbr": contentJSON, "vspc": contentJSON, "vspc35": contentJSON, "azure": contentProblem, "aws": contentProblem,
 		"gcp": contentProblem, "vb365": contentJSON, "one": contentProblem,
+		"em": contentJSON,
 	}
 	for reason := range reasonRows {
 		for _, p := range products {
-			r := Refusal{Reason: reason, AtTokenEndpoint: true, RetryAfter: time.Minute}
+			r := Refusal{Reason: reason, AtTokenEndpoint: true, RetryAfter: time.Minute, Format: FormatCamel}
 			body, contentType := p.AppendError([]byte("x"), r)
 			if body[0] != 'x' || !json.Valid(body[1:]) || contentType != types[p.Name] {
 				t.Errorf("%s %s: %s %s", p.Name, reason, contentType, body)

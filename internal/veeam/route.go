@@ -17,10 +17,11 @@ const (
 	RouteLogout                         // ends a session, or all of a user's
 	RouteAnonymous                      // documented to work without a token
 	RouteAuthorizationCode              // has a session create a code for another login
+	RouteSession                        // shows sessions
 	RouteClosed                         // gives out or ends sessions in another way, and is never passed on
 )
 
-var routeNames = [...]string{"protected", "token", "logout", "anonymous", "authorization_code", "closed"}
+var routeNames = [...]string{"protected", "token", "logout", "anonymous", "authorization_code", "session", "closed"}
 
 func (r Route) String() string {
 	if r < 0 || int(r) >= len(routeNames) {

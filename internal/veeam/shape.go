@@ -23,6 +23,10 @@ type Shape struct {
 	// that can be read.
 	Dates *DateLayout `json:"dates,omitempty"`
 
+	// Links is what absolute links of the server begin with, up to /api, where its answers
+	// have such links.
+	Links string `json:"links,omitempty"`
+
 	// Extras are further values as JSON, by folded key: username, userid,
 	// rolename, usertype, latestnewsshown, mfaenabled, shortlived.
 	Extras map[string]json.RawMessage `json:"extras,omitempty"`

@@ -106,6 +106,8 @@ func ProductOf(server *veeamtest.Server) string {
 	switch p := server.Profile(); p {
 	case veeamtest.VBR12, veeamtest.VBR13:
 		return "vbr"
+	case veeamtest.EM12, veeamtest.EM13:
+		return "em"
 	default:
 		return string(p)
 	}

@@ -1,0 +1,36 @@
+// Tests that ids of Enterprise Manager's sessions are masked.
+
+package svclog
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestIDsOfSessionsAreMasked(t *testing.T) {
+	const id = "44cfbdbe-5a95-4465-a7b4-520eea4fc219"
+	for _, text := range []string{
+		"/api/logonSessions/" + id, "/api/LOGONSESSIONS/" + strings.ToUpper(id), "https://em01:9398/api/logonSessions/" + id + "?format=Entity",
+		`"Href":"https:\/\/em01:9398\/api\/logonSessions\/` + id + `"`, "/api%2FlogonSessions%2F" + id, `\api\logonSessions\` + id,
+		`<LogonSession Href="https://em01/api/logonSessions/` + id + `">`,
+	} {
+		for _, masked := range []string{string(MaskText(nil, text)), string(MaskPath(nil, text)), MaskHeaderValue("Location", text)} {
+			if strings.Contains(strings.ToLower(masked), id[9:13]) || !strings.Contains(masked, Mask) {
+				t.Errorf("%s became %s", text, masked)
+			}
+		}
+	}
+	for _, text := range []string{"/api/jobs/" + id, "/api/logonSessions/all", "/api/logonSessions", id} {
+		if masked := string(MaskPath(nil, text)); masked != text {
+			t.Errorf("%s became %s", text, masked)
+		}
+	}
+	for _, path := range []string{"/api/sessionMngr/?v=latest", "/API/logonSessions/" + id, "/api/logonSessions"} {
+		if !answersSecret(path) {
+			t.Errorf("the answer of %s is shown", path)
+		}
+	}
+	if MaskHeaderValue("X-RestSvcSessionId", "abcabcabc") != Mask || MaskHeaderValue("Set-Cookie", "X-RestSvcSessionId=abc; Path=/api") != Mask {
+		t.Error("a session in a header is shown")
+	}
+}

@@ -1,0 +1,79 @@
+// The errors of Enterprise Manager: XML unless JSON is asked for, which versions spell
+// in two ways.
+
+package veeam
+
+import (
+	"encoding/xml"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Format is how a body is written, where a product has several ways.
+type Format int
+
+// The formats. A client asks for JSON by Accept; its version decides about the names.
+const (
+	FormatXML    Format = iota
+	FormatPascal        // JSON with names such as StatusCode: Enterprise Manager 12
+	FormatCamel         // JSON with names such as statusCode: Enterprise Manager 13
+)
+
+// FormatOf is the format in which a client wants an answer. camel says how the server
+// spells names in JSON.
+func FormatOf(h http.Header, camel bool) Format {
+	accept := strings.ToLower(strings.Join(h["Accept"], ","))
+	at, other := strings.Index(accept, "application/json"), strings.Index(accept, "xml")
+	switch {
+	case at < 0, other >= 0 && other < at:
+		return FormatXML
+	case camel:
+		return FormatCamel
+	}
+	return FormatPascal
+}
+
+// ContentType is the type of a body in the format.
+func (f Format) ContentType() string {
+	if f == FormatXML {
+		return "application/xml; charset=utf-8"
+	}
+	return contentJSON
+}
+
+// Name spells a name of JSON, which is given as Enterprise Manager 12 does.
+func (f Format) Name(pascal string) string {
+	if f == FormatCamel && pascal != "" {
+		return strings.ToLower(pascal[:1]) + pascal[1:]
+	}
+	return pascal
+}
+
+// Namespace is that of all XML of Enterprise Manager.
+const Namespace = "http://www.veeam.com/ent/v1.0"
+
+func appendEMError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
+	if r.Format == FormatXML {
+		dst = append(dst, xml.Header+`<Error xmlns="`+Namespace+`" Message="`...)
+		dst = append(dst, XMLText(r.Message)...)
+		dst = append(dst, `" StatusCode="`...)
+		dst = strconv.AppendInt(dst, int64(r.Status), 10)
+		return append(dst, `"></Error>`...), r.Format.ContentType()
+	}
+	name := func(dst []byte, pascal string) []byte { return append(appendString(dst, r.Format.Name(pascal)), ':') }
+	dst = name(append(dst, '{'), "FirstChanceExceptionMessage")
+	dst = name(append(dst, "null,"...), "Message")
+	dst = name(append(appendString(dst, r.Message), ','), "StackTrace")
+	dst = name(append(dst, "null,"...), "Status")
+	dst = name(append(dst, "null,"...), "StatusCode")
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	return append(dst, '}'), r.Format.ContentType()
+}
+
+// XMLText is a text as XML has it between tags and in attributes.
+func XMLText(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // writing to memory
+	return b.String()
+}
