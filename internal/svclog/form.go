@@ -102,6 +102,11 @@ var knownFields = map[string]bool{
 // segments where it is encoded.
 func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
+	if from, to := sessionSegment(path); from < to {
+		dst = appendMask(MaskPath(dst, path[:from]), path[from:to])
+		dst = MaskPath(dst, path[to:])
+		path = ""
+	}
 	start := len(dst)
 	dst, wrapped := maskText(dst, path)
 	if wrapped && wrapsSecret(view(dst[start:]), 0) {

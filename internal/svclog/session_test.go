@@ -20,9 +20,15 @@ func TestIDsOfSessionsAreMasked(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"/api/jobs/" + id, "/api/logonSessions/all", "/api/logonSessions", id} {
+	for _, text := range []string{"/api/jobs/" + id, "/api/logonSessions", "/api/logonSessions/", id} {
 		if masked := string(MaskPath(nil, text)); masked != text {
 			t.Errorf("%s became %s", text, masked)
+		}
+	}
+	const header = "NDRjZmJkYmUtNWE5NS00NDY1LWE3YjQtNTIwZWVhNGZjMjE5"
+	for _, path := range []string{"/api/logonSessions/" + header, "/api/LogonSessions%2f" + header + "?x=1", "/api/logonSessions/" + header + "/x/logonSessions/" + header} {
+		if masked := string(MaskPath(nil, path)); strings.Contains(masked, header) || !strings.Contains(masked, Mask) {
+			t.Errorf("%s became %s", path, masked)
 		}
 	}
 	for _, path := range []string{"/api/sessionMngr/?v=latest", "/API/logonSessions/" + id, "/api/logonSessions"} {

@@ -135,7 +135,7 @@ func (s *Server) StepStore() veeam.StepStore {
 func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 	client := &veeam.Client{
 		Product: s.Product, Transport: s.Transport, BaseURL: at.BaseURL, Host: at.Host, APIVersion: s.APIVersion,
-		Timeout: s.LoginTimeout, TOTPSteps: s.StepStore(),
+		Timeout: s.LoginTimeout, TOTPLedger: &s.State.codes, TOTPSteps: s.StepStore(),
 	}
 	if guard != nil {
 		client.Guard = guard

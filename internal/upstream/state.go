@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // State is what servers know beyond the configuration that has made them: live
@@ -24,6 +25,7 @@ type State struct {
 	versions versionCache
 	rates    rateMap
 	tries    triesMap
+	codes    veeam.TOTPLedger // the verification codes that were used
 
 	logouts sync.WaitGroup // under way
 	exiting atomic.Bool    // no request is left that a logout could disturb
