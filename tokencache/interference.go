@@ -38,8 +38,8 @@ type Loss struct {
 // Interference reports whether another program logs in as the same user.
 func (l Loss) Interference() bool { return l.Times >= interferenceTimes }
 
-// losses is the part of a session that remembers tokens that were lost.
-type losses struct {
+// lostTokens is the part of a session that remembers tokens that were lost.
+type lostTokens struct {
 	suspect *Token // discarded after a 401; whether with right shows when a newer one is accepted
 	route   uint64 // of the request that met the 401
 	after   time.Duration
@@ -50,7 +50,7 @@ type losses struct {
 
 // suspected notes that a token was discarded for the 401 of a request. s.mu is
 // held.
-func (l *losses) suspected(tok *Token, route uint64, now time.Time) {
+func (l *lostTokens) suspected(tok *Token, route uint64, now time.Time) {
 	l.suspect, l.route, l.after = tok, route, now.Sub(tok.Requested)
 	if !tok.lostEarly(l.after) {
 		l.times = 0
@@ -64,7 +64,7 @@ func (t *Token) lostEarly(after time.Duration) bool {
 // proved notes that a request that was repeated with a newer token was accepted. A
 // route that always answers 401 proves nothing, and neither do requests that met
 // the 401 of a token that was being replaced.
-func (l *losses) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok bool) {
+func (l *lostTokens) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok bool) {
 	if l == nil || l.suspect == nil || l.suspect != tok || l.route != route {
 		return Loss{}, false
 	}
@@ -83,37 +83,37 @@ func (l *losses) proved(tok *Token, route uint64, now time.Time) (loss Loss, ok 
 }
 
 // outlived notes that a token was good for longer.
-func (l *losses) outlived(tok *Token, now time.Time) {
+func (l *lostTokens) outlived(tok *Token, now time.Time) {
 	if l != nil && tok != nil && !tok.lostEarly(now.Sub(tok.Requested)) {
 		l.times = 0
 	}
 }
 
 // active is how many tokens were lost early in a row, zero if they are too few.
-func (l *losses) active(now time.Time) int {
+func (l *lostTokens) active(now time.Time) int {
 	if l == nil || l.times < interferenceTimes || now.Sub(l.last) > interferenceWithin {
 		return 0
 	}
 	return l.times
 }
 
-// peace is the least time between two logins.
-func (l *losses) peace(now time.Time) time.Duration {
+// loginSpacing is the least time between two logins.
+func (l *lostTokens) loginSpacing(now time.Time) time.Duration {
 	if l.active(now) == 0 {
 		return 0
 	}
 	return min(now.Sub(l.first)/peacePart, mostPeace)
 }
 
-// peace waits before a login that replaces a token that was lost, so that two
+// spaceLogins waits before a login that replaces a token that was lost, so that two
 // programs do not end each other's sessions as fast as they can.
-func (s *Session) peace(ctx context.Context, prev *Token) error {
+func (s *Session) spaceLogins(ctx context.Context, prev *Token) error {
 	if prev == nil || !prev.Rejected() {
 		return nil
 	}
 	now := time.Now()
 	s.mu.Lock()
-	wait := time.Until(prev.Requested.Add(s.blame.losses.peace(now)))
+	wait := time.Until(prev.Requested.Add(s.blame.lostTokens.loginSpacing(now)))
 	s.mu.Unlock()
 	if wait <= 0 {
 		return nil

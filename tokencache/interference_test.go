@@ -11,19 +11,19 @@ import (
 func lose(t *testing.T, s *Session, srv *server, after time.Duration) (Loss, time.Duration) {
 	t.Helper()
 	tok := mustGet(t, s, srv)
-	tok.Prove()
+	tok.MarkAccepted()
 	time.Sleep(after)
 	began := time.Now()
-	if !s.Blame(t.Context(), tok, routeA) {
+	if !s.Unauthorized(t.Context(), tok, routeA) {
 		t.Fatal("not blamed")
 	}
-	mustGet(t, s, srv).Prove()
+	mustGet(t, s, srv).MarkAccepted()
 	took := time.Since(began)
-	loss, proved := s.Recovered(tok, routeA)
+	loss, proved := s.Replayed(tok, routeA)
 	if !proved {
 		t.Fatal("the loss is not told")
 	}
-	if _, again := s.Recovered(tok, routeA); again {
+	if _, again := s.Replayed(tok, routeA); again {
 		t.Error("the loss is told twice")
 	}
 	return loss, took
@@ -70,7 +70,7 @@ func TestAnExpiredTokenIsNoLoss(t *testing.T) {
 		srv := &server{lifetime: 20 * time.Second}
 		s := NewSession(Options{})
 		for range 10 {
-			mustGet(t, s, srv).Prove()
+			mustGet(t, s, srv).MarkAccepted()
 			time.Sleep(21 * time.Second)
 		}
 		if s.State().LostEarly > 0 {
@@ -85,13 +85,13 @@ func TestARouteThatAlwaysAnswers401IsNoInterference(t *testing.T) {
 		s := NewSession(Options{})
 		for range 20 {
 			tok := mustGet(t, s, srv)
-			tok.Prove()
+			tok.MarkAccepted()
 			time.Sleep(time.Second)
-			s.Blame(t.Context(), tok, routeA) // is never accepted
+			s.Unauthorized(t.Context(), tok, routeA) // is never accepted
 			// Another request met the 401 of the token that was being logged out.
-			if s.Blame(t.Context(), tok, routeB) {
-				mustGet(t, s, srv).Prove()
-				s.Recovered(tok, routeB)
+			if s.Unauthorized(t.Context(), tok, routeB) {
+				mustGet(t, s, srv).MarkAccepted()
+				s.Replayed(tok, routeB)
 			}
 		}
 		if s.State().LostEarly > 0 {

@@ -137,9 +137,9 @@ func (m *machine) blame(rt *rapid.T) {
 	}
 	victim := rapid.SampledFrom(m.handed).Draw(rt, "victim")
 	if rapid.Bool().Draw(rt, "proven") {
-		victim.Prove()
+		victim.MarkAccepted()
 	}
-	m.session.Blame(context.Background(), victim, rapid.Uint64Range(0, 5).Draw(rt, "route"))
+	m.session.Unauthorized(context.Background(), victim, rapid.Uint64Range(0, 5).Draw(rt, "route"))
 }
 
 func (m *machine) sleep(rt *rapid.T) {

@@ -265,7 +265,7 @@ func (s *Session) grantAlone(ctx context.Context, grant GrantFunc, prev *Token) 
 
 // ask runs the grant and makes its token fit for use.
 func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
-	if err := s.peace(ctx, prev); err != nil {
+	if err := s.spaceLogins(ctx, prev); err != nil {
 		return nil, err
 	}
 	tok, err := protect(ctx, grant, prev)
@@ -304,7 +304,7 @@ func (s *Session) succeeded(tok *Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.block, s.spare = nil, nil
-	s.blame.losses.outlived(s.current.Load(), time.Now())
+	s.blame.lostTokens.outlived(s.current.Load(), time.Now())
 	s.floor.Store(tok.fence)
 	s.got.advance(tok.Requested)
 	if tok.Login {

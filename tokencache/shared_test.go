@@ -173,7 +173,7 @@ func TestALoadedTokenIsBlamedAtOnceAndReplacedOnceForAll(t *testing.T) {
 				wg.Go(func() {
 					tok := mustGet(t, p.Session, srv)
 					if tok.Access.Equal(old.Access) { // revoked: the server answers 401
-						if !p.Blame(t.Context(), tok, routeA) {
+						if !p.Unauthorized(t.Context(), tok, routeA) {
 							t.Error("not blamed")
 						}
 						tok = mustGet(t, p.Session, srv)

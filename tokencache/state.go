@@ -73,7 +73,7 @@ func (s *Session) State() State {
 	}
 	s.mu.Lock()
 	block := s.block
-	state.LostEarly = s.blame.losses.active(now)
+	state.LostEarly = s.blame.lostTokens.active(now)
 	state.Accepted, state.Succeeded = s.accepted.time(), s.got.time()
 	state.Budget = s.budget()
 	s.mu.Unlock()

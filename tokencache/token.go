@@ -32,7 +32,7 @@ type Token struct {
 
 	// Static says that the token is a key that no grant can replace: a grant for
 	// it costs nothing and brings the same again. A 401 on it needs no proof that
-	// it was ever good, see Session.Blame.
+	// it was ever good, see Session.Unauthorized.
 	Static bool
 
 	// Login says that the server has accepted the credential itself for it, and not a
@@ -106,10 +106,10 @@ func (t *Token) Stored() bool { return t.stored || t.loaded }
 // Rejected reports whether the server has answered 401 to the token.
 func (t *Token) Rejected() bool { return t.rejected.Load() }
 
-// Prove records that the server has accepted the token at least once. A 401 on
+// MarkAccepted records that the server has accepted the token at least once. A 401 on
 // a proven token speaks against the token, one on an unproven token speaks
-// against the route, see [Session.Blame].
-func (t *Token) Prove() {
+// against the route, see [Session.Unauthorized].
+func (t *Token) MarkAccepted() {
 	if t.proven.Load() {
 		return
 	}
@@ -139,7 +139,7 @@ func (t *Token) arm(options Options) {
 	t.renewAt = t.usableUntil.Add(jitter - window)
 	t.proof = make(chan struct{})
 	if t.Kept {
-		t.Prove()
+		t.MarkAccepted()
 	}
 }
 

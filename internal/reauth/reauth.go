@@ -15,7 +15,7 @@ import (
 )
 
 // maxSafeReplays is how often a request that changes nothing is sent again. Each
-// time takes new evidence against the token, see tokencache.Session.Blame.
+// time takes new evidence against the token, see tokencache.Session.Unauthorized.
 const maxSafeReplays = 10
 
 // Sender sends requests with the tokens of sources.
@@ -66,10 +66,10 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		source.Reached(time.Now())
 		if res.StatusCode != http.StatusUnauthorized {
 			if res.StatusCode < http.StatusInternalServerError {
-				tok.Prove()
+				tok.MarkAccepted()
 			}
 			if replays > 0 {
-				source.Recovered(session, lost, route, r.Journal)
+				source.Replayed(session, lost, route, r.Journal)
 				s.Count(metrics.ReplayAccepted)
 			}
 			return res, nil
@@ -87,15 +87,15 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		if replays == 0 {
 			route = routeHash(req)
 		}
-		blamed := session.Blame(req.Context(), tok, route)
+		retry := session.Unauthorized(req.Context(), tok, route)
 		switch {
-		case !blamed || req.Context().Err() != nil:
+		case !retry || req.Context().Err() != nil:
 			if replays > 0 {
 				s.Count(metrics.ReplayRejected)
 			}
 			return res, nil
 		case replays >= maxReplays(req.Method):
-			session.Believe(route)
+			session.TrustRoute(route)
 			s.Count(metrics.ReplayRejected)
 			return res, nil
 		case body != nil && !body.replayable():

@@ -53,7 +53,7 @@ func (s *Source) Accepts(ctx context.Context, tok *tokencache.Token) bool {
 	b.token, b.at = tok, time.Now()
 	b.accepted = err == nil || failed != nil && failed.Status == http.StatusForbidden
 	if b.accepted {
-		tok.Prove()
+		tok.MarkAccepted()
 	}
 	return b.accepted
 }

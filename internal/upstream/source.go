@@ -139,10 +139,10 @@ type waitContext struct {
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
 
-// Recovered tells the session that a request was accepted with a newer token, and
+// Replayed tells the session that a request was accepted with a newer token, and
 // says so if that proves that the server had ended the one before.
-func (s *Source) Recovered(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
-	loss, proved := session.Recovered(lost, route)
+func (s *Source) Replayed(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
+	loss, proved := session.Replayed(lost, route)
 	if !proved {
 		return
 	}

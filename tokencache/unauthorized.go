@@ -40,18 +40,18 @@ const (
 
 // blame is the part of a session that remembers 401s.
 type blame struct {
-	routes   map[uint64]time.Time // until when the route is believed
-	replaced *rate.Limiter
-	losses   *losses // nil until a token is lost
+	routes     map[uint64]time.Time // until when the route is believed
+	replaced   *rate.Limiter
+	lostTokens *lostTokens // nil until a token is lost
 }
 
-// Blame is told of a 401 on tok. It returns true if tok is no longer the one to
-// use: then Get brings a newer one and the request may be repeated. It returns
-// false if the 401 belongs to the client. route identifies the method and path
-// of the request; any hash does.
+// Unauthorized judges a 401 on tok. It reports whether to retry: true if tok is no
+// longer the one to use, then Get brings a newer one and the request may be repeated;
+// false if the 401 belongs to the client. route identifies the method and path of the
+// request; any hash does.
 //
 // Only tok is ever discarded, so that a late 401 cannot hit a newer token.
-func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
+func (s *Session) Unauthorized(ctx context.Context, tok *Token, route uint64) bool {
 	if s.current.Load() != tok {
 		return true
 	}
@@ -82,10 +82,10 @@ func (s *Session) Blame(ctx context.Context, tok *Token, route uint64) bool {
 	if s.discard(tok) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.blame.losses == nil {
-			s.blame.losses = new(losses)
+		if s.blame.lostTokens == nil {
+			s.blame.lostTokens = new(lostTokens)
 		}
-		s.blame.losses.suspected(tok, route, time.Now())
+		s.blame.lostTokens.suspected(tok, route, time.Now())
 	}
 	return true
 }
@@ -124,18 +124,18 @@ func (s *Session) discard(tok *Token) bool {
 	return true
 }
 
-// Recovered is told that a request was accepted after tok was blamed for its last
+// Replayed notes that a request was accepted after tok was blamed for its last
 // 401. It returns true if that proves that the server had ended tok, which is told
 // once of each token.
-func (s *Session) Recovered(tok *Token, route uint64) (Loss, bool) {
+func (s *Session) Replayed(tok *Token, route uint64) (Loss, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blame.replaced = nil
-	return s.blame.losses.proved(tok, route, time.Now())
+	return s.blame.lostTokens.proved(tok, route, time.Now())
 }
 
-// Believe is told that a request got a 401 on each of several tokens.
-func (s *Session) Believe(route uint64) {
+// TrustRoute notes that a request got a 401 on each of several tokens.
+func (s *Session) TrustRoute(route uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blame.routes == nil || len(s.blame.routes) >= believeRoutes {

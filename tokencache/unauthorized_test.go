@@ -17,12 +17,12 @@ func TestALate401NeverDiscardsANewerToken(t *testing.T) {
 		srv := &server{lifetime: time.Hour}
 		s := NewSession(Options{})
 		old := mustGet(t, s, srv)
-		old.Prove()
-		if !s.Blame(t.Context(), old, routeA) {
+		old.MarkAccepted()
+		if !s.Unauthorized(t.Context(), old, routeA) {
 			t.Fatal("a revoked token is not blamed")
 		}
 		newer := mustGet(t, s, srv)
-		if !s.Blame(t.Context(), old, routeA) {
+		if !s.Unauthorized(t.Context(), old, routeA) {
 			t.Error("a superseded token must lead to a repeat with the newer one")
 		}
 		s.Reject(old)
@@ -40,11 +40,11 @@ func TestFifty401sAtOnceCauseOneGrant(t *testing.T) {
 		srv := &server{takes: 200 * time.Millisecond, lifetime: time.Hour}
 		s := NewSession(Options{})
 		old := mustGet(t, s, srv)
-		old.Prove()
+		old.MarkAccepted()
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if !s.Blame(t.Context(), old, routeA) {
+				if !s.Unauthorized(t.Context(), old, routeA) {
 					t.Error("not blamed")
 				}
 				if tok := mustGet(t, s, srv); tok == old {
@@ -65,7 +65,7 @@ func TestA401OnAFreshTokenBelongsToTheRoute(t *testing.T) {
 		s := NewSession(Options{})
 		for range 100 {
 			tok := mustGet(t, s, srv)
-			if s.Blame(t.Context(), tok, routeA) {
+			if s.Unauthorized(t.Context(), tok, routeA) {
 				t.Fatal("a fresh token is blamed")
 			}
 		}
@@ -74,7 +74,7 @@ func TestA401OnAFreshTokenBelongsToTheRoute(t *testing.T) {
 		}
 		// An unproven token that has lain idle may well have been revoked.
 		time.Sleep(freshFor)
-		if tok := mustGet(t, s, srv); !s.Blame(t.Context(), tok, routeA) {
+		if tok := mustGet(t, s, srv); !s.Unauthorized(t.Context(), tok, routeA) {
 			t.Error("an old unproven token is not blamed")
 		}
 	})
@@ -87,9 +87,9 @@ func TestAFreshTokenProvenByAnotherRequestIsBlamed(t *testing.T) {
 		tok := mustGet(t, s, srv)
 		go func() {
 			time.Sleep(proofWait / 2)
-			tok.Prove()
+			tok.MarkAccepted()
 		}()
-		if !s.Blame(t.Context(), tok, routeA) {
+		if !s.Unauthorized(t.Context(), tok, routeA) {
 			t.Error("the proof that came a moment later does not count")
 		}
 	})
@@ -101,16 +101,16 @@ func TestARouteThatAlwaysAnswers401CausesFewGrants(t *testing.T) {
 		s := NewSession(Options{})
 		start := time.Now()
 		for route := uint64(0); time.Since(start) < time.Hour; route = (route + 1) % 1000 {
-			mustGet(t, s, srv).Prove() // other requests succeed all the time
+			mustGet(t, s, srv).MarkAccepted() // other requests succeed all the time
 			blamed := 0
-			for tok := mustGet(t, s, srv); s.Blame(t.Context(), tok, route); blamed++ {
+			for tok := mustGet(t, s, srv); s.Unauthorized(t.Context(), tok, route); blamed++ {
 				tok = mustGet(t, s, srv)
 				if blamed == 3 {
 					break
 				}
 			}
 			if blamed > 0 {
-				s.Believe(route)
+				s.TrustRoute(route)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -126,12 +126,12 @@ func TestRealRevocationsAreNotBraked(t *testing.T) {
 		s := NewSession(Options{})
 		for i := range 200 {
 			tok := mustGet(t, s, srv)
-			tok.Prove()
-			if !s.Blame(t.Context(), tok, routeB) {
+			tok.MarkAccepted()
+			if !s.Unauthorized(t.Context(), tok, routeB) {
 				t.Fatalf("revocation %d is taken for the route's fault", i+1)
 			}
-			mustGet(t, s, srv).Prove()
-			s.Recovered(tok, routeB)
+			mustGet(t, s, srv).MarkAccepted()
+			s.Replayed(tok, routeB)
 		}
 	})
 }
@@ -141,22 +141,22 @@ func TestABelievedRouteIsForgottenAfterAWhile(t *testing.T) {
 		srv := &server{lifetime: time.Hour}
 		s := NewSession(Options{})
 		tok := mustGet(t, s, srv)
-		tok.Prove()
+		tok.MarkAccepted()
 		for route := range uint64(3 * believeRoutes) {
-			s.Believe(route)
+			s.TrustRoute(route)
 		}
 		if len(s.blame.routes) > believeRoutes {
 			t.Errorf("%d routes remembered", len(s.blame.routes))
 		}
-		s.Believe(routeA)
-		if s.Blame(t.Context(), tok, routeA) {
+		s.TrustRoute(routeA)
+		if s.Unauthorized(t.Context(), tok, routeA) {
 			t.Error("a believed route's 401 is blamed on the token")
 		}
 		if !s.believed(routeA) || s.believed(12345) {
 			t.Error("what is believed is wrong")
 		}
 		time.Sleep(believeRoute)
-		if !s.Blame(t.Context(), tok, routeA) {
+		if !s.Unauthorized(t.Context(), tok, routeA) {
 			t.Error("believed for ever")
 		}
 	})
@@ -230,7 +230,7 @@ func TestBlameEndsWithTheRequest(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		start := time.Now()
-		s.Blame(ctx, tok, routeA)
+		s.Unauthorized(ctx, tok, routeA)
 		if time.Since(start) != 0 {
 			t.Error("waited for a proof although the client has gone")
 		}
