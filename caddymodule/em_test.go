@@ -90,7 +90,7 @@ func TestEnterpriseManager_ASessionIsPresentedInItsHeaderOnly(t *testing.T) {
 				}
 				return nil, nil
 			}
-			if len(req.Header["X-RestSvcSessionId"]) != 1 || len(req.Header["X-Restsvcsessionid"])+len(req.Header["Cookie"])+len(req.Header["Authorization"]) > 0 {
+			if len(req.Header["X-RestSvcSessionId"]) != 1 || len(req.Header["X-Restsvcsessionid"])+len(req.Header["Cookie"])+len(req.Header["Authorization"]) > 0 { //nolint:staticcheck // the raw spelling is what is tested
 				t.Errorf("%s %s has %v", req.Method, req.URL, req.Header)
 			}
 			return nil, nil

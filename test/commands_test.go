@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,10 +108,8 @@ func goCommand(words []string, names map[string][]string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, name := range names[folder] {
-		if match.MatchString(name) {
-			return ""
-		}
+	if slices.ContainsFunc(names[folder], match.MatchString) {
+		return ""
 	}
 	return "no test has such a name"
 }

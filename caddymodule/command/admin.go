@@ -112,5 +112,5 @@ func plainAdminError(address string, err error) error {
 	case answer[1] == "404":
 		return fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address)
 	}
-	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1])
+	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1]) //nolint:staticcheck // a name
 }

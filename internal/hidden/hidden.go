@@ -63,8 +63,8 @@ func (w *Words) Segment(tokens []string) {
 	}
 	for i, token := range tokens {
 		switch {
-		case slices.Contains(words, token) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])):
-		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1]):
+		case slices.Contains(words, token) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])): //nolint:gosec // i-1 is checked
+		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1]): //nolint:gosec // i-1 is checked
 		default:
 			w.addUnknown(token)
 		}

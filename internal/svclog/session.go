@@ -24,7 +24,9 @@ func sessionID(s string, i int) (start, end int) {
 	if !found {
 		return 0, 0
 	}
-	for end = start; end < len(s) && (s[end] == '-' || isAlphanumeric(s[end])); end++ {
+	end = start
+	for end < len(s) && (s[end] == '-' || isAlphanumeric(s[end])) {
+		end++
 	}
 	return start, end
 }

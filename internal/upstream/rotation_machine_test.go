@@ -91,10 +91,7 @@ type rotationMachine struct {
 
 func TestARotationKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
-			rt.Fatal(err)
-		}
+		dir := t.TempDir()
 		var end any
 		synctest.Test(t, func(*testing.T) {
 			m := &rotationMachine{state: NewState()}

@@ -102,11 +102,11 @@ func (s *scripted) at(t *testing.T, p phase) *rotation {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	switch {
-	case p == phaseUnread:
+	switch p {
+	case phaseUnread:
 		s.old = []*candidate{used}
 		return r
-	case p == phaseSteady:
+	case phaseSteady:
 		r.configured = used
 	default:
 		r.configured = s.open(secretsOf("user", "configured"), false)

@@ -55,7 +55,7 @@ func TestEMAtItsLogon(t *testing.T) {
 		if got.status != c.status {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
-		if asks := got.header["WWW-Authenticate"]; (c.status == 401) != slices.Equal(asks, []string{"Basic Realm=RestSvc"}) {
+		if asks := got.header["WWW-Authenticate"]; (c.status == 401) != slices.Equal(asks, []string{"Basic Realm=RestSvc"}) { //nolint:staticcheck // the raw spelling is what is tested
 			t.Errorf("%s: WWW-Authenticate %q", name, asks)
 		}
 		n := s.Counters()
@@ -80,7 +80,7 @@ func TestEMSessionIDIsTheSameEverywhere(t *testing.T) {
 		if err := xml.Unmarshal([]byte(got.body), &session); err != nil {
 			t.Fatal(err)
 		}
-		header := got.header[sessionHeader]
+		header := got.header[sessionHeader] //nolint:staticcheck // the raw spelling is what is tested
 		if len(header) != 1 || got.header.Get("Set-Cookie") != sessionHeader+"="+header[0]+"; Path=/api;" {
 			t.Fatalf("%s: %v", name, got.header)
 		}

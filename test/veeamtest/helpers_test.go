@@ -129,7 +129,7 @@ func login(t *testing.T, s *Server, user, password string) (access, refresh stri
 		if got.status != 201 {
 			t.Fatalf("%s: login of %s: %d %s", s.profile, user, got.status, got.body)
 		}
-		return got.header[sessionHeader][0], ""
+		return got.header[sessionHeader][0], "" //nolint:staticcheck // the raw spelling is what is tested
 	}
 	got := grant(s, "grant_type=password", "username="+user, "password="+password)
 	if got.status != 200 || got.text(t, "access_token") == "" {

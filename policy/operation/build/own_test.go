@@ -34,7 +34,7 @@ func TestTheDescriptionOfAnOperatorBecomesAnIndexFile(t *testing.T) {
 		"change\tPUT\t/api/v1/newThings/{id}\tput/api/v1/newthings/{id}\t-\ta\n" +
 		"unknown\tPOST\t/api/v1/newThings/{id}/frob\tFrob\t-\ta\n" +
 		"unknown\tGET\t/api/v1/newThings/{id}/password\tget/api/v1/newthings/{id}/password\t-\ta\n"
-	if strings.ToLower(own.Text) != strings.ToLower(want) {
+	if !strings.EqualFold(own.Text, want) {
 		t.Errorf("%s", own.Text)
 	}
 	if own.Product != "vbr" || own.Version != "1.4_rev0" || len(own.Unclassed) != 2 || len(own.LeftOut) != 3 || own.Counts[operation.Unknown] != 2 {
