@@ -87,7 +87,8 @@ func givesSessions(cleaned string) bool {
 	i = strings.LastIndexByte(before, '/')
 	parent := before[i+1:]
 	switch {
-	case strings.EqualFold(parent, "token"), strings.EqualFold(parent, "authentication"):
+	case strings.EqualFold(parent, "token"), strings.EqualFold(parent, "authentication"),
+		strings.EqualFold(parent, "sessionMngr"), below(before, "logonSessions"), isPrivate(cleaned):
 		return true
 	case strings.EqualFold(parent, "oauth2"):
 		return strings.LastIndexByte(before[:max(i, 0)], '/') == 0 // /api/oauth2/…, /private-api/oauth2/…
@@ -95,9 +96,26 @@ func givesSessions(cleaned string) bool {
 	return false
 }
 
+// below reports whether a path has a segment of this name.
+func below(urlPath, name string) bool {
+	for segment := range strings.SplitSeq(urlPath, "/") {
+		if strings.EqualFold(segment, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPrivate reports whether a path is of the private API of VBR 13, which gives the
+// tokens of plug-ins and is bound to one version.
+func isPrivate(urlPath string) bool {
+	const private = "/private-api"
+	return len(urlPath) >= len(private) && strings.EqualFold(urlPath[:len(private)], private) && (len(urlPath) == len(private) || urlPath[len(private)] == '/')
+}
+
 // sessionPaths are the last segments of such paths.
 var sessionPaths = [...]string{
-	"token", "oauth2", "login", "logon", "logout", "logoff", "authorization_code", "authorizationCode", "AuthCode", "sessionMngr",
+	"token", "oauth2", "login", "logon", "logout", "logoff", "authorization_code", "authorizationCode", "AuthCode", "sessionMngr", "logonSessions",
 }
 
 func (r *route) matches(urlPath string) bool {

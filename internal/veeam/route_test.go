@@ -91,6 +91,22 @@ var classifyTests = []struct {
 	{"one", "GET", "/api/revoke", RouteClosed},
 	{"one", "GET", "/api/v2.3/about", RouteProtected},
 
+	{"em", "POST", "/api/sessionMngr/", RouteToken},
+	{"em", "POST", "/api/sessionMngr/x", RouteClosed},
+	{"em", "GET", "/API/LogonSessions", RouteSession},
+	{"em", "GET", "/api/logonSessions/x/", RouteSession},
+	{"em", "DELETE", "/api/logonSessions", RouteClosed},
+	{"em", "POST", "/api/logonSessions/x", RouteClosed},
+	{"em", "GET", "/api/logonSessions/x/y", RouteClosed},
+	{"em", "GET", "/api/LOGONSESSIONS/x/y/z", RouteClosed},
+	{"em", "GET", "/api/query", RouteProtected},
+
+	{"vbr", "GET", "/private-api/v1/vbrinfo/extensions", RouteClosed},
+	{"vbr", "POST", "/Private-API/oauth2/token", RouteClosed},
+	{"vbr", "GET", "/private-api", RouteClosed},
+	{"vbr", "GET", "/private-apis/x", RouteProtected},
+	{"vbr", "GET", "/extension/799a5a3e-ae1e-4eaf-86eb-8a9acc2670e2/api/v9/clusters", RouteProtected},
+
 	{"gcp", "POST", "/api/v1/token/", RouteToken},
 	{"gcp", "DELETE", "/api/v1/Token/", RouteLogout},
 	{"gcp", "POST", "/api/v1/token/authorization_code/", RouteAuthorizationCode},
