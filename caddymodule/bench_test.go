@@ -272,7 +272,7 @@ func prepared(req *http.Request) *http.Request {
 func tokenOfOurs(b *testing.B, h *Handler) string {
 	b.Helper()
 	req := prepared(fromClient())
-	caller, refusal := h.identify(req, veeam.RouteToken)
+	caller, refusal := h.identify(req, veeam.RouteToken, "")
 	if refusal != nil {
 		b.Fatal(refusal.Reason)
 	}

@@ -38,16 +38,16 @@ func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 }
 
 // identify finds out who calls. The refusal is nil if the caller is known. A
-// token that is presented must be good, also from a caller who would not need
+// token that is presented must be valid, also from a caller who would not need
 // one: a client whose token has expired has to notice. Where no token is asked
 // for - at the token endpoint and on anonymous routes - a stale one is no harm.
-func (h *Handler) identify(r *http.Request, route veeam.Route) (policy.Caller, *veeam.Refusal) {
+func (h *Handler) identify(r *http.Request, route veeam.Route, token string) (policy.Caller, *veeam.Refusal) {
 	ev := h.evidence(r, route)
 	if caller, ok := ev.Authenticated(); ok {
 		return caller, nil
 	}
 	var unknown *veeam.Refusal
-	if token := h.product.Presented(r.Header, route); token != "" && route != veeam.RouteToken {
+	if token != "" && route != veeam.RouteToken {
 		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
 		var caller policy.Caller
 		if err == nil {

@@ -290,7 +290,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	state.journal = journal.New(h.svc, r)
 	state.journal.DecidedAs(state.sent.Method) // the GET of an extended CONNECT
 	var unknown *veeam.Refusal
-	state.caller, unknown = h.identify(r, state.route)
+	if h.product.LogsOutByForm(state.route) && state.presented == "" {
+		requestbody.ReadToken(w, r, h.bodyTimeout)
+		state.presented = h.product.PresentedInBody(r)
+	}
+	state.caller, unknown = h.identify(r, state.route, state.presented)
 	var body []byte
 	cut := false
 	if state.route == veeam.RouteToken {

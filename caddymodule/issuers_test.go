@@ -180,7 +180,7 @@ func TestAnOperatorIsToldWhyNoTokenIsJudged(t *testing.T) {
 	for range 100 {
 		r := fromClient()
 		r.Header.Set("Authorization", "Bearer "+pair.Access)
-		if _, refusal := h.identify(r, veeam.RouteProtected); refusal == nil || refusal.Reason != veeam.ReasonStorage {
+		if _, refusal := h.identify(r, veeam.RouteProtected, pair.Access); refusal == nil || refusal.Reason != veeam.ReasonStorage {
 			t.Fatalf("refused with %+v", refusal)
 		}
 	}

@@ -321,7 +321,7 @@ func TestTokensIssuedByAnEarlierVersionAreAcceptedAndRevokedOnesRefused(t *testi
 				t.Fatalf("no token %s", name)
 			}
 			r.Header = http.Header{"Authorization": {"Bearer " + tok.Access}}
-			_, refusal := handler.identify(r, veeam.RouteProtected)
+			_, refusal := handler.identify(r, veeam.RouteProtected, tok.Access)
 			switch {
 			case want == "" && refusal != nil:
 				t.Errorf("%s: refused with %+v", name, refusal)

@@ -3,9 +3,11 @@
 package issuer
 
 import (
+	"encoding/base64"
 	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
 )
 
 // Explain says why a token is not valid for an audience, as far as an unverified token
@@ -17,7 +19,10 @@ func Explain(token, audience string) string {
 		Use string `json:"use"`
 	}
 	read, _, err := jwt.NewParser().ParseUnverified(token, &c)
+	id, _ := base64.StdEncoding.DecodeString(token)
 	switch {
+	case uuid.Validate(string(id)) == nil:
+		return "the session is unknown: it has ended, was not used for 15 minutes, or was issued by another process"
 	case err != nil:
 		return "the token was not issued by veeam-auth: it is not a JWT; tokens of the server are not accepted"
 	case c.Use == "" || read.Header["kid"] == nil:

@@ -23,6 +23,7 @@ func TestABadTokenIsExplained(t *testing.T) {
 	later := time.Now().Add(time.Hour).Unix()
 	for name, tt := range map[string]struct{ token, want string }{
 		"a word":         {"forged", "not a JWT"},
+		"an id":          {"NDRjZmJkYmUtNWE5NS00NDY1LWE3YjQtNTIwZWVhNGZjMjE5", "the session is unknown"},
 		"nothing":        {"", "not a JWT"},
 		"dots":           {"..", "not a JWT"},
 		"of the server":  {sign(jwt.MapClaims{"sub": "administrator", "exp": later}, nil), "another issuer"},

@@ -37,7 +37,12 @@ var em = &Product{
 		on("GET", "/api", RouteAnonymous),
 	},
 	logoutStatus: http.StatusNoContent,
-	appendError:  appendEMError,
+	messages: map[Reason]string{
+		ReasonNoToken:      "Unauthorized. Log in at /api/sessionMngr.",
+		ReasonBadToken:     "The session is invalid.",
+		ReasonExpiredToken: "The session has expired.",
+	},
+	appendError: appendEMError,
 }
 
 // emSteps are the logins of Enterprise Manager. The version of the API in v is required.

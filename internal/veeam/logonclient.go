@@ -42,6 +42,30 @@ func (p *Product) Presented(h http.Header, route Route) string {
 	return headerValue(h, p.carrier.Header)
 }
 
+// PresentedInBody is the token that a request presents in its body and not in a header,
+// empty without one: the one to end, where clients of the product log out by a form.
+// The body must be short and can still be read.
+func (p *Product) PresentedInBody(r *http.Request) string {
+	if r.Body == nil {
+		return ""
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, MaxTokenRequest))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		return ""
+	}
+	fields, _ := readFields(body, r.Header.Get("Content-Type"))
+	for _, f := range fields {
+		if strings.EqualFold(f.Name, p.logoutField) {
+			return strings.TrimSpace(f.Value.Reveal())
+		}
+	}
+	return ""
+}
+
+// LogsOutByForm reports whether a request is a logout with the token in a form.
+func (p *Product) LogsOutByForm(route Route) bool { return route == RouteLogout && p.logoutField != "" }
+
 // bearerOf returns the token of an Authorization header, or nothing.
 func bearerOf(authorization string) string {
 	const scheme = "bearer "

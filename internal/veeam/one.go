@@ -27,6 +27,7 @@ var one = &Product{
 	},
 	SessionLogout: &Operation{http.MethodPost, "/api/revoke"},
 	logoutField:   "token",
+	defaultGrant:  GrantPassword, // documented
 	Pace:          ratelimit.Rates{PerSecond: 10, PerMinute: 300},
 	Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
 	OneSession:    true,

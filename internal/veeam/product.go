@@ -104,9 +104,10 @@ type Product struct {
 	dates        DateLayout
 	logoutStatus int
 	logoutBody   string
-	logoutField  string // the form field that carries the token to end. Empty: the bearer says it
-	loginMessage string // for a refused login, if it differs from the others'
-	serverFault  int    // the status of every fault of the server. Default: as it is
+	logoutField  string            // the form field that carries the token to end. Empty: the bearer says it
+	defaultGrant Grant             // of a client that names none. Default: such a request is refused
+	messages     map[Reason]string // of refusals, where they differ from the others'
+	serverFault  int               // the status of every fault of the server. Default: as it is
 	appendError  func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
 }
 
@@ -278,9 +279,9 @@ var products = []*Product{
 		},
 		demand:       `{"access_token":null,"token_type":null,"refresh_token":null,"mfa_token":$token,"encrypted_code":null,"expires_in":0}`,
 		logoutStatus: http.StatusOK, logoutBody: "{}",
-		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
-		serverFault:  520, // documented for all of 500 and above
-		appendError:  appendVSPCError,
+		messages:    map[Reason]string{ReasonBadCredential: vspcLoginMessage},
+		serverFault: 520, // documented for all of 500 and above
+		appendError: appendVSPCError,
 	},
 	{
 		Name: "vspc35", Title: "Veeam Service Provider Console before API 3.6", Port: 1280,
@@ -322,9 +323,9 @@ var products = []*Product{
 		demand:       `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":$token,"expirationTime":null}}`,
 		dates:        DateLayout{Zone: ZoneUTC},
 		logoutStatus: http.StatusOK, logoutBody: "{}",
-		loginMessage: "Cannot complete login due to incorrect username or password, or no sufficient rights.",
-		serverFault:  520,
-		appendError:  appendVSPC35Error,
+		messages:    map[Reason]string{ReasonBadCredential: vspcLoginMessage},
+		serverFault: 520,
+		appendError: appendVSPC35Error,
 	},
 	{
 		Name: "azure", Title: "Veeam Backup for Microsoft Azure", Port: 443,

@@ -124,6 +124,8 @@ func formOf(row ReasonRow) *refusalForm {
 	return row.form
 }
 
+const vspcLoginMessage = "Cannot complete login due to incorrect username or password, or no sufficient rights."
+
 // Status is the status of a refusal: its own, or the product's for its reason.
 // At VSPC every refused token request is a 400 and every fault of a server a
 // 520.
@@ -146,8 +148,8 @@ func (p *Product) Message(r Refusal) string {
 	switch {
 	case r.Message != "":
 		return r.Message
-	case r.Reason == ReasonBadCredential && p.loginMessage != "":
-		return p.loginMessage
+	case p.messages[r.Reason] != "":
+		return p.messages[r.Reason]
 	}
 	return formOf(r.Reason.Row()).message
 }

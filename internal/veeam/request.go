@@ -6,6 +6,7 @@ package veeam
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"mime"
@@ -91,9 +92,7 @@ func (p *Product) ReadTokenRequest(r *http.Request) (*TokenRequest, error) {
 	for _, f := range fields {
 		t.set(fold(f.Name), f.Value)
 	}
-	if g := p.pathGrant(r.URL.Path); g != "" {
-		t.Grant = g
-	}
+	t.Grant = cmp.Or(p.pathGrant(r.URL.Path), t.Grant, p.defaultGrant)
 	return t, nil
 }
 

@@ -176,7 +176,7 @@ func TestScriptsOfEnterpriseManager(t *testing.T) {
 				if !strings.HasPrefix(head, "HTTP/1.1 "+tt.status+" ") {
 					t.Errorf("%s: %s\n%s", tt.request, head, body)
 				}
-				if tt.status == "401" && (!strings.Contains(head, "Basic Realm=RestSvc") || !strings.Contains(body, `StatusCode="401"`)) {
+				if tt.status == "401" && (!strings.Contains(head, "Basic Realm=RestSvc") || !strings.Contains(body, `StatusCode="401"`) || !strings.Contains(body, "The session is invalid.")) {
 					t.Errorf("%s: %s\n%s", tt.request, head, body)
 				}
 			}

@@ -11,21 +11,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-// at365 is the site of VB365. The others are not asked.
-func at365(t *testing.T) *site {
-	t.Helper()
-	all := products
-	t.Cleanup(func() { products = all })
-	for _, p := range all {
-		if p.profile == veeamtest.VB365 {
-			products = []product{p}
-		}
-	}
-	return sites(t, "1h")[0]
-}
-
 func TestClientsOfVB365WorkAsTheyAre(t *testing.T) {
-	s := at365(t)
+	s := siteOf(t, veeamtest.VB365)
 	form, object := "Content-Type: application/x-www-form-urlencoded", "Content-Type: application/json"
 	for name, client := range map[string]struct {
 		token, login, refresh string // of which %s is the refresh token
