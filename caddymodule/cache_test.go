@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -220,10 +221,8 @@ func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
 	if n := server.Counters().TokenRequests; n != 1 {
 		t.Errorf("%d token requests", n)
 	}
-	for id := range cachePool.All() {
-		if id == tr.Cache.pooled.ID {
-			t.Errorf("cache %v is left", id)
-		}
+	if next := tr.process.AcquireCache(tr.Cache.EncryptionKey, tr.Cache.StorageRaw, expand, logCache); next == tr.Cache.inner {
+		t.Errorf("cache %v is left", next.ID)
 	}
 }
 
@@ -249,7 +248,7 @@ func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
 	ctx := provisionContext(t, &caddy.Config{StorageRaw: fileStorage(dir)})
 	_, key := newKeyFile(t)
 	c := &Cache{EncryptionKey: key}
-	if err := c.provision(ctx); err != nil {
+	if err := c.provision(ctx, upstream.NewState()); err != nil {
 		t.Fatal(err)
 	}
 	defer c.cleanup()
@@ -315,7 +314,7 @@ func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
 		tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
 		hanging := make(chan struct{})
 		tr.Cache.store.Detach()
-		tr.Cache.store = tr.Cache.pooled.AttachLate(store.Opened(hangingStore{hanging}))
+		tr.Cache.store = tr.Cache.inner.AttachLate(store.Opened(hangingStore{hanging}))
 		began := time.Now()
 		if res := ask(t, tr); res.StatusCode != http.StatusOK {
 			t.Errorf("status %d", res.StatusCode)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -111,13 +112,13 @@ func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	path := filepath.Join(t.TempDir(), "keyset")
 	answer := fifo(t, path)
-	keys := &keyFile{text: "{file." + path + "}", timeout: 20 * time.Millisecond}
+	keys := &upstream.KeyFile{Text: "{file." + path + "}", Expand: expand, Timeout: 20 * time.Millisecond}
 	for range 50 {
-		if _, err := keys.read(); err == nil || !strings.Contains(err.Error(), "encryption_key: it could not be read in time") {
+		if _, err := keys.Read(); err == nil || !strings.Contains(err.Error(), "encryption_key: it could not be read in time") {
 			t.Error(err)
 		}
 	}
-	_, err := (account.Seal{Keys: keys.read}).Option("password", account.SealedPrefix)
+	_, err := (account.Seal{Keys: keys.Read}).Option("password", account.SealedPrefix)
 	if _, late := errors.AsType[*bounded.LateError](err); !late {
 		t.Error(err)
 	}
@@ -135,7 +136,7 @@ func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
 	replaceFile(t, path, []byte(text))
 	answer()
 	goleak.VerifyNone(t, before) // the reader has ended
-	if _, err := keys.read(); err != nil {
+	if _, err := keys.Read(); err != nil {
 		t.Error(err)
 	}
 }

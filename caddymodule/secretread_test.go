@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -57,7 +58,7 @@ func TestAKeysetThatPowerShellWritesIsRead(t *testing.T) {
 	if err := os.WriteFile(path, []byte(powerShell(keyset)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&keyFile{text: "{file." + path + "}"}).read(); err != nil {
+	if _, err := (&upstream.KeyFile{Text: "{file." + path + "}", Expand: expand}).Read(); err != nil {
 		t.Error(err)
 	}
 }

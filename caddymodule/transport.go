@@ -191,7 +191,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.metrics.Mismatches.WithLabelValues(t.product.Name) // shows 0
 	t.warn()
 	if t.Cache != nil {
-		if err := t.Cache.provision(ctx); err != nil {
+		if err := t.Cache.provision(ctx, t.process.State); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
@@ -212,7 +212,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		State: t.process.State, Metrics: t.metrics, Log: t.logger,
 	})
 	if t.Cache != nil && t.storage == nil {
-		return atStart(ctx, func(started context.Context) { t.Cache.start(started, t.logger.Named("cache")) })
+		return atStart(ctx, func(started context.Context) { t.Cache.inner.Try(started, t.Cache.store, t.logger.Named("cache")) })
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func (t *Transport) warn() {
 func (t *Transport) accountEnv() account.Env {
 	env := account.Env{Product: t.product.Name, Expand: expand}
 	if t.Cache != nil {
-		env.Keys = t.Cache.keys.read
+		env.Keys = t.Cache.inner.Keys.Read
 	}
 	return env
 }

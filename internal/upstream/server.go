@@ -52,7 +52,7 @@ type ServerOptions struct {
 	Accounts []*account.Account
 
 	// Cache shares sessions with other processes. Default: none.
-	Cache *Shared
+	Cache *Cache
 
 	// Tries keeps the tries of users for the next start. Required.
 	Tries *tokencache.Shared
@@ -69,12 +69,6 @@ type ServerOptions struct {
 
 	Metrics *metrics.Set
 	Log     *zap.Logger
-}
-
-// Shared is a cache of the process, which other processes share.
-type Shared struct {
-	*tokencache.Shared
-	ID string // tells caches apart
 }
 
 // Server has the sessions of accounts at the servers of one transport.

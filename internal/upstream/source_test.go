@@ -51,7 +51,7 @@ func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 }
 
 func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
-	sharing := &Server{ServerOptions: ServerOptions{Cache: &Shared{Shared: tokencache.NewShared(tokencache.SharedOptions{}), ID: "c"}}}
+	sharing := &Server{ServerOptions: ServerOptions{Cache: &Cache{Shared: tokencache.NewShared(tokencache.SharedOptions{}), ID: "c"}}}
 	base := sessionKey{origin: "o", product: "vspc", account: "a"}
 	parent, user := base, base
 	parent.parent, user.user = true, "u"

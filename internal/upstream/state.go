@@ -21,6 +21,7 @@ import (
 type State struct {
 	sessions *pool.Pool[sessionKey, *Session]
 	sending  *pool.Pool[sessionKey, chan struct{}] // held while a credential of an account is sent
+	caches   *pool.Pool[string, *Cache]
 	accounts accountBook
 	versions versionCache
 	rates    rateMap
@@ -36,6 +37,7 @@ func NewState() *State {
 	s := &State{accounts: accountBook{accounts: make(map[configuredAccount]*accountEntry)}}
 	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
 	s.sending = pool.New[sessionKey](func(chan struct{}) {})
+	s.caches = pool.New[string](func(*Cache) {})
 	return s
 }
 
