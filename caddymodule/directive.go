@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
 const directive = "veeam_auth"
@@ -236,7 +237,7 @@ func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err er
 		if err := oneArg(d, &t.BasePath); err != nil {
 			return true, err
 		}
-		if err := checkBasePath(t.BasePath); err != nil {
+		if err := upstream.CheckBasePath(t.BasePath); err != nil {
 			return true, d.WrapErr(err)
 		}
 	case "account":

@@ -4,9 +4,7 @@ package caddymodule
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,16 +15,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
-// place is where accounts log in for a request. Idle connections are told apart by the
-// host of the URL, so that a unix socket gets one of its own.
-func (t *Transport) place(req *http.Request) upstream.Place {
-	at, scheme := dialed(req), t.scheme(req)
-	p := upstream.Place{Address: at, Origin: t.origin(scheme, at.Network, at.Address), BaseURL: t.baseURL(req), Host: t.host(req)}
-	if isUnix(at.Network) {
-		p.BaseURL = fmt.Sprintf("%s://%x.localhost%s", scheme, at.Address, t.BasePath)
-	}
-	return p
+// spoken is how the server of a request is spoken to.
+func (t *Transport) spoken(req *http.Request) upstream.Way {
+	t.SetScheme(req)
+	return upstream.Way{Scheme: req.URL.Scheme, BasePath: t.BasePath, Host: t.UpstreamHost}
 }
+
+// place is where accounts log in for a request.
+func (t *Transport) place(req *http.Request) upstream.Place { return t.spoken(req).Place(dialed(req)) }
 
 // dialed is the address of the upstream of a request.
 func dialed(req *http.Request) upstream.Address {
@@ -34,18 +30,6 @@ func dialed(req *http.Request) upstream.Address {
 		return upstream.Address{Network: dial.Network, Address: dial.Address}
 	}
 	return upstream.Address{Address: req.URL.Host}
-}
-
-// origin tells servers apart.
-func (t *Transport) origin(scheme, network, address string) string {
-	origin := strings.Join([]string{scheme, network, address}, " ")
-	if t.BasePath != "" {
-		origin += " " + t.BasePath
-	}
-	if t.UpstreamHost != "" {
-		origin += " " + t.UpstreamHost // another server may be behind each name
-	}
-	return origin
 }
 
 // upstreamOf is where a user of passthrough logs in for a request.

@@ -134,7 +134,9 @@ func (r *Reached) Logout(t *veeam.Token) {
 }
 
 // Proxy describes the proxy between Caddy and the servers; empty if none can be used.
-func (r *Reached) Proxy() string { return r.Transport.proxySaid(r.Transport.hasProxy) }
+func (r *Reached) Proxy() string {
+	return upstream.Proxy(r.Transport.hasProxy, r.Transport.ProxyFromEnvironment)
+}
 
 // Trust says how the server's certificate is verified: trusted, pinned or NOT VERIFIED.
 func (r *Reached) Trust() string {

@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/pires/go-proxyproto"
+
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
@@ -90,7 +91,7 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 		"a wrapper that tells nothing": {opaque{conn}, false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
-		r = r.WithContext(context.WithValue(r.Context(), connectionKey{}, newConnection(c.conn)))
+		r = r.WithContext(process.WithConnection(r.Context(), c.conn))
 		if relayed(r) == c.direct {
 			t.Errorf("%s: direct is not %v", name, c.direct)
 		}

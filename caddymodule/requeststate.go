@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -127,7 +128,7 @@ func (state *requestState) peerPart(name string) any {
 	if state.ctx == nil {
 		return ""
 	}
-	p, ok := requestPeer(state.ctx)
+	p, ok := process.PeerOfRequest(state.ctx)
 	switch {
 	case !ok:
 		return ""

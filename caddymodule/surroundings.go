@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -26,7 +25,7 @@ import (
 // relayed reports whether another proxy has passed the request on. Behind one on
 // this machine every caller comes from a loopback address.
 func relayed(r *http.Request) bool {
-	if c := connectionOf(r.Context()); c != nil && !c.direct() {
+	if c := process.ConnectionOf(r.Context()); c != nil && !c.Direct() {
 		return true
 	}
 	for name := range r.Header {
@@ -37,26 +36,6 @@ func relayed(r *http.Request) bool {
 	return false
 }
 
-// callerConn is what is known of the connection of a request.
-type callerConn struct {
-	net.Conn
-
-	// direct reports whether the other end of the socket is the caller: no PROXY
-	// protocol is spoken on it, and no wrapper of the listener names another address.
-	// It must not be called before the first byte of a request has been read, because
-	// a wrapper may read from the socket to tell the address.
-	direct func() bool
-}
-
-type connectionKey struct{}
-
-// connectionOf returns nil where there is none: HTTP/3 has no connection that a
-// listener could have wrapped.
-func connectionOf(ctx context.Context) *callerConn {
-	c, _ := ctx.Value(connectionKey{}).(*callerConn)
-	return c
-}
-
 // watchConnections has a server put its connections into the context of their
 // requests.
 func watchConnections(ctx context.Context) {
@@ -64,35 +43,14 @@ func watchConnections(ctx context.Context) {
 	if !ok {
 		return
 	}
-	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
-		if connectionOf(ctx) != nil {
-			return ctx // another handler of this server was faster
-		}
-		return context.WithValue(ctx, connectionKey{}, newConnection(conn))
-	})
-}
-
-func newConnection(conn net.Conn) *callerConn {
-	return &callerConn{Conn: conn, direct: sync.OnceValue(func() bool {
-		socket := process.Socket(conn)
-		return socket != nil && socket.RemoteAddr().String() == conn.RemoteAddr().String()
-	})}
-}
-
-// requestPeer is the process at the other end of the unix socket of a request.
-func requestPeer(ctx context.Context) (process.Peer, bool) {
-	c := connectionOf(ctx)
-	if c == nil {
-		return process.Peer{}, false
-	}
-	return process.PeerOf(c.Conn)
+	server.RegisterConnContext(process.WithConnection)
 }
 
 // sourceOf is where a request comes from, as far as it can be told: a user at a unix
 // socket, or an address. Behind a proxy that Caddy trusts it is the address that the
 // proxy names.
 func sourceOf(r *http.Request) string {
-	if found, ok := requestPeer(r.Context()); ok {
+	if found, ok := process.PeerOfRequest(r.Context()); ok {
 		return "uid " + strconv.Itoa(found.UID)
 	}
 	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {

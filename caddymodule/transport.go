@@ -228,7 +228,7 @@ func (t *Transport) check() (err error) {
 	if t.product, err = LookupProduct(t.Product); err != nil {
 		return err
 	}
-	if err := checkBasePath(t.BasePath); err != nil {
+	if err := upstream.CheckBasePath(t.BasePath); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if len(t.Accounts) == 0 && !t.Passthrough {
@@ -461,7 +461,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 // links.
 func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, links string) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
-		answer.LeadHere(res.Header, t.baseURL(req), t.BasePath, state.origin())
+		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
 	}
 	x := answer.Exchange{
 		Terms: state.terms(), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
@@ -505,12 +505,6 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 		out.URL = &below
 	}
 	return out
-}
-
-// scheme is how the upstream is spoken to.
-func (t *Transport) scheme(req *http.Request) string {
-	t.SetScheme(req)
-	return req.URL.Scheme
 }
 
 // refuse answers a request for which there is no token.

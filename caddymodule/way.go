@@ -11,17 +11,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
-	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
 // proxied reports whether the configuration itself names a proxy.
@@ -42,56 +39,20 @@ func (t *Transport) way(proxied bool) {
 	if !proxied && !t.ProxyFromEnvironment {
 		t.HTTPTransport.Transport.Proxy = nil
 	}
-	if said := t.proxySaid(proxied); said != "" {
+	if said := upstream.Proxy(proxied, t.ProxyFromEnvironment); said != "" {
 		t.logger.Info(said, zap.String("product", t.product.Name))
 	}
 	t.hasProxy = proxied
 }
 
-// proxySaid says for people by which proxy servers are reached; empty if the
-// question does not arise. Proxies may have a password in their URL.
-func (t *Transport) proxySaid(proxied bool) string {
-	env := httpproxy.FromEnvironment()
-	set := env.HTTPSProxy != "" || env.HTTPProxy != "" || os.Getenv("ALL_PROXY") != ""
-	switch {
-	case proxied:
-		return "requests and logins go through the configured proxy (network_proxy)"
-	case t.ProxyFromEnvironment && env.HTTPSProxy == "":
-		return "proxy_from_environment is set, but HTTPS_PROXY is not: servers are dialed directly"
-	case t.ProxyFromEnvironment:
-		return "requests and logins go through the proxy of the environment (HTTPS_PROXY), except to the hosts in NO_PROXY"
-	case set:
-		return "the proxy variables of the environment are ignored: servers are dialed directly; proxy_from_environment uses them"
-	}
-	return ""
-}
-
 // host is the name in the header Host of what is sent for a request: never the one
 // that a client has named, because a login has none of it.
 func (t *Transport) host(req *http.Request) string {
-	if t.UpstreamHost != "" {
-		return t.UpstreamHost
-	}
-	dial, ok := reverseproxy.GetDialInfo(req.Context())
-	if !ok {
+	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok && t.UpstreamHost == "" {
 		return req.Host // a health check
 	}
-	return authority(dial.Network, dial.Address, t.scheme(req))
+	return t.spoken(req).HostOf(dialed(req))
 }
-
-// authority is how the URL of a server names it: without the port that the scheme
-// implies.
-func authority(network, address, scheme string) string {
-	switch {
-	case isUnix(network):
-		return "localhost"
-	case scheme == "https":
-		return strings.TrimSuffix(address, ":443")
-	}
-	return strings.TrimSuffix(address, ":80")
-}
-
-func isUnix(network string) bool { return strings.HasPrefix(network, "unix") }
 
 // anonymousVersion is the version for a request that needs no session: as
 // configured, or as logins have found it.
@@ -118,24 +79,6 @@ func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
 	}
 	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
-}
-
-// checkBasePath refuses what is no path in its one spelling.
-func checkBasePath(base string) error {
-	if base == "" {
-		return nil
-	}
-	plain := strings.Trim(strings.ToLower(base), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") == "" && !strings.ContainsAny(base, "%?#")
-	if cleaned, ok := operation.Clean(base); !ok || !plain || cleaned != base || strings.HasSuffix(base, "/") {
-		return fmt.Errorf("base_path %s: write a path such as /veeam: letters, digits and -._~ only, no slash at the end", base)
-	}
-	return nil
-}
-
-// baseURL is where the API of a request's upstream begins.
-func (t *Transport) baseURL(req *http.Request) string {
-	at, scheme := dialed(req), t.scheme(req)
-	return scheme + "://" + authority(at.Network, at.Address, scheme) + t.BasePath
 }
 
 // readPins reads the configured fingerprints.

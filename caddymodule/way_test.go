@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -51,7 +52,7 @@ func TestTheProxyOfTheEnvironmentIsUsedWhenAskedFor(t *testing.T) {
 		if got := tr.HTTPTransport.Transport.Proxy != nil; got != tc.proxied {
 			t.Errorf("%s: proxied %v", name, got)
 		}
-		if said := tr.proxySaid(tr.hasProxy); !strings.Contains(said, tc.said) || strings.Contains(said, "canary") {
+		if said := upstream.Proxy(tr.hasProxy, tr.ProxyFromEnvironment); !strings.Contains(said, tc.said) || strings.Contains(said, "canary") {
 			t.Errorf("%s: %s", name, said)
 		}
 	}

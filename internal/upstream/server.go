@@ -143,18 +143,6 @@ func (s *Server) Choose(name string) (chosen *account.Account, user string) {
 	return account.Choose(s.Accounts, name)
 }
 
-// Address is what is dialed.
-type Address struct{ Network, Address string }
-
-// Place is where an account logs in.
-type Place struct {
-	Address
-
-	Origin  string // tells places apart
-	BaseURL string // below which the API is
-	Host    string // in the header Host
-}
-
 // Request is the request that a token is for. What a grant needs of it is taken when
 // there is one.
 type Request struct {

@@ -1,0 +1,50 @@
+// The connection of a request, as a server puts it into the context of its requests.
+
+package process
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// Connection is what is known of the connection of a request.
+type Connection struct {
+	net.Conn
+
+	// Direct reports whether the other end of the socket is the caller: no PROXY
+	// protocol is spoken on it, and no wrapper of the listener names another address.
+	// It must not be called before the first byte of a request has been read, because
+	// a wrapper may read from the socket to tell the address.
+	Direct func() bool
+}
+
+type connectionKey struct{}
+
+// ConnectionOf returns nil where there is none: HTTP/3 has no connection that a
+// listener could have wrapped.
+func ConnectionOf(ctx context.Context) *Connection {
+	c, _ := ctx.Value(connectionKey{}).(*Connection)
+	return c
+}
+
+// WithConnection puts a connection into the context of its requests, unless one is in
+// it. It fits http.Server.ConnContext.
+func WithConnection(ctx context.Context, conn net.Conn) context.Context {
+	if ConnectionOf(ctx) != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, connectionKey{}, &Connection{Conn: conn, Direct: sync.OnceValue(func() bool {
+		socket := Socket(conn)
+		return socket != nil && socket.RemoteAddr().String() == conn.RemoteAddr().String()
+	})})
+}
+
+// PeerOfRequest is PeerOf for the connection of a request, whose context it is.
+func PeerOfRequest(ctx context.Context) (Peer, bool) {
+	c := ConnectionOf(ctx)
+	if c == nil {
+		return Peer{}, false
+	}
+	return PeerOf(c.Conn)
+}
