@@ -1,6 +1,6 @@
 // Command demo shows the main job: clients without any Veeam credential call
-// four Veeam servers, which are emulated, through a real Caddy with the module
-// and Caddyfile.example.
+// a Veeam server of each product, which are emulated, through a real Caddy with the
+// module and Caddyfile.example.
 //
 //	go run ./test/demo          stays up afterwards, so that one can try curl
 //	go run ./test/demo -once    ends after the calls, with status 0 if all went well
@@ -40,7 +40,7 @@ func run(once bool) (ok bool, err error) {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 
-	fmt.Println("Starting four emulated Veeam servers and Caddy with Caddyfile.example …")
+	fmt.Println("Starting an emulated Veeam server of each product, and Caddy with Caddyfile.example …")
 	// A run that ends by itself takes free ports, so that it never fails because
 	// a port is taken.
 	example, err := harness.StartExample(dir, caddyfile(), !once)

@@ -1,4 +1,4 @@
-// The set-up of Caddyfile.example: four servers, one sidecar.
+// The set-up of Caddyfile.example: a server of each product, one sidecar.
 
 package harness
 
@@ -21,29 +21,37 @@ type Example struct {
 	Secrets string
 }
 
-var exampleProducts = []struct {
+type exampleProduct struct {
 	name    string
 	profile veeamtest.Profile
 	port    int
 	files   map[string]string
 	options []veeamtest.Option
-}{
+}
+
+var exampleProducts = []exampleProduct{
 	{"vbr", veeamtest.VBR13, 9419, map[string]string{"password": veeamtest.DefaultPassword}, nil},
 	{"vspc", veeamtest.VSPC, 1280, map[string]string{"password": veeamtest.DefaultPassword}, nil},
 	{"azure", veeamtest.Azure, 8443, map[string]string{
 		"password": veeamtest.DefaultMFAPassword, "totp_secret": veeamtest.DefaultTOTPSecret,
 	}, nil},
-	{"aws", veeamtest.AWS, 11005, map[string]string{
-		"password": veeamtest.DefaultMFAPassword, "totp_secret": awsTOTPSecret,
-	}, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{
-		Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: awsTOTPSecret,
-	})}},
+	withCodes("aws", veeamtest.AWS, 11005, "GEZDGNBVGY3TQOJQ"),
+	withCodes("gcp", veeamtest.GCP, 13140, "KRSXG5CTMVRXEZLU"),
+	{"vb365", veeamtest.VB365, 4443, map[string]string{"password": veeamtest.DefaultPassword}, nil},
+	{"one", veeamtest.ONE, 1239, map[string]string{"password": veeamtest.DefaultPassword}, nil},
+	{"em", veeamtest.EM13, 9398, map[string]string{"password": veeamtest.DefaultPassword}, nil},
 }
 
-// awsTOTPSecret differs from the one at the other servers: a code of one seed is
-// used once, and a second server with the same seed would have to wait for the
-// next.
-const awsTOTPSecret = "GEZDGNBVGY3TQOJQ"
+// withCodes is a server whose user has a TOTP secret of its own: a code of one secret
+// is used once, and a second server with the same one would have to wait for the next.
+func withCodes(name string, profile veeamtest.Profile, port int, secret string) exampleProduct {
+	return exampleProduct{
+		name, profile, port, map[string]string{"password": veeamtest.DefaultMFAPassword, "totp_secret": secret},
+		[]veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{
+			Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: secret,
+		})},
+	}
+}
 
 // StartExample starts the emulated servers and Caddy with the file caddyfile,
 // which is Caddyfile.example or has the same variables. dir takes all files. The

@@ -21,8 +21,15 @@ const (
 	endingParallel = 4
 )
 
-// endingProfiles are the products that can end one session.
-var endingProfiles = []veeamtest.Profile{veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS}
+// endingServers are of the products that can end one session. Processes with the same
+// user are not to disturb each other here.
+func endingServers() []*veeamtest.Server {
+	return []*veeamtest.Server{
+		veeamtest.New(veeamtest.VBR13), veeamtest.New(veeamtest.Azure), veeamtest.New(veeamtest.AWS), veeamtest.New(veeamtest.GCP),
+		veeamtest.New(veeamtest.VB365, veeamtest.WithLoopbackUnlimited()), veeamtest.New(veeamtest.ONE, veeamtest.WithParallelSessions()),
+		veeamtest.New(veeamtest.EM13),
+	}
+}
 
 // measureEndings starts Caddy, asks each server something through it, and stops
 // it, again and again.
@@ -33,8 +40,7 @@ func measureEndings(ctx context.Context, r *report) error {
 			s.Close()
 		}
 	}()
-	for _, profile := range endingProfiles {
-		s := veeamtest.New(profile)
+	for _, s := range endingServers() {
 		if err := s.Start(); err != nil {
 			return err
 		}
@@ -92,7 +98,7 @@ func endingCycle(ctx context.Context, servers []*veeamtest.Server) error {
 		tls_pin %s
 	}
 }
-`, ports[i], s.URL(), strings.TrimSuffix(string(s.Profile()), "13"), veeamtest.DefaultUser, harness.Pin(s))
+`, ports[i], s.URL(), harness.ProductOf(s), veeamtest.DefaultUser, harness.Pin(s))
 	}
 	caddy, err := startCaddy(dir, sites.String())
 	if err != nil {

@@ -28,7 +28,10 @@ var (
 	vbr   = product{"vbr", veeamtest.VBR13, false}
 	azure = product{"azure", veeamtest.Azure, true}
 	aws   = product{"aws", veeamtest.AWS, true}
+	gcp   = product{"gcp", veeamtest.GCP, true}
 	vb365 = product{"vb365", veeamtest.VB365, false}
+	one   = product{"one", veeamtest.ONE, false}
+	em    = product{"em", veeamtest.EM13, false}
 )
 
 // tokenRequests is how many one login takes.

@@ -18,7 +18,7 @@ const (
 
 // measureCold sends all requests to a sidecar that has just started.
 func measureCold(ctx context.Context, r *report) error {
-	return eachProduct([]product{azure, aws, vb365}, func(s *setup) error {
+	return eachProduct([]product{azure, aws, gcp, vb365, one, em}, func(s *setup) error {
 		return measureStampede(ctx, r, s, 0)
 	})
 }
@@ -28,7 +28,7 @@ func measureCold(ctx context.Context, r *report) error {
 // clients, wait for the next code, at most 30 seconds. Because that is dear, the
 // refresh token is tried first.
 func measureRevoked(ctx context.Context, r *report) error {
-	return eachProduct([]product{vbr, azure, aws, vb365}, func(s *setup) error {
+	return eachProduct([]product{vbr, azure, aws, gcp, vb365, one, em}, func(s *setup) error {
 		if _, err := send(ctx, newClient(1), http.MethodGet, s.url("echo"), nil); err != nil {
 			return err
 		}

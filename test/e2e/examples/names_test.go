@@ -114,12 +114,14 @@ func port(s server) string {
 }
 
 // isProducts reports whether an answer is one that clients of the product understand:
-// JSON, or a demand for authentication.
+// JSON, Enterprise Manager's XML, or a demand for authentication.
 func isProducts(res *http.Response, body string) bool {
 	if res.StatusCode == http.StatusUnauthorized && res.Header.Get("WWW-Authenticate") != "" {
 		return true
 	}
-	return strings.HasPrefix(res.Header.Get("Content-Type"), "application/") && strings.HasPrefix(strings.TrimSpace(body), "{")
+	body = strings.TrimSpace(body)
+	return strings.HasPrefix(res.Header.Get("Content-Type"), "application/") &&
+		(strings.HasPrefix(body, "{") || strings.HasPrefix(body, "<?xml") && strings.Contains(body, "<Error "))
 }
 
 // client is connected to one address, and calls it by one name.
