@@ -98,7 +98,7 @@ func handlerIn(raw json.RawMessage) json.RawMessage {
 func TestExplain_FollowsTheOrderOfServeHTTP(t *testing.T) {
 	t.Parallel()
 	h := handlerWith(t, "passthrough\nact_as {http.request.header.X-As}\ndeny path /api/v1/credentials\ndeny header Authorization *\nallow *")
-	grafana, guest := policy.Caller{Name: "grafana", Via: policy.ViaClient}, policy.Caller{Name: "bob", Via: policy.ViaPassthrough}
+	grafana, user := policy.Caller{Name: "grafana", Via: policy.ViaClient}, policy.Caller{Name: "bob", Via: policy.ViaPassthrough}
 	for name, c := range map[string]struct {
 		method, path string
 		caller       policy.Caller
@@ -109,8 +109,8 @@ func TestExplain_FollowsTheOrderOfServeHTTP(t *testing.T) {
 		"allowed":                             {"GET", "/api/v1/jobs", grafana, http.Header{"X-As": {"x"}}, "", true},
 		"denied":                              {"GET", "/api/v1/credentials", grafana, http.Header{"X-As": {"x"}}, veeam.ReasonDenied, true},
 		"act_as is empty":                     {"GET", "/api/v1/jobs", grafana, nil, veeam.ReasonNoAccount, true},
-		"passthrough needs no account":        {"GET", "/api/v1/jobs", guest, nil, "", true},
-		"rules are not shown a credential":    {"GET", "/api/v1/jobs", guest, http.Header{"Authorization": {"Bearer hunter2"}}, "", true},
+		"passthrough needs no account":        {"GET", "/api/v1/jobs", user, nil, "", true},
+		"rules are not shown a credential":    {"GET", "/api/v1/jobs", user, http.Header{"Authorization": {"Bearer hunter2"}}, "", true},
 		"not known":                           {"GET", "/api/v1/jobs", policy.Caller{}, nil, veeam.ReasonNoToken, true},
 		"not known, on a closed route":        {"DELETE", "/api/oauth2/token", policy.Caller{}, nil, veeam.ReasonNoToken, false},
 		"closed":                              {"DELETE", "/api/oauth2/token", grafana, nil, veeam.ReasonDenied, false},

@@ -346,7 +346,7 @@ func TestUsersOfPassthroughOfAnEarlierVersionKeepTheirSessionsAndGuesses(t *test
 	t.Parallel()
 	inherit(t, "keyset", veeamtest.VBR13, nil, func(h *heir) {
 		tr := &Transport{Passthrough: true, Cache: &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}}
-		g := &guests{world: h.world, h: h.site()}
+		g := &passthroughSite{world: h.world, h: h.site()}
 		g.tr = h.transport(tr)
 		state := &requestState{
 			route: veeam.RouteProtected, user: g.h.users.Of(h.Passthrough, veeamtest.DefaultUser),

@@ -57,7 +57,7 @@ func sendDecided(tb testing.TB, tr *Transport, req *http.Request) (*http.Respons
 
 func TestRequestState_StaysAsDecidedOnEveryRoute(t *testing.T) {
 	t.Parallel()
-	withGuests(t, veeamtest.Azure, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(g *guests) {
+	withPassthrough(t, veeamtest.Azure, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(g *passthroughSite) {
 		g.tr.close()
 		seen := make(map[string]string)
 		send := func(name string, state *requestState, change func(*http.Request)) {

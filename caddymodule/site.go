@@ -58,9 +58,9 @@ func (h *Handler) site(r *http.Request) *site {
 // audience is what a token must have been issued for to be good here.
 func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
 
-// loginScope is where the login of a guest counts: for these servers, which have seen
-// its password. Sites that share an audience do not share guests if their servers
-// differ.
+// loginScope names the servers that the login of a passthrough user is valid for: those
+// that have accepted its password. Sites with the same audience but other servers do not
+// share logins.
 func (h *Handler) loginScope(r *http.Request) string {
 	return h.product.Name + " " + h.site(r).upstreams
 }
@@ -241,8 +241,8 @@ func moduleText(module any) string {
 
 // vouch tells what speaks for a caller at this moment, and is empty for one that is
 // known by its address: a digest of the hash of a client's or a user's password, or of
-// the key of a certificate; for a guest the servers that it has logged in to. A token is good only as long as
-// this is what it was when the caller logged in.
+// the key of a certificate; for a passthrough user the servers of its login. A
+// token is valid only as long as this is what it was when the caller logged in.
 func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 	switch caller.Via {
 	case policy.ViaClient:

@@ -421,7 +421,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 			return t.refuse(req, state, err)
 		}
 		if challenge != nil {
-			status, body := t.product.Demand(challenge.User, challenge.Token, challenge.Shape)
+			status, body := t.product.MFAChallenge(challenge.User, challenge.Token, challenge.Shape)
 			return answer.New(req, status, contentTypeJSON, body), nil, nil
 		}
 		login = user.Token()

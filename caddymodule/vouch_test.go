@@ -56,7 +56,7 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 	none := voucher(t, "vbr01")
 	bare := withCertificate("", "", hour)
 	alice := withCertificate("alice", "key", hour)
-	guestOf := func(until time.Time) policy.Caller {
+	userOf := func(until time.Time) policy.Caller {
 		return policy.Caller{Name: "bob", Via: policy.ViaPassthrough, Login: "id." + strconv.FormatInt(until.Unix(), 36)}
 	}
 	certified := policy.Caller{Name: "CN=alice", Via: policy.ViaCertificate}
@@ -68,19 +68,19 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 		used   *http.Request
 		want   error
 	}{
-		"a certificate":                         {alice, certified, here, alice, nil},
-		"a renewed certificate":                 {alice, certified, here, withCertificate("alice", "key", hour.Add(time.Hour)), nil},
-		"another key":                           {alice, certified, here, withCertificate("alice", "key2", hour), errOtherKey},
-		"another name with the same key":        {alice, certified, here, withCertificate("mallory", "key", hour), errOtherKey},
-		"no certificate":                        {alice, certified, here, bare, errOtherKey},
-		"issued without a certificate":          {bare, certified, here, bare, errOtherKey},
-		"a client":                              {bare, client, here, bare, nil},
-		"a client with another password":        {bare, client, elsewhere, bare, errNotVouched},
-		"a client that is no longer configured": {bare, client, none, bare, errNoClient},
-		"a guest":                               {bare, guestOf(hour), here, bare, nil},
-		"a guest of other servers":              {bare, guestOf(hour), elsewhere, bare, errNotVouched},
-		"a guest whose login is over":           {bare, guestOf(time.Now().Add(-time.Second)), here, bare, issuer.ErrExpired},
-		"a caller of this machine":              {bare, policy.Caller{Name: "loopback", Via: policy.ViaLoopback}, here, bare, errOtherPlace},
+		"a certificate":                            {alice, certified, here, alice, nil},
+		"a renewed certificate":                    {alice, certified, here, withCertificate("alice", "key", hour.Add(time.Hour)), nil},
+		"another key":                              {alice, certified, here, withCertificate("alice", "key2", hour), errOtherKey},
+		"another name with the same key":           {alice, certified, here, withCertificate("mallory", "key", hour), errOtherKey},
+		"no certificate":                           {alice, certified, here, bare, errOtherKey},
+		"issued without a certificate":             {bare, certified, here, bare, errOtherKey},
+		"a client":                                 {bare, client, here, bare, nil},
+		"a client with another password":           {bare, client, elsewhere, bare, errNotVouched},
+		"a client that is no longer configured":    {bare, client, none, bare, errNoClient},
+		"a passthrough user":                       {bare, userOf(hour), here, bare, nil},
+		"a passthrough user of other servers":      {bare, userOf(hour), elsewhere, bare, errNotVouched},
+		"a passthrough user whose login has ended": {bare, userOf(time.Now().Add(-time.Second)), here, bare, issuer.ErrExpired},
+		"a caller of this machine":                 {bare, policy.Caller{Name: "loopback", Via: policy.ViaLoopback}, here, bare, errOtherPlace},
 	} {
 		caller, err := c.at.admit(c.used, here.subjectOf(c.issued, &c.caller), c.at.evidence(c.used, veeam.RouteProtected))
 		if !errors.Is(err, c.want) || err == nil && caller.Identity() != c.caller.Identity() {

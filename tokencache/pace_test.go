@@ -351,7 +351,7 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 					p = startPaced(newMemory(), newKeys(t))
 				}
 				var wg sync.WaitGroup
-				guests, seen := new(arrivals), new(arrivals)
+				yielding, seen := new(arrivals), new(arrivals)
 				for i := range 200 {
 					wg.Go(func() {
 						turn := p.turn(rates.Half())
@@ -362,7 +362,7 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 						}
 						for _, step := range steps {
 							if turn.Wait(t.Context(), step) == nil {
-								guests.add()
+								yielding.add()
 								seen.add()
 							}
 						}
@@ -387,7 +387,7 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 					if limit.most == 0 {
 						continue
 					}
-					if n := guests.most(limit.window); n > max(limit.most/2, 1) || n == 0 {
+					if n := yielding.most(limit.window); n > max(limit.most/2, 1) || n == 0 {
 						t.Errorf("%+v: those that yield sent %d in %v", rates, n, limit.window)
 					}
 					if n := seen.most(limit.window); n > limit.most {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestTheBookOfTokensKnowsClientsAndThoseWhoHaveTokens(t *testing.T) {
+func TestHoldersAreClientsAndThoseWhoHaveTokens(t *testing.T) {
 	b := NewHolders()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	pair := func(at time.Time) Pair { return Pair{Issued: at, Lifetime: time.Hour} }
@@ -44,14 +44,14 @@ func TestTheBookOfTokensKnowsClientsAndThoseWhoHaveTokens(t *testing.T) {
 	}
 }
 
-func TestTheBookOfTokensIsBoundedAndKeepsClients(t *testing.T) {
+func TestHoldersAreBoundedAndClientsStay(t *testing.T) {
 	b := NewHolders()
 	b.Enter("grafana")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range maxHolders + 10 {
-		b.Issued(fmt.Sprint("guest", i), "", false, Pair{Issued: at.Add(time.Duration(i) * time.Second)})
+		b.Issued(fmt.Sprint("user", i), "", false, Pair{Issued: at.Add(time.Duration(i) * time.Second)})
 	}
-	if len(b.holders) != maxHolders || !b.Knows("grafana") || b.Knows("guest0") || !b.Knows(fmt.Sprint("guest", maxHolders)) {
+	if len(b.holders) != maxHolders || !b.Knows("grafana") || b.Knows("user0") || !b.Knows(fmt.Sprint("user", maxHolders)) {
 		t.Errorf("%d holders", len(b.holders))
 	}
 }

@@ -329,7 +329,7 @@ func TestAnAdoptedTokenStandsForItsSubjectUntilItEnds(t *testing.T) {
 		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrInvalid) {
 			t.Errorf("before it is adopted: %v", err)
 		}
-		sub := Subject{Client: "guest", Vouch: "its login", Login: "its login", Family: "its family", Until: time.Now().Add(time.Minute + time.Second)}
+		sub := Subject{Client: "user", Vouch: "its login", Login: "its login", Family: "its family", Until: time.Now().Add(time.Minute + time.Second)}
 		i.Adopt(token, sub, site, time.Now().Add(time.Minute))
 		if got, err := i.Check(t.Context(), token, site); err != nil || got != sub {
 			t.Errorf("%+v, %v", got, err)
@@ -349,8 +349,8 @@ func TestAnAdoptedTokenStandsForItsSubjectUntilItEnds(t *testing.T) {
 		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrEnded) {
 			t.Errorf("after a logout: %v", err)
 		}
-		i.Adopt("another", Subject{Client: "guest", Family: "another"}, site, time.Now().Add(time.Minute))
-		if err := i.Revoke(t.Context(), "guest"); err != nil {
+		i.Adopt("another", Subject{Client: "user", Family: "another"}, site, time.Now().Add(time.Minute))
+		if err := i.Revoke(t.Context(), "user"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := i.Check(t.Context(), "another", site); !errors.Is(err, ErrEnded) {

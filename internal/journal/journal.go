@@ -120,7 +120,7 @@ func (j *Journal) Authenticated(a *veeam.Account, tok *veeam.Token) {
 // LoginFailed writes why an account has no token.
 func (j *Journal) LoginFailed(a *veeam.Account, err error) {
 	user := a.User()
-	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
+	if _, ok := errors.AsType[*veeam.MFAChallengeError](err); ok {
 		j.Info(svclog.MFARequired(user))
 		return
 	}

@@ -1,3 +1,4 @@
-// Package passthrough is about clients that log in with Veeam credentials of their
-// own: their logins, their sessions, and what they get where the server refuses them.
+// Package passthrough serves clients that log in with their own Veeam credentials
+// (option passthrough). It logs them in at the server, limits wrong passwords and codes,
+// remembers who is logged in, and turns refusals of the server into answers for them.
 package passthrough

@@ -1,5 +1,4 @@
-// Guests at the server: their logins, their sessions, and what they get where the
-// server refuses them.
+// Logins of passthrough users, and the answers to those that the server refuses.
 
 package passthrough
 
@@ -20,44 +19,49 @@ import (
 )
 
 var (
-	// ErrCredentialRequired says that a client has no credential where one is needed.
+	// ErrCredentialRequired is the error of a request without a login where no account is
+	// configured that could serve it.
 	ErrCredentialRequired = errors.New("no account is configured: the client must log in with its own Veeam credentials")
-	errNoGuest            = errors.New("the client must log in again")
+	errLoginRequired      = errors.New("the client must log in again")
 	errTrying             = errors.New("a verification code for this login is being tried")
 )
 
-// Wrong guesses of one user's password, wherever they come from: few enough that
-// no server locks the user. A credential that the server has taken before is not
-// among them.
+// Limit on wrong passwords and codes of one user, from all clients together. It is low
+// enough that no server locks the user. A credential that the server has accepted before
+// is not counted.
 const (
+	// GuessBurst is how many wrong credentials are sent without a pause between them.
 	GuessBurst = 4
+
+	// GuessEvery is the time after which one more may be sent.
 	GuessEvery = 3 * time.Minute
 )
 
 var userGuessRate = ratelimit.Rate{Burst: GuessBurst, Every: GuessEvery}
 
-// Login is a token request with a credential of the client's own.
+// Login is a token request with the client's own Veeam credential.
 type Login struct {
-	book *Users
-	id   string
+	users *Users
+	id    string
 
 	account  *veeam.Account
 	audience string
 
-	// demand is what code, the verification code, answers; nil for a password.
-	demand *challenged
-	token  secret.Value // what stands for the demand
-	code   secret.Value
+	// challenge is what the verification code answers; nil for a password.
+	challenge *pendingChallenge
+	token     secret.Value // the mfa_token that the client got in place of the server's
+	code      secret.Value
 
-	// failures counts wrong credentials, here are the counts of the sender.
+	// failures counts wrong credentials under the keys of sender.
 	failures *ratelimit.Limiter
-	here     []ratelimit.Count
+	sender   []ratelimit.Count
 }
 
-// Read returns the login that a token request is, nil for one without a credential of
-// a user's or an answer to a challenge. audience tells sites apart.
-func (b *Users) Read(request *veeam.TokenRequest, audience string) *Login {
-	login := &Login{book: b, audience: audience}
+// Read returns the login of a token request. It is nil if the request has neither user
+// and password nor a code for a pending challenge. A login is valid for one audience,
+// which names the servers of the site.
+func (u *Users) Read(request *veeam.TokenRequest, audience string) *Login {
+	login := &Login{users: u, audience: audience}
 	switch request.Grant {
 	case veeam.GrantPassword:
 		if request.Username == "" || request.Password.IsZero() {
@@ -66,43 +70,45 @@ func (b *Users) Read(request *veeam.TokenRequest, audience string) *Login {
 		login.account = &veeam.Account{
 			Name: Account.Name, Grant: veeam.GrantPassword,
 			Username: request.Username, Password: request.Password, ReadOnly: request.ReadOnly,
-			ReturnDemand: true,
+			ReturnMFAChallenge: true,
 		}
-		login.id = guestID(audience, request.Username, request.Password.Reveal(), request.ReadOnly)
+		login.id = userID(audience, request.Username, request.Password.Reveal(), request.ReadOnly)
 	case veeam.GrantMFA:
-		login.demand = b.challenged(request.MFAToken, audience)
-		if login.demand == nil || request.MFACode.IsZero() {
+		login.challenge = u.pending(request.MFAToken, audience)
+		if login.challenge == nil || request.MFACode.IsZero() {
 			return nil
 		}
-		login.account, login.token, login.code = login.demand.account, request.MFAToken, request.MFACode
+		login.account, login.token, login.code = login.challenge.account, request.MFAToken, request.MFACode
 	default:
 		return nil
 	}
 	return login
 }
 
-// User is the name of who wants to log in.
+// User returns the name of the user who logs in.
 func (l *Login) User() string { return l.account.Username }
 
-// CountBy has a wrong credential counted by a limiter, too, and returns how long the
-// sender has to wait. One whose credential the server has taken before does not.
-func (l *Login) CountBy(failures *ratelimit.Limiter, here []ratelimit.Count) (wait time.Duration) {
-	l.failures, l.here = failures, here
-	if l.book.find(l.id) != nil {
+// CountBy makes the login count a wrong credential in failures, too, under the keys of
+// the sender. It returns how long the sender has to wait before the login may be tried,
+// which is 0 for a credential that the server has accepted before.
+func (l *Login) CountBy(failures *ratelimit.Limiter, sender []ratelimit.Count) (wait time.Duration) {
+	l.failures, l.sender = failures, sender
+	if l.users.find(l.id) != nil {
 		return 0
 	}
-	return failures.Wait(here...)
+	return failures.Wait(sender...)
 }
 
-// begin counts the credential as a wrong one, for its sender and for its user at a
-// server and a site, until done says whether it was. Nothing may be sent while wait is not zero.
+// begin counts the credential as wrong, for its sender and for its user at a server and
+// a site, until done tells whether it was. If wait is not 0 the credential must not be
+// sent, and done is nil.
 func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (done func(wrong bool), wait time.Duration) {
-	sender, wait := l.failures.Try(l.here...)
+	sender, wait := l.failures.Try(l.sender...)
 	if wait > 0 {
 		return nil, wait
 	}
 	count := tokencache.GuessCount{Product: s.Product.Name, Origin: origin, User: username.Bare(l.account.Username), Rate: userGuessRate}
-	user, wait := l.book.users.Try(
+	user, wait := l.users.guesses.Try(
 		ratelimit.Count{Key: ratelimit.KeyOf("server", count.Product, count.Origin, count.User), Rate: count.Rate},
 		ratelimit.Count{Key: ratelimit.KeyOf("site", l.audience, count.User), Rate: count.Rate}, // its servers may have the same users
 	)
@@ -130,140 +136,141 @@ func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (d
 	}, 0
 }
 
-// guessError says that too many credentials of one user are being tried, or were
-// wrong.
+// guessError says that too many credentials of one user were wrong or are being tried.
 type guessError struct{ wait time.Duration }
 
 func (e *guessError) Error() string { return "too many wrong passwords or codes for this user" }
 
-// Delay is how long to wait.
+// Delay returns how long to wait.
 func (e *guessError) Delay() time.Duration { return e.wait }
 
-// Upstream is where a guest logs in, for one request.
+// Upstream is the server that a user logs in at, for one request.
 type Upstream struct {
 	Server  *upstream.Server
 	Address upstream.Address
-	Place   func() upstream.Place // of the address
+	Place   func() upstream.Place // returns the place of Address
 	Request upstream.Request
 }
 
-// Challenge is what a guest gets when the server demands a verification code.
+// Challenge is the answer to a login that needs a verification code.
 type Challenge struct {
 	User  string
-	Token string       // stands for the server's mfa_token
-	Shape *veeam.Shape // of the server's demand
+	Token string       // the mfa_token that the client gets in place of the server's
+	Shape *veeam.Shape // shape of the server's own answer
 }
 
-// tries is how often a demand is asked for that somebody else was faster to take.
+// tries is how often a login is tried whose challenge another request has taken.
 const tries = 3
 
-// At finds out who the guest is, and logs it in if the server has not seen its
-// credential. The challenge is what the guest gets instead, nil if it is logged in.
-func (l *Login) At(ctx context.Context, at Upstream) (g *User, challenge *Challenge, err error) {
-	if l.demand != nil {
-		g, err = l.tryCode(ctx, at)
-		return g, nil, err
+// At returns the user of a login and, if the server has not accepted its credential
+// before, logs the user in. If the server requires a verification code, At returns the
+// challenge for the client instead.
+func (l *Login) At(ctx context.Context, at Upstream) (user *User, challenge *Challenge, err error) {
+	if l.challenge != nil {
+		user, err = l.tryCode(ctx, at)
+		return user, nil, err
 	}
 	for try := 1; ; try++ {
-		if g = l.book.find(l.id); g == nil {
-			g, err = l.tryPassword(ctx, at)
+		if user = l.users.find(l.id); user == nil {
+			user, err = l.tryPassword(ctx, at)
 		} else {
-			err = l.comeBack(ctx, at, g)
+			err = l.resume(ctx, at, user)
 		}
-		demanded, ok := errors.AsType[*veeam.DemandError](err)
+		required, ok := errors.AsType[*veeam.MFAChallengeError](err)
 		switch {
-		case ok && demanded.Claim():
-			token := l.book.challenge(&challenged{account: l.account, token: demanded.Token, audience: l.audience, until: time.Now().Add(ChallengeFor)})
-			return nil, &Challenge{User: l.account.Username, Token: token, Shape: demanded.Shape}, nil
+		case ok && required.Claim():
+			token := l.users.addChallenge(&pendingChallenge{account: l.account, token: required.Token, audience: l.audience, until: time.Now().Add(ChallengeFor)})
+			return nil, &Challenge{User: l.account.Username, Token: token, Shape: required.Shape}, nil
 		case ok && try < tries:
-			continue // somebody else has taken it: each gets one of its own
+			continue // another request has taken it: each client gets its own
 		case err != nil:
 			return nil, nil, err
 		}
-		return g, nil, nil
+		return user, nil, nil
 	}
 }
 
-// comeBack gets a session for a guest whom the server knows.
-func (l *Login) comeBack(ctx context.Context, at Upstream, g *User) error {
-	source, err := g.Source(at)
+// resume gets a session for a user whose credential the server has accepted before.
+func (l *Login) resume(ctx context.Context, at Upstream, user *User) error {
+	source, err := user.Source(at)
 	if err != nil {
 		return err
 	}
 	_, _, err = source.Token(ctx, at.Request)
-	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
-		l.book.logins.Remove(g.id) // it has a second factor now
+	if _, ok := errors.AsType[*veeam.MFAChallengeError](err); ok {
+		l.users.logins.Remove(user.id) // the user has a second factor now
 	}
 	return err
 }
 
-// tryPassword logs in with a password that the server has not seen yet. All who
-// send the same wait for one login.
+// tryPassword logs in with a password that the server has not seen yet. Requests with
+// the same password wait for one login.
 func (l *Login) tryPassword(ctx context.Context, at Upstream) (*User, error) {
-	g := &User{id: l.id, account: l.account, until: time.Now().Add(loginFor)}
-	err := l.try(ctx, at, l.book.attempt(g.id, at.Server.Session), g)
-	if _, ok := errors.AsType[*veeam.DemandError](err); ok {
-		l.book.attempts.Remove(g.id)
+	user := &User{id: l.id, account: l.account, until: time.Now().Add(loginFor)}
+	err := l.try(ctx, at, l.users.attempt(user.id, at.Server.Session), user)
+	if _, ok := errors.AsType[*veeam.MFAChallengeError](err); ok {
+		l.users.attempts.Remove(user.id)
 	}
-	found := l.book.find(g.id)
+	found := l.users.find(user.id)
 	if found == nil && err == nil {
-		return nil, errNoGuest
+		return nil, errLoginRequired
 	}
 	return found, err
 }
 
-// tryCode completes a login with the guest's verification code. The session that
-// comes of it is for this guest alone: the next one has to send a code too.
+// tryCode completes a login with the client's verification code. The session belongs to
+// this client alone: another client with the same password has to send a code, too.
 func (l *Login) tryCode(ctx context.Context, at Upstream) (*User, error) {
-	d := l.demand
+	d := l.challenge
 	if !d.mu.TryLock() {
 		return nil, errTrying
 	}
 	defer d.mu.Unlock()
 	own := *d.account
-	own.Grant, own.MFAToken, own.Password, own.ReturnDemand = veeam.GrantMFA, d.token, l.code, false
-	g := &User{id: rand.Text(), account: &own, until: time.Now().Add(loginFor)}
-	err := l.try(ctx, at, tokencache.NewSession(at.Server.Session), g)
+	own.Grant, own.MFAToken, own.Password, own.ReturnMFAChallenge = veeam.GrantMFA, d.token, l.code, false
+	user := &User{id: rand.Text(), account: &own, until: time.Now().Add(loginFor)}
+	err := l.try(ctx, at, tokencache.NewSession(at.Server.Session), user)
 	if d.tries++; err == nil || d.tries == ChallengeTries {
-		l.book.demands.Remove(l.token.Reveal())
+		l.users.challenges.Remove(l.token.Reveal())
 	}
 	if err != nil {
 		return nil, err
 	}
-	return g.admitted(), nil
+	return user.admitted(), nil
 }
 
-// try logs a guest in. Only if that succeeds its session is kept, and the guest
-// remembered.
-func (l *Login) try(ctx context.Context, at Upstream, attempt *tokencache.Session, g *User) error {
-	source := at.Server.NewGuest(at.Place(), Account, g.id, g.as(at.Server.Accounts))
+// try logs a user in. The session is kept and the user remembered only if that
+// succeeds.
+func (l *Login) try(ctx context.Context, at Upstream, attempt *tokencache.Session, user *User) error {
+	source := at.Server.NewPassthroughSource(at.Place(), Account, user.id, user.forServer(at.Server.Accounts))
 	values := at.Request.Values(ctx)
 	_, err := attempt.Get(upstream.WithValues(ctx, values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
 		done, wait := l.begin(ctx, at.Server, source.Origin())
 		if wait > 0 {
 			return nil, &guessError{wait}
 		}
-		defer func() { done(refusedGuest(err)) }()
+		defer func() { done(credentialRefused(err)) }()
 		tok, err := source.First(ctx, values, at.Request.Journal)
 		if err != nil {
 			return nil, err
 		}
-		l.book.add(g.admitted())
-		source.Keep(Idle, g.until)
+		l.users.add(user.admitted())
+		source.Keep(Idle, user.until)
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
 	return err
 }
 
-// Source hands out the tokens of a guest. The error says that it has to log in again.
-func (g *User) Source(at Upstream) (*upstream.Source, error) {
-	if g == nil || g.elsewhere && at.Server.Cache == nil {
-		return nil, errNoGuest
+// Source returns the source of the user's tokens at an upstream. The error says that the
+// client has to log in again.
+func (u *User) Source(at Upstream) (*upstream.Source, error) {
+	if u == nil || u.elsewhere && at.Server.Cache == nil {
+		return nil, errLoginRequired
 	}
-	return at.Server.Guest(at.Address, Account, g.id, g.as(at.Server.Accounts), Idle, g.until, at.Place), nil
+	return at.Server.PassthroughSource(at.Address, Account, u.id, u.forServer(at.Server.Accounts), Idle, u.until, at.Place), nil
 }
 
-// totpOf is the second factor of the configured account with this user, nil if
+// totpOf returns the second factor of the configured account with this user, nil if
 // there is none.
 func totpOf(ctx context.Context, accounts []*account.Account, username string) *veeam.TOTP {
 	for _, a := range accounts {
@@ -277,20 +284,21 @@ func totpOf(ctx context.Context, accounts []*account.Account, username string) *
 	return nil
 }
 
-// refusedGuest reports whether the server does not take what the guest has sent. A
-// demand for a code is no refusal.
-func refusedGuest(err error) bool {
+// credentialRefused reports whether the server has refused the user's credential. A
+// challenge is no refusal.
+func credentialRefused(err error) bool {
 	var e interface{ CredentialRefused() bool }
 	return errors.As(err, &e) && e.CredentialRefused()
 }
 
-// Refusal turns the refusal of a request into one for a guest: where an account
-// of ours would be to blame, it is the guest's credential. newLogin says that the
-// request has one.
+// Refusal returns the refusal that a passthrough user gets for err, where r is the one
+// for a request that a configured account serves. Errors of the account become errors of
+// the user's credential or token. newLogin tells that the request is a login and not a
+// renewal by refresh token.
 func Refusal(err error, atTokenEndpoint, newLogin bool, r veeam.Refusal) veeam.Refusal {
 	var failed *veeam.Error
 	guess, tooMany := errors.AsType[*guessError](err)
-	again := errors.Is(err, errNoGuest) || refusedGuest(err) ||
+	again := errors.Is(err, errLoginRequired) || credentialRefused(err) ||
 		errors.As(err, &failed) && (failed.Kind == veeam.KindMFARequired || failed.Kind == veeam.KindAccount)
 	switch {
 	case errors.Is(err, ErrCredentialRequired):

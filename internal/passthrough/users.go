@@ -1,5 +1,4 @@
-// Guests: clients that log in with Veeam credentials of their own, and what the
-// process remembers of them.
+// Passthrough users that are logged in, and their challenges.
 
 package passthrough
 
@@ -26,105 +25,106 @@ import (
 )
 
 const (
-	// loginFor is how long a login of a guest counts. The guest has to log in again
-	// then, so that a password that was changed at the server ends here too.
+	// loginFor is how long a login is valid. After it the client has to log in again, so
+	// that a password that was changed at the server stops working here, too.
 	loginFor = 24 * time.Hour
 
-	// Idle is how long the session of a guest is kept that nobody uses.
+	// Idle is how long the unused session of a user is kept.
 	Idle = time.Hour
 
-	// ChallengeFor is how long a guest has to send its verification code.
+	// ChallengeFor is how long a client has to send its verification code.
 	ChallengeFor = 5 * time.Minute
 
-	// ChallengeTries is how many codes it may send.
+	// ChallengeTries is how many codes a client may send for one challenge.
 	ChallengeTries = 5
 
-	maxGuests   = 10_000
-	maxAttempts = 1_000
-	maxDemands  = 1_000
+	maxUsers      = 10_000
+	maxAttempts   = 1_000
+	maxChallenges = 1_000
 )
 
-// Account stands for all guests where an account is named: in metrics, in the
-// list of sessions.
+// Account stands for all passthrough users where an account is named, as in metrics and
+// in the list of sessions.
 var Account = &account.Account{Name: "passthrough"}
 
-// User is a client that acts as a user of the server's whose credential it has
-// sent.
+// User is a client that acts at the server as the user whose credential it has sent.
 type User struct {
 	id      string // keyed hash of the credential
 	account *veeam.Account
 	until   time.Time
 
-	// elsewhere: it has logged in at another process, or before a restart. Its
-	// credential is not known here, its session may be in the cache.
+	// elsewhere tells that the login was at another process, or before a restart. The
+	// credential is not known here, but the session may be in the cache.
 	elsewhere bool
 }
 
-// as is the guest as whoever logs in at a server with these accounts.
-func (g *User) as(accounts []*account.Account) *upstream.Guest {
-	return &upstream.Guest{User: g.account.Username, Read: func(ctx context.Context) *account.Secrets { return g.credentials(ctx, accounts) }}
+// forServer returns the user for a login at a server with these accounts.
+func (u *User) forServer(accounts []*account.Account) *upstream.Passthrough {
+	return &upstream.Passthrough{User: u.account.Username, Read: func(ctx context.Context) *account.Secrets { return u.credentials(ctx, accounts) }}
 }
 
-// Token is how a token of ours names the guest: by its id, and until when it
-// counts.
-func (g *User) Token() string { return g.id + "." + strconv.FormatInt(g.until.Unix(), 36) }
+// Token returns the text that names the login in tokens issued here: its id and when it
+// ends.
+func (u *User) Token() string { return u.id + "." + strconv.FormatInt(u.until.Unix(), 36) }
 
-// credentials are what the guest logs in with. Its second factor is that of the
-// configured account with the same user, which may have changed.
-func (g *User) credentials(ctx context.Context, accounts []*account.Account) *account.Secrets {
-	own := *g.account
+// credentials returns what the user logs in with. The second factor is that of the
+// configured account with the same user, which may have changed since the last login.
+func (u *User) credentials(ctx context.Context, accounts []*account.Account) *account.Secrets {
+	own := *u.account
 	if own.Grant == veeam.GrantPassword {
 		own.TOTP = totpOf(ctx, accounts, own.Username)
 	}
-	return &account.Secrets{Account: &own, Fingerprint: g.id, Digest: secret.New(g.id)}
+	return &account.Secrets{Account: &own, Fingerprint: u.id, Digest: secret.New(u.id)}
 }
 
-// admitted is the guest without a verification code, which was used.
-func (g *User) admitted() *User {
-	if g.account.Grant != veeam.GrantMFA {
-		return g
+// admitted returns the user without the verification code, which was used.
+func (u *User) admitted() *User {
+	if u.account.Grant != veeam.GrantMFA {
+		return u
 	}
-	account := *g.account
+	account := *u.account
 	account.Password, account.MFAToken = secret.Value{}, secret.Value{}
-	return &User{id: g.id, account: &account, until: g.until}
+	return &User{id: u.id, account: &account, until: u.until}
 }
 
-// guestID is the id of whoever logs in at a site with these. Nobody can find out
-// the password with it.
-func guestID(audience, username, password string, readOnly bool) string {
+// userID returns the id of a login at a site: a keyed hash, from which the password
+// cannot be found out. The text must stay as it is, "guest" included: stored sessions and
+// valid tokens have the id in them.
+func userID(audience, username, password string, readOnly bool) string {
 	return account.Keyed(fmt.Sprintf("guest %d:%s %d:%s %t %s", len(audience), audience, len(username), username, readOnly, password))
 }
 
-// Users is what the process remembers of guests. It outlives reloads, and ends
-// with the last configuration that has guests.
+// Users holds the logins of the process. It outlives reloads, because clients do not log
+// in again for one, and is emptied with the last configuration that has passthrough.
 type Users struct {
-	logins   *lru.Cache[string, *User]               // by id: the server has taken the credential
-	attempts *lru.Cache[string, *tokencache.Session] // by id: the login under way, or on hold
-	demands  *lru.Cache[string, *challenged]         // by what the guest got in place of the server's
-	users    *ratelimit.Limiter                      // of credentials that the server has not taken
+	logins     *lru.Cache[string, *User]               // by id: the server has accepted the credential
+	attempts   *lru.Cache[string, *tokencache.Session] // by id: the pending login, or its hold
+	challenges *lru.Cache[string, *pendingChallenge]   // by the mfa_token that the client has
+	guesses    *ratelimit.Limiter                      // counts credentials that the server has not accepted
 }
 
-// books has the one book, while a configuration has guests. It outlives a reload, because
-// clients do not log in again for one.
-var books = pool.New[string](func(b *Users) {
-	b.logins.Purge()
-	b.attempts.Purge()
-	b.demands.Purge()
+// processUsers holds the Users of the process, under the key "", while a configuration
+// uses them.
+var processUsers = pool.New[string](func(u *Users) {
+	u.logins.Purge()
+	u.attempts.Purge()
+	u.challenges.Purge()
 })
 
-// Acquire makes a configuration with guests a user of the book.
-func Acquire() *Users { return books.Acquire("", New) }
+// Acquire returns the Users of the process for one configuration, which calls Release
+// when it ends.
+func Acquire() *Users { return processUsers.Acquire("", New) }
 
-// Release ends one use of the book. The last one empties it.
-func Release() { books.Release("") }
+// Release ends the use by one configuration. The last one empties the Users.
+func Release() { processUsers.Release("") }
 
-// New returns a book without guests.
+// New returns empty Users, apart from those of the process.
 func New() *Users {
 	return &Users{
-		logins:   newLRU[string, *User](maxGuests),
-		attempts: newLRU[string, *tokencache.Session](maxAttempts),
-		demands:  newLRU[string, *challenged](maxDemands),
-		users:    ratelimit.New(maxGuests),
+		logins:     newLRU[string, *User](maxUsers),
+		attempts:   newLRU[string, *tokencache.Session](maxAttempts),
+		challenges: newLRU[string, *pendingChallenge](maxChallenges),
+		guesses:    ratelimit.New(maxUsers),
 	}
 }
 
@@ -136,32 +136,33 @@ func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
 	return cache
 }
 
-// find returns nil for who is not a guest, or not any more.
-func (b *Users) find(id string) *User {
-	if b == nil || id == "" {
+// find returns the user with a valid login of this id, nil if there is none.
+func (u *Users) find(id string) *User {
+	if u == nil || id == "" {
 		return nil
 	}
-	g, ok := b.logins.Get(id)
+	user, ok := u.logins.Get(id)
 	if !ok {
 		return nil
 	}
-	if !time.Now().Before(g.until) {
-		b.logins.Remove(id)
+	if !time.Now().Before(user.until) {
+		u.logins.Remove(id)
 		return nil
 	}
-	return g
+	return user
 }
 
-// Of returns the guest that a token names, nil if it has to log in again.
-func (b *Users) Of(login, username string) *User {
+// Of returns the user whose login a token names, see User.Token, nil if the client has to
+// log in again.
+func (u *Users) Of(login, username string) *User {
 	id, end, _ := strings.Cut(login, ".")
 	seconds, err := strconv.ParseInt(end, 36, 64)
 	until := time.Unix(seconds, 0)
-	if b == nil || err != nil || !time.Now().Before(until) {
-		return nil // also if it has logged in again meanwhile: that is another login
+	if u == nil || err != nil || !time.Now().Before(until) {
+		return nil // also if the client has logged in again meanwhile: that is another login
 	}
-	if g := b.find(id); g != nil {
-		return g
+	if user := u.find(id); user != nil {
+		return user
 	}
 	return &User{
 		id: id, until: until, elsewhere: true,
@@ -169,60 +170,60 @@ func (b *Users) Of(login, username string) *User {
 	}
 }
 
-// add remembers a guest whose credential the server has taken.
-func (b *Users) add(g *User) {
-	b.logins.Add(g.id, g)
-	b.attempts.Remove(g.id)
-	time.AfterFunc(time.Until(g.until), func() {
-		if now, ok := b.logins.Peek(g.id); ok && now == g {
-			b.logins.Remove(g.id)
+// add remembers a user whose credential the server has accepted.
+func (u *Users) add(user *User) {
+	u.logins.Add(user.id, user)
+	u.attempts.Remove(user.id)
+	time.AfterFunc(time.Until(user.until), func() {
+		if now, ok := u.logins.Peek(user.id); ok && now == user {
+			u.logins.Remove(user.id)
 		}
 	})
 }
 
-// attempt is the one login of a credential that the server has not taken yet. A
-// refused one is on hold as that of an account would be.
-func (b *Users) attempt(id string, options tokencache.Options) *tokencache.Session {
+// attempt returns the one login with a credential that the server has not accepted yet.
+// A refused one is on hold, like that of an account.
+func (u *Users) attempt(id string, options tokencache.Options) *tokencache.Session {
 	fresh := tokencache.NewSession(options)
-	if found, ok, _ := b.attempts.PeekOrAdd(id, fresh); ok {
+	if found, ok, _ := u.attempts.PeekOrAdd(id, fresh); ok {
 		return found
 	}
 	return fresh
 }
 
-// challenged is what the server wants of a guest before it gives a token.
-type challenged struct {
-	account  *veeam.Account // whose password was good
+// pendingChallenge is a challenge of the server's that waits for a code.
+type pendingChallenge struct {
+	account  *veeam.Account // whose password the server has accepted
 	token    secret.Value   // the server's mfa_token
 	audience string
 	until    time.Time
 
-	mu    sync.Mutex // held while a code is tried
+	mu    sync.Mutex // locked while a code is tried
 	tries int
 }
 
-// challenge remembers a demand and returns the mfa_token that the guest gets. It looks
+// addChallenge remembers a challenge and returns the mfa_token for the client. It looks
 // like those of the servers: the Base64 of 64 hex digits.
-func (b *Users) challenge(d *challenged) string {
+func (u *Users) addChallenge(c *pendingChallenge) string {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
 	text := base64.StdEncoding.EncodeToString(hex.AppendEncode(nil, raw[:]))
-	b.demands.Add(text, d)
-	time.AfterFunc(time.Until(d.until), func() { b.demands.Remove(text) })
+	u.challenges.Add(text, c)
+	time.AfterFunc(time.Until(c.until), func() { u.challenges.Remove(text) })
 	return text
 }
 
-// challenged finds the demand that an mfa_token stands for.
-func (b *Users) challenged(token secret.Value, audience string) *challenged {
-	d, ok := b.demands.Get(token.Reveal())
-	if !ok || d.audience != audience || !time.Now().Before(d.until) {
+// pending returns the challenge of an mfa_token, nil if it is unknown or expired.
+func (u *Users) pending(token secret.Value, audience string) *pendingChallenge {
+	c, ok := u.challenges.Get(token.Reveal())
+	if !ok || c.audience != audience || !time.Now().Before(c.until) {
 		return nil
 	}
-	return d
+	return c
 }
 
-// Len is how many guests are remembered.
-func (b *Users) Len() int { return b.logins.Len() }
+// Len returns how many users are logged in.
+func (u *Users) Len() int { return u.logins.Len() }
 
-// Forget forgets all guests: each has to log in again.
-func (b *Users) Forget() { b.logins.Purge() }
+// Forget forgets all logins: each client has to log in again.
+func (u *Users) Forget() { u.logins.Purge() }

@@ -13,7 +13,7 @@ import (
 
 // open implements candidates.
 func (s *Source) open(c *account.Secrets, next bool) *candidate {
-	if s.key.user != "" && s.guest == nil {
+	if s.key.user != "" && s.passthrough == nil {
 		own, account := *c, *c.Account // others have joined the reading, for other users
 		account.UserUID = s.key.user
 		own.Account, c = &account, &own
@@ -36,9 +36,10 @@ func (s *Source) open(c *account.Secrets, next bool) *candidate {
 // drop implements candidates.
 func (s *Source) drop(l *candidate) { s.server.sessions.drop(l.session.key) }
 
-// inherited implements candidates. Those of a guest's user are other guests.
+// inherited implements candidates. The sessions of a passthrough user are those of other
+// clients, so there are none.
 func (s *Source) inherited(source string) (found []*candidate) {
-	if s.guest != nil {
+	if s.passthrough != nil {
 		return nil
 	}
 	for _, session := range s.server.sessions.others(s.sessionKey(&account.Secrets{})) {

@@ -130,7 +130,7 @@ func (g *granter) mayLogIn(ctx context.Context) error {
 		g.journal.LoginFailed(g.account, err)
 		return err
 	}
-	if g.source.guest == nil { // of a guest, no other credential is known here
+	if g.source.passthrough == nil { // of a passthrough user, no other credential is known here
 		if err := session.lockCredentials(ctx); err != nil {
 			return err
 		}

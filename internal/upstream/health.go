@@ -60,10 +60,10 @@ func (h *health) granted(err error) {
 // configuredAccount names an account of a configuration.
 type configuredAccount struct{ product, name string }
 
-// accountBook has every account that is configured now. A configuration that is
-// loaded enters its accounts before the one that it replaces takes its own out, so
-// what is known of them outlives a reload.
-type accountBook struct {
+// accountTable has every account that is configured now. A new configuration adds its
+// accounts before the one that it replaces removes them, so what is known of them
+// outlives a reload.
+type accountTable struct {
 	mu       sync.Mutex
 	accounts map[configuredAccount]*accountEntry
 }
@@ -73,43 +73,43 @@ type accountEntry struct {
 	servers map[string]*health // by origin
 }
 
-// enter adds the accounts of a transport.
-func (b *accountBook) enter(product string, accounts []*account.Account) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// add adds the accounts of a transport.
+func (t *accountTable) add(product string, accounts []*account.Account) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, a := range accounts {
 		key := configuredAccount{product, a.Name}
-		e := b.accounts[key]
+		e := t.accounts[key]
 		if e == nil {
 			e = &accountEntry{servers: make(map[string]*health)}
-			b.accounts[key] = e
+			t.accounts[key] = e
 		}
 		e.users = append(e.users, a)
 	}
 }
 
-// leave takes them out.
-func (b *accountBook) leave(product string, accounts []*account.Account) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// remove removes the accounts of a transport.
+func (t *accountTable) remove(product string, accounts []*account.Account) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, a := range accounts {
 		key := configuredAccount{product, a.Name}
-		e := b.accounts[key]
+		e := t.accounts[key]
 		if e == nil {
 			continue
 		}
 		if e.users = slices.DeleteFunc(e.users, func(other *account.Account) bool { return other == a }); len(e.users) == 0 {
-			delete(b.accounts, key)
+			delete(t.accounts, key)
 		}
 	}
 }
 
-// at is the health of an account at a server. That of one which is not configured,
-// such as a guest, is known to nobody else.
-func (b *accountBook) at(product, account, origin string) *health {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.accounts[configuredAccount{product, account}]
+// at returns the health of an account at a server. That of an account which is not
+// configured, as for passthrough users, is kept by the caller alone.
+func (t *accountTable) at(product, account, origin string) *health {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.accounts[configuredAccount{product, account}]
 	if e == nil {
 		return new(health)
 	}
@@ -121,32 +121,32 @@ func (b *accountBook) at(product, account, origin string) *health {
 	return h
 }
 
-// forget takes a server out that no request has needed for long.
-func (b *accountBook) forget(product, account, origin string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if e := b.accounts[configuredAccount{product, account}]; e != nil {
+// forget removes a server that no request has needed for long.
+func (t *accountTable) forget(product, account, origin string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.accounts[configuredAccount{product, account}]; e != nil {
 		delete(e.servers, origin)
 	}
 }
 
-// names are those of the accounts that are configured.
-func (b *accountBook) names() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// names returns the names of the configured accounts, sorted.
+func (t *accountTable) names() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	found := make(map[string]bool)
-	for key := range b.accounts {
+	for key := range t.accounts {
 		found[key.name] = true
 	}
 	return slices.Sorted(maps.Keys(found))
 }
 
-// snapshot is a copy that nobody writes to.
-func (b *accountBook) snapshot() map[configuredAccount]accountEntry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	found := make(map[configuredAccount]accountEntry, len(b.accounts))
-	for key, e := range b.accounts {
+// snapshot returns a copy, which may be read without the lock.
+func (t *accountTable) snapshot() map[configuredAccount]accountEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := make(map[configuredAccount]accountEntry, len(t.accounts))
+	for key, e := range t.accounts {
 		found[key] = accountEntry{users: slices.Clone(e.users), servers: maps.Clone(e.servers)}
 	}
 	return found
@@ -184,7 +184,7 @@ const (
 
 // Rows are all sessions, and each configured account that has none.
 func (s *State) Rows(ctx context.Context) (rows []Row) {
-	book := s.accounts.snapshot()
+	accounts := s.accounts.snapshot()
 	for _, session := range s.Find("", "", "") {
 		rows = append(rows, session.row())
 	}
@@ -202,7 +202,7 @@ func (s *State) Rows(ctx context.Context) (rows []Row) {
 		busy[key] = busy[key] || r.State.ExpiresIn > 0
 	}
 	var waiting []*account.Account
-	for key, e := range book {
+	for key, e := range accounts {
 		for origin := range e.servers {
 			if !known[key][origin] {
 				rows = append(rows, idle(key, origin))
@@ -217,7 +217,7 @@ func (s *State) Rows(ctx context.Context) (rows []Row) {
 	}
 	lookAtSecrets(ctx, waiting)
 	for i := range rows {
-		rows[i].judge(book)
+		rows[i].judge(accounts)
 	}
 	return rows
 }
@@ -262,8 +262,8 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 }
 
 // judge finds the one reason of a row.
-func (r *Row) judge(book map[configuredAccount]accountEntry) {
-	e := book[configuredAccount{r.Product, r.Account}]
+func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
+	e := accounts[configuredAccount{r.Product, r.Account}]
 	h := e.servers[r.Origin]
 	if h == nil || r.user {
 		h = new(health)

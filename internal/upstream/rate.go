@@ -60,7 +60,7 @@ func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 		Rates:   p.limits,
 		Delayed: p.delayed,
 	}
-	if s.guest != nil {
+	if s.passthrough != nil {
 		p.turn.Rates, p.turn.Yields = p.turn.Rates.Half(), true
 	}
 	if t.cacheID() != "" {

@@ -95,7 +95,7 @@ func (s *Source) reread(ctx context.Context, maxAge time.Duration, o cause) (l *
 	if found.Err == nil && s.requiresNext(found.Value) {
 		next = s.nextSecrets(ctx, o.journal)
 	}
-	if s.guest == nil {
+	if s.passthrough == nil {
 		s.account.Health().Took(found.Err, time.Now())
 	}
 	if found.Err != nil {
@@ -111,7 +111,7 @@ func (s *Source) reread(ctx context.Context, maxAge time.Duration, o cause) (l *
 // a reload.
 func (s *Source) goOnWithout(err error, o cause) (*candidate, bool, error) {
 	l := s.rotation.inForce()
-	if l == nil && away(err) && s.guest == nil {
+	if l == nil && away(err) && s.passthrough == nil {
 		l = s.rotation.goOnWithout(s.account.Source())
 	}
 	if l == nil {
@@ -236,9 +236,9 @@ func (s *Server) tellDoubts(a *account.Account, c *account.Secrets) {
 
 // secrets reads those of whoever logs in.
 func (s *Source) secrets(ctx context.Context) *account.Reading {
-	if s.guest != nil {
+	if s.passthrough != nil {
 		began := time.Now()
-		return &account.Reading{Began: began, Value: s.guest.Read(ctx)}
+		return &account.Reading{Began: began, Value: s.passthrough.Read(ctx)}
 	}
 	return s.account.Read(ctx)
 }
@@ -246,7 +246,7 @@ func (s *Source) secrets(ctx context.Context) *account.Reading {
 // nextSecrets reads those with next_password, unless that was done a moment ago or
 // there are none: nil.
 func (s *Source) nextSecrets(ctx context.Context, j journal.Journal) *account.Reading {
-	if s.guest != nil || s.account.NextPassword == "" {
+	if s.passthrough != nil || s.account.NextPassword == "" {
 		return nil
 	}
 	s.mu.Lock()
@@ -282,7 +282,7 @@ var ErrSecretChanged = &replacedError{"the secret was replaced after it was read
 // a queue. A file that is gone for a moment is waited for. One that stays away or
 // does not answer leaves the secrets as they are.
 func (s *Source) confirm(ctx context.Context, l *candidate) error {
-	if s.guest != nil || l.credentials.Account.Grant == veeam.GrantAs {
+	if s.passthrough != nil || l.credentials.Account.Grant == veeam.GrantAs {
 		return nil // of grant as, no secret is the account's own
 	}
 	if !l.next {

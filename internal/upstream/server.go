@@ -92,7 +92,7 @@ func NewServer(options ServerOptions) *Server {
 	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newSecretWatcher(s)
-	s.State.accounts.enter(options.Product.Name, options.Accounts)
+	s.State.accounts.add(options.Product.Name, options.Accounts)
 	for _, a := range options.Accounts {
 		options.Metrics.Begin(options.Product.Name, a.Name)
 	}
@@ -101,7 +101,7 @@ func NewServer(options ServerOptions) *Server {
 
 // Close lets go of the sessions.
 func (s *Server) Close() {
-	s.State.accounts.leave(s.Product.Name, s.Accounts)
+	s.State.accounts.remove(s.Product.Name, s.Accounts)
 	s.watch.end()
 	s.sessions.release()
 }
@@ -209,15 +209,15 @@ func readShape(raw json.RawMessage) any {
 	return shape
 }
 
-// Inspection is what a server holds.
+// Inspection counts what a server holds, for tests and diagnosis.
 type Inspection struct {
-	Sources  int  // of configured accounts
-	Users    int  // of users that come with requests, and of guests
-	Sessions int  // live ones
-	Watching bool // files of secrets
+	Sources  int  // sources of configured accounts
+	Users    int  // sources of users that requests name, and of passthrough users
+	Sessions int  // live sessions
+	Watching bool // files with secrets are being watched
 }
 
-// Inspect tells what the server holds.
+// Inspect counts what the server holds.
 func (s *Server) Inspect() Inspection {
 	found := Inspection{Users: s.sessions.users.Len()}
 	if sources := s.sessions.sources.Load(); sources != nil {

@@ -26,7 +26,7 @@ type sessionKey struct {
 
 	user string // to act as, if it came with the request
 
-	guest bool // the user is a guest's
+	passthrough bool // the user has logged in with its own credential
 
 	cache string // where it is kept for other processes, see Cache
 }
@@ -103,7 +103,7 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 	}
 	keys := make(map[sessionKey]tokencache.Options)
 	for k, session := range s.state.sessions.All() {
-		if k.product == product && k.cache == s.cache && (k.guest || names[k.account] && k.user == "") {
+		if k.product == product && k.cache == s.cache && (k.passthrough || names[k.account] && k.user == "") {
 			keys[k] = session.options
 		}
 	}
@@ -152,12 +152,13 @@ func (s *sessions) others(key sessionKey) (others []*Session) {
 	return others
 }
 
-// dropOthers lets go of them. Those of a guest's user are other guests.
+// dropOthers lets go of them, except where key is that of a passthrough user: there they
+// are other clients.
 func (s *sessions) dropOthers(key sessionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for other := range s.inherited {
-		if !key.guest && other.sameBut(key) {
+		if !key.passthrough && other.sameBut(key) {
 			s.dropLocked(other)
 		}
 	}

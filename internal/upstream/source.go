@@ -32,11 +32,11 @@ const (
 // Source is an account at an upstream. It hands out tokens; which of the account's
 // secrets they come from is decided by its rotation.
 type Source struct {
-	server  *Server
-	account *account.Account
-	guest   *Guest // who logs in instead of the account, or nil
-	key     sourceKey
-	place   Place
+	server      *Server
+	account     *account.Account
+	passthrough *Passthrough // the user that logs in instead of the account, or nil
+	key         sourceKey
+	place       Place
 
 	rotation rotation
 	version  atomic.Pointer[string] // of the API, as found out
@@ -98,8 +98,8 @@ func (s *Source) sessionKey(c *account.Secrets) sessionKey {
 		user:        s.key.user,
 		cache:       s.server.cacheID(),
 	}
-	if s.guest != nil {
-		key.user, key.guest = s.guest.User, true
+	if s.passthrough != nil {
+		key.user, key.passthrough = s.passthrough.User, true
 	}
 	return key
 }

@@ -22,7 +22,7 @@ type State struct {
 	sessions *pool.Pool[sessionKey, *Session]
 	sending  *pool.Pool[sessionKey, chan struct{}] // held while a credential of an account is sent
 	caches   *pool.Pool[string, *Cache]
-	accounts accountBook
+	accounts accountTable
 	versions versionCache
 	rates    rateMap
 	tries    triesMap
@@ -34,7 +34,7 @@ type State struct {
 
 // NewState returns a state in which nothing is known.
 func NewState() *State {
-	s := &State{accounts: accountBook{accounts: make(map[configuredAccount]*accountEntry)}}
+	s := &State{accounts: accountTable{accounts: make(map[configuredAccount]*accountEntry)}}
 	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
 	s.sending = pool.New[sessionKey](func(chan struct{}) {})
 	s.caches = pool.New[string](func(*Cache) {})

@@ -54,7 +54,7 @@ type Guard struct {
 // guard returns what counts the tries of a login, nil for users of passthrough,
 // whose guesses are counted for themselves.
 func (s *Source) guard(c *account.Secrets, j journal.Journal) *Guard {
-	if s.guest != nil {
+	if s.passthrough != nil {
 		return nil
 	}
 	return s.server.Guard(s.place.Origin, c, j)

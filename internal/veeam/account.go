@@ -32,22 +32,21 @@ type Account struct {
 	// GrantJWTBearer and GrantOperator.
 	ClientID string
 
-	// TOTP answers the server's demand for a verification code. Default: none,
-	// and such a demand is an error of KindMFARequired.
+	// TOTP makes the verification codes that the server asks for. Default: none, and a
+	// server that asks for a code is an error of KindMFARequired.
 	TOTP *TOTP
 
-	// ScratchCode takes the place of TOTP for one login: it is called when the
-	// server demands a code, and what it returns is sent once. A scratch code is
-	// gone once it is sent, so ScratchCode has to remember that before it returns.
-	// Default: TOTP answers.
+	// ScratchCode replaces TOTP for one login. It is called when the server asks for a
+	// code, and its result is sent once. The server accepts a scratch code once, so
+	// ScratchCode must record that it is used before it returns. Default: TOTP is used.
 	ScratchCode func(ctx context.Context) (secret.Value, error)
 
-	// ReturnDemand says that a demand for a verification code that neither TOTP nor
-	// ScratchCode answers is a *DemandError: who has the code can answer with
-	// GrantMFA. Default: an error of KindMFARequired without the server's mfa_token.
-	ReturnDemand bool
+	// ReturnMFAChallenge makes a login end with a *MFAChallengeError if the server asks for
+	// a code and there is neither TOTP nor ScratchCode. Its Token and a code complete the
+	// login with GrantMFA. Default: an *Error of KindMFARequired.
+	ReturnMFAChallenge bool
 
-	// MFAToken is what the server's demand came with. GrantMFA needs it, with the
+	// MFAToken is the mfa_token of the server's challenge. Required by GrantMFA, with the
 	// code as Password.
 	MFAToken secret.Value
 
@@ -58,9 +57,9 @@ type Account struct {
 	// than the access token.
 	ShortLived bool
 
-	// Confirm is asked right before a secret of the account is sent, after all
+	// Confirm is called right before a secret of the account is sent, after all
 	// waiting. Its error ends the login and is returned as it is; nothing was sent
-	// then. Not asked before a verification code, which the server has demanded,
+	// then. Not called before a verification code, which the server has asked for,
 	// nor for renewals. Default: nothing is asked.
 	Confirm func(ctx context.Context) error
 

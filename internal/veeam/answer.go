@@ -1,5 +1,5 @@
 // What an answer of the token endpoint means. Its fields decide, the status only
-// where there are none: products answer a demand for a code with 200, 202 or a
+// where there are none: products ask for a code with 200, 202 or a
 // plain refusal, and a wrong password with 400 or 401.
 
 package veeam
@@ -21,7 +21,7 @@ import (
 type reply struct {
 	token     *Token       // a session
 	mfaToken  secret.Value // the server wants a verification code
-	shape     *Shape       // of that demand
+	shape     *Shape       // of that answer
 	challenge secret.Value // VSPC: a code, encrypted with the public key
 
 	offset time.Duration // how far the server's clock is ahead, as far as it says

@@ -62,7 +62,7 @@ func TestALegacyLoginIsAFormOfPartsAndAnAnswerInAnEnvelope(t *testing.T) {
 	}
 }
 
-func TestALegacyDemandForACodeIsAnsweredAtTheTokenEndpoint(t *testing.T) {
+func TestALegacyMFAChallengeIsAnsweredAtTheTokenEndpoint(t *testing.T) {
 	c, s := client(t, "vspc35",
 		canned{status: 200, body: `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":"m"}}`},
 		canned{status: 200, body: golden(t, "vspc_password.json")})

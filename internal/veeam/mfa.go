@@ -1,5 +1,4 @@
-// The verification code, second step of a login with multi-factor
-// authentication.
+// Verification codes, the second step of a login with multi-factor authentication.
 
 package veeam
 
@@ -14,45 +13,45 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// mfaTries is how many codes are sent at most unless the client says otherwise.
+// mfaTries is the default of Client.MFATries.
 const mfaTries = 2
 
 var errNoScratchCodes = errors.New("the product does not support scratch codes")
 
-// DemandError is the end of a login that needs a verification code of whoever has
-// asked for it.
-type DemandError struct {
+// MFAChallengeError ends a login for which the server requires a verification code that
+// only the client has, see Account.ReturnMFAChallenge.
+type MFAChallengeError struct {
 	failed *Error
 
 	Token secret.Value // the server's mfa_token
-	Shape *Shape       // of its demand
+	Shape *Shape       // shape of the server's answer
 
 	claimed atomic.Bool
 }
 
-// Error says what the server wants.
-func (e *DemandError) Error() string { return e.failed.Error() }
+// Error returns the message of the *Error of KindMFARequired.
+func (e *MFAChallengeError) Error() string { return e.failed.Error() }
 
-// Unwrap returns the error as that of a login.
-func (e *DemandError) Unwrap() error { return e.failed }
+// Unwrap returns the *Error of KindMFARequired.
+func (e *MFAChallengeError) Unwrap() error { return e.failed }
 
-// CredentialRefused tells that this is no refusal: the password was good.
-func (e *DemandError) CredentialRefused() bool { return false }
+// CredentialRefused returns false, because the server has accepted the password.
+func (e *MFAChallengeError) CredentialRefused() bool { return false }
 
-// Claim reports whether nobody else has taken the demand: the server takes one code
-// for it.
-func (e *DemandError) Claim() bool { return e.claimed.CompareAndSwap(false, true) }
+// Claim reports whether the caller is the first to claim the challenge. The server
+// accepts one code for it.
+func (e *MFAChallengeError) Claim() bool { return e.claimed.CompareAndSwap(false, true) }
 
-// mfa answers a demand for a verification code. A code that the server refuses
-// is followed by that of the next step, then the login has failed.
+// mfa answers the server's request for a verification code. If the server refuses the
+// code, the one of the next step is sent, up to Client.MFATries codes.
 func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) {
 	mfaToken, offset := r.mfaToken, r.offset
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
-	if a.TOTP == nil && a.ReturnDemand {
+	if a.TOTP == nil && a.ReturnMFAChallenge {
 		failed := &Error{Kind: KindMFARequired, Product: c.Product.Name, Grant: GrantPassword}
-		return nil, &DemandError{failed: failed, Token: mfaToken, Shape: r.shape}
+		return nil, &MFAChallengeError{failed: failed, Token: mfaToken, Shape: r.shape}
 	}
 	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
@@ -84,8 +83,8 @@ func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) 
 	return nil, refused
 }
 
-// paceCode waits until a code may be sent that has not been made yet: it must be
-// fresh when it is sent. A code that is not to be had yet is waited for before.
+// paceCode waits until the rate limit allows to send a code. The code is made after
+// that, so that it is fresh. If no unused code is available yet, it waits for that first.
 func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration) error {
 	if c.Pacer == nil {
 		return nil
@@ -124,7 +123,7 @@ func (c *Client) mfaByScratchCode(ctx context.Context, a *Account, mfaToken secr
 	return token, err
 }
 
-// sendCode sends one code, which has waited for its turn before it was made.
+// sendCode sends one code. The caller has waited for the rate limit already.
 func (c *Client) sendCode(ctx context.Context, a *Account, mfaToken secret.Value, code string) (*Token, error) {
 	f := c.Product.newForm(GrantMFA)
 	f.add(c.Product.Fields.MFAToken, mfaToken.Reveal())

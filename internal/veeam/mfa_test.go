@@ -148,7 +148,7 @@ func mfaAccount(t *testing.T) *Account {
 
 func TestMFALogin(t *testing.T) {
 	for product, want := range map[string]string{"azure": "Mfa", "aws": "mfa", "gcp": "mfa"} {
-		status, _ := lookup(t, product).Demand("", "", nil)
+		status, _ := lookup(t, product).MFAChallenge("", "", nil)
 		c, s := client(t, product,
 			canned{status: status, body: golden(t, product+"_mfa_wanted.json")},
 			canned{status: 200, body: golden(t, product+"_mfa.json")})

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// password logs in with user name and password, and answers the demand for a
+// password logs in with user name and password, and answers the challenge for a
 // verification code if there is one.
 func (c *Client) password(ctx context.Context, a *Account) (*Token, error) {
 	if a.Password.IsZero() {

@@ -70,7 +70,7 @@ type Product struct {
 	LoginRefused int
 
 	// RefusedHint and MFAHint tell the operator what to do about a refused
-	// credential and about a demand for a code that cannot be answered.
+	// credential and about a challenge that cannot be answered.
 	RefusedHint, MFAHint string
 
 	// EnrollHint is what to know before a user gets a second factor.
@@ -88,27 +88,27 @@ type Product struct {
 	// in a spelling that HTTP/2 does not keep.
 	HTTP1 bool
 
-	carrier      Carrier               // how a session is presented. Default: as a bearer
-	idle         time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
-	challenge    string                // WWW-Authenticate of a 401. Default: Bearer
-	enrolling    *enrolling            // how users get a second factor. Nil: not by this API
-	signs        []sign                // by which a server shows to everybody what it is
-	whoAmI       string                // any role may read it
-	usersPath    string                // the list of users, for service accounts (VBR)
-	legacy       map[Grant]*legacyStep // grants that have a path of their own
-	routes       []route
-	answer       []answerKey
-	ownKeys      []string // folded keys of token answers that no other product has
-	demand       string   // the answer that demands a verification code, see Demand
-	demandStatus int      // its status. Default: 200
-	dates        DateLayout
-	logoutStatus int
-	logoutBody   string
-	logoutField  string            // the form field that carries the token to end. Empty: the bearer says it
-	defaultGrant Grant             // of a client that names none. Default: such a request is refused
-	messages     map[Reason]string // of refusals, where they differ from the others'
-	serverFault  int               // the status of every fault of the server. Default: as it is
-	appendError  func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
+	carrier            Carrier               // how a session is presented. Default: as a bearer
+	idle               time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
+	challenge          string                // WWW-Authenticate of a 401. Default: Bearer
+	enrolling          *enrolling            // how users get a second factor. Nil: not by this API
+	signs              []sign                // by which a server shows to everybody what it is
+	whoAmI             string                // any role may read it
+	usersPath          string                // the list of users, for service accounts (VBR)
+	legacy             map[Grant]*legacyStep // grants that have a path of their own
+	routes             []route
+	answer             []answerKey
+	ownKeys            []string // folded keys of token answers that no other product has
+	mfaChallenge       string   // the answer that asks for a verification code, see MFAChallenge
+	mfaChallengeStatus int      // its HTTP status. Default: 200
+	dates              DateLayout
+	logoutStatus       int
+	logoutBody         string
+	logoutField        string            // the form field that carries the token to end. Empty: the bearer says it
+	defaultGrant       Grant             // of a client that names none. Default: such a request is refused
+	messages           map[Reason]string // of refusals, where they differ from the others'
+	serverFault        int               // the status of every fault of the server. Default: as it is
+	appendError        func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
 }
 
 // Version is the request header by which a client names the API version it was
@@ -277,7 +277,7 @@ var products = []*Product{
 			{name: "encrypted_code", fallback: "null", required: true},
 			expiresInKey,
 		},
-		demand:       `{"access_token":null,"token_type":null,"refresh_token":null,"mfa_token":$token,"encrypted_code":null,"expires_in":0}`,
+		mfaChallenge: `{"access_token":null,"token_type":null,"refresh_token":null,"mfa_token":$token,"encrypted_code":null,"expires_in":0}`,
 		logoutStatus: http.StatusOK, logoutBody: "{}",
 		messages:    map[Reason]string{ReasonBadCredential: vspcLoginMessage},
 		serverFault: 520, // documented for all of 500 and above
@@ -320,7 +320,7 @@ var products = []*Product{
 			{name: "mfaToken", fallback: "null", required: true},
 			{name: "expirationTime", required: true},
 		},
-		demand:       `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":$token,"expirationTime":null}}`,
+		mfaChallenge: `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":$token,"expirationTime":null}}`,
 		dates:        DateLayout{Zone: ZoneUTC},
 		logoutStatus: http.StatusOK, logoutBody: "{}",
 		messages:    map[Reason]string{ReasonBadCredential: vspcLoginMessage},
@@ -380,7 +380,7 @@ var products = []*Product{
 			{name: "mfa_enabled", fallback: "false"},
 			{name: "shortLived", fallback: "false"},
 		},
-		demand: `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
+		mfaChallenge: `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
 			`$userId"username":$username,$roleName"userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":$token,"shortLived":false}`,
 		dates:        DateLayout{Fraction: 7, Zone: ZoneUTC},
 		logoutStatus: http.StatusNoContent,
@@ -442,7 +442,7 @@ var products = []*Product{
 			// refresh token there is no example.
 			{name: "username", password: true},
 		},
-		demand:       `{"username":$username,"mfa_enabled":true,"mfa_token":$token}`,
+		mfaChallenge: `{"username":$username,"mfa_enabled":true,"mfa_token":$token}`,
 		dates:        DateLayout{Zone: ZoneNone},
 		logoutStatus: http.StatusNoContent,
 		appendError:  appendAWSError,

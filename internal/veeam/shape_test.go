@@ -183,24 +183,24 @@ func TestAnswerIsIssuedNowByDefault(t *testing.T) {
 	}
 }
 
-func TestADemandForACodeSaysOfTheUserWhatTheServersSays(t *testing.T) {
+func TestAnMFAChallengeSaysOfTheUserWhatTheServersSays(t *testing.T) {
 	azure, _ := Lookup("azure")
 	const theirs = `{"token_type":"bearer","expires_in":0,".issued":"0001-01-01T00:00:00Z",".expires":"0001-01-01T00:00:00Z",` +
 		`"userId":"8a5c","username":"u","roleName":"PortalAdmin","userType":"Internal","latestNewsShown":true,"mfa_enabled":true,"mfa_token":"t","shortLived":false}`
-	demand := func(p *Product, s *Shape) string {
-		_, body := p.Demand("u", "t", s)
+	challenge := func(p *Product, s *Shape) string {
+		_, body := p.MFAChallenge("u", "t", s)
 		return string(body)
 	}
 	r, err := azure.readReply(&answer{status: http.StatusOK, body: []byte(theirs)}, GrantPassword, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := demand(azure, r.shape); got != theirs {
+	if got := challenge(azure, r.shape); got != theirs {
 		t.Errorf("got  %s\nwant %s", got, theirs)
 	}
 	r.shape.Extras = map[string]json.RawMessage{"userid": json.RawMessage(`{"x":1}`), "rolename": json.RawMessage(`"open`)}
 	for _, s := range []*Shape{nil, {}, r.shape} {
-		got := demand(azure, s)
+		got := challenge(azure, s)
 		if !json.Valid([]byte(got)) || strings.Contains(got, "userId") || strings.Contains(got, "roleName") {
 			t.Errorf("%+v: %s", s, got)
 		}

@@ -92,12 +92,12 @@ func TestFailedHandshakesAreToldApart(t *testing.T) {
 			}
 			roots.AddCert(cert)
 		}
-		demandCause(t, "https://"+listener.Addr().String(), roots, tc.want)
+		requireCause(t, "https://"+listener.Addr().String(), roots, tc.want)
 		listener.Close()
 	}
 }
 
-func demandCause(t *testing.T, url string, roots *x509.CertPool, want TLSCause) {
+func requireCause(t *testing.T, url string, roots *x509.CertPool, want TLSCause) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
@@ -114,7 +114,7 @@ func demandCause(t *testing.T, url string, roots *x509.CertPool, want TLSCause) 
 func TestWhatIsNoTLSServerIsTold(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	demandCause(t, strings.Replace(plain.URL, "http:", "https:", 1), nil, TLSPlain)
+	requireCause(t, strings.Replace(plain.URL, "http:", "https:", 1), nil, TLSPlain)
 
 	// A negative serial number cannot be made, but it can be written over a good one.
 	negative := certificateFor(t, false, nil)
@@ -125,7 +125,7 @@ func TestWhatIsNoTLSServerIsTold(t *testing.T) {
 	server.Listener = listener
 	server.Start()
 	defer server.Close()
-	demandCause(t, "https://"+listener.Addr().String(), nil, TLSSerial)
+	requireCause(t, "https://"+listener.Addr().String(), nil, TLSSerial)
 
 	for _, reset := range []bool{false, true} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -145,7 +145,7 @@ func TestWhatIsNoTLSServerIsTold(t *testing.T) {
 				_ = conn.Close()
 			}
 		}()
-		demandCause(t, "https://"+listener.Addr().String(), nil, TLSReset)
+		requireCause(t, "https://"+listener.Addr().String(), nil, TLSReset)
 		listener.Close()
 	}
 }

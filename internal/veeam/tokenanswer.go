@@ -1,4 +1,4 @@
-// The token answer of our own token endpoint, in the shape of the product.
+// Token answers of this module's token endpoint, in the shape of the product.
 
 package veeam
 
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Answer is what our token endpoint has to say.
+// Answer is a token answer of this module.
 type Answer struct {
 	AccessToken, RefreshToken string
 
@@ -22,24 +22,24 @@ type Answer struct {
 	// Lifetime is written in whole seconds, at least one.
 	Lifetime time.Duration
 
-	// Username, Role and UserID are written where the product has a place for
+	// Username, Role and UserID are written if the product's answer has a field for
 	// them. Empty ones are taken from the Shape, or left out.
 	Username, Role, UserID string
 
-	// Grant is what the client has asked with. Default: GrantPassword.
+	// Grant is the grant of the client's request. Default: GrantPassword.
 	Grant Grant
 
-	// Path is that of the request, for products whose answers depend on the API version
-	// in it.
+	// Path is the path of the request. Some products have the API version in it, on which
+	// the answer depends.
 	Path string
 }
 
 // answerKey is a key of a product's documented token answer.
 type answerKey struct {
 	name     string
-	fallback string // JSON for when nothing better is known. Default: leave out
+	fallback string // JSON value if no other is known. Default: leave the key out
 	required bool   // written even if the server's latest answer had no such key
-	password bool   // only in answers to a password
+	password bool   // only in answers to grant password
 	dialect  bool   // required in some API versions, see dialect, and left out in the others
 }
 
@@ -58,11 +58,11 @@ var (
 	}
 )
 
-// AppendTokenAnswer appends the JSON of a successful token answer. Keys, their
-// order and the form of the dates are those of s, the server's own latest
-// answer, or, if s is nil, of the product's reference. Keys that the product's
-// clients demand are always there. There is no mfa_token, which clients take for
-// a challenge even if it is null - except at VSPC, where it is always null.
+// AppendTokenAnswer appends the JSON of a successful token answer to dst. Keys, their
+// order and the form of dates are those of s, the server's own latest answer. If s is nil
+// they are those of the product's reference. Keys that clients of the product require are
+// always written. mfa_token is not, because clients take it for a challenge even if it is
+// null. VSPC is the exception: there it is always written, as null.
 func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	if s == nil || p.legacy != nil { // there a code is answered in another shape
 		s = &Shape{}
@@ -97,15 +97,15 @@ func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	return append(dst, '}')
 }
 
-// passwordOnly reports whether a key belongs into answers to a password only.
+// passwordOnly reports whether a key is written in answers to grant password only.
 func (p *Product) passwordOnly(name string) bool {
 	return slices.ContainsFunc(p.answer, func(k answerKey) bool { return k.password && fold(k.name) == fold(name) })
 }
 
-// Demand is the answer that demands a verification code. Its JSON is empty where
-// the product has no such answer. What it says of the user beside the name is that
-// of s, the server's own demand, or left out.
-func (p *Product) Demand(username, mfaToken string, s *Shape) (status int, body []byte) {
+// MFAChallenge returns the answer that asks for a verification code. body is JSON, and
+// empty if the product has no such answer. What it says of the user beside the name is
+// taken from s, the shape of the server's own answer, or left out if s is nil.
+func (p *Product) MFAChallenge(username, mfaToken string, s *Shape) (status int, body []byte) {
 	said := func(name string) string {
 		if s == nil {
 			return ""
@@ -120,10 +120,10 @@ func (p *Product) Demand(username, mfaToken string, s *Shape) (status int, body 
 		"$username", string(appendString(nil, username)), "$token", string(appendString(nil, mfaToken)),
 		"$userId", said("userId"), "$roleName", said("roleName"),
 	)
-	return cmp.Or(p.demandStatus, http.StatusOK), []byte(values.Replace(p.demand))
+	return cmp.Or(p.mfaChallengeStatus, http.StatusOK), []byte(values.Replace(p.mfaChallenge))
 }
 
-// answerKeys are the keys to write, in order.
+// answerKeys returns the keys to write, in order.
 func (p *Product) answerKeys(s *Shape, d dialect) []answerKey {
 	reference := p.answer
 	for i, k := range reference {
@@ -158,8 +158,7 @@ func (p *Product) answerKeys(s *Shape, d dialect) []answerKey {
 	return keys
 }
 
-// appendValue appends the JSON value of a key, nothing if the key is to be left
-// out.
+// appendValue appends the JSON value of a key, or nothing if the key is left out.
 func (p *Product) appendValue(dst []byte, key answerKey, a Answer, s *Shape) []byte {
 	name := fold(key.name)
 	seconds := max(1, int64(a.Lifetime/time.Second))

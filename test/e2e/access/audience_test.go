@@ -86,8 +86,8 @@ func differing() []neighbour {
 	}
 	nobody := site("nobody", "MONITOR\n\t\tclient other HASH")
 	nobody.user = ""
-	guests := site("guests", "MONITOR\n\t\tpassthrough\n\t\tclient grafana HASH")
-	guests.user = operator
+	users := site("passthrough", "MONITOR\n\t\tpassthrough\n\t\tclient grafana HASH")
+	users.user = operator
 	red := site("teams", "")
 	red.team, red.block = "red", "http://teams.test:PORT {\n\tbind 127.0.0.1\n\t@red header X-Team red\n\tMATCHED\n\t\tMONITOR\n\t\tclient grafana HASH\n\t}\n\tVEEAM\n\t\tMONITOR\n\t\tclient grafana HASH\n\t}\n}\n"
 	blue := neighbour{host: "teams.test", user: "grafana"}
@@ -102,7 +102,7 @@ func differing() []neighbour {
 		site("second", "MONITOR\n\t\tOPERATOR\n\t\tclient grafana HASH "+operator),
 		site("hash", "MONITOR\n\t\tclient grafana HASH2"),
 		site("acts", "MONITOR\n\t\tclient grafana HASH\n\t\tact_as "+monitor),
-		nobody, guests, red, blue, bound("127.0.0.2"), bound("127.0.0.3"),
+		nobody, users, red, blue, bound("127.0.0.2"), bound("127.0.0.3"),
 	}
 }
 
@@ -286,11 +286,11 @@ func TestATokenOfACertificateNeedsItsKey(t *testing.T) {
 	w.certified(t, "exporter2").get("/api/v1/jobs").want(http.StatusOK)
 }
 
-func TestAGuestNeverPassesForACertificateOfItsName(t *testing.T) {
+func TestAPassthroughUserNeverPassesForACertificateOfItsName(t *testing.T) {
 	w := here(t)
-	exporter, bare := w.certifiedAt(t, "tls guests", "exporter"), w.certifiedAt(t, "tls guests", "")
-	guest := bare.login("CN=exporter,O=Lab", "exporters-pass-1").tokens()
-	bare.get("/api/v1/jobs", bearer(guest.Access)).refused("vbr", http.StatusForbidden)
+	exporter, bare := w.certifiedAt(t, "tls passthrough", "exporter"), w.certifiedAt(t, "tls passthrough", "")
+	user := bare.login("CN=exporter,O=Lab", "exporters-pass-1").tokens()
+	bare.get("/api/v1/jobs", bearer(user.Access)).refused("vbr", http.StatusForbidden)
 	exporter.get("/api/v1/jobs").want(http.StatusOK)
 	w.logs(t, "[User: passthrough:cn=exporter,o=lab][GET] request to [/api/v1/jobs]")
 	w.logs(t, "[User: certificate:CN=exporter,O=Lab][GET] request to [/api/v1/jobs]")
@@ -308,10 +308,10 @@ func TestAGuestNeverPassesForACertificateOfItsName(t *testing.T) {
 		}
 	}
 	revoke(`passthrough:cn=EXPORTER,o=Lab`)
-	bare.get("/api/v1/serverInfo", bearer(guest.Access)).refused("vbr", http.StatusUnauthorized)
+	bare.get("/api/v1/serverInfo", bearer(user.Access)).refused("vbr", http.StatusUnauthorized)
 	exporter.get("/api/v1/serverInfo", bearer(token.Access)).want(http.StatusOK)
-	guest = bare.login("CN=exporter,O=Lab", "exporters-pass-1").tokens()
+	user = bare.login("CN=exporter,O=Lab", "exporters-pass-1").tokens()
 	revoke("certificate:CN=exporter,O=Lab")
 	exporter.get("/api/v1/serverInfo", bearer(token.Access)).refused("vbr", http.StatusUnauthorized)
-	bare.get("/api/v1/serverInfo", bearer(guest.Access)).want(http.StatusOK)
+	bare.get("/api/v1/serverInfo", bearer(user.Access)).want(http.StatusOK)
 }

@@ -82,7 +82,7 @@ func TestAnUnknownNameLooksTheSame(t *testing.T) {
 func TestANameWithAnInvisibleCharacterIsRefusedInTheProductsForm(t *testing.T) {
 	w := here(t)
 	for i, product := range products {
-		for _, site := range []string{"clients ", "guests "} {
+		for _, site := range []string{"clients ", "passthrough "} {
 			c := w.client(t, site+product).relayed().from("127.0.6." + strconv.Itoa(i+1))
 			before := w.servers[product].Counters().TokenRequests
 			for _, name := range []string{"svc\x00a", "grafana\x00", "graf\u200bana", "graf\nana"} {

@@ -31,24 +31,24 @@ func counted(server *veeamtest.Server, during func()) (tokenRequests, logins int
 	return after.TokenRequests - before.TokenRequests, after.Logins - before.Logins
 }
 
-func TestAGuestActsAsItselfAndLogsInOnce(t *testing.T) {
+func TestAPassthroughUserActsAsItselfAndLogsInOnce(t *testing.T) {
 	w := here(t)
 	for _, product := range products {
-		server, c := w.servers[product], w.client(t, "guests "+product).relayed()
+		server, c := w.servers[product], w.client(t, "passthrough "+product).relayed()
 		var all []pair
 		requests, logins := counted(server, func() {
 			for range 10 { // a script that logs in every minute
 				a := c.login(operator, "operator-pass-1")
 				if all = append(all, a.tokens()); c.theirs(a) {
-					t.Errorf("%s: the guest got a token of the server", product)
+					t.Errorf("%s: the client got a token of the server", product)
 				}
 				if e := c.echo(bearer(all[len(all)-1].Access)); e.Subject != operator {
-					t.Errorf("%s: the guest acts as %s", product, e.Subject)
+					t.Errorf("%s: the user acts as %s", product, e.Subject)
 				}
 			}
 			renewed := c.form("grant_type", "refresh_token", "refresh_token", all[0].Refresh).tokens()
 			if e := c.echo(bearer(renewed.Access)); e.Subject != operator {
-				t.Errorf("%s: after a refresh the guest acts as %s", product, e.Subject)
+				t.Errorf("%s: after a refresh the user acts as %s", product, e.Subject)
 			}
 		})
 		if requests != 1 || logins != 1 {
@@ -56,18 +56,18 @@ func TestAGuestActsAsItselfAndLogsInOnce(t *testing.T) {
 		}
 		other := c.tokens(monitor, veeamtest.DefaultPassword)
 		if e := c.echo(bearer(other.Access)); e.Subject != monitor {
-			t.Errorf("%s: another guest acts as %s", product, e.Subject)
+			t.Errorf("%s: another user acts as %s", product, e.Subject)
 		}
 		method, path, _ := strings.Cut(facts[product].logout, " ")
 		c.do(method, path, "", bearer(all[1].Access))
 		c.get(server.Base()+"/echo", bearer(all[1].Access)).want(http.StatusUnauthorized)
 		c.get(server.Base()+"/echo", bearer(all[2].Access)).want(http.StatusOK)
 		c.get(server.Base() + "/echo").want(http.StatusUnauthorized)
-		w.client(t, "guests "+product).get(server.Base() + "/echo").want(http.StatusUnauthorized) // there is no account
+		w.client(t, "passthrough "+product).get(server.Base() + "/echo").want(http.StatusUnauthorized) // there is no account
 	}
 }
 
-func TestGuestsThatComeAtOnceLogInOnce(t *testing.T) {
+func TestPassthroughRequestsAtOnceLogInOnce(t *testing.T) {
 	w := here(t)
 	for _, product := range products {
 		c := w.client(t, "both "+product).relayed()
@@ -84,10 +84,10 @@ func TestGuestsThatComeAtOnceLogInOnce(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordOfAGuestIsSentOnce(t *testing.T) {
+func TestAWrongPasswordOfAPassthroughUserIsSentOnce(t *testing.T) {
 	w := here(t)
 	for _, product := range products {
-		c := w.client(t, "guests "+product).relayed()
+		c := w.client(t, "passthrough "+product).relayed()
 		requests, _ := counted(w.servers[product], func() {
 			for range 5 {
 				c.login("nobody", "wrong").refused(atToken(product), facts[product].refused)
@@ -103,7 +103,7 @@ func TestAWrongPasswordOfAGuestIsSentOnce(t *testing.T) {
 func TestGuessingTheirPasswordsDoesNotLockUsers(t *testing.T) {
 	w := here(t)
 	for i, product := range products {
-		c := w.client(t, "guests "+product).relayed()
+		c := w.client(t, "passthrough "+product).relayed()
 		mine := c.tokens(operator, "operator-pass-1")
 		requests, _ := counted(w.servers[product], func() {
 			for guess := range 20 {
@@ -123,7 +123,7 @@ func TestGuessingTheirPasswordsDoesNotLockUsers(t *testing.T) {
 	}
 }
 
-type demanded struct {
+type challenge struct {
 	Access string `json:"access_token"`
 	Token  string `json:"mfa_token"`
 }
@@ -143,17 +143,17 @@ func (w *world) code(t *testing.T, back int) string {
 	return code
 }
 
-func TestAGuestAnswersTheDemandForACodeItself(t *testing.T) {
+func TestAPassthroughUserAnswersTheMFAChallengeItself(t *testing.T) {
 	w := here(t)
 	for _, product := range products {
-		if facts[product].demand == 0 {
+		if facts[product].challenge == 0 {
 			continue
 		}
-		c, server := w.client(t, "guests "+product).relayed(), w.servers[product]
-		ask := func() (d demanded) {
-			a := c.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).want(facts[product].demand)
+		c, server := w.client(t, "passthrough "+product).relayed(), w.servers[product]
+		ask := func() (d challenge) {
+			a := c.login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).want(facts[product].challenge)
 			if a.into(&d); d.Token == "" || d.Access != "" || c.theirs(a) {
-				t.Fatalf("%s: no demand of ours: %v", product, a)
+				t.Fatalf("%s: no challenge: %v", product, a)
 			}
 			return d
 		}
@@ -162,30 +162,30 @@ func TestAGuestAnswersTheDemandForACodeItself(t *testing.T) {
 		a := c.form("grant_type", "mfa", "mfa_token", d.Token, "mfa_code", w.code(t, -1))
 		mine := a.tokens()
 		if c.theirs(a) {
-			t.Errorf("%s: the guest got a token of the server", product)
+			t.Errorf("%s: the client got a token of the server", product)
 		}
 		if e := c.echo(bearer(mine.Access)); e.Subject != veeamtest.DefaultMFAUser {
-			t.Errorf("%s: the guest acts as %s", product, e.Subject)
+			t.Errorf("%s: the user acts as %s", product, e.Subject)
 		}
 		c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens()
 		// Its mfa_token is used up, and the password alone is not enough for another.
 		c.form("grant_type", "mfa", "mfa_token", d.Token, "mfa_code", w.code(t, 1)).refused(atToken(product), facts[product].refused)
 		if again := ask(); again.Token == d.Token {
-			t.Errorf("%s: the demand came twice", product)
+			t.Errorf("%s: the challenge came twice", product)
 		}
-		// The server's own mfa_tokens are none of ours.
+		// The server's own mfa_tokens are not accepted here.
 		issued := server.Issued()
 		c.form("grant_type", "mfa", "mfa_token", issued[len(issued)-1], "mfa_code", w.code(t, 1)).refused(atToken(product), facts[product].refused)
 	}
 	// VBR has no codes: it refuses the user.
-	w.client(t, "guests vbr").relayed().login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).refused("vbr", http.StatusUnauthorized)
+	w.client(t, "passthrough vbr").relayed().login(veeamtest.DefaultMFAUser, veeamtest.DefaultMFAPassword).refused("vbr", http.StatusUnauthorized)
 }
 
 func TestTheSecondFactorOfAnAccountCompletesTheLoginOfItsUser(t *testing.T) {
 	c := here(t).client(t, "second factor aws").relayed()
 	mine := c.tokens(strings.ToUpper(veeamtest.DefaultMFAUser), veeamtest.DefaultMFAPassword)
 	if e := c.echo(bearer(mine.Access)); e.Subject != veeamtest.DefaultMFAUser {
-		t.Errorf("the guest acts as %s", e.Subject)
+		t.Errorf("the user acts as %s", e.Subject)
 	}
 	c.login(veeamtest.DefaultMFAUser, "wrong").refused("aws", http.StatusUnauthorized)
 }
@@ -204,14 +204,14 @@ func TestTheNameOfAClientIsNoUserOfTheServer(t *testing.T) {
 		}
 		mine := c.tokens(operator, "operator-pass-1")
 		if e := c.echo(bearer(mine.Access)); e.Subject != operator {
-			t.Errorf("%s: the guest acts as %s", product, e.Subject) // and not as act_as says
+			t.Errorf("%s: the user acts as %s", product, e.Subject) // and not as act_as says
 		}
 	}
 }
 
-func TestAReloadKeepsTheSessionsOfGuests(t *testing.T) {
+func TestAReloadKeepsTheSessionsOfPassthroughUsers(t *testing.T) {
 	w := here(t)
-	c := w.client(t, "guests aws").relayed()
+	c := w.client(t, "passthrough aws").relayed()
 	mine := c.tokens(operator, "operator-pass-1")
 	requests, _ := counted(w.servers["aws"], func() {
 		for range 3 {
@@ -234,7 +234,7 @@ func TestExposedTokensAreThoseOfTheServerAndEndHereToo(t *testing.T) {
 			t.Errorf("%s: the token is not the server's", product)
 		} else {
 			if e := c.echo(bearer(mine.Access)); e.Subject != monitor {
-				t.Errorf("%s: the guest acts as %s", product, e.Subject)
+				t.Errorf("%s: the user acts as %s", product, e.Subject)
 			}
 			for _, issued := range server.Issued() {
 				if mine.Refresh == issued {
@@ -252,7 +252,7 @@ func TestExposedTokensAreThoseOfTheServerAndEndHereToo(t *testing.T) {
 	}
 }
 
-func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
+func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testing.T) {
 	keyset, err := tokencache.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
 		mine = first.tokens(operator, "operator-pass-1")
 		for _, c := range []*client{first, second} {
 			if e := c.echo(bearer(mine.Access)); e.Subject != operator {
-				t.Errorf("the guest acts as %s", e.Subject)
+				t.Errorf("the user acts as %s", e.Subject)
 			}
 			c.form("grant_type", "refresh_token", "refresh_token", c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens().Refresh).tokens()
 			first.login("nobody", "wrong").refused("vbr", http.StatusUnauthorized)
@@ -294,21 +294,21 @@ func TestTheTokensOfGuestsAreGoodAtEveryProcessWithOneCache(t *testing.T) {
 	again.edits = first.edits
 	requests, _ = counted(server, func() {
 		if e := again.echo(bearer(mine.Access)); e.Subject != operator {
-			t.Errorf("after a restart the guest acts as %s", e.Subject)
+			t.Errorf("after a restart the user acts as %s", e.Subject)
 		}
 		server.RevokeAccess()
 		if e := again.echo(bearer(mine.Access)); e.Subject != operator { // renewed without the password
-			t.Errorf("after a renewal the guest acts as %s", e.Subject)
+			t.Errorf("after a renewal the user acts as %s", e.Subject)
 		}
 	})
 	if requests != 1 {
 		t.Errorf("%d token requests after a restart", requests)
 	}
-	// Without the session only the guest itself can log in again.
+	// Without the session only the client itself can log in again.
 	server.RevokeAll()
 	again.get(server.Base()+"/echo", bearer(mine.Access)).want(http.StatusUnauthorized)
 	if e := again.echo(bearer(again.tokens(operator, "operator-pass-1").Access)); e.Subject != operator {
-		t.Errorf("after another login the guest acts as %s", e.Subject)
+		t.Errorf("after another login the user acts as %s", e.Subject)
 	}
 	err = filepath.WalkDir(one.Dir+"/..", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

@@ -83,7 +83,7 @@ func sharedSites(dir string) []*site {
 			Options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
-			Name: "tls guests", Address: "https://sidecar.test",
+			Name: "tls passthrough", Address: "https://sidecar.test",
 			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
 			Options: "passthrough\n\t\tdeny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
@@ -106,7 +106,7 @@ func sharedSites(dir string) []*site {
 	}
 	for _, product := range products {
 		sites = append(sites,
-			&site{Name: "guests " + product, Product: product, Account: "passthrough"},
+			&site{Name: "passthrough " + product, Product: product, Account: "passthrough"},
 			&site{Name: "exposed " + product, Product: product, Account: "passthrough", Options: "expose_upstream_tokens"},
 			&site{Name: "both " + product, Product: product, Options: twoClients + "\n\t\tpassthrough\n\t\tact_as " + monitor})
 	}

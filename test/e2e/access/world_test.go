@@ -35,11 +35,11 @@ var products = []string{"vbr", "vspc", "azure", "aws", "gcp"}
 
 // facts are what clients know of a product.
 var facts = map[string]struct {
-	profile veeamtest.Profile
-	token   string
-	refused int    // status of a refused login
-	demand  int    // status of the demand for a code. 0: it makes none
-	logout  string // method and path
+	profile   veeamtest.Profile
+	token     string
+	refused   int    // status of a refused login
+	challenge int    // status of the MFA challenge. 0: there is none
+	logout    string // method and path
 }{
 	"vbr":   {veeamtest.VBR13, "/api/oauth2/token", 401, 0, "POST /api/oauth2/logout"},
 	"vspc":  {veeamtest.VSPC, "/api/v3/token", 400, 200, "DELETE /api/v3/users/1/tokens"},

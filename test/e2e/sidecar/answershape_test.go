@@ -77,26 +77,26 @@ func TestAnAnswerLooksLikeTheServersOwn(t *testing.T) {
 
 func TestAnAnswerLooksLikeTheServersOwnAfterAVerificationCode(t *testing.T) {
 	t.Parallel()
-	const user, password, guest = "svc-code", "verified-pass-1", "guest-code"
+	const user, password, other = "svc-code", "verified-pass-1", "other-code"
 	w := newWorld(t)
 	for _, p := range []*product{vspc, azure, aws, gcp} {
 		// The code of a seed is good once: the direct login has a seed of its own.
 		mine, theirs := rand.Text()[:16], rand.Text()[:16]
 		w.add(p,
 			veeamtest.WithAccount(veeamtest.Account{Username: user, Password: password, TOTPSecret: mine}),
-			veeamtest.WithAccount(veeamtest.Account{Username: guest, Password: password, TOTPSecret: theirs}),
+			veeamtest.WithAccount(veeamtest.Account{Username: other, Password: password, TOTPSecret: theirs}),
 		).withMFA(user, password, mine)
 	}
 	w.start()
 	for _, s := range w.sites {
 		t.Run(s.Product, func(t *testing.T) {
 			t.Parallel()
-			grant := url.Values{"grant_type": {s.password[0]}, "username": {guest}, "password": {password}}
+			grant := url.Values{"grant_type": {s.password[0]}, "username": {other}, "password": {password}}
 			var challenge struct {
 				Token string `json:"mfa_token"`
 			}
 			direct(t, s, grant).into(t, &challenge)
-			code, err := totp.GenerateCode(s.Server.TOTPSecret(guest), time.Now())
+			code, err := totp.GenerateCode(s.Server.TOTPSecret(other), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -225,7 +225,7 @@ func direct(t *testing.T, s *site, form url.Values) *answer {
 		t.Fatal(err)
 	}
 	a := &answer{status: res.StatusCode, header: res.Header, body: body}
-	if a.status != http.StatusAccepted { // a demand for a code, at Google Cloud
+	if a.status != http.StatusAccepted { // an MFA challenge, at Google Cloud
 		a.want(t, http.StatusOK)
 	}
 	return a

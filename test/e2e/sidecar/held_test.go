@@ -93,7 +93,7 @@ func bySwappingALink(path, text string) error {
 	return os.Rename(path+".link", path)
 }
 
-func TestADemandForACodeThatCannotBeMetSaysWhatToConfigure(t *testing.T) {
+func TestAnMFAChallengeThatCannotBeAnsweredSaysWhatToConfigure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, p := range []*product{vspc, azure, aws} {

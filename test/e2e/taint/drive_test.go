@@ -30,7 +30,7 @@ var template = &x509.Certificate{
 
 var tokenPath = map[string]string{
 	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",
-	"guests": "/api/v1/token", "vb365": "/v7/Token",
+	"passthrough": "/api/v1/token", "vb365": "/v7/Token",
 }
 
 func base(site string) string {
@@ -99,7 +99,7 @@ func (s *scene) drive() {
 	for _, account := range []string{"tenant", "by-key", "by-api-key", "nobody"} {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
-	s.driveGuests()
+	s.drivePassthrough()
 }
 
 // enrol has a client ask for a new second factor: the answer, which is logged, is full
@@ -133,11 +133,11 @@ func (s *scene) enrol(site string, bearer http.Header) {
 	s.scratch = append(s.scratch, offer.ScratchCodes...)
 }
 
-// driveGuests has clients log in with credentials of their own, good and bad.
-func (s *scene) driveGuests() {
-	s.sent = append(s.sent, s.guest[0], s.guest[1])
-	s.sites["guests"] = s.guests
-	defer delete(s.sites, "guests")
+// drivePassthrough has clients log in with credentials of their own, good and bad.
+func (s *scene) drivePassthrough() {
+	s.sent = append(s.sent, s.user[0], s.user[1])
+	s.sites["passthrough"] = s.passthrough
+	defer delete(s.sites, "passthrough")
 	type tokens struct {
 		Access   string `json:"access_token"`
 		Refresh  string `json:"refresh_token"`
@@ -148,32 +148,32 @@ func (s *scene) driveGuests() {
 		for i := 0; i < len(pairs); i += 2 {
 			form.Set(pairs[i], pairs[i+1])
 		}
-		if err := json.Unmarshal([]byte(s.form("guests", form)), &answer); err != nil {
+		if err := json.Unmarshal([]byte(s.form("passthrough", form)), &answer); err != nil {
 			s.t.Fatal(err)
 		}
 		for kind, text := range map[string]string{"access": answer.Access, "refresh": answer.Refresh, "mfa": answer.MFAToken} {
 			if text != "" {
-				s.sent = append(s.sent, canary{"guest's " + kind + " token of ours", text})
+				s.sent = append(s.sent, canary{"user's " + kind + " token issued by the module", text})
 			}
 		}
 		return answer
 	}
-	mine := login("grant_type", "password", "username", "guest", "password", s.guest[0].text)
-	login("grant_type", "password", "username", "guest", "password", s.canary("wrong password of a guest"))
-	demand := login("grant_type", "password", "username", "guest-mfa", "password", s.guest[1].text)
-	code, err := totp.GenerateCode(s.guestSeed.text, time.Now())
+	mine := login("grant_type", "password", "username", "user", "password", s.user[0].text)
+	login("grant_type", "password", "username", "user", "password", s.canary("wrong password of a user"))
+	challenge := login("grant_type", "password", "username", "user-mfa", "password", s.user[1].text)
+	code, err := totp.GenerateCode(s.userSeed.text, time.Now())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	done := login("grant_type", "mfa", "mfa_token", demand.MFAToken, "mfa_code", code)
+	done := login("grant_type", "mfa", "mfa_token", challenge.MFAToken, "mfa_code", code)
 	if mine.Access == "" || done.Access == "" {
-		s.t.Fatalf("the guests got no tokens")
+		s.t.Fatalf("the passthrough users got no tokens")
 	}
 	for _, token := range []string{mine.Access, done.Access} {
-		s.do(http.MethodGet, s.guests+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + token}}, nil, true)
+		s.do(http.MethodGet, s.passthrough+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + token}}, nil, true)
 	}
 	s.servers["aws"].RevokeAccess()
-	s.do(http.MethodGet, s.guests+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + mine.Access}}, nil, true)
+	s.do(http.MethodGet, s.passthrough+base("aws")+"/echo", http.Header{"Authorization": {"Bearer " + mine.Access}}, nil, true)
 }
 
 func (s *scene) canary(kind string) string {

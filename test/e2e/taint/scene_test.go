@@ -32,15 +32,15 @@ type scene struct {
 	servers map[string]*veeamtest.Server
 	sites   map[string]string // product → URL of the sidecar
 
-	configured []canary // must come out nowhere at all
-	sent       []canary // by clients; the server may echo them to the client
-	client     canary
-	guests     string    // URL of a site where clients log in with credentials of their own
-	guest      [2]canary // password of a guest, and of one with a second factor
-	guestSeed  canary
-	received   strings.Builder // by clients
-	scratch    []string        // codes that clients got from a server
-	admin      strings.Builder
+	configured  []canary // must come out nowhere at all
+	sent        []canary // by clients; the server may echo them to the client
+	client      canary
+	passthrough string    // URL of a site where clients log in with credentials of their own
+	user        [2]canary // password of a passthrough user, and of one with a second factor
+	userSeed    canary
+	received    strings.Builder // by clients
+	scratch     []string        // codes that clients got from a server
+	admin       strings.Builder
 }
 
 func (s *scene) secret(c canary) string {
@@ -73,9 +73,9 @@ func start(t *testing.T) *scene {
 	key, container := s.keyPair(passphrase)
 	s.serve("vbr", veeamtest.New(veeamtest.VBR13, account("svc-monitor", vbr.text, "")))
 	s.serve("azure", veeamtest.New(veeamtest.Azure, account("svc-mfa", azure.text, azureSeed.text)))
-	s.guest, s.guestSeed = [2]canary{newCanary("guest's password"), newCanary("password of a guest with codes")}, newSeed("guest's TOTP seed")
+	s.user, s.userSeed = [2]canary{newCanary("user's password"), newCanary("password of a user with codes")}, newSeed("user's TOTP seed")
 	s.serve("aws", veeamtest.New(veeamtest.AWS, account("svc-mfa", aws.text, awsSeed.text),
-		account("guest", s.guest[0].text, ""), account("guest-mfa", s.guest[1].text, s.guestSeed.text)))
+		account("user", s.user[0].text, ""), account("user-mfa", s.user[1].text, s.userSeed.text)))
 	s.serve("vspc", veeamtest.New(veeamtest.VSPC,
 		veeamtest.WithAccount(veeamtest.Account{Username: "provider", Password: parent.text, UID: providerUID}),
 		veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: newCanary("unused").text, UID: tenantUID}),
@@ -85,7 +85,7 @@ func start(t *testing.T) *scene {
 	assertion := newToken("VB365 assertion")
 	s.serve("vb365", veeamtest.New(veeamtest.VB365, veeamtest.WithTokenLimits(0, 0, 0),
 		veeamtest.WithAccount(veeamtest.Account{Username: "restore", Password: newCanary("unused").text, ClientID: "application", Assertion: assertion.text})))
-	s.servers["refused"], s.servers["guests"] = s.servers["vbr"], s.servers["aws"]
+	s.servers["refused"], s.servers["passthrough"] = s.servers["vbr"], s.servers["aws"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
 	if err != nil {
@@ -132,10 +132,10 @@ func start(t *testing.T) *scene {
 		"\t\taccount by-api-key "+s.secret(apiKey)+" {\n\t\t\tgrant api_key\n\t\t}\n"+
 		"\t\tact_as {http.request.header.X-Account}\n")
 	site("vb365", "vb365", client+"\t\taccount restore {\n\t\t\tgrant jwt-bearer\n\t\t\tclient_id application\n\t\t\tassertion "+s.secret(assertion)+"\n\t\t}\n\t\tpace off\n")
-	site("guests", "aws", "\t\tpassthrough\n")
-	s.guests = s.sites["guests"]
-	delete(s.sites, "guests") // it has no account that would serve the others' requests
-	s.configured = append(s.configured, azureSeed, s.guestSeed)
+	site("passthrough", "aws", "\t\tpassthrough\n")
+	s.passthrough = s.sites["passthrough"]
+	delete(s.sites, "passthrough") // it has no account that would serve the others' requests
+	s.configured = append(s.configured, azureSeed, s.userSeed)
 
 	s.Layout = config.String
 	s.Run(t)

@@ -1,4 +1,4 @@
-// Guests: who logs in with a credential of its own in the place of an account.
+// Users that log in with their own credential in place of an account.
 
 package upstream
 
@@ -11,42 +11,44 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// Guest is who logs in with a credential of its own in the place of an account.
-type Guest struct {
+// Passthrough is a user that logs in with its own credential in place of an account.
+type Passthrough struct {
 	// User is the name of the user.
 	User string
 
-	// Read returns the credential.
+	// Read returns the credential. Its error, if any, is in the result.
 	Read func(context.Context) *account.Secrets
 }
 
-// NewGuest returns a source for a guest that the server has not seen yet. Keep has it
-// found. a stands for guests in metrics and lists, id tells them apart.
-func (s *Server) NewGuest(p Place, a *account.Account, id string, guest *Guest) *Source {
+// NewPassthroughSource returns a source for a user that has not logged in yet. id tells
+// users apart, a stands for all of them in metrics and lists. PassthroughSource does not
+// return it before Keep was called.
+func (s *Server) NewPassthroughSource(p Place, a *account.Account, id string, user *Passthrough) *Source {
 	source := s.newSource(sourceKey{account: a.Name, Address: p.Address, user: id}, a, p)
-	source.guest = guest
+	source.passthrough = user
 	return source
 }
 
-// Guest returns the source of a guest, which ends when nobody has used it for idle, and
-// with the guest's login.
-func (s *Server) Guest(at Address, a *account.Account, id string, guest *Guest, idle time.Duration, until time.Time, place func() Place) *Source {
+// PassthroughSource returns the source of a user that has logged in, and makes it if
+// there is none. The source ends when it was not used for idle, and at until, when the
+// login ends.
+func (s *Server) PassthroughSource(at Address, a *account.Account, id string, user *Passthrough, idle time.Duration, until time.Time, place func() Place) *Source {
 	key := sourceKey{account: a.Name, Address: at, user: id}
-	source, added := s.sessions.userSource(key, func() *Source { return s.NewGuest(place(), a, id, guest) })
+	source, added := s.sessions.userSource(key, func() *Source { return s.NewPassthroughSource(place(), a, id, user) })
 	if added {
 		source.watchIdle(idle, until)
 	}
 	return source
 }
 
-// First logs a guest in. A session comes of that only if it succeeds: what the server
-// refuses leaves nothing behind.
+// First logs a passthrough user in for the first time. Only a login that succeeds makes a
+// session: one that the server refuses leaves nothing behind.
 func (s *Source) First(ctx context.Context, values context.Context, j journal.Journal) (*tokencache.Token, error) {
 	l, _, err := s.reread(ctx, 0, cause{values: values, journal: j})
 	if err != nil {
 		return nil, err
 	}
-	// Not by the session yet, which a cache may share.
+	// Not through the session yet, because a cache may share it.
 	tok, err := s.granter(values, l, j).get(ctx, nil)
 	if err == nil {
 		tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
@@ -58,18 +60,19 @@ func (s *Source) First(ctx context.Context, values context.Context, j journal.Jo
 	return tok, nil
 }
 
-// Keep has the source found by Guest from now on, if none is found so far.
+// Keep makes PassthroughSource return s from now on, unless it has a source of this user
+// already.
 func (s *Source) Keep(idle time.Duration, until time.Time) {
 	s.server.sessions.users.PeekOrAdd(s.key, s)
 	s.watchIdle(idle, until)
 }
 
-// watchIdle ends the session of a guest that has not been used for a while, and that of
-// one whose login has ended.
+// watchIdle ends the session of a passthrough user when it was not used for idle, and at
+// until, when the login ends.
 func (s *Source) watchIdle(idle time.Duration, until time.Time) {
 	users := s.server.sessions.users
-	var look func()
-	look = func() {
+	var check func()
+	check = func() {
 		if now, ok := users.Peek(s.key); !ok || now != s {
 			return
 		}
@@ -78,17 +81,17 @@ func (s *Source) watchIdle(idle time.Duration, until time.Time) {
 		switch {
 		case s.server.sessions.gone():
 		case left > 0:
-			time.AfterFunc(left, look)
+			time.AfterFunc(left, check)
 			return
 		case !now.Before(until):
 			s.logout()
 		}
 		users.Remove(s.key)
 	}
-	time.AfterFunc(min(idle, time.Until(until)), look)
+	time.AfterFunc(min(idle, time.Until(until)), check)
 }
 
-// logout ends the session at the server, also one that a cache has.
+// logout ends the session at the server, also one that is in a cache.
 func (s *Source) logout() {
 	if l := s.rotation.current.Load(); l != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), LogoutFor)
