@@ -23,9 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
-	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
 const directive = "veeam_auth"
@@ -95,7 +93,7 @@ const directive = "veeam_auth"
 //		# everything else belongs to reverse_proxy
 //	}
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	words := hidden.New(slices.Concat(once, often)...)
+	words := hidden.New(ownNames()...)
 	values, err := parseDirectiveWith(h, words)
 	if err != nil {
 		return nil, words.Check(err)
@@ -156,22 +154,11 @@ type directiveParser struct {
 	helper    httpcaddyfile.Helper
 	handler   *Handler
 	transport *Transport
-	seen      map[string]bool
 	words     *hidden.Words
 	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
 
 	filterAt, lifetimeAt caddyfile.Dispenser // the same of filter_secrets and token_max_lifetime
 }
-
-// once lists the subdirectives that may be written once.
-var once = []string{
-	"product", "index_file", "api_version", "base_path", "token_lifetime", "token_max_lifetime", "audience", "refresh_before", "hold", "lockout_budget", "login_timeout", "pace", "cache", "replay_limit",
-	"passthrough", "expose_upstream_tokens", "default", "rate_limit", "max_parallel", "filter_secrets", "act_as", "max_users", "insecure_http", "proxy_from_environment", "upstream_host", "log_body_limit", "log_all_bodies",
-	"require_authentication",
-}
-
-// often lists those that may be written more than once.
-var often = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
 
 // withOwnNames completes the error of reverse_proxy about a subdirective that
 // nobody knows.
@@ -188,150 +175,50 @@ func withOwnNames(err error) error {
 	if at := strings.LastIndex(word, ", at "); at >= 0 && !mayBeQuoted(word[:at]) {
 		err = errors.New("unrecognized subdirective" + word[at:])
 	}
-	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(slices.Sorted(slices.Values(slices.Concat(often, once))), ", "))
+	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(ownNames(), ", "))
 }
 
 // ownSubdirectives reads the subdirectives of the module and deletes them, so
 // that what remains is for reverse_proxy.
 func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
-	p.seen = make(map[string]bool)
+	readers, seen := p.readers(), make(map[string]bool)
 	for d.Next() {
 		for d.NextBlock(0) {
 			tokens := d.NextSegment()
 			p.words.Segment(texts(tokens))
-			own, err := p.subdirective(caddyfile.NewDispenser(tokens))
-			if err != nil {
+			sub := caddyfile.NewDispenser(tokens)
+			sub.Next()
+			name := sub.Val()
+			read, own := readers[name]
+			switch {
+			case !own:
+				if err := foreign(sub); err != nil {
+					return err
+				}
+				continue
+			case seen[name] && !slices.Contains(repeatable, name):
+				return sub.Errf("%s is set twice", name)
+			}
+			seen[name] = true
+			if err := read(sub); err != nil {
 				return err
 			}
-			if own {
-				d.DeleteN(len(tokens))
-			}
+			d.DeleteN(len(tokens))
 		}
 	}
 	return nil
 }
 
-// subdirective reads one subdirective if it is one of the module's.
-func (p *directiveParser) subdirective(d *caddyfile.Dispenser) (own bool, err error) {
-	d.Next()
-	name := d.Val()
-	if slices.Contains(once, name) && p.seen[name] {
-		return true, d.Errf("%s is set twice", name)
-	}
-	p.seen[name] = true
-	t, h := p.transport, p.handler
-	switch name {
-	case "product":
-		if err := oneArg(d, &t.Product); err != nil {
-			return true, err
-		}
-		if _, err := LookupProduct(t.Product); err != nil {
-			return true, d.WrapErr(err)
-		}
-		h.Product = t.Product
-	case "index_file":
-		return true, oneArg(d, &h.IndexFile)
-	case "api_version":
-		return true, oneArg(d, &t.APIVersion)
-	case "base_path":
-		if err := oneArg(d, &t.BasePath); err != nil {
-			return true, err
-		}
-		if err := upstream.CheckBasePath(t.BasePath); err != nil {
-			return true, d.WrapErr(err)
-		}
-	case "account":
-		return true, p.account(d)
-	case "token_lifetime":
-		if err := durationArg(d, &h.TokenLifetime); err != nil {
-			return true, err
-		}
-		if err := checkLifetime(h.TokenLifetime); err != nil {
-			return true, d.WrapErr(err)
-		}
-	case "token_max_lifetime":
-		p.lifetimeAt = *d
-		return true, durationArg(d, &h.TokenMaxLifetime)
-	case "audience":
-		if err := oneArg(d, &h.Audience); err != nil {
-			return true, err
-		}
-		if err := checkAudience(h.Audience); err != nil {
-			return true, d.WrapErr(err)
-		}
-	case "passthrough":
-		h.Passthrough, t.Passthrough = true, true
-		return true, noArg(d)
-	case "expose_upstream_tokens":
-		h.ExposeUpstreamTokens = true
-		return true, noArg(d)
-	case "refresh_before":
-		return true, durationArg(d, &t.RefreshBefore)
-	case "hold":
-		return true, p.hold(d)
-	case "lockout_budget":
-		return true, p.lockoutBudget(d)
-	case "login_timeout":
-		return true, durationArg(d, &t.LoginTimeout)
-	case "pace":
-		if t.Pace, err = ratelimit.ParsePace(d.RemainingArgs()); err != nil {
-			return true, d.WrapErr(err)
-		}
-		return true, noBlock(d, name)
-	case "cache":
-		return true, p.cache(d)
-	case "replay_limit":
-		return true, sizeArg(d, &t.ReplayLimit)
-	case "client":
-		return true, p.client(d)
-	case "allow", "deny":
-		return true, p.rule(d)
-	case "default":
-		return true, choiceArg(d, &h.Default, "allow", "deny")
-	case "hosts":
-		return true, listArg(d, &h.Hosts)
-	case "allowed_origins":
-		return true, originsArg(d, &h.AllowedOrigins)
-	case "require_authentication":
-		h.RequireAuthentication = true
-		return true, noArg(d)
-	case "rate_limit":
-		if h.RateLimit, err = ratelimit.ParsePerCaller(d.RemainingArgs()); err != nil {
-			return true, d.WrapErr(err)
-		}
-		return true, noBlock(d, name)
-	case "max_parallel":
-		return true, countArg(d, &h.MaxParallel)
-	case "filter_secrets":
-		return true, p.filterSecrets(d)
-	case "act_as":
-		return true, oneArg(d, &h.ActAs)
-	case "max_users":
-		return true, countArg(d, &t.MaxUsers)
-	case "tls_pin":
-		return true, p.pins(d)
-	case "insecure_http":
-		t.InsecureHTTP = true
-		return true, noArg(d)
-	case "proxy_from_environment":
-		t.ProxyFromEnvironment = true
-		return true, noArg(d)
-	case "upstream_host":
-		return true, oneArg(d, &t.UpstreamHost)
-	case "log_body_limit":
-		return true, p.logBodyLimit(d)
-	case "log_all_bodies":
-		h.LogAllBodies = true
-		return true, noArg(d)
+// foreign refuses subdirectives of reverse_proxy that veeam_auth cannot live with.
+func foreign(d *caddyfile.Dispenser) error {
+	switch name := d.Val(); name {
 	case "rewrite", "method":
-		return true, d.Errf("%s inside veeam_auth would change a request after the decision. Write rewrite, uri or method outside of the veeam_auth block: "+
+		return d.Errf("%s inside veeam_auth would change a request after the decision. Write rewrite, uri or method outside of the veeam_auth block: "+
 			"they run before it. For an upstream below a path use base_path", name)
 	case "header_up":
-		return false, withheldHeader(d)
-	default:
-		return false, nil
+		return withheldHeader(d)
 	}
-	return true, nil
+	return nil
 }
 
 // withheldHeader refuses header_up for headers that veeam_auth sets itself, or never
@@ -390,8 +277,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 // option reads one option of an account.
 func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) error {
 	if flag := a.Flags()[option]; flag != nil {
-		*flag = true
-		return noArg(d)
+		return noArg(d, flag)
 	}
 	target := a.Options()[option]
 	if target == nil && !mayBeQuoted(option) {
@@ -420,15 +306,6 @@ func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
 	}
 	p.transport.TLSPins = append(p.transport.TLSPins, pins...)
 	return nil
-}
-
-func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
-	p.handler.LogBodyLimit = new(int64)
-	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
-		var off string
-		return oneArg(d, &off)
-	}
-	return sizeArg(d, p.handler.LogBodyLimit)
 }
 
 // finish checks what only shows when everything is read, and puts the transport

@@ -16,8 +16,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 )
 
-func noArg(d *caddyfile.Dispenser) error {
+// noArg reads a subdirective that has no value.
+func noArg(d *caddyfile.Dispenser, flag *bool) error {
 	name := d.Val()
+	*flag = true
 	if d.NextArg() {
 		return d.Errf("%s accepts no value", name) // which may be a secret that has slipped here
 	}
@@ -131,4 +133,4 @@ func texts(tokens []caddyfile.Token) []string {
 }
 
 // mayBeQuoted reports whether a word that nobody knows looks like one of ours.
-func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, slices.Concat(once, often)) }
+func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, ownNames()) }

@@ -1,0 +1,117 @@
+// The table of subdirectives: which there are, and what reads each.
+
+package caddymodule
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+)
+
+// reader reads a subdirective. The dispenser is at its name.
+type reader = func(*caddyfile.Dispenser) error
+
+// repeatable are the subdirectives that may be written more than once.
+var repeatable = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
+
+// readers are the readers of the subdirectives by their names.
+func (p *directiveParser) readers() map[string]reader {
+	t, h := p.transport, p.handler
+	return map[string]reader{
+		"account":                p.account,
+		"act_as":                 to(&h.ActAs, oneArg),
+		"allow":                  p.rule,
+		"allowed_origins":        to(&h.AllowedOrigins, originsArg),
+		"api_version":            to(&t.APIVersion, oneArg),
+		"audience":               checked(to(&h.Audience, oneArg), func() error { return checkAudience(h.Audience) }),
+		"base_path":              checked(to(&t.BasePath, oneArg), func() error { return upstream.CheckBasePath(t.BasePath) }),
+		"cache":                  p.cache,
+		"client":                 p.client,
+		"default":                func(d *caddyfile.Dispenser) error { return choiceArg(d, &h.Default, "allow", "deny") },
+		"deny":                   p.rule,
+		"expose_upstream_tokens": to(&h.ExposeUpstreamTokens, noArg),
+		"filter_secrets":         p.filterSecrets,
+		"hold":                   p.hold,
+		"hosts":                  to(&h.Hosts, listArg),
+		"index_file":             to(&h.IndexFile, oneArg),
+		"insecure_http":          to(&t.InsecureHTTP, noArg),
+		"lockout_budget":         p.lockoutBudget,
+		"log_all_bodies":         to(&h.LogAllBodies, noArg),
+		"log_body_limit":         p.logBodyLimit,
+		"login_timeout":          to(&t.LoginTimeout, durationArg),
+		"max_parallel":           to(&h.MaxParallel, countArg),
+		"max_users":              to(&t.MaxUsers, countArg),
+		"pace":                   to(&t.Pace, parsed(ratelimit.ParsePace)),
+		"passthrough":            checked(to(&h.Passthrough, noArg), func() error { t.Passthrough = true; return nil }),
+		"product":                checked(to(&t.Product, oneArg), p.sameProduct),
+		"proxy_from_environment": to(&t.ProxyFromEnvironment, noArg),
+		"rate_limit":             to(&h.RateLimit, parsed(ratelimit.ParsePerCaller)),
+		"refresh_before":         to(&t.RefreshBefore, durationArg),
+		"replay_limit":           to(&t.ReplayLimit, sizeArg),
+		"require_authentication": to(&h.RequireAuthentication, noArg),
+		"tls_pin":                p.pins,
+		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return checkLifetime(h.TokenLifetime) }),
+		"token_max_lifetime":     p.maxLifetime,
+		"upstream_host":          to(&t.UpstreamHost, oneArg),
+	}
+}
+
+// ownNames are the names of all subdirectives of the module, sorted.
+func ownNames() []string {
+	parser := &directiveParser{handler: new(Handler), transport: new(Transport)}
+	return slices.Sorted(maps.Keys(parser.readers()))
+}
+
+// to reads arguments into target.
+func to[T any](target *T, read func(*caddyfile.Dispenser, *T) error) reader {
+	return func(d *caddyfile.Dispenser) error { return read(d, target) }
+}
+
+// parsed has parse read all arguments of a subdirective without a block.
+func parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispenser, *T) error {
+	return func(d *caddyfile.Dispenser, target *T) (err error) {
+		name := d.Val()
+		if *target, err = parse(d.RemainingArgs()); err != nil {
+			return d.WrapErr(err)
+		}
+		return noBlock(d, name)
+	}
+}
+
+// checked runs a check of what was read.
+func checked(read reader, check func() error) reader {
+	return func(d *caddyfile.Dispenser) error {
+		if err := read(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}
+}
+
+// sameProduct sets the product of the handler to that of the transport.
+func (p *directiveParser) sameProduct() error {
+	p.handler.Product = p.transport.Product
+	_, err := LookupProduct(p.transport.Product)
+	return err
+}
+
+func (p *directiveParser) maxLifetime(d *caddyfile.Dispenser) error {
+	p.lifetimeAt = *d
+	return durationArg(d, &p.handler.TokenMaxLifetime)
+}
+
+func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
+	p.handler.LogBodyLimit = new(int64)
+	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
+		var off string
+		return oneArg(d, &off)
+	}
+	return sizeArg(d, p.handler.LogBodyLimit)
+}
