@@ -111,7 +111,7 @@ func refreshRow(product string, profile veeamtest.Profile) grantRow {
 // session is one that somebody else has got from the server.
 func (w *world) session() *veeam.Token {
 	w.Helper()
-	p, _ := veeam.Lookup(productOf(w.server.Profile()))
+	p, _ := veeam.Lookup(w.server.Profile().Product())
 	c := &veeam.Client{Product: p, Transport: w.server.Transport(), BaseURL: "mem://somebody", APIVersion: versionFor(p)}
 	tok, err := c.Login(w.Context(), &veeam.Account{Name: veeamtest.DefaultUser, Password: plain(veeamtest.DefaultPassword)})
 	if err != nil {
@@ -156,7 +156,7 @@ func codeRow(product string, profile veeamtest.Profile) grantRow {
 		outcomeRevoked: fmt.Sprintf(held, 1),
 	}))
 	code := func(w *world) string {
-		p, _ := veeam.Lookup(productOf(profile))
+		p, _ := veeam.Lookup(profile.Product())
 		c := &veeam.Client{Product: p, Transport: w.server.Transport(), BaseURL: "mem://somebody", APIVersion: "1.1-rev0"}
 		made, err := c.CreateCode(w.Context(), w.session())
 		if err != nil {

@@ -35,7 +35,7 @@ func (w *world) hangs() (back func()) {
 
 func TestAHangingTokenEndpointHoldsNobodyForLongAndIsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.GCP, veeamtest.VB365} {
+	for _, profile := range profiles {
 		for name, known := range map[string]bool{"accepted before": true, "never seen": false} {
 			t.Run(string(profile)+" "+name, func(t *testing.T) {
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(30 * time.Minute)}, func(w *world) {
@@ -108,7 +108,7 @@ func (n *wire) passwords() (count int) {
 
 func TestATokenThatEndsEarlyIsRefreshedWhereALoginIsDear(t *testing.T) {
 	t.Parallel()
-	for i, profile := range []veeamtest.Profile{veeamtest.VSPC, veeamtest.Azure, veeamtest.AWS} {
+	for i, profile := range withCodes {
 		t.Run(string(profile), func(t *testing.T) {
 			inWorld(t, profile, nil, func(w *world) {
 				w.rest(time.Duration(i) * time.Hour) // no code is used twice in a process

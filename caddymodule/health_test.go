@@ -48,7 +48,7 @@ func (w *world) reads(name, state string, reason veeam.Reason) adminapi.SessionS
 	if reason.Healthy() {
 		healthy = "1"
 	}
-	labels := `{account="` + name + `",product="` + productOf(w.server.Profile()) + `"`
+	labels := `{account="` + name + `",product="` + w.server.Profile().Product() + `"`
 	problems := testutil.CollectAndCompare(metrics.New(w.State.Live).Sessions, strings.NewReader(`
 # HELP caddy_veeam_auth_account_healthy Whether the account can be used at all of its servers.
 # TYPE caddy_veeam_auth_account_healthy gauge

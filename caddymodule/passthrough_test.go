@@ -49,7 +49,7 @@ func withPassthrough(t *testing.T, profile veeamtest.Profile, options []veeamtes
 		if err != nil {
 			t.Fatal(err)
 		}
-		product, _ := veeam.Lookup(productOf(profile))
+		product, _ := veeam.Lookup(profile.Product())
 		s := &passthroughSite{world: w, h: &Handler{product: product, clients: known, users: passthrough.New(), stands: new(atomic.Pointer[site])}}
 		s.h.stands.Store(new(site))
 		w.tr = w.transport(&Transport{Passthrough: true})
@@ -181,7 +181,7 @@ func TestTheSessionOfAPassthroughUserEnds(t *testing.T) {
 		},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.Azure, veeamtest.AWS} {
+			for _, profile := range endable {
 				withPassthrough(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(2 * time.Hour)}, test)
 			}
 		})
@@ -423,12 +423,9 @@ func TestAFaultOfTheServerIsNoRefusalOfThePassthroughUser(t *testing.T) {
 	})
 }
 
-// profilesWithCodes are the servers that ask for verification codes.
-var profilesWithCodes = []veeamtest.Profile{veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.AWS, veeamtest.GCP}
-
 func TestAnMFAChallengeGoesToThePassthroughUser(t *testing.T) {
 	t.Parallel()
-	for _, profile := range profilesWithCodes {
+	for _, profile := range withCodes {
 		withPassthrough(t, profile, []veeamtest.Option{veeamtest.WithMFATries(10)}, func(s *passthroughSite) {
 			code := func() string {
 				s.rest(30 * time.Second)
@@ -487,7 +484,7 @@ func TestAnMFAChallengeGoesToThePassthroughUser(t *testing.T) {
 
 func TestAPassthroughUserUsesTheSecondFactorOfTheAccountWithItsName(t *testing.T) {
 	t.Parallel()
-	for _, profile := range profilesWithCodes {
+	for _, profile := range withCodes {
 		seed := seed()
 		mfa := veeamtest.WithAccount(veeamtest.Account{Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: seed})
 		withPassthrough(t, profile, []veeamtest.Option{mfa}, func(s *passthroughSite) {

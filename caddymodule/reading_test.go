@@ -61,13 +61,13 @@ func (h *hangingFiles) reads() int {
 // seal is the text of an option, which hangs when it is read.
 func (h *hangingFiles) seal(w *world, name, option, text string) string {
 	w.Helper()
-	return w.secret(option, sealedText(w, account.Seal{Product: productOf(w.server.Profile()), Account: name}, h.keys, option, text))
+	return w.secret(option, sealedText(w, account.Seal{Product: w.server.Profile().Product(), Account: name}, h.keys, option, text))
 }
 
 // of has the accounts read by h.
 func (h *hangingFiles) of(w *world, accounts ...*account.Account) {
 	for _, a := range accounts {
-		a.Prepare(account.Env{Product: productOf(w.server.Profile()), Expand: expand, Keys: h.open})
+		a.Prepare(account.Env{Product: w.server.Profile().Product(), Expand: expand, Keys: h.open})
 	}
 }
 

@@ -99,7 +99,8 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 func TestASealedSecretInTheConfigurationNeedsACache(t *testing.T) {
 	t.Parallel()
 	const text = account.SealedPrefix + "AAAA"
-	for _, product := range []string{"azure", "aws", "vspc"} {
+	for _, profile := range withCodes {
+		product := profile.Product()
 		tr := &Transport{
 			Product: product, InsecureHTTP: true, HTTPTransport: new(reverseproxy.HTTPTransport),
 			Accounts: []*account.Account{{Name: "svc", Password: "{env.P}", TOTPSecret: text}},

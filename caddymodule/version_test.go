@@ -278,7 +278,7 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 	t.Parallel()
 	reference := map[veeamtest.Profile]string{}
 	rapid.Check(t, func(rt *rapid.T) {
-		profile := rapid.SampledFrom([]veeamtest.Profile{veeamtest.VBR13, veeamtest.AWS, veeamtest.VSPC, veeamtest.VSPC35, veeamtest.Azure, veeamtest.VB365}).Draw(rt, "profile")
+		profile := rapid.SampledFrom(profiles).Draw(rt, "profile")
 		headers := rapid.MapOf(
 			rapid.SampledFrom([]string{
 				"X-Api-Version", "X-Client-Version", "X-Request-Id", "Traceparent", "Tracestate", "Cookie", "Authorization", "Accept",

@@ -76,17 +76,6 @@ func (t *Transport) close() {
 	synctest.Wait()
 }
 
-// productOf is the name in the configuration for an emulated server.
-func productOf(profile veeamtest.Profile) string {
-	switch profile {
-	case veeamtest.VBR12, veeamtest.VBR13:
-		return "vbr"
-	case veeamtest.EM12, veeamtest.EM13:
-		return "em"
-	}
-	return string(profile)
-}
-
 // start provisions the transport.
 func (w *world) start(accounts ...*account.Account) *Transport {
 	w.Helper()
@@ -98,7 +87,7 @@ func (w *world) start(accounts ...*account.Account) *Transport {
 func (w *world) transport(tr *Transport) *Transport {
 	w.Helper()
 	if tr.Product == "" {
-		tr.Product = productOf(w.server.Profile())
+		tr.Product = w.server.Profile().Product()
 	}
 	if tr.Pace == nil && w.unpaced {
 		tr.Pace = &ratelimit.Pace{Off: true}
@@ -155,7 +144,7 @@ func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account 
 	req := proxied(ctx, state)
 	req.Method, req.URL.Path, req.URL.RawQuery = method, w.server.Base()+path, ""
 	state.decideFor(req)
-	if !strings.HasPrefix(productOf(w.server.Profile()), "vspc") {
+	if !strings.HasPrefix(w.server.Profile().Product(), "vspc") {
 		req.Header.Set("X-Api-Version", "1.1-rev0")
 	}
 	state.journal = journal.New(w.svc, req)
@@ -218,6 +207,7 @@ type call struct {
 	method, path, bearer, version string
 	password                      bool // with a password
 	knock                         bool // a token request without a credential
+	revokesOther                  bool // a revocation of another token than the bearer
 }
 
 // grant reports whether the request is one for a token or a code.
@@ -229,7 +219,10 @@ func (c call) grant() bool {
 
 func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	n.mu.Lock()
-	n.seen = append(n.seen, call{req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(req)})
+	n.seen = append(n.seen, call{
+		req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(req),
+		strings.HasSuffix(req.URL.Path, "/revoke") && "Bearer "+formOf(req).Get("token") != req.Header.Get("Authorization"),
+	})
 	answer := n.answer
 	n.mu.Unlock()
 	if answer != nil {
@@ -253,13 +246,26 @@ func bodyOf(req *http.Request) string {
 	return string(text)
 }
 
-// isKnock reports whether a request asks for a renewal without a refresh token.
+// formOf is the form of a request of a login or logout, empty if it has none.
+func formOf(req *http.Request) url.Values {
+	form, err := url.ParseQuery(bodyOf(req))
+	if err != nil {
+		return nil
+	}
+	return form
+}
+
+// isKnock reports whether a token request has no credential: it asks for a renewal
+// without a refresh token, or for a session without a user.
 func isKnock(req *http.Request) bool {
+	if strings.HasSuffix(strings.TrimSuffix(strings.ToLower(req.URL.Path), "/"), "/sessionmngr") {
+		return req.Header.Get("Authorization") == ""
+	}
 	if strings.HasSuffix(req.URL.Path, "/authentication/refresh") {
 		return !strings.Contains(bodyOf(req), "name=")
 	}
-	form, err := url.ParseQuery(bodyOf(req))
-	return err == nil && strings.EqualFold(form.Get("grant_type"), "refresh_token") && !form.Has("refresh_token")
+	form := formOf(req)
+	return strings.EqualFold(form.Get("grant_type"), "refresh_token") && !form.Has("refresh_token")
 }
 
 func (n *wire) intercept(answer func(*http.Request) (*http.Response, error)) {

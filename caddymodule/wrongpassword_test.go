@@ -21,17 +21,12 @@ import (
 
 func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T) {
 	t.Parallel()
-	for _, product := range []struct {
-		name    string
-		profile veeamtest.Profile
-	}{
-		{"vbr", veeamtest.VBR13}, {"vspc", veeamtest.VSPC}, {"azure", veeamtest.Azure}, {"aws", veeamtest.AWS}, {"gcp", veeamtest.GCP}, {"vb365", veeamtest.VB365},
-	} {
-		t.Run(product.name, func(t *testing.T) {
+	for _, profile := range profiles {
+		t.Run(profile.Product(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := veeamtest.New(product.profile, veeamtest.WithLatency(50*time.Millisecond))
+				server := veeamtest.New(profile, veeamtest.WithLatency(50*time.Millisecond))
 				tr := provisionInMemory(t, &Transport{
-					Product:  product.name,
+					Product:  profile.Product(),
 					Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "wrong"}},
 				}, server.Transport())
 				requests := hammer(t, tr, 200, 5*time.Minute)

@@ -34,6 +34,29 @@ func Profiles() []Profile {
 	return []Profile{VBR12, VBR13, VSPC, VSPC35, Azure, AWS, GCP, VB365, ONE, EM12, EM13}
 }
 
+// Newest returns one profile of every product, that of its newest generation, in the order of Profiles.
+func Newest() (newest []Profile) {
+	for _, p := range Profiles() {
+		if n := len(newest); n > 0 && newest[n-1].Product() == p.Product() {
+			newest = newest[:n-1]
+		}
+		newest = append(newest, p)
+	}
+	return newest
+}
+
+// Product returns the name of the server's product, as configurations write it. Generations that log in alike have one
+// name.
+func (p Profile) Product() string {
+	switch p {
+	case VBR12, VBR13:
+		return "vbr"
+	case EM12, EM13:
+		return "em"
+	}
+	return string(p)
+}
+
 // product is one row of the table.
 type product struct {
 	dialect
