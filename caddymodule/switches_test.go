@@ -89,6 +89,51 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 			w.rest(2 * time.Second)
 			w.demand("200")
 		}},
+		"a version at the token endpoint": {veeamtest.GCP, veeamtest.WithVersionAtToken(), func(w *world) {
+			w.demand("200")
+			w.server.RevokeAll()
+			w.demand("200")
+		}},
+		"no logout at Google Cloud": {veeamtest.GCP, veeamtest.WithoutLogout(), func(w *world) {
+			w.demand("200")
+			began := time.Now()
+			w.tr.close()
+			if n := w.logouts(); n != 1 || time.Since(began) > time.Second {
+				w.Errorf("%d logouts, the exit took %v", n, time.Since(began))
+			}
+		}},
+		"a login without a version at Enterprise Manager": {veeamtest.EM13, veeamtest.WithAnyLogonVersion(), func(w *world) {
+			w.demand("200")
+			w.server.RevokeAll()
+			w.rest(time.Minute)
+			w.demand("200")
+		}},
+		"a session header in any spelling": {veeamtest.EM13, veeamtest.WithAnyHeaderSpelling(), func(w *world) {
+			w.demand("200")
+			w.tr.close()
+			w.over(1, 0)
+		}},
+		"sessions that end however busy they are": {veeamtest.EM13, veeamtest.WithSessionLifetime(time.Hour), func(w *world) {
+			for range 36 { // three hours
+				w.demand("200")
+				w.rest(5*time.Minute + 7*time.Second)
+			}
+			if n := w.server.Counters().Logins; n > 4 {
+				w.Errorf("%d logins", n)
+			}
+		}},
+		"a bearer where tokens are revoked": {veeamtest.ONE, veeamtest.WithRevokeBearer(), func(w *world) {
+			w.demand("200")
+			w.tr.close()
+			w.over(1, 0)
+		}},
+		"a token that is revoked alone": {veeamtest.ONE, veeamtest.WithRevokeKeepsRefresh(), func(w *world) {
+			w.demand("200")
+			w.tr.close()
+			w.lives(0) // neither by its access token nor by its refresh token
+		}},
+		"refresh tokens of Veeam ONE that can be used again": {veeamtest.ONE, veeamtest.WithReusableRefresh(), renewTwice},
+		"refresh tokens of VB365 that can be used again":     {veeamtest.VB365, veeamtest.WithReusableRefresh(), renewTwice},
 		"a plus sign read as a space": {veeamtest.AWS, veeamtest.WithBarePlus(), func(w *world) {
 			w.demand("200")
 			for range 20 { // a code without a plus sign is rare
@@ -111,13 +156,31 @@ func TestWhatNoDocumentSettlesMakesNoDifference(t *testing.T) {
 	}
 }
 
+// renewTwice has a session last for as long as three access tokens.
+func renewTwice(w *world) {
+	w.demand("200")
+	for range 2 {
+		w.rest(59*time.Minute + 30*time.Second)
+		w.demand("200") // at VB365 with a renewal in the background
+		w.rest(time.Second)
+		w.demand("200")
+	}
+	if c := w.server.Counters(); c.Logins != 1 || c.Refreshes != 2 || c.Refused != 0 {
+		w.Errorf("%d logins, %d refreshes, %d refusals", c.Logins, c.Refreshes, c.Refused)
+	}
+}
+
 // Each option of the emulator is used where the product meets it, not only by the
 // emulator's own tests.
 func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
 	t.Parallel()
 	var text []byte
-	for _, name := range []string{"options.go", "limits.go", "vb365.go"} {
-		part, err := os.ReadFile("../test/veeamtest/" + name)
+	emulator, err := filepath.Glob("../test/veeamtest/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range emulator {
+		part, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,6 +210,9 @@ func TestEverySwitchOfTheEmulatorMeetsTheProduct(t *testing.T) {
 	for _, s := range switches {
 		if name := string(s[1]); name == "WithAddr" || name == "WithLog" {
 			continue // where it listens and what it writes are no facts about servers
+		}
+		if name := string(s[1]); name == "WithPlugInTokens" || name == "WithPlugInPage" {
+			continue // plug-ins are not logged in to
 		}
 		if !strings.Contains(tests.String(), "veeamtest."+string(s[1])+"(") {
 			t.Errorf("no test uses %s", s[1])

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 // endless is a body without an end that counts what is read of it.
@@ -71,7 +73,7 @@ func TestEveryBodyIsClosed(t *testing.T) {
 				opened++
 				return &http.Response{StatusCode: status, Body: closing{strings.NewReader(text), &closed}}, nil
 			})
-			token := &Token{}
+			token := &Token{Access: secret.New("a"), Refresh: secret.New("r")}
 			_, loginErr := c.Login(context.Background(), testAccount())
 			_, codeErr := c.CreateCode(context.Background(), token)
 			logoutErr := c.Logout(context.Background(), token)

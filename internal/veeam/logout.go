@@ -5,7 +5,10 @@ package veeam
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 // Logout ends a session at the server, its refresh token included. It returns
@@ -25,12 +28,30 @@ func (c *Client) Logout(ctx context.Context, t *Token) error {
 		}
 		out.path, out.secrets = strings.Replace(op.Path, "{}", id, 1), append(out.secrets, id)
 	}
-	var f *form
-	if c.Product.logoutField != "" {
-		f = new(form)
-		f.add(c.Product.logoutField, t.Access.Reveal())
+	if c.Product.logoutField == "" {
+		return c.end(ctx, out, nil)
+	}
+	// Which tokens end with the one in the form is not documented, so that both are sent,
+	// the one that lives longer first.
+	var first error
+	for _, token := range []secret.Value{t.Refresh, t.Access} {
+		if token.IsZero() {
+			continue
+		}
+		f := new(form)
+		f.add(c.Product.logoutField, token.Reveal())
+		if err := c.end(ctx, out, f); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// end sends a logout, with a form if f is not nil.
+func (c *Client) end(ctx context.Context, out outgoing, f *form) error {
+	if f != nil {
 		out.contentType, out.body = f.content()
-		out.secrets = append(out.secrets, f.secrets...)
+		out.secrets = append(slices.Clip(out.secrets), f.secrets...)
 	}
 	ans, err := c.send(ctx, out)
 	if err != nil {
