@@ -19,15 +19,29 @@ func init() {
 	caddycmd.RegisterCommand(command)
 }
 
+// Group is the name of the command that the others are below.
+const Group = "veeam-auth"
+
 var command = caddycmd.Command{
-	Name:  "veeam-auth",
-	Short: "Tools for the veeam_auth module",
-	CobraFunc: func(cmd *cobra.Command) {
-		group(cmd,
-			newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newPolicyCommand(),
-			newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(), newVersionCommand(),
-		)
-	},
+	Name:      Group,
+	Short:     "Tools for the veeam_auth module",
+	CobraFunc: func(cmd *cobra.Command) { group(cmd, commands()...) },
+}
+
+// commands are those of the group.
+func commands() []*cobra.Command {
+	return []*cobra.Command{
+		newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newPolicyCommand(),
+		newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(), newVersionCommand(),
+	}
+}
+
+// Names returns the names of the commands of the group.
+func Names() (names []string) {
+	for _, cmd := range commands() {
+		names = append(names, cmd.Name())
+	}
+	return names
 }
 
 // group makes cmd the parent of commands. Alone it prints its help; the name of a

@@ -1,0 +1,31 @@
+# The image of the slim build: one static binary, no shell, nothing else.
+#
+#   docker build -t veeam-auth .
+#
+# docs/container.md says how to run it.
+
+FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+ARG TARGETOS TARGETARCH
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH make bin/veeam-auth \
+ && install -d /root-fs/etc/veeam-auth /root-fs/data /root-fs/config /root-fs/tmp \
+ && install -m 0755 bin/veeam-auth /root-fs/veeam-auth \
+ && install -m 0644 deploy/image/Caddyfile /root-fs/etc/veeam-auth/Caddyfile
+
+FROM scratch AS image
+COPY --from=build --chown=65532:65532 /root-fs/ /
+ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config HOME=/config TZ=UTC
+USER 65532:65532
+WORKDIR /etc/veeam-auth
+EXPOSE 9419 9180
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["/veeam-auth", "health"]
+ENTRYPOINT ["/veeam-auth"]
+CMD ["run", "--config", "/etc/veeam-auth/Caddyfile", "--adapter", "caddyfile"]
+LABEL org.opencontainers.image.title="veeam-auth" \
+      org.opencontainers.image.description="Logs in to Veeam REST APIs for the programs beside it" \
+      org.opencontainers.image.source="https://github.com/caddy-veeam/veeam-auth" \
+      org.opencontainers.image.licenses="Apache-2.0"
