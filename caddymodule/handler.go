@@ -234,7 +234,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	watchConnections(ctx)
 	h.warnUnserved(ctx)
 	var pooled *issuer.Pooled
-	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), ctx.Storage())
+	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), dated{ctx.Storage()})
 	h.issuer = pooled.Issuer
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)

@@ -63,8 +63,9 @@ func (h *Handler) answersRefusal(r *http.Request) bool {
 	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(sourceOf(r)), Rate: refusalRate})
 }
 
-// issueFunc issues the tokens of a request that was found good to its caller.
-type issueFunc = func(*policy.Caller) (issuer.Pair, error)
+// issueFunc issues the tokens of a request that was found good to its caller, who has
+// got a token of the server.
+type issueFunc = func(*policy.Caller, *tokencache.Token) (issuer.Pair, error)
 
 func (h *Handler) readTokenRequest(r *http.Request, presented string) (*veeam.TokenRequest, *veeam.Refusal) {
 	request, err := h.product.ReadLogin(r, presented)
@@ -85,9 +86,9 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 	if username.Check(request.Username) != nil {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
-	login := func(caller *policy.Caller) (issuer.Pair, error) {
+	login := func(caller *policy.Caller, tok *tokencache.Token) (issuer.Pair, error) {
 		if h.product.LogsOnByBasic() {
-			return logon.Issue(h.issuer, h.subjectOf(r, caller), audience), nil
+			return logon.Issue(ctx, h.issuer, h.subjectOf(r, caller), audience, upstream.ShapeOf(tok))
 		}
 		return h.issuer.Issue(ctx, h.subjectOf(r, caller), audience, lifetime)
 	}
@@ -108,7 +109,7 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
 		}
-		return func(*policy.Caller) (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
+		return func(*policy.Caller, *tokencache.Token) (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
 
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)
@@ -147,7 +148,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 	return func(tok *tokencache.Token, login string) (*http.Response, *veeam.Refusal) {
 		caller := state.caller
 		caller.Login = cmp.Or(login, caller.Login)
-		pair, err := issue(&caller)
+		pair, err := issue(&caller, tok)
 		if err == nil && h.ExposeUpstreamTokens && caller.Via == policy.ViaPassthrough {
 			err = h.expose(r, tok, &pair)
 		}
@@ -163,7 +164,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 			username = caller.Name // an address is no name: the answer then repeats the server's
 		}
 		if h.product.LogsOnByBasic() {
-			return logon.Answer(h.issuer, r, pair, username, upstream.ShapeOf(tok), state.origin()), nil
+			return logon.Answer(r, pair, username, upstream.ShapeOf(tok), state.origin()), nil
 		}
 		return answer.New(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
 			AccessToken:  pair.Access,

@@ -3,11 +3,9 @@
 package issuer
 
 import (
-	"encoding/base64"
 	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 )
 
 // Explain says why a token is not valid for an audience, as far as an unverified token
@@ -19,10 +17,10 @@ func Explain(token, audience string) string {
 		Use string `json:"use"`
 	}
 	read, _, err := jwt.NewParser().ParseUnverified(token, &c)
-	id, _ := base64.StdEncoding.DecodeString(token)
+	_, isSession := readSessionID(token)
 	switch {
-	case uuid.Validate(string(id)) == nil:
-		return "the session is unknown: it has ended, was not used for 15 minutes, or was issued by another process"
+	case isSession:
+		return "the session is unknown: it was ended, was unused for so long that it was removed, or was not issued by veeam-auth; sessions of the server are not accepted"
 	case err != nil:
 		return "the token was not issued by veeam-auth: it is not a JWT; tokens of the server are not accepted"
 	case c.Use == "" || read.Header["kid"] == nil:

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -44,6 +45,10 @@ const (
 	// Of each caller, and of all together.
 	codesEach, maxCodes     = 50, 1_000
 	adoptedEach, maxAdopted = 100, 10_000
+
+	// The sessions that a process keeps in memory. The one that has been unused the
+	// longest ends.
+	sessionsEach, maxSessions = 100, 10_000
 )
 
 // The reasons for which a token is refused. Their texts go to clients.
@@ -102,13 +107,15 @@ type Pair struct {
 }
 
 // Issuer issues and verifies tokens. All methods are safe for concurrent use. It
-// remembers used refresh tokens and logouts; Watch shares them with other replicas, and
-// with the next start, through the store of the keys.
+// remembers used refresh tokens, logouts and sessions; Watch shares them with other
+// replicas, and with the next start, through the store of the keys.
 type Issuer struct {
 	keys      *Keys
 	rotations *lru.Cache[string, *rotation] // by family
 	codes     *shares[string, code]
 	adopted   *shares[[sha256.Size]byte, claims]
+	sessions  *shares[sessionID, *session]
+	storeSlow atomic.Bool // the last session could not be stored at once
 	ledger    ledger
 	checked   checked
 	parser    *jwt.Parser
@@ -126,6 +133,7 @@ func New(keys *Keys) *Issuer {
 		rotations: rotations,
 		codes:     newShares[string, code](codesEach, maxCodes),
 		adopted:   newShares[[sha256.Size]byte, claims](adoptedEach, maxAdopted),
+		sessions:  newShares[sessionID, *session](sessionsEach, maxSessions),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(name),
@@ -146,8 +154,6 @@ type claims struct {
 	Use     string `json:"use"`
 	Number  int64  `json:"n,omitempty"` // of a refresh token, counted from the login
 	Made    int64  `json:"made"`        // when, in milliseconds since 1970
-
-	idle *idling // of a session that ends when it is not used; nil for tokens
 }
 
 const (
@@ -222,6 +228,9 @@ func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, er
 	}
 	if c, ok := i.adoptedClaims(token); ok {
 		return i.judgeAdopted(&c, audience)
+	}
+	if id, ok := readSessionID(token); ok {
+		return i.checkSession(ctx, id, audience)
 	}
 	c, err := i.parse(ctx, token, audience, useAccess)
 	if err != nil {

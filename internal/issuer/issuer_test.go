@@ -55,6 +55,15 @@ func (m *memory) Load(_ context.Context, key string) ([]byte, error) {
 	return nil, fs.ErrNotExist
 }
 
+func (m *memory) Delete(_ context.Context, key string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken == nil {
+		delete(m.data, key)
+	}
+	return m.broken
+}
+
 const site = "vbr|:9419|vbr01:9419"
 
 var grafana = Subject{Client: "grafana", Account: "svc", Vouch: "its password"}

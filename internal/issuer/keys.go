@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ type Store interface {
 	Store(ctx context.Context, key string, value []byte) error
 	// Load returns an error that wraps fs.ErrNotExist if there is no such key.
 	Load(ctx context.Context, key string) ([]byte, error)
+	Delete(ctx context.Context, key string) error
 }
 
 // KeyPath is the path of the keys in the store.
@@ -103,6 +105,15 @@ func (k *Keys) verifying(ctx context.Context, id string) ([]byte, error) {
 		return secret, nil
 	}
 	return nil, ErrInvalid
+}
+
+// anyIs reports whether a key of the store satisfies good.
+func (k *Keys) anyIs(ctx context.Context, good func(Key) bool) (bool, error) {
+	keys, err := k.all(ctx)
+	if err == nil && !slices.ContainsFunc(keys, good) {
+		keys, err = k.again(ctx, nil)
+	}
+	return err == nil && slices.ContainsFunc(keys, good), err
 }
 
 func find(keys []Key, id string) []byte {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/store"
@@ -44,12 +45,15 @@ type watcher struct {
 	text   []byte // of the index as it was read last
 }
 
-// Watch synchronizes revocations, logouts and renewals with other replicas until ctx
-// ends. failed is called once for each period in which the store fails.
+// Watch synchronizes revocations, logouts, renewals and the use of sessions with other
+// replicas until ctx ends. failed is called once for each period in which the store fails.
 func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
 	w := &watcher{store: i.keys.store, ledger: &i.ledger}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
+	var others sync.WaitGroup
+	others.Go(func() { i.saveSessions(ctx) })
+	defer others.Wait()
 	broken := false
 	for {
 		err := w.look(ctx)

@@ -33,7 +33,8 @@ func (s *shares[K, V]) len() int {
 	return len(s.entries)
 }
 
-func (s *shares[K, V]) add(caller string, key K, value V) {
+// add returns the values that had to make room.
+func (s *shares[K, V]) add(caller string, key K, value V) (out []V) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(key)
@@ -44,11 +45,29 @@ func (s *shares[K, V]) add(caller string, key K, value V) {
 	}
 	s.entries[key] = own.PushBack(&entry[K, V]{key, value, caller})
 	for own.Len() > s.each {
-		s.remove(own.Front().Value.(*entry[K, V]).key)
+		out = append(out, s.removeFirst(own))
 	}
 	for len(s.entries) > s.all {
-		s.remove(s.largest().Front().Value.(*entry[K, V]).key)
+		out = append(out, s.removeFirst(s.largest()))
 	}
+	return out
+}
+
+func (s *shares[K, V]) removeFirst(own *list.List) V {
+	first := own.Front().Value.(*entry[K, V])
+	s.remove(first.key)
+	return first.value
+}
+
+// values are all that there are, in no order.
+func (s *shares[K, V]) values() []V {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	values := make([]V, 0, len(s.entries))
+	for _, element := range s.entries {
+		values = append(values, element.Value.(*entry[K, V]).value)
+	}
+	return values
 }
 
 // largest is the share of the caller that has the most.

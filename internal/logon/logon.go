@@ -3,7 +3,7 @@
 package logon
 
 import (
-	"crypto/rand"
+	"context"
 	"encoding/base64"
 	"encoding/xml"
 	"net/http"
@@ -27,25 +27,18 @@ const header = "X-RestSvcSessionId"
 // Enterprise Manager 13 does.
 const camelNote = "camel"
 
-// Issue makes a session for sub. Its Access is what header and cookie carry: the Base64
-// of the id, which is a GUID of 122 random bits.
-func Issue(i *issuer.Issuer, sub issuer.Subject, audience string) issuer.Pair {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		panic(err) // crypto/rand never fails
+// Issue starts a session for sub. shape is that of the server's own.
+func Issue(ctx context.Context, i *issuer.Issuer, sub issuer.Subject, audience string, shape *veeam.Shape) (issuer.Pair, error) {
+	note := ""
+	if shape.Camel() {
+		note = camelNote
 	}
-	pair := issuer.Pair{Access: base64.StdEncoding.EncodeToString([]byte(id.String())), Issued: time.Now(), Lifetime: Idle}
-	sub.Family = rand.Text()
-	i.Keep(pair.Access, sub, audience, Idle)
-	return pair
+	return i.IssueSession(ctx, sub, audience, note, Idle)
 }
 
 // Answer is the answer to a login, whose session Issue has made. shape is that of the
 // server's own; site is what the client calls this site: scheme and host.
-func Answer(i *issuer.Issuer, r *http.Request, pair issuer.Pair, user string, shape *veeam.Shape, site string) *http.Response {
-	if shape.Camel() {
-		i.Annotate(pair.Access, camelNote)
-	}
+func Answer(r *http.Request, pair issuer.Pair, user string, shape *veeam.Shape, site string) *http.Response {
 	d := document{format: veeam.FormatOf(r.Header, shape.Camel()), site: site, user: user, session: idOf(pair.Access)}
 	res := answer.New(r, http.StatusCreated, d.format.ContentType(), d.one(true))
 	res.Header[header] = []string{pair.Access}
@@ -58,12 +51,12 @@ func Answer(i *issuer.Issuer, r *http.Request, pair issuer.Pair, user string, sh
 // method and path are those that were decided about.
 func Here(i *issuer.Issuer, p *veeam.Product, r *http.Request, method, path, presented, user, site string) *http.Response {
 	session := idOf(presented)
-	d := document{format: veeam.FormatOf(r.Header, i.Note(presented) == camelNote), site: site, user: user, session: session}
+	d := document{format: veeam.FormatOf(r.Header, i.SessionNote(presented) == camelNote), site: site, user: user, session: session}
 	at := strings.Split(strings.Trim(path, "/"), "/")
 	own := len(at) == 3 && session != "" && strings.EqualFold(at[2], session)
 	switch {
 	case method == http.MethodDelete && own:
-		i.Drop(presented)
+		i.EndSession(r.Context(), presented)
 		return answer.New(r, http.StatusNoContent, "", nil)
 	case method == http.MethodDelete, len(at) == 3 && !own:
 		return answer.Refuse(p, r, veeam.Refusal{

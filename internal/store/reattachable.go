@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Reattachable is a store that configurations attach and detach, and that outlives
@@ -117,5 +118,15 @@ func (r *Reattachable) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// Interface guard
-var _ Store = (*Reattachable)(nil)
+// Before implements Lister.
+func (r *Reattachable) Before(ctx context.Context, folder string, moment time.Time) ([]string, error) {
+	return Within(ctx, func() ([]string, error) {
+		return useLast(r, func(a *Attachment) ([]string, error) { return a.Before(ctx, folder, moment) })
+	})
+}
+
+// Interface guards
+var (
+	_ Store  = (*Reattachable)(nil)
+	_ Lister = (*Reattachable)(nil)
+)
