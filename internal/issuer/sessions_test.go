@@ -296,9 +296,9 @@ func TestSessionsThatNobodyHasAreSwept(t *testing.T) {
 		store := dated{&memory{}, map[string]time.Time{}}
 		started(t, New(NewKeys(store))) // a process that is killed
 		replica(t, store)
-		time.Sleep(sweepEvery)
+		time.Sleep(sweepEvery + time.Minute)
 		kept := started(t, New(NewKeys(store)))
-		time.Sleep(sweepEvery)
+		time.Sleep(sweepEvery + time.Minute)
 		if left := store.sessions(); len(left) != 1 || left[0] != pathOf(kept) {
 			t.Errorf("%v", left)
 		}
