@@ -109,7 +109,9 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 		if err != nil {
 			return nil, h.refusalForRefresh(err)
 		}
-		return func(*policy.Caller, *tokencache.Token) (issuer.Pair, error) { return h.issuer.Refresh(ctx, token, audience, lifetime) }, nil
+		return func(*policy.Caller, *tokencache.Token) (issuer.Pair, error) {
+			return h.issuer.Refresh(ctx, token, audience, lifetime)
+		}, nil
 
 	case veeam.GrantAuthorizationCode:
 		sub, err := h.issuer.Redeem(request.Code.Reveal(), audience)

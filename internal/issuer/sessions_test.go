@@ -211,7 +211,9 @@ type faulty struct {
 
 var errDown = errors.New("the disk is full")
 
-func (f *faulty) fails(key string) bool { return f.down.Load() && strings.HasPrefix(key, SessionsFolder) }
+func (f *faulty) fails(key string) bool {
+	return f.down.Load() && strings.HasPrefix(key, SessionsFolder)
+}
 
 func (f *faulty) Store(ctx context.Context, key string, value []byte) error {
 	if f.fails(key) {
