@@ -5,9 +5,10 @@
 //	http.handlers.veeam_auth                 handler.go    authenticates callers, decides about requests, logs and counts them
 //	http.reverse_proxy.transport.veeam_auth  transport.go  logs in, adds the bearer, retries once after a 401
 //	http.matchers.veeam_operation            rules.go      matches operations by class, in rules and elsewhere
+//	veeam_auth                               pair.go       what all sites of one configuration share
 //	admin.api.veeam_auth_tokens              admin.go      lists and revokes the tokens of clients
 //	admin.api.veeam_auth_sessions            admin.go      lists and ends upstream sessions
-//	veeam_auth                               directive.go  the Caddyfile directive for the first two
+//	veeam_auth                               directive.go  the Caddyfile directive for handler and transport
 package caddymodule
 
 import (
@@ -29,6 +30,7 @@ func init() {
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(Transport{})
 	caddy.RegisterModule(MatchOperation{})
+	caddy.RegisterModule(App{})
 	caddy.RegisterModule(AdminTokens{})
 	caddy.RegisterModule(AdminSessions{})
 

@@ -239,7 +239,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)
 	}
-	unpairedHandlers.enter(ctx, h)
+	if err := h.pair(ctx); err != nil {
+		return err
+	}
 	return atStart(ctx, func(started context.Context) {
 		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), h.logger) })
 	})
@@ -271,7 +273,6 @@ const (
 
 // Cleanup releases the issuer.
 func (h *Handler) Cleanup() error {
-	unpairedHandlers.leave(h)
 	if h.users != nil {
 		passthrough.Release()
 	}

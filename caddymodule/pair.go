@@ -5,8 +5,8 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -32,44 +32,67 @@ func placesOf(ctx caddy.Context) (places []routesPlace) {
 	return places
 }
 
-// unpairedHandlers wait for the first transport behind them. Caddy provisions the
-// handlers of a server in their order.
-var unpairedHandlers = &handlerPairs{waiting: make(map[*Handler]routesPlace)}
-
-type handlerPairs struct {
-	mu      sync.Mutex
+// App is what one configuration knows of all its sites. Caddy makes one for each
+// configuration that has a handler, and forgets it with the configuration. It has no
+// options.
+type App struct {
+	// waiting are the handlers without a transport behind them so far. Caddy provisions
+	// the handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
 }
 
-func (p *handlerPairs) enter(ctx caddy.Context, h *Handler) {
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: appID, New: func() caddy.Module { return &App{waiting: make(map[*Handler]routesPlace)} }}
+}
+
+const appID = "veeam_auth"
+
+// Start implements caddy.App.
+func (a *App) Start() error { return nil }
+
+// Stop implements caddy.App.
+func (a *App) Stop() error { return nil }
+
+// appAround is that of the configuration that a module is provisioned in; nil where the
+// module is provisioned by itself.
+func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 	places := placesOf(ctx)
 	if len(places) == 0 {
-		return // provisioned by itself
+		return nil, nil, nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting[h] = places[len(places)-1]
+	app, err := ctx.App(appID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("veeam_auth: %w", err)
+	}
+	return app.(*App), places, nil
 }
 
-func (p *handlerPairs) leave(h *Handler) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiting, h)
+// pair remembers a handler for the first transport behind it.
+func (h *Handler) pair(ctx caddy.Context) error {
+	app, places, err := appAround(ctx)
+	if app != nil {
+		app.waiting[h] = places[len(places)-1]
+	}
+	return err
 }
 
-// before takes out the handlers whose requests a transport gets.
-func (p *handlerPairs) before(ctx caddy.Context) (handlers []*Handler) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, place := range placesOf(ctx) {
-		for h, at := range p.waiting {
-			if at == place {
-				handlers = append(handlers, h)
-				delete(p.waiting, h)
-			}
+// pair checks the transport against the handlers whose requests it gets.
+func (t *Transport) pair(ctx caddy.Context) error {
+	app, places, err := appAround(ctx)
+	if app == nil {
+		return err
+	}
+	for h, at := range app.waiting {
+		if !slices.Contains(places, at) {
+			continue
+		}
+		delete(app.waiting, h)
+		if err := t.serves(h); err != nil {
+			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
-	return handlers
+	return nil
 }
 
 // serves reports what does not fit between a handler and the transport that it hands
@@ -94,3 +117,9 @@ func (t *Transport) serves(h *Handler) error {
 	}
 	return nil
 }
+
+// Interface guards
+var (
+	_ caddy.App    = (*App)(nil)
+	_ caddy.Module = (*App)(nil)
+)

@@ -169,10 +169,8 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	for _, h := range unpairedHandlers.before(ctx) {
-		if err := t.serves(h); err != nil {
-			return fmt.Errorf("veeam_auth: %w", err)
-		}
+	if err := t.pair(ctx); err != nil {
+		return err
 	}
 	if t.product.HTTP1 {
 		t.Versions = []string{"1.1"}
