@@ -85,10 +85,12 @@ against the user's lock-out budget, which is in Caddy's storage: run the command
 Caddy's user. The report shows the remaining tries. If none is left, nothing is sent.
 
 Each failure has a reason, as in the metrics, the log and "caddy veeam-auth
-sessions"; docs/behaviour.md lists them. VBR refuses a wrong password and a user
-with multi-factor authentication alike: credential_or_mfa.
+sessions"; docs/behaviour.md lists them. A product without verification codes
+refuses a wrong password and a user with multi-factor authentication alike:
+credential_or_mfa. A server that is not recognized without a login is a warning.
 
-Exit codes: 0 all checks passed; 1 invalid usage or configuration; 2 a check failed.`,
+Exit codes: 0 nothing failed, though there may be warnings; 1 invalid usage or
+configuration; 2 a check failed.`,
 		Example: `  caddy veeam-auth check
   caddy veeam-auth check svc-monitor --login --json`,
 		Args: cobra.MaximumNArgs(1),

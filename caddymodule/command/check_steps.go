@@ -50,6 +50,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 			report.skip("login", "not tried: the secrets cannot be read")
 		default:
 			r.checkLogin(ctx, report, credentials)
+			report.reconsider(r.Client.Product)
 		}
 	}
 	return report
@@ -103,8 +104,10 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	product := r.Client.Product
 	switch {
 	case identity.Product == nil:
-		// Releases differ in what they show to everybody: a login shows what it is.
-		report.warn("product", "the server is not recognized without a login", "if the login fails too, check the address and the port; the default port of "+product.Title+" is "+fmt.Sprint(product.Port))
+		report.warn("product", notRecognized, "releases differ in what they show without a login; "+defaultPort(product))
+		return true
+	case product.Rivals(identity.Product):
+		report.warn("product", "the server answers like "+identity.Product.Title, "if it is that product, set product "+identity.Product.Name+"; "+product.Title+" cannot be recognized without a login")
 		return true
 	case identity.Product != product:
 		report.fail("product", veeam.ReasonWrongProduct, "the server answers like "+identity.Product.Title, "set product "+identity.Product.Name)
@@ -112,6 +115,26 @@ func (r *reached) checkServer(ctx context.Context, report *checkReport) bool {
 	}
 	report.ok("product", "the server answers like "+product.Title)
 	return r.checkVersion(ctx, report, identity.VersionRefused)
+}
+
+// notRecognized is about a server that does not show what it is, which is no fault.
+const notRecognized = "the server is not recognized without a login"
+
+func defaultPort(p *veeam.Product) string {
+	return fmt.Sprintf("the default port of %s is %d", p.Title, p.Port)
+}
+
+// reconsider says what a login has shown of a server that is not recognized without one.
+func (r *checkReport) reconsider(p *veeam.Product) {
+	i := slices.IndexFunc(r.Steps, func(s checkStep) bool { return s.Detail == notRecognized })
+	login := slices.IndexFunc(r.Steps, func(s checkStep) bool { return s.Name == "login" })
+	switch step := max(i, 0); {
+	case i < 0:
+	case r.Steps[login].State == stepOK:
+		r.Steps[step].Detail, r.Steps[step].Help = notRecognized+", but the login works", ""
+	case r.Steps[login].State == stepFailed:
+		r.Steps[step].Help = "check the address, the port and the product; " + defaultPort(p)
+	}
 }
 
 func (r *reached) checkVersion(ctx context.Context, report *checkReport, refused bool) bool {
@@ -278,6 +301,8 @@ func connectionHelp(err error, reason veeam.Reason, server string) string {
 	return failed.Hint
 }
 
+const refusedHelp = "correct the credential first: more tries may lock the account"
+
 // loginReason says why a login has failed, and what to do about it.
 func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string) {
 	if reason, ok := caddymodule.BudgetReason(err); ok {
@@ -293,9 +318,9 @@ func loginReason(p *veeam.Product, err error) (reason veeam.Reason, help string)
 		case e.Grant == veeam.GrantMFA:
 			return veeam.ReasonCodeRefused, "check totp_secret and the clocks of both machines; codes that Caddy has just used are refused too"
 		case p.Values[veeam.GrantMFA] == "":
-			return veeam.ReasonCredentialOrMFA, "the server refuses a wrong password and an account with multi-factor authentication alike. If the password is right, its log (Svc.ResAPI.log) has \"Authenticated user\" before the refusal. From version 13 on, check --login with an account that may read users shows which accounts are service accounts"
+			return veeam.ReasonCredentialOrMFA, cmp.Or(p.RefusedClue, refusedHelp)
 		}
-		return veeam.ReasonCredentialRefused, "correct the credential first: more tries may lock the account"
+		return veeam.ReasonCredentialRefused, refusedHelp
 	case veeam.KindMFARequired:
 		return veeam.ReasonCodeNeeded, p.MFAHint + "; `caddy veeam-auth enroll` creates a secret"
 	case veeam.KindSSORequired:

@@ -69,6 +69,12 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	return Identity{Product: refusing, VersionRefused: refusing != nil}, nil
 }
 
+// Rivals reports whether a server of p may answer like one of other before a login: p has
+// no sign of its own, and both are asked for tokens at one path, as relatives are.
+func (p *Product) Rivals(other *Product) bool {
+	return len(p.signs) == 0 && p.TokenPath == other.TokenPath
+}
+
 // Reach connects to the server and asks for nothing in particular, without a
 // credential. An error says why there is no connection.
 func (c *Client) Reach(ctx context.Context) error {

@@ -15,21 +15,52 @@ import (
 
 var profiles = map[veeamtest.Profile]string{
 	veeamtest.VBR12: "vbr", veeamtest.VBR13: "vbr", veeamtest.VSPC: "vspc", veeamtest.VSPC35: "vspc",
-	veeamtest.Azure: "azure", veeamtest.AWS: "aws", veeamtest.VB365: "vb365",
+	veeamtest.Azure: "azure", veeamtest.AWS: "aws", veeamtest.VB365: "vb365", veeamtest.ONE: "one", veeamtest.EM12: "em", veeamtest.EM13: "em",
 }
+
+// alike are products, by profile, that answer like the profile's before a login.
+var alike = map[veeamtest.Profile]string{veeamtest.VSPC: "vspc35", veeamtest.VSPC35: "vspc35"}
 
 func TestEveryProductIsToldFromTheOthers(t *testing.T) {
 	for profile, product := range profiles {
-		s := veeamtest.New(profile)
+		s := veeamtest.New(profile, veeamtest.WithBOM())
 		for _, configured := range Names() {
 			c := &Client{Product: lookup(t, configured), Transport: s.Transport(), BaseURL: "https://veeam.test"}
 			identity, err := c.Identify(context.Background())
+			if alike[profile] == configured && identity.Product == c.Product {
+				continue
+			}
 			if err != nil || identity.Product == nil || identity.Product.Name != product || identity.VersionRefused {
 				t.Errorf("%s, configured as %s: %+v %v", profile, configured, identity, err)
 			}
 		}
 		if got := s.Counters(); got.TokenRequests+got.Refused != 0 {
 			t.Errorf("%s: a token was asked for", profile)
+		}
+	}
+}
+
+func TestAServerThatShowsNothingIsNoProduct(t *testing.T) {
+	servers := []*veeamtest.Server{veeamtest.New(veeamtest.GCP)} // no sign of it is known
+	for _, profile := range veeamtest.Profiles() {
+		servers = append(servers, veeamtest.New(profile, veeamtest.WithHiddenServer()))
+	}
+	for _, s := range servers {
+		for _, configured := range Names() {
+			c := &Client{Product: lookup(t, configured), Transport: s.Transport(), BaseURL: "https://veeam.test"}
+			if identity, err := c.Identify(context.Background()); err != nil || identity.Product != nil {
+				t.Errorf("%s, configured as %s: %+v %v", s.Profile(), configured, identity, err)
+			}
+		}
+	}
+}
+
+func TestOnlyAProductWithoutSignsHasRivals(t *testing.T) {
+	for _, p := range products {
+		for _, other := range products {
+			if got, want := p.Rivals(other), p.Name == "gcp" && (other.Name == "aws" || other == p); got != want {
+				t.Errorf("%s and %s: %v", p.Name, other.Name, got)
+			}
 		}
 	}
 }

@@ -73,6 +73,10 @@ type Product struct {
 	// credential and about a challenge that cannot be answered.
 	RefusedHint, MFAHint string
 
+	// RefusedClue says how an operator finds out whether a refused password is wrong or
+	// the user has multi-factor authentication. Empty where nothing tells.
+	RefusedClue string
+
 	// EnrollHint is what to know before a user gets a second factor.
 	EnrollHint string
 
@@ -205,6 +209,8 @@ var products = []*Product{
 		RefusedHint: "the REST API also refuses accounts with multi-factor authentication: " +
 			"mark the user as a service account in Users and Roles",
 		MFAHint: "mark the user as a service account in Users and Roles",
+		RefusedClue: "if the password is right, the log of the server (Svc.ResAPI.log) has \"Authenticated user\" before the refusal. " +
+			"From version 13 on, check --login with an account that may read users shows which accounts are service accounts",
 		signs: []sign{
 			{path: "/api/v1/serverTime", status: http.StatusOK, key: "servertime"},
 			{path: "/api/v1/serverTime", status: http.StatusBadRequest, wrongVersion: true},
@@ -304,8 +310,10 @@ var products = []*Product{
 		MFAHint:      "set totp_secret, or use an API key (grant api_key)",
 		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that terminates TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
-		whoAmI:       vspcMe,
-		legacy:       vspc35Steps,
+		// It shows nothing that its successor does not.
+		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
+		whoAmI: vspcMe,
+		legacy: vspc35Steps,
 		routes: []route{
 			on("POST", "/api/v3/authentication/usernamepassword", RouteToken),
 			on("POST", "/api/v3/authentication/refresh", RouteToken),

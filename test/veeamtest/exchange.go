@@ -56,6 +56,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		x.refuse(wrongProtocol)
 		return
 	}
+	if s.cfg.hidden && (rt == nil || rt.access != grants) {
+		if _, ok := x.presented(); !ok {
+			x.refuse(notFound)
+			return
+		}
+	}
 	if rt == nil {
 		s.serveUnknown(x, known)
 		return

@@ -14,6 +14,7 @@ type Option func(*Server)
 
 type config struct {
 	addrs                []string
+	hidden               bool
 	clock                func() time.Time
 	accounts             []Account
 	access, refresh      time.Duration
@@ -103,6 +104,10 @@ func defaultConfig(p *product) config {
 		publicURL:         "https://em01.lab.local:9398",
 	}
 }
+
+// WithHiddenServer answers 404 to everything without a session but requests for one, so that nobody without a credential
+// learns what the server is. No document rules it out.
+func WithHiddenServer() Option { return func(s *Server) { s.cfg.hidden = true } }
 
 // WithAddr makes Start listen on these addresses instead of a free port of 127.0.0.1. VBR 13.1 has two: 9419 and 443.
 func WithAddr(addrs ...string) Option { return func(s *Server) { s.cfg.addrs = addrs } }

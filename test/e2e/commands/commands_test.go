@@ -94,6 +94,8 @@ var options = map[string]func(value string) veeamtest.Option{
 		d, _ := time.ParseDuration(v)
 		return veeamtest.WithTokenStatus429(0, d)
 	},
+	"unlimited": func(string) veeamtest.Option { return veeamtest.WithLoopbackUnlimited() },
+	"hidden":    func(string) veeamtest.Option { return veeamtest.WithHiddenServer() },
 	"redirect": func(v string) veeamtest.Option {
 		return veeamtest.WithAccount(veeamtest.Account{Username: "sso", Password: "x", RedirectTo: v})
 	},
