@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -139,6 +138,7 @@ type Handler struct {
 	origins     map[string]struct{} // AllowedOrigins
 	users       *passthrough.Users  // nil without passthrough
 	issuer      *issuer.Issuer
+	logins      logon.Endpoint
 	release     func() // of the issuer
 	bodyLimit   int
 	bodyTimeout time.Duration
@@ -235,7 +235,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.warnUnserved(ctx)
 	var pooled *issuer.Pooled
 	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), dated{ctx.Storage()})
-	h.issuer = pooled.Issuer
+	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)
 	}
@@ -363,24 +363,17 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	return h.unlogged(w, r, err)
 }
 
-// answerHere answers what never reaches the server: logouts, which would end the
-// session of all, and authorization codes, which would give it away.
+// answerHere answers what never reaches the server.
 func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requestState) error {
-	if h.product.LogsOnByBasic() {
-		h.counts[metrics.ResultLogout].Inc()
-		return write(w, logon.Here(h.issuer, h.product, r, state.sent.Method, r.URL.Path, state.presented, state.caller.Name, state.origin())) //nolint:bodyclose // write closes it
+	result := metrics.ResultLogout
+	if state.route == veeam.RouteAuthorizationCode {
+		result = metrics.ResultToken
 	}
-	if state.route == veeam.RouteLogout {
-		if state.caller.Family != "" {
-			h.issuer.End(state.caller.Identity(), state.caller.Family)
-		}
-		h.counts[metrics.ResultLogout].Inc()
-		status, body := h.product.Logout(r.URL.Path)
-		return write(w, answer.New(r, status, contentTypeJSON, body)) //nolint:bodyclose // write closes it
-	}
-	code := h.issuer.Code(h.subjectOf(r, &state.caller), h.audience(r))
-	h.counts[metrics.ResultToken].Inc()
-	return write(w, answer.New(r, http.StatusOK, contentTypeJSON, []byte(`{"code":`+strconv.Quote(code)+`}`))) //nolint:bodyclose // write closes it
+	h.counts[result].Inc()
+	return write(w, h.logins.Here(r, logon.Question{ //nolint:bodyclose // write closes it
+		Route: state.route, Method: state.sent.Method, Presented: state.presented, Site: state.origin(), Audience: h.audience(r),
+		Caller: &state.caller, Subject: func() issuer.Subject { return h.subjectOf(r, &state.caller) },
+	}))
 }
 
 const contentTypeJSON = "application/json"

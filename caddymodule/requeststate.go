@@ -77,11 +77,11 @@ func newRequestState(r *http.Request) *requestState {
 	return &both.requestState
 }
 
-// terms are on what terms the client gets the answer. Of an operation that is
-// documented, and is none about secrets, it is known that it gives out no session.
-func (state *requestState) terms() answer.Terms {
+// terms are on what terms the client gets the answer of a product. Of an operation that
+// is documented, and is none about secrets, it is known that it gives out no session.
+func (state *requestState) terms(product *veeam.Product) answer.Terms {
 	unsure := state.operation.Class == operation.Unknown || state.operation.Class == operation.Secret
-	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure}
+	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
 }
 
 // origin is what the client calls this site: scheme and host.

@@ -87,10 +87,7 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
 	login := func(caller *policy.Caller, tok *tokencache.Token) (issuer.Pair, error) {
-		if h.product.LogsOnByBasic() {
-			return logon.Issue(ctx, h.issuer, h.subjectOf(r, caller), audience, upstream.ShapeOf(tok))
-		}
-		return h.issuer.Issue(ctx, h.subjectOf(r, caller), audience, lifetime)
+		return h.logins.Issue(ctx, h.subjectOf(r, caller), audience, lifetime, upstream.ShapeOf(tok))
 	}
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken, veeam.GrantJWTBearer, veeam.GrantOperator:
@@ -165,18 +162,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 		if username == "" && !caller.Via.ByAddress() {
 			username = caller.Name // an address is no name: the answer then repeats the server's
 		}
-		if h.product.LogsOnByBasic() {
-			return logon.Answer(r, pair, username, upstream.ShapeOf(tok), state.origin()), nil
-		}
-		return answer.New(r, http.StatusOK, contentTypeJSON, h.product.AppendTokenAnswer(nil, veeam.Answer{
-			AccessToken:  pair.Access,
-			RefreshToken: pair.Refresh,
-			Issued:       pair.Issued,
-			Lifetime:     pair.Lifetime,
-			Username:     username,
-			Grant:        request.Grant,
-			Path:         r.URL.Path,
-		}, upstream.ShapeOf(tok))), nil
+		return h.logins.Answer(r, pair, logon.Login{Grant: request.Grant, User: username, Shape: upstream.ShapeOf(tok), Site: state.origin()}), nil
 	}
 }
 

@@ -462,10 +462,10 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
 	}
 	x := answer.Exchange{
-		Terms: state.terms(), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
+		Terms: state.terms(t.product), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
 		Journal: state.journal, Log: t.logger, Links: links,
 	}
-	if t.product.LogsOnByBasic() {
+	if x.Linked {
 		x.Site = state.origin()
 	}
 	res, refused := x.Pass(res)
@@ -487,9 +487,7 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 		}
 	}
 	if state != nil {
-		terms := state.terms()
-		terms.Links = t.product.LogsOnByBasic()
-		terms.Ask(out)
+		state.terms(t.product).Ask(out)
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)

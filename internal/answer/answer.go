@@ -27,8 +27,8 @@ type Terms struct {
 	// documented, and is none about secrets, it is known that it does not.
 	Tokens bool
 
-	// Links says that documents have links, which are to lead here.
-	Links bool
+	// Linked says that documents have links, which are to lead here.
+	Linked bool
 }
 
 // Exchange is a request whose answer comes from a server.

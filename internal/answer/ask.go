@@ -20,7 +20,7 @@ func (t Terms) Ask(req *http.Request) {
 		}
 	case t.Tokens:
 		askWhole(req.Header)
-	case t.Links:
+	case t.Linked:
 		req.Header["Accept-Encoding"] = identityOnly
 	}
 }

@@ -16,7 +16,7 @@ import (
 // login, the first Href of the document tells how the server calls itself. Nothing else
 // changes, and nothing is kept back but what may become a link.
 func (x *Exchange) withLinks(res *http.Response) *http.Response {
-	if x.Site == "" {
+	if !x.Linked {
 		return res
 	}
 	if x.Links != "" && len(res.Header["Location"]) > 0 {

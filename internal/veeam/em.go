@@ -21,6 +21,7 @@ var em = &Product{
 	RefusedHint:   "the user must be Portal Administrator, Portal User or Restore Operator, without multi-factor authentication",
 	MFAHint:       "use a user without multi-factor authentication: the REST API does not support it",
 	HTTP1:         true,
+	Linked:        true,
 	// The manual writes the name so, and clients look for it in this spelling. With a
 	// cookie beside it the cookie counts, so that none is sent.
 	carrier:   Carrier{Header: "X-RestSvcSessionId"},

@@ -92,6 +92,9 @@ type Product struct {
 	// in a spelling that HTTP/2 does not keep.
 	HTTP1 bool
 
+	// Linked says that documents have absolute links, in which the server names itself.
+	Linked bool
+
 	carrier            Carrier               // how a session is presented. Default: as a bearer
 	idle               time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
 	challenge          string                // WWW-Authenticate of a 401. Default: Bearer

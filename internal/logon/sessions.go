@@ -1,5 +1,6 @@
-// Package logon answers the logins of clients of Enterprise Manager: with the id of a
-// session that is good here only, in its documents and by the site's own address.
+// Sessions of clients of Enterprise Manager: an id that is valid here only, in the
+// server's documents and by the site's own address.
+
 package logon
 
 import (
@@ -27,19 +28,22 @@ const header = "X-RestSvcSessionId"
 // Enterprise Manager 13 does.
 const camelNote = "camel"
 
-// Issue starts a session for sub. shape is that of the server's own.
-func Issue(ctx context.Context, i *issuer.Issuer, sub issuer.Subject, audience string, shape *veeam.Shape) (issuer.Pair, error) {
+// sessions is the endpoint of a product whose clients log in by Basic.
+type sessions struct {
+	product *veeam.Product
+	issuer  *issuer.Issuer
+}
+
+func (s sessions) Issue(ctx context.Context, sub issuer.Subject, audience string, _ time.Duration, shape *veeam.Shape) (issuer.Pair, error) {
 	note := ""
 	if shape.Camel() {
 		note = camelNote
 	}
-	return i.IssueSession(ctx, sub, audience, note, Idle)
+	return s.issuer.IssueSession(ctx, sub, audience, note, Idle)
 }
 
-// Answer is the answer to a login, whose session Issue has made. shape is that of the
-// server's own; site is what the client calls this site: scheme and host.
-func Answer(r *http.Request, pair issuer.Pair, user string, shape *veeam.Shape, site string) *http.Response {
-	d := document{format: veeam.FormatOf(r.Header, shape.Camel()), site: site, user: user, session: idOf(pair.Access)}
+func (s sessions) Answer(r *http.Request, pair issuer.Pair, login Login) *http.Response {
+	d := document{format: veeam.FormatOf(r.Header, login.Shape.Camel()), site: login.Site, user: login.User, session: idOf(pair.Access)}
 	res := answer.New(r, http.StatusCreated, d.format.ContentType(), d.one(true))
 	res.Header[header] = []string{pair.Access}
 	res.Header["Set-Cookie"] = []string{header + "=" + pair.Access + "; Path=/api; HttpOnly"}
@@ -47,19 +51,21 @@ func Answer(r *http.Request, pair issuer.Pair, user string, shape *veeam.Shape, 
 	return res
 }
 
-// Here answers what clients ask about sessions: it knows the one that they present.
-// method and path are those that were decided about.
-func Here(i *issuer.Issuer, p *veeam.Product, r *http.Request, method, path, presented, user, site string) *http.Response {
-	session := idOf(presented)
-	d := document{format: veeam.FormatOf(r.Header, i.SessionNote(presented) == camelNote), site: site, user: user, session: session}
-	at := strings.Split(strings.Trim(path, "/"), "/")
+// Here knows the session that is presented, and no other.
+func (s sessions) Here(r *http.Request, q Question) *http.Response {
+	session := idOf(q.Presented)
+	d := document{
+		format: veeam.FormatOf(r.Header, s.issuer.SessionNote(q.Presented) == camelNote),
+		site:   q.Site, user: q.Caller.Name, session: session,
+	}
+	at := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	own := len(at) == 3 && session != "" && strings.EqualFold(at[2], session)
 	switch {
-	case method == http.MethodDelete && own:
-		i.EndSession(r.Context(), presented)
+	case q.Method == http.MethodDelete && own:
+		s.issuer.EndSession(r.Context(), q.Presented)
 		return answer.New(r, http.StatusNoContent, "", nil)
-	case method == http.MethodDelete, len(at) == 3 && !own:
-		return answer.Refuse(p, r, veeam.Refusal{
+	case q.Method == http.MethodDelete, len(at) == 3 && !own:
+		return answer.Refuse(s.product, r, veeam.Refusal{
 			Status: http.StatusNotFound, Reason: veeam.ReasonBadRequest, Message: "There is no such session.", Format: d.format,
 		})
 	case own:
