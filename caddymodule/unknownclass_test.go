@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -46,6 +47,52 @@ func TestWhatNoIndexKnowsMayBeOfAnyClass(t *testing.T) {
 			x := explainer(t, config, 443).Explain(r, policy.Caller{Name: string(policy.ViaLoopback), Via: policy.ViaLoopback}, true)
 			if (x.Refusal == nil) != allowed {
 				t.Errorf("%s\n%s: %+v", rules, request, x)
+			}
+		}
+	}
+}
+
+// What the log of a denial says is a line of a Caddyfile, which allows the operation and
+// nothing else.
+func TestTheAdviceOfADenialIsARuleThatAllowsTheOperation(t *testing.T) {
+	t.Parallel()
+	const id = "3a4be1c7-1f2d-4a8a-b5f5-6d7c0f0d9b42"
+	for _, product := range veeam.Names() {
+		config := func(rules string) []byte {
+			caddyfile := fmt.Sprintf("https://a.lab.local {\n\tveeam_auth https://b.lab.local {\n\t\tproduct %s\n\t\taccount x {env.NOT_SET}\n%s\n\t}\n}\n", product, rules)
+			config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return config
+		}
+		ask := func(h *Handler, request string) Explanation {
+			method, path, _ := strings.Cut(request, " ")
+			r, err := ExplainRequest(method, path, http.Header{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return h.Explain(r, policy.Caller{Name: string(policy.ViaLoopback), Via: policy.ViaLoopback}, true)
+		}
+		monitor := explainer(t, config("allow preset monitor"), 443)
+		for _, unheard := range []string{
+			"GET /api/v2.3/unheard", "HEAD /unheard/of", "POST /v8/Unheard/" + id + "/x%20y/", "DELETE /api/unheard/7?of=this",
+			"POST /api/jobs/" + id + "?x=y&Action=Frob", "GET /api/query?type=Unheard", "GET /extension/" + id + "/api/v1/proxmox/nodes",
+		} {
+			x := ask(monitor, unheard)
+			_, rule, found := strings.Cut(x.Refusal.Detail, "before the other rules: ")
+			if !found || !strings.Contains(x.Refusal.Detail, "is not in the index, so no preset allows it") {
+				t.Errorf("%s %s: %s", product, unheard, x.Refusal.Detail)
+				continue
+			}
+			h := explainer(t, config(rule+"\nallow preset monitor"), 443)
+			if x := ask(h, unheard); x.Refusal != nil || x.Decision.Rule != 1 {
+				t.Errorf("%s %s with %s: %+v", product, unheard, rule, x.Refusal)
+			}
+			for _, other := range []string{"PUT" + unheard[strings.Index(unheard, " "):], "GET /api/unheard/else", "POST /api/jobs/7?action=other"} {
+				if x := ask(h, other); x.Refusal == nil {
+					t.Errorf("%s %s: %s allows %s", product, unheard, rule, other)
+				}
 			}
 		}
 	}

@@ -29,24 +29,34 @@ func Pattern(path string) string {
 // the method, the pattern of the path, and the parameters that select operations of
 // some product. path and query are cleaned.
 func Rule(method, path, query string) []string {
+	pattern, selecting := target(path, query)
+	lines := []string{"method " + method, "path " + pattern}
+	if selecting != "" {
+		lines = append(lines, "query "+strings.ReplaceAll(selecting, "&", " "))
+	}
+	return lines
+}
+
+// target is the pattern of a path, and the parameters that select an operation if a
+// matcher can name them.
+func target(path, query string) (pattern, selecting string) {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
 	}
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
-	lines := []string{"method " + method, "path " + Pattern(path)}
-	if selecting := Selecting(query); selecting != "" && querySafe.MatchString(selecting) {
-		lines = append(lines, "query "+strings.ReplaceAll(selecting, "&", " "))
+	if selecting = Selecting(query); !querySafe.MatchString(selecting) {
+		selecting = ""
 	}
-	return lines
+	return Pattern(path), selecting
 }
 
 var querySafe = regexp.MustCompile(`^[A-Za-z0-9._~=&-]{1,128}$`)
 
 // Advice names an operation that a rule about classes has not let through because it
-// is in no index, and says how to allow it. It is empty for an operation that has a
-// class.
+// is in no index, and says how to allow it: by a line of a Caddyfile, which begins after
+// the last colon. It is empty for an operation that has a class.
 func Advice(op Operation, method, path, query string) string {
 	if op.Class != Unknown {
 		return ""
@@ -55,11 +65,14 @@ func Advice(op Operation, method, path, query string) string {
 	if op.Path != "" {
 		fault = "has no class"
 	}
-	rule := Rule(method, path, query)
-	what := method + strings.TrimPrefix(rule[1], "path")
-	if len(rule) > 2 {
-		what += " with" + strings.TrimPrefix(rule[2], "query")
+	pattern, selecting := target(path, query)
+	what, expression := method+" "+pattern, "method('"+method+"') && path('"+pattern+"')"
+	if selecting != "" {
+		what += " with " + strings.ReplaceAll(selecting, "&", " ")
+		for parameter := range strings.SplitSeq(selecting, "&") {
+			name, value, _ := strings.Cut(parameter, "=")
+			expression += " && query({'" + name + "': '" + value + "'})"
+		}
 	}
-	return "; the operation " + what + " " + fault + ", so no preset allows it; to allow it, add an allow rule before the others with the conditions \"" +
-		strings.Join(rule, `", "`) + `"`
+	return "; the operation " + what + " " + fault + ", so no preset allows it; to allow it, write before the other rules: allow `" + expression + "`"
 }

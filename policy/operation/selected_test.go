@@ -129,9 +129,9 @@ func TestSelectingLeavesOutTheOthers(t *testing.T) {
 
 func TestAdviceNamesTheOperationAndTheRule(t *testing.T) {
 	for target, want := range map[string]string{
-		"GET /extension/57b3baab-6237-41bf-add7-db63d41d984c/api/v1/x y/7": `GET /extension/*/api/v1/*/* is not in the index, so no preset allows it; to allow it, add an allow rule before the others with the conditions "method GET", "path /extension/*/api/v1/*/*"`,
-		"POST /api/jobs/7?a=b&action=frob":                                 `POST /api/jobs/* with action=frob is not in the index, so no preset allows it; to allow it, add an allow rule before the others with the conditions "method POST", "path /api/jobs/*", "query action=frob"`,
-		`GET /a/?action="`:                                                 `GET /a is not in the index, so no preset allows it; to allow it, add an allow rule before the others with the conditions "method GET", "path /a"`,
+		"GET /extension/57b3baab-6237-41bf-add7-db63d41d984c/api/v1/x y/7": "GET /extension/*/api/v1/*/* is not in the index, so no preset allows it; to allow it, write before the other rules: allow `method('GET') && path('/extension/*/api/v1/*/*')`",
+		"POST /api/jobs/7?a=b&action=frob":                                 "POST /api/jobs/* with action=frob is not in the index, so no preset allows it; to allow it, write before the other rules: allow `method('POST') && path('/api/jobs/*') && query({'action': 'frob'})`",
+		`GET /a/?action="`:                                                 "GET /a is not in the index, so no preset allows it; to allow it, write before the other rules: allow `method('GET') && path('/a')`",
 	} {
 		method, target, _ := strings.Cut(target, " ")
 		path, query, _ := strings.Cut(target, "?")

@@ -58,7 +58,7 @@ func TestADenialIsInTheProductsFormAndTheLogNamesTheRule(t *testing.T) {
 			c.get(w.servers[product].Base()+"/echo?of="+product).refused(product, http.StatusForbidden)
 		})
 		w.logs(t, w.servers[product].Base()+"/echo?of="+product, "the default, because no rule matches; the operation GET ",
-			` is not in the index, so no preset allows it; to allow it, add an allow rule before the others with the conditions "method GET", "path `)
+			" is not in the index, so no preset allows it; to allow it, write before the other rules: allow `method('GET') && path('")
 	}
 	w.client(t, "denials").do(http.MethodPost, startJob+"?why", "").refused("vbr", http.StatusForbidden)
 	w.logs(t, startJob+"?why", "rule 1 at Caddyfile:"+strconv.Itoa(w.line(t, "deny {\n\t\t\tmethod POST\n\t\t\tpath /api/v1/jobs/*/start")))
