@@ -4,8 +4,11 @@
 package caddymodule
 
 import (
+	"net/http"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -42,5 +45,29 @@ func TestEveryProductHasAnEmulatedServer(t *testing.T) {
 	}
 	if named := veeam.Names(); !slices.Equal(emulated, named) {
 		t.Errorf("the tests run over %q, the table has %q", emulated, named)
+	}
+}
+
+func TestAThousandColdCallersOfAnyProductCauseOneLogin(t *testing.T) {
+	t.Parallel()
+	for _, profile := range profiles {
+		t.Run(profile.Product(), func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, profile, []veeamtest.Option{veeamtest.WithLatency(200 * time.Millisecond)}, func(w *world) {
+				w.start(w.user())
+				var wg sync.WaitGroup
+				for range 1000 {
+					wg.Go(func() {
+						if got := w.get(); got.status != http.StatusOK {
+							t.Errorf("%v: %s", got, got.body)
+						}
+					})
+				}
+				wg.Wait()
+				if c := w.server.Counters(); c.Logins != 1 || c.TokenRequests != 1 || w.wire.grants() != 1 {
+					t.Errorf("%d logins, %d token requests", c.Logins, c.TokenRequests)
+				}
+			})
+		})
 	}
 }

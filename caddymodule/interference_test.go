@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +166,41 @@ func TestWhatIsNoInterference(t *testing.T) {
 				if got := fmt.Sprint(w.lost(metrics.LostInterference)-before, " ", strings.Contains(w.said(), "Interference")); got != "0 false" {
 					t.Error(got)
 				}
+			})
+		})
+	}
+}
+
+func TestTwentyToolsShareTheOneSessionOfTheirUser(t *testing.T) {
+	t.Parallel()
+	for _, profile := range which(func(p *veeam.Product) bool { return p.OneSession }) {
+		t.Run(string(profile), func(t *testing.T) {
+			t.Parallel()
+			options := []veeamtest.Option{veeamtest.WithSingleSession(), veeamtest.WithAccessLifetime(20 * time.Second)}
+			inWorld(t, profile, options, func(w *world) {
+				w.start(w.user())
+				w.demand("200")
+				before := w.server.Counters() // with what showed the version
+				var asked atomic.Int64
+				var wg sync.WaitGroup
+				for i := range 20 {
+					wg.Go(func() {
+						time.Sleep(time.Duration(i) * 53 * time.Millisecond)
+						for range 5 * 60 { // five minutes
+							asked.Add(1)
+							if got := w.get(); got.status != http.StatusOK {
+								t.Errorf("%v: %s", got, got.body)
+							}
+							time.Sleep(time.Second)
+						}
+					})
+				}
+				wg.Wait()
+				c := w.server.Counters()
+				if c.Logins != 1 || c.Unauthorized != before.Unauthorized || c.Refreshes < 10 {
+					t.Errorf("%d logins, %d renewals, %d requests with a token that was not valid", c.Logins, c.Refreshes, c.Unauthorized-before.Unauthorized)
+				}
+				t.Logf("%d requests, %d logins, %d renewals", asked.Load(), c.Logins, c.Refreshes)
 			})
 		})
 	}

@@ -2,7 +2,7 @@
 // in a process of its own and the emulated servers in this one, over the
 // loopback address only.
 //
-//	go run ./test/load                every figure, about fifteen minutes
+//	go run ./test/load                every figure, about twenty-five minutes
 //	go run ./test/load churn reloads  some of them
 //
 // Each figure prints lines of the form
@@ -34,7 +34,8 @@ var figures = []struct {
 	within  time.Duration // Default: atMost
 }{
 	{name: "cold", measure: measureCold},
-	{name: "revoked", measure: measureRevoked, within: 4 * time.Minute},
+	{name: "revoked", measure: measureRevoked, within: 6 * time.Minute},
+	{name: "tools", measure: measureTools, within: 10 * time.Minute},
 	{name: "churn", measure: measureChurn},
 	{name: "reloads", measure: measureReloads},
 	{name: "leaks", measure: measureLeaks, within: 20 * time.Minute},

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -21,18 +22,23 @@ import (
 type product struct {
 	name    string
 	profile veeamtest.Profile
-	mfa     bool
+	mfa     bool // the account is asked for a code
 }
 
-var (
-	vbr   = product{"vbr", veeamtest.VBR13, false}
-	azure = product{"azure", veeamtest.Azure, true}
-	aws   = product{"aws", veeamtest.AWS, true}
-	gcp   = product{"gcp", veeamtest.GCP, true}
-	vb365 = product{"vb365", veeamtest.VB365, false}
-	one   = product{"one", veeamtest.ONE, false}
-	em    = product{"em", veeamtest.EM13, false}
-)
+var vbr, vspc, one = productOf(veeamtest.VBR13), productOf(veeamtest.VSPC), productOf(veeamtest.ONE)
+
+func productOf(profile veeamtest.Profile) product {
+	p, ok := veeam.Lookup(profile.Product())
+	return product{profile.Product(), profile, ok && p.Values[veeam.GrantMFA] != ""}
+}
+
+// every is every product.
+func every() (all []product) {
+	for _, profile := range veeamtest.Newest() {
+		all = append(all, productOf(profile))
+	}
+	return all
+}
 
 // tokenRequests is how many one login takes.
 func (p product) tokenRequests() int64 {
@@ -52,7 +58,12 @@ type setup struct {
 }
 
 // start starts a server, and a sidecar that has not logged in yet.
-func start(p product, options ...veeamtest.Option) (s *setup, err error) {
+func start(p product, options ...veeamtest.Option) (*setup, error) {
+	return startWith(p, "", options...)
+}
+
+// startWith has more options of the directive.
+func startWith(p product, extra string, options ...veeamtest.Option) (s *setup, err error) {
 	s = &setup{product: p, server: veeamtest.New(p.profile, options...)}
 	defer func() {
 		if err != nil {
@@ -70,7 +81,7 @@ func start(p product, options ...veeamtest.Option) (s *setup, err error) {
 		return s, err
 	}
 	s.port = ports[0]
-	s.caddy, err = startCaddy(s.dir, s.caddyfile(""))
+	s.caddy, err = startCaddy(s.dir, s.caddyfile(extra))
 	return s, err
 }
 

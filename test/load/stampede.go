@@ -18,7 +18,7 @@ const (
 
 // measureCold sends all requests to a sidecar that has just started.
 func measureCold(ctx context.Context, r *report) error {
-	return eachProduct([]product{azure, aws, gcp, vb365, one, em}, func(s *setup) error {
+	return eachProduct(func(s *setup) error {
 		return measureStampede(ctx, r, s, 0)
 	})
 }
@@ -28,7 +28,7 @@ func measureCold(ctx context.Context, r *report) error {
 // clients, wait for the next code, at most 30 seconds. Because that is dear, the
 // refresh token is tried first.
 func measureRevoked(ctx context.Context, r *report) error {
-	return eachProduct([]product{vbr, azure, aws, gcp, vb365, one, em}, func(s *setup) error {
+	return eachProduct(func(s *setup) error {
 		if _, err := send(ctx, newClient(1), http.MethodGet, s.url("echo"), nil); err != nil {
 			return err
 		}
@@ -43,8 +43,8 @@ func measureRevoked(ctx context.Context, r *report) error {
 }
 
 // eachProduct measures at one server after the other.
-func eachProduct(products []product, measure func(*setup) error) error {
-	for _, p := range products {
+func eachProduct(measure func(*setup) error) error {
+	for _, p := range every() {
 		s, err := start(p, veeamtest.WithLatency(grantLatency))
 		if err != nil {
 			return err
