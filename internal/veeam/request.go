@@ -92,7 +92,10 @@ func (p *Product) ReadTokenRequest(r *http.Request) (*TokenRequest, error) {
 	for _, f := range fields {
 		t.set(fold(f.Name), f.Value)
 	}
-	t.Grant = cmp.Or(p.pathGrant(r.URL.Path), t.Grant, p.defaultGrant)
+	t.Grant = cmp.Or(p.pathGrant(r.URL.Path), t.Grant)
+	if t.Grant == "" && t.Username != "" { // an empty form is no login
+		t.Grant = p.defaultGrant
+	}
 	return t, nil
 }
 

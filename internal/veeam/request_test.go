@@ -228,6 +228,25 @@ func TestEscapedPasswordsSurvive(t *testing.T) {
 	}
 }
 
+func TestAFormWithoutAGrantIsALoginIfTheProductSaysSoAndAUserIsNamed(t *testing.T) {
+	for body, want := range map[string]map[string]Grant{
+		"username=u&password=p":               {"one": GrantPassword, "vbr": "", "vb365": ""},
+		"grant_type=&username=u&password=p":   {"one": GrantPassword, "vbr": ""},
+		"grant_type=refresh_token&username=u": {"one": GrantRefreshToken, "vbr": GrantRefreshToken},
+		"":                                    {"one": "", "vbr": ""},
+		"password=p":                          {"one": ""},
+		"username=+&x=y":                      {"one": ""},
+	} {
+		for product, grant := range want {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Header.Set("Content-Type", formType)
+			if got, err := lookup(t, product).ReadTokenRequest(r); err != nil || got.Grant != grant {
+				t.Errorf("%s, %q: grant %q, want %q; %v", product, body, got.Grant, grant, err)
+			}
+		}
+	}
+}
+
 func FuzzTokenRequest(f *testing.F) {
 	for _, body := range []string{
 		"grant_type=password&username=u&password=50%;x&&&", `{"grant_type":"mfa","mfa_code":1}`, "code=a+b%2",
