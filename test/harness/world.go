@@ -88,7 +88,7 @@ func (s *Site) Block() string {
 	}
 	upstream, product, trust := s.Upstream, s.Product, s.Trust
 	if s.Server != nil {
-		upstream, product, trust = or(upstream, s.Server.URL()), or(product, ProductOf(s.Server)), or(trust, "tls_pin "+Pin(s.Server))
+		upstream, product, trust = or(upstream, s.Server.URL()), or(product, s.Server.Profile().Product()), or(trust, "tls_pin "+Pin(s.Server))
 	}
 	return fmt.Sprintf("%s {\n\tbind %s\n\t%s\n\tveeam_auth %s {\n\t\tproduct %s\n\t\t%s\n\t\t%s\n\t\t%s\n\t}\n}\n",
 		address, bind, s.Before, upstream, product, s.Account, trust, s.Options)
@@ -99,18 +99,6 @@ func or(text, otherwise string) string {
 		return otherwise
 	}
 	return text
-}
-
-// ProductOf is the name by which the Caddyfile knows a server's product.
-func ProductOf(server *veeamtest.Server) string {
-	switch p := server.Profile(); p {
-	case veeamtest.VBR12, veeamtest.VBR13:
-		return "vbr"
-	case veeamtest.EM12, veeamtest.EM13:
-		return "em"
-	default:
-		return string(p)
-	}
 }
 
 // Caddyfile is the configuration as it is now.

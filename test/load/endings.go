@@ -98,7 +98,7 @@ func endingCycle(ctx context.Context, servers []*veeamtest.Server) error {
 		tls_pin %s
 	}
 }
-`, ports[i], s.URL(), harness.ProductOf(s), veeamtest.DefaultUser, harness.Pin(s))
+`, ports[i], s.URL(), s.Profile().Product(), veeamtest.DefaultUser, harness.Pin(s))
 	}
 	caddy, err := startCaddy(dir, sites.String())
 	if err != nil {

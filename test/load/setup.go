@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -187,9 +188,13 @@ func tokenFrom(ctx context.Context, client *http.Client, address string) (token 
 	return answer.AccessToken, nil
 }
 
+// harmless is what Caddy's storage prints when the next holder of a lock writes its file
+// just as the keeper of the last one, which has ended, looks at it.
+var harmless = regexp.MustCompile(`(?m)^.*Keeping lock file fresh: unexpected end of JSON input.*$`)
+
 // faults is what Caddy has printed, which is nothing if all is well.
 func (s *setup) faults() error {
-	if out := strings.TrimSpace(s.caddy.Output()); out != "" {
+	if out := strings.TrimSpace(harmless.ReplaceAllString(s.caddy.Output(), "")); out != "" {
 		const some = 2000
 		if len(out) > some {
 			out = out[:some] + " …"

@@ -136,7 +136,7 @@ func (c *client) line(first string, headers ...string) *answer {
 
 // product is that of the site.
 func (c *client) product() string {
-	return harness.ProductOf(c.world.site(c.site).Server)
+	return c.world.site(c.site).Server.Profile().Product()
 }
 
 // relayed is the same client without the trust in its address, as behind a
@@ -224,6 +224,8 @@ var errorKeys = map[string][]string{
 	"azure 400":  {"detail", "errors", "status", "title", "traceId", "type"},
 	"azure 403":  {"detail", "instance", "licenseAgreementAcceptanceRequired", "status", "title", "traceId", "type"},
 	"aws":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
+	"vb365":      {"errorCode", "message", "stackTrace"},
+	"one":        {"detail", "instance", "status", "title", "type"},
 	"gcp":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
 }
 

@@ -27,14 +27,26 @@ type product struct {
 	profile   veeamtest.Profile
 	protected string // GET, needs a token
 	logout    bool   // one session can be logged out
+	version   string // of the API, where a request without a token would find it
 }
 
 var products = []product{
-	{"vbr", veeamtest.VBR13, "/api/v1/serverInfo", true},
-	{"vspc", veeamtest.VSPC, "/api/v3/about", false},
-	{"azure", veeamtest.Azure, "/api/v8.1/system/about", true},
-	{"aws", veeamtest.AWS, "/api/v1/about", true},
-	{"gcp", veeamtest.GCP, "/api/v1/version", true},
+	{"vbr", veeamtest.VBR13, "/api/v1/serverInfo", true, ""},
+	{"vspc", veeamtest.VSPC, "/api/v3/about", false, ""},
+	{"azure", veeamtest.Azure, "/api/v8.1/system/about", true, ""},
+	{"aws", veeamtest.AWS, "/api/v1/about", true, ""},
+	{"gcp", veeamtest.GCP, "/api/v1/version", true, ""},
+	{"vb365", veeamtest.VB365, "/v8/Organizations", true, "v8"},
+	{"one", veeamtest.ONE, "/api/v2.3/about", true, "v2.3"},
+}
+
+func TestTheTableHasEveryProduct(t *testing.T) {
+	t.Parallel()
+	names := make([]string, len(products))
+	for i, p := range products {
+		names[i] = p.name
+	}
+	harness.HasEveryProduct(t, names, "vspc35", "em") // which log in by other requests
 }
 
 // world is one server, one folder and one Caddy. It may be used in a goroutine of
@@ -57,7 +69,7 @@ func worlds(t *testing.T, scenes map[string]func(*world), of func(name string) (
 	atOnce := make(chan struct{}, 8)
 	for name, scene := range scenes {
 		p, options := of(name)
-		w := &world{t: t, name: name, product: p, server: veeamtest.New(p.profile, options...), World: harness.New(t)}
+		w := &world{t: t, name: name, product: p, server: veeamtest.New(p.profile, append(options, veeamtest.WithTokenLimits(0, 0, 0), veeamtest.WithParallelSessions())...), World: harness.New(t)}
 		w.client = &http.Client{Transport: &http.Transport{}, Timeout: harness.Patience}
 		wg.Go(func() {
 			atOnce <- struct{}{}
@@ -107,8 +119,11 @@ func (w *world) configure() error {
 	w.Global = "storage file_system " + w.File("storage")
 	w.Sites = []*harness.Site{{
 		Server: w.server, Account: "account " + veeamtest.DefaultUser + " {env.PASSWORD}",
-		Options: "lockout_budget 100 15m\n\t\tcache {\n\t\t\tencryption_key {env.KEY}\n\t\t}",
+		Options: "lockout_budget 100 15m\n\t\tpace off\n\t\tcache {\n\t\t\tencryption_key {env.KEY}\n\t\t}",
 	}}
+	if w.product.version != "" {
+		w.Sites[0].Options += "\n\t\tapi_version " + w.product.version
+	}
 	return nil
 }
 

@@ -33,6 +33,7 @@ type product struct {
 	version   string   // value of x-api-version where the product wants one
 	errors    []string // keys of its error documents
 	problem   bool     // which are application/problem+json
+	grantless bool     // a token request without a grant is one by password
 
 	options []veeamtest.Option // of the emulated server
 	setup   string             // lines of the Caddyfile
@@ -106,8 +107,30 @@ var (
 		options: []veeamtest.Option{veeamtest.WithTokenLimits(0, 0, 0)}, setup: "\n\t\tpace off",
 	}
 
-	products = []*product{vbr, vspc, azure, aws, gcp, vb365}
+	one = &product{
+		name: "one", profile: veeamtest.ONE,
+		protected: "/api/v2.3/about", anonymous: "/swagger/index.html",
+		tokens:   []string{"/api/token", "/api/Token", "/API/TOKEN/"},
+		password: []string{"password", "Password"},
+		refresh:  []string{"refresh_token", "Refresh_Token"},
+		logout:   "POST /api/revoke", loggedOut: http.StatusOK,
+		refused: http.StatusBadRequest, errors: []string{"type", "title", "status", "detail", "instance"}, problem: true, grantless: true,
+		// The tests log in at the server, too, as no other program should.
+		options: []veeamtest.Option{veeamtest.WithParallelSessions()},
+	}
+
+	products = []*product{vbr, vspc, azure, aws, gcp, vb365, one}
 )
+
+func TestTheTableHasEveryProduct(t *testing.T) {
+	t.Parallel()
+	names := make([]string, len(products))
+	for i, p := range products {
+		names[i] = p.name
+	}
+	// Clients of these log in in other ways: the test of clients has Enterprise Manager.
+	harness.HasEveryProduct(t, names, "vspc35", "em")
+}
 
 // split cuts "POST /path" in two.
 func split(operation string) (method, path string) {
