@@ -170,7 +170,7 @@ func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, TryStorageAsGuest(ctx, opened.(dated).Storage)
+		return nil, ProbeStorage(ctx, opened.(dated).Storage)
 	})
 	return true, err
 }

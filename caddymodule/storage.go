@@ -85,16 +85,16 @@ func checkStorage(raw json.RawMessage) error {
 // ErrStorageAbsent is the error of a storage in a folder that does not exist.
 var ErrStorageAbsent = errors.New("the folder does not exist")
 
-// TryStorageAsGuest writes, reads and deletes a test key, for commands. It takes at
+// ProbeStorage writes, reads and deletes a test key, for commands. It takes at
 // most 20 seconds. Unlike Caddy it does not create missing folders: if the folder of
 // the storage itself is missing, it returns ErrStorageAbsent.
-func TryStorageAsGuest(ctx context.Context, storage certmagic.Storage) error {
+func ProbeStorage(ctx context.Context, storage certmagic.Storage) error {
 	if files, ok := storage.(*certmagic.FileStorage); ok {
 		if _, err := os.Stat(files.Path); errors.Is(err, os.ErrNotExist) {
 			return ErrStorageAbsent
 		}
 	}
-	return store.ProbeAsGuest(ctx, storage)
+	return store.ProbeForCommand(ctx, storage)
 }
 
 // StorageName is the name of a storage in messages: the folder of a file storage,

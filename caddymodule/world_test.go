@@ -206,21 +206,21 @@ type wire struct {
 type call struct {
 	method, path, bearer, version string
 	password                      bool // with a password
-	knock                         bool // a token request without a credential
+	ping                          bool // a token request without a credential
 	revokesOther                  bool // a revocation of another token than the bearer
 }
 
 // grant reports whether the request is one for a token or a code.
 func (c call) grant() bool {
 	path := strings.ToLower(c.path)
-	return !c.knock && c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
+	return !c.ping && c.method != http.MethodDelete && !strings.HasSuffix(path, "/logout") &&
 		(strings.Contains(path, "/token") || strings.HasSuffix(strings.TrimSuffix(path, "/"), "/sessionmngr") || strings.Contains(path, "oauth2") || strings.Contains(path, "/authentication/"))
 }
 
 func (n *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	n.mu.Lock()
 	n.seen = append(n.seen, call{
-		req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isKnock(req),
+		req.Method, req.URL.Path, req.Header.Get("Authorization"), req.Header.Get("X-Api-Version"), strings.Contains(bodyOf(req), veeamtest.DefaultPassword), isPing(req),
 		strings.HasSuffix(req.URL.Path, "/revoke") && "Bearer "+formOf(req).Get("token") != req.Header.Get("Authorization"),
 	})
 	answer := n.answer
@@ -255,9 +255,9 @@ func formOf(req *http.Request) url.Values {
 	return form
 }
 
-// isKnock reports whether a token request has no credential: it asks for a renewal
+// isPing reports whether a token request has no credential: it asks for a renewal
 // without a refresh token, or for a session without a user.
-func isKnock(req *http.Request) bool {
+func isPing(req *http.Request) bool {
 	if strings.HasSuffix(strings.TrimSuffix(strings.ToLower(req.URL.Path), "/"), "/sessionmngr") {
 		return req.Header.Get("Authorization") == ""
 	}

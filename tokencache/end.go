@@ -14,7 +14,7 @@ var errEnded = errors.New("the session has ended")
 // that it brings would otherwise be nobody's, but not longer than ctx. Nil means
 // that there is nothing to log out.
 func (s *Session) End(ctx context.Context) *Token {
-	if stop := s.knocking.Load(); stop != nil {
+	if stop := s.pinging.Load(); stop != nil {
 		(*stop)()
 	}
 	select {

@@ -38,7 +38,7 @@ type BlockedError struct {
 	// is not known.
 	Accepted time.Time
 
-	knock func(context.Context) error // the server has not answered
+	ping func(context.Context) error // the server has not answered
 }
 
 // Error gives the cause and, of a credential that is held, until when.
@@ -74,8 +74,8 @@ const lookEvery = time.Second
 // into the store: it goes no further while the hold stands.
 func (s *Session) stopped(now time.Time) *BlockedError {
 	blocked := s.blocked(now)
-	if blocked != nil && blocked.knock != nil {
-		return s.knocked(blocked, now)
+	if blocked != nil && blocked.ping != nil {
+		return s.pinged(blocked, now)
 	}
 	if blocked == nil || s.options.Shared == nil || !blocked.Held ||
 		time.Duration(now.UnixNano()-s.looked.Load()).Abs() < lookEvery { // Abs: the clock may have been set back
@@ -102,7 +102,7 @@ func (s *Session) failed(cause error) *BlockedError {
 		pause = stretch(backoff(s.options.HoldLeast, s.options.HoldMost, s.refusals))
 	case unanswered(cause) != nil:
 		s.streak++
-		pause = knockFor
+		pause = pingFor
 	case delay(cause) > 0:
 		s.streak++
 		pause = min(delay(cause), maxDelay)
@@ -111,13 +111,13 @@ func (s *Session) failed(cause error) *BlockedError {
 		pause = stretch(backoff(minBackoff, maxBackoff, s.streak))
 	}
 	now := time.Now()
-	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time(), knock: unanswered(cause)}
+	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time(), ping: unanswered(cause)}
 	s.block.Budget = s.budget()
 	if b := s.block.Budget; held && b.Of > 0 && b.Left == 0 && b.Until.After(s.block.Until) {
 		s.block.Until = now.Add(time.Until(b.Until)) // it could not be sent before
 	}
-	if s.block.knock != nil {
-		return s.knocked(s.block, now)
+	if s.block.ping != nil {
+		return s.pinged(s.block, now)
 	}
 	return s.block
 }

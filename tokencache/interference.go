@@ -1,5 +1,5 @@
-// Interference: another program logs in as the same user, and the server ends our
-// session for its. Both would log in anew for each request if we let them.
+// Interference: another program logs in as the same user, and the server ends this
+// session for that of the other. Without a limit both would log in for each request.
 
 package tokencache
 
@@ -9,38 +9,39 @@ import (
 )
 
 const (
-	// A token is lost early if the server ends it within half of its lifetime, and
-	// within this time: programs that ask every five minutes count too.
+	// A token is lost early if the server ends it within half of its lifetime and within
+	// this time. It is long enough for programs that send a request every five minutes.
 	lostEarly = 6 * time.Minute
 
-	// So many tokens lost early, one after the other and no further apart than this,
-	// are interference.
+	// Interference is this many tokens lost early in a row, with no more than this time
+	// between two of them.
 	interferenceTimes  = 3
 	interferenceWithin = time.Hour
 
-	// The least time between two logins then is this part of the time that it has
-	// lasted, and at most that long: a short storm passes unnoticed, a war that lasts
-	// has fewer and fewer logins. Requests wait for the login.
-	peacePart = 8
-	mostPeace = time.Minute
+	// During interference the time between two logins is at least the time since it began
+	// divided by spacingPart, up to maxSpacing. A short one costs little, and a long one
+	// gets fewer logins the longer it lasts. Requests wait for the login.
+	spacingPart = 8
+	maxSpacing  = time.Minute
 )
 
-// Loss is a token that the server has ended, as a newer one has proved.
+// Loss is a token that the server has ended before it expired. It is certain, because the
+// server has accepted a newer token on the same route.
 type Loss struct {
-	// After is how old the token was when it was found out.
+	// After is the age of the token when the server refused it.
 	After time.Duration
 
-	// Times is how many tokens in a row were lost soon after they were issued, this
-	// one included. Zero if this one was not.
+	// Times is how many tokens in a row were lost early, this one included. It is 0 if
+	// this one was not.
 	Times int
 }
 
 // Interference reports whether another program logs in as the same user.
 func (l Loss) Interference() bool { return l.Times >= interferenceTimes }
 
-// lostTokens is the part of a session that remembers tokens that were lost.
+// lostTokens counts the tokens of a session that were lost.
 type lostTokens struct {
-	suspect *Token // discarded after a 401; whether with right shows when a newer one is accepted
+	suspect *Token // discarded after a 401; counts as lost when a newer one is accepted
 	route   uint64 // of the request that met the 401
 	after   time.Duration
 
@@ -48,8 +49,8 @@ type lostTokens struct {
 	first, last time.Time
 }
 
-// suspected notes that a token was discarded for the 401 of a request. s.mu is
-// held.
+// suspected notes that a token was discarded after the 401 of a request. The caller holds
+// the session's mu.
 func (l *lostTokens) suspected(tok *Token, route uint64, now time.Time) {
 	l.suspect, l.route, l.after = tok, route, now.Sub(tok.Requested)
 	if !tok.lostEarly(l.after) {
@@ -82,14 +83,14 @@ func (l *lostTokens) proved(tok *Token, route uint64, now time.Time) (loss Loss,
 	return Loss{After: l.after, Times: l.times}, true
 }
 
-// outlived notes that a token was good for longer.
+// outlived notes that a token was not lost early.
 func (l *lostTokens) outlived(tok *Token, now time.Time) {
 	if l != nil && tok != nil && !tok.lostEarly(now.Sub(tok.Requested)) {
 		l.times = 0
 	}
 }
 
-// active is how many tokens were lost early in a row, zero if they are too few.
+// active returns how many tokens were lost early in a row, 0 if they are too few.
 func (l *lostTokens) active(now time.Time) int {
 	if l == nil || l.times < interferenceTimes || now.Sub(l.last) > interferenceWithin {
 		return 0
@@ -97,12 +98,12 @@ func (l *lostTokens) active(now time.Time) int {
 	return l.times
 }
 
-// loginSpacing is the least time between two logins.
+// loginSpacing returns the minimum time between two logins.
 func (l *lostTokens) loginSpacing(now time.Time) time.Duration {
 	if l.active(now) == 0 {
 		return 0
 	}
-	return min(now.Sub(l.first)/peacePart, mostPeace)
+	return min(now.Sub(l.first)/spacingPart, maxSpacing)
 }
 
 // spaceLogins waits before a login that replaces a token that was lost, so that two

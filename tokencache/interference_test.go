@@ -46,7 +46,7 @@ func TestWhichLossesAreInterference(t *testing.T) {
 		{"the server has restarted", time.Hour, []time.Duration{restarted}, 0, false},
 		{"tokens end before their announced time", time.Hour, []time.Duration{ended, ended, ended, ended}, 0, false},
 		{"short tokens are over", 30 * time.Second, []time.Duration{20 * time.Second, 20 * time.Second, 20 * time.Second}, 0, false},
-		{"one was good for longer", time.Hour, []time.Duration{time.Minute, time.Minute, 20 * time.Minute, time.Minute}, 0, false},
+		{"one was valid for longer", time.Hour, []time.Duration{time.Minute, time.Minute, 20 * time.Minute, time.Minute}, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestARouteThatAlwaysAnswers401IsNoInterference(t *testing.T) {
 	})
 }
 
-func TestLoginsMakePeaceUnderInterference(t *testing.T) {
+func TestLoginsAreSpacedUnderInterference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &server{lifetime: time.Hour}
 		s := NewSession(Options{})
@@ -111,11 +111,11 @@ func TestLoginsMakePeaceUnderInterference(t *testing.T) {
 			took = append(took, d)
 		}
 		for i, d := range took {
-			if i < interferenceTimes && d > 0 || d > mostPeace {
+			if i < interferenceTimes && d > 0 || d > maxSpacing {
 				t.Errorf("request %d waited %v", i, d)
 			}
 		}
-		if last := took[len(took)-1]; last < mostPeace-time.Second || len(took) > 80 || took[20] > 2*time.Second {
+		if last := took[len(took)-1]; last < maxSpacing-time.Second || len(took) > 80 || took[20] > 2*time.Second {
 			t.Errorf("%d logins, after %v", len(took), took)
 		}
 		// Somebody who asks seldom waits for nothing.

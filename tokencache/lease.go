@@ -267,7 +267,7 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 		rec.Token, rec.Block = nil, nil
 	case failure == nil:
 		rec.Token, rec.Block = share(tok, tok.fence), nil
-	case failure.Held || delay(failure.Cause) > 0 || failure.knock != nil:
+	case failure.Held || delay(failure.Cause) > 0 || failure.ping != nil:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Refusals: s.refusals, Cause: failure.Cause.Error()}

@@ -90,8 +90,8 @@ type Session struct {
 	renewal atomic.Bool // a background renewal is under way
 	waiters atomic.Int64
 
-	knocking atomic.Pointer[context.CancelFunc] // ends the questions to a server that hangs, see knock; nil if there are none
-	asked    atomic.Int64                       // when a token was needed meanwhile, unix nanoseconds
+	pinging atomic.Pointer[context.CancelFunc] // stops the pings of a server that hangs, see ping; nil if there are none
+	asked   atomic.Int64                       // when a token was needed meanwhile, unix nanoseconds
 
 	floor     atomic.Uint64          // fence of the latest token that the session had
 	blockedAt atomic.Uint64          // fence of the last hold

@@ -143,7 +143,7 @@ func (s *Shared) lastNow() (*store.Attachment, error) {
 	return s.last()
 }
 
-// worked and failed keep the book on the store.
+// worked and failed record how the store answers.
 func (s *Shared) worked() {
 	if s.gone.CompareAndSwap(true, false) {
 		s.options.Log("the storage works again: sessions are shared", nil)

@@ -60,7 +60,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	const step = "storage"
 	name := caddymodule.StorageName(r.storage)
-	switch err := caddymodule.TryStorageAsGuest(ctx, r.storage); {
+	switch err := caddymodule.ProbeStorage(ctx, r.storage); {
 	case err == nil:
 		report.ok(step, name+": write, read and delete succeeded")
 	case errors.Is(err, caddymodule.ErrStorageAbsent):

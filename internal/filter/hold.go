@@ -148,7 +148,7 @@ func (s *scanner) cutHeld(h held) {
 	}
 	s.out = append(s.out, `"`+Mask...)
 	t := &s.text
-	t.mode, t.capturing, t.held, t.nested.on = seeking, false, t.held[:0], false
+	t.mode, t.capturing, t.held, t.nested.on = searching, false, t.held[:0], false
 	s.inside = inHidden
 }
 

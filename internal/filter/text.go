@@ -15,7 +15,7 @@ import (
 type mode uint8
 
 const (
-	seeking       mode = iota // pass them and look for traces
+	searching     mode = iota // pass them and look for traces
 	holdingToken              // behind eyJ: hold them back until it is a JWT or not
 	holdingBearer             // behind Bearer: hold them back until it is a credential or prose
 	holdingUser               // behind ://: hold them back until it is the user part of a URL or not
@@ -72,7 +72,7 @@ func (s *scanner) openString(key bool, i int) (int, error) {
 	}
 	t := &s.text
 	s.inside = inText
-	t.mode, t.automaton = seeking, begin
+	t.mode, t.automaton = searching, begin
 	t.tail = t.tail[:0]
 	t.nested.fresh = true
 	if t.capturing = key || s.traits&naming != 0; t.capturing {
@@ -130,8 +130,8 @@ func (s *scanner) look(i int) (int, error) {
 	}
 	run := i
 	for i < len(part) {
-		if t.mode == seeking {
-			if i = t.seek(part, i); i == len(part) {
+		if t.mode == searching {
+			if i = t.search(part, i); i == len(part) {
 				break
 			}
 		}
@@ -385,7 +385,7 @@ func (s *scanner) mask() {
 	}
 }
 
-// release passes what is held back and raw, and goes on seeking before part[end].
+// release passes what is held back and raw, and goes on searching before part[end].
 func (s *scanner) release(raw []byte, end int) {
 	t := &s.text
 	switch {
@@ -403,7 +403,7 @@ func (s *scanner) release(raw []byte, end int) {
 	}
 	s.out = append(s.out, raw...)
 	t.held = t.held[:0]
-	t.mode = seeking
+	t.mode = searching
 	s.unmuteAt(end)
 }
 

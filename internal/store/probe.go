@@ -1,4 +1,4 @@
-// Whether a storage works, found out before a request needs it.
+// Probes that find out whether a storage works before a request needs it.
 
 package store
 
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// ProbeTimeout is how long a storage is tried.
+// ProbeTimeout is how long a probe waits for the storage.
 const ProbeTimeout = 20 * time.Second
 
-// Probe locks, writes, reads and deletes a key of its own, as Caddy does. It waits
-// ProbeTimeout at most.
+// Probe locks, writes, reads and deletes a test key in Folder. Its error names the
+// operation that failed. It takes at most ProbeTimeout.
 func Probe(ctx context.Context, s Store) error {
 	return probe(ctx, func(ctx context.Context) error {
 		key := Folder + "/probe_" + rand.Text()
@@ -29,15 +29,15 @@ func Probe(ctx context.Context, s Store) error {
 	})
 }
 
-// Browsable is a Store that tells what it has.
+// Browsable is a Store that can tell whether a key exists.
 type Browsable interface {
 	Store
 	Exists(ctx context.Context, key string) bool
 }
 
-// ProbeAsGuest is Probe for commands: it makes no Folder that is not there yet. It
-// would belong to the user of the command, and Caddy could not write into it.
-func ProbeAsGuest(ctx context.Context, s Browsable) error {
+// ProbeForCommand is Probe for commands. It does not create Folder, because the folder
+// would belong to the user of the command and Caddy could not write into it.
+func ProbeForCommand(ctx context.Context, s Browsable) error {
 	used := false
 	err := probe(ctx, func(ctx context.Context) error {
 		if used = s.Exists(ctx, Folder); used {
@@ -51,7 +51,7 @@ func ProbeAsGuest(ctx context.Context, s Browsable) error {
 	return err
 }
 
-// probe waits for an exchange with a storage that may hang.
+// probe calls exchange, and returns after ProbeTimeout even if the storage hangs.
 func probe(ctx context.Context, exchange func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	defer cancel()

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// unansweredError is a grant without an answer, with the way to see whether the
-// server answers again.
+// unansweredError is the error of a grant that got no answer. Its Ping finds out whether
+// the server answers again.
 type unansweredError struct {
 	error
 	client *veeam.Client
@@ -21,8 +21,8 @@ type unansweredError struct {
 
 func (e *unansweredError) Unwrap() error { return e.error }
 
-// Knock asks the server without a credential.
-func (e *unansweredError) Knock(ctx context.Context) error { return e.client.Knock(ctx) }
+// Ping sends the server a request without a credential.
+func (e *unansweredError) Ping(ctx context.Context) error { return e.client.Ping(ctx) }
 
 // unanswered completes the error of a grant that got no answer.
 func unanswered(err error, client *versionedClient) error {

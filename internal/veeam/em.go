@@ -24,12 +24,12 @@ var em = &Product{
 	Linked:        true,
 	// The manual writes the name so, and clients look for it in this spelling. With a
 	// cookie beside it the cookie counts, so that none is sent.
-	carrier:   Carrier{Header: "X-RestSvcSessionId"},
-	idle:      14 * time.Minute, // documented: 15
-	challenge: "Basic Realm=RestSvc",
-	signs:     []sign{{path: "/api/", status: http.StatusOK, key: "supportedversions"}},
-	whoAmI:    "/api/logonSessions",
-	legacy:    emSteps,
+	carrier:        Carrier{Header: "X-RestSvcSessionId"},
+	idle:           14 * time.Minute, // documented: 15
+	challenge:      "Basic Realm=RestSvc",
+	identityProbes: []identityProbe{{path: "/api/", status: http.StatusOK, key: "supportedversions"}},
+	whoAmI:         "/api/logonSessions",
+	legacy:         emSteps,
 	routes: []route{
 		on("POST", "/api/sessionMngr", RouteToken),
 		on("DELETE", "/api/logonSessions/{}", RouteLogout),

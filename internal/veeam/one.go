@@ -25,16 +25,16 @@ var one = &Product{
 		GrantPassword:     "password",
 		GrantRefreshToken: "refresh_token",
 	},
-	SessionLogout: &Operation{http.MethodPost, "/api/revoke"},
-	logoutField:   "token",
-	defaultGrant:  GrantPassword, // documented
-	Pace:          ratelimit.Rates{PerSecond: 10, PerMinute: 300},
-	Lockout:       Lockout{Tries: 3, Window: 15 * time.Minute},
-	OneSession:    true,
-	LoginRefused:  http.StatusBadRequest,
-	MFAHint:       "use a user without multi-factor authentication",
-	signs:         []sign{{path: "/api/v0/about", status: http.StatusBadRequest, key: "detail"}},
-	whoAmI:        "/api/{version}/about",
+	SessionLogout:  &Operation{http.MethodPost, "/api/revoke"},
+	logoutField:    "token",
+	defaultGrant:   GrantPassword, // documented
+	Pace:           ratelimit.Rates{PerSecond: 10, PerMinute: 300},
+	Lockout:        Lockout{Tries: 3, Window: 15 * time.Minute},
+	OneSession:     true,
+	LoginRefused:   http.StatusBadRequest,
+	MFAHint:        "use a user without multi-factor authentication",
+	identityProbes: []identityProbe{{path: "/api/v0/about", status: http.StatusBadRequest, key: "detail"}},
+	whoAmI:         "/api/{version}/about",
 	routes: []route{
 		on("POST", "/api/token", RouteToken),
 		// With UserSid in the place of a token it ends all sessions of a user.

@@ -1,5 +1,5 @@
-// What a server shows to everybody: which product it is, and which versions of
-// the API it serves. And what a session may read of itself.
+// Which product a server is and which API versions it serves, found out without a
+// credential, and what a session may read.
 
 package veeam
 
@@ -12,46 +12,47 @@ import (
 	"strings"
 )
 
-// sign is an answer by which a product can be told from others.
-type sign struct {
+// identityProbe is a request without a credential, and the answer to it that tells a
+// product from the others.
+type identityProbe struct {
 	path   string
 	status int
-	key    string // a key of its JSON object, folded. Empty: any JSON
+	key    string // a key of the answer's JSON object, folded. Empty: any JSON
 
-	// absent is a path that the server must not have, which tells it from one that
-	// answers alike at every path. Empty: none is asked for.
+	// absent is a path that must answer 404, which excludes servers that give the same
+	// answer at every path. Empty: not checked.
 	absent string
 
-	// wrongVersion says that the answer is the refusal of an API version that the
-	// server does not serve, whatever its keys.
+	// wrongVersion means that the answer is the refusal of an API version that the server
+	// does not serve. key is ignored then.
 	wrongVersion bool
 }
 
-// Identity is what a server shows of itself to everybody.
+// Identity is what a server tells about itself without a credential.
 type Identity struct {
-	// Product is what it is, nil if it is none of the table.
+	// Product is the server's product, nil if it is none of those supported.
 	Product *Product
 
-	// VersionRefused says that it does not serve the API version that was named.
+	// VersionRefused says that the server does not serve the API version of the request.
 	VersionRefused bool
 }
 
-// Identify finds out which product answers, without a credential: the client's or
-// another one. An error means that there was no answer at all, or a fault of the
-// server's own.
+// Identify finds out which product the server is. It sends no credential and tries the
+// client's product first. The error is that of a connection without an answer, or of an
+// answer with a 5xx status.
 func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	candidates := append([]*Product{c.Product}, slices.DeleteFunc(slices.Clone(products), func(p *Product) bool { return p == c.Product })...)
-	// Products refuse API versions alike, so that says least.
+	// Several products refuse API versions in the same way, so that counts last.
 	var refusing *Product
 	for _, p := range candidates {
-		for _, s := range p.signs {
-			ans, err := c.seek(ctx, p, s.path)
+		for _, s := range p.identityProbes {
+			ans, err := c.sendProbe(ctx, p, s.path)
 			if err != nil {
 				return Identity{}, err
 			}
 			fits := s.fits(p, ans)
 			if fits && s.absent != "" {
-				ans, err = c.seek(ctx, p, s.absent)
+				ans, err = c.sendProbe(ctx, p, s.absent)
 				fits = ans != nil && ans.status == http.StatusNotFound
 			}
 			if err != nil {
@@ -70,21 +71,20 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 }
 
 // Rivals reports whether a server of p may answer like one of other before a login: p has
-// no sign of its own, and both are asked for tokens at one path, as relatives are.
+// no identity probe, and both have the same token path.
 func (p *Product) Rivals(other *Product) bool {
-	return len(p.signs) == 0 && p.TokenPath == other.TokenPath
+	return len(p.identityProbes) == 0 && p.TokenPath == other.TokenPath
 }
 
-// Reach connects to the server and asks for nothing in particular, without a
-// credential. An error says why there is no connection.
+// Reach sends HEAD / without a credential. The error says why there is no connection.
 func (c *Client) Reach(ctx context.Context) error {
 	_, err := c.send(ctx, outgoing{method: http.MethodHead, path: "/"})
 	return err
 }
 
-// seek asks for what may be a sign of a product. The answer of something that is
-// not even an API has no status.
-func (c *Client) seek(ctx context.Context, p *Product, path string) (*answer, error) {
+// sendProbe sends an identity probe of p. An answer that is not that of an API has
+// status 0.
+func (c *Client) sendProbe(ctx context.Context, p *Product, path string) (*answer, error) {
 	asking := &Client{Product: p, Transport: c.Transport, BaseURL: c.BaseURL, Host: c.Host, Header: c.Header}
 	if p == c.Product {
 		asking.APIVersion = c.APIVersion
@@ -102,7 +102,7 @@ func (c *Client) seek(ctx context.Context, p *Product, path string) (*answer, er
 	return ans, nil
 }
 
-func (s sign) fits(p *Product, ans *answer) bool {
+func (s identityProbe) fits(p *Product, ans *answer) bool {
 	if ans.status != s.status {
 		return false
 	}
@@ -117,9 +117,9 @@ func (s sign) fits(p *Product, ans *answer) bool {
 	return err == nil && o.get(s.key) != nil
 }
 
-// ServedVersions asks which of the known API versions the server serves, newest
-// first. It sends no credential and one request for each known version. The list
-// is empty for products that cannot be asked, and where the server shows none.
+// ServedVersions returns which of the known API versions the server serves, newest
+// first. It sends one request for each known version, without a credential. The list is
+// empty if the server serves none of them or the product does not tell.
 func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 	var served []string
 	for _, version := range c.Product.Version.shown() {
@@ -134,25 +134,25 @@ func (c *Client) ServedVersions(ctx context.Context) ([]string, error) {
 	return served, nil
 }
 
-// MayRead reads something that every role may read, to see whether the session
-// is good for anything.
+// MayRead reads a resource that every role may read, to find out whether the session
+// works.
 func (c *Client) MayRead(ctx context.Context, t *Token) error {
 	path := c.path(c.Product.whoAmI)
 	_, err := c.do(ctx, t, call{name: strings.TrimPrefix(strings.TrimPrefix(path, "/api"), "/"), method: http.MethodGet, path: path})
 	return err
 }
 
-// ServiceAccount tells about one user whether it is a service account of VBR,
-// which multi-factor authentication does not apply to.
+// ServiceAccount tells whether a user is a service account of VBR. Multi-factor
+// authentication does not apply to those.
 type ServiceAccount struct {
 	User string
 
-	// Known is false if the server does not list the user, or does not say.
+	// Known is false if the server does not list the user or does not tell.
 	Known, Is bool
 }
 
-// ServiceAccounts looks users up in the list of VBR's users, which version 13 has
-// and which the session must be allowed to read.
+// ServiceAccounts looks up users in the server's list of users, in the order of users.
+// VBR has the list since version 13. The session must be allowed to read it.
 func (c *Client) ServiceAccounts(ctx context.Context, t *Token, users ...string) ([]ServiceAccount, error) {
 	if c.Product.usersPath == "" {
 		return nil, c.noService("users")

@@ -99,7 +99,7 @@ type Product struct {
 	idle               time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
 	challenge          string                // WWW-Authenticate of a 401. Default: Bearer
 	enrolling          *enrolling            // how users get a second factor. Nil: not by this API
-	signs              []sign                // by which a server shows to everybody what it is
+	identityProbes     []identityProbe       // requests whose answers tell which product a server is
 	whoAmI             string                // any role may read it
 	usersPath          string                // the list of users, for service accounts (VBR)
 	legacy             map[Grant]*legacyStep // grants that have a path of their own
@@ -214,7 +214,7 @@ var products = []*Product{
 		MFAHint: "mark the user as a service account in Users and Roles",
 		RefusedClue: "if the password is right, the log of the server (Svc.ResAPI.log) has \"Authenticated user\" before the refusal. " +
 			"From version 13 on, check --login with an account that may read users shows which accounts are service accounts",
-		signs: []sign{
+		identityProbes: []identityProbe{
 			{path: "/api/v1/serverTime", status: http.StatusOK, key: "servertime"},
 			{path: "/api/v1/serverTime", status: http.StatusBadRequest, wrongVersion: true},
 		},
@@ -268,8 +268,8 @@ var products = []*Product{
 		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that terminates TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
 		// It has no anonymous resource: its refusals have a form of their own.
-		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
-		whoAmI: vspcMe,
+		identityProbes: []identityProbe{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
+		whoAmI:         vspcMe,
 		routes: []route{
 			on("POST", "/api/v3/token", RouteToken),
 			// Servers before API 3.6 have these too, and they yield tokens.
@@ -364,7 +364,7 @@ var products = []*Product{
 		ScratchCodes:  true,
 		// The path names the version of the product; the documents are of 8 and 8.1.
 		enrolling: appliance("/api/v8/users", "/api/v8.1/users", "/api/v7/users", "/api/v6/users", "/api/v5/users"),
-		signs: []sign{
+		identityProbes: []identityProbe{
 			{path: "/api/v8/system/serviceIsUp", status: http.StatusOK},
 			{path: "/api/v7/system/serviceIsUp", status: http.StatusOK},
 			{path: "/api/v8.1/system/serviceIsUp", status: http.StatusOK},
@@ -426,7 +426,7 @@ var products = []*Product{
 		MFAHint:       "set totp_secret",
 		ScratchCodes:  true,
 		enrolling:     appliance("/api/v1/users"),
-		signs: []sign{
+		identityProbes: []identityProbe{
 			{path: "/api/v1/users/isFirstLogin", status: http.StatusOK, key: "isfirstlogin"},
 			{path: "/api/v1/users/isFirstLogin", status: http.StatusBadRequest, wrongVersion: true},
 		},

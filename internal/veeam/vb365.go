@@ -39,7 +39,7 @@ var vb365 = &Product{
 	RefusedHint: "the REST API also refuses users with multi-factor authentication: mark the user as a service account; " +
 		"if only restore operators may log in, use grant operator",
 	MFAHint: "mark the user as a service account",
-	signs: []sign{
+	identityProbes: []identityProbe{
 		{path: "/v8/ServiceInstance", status: http.StatusUnauthorized, key: "message", absent: "/v0/ServiceInstance"},
 		{path: "/v7/ServiceInstance", status: http.StatusUnauthorized, key: "message", absent: "/v0/ServiceInstance"},
 		{path: "/v6/ServiceInstance", status: http.StatusUnauthorized, key: "message", absent: "/v0/ServiceInstance"},

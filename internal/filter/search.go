@@ -66,9 +66,9 @@ func (h *hint) add(t *trace, group uint16, c byte) {
 	h.second, h.third, h.fourth = h.second|alone, h.third|alone, h.fourth|alone
 }
 
-// seek goes on to the next byte from part[i] on that ends a trace or does not stand for
+// search goes on to the next byte from part[i] on that ends a trace or does not stand for
 // itself. The automaton has read all that comes before it then, unless it ends the string.
-func (t *text) seek(part []byte, i int) int {
+func (t *text) search(part []byte, i int) int {
 	known := i // the automaton has read what comes before
 	before := uint16(anything)
 	for ; i < len(part); i++ {

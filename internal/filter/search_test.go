@@ -38,7 +38,7 @@ func TestSeekFindsWhatTheAutomatonFinds(t *testing.T) {
 		for base := 0; base < len(whole); {
 			part := whole[base : base+1+random.IntN(len(whole)-base)]
 			for i := 0; i < len(part); {
-				if i = s.seek(part, i); i < len(part) {
+				if i = s.search(part, i); i < len(part) {
 					got = append(got, base+i)
 					s.automaton = next[s.automaton][part[i]]
 					i++
@@ -51,7 +51,7 @@ func TestSeekFindsWhatTheAutomatonFinds(t *testing.T) {
 		}
 	}
 	for c := range 256 {
-		if s := (text{automaton: begin}); jsonscan.Stops[c] && s.seek([]byte{'a', byte(c), 'a'}, 0) != 1 {
+		if s := (text{automaton: begin}); jsonscan.Stops[c] && s.search([]byte{'a', byte(c), 'a'}, 0) != 1 {
 			t.Errorf("passed %q", byte(c))
 		}
 	}

@@ -1,4 +1,4 @@
-// Whether the token endpoint answers, without a credential.
+// Whether the token endpoint answers.
 
 package veeam
 
@@ -9,9 +9,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Knock sends a token request without a credential, when its turn has come: a renewal
-// without its refresh token. It returns nil if the server answers, whatever it says.
-func (c *Client) Knock(ctx context.Context) error {
+// Ping sends a token request without a credential: a renewal without a refresh token. It
+// waits for Pacer, and returns nil if the server gives any answer.
+func (c *Client) Ping(ctx context.Context) error {
 	if err := c.pace(ctx, GrantRefreshToken, ratelimit.StepOnly); err != nil {
 		return err
 	}
