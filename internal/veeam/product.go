@@ -314,9 +314,9 @@ var products = []*Product{
 		EnrollHint:   "the API takes the secret in the query of a request: the log of the server, or of a proxy that terminates TLS, may show it",
 		enrolling:    &enrolling{offer: offerVSPC, accept: acceptVSPC, disable: disableVSPC},
 		// It shows nothing that its successor does not.
-		signs:  []sign{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
-		whoAmI: vspcMe,
-		legacy: vspc35Steps,
+		identityProbes: []identityProbe{{path: "/api/v3/about", status: http.StatusUnauthorized, key: "errors"}},
+		whoAmI:         vspcMe,
+		legacy:         vspc35Steps,
 		routes: []route{
 			on("POST", "/api/v3/authentication/usernamepassword", RouteToken),
 			on("POST", "/api/v3/authentication/refresh", RouteToken),
