@@ -37,7 +37,9 @@ func (h *Handler) open(r *http.Request) *requestState {
 		state.ctx = r.Context()
 		repl.Map(state.placeholders)
 	}
-	state.route = h.product.Classify(state.sent.Method, r.URL.Path)
+	if state.route = h.product.Classify(state.sent.Method, r.URL.Path); state.route == veeam.RouteProtected && h.product.AsksForSessions(r.URL.RawQuery) {
+		state.route = veeam.RouteClosed
+	}
 	state.presented = h.product.Presented(r.Header, state.route)
 	return state
 }

@@ -410,7 +410,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 		if res, err = t.passOn(req, state); err != nil {
 			return nil, nil, err
 		}
-		return t.pass(req, state, res, "")
+		return t.pass(req, state, res)
 	}
 	user, login := state.user, ""
 	if state.login != nil {
@@ -452,21 +452,27 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	if err != nil {
 		return nil, nil, err
 	}
-	return t.pass(req, state, res, upstream.ShapeOf(tok).LinksFrom())
+	if newer, _ := session.Current(time.Now()); newer != nil && newer != tok {
+		return t.pass(req, state, res, newer, tok) // it may have been sent again
+	}
+	return t.pass(req, state, res, tok)
 }
 
-// pass returns what the client gets of an answer of the server, whose links begin with
-// links.
-func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, links string) (*http.Response, *veeam.Refusal, error) {
+// pass returns what the client gets of an answer of the server to a request that was
+// sent with these tokens.
+func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, sent ...*tokencache.Token) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
 	}
 	x := answer.Exchange{
 		Terms: state.terms(t.product), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
-		Journal: state.journal, Log: t.logger, Links: links,
+		Journal: state.journal, Log: t.logger,
 	}
 	if x.Linked {
 		x.Site = state.origin()
+		for _, tok := range sent {
+			x.Links, x.Sessions = upstream.ShapeOf(tok).LinksFrom(), append(x.Sessions, t.product.SessionNames(tok.Access, tok.Refresh)...)
+		}
 	}
 	res, refused := x.Pass(res)
 	return res, refused, nil

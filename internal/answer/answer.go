@@ -46,6 +46,10 @@ type Exchange struct {
 	// have no links.
 	Links, Site string
 
+	// Sessions is what the session is known by that the request was sent with, empty
+	// where the product's are no secrets but the token itself.
+	Sessions []string
+
 	Journal journal.Journal
 	Log     *zap.Logger
 }
@@ -57,6 +61,10 @@ func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
 		delete(res.Header, name)
 	}
 	res = x.unpacked(res)
+	res, unsearchable := x.withoutSessions(res)
+	if unsearchable != "" {
+		return x.refuseToken(res, unsearchable+", so it cannot be searched for sessions")
+	}
 	res, refused := x.withoutToken(res)
 	if refused != nil {
 		return res, refused

@@ -18,16 +18,14 @@ func (t Terms) Ask(req *http.Request) {
 		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
 			trace.Got1xxResponse = nil
 		}
-	case t.Tokens:
+	case t.Tokens, t.Linked:
 		askWhole(req.Header)
-	case t.Linked:
-		req.Header["Accept-Encoding"] = identityOnly
 	}
 }
 
 var identityOnly = []string{"identity"}
 
-// askWhole asks for an answer that can be searched for a token.
+// askWhole asks for an answer that can be searched for tokens and sessions.
 func askWhole(header http.Header) {
 	header["Accept-Encoding"] = identityOnly
 	delete(header, "Range")

@@ -24,11 +24,8 @@ func (x *Exchange) withLinks(res *http.Response) *http.Response {
 	}
 	kind, _, _ := strings.Cut(strings.ToLower(res.Header.Get("Content-Type")), ";")
 	kind = strings.TrimSpace(kind)
-	coding, ok := codingOf(res.Header)
 	site := x.Site + "/api"
 	switch {
-	case !ok || coding != "" || partial(res):
-		return res
 	case strings.HasSuffix(kind, "xml"):
 		site = veeam.XMLText(site)
 	case !strings.HasSuffix(kind, "json"):

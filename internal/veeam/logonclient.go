@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -127,6 +128,29 @@ func (s *Shape) Camel() bool {
 	}
 	c := s.Keys[0][0]
 	return c < 'A' || c > 'Z'
+}
+
+// SessionNames is what a session of the product is known by to whoever could use it: its
+// token, and its id as it is and in Base64. Nil where sessions have no ids.
+func (p *Product) SessionNames(access, refresh secret.Value) []string {
+	if !p.LogsOnByBasic() {
+		return nil
+	}
+	names := []string{access.Reveal()}
+	if id, _, ok := splitIdle(refresh); ok {
+		names = append(names, id, base64.StdEncoding.EncodeToString([]byte(id)))
+	}
+	return names
+}
+
+// AsksForSessions reports whether a query of the product selects sessions, as in
+// ?type=LogonSession: the answer would have those of all users.
+func (p *Product) AsksForSessions(rawQuery string) bool {
+	if !p.LogsOnByBasic() || rawQuery == "" {
+		return false
+	}
+	query, err := url.QueryUnescape(rawQuery)
+	return err != nil || strings.Contains(strings.ToLower(query), "logonsession")
 }
 
 // LinkBase is the part of an absolute link up to /api, empty if the link is another.

@@ -5,6 +5,7 @@ package veeamtest
 import (
 	"mime"
 	"net/http"
+	"strings"
 )
 
 const (
@@ -34,11 +35,17 @@ func emRoutes(*Server) []route {
 			x.references(x.jobRef())
 		}},
 		{"GET", "/api/query", protected, func(x *exchange) {
+			if strings.EqualFold(x.query("type"), "LogonSession") {
+				x.references(x.sessionRefs()...)
+				return
+			}
 			x.document(http.StatusOK, emQuery{Xmlns: emNamespace, Refs: []emRef{x.jobRef()}, PagingInfo: x.paging(2)})
 		}},
 		{"GET", "/api/reports/summary/overview", protected, func(x *exchange) {
 			x.document(http.StatusOK, emOverview{Xmlns: emNamespace, BackupServers: 1, ProxyServers: 2, RepositoryServers: 1, ScheduledJobs: 4})
 		}},
+		// Stands for what nobody has described: it shows the sessions of all users.
+		{"GET", "/api/undocumented", protected, func(x *exchange) { x.references(x.sessionRefs()...) }},
 		{"GET", "/api/tasks/{id}", protected, func(x *exchange) {
 			x.document(http.StatusOK, x.task(x.params["id"], "StartJob", "Finished"))
 		}},
@@ -51,6 +58,17 @@ func emRoutes(*Server) []route {
 
 func (x *exchange) references(refs ...emRef) {
 	x.document(http.StatusOK, emReferences{Xmlns: emNamespace, Refs: refs})
+}
+
+// sessionRefs name the sessions of all users.
+func (x *exchange) sessionRefs() (refs []emRef) {
+	for _, f := range x.s.liveFamilies() {
+		refs = append(refs, emRef{
+			Type: "LogonSessionReference", Href: x.link("/logonSessions/" + f.id + "?format=Entity"), Name: f.account.Username + " " + f.id,
+			UID: "urn:veeam:LogonSession:" + f.id,
+		})
+	}
+	return refs
 }
 
 // act does what an action of a job asks for, and answers with the task that it has become.

@@ -166,6 +166,9 @@ func TestScriptsOfEnterpriseManager(t *testing.T) {
 				{"DELETE /api/logonSessions/" + id, other, "404"},
 				{"GET /api/logonSessions/" + id, other, "404"},
 				{"DELETE /api/logonSessions/" + upstream, session, "404"},
+				{"GET /api/query?type=LogonSession", session, "403"},
+				{"GET /api/query?format=Entity&Type=%4cogonsession", session, "403"},
+				{"GET /api/undocumented", session, "200"}, // the ids in it are masked
 				{"GET /api/logonSessions/" + id, session, "200"},
 				{"DELETE /api/logonSessions/" + id, session, "204"},
 				{"GET /api/jobs", session, "401"},
