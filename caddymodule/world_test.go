@@ -140,9 +140,15 @@ func (w *world) ask(tr *Transport, method, path, account string) received {
 
 func (w *world) askIn(ctx context.Context, tr *Transport, method, path, account string) received {
 	w.Helper()
+	return w.askAt(ctx, tr, method, w.server.Base()+path, account)
+}
+
+// askAt is askIn for a path that is not below the resources of the server.
+func (w *world) askAt(ctx context.Context, tr *Transport, method, path, account string) received {
+	w.Helper()
 	state := &requestState{route: veeam.RouteProtected, account: account}
 	req := proxied(ctx, state)
-	req.Method, req.URL.Path, req.URL.RawQuery = method, w.server.Base()+path, ""
+	req.Method, req.URL.Path, req.URL.RawQuery = method, path, ""
 	state.decideFor(req)
 	if !strings.HasPrefix(w.server.Profile().Product(), "vspc") {
 		req.Header.Set("X-Api-Version", "1.1-rev0")

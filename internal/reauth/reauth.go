@@ -78,7 +78,7 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		if ownCredentials(req) {
 			return res, nil // it says nothing of the token
 		}
-		if mayBeAboutBody(req) && source.Accepts(req.Context(), tok) {
+		if (mayBeAboutBody(req) || source.PlugIn(req.URL.Path)) && source.Accepts(req.Context(), tok) {
 			if replays > 0 {
 				s.Count(metrics.ReplayRejected)
 			}

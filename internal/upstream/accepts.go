@@ -32,6 +32,10 @@ type bearing struct {
 	accepted bool
 }
 
+// PlugIn reports whether a path leads to another service behind the server, whose 401 may
+// be about its own tokens.
+func (s *Source) PlugIn(path string) bool { return s.server.Product.PlugIn(path) }
+
 // Accepts asks the server whether it accepts a token, by reading something that every
 // role may read. If the server does not say, the answer is no.
 func (s *Source) Accepts(ctx context.Context, tok *tokencache.Token) bool {

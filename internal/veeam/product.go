@@ -104,6 +104,7 @@ type Product struct {
 	usersPath          string                // the list of users, for service accounts (VBR)
 	legacy             map[Grant]*legacyStep // grants that have a path of their own
 	routes             []route
+	plugIns            string // a segment of the paths of other services behind the server, see PlugIn
 	answer             []answerKey
 	ownKeys            []string // folded keys of token answers that no other product has
 	mfaChallenge       string   // the answer that asks for a verification code, see MFAChallenge
@@ -228,6 +229,7 @@ var products = []*Product{
 			on("GET", "/swagger/{}", RouteAnonymous),
 			on("GET", "/swagger/{}/swagger.json", RouteAnonymous),
 		},
+		plugIns: "extension",
 		answer: []answerKey{
 			accessKey, typeKey, refreshKey, expiresInKey, issuedKey, expiresKey,
 			{name: "username"},

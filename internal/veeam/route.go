@@ -106,6 +106,10 @@ func below(urlPath, name string) bool {
 	return false
 }
 
+// PlugIn reports whether a path leads to another service behind the server, which is sent
+// the server's tokens and may refuse one that the server accepts.
+func (p *Product) PlugIn(urlPath string) bool { return p.plugIns != "" && below(urlPath, p.plugIns) }
+
 // isPrivate reports whether a path is of the private API of VBR 13, which gives the
 // tokens of plug-ins and is bound to one version.
 func isPrivate(urlPath string) bool {
