@@ -30,11 +30,11 @@ var template = &x509.Certificate{
 
 var tokenPath = map[string]string{
 	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",
-	"passthrough": "/api/v1/token", "vb365": "/v7/Token",
+	"passthrough": "/api/v1/token", "vb365": "/v7/Token", "gcp": "/api/v1/token/", "one": "/api/token",
 }
 
 func base(site string) string {
-	return map[string]string{"vbr": "/api/v1", "refused": "/api/v1", "azure": "/api/v8.1", "aws": "/api/v1", "vspc": "/api/v3", "vb365": "/v7"}[site]
+	return map[string]string{"vbr": "/api/v1", "refused": "/api/v1", "azure": "/api/v8.1", "aws": "/api/v1", "vspc": "/api/v3", "vb365": "/v7", "gcp": "/api/v1", "one": "/api/v2.3"}[site]
 }
 
 // do sends a request and returns the body of the answer. What it receives is
@@ -93,6 +93,12 @@ func (s *scene) drive() {
 			s.enrol(site, bearer)
 			continue // another login would have to wait for the next verification code
 		}
+		switch site {
+		case "gcp": // whose API gives out no second factor
+			continue
+		case "one":
+			s.revokeAtONE(bearer)
+		}
 		s.servers[site].RevokeAccess()
 		s.do(http.MethodGet, s.sites[site]+base(site)+"/echo", http.Header{"X-Account": {"provider"}}, nil, false)
 	}
@@ -100,6 +106,17 @@ func (s *scene) drive() {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
 	s.drivePassthrough()
+}
+
+// revokeAtONE sends tokens where they are to be ended, and reads a URL with a secret.
+func (s *scene) revokeAtONE(bearer http.Header) {
+	foreign := url.Values{"token": {s.canary("foreign token to end")}, "UserSid": {"S-1-5-21-1"}}
+	for _, header := range []http.Header{bearer, {}} {
+		header = header.Clone()
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+		s.do(http.MethodPost, s.sites["one"]+"/api/revoke", header, strings.NewReader(foreign.Encode()), true)
+	}
+	s.do(http.MethodGet, s.sites["one"]+base("one")+"/about/updater", bearer, nil, false)
 }
 
 // enrol has a client ask for a new second factor: the answer, which is logged, is full

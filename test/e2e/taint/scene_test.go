@@ -1,4 +1,4 @@
-// The scene: four servers, one Caddy that logs everything in three forms, and
+// The scene: a server of each product, one Caddy that logs everything in three forms, and
 // the secrets that each of them has.
 
 package taint
@@ -11,9 +11,11 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +87,10 @@ func start(t *testing.T) *scene {
 	assertion := newToken("VB365 assertion")
 	s.serve("vb365", veeamtest.New(veeamtest.VB365, veeamtest.WithTokenLimits(0, 0, 0),
 		veeamtest.WithAccount(veeamtest.Account{Username: "restore", Password: newCanary("unused").text, ClientID: "application", Assertion: assertion.text})))
+	gcp, gcpSeed, one := newCanary("gcp password"), newSeed("gcp TOTP seed"), newCanary("one password")
+	s.serve("gcp", veeamtest.New(veeamtest.GCP, account("svc-mfa", gcp.text, gcpSeed.text)))
+	s.serve("one", veeamtest.New(veeamtest.ONE, account("svc-monitor", one.text, "")))
+	harness.HasEveryProduct(t, slices.Collect(maps.Keys(s.servers)), "vspc35", "em") // which log in by other requests
 	s.servers["refused"], s.servers["passthrough"] = s.servers["vbr"], s.servers["aws"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
@@ -132,6 +138,8 @@ func start(t *testing.T) *scene {
 		"\t\taccount by-api-key "+s.secret(apiKey)+" {\n\t\t\tgrant api_key\n\t\t}\n"+
 		"\t\tact_as {http.request.header.X-Account}\n")
 	site("vb365", "vb365", client+"\t\taccount restore {\n\t\t\tgrant jwt-bearer\n\t\t\tclient_id application\n\t\t\tassertion "+s.secret(assertion)+"\n\t\t}\n\t\tpace off\n")
+	site("gcp", "gcp", client+"\t\taccount svc-mfa "+s.secret(gcp)+" {\n\t\t\ttotp_secret "+s.secret(gcpSeed)+"\n\t\t}\n")
+	site("one", "one", client+"\t\taccount svc-monitor "+s.secret(one)+"\n")
 	site("passthrough", "aws", "\t\tpassthrough\n")
 	s.passthrough = s.sites["passthrough"]
 	delete(s.sites, "passthrough") // it has no account that would serve the others' requests
