@@ -24,12 +24,22 @@ var (
 )
 
 // profiles are the emulated servers of each product.
-var profiles = map[string][]veeamtest.Profile{
-	"vbr":   {veeamtest.VBR12, veeamtest.VBR13},
-	"vspc":  {veeamtest.VSPC, veeamtest.VSPC35},
-	"azure": {veeamtest.Azure},
-	"aws":   {veeamtest.AWS},
-	"vb365": {veeamtest.VB365},
+var profiles = func() map[string][]veeamtest.Profile {
+	all := make(map[string][]veeamtest.Profile)
+	for _, profile := range veeamtest.Profiles() {
+		if index, ok := operation.For(profile.Product()); ok {
+			all[index.Product()] = append(all[index.Product()], profile)
+		}
+	}
+	return all
+}()
+
+func TestEveryIndexIsHeldAgainstAnEmulatedServer(t *testing.T) {
+	for _, product := range operation.Products() {
+		if len(profiles[product]) == 0 {
+			t.Errorf("%s has none", product)
+		}
+	}
 }
 
 // TestNoSpellingReachesADeniedOperation tries -paths random spellings. One that
