@@ -15,6 +15,17 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH make bin/veeam-auth \
  && install -m 0755 bin/veeam-auth /root-fs/veeam-auth \
  && install -m 0644 deploy/image/Caddyfile /root-fs/etc/veeam-auth/Caddyfile
 
+# The emulated server of the demo: docker build --target emulator .
+FROM build AS build-emulator
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -o /emulator ./test/emulator \
+ && install -d -o 65532 -g 65532 /ca
+
+FROM scratch AS emulator
+COPY --from=build-emulator /emulator /emulator
+COPY --from=build-emulator --chown=65532:65532 /ca /ca
+USER 65532:65532
+ENTRYPOINT ["/emulator"]
+
 FROM scratch AS image
 COPY --from=build --chown=65532:65532 /root-fs/ /
 ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config HOME=/config TZ=UTC

@@ -40,13 +40,13 @@ func CAPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: CA().Raw})
 }
 
-func serverCertificate() tls.Certificate {
+func serverCertificate(names []string) tls.Certificate {
 	key := ecKey()
 	cert := certificate(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localhost"},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{"localhost"},
+		DNSNames:    append([]string{"localhost"}, names...),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}, CA(), ca().key, key)
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}

@@ -14,6 +14,7 @@ type Option func(*Server)
 
 type config struct {
 	addrs                []string
+	names                []string
 	hidden               bool
 	clock                func() time.Time
 	accounts             []Account
@@ -111,6 +112,9 @@ func WithHiddenServer() Option { return func(s *Server) { s.cfg.hidden = true } 
 
 // WithAddr makes Start listen on these addresses instead of a free port of 127.0.0.1. VBR 13.1 has two: 9419 and 443.
 func WithAddr(addrs ...string) Option { return func(s *Server) { s.cfg.addrs = addrs } }
+
+// WithNames adds DNS names to the certificate, beside localhost.
+func WithNames(names ...string) Option { return func(s *Server) { s.cfg.names = names } }
 
 // WithAccount adds an account. The default accounts stay unless one of the same name is given.
 func WithAccount(a Account) Option {
