@@ -3,6 +3,7 @@
 package answer
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -72,7 +74,7 @@ type tokenWatch struct {
 	first []byte // read already
 	err   error  // that came with it
 
-	scan jsonNames
+	scan tokenNames
 }
 
 func (w *tokenWatch) Read(p []byte) (n int, err error) {
@@ -96,114 +98,152 @@ func (w *tokenWatch) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// jsonNames looks for names of tokens in JSON that comes in pieces. What is no JSON
-// is not looked at. JSON that is not in UTF-8 counts as one that has such a name: it
-// has zero bytes.
-type jsonNames struct {
-	state   uint8
-	depth   int
-	data    bool   // the object at depth 2 is that of "data"
-	name    []byte // the string so far, as a name: letters in lower case, no others
-	escaped uint8  // how much of an escape is to come; 6 stands for its first character
-	value   rune   // of an escape \u
-	last    bool   // the last string was "data"
+// tokenNames looks for names of tokens in JSON that comes in pieces. What does not begin
+// as an object is not looked at. An object with zero bytes counts as one that has such a
+// name: it is not in UTF-8.
+type tokenNames struct {
+	state namesState
+	scan  jsonscan.Scanner
+	key   bool   // a key is open
+	data  bool   // the object at depth 2 is that of "data"
+	name  []byte // the last letters of the key, in lower case: no longer than longestName
+	over  bool   // there were more
+	slash bool   // the text goes on with what is behind a backslash
 }
 
-// States of jsonNames.
+type namesState uint8
+
+// States of tokenNames.
 const (
-	namesBegin  = iota // nothing but blanks, zero bytes and a byte order mark so far
-	namesOther         // outside of strings
-	namesString        // in a string
-	namesNone          // no object
+	namesBegin namesState = iota // nothing but blanks, zero bytes and a byte order mark so far
+	namesJSON
+	namesText // began as JSON and is none: some readers accept that
+	namesNone // no object
 )
 
-// longestName is the longest string that may be a name of interest.
-const longestName = 32
+// The names of interest as letter spells them.
+const (
+	accessToken  = "accesstoken"
+	refreshToken = "refreshtoken"
+	longestName  = len(refreshToken)
+)
 
 // find reports whether the piece has a name of a token.
-func (j *jsonNames) find(piece []byte) bool {
-	for _, c := range piece {
-		switch {
-		case j.state == namesNone:
-			return false
-		case j.state == namesBegin:
-			switch c {
-			case ' ', '\t', '\r', '\n', 0xef, 0xbb, 0xbf, 0xff, 0xfe, 0:
-			case '{':
-				j.state, j.depth = namesOther, 1
-			default:
-				j.state = namesNone
-			}
-		case c == 0:
-			return true
-		case j.state == namesString:
-			j.inside(c)
-		case j.outside(c):
-			return true
+func (t *tokenNames) find(piece []byte) bool {
+	i := 0
+	for ; t.state == namesBegin && i < len(piece); i++ {
+		switch piece[i] {
+		case ' ', '\t', '\r', '\n', 0xef, 0xbb, 0xbf, 0xff, 0xfe, 0:
+			continue
+		case '{':
+			t.state = namesJSON
+			i-- // the scanner reads it
+		default:
+			t.state = namesNone
 		}
 	}
-	return false
-}
-
-func (j *jsonNames) outside(c byte) (found bool) {
-	switch c {
-	case '"':
-		j.state, j.name, j.last = namesString, j.name[:0], false
-	case ':':
-		switch string(j.name) {
-		case "accesstoken", "refreshtoken":
-			return j.depth == 1 || j.depth == 2 && j.data
-		case "data":
-			j.last = j.depth == 1
-		}
-	case '{', '[':
-		if j.depth++; j.depth == 2 {
-			j.data = c == '{' && j.last
-		}
-	case '}', ']':
-		j.depth--
-	}
-	return false
-}
-
-func (j *jsonNames) inside(c byte) {
 	switch {
-	case j.escaped == 6:
-		if j.escaped = 0; c == 'u' {
-			j.escaped, j.value = 4, 0
-		}
-	case j.escaped > 0:
-		j.value = j.value<<4 | hexValue(c)
-		if j.escaped--; j.escaped == 0 && j.value < 0x80 {
-			j.letter(byte(j.value))
-		}
-	case c == '\\':
-		j.escaped = 6
-	case c == '"':
-		j.state = namesOther
-	default:
-		j.letter(c)
+	case t.state == namesNone || i == len(piece):
+		return false
+	case bytes.IndexByte(piece[i:], 0) >= 0:
+		return true
 	}
+	if t.state == namesJSON {
+		found, next := t.inJSON(piece, i)
+		if found {
+			return true
+		}
+		i = next
+	}
+	for ; i < len(piece); i++ {
+		if t.inText(piece[i]) {
+			return true
+		}
+	}
+	return false
 }
 
-func (j *jsonNames) letter(c byte) {
+// inJSON goes to the end of the piece, or to where it is no JSON.
+func (t *tokenNames) inJSON(piece []byte, i int) (found bool, next int) {
+	for i < len(piece) {
+		if t.key && !t.scan.InEscape() && !jsonscan.Stops[piece[i]] {
+			t.letter(piece[i])
+			i++
+			continue
+		}
+		var event jsonscan.Event
+		var end int
+		if t.key {
+			event, end = t.scan.Inside(piece, i)
+		} else {
+			event, end = t.scan.Next(piece, i)
+		}
+		depth := t.scan.Depth()
+		switch event {
+		case jsonscan.Key:
+			t.key, t.name, t.over = true, t.name[:0], false
+		case jsonscan.Escape:
+			if raw, r := t.scan.Escape(); raw[1] == 'u' && r < 0x80 {
+				t.letter(byte(r))
+			}
+		case jsonscan.End:
+			if t.key && t.named() && (depth == 1 || depth == 2 && t.data) {
+				return true, end
+			}
+			t.key = false
+		case jsonscan.Object, jsonscan.Array:
+			if depth == 2 {
+				t.data = event == jsonscan.Object && !t.over && string(t.name) == "data"
+			}
+		case jsonscan.Broken:
+			if t.scan.Complete() { // another document follows
+				t.scan.Reset()
+				continue
+			}
+			// What the scanner took for the key or the value before may have been a name.
+			found = t.named() || piece[end] == ':' || t.scan.InEscape()
+			t.state, t.name = namesText, t.name[:0]
+			return found, end
+		}
+		i = end
+	}
+	return false, i
+}
+
+// inText reads a byte where it is not known what is a key: every word counts, and what
+// is escaped by its number is taken for a name.
+func (t *tokenNames) inText(c byte) (found bool) {
+	switch {
+	case t.slash:
+		t.slash = false
+		return c == 'u'
+	case c == '\\':
+		t.slash = true
+	case c == '_' || c == '-' || 'a' <= c|0x20 && c|0x20 <= 'z':
+		t.letter(c)
+	default:
+		found = bytes.HasSuffix(t.name, []byte(accessToken)) || bytes.HasSuffix(t.name, []byte(refreshToken))
+		t.name = t.name[:0]
+	}
+	return found
+}
+
+// letter adds a character to the name. Case, underscores and hyphens make no difference.
+func (t *tokenNames) letter(c byte) {
 	if c == '_' || c == '-' {
 		return
 	}
 	if 'A' <= c && c <= 'Z' {
 		c += 'a' - 'A'
 	}
-	if len(j.name) < longestName {
-		j.name = append(j.name, c)
+	if len(t.name) == longestName {
+		copy(t.name, t.name[1:])
+		t.name, t.over = t.name[:longestName-1], true
 	}
+	t.name = append(t.name, c)
 }
 
-func hexValue(c byte) rune {
-	switch {
-	case '0' <= c && c <= '9':
-		return rune(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return rune(c|0x20-'a') + 10
-	}
-	return 0x80 // no letter of ASCII comes of it
+// named reports whether the whole name is that of a token.
+func (t *tokenNames) named() bool {
+	return !t.over && (string(t.name) == accessToken || string(t.name) == refreshToken)
 }

@@ -4,7 +4,7 @@
 // keys, values and containers begin and end. It keeps no bytes of the document, only one
 // bit for each open container and an escape that is not complete. It does not recurse and
 // does not copy. What to do about a key or a value is up to the caller: the filter of
-// answers and the masking of the log are two such policies.
+// answers, the search for tokens in them and the masking of the log are such policies.
 //
 // It takes what encoding/json takes, duplicate keys and bytes that are not UTF-8 included,
 // any depth, and, if asked for, a byte order mark. What no such document has is an error:
