@@ -124,7 +124,7 @@ func blank(text []byte) {
 // beginsGUID reports whether a GUID may begin with a text.
 func beginsGUID(text []byte) bool {
 	for i, c := range text {
-		if hyphen := i == 8 || i == 13 || i == 18 || i == 23; hyphen != (c == '-') || !hyphen && hexValue(c) > 15 {
+		if hyphen := i == 8 || i == 13 || i == 18 || i == 23; hyphen != (c == '-') || !hyphen && !isHexDigit(c) {
 			return false
 		}
 	}
@@ -167,6 +167,8 @@ func namesSession(text []byte) bool {
 	}
 	return strings.HasSuffix(lower, "logonsession") || strings.HasSuffix(lower, "logonsessions")
 }
+
+func isHexDigit(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
