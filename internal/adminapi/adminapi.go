@@ -9,10 +9,10 @@ import (
 	"net/http"
 )
 
-// Handler answers a request. Its error is an *Error.
+// Handler answers a request. Its error is always an *Error.
 type Handler func(http.ResponseWriter, *http.Request) error
 
-// Error is an error with the status of the answer.
+// Error is an error with the HTTP status of the answer.
 type Error struct {
 	Status int
 	Err    error
@@ -21,10 +21,10 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error without the status.
 func (e *Error) Unwrap() error { return e.Err }
 
-// listing answers GET with what list returns, as JSON.
+// listing returns a Handler that answers GET with the result of list, as JSON.
 func listing[T any](list func(*http.Request) T) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet {
@@ -34,7 +34,7 @@ func listing[T any](list func(*http.Request) T) Handler {
 	}
 }
 
-// posting answers POST with a body, which must be complete.
+// posting returns a Handler for POST with a JSON body, which complete must accept.
 func posting[T any](complete func(T) bool, usage string, act func(http.ResponseWriter, *http.Request, T) error) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {

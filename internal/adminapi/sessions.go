@@ -1,4 +1,4 @@
-// Sessions at Veeam servers: what there is, and what operators do to them.
+// The sessions at Veeam servers: list, forget, login and logout.
 
 package adminapi
 
@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// Sessions answers about the sessions at Veeam servers which this process has needed so
-// far.
+// Sessions implements the endpoints for the sessions at Veeam servers that this process
+// has needed so far.
 type Sessions struct {
 	// State holds the sessions. Required.
 	State *upstream.State
@@ -26,13 +26,13 @@ type Sessions struct {
 // SessionsPath is the path of the admin endpoint; /forget, /login and /logout are below it.
 const SessionsPath = "/veeam_auth/sessions"
 
-// sessionAction does what a request wants to one session, if that is allowed.
+// sessionAction is an action on one session, and the check whether it is allowed.
 type sessionAction struct {
 	allowed func(*upstream.Session, WantedSessions) error // nil: always
 	do      func(context.Context, *upstream.Session, WantedSessions) error
 }
 
-// sessionActions is what can be done to a session.
+// sessionActions are the actions on sessions by the last element of their path.
 var sessionActions = map[string]sessionAction{
 	"forget": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error {
 		_, err := s.Forget(ctx)
@@ -47,7 +47,7 @@ var sessionActions = map[string]sessionAction{
 	"logout": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Logout(ctx) }},
 }
 
-// Routes are the paths with what answers requests for them.
+// Routes returns the handlers by their paths.
 func (s Sessions) Routes() map[string]Handler {
 	routes := map[string]Handler{SessionsPath: listing(s.list)}
 	for name, action := range sessionActions {
@@ -63,15 +63,16 @@ func (s Sessions) Routes() map[string]Handler {
 type SessionState struct {
 	Account string `json:"account"`
 	Product string `json:"product"`
-	Origin  string `json:"origin"` // empty if no request has needed the account yet
+	Origin  string `json:"origin"` // origin of the server; empty if no request has needed the account yet
 
-	// Purpose is parent for the session with which an account serves others, or
-	// the user that it acts as.
+	// Purpose is "parent" for the session through which other accounts log in, the
+	// user's name for a session that acts as a user, and empty otherwise.
 	Purpose string `json:"purpose,omitempty"`
 
 	State string `json:"state"`
 
-	// Reason is how the account is doing there, see docs/behaviour.md.
+	// Reason is the state of the account at the server. docs/behaviour.md lists all
+	// values.
 	Reason veeam.Reason `json:"reason"`
 
 	Age       int64  `json:"age_seconds,omitempty"`
@@ -79,35 +80,35 @@ type SessionState struct {
 	HeldFor   int64  `json:"held_for_seconds,omitempty"`
 	LastError string `json:"last_error,omitempty"`
 
-	// Budget is what is left of the tries of the session's user.
+	// Budget is the lock-out budget of the session's user.
 	Budget *BudgetState `json:"lockout_budget,omitempty"`
 
-	// Accepted is when the server has accepted the secret last, LastSuccess when it
-	// has answered a login, a renewal or a request last, LastFailure when one of them
-	// or reading a secret has failed last.
+	// Accepted is the last time that the server accepted the secret. LastSuccess is
+	// that of the last login, renewal or request that the server answered, LastFailure
+	// that of the last one that failed, or of the last failure to read a secret.
 	Accepted    time.Time `json:"secret_accepted,omitzero"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastFailure time.Time `json:"last_failure,omitzero"`
 
-	// LostEarly tells of interference: how many tokens in a row the server has ended
-	// soon after they were issued.
+	// LostEarly is the number of tokens in a row that the server has ended soon after
+	// it issued them, which is a sign of interference. It is 0 without interference.
 	LostEarly int `json:"lost_early,omitempty"`
 
-	// Shared tells that the session is kept in the cache, Loaded that its token
-	// came from there, Holder which process is getting a token.
+	// Shared tells that the session is kept in the cache, Loaded that its token was
+	// read from there. Holder is the process that is getting a token.
 	Shared bool   `json:"shared,omitempty"`
 	Loaded bool   `json:"loaded,omitempty"`
 	Holder string `json:"lease_holder,omitempty"`
 
-	// Error is what went wrong with what was asked for.
+	// Error is the error of the requested action.
 	Error string `json:"error,omitempty"`
 }
 
-// BudgetState is a lock-out budget as the admin endpoint describes it.
+// BudgetState is a lock-out budget in answers of the admin endpoint.
 type BudgetState struct {
 	Left  int       `json:"left"`
 	Of    int       `json:"of"`
-	Until time.Time `json:"until,omitzero"` // when there is one more
+	Until time.Time `json:"until,omitzero"` // when the next try is available
 }
 
 func describeBudget(b tokencache.Budget) *BudgetState {
@@ -117,7 +118,7 @@ func describeBudget(b tokencache.Budget) *BudgetState {
 	return &BudgetState{b.Left, b.Of, b.Until}
 }
 
-// Describe tells a session to operators.
+// Describe returns the JSON form of a session.
 func Describe(r upstream.Row) SessionState {
 	state := r.State
 	return SessionState{
@@ -137,18 +138,18 @@ func Describe(r upstream.Row) SessionState {
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// WantedSessions is the body of a request: which sessions it is about. Fields other
-// than the account are empty for any.
+// WantedSessions is the body of a request: it selects sessions. An empty field matches
+// any value. The account is required.
 type WantedSessions struct {
 	Account string `json:"account"`
 	Product string `json:"product,omitempty"`
 	Origin  string `json:"origin,omitempty"`
 
-	// Force spends the last try of a lock-out budget.
+	// Force allows an action to use the last try of a lock-out budget.
 	Force bool `json:"force,omitempty"`
 }
 
-// missing says why there is no such session.
+// missing returns the error for a selection that matches no session.
 func (s Sessions) missing(wanted WantedSessions) error {
 	names := s.State.Names()
 	switch {
@@ -182,7 +183,7 @@ func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessi
 			refused[i] = action.allowed(session, wanted)
 		}
 		if refused[i] == nil {
-			session.LiftSibling(r.Context()) // of all, before one of them is tried
+			session.LiftSibling(r.Context()) // of all sessions, before one of them is tried
 		}
 	}
 	states := []SessionState{}

@@ -1,4 +1,4 @@
-// The tokens of clients: who has some, and their revocation.
+// The tokens of clients: list and revocation.
 
 package adminapi
 
@@ -14,19 +14,19 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// Tokens answers about the tokens of clients.
+// Tokens implements the endpoints for the tokens of clients.
 type Tokens struct {
-	// Holders knows who has got tokens from this process. Required.
+	// Holders has the clients that got tokens from this process. Required.
 	Holders *issuer.Holders
 }
 
-// The paths of the admin endpoints.
+// Paths of the admin endpoints for tokens.
 const (
 	TokensPath = "/veeam_auth/tokens"
 	RevokePath = TokensPath + "/revoke"
 )
 
-// Routes are the paths with what answers requests for them.
+// Routes returns the handlers by their paths.
 func (t Tokens) Routes() map[string]Handler {
 	return map[string]Handler{
 		TokensPath: listing(func(*http.Request) []issuer.HolderState { return t.Holders.List(time.Now()) }),
@@ -62,7 +62,7 @@ func (t Tokens) revoke(w http.ResponseWriter, r *http.Request, body Revocation) 
 	return nil
 }
 
-// unknown says that nobody of this name is known, and who is.
+// unknown returns the error for a name that no caller has. It lists the known names.
 func (t Tokens) unknown(name string) error {
 	var names []string
 	for _, s := range t.Holders.List(time.Now()) {

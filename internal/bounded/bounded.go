@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Call runs call in a goroutine of its own and returns what it brings. When ctx ends
-// before, the call is left to itself and the error is that of ctx.
+// Call runs call in its own goroutine and returns its result. If ctx ends first, it
+// returns ctx's error and does not wait for call, which goes on.
 func Call[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
 	type outcome struct {
 		value T
@@ -31,28 +31,29 @@ func Call[T any](ctx context.Context, call func(context.Context) (T, error)) (T,
 	}
 }
 
-// Flight is a call that is made once at a time: whoever comes meanwhile joins. One
+// Flight makes one call at a time, and all who ask meanwhile share its result. A call
 // that hangs holds one goroutine. The zero value is ready for use.
 type Flight[T any] struct {
 	mu       sync.Mutex
 	underWay *Result[T]
 }
 
-// Result is what one call brings.
+// Result is the result of one call.
 type Result[T any] struct {
-	// Began is when the call began, zero if it was not waited for to its end.
+	// Began is when the call began. It is zero if its end was not waited for.
 	Began time.Time
 	Value T
 
-	// Err is the error of the call, a *LateError, or context.Canceled.
+	// Err is the error of the call, or a *LateError if the call took too long, or
+	// context.Canceled.
 	Err error
 
-	done chan struct{} // closed when the rest is there
+	done chan struct{} // closed when the other fields are set
 	late *LateError
 }
 
-// LateError says that a call takes too long. It is the same for all that wait for the
-// call.
+// LateError says that a call takes too long. All who wait for the call get the same
+// value.
 type LateError struct {
 	doing atomic.Value // a string
 	told  atomic.Bool
@@ -62,24 +63,25 @@ func (*LateError) Error() string {
 	return "it could not be read in time, its file system does not answer"
 }
 
-// Does takes down what the call does from now on. It does nothing without a receiver.
+// Does records what the call is doing from now on. It does nothing if e is nil.
 func (e *LateError) Does(what string) {
 	if e != nil {
 		e.doing.Store(what)
 	}
 }
 
-// Doing is what the call was doing last.
+// Doing returns what the call was doing last.
 func (e *LateError) Doing() string {
 	what, _ := e.doing.Load().(string)
 	return what
 }
 
-// Tell reports whether nobody has told of the call yet.
+// Tell reports whether it is called for the first time, so that the error is logged
+// once.
 func (e *LateError) Tell() bool { return !e.told.Swap(true) }
 
-// Join returns the result of the call that is under way, or of one that begins now.
-// It waits until ctx ends, and no longer than most since the call began.
+// Join returns the result of the running call, or starts call if none is running. It
+// waits until ctx ends, at most for the duration most since the call began.
 func (f *Flight[T]) Join(ctx context.Context, most time.Duration, call func(*LateError) (T, error)) *Result[T] {
 	r := f.current(call)
 	timer := time.NewTimer(time.Until(r.Began.Add(most)))
@@ -114,7 +116,8 @@ func (f *Flight[T]) current(call func(*LateError) (T, error)) *Result[T] {
 	return r
 }
 
-// Ended is closed when the call that is under way has ended; nil if none is.
+// Ended returns a channel that is closed when the running call ends, or nil if none is
+// running.
 func (f *Flight[T]) Ended() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,20 +12,20 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// Site is a site that browsers reach.
+// Site is a site that browsers can reach.
 type Site struct {
-	// Origins are those whose pages count as the site's own. See ReadOrigins.
+	// Origins are the allowed origins: their pages count as the site's own. See
+	// ReadOrigins.
 	Origins map[string]struct{}
 
-	// Hosts are further names of this machine under which the site is reached.
+	// Hosts are additional names of this machine under which the site is reached.
 	Hosts []string
 }
 
-// CrossSite reports whether a browser sends the request and does not say that a
-// page of this site asked for it. Programs send none of the headers that are
-// looked at here, and pages cannot change them (Fetch standard, forbidden request
-// headers; Fetch Metadata Request Headers). anonymous says that no account is used for
-// the request.
+// CrossSite reports whether the request is a browser's and is not known to come from a
+// page of this site. Programs other than browsers do not send the headers that it
+// evaluates, and pages cannot change them (Fetch standard, forbidden request headers;
+// Fetch Metadata Request Headers). anonymous tells that the request uses no account.
 func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 	origins, hasOrigin := r.Header["Origin"]
 	sites, hasSite := r.Header["Sec-Fetch-Site"]
@@ -36,8 +36,8 @@ func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 		if _, allowed := s.Origins[origins[0]]; allowed {
 			return false
 		}
-		// Where TLS ends before Caddy the schemes differ; then the browser's own
-		// comparison counts.
+		// If TLS ends before Caddy the schemes differ. The browser's own comparison
+		// decides then.
 		sameOrigin := len(sites) == 1 && sites[0] == "same-origin"
 		if scheme, host, ok := strings.Cut(origins[0], "://"); !ok || !strings.EqualFold(host, r.Host) || scheme != schemeOf(r) && !sameOrigin {
 			return true
@@ -49,22 +49,22 @@ func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 			case "same-origin":
 				return false
 			case "none":
-				// What a user typed, or where a redirect of another site has led what a
-				// user typed: no reason to use an account.
+				// A URL that the user typed, or a redirect of another site from one.
+				// That does not allow to use an account.
 				return !anonymous || r.Method != http.MethodGet && r.Method != http.MethodHead
 			}
 			return true
 		})
 	}
-	// Browsers leave Sec-Fetch-Site out of websockets, and where the site has no TLS
-	// and is not localhost. There, pages of other sites send requests without an
-	// Origin, and the name may have been pointed here by whoever owns it.
+	// Browsers do not send Sec-Fetch-Site with websockets, nor to a site without TLS
+	// that is not localhost. There, pages of other sites send requests without an
+	// Origin, and the owner of the name may have pointed it here.
 	return fromBrowser(r.Header) && !(hasOrigin && (r.TLS != nil || policy.LocalHost(r.Host, s.Hosts)))
 }
 
-// fromBrowser reports whether a header is one of a browser: all of them send both
-// fields, and a page cannot take them out. Programs that borrow the name of a
-// browser do not speak its user's languages.
+// fromBrowser reports whether the headers are a browser's: all browsers send both
+// fields, and a page cannot remove them. Programs that copy a browser's User-Agent do
+// not send Accept-Language.
 func fromBrowser(header http.Header) bool {
 	agent := header["User-Agent"]
 	if len(agent) == 0 || !strings.HasPrefix(agent[0], "Mozilla/") {
@@ -81,8 +81,8 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
-// ReadOrigins checks the allowed origins and returns them as browsers write them:
-// in lower case, without the port that the scheme implies.
+// ReadOrigins validates the allowed origins and returns them as browsers send them: in
+// lower case, without the default port of the scheme.
 func ReadOrigins(configured []string) (map[string]struct{}, error) {
 	origins := make(map[string]struct{}, len(configured))
 	for _, text := range configured {

@@ -14,29 +14,29 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Request is what the server will read of a request: classification, rules, log and
-// filter are about this and nothing else, and nothing else is sent. Nobody changes it.
+// Request is what the server will read of a request. Classification, rules, log and
+// filter use it and nothing else, and nothing else is sent. It is read-only.
 type Request struct {
-	// Method is in capital letters.
+	// Method is the method in upper case.
 	Method string
 
-	// Path is escaped, and without the base path of the upstream.
+	// Path is the escaped path, without the base path of the upstream.
 	Path string
 
 	// Query is the raw query, empty without one.
 	Query string
 
-	// Websocket says that the connection may become a websocket.
+	// Websocket tells that the connection may be upgraded to a websocket.
 	Websocket bool
 }
 
-// AsItIs is a request in the spelling in which it has come. Servers may differ about
-// what it means.
+// AsItIs returns a request in the spelling of the client. Servers may interpret it in
+// different ways.
 func AsItIs(r *http.Request) Request {
 	return Request{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Websocket: len(r.Header["Upgrade"]) > 0}
 }
 
-// Target is path and query.
+// Target returns path and query.
 func (c Request) Target() string {
 	if c.Query == "" {
 		return c.Path
@@ -44,12 +44,12 @@ func (c Request) Target() string {
 	return c.Path + "?" + c.Query
 }
 
-// Make gives a request its one spelling, in place, and returns it. The refusal is nil
-// if there is one.
+// Make normalizes a request in place and returns its normal form. It returns a refusal
+// if the method is not allowed, or servers could interpret the path or query in
+// different ways.
 //
-// The method of an extended CONNECT (RFC 8441, RFC 9220) stays on the request,
-// because reverse_proxy looks for it there to make the GET of it that is decided
-// about.
+// The method of an extended CONNECT (RFC 8441, RFC 9220) stays on r, because
+// reverse_proxy needs it there to make a GET of it. The result has the GET.
 func Make(r *http.Request) (Request, *veeam.Refusal) {
 	c := AsItIs(r)
 	var ok bool
@@ -83,7 +83,7 @@ func Make(r *http.Request) (Request, *veeam.Refusal) {
 	return c, nil
 }
 
-// extendedConnect reports whether reverse_proxy will make a websocket of a CONNECT.
+// extendedConnect reports whether reverse_proxy will turn a CONNECT into a websocket.
 func extendedConnect(r *http.Request) bool {
 	if r.Method != http.MethodConnect {
 		return false
@@ -91,9 +91,9 @@ func extendedConnect(r *http.Request) bool {
 	return r.ProtoMajor == 3 && r.Proto == "websocket" || r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket"
 }
 
-// upgrade takes every upgrade but that to a websocket out of the headers: a server
-// may overlook any other, which would be a tunnel in which nothing is decided. It
-// reports whether one is left.
+// upgrade removes every upgrade but that to a websocket from the headers. A server
+// might accept another one, and what is sent through it would not be checked. It
+// reports whether an upgrade is left.
 func upgrade(header http.Header, method string) bool {
 	values := header["Upgrade"]
 	if len(values) == 0 {
@@ -109,9 +109,9 @@ func upgrade(header http.Header, method string) bool {
 	return false
 }
 
-// Mismatch says in what a request differs from what was decided about, empty if it is
-// that. Whatever stands between the decision and the server may have changed it: a
-// handler, an option of reverse_proxy, a fault of this module.
+// Mismatch names the difference between r and the request that was decided about, or
+// returns "" if there is none. A handler, an option of reverse_proxy or a fault of this
+// module may have changed the request after the decision.
 func (c Request) Mismatch(r *http.Request) string {
 	switch {
 	case r.Method != c.Method:
@@ -132,10 +132,9 @@ func (c Request) Mismatch(r *http.Request) string {
 	return ""
 }
 
-// Show prepares a request for the eyes of rules: the method that the server will read,
-// and the path without a slash at its end. fold is for conditions that regard the case
-// of letters, which servers do not: path and query are in lower case. restore gives the
-// request its own back.
+// Show prepares r for rules: with the method that the server will read, and without a
+// slash at the end of the path. fold also puts path and query in lower case, for
+// conditions that are case-sensitive where servers are not. restore undoes the changes.
 func (c Request) Show(r *http.Request, fold bool) (restore func()) {
 	own, method := *r.URL, r.Method
 	r.URL.Path, r.URL.RawPath, r.Method = WithoutSlash(own.Path), WithoutSlash(own.RawPath), c.Method
@@ -146,8 +145,8 @@ func (c Request) Show(r *http.Request, fold bool) (restore func()) {
 	return func() { *r.URL, r.Method = own, method }
 }
 
-// WithoutSlash is a path without the slash at its end, which the servers
-// overlook: a rule about a path is also one about the path with a slash.
+// WithoutSlash returns a path without the slash at its end. Servers ignore it, so a
+// rule for a path also applies to the path with a slash.
 func WithoutSlash(path string) string {
 	if len(path) > 1 {
 		return strings.TrimSuffix(path, "/")

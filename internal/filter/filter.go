@@ -15,33 +15,31 @@ import (
 	"io"
 )
 
-// Mask is what stands in place of a secret string.
+// Mask replaces a secret string.
 const Mask = "****"
 
-// Bounds of what is kept of a stream.
+// Limits of what is buffered.
 const (
-	// MaxDepth is how deep arrays and objects may be nested.
+	// MaxDepth is the maximum depth of nested arrays and objects.
 	MaxDepth = 10_000
 
-	// LookAhead is how many bytes of a string are held back at most, while it is
-	// not clear whether they begin a secret. What is not clear by then is one.
+	// LookAhead is how many bytes of a string are held back at most while it is not
+	// known whether they begin a secret. If it is not known by then they are masked.
 	LookAhead = 4 << 10
 
 	chunkSize = 16 << 10
 )
 
-// The reasons why a stream ends early. Errors that wrap them say where, and
-// repeat nothing of the stream. A stream that is cut off ends with
-// io.ErrUnexpectedEOF.
+// Errors that end a stream. They are wrapped with the position and repeat nothing of
+// the stream. A truncated stream ends with io.ErrUnexpectedEOF.
 var (
 	ErrSyntax   = errors.New("the answer is not JSON")
 	ErrEncoding = errors.New("the answer is not in UTF-8")
 	ErrDepth    = errors.New("the answer is nested too deeply")
 )
 
-// JSON returns the JSON document that r yields, without its secrets. A stream
-// without a document is passed on as it is. Closing the result closes r, if it
-// can be closed.
+// JSON returns the JSON document of r without its secrets. An empty stream is returned
+// unchanged. Closing the result closes r if it is an io.Closer.
 func JSON(r io.Reader) io.ReadCloser {
 	prepare()
 	return &stream{source: r, scanner: *newScanner(0)}

@@ -18,12 +18,11 @@ type held struct {
 	passes     bool // if no name comes in time
 }
 
-// Bounds of what is held back.
+// Limits of what is held back.
 const (
-	// HoldBack is how many bytes of a document may lie between the beginning of a
-	// value and the name of what it is. A string or number that nothing has named
-	// by then is taken for a secret. An object or array is passed: whole lists are
-	// called value, too.
+	// HoldBack is how many bytes may lie between a value and the field that names it. A
+	// string or number without a name by then is masked. An object or array is passed,
+	// because whole lists are called value, too.
 	HoldBack = 4 << 10
 
 	mostHeld = 32 // values at once; the next one is taken for a secret

@@ -9,10 +9,10 @@ import (
 	"fmt"
 )
 
-// Bounds of what is looked at in that way.
+// Limits for JSON in strings.
 const (
-	// MaxNested is how many bytes of such a string are held back, as it was written.
-	// A longer one is a secret, if all so far is JSON.
+	// MaxNested is how many bytes of such a string are held back, as it was written. A
+	// longer one is masked if it is JSON so far.
 	MaxNested = 64 << 10
 
 	// mostNested is how many strings may be nested in each other.

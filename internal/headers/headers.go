@@ -10,11 +10,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 )
 
-// StripCredentials takes the client's credentials out of a request once they have been
-// heard: the server must not get them. It also takes out what the connection names, and
-// masks RequestURI. secretive reports whether the request had a secret elsewhere than in
-// the standard headers, which other logs mask: some of Veeam's calls have a password in
-// the query.
+// StripCredentials removes the client's credentials from a request after they were
+// read, because the server must not get them. It also removes the headers that
+// Connection names, and masks RequestURI. secretive reports whether the request had a
+// secret outside the standard headers, which logs of others mask: some Veeam clients
+// send a password in the query.
 func StripCredentials(r *http.Request) (secretive bool) {
 	for name, values := range r.Header {
 		if Withheld(name) {
@@ -26,7 +26,8 @@ func StripCredentials(r *http.Request) (secretive bool) {
 			secretive = secretive || svclog.HeaderHides(name, value)
 		}
 	}
-	// reverse_proxy takes off what the connection names, so that rules must not see it.
+	// reverse_proxy removes the headers that Connection names, so rules must not see
+	// them.
 	for _, names := range r.Header["Connection"] {
 		for name := range strings.SplitSeq(names, ",") {
 			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); name != "Upgrade" && name != "Connection" {
@@ -38,15 +39,16 @@ func StripCredentials(r *http.Request) (secretive bool) {
 		if masked := svclog.MaskQuery(make([]byte, 0, len(query)), query); string(masked) != query {
 			secretive = true
 			path, _, _ := strings.Cut(r.RequestURI, "?")
-			r.RequestURI = path + "?" + string(masked) // what later handlers log; they send r.URL
+			r.RequestURI = path + "?" + string(masked) // for the logs of later handlers; the request is sent from r.URL
 		}
 	}
 	return secretive
 }
 
-// MaskOthers takes out of a request that is passed on what secrets other headers have,
-// such as X-Api-Key and a Referer with a token: they are no business of the server's,
-// and the proxy writes headers to Caddy's log at level debug. Rules have seen them.
+// MaskOthers removes the secrets in other headers, such as X-Api-Key or a token in
+// Referer, from a request that is sent on. The server does not need them, and
+// reverse_proxy writes headers to Caddy's log at level debug. Rules have seen the
+// headers before.
 func MaskOthers(header http.Header) {
 	for name, values := range header {
 		hides := false
@@ -67,13 +69,13 @@ func MaskOthers(header http.Header) {
 	}
 }
 
-// Withheld reports whether a header of the client's is kept from the server:
-// those that carry a session or a credential at one product or another, and those
-// that make some servers read another request.
+// Withheld reports whether a request header is not sent to the server: one that carries
+// a session or credential of any product, or that makes some servers read another
+// request.
 func Withheld(name string) bool { return IsCredential(name) || IsOverride(name) }
 
-// IsCredential reports whether a header carries a session or a credential at one
-// product or another. The name is in its canonical form.
+// IsCredential reports whether a header carries a session or credential of any product.
+// name must be in its canonical form.
 func IsCredential(name string) bool {
 	switch name {
 	case "Authorization", "Cookie", "X-Restsvcsessionid", "X-Csrf-Token", "X-Otp-Token":
@@ -82,9 +84,8 @@ func IsCredential(name string) bool {
 	return false
 }
 
-// IsOverride reports whether some servers or front ends take the method or
-// the path from a header of this name, and so would read another request than the
-// rules did.
+// IsOverride reports whether some servers or front ends take the method or the path
+// from a header of this name. They would read another request than the rules.
 func IsOverride(name string) bool {
 	if len(name) < len("X-Http-Method") || name[0] != 'X' && name[0] != 'x' {
 		return false
@@ -97,8 +98,8 @@ func IsOverride(name string) bool {
 	return false
 }
 
-// IsRelay reports whether a header is one that proxies add and programs do
-// not. The name is in its canonical form.
+// IsRelay reports whether a header is added by proxies and not by clients. name must be
+// in its canonical form.
 func IsRelay(name string) bool {
 	switch name {
 	case "Forwarded", "Via", "Cdn-Loop", "Proxy-Connection": // RFC 7239, RFC 9110, RFC 8586
@@ -107,21 +108,21 @@ func IsRelay(name string) bool {
 		"X-Originating-Ip", "X-Original-For", "X-Original-Host", "X-Original-Proto", "X-Proxyuser-Ip", "Proxy-Client-Ip", "Wl-Proxy-Client-Ip", "True-Client-Ip", "Client-Ip":
 		return true
 	case "Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Pseudo-Ipv4", "Cf-Ray", "Cf-Visitor", "Cf-Ipcountry", // Cloudflare
-		"Fastly-Client-Ip", "Fastly-Ssl", "Akamai-Origin-Hop", "Incap-Client-Ip", // other networks of caches
+		"Fastly-Client-Ip", "Fastly-Ssl", "Akamai-Origin-Hop", "Incap-Client-Ip", // other CDNs
 		"X-Azure-Clientip", "X-Azure-Socketip", "X-Appengine-User-Ip", "X-Nf-Client-Connection-Ip", "Fly-Client-Ip", "Do-Connecting-Ip":
 		return true
 	}
 	// X-Forwarded-For, -Host, -Proto, -Port, …; X-Original-Forwarded-For; those of
-	// Envoy, which stands before the programs of a service mesh.
+	// Envoy, the proxy of service meshes.
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-Forwarded-") || strings.HasPrefix(name, "X-Envoy-")
 }
 
-// sessionHeader is a header of answers that clients look for in this spelling, which is
-// not the canonical one.
+// sessionHeader is a response header in the spelling that clients expect. It is not the
+// canonical one.
 const sessionHeader = "X-RestSvcSessionId"
 
-// Respell gives the headers of an answer the spelling that clients look for. HTTP/1.1
-// keeps it, HTTP/2 does not.
+// Respell gives the response headers the spelling that clients expect. HTTP/1.1 keeps
+// the spelling, HTTP/2 does not.
 func Respell(h http.Header) {
 	const canonical = "X-Restsvcsessionid"
 	if values := h[canonical]; len(values) > 0 {

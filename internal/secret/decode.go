@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// Errors of Decode.
+// Errors of Plain and Decode.
 var (
 	ErrEncoding = errors.New("it has the byte order mark of UTF-16, but is not valid UTF-16")
 	ErrUTF32    = errors.New("it is UTF-32; save it as UTF-8")
@@ -29,10 +29,10 @@ var (
 	bomUTF32BE = []byte{0, 0, 0xfe, 0xff}
 )
 
-// Plain returns content as UTF-8 without a byte order mark. Content with the byte
-// order mark of UTF-16 is converted, as Windows PowerShell and Notepad write it.
-// Other content is returned as it is, also if it is binary. Errors are ErrEncoding
-// and ErrUTF32; neither repeats the content.
+// Plain returns content as UTF-8 without a byte order mark. UTF-16 with a byte order
+// mark, as Windows PowerShell and Notepad write it, is converted. Other content, also
+// binary, is returned unchanged. The errors are ErrEncoding and ErrUTF32 and do not
+// repeat the content.
 func Plain(content []byte) ([]byte, error) {
 	switch {
 	case bytes.HasPrefix(content, bomUTF8):
@@ -67,7 +67,8 @@ func fromUTF16(content []byte, order binary.ByteOrder) ([]byte, error) {
 	return []byte(string(utf16.Decode(units))), nil
 }
 
-// Decode returns content as a secret text: Plain, without one line end at its end.
+// Decode returns content as a secret text: as Plain does, without one line end at the
+// end.
 func Decode(content []byte) (string, error) {
 	content, err := Plain(content)
 	if err != nil {
@@ -85,9 +86,9 @@ var (
 	placeholder = regexp.MustCompile(`^(?:\$?\{+[^{}]*\}+|\$\([^()]*\)|%[A-Z_]+%|\$[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)$`)
 )
 
-// Doubts says what about a secret is likely a mistake of whoever wrote it, in words
-// that follow "the value". None of them repeats anything of the text but the name
-// of an invisible character. Such a text may be right all the same.
+// Doubts returns what about a secret is probably a mistake, in words that follow "the
+// value". They repeat nothing of the text but the name of an invisible character. The
+// secret may be right nevertheless.
 func Doubts(text string) (doubts []string) {
 	doubt := func(is bool, words string) {
 		if is {

@@ -12,23 +12,23 @@ import (
 	"strings"
 )
 
-// MaxFile bounds what is read of a file.
+// MaxFile is the maximum size of a file, in bytes.
 const MaxFile = 1 << 20
 
 var (
 	errUnknownPlaceholder = errors.New(`it has a placeholder without a value: write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`)
 
-	// ErrEmpty says that a secret has no value.
+	// ErrEmpty says that a secret is empty.
 	ErrEmpty = errors.New("it is empty")
 
 	errLongFile = fmt.Errorf("it is longer than %d MiB", MaxFile>>20)
 
-	// ErrChanging says that files were never seen in one version.
+	// ErrChanging says that files kept changing while they were read.
 	ErrChanging = errors.New("its files change during the read")
 )
 
-// FileVersion tells whether a file is the one that was read: links on the way to it
-// lead where they led, and it was neither replaced nor written to.
+// FileVersion identifies the version of a file: the target of links on its path, and
+// its time of modification, size and identity.
 type FileVersion struct {
 	place   string      // without links
 	Info    os.FileInfo // nil if there is no file
@@ -48,8 +48,8 @@ func versionOf(path string) FileVersion {
 	return FileVersion{place: place, Info: info, changed: changeTime(info)}
 }
 
-// Glimpse is versionOf without a look at where links lead: a link that leads to
-// another file is seen all the same.
+// Glimpse returns the version of a file without the targets of links on its path. A
+// link that leads to another file is noticed all the same.
 func Glimpse(path string) FileVersion {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -58,7 +58,7 @@ func Glimpse(path string) FileVersion {
 	return FileVersion{Info: info, changed: changeTime(info)}
 }
 
-// Same reports whether nothing has changed between two looks.
+// Same reports whether two versions are equal.
 func (v FileVersion) Same(other FileVersion) bool {
 	if v.Info == nil || other.Info == nil {
 		return v.Info == nil && other.Info == nil
@@ -68,12 +68,12 @@ func (v FileVersion) Same(other FileVersion) bool {
 		a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
-// Expand replaces the placeholders of a text by what lookup has for their keys. An
-// unknown or empty one is an error.
+// Expand replaces the placeholders of a text by the values that lookup returns for
+// their keys. An unknown or empty one is an error.
 type Expand func(text string, lookup func(key string) (value any, known bool)) (string, error)
 
-// Reader reads the secrets of one moment. After reading, settled tells
-// whether all of them are of one version.
+// Reader reads secrets that belong together. ReadSettled checks afterwards that all
+// files are of one version.
 type Reader struct {
 	expand Expand
 	files  map[string]FileVersion
@@ -126,11 +126,11 @@ func (e *placeholderError) Error() string {
 func (e *placeholderError) Unwrap() error { return e.err }
 
 // Files reports whether anything was read from files, and whether one of them is a
-// pipe, which is good for one reading only.
+// pipe, which can be read only once.
 func (r *Reader) Files() (files, pipes bool) { return len(r.files) > 0, r.pipes }
 
-// Text returns a text with its placeholders replaced. It is never empty without an
-// error.
+// Text returns a text with its placeholders replaced. The error is ErrEmpty if the
+// result is empty.
 func (r *Reader) Text(text string) (string, error) {
 	r.err = nil
 	value, err := r.expand(text, r.lookup)
@@ -154,7 +154,7 @@ func (r *Reader) decoded(path string) (string, error) {
 	return Decode(content)
 }
 
-// Plain is the content of a file as it is, if it is binary, or else in UTF-8.
+// Plain returns the content of a file: unchanged if it is binary, otherwise in UTF-8.
 func (r *Reader) Plain(path string) ([]byte, error) {
 	content, err := r.raw(path)
 	if err != nil {
@@ -213,8 +213,9 @@ func (r *Reader) settled() bool {
 // readTries is how often secrets are read that change while they are read.
 const readTries = 10
 
-// ReadSettled has read until all that it has read is of one moment: two files
-// that are replaced together, as Kubernetes does by one link, are never mixed.
+// ReadSettled calls read until none of the files that it has read has changed
+// meanwhile. So two files that are replaced together, as Kubernetes does with one link,
+// are never mixed. The error is ErrChanging if they keep changing.
 func ReadSettled[T any](expand Expand, read func(*Reader) (T, error)) (T, error) {
 	for range readTries {
 		r := newReader(expand)
@@ -227,13 +228,12 @@ func ReadSettled[T any](expand Expand, read func(*Reader) (T, error)) (T, error)
 	return none, ErrChanging
 }
 
-// Read is the value of one text with placeholders.
+// Read returns the value of one text with placeholders.
 func (e Expand) Read(text string) (string, error) {
 	return ReadSettled(e, func(r *Reader) (string, error) { return r.Text(text) })
 }
 
-// ReadFile is the content of one file: a secret text, without a byte order
-// mark and without the line end at its end.
+// ReadFile returns the content of one file as a secret text, see Decode.
 func ReadFile(path string) (string, error) {
 	content, err := ReadSettled(nil, func(r *Reader) (string, error) { return r.decoded(path) })
 	if err != nil {
@@ -242,7 +242,7 @@ func ReadFile(path string) (string, error) {
 	return content, nil
 }
 
-// ReadKeyMaterial is the content of a file that may be binary.
+// ReadKeyMaterial returns the content of a file that may be binary, see Reader.Plain.
 func ReadKeyMaterial(path string) ([]byte, error) {
 	content, err := ReadSettled(nil, func(r *Reader) ([]byte, error) { return r.Plain(path) })
 	if err != nil {

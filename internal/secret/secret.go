@@ -8,20 +8,20 @@ import (
 	"log/slog"
 )
 
-// Mask is what every printed form of a Value shows, whatever its length.
+// Mask is the printed form of every Value.
 const Mask = "****"
 
-// Value is a secret text. All its printed forms - every fmt verb, JSON, text,
-// slog, and zap through fmt.Stringer - are Mask. The text sits behind a pointer
-// so that printing a struct with an unexported Value in it shows an address and
-// not the text: fmt cannot call methods on unexported fields.
+// Value is a secret text. All its printed forms are Mask: every fmt verb, JSON, text,
+// slog, and zap through fmt.Stringer. The text is behind a pointer, so that printing a
+// struct with an unexported Value shows an address and not the text: fmt cannot call
+// methods on unexported fields.
 //
-// The zero Value is empty. Values compare with Equal, not with ==.
+// The zero Value is empty. Values are compared with Equal, not with ==.
 type Value struct {
 	text *string
 }
 
-// New wraps text. An empty text gives the zero Value.
+// New returns a Value with text. An empty text gives the zero Value.
 func New(text string) Value {
 	if text == "" {
 		return Value{}
@@ -29,8 +29,7 @@ func New(text string) Value {
 	return Value{text: &text}
 }
 
-// Reveal returns the text itself. Call it where the secret is used and nowhere
-// else.
+// Reveal returns the text. Call it only where the secret is used.
 func (v Value) Reveal() string {
 	if v.text == nil {
 		return ""
@@ -38,10 +37,10 @@ func (v Value) Reveal() string {
 	return *v.text
 }
 
-// IsZero reports whether there is no secret.
+// IsZero reports whether the secret is empty.
 func (v Value) IsZero() bool { return v.text == nil }
 
-// Equal compares two secrets in time that depends only on their lengths.
+// Equal compares two secrets in a time that depends only on their lengths.
 func (v Value) Equal(other Value) bool {
 	return subtle.ConstantTimeCompare([]byte(v.Reveal()), []byte(other.Reveal())) == 1
 }

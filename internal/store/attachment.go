@@ -1,4 +1,4 @@
-// A store as one configuration opens it.
+// Storages that are opened by one configuration.
 
 package store
 
@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Open opens a store. end, unless it is nil, closes it.
+// Open opens a store. end closes it and may be nil.
 type Open func() (opened Store, end func(), err error)
 
-// Opened is the Open of a store that is open and that somebody else closes.
+// Opened returns an Open for a store that is open already and that the caller closes.
 func Opened(s Store) Open {
 	return func() (Store, func(), error) { return s, nil, nil }
 }
 
-// ErrDetached is the error of a store that belongs to no configuration any more.
+// ErrDetached is the error of a store whose configuration was unloaded.
 var ErrDetached = errors.New("the configuration of the storage was unloaded")
 
-// Attachment is a store as one configuration opens it. It is opened when it is first
-// needed: stores connect to their servers then, and a server that is away must not
-// keep the configuration from starting. Its exchanges are not bounded.
+// Attachment is a store that one configuration opens. It is opened when it is first
+// used: stores connect to their servers then, and a server that cannot be reached must
+// not prevent the configuration from starting. Its calls have no time limit.
 type Attachment struct {
 	from    *Reattachable
 	open    Open
@@ -33,13 +33,13 @@ type Attachment struct {
 	store    Store
 	end      func()
 	detached bool
-	waiting  int             // for a lock
-	locked   map[string]bool // the locks that it has
+	waiting  int             // number of calls that wait for a lock
+	locked   map[string]bool // the locks that it holds
 }
 
-// Detach takes the store away. It is closed as soon as no lock is waited for or held:
-// one that could not be given back any more would be kept fresh by this process for as
-// long as it lives.
+// Detach ends the use of the store. It is closed as soon as no lock is waited for or
+// held: if a lock could not be released, this process would keep it alive until it
+// ends.
 func (a *Attachment) Detach() {
 	a.from.remove(a)
 	a.mu.Lock()
@@ -48,15 +48,14 @@ func (a *Attachment) Detach() {
 	a.closeLocked()
 }
 
-// Open returns the store itself. Where a first try has failed, the next one opens it
-// again.
+// Open returns the store. If opening has failed, the next call tries again.
 func (a *Attachment) Open() (Store, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.openLocked()
 }
 
-// Running is how many exchanges are under way.
+// Running returns how many calls are running.
 func (a *Attachment) Running() int64 { return a.running.Load() }
 
 func (a *Attachment) openLocked() (_ Store, err error) {
@@ -81,7 +80,7 @@ func (a *Attachment) closeLocked() {
 	a.store, a.end = nil, nil
 }
 
-// ask runs one exchange with the store.
+// ask runs one call of the store.
 func (a *Attachment) ask(exchange func(Store) error) error {
 	a.running.Add(1)
 	defer a.running.Add(-1)
@@ -114,7 +113,7 @@ func (a *Attachment) Lock(ctx context.Context, name string) error {
 	return err
 }
 
-// await opens the store for one who waits for a lock.
+// await opens the store for a call that waits for a lock.
 func (a *Attachment) await() (Store, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -159,7 +158,7 @@ func (a *Attachment) Delete(ctx context.Context, key string) error {
 	return a.ask(func(s Store) error { return s.Delete(ctx, key) })
 }
 
-// Before implements Lister. Of a store that is none it lists nothing.
+// Before implements Lister. It lists nothing if the store is no Lister.
 func (a *Attachment) Before(ctx context.Context, folder string, moment time.Time) (old []string, err error) {
 	err = a.ask(func(s Store) error {
 		if lister, ok := s.(Lister); ok {

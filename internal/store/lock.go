@@ -1,5 +1,4 @@
-// Locks that several processes share, also those that a killed process has left
-// behind.
+// Locks that several processes share, including locks left behind by a killed process.
 
 package store
 
@@ -8,36 +7,35 @@ import (
 	"time"
 )
 
-// Locker has locks by name. certmagic.Storage, which is Caddy's storage, has
-// these methods.
+// Locker has locks by name. certmagic.Storage, Caddy's storage, has these methods.
 type Locker interface {
 	Lock(ctx context.Context, name string) error
 	Unlock(ctx context.Context, name string) error
 }
 
-// Bounds of what is done with a lock.
+// Time limits of locks.
 const (
-	// For is how long to wait for a lock: one that was left behind is stale after
+	// For is how long to wait for a lock. A lock that was left behind is stale after
 	// ten seconds.
 	For = 15 * time.Second
 
-	// Section is the longest time from the lock to the beginning of the write.
-	// Afterwards the lock may be somebody else's, and nothing may be written.
+	// Section is the maximum time from the lock to the start of the write. After it
+	// another process may have the lock, and nothing may be written.
 	Section = 4 * time.Second
 
-	// Abandoned is when a lock that cannot be had counts as left behind: Section,
-	// the write and a second.
+	// Abandoned is the time after which a lock that is not released counts as left
+	// behind: Section, the time of the write and a second.
 	Abandoned = 8 * time.Second
 
 	unlockFor   = 3 * time.Second
 	glanceEvery = 100 * time.Millisecond
 )
 
-// Lock waits for a lock, at most as long as For. certmagic's locks look once in a
-// second whether they are free; meanwhile glance, unless it is nil, is called now
-// and then, and the wait ends without the lock when it returns true. A lock that
-// counts as Abandoned is removed, because in a folder others that had it in the
-// last seconds before keep it fresh for as long as they live.
+// Lock waits for a lock, at most for the duration For. certmagic checks once a second
+// whether a lock is free. glance, which may be nil, is called now and then meanwhile.
+// If it returns true, the wait ends without the lock. A lock that counts as Abandoned
+// is removed, because with a file storage the processes that had it in the last seconds
+// keep it fresh as long as they run.
 func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (locked bool, err error) {
 	within, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
@@ -51,7 +49,8 @@ func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (
 	for {
 		select {
 		case <-abandoned.C:
-			// It may have come at this very moment, and then must not be removed.
+			// The lock may have been acquired at this moment, and must not be removed
+			// then.
 			giveUp()
 			select {
 			case err := <-done:
@@ -75,8 +74,8 @@ func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (
 	}
 }
 
-// try asks for a lock until ctx ends, and tells what has come of it. What comes
-// when nobody waits for it any more is given back.
+// try acquires a lock until ctx ends, and sends the result. A lock that it gets after
+// the wait has ended is released.
 func try(ctx, waiting context.Context, locker Locker, name string) <-chan error {
 	done := make(chan error)
 	go func() {
@@ -92,8 +91,8 @@ func try(ctx, waiting context.Context, locker Locker, name string) <-chan error 
 	return done
 }
 
-// Unlock gives a lock back, also when ctx has ended. If that fails, the lock is
-// left behind.
+// Unlock releases a lock, even if ctx has ended. If that fails, the lock is left
+// behind.
 func Unlock(ctx context.Context, locker Locker, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockFor)
 	defer cancel()

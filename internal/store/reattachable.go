@@ -1,4 +1,4 @@
-// A storage over reloads.
+// Storages that outlive reloads.
 
 package store
 
@@ -11,18 +11,17 @@ import (
 )
 
 // Reattachable is a store that configurations attach and detach, and that outlives
-// them: the one that was attached last is used, because Caddy closes that of a
-// configuration which is gone. Its own exchanges end with their contexts, also if the
-// store hangs; only Lock, for which see the function Lock, is not bounded. The zero
-// value has no store.
+// them. The store that was attached last is used, because Caddy closes that of an
+// unloaded configuration. Calls end with their contexts even if the store hangs, except
+// Lock: see the function Lock. The zero value has no store.
 type Reattachable struct {
 	mu       sync.Mutex
 	attached []*Attachment
-	locked   map[string]*Attachment // whose the lock is
+	locked   map[string]*Attachment // which attachment holds the lock
 }
 
-// Attach has the store used from now on. When it is detached, the one before is used
-// again if it is still there.
+// Attach makes the store the one that is used. When it is detached, the one before it
+// is used again if it is still attached.
 func (r *Reattachable) Attach(open Open) *Attachment {
 	a := &Attachment{from: r, open: open}
 	r.mu.Lock()
@@ -37,7 +36,7 @@ func (r *Reattachable) remove(a *Attachment) {
 	r.attached = slices.DeleteFunc(r.attached, func(other *Attachment) bool { return other == a })
 }
 
-// Last is the store that was attached last, nil if there is none.
+// Last returns the store that was attached last, nil if there is none.
 func (r *Reattachable) Last() *Attachment {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,8 +46,8 @@ func (r *Reattachable) Last() *Attachment {
 	return r.attached[len(r.attached)-1]
 }
 
-// useLast runs an exchange with the last store. If that is detached at this very
-// moment, the next one gets it.
+// useLast runs a call with the last store. If that is detached at this moment, the next
+// one is used.
 func useLast[T any](r *Reattachable, exchange func(*Attachment) (T, error)) (value T, err error) {
 	for {
 		a := r.Last()
@@ -74,7 +73,7 @@ func (r *Reattachable) Lock(ctx context.Context, name string) error {
 			r.locked = make(map[string]*Attachment)
 		}
 		r.locked[name] = a
-		return nil, nil //nolint:nilnil // there is nothing but the error
+		return nil, nil // there is only the error
 	})
 	return err
 }
@@ -89,7 +88,7 @@ func (r *Reattachable) Unlock(ctx context.Context, name string) error {
 		if holder != nil {
 			return nil, holder.Unlock(ctx, name)
 		}
-		// Somebody else's, that was left behind.
+		// A lock of another process that was left behind.
 		return useLast(r, func(a *Attachment) (any, error) { return nil, a.Unlock(ctx, name) })
 	})
 	return err

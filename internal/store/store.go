@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Folder is where everything lies that the module keeps in a storage.
+// Folder is the folder that holds all keys of the module in a storage.
 const Folder = "veeam_auth"
 
-// Store keeps values by their keys. certmagic.Storage, which is Caddy's storage, has
-// these methods.
+// Store keeps values by their keys. certmagic.Storage, Caddy's storage, has these
+// methods.
 type Store interface {
-	// Lock waits for the lock, Unlock gives it back. A lock that its holder does
-	// not keep alive may be taken over.
+	// Lock waits for a lock, Unlock releases it. A lock that its holder does not keep
+	// alive may be taken over.
 	Locker
 
-	// Store replaces the value whole or not at all.
+	// Store replaces the whole value or nothing.
 	Store(ctx context.Context, key string, value []byte) error
 
-	// Load returns an error that is fs.ErrNotExist if there is no such key.
+	// Load returns an error that is fs.ErrNotExist if the key does not exist.
 	Load(ctx context.Context, key string) ([]byte, error)
 
 	// Delete removes the value.
 	Delete(ctx context.Context, key string) error
 }
 
-// Lister is a Store that knows how old its values are. In one that is none, old
-// records stay.
+// Lister is a Store that knows the age of its values. In other stores, old records are
+// not removed.
 type Lister interface {
-	// Before lists the keys in a folder that were stored last before a moment.
+	// Before lists the keys in a folder that were last stored before a moment.
 	Before(ctx context.Context, folder string, moment time.Time) ([]string, error)
 }

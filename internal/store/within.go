@@ -1,4 +1,4 @@
-// Exchanges with a storage that may hang.
+// Calls of a storage that may hang.
 
 package store
 
@@ -8,13 +8,13 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
-// exchanges holds those with storages that are under way. One that hangs for ever
-// keeps its place, and perhaps a thread of the system. There is one for the process,
-// because threads are the process's, and it outlives a reload, as the threads do.
+// exchanges limits the storage calls that run at the same time. A call that hangs for
+// ever keeps its place, and maybe an operating system thread. The limit is for the
+// whole process and outlives a reload, because the threads do.
 var exchanges = make(chan struct{}, 500)
 
-// Within waits for an exchange with a storage no longer than ctx says: a folder on a
-// network that hangs does not look at it.
+// Within runs exchange and returns its result, or ctx's error when ctx ends: a network
+// folder that hangs ignores contexts.
 func Within[T any](ctx context.Context, exchange func() (T, error)) (value T, err error) {
 	select {
 	case exchanges <- struct{}{}:

@@ -25,9 +25,9 @@ func assigned(s string, i int) (start, end int) {
 	return valueAt(s, start, v)
 }
 
-// NamesParameter reports whether text ends with the name of a secret, as it would
-// stand before a "=" or, with colon, a ":", and whether the value takes the rest of its
-// line. It looks through percent-encoding.
+// NamesParameter reports whether text ends with the name of a secret, as it stands
+// before a "=" or, if colon is set, a ":". line tells that the value is the rest of the
+// line. Percent encoding is decoded.
 func NamesParameter(text string, colon bool) (line, secret bool) {
 	for range maxLayers {
 		if name, quoted := nameBefore(text, len(text)); name != "" {

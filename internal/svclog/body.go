@@ -16,14 +16,13 @@ import (
 // inflateLimit bounds what is unpacked of a compressed or multipart body.
 const inflateLimit = 16 << 10
 
-// MaskBody appends a body in the form in which it may be logged. Forms and JSON
-// are told by their content and masked as MaskForm and MaskJSON do, whichever
-// of the two the Content-Type names; gzip is unpacked, multipart/form-data is
-// printed as the equivalent URL-encoded form. truncated tells that body is only
-// the beginning of what was sent; the result then ends in a note that says so.
+// MaskBody appends a body as it may be logged. Forms and JSON are recognized by their
+// content and masked as by MaskForm and MaskJSON if Content-Type names either of them.
+// gzip is unpacked, and multipart/form-data is written as the equivalent URL-encoded
+// form. truncated tells that body is only the beginning, and adds a note that says so.
 //
-// Whatever else there is - octet streams, XML, other compressions and character
-// sets, what cannot be parsed - is printed as its size: "<17 bytes, not shown>".
+// All other content is written as its size, "<17 bytes, not shown>": binary data, XML,
+// other compressions and character sets, and what cannot be parsed.
 func MaskBody(dst []byte, contentType, contentEncoding string, body []byte, truncated bool) []byte {
 	if len(body) == 0 {
 		return dst

@@ -11,67 +11,63 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Request is one request as it arrived.
+// Request is a request as it was received.
 type Request struct {
-	// User is the caller: the client's name, DOMAIN\user, or empty for
-	// Anonymous.
+	// User is the caller: a client's name, DOMAIN\user, or empty for Anonymous.
 	User string
 	// Method is the method as received.
 	Method string
-	// Path is the path and the query as received. It is masked when it is
-	// printed.
+	// Path is the path and query as received. It is masked when it is written.
 	Path string
 	// Body is the body, masked by MaskBody.
 	Body []byte
-	// Header is the header as received. It is masked when it is printed and
-	// not kept after that.
+	// Header is the header as received. It is masked when it is written, and not kept.
 	Header http.Header
-	// Host is the host as received; servers take it out of the header.
+	// Host is the Host header, which servers keep apart from Header.
 	Host string
-	// RequestID is the id of the request, printed if the encoder is told to.
+	// RequestID is the id of the request, written if the encoder is configured to.
 	RequestID string
-	// Thread is Thread(RequestID), or what else shall stand in <NN>.
+	// Thread is the number in <NN>, usually Thread(RequestID).
 	Thread uint32
 }
 
-// Response is one answer as it was sent.
+// Response is an answer as it was sent.
 type Response struct {
 	// Method and Path are those of the Request.
 	Method, Path string
 	// Status is the HTTP status.
 	Status int
-	// Body is the body, masked by MaskBody; empty if it is not to be logged.
+	// Body is the body, masked by MaskBody. If it is empty no body is logged.
 	Body []byte
-	// Duration is the time between request and response. The line has no
-	// place for it.
+	// Duration is the time from request to response. The line does not show it.
 	Duration time.Duration
 	// RequestID and Thread are those of the Request.
 	RequestID string
 	Thread    uint32
 }
 
-// The messages of the entries that carry a Request or a Response, and the keys
-// of their fields.
+// Messages of the log entries with a Request or a Response, which are also the keys of
+// their fields.
 const (
 	RequestKey  = "request"
 	ResponseKey = "response"
 )
 
-// RequestField carries r through a logger, as in
+// RequestField returns a log field for r:
 //
 //	logger.Info(svclog.RequestKey, svclog.RequestField(r))
 //
-// r is read while the entry is written and must not change meanwhile.
+// r is read when the entry is written and must not change before that.
 func RequestField(r *Request) zap.Field {
 	return zap.Field{Key: RequestKey, Type: zapcore.ObjectMarshalerType, Interface: r}
 }
 
-// ResponseField carries r through a logger; see RequestField.
+// ResponseField returns a log field for r. See RequestField.
 func ResponseField(r *Response) zap.Field {
 	return zap.Field{Key: ResponseKey, Type: zapcore.ObjectMarshalerType, Interface: r}
 }
 
-// MarshalLogObject writes r, masked, for encoders that know nothing of lines.
+// MarshalLogObject writes r, masked, for encoders other than that of this module.
 func (r *Request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	var buf []byte
 	login := loginPath(r.Path)
@@ -88,7 +84,7 @@ func (r *Request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return enc.AddObject("headers", (*requestHeaders)(r))
 }
 
-// MarshalLogObject writes r, masked, for encoders that know nothing of lines.
+// MarshalLogObject writes r, masked, for encoders other than that of this module.
 func (r *Response) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	var buf []byte
 	enc.AddUint32(ThreadKey, r.Thread)

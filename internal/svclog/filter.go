@@ -11,28 +11,27 @@ import (
 	"time"
 )
 
-// Filter chooses records. What is not set does not matter; what is set must
-// hold, so a record without a user, path or status is left out by a filter for
-// one. The zero Filter chooses everything.
+// Filter selects records. A field that is not set matches every record. A field that is
+// set does not match a record without the value. The zero Filter selects all records.
 type Filter struct {
-	// User is a user with or without domain, in any case: "benyoung" chooses
-	// LAB\benyoung as well as .\benyoung, "LAB\benyoung" only that one.
+	// User is a user with or without domain, in any case: "benyoung" matches
+	// LAB\benyoung and .\benyoung, "LAB\benyoung" matches only that one.
 	User string
-	// Path is the beginning of a path, or a pattern with * that must fit all of
-	// it, in any case. The query of a record does not matter.
+	// Path is the beginning of a path, or a pattern with * for the whole path, in any
+	// case. The query of a record is ignored.
 	Path string
-	// Status is the ranges one of which the status must be in.
+	// Status are ranges. The status of a record must be in one of them.
 	Status []StatusRange
-	// Since is the earliest time.
+	// Since is the earliest time of a record.
 	Since time.Time
-	// Zone is the zone in which the file's times are read. Default: local.
+	// Zone is the time zone of the file. Default: local.
 	Zone *time.Location
 }
 
-// StatusRange is a range of HTTP statuses, both ends included.
+// StatusRange is a range of HTTP statuses, including both ends.
 type StatusRange struct{ From, To int }
 
-// ParseStatus reads statuses and classes of them, separated by commas: "401",
+// ParseStatus parses statuses and classes of statuses, separated by commas: "401",
 // "4xx,500".
 func ParseStatus(text string) ([]StatusRange, error) {
 	var ranges []StatusRange
@@ -52,9 +51,9 @@ func ParseStatus(text string) ([]StatusRange, error) {
 	return ranges, nil
 }
 
-// ParseSince reads a point in time: a duration before now ("90m", "2d"), a date
-// or date and time as in the log ("03.10.2022 11:48:31") or in ISO order
-// ("2022-10-03T11:48:31"), each in the given zone unless it has one of its own.
+// ParseSince parses a point in time: a duration before now ("90m", "2d"), or a date
+// with or without a time, as in the log ("03.10.2022 11:48:31") or in ISO 8601 order
+// ("2022-10-03T11:48:31"). It is in the given zone if the text has no zone.
 func ParseSince(text string, now time.Time, zone *time.Location) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {

@@ -14,8 +14,8 @@ import (
 // followInterval is how often a file is looked at for more.
 const followInterval = 250 * time.Millisecond
 
-// Follower reads a file as it grows, and goes on with the new one when the file
-// is replaced or made shorter, as log rotation does.
+// Follower reads a file while it grows, like tail -F. When log rotation replaces or
+// truncates the file, it continues with the new one.
 type Follower struct {
 	ctx     context.Context
 	name    string
@@ -24,8 +24,7 @@ type Follower struct {
 	midline bool
 }
 
-// Follow opens the file name. Reads from the Follower end with io.EOF when ctx
-// is done, and not before.
+// Follow opens a file. Reads from the Follower return io.EOF only when ctx has ended.
 func Follow(ctx context.Context, name string) (*Follower, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -37,7 +36,7 @@ func Follow(ctx context.Context, name string) (*Follower, error) {
 // Close closes the file.
 func (f *Follower) Close() error { return f.file.Close() }
 
-// Read reads what there is, and waits until there is something.
+// Read reads what the file has, and waits if there is nothing new.
 func (f *Follower) Read(p []byte) (int, error) {
 	for {
 		n, err := f.file.Read(p)

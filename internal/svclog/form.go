@@ -4,18 +4,18 @@ package svclog
 
 import "strings"
 
-// MaskForm appends a URL-encoded form with the values of secret fields masked.
-// Everything else stays as it is: order, encoding, duplicates, empty pairs and
-// blank values.
+// MaskForm appends a URL-encoded form with the values of secret fields masked. All
+// other content stays unchanged: order, encoding, duplicates, empty pairs and empty
+// values.
 //
-// A password that was sent unencoded and contains "&" looks like further
-// fields. So behind a secret field a pair is masked as a whole, name included,
-// until a field of the token endpoints is met again. For the same reason a word
-// without "=" is shown only if it is the name of such a field.
+// A password that was sent without encoding and contains "&" looks like more fields. So
+// after a secret field whole pairs are masked, with their names, up to the next field
+// of the token endpoints. For the same reason a word without "=" is only shown if it is
+// the name of such a field.
 func MaskForm(dst, body []byte) []byte { return appendForm(dst, view(body), false) }
 
-// MaskQuery appends a query string, without its "?", as MaskForm does. A word
-// without "=" is an ordinary flag there.
+// MaskQuery appends a query string without its "?", masked as by MaskForm. A word
+// without "=" is shown, because it is an ordinary flag in a query.
 func MaskQuery(dst []byte, query string) []byte { return appendForm(dst, query, true) }
 
 func appendForm(dst []byte, s string, flags bool) []byte {
@@ -97,9 +97,8 @@ var knownFields = map[string]bool{
 	"userloginid": true, "tokentypehint": true, "usersid": true,
 }
 
-// MaskPath appends a path as it was received, with what is secret in it masked:
-// in its query as MaskQuery does, in the path itself what MaskText finds, by
-// segments where it is encoded.
+// MaskPath appends a path as received, with its secrets masked: in the query as by
+// MaskQuery, in the path as by MaskText, or whole segments where it is encoded.
 func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
 	if from, to := sessionSegment(path); from < to {

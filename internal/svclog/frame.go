@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// The words of the level column.
+// Words of the level column.
 const (
 	LevelDebug   = "Debug"
 	LevelInfo    = "Info"
@@ -23,15 +23,14 @@ const (
 // levelWidth is the width of the column that holds the level.
 const levelWidth = 13
 
-// AppendFrame appends one whole line, newline included:
+// AppendFrame appends one line with its newline:
 //
 //	[03.10.2022 11:48:31.999] <36> Info         message
 //
-// The time is local, or UTC if utc is set; the thread has at least two digits.
-// The result is one physical line whatever the message holds: line ends, NUL
-// and the other control characters, format characters such as those that turn
-// the direction of text, and bytes that are not UTF-8 are written as \r, \n, \t
-// or \u0000.
+// The time is local, or UTC if utc is set. The thread has at least two digits. The
+// result is always one physical line: line ends, NUL and other control characters,
+// format characters such as those that change the direction of text, and invalid UTF-8
+// are written as \r, \n, \t or \u0000.
 func AppendFrame[Text ~string | ~[]byte](
 	dst []byte, t time.Time, thread uint32, level string, message Text, utc bool,
 ) []byte {

@@ -179,9 +179,9 @@ func appendHeaderName(dst []byte, name string) []byte {
 
 var tokenChar = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
 
-// MaskHeaderValue returns the value of a header with what is secret in it
-// masked: of Authorization the scheme stays, of cookies and of headers with a
-// secret name nothing, of others what MaskText leaves.
+// MaskHeaderValue returns the value of a header with its secrets masked. Of
+// Authorization the scheme is kept. Cookies and headers with a secret name are masked
+// as a whole, others as by MaskText.
 func MaskHeaderValue(name, value string) string {
 	return string(appendHeaderValue(nil, name, value, judgeHeader(name)))
 }
@@ -189,8 +189,8 @@ func MaskHeaderValue(name, value string) string {
 // SecretHeader reports whether the value of the header is secret as a whole.
 func SecretHeader(name string) bool { return judgeHeader(name) != readable }
 
-// HeaderHides reports whether a header has a secret in it: as a whole, or somewhere
-// in its value.
+// HeaderHides reports whether a header contains a secret, as its whole value or in a
+// part of it.
 func HeaderHides(name, value string) bool {
 	row, ok := headerRows[name]
 	if !ok {

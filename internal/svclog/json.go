@@ -9,15 +9,15 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
 )
 
-// MaskJSON appends a JSON document with the values of secret keys replaced by
-// "****", whatever their type and depth. Key order, numbers, white space and
-// duplicate keys stay as they are; valid JSON stays valid. Strings under other
-// keys are masked as by MaskText, or as a whole where the secret is written
-// with escapes. An object that names a secret and has its value beside it, as
-// a JSON Patch does, loses the value: {"path":"/password","value":"****"}.
+// MaskJSON appends a JSON document with the values of secret keys replaced by "****",
+// regardless of their type and depth. Key order, numbers, white space and duplicate
+// keys stay unchanged, and valid JSON stays valid. Strings under other keys are masked
+// as by MaskText, or as a whole if the secret is written with escapes. In an object
+// that has the name of a secret in one field and its value in another, as in JSON
+// Patch, the value is masked: {"path":"/password","value":"****"}.
 //
-// A document that ends too early is printed up to its last complete token and
-// "<incomplete>". One that is not JSON is not printed.
+// A document that ends too early is written up to its last complete token, followed by
+// "<incomplete>". Other content than JSON is not written.
 func MaskJSON(dst, body []byte) []byte {
 	start := len(dst)
 	dst, end := appendJSON(dst, view(body), 0)

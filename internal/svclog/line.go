@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Anonymous is the user of a request that came without a session.
+// Anonymous is the user of a request without a session.
 const Anonymous = "Anonymous"
 
 // AppendRequest appends the message of a request line:
@@ -224,8 +224,8 @@ func answersSecret(path string) bool {
 		strings.HasSuffix(route, "/sessionmngr") || strings.Contains(route, "/"+sessionPath)
 }
 
-// AnswersUnnamedSecret reports whether the good answers of path are a secret that
-// the server makes for the caller and that no field's name tells.
+// AnswersUnnamedSecret reports whether successful answers of path are a secret that the
+// server makes for the caller and that no field name identifies.
 func AnswersUnnamedSecret(path string) bool {
 	path = strings.ToLower(routeOf(path))
 	return strings.HasSuffix(path, "/logins/apikey") || strings.HasSuffix(path, "/passwords/generate")

@@ -5,7 +5,7 @@ package svclog
 
 import "strconv"
 
-// Mask is what is printed in place of a secret, whatever its length or type.
+// Mask is written in place of a secret, regardless of its length or type.
 const Mask = "****"
 
 // masking is off only in control runs, which show that the tests for leaks can

@@ -238,9 +238,9 @@ func foldRune(r rune) byte {
 	return 0
 }
 
-// SecretName reports whether the value under name has to be masked. Case, "_",
-// "-" and every other character that is neither letter nor digit make no
-// difference, nor does percent-encoding of any depth.
+// SecretName reports whether the value under name has to be masked. Case, characters
+// that are neither letter nor digit, such as "_" and "-", and percent encoding are
+// ignored.
 func SecretName(name string) bool { return judgeDecoded(name) != readable }
 
 // judgeDecoded classifies a name together with everything that it can be

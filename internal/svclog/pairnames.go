@@ -3,15 +3,15 @@
 
 package svclog
 
-// PairRole is what a field is in such an object.
+// PairRole is the role of a field in an object with a name and a value.
 type PairRole uint8
 
 const (
-	// PairNone says that the field stands for itself.
+	// PairNone means that the field is independent of the others.
 	PairNone PairRole = iota
-	// PairName says that the value is the name of something.
+	// PairName means that the value is the name of something.
 	PairName
-	// PairValue says that the value is that of what a field beside it names.
+	// PairValue means that the value belongs to the name in another field.
 	PairValue
 )
 
@@ -30,7 +30,7 @@ var pairRoles = map[string]PairRole{
 	"plainvalue": PairValue, "originalvalue": PairValue, "previousvalue": PairValue,
 }
 
-// PairRoleOf is the role of a field by its name.
+// PairRoleOf returns the role of a field by its name.
 func PairRoleOf(name string) PairRole {
 	const longest = 16
 	if len(name) > longest {

@@ -16,12 +16,11 @@ import (
 // of a longer one is dropped.
 const lineLimit = 1 << 20
 
-// Read takes apart what r holds, one Record for each line, and hands those that
-// the filter chooses to emit. It returns at the end of r, when ctx is done, or
-// with the error of r or emit.
+// Read parses the lines of r and calls emit with each Record that filter selects. It
+// returns at the end of r, when ctx ends, or with an error of r or emit.
 //
-// Any file of the family will do: without milliseconds, with lines that have no
-// frame, with CR LF, with a byte order mark.
+// Files of all versions are accepted: without milliseconds, with lines without a frame,
+// with CR LF, with a byte order mark.
 func Read(ctx context.Context, r io.Reader, filter Filter, emit func(Record) error) error {
 	if filter.Zone == nil {
 		filter.Zone = time.Local

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Kind says what a line tells.
+// Kind is the kind of a line.
 type Kind string
 
-// The kinds of lines. Unframed is a line without a frame, as an editor or a
-// mail program leaves behind.
+// Kinds of lines. Unframed is a line without a frame, such as one that an editor or a
+// mail program has broken.
 const (
 	KindRequest       Kind = "request"
 	KindResponse      Kind = "response"
@@ -26,33 +26,32 @@ const (
 	KindUnframed      Kind = "unframed"
 )
 
-// Record is a line taken apart, and masked again: nobody knows what an older
-// version, or another program, let through. Escapes stay as they were written.
+// Record is a parsed line. It is masked again, because an older version or another
+// program may have written secrets. Escapes stay as they were written.
 type Record struct {
-	// Time is the time of the line; that of the line before for an unframed one.
+	// Time is the time of the line. An unframed line has that of the line before.
 	Time time.Time `json:"time,omitzero"`
 	// Thread is the number in <NN>.
 	Thread uint32 `json:"thread"`
 	// Level is the word of the level column.
 	Level string `json:"level,omitempty"`
-	// Kind says which of the following fields are set.
+	// Kind tells which of the following fields are set.
 	Kind Kind `json:"kind"`
-	// User is the user of a request or a login. For a response it is that of
-	// the request it answers, as far as that can be told.
+	// User is the user of a request or login. For a response it is the user of its
+	// request, if that is known.
 	User string `json:"user,omitempty"`
-	// Method and Path are those of a request or response, the path with its
-	// query.
+	// Method and Path are those of a request or response. Path includes the query.
 	Method string `json:"method,omitempty"`
 	Path   string `json:"path,omitempty"`
-	// Status is that of a response.
+	// Status is the HTTP status of a response.
 	Status int `json:"status,omitempty"`
-	// Body is that of a request or response.
+	// Body is the body of a request or response.
 	Body string `json:"body,omitempty"`
 	// Parameters are the headers of a request.
 	Parameters Parameters `json:"parameters,omitempty"`
-	// RequestID is the id of the request, if the line has it.
+	// RequestID is the id of the request, empty if the line has none.
 	RequestID string `json:"request_id,omitempty"`
-	// Message is the text of every other line, without its frame.
+	// Message is the text of all other kinds of lines, without the frame.
 	Message string `json:"message,omitempty"`
 	// Type is the type of an exception.
 	Type string `json:"type,omitempty"`
@@ -61,7 +60,7 @@ type Record struct {
 // Parameter is one header of a request line.
 type Parameter struct{ Name, Value string }
 
-// Parameters are the headers of a request line in its order.
+// Parameters are the headers of a request line, in order.
 type Parameters []Parameter
 
 // MarshalJSON writes the parameters as an object, in order.
@@ -103,8 +102,7 @@ const (
 	stampLayoutMilli = "02.01.2006 15:04:05.000"
 )
 
-// Parse takes one line apart, without its line end. Its time is read as one of
-// the given zone.
+// Parse parses one line without its line end. zone is the time zone of its time.
 func Parse(line string, zone *time.Location) Record {
 	r := parse(line, zone)
 	r.mask()

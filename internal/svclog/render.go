@@ -9,14 +9,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Renderer renders entries to framed lines. The zero Renderer writes local time
-// and no request ids.
+// Renderer writes log entries as framed lines. The zero Renderer writes local time and
+// no request ids.
 type Renderer struct {
-	// UTC prints the time in UTC.
+	// UTC writes the time in UTC.
 	UTC bool
-	// RequestID prints the id of the request: as the first parameter of the
-	// request line, "Request-id: …", and behind the response line,
-	// "[Request-id: …]".
+	// RequestID writes the id of the request: as the first parameter of the request
+	// line, "Request-id: …", and at the end of the response line, "[Request-id: …]".
 	RequestID bool
 }
 
@@ -32,10 +31,9 @@ func (l Renderer) AppendResponse(dst []byte, t time.Time, level zapcore.Level, r
 	return append(appendResponse(dst, r, l.id(r.RequestID)), '\n')
 }
 
-// AppendSentence appends the line of a message that is neither, masked. fields
-// is a JSON object that follows the message, masked as JSON; it may be empty.
-// A sentence never begins with "[", so it is not taken for a request or a
-// response.
+// AppendSentence appends the line of any other message, masked. fields is a JSON object
+// that follows the message and is masked as JSON. It may be empty. A sentence never
+// begins with "[", so that it is not taken for a request or response.
 func (l Renderer) AppendSentence(
 	dst []byte, t time.Time, level zapcore.Level, thread uint32, message string, fields []byte,
 ) []byte {
@@ -54,8 +52,8 @@ func (l Renderer) AppendSentence(
 	return append(dst, '\n')
 }
 
-// AppendStack appends one line for each frame of a stack trace as zap writes it,
-// as Veeam's service does below an exception: "   at function in file:line".
+// AppendStack appends one line for each frame of a stack trace of zap, in the form that
+// Veeam's service writes below an exception: " at function in file:line".
 func (l Renderer) AppendStack(dst []byte, t time.Time, level zapcore.Level, thread uint32, stack string) []byte {
 	for stack != "" {
 		var function, place string
@@ -79,7 +77,7 @@ func (l Renderer) id(requestID string) string {
 	return ""
 }
 
-// LevelWord is the word for a level in the level column.
+// LevelWord returns the word of the level column for a level.
 func LevelWord(level zapcore.Level) string {
 	switch {
 	case level <= zapcore.DebugLevel:

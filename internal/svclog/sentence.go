@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// TokenFailed is the sentence after a login that gave no token.
+// TokenFailed is the sentence for a login that got no token.
 const TokenFailed = "Failed to create access token."
 
-// Authenticated is the sentence that a user's password was right. A user without
-// a domain is written as the local one that he is: .\benyoung.
+// Authenticated returns the sentence for a password that was accepted. A user without a
+// domain is written as a local one: .\benyoung.
 func Authenticated(user string) string {
 	if !strings.ContainsAny(user, `\@`) {
 		user = `.\` + user
@@ -20,10 +20,10 @@ func Authenticated(user string) string {
 	return sentence("Authenticated user: [", user, ']', "]")
 }
 
-// LoginFailed is the sentence that the login of a user was refused.
+// LoginFailed returns the sentence for a login that was refused.
 func LoginFailed(user string) string { return quoted("Login failed for user '", user, "'.") }
 
-// Exception is the line of an error: its message and, in brackets, its type.
+// Exception returns the line of an error: its message and, in brackets, its type.
 func Exception(message, typ string) string {
 	line := string(MaskText(nil, message))
 	if typ != "" {
@@ -32,50 +32,50 @@ func Exception(message, typ string) string {
 	return string(appendClean(nil, line))
 }
 
-// TokenCreated is the sentence that a login gave a token.
+// TokenCreated returns the sentence for a login that got a token.
 func TokenCreated(user string) string { return quoted("Access token created for user '", user, "'.") }
 
-// MFARequired is the sentence that the server asked for a one-time code.
+// MFARequired returns the sentence for a server that asks for a verification code.
 func MFARequired(user string) string {
 	return quoted("Multi-factor authentication is required for user '", user, "'.")
 }
 
-// MFAConfirmed is the sentence that the one-time code was right.
+// MFAConfirmed returns the sentence for a verification code that was accepted.
 func MFAConfirmed(user string) string {
 	return quoted("Multi-factor authentication confirmed for user '", user, "'.")
 }
 
-// MFAFailed is the sentence that the one-time code was refused.
+// MFAFailed returns the sentence for a verification code that was refused.
 func MFAFailed(user string) string {
 	return quoted("Multi-factor authentication failed for user '", user, "'.")
 }
 
-// TokenRefreshed is the sentence that a refresh gave a new token.
+// TokenRefreshed returns the sentence for a refresh that got a new token.
 func TokenRefreshed(user string) string {
 	return quoted("Access token refreshed for user '", user, "'.")
 }
 
-// RefreshFailed is the sentence that a refresh was refused, and that the user
-// is logged in again.
+// RefreshFailed returns the sentence for a refresh that was refused. The user is logged
+// in again.
 func RefreshFailed(user string) string {
 	return quoted("Failed to refresh access token for user '", user, "'. Logging in again...")
 }
 
-// Replayed is the sentence that a request is sent again with a new token.
+// Replayed returns the sentence for a request that is sent again with a new token.
 func Replayed(method, path string) string {
 	return request("Request [", method, path, "] is sent again with a new access token.")
 }
 
-// Paced is the sentence that a token request of a user is sent later, because of
-// the pace of the server or because it has asked so.
+// Paced returns the sentence for a token request that is delayed by the rate limit, or
+// because the server has asked to wait.
 func Paced(user, pace string, wait time.Duration) string {
 	return quoted("Token request of user '", user, "' waits ") + wait.Round(100*time.Millisecond).String() +
 		" for its turn (pace " + pace + ")."
 }
 
-// Interference is the sentence that the server ends the sessions of a user soon
-// after each login, and what to do. one says that the product is known to end a
-// user's session for another.
+// Interference returns the sentence for a server that ends the sessions of a user soon
+// after each login, with what to do. one tells that the product is known to allow one
+// session per user.
 func Interference(user string, times int, after time.Duration, one bool) string {
 	why := "Another program seems to log in as the same user"
 	if one {
@@ -86,16 +86,16 @@ func Interference(user string, times int, after time.Duration, one bool) string 
 		": give veeam-auth its own user."
 }
 
-// LoggedOut is the sentence that a session was ended.
+// LoggedOut returns the sentence for a session that was ended.
 func LoggedOut(user string) string { return quoted("User '", user, "' logged out.") }
 
-// LogoutFailed is the sentence that the server did not end a session.
+// LogoutFailed returns the sentence for a session that the server did not end.
 func LogoutFailed(user string) string { return quoted("Failed to log out user '", user, "'.") }
 
-// Denied is the sentence that a rule refused a request.
+// Denied returns the sentence for a request that a rule refused.
 func Denied(user, method, path string) string { return access(user, method, path, "] is denied.") }
 
-// Allowed is the sentence that a rule let a request in.
+// Allowed returns the sentence for a request that a rule allowed.
 func Allowed(user, method, path string) string { return access(user, method, path, "] is allowed.") }
 
 func access(user, method, path, verdict string) string {

@@ -5,11 +5,10 @@ package svclog
 
 import "strings"
 
-// MaskText appends s with the secrets masked that can be told from text alone:
-// otpauth:// URIs, PEM blocks and .NET XML keys, what follows Bearer and Basic,
-// values shaped like a JWT, the user part of a URL, and values that stand after
-// a secret name and a "=" or ":". When the secret is percent-encoded or escaped,
-// the whole of s becomes the mask.
+// MaskText appends s with the secrets masked that are recognized from text alone:
+// otpauth:// URIs, PEM blocks and .NET XML keys, what follows Bearer and Basic, values
+// in the form of a JWT, the user part of a URL, and values after a secret name and "="
+// or ":". If the secret is percent-encoded or escaped, all of s is masked.
 func MaskText(dst []byte, s string) []byte {
 	start := len(dst)
 	dst, wrapped := maskText(dst, s)
@@ -265,8 +264,8 @@ func elementBefore(s string) string {
 	return tag
 }
 
-// NamesElement reports whether text ends with the start tag of an element with a
-// secret in it, but for its ">".
+// NamesElement reports whether text ends with the start tag, without its ">", of an
+// element that contains a secret.
 func NamesElement(text string) bool {
 	tag := elementBefore(text)
 	return tag != "" && tag != "RSAKeyValue" && judge(tag) != readable // whose public half is no secret

@@ -7,11 +7,10 @@ import "go.uber.org/zap"
 // threads is the number of different thread numbers.
 const threads = 99999
 
-// Thread returns the number that stands in <NN> on all lines of one request: a
-// hash of its id, from 1 to 99999, and 0 without an id. Veeam prints a managed
-// thread there, which need not be the same on a request and its response; here
-// the pair always shares the number, and two requests at the same time share
-// one only by chance.
+// Thread returns the number in <NN> on all lines of one request: a hash of its id from
+// 1 to 99999, or 0 without an id. Veeam writes the managed thread there, which may
+// differ between a request and its response. Here both always have the same number, and
+// two requests at the same time have the same one only by chance.
 func Thread(requestID string) uint32 {
 	if requestID == "" {
 		return 0
@@ -24,8 +23,9 @@ func Thread(requestID string) uint32 {
 	return hash%threads + 1
 }
 
-// ThreadKey is the key of the field that carries the thread of a sentence.
+// ThreadKey is the key of the log field with the thread of a sentence.
 const ThreadKey = "thread"
 
-// ThreadField puts a sentence on the thread of the request it belongs to.
+// ThreadField returns the log field with the thread of the request that a sentence
+// belongs to.
 func ThreadField(thread uint32) zap.Field { return zap.Uint32(ThreadKey, thread) }

@@ -8,8 +8,8 @@ import (
 	"encoding/hex"
 )
 
-// SPKI is the SHA-256 of the public key of a client certificate that was verified,
-// in hex: of the whole SubjectPublicKeyInfo, as for pins (RFC 7469).
+// SPKI returns the SHA-256 of the public key of a verified client certificate, in hex:
+// of the whole SubjectPublicKeyInfo, as for pins (RFC 7469).
 func SPKI(state *tls.ConnectionState) string {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return ""

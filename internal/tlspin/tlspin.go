@@ -24,12 +24,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// Fingerprint is the SHA-1 or SHA-256 of a certificate.
+// Fingerprint is the SHA-1 or SHA-256 hash of a certificate, 20 or 32 bytes.
 type Fingerprint []byte
 
-// Parse reads a fingerprint in hex as people and consoles write it: with colons, dashes
-// or blanks, in any case, with the name of the hash before it or without. An error
-// says what is wrong with it.
+// Parse reads a fingerprint in hex: with colons, dashes or blanks, in any case, with or
+// without the name of the hash before it. The error says what is wrong.
 func Parse(text string) (Fingerprint, error) {
 	digits := strings.Map(func(r rune) rune {
 		switch r {
@@ -53,7 +52,7 @@ func Parse(text string) (Fingerprint, error) {
 	return raw, nil
 }
 
-// Matches reports whether the fingerprint is the certificate's.
+// Matches reports whether the fingerprint is that of cert.
 func (f Fingerprint) Matches(cert *x509.Certificate) bool {
 	if len(f) == sha1.Size {
 		sum := sha1.Sum(cert.Raw)
@@ -63,22 +62,22 @@ func (f Fingerprint) Matches(cert *x509.Certificate) bool {
 	return bytes.Equal(f, sum[:])
 }
 
-// String writes the fingerprint as Veeam does: in capitals, without colons.
+// String returns the fingerprint as Veeam shows it: hex in upper case, without colons.
 func (f Fingerprint) String() string { return strings.ToUpper(hex.EncodeToString(f)) }
 
-// SHA1 is the fingerprint that Veeam's consoles show.
+// SHA1 returns the SHA-1 fingerprint, which Veeam's consoles show.
 func SHA1(cert *x509.Certificate) Fingerprint {
 	sum := sha1.Sum(cert.Raw)
 	return sum[:]
 }
 
-// SHA256 is the SHA-256 of a certificate.
+// SHA256 returns the SHA-256 fingerprint.
 func SHA256(cert *x509.Certificate) Fingerprint {
 	sum := sha256.Sum256(cert.Raw)
 	return sum[:]
 }
 
-// MismatchError says that a server has another certificate than the pinned ones.
+// MismatchError says that the server's certificate has none of the pinned fingerprints.
 type MismatchError struct {
 	cert *x509.Certificate
 	pins []Fingerprint
@@ -96,10 +95,10 @@ func (e *MismatchError) Error() string {
 // Reason implements veeam.Reasoner.
 func (*MismatchError) Reason() veeam.Reason { return veeam.ReasonPin }
 
-// Verify returns a function for tls.Config.VerifyConnection that accepts a
-// certificate with one of the fingerprints, whoever signed it, and fails with a
-// *MismatchError otherwise. It takes the place of the verification of the chain, so
-// InsecureSkipVerify must be set.
+// Verify returns a function for tls.Config.VerifyConnection. It accepts a certificate
+// with one of the fingerprints, regardless of its issuer, and otherwise returns a
+// *MismatchError. It replaces the verification of the chain, so InsecureSkipVerify must
+// be set.
 func Verify(pins []Fingerprint) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		cert := state.PeerCertificates[0]
@@ -112,8 +111,8 @@ func Verify(pins []Fingerprint) func(tls.ConnectionState) error {
 	}
 }
 
-// Address reads the address of a server, host:port or a URL. Without a port it
-// is that of https.
+// Address returns the host:port of a server from host:port or a URL. The default port
+// is 443.
 func Address(text string) (string, error) {
 	address := text
 	if u, err := url.Parse(text); err == nil && u.Host != "" {
@@ -129,10 +128,10 @@ func Address(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// errSeen ends a handshake of which only the certificate was wanted.
+// errSeen ends a handshake after the certificate was received.
 var errSeen = errors.New("the certificate was seen")
 
-// Handshake is what a server shows in a handshake that is broken off before anything is
+// Handshake is what a server has sent in a handshake that was ended before any data was
 // sent.
 type Handshake struct {
 	Certificate *x509.Certificate
@@ -140,9 +139,9 @@ type Handshake struct {
 	CipherSuite uint16
 }
 
-// Dial fetches what a server (host:port) shows, without trusting it. It is dialed
-// as logins would be by base, with every version and cipher suite that there is:
-// what the handshake of a login needs beside is said by missing.
+// Dial returns what a server at host:port sends in a handshake, without trusting it. It
+// dials as logins with base do, but accepts every TLS version and cipher suite. Missing
+// says whether a login would fail for that reason.
 func Dial(ctx context.Context, base *http.Transport, address, serverName string) (*Handshake, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -162,7 +161,7 @@ func Dial(ctx context.Context, base *http.Transport, address, serverName string)
 	transport := base.Clone()
 	transport.DisableKeepAlives = true
 	transport.DialTLSContext = nil
-	transport.TLSClientConfig = &tls.Config{ // nothing is sent: the certificate is all that is wanted
+	transport.TLSClientConfig = &tls.Config{ // nothing is sent: only the certificate is needed
 		InsecureSkipVerify: true, //nolint:gosec // nothing is sent
 		ServerName:         serverName,
 		MinVersion:         tls.VersionTLS10,
@@ -198,8 +197,8 @@ func Dial(ctx context.Context, base *http.Transport, address, serverName string)
 	return nil, err
 }
 
-// Missing says what a login would lack although the certificate could be seen;
-// empty if nothing.
+// Missing returns what the server lacks for a login although its certificate could be
+// read, or "" if nothing.
 func (s *Handshake) Missing() string {
 	switch {
 	case s.Version < tls.VersionTLS12:
@@ -217,8 +216,8 @@ func (s *Handshake) Missing() string {
 	return ""
 }
 
-// Subject is the subject of a certificate, for a terminal. Who made the
-// certificate need not be a friend.
+// Subject returns the subject of a certificate, escaped for a terminal: an attacker may
+// have made the certificate.
 func Subject(cert *x509.Certificate) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

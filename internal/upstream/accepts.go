@@ -36,8 +36,8 @@ type bearing struct {
 // be about its own tokens.
 func (s *Source) PlugIn(path string) bool { return s.server.Product.PlugIn(path) }
 
-// Accepts asks the server whether it accepts a token, by reading something that every
-// role may read. If the server does not say, the answer is no.
+// Accepts reports whether the server accepts a token, by reading a resource that every
+// role may read. It returns false if the server does not tell.
 func (s *Source) Accepts(ctx context.Context, tok *tokencache.Token) bool {
 	b := &s.bearing
 	b.mu.Lock()

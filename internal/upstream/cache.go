@@ -26,19 +26,19 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// Cache is a cache of the process: what transports with the same key and the same
-// storage share. It outlives reloads, and with it what is known of the storage.
+// Cache is a cache of the process. Transports with the same key and the same storage
+// share it. It outlives reloads, with what is known of the storage.
 type Cache struct {
 	*tokencache.Shared
-	ID   string // tells caches apart
+	ID   string // identifies the cache
 	Keys *KeyFile
 
 	tried sync.Once
 }
 
-// AcquireCache returns the cache with a keyset and a storage as they are configured.
-// log is told when the storage fails, and with a nil error when it works again. The
-// caller gives the cache back to ReleaseCache.
+// AcquireCache returns the cache of a keyset and a storage, as they are configured. log
+// is called when the storage fails, and with a nil error when it works again. The
+// caller calls ReleaseCache when it no longer uses the cache.
 func (s *State) AcquireCache(keyset string, storage []byte, expand secret.Expand, log func(message string, err error)) *Cache {
 	sum := sha256.Sum256(append([]byte(keyset+"\n"), storage...))
 	id := hex.EncodeToString(sum[:8])
@@ -54,8 +54,8 @@ func (s *State) AcquireCache(keyset string, storage []byte, expand secret.Expand
 // ReleaseCache ends one use of a cache.
 func (s *State) ReleaseCache(c *Cache) { s.caches.Release(c.ID) }
 
-// Try logs what keeps the cache from working. Only the first call for a cache does
-// anything: later, exchanges tell.
+// Try logs what prevents the cache from working. Only the first call for a cache does
+// anything, because later calls of the storage report its errors.
 func (c *Cache) Try(ctx context.Context, storage *store.Attachment, log *zap.Logger) {
 	c.tried.Do(func() {
 		if _, err := c.Keys.Read(); err != nil {
@@ -81,7 +81,7 @@ func processName() string {
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
-// KeyFile reads a keyset each time and parses it when it has changed.
+// KeyFile reads a keyset and parses it when it has changed.
 type KeyFile struct {
 	Text    string // the keyset or, usually, a placeholder for it
 	Expand  secret.Expand
@@ -94,7 +94,7 @@ type KeyFile struct {
 	keyset *tokencache.Keyset
 }
 
-// Read returns the keyset as it is now. An error names the option encryption_key.
+// Read returns the current keyset. The error names the option encryption_key.
 func (k *KeyFile) Read() (tokencache.Sealer, error) {
 	found := k.reading.Join(context.Background(), cmp.Or(k.Timeout, account.ReadTimeout), func(*bounded.LateError) (string, error) {
 		return k.Expand.Read(k.Text)

@@ -1,3 +1,3 @@
-// Package upstream has the sessions of accounts at Veeam servers: it gets from a
-// request to a token, follows secrets that are replaced, and logs out in the end.
+// Package upstream manages the sessions of accounts at Veeam servers: it gets tokens
+// for requests, follows secrets that are replaced, and logs out.
 package upstream

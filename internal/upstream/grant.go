@@ -41,7 +41,8 @@ func noAnswer(err error) bool {
 	return ok && failed.Kind == veeam.KindTimeout && !failed.Unsent
 }
 
-// OtherProduct says that a login has worked at a server of another product.
+// OtherProduct returns the warning that a login has worked at a server of another
+// product.
 func OtherProduct(configured, found *veeam.Product) string {
 	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": set product " + found.Name
 }
@@ -101,7 +102,7 @@ func cached(tok *veeam.Token) *tokencache.Token {
 	}
 }
 
-// ShapeOf returns what the server's latest answer looked like, or nil.
+// ShapeOf returns the shape of the server's latest token answer, or nil.
 func ShapeOf(tok *tokencache.Token) *veeam.Shape {
 	shape, _ := tok.Extra.(*veeam.Shape)
 	return shape

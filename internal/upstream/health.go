@@ -152,13 +152,13 @@ func (t *accountTable) snapshot() map[configuredAccount]accountEntry {
 	return found
 }
 
-// Row is an account at a server, or a configured account that no request
-// has needed yet: then it is not Live, and perhaps without an origin.
+// Row describes an account at a server. A configured account that no request has needed
+// yet is not Live and may have no origin.
 type Row struct {
 	Product, Account, Origin string
 
-	// Purpose is parent for the session with which an account serves others, or the user
-	// that it acts as.
+	// Purpose is "parent" for the session through which other accounts log in, the
+	// user's name for a session that acts as a user, and empty otherwise.
 	Purpose string
 
 	Live  bool // there is a session
@@ -166,15 +166,15 @@ type Row struct {
 	State tokencache.State
 
 	Reason           veeam.Reason
-	Detail           string // of the failure, empty without one
+	Detail           string // of the failure; empty without one
 	Success, Failure time.Time
 
 	user bool // who comes with requests
 }
 
 const (
-	// LookAtSecretsEvery is how often the secrets of accounts without a token are
-	// read for those who ask how they are doing.
+	// LookAtSecretsEvery is the minimum time between two reads of the secrets of
+	// accounts without a token for the list of sessions.
 	LookAtSecretsEvery = 10 * time.Second
 
 	// lookAtSecretsFor is how long that is waited for. A reading that takes longer
@@ -182,7 +182,7 @@ const (
 	lookAtSecretsFor = 250 * time.Millisecond
 )
 
-// Rows are all sessions, and each configured account that has none.
+// Rows returns all sessions, and the configured accounts without one.
 func (s *State) Rows(ctx context.Context) (rows []Row) {
 	accounts := s.accounts.snapshot()
 	for _, session := range s.Find("", "", "") {
@@ -227,7 +227,7 @@ func idle(a configuredAccount, origin string) Row {
 	return Row{Product: a.product, Account: a.name, Origin: origin, State: tokencache.State{Status: tokencache.StatusNone}}
 }
 
-// Row tells how the account of the session is doing.
+// Row returns the state of the session and its account.
 func (s *Session) Row() Row {
 	row := s.row()
 	row.judge(s.state.accounts.snapshot())
@@ -304,7 +304,7 @@ func later(at time.Time, unixSeconds int64) time.Time {
 	return at.UTC()
 }
 
-// Live tells the metrics about all sessions and configured accounts.
+// Live returns all sessions and configured accounts for the metrics.
 func (s *State) Live() (live []metrics.Session) {
 	for _, r := range s.Rows(context.Background()) {
 		m := metrics.Session{
@@ -324,8 +324,8 @@ func (s *State) Live() (live []metrics.Session) {
 	return live
 }
 
-// Checked takes down what a health check, or another request without a caller, has
-// found out about a server: for all accounts that log in there.
+// Checked records what a health check, or another request without a caller, has found
+// out about a server, for all accounts that log in there.
 func (s *Server) Checked(ctx context.Context, at Address, err error) {
 	sources := s.sessions.sources.Load()
 	if sources == nil {

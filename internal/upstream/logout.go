@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// LogoutFor bounds a logout, and with it how long the process waits for logouts
+// LogoutFor is the time limit of a logout, and how long the process waits for logouts
 // before it exits.
 const LogoutFor = 5 * time.Second
 
@@ -91,9 +91,8 @@ func (s *Session) discard(tok *tokencache.Token) {
 	}
 }
 
-// LateFor is how long requests may still use a token that nobody is given any
-// more: one that was replaced, and one that a grant has brought after the
-// session's end.
+// LateFor is how long requests may still use a token that is not handed out any more:
+// one that was replaced, or one that a grant got after the end of its session.
 const LateFor = 2 * time.Second
 
 // How replaced waits: a shared storage may be slow to take the new token.

@@ -11,11 +11,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// OperateTimeout bounds what is done to one session.
+// OperateTimeout is the time limit of an action on one session.
 const OperateTimeout = 2 * time.Minute
 
 // MayLogin returns an error if a refused login could lock the user of the session at
-// the server, unless force says that this is wanted.
+// the server. force allows it.
 func (s *Session) MayLogin(force bool) error {
 	b := s.State().Budget
 	if b.Of == 0 || b.Left > 1 || force {
@@ -24,8 +24,8 @@ func (s *Session) MayLogin(force bool) error {
 	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", b)
 }
 
-// Login replaces the session by a new one; the session so far is logged out. force
-// spends the last try of a lock-out budget, and logs in where none is left.
+// Login replaces the session by a new one and logs the old one out. force uses the last
+// try of a lock-out budget, and logs in even if no try is left.
 func (s *Session) Login(ctx context.Context, force bool) error {
 	g := s.granter.Load()
 	if g == nil {
@@ -62,8 +62,8 @@ func loginOutcome(err error, left tokencache.Budget) error {
 	return blocked.Cause
 }
 
-// Logout throws the session away and ends it at the server, also where the token came
-// from a cache.
+// Logout discards the session and ends it at the server, even if its token is only in a
+// cache.
 func (s *Session) Logout(ctx context.Context) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()

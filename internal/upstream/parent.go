@@ -112,7 +112,8 @@ func (p *parentUse) succeeded() {
 var errParentSilent = &veeam.Error{Kind: veeam.KindTimeout, Hint: "the server has not answered another login with the session of the parent"}
 
 // ParentError says that an account has no token because its parent has none. The
-// parent's own pause protects its credential: the account asks again soon.
+// account may retry soon, because the hold of the parent protects the parent's
+// credential.
 type ParentError struct {
 	Account string
 	err     error
@@ -122,16 +123,18 @@ func (e *ParentError) Error() string { return "parent account " + e.Account + ":
 
 func (e *ParentError) Unwrap() error { return e.err }
 
-// Reason is that of the parent account.
+// Reason returns the reason of the parent account.
 func (e *ParentError) Reason() veeam.Reason { return veeam.ReasonOf(e.err) }
 
-// OfParent is why the parent account has no session.
+// OfParent returns the error of the parent account.
 func (e *ParentError) OfParent() error { return e.err }
 
-// CredentialRefused hides that of the parent: it does not speak of the account.
+// CredentialRefused returns false: the parent's credential may be refused, the
+// account's is not.
 func (e *ParentError) CredentialRefused() bool { return false }
 
-// Delay is short where the parent does not ask the server now.
+// Delay returns when to retry. It is short while the parent sends nothing to the
+// server.
 func (e *ParentError) Delay() time.Duration {
 	if _, ok := errors.AsType[*tokencache.BlockedError](e.err); ok || errors.Is(e.err, errParentSilent) {
 		return time.Second

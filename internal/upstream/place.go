@@ -12,27 +12,27 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Address is what is dialed.
+// Address is a network address to dial.
 type Address struct{ Network, Address string }
 
 // Place is where an account logs in.
 type Place struct {
 	Address
 
-	Origin  string // tells places apart
-	BaseURL string // below which the API is
-	Host    string // in the header Host
+	Origin  string // identifies the server
+	BaseURL string // URL below which the API is
+	Host    string // value of the Host header
 }
 
-// Way is how the servers of one configuration are spoken to.
+// Way is how the servers of one configuration are reached.
 type Way struct {
-	Scheme   string // http or https
-	BasePath string // below which the API is; may be empty, see CheckBasePath
-	Host     string // in the header Host; default: the address
+	Scheme   string // "http" or "https"
+	BasePath string // path below which the API is; may be empty, see CheckBasePath
+	Host     string // value of the Host header; default: the address
 }
 
-// Place is the place of the server at an address. Idle connections are told apart by
-// the host of the URL, so that a unix socket gets one of its own.
+// Place returns the place of the server at an address. The host of its URL tells idle
+// connections apart, so a unix socket gets a host name of its own.
 func (w Way) Place(at Address) Place {
 	origin := strings.Join([]string{w.Scheme, at.Network, at.Address}, " ")
 	if w.BasePath != "" {
@@ -48,11 +48,11 @@ func (w Way) Place(at Address) Place {
 	return p
 }
 
-// BaseURL is where the API of the server at an address begins, as the server's own
-// links name it.
+// BaseURL returns the URL below which the API of the server at an address is, as the
+// server's own links have it.
 func (w Way) BaseURL(at Address) string { return w.Scheme + "://" + w.authority(at) + w.BasePath }
 
-// HostOf is the header Host of what is sent to an address.
+// HostOf returns the Host header of requests to an address.
 func (w Way) HostOf(at Address) string {
 	if w.Host != "" {
 		return w.Host
@@ -74,8 +74,8 @@ func (w Way) authority(at Address) string {
 
 func (a Address) unix() bool { return strings.HasPrefix(a.Network, "unix") }
 
-// CheckBasePath refuses a base_path that is no path in its one spelling. It may be
-// empty.
+// CheckBasePath returns an error if a base_path is not a path in its normal form. It
+// may be empty.
 func CheckBasePath(base string) error {
 	if base == "" {
 		return nil
@@ -87,9 +87,9 @@ func CheckBasePath(base string) error {
 	return nil
 }
 
-// Proxy says by which proxy servers are reached: configured reports whether the
-// configuration names one, environment whether that of the environment is used. It is
-// empty if no proxy is set anywhere. The URLs of proxies are left out, because they may
+// Proxy says by which proxy servers are reached, for messages. configured tells that
+// the configuration has a proxy, environment that the proxy of the environment is used.
+// It returns "" if there is no proxy. It does not show the proxy's URL, which may
 // contain a password.
 func Proxy(configured, environment bool) string {
 	env := httpproxy.FromEnvironment()

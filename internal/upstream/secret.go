@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// SettleFor is how long changed secrets have to stay the same before a request
-	// that waits for them uses them, and stableReads how often they are read for that.
+	// SettleFor is how long changed secrets must stay the same before a request that
+	// waits for them uses them. stableReads is how often they are read for that.
 	SettleFor   = 100 * time.Millisecond
 	stableReads = 5
 )
@@ -273,8 +273,8 @@ func (s *Source) requiresNext(c *account.Secrets) bool {
 	})
 }
 
-// ErrSecretChanged says that a login was not sent because its secret has been
-// replaced since it was read: the newer one is to be used.
+// ErrSecretChanged says that a login was not sent because its secret was replaced after
+// it was read. The login is retried with the new one.
 var ErrSecretChanged = &replacedError{"the secret was replaced after it was read; the login was not sent"}
 
 // confirm makes sure that the secrets of a login are those that are configured at

@@ -24,54 +24,55 @@ import (
 // DefaultLoginTimeout is how long a server may take to answer one token request.
 const DefaultLoginTimeout = 20 * time.Second
 
-// DefaultMaxUsers is of how many users that come with requests sessions are kept.
+// DefaultMaxUsers is the default of ServerOptions.MaxUsers.
 const DefaultMaxUsers = 1000
 
-// ServerOptions are what the sessions of one transport share.
+// ServerOptions are the options of a Server.
 type ServerOptions struct {
-	// Product is what the servers run. Required.
+	// Product is the product of the servers. Required.
 	Product *veeam.Product
 
-	// Transport carries the requests of logins. Required.
+	// Transport sends the requests of logins. Required.
 	Transport http.RoundTripper
 
-	// APIVersion is the version that logins name. Default: one that the server serves.
+	// APIVersion is the API version of logins. Default: one that the server serves.
 	APIVersion string
 
 	// LoginTimeout is how long a server may take to answer one token request. Default:
 	// DefaultLoginTimeout.
 	LoginTimeout time.Duration
 
-	// Budget is how many tries with a wrong credential a user has. Default: the product's.
+	// Budget limits how many wrong credentials of a user are sent. Default: the
+	// product's.
 	Budget tokencache.Limit
 
-	// RateLimit is the most token requests that one server is sent.
+	// RateLimit limits the token requests to one server.
 	RateLimit ratelimit.Rates
 
-	// Accounts are those that are configured, prepared.
+	// Accounts are the configured accounts, prepared.
 	Accounts []*account.Account
 
 	// Cache shares sessions with other processes. Default: none.
 	Cache *Cache
 
-	// Tries keeps the tries of users for the next start. Required.
+	// Tries stores the tries of users, so that a restart does not reset them. Required.
 	Tries *tokencache.Shared
 
-	// Session are options of each session; Server completes them.
+	// Session has the options of each session, which Server completes.
 	Session tokencache.Options
 
-	// MaxUsers is of how many users that come with requests sessions are kept. Default:
+	// MaxUsers is how many sources of users that requests name are kept. Default:
 	// DefaultMaxUsers.
 	MaxUsers int
 
-	// State is what outlives the configuration. Required.
+	// State is the state that outlives the configuration. Required.
 	State *State
 
 	Metrics *metrics.Set
 	Log     *zap.Logger
 }
 
-// Server has the sessions of accounts at the servers of one transport.
+// Server has the sessions of the accounts of one transport.
 type Server struct {
 	ServerOptions
 
@@ -79,8 +80,8 @@ type Server struct {
 	watch    *secretWatcher
 }
 
-// NewServer returns a server. It takes over the sessions of its accounts that another
-// configuration has, and does no I/O. Close ends it.
+// NewServer returns a server. It takes over the sessions of its accounts that an
+// earlier configuration has, and does no I/O. Call Close when it is no longer used.
 func NewServer(options ServerOptions) *Server {
 	options.LoginTimeout = cmp.Or(options.LoginTimeout, DefaultLoginTimeout)
 	options.Budget = cmp.Or(options.Budget, tokencache.Limit(options.Product.Lockout))
@@ -99,7 +100,7 @@ func NewServer(options ServerOptions) *Server {
 	return s
 }
 
-// Close lets go of the sessions.
+// Close releases the sessions.
 func (s *Server) Close() {
 	s.State.accounts.remove(s.Product.Name, s.Accounts)
 	s.watch.end()
@@ -114,8 +115,8 @@ func (s *Server) cacheID() string {
 	return s.Cache.ID
 }
 
-// StepStore is where the verification codes that were used are remembered for other
-// processes; nil without a cache.
+// StepStore returns the store that records used verification codes for other processes.
+// It is nil without a cache.
 func (s *Server) StepStore() veeam.StepStore {
 	if s.Cache == nil {
 		return nil
@@ -123,9 +124,9 @@ func (s *Server) StepStore() veeam.StepStore {
 	return s.Cache.Shared
 }
 
-// Client returns a new client for the server at a place. Grants, questions and
-// commands talk to servers by no other. guard counts the tries of its credentials; nil
-// counts none. Without a configured API version the client names the product's.
+// Client returns a new client for the server at a place. It is the only way to talk to
+// servers, for logins and commands alike. guard counts wrong credentials and may be
+// nil. If no API version is configured, the client sends the product's default.
 func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 	client := &veeam.Client{
 		Product: s.Product, Transport: s.Transport, BaseURL: at.BaseURL, Host: at.Host, APIVersion: s.APIVersion,
@@ -137,26 +138,26 @@ func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 	return client
 }
 
-// Choose finds an account by its name; a UUID is a user for the account that acts as
-// whom it is told.
+// Choose returns the account of a name. A UUID is the user that an account acts as
+// which is configured for users that requests name.
 func (s *Server) Choose(name string) (chosen *account.Account, user string) {
 	return account.Choose(s.Accounts, name)
 }
 
-// Request is the request that a token is for. What a grant needs of it is taken when
-// there is one.
+// Request is the request that needs a token. A grant takes its values from the request
+// that causes it.
 type Request struct {
-	// Values returns what remains of the context of the request for a grant, which may
-	// outlive it: how to dial the server.
+	// Values returns a context for a grant, which may outlive the request. It has what
+	// is needed to dial the server.
 	Values func(context.Context) context.Context
 
 	Journal journal.Journal
 }
 
-// Source returns what hands out the tokens of an account at an address. name is that of
-// the account, empty for the first one, or the UUID of the user as whom an account acts
-// that is told whom with each request. place tells about the address, the first time. The
-// error is an *account.UnknownError.
+// Source returns the source of an account's tokens at an address. name is that of the
+// account, or empty for the first one, or the UUID of a user that requests name. place
+// returns the place of the address and is called for the first source there. The error
+// is an *account.UnknownError.
 func (s *Server) Source(at Address, name string, place func() Place) (*Source, error) {
 	chosen, user := s.Choose(name)
 	if chosen == nil || chosen.Template() && user == "" {

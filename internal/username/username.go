@@ -11,11 +11,11 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// ErrInvisible says that a name has characters that nobody sees.
+// ErrInvisible says that a name contains invisible characters.
 var ErrInvisible = errors.New("the name contains an invisible character: a control or format character, or invalid UTF-8")
 
-// Check returns ErrInvisible for a name with characters that nobody sees and that servers read
-// differently: Windows ends a name at a NUL, and passes over others.
+// Check returns ErrInvisible for a name with invisible characters, which servers treat
+// in different ways: Windows ends a name at a NUL and ignores others.
 func Check(name string) error {
 	if !utf8.ValidString(name) {
 		return ErrInvisible
@@ -29,16 +29,15 @@ func Check(name string) error {
 	return nil
 }
 
-// plainLetters are letters that Windows takes for others where it passes over accents,
-// and that have no decomposition in Unicode.
+// plainLetters are letters that Windows treats like others when it ignores accents, and
+// that have no decomposition in Unicode.
 var plainLetters = strings.NewReplacer(
 	"æ", "ae", "œ", "oe", "ø", "o", "đ", "d", "ð", "d", "ħ", "h", "ı", "i", "ł", "l", "ŧ", "t", "þ", "th", "ŋ", "n", "ĸ", "k",
 )
 
-// Bare returns a user without its domain in one spelling: however a user is written,
-// the server counts wrong passwords for the same one. Windows compares names without
-// regard to case, accents, width and kind of kana. Different users may have one
-// bare name, so it is good for nothing but counting.
+// Bare returns a user name without its domain in one spelling, under which the server
+// counts wrong passwords. Windows ignores case, accents, width and the kind of kana.
+// Different users may have the same bare name, so it may only be used for counting.
 func Bare(name string) string {
 	name = cases.Fold().String(norm.NFKD.String(name))
 	name = plainLetters.Replace(name)
