@@ -35,26 +35,26 @@ const (
 	maxAccepted = 16 // credentials of one user
 )
 
-// Limit is how many tries a user has in any stretch of time of the length Window.
+// Limit is how many tries a user has within any period of the length Window.
 type Limit struct {
 	Tries  int
 	Window time.Duration
 }
 
-// Budget is what is left of a user's tries.
+// Budget is the remaining tries of a user.
 type Budget struct {
-	// Left of Of tries may be made now. Of is zero where nothing is counted.
+	// Left of Of tries may be made now. Of is 0 if tries are not counted.
 	Left, Of int
 
 	// Window is how long a try counts.
 	Window time.Duration
 
-	// Until is when Left grows. Zero if no try was used.
+	// Until is when Left increases. It is zero if no try was used.
 	Until time.Time
 }
 
-// String is the budget for people, such as "2 of 3 tries left until 14:05". The
-// time is local.
+// String returns the budget for people, such as "2 of 3 tries left until 14:05", in
+// local time.
 func (b Budget) String() string {
 	text := fmt.Sprintf("%d of %d tries left", b.Left, b.Of)
 	if b.Until.IsZero() {
@@ -63,17 +63,17 @@ func (b Budget) String() string {
 	return text + " until " + b.Until.Format("15:04")
 }
 
-// BudgetError says that a credential is not sent, because one more refusal could
-// lock the user at the server.
+// BudgetError says that a credential is not sent because one more refusal could lock
+// the user at the server.
 type BudgetError struct {
 	Budget
 
-	// Sending reports that tries are under way whose outcome is not known yet: if the
-	// server accepts one of them, this one may be sent, too.
+	// Sending tells that other tries are being sent. If the server accepts one of them,
+	// this one may be sent, too.
 	Sending bool
 }
 
-// Error gives the reason, and until when.
+// Error returns the reason and when the next try is available.
 func (e *BudgetError) Error() string {
 	if e.Sending {
 		return "the lock-out budget of the user allows no more concurrent logins"
@@ -81,23 +81,24 @@ func (e *BudgetError) Error() string {
 	return "the lock-out budget of the user is used up: " + e.Budget.String()
 }
 
-// Outcome is what became of a try.
+// Outcome is the result of a try.
 type Outcome int
 
-// The outcomes.
+// Outcomes of a try.
 const (
-	// OutcomeUncounted: the server has not looked at the credential, or has found it
-	// good so far.
+	// OutcomeUncounted: the server has not checked the credential, or has accepted it
+	// for a first step.
 	OutcomeUncounted Outcome = iota
 
-	// OutcomeAccepted: the server has accepted the credential and counts anew.
+	// OutcomeAccepted: the server has accepted the credential and resets its own count.
 	OutcomeAccepted
 
 	// OutcomeRefused: the server has refused it.
 	OutcomeRefused
 
-	// OutcomeUnknown: there was no answer. The server may have refused it. It does
-	// not count for a credential that was accepted and not refused since.
+	// OutcomeUnknown: there was no answer, so the server may have refused the
+	// credential. It is not counted for a credential that was accepted and not refused
+	// since.
 	OutcomeUnknown
 )
 
@@ -122,11 +123,11 @@ type triesRecord struct {
 	Reset time.Time `json:"reset,omitzero"` // tries before have no meaning any more
 }
 
-// Tries counts the tries of one user at one server. The server locks users and
-// not secrets, so one counts those of all accounts with that user and of all
-// their secrets. Its methods may be called from any goroutine.
+// Tries counts the tries of one user at one server. The server locks users and not
+// secrets, so the tries of all accounts with that user and of all their secrets are
+// counted together. Its methods may be called from any goroutine.
 type Tries struct {
-	// Product, Origin and User say whose tries they are. Required.
+	// Product, Origin and User identify the user at the server. Required.
 	Product, Origin, User string
 
 	turn chan struct{} // of those who begin
@@ -139,31 +140,30 @@ type Tries struct {
 	changed  chan struct{}        // closed when a try ends
 }
 
-// TryOptions are what one try goes by.
+// TryOptions are the options of one try.
 type TryOptions struct {
 	Limit
 
-	// Credential tells secrets apart, in this process and in others. It is not
+	// Credential identifies the secret, in this process and in others. It is not
 	// stored.
 	Credential string
 
-	// Shared is where the tries are kept for other processes and for the next start.
-	// Default: in memory. While it does not work they are counted in memory, too.
+	// Shared stores the tries for other processes and for the next start. Default: they
+	// are kept in memory, as they are while the store fails.
 	Shared *Shared
 
-	// Force sends the credential although the budget is used up. It is counted all
-	// the same.
+	// Force sends the credential even if no try is left. The try is counted.
 	Force bool
 }
 
-// Try is a token request that was counted before it is sent.
+// Try is a try that was counted before its token request is sent.
 type Try struct {
 	tries   *Tries
 	options TryOptions
 	id      string
 }
 
-// NewTries returns the tries of a user, of which there are none yet.
+// NewTries returns the Tries of a user without any try.
 func NewTries(product, origin, user string) *Tries {
 	return &Tries{
 		Product: product, Origin: origin, User: user,
@@ -171,13 +171,13 @@ func NewTries(product, origin, user string) *Tries {
 	}
 }
 
-// Begin counts a try before its token request is sent, so that one whose process
-// dies is counted. It returns a *BudgetError if the request must not be sent, and
-// ctx's error if ctx ends first. Where only tries that are under way stand
-// against it, it waits for them.
+// Begin counts a try before its token request is sent, so that it is counted even if
+// the process dies. It returns a *BudgetError if the request must not be sent, and
+// ctx's error if ctx ends first. If only tries without an outcome prevent it, it waits
+// for them.
 //
-// A user has Limit.Tries tries. A secret that was not tried within the window has
-// one more: it has probably been put right.
+// A user has Limit.Tries tries. A secret that was not tried within the window has one
+// more, because it is probably the correction of a wrong one.
 func (t *Tries) Begin(ctx context.Context, options TryOptions) (*Try, error) {
 	for {
 		begun, changed, err := t.begin(ctx, options)
@@ -285,7 +285,7 @@ func counting(all []try, window time.Duration, now time.Time) []try {
 	return counted
 }
 
-// End says what became of the try. It returns after the store was told, or has
+// End records the outcome of the try. It returns after it was stored, or the store has
 // taken too long.
 func (y *Try) End(ctx context.Context, outcome Outcome) {
 	t, credential := y.tries, y.options.Credential
@@ -408,8 +408,8 @@ func (t *Tries) merged(found *triesRecord) []try {
 	return merged
 }
 
-// Budget is what is left for a credential, as it is known here. It does not look
-// into the store.
+// Budget returns the remaining tries of a credential as known in memory. It does not
+// read the store.
 func (t *Tries) Budget(limit Limit, credential string) Budget {
 	t.mu.Lock()
 	defer t.mu.Unlock()

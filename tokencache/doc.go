@@ -1,9 +1,8 @@
-// Package tokencache keeps one upstream session per account: it hands out the
-// current access token without a lock, lets one grant at a time run whoever
-// asks for it, renews ahead of expiry, and never tries a refused credential
-// again before its hold has passed.
+// Package tokencache keeps one upstream session per account. It returns the current
+// access token without a lock, runs one grant at a time for all callers, renews tokens
+// before they expire, and does not try a refused credential again before its hold has
+// ended.
 //
-// The package knows no product and no web server. What asks a server for a
-// token is a GrantFunc; what an error of it means is read from two optional
-// methods, see [Session.Get].
+// The package is independent of products and web servers. A GrantFunc gets a token from
+// the server. Two optional methods of its error tell what it means, see [Session.Get].
 package tokencache

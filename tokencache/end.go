@@ -9,10 +9,9 @@ import (
 
 var errEnded = errors.New("the session has ended")
 
-// End takes the token out of a session that nobody will ask again, so that it
-// can be logged out. It waits for a grant that is under way, because the token
-// that it brings would otherwise be nobody's, but not longer than ctx. Nil means
-// that there is nothing to log out.
+// End removes the token from a session that is no longer used, and returns it for a
+// logout. It waits for a running grant until ctx ends, because nobody would log out the
+// token of that grant otherwise. It returns nil if there is nothing to log out.
 func (s *Session) End(ctx context.Context) *Token {
 	if stop := s.pinging.Load(); stop != nil {
 		(*stop)()

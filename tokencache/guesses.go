@@ -11,15 +11,16 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// GuessCount is the count of one user's credentials that a server has not accepted yet.
+// GuessCount identifies the count of one user's credentials that a server has not
+// accepted yet.
 type GuessCount struct {
-	// Product and Origin say which server it is. Required.
+	// Product and Origin identify the server. Required.
 	Product, Origin string
 
-	// User is the same for all spellings of the user. Required.
+	// User is the user in one spelling for all its spellings. Required.
 	User string
 
-	// Rate is how many may be wrong. Required.
+	// Rate is how many credentials may be wrong. Required.
 	Rate ratelimit.Rate
 }
 
@@ -55,10 +56,10 @@ func (s *Shared) guessesAt(g GuessCount) (at place, user string, err error) {
 	}, user, nil
 }
 
-// TryGuess counts a credential as wrong before it is sent, if one more may be wrong;
-// otherwise it returns after what time one may be, and counts nothing. A process that
-// ends meanwhile leaves it counted. An error is one of the store: then nothing is
-// counted.
+// TryGuess counts a credential as wrong before it is sent, if one more may be wrong.
+// Otherwise it counts nothing and returns after what time one more may be. It stays
+// counted if the process ends meanwhile. The error is that of the store; nothing is
+// counted then.
 func (s *Shared) TryGuess(ctx context.Context, g GuessCount) (wait time.Duration, err error) {
 	var answer time.Duration // not read if ctx ends while the change is made
 	err = s.changeGuesses(ctx, g, func(known map[string]ratelimit.Bucket, user string, now time.Time) bool {
@@ -79,7 +80,7 @@ func (s *Shared) TryGuess(ctx context.Context, g GuessCount) (wait time.Duration
 	return answer, nil
 }
 
-// ReturnGuess takes back what TryGuess has counted: the credential was not wrong.
+// ReturnGuess undoes a TryGuess whose credential was not wrong.
 func (s *Shared) ReturnGuess(ctx context.Context, g GuessCount) error {
 	return s.changeGuesses(ctx, g, func(known map[string]ratelimit.Bucket, user string, _ time.Time) bool {
 		bucket, ok := known[user]

@@ -26,22 +26,22 @@ type BlockedError struct {
 	// Until is when the next grant may be tried.
 	Until time.Time
 
-	// Held reports that the server has refused the credential, or that one more
-	// refusal could lock the user.
+	// Held tells that the server has refused the credential, or that one more refusal
+	// could lock the user.
 	Held bool
 
-	// Budget is what was left of the user's tries afterwards. Of is zero where none
-	// are counted.
+	// Budget is the remaining tries of the user after the last grant. Its Of is 0 if
+	// tries are not counted.
 	Budget Budget
 
-	// Accepted is when the server has accepted this very credential last. Zero if that
-	// is not known.
+	// Accepted is when the server last accepted this credential. It is zero if that is
+	// unknown.
 	Accepted time.Time
 
 	ping func(context.Context) error // the server has not answered
 }
 
-// Error gives the cause and, of a credential that is held, until when.
+// Error returns the cause and, if the credential is held, until when.
 func (b *BlockedError) Error() string {
 	if b.Held {
 		return b.Cause.Error() + "; not sent again before " + b.Until.Format(time.TimeOnly)
@@ -52,7 +52,7 @@ func (b *BlockedError) Error() string {
 // Unwrap returns the cause.
 func (b *BlockedError) Unwrap() error { return b.Cause }
 
-// RetryAfter is how long the block still lasts, at least one second.
+// RetryAfter returns the remaining time of the block, at least one second.
 func (b *BlockedError) RetryAfter(now time.Time) time.Duration {
 	return max(b.Until.Sub(now), time.Second)
 }
@@ -122,7 +122,7 @@ func (s *Session) failed(cause error) *BlockedError {
 	return s.block
 }
 
-// Release lifts the hold or pause, so that the next request tries again.
+// Release ends the hold or pause, so that the next request tries a grant.
 func (s *Session) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,8 +21,8 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// Keyset seals records with the newest of its keys (AES-256-GCM) and opens those
-// of all of them.
+// Keyset seals records with its newest key (AES-256-GCM) and opens those of all its
+// keys.
 type Keyset struct {
 	tink.AEAD
 
@@ -30,7 +30,7 @@ type Keyset struct {
 	names  []byte
 }
 
-// ErrKeyset says that a text holds no keyset.
+// ErrKeyset says that a text is not a keyset.
 var ErrKeyset = errors.New("not a keyset: make one with caddy veeam-auth keygen")
 
 const nameKeyBytes = 32
@@ -45,7 +45,7 @@ type keysetText struct {
 	Seal json.RawMessage `json:"seal"`
 }
 
-// NewKeyset makes a keyset with one key.
+// NewKeyset returns a keyset with one new key.
 func NewKeyset() (*Keyset, error) {
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
@@ -64,7 +64,7 @@ func newKeyset(handle *keyset.Handle, names []byte) (*Keyset, error) {
 	return &Keyset{AEAD: primitive, handle: handle, names: names}, nil
 }
 
-// ReadKeyset reads what Text has written. No error repeats any of the text.
+// ReadKeyset reads what Text has written. The error does not repeat the text.
 func ReadKeyset(text string) (*Keyset, error) {
 	raw := []byte(strings.TrimSpace(text))
 	if !bytes.HasPrefix(raw, []byte("{")) {
@@ -85,7 +85,8 @@ func ReadKeyset(text string) (*Keyset, error) {
 	return newKeyset(handle, parts.Names)
 }
 
-// Rotate returns a keyset with a new key, which seals; the old ones still open.
+// Rotate returns a keyset with an additional key, which seals. The old keys still open
+// records.
 func (k *Keyset) Rotate() (*Keyset, error) {
 	manager := keyset.NewManagerFromHandle(k.handle)
 	id, err := manager.Add(aead.AES256GCMKeyTemplate())
@@ -102,10 +103,10 @@ func (k *Keyset) Rotate() (*Keyset, error) {
 	return newKeyset(handle, k.names)
 }
 
-// Keys is how many keys open records.
+// Keys returns the number of keys.
 func (k *Keyset) Keys() int { return k.handle.Len() }
 
-// Text is the keyset in one line of base64. It is a secret.
+// Text returns the keyset in one line of base64. It is a secret.
 func (k *Keyset) Text() (string, error) {
 	var seal bytes.Buffer
 	if err := insecurecleartextkeyset.Write(k.handle, keyset.NewJSONWriter(&seal)); err != nil {
@@ -118,16 +119,16 @@ func (k *Keyset) Text() (string, error) {
 	return base64.StdEncoding.EncodeToString(raw), nil
 }
 
-// String tells nothing of the keys.
+// String returns the number of keys, without the keys.
 func (k *Keyset) String() string { return fmt.Sprintf("keyset of %d", k.Keys()) }
 
-// GoString tells nothing of the keys.
+// GoString returns the number of keys, without the keys.
 func (k *Keyset) GoString() string { return k.String() }
 
-// Format tells nothing of the keys, whatever the verb.
+// Format writes the number of keys for every verb, without the keys.
 func (k *Keyset) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
-// Name makes the name of a record: a keyed hash that tells nothing of its parts.
+// Name returns the name of a record: a keyed hash that does not reveal its parts.
 func (k *Keyset) Name(parts ...string) string {
 	mac := hmac.New(sha256.New, k.names)
 	mac.Write(associated(parts...))

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Lift ends the hold or pause, here and in the store, so that the next request
-// tries again. An error says that it is lifted here only.
+// Lift ends the hold or pause in this process and in the store, so that the next
+// request tries a grant. An error means that it has ended in this process only.
 func (s *Session) Lift(ctx context.Context) error {
 	s.Release()
 	return s.change(ctx, func(rec *record) { rec.Block = nil })
 }
 
-// Forget throws the token away, here and in the store, and lifts the hold. Other
-// processes use their copies of it until they end. It returns the token that
-// was in use here, or nil. An error says that the store still has it.
+// Forget discards the token in this process and in the store, and ends the hold. Other
+// processes use their copies until they expire. It returns the token that was in use
+// here, or nil. An error means that the store still has it.
 func (s *Session) Forget(ctx context.Context) (*Token, error) {
 	s.Release()
 	s.mu.Lock()
@@ -31,9 +31,8 @@ func (s *Session) Forget(ctx context.Context) (*Token, error) {
 	return tok, err
 }
 
-// Extend makes a hold that is in force last until a later time, here and in the
-// store, as if the credential had been refused once more. An error says that it
-// lasts longer here only.
+// Extend extends a hold that is in force, in this process and in the store, as one more
+// refusal would. An error means that it is extended in this process only.
 func (s *Session) Extend(ctx context.Context, until time.Time) error {
 	s.mu.Lock()
 	if s.block == nil || !s.block.Held || !s.block.Until.Before(until) {
@@ -51,8 +50,7 @@ func (s *Session) Extend(ctx context.Context, until time.Time) error {
 	})
 }
 
-// Held returns the hold of the credential that is in force, here or in the store,
-// or nil.
+// Held returns the hold that is in force in this process or in the store, or nil.
 func (s *Session) Held(ctx context.Context) *BlockedError {
 	blocked := s.blocked(time.Now())
 	if sh := s.options.Shared; sh != nil {
@@ -69,8 +67,8 @@ func (s *Session) Held(ctx context.Context) *BlockedError {
 	return blocked
 }
 
-// Renewable reports whether the session has a token that its refresh token may
-// renew, be it over or not.
+// Renewable reports whether the session has a token that its refresh token may renew,
+// even if the token has expired.
 func (s *Session) Renewable() bool {
 	tok := s.current.Load()
 	if tok == nil {

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// DefaultPaceWait is how long a token request waits at most for its turn.
-	// Afterwards it is refused at once, with the time after which it may be tried.
+	// DefaultPaceWait is how long a token request waits at most for the rate limit. A
+	// request that would wait longer is refused at once, with the time after which it
+	// may be retried.
 	DefaultPaceWait = 30 * time.Second
 
 	// What must be left of a grant's time for the request itself.
@@ -32,10 +33,10 @@ const (
 	throttledFor = time.Second
 )
 
-// Pace is what one server can take of token requests. One serves all accounts,
-// whatever becomes of their configurations. The zero value is ready for use.
+// Pace is the rate limiter of token requests to one server, for all accounts. It
+// outlives configurations. The zero value is ready for use.
 type Pace struct {
-	// Product and Origin say which server it is. Required where it is shared.
+	// Product and Origin identify the server. Required with PaceTurn.Shared.
 	Product, Origin string
 
 	mu      sync.Mutex
@@ -65,14 +66,14 @@ type paceAsk struct {
 
 // PaceError says that a token request is not sent now.
 type PaceError struct {
-	// Wait is after what time it may be tried.
+	// Wait is the time after which it may be retried.
 	Wait time.Duration
 
-	// Paused reports that the server has asked to wait.
+	// Paused tells that the server has asked to wait.
 	Paused bool
 }
 
-// Error gives the reason.
+// Error returns the reason.
 func (e *PaceError) Error() string {
 	why := "the pace of token requests to the server is exhausted"
 	if e.Paused {
@@ -81,34 +82,35 @@ func (e *PaceError) Error() string {
 	return fmt.Sprintf("%s; the next one is in %v", why, e.Wait.Round(time.Second))
 }
 
-// Delay is how long to wait.
+// Delay returns how long to wait, at least one second.
 func (e *PaceError) Delay() time.Duration { return max(e.Wait, time.Second) }
 
-// PaceTurn is the part of one grant in a Pace.
+// PaceTurn is what one grant uses of a Pace.
 type PaceTurn struct {
-	// Pace is that of the server. Required.
+	// Pace is the limiter of the server. Required.
 	Pace *Pace
 
-	// Rates are the limits. Default: none, and only what the server asks for counts.
+	// Rates are the limits. Default: no limits, but the server may still ask to wait.
 	Rates Rates
 
-	// Yields has a request leave the moments that are not free yet to others: it takes
-	// one only when it has come. Those that yield wait for each other in the order in
-	// which they came. Default: false, it takes the next moment that is free.
+	// Yields makes a request take only a moment that has come, and leave later ones to
+	// others. Requests that yield wait for each other in the order of their arrival.
+	// Default: false, it reserves the next free moment.
 	Yields bool
 
-	// Shared is where other processes see what is sent. Default: nowhere.
+	// Shared makes the count common to all processes with the store. Default: not
+	// shared.
 	Shared *Shared
 
-	// Delayed is told of each wait before it begins. Default: nobody is told.
+	// Delayed is called before each wait. Default: not called.
 	Delayed func(wait time.Duration)
 
 	mu   sync.Mutex
 	kept time.Time // for the next step
 }
 
-// Wait returns when a token request may be sent. It returns a *PaceError at once
-// if that would take too long, and ctx's error if ctx ends first.
+// Wait returns when a token request may be sent. It returns a *PaceError at once if
+// that would take too long, and ctx's error if ctx ends first.
 func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 	a := &paceAsk{rates: t.Rates, more: step == ratelimit.StepFirst, longest: DefaultPaceWait}
 	end, bounded := ctx.Deadline()
@@ -161,9 +163,9 @@ func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 	return nil
 }
 
-// Throttled is told that the server has refused a token request because there
-// were too many, and for how long it wants none: zero if it does not say. ctx
-// bounds how long others are told.
+// Throttled records that the server has refused a token request because there were too
+// many. wait is how long the server asks to wait, 0 if it does not say. ctx limits the
+// time to tell other processes.
 func (t *PaceTurn) Throttled(ctx context.Context, wait time.Duration) {
 	if wait <= 0 {
 		wait = throttledFor

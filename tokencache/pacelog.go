@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Rates are the most token requests in any second, minute and hour. Zero is no
-// limit. A login may take two, so in a minute and in an hour one counts as two. Half of
-// them, with Yields, is what some may have without delaying the others: they count all
-// requests, and send none where more than half of the rates is used.
+// Rates are the maximum numbers of token requests in any second, minute and hour. 0 is
+// no limit. A login may take two requests, so a limit of one in a minute or an hour
+// counts as two. Callers with half of the rates and Yields do not delay the others:
+// they count all requests, and send nothing while more than half of the rates is used.
 type Rates = ratelimit.Rates
 
 // mostOf are the rates in the order of paceUnits.

@@ -17,18 +17,17 @@ import (
 // do not open.
 const recordVersion = 1
 
-// Identity says whose session it is. Sessions with the same identity share one
-// record.
+// Identity identifies a session. Sessions with the same identity share one record.
 type Identity struct {
-	// Product, Origin and Account are what a record is bound to: it does not open
-	// in the place of another.
+	// Product, Origin and Account are bound to the record: it cannot be opened in place
+	// of another one.
 	Product, Origin, Account string
 
-	// Purpose tells several sessions of one account apart. Default: none.
+	// Purpose distinguishes several sessions of one account. Default: empty.
 	Purpose string
 
-	// Credential is a digest of all secrets of the account, so that a changed
-	// secret has a record of its own. It never leaves the process.
+	// Credential is a digest of all secrets of the account, so that a changed secret
+	// has its own record. It is not stored.
 	Credential secret.Value
 }
 
@@ -153,19 +152,19 @@ func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 	}
 }
 
-// SharedError stands for the error of a grant that another process tried, or
-// this one before it was restarted.
+// SharedError is the error of a grant of another process, or of this one before a
+// restart.
 type SharedError struct {
 	text    string
 	reason  string
 	refused bool
 }
 
-// Error gives the text of the original.
+// Error returns the text of the original error.
 func (e *SharedError) Error() string { return e.text }
 
-// ReasonText is the word that Options.ReasonOf had for the original; empty if the
-// process that stored it had none.
+// ReasonText returns the result of Options.ReasonOf for the original error, empty if
+// the process that stored it had none.
 func (e *SharedError) ReasonText() string { return e.reason }
 
 // CredentialRefused reports whether the server has refused the credential.

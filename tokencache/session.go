@@ -20,65 +20,65 @@ const (
 	DefaultRefreshBefore = time.Minute
 	DefaultGrantTimeout  = 90 * time.Second
 	DefaultHoldLeast     = time.Minute
-	DefaultHoldShared    = 5 * time.Minute // with a shared store, where replicas and restarts add to the tries
+	DefaultHoldShared    = 5 * time.Minute // with a shared store, where replicas and restarts add tries
 	DefaultHoldMost      = 30 * time.Minute
 )
 
-// Options are the settings of a Session. The zero value is ready for use.
+// Options are the options of a Session. The zero value is ready for use.
 type Options struct {
-	// RefreshBefore is how long before its end a token is renewed in the
-	// background. At most a third of the token's lifetime. Default 1m.
+	// RefreshBefore is how long before its expiry a token is renewed in the background,
+	// at most a third of the token's lifetime. Default: 1m.
 	RefreshBefore time.Duration
 
-	// GrantTimeout bounds one grant with all its steps, the wait for the next
-	// TOTP step included. Default 90s.
+	// GrantTimeout is the time limit of one grant with all its steps, including the
+	// wait for the next TOTP code. Default: 90s.
 	GrantTimeout time.Duration
 
-	// HoldLeast is how long a refused credential is not tried again at first, up
-	// to a fifth more; the hold doubles with each refusal up to HoldMost. Default
-	// 1m, or 5m with Shared, and 30m.
+	// HoldLeast is the first hold of a refused credential. Up to a fifth is added at
+	// random, and each refusal doubles it, up to HoldMost. Defaults: 1m, or 5m with
+	// Shared, and 30m.
 	HoldLeast, HoldMost time.Duration
 
-	// Header is the name of the header by which requests present a token, and Prefix what
-	// stands before the token there. Default: as a bearer, in Authorization.
+	// Header is the name of the request header for the token, and Prefix precedes the
+	// token there. Default: Authorization with "Bearer ".
 	Header, Prefix string
 
-	// Shared keeps the session for other processes, and for this one when it
-	// starts again. Default: nothing is shared.
+	// Shared keeps the session for other processes and for the next start. Default: not
+	// shared.
 	Shared *Shared
 
-	// Identity is whose session it is. Required with Shared.
+	// Identity identifies the session. Required with Shared.
 	Identity Identity
 
-	// HoldOnly shares the hold of a refused credential and lets one grant run at a
-	// time, but every process has a token of its own.
+	// HoldOnly shares only the hold of a refused credential and runs one grant at a
+	// time in all processes. Each process has its own token.
 	HoldOnly bool
 
-	// ReadExtra reads what encoding/json has made of Token.Extra. Default: Extra
-	// is lost in the store.
+	// ReadExtra decodes Token.Extra from its JSON. Default: a token from the store has
+	// no Extra.
 	ReadExtra func(json.RawMessage) any
 
-	// ReasonOf is one word for the error of a grant, which other processes get with
+	// ReasonOf returns a word for the error of a grant, which other processes get with
 	// its text. Default: none.
 	ReasonOf func(error) string
 
-	// Budget tells what is left of the tries of the session's credential. A refused
-	// credential is held for as long as there are none. Default: none are counted.
+	// Budget returns the remaining tries of the session's credential. If none is left,
+	// a refused credential is held until there is one. Default: not counted.
 	Budget func() Budget
 
-	// Discard is given tokens that nobody will use because another process was
-	// faster. Default: they are left to expire.
+	// Discard is called with tokens that nobody will use because another process was
+	// faster. Default: they expire.
 	Discard func(*Token)
 }
 
-// GrantFunc asks the server for a token. prev is the session's token so far, or
-// nil; if it is Renewable, its refresh token is worth trying first, and if the
-// server refuses that, the GrantFunc tells so by prev.Exhaust. ctx ends with the
-// time-out of the grant, not with the request that caused it.
+// GrantFunc gets a token from the server. prev is the session's current token or nil.
+// If it is Renewable its refresh token should be tried first, and if the server refuses
+// that, the GrantFunc calls prev.Exhaust. ctx ends with the time limit of the grant,
+// not with the request that caused it.
 //
-// An error may have the methods CredentialRefused() bool - the server has said
-// no to the credential, which opens the hold - and Delay() time.Duration - the
-// server has asked to wait. Any other error is a passing fault.
+// The error may have two methods: CredentialRefused() bool tells that the server has
+// refused the credential, which starts a hold. Delay() time.Duration is how long the
+// server has asked to wait. Any other error is temporary.
 type GrantFunc func(ctx context.Context, prev *Token) (*Token, error)
 
 // Session is the upstream session of one account on one server. All methods may
@@ -110,7 +110,7 @@ type Session struct {
 	ahead    *ahead // a hold or pause in the store, nil as a rule
 }
 
-// NewSession returns a session that has no token yet.
+// NewSession returns a session without a token.
 func NewSession(options Options) *Session { return &Session{options: options.complete()} }
 
 // Adapt has RefreshBefore, HoldLeast, HoldMost and Budget of other options count from now
@@ -158,8 +158,8 @@ func (options Options) complete() Options {
 	return options
 }
 
-// Current returns the token if it may be used now, and whether it is time to
-// renew it. It takes no lock and allocates nothing.
+// Current returns the token if it may be used now, and whether it is due for renewal.
+// It takes no lock and allocates nothing.
 func (s *Session) Current(now time.Time) (tok *Token, due bool) {
 	tok = s.current.Load()
 	if !tok.usable(now) {
@@ -168,10 +168,10 @@ func (s *Session) Current(now time.Time) (tok *Token, due bool) {
 	return tok, tok.due(now)
 }
 
-// Get returns a token that may be used now. Where there is none, the first
-// caller starts a grant and all others wait for it; a caller whose ctx ends
-// leaves alone, the grant goes on for the others. After a failure Get returns a
-// *BlockedError error at once until the failure's hold or pause has passed.
+// Get returns a token that may be used now. If there is none, the first caller starts a
+// grant and all others wait for it. A caller whose ctx ends returns, and the grant
+// continues for the others. After a failure Get returns a *BlockedError at once until
+// its hold or pause has ended.
 func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	now := time.Now()
 	if tok, _ := s.Current(now); tok != nil {
@@ -193,15 +193,15 @@ func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	}
 }
 
-// MayRenew reports whether Renew is worth calling: no renewal is under way, and none was
-// found to be on hold within the last second. It takes no lock and allocates nothing.
+// MayRenew reports whether Renew is worth calling: no renewal is running, and none was
+// found to be held within the last second. It takes no lock and allocates nothing.
 func (s *Session) MayRenew(now time.Time) bool {
 	return !s.renewal.Load() && now.UnixNano() >= s.quiet.Load()
 }
 
-// Renew starts a renewal in the background, unless one is under way or the last
-// one failed a moment ago. The current token stays in use meanwhile, and also
-// afterwards if the renewal fails.
+// Renew starts a renewal in the background, unless one is running or the last one
+// failed a moment ago. The current token stays in use meanwhile, and if the renewal
+// fails.
 func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
 	if !s.renewal.CompareAndSwap(false, true) {
 		return
@@ -335,5 +335,5 @@ func (s *Session) returnSpare(spare *Token) {
 	}
 }
 
-// Waiting is the number of callers that wait for a grant now.
+// Waiting returns the number of callers that wait for a grant.
 func (s *Session) Waiting() int64 { return s.waiters.Load() }

@@ -16,21 +16,20 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
-// Store is where shared sessions are kept. certmagic.Storage, which is Caddy's
-// storage, has these methods.
+// Store keeps shared sessions. certmagic.Storage, Caddy's storage, has these methods.
 type Store = store.Store
 
-// Sealer keeps what is stored secret. A *Keyset is one.
+// Sealer encrypts what is stored. *Keyset implements it.
 type Sealer interface {
 	Encrypt(plaintext, associatedData []byte) ([]byte, error)
 	Decrypt(ciphertext, associatedData []byte) ([]byte, error)
 
-	// Name makes a key of the store from parts that may be secret. Every process
-	// with the same keys makes the same name.
+	// Name returns the key in the store for parts that may be secret. All processes
+	// with the same keys get the same name.
 	Name(parts ...string) string
 }
 
-// Bounds of the exchange with a store.
+// Limits of the calls of a store.
 const (
 	DefaultLease = 8 * time.Second
 
@@ -44,32 +43,31 @@ const (
 	maxRunning = 5000
 )
 
-// SharedOptions are the settings of a Shared.
+// SharedOptions are the options of a Shared.
 type SharedOptions struct {
-	// Keys returns what seals the records. It is called for every exchange, so
-	// that keys that were rotated are used at once. Required.
+	// Keys returns what seals the records. It is called for every call of the store, so
+	// that rotated keys are used at once. Required.
 	Keys func() (Sealer, error)
 
-	// Log is told, once each time, when the store has gone (with the reason), when
-	// it is back (with nil), and of each record that does not open. Default:
-	// nobody is told.
+	// Log is called when the store fails, with the error, when it works again, with
+	// nil, and for each record that cannot be opened. Default: not called.
 	Log func(message string, err error)
 
-	// Holder names this process to operators. Default: none.
+	// Holder names this process for operators. Default: empty.
 	Holder string
 
-	// Lease is how long a grant is left alone of whose process nothing is heard.
-	// Default 8s.
+	// Lease is how long the grant of another process is waited for that gives no sign
+	// of life. Default: 8s.
 	Lease time.Duration
 
-	// Process identifies this process for Ended, and Ended reports whether another
-	// one is known to have ended: its grant is taken over at once, unless that was
-	// itself taken over so. Default: unknown caller others.
+	// Process identifies this process for Ended. Ended reports whether another process
+	// is known to have ended. Its grant is taken over at once then, unless it was
+	// itself taken over that way. Default: not known of any process.
 	Process string
 	Ended   func(process string) bool
 }
 
-// Shared keeps sessions in a store. It serves many sessions.
+// Shared keeps sessions in a store. Many sessions use one Shared.
 type Shared struct {
 	options SharedOptions
 
@@ -86,7 +84,7 @@ type Shared struct {
 	gone atomic.Bool // the store has failed and nothing has worked since
 }
 
-// NewShared returns a Shared without a store: sessions do without until one is
+// NewShared returns a Shared without a store. Sessions are not shared until one is
 // attached.
 func NewShared(options SharedOptions) *Shared {
 	if options.Log == nil {
@@ -101,13 +99,13 @@ func NewShared(options SharedOptions) *Shared {
 	return &Shared{options: options}
 }
 
-// Attach gives s a store, which is used from now on. detach takes it away; the
-// one before, if it is still there, is used again.
+// Attach makes s use a store. detach ends that, and the store before it is used again
+// if it is still attached.
 func (s *Shared) Attach(to Store) (detach func()) {
 	return s.AttachLate(store.Opened(to)).Detach
 }
 
-// AttachLate is Attach for a store that is opened when it is first needed.
+// AttachLate is Attach for a store that is opened when it is first used.
 func (s *Shared) AttachLate(open store.Open) *store.Attachment {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,15 +4,15 @@ package tokencache
 
 import "time"
 
-// Status is the word for what a session does now.
+// Status is the state of a session in one word.
 type Status string
 
-// The states of a session.
+// States of a session.
 const (
-	StatusNone       Status = "none"       // no token, nothing under way
+	StatusNone       Status = "none"       // no token and no grant running
 	StatusValid      Status = "valid"      // a token that may be used
-	StatusRefreshing Status = "refreshing" // a grant is under way
-	StatusHeld       Status = "held"       // the credential was refused, not tried again yet
+	StatusRefreshing Status = "refreshing" // a grant is running
+	StatusHeld       Status = "held"       // the credential was refused and is not tried again yet
 	StatusFailing    Status = "failing"    // the last grant failed and there is no token
 )
 
@@ -36,25 +36,26 @@ type State struct {
 	ExpiresIn time.Duration // of the current token, zero without one
 	HeldFor   time.Duration // until a refused credential is tried again
 	LastError string        // of the last grant if it failed; holds no secret
-	Cause     error         // of which LastError is the text
+	Cause     error         // the error with the text LastError
 	Waiting   int64
 
-	// LostEarly is how many tokens in a row the server has ended soon after they were
-	// issued, if they are enough to say that another program logs in as the same user.
+	// LostEarly is how many tokens in a row the server has ended soon after it issued
+	// them. It is 0 unless they are enough to conclude that another program logs in as
+	// the same user.
 	LostEarly int
 
-	// Accepted is when the server has accepted the credential last, and Succeeded when
-	// a login or a renewal has last brought a token. Zero if that is not known.
+	// Accepted is when the server last accepted the credential, Succeeded when a login
+	// or renewal last got a token. They are zero if unknown.
 	Accepted, Succeeded time.Time
 
-	// Budget is what is left of the tries of the credential. Of is zero where none are
+	// Budget is the remaining tries of the credential. Its Of is 0 if tries are not
 	// counted.
 	Budget Budget
 
 	Age    time.Duration // of the current token, zero without one
 	Loaded bool          // the current token came from the store
 	Shared bool          // the session is kept in a store
-	Holder string        // who is getting a token, as far as it is known here
+	Holder string        // the process that is getting a token, if known
 }
 
 // State returns a snapshot.

@@ -16,8 +16,8 @@ type stepRecord struct {
 	Step int64 `json:"step"`
 }
 
-// TakeStep implements the StepStore of the package veeam: a step is recorded
-// before its code is sent, and no step twice.
+// TakeStep implements veeam.StepStore: a step is recorded before its code is sent, and
+// no step twice.
 func (s *Shared) TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error) {
 	sealer, err := s.options.Keys()
 	if err != nil {

@@ -12,42 +12,42 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Token is an upstream access token with what is needed to renew it. Its fields
-// are set by a GrantFunc and do not change afterwards.
+// Token is an upstream access token and what is needed to renew it. Its fields are set
+// by a GrantFunc and do not change afterwards.
 type Token struct {
 	// Access is the bearer token of the server. Required.
 	Access secret.Value
 
-	// Refresh renews the session. Empty if the server gave none.
+	// Refresh is the refresh token, empty without one.
 	Refresh secret.Value
 
-	// Requested is when the request for the token was sent. Lifetime counts
-	// from here, on the monotonic clock, so that the time on the wire never
-	// makes a token look younger than it is. Default: when it was stored.
+	// Requested is when the request for the token was sent. Lifetime counts from it on
+	// the monotonic clock, so that the time of transmission never makes a token appear
+	// younger than it is. Default: when the session got the token.
 	Requested time.Time
 
-	// Lifetime is how long the server honours the token. Values below one
-	// second count as one second.
+	// Lifetime is how long the server accepts the token. Values below one second count
+	// as one second.
 	Lifetime time.Duration
 
-	// Static says that the token is a key that no grant can replace: a grant for
-	// it costs nothing and brings the same again. A 401 on it needs no proof that
-	// it was ever good, see Session.Unauthorized.
+	// Static tells that the token is an API key: a grant costs nothing and returns the
+	// same key again. A 401 on it counts even if it was never accepted, see
+	// Session.Unauthorized.
 	Static bool
 
-	// Login says that the server has accepted the credential itself for it, and not a
-	// refresh token.
+	// Login tells that the server has accepted the credential itself and not a refresh
+	// token.
 	Login bool
 
-	// Revived says that it was got by the refresh token of one that the server had
-	// ended early. If it ends early itself, refreshing is no use.
+	// Revived tells that the token was got by the refresh token of one that the server
+	// had ended early. If it ends early, too, refreshing is useless.
 	Revived bool
 
-	// Kept says that the server has just accepted Access once more: it is the token of
-	// before, and proven.
+	// Kept tells that the server has just accepted Access again: it is the same token
+	// as before.
 	Kept bool
 
-	// Extra belongs to whoever made the token; the cache keeps it.
+	// Extra is data of the GrantFunc, which the cache keeps.
 	Extra any
 
 	fence  uint64 // of the grant, see record
@@ -68,47 +68,46 @@ type Token struct {
 	proof     chan struct{}
 }
 
-// String prints the mask, so that no token shows in a log.
+// String returns the masked token.
 func (t *Token) String() string { return "token " + secret.Mask }
 
-// GoString prints the mask.
+// GoString returns the masked token.
 func (t *Token) GoString() string { return t.String() }
 
-// Present makes a request present the token: it sets the header of Options.Header, in its
-// spelling. Without room in h it allocates; the value is shared and must not be changed.
+// Present sets the header of Options.Header, in its spelling, to the token. If h has no
+// room it allocates. The value is shared and must not be changed.
 func (t *Token) Present(h http.Header) { h[t.header] = t.value }
 
-// Expires is when the server stops honouring the token.
+// Expires returns when the token expires.
 func (t *Token) Expires() time.Time { return t.expires }
 
 // Renewable reports whether the token's refresh token is worth a try.
 func (t *Token) Renewable() bool { return !t.Refresh.IsZero() && !t.revoked.Load() }
 
-// Revivable reports whether its refresh token is worth one try although the token
-// was ended early, for who would have to pay dearly for a login: the server may
-// have ended the access token only.
+// Revivable reports whether the refresh token is worth one try although the token was
+// ended early, if a login is expensive: the server may have ended the access token
+// only.
 func (t *Token) Revivable() bool { return !t.Exhausted() && !t.Revived }
 
-// Exhaust records that the refresh token is used up: the server has refused it.
+// Exhaust records that the server has refused the refresh token.
 func (t *Token) Exhaust() {
 	t.exhausted.Store(true)
 	t.revoked.Store(true)
 }
 
-// Exhausted reports whether there is no refresh token, or it is used up. If it is
-// not, it is worth a try for who has nothing else, even if it is not Renewable.
+// Exhausted reports whether there is no refresh token, or the server has refused it. If
+// not, it is worth a try without any other way, even if the token is not Renewable.
 func (t *Token) Exhausted() bool { return t.Refresh.IsZero() || t.exhausted.Load() }
 
-// Stored reports whether the token lies in the store of its session, or did when
-// it was new.
+// Stored reports whether the token is or was in the store of its session.
 func (t *Token) Stored() bool { return t.stored || t.loaded }
 
 // Rejected reports whether the server has answered 401 to the token.
 func (t *Token) Rejected() bool { return t.rejected.Load() }
 
 // MarkAccepted records that the server has accepted the token at least once. A 401 on
-// a proven token speaks against the token, one on an unproven token speaks
-// against the route, see [Session.Unauthorized].
+// an accepted token is about the token, one on any other token is about the route, see
+// [Session.Unauthorized].
 func (t *Token) MarkAccepted() {
 	if t.proven.Load() {
 		return

@@ -45,12 +45,12 @@ type blame struct {
 	lostTokens *lostTokens // nil until a token is lost
 }
 
-// Unauthorized judges a 401 on tok. It reports whether to retry: true if tok is no
-// longer the one to use, then Get brings a newer one and the request may be repeated;
-// false if the 401 belongs to the client. route identifies the method and path of the
-// request; any hash does.
+// Unauthorized judges a 401 on tok and reports whether to retry. It returns true if tok
+// should no longer be used: Get returns a newer token then, and the request may be
+// repeated. It returns false if the 401 is for the client. route identifies the method
+// and path of the request; any hash is suitable.
 //
-// Only tok is ever discarded, so that a late 401 cannot hit a newer token.
+// Only tok is ever discarded, so that a late 401 cannot affect a newer token.
 func (s *Session) Unauthorized(ctx context.Context, tok *Token, route uint64) bool {
 	if s.current.Load() != tok {
 		return true
@@ -101,8 +101,8 @@ func (s *Session) blameStatic(tok *Token) bool {
 	return false
 }
 
-// Reject discards tok if it is still the current token. It returns false only
-// if tok was never the session's.
+// Reject discards tok if it is the current token. It returns false only if tok was
+// never the session's.
 func (s *Session) Reject(tok *Token) bool {
 	if tok == nil {
 		return false
@@ -124,9 +124,8 @@ func (s *Session) discard(tok *Token) bool {
 	return true
 }
 
-// Replayed notes that a request was accepted after tok was blamed for its last
-// 401. It returns true if that proves that the server had ended tok, which is told
-// once of each token.
+// Replayed records that a request was accepted after a 401 on tok. It returns true if
+// that proves that the server had ended tok, once for each token.
 func (s *Session) Replayed(tok *Token, route uint64) (Loss, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +133,7 @@ func (s *Session) Replayed(tok *Token, route uint64) (Loss, bool) {
 	return s.blame.lostTokens.proved(tok, route, time.Now())
 }
 
-// TrustRoute notes that a request got a 401 on each of several tokens.
+// TrustRoute records that a request got a 401 with each of several tokens.
 func (s *Session) TrustRoute(route uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -233,8 +233,8 @@ func (s *Server) Inspect() Inspection {
 	return found
 }
 
-// InUse is the session that requests of an account use, an empty name standing for any
-// account; nil if no request has needed one.
+// InUse returns the session that requests of an account use, nil if no request has
+// needed one. An empty name selects any account.
 func (s *Server) InUse(name string) *Session {
 	sources := s.sessions.sources.Load()
 	if sources == nil {

@@ -31,7 +31,7 @@ type sessionKey struct {
 	cache string // where it is kept for other processes, see Cache
 }
 
-// Session is a session with what the pool needs.
+// Session is a session in the pool.
 type Session struct {
 	*tokencache.Session
 	state   *State
@@ -118,9 +118,9 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 	}
 }
 
-// InheritFor is how long a configuration keeps sessions of the one before it that
-// no request needs: a server that it no longer names would keep its session for
-// ever.
+// InheritFor is how long a configuration keeps sessions of the one before it that no
+// request needs. Without the limit, the session at a server that is no longer
+// configured would be kept for ever.
 const InheritFor = 15 * time.Minute
 
 func (s *sessions) dropInherited() {
@@ -228,8 +228,8 @@ func (s *sessions) userSource(key sourceKey, create func() *Source) (found *Sour
 	return fresh, true
 }
 
-// MaxAddresses is at how many addresses of upstreams sessions are kept: those of
-// dynamic upstreams come and go.
+// MaxAddresses is the maximum number of upstream addresses with sessions. Dynamic
+// upstreams change their addresses.
 const MaxAddresses = 1000
 
 // source finds the place of an account at an upstream, without a lock if it has

@@ -63,8 +63,8 @@ func (s *Session) other() *tokencache.Session {
 	return tokencache.NewSession(options)
 }
 
-// LiftSibling lifts the hold of the other session, which would keep the credential
-// from being sent for this one.
+// LiftSibling ends the hold of the other session with the same credential, which would
+// prevent this session from sending it.
 func (s *Session) LiftSibling(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, OperateTimeout)
 	defer cancel()

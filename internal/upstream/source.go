@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// ResolveEvery is how often the secrets of an account without a token are
-	// read again.
+	// ResolveEvery is the minimum time between two reads of the secrets of an account
+	// without a token.
 	ResolveEvery = time.Second
 
 	// ResolveHeldEvery is the same for an account whose credential was refused.
 	ResolveHeldEvery = 100 * time.Millisecond
 
-	// RetireAfter is how long a session lives on whose place another one has taken
-	// in the middle of traffic: its last requests are under way.
+	// RetireAfter is how long a session that was replaced is kept for requests that
+	// still use it.
 	RetireAfter = 2 * time.Second
 )
 
-// Source is an account at an upstream. It hands out tokens; which of the account's
-// secrets they come from is decided by its rotation.
+// Source is an account at an upstream. It returns tokens. Its rotation decides which
+// secret of the account they come from.
 type Source struct {
 	server      *Server
 	account     *account.Account
@@ -61,8 +61,8 @@ type cause struct {
 	journal journal.Journal
 }
 
-// Token returns a token for a request, and the session that it belongs to. With a
-// token at hand it takes no lock and allocates nothing.
+// Token returns a token for a request and the session that it belongs to. If the
+// session has a token, it takes no lock and allocates nothing.
 func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *tokencache.Session, error) {
 	if l := s.rotation.current.Load(); l != nil {
 		now := time.Now()
@@ -115,7 +115,7 @@ func (s *Source) evict() {
 // lastUsed is when the source was used last, to the second.
 func (s *Source) lastUsed() time.Time { return time.Unix(s.used.Load(), 0) }
 
-// Origin tells where the account logs in.
+// Origin returns the origin of the server that the account logs in at.
 func (s *Source) Origin() string { return s.place.Origin }
 
 // replacedError says that a secret is not configured any more.
@@ -128,7 +128,7 @@ func (*replacedError) Reason() veeam.Reason { return veeam.ReasonSecretReplaced 
 
 var errReplaced = &replacedError{"the session cannot be renewed, and its secret is no longer configured"}
 
-// WithValues is a context that ends with ctx and has the values of a grant.
+// WithValues returns a context that ends with ctx and has the values of a grant.
 func WithValues(ctx, values context.Context) context.Context { return waitContext{ctx, values} }
 
 // waitContext ends with the request and has the values of a grant.
@@ -139,8 +139,8 @@ type waitContext struct {
 
 func (w waitContext) Value(key any) any { return w.values.Value(key) }
 
-// Replayed tells the session that a request was accepted with a newer token, and
-// says so if that proves that the server had ended the one before.
+// Replayed records that a request was accepted with a newer token. If that proves that
+// the server had ended the token lost, it is logged.
 func (s *Source) Replayed(session *tokencache.Session, lost *tokencache.Token, route uint64, journal journal.Journal) {
 	loss, proved := session.Replayed(lost, route)
 	if !proved {
@@ -162,10 +162,10 @@ func (s *Source) user() string {
 	return s.account.Name
 }
 
-// Reached takes down that the server has answered a request.
+// Reached records that the server has answered a request.
 func (s *Source) Reached(now time.Time) { s.health.reached(now) }
 
-// Missed takes down that a request has not reached the server.
+// Missed records that a request has not reached the server.
 func (s *Source) Missed(ctx context.Context, err error, now time.Time) {
 	s.health.missed(ctx, err, now)
 }

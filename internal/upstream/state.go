@@ -15,9 +15,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// State is what servers know beyond the configuration that has made them: live
-// sessions, which the next configuration takes over, and what was learned of upstream
-// servers and spent at them. A process has one.
+// State is what outlives a configuration: live sessions, which the next configuration
+// takes over, and what is known of servers, such as versions, rates and tries. A
+// process has one.
 type State struct {
 	sessions *pool.Pool[sessionKey, *Session]
 	sending  *pool.Pool[sessionKey, chan struct{}] // held while a credential of an account is sent
@@ -32,7 +32,7 @@ type State struct {
 	exiting atomic.Bool    // no request is left that a logout could disturb
 }
 
-// NewState returns a state in which nothing is known.
+// NewState returns an empty State.
 func NewState() *State {
 	s := &State{accounts: accountTable{accounts: make(map[configuredAccount]*accountEntry)}}
 	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
@@ -42,7 +42,7 @@ func NewState() *State {
 }
 
 // Find returns the live sessions of an account at a product, at servers whose origin
-// contains a text; empty texts stand for any.
+// contains a text. An empty text matches any.
 func (s *State) Find(account, product, origin string) (found []*Session) {
 	for k, session := range s.sessions.All() {
 		if cmp.Or(account, k.account) == k.account && cmp.Or(product, k.product) == k.product && strings.Contains(k.origin, origin) {
@@ -55,11 +55,11 @@ func (s *State) Find(account, product, origin string) (found []*Session) {
 	return found
 }
 
-// Names are those of the accounts that are configured.
+// Names returns the names of the configured accounts, sorted.
 func (s *State) Names() []string { return s.accounts.names() }
 
-// Exit waits for the logouts that are under way, until ctx ends and 5 seconds at most.
-// No session is needed any more.
+// Exit waits for the running logouts, until ctx ends and at most 5 seconds. No session
+// may be used after it.
 func (s *State) Exit(ctx context.Context) {
 	s.exiting.Store(true)
 	done := make(chan struct{})
@@ -74,8 +74,8 @@ func (s *State) Exit(ctx context.Context) {
 	}
 }
 
-// Settle waits for all logouts, without the limit of Exit, and leaves the state fit for
-// use: the end of a test waits for it.
+// Settle waits for all logouts without a time limit. The State may be used after it. It
+// is for the end of tests.
 func (s *State) Settle() {
 	s.exiting.Store(true)
 	defer s.exiting.Store(false)

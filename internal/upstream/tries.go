@@ -43,7 +43,7 @@ func (m *triesMap) get(product, origin, user, cache string) *tokencache.Tries {
 // storage.
 const maxKnownUsers = 100_000
 
-// Guard spends from the budget of one account's user.
+// Guard counts the tries of one account's user and enforces its budget.
 type Guard struct {
 	tries   *tokencache.Tries
 	options tokencache.TryOptions
@@ -60,7 +60,7 @@ func (s *Source) guard(c *account.Secrets, j journal.Journal) *Guard {
 	return s.server.Guard(s.place.Origin, c, j)
 }
 
-// Guard counts the tries of a login at an origin.
+// Guard returns the guard for a login at an origin.
 func (s *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Guard {
 	user := c.Account.User()
 	return &Guard{
@@ -71,7 +71,7 @@ func (s *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Gu
 	}
 }
 
-// Budget is what is left now, as far as it is known in memory.
+// Budget returns the remaining tries as known in memory.
 func (g *Guard) Budget() tokencache.Budget {
 	return g.tries.Budget(g.options.Limit, g.options.Credential)
 }

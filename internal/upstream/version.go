@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// FindVersionFor bounds the search. A server may take its time with the
-// documents that tell; a login with the product's default is better than none.
+// FindVersionFor is the time limit of the search for an API version. After it the login
+// uses the product's default.
 const FindVersionFor = 3 * time.Second
 
 // versionCache has the versions that servers were found to speak, by product and
@@ -44,8 +44,7 @@ func (c *versionCache) put(product, origin string, version *string) {
 	}
 }
 
-// FoundVersion is the version that logins at an origin have found; empty if they have
-// found none.
+// FoundVersion returns the version that logins at an origin have found, empty if none.
 func (s *Server) FoundVersion(origin string) string {
 	if found := s.State.versions.get(s.Product.Name, origin); found != nil {
 		return *found
@@ -87,7 +86,7 @@ func (s *Source) forgetVersion() {
 	s.server.State.versions.put(s.server.Product.Name, s.place.Origin, nil)
 }
 
-// FoundVersion is the version that was found, or empty.
+// FoundVersion returns the version that was found, or "".
 func (s *Source) FoundVersion() string {
 	if found := s.version.Load(); found != nil {
 		return *found

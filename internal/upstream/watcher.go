@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// WatchEvery is how often the files are looked at. It is done by polling:
-	// notifications of the system do not come over a network file system, and tell
-	// nothing of a link that is replaced further up, as Kubernetes does.
+	// WatchEvery is how often the files of secrets are checked. They are polled,
+	// because network file systems send no notifications, and none tells of a link
+	// further up in the path that is replaced, as Kubernetes does.
 	WatchEvery = 500 * time.Millisecond
 
 	// racyFor is how long after its last change a file is read at each look: what
 	// is written within the precision of file times leaves them as they are.
 	racyFor = 2 * time.Second
 
-	// AbsentLooks is at how many looks in a row a file cannot be read before its
+	// AbsentLooks is how many checks in a row must fail to read a file before its
 	// account counts as one whose secret cannot be read.
 	AbsentLooks = 4
 )
