@@ -68,6 +68,9 @@ func (o *policyIndexOptions) run(cmd *cobra.Command, args []string) error {
 		counts = append(counts, fmt.Sprintf("%d %s", own.Counts[class], class))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %s\n", own.Product, own.Version, strings.Join(counts, ", "))
+	if own.Counts[operation.Unknown] > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "No preset allows an unknown operation. To give it a class, edit the first column of its line.")
+	}
 	if o.out == "" {
 		_, err = io.WriteString(cmd.OutOrStdout(), own.Text)
 		return err

@@ -32,6 +32,9 @@ func Open(product, name string) (*Index, error) {
 	if shipped != nil {
 		product = shipped.product // vspc35 has the index of vspc
 	}
+	if text != "" && text[0] != '#' {
+		return nil, fmt.Errorf("index_file %s: it is not an index file, which begins with \"# product\"; `caddy veeam-auth policy index` makes one of an API description", name)
+	}
 	own, err := parse(product, text)
 	if err == nil && shipped != nil {
 		own, err = merge(shipped, own)

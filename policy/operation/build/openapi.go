@@ -27,7 +27,7 @@ func ReadOpenAPI(text []byte) ([]Row, error) {
 
 func (d description) rows() ([]Row, error) {
 	if str(d["openapi"]) == "" && str(d["swagger"]) == "" {
-		return nil, errors.New("unknown format: neither openapi nor swagger is set")
+		return nil, errNoDescription
 	}
 	base := basePath(d)
 	var rows []Row
@@ -52,12 +52,26 @@ func (d description) rows() ([]Row, error) {
 
 func decode(text []byte) (description, error) {
 	var d description
+	if bytes.HasPrefix(text, []byte("# product\t")) || bytes.HasPrefix(text, []byte("# versions\t")) {
+		return nil, errors.New("it is an index file, for the option index_file")
+	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		return d, json.Unmarshal(text, &d)
+		if err := json.Unmarshal(text, &d); err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoDescription, err)
+		}
+		return d, nil
 	}
-	return d, yaml.Unmarshal(text, &d)
+	var scalar *yaml.TypeError // text or a list, of which the details say nothing
+	if err := yaml.Unmarshal(text, &d); errors.As(err, &scalar) {
+		return nil, errNoDescription
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoDescription, err)
+	}
+	return d, nil
 }
+
+var errNoDescription = errors.New("it is not an API description, OpenAPI 3 or Swagger 2 in JSON or YAML")
 
 // basePath is what comes before each path: Swagger 2 says so, OpenAPI 3 has it
 // in the address of its first server, which may be relative.

@@ -45,7 +45,7 @@ func FromOpenAPI(text []byte, product, version string) (*Own, error) {
 	}
 	d, err := decode(text)
 	if err != nil {
-		return nil, fmt.Errorf("neither JSON nor YAML of an API description: %w", err)
+		return nil, err
 	}
 	rows, err := d.rows()
 	if err != nil {

@@ -47,8 +47,13 @@ func TestTheDescriptionOfAnOperatorBecomesAnIndexFile(t *testing.T) {
 		{`{"openapi": "3.0.1", "paths": {"/x": {"get": {}}}}`, "", "name the product"},
 		{`{"openapi": "3.0.1", "paths": {"/": {"get": {}}}}`, "vbr", "no operations that an index can hold"},
 		{ownDescription, "other", "unknown product"},
-		{"<html>", "", "neither JSON nor YAML"},
-		{"{}", "", "neither openapi nor swagger"},
+		{"<html></html>", "", "it is not an API description, OpenAPI 3 or Swagger 2 in JSON or YAML"},
+		{"- a list", "", "it is not an API description"},
+		{"", "", "it is not an API description"},
+		{"{}", "", "it is not an API description"},
+		{`{"openapi": "3.0.1", "paths"`, "", "in JSON or YAML: unexpected end of JSON input"},
+		{"openapi: 3.0.1\n\tpaths: {", "", "in JSON or YAML: yaml: line 2"},
+		{own.Text, "", "it is an index file, for the option index_file"},
 	} {
 		if _, err := FromOpenAPI([]byte(c.text), c.product, ""); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.want, err)
