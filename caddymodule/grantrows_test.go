@@ -274,6 +274,9 @@ func grantRows() []grantRow {
 		password("Veeam ONE", veeamtest.ONE),
 		refreshRow("Veeam ONE", veeamtest.ONE),
 
+		password("Enterprise Manager 12", veeamtest.EM12),
+		password("Enterprise Manager", veeamtest.EM13),
+
 		password("VB365", veeamtest.VB365),
 		refreshRow("VB365", veeamtest.VB365),
 		assertionRow("`jwt-bearer`", veeam.GrantJWTBearer),
