@@ -332,8 +332,8 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if err := p.transport.check(); err != nil {
 		return d.WrapErr(err)
 	}
-	if p.handler.ExposeUpstreamTokens && !p.handler.Passthrough {
-		return d.WrapErr(errExposeAlone)
+	if err := p.handler.checkExpose(product); err != nil {
+		return d.WrapErr(err)
 	}
 	if err := p.transport.serves(p.handler); err != nil {
 		return d.WrapErr(err)

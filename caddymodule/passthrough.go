@@ -18,15 +18,26 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-var errExposeAlone = errors.New("veeam_auth: expose_upstream_tokens requires passthrough")
+// checkExpose refuses expose_upstream_tokens where it cannot work.
+func (h *Handler) checkExpose(product *veeam.Product) error {
+	switch {
+	case !h.ExposeUpstreamTokens:
+		return nil
+	case !h.Passthrough:
+		return errors.New("veeam_auth: expose_upstream_tokens requires passthrough")
+	case product.LogsOnByBasic():
+		return errors.New("veeam_auth: expose_upstream_tokens is not allowed for product " + product.Name + ": clients get no session of the server")
+	}
+	return nil
+}
 
 // acquireUsers prepares the handler for users of passthrough, if it has any.
 func (h *Handler) acquireUsers() error {
-	switch {
-	case h.Passthrough:
+	if err := h.checkExpose(h.product); err != nil {
+		return err
+	}
+	if h.Passthrough {
 		h.users = passthrough.Acquire()
-	case h.ExposeUpstreamTokens:
-		return errExposeAlone
 	}
 	if h.ExposeUpstreamTokens {
 		h.logger.Warn("expose_upstream_tokens: clients get tokens of the server, which are valid without veeam-auth and its rules")

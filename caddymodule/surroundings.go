@@ -60,7 +60,7 @@ func sourceOf(r *http.Request) string {
 }
 
 // warnUnserved logs under which names Caddy would answer 200 with an empty body,
-// which a client takes for success.
+// which a client takes for success, and which protocols clients may not understand.
 func (h *Handler) warnUnserved(ctx context.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
@@ -71,6 +71,26 @@ func (h *Handler) warnUnserved(ctx context.Context) {
 			"use a port as the site address, such as :9419, and list names that clients use under hosts",
 			zap.Strings("listen", server.Listen), zap.Strings("names", names))
 	}
+	if protocols := laterProtocols(server); h.product.HTTP1 && len(protocols) > 0 {
+		h.logger.Warn("clients of "+h.product.Title+" may need HTTP/1.1: later protocols write the names of headers in lower case; "+
+			"use the global option servers { protocols h1 }",
+			zap.Strings("listen", server.Listen), zap.Strings("protocols", protocols))
+	}
+}
+
+// laterProtocols are those that a server speaks beside HTTP/1.
+func laterProtocols(server *caddyhttp.Server) (later []string) {
+	spoken := server.Protocols
+	for _, protocols := range server.ListenProtocols {
+		spoken = append(slices.Clip(spoken), protocols...)
+	}
+	for _, protocol := range spoken {
+		if protocol == "h2c" || protocol != "h1" && protocol != "" && len(server.TLSConnPolicies) > 0 {
+			later = append(later, protocol)
+		}
+	}
+	slices.Sort(later)
+	return slices.Compact(later)
 }
 
 // unservedNames are the names of this machine that lead to a listener of the

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -11,6 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 func TestNamesThatNoSiteHasAreFound(t *testing.T) {
@@ -45,8 +51,50 @@ func TestNamesThatNoSiteHasAreFound(t *testing.T) {
 	}
 }
 
+func TestProtocolsAfterHTTP1AreFound(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options, address string
+		want             []string
+	}{
+		"without TLS":             {"", "http://:9398", nil},
+		"TLS":                     {"", "https://em.lab.local:9398", []string{"h2", "h3"}},
+		"HTTP/1.1 only":           {"servers {\n\t\tprotocols h1\n\t}", "https://em.lab.local:9398", nil},
+		"HTTP/2 without TLS":      {"servers {\n\t\tprotocols h1 h2c\n\t}", "http://:9398", []string{"h2c"}},
+		"no HTTP/3":               {"servers {\n\t\tprotocols h1 h2\n\t}", "https://em.lab.local:9398", []string{"h2"}},
+		"another server's option": {"servers :9419 {\n\t\tprotocols h1\n\t}", "https://em.lab.local:9398", []string{"h2", "h3"}},
+	} {
+		var got []string
+		for _, server := range serversOf(t, "{\n\tadmin off\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects\n\t"+c.options+"\n}\n"+c.address+
+			" {\n\tveeam_auth https://em01.lab.local:9398 {\n\t\tproduct em\n\t\taccount svc {env.P}\n\t}\n}\n") {
+			got = append(got, laterProtocols(server)...)
+			for _, product := range []string{"em", "vbr"} {
+				core, logs := observer.New(zapcore.WarnLevel)
+				p, _ := veeam.Lookup(product)
+				h := &Handler{product: p, logger: zap.New(core)}
+				h.warnUnserved(context.WithValue(t.Context(), caddyhttp.ServerCtxKey, server))
+				warned := logs.FilterMessageSnippet("may need HTTP/1.1").Len() > 0
+				if want := product == "em" && len(laterProtocols(server)) > 0; warned != want {
+					t.Errorf("%s: %s: a warning: %t", name, product, warned)
+				}
+			}
+		}
+		if !cmp.Equal(got, c.want) {
+			t.Errorf("%s: %q, not %q", name, got, c.want)
+		}
+	}
+}
+
 // warnedOf are the names that a configuration is warned of when it is loaded.
 func warnedOf(t *testing.T, caddyfile string) (names []string) {
+	t.Helper()
+	for _, server := range serversOf(t, caddyfile) {
+		names = append(names, unservedNames(server)...)
+	}
+	return names
+}
+
+func serversOf(t *testing.T, caddyfile string) map[string]*caddyhttp.Server {
 	t.Helper()
 	result, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
@@ -62,8 +110,5 @@ func warnedOf(t *testing.T, caddyfile string) (names []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, server := range app.(*caddyhttp.App).Servers {
-		names = append(names, unservedNames(server)...)
-	}
-	return names
+	return app.(*caddyhttp.App).Servers
 }

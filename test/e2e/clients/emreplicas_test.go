@@ -4,6 +4,7 @@
 package clients
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -78,4 +79,41 @@ func TestASessionOfEnterpriseManagerIsKnownToEveryProcessAndOutlivesThem(t *test
 		}
 	}
 	both("after a restart", session, "200")
+}
+
+func TestClientsOfEnterpriseManagerLogInWithTheirOwnCredentials(t *testing.T) {
+	server, w := harness.StartServer(t, veeamtest.EM12), harness.New(t)
+	w.Sites = []*harness.Site{{Server: server, Account: "passthrough", Options: "require_authentication"}}
+	w.Run(t)
+	s := &site{server: server, base: w.Sites[0].URL()}
+	login := func(password string) (head string) {
+		head, _ = s.raw(t, "POST /api/sessionMngr/?v=latest HTTP/1.1", "Content-Length: 0",
+			"Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte(veeamtest.DefaultUser+":"+password)))
+		return head
+	}
+	if head := login("wrong"); !strings.HasPrefix(head, "HTTP/1.1 401 ") || sessionLine.MatchString(head) {
+		t.Errorf("a wrong password: %s", head)
+	}
+	head := login(veeamtest.DefaultPassword)
+	found := sessionLine.FindStringSubmatch(head)
+	if found == nil {
+		t.Fatal(head)
+	}
+	for _, issued := range server.Issued() {
+		if strings.Contains(head, issued) {
+			t.Errorf("a session of the server: %s", head)
+		}
+	}
+	session := "X-RestSvcSessionId: " + found[1]
+	id, _ := base64.StdEncoding.DecodeString(found[1])
+	for _, tt := range [][2]string{
+		{"GET /api/jobs", "200"}, {"GET /api/logonSessions/" + string(id), "200"}, {"DELETE /api/logonSessions/" + string(id), "204"}, {"GET /api/jobs", "401"},
+	} {
+		if head, body := s.raw(t, tt[0]+" HTTP/1.1", session, "Accept: application/json"); !strings.HasPrefix(head, "HTTP/1.1 "+tt[1]+" ") {
+			t.Errorf("%s: %s\n%s", tt[0], head, body)
+		}
+	}
+	if c := server.Counters(); c.Logins != 1 {
+		t.Errorf("%d logins at the server", c.Logins)
+	}
 }
