@@ -1,0 +1,93 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+)
+
+func TestTheSentencesOfAJournal(t *testing.T) {
+	t.Parallel()
+	account := &veeam.Account{Name: "svc", Username: `LAB\svc`, Password: secret.New("hunter2")}
+	for name, c := range map[string]struct {
+		write func(j *Journal)
+		lines []string
+	}{
+		"a login":             {func(j *Journal) { j.Authenticated(account, &veeam.Token{Grant: veeam.GrantPassword}) }, []string{"info " + svclog.Authenticated(account.User()), "info " + svclog.TokenCreated(account.User())}},
+		"a login with a code": {func(j *Journal) { j.Authenticated(account, &veeam.Token{Grant: veeam.GrantMFA}) }, []string{"info " + svclog.Authenticated(account.User()), "info " + svclog.MFAConfirmed(account.User()), "info " + svclog.TokenCreated(account.User())}},
+		"a demand":            {func(j *Journal) { j.LoginFailed(account, &veeam.MFAChallengeError{}) }, []string{"info " + svclog.MFARequired(account.User())}},
+		"another failure":     {func(j *Journal) { j.LoginFailed(account, errors.New("no route")) }, []string{"error " + svclog.TokenFailed, "error " + svclog.Exception("no route", TypeOf(errors.New("no route")))}},
+		"a renewal":           {func(j *Journal) { j.Refreshed(account) }, []string{"info " + svclog.TokenRefreshed(account.User())}},
+		"no renewal":          {func(j *Journal) { j.RefreshFailed(account, errors.New("gone")) }, []string{"warn " + svclog.RefreshFailed(account.User()), "warn " + svclog.Exception("gone", TypeOf(errors.New("gone")))}},
+		"a logout":            {func(j *Journal) { j.LoggedOut(account) }, []string{"info " + svclog.LoggedOut(account.User())}},
+		"a refusal": {func(j *Journal) {
+			j.Denied("grafana", veeam.Refusal{Reason: veeam.ReasonNoToken, Detail: "there is none"})
+		}, []string{
+			"warn " + svclog.Denied("grafana", http.MethodPut, "/api/v1/jobs?x=1") + " " + svclog.Exception("There is none.", TypeOfReason(veeam.ReasonNoToken))}},
+		"what was allowed, below its level": {func(j *Journal) { j.Allowed("grafana", "rule 1") }, nil},
+		"a shadow": {func(j *Journal) { j.Shadow("", false, "rule 2") }, []string{
+			"warn " + svclog.Exception("Request [PUT /api/v1/jobs?x=1] of user '"+svclog.Anonymous+"' would be allowed by shadow rule 2.", "")}},
+	} {
+		core, logs := observer.New(zapcore.InfoLevel)
+		j := New(zap.New(core), httptest.NewRequest(http.MethodPut, "/api/v1/jobs?x=1", http.NoBody))
+		c.write(&j)
+		var lines []string
+		for _, entry := range logs.All() {
+			lines = append(lines, entry.Level.String()+" "+entry.Message)
+		}
+		if strings.Join(lines, "\n") != strings.Join(c.lines, "\n") {
+			t.Errorf("%s:\n%s", name, strings.Join(lines, "\n"))
+		}
+		c.write(new(Journal)) // without a logger
+	}
+}
+
+func TestTheLinesOfARequestMaskItsSecrets(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.InfoLevel)
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/jobs", http.NoBody)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Request-Id", "7")
+	j := New(zap.New(core), r)
+	j.DecidedAs(http.MethodConnect)
+	body := []byte(`{"password":"hunter2","name":"x"}`)
+	j.Request(r, "grafana", body, false)
+	j.Response(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, body, false)
+	for i, entry := range logs.All() {
+		encoded := zapcore.NewMapObjectEncoder()
+		for _, f := range entry.Context {
+			f.AddTo(encoded)
+		}
+		text := strings.ToLower(strings.ReplaceAll(fmt.Sprint(encoded.Fields), "\\", ""))
+		if strings.Contains(text, "hunter2") || !strings.Contains(text, "connect") || !strings.Contains(text, `"name":"x"`) {
+			t.Errorf("line %d: %s", i, text)
+		}
+	}
+	if logs.Len() != 2 {
+		t.Errorf("%d lines", logs.Len())
+	}
+}
+
+func TestRequestsWithoutAnIDAreToldApart(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	one, two := New(zap.NewNop(), r), New(zap.NewNop(), r)
+	if one.thread == two.thread || one.Detached().thread == one.thread {
+		t.Errorf("%d, %d", one.thread, two.thread)
+	}
+	r.Header.Set("X-Request-Id", "7")
+	if same, again := New(zap.NewNop(), r), New(zap.NewNop(), r); same.thread != again.thread {
+		t.Errorf("one id, but %d and %d", same.thread, again.thread)
+	}
+}
