@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
@@ -60,7 +61,7 @@ type labGenerator struct {
 
 func newLabGenerator(seed, worker uint64) *labGenerator {
 	g := &labGenerator{Rand: rand.New(rand.NewPCG(seed, worker)), prefix: fmt.Sprintf("%d-", worker), indexes: make(map[string][]operation.Operation)}
-	for _, product := range operation.Products() {
+	for _, product := range veeam.Names() {
 		index, _ := operation.For(product)
 		g.indexes[product] = index.All()
 	}
@@ -77,7 +78,7 @@ func (g *labGenerator) next(s *differentialSite) *labRequest {
 	all := g.indexes[s.product]
 	op := all[g.IntN(len(all))]
 	r := &labRequest{
-		id: fmt.Sprint(g.prefix, g.count), method: op.Method, target: g.fill(op.Path), proto: "HTTP/1.1", remote: "127.0.0.1:40000",
+		id: fmt.Sprint(g.prefix, g.count), method: op.Method, target: g.fill(s.product, op.Path), proto: "HTTP/1.1", remote: "127.0.0.1:40000",
 	}
 	if g.one(8) {
 		r.target = g.other(s)
@@ -112,13 +113,13 @@ func (g *labGenerator) next(s *differentialSite) *labRequest {
 }
 
 // fill puts values into a path template.
-func (g *labGenerator) fill(template string) string {
+func (g *labGenerator) fill(product, template string) string {
 	var b strings.Builder
 	for segment := range strings.SplitSeq(strings.Trim(template, "/"), "/") {
 		b.WriteByte('/')
 		switch {
 		case segment == "{version}":
-			b.WriteString(pick(g, "v8", "v8", "v7", "v8.1", "v6", "v5", "v9", "v08", "V8", "v8.01", "v10", "v0"))
+			b.WriteString(g.version(product))
 		case strings.HasPrefix(segment, "{"):
 			b.WriteString(pick(g, "5", "6745a648-9f1a-41d3-b3d2-1d2b0f1a2c3e", "all", "a.b", "jobs", "token", "v8"))
 		default:
@@ -126,6 +127,14 @@ func (g *labGenerator) fill(template string) string {
 		}
 	}
 	return b.String()
+}
+
+// version is a part of a path that names a version, one that the product has or another.
+func (g *labGenerator) version(product string) string {
+	if p, _ := veeam.Lookup(product); strings.HasPrefix(p.Version.Default, "v") && !g.one(3) {
+		return pick(g, p.Version.Known...)
+	}
+	return pick(g, "v8", "v8", "v7", "v8.1", "v6", "v5", "v9", "v08", "V8", "v8.01", "v10", "v0", "v2.03", "V2.3")
 }
 
 // other is a path beside the operations.

@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,8 @@ type differentialSite struct {
 	handler http.Handler
 	decides *Handler // as `policy test` prepares it
 	port    int
+
+	executed atomic.Int64
 }
 
 // rewritten reports whether something but the handler changes requests, so that
@@ -59,7 +62,7 @@ func (s *differentialSite) rewritten() bool { return s.before != "" || s.proxy !
 
 func differentialSites() []*differentialSite {
 	const secrets = "deny operation secret destroy"
-	return []*differentialSite{
+	sites := []*differentialSite{
 		{product: "vbr", rules: "deny method POST PUT PATCH DELETE"},
 		{product: "vbr", rules: "deny {\n\t\t\tmethod delete post\n\t\t\tpath /api/v1/*\n\t\t}"},
 		{product: "vbr", rules: secrets},
@@ -79,6 +82,12 @@ func differentialSites() []*differentialSite {
 		{product: "vbr", rules: "deny method POST PUT PATCH DELETE", secure: true},
 		{product: "azure", rules: "deny path_regexp ^/api/v[0-9.]+/accounts"},
 	}
+	for _, name := range veeam.Names() { // the others
+		if !slices.ContainsFunc(sites, func(s *differentialSite) bool { return s.product == name }) {
+			sites = append(sites, &differentialSite{product: name, rules: secrets})
+		}
+	}
+	return sites
 }
 
 // lab is a Caddy with sites, the servers behind them, and what those executed.
@@ -111,9 +120,9 @@ func newLab(t *testing.T) *lab {
 		defer l.mu.Unlock()
 		l.executed[id] = append(l.executed[id], x)
 	})
-	l.servers = map[string]*veeamtest.Server{
-		"vbr":   veeamtest.New(veeamtest.VBR13, note, veeamtest.WithLooseReading(), veeamtest.WithFourEyes(false)),
-		"azure": veeamtest.New(veeamtest.Azure, note, veeamtest.WithLooseReading()),
+	l.servers = make(map[string]*veeamtest.Server)
+	for _, profile := range veeamtest.Newest() {
+		l.servers[profile.Product()] = veeamtest.New(profile, note, veeamtest.WithLooseReading(), veeamtest.WithFourEyes(false), veeamtest.WithTokenLimits(0, 0, 0))
 	}
 	for _, server := range l.servers {
 		if err := server.Start(); err != nil {
@@ -274,6 +283,7 @@ func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
 		l.refused.Add(1)
 	} else {
 		l.passed.Add(1)
+		s.executed.Add(1)
 	}
 	if len(executed) > 1 {
 		return fmt.Sprintf("executed %d times", len(executed))
@@ -458,6 +468,16 @@ func TestDifferentialWhatIsExecutedIsWhatWasDecided(t *testing.T) {
 	if done := l.done.Load(); l.passed.Load() < done/10 || l.refused.Load() < done/10 || l.plain.Load() < done/20 {
 		t.Error("too few of a kind")
 	}
+	executed := make(map[string]int64)
+	for _, s := range l.sites {
+		executed[s.product] += s.executed.Load()
+	}
+	for _, name := range veeam.Names() {
+		if executed[name] < l.done.Load()/400 {
+			t.Errorf("%s: %d executed", name, executed[name])
+		}
+	}
+	t.Logf("executed by product: %v", executed)
 }
 
 // The test can fail: without the one spelling of requests it finds what it is there
