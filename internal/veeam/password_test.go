@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,16 +56,33 @@ func TestPasswordGrantSendsTheDocumentedRequest(t *testing.T) {
 	}
 }
 
+// hasEvery fails the test unless the table has a row for every product but those that are
+// named after it.
+func hasEvery[V any](t *testing.T, table map[string]V, without ...string) map[string]V {
+	t.Helper()
+	for _, name := range Names() {
+		if _, ok := table[name]; !ok && !slices.Contains(without, name) {
+			t.Errorf("the table has no row for %s", name)
+		}
+	}
+	return table
+}
+
+// Products that log in by a path of each grant, or by Basic, have tests of their own.
+var ownLogins = []string{"vspc35", "em"}
+
 func TestPasswordGrantOptions(t *testing.T) {
 	a := testAccount()
 	a.Username, a.ReadOnly, a.ShortLived = `LAB\svc`, true, true
-	for product, want := range map[string]string{
+	for product, want := range hasEvery(t, map[string]string{
 		"vbr":   "&use_short_term_refresh=true",
 		"vspc":  "&readOnly=true",
 		"azure": "&short_lived_refresh_token=true",
 		"aws":   "",
 		"gcp":   "&use_short_term_refresh=true",
-	} {
+		"vb365": "",
+		"one":   "",
+	}, ownLogins...) {
 		c, s := client(t, product, canned{status: 200, body: `{"access_token":"a"}`})
 		login(t, c, a)
 		if !strings.HasSuffix(s.seen[0].body, encodedPassword+want) || !strings.Contains(s.seen[0].body, "username=LAB%5Csvc&") {
@@ -85,12 +103,15 @@ func TestConfiguredVersionIsSent(t *testing.T) {
 }
 
 func TestRefreshSendsTheDocumentedRequest(t *testing.T) {
-	for product, want := range map[string]string{
+	for product, want := range hasEvery(t, map[string]string{
 		"vbr":   "grant_type=refresh_token&refresh_token=r%2B1%3D&use_short_term_refresh=true",
 		"vspc":  "grant_type=refresh_token&refresh_token=r%2B1%3D&readOnly=true",
 		"azure": "grant_type=Refresh_token&refresh_token=r%2B1%3D&short_lived_refresh_token=true",
 		"aws":   "grant_type=refresh_token&refresh_token=r%2B1%3D",
-	} {
+		"gcp":   "grant_type=refresh_token&refresh_token=r%2B1%3D&use_short_term_refresh=true",
+		"vb365": "grant_type=refresh_token&disable_antiforgery_token=true&refresh_token=r%2B1%3D",
+		"one":   "grant_type=refresh_token&refresh_token=r%2B1%3D",
+	}, ownLogins...) {
 		c, s := client(t, product, canned{status: 200, body: `{"access_token":"a2","refresh_token":"r2","expires_in":60}`})
 		a := testAccount()
 		a.ReadOnly, a.ShortLived = true, true
@@ -139,13 +160,17 @@ func TestRefreshTokenAsTheAccountsOwnGrant(t *testing.T) {
 }
 
 func TestLoginRefusesWhatTheProductDoesNotHave(t *testing.T) {
-	for product, grants := range map[string][]Grant{
-		"vbr":   {GrantMFA, GrantPublicKey, GrantAs, GrantAPIKey, GrantSAML, "client_credentials"},
-		"vspc":  {GrantMFA, GrantAuthorizationCode, GrantSSOToken},
-		"azure": {GrantMFA, GrantAuthorizationCode, GrantAs},
-		"aws":   {GrantMFA, GrantPublicKey, GrantUpdaterToken},
-	} {
-		for _, g := range grants {
+	all := map[Grant]bool{GrantMFA: true, GrantAPIKey: true, "client_credentials": true}
+	for _, p := range products {
+		for _, g := range p.Accounts {
+			all[g] = true
+		}
+	}
+	for _, product := range Names() {
+		for g := range all {
+			if lookup(t, product).Accepts(g) {
+				continue
+			}
 			c, _ := client(t, product)
 			a := testAccount()
 			a.Grant = g
@@ -178,13 +203,39 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
+func TestALogoutByAFormSendsTheRefreshTokenAndTheAccessToken(t *testing.T) {
+	token := &Token{Access: secret.New("bearer+1"), Refresh: secret.New("refresh+1"), Grant: GrantPassword}
+	for _, answers := range [][]canned{
+		{{status: 200}, {status: 200}}, {{status: 200}, {status: 400}}, {{status: 400}, {status: 200}}, {{status: 200}, {status: 401}},
+		{{status: 500}, {status: 200}}, {{status: 200}, {status: 500}},
+	} {
+		c, s := client(t, "one", answers...)
+		err := c.Logout(context.Background(), token)
+		if failed := answers[0].status == 500 || answers[1].status == 500; (err != nil) != failed {
+			t.Errorf("%+v: %v", answers, err)
+		}
+		var sent []string
+		for _, got := range s.seen {
+			if got.method+" "+got.url != "POST https://veeam.test:9419/api/revoke" || got.header.Get("Authorization") != "Bearer bearer+1" {
+				t.Errorf("sent %+v", got)
+			}
+			sent = append(sent, got.body)
+		}
+		if want := []string{"token=refresh%2B1", "token=bearer%2B1"}; !slices.Equal(sent, want) {
+			t.Errorf("sent %q, want %q", sent, want)
+		}
+	}
+}
+
 func TestLogout(t *testing.T) {
 	token := &Token{Access: secret.New("bearer-1"), Grant: GrantPassword}
-	for product, want := range map[string]string{
+	for product, want := range hasEvery(t, map[string]string{
 		"vbr":   "POST https://veeam.test:9419/api/oauth2/logout",
 		"azure": "DELETE https://veeam.test:9419/api/oauth2/token",
 		"aws":   "DELETE https://veeam.test:9419/api/v1/token",
-	} {
+		"gcp":   "DELETE https://veeam.test:9419/api/v1/token",
+		"vb365": "POST https://veeam.test:9419/v8/token/logout",
+	}, "vspc", "vspc35", "em", "one") { // the first two have none, the others send more than a bearer
 		for _, status := range []int{200, 204, 401} {
 			c, s := client(t, product, canned{status: status})
 			if err := c.Logout(context.Background(), token); err != nil {
