@@ -46,6 +46,14 @@ var products = []product{
 	{"vb365", veeamtest.VB365, "/v8/token", "/v8/Organizations", "POST /v8/token/logout"},
 }
 
+func TestTheTableHasEveryProduct(t *testing.T) {
+	names := make([]string, len(products))
+	for i, p := range products {
+		names[i] = p.name
+	}
+	harness.HasEveryProduct(t, names, "vspc35", "em") // which clients log in to in other ways
+}
+
 // site is a product with the sidecar in front of it.
 type site struct {
 	product

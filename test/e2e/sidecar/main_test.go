@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -121,6 +122,22 @@ var (
 
 	products = []*product{vbr, vspc, azure, aws, gcp, vb365, one}
 )
+
+// which are those of the products for which has is true.
+func which(has func(p *product) bool) (some []*product) {
+	for _, p := range products {
+		if has(p) {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// withCodes reports whether users of the product may be asked for verification codes.
+func withCodes(p *product) bool {
+	row, ok := veeam.Lookup(p.name)
+	return ok && row.Values[veeam.GrantMFA] != ""
+}
 
 func TestTheTableHasEveryProduct(t *testing.T) {
 	t.Parallel()
