@@ -1,4 +1,4 @@
-// Who calls: what the connection, earlier handlers and a token of ours tell.
+// Who calls, by the connection, an earlier handler or a token that was issued here.
 
 package caddymodule
 

@@ -132,5 +132,5 @@ func texts(tokens []caddyfile.Token) []string {
 	return texts
 }
 
-// mayBeQuoted reports whether a word that nobody knows looks like one of ours.
+// mayBeQuoted reports whether an unknown word looks like an option of this module.
 func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, ownNames()) }

@@ -247,8 +247,8 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	})
 }
 
-// checkLifetime refuses tokens that would be good for longer than it is remembered
-// who has logged out.
+// checkLifetime refuses a lifetime of tokens that exceeds the time for which logouts are
+// remembered.
 func checkLifetime(lifetime caddy.Duration) error {
 	if time.Duration(lifetime) > issuer.RefreshLifetime {
 		return errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")

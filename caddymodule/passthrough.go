@@ -66,8 +66,8 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 	return login, nil
 }
 
-// expose puts the server's access token in the place of ours, and has it stand for
-// the same caller.
+// expose replaces the issued access token by that of the server, which identifies the same
+// caller then.
 func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pair) error {
 	audience := h.audience(r)
 	sub, err := h.issuer.Check(r.Context(), pair.Access, audience)

@@ -140,8 +140,8 @@ func (state *requestState) peerPart(name string) any {
 	return p.PID
 }
 
-// stateOf returns nil if no handler has let the request in, which is also the
-// case for health checks.
+// stateOf returns the state of a request, nil if no handler has admitted it. Health checks
+// have none.
 func stateOf(ctx context.Context) *requestState {
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	state, _ := vars[stateVar].(*requestState)

@@ -47,7 +47,7 @@ type Rule struct {
 	// directive.
 	Source string `json:"source,omitempty"`
 
-	reveals      bool   // lets requests in because their operation is of the class secret, among others
+	reveals      bool   // allows requests of class secret, among others
 	namesUnknown bool   // names the class unknown, and nothing else has to hold
 	folds        bool   // has a condition that regards the case of letters
 	withUnknown  []bool // the matcher sets that name it

@@ -1,5 +1,5 @@
-// Where a handler stands in the configuration: what the tokens that are issued there
-// are good for, and what vouches for callers.
+// The site of a handler in the configuration: the audience of the tokens that are issued
+// there, and what vouches for callers.
 
 package caddymodule
 
@@ -28,7 +28,7 @@ import (
 type site struct {
 	server *caddyhttp.Server
 
-	// audience is what a token must have been issued for to be good here.
+	// audience is the audience of the tokens that are valid here.
 	audience string
 
 	// upstreams tells the servers behind the handler apart from others.
@@ -55,7 +55,7 @@ func (h *Handler) site(r *http.Request) *site {
 	return next
 }
 
-// audience is what a token must have been issued for to be good here.
+// audience is the audience of the tokens that are valid here.
 func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
 
 // loginScope names the servers that the login of a passthrough user is valid for: those
@@ -95,7 +95,7 @@ func checkAudience(name string) error {
 // lookAround finds the handler in a server. The site is told by what leads to it:
 // the addresses that the server listens on, and the matchers of all routes on the
 // way, which are its host names and paths; and by the servers and accounts behind
-// it. Rules are not part of it: they are asked anew for every request, so a change
+// it. Rules are not part of it: they are checked for every request, so a change
 // of a rule logs nobody out. Nor are clients, which have to be configured where
 // their tokens are used, with the same hash.
 func (h *Handler) lookAround(server *caddyhttp.Server) *site {

@@ -480,7 +480,7 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 
 // outgoing is the request as it is sent: with headers of its own, so that no
 // token stays behind on a request that Caddy may log, and without what the
-// client had to say about its own identity if a handler has let it in.
+// client has sent about its own identity if a handler has admitted it.
 func (t *Transport) outgoing(req *http.Request, state *requestState, version string) *http.Request {
 	out := new(http.Request)
 	*out = *req

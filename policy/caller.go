@@ -14,8 +14,8 @@ import (
 // Via is the means by which a caller is authenticated.
 type Via string
 
-// The ways to be known. A caller who presents a token of ours is known in the way
-// in which it was known when it got the token.
+// Means of authentication. For a caller with a token that was issued here it is the one by
+// which it got the token.
 const (
 	ViaCaddy       Via = "caddy"       // authenticated by an earlier Caddy handler
 	ViaClient      Via = "client"      // logged in with its name and password

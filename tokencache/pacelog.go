@@ -53,11 +53,11 @@ func (u paceUnit) at(t time.Time) int64 {
 func (u paceUnit) start(at int64) time.Time { return time.Unix(0, (at-1)*int64(u.slot)+1) }
 
 const (
-	// What is further ahead than this was noted by a clock that is wrong.
+	// Times further ahead than this were recorded by a wrong clock.
 	paceAhead = 2 * time.Minute
 
-	// The second step of a login follows the first within this time at most: what
-	// the server has answered to the first is not good for long.
+	// The second step of a login follows the first within this time at most, because the
+	// server's answer to the first expires soon.
 	pairGap = 10 * time.Second
 )
 

@@ -1,4 +1,4 @@
-// What the cache keeps of one upstream access token, and when it is good for use.
+// An upstream access token, and when it may be used.
 
 package tokencache
 

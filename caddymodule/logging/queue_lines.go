@@ -50,7 +50,7 @@ type lineQueue struct {
 	sink     io.WriteCloser
 	empty    chan struct{} // closed when no line waits, for flush
 
-	// Of a sink that is a file: its name, and what makes it anew.
+	// For a sink that is a file: its name, and what creates it again.
 	file   string
 	reopen func() (io.WriteCloser, error)
 	looked time.Time
@@ -149,7 +149,7 @@ func (q *lineQueue) current() io.WriteCloser {
 	return q.sink
 }
 
-// restore makes a file anew that somebody has removed. Without it lines would go
+// restore creates a file again that was removed. Without it lines would go
 // on into the file that has no name any more, and nobody would be told.
 func (q *lineQueue) restore() {
 	if q.file == "" || time.Since(q.looked) < queueLook {

@@ -22,7 +22,7 @@ type checked struct {
 type verified struct {
 	claims claims
 	until  time.Time
-	keys   *[]Key // those of the moment; with others the signature counts anew
+	keys   *[]Key // the current keys; if they change the signature is checked again
 
 	// judged is 1 more than what the ledger had counted of changes when the token was
 	// found good last, 0 at first.

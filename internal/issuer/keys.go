@@ -125,7 +125,7 @@ func find(keys []Key, id string) []byte {
 	return nil
 }
 
-// again reads the keys anew, and makes another one if enough says that those are
+// again reads the keys again, and makes another one if enough says that those are
 // not enough. Without enough it reads once a second at most, because anybody can
 // name a key that does not exist.
 func (k *Keys) again(ctx context.Context, enough func([]Key) bool) ([]Key, error) {

@@ -68,7 +68,7 @@ func (f floors) and(other floors) floors {
 type share struct {
 	floors
 
-	// Revoked: tokens made up to this time are void.
+	// Revoked is a time. Tokens issued until then are revoked.
 	Revoked int64 `json:"revoked,omitempty"`
 
 	Families map[string]record `json:"families,omitempty"`

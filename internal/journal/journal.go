@@ -176,7 +176,7 @@ func (j *Journal) Denied(user string, r veeam.Refusal) {
 	j.Warn(svclog.Denied(user, j.method, j.path) + " " + svclog.Exception(string(unicode.ToUpper(first))+detail[size:]+".", TypeOfReason(row.Reason)))
 }
 
-// Allowed writes, at level debug only, what has let a request in.
+// Allowed logs which rule has allowed a request, at level debug.
 func (j *Journal) Allowed(user, source string) {
 	j.say(zapcore.DebugLevel, svclog.Allowed(user, j.method, j.path)+" This is decided by "+source+".")
 }

@@ -22,7 +22,7 @@
 //     first: on the same connection, or for the same name at the same source.
 //   - After some wrong guesses a source or a name at a source gets one check a
 //     second, and wrong passwords are answered with the time to wait. The right
-//     password is let in all the same: its check is slow, not refused.
+//     password is accepted nevertheless: its check is slow, not refused.
 //
 // A right password that was not seen yet, from a source where somebody else guesses
 // without pause, competes with those guesses until its first check. Nothing in a

@@ -43,8 +43,8 @@ func Check(option, text string) error {
 	return nil
 }
 
-// keysOf are the keys that Caddy finds in a text. closed is false if one is
-// begun and never ends while it looks like one of ours.
+// keysOf returns the keys of the placeholders that Caddy finds in a text. closed is false if
+// a placeholder of env or file has no closing brace.
 func keysOf(text string) (keys []string, closed bool) {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '{' || i > 0 && text[i-1] == '\\' {

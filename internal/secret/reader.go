@@ -77,7 +77,7 @@ type Expand func(text string, lookup func(key string) (value any, known bool)) (
 type Reader struct {
 	expand Expand
 	files  map[string]FileVersion
-	pipes  bool // something was read that is good for one reading only
+	pipes  bool // a pipe was read, which can be read only once
 	err    error
 }
 

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// lineLimit is how much of a line is kept. No line of ours comes near; the rest
-// of a longer one is dropped.
+// lineLimit is the maximum length of a line, in bytes. The rest of a longer one is dropped.
+// Lines that this module writes are much shorter.
 const lineLimit = 1 << 20
 
 // Read parses the lines of r and calls emit with each Record that filter selects. It

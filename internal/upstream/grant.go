@@ -49,7 +49,7 @@ func OtherProduct(configured, found *veeam.Product) string {
 
 const usedHint = "the secret of this grant is valid for a single login and was used: configure a new one"
 
-// singleUse reports whether the account's secret is good for one login. It is
+// singleUse reports whether the account's secret is valid for one login. It is
 // not sent again then: a server may take that for an attack and end the session
 // that came of it.
 func singleUse(a *veeam.Account) bool {

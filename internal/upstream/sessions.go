@@ -39,7 +39,7 @@ type Session struct {
 	options tokencache.Options
 	ender   atomic.Pointer[logout] // how to log out
 	ended   atomic.Bool            // nobody holds it any more
-	used    atomic.Bool            // the secret that was good for one login was sent
+	used    atomic.Bool            // the secret is valid for one login and was sent
 	refused atomic.Bool            // the server has refused the credential, at the latest try
 	next    atomic.Bool            // next_password is in use
 

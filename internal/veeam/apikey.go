@@ -5,7 +5,7 @@ package veeam
 import "time"
 
 // apiKey makes a session of an API key without asking the server. The key has no
-// end that is known, and nothing renews it: the session is made anew every
+// end that is known, and nothing renews it: the session is made again every
 // MaxLifetime.
 func (c *Client) apiKey(a *Account) (*Token, error) {
 	if a.Password.IsZero() || !bearerSafe(a.Password.Reveal()) {

@@ -14,9 +14,8 @@ import (
 
 var errNoCode = errors.New("the answer has no code")
 
-// authorizationCode logs in with a code: one that a session of the parent
-// creates, or the account's own, which is good for a minute after somebody made
-// it.
+// authorizationCode logs in with a code: one that a session of the parent creates, or the
+// account's own, which is valid for a minute after it was created.
 func (c *Client) authorizationCode(ctx context.Context, a *Account) (*Token, error) {
 	if a.Parent == nil {
 		if a.Password.IsZero() {

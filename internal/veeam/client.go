@@ -72,16 +72,16 @@ type Client struct {
 	// none is held back.
 	Guard Guard
 
-	// Timeout bounds each request of a login by itself. Default: only the context
-	// does.
+	// Timeout is the time limit of each request of a login. Default: only that of the
+	// context.
 	Timeout time.Duration
 
-	// Clock is told how far the server's clock is ahead of ours, after each answer
-	// to a token request that says so. Default: nobody is told.
+	// Clock is called with how far the server's clock is ahead of the local one, after each
+	// answer to a token request with a Date. Default: not called.
 	Clock func(offset time.Duration)
 
-	// Log is told, in sentences without a secret, of the steps of a grant that no
-	// document describes in full. Default: nobody is told.
+	// Log is called with sentences, without a secret, about the steps of a grant that are not
+	// fully documented. Default: not called.
 	Log func(sentence string)
 
 	confirm func(ctx context.Context) error // Account.Confirm, during a login

@@ -13,12 +13,12 @@ const (
 	clockNoise = 2 * time.Second
 
 	// How many steps of a verification code, rounded, the server's clock may be
-	// ahead or behind for us to follow it all the way.
+	// ahead or behind and still be followed exactly.
 	clockSteps = 2
 )
 
-// readOffset is how far a server's clock is ahead of ours, by the Date header of
-// an answer to a request that was sent at one moment and answered at another.
+// readOffset returns how far a server's clock is ahead of the local one, by the Date header
+// of an answer and the times of request and answer.
 func readOffset(header http.Header, sent, answered time.Time) (offset time.Duration, ok bool) {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil {

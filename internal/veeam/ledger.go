@@ -39,9 +39,9 @@ func (l *TOTPLedger) Next(ctx context.Context, t *TOTP) (string, error) {
 	return l.next(ctx, t, 0, nil)
 }
 
-// next is Next by a clock that is ahead of ours. The step is recorded in steps,
-// unless that is nil, before the code is given out. Where steps cannot be used,
-// the code is used without.
+// next is Next for a server whose clock is ahead by the duration ahead. The step is recorded in steps,
+// unless that is nil, before the code is returned. If steps fails,
+// the code is used nevertheless.
 func (l *TOTPLedger) next(ctx context.Context, t *TOTP, ahead time.Duration, steps StepStore) (string, error) {
 	for {
 		if err := ctx.Err(); err != nil {

@@ -1,4 +1,4 @@
-// How long an access token is good for: expires_in, and what to do without it.
+// The lifetime of an access token: expires_in, and what to do without it.
 
 package veeam
 
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Bounds of Token.Lifetime.
+// Limits of Token.Lifetime.
 const (
-	// MaxLifetime is the longest lifetime that is believed. A server may say
-	// more; the token is then renewed earlier than needed.
+	// MaxLifetime is the maximum lifetime. A token with a longer one is renewed earlier than
+	// needed.
 	MaxLifetime = 24 * time.Hour
 
-	// DefaultLifetime is assumed when neither expires_in nor the token tells:
-	// the shortest that a product documents for an access token.
+	// DefaultLifetime is the lifetime if neither expires_in nor the token has one: the
+	// shortest that a product documents for an access token.
 	DefaultLifetime = 15 * time.Minute
 
 	// expiredLifetime is for an access token that comes with an expires_in of

@@ -8,9 +8,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Login gets a token by the account's own grant, with all its steps. Any error
-// of the server or of the way to it is an *Error; other errors are those of the
-// functions of a.
+// Login gets a token by the account's grant, with all its steps. Errors of the server or of
+// the connection to it are *Error; other errors are those of the functions of a.
 func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
 	if !c.Product.Accepts(g) && (g != GrantMFA || c.Product.Values[GrantMFA] == "") {

@@ -18,17 +18,18 @@ import (
 
 // Carrier is the header by which a request presents a session.
 type Carrier struct {
-	// Header is its name as the server spells it. It is not made canonical.
+	// Header is the name of the header in the server's spelling, which may differ from the
+	// canonical one.
 	Header string
 
-	// Prefix stands before the session, such as "Bearer ".
+	// Prefix precedes the session, such as "Bearer ".
 	Prefix string
 }
 
 // bearerCarrier presents a session at products whose row says nothing else (RFC 6750).
 var bearerCarrier = Carrier{Header: "Authorization", Prefix: "Bearer "}
 
-// Presents is how requests present a session at the product.
+// Presents returns how requests present a session.
 func (p *Product) Presents() Carrier {
 	if p.carrier.Header == "" {
 		return bearerCarrier
@@ -46,7 +47,7 @@ func (p *Product) present(h http.Header, session secret.Value) {
 	}
 }
 
-// Challenge is what a 401 asks clients for.
+// Challenge returns the WWW-Authenticate header of a 401.
 func (p *Product) Challenge() string { return cmp.Or(p.challenge, "Bearer") }
 
 // Idling reports whether sessions of the product end when they are not used for a while,

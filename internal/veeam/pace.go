@@ -10,15 +10,15 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Pacer says when token requests may be sent.
+// Pacer decides when token requests may be sent.
 type Pacer interface {
-	// Pace returns when one may be sent. If it takes too long it returns an error at
-	// once, which may have the method Delay() time.Duration: after what time it may
-	// be tried.
+	// Pace returns when a token request may be sent. If that would take too long it returns
+	// an error at once, which may have the method Delay() time.Duration: the time after which
+	// it may be retried.
 	Pace(ctx context.Context, step ratelimit.Step) error
 
-	// Throttled is told that the server has refused one because there were too many,
-	// or has asked to wait: for how long, or zero if it does not say.
+	// Throttled records that the server has refused a token request because there were too
+	// many, or has asked to wait. wait is 0 if the server does not say how long.
 	Throttled(ctx context.Context, wait time.Duration)
 }
 

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// ErrNoOtherSession is what Account.Parent returns for a refused session that was
-// made just then: another one would fare no better, and the refusal counts.
+// ErrNoOtherSession is the error of Account.Parent if the refused session was just created:
+// another one would be refused, too, and the refusal counts.
 var ErrNoOtherSession = errors.New("the refused session was new")
 
 // withParent runs a step with a session of the account's parent, and once more

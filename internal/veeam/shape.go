@@ -161,7 +161,7 @@ func guessOffset(wall, now time.Time) int {
 	return int(offset.Seconds())
 }
 
-// mirrored are the folded keys of values that an answer of ours may repeat.
+// mirrored are the folded keys of values that an answer of this module may repeat.
 var mirrored = map[string]bool{
 	"user": true, "userrole": true, "username": true, "userid": true, "rolename": true, "usertype": true,
 	"latestnewsshown": true, "mfaenabled": true, "shortlived": true,

@@ -21,7 +21,7 @@ type Token struct {
 	// clock. The lifetime counts from here.
 	Requested time.Time
 
-	// Lifetime is how long the access token is good for, between one second and
+	// Lifetime is the lifetime of the access token, between one second and
 	// MaxLifetime. See readLifetime for every case of expires_in.
 	Lifetime time.Duration
 

@@ -12,7 +12,7 @@ import (
 var vb365 = &Product{
 	Name: "vb365", Title: "Veeam Backup for Microsoft 365", Port: 4443,
 	TokenPath: "/{version}/token",
-	// One server serves several versions side by side, and a session is good for all
+	// One server serves several versions side by side, and a session is valid for all
 	// of them (inferred: one service, one port, no version in the token).
 	Version: Version{
 		Default: "v8", Known: []string{"v8", "v7", "v6"},
