@@ -7,8 +7,10 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // AdminSessions is the part of the admin API for the sessions at Veeam servers that
@@ -27,6 +29,13 @@ import (
 // contain `product` and `origin`, if an account has sessions at several servers. The
 // response lists the results. A login spends a try of the user's lock-out budget. It
 // requires `force` to spend the last one, or to log in when none is left.
+//
+//	POST /veeam_auth/sessions/code       {"account": "<name>", "code": "<digits>", "force": <bool>}
+//	POST /veeam_auth/sessions/credential {"account": "<name>", "secret": "<secret>", "grant": "<grant>"}
+//
+// log in now with a verification code that a person enters, or with a new one-time secret
+// of the account's grant: a refresh token, an authorization code, a SAML response, a
+// token or an assertion. Both are used once and stored nowhere.
 type AdminSessions struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -39,7 +48,7 @@ func (AdminSessions) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes of the endpoints.
 func (AdminSessions) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Sessions{State: running.State}.Routes())
+	return adminRoutes(adminapi.Sessions{State: running.State, Tell: logAct}.Routes())
 }
 
 // AdminTokens is the part of the admin API for the tokens of clients. No response
@@ -66,7 +75,28 @@ func (AdminTokens) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes of the endpoints.
 func (AdminTokens) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Tokens{Holders: tokenHolders}.Routes())
+	return adminRoutes(adminapi.Tokens{Holders: tokenHolders, Tell: logAct}.Routes())
+}
+
+// logAct writes what an operator has done.
+func logAct(act adminapi.Act) {
+	fields := make([]zap.Field, 0, 7)
+	for _, text := range []struct{ key, value string }{
+		{"account", act.Account}, {"server", act.Server}, {"client", act.Client}, {"operator", act.Operator}, {"remote_addr", act.Address},
+	} {
+		if text.value != "" {
+			fields = append(fields, zap.String(text.key, text.value))
+		}
+	}
+	if act.Forced {
+		fields = append(fields, zap.Bool("force", true))
+	}
+	log := caddy.Log().Named("admin.api.veeam_auth")
+	if act.Err != nil {
+		log.Warn("act of an operator failed: "+act.Name, append(fields, zap.String("reason", string(veeam.ReasonOf(act.Err))), zap.Error(act.Err))...)
+		return
+	}
+	log.Info("act of an operator: "+act.Name, fields...)
 }
 
 // adminRoutes are routes whose errors Caddy answers.

@@ -30,6 +30,9 @@ type BlockedError struct {
 	// could lock the user.
 	Held bool
 
+	// Suspended tells that a person has to act: no time ends the block. Held is set, too.
+	Suspended bool
+
 	// Budget is the remaining tries of the user after the last grant. Its Of is 0 if
 	// tries are not counted.
 	Budget Budget
@@ -43,7 +46,7 @@ type BlockedError struct {
 
 // Error returns the cause and, if the credential is held, until when.
 func (b *BlockedError) Error() string {
-	if b.Held {
+	if b.Held && !b.Suspended {
 		return b.Cause.Error() + "; not sent again before " + b.Until.Format(time.TimeOnly)
 	}
 	return b.Cause.Error()
@@ -52,15 +55,19 @@ func (b *BlockedError) Error() string {
 // Unwrap returns the cause.
 func (b *BlockedError) Unwrap() error { return b.Cause }
 
-// RetryAfter returns the remaining time of the block, at least one second.
+// RetryAfter returns the remaining time of the block, at least one second. For a
+// suspended session it is 30 seconds.
 func (b *BlockedError) RetryAfter(now time.Time) time.Duration {
+	if b.Suspended {
+		return suspendedRetry
+	}
 	return max(b.Until.Sub(now), time.Second)
 }
 
 func (s *Session) blocked(now time.Time) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.block == nil || !now.Before(s.block.Until) {
+	if s.block == nil || s.past.Load() != nil || !now.Before(s.block.Until) && !s.block.Suspended {
 		return nil
 	}
 	return s.block
@@ -89,9 +96,11 @@ func (s *Session) failed(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var pause time.Duration
-	held := refused(cause)
+	held, suspended := refused(cause), suspends(cause)
 	spent, overdrawn := errors.AsType[*BudgetError](cause)
 	switch {
+	case suspended:
+		held, pause = true, suspendedRetry
 	case overdrawn && spent.Sending:
 		pause = sendingAgain
 	case overdrawn:
@@ -111,7 +120,7 @@ func (s *Session) failed(cause error) *BlockedError {
 		pause = stretch(backoff(minBackoff, maxBackoff, s.streak))
 	}
 	now := time.Now()
-	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Accepted: s.accepted.time(), ping: unanswered(cause)}
+	s.block = &BlockedError{Cause: cause, Until: now.Add(pause), Held: held, Suspended: suspended, Accepted: s.accepted.time(), ping: unanswered(cause)}
 	s.block.Budget = s.budget()
 	if b := s.block.Budget; held && b.Of > 0 && b.Left == 0 && b.Until.After(s.block.Until) {
 		s.block.Until = now.Add(time.Until(b.Until)) // it could not be sent before

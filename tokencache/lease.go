@@ -270,7 +270,7 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 	case failure.Held || delay(failure.Cause) > 0 || failure.ping != nil:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Refusals: s.refusals, Cause: failure.Cause.Error()}
+		rec.Block = &sharedBlock{Until: failure.Until.Round(0), Held: failure.Held, Suspended: failure.Suspended, Refusals: s.refusals, Cause: failure.Cause.Error()}
 		if s.options.ReasonOf != nil {
 			rec.Block.Reason = s.options.ReasonOf(failure.Cause)
 		}
@@ -281,12 +281,13 @@ func (s *Session) note(rec *record, tok *Token, failure *BlockedError) {
 // wait, or neither.
 func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 	s.learn(rec)
+	passes := s.past.Load().passes(rec)
 	if rec != nil && rec.Token != nil && rec.Token.Fence > s.floor.Load() {
 		if tok := rec.Token.token(now, s.settings()); tok.usable(now) {
 			return tok, nil
 		}
 	}
-	if rec != nil && rec.Block != nil {
+	if rec != nil && rec.Block != nil && !passes {
 		if b := s.stored(rec.Block, now); b != nil {
 			return nil, s.adopt(b, rec)
 		}
@@ -318,7 +319,7 @@ func (s *Session) adopt(b *BlockedError, rec *record) *BlockedError {
 	s.inherit(rec.Block)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.block == nil || s.block.Until.Before(b.Until) {
+	if s.block == nil || b.Suspended && !s.block.Suspended || s.block.Until.Before(b.Until) {
 		s.block = b
 	}
 	s.blockedAt.Store(rec.Fence)

@@ -35,7 +35,7 @@ func (s *Session) Forget(ctx context.Context) (*Token, error) {
 // refusal would. An error means that it is extended in this process only.
 func (s *Session) Extend(ctx context.Context, until time.Time) error {
 	s.mu.Lock()
-	if s.block == nil || !s.block.Held || !s.block.Until.Before(until) {
+	if s.block == nil || !s.block.Held || s.block.Suspended || !s.block.Until.Before(until) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -44,7 +44,7 @@ func (s *Session) Extend(ctx context.Context, until time.Time) error {
 	s.block = &longer
 	s.mu.Unlock()
 	return s.change(ctx, func(rec *record) {
-		if rec.Block != nil && rec.Block.Held && rec.Block.Until.Before(until.Round(0)) {
+		if rec.Block != nil && rec.Block.Held && !rec.Block.Suspended && rec.Block.Until.Before(until.Round(0)) {
 			rec.Block.Until = until.Round(0)
 		}
 	})

@@ -72,11 +72,13 @@ type sharedToken struct {
 // sharedBlock is a hold or a pause as it lies in the store. Refusals are those of
 // the credential since it was good last, also in a pause for another reason.
 type sharedBlock struct {
-	Until    time.Time `json:"until"`
-	Held     bool      `json:"held,omitempty"`
-	Refusals int       `json:"streak,omitempty"`
-	Cause    string    `json:"cause,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
+	Until time.Time `json:"until"`
+	Held  bool      `json:"held,omitempty"`
+	// Suspended says that no time ends it; Until then only tells it from others.
+	Suspended bool   `json:"suspended,omitempty"`
+	Refusals  int    `json:"streak,omitempty"`
+	Cause     string `json:"cause,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // share prepares a token for the store.
@@ -137,6 +139,10 @@ func (a *ahead) left(until, now time.Time, longest time.Duration) (*ahead, time.
 func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	cause := &SharedError{text: b.Cause, reason: b.Reason, refused: b.Held, suspended: b.Suspended}
+	if b.Suspended {
+		return &BlockedError{Cause: cause, Until: b.Until, Held: true, Suspended: true, Accepted: s.accepted.time(), Budget: s.budget()}
+	}
 	longest, left := maxDelay, s.budget()
 	if b.Held {
 		longest = max(s.options.HoldMost, 2*s.options.HoldLeast)
@@ -147,17 +153,17 @@ func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 		return nil
 	}
 	return &BlockedError{
-		Cause: &SharedError{text: b.Cause, reason: b.Reason, refused: b.Held}, Until: now.Add(wait), Held: b.Held,
-		Accepted: s.accepted.time(), Budget: left,
+		Cause: cause, Until: now.Add(wait), Held: b.Held, Accepted: s.accepted.time(), Budget: left,
 	}
 }
 
 // SharedError is the error of a grant of another process, or of this one before a
 // restart.
 type SharedError struct {
-	text    string
-	reason  string
-	refused bool
+	text      string
+	reason    string
+	refused   bool
+	suspended bool
 }
 
 // Error returns the text of the original error.
@@ -169,6 +175,9 @@ func (e *SharedError) ReasonText() string { return e.reason }
 
 // CredentialRefused reports whether the server has refused the credential.
 func (e *SharedError) CredentialRefused() bool { return e.refused }
+
+// Suspends reports whether only a person can help.
+func (e *SharedError) Suspends() bool { return e.suspended }
 
 // bind finds the place of an identity.
 func (s *Shared) bind(id Identity) (place, error) {

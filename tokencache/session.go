@@ -76,9 +76,10 @@ type Options struct {
 // that, the GrantFunc calls prev.Exhaust. ctx ends with the time limit of the grant,
 // not with the request that caused it.
 //
-// The error may have two methods: CredentialRefused() bool tells that the server has
-// refused the credential, which starts a hold. Delay() time.Duration is how long the
-// server has asked to wait. Any other error is temporary.
+// The error may have three methods: CredentialRefused() bool tells that the server has
+// refused the credential, which starts a hold. Suspends() bool tells that a person has
+// to act before the next grant. Delay() time.Duration is how long the server has asked
+// to wait. Any other error is temporary.
 type GrantFunc func(ctx context.Context, prev *Token) (*Token, error)
 
 // Session is the upstream session of one account on one server. All methods may
@@ -98,6 +99,7 @@ type Session struct {
 	looked    atomic.Int64           // when the store was read last, unix nanoseconds
 	quiet     atomic.Int64           // until when no renewal begins in the background, unix nanoseconds
 	holder    atomic.Pointer[string] // who is getting a token
+	past      atomic.Pointer[past]   // lets the next grant begin; nil as a rule
 
 	mu       sync.Mutex
 	spare    *Token // the last token that was rejected
@@ -208,7 +210,11 @@ func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
 	}
 	now := time.Now()
 	if blocked := s.stopped(now); blocked != nil {
-		s.quiet.Store(min(blocked.Until.UnixNano(), now.Add(lookEvery).UnixNano()))
+		until := now.Add(lookEvery)
+		if !blocked.Suspended && blocked.Until.Before(until) {
+			until = blocked.Until
+		}
+		s.quiet.Store(until.UnixNano())
 		s.renewal.Store(false)
 		return
 	}
@@ -265,6 +271,7 @@ func (s *Session) grantAlone(ctx context.Context, grant GrantFunc, prev *Token) 
 
 // ask runs the grant and makes its token fit for use.
 func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token, error) {
+	s.past.Store(nil)
 	if err := s.spaceLogins(ctx, prev); err != nil {
 		return nil, err
 	}

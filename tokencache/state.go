@@ -14,6 +14,7 @@ const (
 	StatusRefreshing Status = "refreshing" // a grant is running
 	StatusHeld       Status = "held"       // the credential was refused and is not tried again yet
 	StatusFailing    Status = "failing"    // the last grant failed and there is no token
+	StatusSuspended  Status = "suspended"  // a person has to act, nothing is sent before
 )
 
 // moment is a time by the wall clock, in a third of the space of one: unix
@@ -35,6 +36,7 @@ type State struct {
 	Status    Status
 	ExpiresIn time.Duration // of the current token, zero without one
 	HeldFor   time.Duration // until a refused credential is tried again
+	Suspended bool          // a person has to act before; HeldFor is not zero, and has no meaning
 	LastError string        // of the last grant if it failed; holds no secret
 	Cause     error         // the error with the text LastError
 	Waiting   int64
@@ -83,7 +85,10 @@ func (s *Session) State() State {
 		if tok == nil {
 			state.Status = StatusFailing
 		}
-		if block.Held && now.Before(block.Until) {
+		switch {
+		case block.Suspended:
+			state.Status, state.Suspended, state.HeldFor = StatusSuspended, true, suspendedRetry
+		case block.Held && now.Before(block.Until):
 			state.Status = StatusHeld
 			state.HeldFor = block.Until.Sub(now)
 		}

@@ -82,6 +82,7 @@ discards it. The next request logs in again.`},
 		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers with this text in their address")
 		sessions.AddCommand(sub)
 	}
+	sessions.AddCommand(newCodeCommand(&admin, &asJSON), newCredentialCommand(&admin, &asJSON))
 	return sessions
 }
 

@@ -34,14 +34,20 @@ func listing[T any](list func(*http.Request) T) Handler {
 	}
 }
 
-// posting returns a Handler for POST with a JSON body, which complete must accept.
-func posting[T any](complete func(T) bool, usage string, act func(http.ResponseWriter, *http.Request, T) error) Handler {
+const (
+	mostBody      = 4 << 10  // bytes of a request
+	mostEntryBody = 64 << 10 // with a secret, such as a SAML response
+)
+
+// posting returns a Handler for POST with a JSON body of at most so many bytes, which
+// complete must accept.
+func posting[T any](most int64, complete func(T) bool, usage string, act func(http.ResponseWriter, *http.Request, T) error) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {
 			return &Error{http.StatusMethodNotAllowed, errors.New("use POST")}
 		}
 		var body T
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&body); err != nil || !complete(body) {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, most)).Decode(&body); err != nil || !complete(body) {
 			return &Error{http.StatusBadRequest, errors.New("write " + usage)}
 		}
 		return act(w, r, body)

@@ -21,9 +21,13 @@ import (
 type Sessions struct {
 	// State holds the sessions. Required.
 	State *upstream.State
+
+	// Tell is told what operators do. Default: nobody is told.
+	Tell func(Act)
 }
 
-// SessionsPath is the path of the admin endpoint; /forget, /login and /logout are below it.
+// SessionsPath is the path of the admin endpoint; /forget, /login, /logout, /code and
+// /credential are below it.
 const SessionsPath = "/veeam_auth/sessions"
 
 // sessionAction is an action on one session, and the check whether it is allowed.
@@ -51,11 +55,13 @@ var sessionActions = map[string]sessionAction{
 func (s Sessions) Routes() map[string]Handler {
 	routes := map[string]Handler{SessionsPath: listing(s.list)}
 	for name, action := range sessionActions {
-		routes[SessionsPath+"/"+name] = posting(func(wanted WantedSessions) bool { return wanted.Account != "" }, `{"account": "<name>"}`,
+		routes[SessionsPath+"/"+name] = posting(mostBody, func(wanted WantedSessions) bool { return wanted.Account != "" }, `{"account": "<name>"}`,
 			func(w http.ResponseWriter, r *http.Request, wanted WantedSessions) error {
-				return s.act(w, r, wanted, action)
+				return s.act(w, r, wanted, name, action)
 			})
 	}
+	routes[SessionsPath+"/code"] = posting(mostBody, WantedCode.Complete, `{"account": "<name>", "code": "<6 to 10 digits>"}`, s.enterCode)
+	routes[SessionsPath+"/credential"] = posting(mostEntryBody, WantedCredential.complete, `{"account": "<name>", "secret": "<secret>"}`, s.enterCredential)
 	return routes
 }
 
@@ -121,6 +127,9 @@ func describeBudget(b tokencache.Budget) *BudgetState {
 // Describe returns the JSON form of a session.
 func Describe(r upstream.Row) SessionState {
 	state := r.State
+	if state.Suspended {
+		state.HeldFor = 0 // no time ends it
+	}
 	return SessionState{
 		Account: r.Account, Product: r.Product, Origin: r.Origin, Purpose: r.Purpose,
 		Reason: r.Reason, LastSuccess: r.Success, LastFailure: r.Failure,
@@ -172,7 +181,7 @@ func (s Sessions) list(r *http.Request) []SessionState {
 	return states
 }
 
-func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessions, action sessionAction) error {
+func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessions, name string, action sessionAction) error {
 	found := s.State.Find(wanted.Account, wanted.Product, wanted.Origin)
 	if len(found) == 0 {
 		return &Error{http.StatusNotFound, s.missing(wanted)}
@@ -194,11 +203,17 @@ func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessi
 			err = action.do(ctx, session, wanted)
 			cancel()
 		}
-		state := Describe(session.Row())
-		if err != nil {
-			state.Error = err.Error()
-		}
-		states = append(states, state)
+		states = append(states, s.done(r, name, wanted, session, err))
 	}
 	return answer(w, states)
+}
+
+// done describes a session after an act, and has the act logged.
+func (s Sessions) done(r *http.Request, name string, wanted WantedSessions, session *upstream.Session, err error) SessionState {
+	state := Describe(session.Row())
+	if err != nil {
+		state.Error = err.Error()
+	}
+	tell(s.Tell, r, Act{Name: name, Account: state.Account, Server: state.Origin, Forced: wanted.Force, Err: err})
+	return state
 }

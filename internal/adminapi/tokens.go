@@ -18,6 +18,9 @@ import (
 type Tokens struct {
 	// Holders has the clients that got tokens from this process. Required.
 	Holders *issuer.Holders
+
+	// Tell is told what operators do. Default: nobody is told.
+	Tell func(Act)
 }
 
 // Paths of the admin endpoints for tokens.
@@ -30,7 +33,7 @@ const (
 func (t Tokens) Routes() map[string]Handler {
 	return map[string]Handler{
 		TokensPath: listing(func(*http.Request) []issuer.HolderState { return t.Holders.List(time.Now()) }),
-		RevokePath: posting(func(body Revocation) bool { return body.Client != "" }, `{"client": "<name>"}`, t.revoke),
+		RevokePath: posting(mostBody, func(body Revocation) bool { return body.Client != "" }, `{"client": "<name>"}`, t.revoke),
 	}
 }
 
@@ -54,10 +57,12 @@ func (t Tokens) revoke(w http.ResponseWriter, r *http.Request, body Revocation) 
 	}
 	for _, i := range issuers {
 		if err := i.Revoke(r.Context(), caller.Identity()); err != nil {
+			tell(t.Tell, r, Act{Name: "revoke", Client: caller.Identity(), Forced: body.Force, Err: err})
 			return &Error{http.StatusInternalServerError, fmt.Errorf("revoking: %w", err)}
 		}
 	}
 	t.Holders.Revoke(caller.Identity(), time.Now())
+	tell(t.Tell, r, Act{Name: "revoke", Client: caller.Identity(), Forced: body.Force})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

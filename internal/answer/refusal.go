@@ -86,7 +86,7 @@ func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 	case r.Message == "" && fromServer:
 		r.Message = "The server's answer to the login is not in the format of " + failed.Product + ". See the log of veeam-auth."
 	}
-	if fromServer && failed.Kind != veeam.KindThrottled {
+	if fromServer && failed.Kind != veeam.KindThrottled && !suspended(err) {
 		r.Message += hint(failed)
 	}
 	r.Message += Advice(err)
@@ -102,8 +102,17 @@ func Advice(err error) string {
 	return ""
 }
 
+// suspended reports whether a person has to act.
+func suspended(err error) bool {
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	return ok && blocked.Suspended
+}
+
 func heldAdvice(blocked *tokencache.BlockedError) string {
-	if !blocked.Held {
+	switch {
+	case blocked.Suspended:
+		return " No login is sent until an operator enters one: caddy veeam-auth sessions code <account>."
+	case !blocked.Held:
 		return ""
 	}
 	var b strings.Builder

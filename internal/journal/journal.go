@@ -135,6 +135,12 @@ func (j *Journal) LoginFailed(a *veeam.Account, err error) {
 	j.Error(svclog.Exception(err.Error(), TypeOf(err)))
 }
 
+// CodeNeeded writes that an account waits for a verification code, which a person has to
+// enter.
+func (j *Journal) CodeNeeded(a *veeam.Account) {
+	j.Warn(svclog.Exception("Account '"+a.Name+"' waits for a verification code. Enter it with: caddy veeam-auth sessions code "+a.Name, TypeOfReason(veeam.ReasonCodeNeeded)))
+}
+
 // Refreshed writes that a session was renewed.
 func (j *Journal) Refreshed(a *veeam.Account) { j.Info(svclog.TokenRefreshed(a.User())) }
 
@@ -161,6 +167,10 @@ func (j *Journal) Replayed(r *http.Request) {
 // NoSession writes why a request is refused, and what its client is advised to do.
 func (j *Journal) NoSession(err error, advice string) {
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
+		if blocked.Suspended {
+			j.Warn(svclog.Exception(blocked.Error(), TypeOf(blocked.Cause)) + advice)
+			return
+		}
 		j.Warn(svclog.Exception(blocked.Error(), TypeOf(blocked.Cause)) +
 			" No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + "." + advice)
 		return

@@ -47,7 +47,7 @@ func OtherProduct(configured, found *veeam.Product) string {
 	return "the server answers the login like " + found.Title + ", not like " + configured.Title + ": set product " + found.Name
 }
 
-const usedHint = "the secret of this grant is valid for a single login and was used: configure a new one"
+const usedHint = "the secret of this grant is valid for a single login and was used: configure a new one, or enter one: caddy veeam-auth sessions credential"
 
 // singleUse reports whether the account's secret is valid for one login. It is
 // not sent again then: a server may take that for an attack and end the session
@@ -71,9 +71,12 @@ func keyFault(err error) error {
 	return &fault
 }
 
-func refusedGrant(err error) bool {
-	var failed *veeam.Error
-	return errors.As(err, &failed) && failed.Kind == veeam.KindRefused
+// spent reports whether the server has taken a secret for one login: it has accepted or
+// refused it, or asks for a code.
+func spent(err error) bool {
+	failed, ok := errors.AsType[*veeam.Error](err)
+	_, asked := errors.AsType[*veeam.MFAChallengeError](err)
+	return err == nil || asked || ok && failed.Kind == veeam.KindRefused
 }
 
 // fallsBack reports whether a login may help where a refresh did not.
@@ -134,7 +137,7 @@ func (s *Server) observe(grant veeam.Grant, start time.Time, tok *veeam.Token, e
 	default:
 		result = string(veeam.ReasonOf(err))
 	}
-	if last == veeam.GrantMFA {
+	if last == veeam.GrantMFA && grant != veeam.GrantMFA {
 		count(grant, resultMFA)
 	}
 	count(last, result)

@@ -32,6 +32,7 @@ type granter struct {
 func (s *Source) granter(values context.Context, l *candidate, journal journal.Journal) *granter {
 	g := &granter{source: s, candidate: l, journal: journal, client: s.client(l, journal)}
 	account := *l.credentials.Account
+	account.ReturnMFAChallenge = account.ReturnMFAChallenge || s.passthrough == nil
 	account.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
 	g.logout = &logout{state: s.server.State, client: g.client, version: s.FoundVersion, account: &account, values: values, journal: journal}
 	g.account = &account
@@ -71,7 +72,7 @@ func (g *granter) grant(ctx context.Context, prev *tokencache.Token) (*tokencach
 	}
 	client := g.source.versioned(ctx, g.client)
 	idling := g.source.server.Product.Idling() // a renewal would bring the token that was rejected
-	if prev != nil && worthRefreshing(g.account, prev) && !(idling && prev.Rejected()) {
+	if prev != nil && worthRefreshing(g.account, g.candidate.session.coded.Load(), prev) && !(idling && prev.Rejected()) {
 		tok, err := g.renew(ctx, client, prev)
 		if err == nil {
 			return tok, nil
@@ -81,10 +82,11 @@ func (g *granter) grant(ctx context.Context, prev *tokencache.Token) (*tokencach
 		}
 		prev.Exhaust()
 	}
-	if err := g.mayLogIn(ctx); err != nil {
-		return nil, err
+	entered := g.candidate.session.takeEntry()
+	if err := g.mayLogIn(ctx, entered); err != nil {
+		return nil, g.ended(entered, nil, err)
 	}
-	tok, err := g.logIn(ctx, client)
+	tok, err := g.logIn(ctx, client, entered)
 	if err != nil {
 		return nil, unanswered(err, client)
 	}
@@ -119,13 +121,17 @@ func (g *granter) renew(ctx context.Context, client *versionedClient, prev *toke
 }
 
 // mayLogIn returns why the credential is not sent, or nil. It waits until no other
-// credential of the account's user is being sent.
-func (g *granter) mayLogIn(ctx context.Context) error {
+// credential of the account's user is being sent. entered is what an operator has entered
+// for this login, or nil.
+func (g *granter) mayLogIn(ctx context.Context, entered *entry) error {
 	session := g.candidate.session
 	if g.candidate.kept.Load() {
 		return errReplaced
 	}
-	if session.used.Load() {
+	if waits := session.Suspended(); waits != nil && entered == nil {
+		return waits.Cause
+	}
+	if session.used.Load() && !session.answers(entered) {
 		err := &veeam.Error{Kind: veeam.KindRefused, Product: g.source.server.Product.Name, Grant: g.account.Grant, Hint: usedHint}
 		g.journal.LoginFailed(g.account, err)
 		return err
@@ -135,7 +141,7 @@ func (g *granter) mayLogIn(ctx context.Context) error {
 			return err
 		}
 	}
-	if g.hasSibling() {
+	if g.hasSibling() && entered == nil {
 		return session.heldAtSibling(ctx)
 	}
 	return nil
@@ -144,24 +150,26 @@ func (g *granter) mayLogIn(ctx context.Context) error {
 // hasSibling reports whether another session has the same credential.
 func (g *granter) hasSibling() bool { return g.source.key.parent || g.source.account.Serves() }
 
-// logIn sends the credential of the account.
-func (g *granter) logIn(ctx context.Context, client *versionedClient) (*tokencache.Token, error) {
+// logIn sends the credential of the account, or what an operator has entered.
+func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *entry) (*tokencache.Token, error) {
 	start := time.Now()
-	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, g.account) })
+	ctx, client, account := g.loginWith(ctx, client, entered)
+	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, account) })
 	if err == nil {
 		err = g.proveKey(ctx, client, tok)
 	}
-	g.source.server.observe(g.account.Grant, start, tok, err)
-	if singleUse(g.account) && (err == nil || refusedGrant(err)) {
+	g.source.server.observe(account.Grant, start, tok, err)
+	if singleUse(g.account) && !entered.replaces() && spent(err) {
 		g.candidate.session.used.Store(true)
 	}
 	if err != nil {
-		g.journal.LoginFailed(g.account, err)
+		g.journal.LoginFailed(account, err)
 		if g.parent != nil && noAnswer(err) {
 			g.parent.hung()
 		}
-		return nil, err
+		return nil, g.ended(entered, nil, err)
 	}
+	_ = g.ended(entered, tok, nil)
 	if g.parent != nil {
 		g.parent.succeeded()
 	}
@@ -170,7 +178,7 @@ func (g *granter) logIn(ctx context.Context, client *versionedClient) (*tokencac
 	}
 	g.journal.Authenticated(g.account, tok)
 	gained := g.gained(tok)
-	gained.Login = true
+	gained.Login = !entered.replaces() // of that secret, the server has accepted nothing
 	return gained, nil
 }
 
@@ -201,13 +209,14 @@ func (g *granter) gained(tok *veeam.Token) *tokencache.Token {
 
 // worthRefreshing reports whether the refresh token of prev is tried before the
 // grant of the account itself. One whose access token the server has ended early
-// has probably ended, too: it is tried, once, where a login is dear.
-func worthRefreshing(a *veeam.Account, prev *tokencache.Token) bool {
+// has probably ended, too: it is tried, once, where a login is dear. codes reports that
+// a person has to enter a code for it.
+func worthRefreshing(a *veeam.Account, codes bool, prev *tokencache.Token) bool {
 	switch {
 	case prev.Renewable():
 		return true
 	case singleUse(a):
 		return !prev.Exhausted() // there is nothing else
 	}
-	return a.TOTP != nil && prev.Revivable()
+	return (a.TOTP != nil || codes) && prev.Revivable()
 }

@@ -152,6 +152,9 @@ func (t *accountTable) snapshot() map[configuredAccount]accountEntry {
 	return found
 }
 
+// StatusCodeNeeded is the status of a session that waits for a verification code.
+const StatusCodeNeeded = tokencache.Status(veeam.ReasonCodeNeeded)
+
 // Row describes an account at a server. A configured account that no request has needed
 // yet is not Live and may have no origin.
 type Row struct {
@@ -239,9 +242,13 @@ func (s *Session) row() Row {
 	if s.key.parent {
 		purpose = parentPurpose
 	}
+	state := s.State()
+	if state.Suspended {
+		state.Status = StatusCodeNeeded
+	}
 	return Row{
 		Product: s.key.product, Account: s.key.account, Origin: s.key.origin, Purpose: purpose,
-		Live: true, Next: s.next.Load(), State: s.State(), user: s.key.user != "",
+		Live: true, Next: s.next.Load(), State: state, user: s.key.user != "",
 	}
 }
 
@@ -315,7 +322,7 @@ func (s *State) Live() (live []metrics.Session) {
 		}
 		if r.Live {
 			m.Status, m.ExpiresIn, m.Waiting = string(r.State.Status), r.State.ExpiresIn, r.State.Waiting
-			m.Held, m.Next = r.State.HeldFor > 0, r.Next
+			m.Held, m.Next = r.State.HeldFor > 0 && !r.State.Suspended, r.Next
 			m.BudgetLeft, m.BudgetOf = r.State.Budget.Left, r.State.Budget.Of
 			m.OfUser = r.user
 		}

@@ -103,7 +103,7 @@ func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.To
 		s.server.watch.start()
 		s.rotation.judged(l, true)
 	case isHeld(err):
-		if !l.session.refused.Swap(true) && (l.next || l != s.rotation.current.Load()) {
+		if !l.session.refused.Swap(true) && !isSuspended(err) && (l.next || l != s.rotation.current.Load()) {
 			s.refused(l, o.journal)
 		}
 		s.rotation.judged(l, false)
@@ -116,11 +116,17 @@ func isHeld(err error) bool {
 	return ok && blocked.Held
 }
 
+// isSuspended reports whether a person has to act.
+func isSuspended(err error) bool {
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	return ok && blocked.Suspended
+}
+
 // passwordRefused reports whether another password may help where the credential
 // was refused.
 func passwordRefused(err error) bool {
 	if failed, ok := errors.AsType[*veeam.Error](err); ok && (failed.Kind != veeam.KindRefused || failed.Grant == veeam.GrantMFA) {
 		return false
 	}
-	return isHeld(err)
+	return isHeld(err) && !isSuspended(err)
 }

@@ -45,6 +45,12 @@ type Session struct {
 
 	sources sync.Map // the *credentials that it logs in with, by their sources
 
+	challenge atomic.Pointer[challenge] // that nobody has answered
+	coded     atomic.Bool               // the server has asked for a code that a person has to enter
+	codes     codes                     // that were entered
+	entry     atomic.Pointer[entry]     // for the next login
+	entering  sync.Mutex                // held by the operator who enters something
+
 	granter atomic.Pointer[granter] // of the latest request, for an operator who wants a login
 }
 

@@ -41,9 +41,13 @@ type Account struct {
 	// ScratchCode must record that it is used before it returns. Default: TOTP is used.
 	ScratchCode func(ctx context.Context) (secret.Value, error)
 
+	// EnteredCode replaces TOTP for one login: it is sent once if the server asks for a
+	// code. Default: TOTP is used.
+	EnteredCode secret.Value
+
 	// ReturnMFAChallenge makes a login end with a *MFAChallengeError if the server asks for
-	// a code and there is neither TOTP nor ScratchCode. Its Token and a code complete the
-	// login with GrantMFA. Default: an *Error of KindMFARequired.
+	// a code, the product accepts codes, and the account has none. Its Token and a code
+	// complete the login with GrantMFA. Default: an *Error of KindMFARequired.
 	ReturnMFAChallenge bool
 
 	// MFAToken is the mfa_token of the server's challenge. Required by GrantMFA, with the

@@ -22,6 +22,7 @@ type reply struct {
 	token     *Token       // a session
 	mfaToken  secret.Value // the server wants a verification code
 	shape     *Shape       // of that answer
+	until     time.Time    // when mfaToken expires
 	challenge secret.Value // VSPC: a code, encrypted with the public key
 
 	offset time.Duration // how far the server's clock is ahead, as far as it says
@@ -75,7 +76,8 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 		}}, nil
 	}
 	if mfaToken := o.text("mfatoken"); mfaToken != "" {
-		return &reply{mfaToken: secret.New(mfaToken), shape: readShape(o, time.Now())}, nil
+		now := time.Now()
+		return &reply{mfaToken: secret.New(mfaToken), shape: readShape(o, now), until: requested.Add(challengeLifetime(o, now))}, nil
 	}
 	if challenge := cmp.Or(o.text("encryptedcode"), o.text("challenge")); challenge != "" {
 		return &reply{challenge: secret.New(challenge)}, nil

@@ -50,6 +50,18 @@ func readLifetime(expiresIn json.RawMessage, access string, now time.Time) time.
 	return DefaultLifetime
 }
 
+// ChallengeLifetime is how long an mfa_token is used after it was requested, unless the
+// server names a shorter time. No product documents a lifetime.
+const ChallengeLifetime = time.Minute
+
+// challengeLifetime reads how long the mfa_token of a challenge may be used.
+func challengeLifetime(o object, now time.Time) time.Duration {
+	if seconds, ok := readNumber(expiresIn(o, now)); ok && seconds > 0 {
+		return min(clampSeconds(seconds), ChallengeLifetime)
+	}
+	return ChallengeLifetime
+}
+
 func clampSeconds(seconds float64) time.Duration {
 	if seconds >= MaxLifetime.Seconds() {
 		return MaxLifetime

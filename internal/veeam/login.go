@@ -12,7 +12,7 @@ import (
 // the connection to it are *Error; other errors are those of the functions of a.
 func (c *Client) Login(ctx context.Context, a *Account) (*Token, error) {
 	g := a.grant()
-	if !c.Product.Accepts(g) && (g != GrantMFA || c.Product.Values[GrantMFA] == "") {
+	if !c.Product.Accepts(g) && (g != GrantMFA || !c.Product.TakesCodes()) {
 		return nil, c.fail(KindAccount, g, "the product does not support this grant for accounts")
 	}
 	if a.Confirm != nil {

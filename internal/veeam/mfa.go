@@ -25,6 +25,7 @@ type MFAChallengeError struct {
 
 	Token secret.Value // the server's mfa_token
 	Shape *Shape       // shape of the server's answer
+	Until time.Time    // when the mfa_token expires, see ChallengeLifetime
 
 	claimed atomic.Bool
 }
@@ -49,11 +50,15 @@ func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) 
 	if a.ScratchCode != nil {
 		return c.mfaByScratchCode(ctx, a, mfaToken)
 	}
-	if a.TOTP == nil && a.ReturnMFAChallenge {
+	switch {
+	case !c.Product.TakesCodes():
+		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
+	case !a.EnteredCode.IsZero():
+		return c.mfaByEnteredCode(ctx, a, mfaToken)
+	case a.TOTP == nil && a.ReturnMFAChallenge:
 		failed := &Error{Kind: KindMFARequired, Product: c.Product.Name, Grant: GrantPassword}
-		return nil, &MFAChallengeError{failed: failed, Token: mfaToken, Shape: r.shape}
-	}
-	if a.TOTP == nil || c.Product.Values[GrantMFA] == "" {
+		return nil, &MFAChallengeError{failed: failed, Token: mfaToken, Shape: r.shape, Until: r.until}
+	case a.TOTP == nil:
 		return nil, c.fail(KindMFARequired, GrantMFA, c.Product.MFAHint)
 	}
 	var refused *Error
@@ -99,6 +104,18 @@ func (c *Client) noCode(ctx context.Context, err error) error {
 	e := transportError(ctx, err, nil)
 	e.Hint, e.Unsent = "waiting for an unused verification code", true
 	return c.complete(e, GrantMFA)
+}
+
+// TakesCodes reports whether the REST API of the product has a grant for verification
+// codes.
+func (p *Product) TakesCodes() bool { return p.Values[GrantMFA] != "" }
+
+// mfaByEnteredCode sends the code that somebody has entered, once.
+func (c *Client) mfaByEnteredCode(ctx context.Context, a *Account, mfaToken secret.Value) (*Token, error) {
+	if err := c.pace(ctx, GrantMFA, ratelimit.StepNext); err != nil {
+		return nil, err
+	}
+	return c.sendCode(ctx, a, mfaToken, a.EnteredCode.Reveal())
 }
 
 // mfaByScratchCode sends one scratch code, once.

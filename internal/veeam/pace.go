@@ -52,7 +52,7 @@ func (c *Client) throttled(ctx context.Context, err error) {
 
 // firstStep is the step of a request after which a code will be asked for.
 func (c *Client) firstStep(a *Account) ratelimit.Step {
-	if c.Product.Values[GrantMFA] != "" && (a.TOTP != nil || a.ScratchCode != nil) {
+	if c.Product.TakesCodes() && (a.TOTP != nil || a.ScratchCode != nil || !a.EnteredCode.IsZero()) {
 		return ratelimit.StepFirst
 	}
 	return ratelimit.StepOnly

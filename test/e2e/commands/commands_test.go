@@ -4,12 +4,16 @@
 package commands
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -23,6 +27,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/pquerna/otp/totp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	_ "github.com/caddy-veeam/veeam-auth"
@@ -59,6 +64,7 @@ func TestCommands(t *testing.T) {
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
 			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides, "until": until,
+			"request": request, "authenticator": authenticator,
 		},
 	})
 }
@@ -332,6 +338,27 @@ func pending(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	mode(ts, false, append([]string{"0600"}, found...))
 	seed(ts, false, []string{args[0], found[0]})
+}
+
+// request <socket> <path> sends GET to a site and prints status and body of the answer.
+func request(ts *testscript.TestScript, _ bool, args []string) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", ts.MkAbs(args[0]))
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	res, err := client.Get("http://" + strings.Replace(strings.TrimSuffix(args[0], ".sock")+".localhost", "site.", "", 1) + args[1])
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", res.StatusCode, body)
+}
+
+// authenticator <file> writes the verification code that a person would enter now.
+func authenticator(ts *testscript.TestScript, _ bool, args []string) {
+	code, err := totp.GenerateCode(veeamtest.DefaultTOTPSecret, time.Now())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(code+"\n"), 0o600))
 }
 
 // until <command...> repeats a command until it succeeds, for as long as only one that

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,8 @@ type scene struct {
 	received    strings.Builder // by clients
 	scratch     []string        // codes that clients got from a server
 	admin       strings.Builder
+	coded       string // the site of an account that waits for a code
+	code        string // that is entered for it
 }
 
 func (s *scene) secret(c canary) string {
@@ -74,7 +77,8 @@ func start(t *testing.T) *scene {
 
 	key, container := s.keyPair(passphrase)
 	s.serve("vbr", veeamtest.New(veeamtest.VBR13, account("svc-monitor", vbr.text, "")))
-	s.serve("azure", veeamtest.New(veeamtest.Azure, account("svc-mfa", azure.text, azureSeed.text)))
+	coded := newCanary("password of an account without a seed")
+	s.serve("azure", veeamtest.New(veeamtest.Azure, account("svc-mfa", azure.text, azureSeed.text), account("svc-code", coded.text, newSeed("seed of a person").text)))
 	s.user, s.userSeed = [2]canary{newCanary("user's password"), newCanary("password of a user with codes")}, newSeed("user's TOTP seed")
 	s.serve("aws", veeamtest.New(veeamtest.AWS, account("svc-mfa", aws.text, awsSeed.text),
 		account("user", s.user[0].text, ""), account("user-mfa", s.user[1].text, s.userSeed.text)))
@@ -92,6 +96,7 @@ func start(t *testing.T) *scene {
 	s.serve("one", veeamtest.New(veeamtest.ONE, account("svc-monitor", one.text, "")))
 	harness.HasEveryProduct(t, slices.Collect(maps.Keys(s.servers)), "vspc35", "em") // which log in by other requests
 	s.servers["refused"], s.servers["passthrough"] = s.servers["vbr"], s.servers["aws"]
+	s.servers["coded"] = s.servers["azure"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
 	if err != nil {
@@ -142,6 +147,9 @@ func start(t *testing.T) *scene {
 	site("one", "one", client+"\t\taccount svc-monitor "+s.secret(one)+"\n")
 	site("passthrough", "aws", "\t\tpassthrough\n")
 	s.passthrough = s.sites["passthrough"]
+	site("coded", "azure", "\t\taccount svc-code "+s.secret(coded)+"\n")
+	s.coded, s.code = s.sites["coded"], fmt.Sprintf("9%09d", mathrand.IntN(1e9))
+	delete(s.sites, "coded")       // it has no session until a code is entered
 	delete(s.sites, "passthrough") // it has no account that would serve the others' requests
 	s.configured = append(s.configured, azureSeed, s.userSeed)
 

@@ -48,6 +48,9 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 		if s.holdsCodes(text) {
 			t.Errorf("%s: scratch codes", where)
 		}
+		if strings.Contains(text, s.code) {
+			t.Errorf("%s: the code that an operator has entered", where)
+		}
 	}
 	stored := s.stored()
 	if n := len(stored); n < 8 {
@@ -165,6 +168,15 @@ func (s *scene) askAdmin() {
 	ask(http.MethodPost, "/veeam_auth/sessions/forget", `{"account":"svc-monitor","password":`+quote(wrong)+`}`)
 	ask(http.MethodPost, "/veeam_auth/sessions/login", `{"account":"svc-monitor"}`)
 	ask(http.MethodPost, "/veeam_auth/sessions/logout", `{"account":"svc-monitor"}`)
+	s.do(http.MethodGet, s.coded+"/api/v8.1/echo", nil, nil, true)
+	ask(http.MethodPost, "/veeam_auth/sessions/code", `{"account":"svc-code","code":"`+s.code+`"}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/code", `{"account":"svc-code","code":`+quote(wrong)+`}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/logout", `{"account":"restore"}`)
+	ask(http.MethodPost, "/veeam_auth/sessions/credential", `{"account":"restore","secret":`+quote(s.canary("one-time secret"))+`}`)
+	if c := s.servers["coded"].Counters(); c.MFAGrants < 2 || !strings.Contains(s.admin.String(), "the server refuses the code") {
+		s.t.Errorf("no code was sent: %s", s.admin.String())
+	}
+	ask(http.MethodGet, "/veeam_auth/sessions", "")
 	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":"grafana"}`)
 	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":`+quote(wrong))
 }
