@@ -51,7 +51,8 @@ func (h *Handler) open(r *http.Request) *requestState {
 // called with the request as rules see it after they have decided. What the token
 // endpoint decides about the credentials in a body comes later.
 func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
-	if headers.StripCredentials(r) {
+	session := state.route == veeam.RouteToken || state.route == veeam.RouteLogout || state.route == veeam.RouteSession
+	if headers.StripCredentials(r) || session && h.product.LogsOnByBasic() { // whose answers and paths have sessions
 		// Caddy's access log has a copy of the request already, in which it masks the
 		// standard headers only.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)

@@ -351,6 +351,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	state.filter = h.filters(state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)
 	headers.MaskOthers(r.Header)
+	w.found = state.found
 	err := next.ServeHTTP(w, r)
 	switch {
 	case err != nil && !w.wrote():

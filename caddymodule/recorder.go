@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,6 +24,7 @@ type recorder struct {
 	status int
 	keep   bool
 	cut    bool
+	found  *found // has headers that reverse_proxy must not see, which logs them; may be nil
 	body   []byte
 }
 
@@ -39,6 +41,9 @@ func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
 		r.keep = (r.all || status >= http.StatusBadRequest) && r.limit > 0 && requestbody.Textual(r.Header().Get("Content-Type"))
+	}
+	if r.found != nil && status >= http.StatusOK {
+		maps.Copy(r.Header(), r.found.session)
 	}
 	headers.Respell(r.Header())
 	r.ResponseWriterWrapper.WriteHeader(status)

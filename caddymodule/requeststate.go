@@ -65,6 +65,7 @@ type requestState struct {
 // request or refused it, and the handler reads it after the last time.
 type found struct {
 	refused *veeam.Refusal // instead of an answer of the server; nil if there is none
+	session http.Header    // of the answer to a login, which only the client gets
 }
 
 // newRequestState returns the state of a request, undecided.

@@ -162,7 +162,9 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 		if username == "" && !caller.Via.ByAddress() {
 			username = caller.Name // an address is no name: the answer then repeats the server's
 		}
-		return h.logins.Answer(r, pair, logon.Login{Grant: request.Grant, User: username, Shape: upstream.ShapeOf(tok), Site: state.origin()}), nil
+		res := h.logins.Answer(r, pair, logon.Login{Grant: request.Grant, User: username, Shape: upstream.ShapeOf(tok), Site: state.origin()})
+		state.found.session = answer.TakeSession(res.Header)
+		return res, nil
 	}
 }
 

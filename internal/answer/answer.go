@@ -104,6 +104,21 @@ func below(location, prefix string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
 }
 
+// TakeSession removes the headers of an answer made here that carry a session, and
+// returns them; nil if there are none.
+func TakeSession(header http.Header) (taken http.Header) {
+	for _, name := range [...]string{"X-RestSvcSessionId", "Set-Cookie", "Location"} {
+		if values, ok := header[name]; ok {
+			if taken == nil {
+				taken = make(http.Header, 3)
+			}
+			taken[name] = values
+			delete(header, name)
+		}
+	}
+	return taken
+}
+
 // Refuse is a refusal as the upstream's response: an error from RoundTrip would count
 // as a failure of the upstream and be retried.
 func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {

@@ -106,6 +106,44 @@ func (s *scene) drive() {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
 	s.drivePassthrough()
+	s.driveManager()
+}
+
+// driveManager has clients log in at Enterprise Manager, and look for its sessions.
+func (s *scene) driveManager() {
+	logon := func(password, body string) string {
+		return s.do(http.MethodPost, s.manager+"/api/sessionMngr/?v=latest", http.Header{
+			"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("grafana:"+password))}, "Accept": {"application/json"}, "Content-Type": {"application/xml"},
+		}, strings.NewReader(body), true)
+	}
+	var session struct {
+		ID string `json:"sessionId"`
+	}
+	if text := logon(s.client.text, ""); json.Unmarshal([]byte(text), &session) != nil || session.ID == "" {
+		s.t.Fatalf("em: no session: %s", text)
+	}
+	header := base64.StdEncoding.EncodeToString([]byte(session.ID))
+	s.sent = append(s.sent, canary{"our session id", session.ID}, canary{"our session header", header})
+	logon(s.canary("guessed password"), "")
+	logon(s.client.text, "<LoginSpec><TenantCredentials><Username>t</Username><Password>"+s.token("tenant password")+"</Password></TenantCredentials></LoginSpec>")
+	s.do(http.MethodGet, s.manager+"/api/logonSessions/"+s.token("foreign session id"), http.Header{"X-RestSvcSessionId": {header}}, nil, true)
+	s.do(http.MethodGet, s.manager+"/api/jobs", http.Header{"X-RestSvcSessionId": {s.token("foreign session")}}, nil, true)
+	s.do(http.MethodGet, s.manager+"/api/jobs", http.Header{"Cookie": {"X-RestSvcSessionId=" + s.token("foreign session cookie")}}, nil, true)
+	for _, path := range []string{"/api/jobs", "/api/undocumented", "/api/query?type=LogonSession", "/api/logonSessions", "/api/logonSessions/" + session.ID} {
+		for _, accept := range []string{"application/json", "application/xml"} {
+			s.do(http.MethodGet, s.manager+path, http.Header{"X-RestSvcSessionId": {header}, "Accept": {accept}}, nil, true)
+		}
+	}
+	s.servers["em"].RevokeAll()
+	s.do(http.MethodGet, s.manager+"/api/undocumented", http.Header{"Cookie": {"X-RestSvcSessionId=" + header}}, nil, true)
+	s.do(http.MethodDelete, s.manager+"/api/logonSessions/"+session.ID, http.Header{"X-RestSvcSessionId": {header}}, nil, true)
+}
+
+// token is a canary for where special characters may not stand.
+func (s *scene) token(kind string) string {
+	c := newToken(kind)
+	s.sent = append(s.sent, c)
+	return c.text
 }
 
 // revokeAtONE sends tokens where they are to be ended, and reads a URL with a secret.

@@ -38,6 +38,7 @@ type scene struct {
 	configured  []canary // must come out nowhere at all
 	sent        []canary // by clients; the server may echo them to the client
 	client      canary
+	manager     string    // URL of the site of Enterprise Manager
 	passthrough string    // URL of a site where clients log in with credentials of their own
 	user        [2]canary // password of a passthrough user, and of one with a second factor
 	userSeed    canary
@@ -94,7 +95,9 @@ func start(t *testing.T) *scene {
 	gcp, gcpSeed, one := newCanary("gcp password"), newSeed("gcp TOTP seed"), newCanary("one password")
 	s.serve("gcp", veeamtest.New(veeamtest.GCP, account("svc-mfa", gcp.text, gcpSeed.text)))
 	s.serve("one", veeamtest.New(veeamtest.ONE, account("svc-monitor", one.text, "")))
-	harness.HasEveryProduct(t, slices.Collect(maps.Keys(s.servers)), "vspc35", "em") // which log in by other requests
+	manager := newCanary("em password")
+	s.serve("em", veeamtest.New(veeamtest.EM13, account("svc-monitor", manager.text, "")))
+	harness.HasEveryProduct(t, slices.Collect(maps.Keys(s.servers)), "vspc35") // which is a version
 	s.servers["refused"], s.servers["passthrough"] = s.servers["vbr"], s.servers["aws"]
 	s.servers["coded"] = s.servers["azure"]
 
@@ -145,6 +148,9 @@ func start(t *testing.T) *scene {
 	site("vb365", "vb365", client+"\t\taccount restore {\n\t\t\tgrant jwt-bearer\n\t\t\tclient_id application\n\t\t\tassertion "+s.secret(assertion)+"\n\t\t}\n\t\tpace off\n")
 	site("gcp", "gcp", client+"\t\taccount svc-mfa "+s.secret(gcp)+" {\n\t\t\ttotp_secret "+s.secret(gcpSeed)+"\n\t\t}\n")
 	site("one", "one", client+"\t\taccount svc-monitor "+s.secret(one)+"\n")
+	site("em", "em", client+"\t\taccount svc-monitor "+s.secret(manager)+"\n")
+	s.manager = s.sites["em"]
+	delete(s.sites, "em") // its clients log in by other requests
 	site("passthrough", "aws", "\t\tpassthrough\n")
 	s.passthrough = s.sites["passthrough"]
 	site("coded", "azure", "\t\taccount svc-code "+s.secret(coded)+"\n")
