@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -335,6 +336,138 @@ func TestReplicasWaitForOneCode(t *testing.T) {
 		w.sent(3, 2)
 		for _, tr := range replicas {
 			tr.close()
+		}
+	})
+}
+
+func TestACodeWithoutAnAnswerLeavesTheAccountWaiting(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]string{"the password": "assword", "the code": "mfa_code"} {
+		inWorld(t, veeamtest.AWS, nil, func(w *world) {
+			w.start(coded())
+			w.demand("503 code_needed")
+			w.rest(time.Hour)
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				if isGrant(req) && strings.Contains(bodyOf(req), lost) {
+					return nil, errors.New("connection reset by peer")
+				}
+				return nil, nil
+			})
+			if state := w.enter(codeNow()); state.Error == "" || state.State != "code_needed" {
+				w.Errorf("%s: %+v", name, state)
+			}
+			w.wire.intercept(nil)
+			grants := w.wire.grants()
+			for range 10 {
+				w.rest(time.Hour)
+				w.demand("503 code_needed")
+			}
+			if n := w.wire.grants(); n != grants {
+				w.Errorf("%s: requests have sent %d token requests", name, n-grants)
+			}
+			if state := w.enter(codeNow()); state.Error != "" {
+				w.Errorf("%s: %+v", name, state)
+			}
+			w.demand("200")
+		})
+	}
+}
+
+func TestAChangedPasswordWaitsForItsCode(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.Azure, nil, func(w *world) {
+		a := coded()
+		a.Password, a.NextPassword = w.secret("secret", veeamtest.DefaultMFAPassword), w.secret("next", "never sent")
+		w.start(a)
+		w.demand("503 code_needed")
+		if state := w.enter(codeNow()); state.Error != "" {
+			w.Fatal(state.Error)
+		}
+		w.demand("200")
+		w.server.SetPassword(veeamtest.DefaultMFAUser, "another one")
+		w.secret("secret", "another one")
+		w.rest(5 * time.Second)
+		w.demand("200") // the session in use goes on
+		w.sent(2, 1)
+		w.rest(time.Minute)
+		if state := w.enter(codeNow()); state.Error != "" || state.State != "valid" {
+			w.Errorf("%+v", state)
+		}
+		w.rest(5 * time.Second)
+		w.demand("200")
+		w.sent(3, 2)
+		if said := w.said(); strings.Contains(said, "refuses the changed secret") || !strings.Contains(said, "is accepted and in use") {
+			w.Error(said)
+		}
+	})
+}
+
+func TestAOneTimeSecretServesOneLogin(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.Azure, nil, func(w *world) {
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Grant: "refresh_token", Password: w.secret("secret", "of no use")})
+		w.demand("503 credential_refused")
+		credential := func(secret string) adminapi.SessionState {
+			states, err := w.operate(w.processState, "credential", map[string]any{"account": veeamtest.DefaultUser, "secret": secret, "grant": "refresh_token"})
+			if err != nil {
+				w.Fatal(err)
+			}
+			return states[0]
+		}
+		if state := credential("wrong"); !strings.Contains(state.Error, "credential refused") || state.Reason != "credential_refused" {
+			w.Errorf("%+v", state)
+		}
+		grants := w.wire.grants()
+		w.demand("503 credential_refused")
+		fresh := w.session().Refresh.Reveal()
+		if state := credential(fresh); state.Error != "" || state.State != "valid" || !state.Accepted.IsZero() {
+			w.Errorf("%+v", state)
+		}
+		w.demand("200")
+		if n := w.wire.grants() - grants; n != 1 {
+			w.Errorf("%d token requests", n)
+		}
+		w.server.RevokeAll()
+		w.rest(time.Second)
+		got := w.demand("503 credential_refused")
+		if !strings.Contains(got.body, "sessions credential") {
+			w.Error(got.body) // the state says what helps
+		}
+		for _, c := range w.wire.calls() {
+			if strings.Contains(c.path, fresh) {
+				w.Error("the secret is in a path")
+			}
+		}
+	})
+}
+
+func TestACodeIsForASessionThatThereIs(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.Azure, nil, func(w *world) {
+		w.start(coded())
+		body := map[string]any{"account": veeamtest.DefaultMFAUser, "code": "123456"}
+		if _, err := w.operate(w.processState, "code", body); err == nil || !strings.Contains(err.Error(), "no request has required a session") {
+			w.Error(err)
+		}
+		w.demand("503 code_needed")
+		body["origin"] = "another server"
+		if _, err := w.operate(w.processState, "code", body); err == nil || !strings.Contains(err.Error(), "no session at a matching server") {
+			w.Error(err)
+		}
+		w.sent(1, 0)
+	})
+}
+
+func TestVBRTakesNoCode(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		w.start(&account.Account{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword})
+		w.demand("503 credential_refused")
+		if state := w.enter("123456"); !strings.Contains(state.Error, "nothing was sent: the REST API of Veeam Backup & Replication does not support verification codes: mark the user as a service account") {
+			w.Errorf("%+v", state)
+		}
+		if n := w.wire.grants(); n != 1 {
+			w.Errorf("%d token requests", n)
 		}
 	})
 }

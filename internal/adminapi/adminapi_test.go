@@ -1,6 +1,9 @@
 package adminapi
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"maps"
 	"net/http"
@@ -51,4 +54,21 @@ func TestWithoutSessionsAndTokensTheListsAreEmpty(t *testing.T) {
 			t.Errorf("%s: %v %q", path, err, w.Body)
 		}
 	}
+}
+
+func TestAnActNamesItsOperator(t *testing.T) {
+	certificate := &x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}
+	byCertificate := httptest.NewRequestWithContext(t.Context(), http.MethodPost, SessionsPath, nil)
+	byCertificate.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
+	byName := httptest.NewRequestWithContext(WithOperator(t.Context(), "bob"), http.MethodPost, SessionsPath, nil)
+	byName.TLS = byCertificate.TLS
+	unknown := httptest.NewRequestWithContext(t.Context(), http.MethodPost, SessionsPath, nil)
+	for want, r := range map[string]*http.Request{"alice": byCertificate, "bob": byName, "": unknown} {
+		var got Act
+		tell(func(act Act) { got = act }, r, Act{Name: "login"})
+		if got.Operator != want || got.Name != "login" || got.Address != r.RemoteAddr {
+			t.Errorf("%+v, want the operator %q", got, want)
+		}
+	}
+	tell(nil, unknown, Act{}) // nobody listens
 }

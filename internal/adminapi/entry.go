@@ -62,10 +62,8 @@ func (s Sessions) enter(w http.ResponseWriter, r *http.Request, name string, wan
 		return &Error{http.StatusNotFound, s.missing(wanted)}
 	}
 	entry.Force = wanted.Force
-	if err = session.MayLogin(wanted.Force); err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), upstream.OperateTimeout)
-		err = session.Enter(ctx, entry)
-		cancel()
-	}
+	ctx, cancel := context.WithTimeout(r.Context(), upstream.OperateTimeout)
+	defer cancel()
+	err = session.Enter(ctx, entry)
 	return answer(w, []SessionState{s.done(r, name, wanted, session, err)})
 }

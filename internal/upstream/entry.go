@@ -188,7 +188,8 @@ var (
 
 // Enter logs in with what an operator enters: at once, although the session is held or
 // suspended. A verification code answers the challenge of the server if that is recent,
-// otherwise the login begins with it. Concurrent entries are refused.
+// otherwise the login begins with the password. Concurrent entries are refused, and what
+// would spend the last try of the budget without Force.
 func (s *Session) Enter(ctx context.Context, what Entry) error {
 	g := s.granter.Load()
 	if g == nil {
@@ -209,6 +210,9 @@ func (s *Session) Enter(ctx context.Context, what Entry) error {
 			return nothingSent(err)
 		}
 	}
+	if err := s.MayLogin(what.Force); err != nil {
+		return err
+	}
 	e := &entry{Entry: what}
 	s.entry.Store(e)
 	_, err := s.Past(waitContext{ctx, g.logout.values}, g.get, e.taken.Load)
@@ -216,7 +220,7 @@ func (s *Session) Enter(ctx context.Context, what Entry) error {
 	outcome := e.outcome.Load()
 	switch {
 	case err == nil:
-		s.refused.Store(false)
+		g.source.accepted(g.candidate)
 		return nil
 	case !e.taken.Load():
 		return nothingSent(err)

@@ -99,9 +99,7 @@ func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.To
 	tok, err := l.session.Get(waitContext{ctx, o.values}, s.granter(o.values, l, o.journal).get)
 	switch {
 	case err == nil:
-		l.session.refused.Store(false)
-		s.server.watch.start()
-		s.rotation.judged(l, true)
+		s.accepted(l)
 	case isHeld(err):
 		if !l.session.refused.Swap(true) && !isSuspended(err) && (l.next || l != s.rotation.current.Load()) {
 			s.refused(l, o.journal)
@@ -109,6 +107,14 @@ func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.To
 		s.rotation.judged(l, false)
 	}
 	return tok, err
+}
+
+// accepted records that the server has accepted the secret of a candidate, or what an
+// operator has entered for it.
+func (s *Source) accepted(l *candidate) {
+	l.session.refused.Store(false)
+	s.server.watch.start()
+	s.rotation.judged(l, true)
 }
 
 func isHeld(err error) bool {
