@@ -7,4 +7,5 @@ import (
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/command"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/logging"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/probes"
 )

@@ -1,6 +1,7 @@
 // Package caddymodule holds the Caddy modules of veeam-auth that serve requests. Only
 // this package and the packages below it import Caddy. This file has all registrations.
-// The logging modules are in package logging, the commands in package command.
+// The logging modules are in package logging, the commands in package command, the
+// modules for probes in package probes.
 //
 //	http.handlers.veeam_auth                 handler.go    authenticates callers, decides about requests, logs and counts them
 //	http.reverse_proxy.transport.veeam_auth  transport.go  logs in, adds the bearer, retries once after a 401
@@ -54,6 +55,9 @@ func newProcess() *processState {
 
 // running is this process.
 var running = newProcess()
+
+// State is what this process knows of upstream servers and their sessions.
+func State() *upstream.State { return running.State }
 
 // tokenHolders is who has got tokens from this process. It outlives reloads, because
 // the tokens do.

@@ -54,6 +54,7 @@ const directive = "veeam_auth"
 //			assertion         <secret>
 //			read_only
 //			short_lived
+//			required          on | off
 //		}
 //
 //		token_lifetime   <duration>
@@ -65,6 +66,7 @@ const directive = "veeam_auth"
 //		hold             <duration> [<longest>]
 //		lockout_budget   <tries> <window>
 //		login_timeout    <duration>
+//		login_at         request | start
 //		pace             off | <number>/s | <number>/m | <number>/h ...
 //		cache {
 //			encryption_key <secret>
@@ -279,12 +281,21 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 	if flag := a.Flags()[option]; flag != nil {
 		return noArg(d, flag)
 	}
+	if option == "required" {
+		args := d.RemainingArgs()
+		if len(args) != 1 || args[0] != "on" && args[0] != "off" {
+			return d.Errf("account %s: required accepts on or off", a.Name)
+		}
+		required := args[0] == "on"
+		a.Required = &required
+		return nil
+	}
 	target := a.Options()[option]
 	if target == nil && !mayBeQuoted(option) {
 		option = "(not shown, it may be a secret)"
 	}
 	if target == nil || option == "key_passphrase" {
-		return d.Errf("account %s: unrecognized option %s; allowed: grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only and short_lived", a.Name, option)
+		return d.Errf("account %s: unrecognized option %s; allowed: grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only, short_lived and required", a.Name, option)
 	}
 	if option == "key" && d.CountRemainingArgs() == 2 {
 		args := d.RemainingArgs()
@@ -334,6 +345,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	if err := p.handler.checkExpose(product); err != nil {
 		return d.WrapErr(err)
+	}
+	if p.transport.LoginAt == loginAtStart && proxy.DynamicUpstreamsRaw != nil {
+		return d.Err("login_at start is not allowed with dynamic upstreams: their addresses are known when a request comes")
 	}
 	if err := p.transport.serves(p.handler); err != nil {
 		return d.WrapErr(err)

@@ -158,11 +158,17 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// svcLogger is the logger of the lines in the format of Svc.ResAPI.log, below that of the
+// handler.
+func svcLogger(handler *zap.Logger) *zap.Logger {
+	return handler.Named(journal.LoggerName).WithOptions(zap.ErrorOutput(logerrors.Stderr))
+}
+
 // Provision prepares the handler. It does no I/O: the key for tokens is read when the
 // first token is issued or verified.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	h.svc = h.logger.Named(journal.LoggerName).WithOptions(zap.ErrorOutput(logerrors.Stderr))
+	h.svc = svcLogger(h.logger)
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
 	}

@@ -48,14 +48,23 @@ type Reached struct {
 func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	r := &Reached{Transport: t}
 	r.Account, _ = account.Choose(t.Accounts, name)
-	dial, err := dialInfo(upstream)
-	if err != nil {
+	var err error
+	if r.place, r.values, err = t.dialing(upstream); err != nil {
 		return nil, err
 	}
-	ctx := context.WithValue(context.Background(), dialInfoKey, dial)
-	r.values, r.place = grantValues(ctx), t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx))
 	r.Client = t.server.Client(r.place, nil)
 	return r, nil
+}
+
+// dialing returns the place of an upstream as requests find it, and what remains of the
+// context of a request to it for a grant.
+func (t *Transport) dialing(address string) (upstream.Place, context.Context, error) {
+	dial, err := dialInfo(address)
+	if err != nil {
+		return upstream.Place{}, nil, err
+	}
+	ctx := context.WithValue(context.Background(), dialInfoKey, dial)
+	return t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx)), grantValues(ctx), nil
 }
 
 // dialInfo is what reverse_proxy makes of the address of an upstream.

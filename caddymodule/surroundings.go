@@ -155,11 +155,17 @@ func hostsOf(set caddyhttp.MatcherSet) ([]string, bool) {
 // started, and never where it is only validated. The context of do ends with the
 // configuration.
 func atStart(ctx caddy.Context, do func(ctx context.Context)) error {
+	return onStart(ctx, func() { go do(ctx.Context) })
+}
+
+// onStart has do run when the configuration of ctx has started, before the one that it
+// replaces stops.
+func onStart(ctx caddy.Context, do starter) error {
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	return app.(*caddyevents.App).On("started", starter(func() { go do(ctx.Context) }))
+	return app.(*caddyevents.App).On("started", do)
 }
 
 type starter func()

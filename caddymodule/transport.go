@@ -98,6 +98,12 @@ type Transport struct {
 	// The time limit of one token request. Default: `20s`.
 	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
+	// When accounts log in: `request` for the first request that requires their session,
+	// `start` for the start of the configuration. With `start` they log in in the
+	// background, within `pace` and `lockout_budget`, at upstreams with a fixed address,
+	// and their sessions are kept while no request requires them. Default: `request`.
+	LoginAt string `json:"login_at,omitempty"`
+
 	// The maximum rate of token requests to one server. Default: the product's.
 	Pace *ratelimit.Pace `json:"pace,omitempty"`
 
@@ -210,9 +216,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		State: t.process.State, Metrics: t.metrics, Log: t.logger,
 	})
 	if t.Cache != nil && t.storage == nil {
-		return atStart(ctx, func(started context.Context) { t.Cache.inner.Try(started, t.Cache.store, t.logger.Named("cache")) })
+		if err := atStart(ctx, func(started context.Context) { t.Cache.inner.Try(started, t.Cache.store, t.logger.Named("cache")) }); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.onStart(ctx)
 }
 
 // loginTimeout is login_timeout or its default.
@@ -261,6 +269,8 @@ func (t *Transport) check() (err error) {
 		return fmt.Errorf("veeam_auth: login_timeout is %v (allowed: 1s to %v)", t.loginTimeout(), maxLoginTimeout)
 	case t.RefreshBefore < 0:
 		return errors.New("veeam_auth: refresh_before is negative")
+	case !slices.Contains([]string{"", loginAtRequest, loginAtStart}, t.LoginAt):
+		return fmt.Errorf("veeam_auth: login_at %q is not allowed (allowed: %s, %s)", t.LoginAt, loginAtRequest, loginAtStart)
 	case t.MaxUsers < 0:
 		return errors.New("veeam_auth: max_users is negative")
 	case t.ReplayLimit < 0:

@@ -114,6 +114,10 @@ type Account struct {
 	// than that of the access token. Default: false.
 	ShortLived bool `json:"short_lived,omitempty"`
 
+	// Whether the process counts as not ready while the account cannot log in. Default:
+	// true.
+	Required *bool `json:"required,omitempty"`
+
 	env      Env
 	readings *readings // under way
 }
@@ -182,6 +186,9 @@ func (a *Account) Flags() map[string]*bool {
 
 // SecretOptions are the options that hold secrets.
 var SecretOptions = []string{"password", "next_password", "totp_secret", "code", "key_passphrase", "assertion"}
+
+// IsRequired is Required or its default.
+func (a *Account) IsRequired() bool { return a.Required == nil || *a.Required }
 
 // GrantType is the grant, or its default.
 func (a *Account) GrantType() veeam.Grant {

@@ -23,7 +23,7 @@ type Words struct {
 func New(known ...string) *Words { return &Words{known, make(map[string]bool)} }
 
 // plainOptions are the options of an account whose value is no secret.
-var plainOptions = []string{"grant", "username", "padding", "public_key_format", "public_key", "key", "user_uid", "parent"}
+var plainOptions = []string{"grant", "username", "padding", "public_key_format", "public_key", "key", "user_uid", "parent", "required"}
 
 var privateWords = map[string][]string{
 	"account": slices.Concat([]string{"account", "{", "}", "read_only", "short_lived"}, plainOptions, account.SecretOptions),

@@ -49,6 +49,12 @@ func New(logger *zap.Logger, r *http.Request) Journal {
 	return j
 }
 
+// Unasked returns the journal of what no request has asked for.
+func Unasked(logger *zap.Logger) Journal {
+	j := Journal{logger: logger}
+	return j.Detached()
+}
+
 // DecidedAs has the lines name another method than that of the request line.
 func (j *Journal) DecidedAs(method string) { j.method = method }
 

@@ -172,6 +172,9 @@ type Row struct {
 	Detail           string // of the failure; empty without one
 	Success, Failure time.Time
 
+	// Unreached is when a request has not reached the server, zero if the latest did.
+	Unreached time.Time
+
 	user bool // who comes with requests
 }
 
@@ -281,7 +284,7 @@ func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
 		r.Reason = veeam.ReasonOK
 	}
 	if wire := h.wire.Load(); wire != nil {
-		r.Reason, r.Detail = wire.Reason, wire.Text
+		r.Reason, r.Detail, r.Unreached = wire.Reason, wire.Text, wire.At
 	}
 	if r.State.Cause != nil {
 		r.Reason, r.Detail = veeam.ReasonOf(r.State.Cause), r.State.LastError

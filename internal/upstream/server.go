@@ -78,6 +78,8 @@ type Server struct {
 
 	sessions *sessions
 	watch    *secretWatcher
+	fixed    []Place // known from the start; nil before Begin
+	atStart  bool    // the accounts log in there when the configuration starts
 }
 
 // NewServer returns a server. It takes over the sessions of its accounts that an
@@ -94,6 +96,7 @@ func NewServer(options ServerOptions) *Server {
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newSecretWatcher(s)
 	s.State.accounts.add(options.Product.Name, options.Accounts)
+	s.State.servers.add(s)
 	for _, a := range options.Accounts {
 		options.Metrics.Begin(options.Product.Name, a.Name)
 	}
@@ -102,6 +105,7 @@ func NewServer(options ServerOptions) *Server {
 
 // Close releases the sessions.
 func (s *Server) Close() {
+	s.State.servers.remove(s)
 	s.State.accounts.remove(s.Product.Name, s.Accounts)
 	s.watch.end()
 	s.sessions.release()

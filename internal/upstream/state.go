@@ -27,6 +27,7 @@ type State struct {
 	rates    rateMap
 	tries    triesMap
 	codes    veeam.TOTPLedger // the verification codes that were used
+	servers  serverTable
 
 	logouts sync.WaitGroup // under way
 	exiting atomic.Bool    // no request is left that a logout could disturb

@@ -1,0 +1,139 @@
+package upstream
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+)
+
+// begin puts the server of the bench in force.
+func (l *bench) begin(atStart bool) {
+	l.source.server.Begin([]Fixed{{l.source.place, context.Background()}}, atStart, journal.Journal{})
+}
+
+// only is the row of the one standing, that of the session with a token if there are
+// several.
+func (l *bench) only() Row {
+	l.Helper()
+	standings, begun := l.source.server.State.Standings(l.Context())
+	if !begun || len(standings) != 1 || len(standings[0].Servers) != 1 {
+		l.Fatalf("begun %v: %+v", begun, standings)
+	}
+	rows := standings[0].Servers[0]
+	return rows[max(0, slices.IndexFunc(rows, func(r Row) bool { return r.State.ExpiresIn > 0 }))]
+}
+
+func TestBegin_LogsInOnceAndKeepsTheSession(t *testing.T) {
+	onBench(t, func(l *bench) {
+		l.begin(true)
+		synctest.Wait()
+		if c := l.server.Counters(); c.Logins != 1 {
+			t.Errorf("%d logins at the start", c.Logins)
+		}
+		for range 24 {
+			time.Sleep(5 * time.Minute) // the token lives for 15
+			if r := l.only(); r.State.ExpiresIn <= 0 || r.Reason != veeam.ReasonOK {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if c := l.server.Counters(); c.Logins != 1 || c.Refreshes < 7 || c.Refreshes > 9 {
+			t.Errorf("in 2 hours %d logins and %d renewals", c.Logins, c.Refreshes)
+		}
+	})
+}
+
+func TestBegin_SendsNothingUntilARequestComes(t *testing.T) {
+	onBench(t, func(l *bench) {
+		l.begin(false)
+		time.Sleep(time.Hour)
+		if r := l.only(); r.Reason != veeam.ReasonNotLoggedIn {
+			t.Errorf("%+v", r)
+		}
+		if c := l.server.Counters(); c.TokenRequests != 0 {
+			t.Errorf("%d token requests", c.TokenRequests)
+		}
+	})
+}
+
+func TestBegin_AWrongPasswordIsSentWithinTheBudgetAndItsSuccessorAtOnce(t *testing.T) {
+	onBench(t, func(l *bench) {
+		l.set("env.PASSWORD", "wrong")
+		l.begin(true)
+		synctest.Wait()
+		if r := l.only(); r.State.HeldFor <= 0 || r.Failure.IsZero() {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(14 * time.Minute)
+		if c := l.server.Counters(); c.Refused < 1 || c.Refused > 2 {
+			t.Errorf("%d refused logins in 14 minutes", c.Refused)
+		}
+		l.set("env.PASSWORD", "right")
+		l.server.SetPassword(l.source.account.Name, "right")
+		time.Sleep(2 * KeepEvery)
+		if r := l.only(); r.State.ExpiresIn <= 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestStandings_OutliveAReload(t *testing.T) {
+	onBench(t, func(l *bench) {
+		l.begin(true)
+		synctest.Wait()
+		before := l.source.server
+		added := &account.Account{Name: "added", Password: "{env.PASSWORD}"}
+		added.Prepare(account.Env{Product: "vbr", Expand: l.expand})
+		options := before.ServerOptions
+		options.Accounts = slices.Concat(options.Accounts, []*account.Account{added})
+		after := NewServer(options)
+		if r := l.only(); r.State.ExpiresIn <= 0 {
+			t.Errorf("a configuration that has not started counts: %+v", r)
+		}
+		after.Begin([]Fixed{{l.source.place, context.Background()}}, false, journal.Journal{})
+		before.Close()
+		standings, begun := after.State.Standings(l.Context())
+		if !begun || len(standings) != 2 || standings[0].Account != "added" || standings[1].Servers[0][0].State.ExpiresIn <= 0 {
+			t.Errorf("begun %v: %+v", begun, standings)
+		}
+		after.Close()
+		if standings, begun := after.State.Standings(l.Context()); !begun || len(standings) != 0 {
+			t.Errorf("begun %v: %+v", begun, standings)
+		}
+	})
+}
+
+func TestStandings_TellTransportsApart(t *testing.T) {
+	onBench(t, func(l *bench) {
+		if _, begun := l.source.server.State.Standings(l.Context()); begun {
+			t.Error("a configuration is in force before it has begun")
+		}
+		l.begin(true)
+		template := &account.Account{Name: "template", Grant: "as", Parent: l.source.account.Name}
+		template.Prepare(account.Env{Product: "vbr", Expand: l.expand})
+		options := l.source.server.ServerOptions
+		own := &account.Account{Name: l.source.account.Name, Password: "{env.PASSWORD}", Required: new(bool)}
+		own.Prepare(account.Env{Product: "vbr", Expand: l.expand})
+		options.Accounts = []*account.Account{own, template}
+		other := NewServer(options)
+		defer other.Close()
+		other.Begin([]Fixed{{Place{Origin: "https tcp vbr02:9419"}, context.Background()}}, false, journal.Journal{})
+		synctest.Wait()
+		standings, _ := other.State.Standings(l.Context())
+		if len(standings) != 2 {
+			t.Fatalf("%+v", standings)
+		}
+		first, second := standings[0], standings[1]
+		if !first.Required || !first.AtStart || first.Servers[0][0].State.ExpiresIn <= 0 {
+			t.Errorf("%+v", first)
+		}
+		if second.Required || second.AtStart || len(second.Servers) != 1 || second.Servers[0][0].Origin != "https tcp vbr02:9419" || second.Servers[0][0].Reason != veeam.ReasonNotLoggedIn {
+			t.Errorf("%+v", second)
+		}
+	})
+}
