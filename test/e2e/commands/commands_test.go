@@ -64,7 +64,7 @@ func TestCommands(t *testing.T) {
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
 			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides, "until": until,
-			"request": request, "authenticator": authenticator,
+			"request": request, "authenticator": authenticator, "port": port,
 		},
 	})
 }
@@ -373,4 +373,11 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%q never succeeds: %v", args, err)
 		}
 	}
+}
+
+// port sets PORT to a port that nobody else gets.
+func port(ts *testscript.TestScript, _ bool, _ []string) {
+	found, err := harness.FreePorts(1)
+	ts.Check(err)
+	ts.Setenv("PORT", strconv.Itoa(found[0]))
 }
