@@ -6,7 +6,6 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -37,13 +36,12 @@ func (t *Transport) onStart(ctx caddy.Context) error {
 func (t *Transport) begin(proxy *reverseproxy.Handler, log journal.Journal) {
 	var fixed []upstream.Fixed
 	for _, u := range proxy.Upstreams {
-		place, values, err := t.dialing(u.Dial)
-		switch {
-		case err == nil:
+		if place, values, err := t.dialing(u.Dial); err == nil { // otherwise the address comes with each request
 			fixed = append(fixed, upstream.Fixed{Place: place, Values: values})
-		case t.LoginAt == loginAtStart: // the address comes with each request
-			t.logger.Warn("login_at start: the upstream has no fixed address; accounts log in there for the first request", zap.String("upstream", u.Dial))
 		}
+	}
+	if t.LoginAt == loginAtStart && len(fixed) < max(1, len(proxy.Upstreams)) {
+		t.logger.Warn("login_at start: an upstream has no fixed address; accounts log in there for the first request")
 	}
 	t.server.Begin(fixed, t.LoginAt == loginAtStart, log)
 }

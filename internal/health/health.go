@@ -63,6 +63,9 @@ func judge(s upstream.Standing, maxAge time.Duration, now time.Time) Account {
 		if found.Ready || i > 0 && !ready {
 			continue
 		}
+		if r.State.Suspended { // a person has to act, whenever that may be
+			r.State.HeldFor = 0
+		}
 		found = Account{
 			Account: s.Account, Product: s.Product, Origin: r.Origin, Ready: ready, Required: s.Required, Reason: r.Reason,
 			ExpiresIn: int64(r.State.ExpiresIn / time.Second), HeldFor: int64(r.State.HeldFor / time.Second),

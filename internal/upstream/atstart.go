@@ -30,6 +30,7 @@ func (s *Server) Begin(fixed []Fixed, atStart bool, log journal.Journal) {
 	for i, at := range fixed {
 		places[i] = at.Place
 	}
+	atStart = atStart && len(fixed) > 0
 	s.State.servers.begin(s, places, atStart)
 	if !atStart {
 		return
