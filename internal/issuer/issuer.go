@@ -115,7 +115,8 @@ type Issuer struct {
 	codes     *shares[string, code]
 	adopted   *shares[[sha256.Size]byte, claims]
 	sessions  *shares[sessionID, *session]
-	storeSlow atomic.Bool // the last session could not be stored at once
+	ending    *shares[sessionID, *session] // those that have ended, and that the store may still have
+	storeSlow atomic.Bool                  // the last session could not be stored at once
 	ledger    ledger
 	checked   checked
 	parser    *jwt.Parser
@@ -134,6 +135,7 @@ func New(keys *Keys) *Issuer {
 		codes:     newShares[string, code](codesEach, maxCodes),
 		adopted:   newShares[[sha256.Size]byte, claims](adoptedEach, maxAdopted),
 		sessions:  newShares[sessionID, *session](sessionsEach, maxSessions),
+		ending:    newShares[sessionID, *session](usual.ended, maxSessions),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(name),
@@ -154,6 +156,9 @@ type claims struct {
 	Use     string `json:"use"`
 	Number  int64  `json:"n,omitempty"` // of a refresh token, counted from the login
 	Made    int64  `json:"made"`        // when, in milliseconds since 1970
+
+	// Known is when a session is known not to have ended, in milliseconds since 1970.
+	Known int64 `json:"-"`
 }
 
 const (

@@ -263,30 +263,39 @@ func segmentOf(client string) int {
 	return int(h.Sum32() % segments)
 }
 
-// find returns what is remembered of a family, and the floors for one that is not.
-// revoked is the time up to which no token of the caller counts.
-func (l *ledger) find(client, family string) (r record, remembered bool, below floors, revoked int64) {
+// findings are what is remembered of a family.
+type findings struct {
+	record
+	remembered bool
+
+	own, others floors // for a family that is not remembered: its caller's, and of callers that were forgotten
+	revoked     int64  // the time up to which no token of the caller counts
+}
+
+// find returns what is remembered of a family.
+func (l *ledger) find(client, family string) (m findings) {
 	n := segmentOf(client)
 	stored, pending := &l.stored[n], &l.pending[n]
 	above, below := stored.Others, pending.Others
+	m.others = above.and(below)
 	s, p := stored.Callers[client], pending.Callers[client]
 	if s != nil {
-		above, revoked = above.and(s.floors), s.Revoked
-		r, remembered = s.Families[family]
+		above, m.own, m.revoked = above.and(s.floors), s.floors, s.Revoked
+		m.record, m.remembered = s.Families[family]
 	}
 	if p != nil {
-		below, revoked = below.and(p.floors), max(revoked, p.Revoked)
+		below, m.own, m.revoked = below.and(p.floors), m.own.and(p.floors), max(m.revoked, p.Revoked)
 	}
 	// As absorb does it.
-	if remembered && below.forgot(r) {
-		r, remembered = record{}, false
+	if m.remembered && below.forgot(m.record) {
+		m.record, m.remembered = record{}, false
 	}
 	if p != nil {
-		if own, ok := p.Families[family]; ok && (remembered || !above.forgot(own)) {
-			r, remembered = r.and(own), true
+		if own, ok := p.Families[family]; ok && (m.remembered || !above.forgot(own)) {
+			m.record, m.remembered = m.and(own), true
 		}
 	}
-	return r, remembered, above.and(below), revoked
+	return m
 }
 
 // judge reports whether a token was revoked, or its login has ended or is forgotten.
@@ -298,16 +307,16 @@ func (l *ledger) judge(c *claims) error {
 }
 
 func (l *ledger) judgeLocked(c *claims) (record, error) {
-	r, remembered, below, revoked := l.find(c.Subject, c.Family)
+	m := l.find(c.Subject, c.Family)
 	switch {
-	case c.Made <= revoked, r.Ended:
-		return r, ErrEnded
-	case remembered, c.Family == "":
-		return r, nil
-	case c.Made <= below.Ended, c.Use == useRefresh && c.Made <= below.Used:
-		return r, ErrForgotten
+	case c.Made <= m.revoked, m.Ended:
+		return m.record, ErrEnded
+	case m.remembered, c.Family == "":
+		return m.record, nil
+	case c.Made <= m.others.Ended, max(c.Made, c.Known) <= m.own.Ended, c.Use == useRefresh && c.Made <= m.own.and(m.others).Used:
+		return m.record, ErrForgotten
 	}
-	return r, nil
+	return m.record, nil
 }
 
 // check is judge for a refresh token, which must not have been used before, or just
@@ -334,7 +343,7 @@ func (l *ledger) use(c *claims, now time.Time) error {
 	if err := l.checkLocked(c); err != nil {
 		return err
 	}
-	if r, _, _, _ := l.find(c.Subject, c.Family); c.Number > r.Used {
+	if c.Number > l.find(c.Subject, c.Family).Used {
 		l.note(c.Subject, c.Family, record{Used: c.Number, At: max(now.UnixMilli(), c.Made)})
 	}
 	return nil
@@ -344,7 +353,7 @@ func (l *ledger) use(c *claims, now time.Time) error {
 func (l *ledger) end(client, family string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, _, _, _ := l.find(client, family) //nolint:dogsled // only the record is wanted
+	r := l.find(client, family).record
 	if r.Ended {
 		return
 	}

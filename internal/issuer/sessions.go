@@ -33,6 +33,7 @@ type session struct {
 
 	used  atomic.Int64 // when last, in milliseconds since 1970
 	saved atomic.Int64 // the use that the store has, 0 for none
+	known atomic.Int64 // when the store had it, so that it had not ended, 0 for never
 	ended atomic.Bool
 }
 
@@ -124,15 +125,42 @@ func (i *Issuer) checkSession(ctx context.Context, id sessionID, audience string
 		return Subject{}, err
 	}
 	c := s.claims()
-	if err := i.judge(&c, audience, useAccess); err != nil {
+	if err = i.judge(&c, audience, useAccess); errors.Is(err, ErrForgotten) {
+		if _, err = i.readSession(ctx, s); err == nil {
+			c = s.claims()
+			err = i.judge(&c, audience, useAccess)
+		}
+	}
+	if err != nil {
 		return Subject{}, err
 	}
 	s.use(time.Now())
 	return c.subject(), nil
 }
 
+// readSession reads a session from the store, and notes that it had not ended: sessions
+// that end are removed from the store. So a client that logs in and out more often than
+// the ledger can remember ends none of its other sessions.
+func (i *Issuer) readSession(ctx context.Context, s *session) (keptSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeFor)
+	defer cancel()
+	asked := time.Now().Add(-skew)
+	kept, err := i.loadSession(ctx, s.id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return kept, ErrForgotten
+	case err != nil:
+		return kept, &KeysError{Err: err}
+	}
+	s.known.Store(asked.UnixMilli())
+	return kept, nil
+}
+
 // session returns a session that is not idle for too long.
 func (i *Issuer) session(ctx context.Context, id sessionID) (*session, error) {
+	if _, ended := i.ending.get(id); ended {
+		return nil, ErrEnded
+	}
 	s, ok := i.sessions.use(id)
 	if ok && s.living(time.Now()) {
 		return s, nil
@@ -145,20 +173,18 @@ func (i *Issuer) session(ctx context.Context, id sessionID) (*session, error) {
 		return nil, ErrInvalid
 	}
 	// Another replica has issued it, or was the last one to be used.
-	loadCtx, cancel := context.WithTimeout(ctx, storeFor)
-	defer cancel()
-	kept, err := i.loadSession(loadCtx, id)
+	found := &session{id: id}
+	found.kept, err = i.readSession(ctx, found)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && ok:
+	case errors.Is(err, ErrForgotten) && ok:
 		return nil, ErrExpired
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, ErrForgotten):
 		return nil, ErrInvalid
 	case err != nil:
-		return nil, &KeysError{Err: err}
+		return nil, err
 	}
-	found := &session{id: id, kept: kept}
-	found.used.Store(kept.Used)
-	found.saved.Store(kept.Used)
+	found.used.Store(found.kept.Used)
+	found.saved.Store(found.kept.Used)
 	if !found.living(time.Now()) {
 		return nil, ErrExpired
 	}
@@ -166,7 +192,7 @@ func (i *Issuer) session(ctx context.Context, id sessionID) (*session, error) {
 	if err := i.ledger.judge(&c); err != nil {
 		return nil, err
 	}
-	i.sessions.add(kept.Client, id, found)
+	i.sessions.add(found.kept.Client, id, found)
 	return found, nil
 }
 
@@ -195,7 +221,9 @@ func (i *Issuer) EndSession(ctx context.Context, presented string) bool {
 	i.ledger.end(s.kept.Client, s.kept.Family)
 	s.ended.Store(true)
 	i.sessions.take(id)
-	i.forget(ctx, id)
+	if !i.forget(ctx, id) && s.saved.Load() != 0 { // save does the same for one that it stores right now
+		i.ending.add(s.kept.Client, id, s)
+	}
 	return true
 }
 
@@ -219,6 +247,6 @@ func (s *session) claims() claims {
 	return claims{
 		RegisteredClaims: jwt.RegisteredClaims{Subject: k.Client, Audience: jwt.ClaimStrings{k.Audience}},
 		Account:          k.Account, Login: k.Login, Vouch: k.Vouch, Family: k.Family, Made: k.Made, Until: k.Until,
-		Use: useAccess,
+		Use: useAccess, Known: s.known.Load(),
 	}
 }

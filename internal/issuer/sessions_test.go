@@ -229,6 +229,13 @@ func (f *faulty) Load(ctx context.Context, key string) ([]byte, error) {
 	return f.memory.Load(ctx, key)
 }
 
+func (f *faulty) Delete(ctx context.Context, key string) error {
+	if f.fails(key) {
+		return errDown
+	}
+	return f.memory.Delete(ctx, key)
+}
+
 // stuck is a store that hangs when it is written to.
 type stuck struct{ *memory }
 
@@ -325,6 +332,103 @@ func FuzzReadSessionID(f *testing.F) {
 		}
 		if sub, err := i.Check(t.Context(), presented, site); err == nil {
 			t.Errorf("%q is %+v", presented, sub)
+		}
+	})
+}
+
+// loggedInAndOut starts and ends sessions, more than the ledger remembers.
+func loggedInAndOut(t *testing.T, i *Issuer) {
+	t.Helper()
+	for range 12 {
+		for range usual.ended / 10 {
+			i.EndSession(t.Context(), started(t, i))
+		}
+		time.Sleep(3 * time.Second)
+	}
+}
+
+func TestLoggingInAndOutEndsNoOtherSessionOfTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := replica(t, store), replica(t, store)
+		kept, ended := started(t, here), started(t, here)
+		checkedAs(t, "before", there, ended, nil)
+		time.Sleep(2 * skew)
+		here.EndSession(t.Context(), ended)
+		for range 3 {
+			loggedInAndOut(t, here)
+			for what, i := range map[string]*Issuer{"here": here, "there": there, "after a restart": replica(t, store)} {
+				checkedAs(t, what, i, kept, nil)
+				if _, err := i.Check(t.Context(), ended, site); err == nil {
+					t.Errorf("%s: the session that has ended lives again", what)
+				}
+			}
+		}
+		loads := store.loads
+		for range 100 {
+			checkedAs(t, "often", here, kept, nil)
+		}
+		if store.loads != loads {
+			t.Errorf("%d more exchanges with the store", store.loads-loads)
+		}
+		revoke(t, here)
+		loggedInAndOut(t, here)
+		for _, i := range []*Issuer{here, there, replica(t, store)} {
+			if _, err := i.Check(t.Context(), kept, site); err == nil {
+				t.Error("a revoked session lives again")
+			}
+		}
+	})
+}
+
+// A session may end where the store cannot be reached, and be in memory elsewhere.
+func TestASessionThatEndsWhileTheStoreFailsStaysEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &faulty{memory: &memory{}}
+		here, there := replica(t, store), replica(t, store)
+		ended := started(t, here)
+		time.Sleep(2 * skew)
+		checkedAs(t, "before", there, ended, nil)
+		store.down.Store(true)
+		here.EndSession(t.Context(), ended)
+		checkedAs(t, "here, at once", here, ended, ErrEnded)
+		loggedInAndOut(t, here)
+		checkedAs(t, "here, and the ledger has forgotten it", here, ended, ErrEnded)
+		store.down.Store(false)
+		time.Sleep(2*savedUses + saveEvery)
+		for what, i := range map[string]*Issuer{"here": here, "there": there, "after a restart": replica(t, store)} {
+			if _, err := i.Check(t.Context(), ended, site); err == nil {
+				t.Errorf("%s: it lives again", what)
+			}
+		}
+		if n := here.ending.len(); n != 0 {
+			t.Errorf("%d sessions are still to be removed", n)
+		}
+	})
+}
+
+// A client whose tokens are renewed is remembered by that.
+func TestLoggingOutOftenEndsNoTokensThatAreRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here := replica(t, &memory{})
+		here.ledger.limits.ended = 100 // which is more than there are in an hour
+		dashboard := issued(t, here)
+		for range 6 {
+			for range 60 {
+				sub, err := here.Check(t.Context(), issued(t, here).Access, site)
+				if err != nil {
+					t.Fatal(err)
+				}
+				here.End(sub.Client, sub.Family)
+				time.Sleep(time.Minute)
+				if _, err := here.Check(t.Context(), dashboard.Access, site); err != nil && !errors.Is(err, ErrExpired) {
+					t.Fatalf("its access token: %v", err)
+				}
+			}
+			var err error
+			if dashboard, err = here.Refresh(t.Context(), dashboard.Refresh, site, time.Hour); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -66,9 +66,15 @@ func (i *Issuer) saveSessions(ctx context.Context) {
 	}
 }
 
-// saveDue stores the sessions of which the store has an old state, and forgets those
-// that were idle for too long. After a failure the rest waits for the next time.
+// saveDue stores the sessions of which the store has an old state, and removes those that
+// have ended, or were idle for too long. After a failure the rest waits for the next time.
 func (i *Issuer) saveDue(ctx context.Context, now time.Time) {
+	for _, s := range i.ending.values() {
+		err := i.removeEnded(ctx, s)
+		if i.storeSlow.Store(err != nil); err != nil {
+			return
+		}
+	}
 	for _, s := range i.sessions.values() {
 		used, saved := s.used.Load(), s.saved.Load()
 		var err error
@@ -86,8 +92,8 @@ func (i *Issuer) saveDue(ctx context.Context, now time.Time) {
 	}
 }
 
-// save stores a session and its last use, unless another replica has stored a later one,
-// or has removed it.
+// save stores a session and its last use, unless another replica has stored a later one.
+// A session that another one has removed has ended.
 func (i *Issuer) save(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
@@ -95,7 +101,10 @@ func (i *Issuer) save(ctx context.Context, s *session) error {
 	kept.Used = s.used.Load()
 	if s.saved.Load() != 0 {
 		switch stored, err := i.loadSession(ctx, s.id); {
-		case errors.Is(err, fs.ErrNotExist), err == nil && stored.Used >= kept.Used:
+		case errors.Is(err, fs.ErrNotExist): // it has ended elsewhere
+			i.sessions.take(s.id)
+			return nil
+		case err == nil && stored.Used >= kept.Used:
 			s.saved.Store(kept.Used)
 			return nil
 		case err != nil:
@@ -111,6 +120,9 @@ func (i *Issuer) save(ctx context.Context, s *session) error {
 	}
 	if err == nil {
 		s.saved.Store(kept.Used)
+		if s.ended.Load() {
+			i.ending.add(kept.Client, s.id, s)
+		}
 	}
 	return err
 }
@@ -132,14 +144,27 @@ func (i *Issuer) forgetIdle(ctx context.Context, s *session, now time.Time) erro
 	return nil
 }
 
-// forget removes a session from the store. That it has ended says the ledger.
-func (i *Issuer) forget(ctx context.Context, id sessionID) {
+// removeEnded removes a session that has ended where forget could not.
+func (i *Issuer) removeEnded(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, storeFor)
+	defer cancel()
+	if err := i.keys.store.Delete(ctx, s.id.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	i.ending.take(s.id)
+	return nil
+}
+
+// forget removes a session from the store, and reports whether it could. That it has
+// ended says the ledger.
+func (i *Issuer) forget(ctx context.Context, id sessionID) bool {
 	if i.storeSlow.Load() {
-		return // it stays until it is swept
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveFor)
 	defer cancel()
-	_ = i.keys.store.Delete(ctx, id.path())
+	err := i.keys.store.Delete(ctx, id.path())
+	return err == nil || errors.Is(err, fs.ErrNotExist)
 }
 
 // sweepSessions removes sessions that no process has in memory any more.
