@@ -50,7 +50,9 @@ type processState struct {
 
 func newProcess() *processState {
 	state := upstream.NewState()
-	return &processState{state, metrics.New(state.Live), newTries()}
+	set := metrics.New(state.Live)
+	set.Sessions.Caches = state.Caches
+	return &processState{state, set, newTries()}
 }
 
 // running is this process.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
@@ -143,7 +142,7 @@ type Handler struct {
 	bodyLimit   int
 	bodyTimeout time.Duration
 	refusals    *ratelimit.Limiter // of token requests
-	counts      map[string]prometheus.Counter
+	counts      *metrics.RequestCounts
 	metrics     *metrics.Set
 	logger      *zap.Logger
 	sometimes   *rate.Sometimes // for what would be logged with every request
@@ -204,12 +203,6 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.metrics, err = running.registerMetrics(ctx); err != nil {
 		return err
 	}
-	h.counts = make(map[string]prometheus.Counter)
-	for _, result := range []string{
-		metrics.ResultInjected, metrics.ResultAnonymous, metrics.ResultToken, metrics.ResultLogout, metrics.ResultRefused,
-	} {
-		h.counts[result] = h.metrics.Requests.WithLabelValues(h.product.Name, result)
-	}
 	if h.index, err = operation.Open(h.product.Name, h.IndexFile); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
@@ -217,6 +210,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.clients.Warn(h.logger)
+	h.counts = h.metrics.RequestCounts(h.product.Name, h.clients.Names())
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}
@@ -363,9 +357,9 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	case err != nil && !w.wrote():
 		return h.unlogged(w, r, h.refuseFailed(w, r, state, err))
 	case state.found.refused != nil:
-		h.countRefusal(*state.found.refused)
+		h.countRefusal(state, *state.found.refused)
 	default:
-		h.counts[result].Inc()
+		h.counts.Add(result, state.caller.Client())
 	}
 	return h.unlogged(w, r, err)
 }
@@ -376,7 +370,7 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requ
 	if state.route == veeam.RouteAuthorizationCode {
 		result = metrics.ResultToken
 	}
-	h.counts[result].Inc()
+	h.counts.Add(result, state.caller.Client())
 	return write(w, h.logins.Here(r, logon.Question{ //nolint:bodyclose // write closes it
 		Route: state.route, Method: state.sent.Method, Presented: state.presented, Site: state.origin(), Audience: h.audience(r),
 		Caller: &state.caller, Subject: func() issuer.Subject { return h.subjectOf(r, &state.caller) },
@@ -389,13 +383,13 @@ const contentTypeJSON = "application/json"
 // has decided.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestState, refusal veeam.Refusal) {
 	state.journal.Denied(state.caller.Identity(), refusal)
-	h.countRefusal(refusal)
+	h.countRefusal(state, refusal)
 	requestbody.Abandon(w, r, h.bodyTimeout)
 	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }
 
-func (h *Handler) countRefusal(refusal veeam.Refusal) {
-	h.counts[metrics.ResultRefused].Inc()
+func (h *Handler) countRefusal(state *requestState, refusal veeam.Refusal) {
+	h.counts.Add(metrics.ResultRefused, state.caller.Client())
 	h.metrics.Refusals.WithLabelValues(h.product.Name, string(refusal.Reason)).Inc()
 }
 

@@ -409,7 +409,7 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 // passOn sends a request that needs no session.
 func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Response, error) {
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
-	t.server.Checked(req.Context(), dialed(req), err)
+	t.server.Checked(req.Context(), dialed(req), res, err)
 	return res, err
 }
 

@@ -39,6 +39,13 @@ const (
 	PaceRefused = "refused" // not sent, because it would have waited too long
 )
 
+// Results of a request for a session, the values of the label result of Lookups.
+const (
+	LookupHit    = "hit"    // the token was at hand
+	LookupShared = "shared" // it was in the shared cache
+	LookupMiss   = "miss"   // the request waited for a login or renewal, or got no token
+)
+
 // Reasons why a server has ended a token before its time, the values of the label
 // reason of Lost.
 const (
@@ -71,6 +78,14 @@ type Set struct {
 
 	// Requests counts requests of clients, by product and result.
 	Requests *prometheus.CounterVec
+
+	// Clients counts requests of the clients of the configuration, by product, client and
+	// result.
+	Clients *prometheus.CounterVec
+
+	// Lookups counts requests for the session of an account, by product, account and
+	// result.
+	Lookups *prometheus.CounterVec
 
 	// Refusals counts refused requests, by product and reason.
 	Refusals *prometheus.CounterVec
@@ -107,12 +122,25 @@ type Set struct {
 // Begin initializes the counters of an account to 0: increase() of Prometheus does not
 // see the first event of a series.
 func (s *Set) Begin(product, account string) {
+	for _, result := range []string{PaceDelayed, PaceRefused} {
+		s.Paced.WithLabelValues(product, result)
+	}
+	s.SessionLookups(product, account)
 	for _, reason := range []string{LostRevoked, LostInterference} {
 		s.Lost.WithLabelValues(product, account, reason)
 	}
 	for _, result := range []string{SecretAccepted, SecretRefused, SecretNextAccepted, SecretNextRefused} {
 		s.Secrets.WithLabelValues(product, account, result)
 	}
+}
+
+// SessionLookups are the counters of one account in Set.Lookups.
+type SessionLookups struct{ Hit, Shared, Miss prometheus.Counter }
+
+// SessionLookups returns the counters of an account.
+func (s *Set) SessionLookups(product, account string) SessionLookups {
+	of := func(result string) prometheus.Counter { return s.Lookups.WithLabelValues(product, account, result) }
+	return SessionLookups{of(LookupHit), of(LookupShared), of(LookupMiss)}
 }
 
 // New returns new collectors. sessions returns the current sessions and the configured
@@ -135,6 +163,10 @@ func New(sessions func() []Session) *Set {
 			"Token requests delayed or not sent because of pace or of the Retry-After of the server.", "product", "result"),
 		Requests: counter("requests_total",
 			"Requests of clients, by result.", "product", "result"),
+		Clients: counter("client_requests_total",
+			"Requests of the clients of the configuration, by result.", "product", "client", "result"),
+		Lookups: counter("session_lookups_total",
+			"Requests for the session of the account, by whether its token was at hand.", "product", "account", "result"),
 		Refusals: counter("refusals_total",
 			"Requests of clients refused by veeam_auth, by reason.", "product", "reason"),
 		Mismatches: counter("decision_mismatches_total",
@@ -160,7 +192,7 @@ func New(sessions func() []Session) *Set {
 // not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
@@ -186,6 +218,11 @@ type Session struct {
 	// failure. Zero for never.
 	Success, Failure time.Time
 
+	// Login and Renewal are when the last login and the last renewal have succeeded,
+	// RefreshToken when the server issued the refresh token. CertificateEnd is the end of
+	// the certificate that the server presented last. Zero if unknown.
+	Login, Renewal, RefreshToken, CertificateEnd time.Time
+
 	// BudgetLeft is the rest of the lock-out budget of BudgetOf tries. If BudgetOf is
 	// 0, tries are not counted.
 	BudgetLeft, BudgetOf int
@@ -202,6 +239,10 @@ type Session struct {
 // expiry is used, and the reason of the latest failure.
 type Sessions struct {
 	live func() []Session
+
+	// Caches reports whether all shared caches work; known is false if there is none. It
+	// is called at each scrape. Default: nothing is known.
+	Caches func() (work, known bool)
 }
 
 var (
@@ -223,6 +264,16 @@ var (
 		"Unix time of the last failed login, request or secret read of the account, 0 for never.", []string{"product", "account"}, nil)
 	budgetDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "lockout_budget_left"),
 		"Failed logins left in the lock-out budget of the account, the fewest of its sessions.", []string{"product", "account"}, nil)
+	loginDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_login_timestamp_seconds"),
+		"Unix time of the last successful login of the account, 0 for never.", []string{"product", "account"}, nil)
+	renewalDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "account_last_renewal_timestamp_seconds"),
+		"Unix time of the last renewal of the account's session, 0 for never.", []string{"product", "account"}, nil)
+	refreshDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "refresh_token_issued_timestamp_seconds"),
+		"Unix time at which the server issued the refresh token of the account, the earliest of its sessions.", []string{"product", "account"}, nil)
+	certificateDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "certificate_not_after_timestamp_seconds"),
+		"Unix time at which the certificate expires that the server of the account presented last, the earliest of its servers.", []string{"product", "account"}, nil)
+	cacheDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "cache_up"),
+		"Whether the storages of the shared caches work.", nil, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
 		"Requests waiting for a login or renewal.", []string{"product"}, nil)
 )
@@ -239,6 +290,11 @@ func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
 	ch <- successDesc
 	ch <- failureDesc
 	ch <- budgetDesc
+	ch <- loginDesc
+	ch <- renewalDesc
+	ch <- refreshDesc
+	ch <- certificateDesc
+	ch <- cacheDesc
 }
 
 // doing is how an account is doing at all of its servers.
@@ -246,6 +302,7 @@ type doing struct {
 	reason           string
 	healthy          bool
 	success, failure time.Time
+	login, renewal   time.Time // the latest
 }
 
 // add takes in how the account is doing at one server. What fails counts more than
@@ -261,6 +318,19 @@ func (d *doing) add(s Session) {
 	}
 	if s.Failure.After(d.failure) {
 		d.failure = s.Failure
+	}
+	if s.Login.After(d.login) {
+		d.login = s.Login
+	}
+	if s.Renewal.After(d.renewal) {
+		d.renewal = s.Renewal
+	}
+}
+
+// earliest keeps the earliest of several times. Zero is none.
+func earliest[K comparable](of map[K]time.Time, key K, at time.Time) {
+	if so, ok := of[key]; !at.IsZero() && (!ok || at.Before(so)) {
+		of[key] = at
 	}
 }
 
@@ -282,6 +352,8 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	waiters := map[string]float64{}
 	accounts := map[pair]*doing{}
 	budgets := map[pair]int{}
+	refresh := map[pair]time.Time{}
+	certificates := map[pair]time.Time{}
 	for _, session := range s.live() {
 		account := pair{session.Product, session.Account}
 		if !session.Unused {
@@ -292,6 +364,8 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 				accounts[account] = new(doing)
 			}
 			accounts[account].add(session)
+			earliest(refresh, account, session.RefreshToken)
+			earliest(certificates, account, session.CertificateEnd)
 		}
 		if left, ok := budgets[account]; session.BudgetOf > 0 && (!ok || session.BudgetLeft < left) {
 			budgets[account] = session.BudgetLeft
@@ -336,6 +410,23 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 		gauge(reasonDesc, 1, key.product, key.other, account.reason)
 		gauge(successDesc, unix(account.success), key.product, key.other)
 		gauge(failureDesc, unix(account.failure), key.product, key.other)
+		gauge(loginDesc, unix(account.login), key.product, key.other)
+		gauge(renewalDesc, unix(account.renewal), key.product, key.other)
+	}
+	for key, at := range refresh {
+		gauge(refreshDesc, unix(at), key.product, key.other)
+	}
+	for key, at := range certificates {
+		gauge(certificateDesc, unix(at), key.product, key.other)
+	}
+	if s.Caches != nil {
+		if work, known := s.Caches(); known {
+			value := 0.0
+			if work {
+				value = 1
+			}
+			gauge(cacheDesc, value)
+		}
 	}
 	for key, left := range budgets {
 		gauge(budgetDesc, float64(left), key.product, key.other)

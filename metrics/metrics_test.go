@@ -31,6 +31,9 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.GrantSeconds.WithLabelValues("vbr", "password").Observe(0.2)
 	set.Paced.WithLabelValues("vbr", PaceDelayed).Inc()
 	set.Requests.WithLabelValues("vbr", ResultInjected).Inc()
+	set.RequestCounts("vbr", []string{"reports"}).Add(ResultInjected, "reports")
+	set.SessionLookups("vbr", "svc").Hit.Inc()
+	set.Sessions.Caches = func() (work, known bool) { return true, true }
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
 	set.Lost.WithLabelValues("vbr", "svc", LostInterference).Inc()
@@ -84,10 +87,10 @@ func TestCountersSurviveANewRegistry(t *testing.T) {
 	if err := set.Register(next); err != nil {
 		t.Fatal(err)
 	}
-	if got := testutil.ToFloat64(set.Requests.WithLabelValues("vbr", ResultInjected)); got != 1 {
+	if got := testutil.ToFloat64(set.Requests.WithLabelValues("vbr", ResultInjected)); got != 2 {
 		t.Errorf("requests %v", got)
 	}
-	if n, err := testutil.GatherAndCount(next, "caddy_veeam_auth_requests_total"); err != nil || n != 1 {
+	if n, err := testutil.GatherAndCount(next, "caddy_veeam_auth_requests_total"); err != nil || n != len(requestResults) {
 		t.Errorf("%d series, %v", n, err)
 	}
 }
@@ -98,7 +101,7 @@ func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true, "client": true}
 	build := map[string]bool{"version": true, "revision": true, "go": true}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
@@ -141,5 +144,62 @@ caddy_veeam_auth_account_reason{account="svc",product="vbr",reason="`+tt.want+`"
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+func TestTheTimesOfAnAccountAtSeveralServers(t *testing.T) {
+	at := func(second int64) time.Time { return time.Unix(second, 999) }
+	set := New(func() []Session {
+		return []Session{
+			{Product: "vbr", Account: "svc", Login: at(10), Renewal: at(40), RefreshToken: at(40), CertificateEnd: at(900)},
+			{Product: "vbr", Account: "svc", Login: at(20), Renewal: at(30), RefreshToken: at(30), CertificateEnd: at(800)},
+			{Product: "vbr", Account: "svc", Login: at(99), RefreshToken: at(1), OfUser: true},
+			{Product: "vbr", Account: "idle", Unused: true},
+		}
+	})
+	set.Sessions.Caches = func() (work, known bool) { return false, true }
+	err := testutil.CollectAndCompare(set.Sessions, strings.NewReader(`
+# HELP caddy_veeam_auth_account_last_login_timestamp_seconds Unix time of the last successful login of the account, 0 for never.
+# TYPE caddy_veeam_auth_account_last_login_timestamp_seconds gauge
+caddy_veeam_auth_account_last_login_timestamp_seconds{account="idle",product="vbr"} 0
+caddy_veeam_auth_account_last_login_timestamp_seconds{account="svc",product="vbr"} 20
+# HELP caddy_veeam_auth_account_last_renewal_timestamp_seconds Unix time of the last renewal of the account's session, 0 for never.
+# TYPE caddy_veeam_auth_account_last_renewal_timestamp_seconds gauge
+caddy_veeam_auth_account_last_renewal_timestamp_seconds{account="idle",product="vbr"} 0
+caddy_veeam_auth_account_last_renewal_timestamp_seconds{account="svc",product="vbr"} 40
+# HELP caddy_veeam_auth_cache_up Whether the storages of the shared caches work.
+# TYPE caddy_veeam_auth_cache_up gauge
+caddy_veeam_auth_cache_up 0
+# HELP caddy_veeam_auth_certificate_not_after_timestamp_seconds Unix time at which the certificate expires that the server of the account presented last, the earliest of its servers.
+# TYPE caddy_veeam_auth_certificate_not_after_timestamp_seconds gauge
+caddy_veeam_auth_certificate_not_after_timestamp_seconds{account="svc",product="vbr"} 800
+# HELP caddy_veeam_auth_refresh_token_issued_timestamp_seconds Unix time at which the server issued the refresh token of the account, the earliest of its sessions.
+# TYPE caddy_veeam_auth_refresh_token_issued_timestamp_seconds gauge
+caddy_veeam_auth_refresh_token_issued_timestamp_seconds{account="svc",product="vbr"} 30
+`), "caddy_veeam_auth_account_last_login_timestamp_seconds", "caddy_veeam_auth_account_last_renewal_timestamp_seconds", "caddy_veeam_auth_cache_up",
+		"caddy_veeam_auth_certificate_not_after_timestamp_seconds", "caddy_veeam_auth_refresh_token_issued_timestamp_seconds")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Callers decide neither which series there are nor how many.
+func TestRequestsOfClientsAddNoSeries(t *testing.T) {
+	set := New(some)
+	counts := set.RequestCounts("vbr", []string{"reports", "inventory"})
+	before := testutil.CollectAndCount(set.Clients)
+	for _, client := range []string{"reports", "reports", "", "stranger", "removed"} {
+		counts.Add(ResultInjected, client)
+	}
+	if after := testutil.CollectAndCount(set.Clients); before != 2*len(requestResults) || after != before {
+		t.Errorf("%d series, then %d", before, after)
+	}
+	for client, want := range map[string]float64{"reports": 2, "inventory": 0} {
+		if got := testutil.ToFloat64(set.Clients.WithLabelValues("vbr", client, ResultInjected)); got != want {
+			t.Errorf("%s: %v requests, not %v", client, got, want)
+		}
+	}
+	if all := testutil.ToFloat64(set.Requests.WithLabelValues("vbr", ResultInjected)); all != 5 {
+		t.Errorf("%v requests in all", all)
 	}
 }

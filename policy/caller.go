@@ -64,6 +64,15 @@ func (c Caller) Identity() string {
 	return string(c.Via) + ":" + c.Name
 }
 
+// Client returns the name of a caller that is a client of the configuration, empty for
+// any other caller.
+func (c Caller) Client() string {
+	if c.Via != ViaClient {
+		return ""
+	}
+	return c.Name
+}
+
 // ParseIdentity parses an Identity; client: before the name of a client is accepted
 // too. A name without a kind is that of a client. It returns an error if the kind or
 // name is missing.

@@ -61,12 +61,16 @@ type record struct {
 
 // sharedToken is a token as it lies in the store.
 type sharedToken struct {
-	Fence     uint64          `json:"fence"`
-	Access    string          `json:"access"`
-	Refresh   string          `json:"refresh,omitempty"`
-	Requested time.Time       `json:"requested"`
-	Lifetime  time.Duration   `json:"lifetime"`
-	Extra     json.RawMessage `json:"extra,omitempty"`
+	Fence     uint64        `json:"fence"`
+	Access    string        `json:"access"`
+	Refresh   string        `json:"refresh,omitempty"`
+	Requested time.Time     `json:"requested"`
+	Lifetime  time.Duration `json:"lifetime"`
+
+	// RefreshSince is when the server issued Refresh, zero if that was at Requested.
+	RefreshSince time.Time `json:"refresh_since,omitzero"`
+
+	Extra json.RawMessage `json:"extra,omitempty"`
 }
 
 // sharedBlock is a hold or a pause as it lies in the store. Refusals are those of
@@ -87,7 +91,7 @@ func share(tok *Token, fence uint64) *sharedToken {
 	if err != nil {
 		extra = nil
 	}
-	return &sharedToken{
+	shared := &sharedToken{
 		Fence:     fence,
 		Access:    tok.Access.Reveal(),
 		Refresh:   tok.Refresh.Reveal(),
@@ -95,6 +99,10 @@ func share(tok *Token, fence uint64) *sharedToken {
 		Lifetime:  tok.Lifetime,
 		Extra:     extra,
 	}
+	if since := tok.RefreshSince(); !since.Equal(tok.Requested) {
+		shared.RefreshSince = since.Round(0)
+	}
+	return shared
 }
 
 // token makes a stored token fit for use. Its age counts by the wall clock; a
@@ -108,6 +116,8 @@ func (t *sharedToken) token(now time.Time, options Options) *Token {
 		Lifetime:  t.Lifetime,
 		fence:     t.Fence,
 		loaded:    true,
+
+		refreshSince: t.RefreshSince,
 	}
 	if options.ReadExtra != nil {
 		tok.Extra = options.ReadExtra(t.Extra)

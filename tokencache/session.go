@@ -107,6 +107,7 @@ type Session struct {
 	refusals int    // of the credential, since it was good last
 	accepted moment // when the credential was accepted last
 	got      moment // when the last grant has succeeded
+	renewed  moment // when the last renewal has succeeded
 	streak   int    // other failures in a row
 	blame    blame
 	ahead    *ahead // a hold or pause in the store, nil as a rule
@@ -279,6 +280,9 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 	if err != nil {
 		return nil, err
 	}
+	if prev != nil && tok.Refresh.Equal(prev.Refresh) {
+		tok.refreshSince = prev.refreshSince
+	}
 	tok.arm(s.settings())
 	if !tok.usable(time.Now()) {
 		return nil, errDeadOnArrival
@@ -314,8 +318,11 @@ func (s *Session) succeeded(tok *Token) {
 	s.blame.lostTokens.outlived(s.current.Load(), time.Now())
 	s.floor.Store(tok.fence)
 	s.got.advance(tok.Requested)
-	if tok.Login {
+	switch {
+	case tok.Login:
 		s.accepted.advance(tok.Requested)
+	case !tok.loaded, moment(tok.Requested.UnixNano()) > s.accepted:
+		s.renewed.advance(tok.Requested)
 	}
 	if !tok.Static { // a key is only good when it has been accepted
 		s.refusals, s.streak = 0, 0

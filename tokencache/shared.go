@@ -38,6 +38,8 @@ const (
 	pollEvery   = 100 * time.Millisecond
 	maxBroken   = 1000
 
+	lookAtStoreEvery = 10 * time.Second
+
 	// So many exchanges under way are those that a store which hangs has never ended,
 	// each of them perhaps a thread of the system. It is left alone until they end.
 	maxRunning = 5000
@@ -82,6 +84,9 @@ type Shared struct {
 	swept atomic.Int64 // when old records were looked for, unix seconds
 
 	gone atomic.Bool // the store has failed and nothing has worked since
+
+	probed  atomic.Int64 // when Look has looked last, unix nanoseconds
+	probing bounded.Flight[any]
 }
 
 // NewShared returns a Shared without a store. Sessions are not shared until one is
@@ -163,6 +168,36 @@ func (s *Shared) failed(ctx context.Context, to *store.Attachment, err error) er
 	}
 	return err
 }
+
+// Works reports whether the store worked when it was last used. It is true for a store
+// that was not used yet.
+func (s *Shared) Works() bool { return !s.gone.Load() }
+
+// Look reads a key of the store that does not exist, so that Works is true of now. It
+// waits until ctx ends. It does nothing less than lookAtStoreEvery after it was called
+// last, or while another call of the store is running, which tells the same.
+func (s *Shared) Look(ctx context.Context) {
+	now := time.Now().UnixNano()
+	if last := s.probed.Load(); now-last < int64(lookAtStoreEvery) || !s.probed.CompareAndSwap(last, now) {
+		return
+	}
+	to, err := s.last()
+	if err != nil || to.Running() > 0 {
+		return
+	}
+	s.probing.Join(ctx, exchangeFor, func(*bounded.LateError) (any, error) {
+		within := context.WithoutCancel(ctx)
+		_, err := exchange(within, func(ctx context.Context) ([]byte, error) { return to.Load(ctx, probeKey) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, s.failed(within, to, fmt.Errorf("loading: %w", err))
+		}
+		s.worked()
+		return nil, nil //nolint:nilnil // the outcome is in s
+	})
+}
+
+// probeKey is the key of the store that Look reads. Nothing lies there.
+const probeKey = store.Folder + "/probe"
 
 // opened reports once that a record does not open.
 func (s *Shared) opened(key string, err error) {

@@ -50,6 +50,10 @@ type State struct {
 	// or renewal last got a token. They are zero if unknown.
 	Accepted, Succeeded time.Time
 
+	// Renewed is when a renewal last got a token, RefreshSince when the server issued
+	// the refresh token that is kept. They are zero if unknown, or if there is none.
+	Renewed, RefreshSince time.Time
+
 	// Budget is the remaining tries of the credential. Its Of is 0 if tries are not
 	// counted.
 	Budget Budget
@@ -69,6 +73,7 @@ func (s *Session) State() State {
 		state.Status = StatusValid
 		state.ExpiresIn = tok.expires.Sub(now)
 		state.Age, state.Loaded = now.Sub(tok.Requested), tok.loaded
+		state.RefreshSince = tok.RefreshSince()
 	}
 	state.Shared = s.options.Shared != nil
 	if holder := s.holder.Load(); holder != nil {
@@ -77,7 +82,7 @@ func (s *Session) State() State {
 	s.mu.Lock()
 	block := s.block
 	state.LostEarly = s.blame.lostTokens.active(now)
-	state.Accepted, state.Succeeded = s.accepted.time(), s.got.time()
+	state.Accepted, state.Succeeded, state.Renewed = s.accepted.time(), s.got.time(), s.renewed.time()
 	state.Budget = s.budget()
 	s.mu.Unlock()
 	if block != nil {

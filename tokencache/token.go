@@ -50,6 +50,8 @@ type Token struct {
 	// Extra is data of the GrantFunc, which the cache keeps.
 	Extra any
 
+	refreshSince time.Time // when the server issued Refresh
+
 	fence  uint64 // of the grant, see record
 	loaded bool   // from a store
 	stored bool   // in a store, when it was new
@@ -102,6 +104,10 @@ func (t *Token) Exhausted() bool { return t.Refresh.IsZero() || t.exhausted.Load
 // Stored reports whether the token is or was in the store of its session.
 func (t *Token) Stored() bool { return t.stored || t.loaded }
 
+// Loaded reports whether the token came from the store: another process got it, or this
+// one before its restart.
+func (t *Token) Loaded() bool { return t.loaded }
+
 // Rejected reports whether the server has answered 401 to the token.
 func (t *Token) Rejected() bool { return t.rejected.Load() }
 
@@ -124,6 +130,9 @@ func (t *Token) arm(options Options) {
 	if t.Requested.IsZero() {
 		t.Requested = time.Now()
 	}
+	if t.refreshSince.IsZero() {
+		t.refreshSince = t.Requested
+	}
 	lifetime := max(t.Lifetime, time.Second)
 	margin := min(5*time.Second, lifetime/20)
 	window := min(options.RefreshBefore, lifetime/3)
@@ -140,6 +149,15 @@ func (t *Token) arm(options Options) {
 	if t.Kept {
 		t.MarkAccepted()
 	}
+}
+
+// RefreshSince returns when the server issued the refresh token, zero without one. A
+// renewal that brings no other refresh token does not change it.
+func (t *Token) RefreshSince() time.Time {
+	if t.Refresh.IsZero() {
+		return time.Time{}
+	}
+	return t.refreshSince
 }
 
 func (t *Token) usable(now time.Time) bool { return t != nil && now.Before(t.usableUntil) }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"go.uber.org/zap"
@@ -88,6 +90,9 @@ func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
 
 // Named returns the client with a name, nil if there is none.
 func (c *Clients) Named(name string) *Client { return c.byName[name] }
+
+// Names returns the names of the clients, sorted.
+func (c *Clients) Names() []string { return slices.Sorted(maps.Keys(c.byName)) }
 
 // Any reports whether there are clients.
 func (c *Clients) Any() bool { return len(c.byName) > 0 }

@@ -63,7 +63,7 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 			source.Missed(req.Context(), err, time.Now())
 			return nil, err
 		}
-		source.Reached(time.Now())
+		source.Reached(res.TLS, time.Now())
 		if res.StatusCode != http.StatusUnauthorized {
 			if res.StatusCode < http.StatusInternalServerError {
 				tok.MarkAccepted()

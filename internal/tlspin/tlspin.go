@@ -111,6 +111,25 @@ func Verify(pins []Fingerprint) func(tls.ConnectionState) error {
 	}
 }
 
+// Leaf returns the certificate that a server has presented: in a connection, or in a
+// handshake that ended with err because the certificate was not trusted. It is nil if
+// neither tells.
+func Leaf(state *tls.ConnectionState, err error) *x509.Certificate {
+	if state != nil && len(state.PeerCertificates) > 0 {
+		return state.PeerCertificates[0]
+	}
+	if err == nil {
+		return nil
+	}
+	if mismatch, ok := errors.AsType[*MismatchError](err); ok {
+		return mismatch.cert
+	}
+	if failed, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(failed.UnverifiedCertificates) > 0 {
+		return failed.UnverifiedCertificates[0]
+	}
+	return nil
+}
+
 // Address returns the host:port of a server from host:port or a URL. The default port
 // is 443.
 func Address(text string) (string, error) {

@@ -49,6 +49,7 @@ func (s *Source) granter(values context.Context, l *candidate, journal journal.J
 // client is the client of the logins with l, which the server's limits hold back.
 func (s *Source) client(l *candidate, journal journal.Journal) *veeam.Client {
 	client := s.server.Client(s.place, s.guard(l.credentials, journal))
+	client.Transport = observing{client.Transport, s.health}
 	client.Pacer, client.Log = s.pacer(l.credentials.Account.User(), journal), journal.Info
 	client.Clock = func(offset time.Duration) {
 		s.server.Metrics.ClockOffset.WithLabelValues(s.server.Product.Name, s.account.Name).Set(offset.Seconds())

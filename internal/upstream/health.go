@@ -5,8 +5,11 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -25,6 +29,33 @@ type health struct {
 	wire    atomic.Pointer[account.Fault] // of the latest request, nil if it reached the server
 	success atomic.Int64                  // when the server has answered last, unix seconds
 	failure atomic.Int64                  // when something has failed last, unix seconds
+
+	certificate atomic.Pointer[x509.Certificate] // that the server presented last
+}
+
+// presented takes down the certificate of the server: of the connection that an answer
+// came by, or that a handshake has failed about. It seldom writes what all requests read.
+func (h *health) presented(state *tls.ConnectionState, err error) {
+	if leaf := tlspin.Leaf(state, err); leaf != nil && h.certificate.Load() != leaf {
+		h.certificate.Store(leaf)
+	}
+}
+
+// observing sends the requests of logins and takes down the certificate of the server.
+type observing struct {
+	http.RoundTripper
+	health *health
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o observing) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := o.RoundTripper.RoundTrip(req)
+	if err != nil {
+		o.health.presented(nil, err)
+		return nil, err
+	}
+	o.health.presented(res.TLS, nil)
+	return res, nil
 }
 
 // reached takes down that the server has answered. It seldom writes what all
@@ -44,6 +75,7 @@ func (h *health) missed(ctx context.Context, err error, now time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
+	h.presented(nil, err)
 	h.failure.Store(now.Unix())
 	h.wire.Store(&account.Fault{Reason: veeam.TransportReason(ctx, err), Text: err.Error(), At: now})
 }
@@ -175,6 +207,10 @@ type Row struct {
 	// Unreached is when a request has not reached the server, zero if the latest did.
 	Unreached time.Time
 
+	// Certificate is the certificate that the server presented last, also where it was
+	// not trusted; nil if that is not known.
+	Certificate *x509.Certificate
+
 	user bool // who comes with requests
 }
 
@@ -279,6 +315,7 @@ func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
 		h = new(health)
 	}
 	r.Success, r.Failure = later(r.State.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
+	r.Certificate = h.certificate.Load()
 	r.Reason = veeam.ReasonNotLoggedIn
 	if r.State.ExpiresIn > 0 {
 		r.Reason = veeam.ReasonOK
@@ -323,7 +360,11 @@ func (s *State) Live() (live []metrics.Session) {
 			Success: r.Success, Failure: r.Failure,
 			Status: string(tokencache.StatusNone), Unused: !r.Live,
 		}
+		if r.Certificate != nil {
+			m.CertificateEnd = r.Certificate.NotAfter
+		}
 		if r.Live {
+			m.Login, m.Renewal, m.RefreshToken = r.State.Accepted, r.State.Renewed, r.State.RefreshSince
 			m.Status, m.ExpiresIn, m.Waiting = string(r.State.Status), r.State.ExpiresIn, r.State.Waiting
 			m.Held, m.Next = r.State.HeldFor > 0 && !r.State.Suspended, r.Next
 			m.BudgetLeft, m.BudgetOf = r.State.Budget.Left, r.State.Budget.Of
@@ -334,19 +375,36 @@ func (s *State) Live() (live []metrics.Session) {
 	return live
 }
 
+// Caches reports whether the shared caches work; known is false if there is none. It
+// finds that out now and then, and waits for a storage a moment at most.
+func (s *State) Caches() (work, known bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookAtSecretsFor)
+	defer cancel()
+	work = true
+	for _, cache := range s.caches.All() {
+		cache.Look(ctx)
+		work, known = work && cache.Works(), true
+	}
+	return work, known
+}
+
 // Checked records what a health check, or another request without a caller, has found
-// out about a server, for all accounts that log in there.
-func (s *Server) Checked(ctx context.Context, at Address, err error) {
+// out about a server, for all accounts that log in there: res is the answer, or nil.
+func (s *Server) Checked(ctx context.Context, at Address, res *http.Response, err error) {
 	sources := s.sessions.sources.Load()
 	if sources == nil {
 		return
 	}
 	for key, source := range *sources {
-		switch {
-		case key.Address != at:
-		case err != nil:
+		if key.Address != at {
+			continue
+		}
+		if err != nil {
 			source.health.missed(ctx, err, time.Now())
-		case source.health.wire.Load() != nil:
+			continue
+		}
+		source.health.presented(res.TLS, nil)
+		if source.health.wire.Load() != nil {
 			source.health.reached(time.Now())
 		}
 	}

@@ -172,7 +172,7 @@ func (s *Server) Source(at Address, name string, place func() Place) (*Source, e
 }
 
 func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {
-	source := &Source{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health)}
+	source := &Source{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health), lookups: s.Metrics.SessionLookups(s.Product.Name, a.Name)}
 	source.rotation.sessions = source
 	source.touch(time.Now())
 	if key.user == "" {

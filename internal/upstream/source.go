@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type Source struct {
 	rotation rotation
 	version  atomic.Pointer[string] // of the API, as found out
 	health   *health
+	lookups  metrics.SessionLookups
 	bearing  bearing
 
 	mistaken atomic.Bool // it was said that the server is of another product
@@ -69,6 +71,7 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 		tok, due := l.session.Current(now)
 		if tok != nil {
 			s.touch(now)
+			s.lookups.Hit.Inc()
 			if due && l.session.MayRenew(now) {
 				o := cause{values: r.Values(ctx), journal: r.Journal}
 				s.server.watch.start()
@@ -77,7 +80,13 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 			return tok, l.session.Session, nil
 		}
 	}
-	return s.obtain(ctx, cause{values: r.Values(ctx), journal: r.Journal})
+	tok, session, err := s.obtain(ctx, cause{values: r.Values(ctx), journal: r.Journal})
+	if err == nil && tok.Loaded() {
+		s.lookups.Shared.Inc()
+	} else {
+		s.lookups.Miss.Inc()
+	}
+	return tok, session, err
 }
 
 // touch takes down that the source is used. It seldom writes what all requests read.
@@ -162,8 +171,12 @@ func (s *Source) user() string {
 	return s.account.Name
 }
 
-// Reached records that the server has answered a request.
-func (s *Source) Reached(now time.Time) { s.health.reached(now) }
+// Reached records that the server has answered a request, over a connection with the
+// state conn, nil without TLS.
+func (s *Source) Reached(conn *tls.ConnectionState, now time.Time) {
+	s.health.presented(conn, nil)
+	s.health.reached(now)
+}
 
 // Missed records that a request has not reached the server.
 func (s *Source) Missed(ctx context.Context, err error, now time.Time) {
