@@ -21,11 +21,11 @@ func TestTheTimesOfLoginAndRenewal(t *testing.T) {
 		store, k := newMemory(), newKeys(t)
 		first := start(store, k)
 		began := time.Now()
-		step := func(tok Token, at time.Duration, login, renewed, refresh time.Duration) {
+		step := func(tok *Token, at time.Duration, login, renewed, refresh time.Duration) {
 			t.Helper()
 			time.Sleep(time.Until(began.Add(at)))
 			tok.Access, tok.Lifetime = secret.New(at.String()), 10*time.Minute
-			if _, err := first.Get(t.Context(), func(context.Context, *Token) (*Token, error) { return &tok, nil }); err != nil {
+			if _, err := first.Get(t.Context(), func(context.Context, *Token) (*Token, error) { return tok, nil }); err != nil {
 				t.Fatal(err)
 			}
 			other := start(store, k)
@@ -44,10 +44,10 @@ func TestTheTimesOfLoginAndRenewal(t *testing.T) {
 			}
 		}
 		const none, kept, other = -time.Hour, "kept", "other"
-		step(Token{Login: true, Refresh: secret.New(kept)}, 0, 0, none, 0)
-		step(Token{Refresh: secret.New(kept)}, time.Hour, 0, time.Hour, 0)
-		step(Token{Refresh: secret.New(other)}, 2*time.Hour, 0, 2*time.Hour, 2*time.Hour)
-		step(Token{}, 3*time.Hour, 0, 3*time.Hour, none)
+		step(&Token{Login: true, Refresh: secret.New(kept)}, 0, 0, none, 0)
+		step(&Token{Refresh: secret.New(kept)}, time.Hour, 0, time.Hour, 0)
+		step(&Token{Refresh: secret.New(other)}, 2*time.Hour, 0, 2*time.Hour, 2*time.Hour)
+		step(&Token{}, 3*time.Hour, 0, 3*time.Hour, none)
 	})
 }
 
