@@ -1,5 +1,6 @@
-// Package logon answers the logins of clients, and what clients ask about them, in the
-// form of the product: with tokens, or with sessions where clients log in by Basic.
+// Package logon answers the token endpoint of every product with what an issuer issues,
+// and the requests of clients that never reach the server: logouts, requests for
+// authorization codes, and requests for the sessions of clients that log in by Basic.
 package logon
 
 import (
@@ -14,40 +15,41 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// Endpoint answers logins to one product with what an issuer issues. See For.
+// Endpoint answers the token endpoint of one product. See For.
 type Endpoint interface {
-	// Issue issues what a login gets. shape is that of the server's own answer, which may
-	// be nil. The error is that of the issuer.
+	// Issue issues the tokens, or the session, of a login. shape is the shape of the
+	// server's own response to the login; it may be nil. The error is that of the
+	// issuer.
 	Issue(ctx context.Context, sub issuer.Subject, audience string, lifetime time.Duration, shape *veeam.Shape) (issuer.Pair, error)
 
-	// Answer is the answer to a login, or to a refresh.
+	// Answer returns the response to a successful login or refresh.
 	Answer(r *http.Request, pair issuer.Pair, login Login) *http.Response
 
-	// Here answers a question that never reaches the server.
+	// Here returns the response to a request that never reaches the server.
 	Here(r *http.Request, q Question) *http.Response
 }
 
-// Login is a login that has succeeded.
+// Login is a successful login.
 type Login struct {
 	Grant veeam.Grant
-	User  string       // as the client named it; may be empty
-	Shape *veeam.Shape // of the server's own answer; may be nil
-	Site  string       // what the client calls this site: scheme and host
+	User  string       // as sent by the client; may be empty
+	Shape *veeam.Shape // shape of the server's own response; may be nil
+	Site  string       // scheme and host by which the client addresses this site
 }
 
-// Question is what a client asks about its login: to end it, to show it, or for an
-// authorization code.
+// Question is a request of a client about its login: a logout, a request for an
+// authorization code, or a request for sessions.
 type Question struct {
 	Route     veeam.Route
-	Method    string // that was decided about
-	Presented string // token or session
+	Method    string // the method of the decision
+	Presented string // the token or session of the request
 	Caller    *policy.Caller
-	Subject   func() issuer.Subject // of the caller
+	Subject   func() issuer.Subject // returns the caller's subject
 	Audience  string
-	Site      string // what the client calls this site: scheme and host
+	Site      string // scheme and host by which the client addresses this site
 }
 
-// For returns the endpoint of a product.
+// For returns the endpoint of a product, which issues with i.
 func For(p *veeam.Product, i *issuer.Issuer) Endpoint {
 	if p.LogsOnByBasic() {
 		return sessions{p, i}

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// Idle is how long a session may be unused, as at the server.
+// Idle is the time after which an unused session ends, as at the server.
 const Idle = 15 * time.Minute
 
 // header carries a session, and is the name of the cookie that does.
