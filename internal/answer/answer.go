@@ -1,6 +1,6 @@
-// Package answer makes the responses for clients: those of the server, without its
-// session data, without tokens and, where filtered, without secrets; and responses made
-// here, such as refusals.
+// Package answer makes the responses for clients: responses of the server, with session
+// data, tokens and, if the site filters them, secrets removed, and responses of
+// veeam-auth itself, such as refusals.
 package answer
 
 import (
@@ -18,44 +18,47 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Terms are on what terms a client gets the answer to a request.
+// Terms determine how the server's response to a request is changed before the client
+// gets it.
 type Terms struct {
-	// Filter says that secrets are taken out.
+	// Filter reports whether secrets are removed.
 	Filter bool
 
-	// Tokens says that the server may give out a session: of an operation that is
-	// documented, and is none about secrets, it is known that it does not.
+	// Tokens reports whether the response may contain a session, so that it is searched
+	// for one. It is false for operations that are documented and not of class secret.
 	Tokens bool
 
-	// Linked says that documents have links, which are to lead here.
+	// Linked reports whether the product's documents contain absolute links, which are
+	// replaced by links to this site.
 	Linked bool
 }
 
-// Exchange is a request whose answer comes from a server.
+// Exchange is a request and what is needed to change the server's response to it.
 type Exchange struct {
 	Terms
 
 	Product *veeam.Product
 	Request *http.Request
 
-	// Method and Path are those that were decided about, for the log.
+	// Method and Path are those of the decision, for the log.
 	Method, Path string
 
-	// Links is what absolute links of the server begin with, empty if that is not known.
-	// Site is what the client calls this site, scheme and host; empty where documents
-	// have no links.
+	// Links is the prefix of the server's absolute links, empty if it is not known.
+	// Site is the scheme and host by which the client addresses this site, empty for
+	// products without links.
 	Links, Site string
 
-	// Sessions is what the session is known by that the request was sent with, empty
-	// where the product's are no secrets but the token itself.
+	// Sessions are the strings that identify the session with which the request was
+	// sent, for products whose sessions have an id besides the token. Empty for other
+	// products.
 	Sessions []string
 
 	Journal journal.Journal
 	Log     *zap.Logger
 }
 
-// Pass returns what the client gets of an answer of the server, and the refusal if that
-// is one.
+// Pass returns the response for the client to a response of the server. If the server's
+// response must not be passed on, it is a refusal, which is also returned.
 func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
 	for _, name := range sessionHeaders {
 		delete(res.Header, name)
@@ -83,9 +86,10 @@ func (x *Exchange) refuse(res *http.Response, r veeam.Refusal) (*http.Response, 
 // another.
 var sessionHeaders = [...]string{"Set-Cookie", "Set-Cookie2", "X-Restsvcsessionid", "X-Csrf-Token"}
 
-// LeadHere leads a client that is referred to the server to this site instead.
-// References to elsewhere stay as they are. server is the URL at which the API begins,
-// base the path of it; site is what the client calls this site: scheme and host.
+// LeadHere changes the Location header of a response so that a redirect to the server
+// leads to this site. Redirects to other places remain. server is the URL at which the
+// API begins and base is its path; site is the scheme and host by which the client
+// addresses this site. The header must contain a Location.
 func LeadHere(header http.Header, server, base, site string) {
 	location := header["Location"][0]
 	if rest, ok := below(location, server); ok {
@@ -104,8 +108,8 @@ func below(location, prefix string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
 }
 
-// TakeSession removes the headers of an answer made here that carry a session, and
-// returns them; nil if there are none.
+// TakeSession removes the headers that carry a session from a response of veeam-auth and
+// returns them, nil if there are none.
 func TakeSession(header http.Header) (taken http.Header) {
 	for _, name := range [...]string{"X-RestSvcSessionId", "Set-Cookie", "Location"} {
 		if values, ok := header[name]; ok {
@@ -119,8 +123,8 @@ func TakeSession(header http.Header) (taken http.Header) {
 	return taken
 }
 
-// Refuse is a refusal as the upstream's response: an error from RoundTrip would count
-// as a failure of the upstream and be retried.
+// Refuse returns a refusal as a response. An error from RoundTrip would count as a
+// failure of the upstream and be retried.
 func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
 	r.Path = req.URL.Path
 	if r.Format == veeam.FormatXML {
@@ -140,7 +144,7 @@ func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response
 	return res
 }
 
-// New is a response that is made here. It is not to be cached.
+// New returns a response made by veeam-auth. It has the header Cache-Control: no-store.
 func New(req *http.Request, status int, contentType string, body []byte) *http.Response {
 	res := &http.Response{
 		Status:        strconv.Itoa(status) + " " + http.StatusText(status),

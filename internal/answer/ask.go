@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Ask changes the headers of a request, which must be its own, so that its answer can
-// be searched for what has to be searched for.
+// Ask changes the headers of a request so that the response can be searched as the
+// terms require. The request must not be shared.
 func (t Terms) Ask(req *http.Request) {
 	switch {
 	case t.Filter:

@@ -51,9 +51,9 @@ var messages = map[veeam.Reason]string{
 	veeam.ReasonServerFault:       "The server cannot be reached or has failed.",
 }
 
-// RefusalOf says how to answer a request whose account has no session because of err. Messages
-// say whose fault it is and where to look; they never repeat what the server said.
-// reread is when a secret that cannot be read is read again.
+// RefusalOf returns the refusal of a request whose account has no session because of
+// err. Its message says whose fault it is and where to look, and never contains text of
+// the server. reread is the time after which an unreadable secret is read again.
 func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 	r := veeam.Refusal{Reason: veeam.ReasonOf(err)}
 	r.Status = r.Reason.Row().Status
@@ -93,8 +93,9 @@ func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 	return r
 }
 
-// Advice tells whoever reads of a credential that is held what else may be the cause, how
-// many tries are left, and how to try at once. It is empty for other errors.
+// Advice returns sentences for an error about a held credential: other possible causes,
+// the number of tries left, and how to log in immediately. It is empty for other
+// errors.
 func Advice(err error) string {
 	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
 		return heldAdvice(blocked)

@@ -9,8 +9,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Adopt makes a server's token valid for sub, like an issued access token, until it
-// expires. Only this process remembers it, by the hash of the token.
+// Adopt makes a server's token valid for sub until it expires, like an issued access
+// token. Only this process remembers it, by the hash of the token.
 func (i *Issuer) Adopt(token string, sub Subject, audience string, until time.Time) {
 	i.adopted.add(sub.Client, sha256.Sum256([]byte(token)), claims{
 		RegisteredClaims: jwt.RegisteredClaims{

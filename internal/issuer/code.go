@@ -15,7 +15,7 @@ type code struct {
 }
 
 // Code returns a one-time code for sub, valid for CodeLifetime. Like the codes of the
-// products it is Base64 with padding, so it may contain + / and =.
+// products it is Base64 with padding, so it may contain the characters +, / and =.
 func (i *Issuer) Code(sub Subject, audience string) string {
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails, see crypto/rand

@@ -8,9 +8,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Explain says why a token is not valid for an audience, as far as an unverified token
-// shows it. It repeats nothing of the token. The text is for the operator, not for the
-// sender.
+// Explain returns the reason why a token is not valid for an audience, as far as an
+// unverified token shows it. It contains no part of the token. The text is for the
+// operator, not for the sender.
 func Explain(token, audience string) string {
 	var c struct {
 		jwt.RegisteredClaims

@@ -14,7 +14,7 @@ import (
 // configured clients the one that has got a token the longest ago makes room.
 const maxHolders = 10_000
 
-// Holder is a caller that is a configured client, or got a token since the process
+// Holder is a caller that is a configured client, or that got a token since the process
 // started.
 type Holder struct {
 	name string       // the identity of the caller
@@ -38,7 +38,7 @@ func (h *Holder) Touch(now time.Time) {
 	}
 }
 
-// Holders records who has tokens. It contains no token.
+// Holders records the callers that have tokens. It contains no token.
 type Holders struct {
 	mu      sync.Mutex
 	holders map[string]*Holder
@@ -56,7 +56,8 @@ func (s *Holders) holder(name string) *Holder {
 	return h
 }
 
-// Enter adds a client of a configuration.
+// Enter adds a client of a configuration and returns its Holder. Each Enter requires a
+// Leave.
 func (s *Holders) Enter(name string) *Holder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,8 +66,8 @@ func (s *Holders) Enter(name string) *Holder {
 	return h
 }
 
-// Leave removes it. Its tokens stay valid until they expire or no configuration has the
-// client.
+// Leave removes a client of a configuration. Its tokens stay valid until they expire or
+// no configuration has the client.
 func (s *Holders) Leave(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +114,7 @@ func (s *Holders) makeRoom() {
 	}
 }
 
-// Knows reports whether a name is that of a client or of a caller that got a token.
+// Knows reports whether name is a configured client or a caller that got a token.
 func (s *Holders) Knows(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,12 +130,12 @@ func (s *Holders) Revoke(name string, now time.Time) {
 	}
 }
 
-// HolderState is a caller with tokens as the admin endpoint describes it.
+// HolderState describes a caller with tokens for the admin endpoint.
 type HolderState struct {
 	Client string `json:"client"`
 
-	// Configured reports that it is a client of the configuration. Others are
-	// authenticated by other means, such as a certificate.
+	// Configured reports whether it is a configured client. Others are authenticated by
+	// other means, such as a certificate.
 	Configured bool   `json:"configured,omitempty"`
 	Via        string `json:"via,omitempty"` // its means of authentication when it got its tokens
 
@@ -149,7 +150,7 @@ type HolderState struct {
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 
-// List describes the callers that may have tokens, sorted by name.
+// List returns the callers that may have tokens, sorted by name.
 func (s *Holders) List(now time.Time) []HolderState {
 	s.mu.Lock()
 	defer s.mu.Unlock()

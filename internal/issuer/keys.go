@@ -43,13 +43,13 @@ const (
 // could be generated.
 type KeysError struct{ Err error }
 
-// Error gives the reason.
+// Error returns the reason.
 func (e *KeysError) Error() string { return "signing keys: " + e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *KeysError) Unwrap() error { return e.Err }
 
-// Key is one signing key.
+// Key is a signing key.
 type Key struct {
 	ID      string    `json:"id"`
 	Secret  []byte    `json:"secret"`
@@ -67,7 +67,7 @@ type Keys struct {
 	failed   error                           // of the last time
 }
 
-// NewKeys returns the keys of a store.
+// NewKeys returns the keys of a store, without accessing it.
 func NewKeys(store Store) *Keys { return &Keys{store: store, turn: make(chan struct{}, 1)} }
 
 // signing returns the key for new tokens, a new one if the last has served its

@@ -15,7 +15,7 @@ import (
 // who has logged out.
 var issuers = pool.New[string]((*Pooled).end)
 
-// Pooled is the issuer of a storage. It synchronizes with other replicas.
+// Pooled is the shared issuer of a storage. It synchronizes with other replicas.
 type Pooled struct {
 	*Issuer
 	storage store.Reattachable
@@ -29,9 +29,9 @@ type Pooled struct {
 // A storage that hangs need not heed that it is not wanted any more.
 const tellFor = 5 * time.Second
 
-// Acquire returns the issuer of a storage, which key identifies. Release it when the
-// configuration of the storage is unloaded. Before its start it accesses the storage
-// only for tokens that are issued or verified.
+// Acquire returns the issuer of the storage that key identifies. Call release when the
+// configuration of the storage is unloaded. Before Start, the issuer accesses the
+// storage only when it issues or verifies tokens.
 func Acquire(key string, storage store.Store) (p *Pooled, release func()) {
 	p = issuers.Acquire(key, func() *Pooled {
 		added := &Pooled{done: make(chan struct{})}
@@ -54,8 +54,9 @@ func Live() (live []*Issuer) {
 	return live
 }
 
-// Start synchronizes the issuer with other replicas: unseen is called if it cannot, as
-// by Watch. Then it calls first. Only the first call of the process has an effect.
+// Start begins to synchronize the issuer with other replicas, and calls unseen whenever
+// that begins to fail, as Watch does. Then it calls first. Only the first call of the
+// process has an effect.
 func (p *Pooled) Start(unseen func(error), first func()) {
 	p.begin.Do(func() {
 		go func() {

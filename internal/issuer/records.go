@@ -17,11 +17,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
-// IndexPath is the path of the records' index in the store: a mark for each record,
-// which changes with it. Their common lock has the same name.
+// IndexPath is the path of the records' index in the store. The index contains a mark
+// for each record, which changes with the record. The lock of all records has the same
+// name.
 const IndexPath = "veeam_auth/tokens/index.json"
 
-// RecordsPath is the path of a caller's record in the store.
+// RecordsPath returns the path of a caller's record in the store.
 func RecordsPath(client string) string { return recordsPath(segmentOf(client)) }
 
 func recordsPath(n int) string { return fmt.Sprintf("veeam_auth/tokens/%02d.json", n) }

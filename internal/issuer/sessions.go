@@ -53,12 +53,13 @@ type keptSession struct {
 	Used  int64 `json:"used"`  // when last, in milliseconds since 1970
 }
 
-// IssueSession starts a session for a client. It stands for sub as an access token would,
-// until it was not used for the time idle, at most for RefreshLifetime. Access is the
-// Base64 of its id, a GUID. SessionNote returns the note.
+// IssueSession starts a session for a client. The session represents sub, like an
+// access token, until it was unused for the duration idle, at most for RefreshLifetime
+// and not beyond sub.Until. Pair.Access is the Base64 of its id, a GUID. SessionNote
+// returns note.
 //
-// Other replicas and the next start know it from the store, if Watch runs also where the
-// store was slow.
+// Other replicas, and this process after a restart, read the session from the store. If
+// the store is slow, they get it only if Watch runs.
 func (i *Issuer) IssueSession(ctx context.Context, sub Subject, audience, note string, idle time.Duration) (Pair, error) {
 	key, err := i.keys.signing(ctx)
 	if err != nil {
@@ -196,8 +197,8 @@ func (i *Issuer) session(ctx context.Context, id sessionID) (*session, error) {
 	return found, nil
 }
 
-// SessionNote is the note of a session, empty for one that this process does not have in
-// memory. Check has it there.
+// SessionNote returns the note of a session. It is empty for a session that is not in
+// the memory of this process; Check loads it.
 func (i *Issuer) SessionNote(presented string) string {
 	if id, ok := readSessionID(presented); ok {
 		if s, ok := i.sessions.use(id); ok {
@@ -207,7 +208,7 @@ func (i *Issuer) SessionNote(presented string) string {
 	return ""
 }
 
-// EndSession ends a session, and reports whether there was one. Other replicas apply it
+// EndSession ends a session and reports whether it existed. Other replicas apply it
 // within a second if Watch runs.
 func (i *Issuer) EndSession(ctx context.Context, presented string) bool {
 	id, ok := readSessionID(presented)

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
-// SessionsFolder is where sessions lie in the store.
+// SessionsFolder is the folder of the sessions in the store.
 const SessionsFolder = "veeam_auth/client_sessions"
 
 const (

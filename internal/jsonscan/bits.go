@@ -2,14 +2,15 @@
 
 package jsonscan
 
-// Bits is a set of depths, which grows as needed. Up to a depth of 256 it allocates
-// nothing. The zero value is empty.
+// Bits is a set of depths. It grows as needed and allocates nothing up to a depth of
+// 256. The zero value is empty.
 type Bits struct {
 	near [4]uint64
 	far  []uint64
 }
 
-// Set adds or removes a depth, which is one more than any before at most.
+// Set adds or removes a depth. depth must not exceed the largest depth that was set
+// before by more than one.
 func (b *Bits) Set(depth int, on bool) {
 	word := b.word(depth / 64)
 	bit := uint64(1) << (depth % 64)
@@ -18,7 +19,7 @@ func (b *Bits) Set(depth int, on bool) {
 	}
 }
 
-// Get reports whether a depth is in the set. It was set before.
+// Get reports whether a depth is in the set. Set must have been called for it before.
 func (b *Bits) Get(depth int) bool { return *b.word(depth / 64)>>(depth%64)&1 == 1 }
 
 func (b *Bits) word(at int) *uint64 {

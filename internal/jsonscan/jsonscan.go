@@ -1,47 +1,52 @@
-// Package jsonscan reads the structure of JSON that comes in parts.
+// Package jsonscan reads the structure of JSON that arrives in parts.
 //
-// A Scanner is handed one part after the other, which may be cut anywhere, and says where
-// keys, values and containers begin and end. It keeps no bytes of the document, only one
-// bit for each open container and an escape that is not complete. It does not recurse and
-// does not copy. What to do about a key or a value is up to the caller: the filter of
-// answers, the search for tokens in them and the masking of the log are such policies.
+// A Scanner gets one part after the other, which may be cut anywhere, and reports where
+// keys, values and containers begin and end. It keeps no bytes of the document, only
+// one bit for each open container and an incomplete escape. It does not recurse and
+// does not copy. The caller decides what to do with a key or a value: the filter of
+// responses, the search for tokens in them and the masking of the log are such callers.
 //
-// It takes what encoding/json takes, duplicate keys and bytes that are not UTF-8 included,
-// any depth, and, if asked for, a byte order mark. What no such document has is an error:
-// NaN, comments, a comma at the end, anything behind the document.
+// It accepts the same documents as encoding/json, including duplicate keys and bytes
+// that are not UTF-8, at any depth, and optionally a byte order mark. It rejects
+// everything else: NaN, comments, trailing commas and data after the document.
 package jsonscan
 
-// Event is what Next has come to.
+// Event is a position in the document at which Next and Inside return.
 type Event uint8
 
 const (
-	// More says that the part is used up.
+	// More means that the end of the part was reached.
 	More Event = iota
-	// Object says that an object begins, with the byte before the index.
+	// Object is the beginning of an object, whose brace precedes the index.
 	Object
-	// Array says that an array begins, with the byte before the index.
+	// Array is the beginning of an array, whose bracket precedes the index.
 	Array
-	// Close says that the innermost container ends, with the byte before the index.
+	// Close is the end of the innermost container, whose brace or bracket precedes the
+	// index.
 	Close
-	// Key says that a key begins, with the quotation mark before the index.
+	// Key is the beginning of a key, whose quotation mark precedes the index.
 	Key
-	// String says that a string begins that is a value, with the quotation mark before the
+	// String is the beginning of a string value, whose quotation mark precedes the
 	// index.
 	String
-	// Number says that a number begins at Start. It ends before the index if it is Whole.
-	// Otherwise an End follows.
+	// Number is the beginning of a number, at Scanner.Start. If Scanner.Whole is true,
+	// the number ends before the index; otherwise an End follows.
 	Number
-	// Word says the same of true, false or null.
+	// Word is the beginning of true, false or null, at Scanner.Start. If Scanner.Whole
+	// is true, the word ends before the index; otherwise an End follows.
 	Word
-	// End says that the key, string, number or word ends before the index, a string with
-	// its quotation mark. At the end of the document a number has no End, see EndNumber.
+	// End is the end of a key, string, number or word before the index, including the
+	// quotation mark of a string. A number at the end of the document has no End; see
+	// Scanner.EndNumber.
 	End
-	// Escape says that an escape in a string ends before the index. Only Inside gives it.
+	// Escape is the end of an escape in a string, before the index. Only Inside returns
+	// it.
 	Escape
-	// Broken says that the byte at the index cannot stand there. The scanner can go no
-	// further.
+	// Broken means that the byte at the index is not allowed there. Scanning cannot
+	// continue.
 	Broken
-	// TooDeep says that the byte at the index opens one container more than MaxDepth.
+	// TooDeep means that the byte at the index opens a container deeper than
+	// Scanner.MaxDepth. Scanning cannot continue.
 	TooDeep
 )
 
@@ -65,18 +70,20 @@ const (
 	inWord
 )
 
-// Scanner is the state between two parts of a document. The zero value is ready for one
-// without a byte order mark and of any depth.
+// Scanner scans a document. The zero value is ready for a document of any depth without
+// a byte order mark.
 type Scanner struct {
-	// MaxDepth is how deep containers may be nested; 0 is no limit.
+	// MaxDepth is the maximum depth of nested containers; 0 means no limit.
 	MaxDepth int
-	// Mark says that the document may begin with a byte order mark in UTF-8.
+	// Mark allows a UTF-8 byte order mark at the beginning of the document.
 	Mark bool
-	// Escaped says that the string has escapes, or the last one if none is open.
+	// Escaped reports whether the open string, or the last one if none is open,
+	// contains an escape.
 	Escaped bool
-	// Start is where in the part the last number or word began, when Next has come to it.
+	// Start is the index in the part at which the last number or word began. Valid
+	// after an event Number or Word.
 	Start int
-	// Whole says that it ends in that part, too.
+	// Whole reports whether that number or word ends in the same part.
 	Whole bool
 
 	state   state
@@ -89,25 +96,25 @@ type Scanner struct {
 	escape  escape
 }
 
-// Reset prepares for another document, with the same MaxDepth and Mark.
+// Reset prepares the scanner for another document, with the same MaxDepth and Mark.
 func (s *Scanner) Reset() {
 	s.state, s.depth, s.object, s.Escaped = atStart, 0, false, false
 }
 
-// Depth is how many containers are open.
+// Depth returns the number of open containers.
 func (s *Scanner) Depth() int { return s.depth }
 
-// InKey reports whether the string that is open, or the last one if none is, is a key.
+// InKey reports whether the open string, or the last one if none is open, is a key.
 func (s *Scanner) InKey() bool { return s.key }
 
-// InEscape reports whether an escape in a string has begun and not ended.
+// InEscape reports whether the scanner is within an escape of a string.
 func (s *Scanner) InEscape() bool { return s.state == inEscape }
 
-// WantsValue reports whether a value comes next, and nothing else may.
+// WantsValue reports whether only a value may come next.
 func (s *Scanner) WantsValue() bool { return s.state == wantValue }
 
-// EndNumber is called at the end of the document, which no byte tells. It ends the number
-// that is open, if there is one that may end, and reports whether there was.
+// EndNumber must be called at the end of the document, which no byte marks. It ends the
+// open number and reports whether there was one that may end there.
 func (s *Scanner) EndNumber() bool {
 	if s.state != inNumber || !s.number.complete() {
 		return false
@@ -116,16 +123,16 @@ func (s *Scanner) EndNumber() bool {
 	return true
 }
 
-// Complete reports whether there was a whole document. See EndNumber.
+// Complete reports whether the document was complete. Call EndNumber first.
 func (s *Scanner) Complete() bool { return s.state == wantNothing }
 
-// Empty reports whether there was nothing but white space and a byte order mark.
+// Empty reports whether the document contained only white space and a byte order mark.
 func (s *Scanner) Empty() bool {
 	return s.state == atStart || s.state == wantValue && s.depth == 0
 }
 
-// Next goes on at part[i] and returns what it has come to, and the index to go on at.
-// In a string it goes to its end.
+// Next scans from part[i] to the next event, and returns the event and the index at
+// which to continue. In a string it scans to the end of the string.
 func (s *Scanner) Next(part []byte, i int) (Event, int) {
 	for s.state >= inString && i < len(part) {
 		if s.state == inString {
@@ -289,10 +296,9 @@ func (s *Scanner) afterValue() {
 	}
 }
 
-// Inside goes on at part[i] in a string, a number or a word. In a string, part[i] does not
-// stand for itself (see Stops), or goes on with an escape: a caller that looks at strings
-// goes over the bytes between on its own, and has Inside take the others. It comes to End,
-// Escape, Broken, or More.
+// Inside scans from part[i] within a string, a number or a word. In a string, part[i]
+// must be one of the bytes in Stops or continue an escape: a caller that reads strings
+// handles the bytes between them itself. The event is End, Escape, Broken or More.
 func (s *Scanner) Inside(part []byte, i int) (Event, int) {
 	switch s.state {
 	case inString:
@@ -325,8 +331,8 @@ func (s *Scanner) Inside(part []byte, i int) (Event, int) {
 	return End, i
 }
 
-// EndString ends the string that is open: a caller that goes over it on its own has come to
-// the quotation mark that Inside would end it with.
+// EndString ends the open string. A caller that reads strings itself calls it at the
+// closing quotation mark instead of Inside.
 func (s *Scanner) EndString() {
 	if s.state = wantColon; !s.key {
 		s.afterValue()

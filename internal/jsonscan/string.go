@@ -7,8 +7,8 @@ import (
 	"math/bits"
 )
 
-// Stops marks the bytes that do not stand for themselves in a string: the quotation
-// mark that ends it, the backslash, and control characters, which may not be there.
+// Stops marks the bytes that have a meaning of their own in a string: the closing
+// quotation mark, the backslash, and control characters, which are not allowed.
 var Stops = func() (set [256]bool) {
 	for c := range byte(' ') {
 		set[c] = true
@@ -40,8 +40,8 @@ func plain(part []byte, i int) int {
 }
 
 // StringEnd returns the index behind the closing quotation mark of the string whose
-// content begins at part[i], and whether there are escapes in it. The event is End, More
-// if part ends before, or Broken.
+// content begins at part[i], and whether the string contains escapes. The event is End,
+// More if part ends before the string, or Broken.
 func StringEnd(part []byte, i int) (event Event, end int, escaped bool) {
 	s := Scanner{state: inString}
 	event, end = s.Next(part, i)
@@ -74,8 +74,8 @@ func (s *Scanner) inEscape(part []byte, i int) (Event, int) {
 	return More, i
 }
 
-// Escape returns the last escape as it was written, and what it stands for, which may be
-// half of a surrogate pair. The bytes are valid until the next one.
+// Escape returns the last escape as written, and the character that it represents,
+// which may be half of a surrogate pair. raw is valid until the next escape.
 func (s *Scanner) Escape() (raw []byte, r rune) {
 	raw = s.escape.raw[:s.escape.size]
 	if raw[1] != 'u' {

@@ -12,7 +12,7 @@ import (
 // The zero value is Unknown.
 type Class uint8
 
-// The classes. Each operation has one: the strictest that applies.
+// The classes. Each operation has one class, the strictest that applies.
 const (
 	// Unknown is the class of operations that are not in the index.
 	Unknown Class = iota
@@ -44,7 +44,7 @@ func (c Class) String() string {
 	return classNames[c]
 }
 
-// MarshalText writes the name of the class.
+// MarshalText returns the name of the class.
 func (c Class) MarshalText() ([]byte, error) {
 	if int(c) >= len(classNames) {
 		return nil, fmt.Errorf("unknown class %d", c)
@@ -52,7 +52,7 @@ func (c Class) MarshalText() ([]byte, error) {
 	return []byte(c.String()), nil
 }
 
-// UnmarshalText accepts what MarshalText writes.
+// UnmarshalText accepts the result of MarshalText.
 func (c *Class) UnmarshalText(text []byte) error {
 	parsed, ok := ParseClass(string(text))
 	if !ok {
@@ -62,7 +62,8 @@ func (c *Class) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseClass finds a class by its name.
+// ParseClass returns the class with a name. The second result is false if there is
+// none.
 func ParseClass(name string) (Class, bool) {
 	i := slices.Index(classNames[:], name)
 	return Class(max(i, 0)), i >= 0
@@ -75,10 +76,10 @@ func Classes() []Class { return []Class{Read, Run, Change, Destroy, Secret, Unkn
 // most.
 func (c Class) StricterThan(other Class) bool { return c-1 > other-1 }
 
-// Set is a set of classes. The zero value is empty.
+// Set is a set of classes. The zero value is the empty set.
 type Set uint8
 
-// SetOf makes a set.
+// SetOf returns the set of the given classes.
 func SetOf(classes ...Class) Set {
 	var s Set
 	for _, c := range classes {
@@ -95,7 +96,7 @@ func (s Set) Classes() []Class {
 	return slices.DeleteFunc(Classes(), func(c Class) bool { return !s.Has(c) })
 }
 
-// String joins the names of the members with commas.
+// String returns the names of the members, joined with commas.
 func (s Set) String() string {
 	var names []string
 	for _, c := range s.Classes() {
@@ -114,8 +115,8 @@ var presets = []struct {
 	{"operate", SetOf(Read, Run)},
 }
 
-// Preset returns the classes that a preset allows: monitor and report may Read,
-// operate may Read and Run. None allows Unknown.
+// Preset returns the classes that a preset allows: monitor and report allow Read,
+// operate allows Read and Run. The second result is false if there is no such preset.
 func Preset(name string) (Set, bool) {
 	for _, p := range presets {
 		if p.name == name {

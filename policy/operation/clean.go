@@ -10,37 +10,36 @@ import (
 	"unicode/utf8"
 )
 
-// Clean returns the one spelling of an escaped path, the one to decide by and to
-// send. raw is the path as it was received, without the query. The results are ""
-// and false if servers, or the proxies before them, differ about what it means:
-// such a request is to be refused.
+// Clean returns the normalized form of an escaped path. The decision must be based on
+// it, and it must be sent to the server. raw is the path as received, without the
+// query. If servers, or the proxies in front of them, interpret the path differently,
+// Clean returns "" and false, and the request must be refused.
 //
-// What is put right, because every reader agrees on it:
+// The following is normalized, because all servers agree on its meaning:
 //
 //   - percent escapes of letters, digits and -._~ are decoded, once
-//   - empty segments go: //
-//   - dot segments are resolved, escaped ones too: . .. %2e %2E%2e
-//   - spaces and letters beyond ASCII are escaped, with capital digits
+//   - empty segments (//) are removed
+//   - dot segments are resolved, also escaped ones: . .. %2e %2E%2e
+//   - spaces and characters beyond ASCII are escaped, with upper-case digits
 //
-// What stays as it was received:
+// The following remains as received:
 //
-//   - the case of letters, which Lookup does not look at
-//   - a slash at the end, which Lookup does not look at either
+//   - the case of letters, which Lookup ignores
+//   - a trailing slash, which Lookup ignores
 //   - the characters !$&'()*+,:=@ whether escaped or not
 //
-// What is refused:
+// The following is refused:
 //
-//   - a path that does not begin with a slash, or climbs above the root
+//   - a path that does not begin with a slash, or that leads above the root
 //   - \ and ; and their escapes, and %2f: some servers end a segment there
 //   - ? and # and their escapes
 //   - a % that begins no escape, and escapes that decode to an escape: %252f
-//   - control characters, NUL among them, plain or escaped, and invisible ones
-//   - bytes that are not UTF-8 when decoded, overlong forms among them
-//   - characters beyond ASCII that become a letter, dot or slash of ASCII when
-//     case is folded or a compatible form is taken: the Kelvin sign, fullwidth
-//     forms and the like
-//   - segments that end in a dot, or begin or end in a space: Windows drops those
-//   - a second spelling of an API version at the beginning of the path: v08, v8.01
+//   - control characters including NUL, plain or escaped, and invisible characters
+//   - bytes that are not UTF-8 after decoding, including overlong forms
+//   - characters beyond ASCII that case folding or compatibility normalization turns
+//     into a letter, dot or slash of ASCII, such as the Kelvin sign and fullwidth forms
+//   - segments that end in a dot, or begin or end in a space, which Windows removes
+//   - an alternative spelling of an API version at the beginning of the path: v08, v8.01
 //     and v8.0 for v8
 func Clean(raw string) (path string, ok bool) {
 	if ordinary(raw) {

@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// MaxFile is the size of an index file in bytes that is accepted at most.
+// MaxFile is the maximum size of an index file in bytes.
 const MaxFile = 8 << 20
 
-// Open returns the index of a product with the operations of an index file added.
-// Where both have an operation, the stricter class counts: a file makes nothing milder.
-// Without a name it is what For returns, nil for a product without an index. Errors
-// name the file, and the line where there is one.
+// Open returns the index of a product, extended by the operations of an index file. If
+// both contain an operation, the stricter class applies, so that a file cannot relax a
+// class. If name is empty, Open returns the result of For, which is nil for a product
+// without an index. Errors contain the name of the file, and the line if there is one.
 func Open(product, name string) (*Index, error) {
 	shipped, _ := For(product)
 	if name == "" {
@@ -65,7 +65,7 @@ func readFile(name string) (string, error) {
 	return string(text), err
 }
 
-// Check reports what is wrong with the text of an index file.
+// Check returns an error if text is not a valid index file for the product.
 func Check(product, text string) error {
 	if len(text) > MaxFile {
 		return fmt.Errorf("the file exceeds %d bytes", MaxFile)

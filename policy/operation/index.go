@@ -12,7 +12,7 @@ import (
 //go:embed index/*.tsv
 var files embed.FS
 
-// Index holds the operations of one product in all indexed versions. It is safe for
+// Index contains the operations of one product in all indexed versions. It is safe for
 // concurrent use.
 type Index struct {
 	product    string
@@ -51,15 +51,15 @@ func For(product string) (*Index, bool) {
 // Products returns the products that have an index, in a fixed order.
 func Products() []string { return append([]string(nil), products...) }
 
-// Product is the name of the product.
+// Product returns the name of the product.
 func (x *Index) Product() string { return x.product }
 
-// Versions are the API versions in the index, oldest first. The slice is shared
-// and must not be changed.
+// Versions returns the API versions in the index, oldest first. The slice is shared and
+// must not be changed.
 func (x *Index) Versions() []string { return x.versions }
 
-// Partial are the versions of which the index is known to lack operations, oldest
-// first. The slice is shared and must not be changed.
+// Partial returns the versions whose operations are known to be incomplete in the
+// index, oldest first. The slice is shared and must not be changed.
 func (x *Index) Partial() []string { return x.partial }
 
 // All returns every operation, sorted by path, query and method. The slice is shared

@@ -9,7 +9,7 @@ import (
 )
 
 // Lookup returns the operation of a request. path is a result of Clean. The case of
-// method and path and a trailing slash are ignored; HEAD is the operation of GET. If
+// method and path and a trailing slash are ignored, and HEAD is treated as GET. If
 // several templates match, literal segments take precedence over parameters, from left
 // to right. If none matches, the result is an Operation of class Unknown, and false.
 //
@@ -18,8 +18,8 @@ import (
 // users/local/keys. The result is then the stricter operation.
 //
 // query is a result of CleanQuery. It matters only for products whose operations are
-// selected by a parameter. There the operation is unknown if a selecting parameter is
-// not in the template, is repeated, or might be read by some servers only.
+// selected by a parameter. The operation of such a product is unknown if a selecting
+// parameter is not in the template, is repeated, or might be read by some servers only.
 //
 // A version segment matches up to the newest version in the index: servers continue to
 // serve older paths, and newer ones are unknown.
@@ -45,8 +45,8 @@ func (x *Index) Lookup(method, path, query string) (op Operation, ok bool) {
 	return x.operations[s.best], true
 }
 
-// LookupRaw is Lookup for a path and a query as they were received. ok is false if
-// they are ambiguous; an operation that is not known has the class Unknown.
+// LookupRaw is like Lookup for a path and a query as received. ok is false if they are
+// ambiguous. An operation that is not in the index has the class Unknown.
 func (x *Index) LookupRaw(method, path, query string) (op Operation, ok bool) {
 	path, unambiguous := Clean(path)
 	query, ok = CleanQuery(query)

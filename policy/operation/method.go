@@ -36,6 +36,6 @@ func sameASCII(a, b string) bool {
 	return true
 }
 
-// AllowedMethods are the methods that CleanMethod accepts, as the header Allow
-// lists them.
+// AllowedMethods contains the methods that CleanMethod accepts, as the value of an
+// Allow header.
 const AllowedMethods = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"

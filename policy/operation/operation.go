@@ -9,32 +9,31 @@ package operation
 
 // Operation is one operation of a product's API.
 type Operation struct {
-	// Method is the HTTP method, in capitals.
+	// Method is the HTTP method, in upper case.
 	Method string
 
-	// Path is the template of the path, with parameters in braces. {version}
-	// stands for the version segment of products that have one.
+	// Path is the template of the path, with parameters in braces. {version} is the
+	// version segment of products that have one.
 	Path string
 
-	// Query is the parameter that selects the operation among those of the path, such
-	// as action=start. A value in braces stands for any. Empty where method and path
-	// say it all.
+	// Query is the parameter that distinguishes the operation from others with the same
+	// method and path, such as action=start. A value in braces matches any value. Empty
+	// if there are no others.
 	Query string
 
-	// Name is the name in the product's API description, Group the area that
-	// the description puts it into. Names are not always unique.
+	// Name is the name in the product's API description, Group the area to which the
+	// description assigns it. Names are not always unique.
 	Name, Group string
 
-	// Class is the class. Where the versions of an API differ, it is the
-	// strictest.
+	// Class is the class, the strictest one if API versions differ.
 	Class Class
 
-	// Versions are the versions of the index that have the operation, oldest
-	// first. The slice is shared and must not be changed.
+	// Versions are the indexed versions that have the operation, oldest first. The
+	// slice is shared and must not be changed.
 	Versions []string
 }
 
-// Target is Path, with Query behind a question mark if there is one.
+// Target returns Path, followed by a question mark and Query if there is one.
 func (op Operation) Target() string {
 	if op.Query == "" {
 		return op.Path

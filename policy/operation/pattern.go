@@ -13,8 +13,8 @@ var (
 	ident     = regexp.MustCompile(`^(?i:[0-9]+|[0-9a-f]{8}-[0-9a-f-]{27})$`)
 )
 
-// Pattern is the pattern of a path for the matcher path: ids, and what has a meaning
-// in patterns, become a *. path is decoded.
+// Pattern returns the pattern of a decoded path for the matcher path: ids, and segments
+// with characters that have a meaning in patterns, are replaced with *.
 func Pattern(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
@@ -25,9 +25,9 @@ func Pattern(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// Rule is what a rule says to mean an operation that is in no index: a line each for
-// the method, the pattern of the path, and the parameters that select operations of
-// some product. path and query are cleaned.
+// Rule returns the lines of a rule that matches an operation outside the index: the
+// method, the pattern of the path and, if there are any, the parameters that select
+// operations of some product. path and query must be cleaned.
 func Rule(method, path, query string) []string {
 	pattern, selecting := target(path, query)
 	lines := []string{"method " + method, "path " + pattern}
@@ -54,9 +54,9 @@ func target(path, query string) (pattern, selecting string) {
 
 var querySafe = regexp.MustCompile(`^[A-Za-z0-9._~=&-]{1,128}$`)
 
-// Advice names an operation that a rule about classes has not let through because it
-// is in no index, and says how to allow it: by a line of a Caddyfile, which begins after
-// the last colon. It is empty for an operation that has a class.
+// Advice returns a clause for the log that says that an operation is not in the index,
+// or has no class, and how to allow it. The text after its last colon is a line for a
+// Caddyfile. It is empty for an operation that has a class.
 func Advice(op Operation, method, path, query string) string {
 	if op.Class != Unknown {
 		return ""

@@ -10,27 +10,26 @@ import (
 	"unicode/utf8"
 )
 
-// CleanQuery returns the one spelling of a query, the one to decide by and to
-// send. raw is the query as it was received, without the question mark. The second
-// result is false if servers differ about what it means, or if a part of it would
-// have some servers read another method: such a request is to be refused.
+// CleanQuery returns the normalized form of a query. The decision must be based on it,
+// and it must be sent to the server. raw is the query as received, without the question
+// mark. ok is false if servers interpret the query differently, or if a part of it
+// would make some servers use another method; the request must be refused then.
 //
-// What is put right, because every reader agrees on it:
+// The following is normalized, because all servers agree on its meaning:
 //
 //   - percent escapes of letters, digits and -._~ are decoded, once
-//   - what does not belong into a query is escaped, with capital digits; also ;,
-//     which separates parameters for some servers if it is not escaped
+//   - characters that are not allowed in a query are escaped, with upper-case digits;
+//     also ; which separates parameters for some servers if it is not escaped
 //
-// What stays as it was received: the case of letters, the order, empty parameters.
+// The case of letters, the order and empty parameters remain as received.
 //
-// What is refused:
+// The following is refused:
 //
 //   - a % that begins no escape
-//   - two names that differ in their case only: servers merge them, or take one
-//   - in a name: what Clean refuses in a segment of a path, except characters that
-//     structure a path only
-//   - names by which frameworks let a client override the method: _method and the
-//     like
+//   - two names that differ in case only: servers merge them, or take one
+//   - in a name, whatever Clean refuses in a segment of a path, except characters that
+//     only structure a path
+//   - names by which frameworks let a client override the method, such as _method
 func CleanQuery(raw string) (query string, ok bool) {
 	if raw == "" {
 		return "", true
@@ -161,9 +160,8 @@ func overridesMethod(name string) bool {
 	return false
 }
 
-// Fold returns text in the one letter case in which rules see paths and the names
-// of parameters: in lower case, where letters that have the same capital become
-// the same.
+// Fold returns text in the letter case in which rules see paths and the names of
+// parameters: lower case, with letters that have the same upper case made equal.
 func Fold(text string) string {
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -178,9 +176,9 @@ func Fold(text string) string {
 	return text
 }
 
-// FoldQuery returns a query that CleanQuery has returned with its names and values in
-// the letter case of Fold, and every escape in the spelling of url.QueryEscape. Servers
-// compare the names of parameters and the values of enumerations so.
+// FoldQuery returns a result of CleanQuery with names and values folded as by Fold and
+// escapes written as by url.QueryEscape, because servers ignore case in the names of
+// parameters and in the values of enumerations.
 func FoldQuery(query string) string {
 	if query == "" {
 		return ""

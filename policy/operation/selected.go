@@ -103,8 +103,8 @@ func wordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// Selecting returns the parameters of a query that selects operations of some product,
-// and leaves out the others.
+// Selecting returns the parameters of a query that select operations of any product,
+// without all others.
 func Selecting(query string) string {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {

@@ -138,8 +138,8 @@ var harmless = []string{
 
 func isSecret(field string) bool { return !slices.Contains(harmless, field) }
 
-// Classify returns the class of an operation and the reason. Its third result is
-// false if no rule is for it: its class is Unknown then.
+// Classify returns the class of an operation and the reason for it. ok is false if no
+// rule matches; the class is Unknown then.
 func Classify(p Product, row Row) (class operation.Class, why string, ok bool) {
 	s := subjectOf(p, row)
 	for i := range rules {

@@ -14,19 +14,19 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// List is what the description of one version lists.
+// List contains the operations of one version of an API.
 type List struct {
 	Product Product
 	Version string
 	Rows    []Row
 
-	// Partial says that the list is known to be incomplete.
+	// Partial reports whether the list is known to be incomplete.
 	Partial bool
 }
 
-// ReadLists reads the lists for the index of a product, oldest version first, from
-// files named PRODUCT_VERSION.tsv. Those of its plug-ins come last, with the name of
-// the plug-in before their version.
+// ReadLists reads the lists for the index of a product from files named
+// PRODUCT_VERSION.tsv, oldest version first. The lists of its plug-ins follow; their
+// version is preceded by the name of the plug-in. A product without a list is an error.
 func ReadLists(dir fs.FS, index string) (all []List, err error) {
 	for _, p := range products {
 		if p.Index() != index {
@@ -77,8 +77,8 @@ type entry struct {
 	versions                  string // a letter each
 }
 
-// Index returns the text of the index file that lists make, and the operations that no
-// rule is for.
+// Index returns the text of the index file made from lists, and the operations that no
+// rule matches.
 func Index(lists []List) (text string, unclassed []string) {
 	entries := make(map[string]*entry)
 	var versions, partial []string

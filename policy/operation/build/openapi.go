@@ -16,7 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ReadOpenAPI lists the operations of an API description, sorted by path.
+// ReadOpenAPI returns the operations of an API description, OpenAPI 3 or Swagger 2 in
+// JSON or YAML, sorted by path. A description without operations is an error.
 func ReadOpenAPI(text []byte) ([]Row, error) {
 	d, err := decode(text)
 	if err != nil {

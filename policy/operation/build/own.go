@@ -11,34 +11,34 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// MaxDescription is the size of an API description in bytes that is accepted at most.
+// MaxDescription is the maximum size of an API description in bytes.
 const MaxDescription = 32 << 20
 
-// Own is the index of an API description.
+// Own is an index file made from an API description.
 type Own struct {
-	// Product is the product whose index it adds to.
+	// Product is the product whose index the file extends.
 	Product string
 
 	// Version is the version of the description.
 	Version string
 
-	// Text is the index file.
+	// Text is the content of the file.
 	Text string
 
-	// Counts are the operations of each class.
+	// Counts contains the number of operations of each class.
 	Counts map[operation.Class]int
 
-	// Unclassed are the operations that no rule is for: their class is unknown.
+	// Unclassed contains the operations that no rule matches; their class is unknown.
 	Unclassed []string
 
-	// LeftOut are the operations that an index cannot hold, and why.
+	// LeftOut contains the operations that an index cannot contain, with the reasons.
 	LeftOut []string
 }
 
-// FromOpenAPI makes an index file of an API description, OpenAPI 3 or Swagger 2. The
-// classes are those that the rules give the operations of the product. Without a
-// product it is the one whose index knows most of the operations, without a version
-// that of the description.
+// FromOpenAPI makes an index file from an API description, OpenAPI 3 or Swagger 2. The
+// classes are those of the product's rules. If product is empty, it is the product
+// whose index contains most of the operations; if version is empty, it is that of the
+// description.
 func FromOpenAPI(text []byte, product, version string) (*Own, error) {
 	if len(text) > MaxDescription {
 		return nil, fmt.Errorf("the description exceeds %d bytes", MaxDescription)

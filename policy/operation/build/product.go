@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Product tells how to read a product's lists.
+// Product describes how the lists of a product are read. See Lookup.
 type Product struct {
 	Name string
 
@@ -43,11 +43,11 @@ var products = []Product{
 	{Name: "one", base: regexp.MustCompile(`^/api/v[0-9.]+/`), index: "/api/{version}/", newest: "2.3"},
 }
 
-// Index is the product whose index has the operations: its own name, or that of its
-// host.
+// Index returns the product whose index contains the operations: the host product for a
+// plug-in, otherwise the product itself.
 func (p Product) Index() string { return cmp.Or(p.host, p.Name) }
 
-// Lookup finds a product by its name.
+// Lookup returns the product with a name. The error lists the names.
 func Lookup(name string) (Product, error) {
 	var names []string
 	for _, p := range products {

@@ -1,6 +1,6 @@
-// Package build makes the index of operations: from lists of what the API
-// descriptions say, one for each product and version, and from the rules that
-// give each operation its class.
+// Package build makes the index files of package operation from lists of operations,
+// one for each product and version, and from the rules that assign a class to each
+// operation.
 package build
 
 import (
@@ -12,21 +12,22 @@ import (
 	"strings"
 )
 
-// Row is an operation as a description lists it.
+// Row is an operation of an API description.
 type Row struct {
 	Method, Path, Name, Group string
 
-	// Anonymous: documented to work without a token. Stream: an answer is other
-	// than JSON. Both are false where the description does not say.
+	// Anonymous reports whether the operation is documented to work without a token,
+	// Stream whether a response is not JSON. Both are false if the description does not
+	// say so.
 	Anonymous, Stream bool
 
-	// Fields are the fields of answers whose name looks like that of a secret.
+	// Fields are the names of response fields that look like those of secrets.
 	Fields []string
 }
 
 const header = "# method\tpath\toperation\tgroup\tanonymous\tstream\tresponse fields whose name looks secret\n"
 
-// ReadRows reads a list in the form of WriteRows.
+// ReadRows reads a list written by WriteRows.
 func ReadRows(r io.Reader) ([]Row, error) {
 	var rows []Row
 	lines := bufio.NewScanner(r)
@@ -48,7 +49,7 @@ func ReadRows(r io.Reader) ([]Row, error) {
 	return rows, lines.Err()
 }
 
-// WriteRows writes a list: a line for each operation, columns between tabs.
+// WriteRows writes a list with one line for each operation and tabs between columns.
 func WriteRows(w io.Writer, rows []Row) error {
 	var b strings.Builder
 	b.WriteString(header)
