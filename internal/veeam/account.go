@@ -10,77 +10,78 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Account is an identity at a Veeam server. It is not changed after it was given
+// Account is an identity at a Veeam server. It must not be changed after it was passed
 // to a Client.
 type Account struct {
-	// Name is the account's name in the configuration. Required.
+	// Name is the name of the account in the configuration. Required.
 	Name string
 
-	// Username is the user to log in, for VSPC and VBR often DOMAIN\user.
-	// Default: Name.
+	// Username is the user to log in as, for VSPC and VBR often DOMAIN\user. Default:
+	// Name.
 	Username string
 
-	// Grant is how the account gets its token. Default: GrantPassword.
+	// Grant is the grant with which the account logs in. Default: GrantPassword.
 	Grant Grant
 
-	// Password is the account's secret, whatever its grant calls it: password,
-	// refresh token, authorization or verification code, API key, SAML response, assertion,
-	// SSO token, updater token or platform token. Not used by GrantPublicKey and GrantAs.
+	// Password is the secret of the account for its grant: password, refresh token,
+	// authorization code, verification code, API key, SAML response, assertion, SSO
+	// token, updater token or platform token. GrantPublicKey and GrantAs do not use it.
 	Password secret.Value
 
-	// ClientID names the application that an assertion was issued to. Required by
+	// ClientID is the application to which an assertion was issued. Required by
 	// GrantJWTBearer and GrantOperator.
 	ClientID string
 
-	// TOTP makes the verification codes that the server asks for. Default: none, and a
-	// server that asks for a code is an error of KindMFARequired.
+	// TOTP generates the verification codes that the server requires. Default: none; a
+	// server that requires a code is an error of KindMFARequired.
 	TOTP *TOTP
 
-	// ScratchCode replaces TOTP for one login. It is called when the server asks for a
+	// ScratchCode replaces TOTP for one login. It is called when the server requires a
 	// code, and its result is sent once. The server accepts a scratch code once, so
 	// ScratchCode must record that it is used before it returns. Default: TOTP is used.
 	ScratchCode func(ctx context.Context) (secret.Value, error)
 
-	// EnteredCode replaces TOTP for one login: it is sent once if the server asks for a
+	// EnteredCode replaces TOTP for one login. It is sent once if the server requires a
 	// code. Default: TOTP is used.
 	EnteredCode secret.Value
 
-	// ReturnMFAChallenge makes a login end with a *MFAChallengeError if the server asks for
-	// a code, the product accepts codes, and the account has none. Its Token and a code
-	// complete the login with GrantMFA. Default: an *Error of KindMFARequired.
+	// ReturnMFAChallenge makes Login return a *MFAChallengeError if the server requires
+	// a code, the product accepts codes, and the account has none. The Token of the
+	// error and a code complete the login with GrantMFA. Default: Login returns an
+	// *Error of KindMFARequired.
 	ReturnMFAChallenge bool
 
 	// MFAToken is the mfa_token of the server's challenge. Required by GrantMFA, with the
 	// code as Password.
 	MFAToken secret.Value
 
-	// ReadOnly asks VSPC for a token that can change nothing, with every grant.
+	// ReadOnly requests a token that cannot change anything, with every grant. Only
+	// VSPC supports it.
 	ReadOnly bool
 
-	// ShortLived asks VBR and Azure for a refresh token that lives little longer
-	// than the access token.
+	// ShortLived requests a refresh token that lives little longer than the access
+	// token. Only VBR and Azure support it.
 	ShortLived bool
 
-	// Confirm is called right before a secret of the account is sent, after all
-	// waiting. Its error ends the login and is returned as it is; nothing was sent
-	// then. Not called before a verification code, which the server has asked for,
-	// nor for renewals. Default: nothing is asked.
+	// Confirm is called immediately before a secret of the account is sent, after all
+	// waiting. If it returns an error, nothing is sent and Login returns that error. It
+	// is not called for verification codes, which the server has requested, or for
+	// renewals. Default: not called.
 	Confirm func(ctx context.Context) error
 
 	// UserUID is the UUID of the user to act as. Required by GrantAs.
 	UserUID string
 
-	// Key is the key pair of GrantPublicKey. Required there.
+	// Key is the key pair for GrantPublicKey, which requires it.
 	Key *Key
 
-	// Parent hands over a session of another account: GrantAs gives its refresh
-	// token away for one of UserUID, GrantAuthorizationCode has it create the
-	// code. refused is nil, or the session that Parent gave last and that the
-	// server did not take; Parent then has to get another one, or to return
-	// ErrNoOtherSession. That is no rare case: a refresh token can probably be
-	// given away only once, so this should not be a session that serves requests.
-	// Required by GrantAs; optional for GrantAuthorizationCode, whose code is
-	// Password without it.
+	// Parent returns a session of another account. GrantAs exchanges its refresh token
+	// for a session of UserUID; GrantAuthorizationCode uses it to create the code.
+	// refused is nil, or the session that Parent returned before and that the server
+	// refused. Parent must then return another session, or ErrNoOtherSession. This is a
+	// normal case, because a refresh token can probably be exchanged only once; so
+	// Parent should not return a session that serves requests. Required by GrantAs.
+	// Optional for GrantAuthorizationCode, which uses Password as the code without it.
 	Parent func(ctx context.Context, refused *Token) (*Token, error)
 }
 
@@ -103,5 +104,6 @@ func (a *Account) secrets() []string {
 	return []string{a.Password.Reveal(), url.QueryEscape(a.Password.Reveal())}
 }
 
-// User is the name that the account logs in as: its user name, or else its own name.
+// User returns the name with which the account logs in: Username, or Name if it is
+// empty.
 func (a *Account) User() string { return cmp.Or(a.Username, a.Name) }

@@ -186,8 +186,8 @@ func versionCode(code string) bool {
 	return false
 }
 
-// VersionRefused reports whether the server does not serve the API version that
-// was named. It has not looked at the credential then.
+// VersionRefused reports whether the server refused the request because it does not
+// serve the requested API version. It has not checked the credential then.
 func (e *Error) VersionRefused() bool {
 	return e.Kind == KindProtocol && (e.noVersion || versionCode(e.Code))
 }

@@ -45,8 +45,9 @@ func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step
 	return c.finish(ctx, a, GrantAuthorizationCode, r)
 }
 
-// CreateCode has a session create an authorization code. VBR has this call until
-// version 12.3; VB for AWS has it under two paths, depending on the version.
+// CreateCode creates an authorization code with a session. VBR supports it up to
+// version 12.3. VB for AWS has two paths for it, depending on the version. It returns
+// an error of KindAccount if the product does not support it.
 func (c *Client) CreateCode(ctx context.Context, t *Token) (secret.Value, error) {
 	var err error = c.fail(KindAccount, GrantAuthorizationCode, "the product cannot create authorization codes")
 	for _, path := range c.Product.CodePaths {

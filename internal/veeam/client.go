@@ -25,63 +25,63 @@ var (
 	errRedirect  = errors.New("the answer is a redirect, which logins do not follow")
 )
 
-// Client logs in at one server. It has no state of its own beside the ledger, and
-// all its methods may be called from any goroutine.
+// Client logs in to one server. Apart from the ledger of verification codes it has no
+// state. Its methods are safe for concurrent use.
 //
-// Each step of a grant is one request, sent once. Redirects are not followed: a
-// credential goes to the configured address and to no other.
+// Each step of a grant is one request, which is sent once. Redirects are not followed,
+// so that a credential is sent to the configured address only.
 type Client struct {
-	// Product is the server's row of the table. Required.
+	// Product is the product of the server. Required.
 	Product *Product
 
-	// Transport carries the requests. Default: http.DefaultTransport.
+	// Transport sends the requests. Default: http.DefaultTransport.
 	Transport http.RoundTripper
 
-	// BaseURL is scheme, host and port, such as https://vbr01:9419. Required.
+	// BaseURL is the URL of the server without a path of the API, such as
+	// https://vbr01:9419. Required.
 	BaseURL string
 
-	// Host is sent in the header Host. Default: that of BaseURL.
+	// Host is the Host header of requests. Default: the host of BaseURL.
 	Host string
 
-	// APIVersion is sent in the product's version header. Default: the
-	// product's.
+	// APIVersion is the value of the product's version header. Default: that of the
+	// product.
 	APIVersion string
 
-	// Header is added to every request. A version header in it wins over
-	// APIVersion; Authorization, Accept, Accept-Encoding and Content-Type are the
-	// client's own.
+	// Header is added to every request. A version header in it takes precedence over
+	// APIVersion. Authorization, Accept, Accept-Encoding and Content-Type are replaced.
 	Header http.Header
 
-	// MFATries is how many verification codes of the account's TOTP are sent at
-	// most for one login. Default: 2. One may be refused because somebody else used
-	// it or because the clocks differ; servers lock accounts after a few more.
+	// MFATries is the maximum number of verification codes of the account's TOTP that
+	// are sent for one login. Default: 2. One may be refused because it was used
+	// elsewhere or because the clocks differ; servers lock accounts after a few more.
 	MFATries int
 
-	// TOTPLedger is where used verification codes are recorded. Default: one for
-	// the whole process, which is what protects a seed that several clients use.
+	// TOTPLedger records used verification codes. Default: the ledger of the process,
+	// which also covers seeds that several clients share.
 	TOTPLedger *TOTPLedger
 
-	// TOTPSteps is where used verification codes are recorded for other processes
-	// too. Default: nowhere.
+	// TOTPSteps records used verification codes for other processes. Default: none.
 	TOTPSteps StepStore
 
-	// Pacer is asked before each token request. Default: none waits.
+	// Pacer limits the rate of token requests. Default: no limit.
 	Pacer Pacer
 
-	// Guard is asked before each token request that carries a credential. Default:
-	// none is held back.
+	// Guard decides before each token request with a credential whether it may be sent.
+	// Default: all are sent.
 	Guard Guard
 
-	// Timeout is the time limit of each request of a login. Default: only that of the
-	// context.
+	// Timeout is the time limit of each request of a login. Default: the deadline of
+	// the context.
 	Timeout time.Duration
 
-	// Clock is called with how far the server's clock is ahead of the local one, after each
-	// answer to a token request with a Date. Default: not called.
+	// Clock is called after each response to a token request with a Date header. offset
+	// is the time by which the server's clock is ahead of the local one. Default: not
+	// called.
 	Clock func(offset time.Duration)
 
-	// Log is called with sentences, without a secret, about the steps of a grant that are not
-	// fully documented. Default: not called.
+	// Log is called with a sentence about steps of a grant that are not fully
+	// documented. The sentence contains no secret. Default: not called.
 	Log func(sentence string)
 
 	confirm func(ctx context.Context) error // Account.Confirm, during a login

@@ -10,18 +10,19 @@ import (
 	"strings"
 )
 
-// Format is how a body is written, where a product has several ways.
+// Format is the format of a response body, for products that have several.
 type Format int
 
-// The formats. A client asks for JSON by Accept; its version decides about the names.
+// The formats. A client requests JSON by its Accept header; the version of the server
+// determines the spelling of names.
 const (
 	FormatXML    Format = iota
 	FormatPascal        // JSON with names such as StatusCode: Enterprise Manager 12
 	FormatCamel         // JSON with names such as statusCode: Enterprise Manager 13
 )
 
-// FormatOf is the format in which a client wants an answer. camel says how the server
-// spells names in JSON.
+// FormatOf returns the format that a client accepts. camel reports whether the server
+// uses the names of FormatCamel.
 func FormatOf(h http.Header, camel bool) Format {
 	accept := strings.ToLower(strings.Join(h["Accept"], ","))
 	at, other := strings.Index(accept, "application/json"), strings.Index(accept, "xml")
@@ -34,7 +35,7 @@ func FormatOf(h http.Header, camel bool) Format {
 	return FormatPascal
 }
 
-// ContentType is the type of a body in the format.
+// ContentType returns the Content-Type of a body in the format.
 func (f Format) ContentType() string {
 	if f == FormatXML {
 		return "application/xml; charset=utf-8"
@@ -42,7 +43,8 @@ func (f Format) ContentType() string {
 	return contentJSON
 }
 
-// Name spells a name of JSON, which is given as Enterprise Manager 12 does.
+// Name returns the name of a JSON field in the format. pascal is its name in
+// FormatPascal.
 func (f Format) Name(pascal string) string {
 	if f == FormatCamel && pascal != "" {
 		return strings.ToLower(pascal[:1]) + pascal[1:]
@@ -50,7 +52,7 @@ func (f Format) Name(pascal string) string {
 	return pascal
 }
 
-// Namespace is that of all XML of Enterprise Manager.
+// Namespace is the XML namespace of all documents of Enterprise Manager.
 const Namespace = "http://www.veeam.com/ent/v1.0"
 
 func appendEMError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
@@ -71,7 +73,7 @@ func appendEMError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
 	return append(dst, '}'), r.Format.ContentType()
 }
 
-// XMLText is a text as XML has it between tags and in attributes.
+// XMLText escapes a text for XML element content and attribute values.
 func XMLText(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s)) // writing to memory

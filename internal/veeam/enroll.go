@@ -14,17 +14,17 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Enrollment is a second factor that a server has issued.
+// Enrollment is a second factor that a server issued.
 type Enrollment struct {
-	// Secret makes the codes; it is what totp_secret of an account takes. Base32,
-	// or an otpauth URI if the server wants codes of another form than the usual.
+	// Secret is the value for the option totp_secret of an account: Base32, or an
+	// otpauth URI if the codes are not of the usual form.
 	Secret secret.Value
 
 	// URI is the otpauth URI for a QR code.
 	URI secret.Value
 
-	// ScratchCodes each take the place of one code. Empty where the product has
-	// none.
+	// ScratchCodes are codes that each replace one verification code. Empty for
+	// products without scratch codes.
 	ScratchCodes []secret.Value
 
 	user  string       // as the API calls it
@@ -33,33 +33,34 @@ type Enrollment struct {
 	totp  *TOTP
 }
 
-// MFAState is what an attempt to change a user's second factor has led to.
+// MFAState is the result of an attempt to change a user's second factor.
 type MFAState int
 
 // The states.
 const (
-	// MFAUnchanged: the user is as before.
+	// MFAUnchanged means that the user's second factor is as before.
 	MFAUnchanged MFAState = iota
 
-	// MFAChanged: the new second factor is in force, or the old one is gone.
+	// MFAChanged means that the new second factor is active, or the old one removed.
 	MFAChanged
 
-	// MFAUnknown: the answer was lost, and asking again has failed.
+	// MFAUnknown means that there was no response to the change and its result could
+	// not be found out by a login.
 	MFAUnknown
 )
 
-// MFAError says at which step a change of a user's second factor has failed, and
-// what state the user is in.
+// MFAError is the error of a change of a user's second factor. Step is the step that
+// failed, State the resulting state of the user.
 type MFAError struct {
 	Step  string
 	State MFAState
 	Err   error
 }
 
-// Error is one line for the log.
+// Error returns the step and the error in one line for the log.
 func (e *MFAError) Error() string { return e.Step + ": " + e.Err.Error() }
 
-// Unwrap returns the cause.
+// Unwrap returns Err.
 func (e *MFAError) Unwrap() error { return e.Err }
 
 // enrolling is how a product gives out second factors. Each function is one step.
@@ -85,15 +86,15 @@ var (
 // goes on when the caller gives up. A verification may have to wait for two codes.
 const afterwards = 3 * time.Minute
 
-// Enroll gives the user of a session a second factor, or with recreate another
-// one in place of the one that is in force.
+// Enroll gives the user of a session a second factor, or with recreate replaces the
+// active one.
 //
-// The server issues a secret; keep stores it; a first code puts it in force; a
-// login of its own, with the next code, verifies it, which takes up to half a
-// minute. keep is called before the secret is in force, and what it stores must
-// last, because nobody can log in without it afterwards. If a step fails the new
-// second factor is taken away again; with recreate it is not, as that would leave
-// the user without any. The error is an *MFAError, which says what came of it.
+// The server issues a secret, keep stores it, a first code activates it, and a login
+// with the next code verifies it. This takes up to half a minute. keep is called before
+// the secret is active and must store it permanently, because nobody can log in without
+// it afterwards. If the verification fails, the new second factor is disabled again,
+// except with recreate, which would leave the user without any. The error is an
+// *MFAError.
 func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool, keep func(*Enrollment) error) (*Enrollment, error) {
 	fail := func(step string, err error) (*Enrollment, error) {
 		return nil, &MFAError{Step: step, Err: err}
@@ -144,8 +145,8 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	return nil, failed
 }
 
-// DisableMFA takes the second factor of the session's user away, and verifies
-// that by a login. The error is an *MFAError.
+// DisableMFA removes the second factor of the session's user and verifies the removal
+// by a login. The error is an *MFAError.
 func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
 	const step = "turning off multi-factor authentication"
 	steps := c.Product.enrolling

@@ -14,59 +14,64 @@ import (
 	"time"
 )
 
-// ErrNoLogout says that the product has no way to end one session.
+// ErrNoLogout is the error of Logout if a single session cannot be ended.
 var ErrNoLogout = errors.New("the product cannot end a single session")
 
-// Kind says what went wrong, and with that what may help.
+// Kind is the kind of an Error, which determines the possible remedies.
 type Kind int
 
 // The kinds.
 const (
-	// KindRefused: the server does not accept the credential, whatever the grant
-	// takes for one. Trying the same again cannot help and may lock the account;
-	// after GrantRefreshToken the account's own grant may.
+	// KindRefused means that the server refused the credential of the grant. A retry
+	// with the same credential cannot succeed and may lock the account. After
+	// GrantRefreshToken, a login with the account's own grant may succeed.
 	KindRefused Kind = iota + 1
 
-	// KindMFARequired: the server wants a verification code and the account has
-	// no way to make one.
+	// KindMFARequired means that the server requires a verification code and the
+	// account has no source of codes.
 	KindMFARequired
 
-	// KindSSORequired: the user signs in with an identity provider.
+	// KindSSORequired means that the user must sign in with an identity provider.
 	KindSSORequired
 
-	// KindThrottled: too many requests; Delay says for how long.
+	// KindThrottled means that there were too many requests. Error.RetryAfter is the
+	// time to wait.
 	KindThrottled
 
-	// KindUnavailable: the server was not reached, or the connection broke.
+	// KindUnavailable means that the server could not be reached or the connection
+	// broke.
 	KindUnavailable
 
-	// KindTimeout: no answer in time.
+	// KindTimeout means that the server did not answer in time.
 	KindTimeout
 
-	// KindCanceled: the caller gave up.
+	// KindCanceled means that the caller canceled the request.
 	KindCanceled
 
-	// KindServerFault: the server has trouble of its own (5xx, 408).
+	// KindServerFault means that the server failed (5xx or 408).
 	KindServerFault
 
-	// KindMalformed: the answer is no token answer.
+	// KindMalformed means that the response is not in the documented format.
 	KindMalformed
 
-	// KindTLS: no trusted connection: certificate, name, pin or protocol.
+	// KindTLS means that there is no trusted connection because of the certificate, its
+	// name, its pin or the protocol. See Error.TLS.
 	KindTLS
 
-	// KindProtocol: the server takes the request for a wrong one, the credential
-	// was not looked at: API version, path, licence agreement.
+	// KindProtocol means that the server rejected the request without checking the
+	// credential, for example because of the API version, the path or the license
+	// agreement.
 	KindProtocol
 
-	// KindAccount: the account lacks what its grant needs; nothing was sent.
+	// KindAccount means that the account lacks a value that its grant requires, or that
+	// the product does not support the call. Nothing was sent.
 	KindAccount
 
-	// KindForbidden: the session is good, but its user may not do this.
+	// KindForbidden means that the session is valid but its user has no permission.
 	KindForbidden
 
-	// KindWrongUser: the answer has a token of another user than the one to act
-	// as. It is not used.
+	// KindWrongUser means that the response contains a token of another user than the
+	// requested one. The token is not used.
 	KindWrongUser
 )
 
@@ -77,32 +82,32 @@ func (k Kind) String() string {
 	return kindRows[k].name
 }
 
-// Error is a failed exchange with a server. Neither it nor what it wraps holds a
-// secret or the text of the answer.
+// Error is the error of an exchange with a server. Neither it nor the error that it
+// wraps contains a secret or text of the response.
 type Error struct {
 	Kind    Kind
 	Product string
 
-	// Grant is the step that failed. Empty for a call and for a logout.
+	// Grant is the grant that failed. Empty for other calls and for a logout.
 	Grant Grant
 
-	// Call is what was asked for with a session, such as enableMfa. Empty for a
-	// grant and for a logout.
+	// Call is the call that failed, such as enableMfa. Empty for a grant and for a
+	// logout.
 	Call string
 
-	// Unsent says that nothing was sent: no connection came about, or the request
-	// was still waiting for its turn.
+	// Unsent reports whether nothing was sent, because there was no connection or the
+	// request was still waiting.
 	Unsent bool
 
-	// Status of the answer, 0 without one.
+	// Status is the HTTP status of the response, 0 without a response.
 	Status int
 
-	// Code is the server's own word for the error, such as AccessDenied or
-	// invalid_request: at most 64 letters, digits and -_.: of it, a blank as _.
+	// Code is the server's error code, such as AccessDenied or invalid_request: at most
+	// 64 of its letters, digits and characters -_.: with each blank replaced by _.
 	Code string
 
-	// RetryAfter is how long the server asks to wait, 0 if it does not say. At
-	// most an hour.
+	// RetryAfter is the time to wait that the server requests, at most one hour. 0 if
+	// it requests none.
 	RetryAfter time.Duration
 
 	// TLS is the cause of an error of KindTLS.
@@ -110,14 +115,14 @@ type Error struct {
 
 	noVersion bool // there is nothing under this API version
 
-	// Hint tells the operator what may help.
+	// Hint is advice for the operator. May be empty.
 	Hint string
 
-	// Err is the cause, if there is one.
+	// Err is the cause. May be nil.
 	Err error
 }
 
-// Error is one line for the log.
+// Error returns the message in one line for the log.
 func (e *Error) Error() string {
 	var b strings.Builder
 	step := cmp.Or(string(e.Grant), e.Call, "logout")
@@ -137,16 +142,16 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the cause.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CredentialRefused reports whether the same login must not be tried again soon:
-// the server has refused it, or asks for something that the account cannot give.
+// CredentialRefused reports whether the same login must not be repeated soon, because
+// the server refused it or requires something that the account does not have.
 func (e *Error) CredentialRefused() bool {
 	return e.Kind == KindRefused || e.Kind == KindMFARequired || e.Kind == KindSSORequired
 }
 
-// Delay is how long the server has asked to wait, 0 if it has not.
+// Delay returns RetryAfter, the time to wait that the server requests.
 func (e *Error) Delay() time.Duration { return e.RetryAfter }
 
 // errWithheld stands for the cause whose text repeats something secret.

@@ -8,12 +8,11 @@ import (
 	"strings"
 )
 
-// FindVersion asks the server for the newest version that it serves, by what
-// everybody may read in a version that is served. It
-// sends no credential and at most one request for each known version. It returns
-// an empty text for products that cannot be asked this way, and if the server
-// serves none of the known versions; an error means that the server was not
-// reached or has trouble of its own.
+// FindVersion returns the newest known API version that the server serves. It sends no
+// credential and at most one request for each known version, to a page that is public
+// in the versions served. The result is empty if the product has no such page or the
+// server serves none of the known versions. It returns an error if the server cannot be
+// reached or fails.
 func (c *Client) FindVersion(ctx context.Context) (string, error) {
 	for _, version := range c.Product.Version.shown() {
 		status, err := c.probe(ctx, c.Product.Version.probe(version), version)

@@ -4,8 +4,8 @@ package veeam
 
 import "strings"
 
-// Grant is a way to get a token. The values are the product-independent names;
-// how a product spells them on the wire is in its row of the table.
+// Grant is a way to get a token. The values are independent of the product; the
+// spelling of each product is in Product.Values.
 type Grant string
 
 // The grants.
@@ -16,13 +16,13 @@ const (
 	GrantAuthorizationCode Grant = "authorization_code"
 	GrantPublicKey         Grant = "public_key" // VSPC
 	GrantAs                Grant = "as"         // VSPC: act as another user
-	GrantAPIKey            Grant = "api_key"    // VSPC: the key is the bearer, nothing is granted
+	GrantAPIKey            Grant = "api_key"    // VSPC: the key is the bearer token, no request is sent
 	GrantSAML              Grant = "saml"       // Azure
 	GrantSSOToken          Grant = "sso_token"  // Azure
 	GrantUpdaterToken      Grant = "updater_token"
 	GrantVBRToken          Grant = "vbr_token"  // VBR: restricted mode of its own integrations
-	GrantJWTBearer         Grant = "jwt-bearer" // VB365: what an identity provider has issued
-	GrantOperator          Grant = "operator"   // VB365: the same, for restore operators
+	GrantJWTBearer         Grant = "jwt-bearer" // VB365: an assertion of an identity provider
+	GrantOperator          Grant = "operator"   // VB365: an assertion for restore operators
 )
 
 // grantAliases maps every spelling that servers document, folded, to its grant.

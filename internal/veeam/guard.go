@@ -7,24 +7,25 @@ import (
 	"errors"
 )
 
-// Guard says whether a credential may be sent once more. Servers lock users after
-// so many wrong logins.
+// Guard decides whether a credential may be sent. Servers lock users after a number of
+// refused logins.
 type Guard interface {
-	// Begin is asked before each token request that carries the account's credential,
+	// Begin is called before each token request that carries the account's credential,
 	// or a code that follows from it. If it returns an error, the request is not sent
-	// and that is the error of the login. Otherwise end is told what became of it.
+	// and the login returns that error. Otherwise end is called with the result of the
+	// request.
 	Begin(ctx context.Context) (end func(context.Context, Verdict), err error)
 }
 
-// Verdict is what an answer says about a credential.
+// Verdict is the result of a token request for its credential.
 type Verdict int
 
 // The verdicts.
 const (
-	VerdictNone     Verdict = iota // nothing: it was not looked at, or is good so far
-	VerdictAccepted                // there is a session
+	VerdictNone     Verdict = iota // the credential was not checked, or accepted so far
+	VerdictAccepted                // the server created a session
 	VerdictRefused
-	VerdictUnknown // there was no answer
+	VerdictUnknown // there was no response
 )
 
 // verdict reads the outcome of a token request.

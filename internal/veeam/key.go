@@ -19,48 +19,47 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Padding is how the server pads the code before it encrypts it, which is not
+// Padding is the RSA padding with which the server encrypts the code. It is not
 // documented.
 type Padding string
 
 // The paddings.
 const (
-	// PaddingAuto tries the others on the same challenge: OAEP first, which fails
-	// for certain if it is not what the server used.
+	// PaddingAuto tries the others on the same challenge, beginning with OAEP, which
+	// fails reliably if the server used another padding.
 	PaddingAuto       Padding = "auto"
 	PaddingPKCS1v15   Padding = "pkcs1v15"
 	PaddingOAEPSHA1   Padding = "oaep_sha1"
 	PaddingOAEPSHA256 Padding = "oaep_sha256"
 )
 
-// PublicKeyFormat is what the public_key field holds, in Base64. Documented is
-// the Base64 only; it should be what was registered.
+// PublicKeyFormat is the format of the public_key field before it is encoded in Base64.
+// Only the Base64 is documented; the content should be the key as registered.
 type PublicKeyFormat string
 
 // The formats.
 const (
-	PublicKeyXML  PublicKeyFormat = "xml"  // RSAKeyValue, as VSPC issues it
+	PublicKeyXML  PublicKeyFormat = "xml"  // RSAKeyValue, as issued by VSPC
 	PublicKeySPKI PublicKeyFormat = "spki" // DER of a SubjectPublicKeyInfo
-	PublicKeyRaw  PublicKeyFormat = "raw"  // KeyOptions.Public as it is
+	PublicKeyRaw  PublicKeyFormat = "raw"  // KeyOptions.Public unchanged
 )
 
-// KeyOptions are the settings of a Key.
+// KeyOptions are the options of a Key.
 type KeyOptions struct {
-	// Passphrase opens a PKCS#12 container.
+	// Passphrase is the passphrase of a PKCS#12 container.
 	Passphrase secret.Value
 
-	// Padding of the server. Default: PaddingAuto.
+	// Padding is the padding of the server. Default: PaddingAuto.
 	Padding Padding
 
-	// Format of the public key as sent. Default: PublicKeyXML.
+	// Format is the format in which the public key is sent. Default: PublicKeyXML.
 	Format PublicKeyFormat
 
-	// Public are the bytes that were registered, for PublicKeyRaw.
+	// Public is the public key as registered. Required by PublicKeyRaw.
 	Public []byte
 }
 
-// Key is an RSA key pair with how it is used. It is made by ReadKey and does not
-// change.
+// Key is an RSA key pair with its options. It is immutable; ReadKey makes it.
 type Key struct {
 	private *rsa.PrivateKey
 	public  string // as sent
@@ -82,8 +81,8 @@ var (
 )
 
 // ReadKey reads a private key: PEM (PKCS#8 or PKCS#1, not encrypted), a PKCS#12
-// container (binary or Base64, as VSPC issues it) or .NET XML. No error repeats
-// any of it.
+// container (binary or Base64, as issued by VSPC) or .NET XML, of at most 64 KiB.
+// Errors contain no part of it.
 func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 	if len(data) > maxKeyFile {
 		return nil, errKeyTooLarge
@@ -119,10 +118,10 @@ func ReadKey(data []byte, o KeyOptions) (*Key, error) {
 	return k, nil
 }
 
-// String hides the key.
+// String returns a text without the key.
 func (k *Key) String() string { return "key " + secret.Mask }
 
-// GoString hides the key.
+// GoString returns a text without the key.
 func (k *Key) GoString() string { return k.String() }
 
 func readPrivateKey(data []byte, passphrase secret.Value) (*rsa.PrivateKey, error) {

@@ -20,14 +20,14 @@ const (
 	vspcMe   = "/api/v3/users/me"
 )
 
-// KeyPair is what the server has made. A half is empty if it was not selected.
+// KeyPair is a key pair made by the server. A part that was not selected is empty.
 type KeyPair struct {
-	// Private and Public are .NET XML (RSAKeys) or PKCS#12 containers, decoded.
+	// Private and Public are .NET XML (RSAKeys) or decoded PKCS#12 containers.
 	Private secret.Value
 	Public  []byte
 }
 
-// Select names the properties to ask for. Default: all.
+// Select contains the names of the requested properties. Default: all.
 type Select []string
 
 // query is the parameter as VSPC takes it.
@@ -77,8 +77,8 @@ func (c *Client) noService(name string) error {
 	return &Error{Kind: KindAccount, Product: c.Product.Name, Call: name, Err: errNoService}
 }
 
-// RSAKeys has VSPC make an RSA key pair in .NET XML. bits is the size of the key,
-// 0 for the server's default.
+// RSAKeys makes VSPC generate an RSA key pair in .NET XML. bits is the size of the key;
+// 0 is the server's default.
 func (c *Client) RSAKeys(ctx context.Context, t *Token, bits int, s Select) (*KeyPair, error) {
 	const name = "keys/rsa"
 	q := s.query()
@@ -93,9 +93,10 @@ func (c *Client) RSAKeys(ctx context.Context, t *Token, bits int, s Select) (*Ke
 	return pair, c.checkPair(name, pair)
 }
 
-// PKCS12 has VSPC make a key with a certificate for subject, in PKCS#12
-// containers that password opens. The password travels in the query of the
-// request, as the API wants it, so that the server's log may show it.
+// PKCS12 makes VSPC generate a key with a certificate for subject, in PKCS#12
+// containers encrypted with password. bits is the size of the key; 0 is the server's
+// default. The API requires the password in the query of the request, so the server may
+// log it.
 func (c *Client) PKCS12(ctx context.Context, t *Token, subject string, bits int, password secret.Value, s Select) (*KeyPair, error) {
 	const name = "keys/rsa-pkcs12"
 	q := s.query()
@@ -109,8 +110,8 @@ func (c *Client) PKCS12(ctx context.Context, t *Token, subject string, bits int,
 	return c.containers(ctx, t, call{name: name, method: http.MethodGet, path: vspcKeys + "rsa-pkcs12", query: q, requestID: true})
 }
 
-// DecryptPKCS12 has VSPC open a PKCS#12 container with its password: what comes
-// back needs none.
+// DecryptPKCS12 makes VSPC decrypt a PKCS#12 container with its password. The
+// containers of the result have no password.
 func (c *Client) DecryptPKCS12(ctx context.Context, t *Token, container []byte, password secret.Value, s Select) (*KeyPair, error) {
 	body := map[string]string{"certificateContent": base64.StdEncoding.EncodeToString(container)}
 	if !password.IsZero() {
@@ -148,8 +149,8 @@ func (c *Client) checkPair(name string, pair *KeyPair) error {
 	return nil
 }
 
-// TOTPSecret has VSPC make a secret for verification codes. It is in force for
-// nobody: Enroll does that.
+// TOTPSecret makes VSPC generate a secret for verification codes. It is not activated
+// for any user; see Enroll.
 func (c *Client) TOTPSecret(ctx context.Context, t *Token, s Select) (*Enrollment, error) {
 	const name = "keys/totp-secret"
 	o, err := c.service(ctx, t, call{
@@ -165,23 +166,23 @@ func (c *Client) TOTPSecret(ctx context.Context, t *Token, s Select) (*Enrollmen
 	return e, err
 }
 
-// KeyAssignment gives a user of VSPC a public key to log in with.
+// KeyAssignment assigns a public key to a user of VSPC.
 type KeyAssignment struct {
-	// UserUID is whom the key is for. Default: the user of the session.
+	// UserUID is the UUID of the user. Default: the user of the session.
 	UserUID string
 
-	// Public is the key, byte by byte as it will be presented later.
+	// Public is the key, in the same bytes in which it will be sent at logins.
 	Public []byte
 
-	// Description is what the console shows. Required.
+	// Description is the text shown in the console. Required.
 	Description string
 
-	// ReadOnly makes sessions that can change nothing.
+	// ReadOnly restricts sessions with the key to requests that change nothing.
 	ReadOnly bool
 }
 
-// AssignKey gives a user a public key to log in with, and returns the id of the
-// login that the server has made of it.
+// AssignKey registers a public key with which a user can log in, and returns the id of
+// the login that the server created for it.
 func (c *Client) AssignKey(ctx context.Context, t *Token, k KeyAssignment) (login string, err error) {
 	if k.UserUID == "" {
 		if k.UserUID, err = c.vspcUser(ctx, t); err != nil {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TOTPLedger hands out verification codes, each at most once. One ledger serves
-// the whole process, so that two accounts or sites with the same seed do not use
-// the same code. The zero value is ready for use.
+// TOTPLedger returns verification codes, each at most once. One ledger serves the whole
+// process, so that two accounts or sites with the same seed do not use the same code.
+// The zero value is ready for use.
 type TOTPLedger struct {
 	mu   sync.Mutex
 	last map[[sha256.Size]byte]int64 // the latest step given out, by seed
@@ -21,20 +21,20 @@ type TOTPLedger struct {
 // before it.
 var processLedger TOTPLedger
 
-// StepStore records for several processes which codes were used.
+// StepStore records used verification codes for several processes.
 type StepStore interface {
-	// TakeStep records that the code of a step is about to be sent. If one of that
-	// step or a later one was recorded before, it records nothing and returns that
-	// one and false. seed tells seeds apart; it is to be stored as a keyed hash. An
-	// error says that the store cannot be used now.
+	// TakeStep records that the code of a step is about to be sent. If the same or a
+	// later step was recorded before, it records nothing and returns that step and
+	// false. seed identifies the seed and must be stored as a keyed hash. An error
+	// means that the store is not available.
 	TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error)
 }
 
-// Next returns a code for now. It waits for the next step if the code of the
-// current one was given out, or if so little is left of it - a second, or a tenth
-// of a short period - that it would be over when the server looks at it. It
-// returns ctx's error if ctx ends first, and at once if the wait would outlast
-// ctx's deadline.
+// Next returns a code that is valid now. It waits for the next step if the code of the
+// current step was already returned, or if the step ends so soon (within a second, or a
+// tenth of a short period) that the code would be expired when it arrives. It returns
+// ctx's error if ctx ends first, and context.DeadlineExceeded immediately if the wait
+// would exceed ctx's deadline.
 func (l *TOTPLedger) Next(ctx context.Context, t *TOTP) (string, error) {
 	return l.next(ctx, t, 0, nil)
 }

@@ -50,8 +50,8 @@ func readLifetime(expiresIn json.RawMessage, access string, now time.Time) time.
 	return DefaultLifetime
 }
 
-// ChallengeLifetime is how long an mfa_token is used after it was requested, unless the
-// server names a shorter time. No product documents a lifetime.
+// ChallengeLifetime is the time for which an mfa_token is used after it was requested,
+// unless the server specifies a shorter one. No product documents a lifetime.
 const ChallengeLifetime = time.Minute
 
 // challengeLifetime reads how long the mfa_token of a challenge may be used.

@@ -50,9 +50,9 @@ func (p *Product) present(h http.Header, session secret.Value) {
 // Challenge returns the WWW-Authenticate header of a 401.
 func (p *Product) Challenge() string { return cmp.Or(p.challenge, "Bearer") }
 
-// Idling reports whether sessions of the product end when they are not used for a while,
-// and have no refresh token: a renewal then asks whether the session is alive, which
-// is a use of it, and yields the same session.
+// Idling reports whether sessions of the product end when they are not used for a while
+// and have no refresh token. A renewal then asks the server whether the session is
+// alive, which prolongs it, and returns the same session.
 func (p *Product) Idling() bool { return p.idle > 0 }
 
 var (

@@ -14,20 +14,20 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// ErrTenantLogon says that a login names a tenant in its body, which would be another
-// identity than that of Basic.
+// ErrTenantLogon is the error of a login by Basic whose body names a tenant, which
+// would be another identity than that of Basic.
 var ErrTenantLogon = errors.New("logins of tenants are not supported")
 
-// LogsOnByBasic reports whether clients log in by Basic and get an id of a session, which
-// they present as the product's Carrier says or in a cookie of that name.
+// LogsOnByBasic reports whether clients log in by Basic and get a session id, which
+// they send in the header of Presents or in a cookie of the same name.
 func (p *Product) LogsOnByBasic() bool {
 	step := p.legacy[GrantPassword]
 	return step != nil && step.basic
 }
 
-// Presented is the session that a request presents, empty without one; at the token
-// endpoint of a product whose clients log in by Basic it is their Authorization. A cookie
-// comes before the header, and of several the first.
+// Presented returns the token or session of a request, empty without one. At the token
+// endpoint of a product whose clients log in by Basic, it is the Authorization header.
+// A cookie takes precedence over the header, and the first of several cookies is used.
 func (p *Product) Presented(h http.Header, route Route) string {
 	if !p.LogsOnByBasic() {
 		return bearerOf(h.Get("Authorization"))
@@ -43,9 +43,9 @@ func (p *Product) Presented(h http.Header, route Route) string {
 	return headerValue(h, p.carrier.Header)
 }
 
-// PresentedInBody is the token that a request presents in its body and not in a header,
-// empty without one: the one to end, where clients of the product log out by a form.
-// The body must be short and can still be read.
+// PresentedInBody returns the token in the body of a logout by form, empty without one.
+// It reads at most MaxTokenRequest bytes and replaces the body, so that it can be read
+// again.
 func (p *Product) PresentedInBody(r *http.Request) string {
 	if r.Body == nil {
 		return ""
@@ -76,9 +76,9 @@ func bearerOf(authorization string) string {
 	return strings.TrimSpace(authorization[len(scheme):])
 }
 
-// ReadLogin is ReadTokenRequest for a product whose clients may log in by Basic; then
-// presented is what Presented has returned. Of its body it is only read whether it
-// names a tenant: ErrTenantLogon.
+// ReadLogin is like ReadTokenRequest, but also reads logins by Basic. presented is the
+// result of Presented. The body of a login by Basic is only checked for a tenant; the
+// error is ErrTenantLogon then.
 func (p *Product) ReadLogin(r *http.Request, presented string) (*TokenRequest, error) {
 	if !p.LogsOnByBasic() {
 		return p.ReadTokenRequest(r)
@@ -120,8 +120,8 @@ func readBasic(authorization string) (user, password string, ok bool) {
 	return strings.Cut(string(text), ":")
 }
 
-// Camel reports whether the server spells names in JSON as Enterprise Manager 13 does:
-// the default, if its answer does not say.
+// Camel reports whether the server uses the JSON names of FormatCamel. This is the
+// default if its response does not show it.
 func (s *Shape) Camel() bool {
 	if s == nil || len(s.Keys) == 0 || s.Keys[0] == "" {
 		return true
@@ -130,8 +130,9 @@ func (s *Shape) Camel() bool {
 	return c < 'A' || c > 'Z'
 }
 
-// SessionNames is what a session of the product is known by to whoever could use it: its
-// token, and its id as it is and in Base64. Nil where sessions have no ids.
+// SessionNames returns the strings that identify a session of the product and with
+// which it can be used: the token, and the id, plain and in Base64. Nil for products
+// whose sessions have no ids.
 func (p *Product) SessionNames(access, refresh secret.Value) []string {
 	if !p.LogsOnByBasic() {
 		return nil
@@ -143,8 +144,8 @@ func (p *Product) SessionNames(access, refresh secret.Value) []string {
 	return names
 }
 
-// AsksForSessions reports whether a query of the product selects sessions, as in
-// ?type=LogonSession: the answer would have those of all users.
+// AsksForSessions reports whether a query of the product selects sessions, such as
+// ?type=LogonSession. The response would contain the sessions of all users.
 func (p *Product) AsksForSessions(rawQuery string) bool {
 	if !p.LogsOnByBasic() || rawQuery == "" {
 		return false
@@ -153,7 +154,8 @@ func (p *Product) AsksForSessions(rawQuery string) bool {
 	return err != nil || strings.Contains(strings.ToLower(query), "logonsession")
 }
 
-// LinkBase is the part of an absolute link up to /api, empty if the link is another.
+// LinkBase returns the part of an absolute link up to and including /api, empty if it
+// is not a link of the API.
 func LinkBase(link string) string {
 	scheme, rest, ok := strings.Cut(link, "://")
 	host, path, more := strings.Cut(rest, "/")
@@ -164,7 +166,8 @@ func LinkBase(link string) string {
 	return scheme + "://" + host + "/" + first
 }
 
-// LinksFrom is how the server calls itself in links, as its answer to the login said.
+// LinksFrom returns the prefix of the server's absolute links, as in its response to
+// the login. It is empty if that is not known; s may be nil.
 func (s *Shape) LinksFrom() string {
 	if s == nil {
 		return ""

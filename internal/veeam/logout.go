@@ -11,10 +11,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Logout ends a session at the server, its refresh token included. It returns
-// ErrNoLogout where the product can only end all sessions of a user at once, and
-// for an API key, which is not a session. A session that the server no longer
-// knows counts as ended.
+// Logout ends a session at the server, including its refresh token. It returns
+// ErrNoLogout if the product cannot end a single session, and for an API key, which is
+// not a session. A session that the server does not know any more counts as ended.
 func (c *Client) Logout(ctx context.Context, t *Token) error {
 	op := c.logout()
 	if op == nil || t.Grant == GrantAPIKey {
@@ -71,7 +70,7 @@ func (c *Client) end(ctx context.Context, out outgoing, f *form) error {
 	return c.complete(refused, "")
 }
 
-// CanLogout reports whether the server can end one session.
+// CanLogout reports whether the server can end a single session.
 func (c *Client) CanLogout() bool { return c.logout() != nil }
 
 // logout is how it does that; nil if it cannot.

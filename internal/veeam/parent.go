@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// ErrNoOtherSession is the error of Account.Parent if the refused session was just created:
-// another one would be refused, too, and the refusal counts.
+// ErrNoOtherSession is the error of Account.Parent if the refused session was just
+// created. Another new session would be refused too, and each refusal counts.
 var ErrNoOtherSession = errors.New("the refused session was new")
 
 // withParent runs a step with a session of the account's parent, and once more

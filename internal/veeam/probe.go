@@ -28,18 +28,19 @@ type identityProbe struct {
 	wrongVersion bool
 }
 
-// Identity is what a server tells about itself without a credential.
+// Identity is the information about a server that is available without a credential.
 type Identity struct {
 	// Product is the server's product, nil if it is none of those supported.
 	Product *Product
 
-	// VersionRefused says that the server does not serve the API version of the request.
+	// VersionRefused reports whether the server does not serve the API version of the
+	// request.
 	VersionRefused bool
 }
 
-// Identify finds out which product the server is. It sends no credential and tries the
-// client's product first. The error is that of a connection without an answer, or of an
-// answer with a 5xx status.
+// Identify determines the product of the server. It sends no credential and tries the
+// client's product first. It returns an error if the connection fails or the server
+// answers with a 5xx status.
 func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	candidates := append([]*Product{c.Product}, slices.DeleteFunc(slices.Clone(products), func(p *Product) bool { return p == c.Product })...)
 	// Several products refuse API versions in the same way, so that counts last.
@@ -76,7 +77,8 @@ func (p *Product) Rivals(other *Product) bool {
 	return len(p.identityProbes) == 0 && p.TokenPath == other.TokenPath
 }
 
-// Reach sends HEAD / without a credential. The error says why there is no connection.
+// Reach sends HEAD / without a credential. It returns an error if there is no
+// connection.
 func (c *Client) Reach(ctx context.Context) error {
 	_, err := c.send(ctx, outgoing{method: http.MethodHead, path: "/"})
 	return err
@@ -142,17 +144,19 @@ func (c *Client) MayRead(ctx context.Context, t *Token) error {
 	return err
 }
 
-// ServiceAccount tells whether a user is a service account of VBR. Multi-factor
-// authentication does not apply to those.
+// ServiceAccount reports whether a user is a service account of VBR. Service accounts
+// do not use multi-factor authentication.
 type ServiceAccount struct {
 	User string
 
-	// Known is false if the server does not list the user or does not tell.
+	// Known is false if the server does not list the user or does not report the
+	// property.
 	Known, Is bool
 }
 
-// ServiceAccounts looks up users in the server's list of users, in the order of users.
-// VBR has the list since version 13. The session must be allowed to read it.
+// ServiceAccounts returns the entries of users in the server's list of users, in the
+// same order. VBR has the list since version 13. The session must have permission to
+// read it.
 func (c *Client) ServiceAccounts(ctx context.Context, t *Token, users ...string) ([]ServiceAccount, error) {
 	if c.Product.usersPath == "" {
 		return nil, c.noService("users")

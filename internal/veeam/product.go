@@ -11,88 +11,89 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Product is a row of the table. Rows are shared and must not be changed.
+// Product describes a product. Products are shared and must not be changed.
 type Product struct {
-	// Name is the name in the configuration, Title the one for people.
+	// Name is the name in the configuration, Title the full name.
 	Name, Title string
 
-	// Port is where the REST API listens by default.
+	// Port is the default port of the REST API.
 	Port int
 
-	// TokenPath is where tokens are asked for, by POST. {version} stands for the API
-	// version where the path names it.
+	// TokenPath is the path of the token endpoint, for POST. {version} is replaced by
+	// the API version.
 	TokenPath string
 
-	// Version is the header that names the version of the API.
+	// Version describes how requests select the version of the API.
 	Version Version
 
-	// Accounts are the grants that an account may be configured with.
+	// Accounts are the grants that an account may have in the configuration.
 	Accounts []Grant
 
-	// Values are the grant_type values as sent. A grant without a value cannot be
-	// sent to this product.
+	// Values are the values of grant_type. A grant without a value cannot be sent to
+	// this product.
 	Values map[Grant]string
 
-	// Fields are the form fields as sent.
+	// Fields are the names of the form fields.
 	Fields Fields
 
-	// CodePaths are where a session asks for an authorization code, by POST. The
-	// next is tried if a server answers 404. Empty if there is no such call.
+	// CodePaths are the paths at which a session creates an authorization code, by
+	// POST. The next one is tried after a 404. Empty if the product does not support
+	// it.
 	CodePaths []string
 
-	// Pace is the most token requests that a server is sent unless the configuration
-	// says otherwise. Of these products no limit of token requests is published: VSPC
-	// has limits for all requests, by address and user, without their numbers, and
-	// asks with 429 and retryAfter to wait; of the others not even that is written.
-	// VB365, a relative, takes 1/s 5/m 1500/h. So the rows are far above what a
-	// healthy process sends - one request per account in each lifetime of a token, two
-	// with a verification code, when it starts - and far below what a fault can make
-	// it send. 300 users of a VSPC, with codes, log in within a minute.
+	// Pace is the default maximum rate of token requests to one server. The products
+	// have no published limit for token requests: VSPC limits all requests by address
+	// and user, without published numbers, and sends 429 with retryAfter; for the
+	// others nothing is documented. The related VB365 accepts 1 per second, 5 per
+	// minute and 1500 per hour. The rates here are far above those of a healthy process
+	// (one request per account and token lifetime, two with a verification code) and
+	// far below those that a fault could cause. 300 users of a VSPC with codes log in
+	// within a minute.
 	Pace ratelimit.Rates
 
-	// Lockout is how many tries with a wrong credential a user has unless the
-	// configuration says otherwise. It is below what servers are known to lock users
-	// after: the appliance of VBR 13 locks a local user after three wrong logins, for
-	// 15 minutes or until somebody unlocks it. Of the others no number is published.
+	// Lockout is the default number of tries with a wrong credential that a user has.
+	// It is below the known thresholds: the appliance of VBR 13 locks a local user
+	// after three refused logins, for 15 minutes or until an administrator unlocks it.
+	// No threshold is published for the others.
 	Lockout Lockout
 
-	// SessionLogout ends one session. Nil where the product has none: VSPC ends
-	// all sessions of the user at once. A dialect may have none either. {} stands for the
-	// id of the session.
+	// SessionLogout is the call that ends one session, with {} for the id of the
+	// session. Nil if there is none: VSPC can only end all sessions of the user. A
+	// dialect may not support it either.
 	SessionLogout *Operation
 
-	// OneSession says that a login may end the other sessions of the user. VSPC's
-	// documents say that sessions of different applications under one user may
-	// interfere, and to use another user for every application.
+	// OneSession reports whether a login may end the other sessions of the user.
+	// According to the documentation of VSPC, sessions of different applications under
+	// one user may interfere, so each application should have its own user.
 	OneSession bool
 
-	// LoginRefused is the status of a refused login at the token endpoint.
+	// LoginRefused is the HTTP status of a refused login at the token endpoint.
 	LoginRefused int
 
-	// RefusedHint and MFAHint tell the operator what to do about a refused
-	// credential and about a challenge that cannot be answered.
+	// RefusedHint and MFAHint are advice for the operator about a refused credential
+	// and about a verification code that is required but not available.
 	RefusedHint, MFAHint string
 
-	// RefusedClue says how an operator finds out whether a refused password is wrong or
-	// the user has multi-factor authentication. Empty where nothing tells.
+	// RefusedClue tells the operator how to find out whether a refused password is
+	// wrong or the user has multi-factor authentication. Empty if there is no way.
 	RefusedClue string
 
-	// EnrollHint is what to know before a user gets a second factor.
+	// EnrollHint is what the operator should know before a user gets a second factor.
 	EnrollHint string
 
-	// ScratchCodes says that the product gives out codes for emergencies, each of
-	// which takes the place of a verification code once.
+	// ScratchCodes reports whether the product issues emergency codes, each of which
+	// replaces a verification code once.
 	ScratchCodes bool
 
 	constants    []field            // of every token request
 	dialects     map[string]dialect // by API version, where paths name it
 	refusedBy4xx bool               // a refused credential may have any status of 4xx, see readRefusal
 	throttleWait time.Duration      // after a 429 that names none. Default: as the pace has it
-	// HTTP1 says that the server speaks HTTP/1.1 only, and that clients look for a header
-	// in a spelling that HTTP/2 does not keep.
+	// HTTP1 reports whether the server speaks HTTP/1.1 only, and its clients expect a
+	// header in a spelling that HTTP/2 does not preserve.
 	HTTP1 bool
 
-	// Linked says that documents have absolute links, in which the server names itself.
+	// Linked reports whether documents contain absolute links to the server.
 	Linked bool
 
 	carrier            Carrier               // how a session is presented. Default: as a bearer
@@ -119,47 +120,47 @@ type Product struct {
 	appendError        func(dst []byte, r Refusal, form *refusalForm) ([]byte, string)
 }
 
-// Version is the request header by which a client names the API version it was
-// made for.
+// Version is the request header with which a client selects the API version.
 type Version struct {
-	// Header is its name.
+	// Header is the name of the header. Empty if the product has none.
 	Header string
 
-	// Default is the value for a request without one. Empty if the server wants
-	// none.
+	// Default is the value for a request without the header. Empty if the server
+	// requires none.
 	Default string
 
-	// Known are the versions that servers may serve, newest first. Empty where the
-	// server needs none.
+	// Known are the versions that servers may serve, newest first. Empty if the server
+	// requires none.
 	Known []string
 
-	// Probe is a path that shows everybody whether the server serves a version.
-	// {version} stands for the version.
+	// Probe is a public path that shows whether the server serves a version. {version}
+	// is replaced by the version. Empty if there is none.
 	Probe string
 
-	// Served are the statuses of Probe in a version that is served. Default: 200.
+	// Served are the HTTP statuses of Probe in a version that is served. Default: 200.
 	Served []int
 }
 
-// Fields are form fields of the token request as a product spells them. An empty
-// name means that the product has no such field. The fields grant_type,
-// username, password and refresh_token have the same name everywhere.
+// Fields are the names of form fields of the product's token request. An empty name
+// means that the product does not have the field. The names grant_type, username,
+// password and refresh_token are the same for all products.
 type Fields struct {
 	Code, MFAToken, MFACode, PublicKey, UserUID, ReadOnly, ShortLived string
 	SAML, SSOToken, UpdaterToken, VBRToken                            string
 	ClientID, Assertion                                               string
 }
 
-// Lockout is a number of tries in any stretch of time of the length Window.
+// Lockout is a maximum number of tries in any period of length Window.
 type Lockout struct {
 	Tries  int
 	Window time.Duration
 }
 
-// Operation is a method and a path.
+// Operation is a method and a path of the API.
 type Operation struct{ Method, Path string }
 
-// Lookup finds a product by its name in the configuration.
+// Lookup returns the product with a name in the configuration. The second result is
+// false if there is none.
 func Lookup(name string) (*Product, bool) {
 	i := slices.IndexFunc(products, func(p *Product) bool { return p.Name == name })
 	if i < 0 {
@@ -168,7 +169,7 @@ func Lookup(name string) (*Product, bool) {
 	return products[i], true
 }
 
-// Names lists the products in the order of the table.
+// Names returns the names of the products in a fixed order.
 func Names() []string {
 	names := make([]string, len(products))
 	for i, p := range products {
@@ -177,7 +178,8 @@ func Names() []string {
 	return names
 }
 
-// Accepts reports whether an account of this product may be configured with g.
+// Accepts reports whether an account of this product may have the grant g in the
+// configuration.
 func (p *Product) Accepts(g Grant) bool { return slices.Contains(p.Accounts, g) }
 
 var products = []*Product{

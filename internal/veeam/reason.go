@@ -9,9 +9,9 @@ import (
 	"net/http"
 )
 
-// Reason is one word of a closed vocabulary. The same word stands in the bodies
-// of refusals, in labels of metrics, in the log, and in the JSON of commands and
-// admin endpoints. A Reason is never a text of a server.
+// Reason is a word of a closed vocabulary. The same words are used in the bodies of
+// refusals, in labels of metrics, in the log, and in the JSON of commands and admin
+// endpoints. A Reason never contains text of a server.
 type Reason string
 
 // The reasons of requests.
@@ -32,8 +32,8 @@ const (
 	ReasonNoAccount        Reason = "no_account"
 )
 
-// The reasons of accounts. A request that needs the account's session is refused
-// for the same reason.
+// The reasons of accounts. A request that requires the account's session is refused for
+// the same reason.
 const (
 	ReasonOK                Reason = "ok"
 	ReasonNotLoggedIn       Reason = "not_logged_in"
@@ -63,20 +63,20 @@ const (
 	ReasonInternal          Reason = "internal"
 )
 
-// ReasonRow is what is known of a reason.
+// ReasonRow describes a reason.
 type ReasonRow struct {
 	Reason Reason
 
-	// Account reports that it may be the reason of an account, in the list of
+	// Account reports whether the reason can be the state of an account, in the list of
 	// sessions and in the metrics.
 	Account bool
 
-	// Status is the status of a refused request, before the product has its say.
-	// 0 for a reason for which no request is refused.
+	// Status is the HTTP status of a refused request, unless the product has another
+	// one. 0 for a reason for which no request is refused.
 	Status int
 
-	// Meaning and Action are for an operator: what it says, and what to do. Both
-	// are in docs/behaviour.md.
+	// Meaning and Action are for the operator: the explanation of the reason, and what
+	// to do. Both are in docs/behaviour.md.
 	Meaning, Action string
 
 	form *refusalForm
@@ -127,7 +127,7 @@ var reasonTable = []ReasonRow{
 	{ReasonInternal, true, http.StatusInternalServerError, "another fault", "see the log", &formInternal},
 }
 
-// Reasons lists the closed vocabulary in the order of the docs.
+// Reasons returns all reasons, in the order of the documentation.
 func Reasons() []ReasonRow { return reasonTable }
 
 var reasonRows = func() map[Reason]*ReasonRow {
@@ -138,8 +138,8 @@ var reasonRows = func() map[Reason]*ReasonRow {
 	return rows
 }()
 
-// Row is what is known of the reason. A word outside the vocabulary has the row
-// of ReasonInternal.
+// Row returns the description of the reason. For a word outside the vocabulary it is
+// that of ReasonInternal.
 func (r Reason) Row() ReasonRow {
 	if row, ok := reasonRows[r]; ok {
 		return *row
@@ -147,7 +147,7 @@ func (r Reason) Row() ReasonRow {
 	return *reasonRows[ReasonInternal]
 }
 
-// Healthy reports whether an account with this reason needs nobody's attention.
+// Healthy reports whether an account with this reason requires no attention.
 func (r Reason) Healthy() bool { return r == ReasonOK || r == ReasonNotLoggedIn }
 
 // kindRows say for each kind of Error its words for people and its reason.
@@ -171,8 +171,7 @@ var kindRows = [...]struct {
 	KindWrongUser:   {"token of another user", ReasonWrongUser},
 }
 
-// Reason is the kind's word in the closed vocabulary, ReasonInternal for a kind
-// that does not exist.
+// Reason returns the reason of errors of this kind, ReasonInternal for an unknown kind.
 func (k Kind) Reason() Reason {
 	if k <= 0 || int(k) >= len(kindRows) || kindRows[k].reason == "" {
 		return ReasonInternal
@@ -180,7 +179,7 @@ func (k Kind) Reason() Reason {
 	return kindRows[k].reason
 }
 
-// Reasoner is an error that knows its word of the closed vocabulary.
+// Reasoner is an error with a reason.
 type Reasoner interface {
 	error
 	Reason() Reason
@@ -193,10 +192,10 @@ type sharedReason interface {
 	CredentialRefused() bool
 }
 
-// ReasonOf is the one word for an error: its own if it or what it wraps is a
-// Reasoner, ReasonTimeout and ReasonCanceled for the end of a context, otherwise
-// ReasonInternal. For nil it is ReasonOK. Of another process's error it is what that
-// process has said.
+// ReasonOf returns the reason of an error: that of the first Reasoner that it is or
+// wraps, or the reason that another process recorded for the error, otherwise
+// ReasonTimeout or ReasonCanceled for the end of a context, and ReasonInternal for all
+// others. For nil it is ReasonOK.
 func ReasonOf(err error) Reason {
 	if own, ok := errors.AsType[Reasoner](err); ok {
 		return own.Reason()
@@ -222,8 +221,8 @@ func ReasonOf(err error) Reason {
 	return ReasonInternal
 }
 
-// TransportReason is the word for an error of RoundTrip: its own if it is a
-// Reasoner, otherwise ReasonCanceled, ReasonTimeout, ReasonTLS or
+// TransportReason returns the reason of an error of RoundTrip: that of the first
+// Reasoner that it is or wraps, otherwise ReasonCanceled, ReasonTimeout, ReasonTLS or
 // ReasonUnreachable.
 func TransportReason(ctx context.Context, err error) Reason {
 	if own, ok := errors.AsType[Reasoner](err); ok {
@@ -232,9 +231,8 @@ func TransportReason(ctx context.Context, err error) Reason {
 	return transportKind(ctx, err).Reason()
 }
 
-// Reason is the error's word in the closed vocabulary: that of its cause, if the
-// cause has one; otherwise that of its kind, except that a refused verification
-// code is ReasonCodeRefused.
+// Reason returns the reason of the error: that of its cause if it has one,
+// ReasonCodeRefused for a refused verification code, otherwise that of its kind.
 func (e *Error) Reason() Reason {
 	if own, ok := errors.AsType[Reasoner](e.Err); ok {
 		return own.Reason()

@@ -8,13 +8,15 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// Refresh renews a session. The refresh token is used up by it, whatever comes
-// back; if the new token has none, the next renewal is a new login.
+// Refresh renews a session. The refresh token cannot be used again, whatever the
+// result. If the new token has no refresh token, the next renewal must be a login.
 //
-// An error of KindRefused says that the refresh token is dead; the caller then
-// falls back to Login. The same goes for KindMFARequired, KindProtocol and
-// KindMalformed: whatever a server finds wrong with a renewal, only a login
-// shows whether it speaks of the account.
+// An error of KindRefused means that the refresh token is not valid any more; the
+// caller should then call Login. It should do so also for KindMFARequired, KindProtocol
+// and KindMalformed, because only a login shows whether the error concerns the account.
+//
+// For a product whose sessions are Idling, Refresh asks the server whether the session
+// is alive, which prolongs it, and returns the same session.
 func (c *Client) Refresh(ctx context.Context, a *Account, refresh secret.Value) (*Token, error) {
 	if c.Product.Idling() {
 		return c.keep(ctx, refresh)

@@ -11,37 +11,37 @@ import (
 	"time"
 )
 
-// Refusal is a request that we answer ourselves, with an error.
+// Refusal is a refusal that veeam-auth sends instead of a response of the server.
 type Refusal struct {
-	// Status of the answer. Default: what the product answers for this reason,
-	// see Product.Status.
+	// Status is the HTTP status. Default: that of the product for the reason; see
+	// Product.Status.
 	Status int
 
-	// Reason is a word of the closed vocabulary, see Reasons; another one counts
-	// as ReasonInternal.
+	// Reason is the reason; see Reasons. A word outside the vocabulary counts as
+	// ReasonInternal.
 	Reason Reason
 
-	// Message is for the person who reads the client's log. Default: what the
-	// product says in this case.
+	// Message is the message for the user of the client. Default: that of the product
+	// for the reason.
 	Message string
 
-	// Detail is for the log of the operator: what has decided. It is never sent.
-	// Default: what Reason means.
+	// Detail is for the operator's log: what decided. It is never sent. Default: the
+	// meaning of Reason.
 	Detail string
 
-	// RetryAfter is when trying again makes sense. VSPC's 429 repeats it in the
-	// body; the Retry-After header is up to the caller.
+	// RetryAfter is the time after which a retry is reasonable. The body of a 429 of
+	// VSPC contains it too; the caller sets the Retry-After header.
 	RetryAfter time.Duration
 
-	// Path is that of the request, for products whose errors depend on the API version
-	// in it.
+	// Path is the path of the request. The error format of some products depends on the
+	// API version in it.
 	Path string
 
-	// Format is in which format the client wants it, where the product has several.
+	// Format is the format that the client accepts, for products with several.
 	Format Format
 
-	// AtTokenEndpoint says that the request was one for a token, for which VSPC
-	// has an error form of its own.
+	// AtTokenEndpoint reports whether the request was a token request. VSPC has a
+	// separate error format for those.
 	AtTokenEndpoint bool
 
 	dialect dialect
@@ -126,9 +126,9 @@ func formOf(row ReasonRow) *refusalForm {
 
 const vspcLoginMessage = "Cannot complete login due to incorrect username or password, or no sufficient rights."
 
-// Status is the status of a refusal: its own, or the product's for its reason.
-// At VSPC every refused token request is a 400 and every fault of a server a
-// 520.
+// Status returns the HTTP status of a refusal: r.Status, or that of the product for its
+// reason. VSPC answers every refused token request with 400 and every fault of a server
+// with 520.
 func (p *Product) Status(r Refusal) int {
 	row := r.Reason.Row()
 	status := cmp.Or(row.Status, http.StatusInternalServerError)
@@ -143,7 +143,8 @@ func (p *Product) Status(r Refusal) int {
 	return status
 }
 
-// Message is the message of a refusal: its own, or the product's for its reason.
+// Message returns the message of a refusal: r.Message, or that of the product for its
+// reason.
 func (p *Product) Message(r Refusal) string {
 	switch {
 	case r.Message != "":
@@ -154,8 +155,9 @@ func (p *Product) Message(r Refusal) string {
 	return formOf(r.Reason.Row()).message
 }
 
-// AppendError appends the body of a refusal in the product's error form. Its
-// message ends with the reason in brackets. The status belongs to it: write the answer with p.Status(r).
+// AppendError appends the body of a refusal to dst, in the error format of the product.
+// The message ends with the reason in parentheses. The response must have the status
+// p.Status(r).
 func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType string) {
 	form := formOf(r.Reason.Row())
 	r.Status = p.Status(r)
@@ -169,7 +171,8 @@ func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType s
 	return p.appendError(dst, r, form)
 }
 
-// Logout is the answer to a client that ends its session with us, at a path.
+// Logout returns the response to a client that ends a session of veeam-auth at the
+// given path.
 func (p *Product) Logout(urlPath string) (status int, body []byte) {
 	status = cmp.Or(p.logoutStatus, p.dialectAt(urlPath).logout)
 	if p.logoutBody == "" {

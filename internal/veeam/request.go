@@ -18,20 +18,20 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// MaxTokenRequest is the most bytes that a token request may have.
+// MaxTokenRequest is the maximum size of a token request in bytes.
 const MaxTokenRequest = 64 << 10
 
-// Errors of ReadTokenRequest. An error of reading the body is neither.
+// The errors of ReadTokenRequest, besides errors of reading the body.
 var (
 	ErrRequestTooLarge   = errors.New("the token request exceeds 64 KiB")
 	ErrRequestUnreadable = errors.New("the token request is neither a form nor JSON nor multipart")
 )
 
-// TokenRequest is what a client sends to get a token. Fields that are absent,
-// blank or null are empty.
+// TokenRequest is a token request of a client. Fields that are absent, blank or null
+// are empty.
 type TokenRequest struct {
-	// Grant is one of the Grant constants whatever the spelling, another value in
-	// lower case, or empty.
+	// Grant is one of the Grant constants, whatever the spelling in the request.
+	// Another value is in lower case. Empty if there is none.
 	Grant Grant
 
 	Username string
@@ -46,30 +46,29 @@ type TokenRequest struct {
 	// assertion of VB365, or the platform token of VBR.
 	Credential secret.Value
 
-	// ClientID names the application that an assertion was issued to.
+	// ClientID is the application to which an assertion was issued.
 	ClientID string
 
 	PublicKey string
 	UserUID   string
 	ReadOnly  bool
 
-	// ShortLived asks for a short-lived refresh token.
+	// ShortLived reports whether the client requests a short-lived refresh token.
 	ShortLived bool
 
-	// Fields are all fields as they came, in order, for the log.
+	// Fields are all fields as received, in order, for the log.
 	Fields []Field
 }
 
-// Field is a name and a value of a token request, both decoded.
+// Field is a decoded name and value of a token request.
 type Field struct {
 	Name  string
 	Value secret.Value
 }
 
-// ReadTokenRequest reads the body of a token request. The body is put back, so
-// that the request can still be forwarded. It fails with ErrRequestTooLarge,
-// with ErrRequestUnreadable - which a form never is - or with what reading the
-// body failed with.
+// ReadTokenRequest reads the body of a token request and replaces it, so that the
+// request can be forwarded. It returns ErrRequestTooLarge, ErrRequestUnreadable or an
+// error of reading the body. A form is never unreadable.
 func (p *Product) ReadTokenRequest(r *http.Request) (*TokenRequest, error) {
 	var body []byte
 	if r.Body != nil {

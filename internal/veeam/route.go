@@ -10,15 +10,15 @@ import (
 // Route is a class of requests.
 type Route int
 
-// The classes. Whatever is not known to be something else is RouteProtected.
+// The routes. A request that matches none of the others is RouteProtected.
 const (
-	RouteProtected         Route = iota // needs a bearer token
-	RouteToken                          // asks for a token
-	RouteLogout                         // ends a session, or all of a user's
+	RouteProtected         Route = iota // requires a bearer token
+	RouteToken                          // requests a token
+	RouteLogout                         // ends a session, or all sessions of a user
 	RouteAnonymous                      // documented to work without a token
-	RouteAuthorizationCode              // has a session create a code for another login
+	RouteAuthorizationCode              // creates a code for another login
 	RouteSession                        // shows sessions
-	RouteClosed                         // gives out or ends sessions in another way, and is never passed on
+	RouteClosed                         // gives out or ends sessions in another way; never forwarded
 )
 
 var routeNames = [...]string{"protected", "token", "logout", "anonymous", "authorization_code", "session", "closed"}
@@ -42,13 +42,13 @@ func on(method, pattern string, kind Route) route {
 	return route{method, pattern, kind, strings.Contains(pattern, "{}")}
 }
 
-// Classify tells what a request asks for. path is the decoded path of the URL.
+// Classify returns the route of a request. urlPath is the decoded path.
 //
-// The servers compare methods and paths without regard to case, and some front
-// ends turn backslashes into slashes, merge slashes and resolve dot segments;
-// Classify does all of that, so that no spelling of a token, logout or code path
-// passes as an ordinary one. An anonymous route is the opposite matter: a path
-// with any byte that its documented form would not have is RouteProtected.
+// Servers ignore the case of methods and paths, and some proxies in front of them
+// convert backslashes to slashes, merge slashes and resolve dot segments. Classify does
+// the same, so that no spelling of a token, logout or code path counts as an ordinary
+// path. For anonymous routes it is strict: a path with any byte that the documented
+// form does not have is RouteProtected.
 func (p *Product) Classify(method, urlPath string) Route {
 	cleaned := cleanPath(urlPath)
 	closed := false
@@ -106,8 +106,8 @@ func below(urlPath, name string) bool {
 	return false
 }
 
-// PlugIn reports whether a path leads to another service behind the server, which is sent
-// the server's tokens and may refuse one that the server accepts.
+// PlugIn reports whether a path leads to another service behind the server. That
+// service gets the server's tokens and may refuse one that the server accepts.
 func (p *Product) PlugIn(urlPath string) bool { return p.plugIns != "" && below(urlPath, p.plugIns) }
 
 // isPrivate reports whether a path is of the private API of VBR 13, which gives the

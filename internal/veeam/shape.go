@@ -10,29 +10,29 @@ import (
 	"time"
 )
 
-// Shape describes the latest success answer of a server. It holds nothing
-// secret and survives encoding/json.
+// Shape describes the format of a successful token response of a server. It contains no
+// secret and can be marshaled to JSON and back.
 type Shape struct {
-	// Keys are the known keys of the answer, in its order and spelling.
+	// Keys are the known keys of the response, in its order and spelling.
 	Keys []string `json:"keys,omitempty"`
 
-	// TokenType is the token_type as the server spells it.
+	// TokenType is the value of token_type.
 	TokenType string `json:"token_type,omitempty"`
 
-	// Dates is how it writes .issued and .expires. Nil if it has none, or none
-	// that can be read.
+	// Dates is the format of .issued and .expires. Nil if the response has no such
+	// dates or they cannot be parsed.
 	Dates *DateLayout `json:"dates,omitempty"`
 
-	// Links is what absolute links of the server begin with, up to /api, where its answers
-	// have such links.
+	// Links is the prefix of the server's absolute links up to /api, for products with
+	// such links.
 	Links string `json:"links,omitempty"`
 
-	// Extras are further values as JSON, by folded key: username, userid,
-	// rolename, usertype, latestnewsshown, mfaenabled, shortlived.
+	// Extras are further values as JSON, by key in lower case without separators:
+	// username, userid, rolename, usertype, latestnewsshown, mfaenabled, shortlived.
 	Extras map[string]json.RawMessage `json:"extras,omitempty"`
 }
 
-// Zone is how a date names its time zone.
+// Zone is the form of the time zone in a date.
 type Zone int
 
 // The zones.
@@ -43,15 +43,15 @@ const (
 	ZoneGMT                // Wed, 10 Jun 2020 10:29:39 GMT
 )
 
-// DateLayout is how a server writes dates.
+// DateLayout is the format of a server's dates.
 type DateLayout struct {
-	// Fraction is the number of digits of the second's fraction.
+	// Fraction is the number of digits of fractional seconds.
 	Fraction int `json:"fraction,omitempty"`
 
-	// Zone is how the zone is written.
+	// Zone is the form of the time zone.
 	Zone Zone `json:"zone,omitempty"`
 
-	// Offset is the server's distance from UTC in seconds, for ZoneNone and
+	// Offset is the offset of the server's time from UTC in seconds, for ZoneNone and
 	// ZoneOffset.
 	Offset int `json:"offset,omitempty"`
 }
@@ -124,9 +124,10 @@ func readDateLayout(text string, now time.Time) *DateLayout {
 	return &l
 }
 
-// LooksLike is the product that an answer is of: another one than p where it has keys
-// that only that one has, or where a password was answered without any of p's own at a
-// token path that another product has, too. Otherwise it is p.
+// LooksLike returns the product whose token response t is. It is another product than p
+// if the response has keys that only that product has, or if the response to a password
+// has none of p's own keys and the other product has the same token path. Otherwise it
+// is p.
 func (t *Token) LooksLike(p *Product) *Product {
 	if t.Shape == nil || len(t.Shape.Keys) == 0 {
 		return p // an API key, or a session that was kept

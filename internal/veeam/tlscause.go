@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// TLSCause is why there is no trusted connection, as a word for scripts.
+// TLSCause is the reason why there is no trusted connection, as a word for scripts.
 type TLSCause string
 
 // The causes.
@@ -32,7 +32,7 @@ const (
 	TLSOther      TLSCause = "other"
 )
 
-// Hint is what may help. Names of options are those of the Caddyfile.
+// Hint returns advice for the operator. Names of options are those of the Caddyfile.
 func (c TLSCause) Hint() string { return tlsHints[c] }
 
 var tlsHints = map[TLSCause]string{
@@ -74,9 +74,8 @@ var tlsTexts = []struct {
 	{"tls: server chose an unconfigured cipher suite", TLSCipher},
 }
 
-// ClassifyTLS finds the cause of an error of a connection. inHandshake says that the
-// TLS handshake had begun and not ended. The cause is empty if it has nothing to do
-// with TLS.
+// ClassifyTLS returns the cause of a connection error, empty if it is not about TLS.
+// inHandshake reports whether the TLS handshake had begun and not ended.
 func ClassifyTLS(err error, inHandshake bool) TLSCause {
 	var (
 		record  tls.RecordHeaderError

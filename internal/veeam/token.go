@@ -10,26 +10,27 @@ import (
 
 // Token is a session of an account at a server.
 type Token struct {
-	// Access is the bearer token. Never empty.
+	// Access is the access token. Never empty.
 	Access secret.Value
 
-	// Refresh renews the session, once: the products document that every renewal
-	// gives a new pair. Empty if the server sent none.
+	// Refresh is the refresh token, which renews the session once: according to the
+	// documentation of the products, every renewal returns a new pair. Empty if the
+	// server sent none.
 	Refresh secret.Value
 
-	// Requested is the moment before the request was sent, with the monotonic
-	// clock. The lifetime counts from here.
+	// Requested is the time immediately before the request was sent, with a monotonic
+	// clock reading. Lifetime counts from it.
 	Requested time.Time
 
-	// Lifetime is the lifetime of the access token, between one second and
-	// MaxLifetime. See readLifetime for every case of expires_in.
+	// Lifetime is the lifetime of the access token, between one second and MaxLifetime.
+	// See readLifetime for every case of expires_in.
 	Lifetime time.Duration
 
-	// Grant is the grant that gave this token: GrantMFA after a verification
-	// code, GrantRefreshToken after a renewal, otherwise the account's own.
+	// Grant is the grant that returned the token: GrantMFA after a verification code,
+	// GrantRefreshToken after a renewal, otherwise the account's own.
 	Grant Grant
 
-	// Shape is what the server's answer looked like, for answers of our own. Nil
-	// where there was no answer (GrantAPIKey).
+	// Shape is the format of the server's response, for the responses of veeam-auth.
+	// Nil if there was no response (GrantAPIKey).
 	Shape *Shape
 }

@@ -12,25 +12,26 @@ import (
 	"time"
 )
 
-// Answer is a token answer of this module.
+// Answer is the content of a token response to a client.
 type Answer struct {
 	AccessToken, RefreshToken string
 
-	// Issued is when the token was made. Default: now.
+	// Issued is the time at which the token was issued. Default: now.
 	Issued time.Time
 
-	// Lifetime is written in whole seconds, at least one.
+	// Lifetime is the lifetime of the access token. It is written in whole seconds, at
+	// least one.
 	Lifetime time.Duration
 
-	// Username, Role and UserID are written if the product's answer has a field for
-	// them. Empty ones are taken from the Shape, or left out.
+	// Username, Role and UserID are written if the product's response has a field for
+	// them. Empty ones are taken from the Shape, or omitted.
 	Username, Role, UserID string
 
 	// Grant is the grant of the client's request. Default: GrantPassword.
 	Grant Grant
 
-	// Path is the path of the request. Some products have the API version in it, on which
-	// the answer depends.
+	// Path is the path of the request. The response of some products depends on the API
+	// version in it.
 	Path string
 }
 
@@ -58,11 +59,12 @@ var (
 	}
 )
 
-// AppendTokenAnswer appends the JSON of a successful token answer to dst. Keys, their
-// order and the form of dates are those of s, the server's own latest answer. If s is nil
-// they are those of the product's reference. Keys that clients of the product require are
-// always written. mfa_token is not, because clients take it for a challenge even if it is
-// null. VSPC is the exception: there it is always written, as null.
+// AppendTokenAnswer appends the JSON of a successful token response to dst. Its keys,
+// their order and the format of dates are those of s, the shape of the server's own
+// response. If s is nil, they are those of the product's documentation. Keys that
+// clients of the product require are always written. mfa_token is omitted, because
+// clients interpret it as an MFA challenge even if it is null; only for VSPC it is
+// always written, as null.
 func (p *Product) AppendTokenAnswer(dst []byte, a Answer, s *Shape) []byte {
 	if s == nil || p.legacy != nil { // there a code is answered in another shape
 		s = &Shape{}
@@ -102,9 +104,9 @@ func (p *Product) passwordOnly(name string) bool {
 	return slices.ContainsFunc(p.answer, func(k answerKey) bool { return k.password && fold(k.name) == fold(name) })
 }
 
-// MFAChallenge returns the answer that asks for a verification code. body is JSON, and
-// empty if the product has no such answer. What it says of the user beside the name is
-// taken from s, the shape of the server's own answer, or left out if s is nil.
+// MFAChallenge returns the response that requests a verification code. body is JSON,
+// empty if the product has no such response. Values about the user other than the name
+// are taken from s, the shape of the server's own response, or omitted if s is nil.
 func (p *Product) MFAChallenge(username, mfaToken string, s *Shape) (status int, body []byte) {
 	said := func(name string) string {
 		if s == nil {

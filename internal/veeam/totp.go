@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// TOTP makes verification codes. It is made by NewTOTP and does not change.
+// TOTP generates verification codes. It is immutable; NewTOTP makes it.
 type TOTP struct {
 	seed      secret.Value // base32 without padding, in capitals
 	id        [sha256.Size]byte
@@ -34,10 +34,10 @@ var (
 	errAlgorithm = errors.New("the otpauth URI names an algorithm other than SHA1, SHA256 and SHA512")
 )
 
-// NewTOTP reads a seed: base32 in any case, with or without blanks, hyphens and
-// padding, or an otpauth://totp/ URI, whose own digits (6 to 8), period (5 s to
-// 300 s) and algorithm count. Default: six digits, 30 s, SHA1, which is what
-// Veeam's servers use. No error repeats any of the seed.
+// NewTOTP reads a seed: Base32 in any case, with or without blanks, hyphens and
+// padding, or an otpauth://totp/ URI, which may specify digits (6 to 8), period (5 to
+// 300 seconds) and algorithm. Default: 6 digits, 30 seconds, SHA1, as used by Veeam's
+// servers. Errors contain no part of the seed.
 func NewTOTP(seed secret.Value) (*TOTP, error) {
 	t := &TOTP{digits: otp.DigitsSix, period: 30 * time.Second, algorithm: otp.AlgorithmSHA1}
 	text := strings.TrimSpace(seed.Reveal())
@@ -118,7 +118,7 @@ func (t *TOTP) readURI(text string) (seed string, err error) {
 	return seed, nil
 }
 
-// String hides the seed.
+// String returns a text without the seed.
 func (t *TOTP) String() string {
 	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, t.digits, t.period)
 }

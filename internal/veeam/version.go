@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// SetVersion makes sure that a request names an API version where the product
-// wants one. What the request says itself wins, unless it is blank; then comes
-// version, then the product's default.
+// SetVersion sets the version header of a request, if the product has one and the
+// request does not set it. The value is version, or the product's default if version is
+// empty.
 func (p *Product) SetVersion(h http.Header, version string) {
 	if p.Version.Header == "" || strings.TrimSpace(h.Get(p.Version.Header)) != "" {
 		return
