@@ -26,20 +26,23 @@ type Account struct {
 	// ReadOnly makes every token of the account read-only: anything but GET, HEAD and OPTIONS is answered 403.
 	ReadOnly bool
 
-	// RedirectTo marks an Azure user of an identity provider: a password is answered with this address and no tokens.
+	// RedirectTo marks an Azure user of an identity provider: the response to a
+	// password contains this address and no tokens.
 	RedirectTo string
 
-	// ClientID and Assertion log in the VB365 user with the grants of an identity provider.
+	// ClientID and Assertion are the credentials of a VB365 user for the grants of an
+	// identity provider.
 	ClientID, Assertion string
 
-	// Tenant marks a user of Enterprise Manager who logs in by the body of the request, beside somebody's password.
+	// Tenant marks a user of Enterprise Manager whose name and password are in the body
+	// of the login, in addition to the Basic credentials of another user.
 	Tenant bool
 
 	UID  string // default: a UUID made from the name
 	Role string // default: the product's administrator
 }
 
-// The accounts that a server has unless WithAccount replaces them.
+// The default accounts of a server. WithAccount replaces them.
 const (
 	DefaultUser        = "svc-monitor"
 	DefaultPassword    = "monitor-pass-1"
@@ -106,8 +109,8 @@ func (s *Server) accountNamed(id string) *account {
 	return s.account(id)
 }
 
-// SetPassword changes the password of user. Tokens that were issued before stay good.
-// It panics when there is no such user.
+// SetPassword changes the password of user. Tokens issued before remain valid. It
+// panics if there is no such user.
 func (s *Server) SetPassword(user, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +121,7 @@ func (s *Server) SetPassword(user, password string) {
 	a.Password = password
 }
 
-// SetAssertion changes the assertion that logs user in. It panics when there is no such user.
+// SetAssertion changes the assertion of user. It panics if there is no such user.
 func (s *Server) SetAssertion(user, assertion string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

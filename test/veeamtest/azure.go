@@ -114,7 +114,8 @@ func userType(t string) string {
 	return t
 }
 
-// What Azure's other grants take. Where the real values come from is not documented.
+// The credentials of Azure's other grants. The origin of the real values is not
+// documented.
 const (
 	AzureSAMLResponse      = "PHNhbWxwOlJlc3BvbnNlPi4uLjwvc2FtbHA6UmVzcG9uc2U+Pz8/Cg=="
 	AzureSSOToken          = "c3NvL3Rva2VuK2Zvci90ZXN0cz8/Pw=="

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// DateStyle is a way to write .issued and .expires.
+// DateStyle is the format of .issued and .expires.
 type DateStyle string
 
-// The ways in which documents and servers write dates.
+// The formats of documents and servers.
 const (
 	DateLocal       DateStyle = "local"  // 2025-06-10T10:29:39
 	DateOffset      DateStyle = "offset" // 2025-04-24T15:24:18+02:00

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Counters is a consistent snapshot of what a server has seen.
+// Counters is a consistent snapshot of the requests that a server got and of their
+// results.
 type Counters struct {
 	TokenRequests  int64 // POSTs to the token endpoint, faulty ones included
 	PasswordGrants int64 // of these, with grant_type password; likewise below
@@ -28,19 +29,20 @@ type Counters struct {
 	Throttled     int64 // of these, with 429
 	Swapped       int64 // sessions begun for another user than the one asked for
 	Logouts       int64
-	DeadLogouts   int64 // logouts answered 401: the token was dead already
+	DeadLogouts   int64 // logouts answered 401: the token was not valid any more
 
-	Protected    int64 // protected requests accepted with a good token, logouts not
+	Protected    int64 // protected requests accepted with a valid token, logouts not
 	Unauthorized int64 // protected requests answered 401, …/always401 and …/status/401 included, logouts not
 	Anonymous    int64 // requests on routes that need no token
 	Uploaded     int64 // bytes of request bodies read on the test routes
 	Downloaded   int64 // bytes written by …/download
 
-	// LiveSessions counts the logins that still have a good access or refresh token.
+	// LiveSessions is the number of sessions with a valid access or refresh token.
 	LiveSessions int
 
-	// Executed counts, per operation, the requests that were authorised and read to their end:
-	// POST …/execute?op=ID under ID, VBR's POST …/jobs/{id}/start under "start " and the job's id.
+	// Executed is the number of requests of each operation that were authorized and
+	// read completely. The key is ID for POST …/execute?op=ID, and "start " and the
+	// job's id for VBR's POST …/jobs/{id}/start.
 	Executed map[string]int
 }
 
@@ -61,7 +63,7 @@ func (s *Server) Counters() Counters {
 	return c
 }
 
-// ResetCounters sets every counter to zero. Sessions, Issued and Seen stay as they are.
+// ResetCounters sets all counters to zero. Sessions, Issued and Seen are not changed.
 func (s *Server) ResetCounters() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,12 +81,12 @@ func (s *Server) tally(change func(c *Counters)) {
 type Recorded struct {
 	Time   time.Time // by the server's clock
 	Method string
-	Path   string // as it was sent, with query
+	Path   string // as received, with query
 	Proto  string
 	Header http.Header
-	Form   url.Values // field names and values as they were sent, blank ones too
+	Form   url.Values // field names and values as received, also blank ones
 	Body   string
-	Status int // what was answered; 0 while it is not, or when a fault broke the connection
+	Status int // status of the response; 0 before it and if a fault broke the connection
 }
 
 // maxSeen bounds the memory that a refresh storm takes.
@@ -138,7 +140,8 @@ func (s *Server) setStatus(rec *Recorded, status int) {
 	rec.Status = status
 }
 
-// Issued returns every secret that this server ever handed out: access, refresh and MFA tokens, codes and API keys.
+// Issued returns every secret that the server issued: access, refresh and MFA tokens,
+// codes and API keys.
 func (s *Server) Issued() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

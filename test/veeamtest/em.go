@@ -60,24 +60,28 @@ func emPresented(x *exchange) (value string, ok bool) {
 	return values[0], values[0] != ""
 }
 
-// WithRandomSessionHeader makes Enterprise Manager's header and cookie carry 16 random bytes, as the logon page of its
-// manual shows. Default: the Base64 of the session's id, as its other pages show.
+// WithRandomSessionHeader makes the header and cookie of Enterprise Manager contain 16
+// random bytes, as on the logon page of its manual. Default: the Base64 of the
+// session's id, as on its other pages.
 func WithRandomSessionHeader() Option { return func(s *Server) { s.cfg.randomHeader = true } }
 
-// WithAnyLogonVersion lets a login at Enterprise Manager name any version or none. Undocumented; default: 400.
+// WithAnyLogonVersion accepts a login at Enterprise Manager with any version or none.
+// Undocumented; default: 400.
 func WithAnyLogonVersion() Option { return func(s *Server) { s.cfg.anyLogonVersion = true } }
 
-// WithAnyHeaderSpelling takes Enterprise Manager's session header in any case. Default: as its manual writes it.
+// WithAnyHeaderSpelling accepts the session header of Enterprise Manager in any case.
+// Default: only as in its manual.
 func WithAnyHeaderSpelling() Option { return func(s *Server) { s.cfg.anySpelling = true } }
 
 // WithBOM makes Enterprise Manager begin JSON with a byte order mark.
 func WithBOM() Option { return func(s *Server) { s.cfg.bom = true } }
 
-// WithPublicURL sets how Enterprise Manager calls itself in links, whatever the Host of a request. Default
-// https://em01.lab.local:9398.
+// WithPublicURL sets the URL of Enterprise Manager in its links, regardless of the Host
+// of the request. Default: https://em01.lab.local:9398.
 func WithPublicURL(url string) Option { return func(s *Server) { s.cfg.publicURL = url } }
 
-// WithSessionLifetime ends sessions of Enterprise Manager after d however busy they are. Undocumented; default: never.
+// WithSessionLifetime ends sessions of Enterprise Manager after d, even if they are
+// used. Undocumented; default: never.
 func WithSessionLifetime(d time.Duration) Option {
 	return func(s *Server) { s.cfg.sessionLifetime = d }
 }

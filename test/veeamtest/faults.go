@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// FaultKind says what goes wrong.
+// FaultKind is the kind of a Fault.
 type FaultKind string
 
 // The faults that can be injected.
@@ -30,7 +30,7 @@ const (
 	FaultRedirect          FaultKind = "redirect"            // Status (default 307) to Location (default another host)
 )
 
-// Target says which requests a fault hits. Targets can be added.
+// Target selects the requests that a fault affects. Targets can be added.
 type Target int
 
 // The targets of a fault. Zero means OnToken.
@@ -40,15 +40,16 @@ const (
 	OnAnonymous
 )
 
-// Fault is a disturbance for some requests.
+// Fault makes the server fail for some requests.
 type Fault struct {
 	Kind  FaultKind
 	On    Target
-	Skip  int    // requests to let pass first
-	Count int    // requests to hit; 0: all until ClearFault
-	Match string // only operations that contain it, such as "/jobs"
+	Skip  int    // number of requests without the fault at first
+	Count int    // number of requests with the fault; 0: all until ClearFault
+	Match string // only operations that contain this text, such as "/jobs"
 
-	// After does the work of the request first and loses its answer: a grant is made, an operation executed.
+	// After executes the request first and then loses the response: a session is
+	// created, an operation executed.
 	After bool
 
 	Status     int
@@ -60,7 +61,7 @@ type Fault struct {
 	Interval   time.Duration
 }
 
-// SetFault puts faults in place of those that were set before. The first that applies to a request hits it.
+// SetFault replaces all faults. The first one that applies to a request is used.
 func (s *Server) SetFault(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +77,7 @@ func (s *Server) SetFault(faults ...Fault) {
 	}
 }
 
-// ClearFault ends all faults.
+// ClearFault removes all faults.
 func (s *Server) ClearFault() { s.SetFault() }
 
 // inject lets a fault have the request if one applies, and reports whether it did. work is what the request would do.

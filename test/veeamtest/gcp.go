@@ -32,11 +32,12 @@ func gcpSuccess(x *exchange, i issue) any {
 	return awsToken{i.access, "bearer", i.refresh, x.expiresIn(i.lifetime), x.s.date(i.issued), x.s.date(i.expires), ""}
 }
 
-// WithoutLogout leaves out the logout of Google Cloud, whose documents name none that could be read.
+// WithoutLogout removes the logout of Google Cloud, whose available documents do not
+// describe one.
 func WithoutLogout() Option { return func(s *Server) { s.cfg.noLogout = true } }
 
-// WithVersionAtToken makes Google Cloud demand x-api-version at its token endpoint too, as its reference says. Default:
-// it does without, as a client in the field shows.
+// WithVersionAtToken makes the token endpoint of Google Cloud require x-api-version, as
+// in its reference. Default: not required, as a client in the field shows.
 func WithVersionAtToken() Option { return func(s *Server) { s.cfg.versionAtToken = true } }
 
 // gcpEnvelope is around answers other than lists.

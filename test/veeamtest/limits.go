@@ -13,16 +13,18 @@ type tokenLimit struct {
 	per  time.Duration
 }
 
-// WithTokenLimits answers a token request with 429 if it is one too many in the last second, minute or hour; zero is no
-// limit. The answer says when the next one is taken, except at VB365. Requests that were refused do not count.
-// Default: 1, 5 and 1500 at VB365, none elsewhere.
+// WithTokenLimits limits the token requests in any second, minute and hour; 0 means no
+// limit. A request above a limit is answered with 429 and, except at VB365, the time
+// after which to retry. Refused requests do not count. Default: 1, 5 and 1500 at VB365,
+// none elsewhere.
 func WithTokenLimits(perSecond, perMinute, perHour int) Option {
 	return func(s *Server) {
 		s.cfg.limits = []tokenLimit{{perSecond, time.Second}, {perMinute, time.Minute}, {perHour, time.Hour}}
 	}
 }
 
-// WithLoopbackUnlimited makes the limits hold for callers of other machines only, as VB365 does.
+// WithLoopbackUnlimited applies the limits only to callers on other machines, as VB365
+// does.
 func WithLoopbackUnlimited() Option { return func(s *Server) { s.cfg.exemptLoopback = true } }
 
 func loopback(from string) bool {

@@ -118,7 +118,8 @@ func (s *Server) spendCode(a *account, code string) bool {
 	return false
 }
 
-// ScratchCodes returns the scratch codes that user has left. Only Azure and AWS give out any.
+// ScratchCodes returns the remaining scratch codes of user. Only Azure and AWS issue
+// scratch codes.
 func (s *Server) ScratchCodes(user string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +129,7 @@ func (s *Server) ScratchCodes(user string) []string {
 	return nil
 }
 
-// TOTPSecret returns the seed that user's codes are made from, "" when MFA is off.
+// TOTPSecret returns the seed of user's codes, "" if MFA is off.
 func (s *Server) TOTPSecret(user string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

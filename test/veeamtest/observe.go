@@ -8,25 +8,28 @@ import (
 	"strings"
 )
 
-// Executed is a request that the server has let in: its bearer was accepted, or its route needs none.
+// Executed is a request that the server executed: its bearer was accepted, or its route
+// requires none.
 type Executed struct {
-	Method    string // in capitals, after overrides
-	Path      string // the path as it was understood, one spelling: decoded, without empty and dot segments
-	Query     string // as it came
-	Operation string // method and path template, empty where there is no such route
-	Token     bool   // the route hands out or ends tokens
+	Method    string // in upper case, after overrides
+	Path      string // normalized path: decoded, without empty and dot segments
+	Query     string // as received
+	Operation string // method and path template, empty if there is no such route
+	Token     bool   // the route issues or ends tokens
 	Subject   string // the user of the bearer, empty without one
 	Header    http.Header
 }
 
-// WithObserver has every request told that the server executes, before it is answered. Paths that no route has
-// count too, unless a bearer is wanted there that the request has not. The observer is called from many goroutines.
+// WithObserver calls observer for every request that the server executes, before the
+// response. This includes requests for paths without a route, unless they lack a
+// required bearer. observer is called concurrently.
 func WithObserver(observer func(Executed)) Option {
 	return func(s *Server) { s.cfg.observer = observer }
 }
 
-// WithLooseReading makes the server understand what some servers do and Veeam's are not known to: headers and the
-// query parameter _method that name another method, headers that name another path, and versions with leading zeros.
+// WithLooseReading makes the server interpret requests as some servers do, but not
+// Veeam's as far as known: headers and the query parameter _method override the method,
+// headers override the path, and versions may have leading zeros.
 func WithLooseReading() Option { return func(s *Server) { s.cfg.loose = true } }
 
 func (s *Server) observe(x *exchange) {

@@ -108,19 +108,20 @@ var oneRefusals = map[reason]problem{
 	expiredRefresh: {status: 400, kind: "rfc7231#section-6.5.1", message: "The refresh token has expired."},
 }
 
-// WithParallelSessions lets the sessions of one user live side by side. It is the default except at Veeam ONE.
+// WithParallelSessions allows several sessions of one user at the same time. It is the
+// default except at Veeam ONE.
 func WithParallelSessions() Option { return func(s *Server) { s.cfg.singleSession = false } }
 
-// WithReusableRefresh lets refresh tokens be used more than once. VB365's and Veeam ONE's documents do not say whether
-// they can be. Default: once.
+// WithReusableRefresh accepts refresh tokens more than once. The documents of VB365 and
+// Veeam ONE do not say whether they may be reused. Default: once.
 func WithReusableRefresh() Option { return func(s *Server) { s.cfg.reusableRefresh = true } }
 
-// WithRevokeBearer makes Veeam ONE demand a bearer at /api/revoke, beside the token in the body. Undocumented; default:
-// it does without.
+// WithRevokeBearer makes Veeam ONE require a bearer at /api/revoke, in addition to the
+// token in the body. Undocumented; default: not required.
 func WithRevokeBearer() Option { return func(s *Server) { s.cfg.revokeBearer = true } }
 
-// WithRevokeKeepsRefresh makes Veeam ONE revoke nothing but the very token that it is sent. Undocumented; default: the
-// session that the token belongs to ends.
+// WithRevokeKeepsRefresh makes Veeam ONE revoke only the token in the request.
+// Undocumented; default: it ends the session of the token.
 func WithRevokeKeepsRefresh() Option { return func(s *Server) { s.cfg.revokeKeepsRefresh = true } }
 
 // serveRevoke ends the session of a token, or all sessions of a user. It is told by the body which.

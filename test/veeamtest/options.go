@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Option changes a server before it is used.
+// Option configures a server. See New.
 type Option func(*Server)
 
 type config struct {
@@ -106,8 +106,8 @@ func defaultConfig(p *product) config {
 	}
 }
 
-// WithHiddenServer answers 404 to everything without a session but requests for one, so that nobody without a credential
-// learns what the server is. No document rules it out.
+// WithHiddenServer answers 404 to all requests without a session except logins, so that
+// the product cannot be found out without a credential. No document rules it out.
 func WithHiddenServer() Option { return func(s *Server) { s.cfg.hidden = true } }
 
 // WithAddr makes Start listen on these addresses instead of a free port of 127.0.0.1. VBR 13.1 has two: 9419 and 443.
@@ -124,37 +124,44 @@ func WithAccount(a Account) Option {
 // WithClock makes clock the server's time, for expiry and TOTP. Advance adds to it. Default: time.Now.
 func WithClock(clock func() time.Time) Option { return func(s *Server) { s.cfg.clock = clock } }
 
-// WithCodePeriod sets for how long each verification code is the present one. Default: 30 seconds, as at every product.
-// Shorter ones let a test wait less; otpauth URIs tell them. Clients that know only the seed use the default.
+// WithCodePeriod sets the period of verification codes. Default: 30 seconds, as at
+// every product. A shorter period reduces waiting in tests; otpauth URIs contain it.
+// Clients that know only the seed use the default.
 func WithCodePeriod(d time.Duration) Option { return func(s *Server) { s.cfg.codePeriod = d } }
 
-// WithAccessLifetime sets how long access tokens live, and at Enterprise Manager how long a session may be idle.
-// Default: 15 minutes at VBR, Google Cloud and Enterprise Manager, 899 seconds at Veeam ONE, one hour elsewhere.
+// WithAccessLifetime sets the lifetime of access tokens, and at Enterprise Manager the
+// time after which an unused session ends. Default: 15 minutes at VBR, Google Cloud and
+// Enterprise Manager, 899 seconds at Veeam ONE, one hour elsewhere.
 func WithAccessLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.access = d } }
 
-// WithRefreshLifetime sets how long refresh tokens live. Default: 14 days at VBR,
-// Azure and Google Cloud, 48 hours at VSPC, 2 hours at AWS. Of VB365 and Veeam ONE it is not documented; 24 hours.
+// WithRefreshLifetime sets the lifetime of refresh tokens. Default: 14 days at VBR,
+// Azure and Google Cloud, 48 hours at VSPC, 2 hours at AWS, and 24 hours at VB365 and
+// Veeam ONE, for which it is not documented.
 func WithRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.refresh = d } }
 
-// WithShortRefreshLifetime sets how long a refresh token lives that was asked for as a short one.
-// Default: access lifetime plus 15 minutes at VBR, 15 minutes at Azure (its documents also say 60), 75 minutes at Google Cloud.
+// WithShortRefreshLifetime sets the lifetime of refresh tokens that were requested as
+// short-lived. Default: access lifetime plus 15 minutes at VBR, 15 minutes at Azure
+// (its documents also say 60), 75 minutes at Google Cloud.
 func WithShortRefreshLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.short = d } }
 
-// WithMFALifetime sets how long an mfa_token lives. Undocumented; default two minutes.
+// WithMFALifetime sets the lifetime of an mfa_token. Undocumented; default: two
+// minutes.
 func WithMFALifetime(d time.Duration) Option { return func(s *Server) { s.cfg.mfaLifetime = d } }
 
-// WithMFATries sets how many wrong codes kill an mfa_token. Undocumented; default three.
+// WithMFATries sets the number of wrong codes after which an mfa_token is not valid any
+// more. Undocumented; default: three.
 func WithMFATries(n int) Option { return func(s *Server) { s.cfg.mfaTries = n } }
 
 // WithLatency delays every answer of the token endpoint.
 func WithLatency(d time.Duration) Option { return func(s *Server) { s.cfg.latency = d } }
 
-// WithSingleSession makes a new login end the earlier sessions of the same user, as the documents of VSPC and Veeam ONE
-// hint. It is the default at Veeam ONE.
+// WithSingleSession makes a new login end the earlier sessions of the same user, as the
+// documents of VSPC and Veeam ONE suggest. It is the default at Veeam ONE.
 func WithSingleSession() Option { return func(s *Server) { s.cfg.singleSession = true } }
 
-// WithLockout refuses an account's logins, right ones too, once n wrong secrets came within window of each other,
-// until window has passed since the last of them.
+// WithLockout locks an account after n wrong secrets, each within window of the one
+// before. Its logins are refused, also correct ones, until window has passed since the
+// last wrong one. Default: none is locked.
 func WithLockout(n int, window time.Duration) Option {
 	return func(s *Server) { s.cfg.lockoutAfter, s.cfg.lockoutWindow = n, window }
 }
@@ -168,74 +175,84 @@ func WithRevokeRandom(oneIn int, seed uint64) Option {
 	}
 }
 
-// WithExpiresInAs chooses how expires_in is written: "number" (the default), "string", "absent",
-// or any other text, which is taken as raw JSON.
+// WithExpiresInAs sets the form of expires_in: "number" (the default), "string",
+// "absent", or any other text, which is raw JSON.
 func WithExpiresInAs(form string) Option { return func(s *Server) { s.cfg.expiresInAs = form } }
 
-// WithDateStyle chooses how .issued and .expires are written.
-// Default: DateLocal at VBR 12 and AWS, DateOffset at VBR 13, DateSevenDigits at Azure; VSPC has no dates.
+// WithDateStyle sets the format of .issued and .expires. Default: DateLocal at VBR 12
+// and AWS, DateOffset at VBR 13, DateSevenDigits at Azure; VSPC has no dates.
 func WithDateStyle(d DateStyle) Option { return func(s *Server) { s.cfg.dates = d } }
 
-// WithZone sets the time zone of the server's own clock, which shows in dates. Default UTC+2.
+// WithZone sets the time zone of the server's clock, which appears in dates. Default:
+// UTC+2.
 func WithZone(zone *time.Location) Option { return func(s *Server) { s.cfg.zone = zone } }
 
 // WithUsernameInAnswer adds username to VBR's token answers, as one page of its documents shows.
 func WithUsernameInAnswer() Option { return func(s *Server) { s.cfg.username = true } }
 
-// WithUsernameAfterRefresh adds username to the answers of AWS to a refresh token, of which its documents have no example.
+// WithUsernameAfterRefresh adds username to the responses of AWS to a refresh token,
+// for which its documents have no example.
 func WithUsernameAfterRefresh() Option { return func(s *Server) { s.cfg.refreshUsername = true } }
 
-// WithVBR401Document gives VBR's 401 on protected routes a body. Default: empty, as seen in the field.
+// WithVBR401Document adds a body to VBR's 401 on protected routes. Default: empty, as
+// seen in the field.
 func WithVBR401Document() Option { return func(s *Server) { s.cfg.bearerDocument = true } }
 
-// WithVersionMissingBody sets the body of the 400 for a missing x-api-version, which no document shows.
+// WithVersionMissingBody sets the body of the 400 for a missing x-api-version, which is
+// not documented.
 func WithVersionMissingBody(body string) Option {
 	return func(s *Server) { s.cfg.versionMissingBody = body }
 }
 
-// WithAPIVersions sets the versions that are served, oldest first: values of x-api-version or, at VB365 and Veeam ONE,
-// of the part of paths that names the version, such as "v7".
+// WithAPIVersions sets the versions that are served, oldest first: values of
+// x-api-version or, at VB365 and Veeam ONE, of the version in paths, such as "v7".
 func WithAPIVersions(versions ...string) Option { return func(s *Server) { s.cfg.versions = versions } }
 
 // WithRefreshReuseRevokesFamily makes the second use of a refresh token end the session that came from it.
 func WithRefreshReuseRevokesFamily() Option { return func(s *Server) { s.cfg.reuseRevokes = true } }
 
-// WithRefreshRevokesAccess makes a refresh end the session's earlier access tokens. Default: they live on.
+// WithRefreshRevokesAccess makes a refresh end the session's earlier access tokens.
+// Default: they remain valid.
 func WithRefreshRevokesAccess() Option { return func(s *Server) { s.cfg.refreshRevokesAccess = true } }
 
-// WithBarePlus takes a space in code, public_key and mfa_token for the + that its sender forgot to encode.
+// WithBarePlus accepts a space in code, public_key and mfa_token in place of a + that
+// the client did not encode.
 func WithBarePlus() Option { return func(s *Server) { s.cfg.barePlus = true } }
 
-// WithFourEyes says whether VBR refuses deletions with 403. Default true.
+// WithFourEyes sets whether VBR refuses deletions with 403. Default: true.
 func WithFourEyes(on bool) Option { return func(s *Server) { s.cfg.fourEyes = on } }
 
-// WithTokenStatus429 answers token requests with 429 once after of them were let through,
-// until retryAfter has passed since the first refusal. The answer names the rest of that time.
+// WithTokenStatus429 answers token requests with 429 after the first ones, whose number
+// is after, until retryAfter has passed since the first 429. The response contains the
+// remaining time.
 func WithTokenStatus429(after int, retryAfter time.Duration) Option {
 	return func(s *Server) { s.cfg.throttleAfter, s.cfg.throttleFor = after, retryAfter }
 }
 
-// WithRefreshDropsReadOnly makes a refresh lose the read-only mark of its session unless it asks for it again with
-// readOnly=true. Undocumented; default: the mark stays.
+// WithRefreshDropsReadOnly makes a refresh lose the read-only property of its session
+// unless it requests it with readOnly=true. Undocumented; default: the property
+// remains.
 func WithRefreshDropsReadOnly() Option { return func(s *Server) { s.cfg.refreshDropsReadOnly = true } }
 
-// WithAsKeepsRefresh makes the grant "as" leave the refresh token it was called with alive. Undocumented; default: it
-// is used up as by any refresh.
+// WithAsKeepsRefresh keeps the refresh token of the grant "as" valid. Undocumented;
+// default: it is used up as by a refresh.
 func WithAsKeepsRefresh() Option { return func(s *Server) { s.cfg.asKeepsRefresh = true } }
 
-// WithSwappedUsers makes one in oneIn answers of the grant "as", and of the refreshes after it, a session of some other
-// user, as a server does that mixes up its answers. Equal seeds make equal choices.
+// WithSwappedUsers makes one in oneIn responses to the grant "as", and to refreshes
+// after it, a session of another user, like a server that mixes up its responses. Equal
+// seeds make equal choices.
 func WithSwappedUsers(oneIn int, seed uint64) Option {
 	return func(s *Server) {
 		s.cfg.swapOneIn, s.cfg.swapRandom = oneIn, rand.New(rand.NewPCG(seed, seed))
 	}
 }
 
-// WithCodeLifetime sets how long an authorization code lives. Default one minute.
+// WithCodeLifetime sets the lifetime of an authorization code. Default: one minute.
 func WithCodeLifetime(d time.Duration) Option { return func(s *Server) { s.cfg.codeLifetime = d } }
 
-// WithCodePaths sets under which names AWS makes authorization codes: "authorization_code" as its guide says,
-// "authorizationCode" as its specification says, or both. Default: the former.
+// WithCodePaths sets the names of the paths at which AWS makes authorization codes:
+// "authorization_code" as in its guide, "authorizationCode" as in its specification, or
+// both. Default: the former.
 func WithCodePaths(names ...string) Option { return func(s *Server) { s.cfg.codePaths = names } }
 
 // WithPublicKey assigns a public key to a VSPC user, as POST …/logins/asymmetricalgorithm does.
@@ -249,18 +266,22 @@ func WithAPIKey(user, key string, readOnly bool) Option {
 	return func(s *Server) { s.cfg.keys = append(s.cfg.keys, assignedKey{user, nil, key, readOnly}) }
 }
 
-// WithPadding sets how VSPC encrypts the challenge of grant public_key. Undocumented; default PKCS1v15.
+// WithPadding sets the padding of the challenge of grant public_key at VSPC.
+// Undocumented; default: PKCS1v15.
 func WithPadding(p Padding) Option { return func(s *Server) { s.cfg.padding = p } }
 
-// WithKeyForm sets what public_key must be the Base64 of. Undocumented; default KeyAny.
+// WithKeyForm sets the format of public_key before it is encoded in Base64.
+// Undocumented; default: KeyAny.
 func WithKeyForm(f KeyForm) Option { return func(s *Server) { s.cfg.keyForm = f } }
 
-// WithBinaryChallenge makes the challenge of grant public_key 32 random bytes, to be answered in Base64.
-// Default: text, to be answered as it is.
+// WithBinaryChallenge makes the challenge of grant public_key 32 random bytes, which
+// the client must return in Base64. Default: text, which the client must return
+// unchanged.
 func WithBinaryChallenge() Option { return func(s *Server) { s.cfg.binaryChallenge = true } }
 
-// WithActionPolls makes VSPC's queued actions answer n questions with "running" before they are done. Default 0.
+// WithActionPolls sets the number of polls that VSPC's queued actions answer with
+// "running" before they are done. Default: 0.
 func WithActionPolls(n int) Option { return func(s *Server) { s.cfg.actionPolls = n } }
 
-// WithLog makes a VBR server write its log, in the form of Svc.ResAPI.log.
+// WithLog makes a VBR server write its log to w, in the format of Svc.ResAPI.log.
 func WithLog(w io.Writer) Option { return func(s *Server) { s.cfg.log = w } }

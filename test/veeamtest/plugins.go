@@ -10,17 +10,19 @@ import (
 	"strings"
 )
 
-// AHVInstance is the id of the plug-in for Nutanix AHV, the same on every server. Of no other the id is public.
+// AHVInstance is the id of the plug-in for Nutanix AHV, the same on every server. The
+// ids of other plug-ins are not public.
 const AHVInstance = "799a5a3e-ae1e-4eaf-86eb-8a9acc2670e2"
 
 // privateScope is where tokens of VBR's private API are good.
 const privateScope = "private"
 
-// WithPlugInTokens makes plug-ins take nothing but the token that the private API makes for each, in three steps.
-// Default: VBR's own bearer.
+// WithPlugInTokens makes plug-ins accept only the token that the private API makes for
+// each, in three steps. Default: VBR's own bearer.
 func WithPlugInTokens() Option { return func(s *Server) { s.cfg.plugInTokens = true } }
 
-// WithPlugInPage makes plug-ins answer a bearer that they do not take with a page instead of a line of text.
+// WithPlugInPage makes plug-ins answer a refused bearer with a page instead of a line
+// of text.
 func WithPlugInPage() Option { return func(s *Server) { s.cfg.plugInPage = true } }
 
 // refusePlugIn is the 401 of a plug-in.

@@ -9,7 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Profile names a product server at one generation of its API.
+// Profile is a product server at one generation of its API.
 type Profile string
 
 // The servers that can be emulated.
@@ -45,8 +45,8 @@ func Newest() (newest []Profile) {
 	return newest
 }
 
-// Product returns the name of the server's product, as configurations write it. Generations that log in alike have one
-// name.
+// Product returns the name of the server's product in the configuration. Generations
+// with the same login have the same name.
 func (p Profile) Product() string {
 	switch p {
 	case VBR12, VBR13:

@@ -62,8 +62,9 @@ func (s *Server) unserved(segments []string) bool {
 	return false
 }
 
-// Route returns the canonical operation of a request, its method and its path template: "GET /api/v1/jobs/{id}".
-// It is "" when there is none. Of a query in rawPath counts what operations are chosen by: "POST /api/jobs/{id}?action=start".
+// Route returns the canonical operation of a request, its method and its path template:
+// "GET /api/v1/jobs/{id}". It is "" if there is none. A query in rawPath matters only
+// if it selects an operation: "POST /api/jobs/{id}?action=start".
 func (s *Server) Route(method, rawPath string) string {
 	path, query, _ := strings.Cut(rawPath, "?")
 	rt, _, _ := s.match(method, path, query)

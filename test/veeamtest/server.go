@@ -58,7 +58,7 @@ type Server struct {
 // serverIDs are the random names that an installation keeps.
 type serverIDs struct{ accessAudience, refreshAudience string }
 
-// New returns a server that is not listening yet. It panics when p is no profile.
+// New returns a server that does not listen yet. It panics if p is not a profile.
 func New(p Profile, opts ...Option) *Server {
 	row := products[p]
 	if row == nil {
@@ -94,18 +94,18 @@ func New(p Profile, opts ...Option) *Server {
 	return s
 }
 
-// Profile returns what the server was made as.
+// Profile returns the profile of the server.
 func (s *Server) Profile() Profile { return s.profile }
 
 // TokenPath returns the path of the token endpoint.
 func (s *Server) TokenPath() string { return s.concrete(s.product.tokenPath) }
 
-// Base returns the path below which resources and test routes live, such as /api/v1.
+// Base returns the path of resources and test routes, such as /api/v1.
 func (s *Server) Base() string { return s.concrete(s.product.base) }
 
-// Start listens on 127.0.0.1 at a free port, unless WithAddr says otherwise, and serves HTTPS: HTTP/1.1 and
-// HTTP/2, Enterprise Manager HTTP/1.1 only.
-// After Close, Start listens again on the same port, with all sessions as they were.
+// Start listens on a free port of 127.0.0.1, or on the addresses of WithAddr, and
+// serves HTTPS: HTTP/1.1 and HTTP/2, Enterprise Manager HTTP/1.1 only. After Close,
+// Start listens on the same port again, with all sessions unchanged.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +159,8 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// URL returns https://host:port of the first listener, without a slash at its end. It is empty before Start.
+// URL returns https://host:port of the first listener, without a trailing slash. It is
+// empty before Start.
 func (s *Server) URL() string {
 	if urls := s.URLs(); urls != nil {
 		return urls[0]
@@ -182,14 +183,15 @@ func (s *Server) URLs() []string {
 	return urls
 }
 
-// Certificate returns the certificate that the server shows. It is nil before Start.
+// Certificate returns the certificate of the server. It is nil before Start.
 func (s *Server) Certificate() *x509.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cert.Leaf
 }
 
-// Close stops listening and breaks every connection, upgraded and hanging ones included.
+// Close stops listening and closes all connections, including upgraded and hanging
+// ones.
 func (s *Server) Close() {
 	s.mu.Lock()
 	server := s.http

@@ -94,7 +94,7 @@ func (a *account) prune(now time.Time) {
 	a.families = live
 }
 
-// RevokeAll ends every session: access and refresh tokens.
+// RevokeAll revokes all access and refresh tokens.
 func (s *Server) RevokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func (s *Server) RevokeAll() {
 	}
 }
 
-// RevokeAccess revokes every access token. Refresh tokens stay good.
+// RevokeAccess revokes all access tokens. Refresh tokens remain valid.
 func (s *Server) RevokeAccess() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

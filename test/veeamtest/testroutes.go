@@ -32,7 +32,7 @@ func testRoutes(base string) []route {
 	}
 }
 
-// Media is an answer in any form.
+// Media is the response of …/media.
 type Media struct {
 	Status  int
 	Header  http.Header
@@ -40,7 +40,7 @@ type Media struct {
 	Chunked bool // sent in two pieces, without a length
 }
 
-// SetMedia sets the answer of …/media. Without one it is 404.
+// SetMedia sets the response of …/media. Default: 404.
 func (s *Server) SetMedia(m Media) { s.media.Store(&m) }
 
 func serveMedia(x *exchange) {
@@ -68,14 +68,14 @@ func (x *exchange) digest() (length int64, sum string, ok bool) {
 	return length, hex.EncodeToString(hash.Sum(nil)), err == nil
 }
 
-// Echo is the answer of …/echo.
+// Echo is the response of …/echo.
 type Echo struct {
 	Method  string              `json:"method"`
-	Path    string              `json:"path"` // as it was sent
+	Path    string              `json:"path"` // as received
 	Query   string              `json:"query"`
 	Host    string              `json:"host"`
 	Proto   string              `json:"proto"`
-	Headers map[string][]string `json:"headers"` // those that carry the session: the name of its user
+	Headers map[string][]string `json:"headers"` // headers that carry the session contain the name of its user
 	Subject string              `json:"subject"`
 	Length  int64               `json:"length"`
 	SHA256  string              `json:"sha256"`
@@ -106,7 +106,7 @@ func serveEcho(x *exchange) {
 	})
 }
 
-// Upload is the answer of …/upload.
+// Upload is the response of …/upload.
 type Upload struct {
 	Length int64  `json:"length"`
 	SHA256 string `json:"sha256"`

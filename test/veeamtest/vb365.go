@@ -121,19 +121,22 @@ func (x *exchange) guarded(t *token) bool {
 	return len(cookies) == 1 && cookies[0].Value == t.guard
 }
 
-// WithAntiforgeryCookie names the cookie that a login at VB365 sets. Undocumented; default X-VB365-Antiforgery.
+// WithAntiforgeryCookie sets the name of the cookie that a login at VB365 sets.
+// Undocumented; default: X-VB365-Antiforgery.
 func WithAntiforgeryCookie(name string) Option {
 	return func(s *Server) { s.cfg.antiforgeryCookie = name }
 }
 
-// WithAntiforgeryReads lets GET, HEAD and OPTIONS pass at VB365 without the cookie of their token, as a script in the
-// field suggests. Default: they are refused.
+// WithAntiforgeryReads makes VB365 accept GET, HEAD and OPTIONS without the cookie of
+// their token, as a script in the field suggests. Default: they are refused.
 func WithAntiforgeryReads() Option { return func(s *Server) { s.cfg.antiforgeryReads = true } }
 
-// WithRefusedStatus sets with which status VB365 refuses a credential. Undocumented; default 401.
+// WithRefusedStatus sets the status with which VB365 refuses a credential.
+// Undocumented; default: 401.
 func WithRefusedStatus(status int) Option { return func(s *Server) { s.cfg.refusedStatus = status } }
 
-// WithOperatorsOnly makes VB365 take the grant operator alone, as with "Enable restore operator authentication only".
+// WithOperatorsOnly makes VB365 accept the grant operator only, as with "Enable restore
+// operator authentication only".
 func WithOperatorsOnly() Option { return func(s *Server) { s.cfg.operatorOnly = true } }
 
 func unlessOperatorsOnly(grant func(*exchange)) func(*exchange) {
@@ -167,7 +170,8 @@ func assertionGrant(x *exchange) {
 	x.begin(a, x.wish())
 }
 
-// VB365IntegrationToken is what the grant integration takes. Where the real value comes from is not documented.
+// VB365IntegrationToken is the credential of the grant integration. The origin of the
+// real value is not documented.
 const VB365IntegrationToken = "aW50ZWdyYXRpb24vdG9rZW4rPz8="
 
 func integrationGrant(x *exchange) {

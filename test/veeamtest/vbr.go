@@ -70,7 +70,8 @@ func vbr(versions []string, dates DateStyle, build string) *product {
 	}
 }
 
-// VBRToken is what the grant vbr_token takes. Where the real value comes from is not documented.
+// VBRToken is the credential of the grant vbr_token. The origin of the real value is
+// not documented.
 const VBRToken = "dmJyL3BsYXRmb3JtK3Rva2VuPz8="
 
 func vbrClaims(c claimSet) (access, refresh jwt.MapClaims) {

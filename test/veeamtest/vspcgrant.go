@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// Padding says how a challenge is encrypted.
+// Padding is the padding of an encrypted challenge.
 type Padding string
 
-// The paddings that .NET knows.
+// The paddings of .NET.
 const (
 	PKCS1v15   Padding = "pkcs1v15"
 	OAEPSHA1   Padding = "oaep-sha1"

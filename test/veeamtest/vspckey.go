@@ -13,13 +13,13 @@ import (
 	"math/big"
 )
 
-// KeyForm says what the field public_key must be the Base64 of.
+// KeyForm is the format of the field public_key before it is encoded in Base64.
 type KeyForm string
 
 // The forms of a public key.
 const (
 	KeyAny   KeyForm = ""      // any form of the assigned key
-	KeyExact KeyForm = "exact" // the very bytes that were assigned
+	KeyExact KeyForm = "exact" // the same bytes as assigned
 	KeyXML   KeyForm = "xml"   // .NET XML
 	KeySPKI  KeyForm = "spki"  // DER SubjectPublicKeyInfo
 )
@@ -45,12 +45,13 @@ func (k xmlKey) String() string {
 	return string(b)
 }
 
-// PublicKeyXML writes a public key as .NET does.
+// PublicKeyXML returns a public key in the XML format of .NET.
 func PublicKeyXML(key *rsa.PublicKey) string {
 	return xmlKey{Modulus: base64Int(key.N, key.Size()), Exponent: base64Int(big.NewInt(int64(key.E)), 0)}.String()
 }
 
-// PrivateKeyXML writes a private key as .NET does: every number as long as its place demands.
+// PrivateKeyXML returns a private key in the XML format of .NET, in which every number
+// is padded to its full length.
 func PrivateKeyXML(key *rsa.PrivateKey) string {
 	size, half := key.Size(), (key.Size()+1)/2
 	key.Precompute()
