@@ -45,7 +45,7 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes of the probes.
 func (Admin) Routes() (routes []caddy.AdminRoute) {
-	prober := &health.Prober{Standings: caddymodule.State().Standings, Loaded: loaded, Operator: true}
+	prober := &health.Prober{Standings: caddymodule.State().Standings, Loaded: loaded, Exiting: caddy.Exiting, Operator: true}
 	for _, probe := range health.Probes {
 		routes = append(routes, caddy.AdminRoute{
 			Pattern: path.Join(health.Path, string(probe)),
@@ -88,7 +88,7 @@ func (h *Handler) Provision(caddy.Context) error {
 	if h.Path == "" {
 		h.Path = health.Path
 	}
-	h.prober = &health.Prober{Standings: caddymodule.State().Standings, Loaded: loaded, MaxAge: time.Duration(h.MaxAge)}
+	h.prober = &health.Prober{Standings: caddymodule.State().Standings, Loaded: loaded, Exiting: caddy.Exiting, MaxAge: time.Duration(h.MaxAge)}
 	return nil
 }
 

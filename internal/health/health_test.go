@@ -136,6 +136,7 @@ func TestProbes_AnswerForTheRequiredAccounts(t *testing.T) {
 		p := &Prober{
 			Standings: func(context.Context) ([]upstream.Standing, bool) { return c.standings, c.begun },
 			Loaded:    func() bool { return c.loaded },
+			Exiting:   func() bool { return false },
 		}
 		for probe, want := range map[Probe]int{Ready: c.ready, Startup: c.startup, Live: 200} {
 			w, a := ask(t, p, http.MethodGet, probe, c.query)
@@ -152,12 +153,25 @@ func TestProbes_AnswerForTheRequiredAccounts(t *testing.T) {
 	}
 }
 
+func TestProbes_AProcessThatEndsIsNotReady(t *testing.T) {
+	p := &Prober{
+		Standings: func(context.Context) ([]upstream.Standing, bool) { return nil, true },
+		Loaded:    func() bool { return true },
+		Exiting:   func() bool { return true },
+	}
+	for probe, want := range map[Probe]int{Ready: 503, Startup: 200, Live: 200} {
+		if w, _ := ask(t, p, http.MethodGet, probe, ""); w.Code != want {
+			t.Errorf("%s: %d", probe, w.Code)
+		}
+	}
+}
+
 func TestProbes_OnlyOperatorsSeeServersAndTheNamesThatExist(t *testing.T) {
 	p := &Prober{
 		Standings: func(context.Context) ([]upstream.Standing, bool) {
 			return []upstream.Standing{standing("svc", true, false, upstream.Row{Detail: "dialing vbr01"})}, true
 		},
-		Loaded: func() bool { return true },
+		Loaded: func() bool { return true }, Exiting: func() bool { return false },
 	}
 	for _, operator := range []bool{false, true} {
 		p.Operator = operator

@@ -60,6 +60,9 @@ type Prober struct {
 	// Loaded reports whether a configuration is in force. Required.
 	Loaded func() bool
 
+	// Exiting reports whether the process is about to end: then it is not ready. Required.
+	Exiting func() bool
+
 	// MaxAge is how long a success counts without a token. Default: DefaultMaxAge.
 	MaxAge time.Duration
 
@@ -113,7 +116,8 @@ func (p *Prober) answer(r *http.Request, probe Probe) (int, Answer) {
 	if probe == Startup {
 		good, status, failed = Account.isStarted, StatusStarted, StatusStarting
 	}
-	if !begun || !p.Loaded() || slices.ContainsFunc(accounts, func(a Account) bool { return a.counts() && !good(a) }) {
+	ending := probe == Ready && p.Exiting()
+	if ending || !begun || !p.Loaded() || slices.ContainsFunc(accounts, func(a Account) bool { return a.counts() && !good(a) }) {
 		return http.StatusServiceUnavailable, Answer{Status: failed, Accounts: accounts}
 	}
 	return http.StatusOK, Answer{Status: status, Accounts: accounts}
