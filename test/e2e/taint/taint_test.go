@@ -27,6 +27,7 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 	s.drive()
 	s.askAdmin()
 	s.badConfigurations()
+	s.bundle()
 	s.end()
 
 	logged := slices.Concat(s.configured, s.sent, s.issued())
@@ -161,7 +162,7 @@ func (s *scene) askAdmin() {
 			s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
 		}
 	}
-	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/veeam_auth/startup", "/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
 		ask(http.MethodGet, path, "")
 	}
 	wrong := s.canary("password for the admin endpoint")
@@ -179,6 +180,62 @@ func (s *scene) askAdmin() {
 	ask(http.MethodGet, "/veeam_auth/sessions", "")
 	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":"grafana"}`)
 	ask(http.MethodPost, "/veeam_auth/tokens/revoke", `{"client":`+quote(wrong))
+}
+
+// bundle has the command make bundles for support, of the Caddy that runs and of a
+// configuration with secrets in clear text, and takes down what is in them.
+func (s *scene) bundle() {
+	plain := newCanary("secret in clear text")
+	s.configured = append(s.configured, plain)
+	config := strings.ReplaceAll(`{
+	storage file_system {
+		root SECRET
+	}
+}
+:0 {
+	basic_auth {
+		user SECRET
+	}
+	header X-Key SECRET
+	@key header X-Key SECRET
+	respond @key SECRET
+	veeam_auth https://127.0.0.1:1 {
+		account svc SECRET
+		header_up X-Key SECRET
+		allow `+"`"+`{http.request.header.X-Key} == SECRET`+"`"+`
+		log_body_limit off
+	}
+}
+`, "SECRET", quote(plain.text))
+	path := filepath.Join(s.Dir, "plain.caddyfile")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, b := range []struct{ name, address, config, contains string }{
+		{"running", s.Caddy.Admin, "", `"kind":"login_failed" caddy_veeam_auth_grants_total "account":"svc-monitor" HOME= "encryption_key":`},
+		{"plain", "127.0.0.1:1", path, `[removed] "handler": sessions.json.error`},
+	} {
+		file := filepath.Join(s.Dir, b.name+".tar.gz")
+		cmd, err := harness.Command(s.Dir, nil, "veeam-auth", "support", "--output", file, "--address", b.address, "--config", b.config)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			s.t.Fatalf("%v: %s", err, out)
+		}
+		content, err := exec.Command("tar", "xzOf", file).Output()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.admin.Write(out)
+		s.admin.Write(content)
+		for part := range strings.FieldsSeq(b.contains) {
+			if !strings.Contains(string(out)+string(content), part) {
+				s.t.Errorf("bundle %s has no %s", b.name, part)
+			}
+		}
+	}
 }
 
 // badConfigurations shows the commands configurations with mistakes near plain
