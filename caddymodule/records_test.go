@@ -228,6 +228,66 @@ func TestHoldsAndTriesOfAnEarlierVersionCount(t *testing.T) {
 	}
 }
 
+func TestASpentLockoutBudgetOfAnEarlierVersionKeepsThePasswordBack(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		user     string
+		cached   bool
+		password string
+		after    string // with a try left
+	}{
+		{"svc-out", true, "wrong", "503 credential_refused"},
+		{"svc-out", true, "right", "200"},
+		{"plain-out", false, "wrong", "503 credential_refused"},
+		{"plain-out", false, "right", "200"},
+	} {
+		t.Run(c.user+" "+c.password, func(t *testing.T) {
+			t.Parallel()
+			option := veeamtest.WithAccount(veeamtest.Account{Username: c.user, Password: "right"})
+			inherit(t, "keyset", veeamtest.VBR13, []veeamtest.Option{option}, func(h *heir) {
+				tr := &Transport{
+					Accounts: []*account.Account{{Name: "out", Username: c.user, Password: c.password}}, storage: h.storage,
+					Hold: caddy.Duration(time.Minute), HoldMost: caddy.Duration(time.Minute), // as when the records were written
+				}
+				if c.cached {
+					tr.Cache = &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}
+				}
+				h.tr = h.transport(tr)
+				tries, budget := h.Tries["vbr "+c.user], tr.product.Lockout
+				if len(tries) != budget.Tries+1 {
+					t.Fatalf("%d of %d tries, and the one of a changed secret, are spent", len(tries), budget.Tries)
+				}
+				until := tries[1].Add(budget.Window) // three tries count, of which two are allowed
+				spent := 0
+				for time.Now().Before(until.Add(-5*time.Second)) {
+					switch got := h.ask(tr, http.MethodGet, "/echo", "out"); got.String() {
+					case "503 locked_out_budget":
+						spent++
+					case "503 credential_refused": // the hold of the password
+					default:
+						t.Errorf("%v: got %v: %s", time.Now(), got, got.body)
+						return
+					}
+					h.rest(5 * time.Second)
+				}
+				if spent == 0 {
+					t.Error("no refusal names the budget")
+				}
+				if n := h.wire.grants(); n != 0 {
+					t.Errorf("%d token requests with a spent budget", n)
+				}
+				h.rest(6 * time.Second)
+				if got := h.ask(tr, http.MethodGet, "/echo", "out"); got.String() != c.after {
+					t.Errorf("with a try left: %v: %s", got, got.body)
+				}
+				if n := h.wire.grants(); n != 1 {
+					t.Errorf("%d token requests with a try left", n)
+				}
+			})
+		})
+	}
+}
+
 func TestALoginThatAnEarlierVersionLeftBehindIsTakenOver(t *testing.T) {
 	t.Parallel()
 	inherit(t, "keyset", veeamtest.VBR13, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "svc-killed", Password: "wrong"})}, func(h *heir) {
