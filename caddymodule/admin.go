@@ -78,7 +78,7 @@ func (AdminTokens) Routes() []caddy.AdminRoute {
 	return adminRoutes(adminapi.Tokens{Holders: tokenHolders, Tell: logAct}.Routes())
 }
 
-// logAct writes what an operator has done.
+// logAct logs an action of an operator.
 func logAct(act adminapi.Act) {
 	fields := make([]zap.Field, 0, 7)
 	for _, text := range []struct{ key, value string }{
@@ -99,7 +99,7 @@ func logAct(act adminapi.Act) {
 	log.Info("act of an operator: "+act.Name, fields...)
 }
 
-// adminRoutes are routes whose errors Caddy answers.
+// adminRoutes returns routes whose errors Caddy answers.
 func adminRoutes(handlers map[string]adminapi.Handler) (routes []caddy.AdminRoute) {
 	for path, handle := range handlers {
 		routes = append(routes, caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {

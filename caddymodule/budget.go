@@ -1,5 +1,5 @@
-// The lock-out budget: how it is configured, where tries are kept, and what a
-// grant spends of it.
+// The lock-out budget: its configuration, where tries are stored, and the guard that
+// counts them.
 
 package caddymodule
 
@@ -37,7 +37,7 @@ const (
 	budgetLogger = "http.reverse_proxy.transport.veeam_auth.budget"
 )
 
-// check reports what is wrong with a budget.
+// check returns an error if the budget is not valid.
 func (b *LockoutBudget) check() error {
 	switch {
 	case b == nil:
@@ -50,7 +50,7 @@ func (b *LockoutBudget) check() error {
 	return nil
 }
 
-// lockoutBudget reads the subdirective:
+// lockoutBudget parses the subdirective:
 //
 //	lockout_budget <tries> <window>
 func (p *directiveParser) lockoutBudget(d *caddyfile.Dispenser) error {
@@ -74,7 +74,7 @@ func (p *directiveParser) lockoutBudget(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// limit is the budget of a transport's users.
+// limit returns the budget of each user of the transport.
 func (t *Transport) limit() tokencache.Limit {
 	if b := t.LockoutBudget; b != nil {
 		return tokencache.Limit{Tries: b.Tries, Window: time.Duration(b.Window)}
@@ -82,15 +82,15 @@ func (t *Transport) limit() tokencache.Limit {
 	return tokencache.Limit(t.product.Lockout)
 }
 
-// triesStore is where tries are kept for the next start: the cache where there is
-// one, else Caddy's storage.
+// triesStore is the store of tries: the cache if there is one, otherwise Caddy's
+// storage.
 type triesStore struct {
 	shared *tokencache.Shared
 	store  *store.Attachment // nil with a cache, whose store is its own
 }
 
-// newTries keeps tries in Caddy's storage where there is no cache, and what is known of
-// that storage.
+// newTries returns the store of tries in Caddy's storage, for transports without a
+// cache.
 func newTries() *tokencache.Shared {
 	return tokencache.NewShared(tokencache.SharedOptions{
 		Keys: func() (tokencache.Sealer, error) { return plainSealer{}, nil },
@@ -121,8 +121,8 @@ func (s *triesStore) close() {
 	}
 }
 
-// plainSealer names records without a key and does not seal them: of a try they
-// hold its time, and eight bits of a hash.
+// plainSealer names records without a key and does not encrypt them. The record of a
+// try contains its time and eight bits of a hash.
 type plainSealer struct{}
 
 // Encrypt implements tokencache.Sealer.

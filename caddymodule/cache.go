@@ -1,5 +1,5 @@
-// The shared cache as it is configured: where sessions are kept for other
-// processes and for the next start, and what seals them.
+// The configuration of the shared cache: where sessions are stored for other processes
+// and for the next start, and how they are encrypted.
 
 package caddymodule
 
@@ -33,13 +33,13 @@ type Cache struct {
 	// The storage, one of Caddy's storage modules. Default: Caddy's configured storage.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=caddy.storage inline_key=module"`
 
-	state *upstream.State // which has inner
+	state *upstream.State // contains inner
 	inner *upstream.Cache // nil before it is provisioned
 	store *store.Attachment
 	once  sync.Once // of cleanup
 }
 
-// check reports what is wrong with the cache as it is written.
+// check returns an error if the configuration of the cache is not valid.
 func (c *Cache) check() error {
 	switch {
 	case c == nil:
@@ -58,8 +58,8 @@ func (c *Cache) check() error {
 	return nil
 }
 
-// provision prepares the cache. It reads no key and touches no storage: one that
-// cannot be reached is no reason not to start.
+// provision prepares the cache. It reads no key and does not access the storage, so
+// that Caddy starts even if the storage cannot be reached.
 func (c *Cache) provision(ctx caddy.Context, state *upstream.State) error {
 	open, err := c.opener(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *Cache) provision(ctx caddy.Context, state *upstream.State) error {
 	return nil
 }
 
-// cleanup lets go of the storage.
+// cleanup releases the storage.
 func (c *Cache) cleanup() {
 	if c == nil || c.inner == nil {
 		return
@@ -81,7 +81,7 @@ func (c *Cache) cleanup() {
 	})
 }
 
-// shared is what sessions share it as; nil without a cache.
+// shared returns the cache for upstream sessions, nil without one.
 func (c *Cache) shared() *upstream.Cache {
 	if c == nil {
 		return nil
@@ -89,7 +89,8 @@ func (c *Cache) shared() *upstream.Cache {
 	return c.inner
 }
 
-// logCache logs in the process's current log: the cache outlives configurations.
+// logCache logs to the current log of the process, because the cache outlives
+// configurations.
 func logCache(message string, err error) {
 	logger := caddy.Log().Named("http.reverse_proxy.transport.veeam_auth.cache")
 	if err == nil {

@@ -41,11 +41,11 @@ func init() {
 	caddy.OnExit(running.Exit)
 }
 
-// processState is what outlives a configuration, and what its transports share.
+// processState is the state that outlives a configuration and that transports share.
 type processState struct {
-	*upstream.State                    // what is known of upstream servers
+	*upstream.State                    // state about upstream servers
 	metrics         *metrics.Set       // made once, so that counters survive reloads
-	tries           *tokencache.Shared // failed logins where there is no cache
+	tries           *tokencache.Shared // refused logins of transports without a cache
 }
 
 func newProcess() *processState {
@@ -55,21 +55,21 @@ func newProcess() *processState {
 	return &processState{state, set, newTries()}
 }
 
-// running is this process.
+// running is the state of this process.
 var running = newProcess()
 
 // State is what this process knows of upstream servers and their sessions.
 func State() *upstream.State { return running.State }
 
-// tokenHolders is who has got tokens from this process. It outlives reloads, because
-// the tokens do.
+// tokenHolders records which callers got tokens from this process. It outlives reloads,
+// because the tokens do.
 var tokenHolders = issuer.NewHolders()
 
-// passwords checks those of all clients of the process, so that all sites together
-// take no more of its processors than one, and a reload forgets nothing.
+// passwords checks the passwords of all clients of the process, so that all sites
+// together use at most one processor for it, and a reload keeps its state.
 var passwords = password.New(password.Options{Compare: hasHash})
 
-// hasHash reports whether a password has a hash, as basic_auth finds out.
+// hasHash reports whether a password matches a hash, in the same way as basic_auth.
 func hasHash(hash, password string) bool {
 	comparer := caddyauth.Comparer(caddyauth.Argon2idHash{})
 	if strings.HasPrefix(hash, "$2") {

@@ -1,4 +1,4 @@
-// Who calls, by the connection, an earlier handler or a token that was issued here.
+// The identification of callers by connection, earlier handler or issued token.
 
 package caddymodule
 
@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// evidence collects what speaks for the caller of a request, its token apart.
+// evidence collects the evidence for the caller of a request, except its token.
 func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	e := policy.Evidence{
 		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
@@ -37,10 +37,10 @@ func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	return e
 }
 
-// identify finds out who calls. The refusal is nil if the caller is known. A
-// token that is presented must be valid, also from a caller who would not need
-// one: a client whose token has expired has to notice. Where no token is asked
-// for - at the token endpoint and on anonymous routes - a stale one is no harm.
+// identify identifies the caller. The refusal is nil if the caller is known. A token in
+// the request must be valid, even if the caller needs none, so that a client notices
+// that its token has expired. Where no token is required, at the token endpoint and on
+// anonymous routes, an invalid one is ignored.
 func (h *Handler) identify(r *http.Request, route veeam.Route, token string) (policy.Caller, *veeam.Refusal) {
 	ev := h.evidence(r, route)
 	if caller, ok := ev.Authenticated(); ok {
@@ -83,12 +83,12 @@ var (
 	errNotVouched = errors.New("the password or login behind the token has changed")
 )
 
-// admit turns the subject of a good token into a caller. What vouched for the caller
-// when it got its token must still do so: a client must be configured with the same
-// hash, and acts as the account that it has now; a certificate with the same subject
-// and key must come with the connection (RFC 8705); a user of basic_auth must have the
-// same hash. Where nothing but the address spoke for the client, the token says no
-// more than the address does, and is good only where the address is.
+// admit turns the subject of a valid token into a caller. The evidence for the caller
+// at the time of its login must still exist: a client must be configured with the same
+// hash, and acts as its current account; a certificate with the same subject and key
+// must be presented by the connection (RFC 8705); a user of basic_auth must have the
+// same hash. If the address was the only evidence, the token is valid only where the
+// address is accepted, and gives no more rights.
 func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence) (policy.Caller, error) {
 	caller, err := policy.ParseIdentity(sub.Client)
 	if err != nil {
@@ -113,7 +113,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 		}
 	case caller.Via == policy.ViaPassthrough:
 		if h.users.Of(caller.Login, caller.Name) == nil {
-			return policy.Caller{}, issuer.ErrExpired // it has to log in again
+			return policy.Caller{}, issuer.ErrExpired // the client must log in again
 		}
 	}
 	if h.vouch(r, &caller) != sub.Vouch {
@@ -125,8 +125,8 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 	return caller, nil
 }
 
-// refusalForToken says why a token was refused, and in the log what an operator has
-// to mend.
+// refusalForToken returns the refusal for an error of a token. Its Detail tells the
+// operator what to correct.
 func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	var keys *issuer.KeysError
 	switch {

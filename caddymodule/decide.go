@@ -21,15 +21,15 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// verdict is what the order of decisions comes to.
+// verdict is the result of the order of decisions.
 type verdict struct {
-	refusal *veeam.Refusal // nil if nothing speaks against the request
-	ruled   bool           // the rules were asked
-	err     error          // of a rule that could not be decided
+	refusal *veeam.Refusal // nil if the request is allowed
+	ruled   bool           // the rules were evaluated
+	err     error          // of a rule that could not be evaluated
 }
 
-// open begins the order of decisions: what is decided about is the request in the
-// form in which it will be sent.
+// open begins the order of decisions: it normalizes the request to the form in which it
+// will be sent, and all decisions are about this form.
 func (h *Handler) open(r *http.Request) *requestState {
 	state := newRequestState(r)
 	state.sent, state.ambiguous = h.spelling(r)
@@ -45,15 +45,15 @@ func (h *Handler) open(r *http.Request) *requestState {
 }
 
 // judge is the order of decisions about a request whose caller has been identified:
-// what its path leads to, the rules, the account. It is the only one; ServeHTTP and
-// Explain both run it. It does nothing else: nothing is logged, counted, read or sent.
-// unknown is why the caller is not known, nil if it is. trace, unless it is nil, is
-// called with the request as rules see it after they have decided. What the token
-// endpoint decides about the credentials in a body comes later.
+// route, rules, account. It is the only one; ServeHTTP and Explain both run it. It does
+// nothing else: nothing is logged, counted, read or sent. unknown is the reason why the
+// caller is not known, nil if it is. trace, unless nil, is called after the rules with
+// the request as they see it. The token endpoint checks the credentials in a body
+// later.
 func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
 	session := state.route == veeam.RouteToken || state.route == veeam.RouteLogout || state.route == veeam.RouteSession
-	if headers.StripCredentials(r) || session && h.product.LogsOnByBasic() { // whose answers and paths have sessions
-		// Caddy's access log has a copy of the request already, in which it masks the
+	if headers.StripCredentials(r) || session && h.product.LogsOnByBasic() { // responses and paths of such a product contain sessions
+		// Caddy's access log already has a copy of the request, in which it masks the
 		// standard headers only.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
@@ -77,14 +77,14 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 		return v
 	}
 	if unknown != nil {
-		state.route = veeam.RouteAnonymous // a rule lets strangers send requests, not act as the account
+		state.route = veeam.RouteAnonymous // a rule allows unknown callers to send requests, but not to act as the account
 	}
 	v.refusal = h.chooseAccount(r, state)
 	return v
 }
 
-// askRules asks the rules. A caller who is not known passes only by a rule that
-// says so.
+// askRules evaluates the rules. An unknown caller is allowed only by a rule with
+// unknown_callers.
 func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
 	if h.index != nil {
 		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path, state.sent.Query)
@@ -109,7 +109,7 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 	}
 }
 
-// record counts and logs what the rules have decided.
+// record counts and logs the result of the rules.
 func (h *Handler) record(state *requestState, v *verdict) {
 	if !v.ruled {
 		return
@@ -128,9 +128,9 @@ func (h *Handler) record(state *requestState, v *verdict) {
 	}
 }
 
-// closedRoute is the refusal of a request for a session by another way than the
-// product's own: what the server answers would be the session of all, and what the
-// client sends may be a credential.
+// closedRoute returns the refusal of a request for a session by an undocumented route:
+// the response would contain the shared session, and the request may contain a
+// credential.
 func (h *Handler) closedRoute() *veeam.Refusal {
 	return &veeam.Refusal{
 		Reason:  veeam.ReasonDenied,
@@ -139,7 +139,7 @@ func (h *Handler) closedRoute() *veeam.Refusal {
 	}
 }
 
-// spelling is the one in which a request is sent.
+// spelling returns the normalized request, or the refusal of an ambiguous one.
 func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) {
 	if h.uncanonical {
 		return canonical.AsItIs(r), nil
@@ -147,16 +147,16 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 	return canonical.Make(r)
 }
 
-// show prepares a request for the eyes of rules: what is known about it, and its one
-// spelling, folded where a condition regards the case of letters. restore gives the
-// request its own back.
+// show prepares a request for the rules: it sets what is known about it, and replaces
+// the request by its normalized form, folded for conditions that are sensitive to case.
+// restore reverts the changes.
 func (h *Handler) show(r *http.Request, state *requestState) (restore func()) {
 	state.account = h.accountFor(r, state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)
 	return state.sent.Show(r, !h.uncanonical && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }))
 }
 
-// source says which rule has decided.
+// source names the deciding rule for the log.
 func (h *Handler) source(rule int) string {
 	if rule == 0 {
 		return "the default, because no rule matches"
@@ -168,7 +168,7 @@ func (h *Handler) source(rule int) string {
 	return text
 }
 
-// ruleSource is where a rule is written, empty for the default.
+// ruleSource returns the place of a rule in the configuration, empty for the default.
 func (h *Handler) ruleSource(rule int) string {
 	if rule == 0 {
 		return ""
@@ -193,8 +193,8 @@ func (h *Handler) countDecision(d policy.Decision) {
 	}
 }
 
-// chooseAccount finds out which account the request acts as: what act_as says,
-// else the caller's own, else the first. A user of passthrough acts as itself.
+// chooseAccount selects the account that the request acts as: that of act_as, otherwise
+// the caller's own, otherwise the first. A user of passthrough acts as itself.
 func (h *Handler) chooseAccount(r *http.Request, state *requestState) *veeam.Refusal {
 	state.account = h.accountFor(r, state)
 	if state.account != "" || h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {
@@ -210,7 +210,7 @@ func (h *Handler) accountFor(r *http.Request, state *requestState) string {
 	return h.actAs(r)
 }
 
-// actAs is the account that the request acts as.
+// actAs returns the account of act_as.
 func (h *Handler) actAs(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -234,7 +234,7 @@ type FilterSecrets struct {
 	callers []policy.Caller
 }
 
-// read reads who is excepted. A name without a kind must be that of a client.
+// read parses the exceptions. A name without a kind must be that of a client.
 func (f *FilterSecrets) read(known []*clients.Client) error {
 	if f == nil {
 		return nil
@@ -253,12 +253,12 @@ func (f *FilterSecrets) read(known []*clients.Client) error {
 	return nil
 }
 
-// excepts reports whether a caller gets answers as they are.
+// excepts reports whether a caller gets responses unfiltered.
 func (f *FilterSecrets) excepts(caller *policy.Caller) bool {
 	return slices.ContainsFunc(f.callers, func(c policy.Caller) bool { return c.Via == caller.Via && c.Identity() == caller.Identity() })
 }
 
-// filters reports whether secrets are taken out of the answer.
+// filters reports whether secrets are removed from the response.
 func (h *Handler) filters(state *requestState) bool {
 	if h.FilterSecrets == nil || h.FilterSecrets.excepts(&state.caller) {
 		return false

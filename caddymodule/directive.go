@@ -1,5 +1,5 @@
-// The Caddyfile directive veeam_auth: hands its subdirectives to handler,
-// transport and reverse_proxy.
+// The Caddyfile directive veeam_auth, which distributes its subdirectives among
+// handler, transport and reverse_proxy.
 
 package caddymodule
 
@@ -103,19 +103,20 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return values, nil
 }
 
-// parseDirectiveWith adds to words what no error may repeat.
+// parseDirectiveWith adds the secrets of the directive to words, which errors must not
+// contain.
 func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
 	}
-	first := *h.Dispenser // stays at the directive, for errors about the whole of it
+	first := *h.Dispenser // remains at the directive, for errors about all of it
 	whole := first
 	words.Arguments(texts(whole.NextSegment()))
 	matchers, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
 	}
-	h.Next() // ExtractMatcherSet has gone back to before the directive
+	h.Next() // ExtractMatcherSet returns to before the directive
 	d := h.NewFromNextSegment()
 	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport)}
 	if err := parser.ownSubdirectives(d); err != nil {
@@ -151,19 +152,18 @@ func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
 	return []caddy.ModuleMap{set}
 }
 
-// directiveParser collects what is not reverse_proxy's.
+// directiveParser collects the subdirectives that do not belong to reverse_proxy.
 type directiveParser struct {
 	helper    httpcaddyfile.Helper
 	handler   *Handler
 	transport *Transport
 	words     *hidden.Words
-	accountAt []caddyfile.Dispenser // where each account is written, for errors about it
+	accountAt []caddyfile.Dispenser // position of each account, for errors
 
-	filterAt, lifetimeAt caddyfile.Dispenser // the same of filter_secrets and token_max_lifetime
+	filterAt, lifetimeAt caddyfile.Dispenser // positions of filter_secrets and token_max_lifetime
 }
 
-// withOwnNames completes the error of reverse_proxy about a subdirective that
-// nobody knows.
+// withOwnNames completes an error of reverse_proxy about an unknown subdirective.
 func withOwnNames(err error) error {
 	if strings.Contains(err.Error(), "URLs for proxy upstreams only support") {
 		return fmt.Errorf("%w; write the path of the upstream as base_path", err)
@@ -172,16 +172,15 @@ func withOwnNames(err error) error {
 	if !found {
 		return err
 	}
-	// A word that is not even similar to a known one may be a secret that has slipped
-	// out of its line.
+	// A word that is not similar to a known one may be a secret on the wrong line.
 	if at := strings.LastIndex(word, ", at "); at >= 0 && !mayBeQuoted(word[:at]) {
 		err = errors.New("unrecognized subdirective" + word[at:])
 	}
 	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(ownNames(), ", "))
 }
 
-// ownSubdirectives reads the subdirectives of the module and deletes them, so
-// that what remains is for reverse_proxy.
+// ownSubdirectives parses the subdirectives of the module and deletes them, so that
+// only those of reverse_proxy remain.
 func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
 	readers, seen := p.readers(), make(map[string]bool)
 	for d.Next() {
@@ -211,7 +210,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// foreign refuses subdirectives of reverse_proxy that veeam_auth cannot live with.
+// foreign refuses subdirectives of reverse_proxy that conflict with veeam_auth.
 func foreign(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
 	case "rewrite", "method":
@@ -224,7 +223,7 @@ func foreign(d *caddyfile.Dispenser) error {
 }
 
 // withheldHeader refuses header_up for headers that veeam_auth sets itself, or never
-// sends. Deleting one does no harm.
+// sends. Deleting one is allowed.
 func withheldHeader(d *caddyfile.Dispenser) error {
 	ahead := *d
 	if !ahead.NextArg() {
@@ -276,7 +275,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// option reads one option of an account.
+// accountOption parses an option of an account.
 func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) error {
 	if flag := a.Flags()[option]; flag != nil {
 		return noArg(d, flag)
@@ -319,8 +318,7 @@ func (p *directiveParser) pins(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// finish checks what only shows when everything is read, and puts the transport
-// into the proxy.
+// finish checks what requires all subdirectives, and puts the transport into the proxy.
 func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Handler) error {
 	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreamsRaw == nil {
 		return d.Err("veeam_auth requires the address of a Veeam server: write veeam_auth https://vbr01.lab.local:9419")
@@ -364,8 +362,8 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	return nil
 }
 
-// adoptTransport takes over the options of the transport that reverse_proxy has
-// read: the one that the user has written, or the one that https:// stands for.
+// adoptTransport takes over the options of reverse_proxy's transport: the configured
+// one, or the one that https:// implies.
 func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMessage) error {
 	p.transport.HTTPTransport = new(reverseproxy.HTTPTransport)
 	if raw == nil {
@@ -386,8 +384,8 @@ func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMes
 	return nil
 }
 
-// adoptHost takes over what header_up says about the header Host: logins need it
-// too, and there is no client whose Host they could have.
+// adoptHost takes over the Host header of header_up, because logins need it too and
+// have no client request to take it from.
 func (p *directiveParser) adoptHost(proxy *reverseproxy.Handler) error {
 	if proxy.Headers == nil || proxy.Headers.Request == nil {
 		return nil
@@ -399,7 +397,7 @@ func (p *directiveParser) adoptHost(proxy *reverseproxy.Handler) error {
 	proxy.Headers.Request.Set.Del("Host")
 	switch {
 	case host == "{http.reverse_proxy.upstream.hostport}":
-		return nil // as it is anyway
+		return nil // the default
 	case strings.Contains(host, "{"):
 		return errors.New("header_up Host does not accept placeholders, because logins and requests use the same host: set upstream_host to a fixed name, or leave it out for the address of the upstream")
 	case p.transport.UpstreamHost != "" && p.transport.UpstreamHost != host:

@@ -1,4 +1,4 @@
-// The arguments of subdirectives, and what is said about wrong ones.
+// The arguments of subdirectives and the errors about them.
 
 package caddymodule
 
@@ -16,12 +16,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 )
 
-// noArg reads a subdirective that has no value.
+// noArg parses a subdirective without a value.
 func noArg(d *caddyfile.Dispenser, flag *bool) error {
 	name := d.Val()
 	*flag = true
 	if d.NextArg() {
-		return d.Errf("%s accepts no value", name) // which may be a secret that has slipped here
+		return d.Errf("%s accepts no value", name) // the value may be a secret on the wrong line
 	}
 	return noBlock(d, name)
 }
@@ -123,7 +123,7 @@ func sizeArg(d *caddyfile.Dispenser, target *int64) error {
 	return nil
 }
 
-// texts are the texts of tokens.
+// texts returns the texts of tokens.
 func texts(tokens []caddyfile.Token) []string {
 	texts := make([]string, len(tokens))
 	for i, token := range tokens {
@@ -132,5 +132,6 @@ func texts(tokens []caddyfile.Token) []string {
 	return texts
 }
 
-// mayBeQuoted reports whether an unknown word looks like an option of this module.
+// mayBeQuoted reports whether an unknown word looks like an option of this module, so
+// that an error may contain it.
 func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, ownNames()) }

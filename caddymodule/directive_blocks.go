@@ -1,4 +1,4 @@
-// The subdirectives that take more than a value: allow, deny, filter_secrets, client,
+// The subdirectives with more than one value: allow, deny, filter_secrets, client,
 // cache, hold.
 
 package caddymodule
@@ -78,8 +78,8 @@ func (r *Rule) preset(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// expandOperation writes the matcher operation by its full name: as the first
-// word behind the effect, as the first word of a line of its block, and behind not.
+// expandOperation replaces the matcher name operation by its full name: as the first
+// word after the effect, as the first word of a line of the block, and after not.
 func expandOperation(tokens []caddyfile.Token) {
 	depth := 0
 	for i := 1; i < len(tokens); i++ {

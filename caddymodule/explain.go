@@ -1,4 +1,4 @@
-// What the handler makes of a request and why, for people and tests.
+// The explanation of a decision, for the operator and tests.
 
 package caddymodule
 
@@ -116,7 +116,7 @@ func ExplainRequest(method, address string, header http.Header) (*http.Request, 
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server)), nil
 }
 
-// outcomes goes through the rules before the one that decides.
+// outcomes returns the outcomes of the rules before the deciding one.
 func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcome) {
 	for i, rule := range h.rules.Rules {
 		if i+1 == decides {

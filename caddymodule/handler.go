@@ -1,4 +1,4 @@
-// The handler: who calls, what is asked for, log and metrics.
+// The handler: callers, decisions, log and metrics.
 
 package caddymodule
 
@@ -124,8 +124,8 @@ type Handler struct {
 	// Removal of secrets from the server's responses. Default: none is removed.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
 
-	// uncanonical leaves requests in the spelling in which they come, for the test that
-	// shows what the one spelling is there for.
+	// uncanonical disables the normalization of requests, for the test that shows what
+	// it prevents.
 	uncanonical bool
 
 	product     *veeam.Product
@@ -145,7 +145,7 @@ type Handler struct {
 	counts      *metrics.RequestCounts
 	metrics     *metrics.Set
 	logger      *zap.Logger
-	sometimes   *rate.Sometimes // for what would be logged with every request
+	sometimes   *rate.Sometimes // for messages that every request would cause
 	svc         *zap.Logger
 }
 
@@ -247,7 +247,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	})
 }
 
-// checkLifetime refuses a lifetime of tokens that exceeds the time for which logouts are
+// checkLifetime refuses a token lifetime that exceeds the time for which logouts are
 // remembered.
 func checkLifetime(lifetime caddy.Duration) error {
 	if time.Duration(lifetime) > issuer.RefreshLifetime {
@@ -267,7 +267,8 @@ func checkMaxLifetime(longest, lifetime caddy.Duration) error {
 const (
 	defaultLogBodyLimit = 4 << 10
 
-	// maxLogBodyLimit bounds what is read ahead of a body for the log.
+	// maxLogBodyLimit is the maximum size of the part of a body that is read for the
+	// log.
 	maxLogBodyLimit = 1 << 20
 )
 
@@ -314,8 +315,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// serve answers the request or has it answered. unknown is why the caller is not
-// known, nil if it is.
+// serve answers the request or passes it on. unknown is the reason why the caller is
+// not known, nil if it is.
 func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, state *requestState, unknown *veeam.Refusal) error {
 	v := h.judge(r, state, unknown, nil)
 	h.record(state, &v)
@@ -364,7 +365,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	return h.unlogged(w, r, err)
 }
 
-// answerHere answers what never reaches the server.
+// answerHere answers a request that never reaches the server.
 func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requestState) error {
 	result := metrics.ResultLogout
 	if state.route == veeam.RouteAuthorizationCode {
@@ -379,8 +380,7 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requ
 
 const contentTypeJSON = "application/json"
 
-// refuse answers with an error in the product's own form, and says in the log what
-// has decided.
+// refuse answers with an error in the format of the product, and logs what decided.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestState, refusal veeam.Refusal) {
 	state.journal.Denied(state.caller.Identity(), refusal)
 	h.countRefusal(state, refusal)
@@ -393,11 +393,10 @@ func (h *Handler) countRefusal(state *requestState, refusal veeam.Refusal) {
 	h.metrics.Refusals.WithLabelValues(h.product.Name, string(refusal.Reason)).Inc()
 }
 
-// refuseFailed turns an error of the proxy into an answer that clients of the
-// product understand.
+// refuseFailed answers for an error of the proxy, in the format of the product.
 func (h *Handler) refuseFailed(w *recorder, r *http.Request, state *requestState, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return err // the client has gone
+		return err // the client has disconnected
 	}
 	var failed caddyhttp.HandlerError
 	if !errors.As(err, &failed) || failed.StatusCode < http.StatusInternalServerError {
@@ -416,7 +415,7 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, state *requestState
 	return nil
 }
 
-// write sends a response that was made here.
+// write sends a response of veeam-auth.
 func write(w http.ResponseWriter, res *http.Response) error {
 	defer res.Body.Close()
 	maps.Copy(w.Header(), res.Header)

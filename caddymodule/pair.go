@@ -1,5 +1,5 @@
-// A handler and the transport behind it: what they say must fit, and Caddy
-// provisions them apart.
+// The pairing of a handler and the transport behind it, whose options must fit,
+// although Caddy provisions them separately.
 
 package caddymodule
 
@@ -14,12 +14,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
 
-// routesPlace is where a handler stands: a server, and in it the module whose routes
-// it is one of.
+// routesPlace is the place of a handler: a server, and the module in it whose routes
+// contain the handler.
 type routesPlace struct{ server, module any }
 
-// placesOf are the places that a module is in, the innermost last. The module itself
-// is left out.
+// placesOf returns the places that contain a module, the innermost last, without the
+// module itself.
 func placesOf(ctx caddy.Context) (places []routesPlace) {
 	server := ctx.Value(caddyhttp.ServerCtxKey)
 	modules := ctx.Modules()
@@ -36,8 +36,8 @@ func placesOf(ctx caddy.Context) (places []routesPlace) {
 // configuration that has a handler, and forgets it with the configuration. It has no
 // options.
 type App struct {
-	// waiting are the handlers without a transport behind them so far. Caddy provisions
-	// the handlers of a server in their order, one at a time.
+	// waiting are the handlers without a transport so far. Caddy provisions the
+	// handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
 }
 
@@ -54,8 +54,8 @@ func (a *App) Start() error { return nil }
 // Stop implements caddy.App.
 func (a *App) Stop() error { return nil }
 
-// appAround is that of the configuration that a module is provisioned in; nil where the
-// module is provisioned by itself.
+// appAround returns the App of the configuration in which a module is provisioned, nil
+// if the module is provisioned separately.
 func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 	places := placesOf(ctx)
 	if len(places) == 0 {
@@ -68,7 +68,7 @@ func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 	return app.(*App), places, nil
 }
 
-// pair remembers a handler for the first transport behind it.
+// pair records a handler for the first transport behind it.
 func (h *Handler) pair(ctx caddy.Context) error {
 	app, places, err := appAround(ctx)
 	if app != nil {
@@ -95,8 +95,8 @@ func (t *Transport) pair(ctx caddy.Context) error {
 	return nil
 }
 
-// serves reports what does not fit between a handler and the transport that it hands
-// requests to.
+// serves returns an error if the options of a handler and of the transport behind it do
+// not fit.
 func (t *Transport) serves(h *Handler) error {
 	product, err := LookupProduct(h.Product)
 	if err != nil {

@@ -1,5 +1,4 @@
-// Clients that log in with Veeam credentials of their own, at the token endpoint:
-// what they send, and what they get in place of the server's tokens.
+// Logins of clients with their own Veeam credentials at the token endpoint.
 
 package caddymodule
 
@@ -45,8 +44,9 @@ func (h *Handler) acquireUsers() error {
 	return nil
 }
 
-// readLogin returns nil for a token request that brings no credential of a user: who
-// names a configured client has to know that client's password.
+// readLogin returns the login of a user with its own Veeam credentials. It returns nil
+// for other token requests; the name of a configured client always requires that
+// client's password.
 func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam.TokenRequest) (*passthrough.Login, *veeam.Refusal) {
 	if h.users == nil {
 		return nil, nil
@@ -66,8 +66,8 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 	return login, nil
 }
 
-// expose replaces the issued access token by that of the server, which identifies the same
-// caller then.
+// expose replaces the issued access token with that of the server, which then
+// identifies the same caller.
 func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pair) error {
 	audience := h.audience(r)
 	sub, err := h.issuer.Check(r.Context(), pair.Access, audience)
@@ -79,8 +79,8 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 	return nil
 }
 
-// limitedName is under whose name a request counts for the limits. Who wants to
-// log in has only said so far who it is.
+// limitedName returns the name under which a request counts for the limits. The name in
+// a login is not verified yet, so its source counts.
 func limitedName(r *http.Request, state *requestState) string {
 	if state.login != nil {
 		return "\x00login from " + sourceOf(r) // no caller has such a name
@@ -88,7 +88,7 @@ func limitedName(r *http.Request, state *requestState) string {
 	return state.caller.Identity()
 }
 
-// limited is the answer to a caller that has reached a limit.
+// limited returns the refusal of a request that exceeds a limit.
 func limited(state *requestState, exceeded *ratelimit.Exceeded) veeam.Refusal {
 	message := "This client sends requests too fast."
 	if exceeded.Parallel {

@@ -1,4 +1,4 @@
-// Where a request goes: the place of its upstream, and what a login needs to dial it.
+// The server of a request, and the values that a login requires to dial it.
 
 package caddymodule
 
@@ -15,16 +15,16 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
-// spoken is how the server of a request is spoken to.
+// spoken returns how requests to the server of a request are sent.
 func (t *Transport) spoken(req *http.Request) upstream.Way {
 	t.SetScheme(req)
 	return upstream.Way{Scheme: req.URL.Scheme, BasePath: t.BasePath, Host: t.UpstreamHost}
 }
 
-// place is where accounts log in for a request.
+// place returns the place at which accounts log in for a request.
 func (t *Transport) place(req *http.Request) upstream.Place { return t.spoken(req).Place(dialed(req)) }
 
-// dialed is the address of the upstream of a request.
+// dialed returns the address of the upstream of a request.
 func dialed(req *http.Request) upstream.Address {
 	if dial, ok := reverseproxy.GetDialInfo(req.Context()); ok {
 		return upstream.Address{Network: dial.Network, Address: dial.Address}
@@ -32,17 +32,17 @@ func dialed(req *http.Request) upstream.Address {
 	return upstream.Address{Address: req.URL.Host}
 }
 
-// upstreamOf is where a user of passthrough logs in for a request.
+// upstreamOf returns the place at which a user of passthrough logs in for a request.
 func (t *Transport) upstreamOf(req *http.Request, state *requestState) passthrough.Upstream {
 	return passthrough.Upstream{
 		Server: t.server, Address: dialed(req), Place: func() upstream.Place { return t.place(req) }, Request: state.request(),
 	}
 }
 
-// grantContext is what remains of a request's context for a grant, which may
-// outlive the request: how to dial the upstream, and the values that dialing
-// looks up. The variables of the request stay behind, see loginTransport, and so
-// do trace hooks, which write to the request's client.
+// grantContext contains the values of a request's context for a grant, which may
+// outlive the request: how to dial the upstream, and the values that dialing looks up.
+// It does not contain the variables of the request, see loginTransport, or trace hooks,
+// which write to the request's client.
 type grantContext struct {
 	vars   map[string]any
 	values map[any]any
@@ -59,8 +59,8 @@ func (g grantContext) Value(key any) any {
 	return g.values[key]
 }
 
-// grantValues are what a grant needs of the context of a request: where the
-// upstream is that was chosen for it. Nothing else goes over, because all share
+// grantValues returns the values of a request's context that a grant requires: the
+// address of the selected upstream. It contains nothing else, because all callers share
 // the session.
 func grantValues(ctx context.Context) context.Context {
 	g := grantContext{vars: map[string]any{}, values: map[any]any{}}
@@ -77,6 +77,6 @@ func grantValues(ctx context.Context) context.Context {
 	return g
 }
 
-// dialInfoKey is the context key of reverse_proxy's DialInfo, which has no
-// exported name. TestTheDialInfoOfAGrantIsFound holds it to the truth.
+// dialInfoKey is the context key of reverse_proxy's DialInfo, which is not exported.
+// TestTheDialInfoOfAGrantIsFound verifies it.
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"

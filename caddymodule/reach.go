@@ -1,6 +1,5 @@
-// How commands reach a server: by the transport of the configuration, with its TLS
-// options, pins, proxy and placeholders, and with the lock-out budget that its logins
-// share.
+// Access of commands to a server: by the transport of the configuration, with its TLS
+// options, pins, proxy, placeholders and lock-out budget.
 
 package caddymodule
 
@@ -37,8 +36,8 @@ type Reached struct {
 	// After Credentials its logins spend from the user's lock-out budget.
 	Client *veeam.Client
 
-	place  upstream.Place  // of the server, as Caddy knows it
-	values context.Context // what dialing needs of a request's context
+	place  upstream.Place  // of the server
+	values context.Context // values of a request's context that dialing requires
 	guard  *upstream.Guard // of the account's logins, after Credentials
 }
 
@@ -56,8 +55,8 @@ func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	return r, nil
 }
 
-// dialing returns the place of an upstream as requests find it, and what remains of the
-// context of a request to it for a grant.
+// dialing returns the place of an upstream and the context values for a grant, as for a
+// request to it.
 func (t *Transport) dialing(address string) (upstream.Place, context.Context, error) {
 	dial, err := dialInfo(address)
 	if err != nil {
@@ -67,7 +66,7 @@ func (t *Transport) dialing(address string) (upstream.Place, context.Context, er
 	return t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx)), grantValues(ctx), nil
 }
 
-// dialInfo is what reverse_proxy makes of the address of an upstream.
+// dialInfo parses the address of an upstream as reverse_proxy does.
 func dialInfo(upstream string) (reverseproxy.DialInfo, error) {
 	text, err := caddy.NewReplacer().ReplaceOrErr(upstream, true, true)
 	if err != nil {

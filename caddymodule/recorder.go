@@ -1,4 +1,4 @@
-// The response writer that remembers what the log needs.
+// The response writer that records what the log requires.
 
 package caddymodule
 
@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 )
 
-// recorder passes everything on as it comes and remembers the status and, of
-// answers fit for the log, the beginning of the body.
+// recorder passes a response on unchanged and records the status and, if it may be
+// logged, the beginning of the body.
 type recorder struct {
 	caddyhttp.ResponseWriterWrapper
 	limit  int
@@ -62,7 +62,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.ResponseWriterWrapper.Write(p)
 }
 
-// wrote reports whether an answer has begun.
+// wrote reports whether the response has begun.
 func (r *recorder) wrote() bool { return r.status != 0 }
 
 // ReadFrom implements io.ReaderFrom, so that the kernel can copy bodies that are not
@@ -77,9 +77,9 @@ func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	return r.ResponseWriterWrapper.ReadFrom(src)
 }
 
-// unlogged keeps an error from Caddy's error log, which has a copy of the request
-// too, if the request is left out of the access log. It is in our log at level debug,
-// and routes of handle_errors do not run for it.
+// unlogged keeps an error out of Caddy's error log, which contains a copy of the
+// request, if the request is excluded from the access log. It is in the log of
+// veeam_auth at level debug, and routes of handle_errors do not run for it.
 func (h *Handler) unlogged(w *recorder, r *http.Request, err error) error {
 	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); err == nil || !skip {
 		return err

@@ -259,7 +259,7 @@ func TestASpentLockoutBudgetOfAnEarlierVersionKeepsThePasswordBack(t *testing.T)
 				}
 				until := tries[1].Add(budget.Window) // three tries count, of which two are allowed
 				spent := 0
-				for time.Now().Before(until.Add(-5*time.Second)) {
+				for time.Now().Before(until.Add(-5 * time.Second)) {
 					switch got := h.ask(tr, http.MethodGet, "/echo", "out"); got.String() {
 					case "503 locked_out_budget":
 						spent++

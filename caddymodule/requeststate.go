@@ -1,4 +1,4 @@
-// What the handler has decided about a request, and what the transport has found.
+// The decision of the handler about a request, and the result of the transport.
 
 package caddymodule
 
@@ -25,50 +25,50 @@ import (
 // stateVar is the request variable that holds the requestState.
 const stateVar = "veeam_auth"
 
-// requestState is what the handler has decided about a request. The handler completes it
-// before it calls the next handler; from then on nobody changes it. reverse_proxy may
-// send the request to several upstreams, and each time the transport finds the same.
+// requestState is the decision of the handler about a request. The handler completes it
+// before it calls the next handler; it is read-only afterwards. reverse_proxy may send
+// the request to several upstreams with the same state.
 type requestState struct {
-	sent      canonical.Request // what is decided about
-	ambiguous *veeam.Refusal    // why it cannot be decided about, nil if it can
+	sent      canonical.Request // the request of the decision
+	ambiguous *veeam.Refusal    // nil if the request is not ambiguous
 	route     veeam.Route
 	operation operation.Operation
 	presented string // the session or, at the token endpoint, the credential
 	caller    policy.Caller
 	decision  policy.Decision
 	decided   string // allow or deny, empty without rules
-	source    string // file and line of the rule that has decided
+	source    string // file and line of the deciding rule
 	account   string // to act as, empty for the first one
-	filter    bool   // take the secrets out of the answer
+	filter    bool   // secrets are removed from the response
 	journal   journal.Journal
 
-	// ctx, tls and host are those of the request as it came, for what is seldom asked
-	// for.
+	// ctx, tls and host are those of the request as received, for values that are
+	// rarely read.
 	ctx  context.Context
 	tls  *tls.ConnectionState
 	host string
 
-	// user is whose login the request acts as, if the caller has one of its own; login
-	// is the request for a new one. Nil for others.
+	// user is the login that the request acts as, if the caller has its own; login is
+	// the request for a new one. Nil for others.
 	user  *passthrough.User
 	login *passthrough.Login
 
-	// answer makes the answer of the token endpoint, once there is a session.
-	// Nil on other routes.
+	// answer makes the response of the token endpoint once there is a session. Nil on
+	// other routes.
 	answer tokenAnswer
 
-	// found is where the transport reports, and no part of the decision.
+	// found is the result of the transport, not part of the decision.
 	found *found
 }
 
-// found is what the transport has found out: it writes it each time that it has sent the
-// request or refused it, and the handler reads it after the last time.
+// found is the result of the transport. The transport writes it after each attempt to
+// send the request, and the handler reads it after the last one.
 type found struct {
-	refused *veeam.Refusal // instead of an answer of the server; nil if there is none
-	session http.Header    // of the answer to a login, which only the client gets
+	refused *veeam.Refusal // the refusal sent instead of a response of the server; nil if there is none
+	session http.Header    // session headers of the response to a login, for the client only
 }
 
-// newRequestState returns the state of a request, undecided.
+// newRequestState returns the state of a request before the decision.
 func newRequestState(r *http.Request) *requestState {
 	both := new(struct {
 		requestState
@@ -78,14 +78,14 @@ func newRequestState(r *http.Request) *requestState {
 	return &both.requestState
 }
 
-// terms are on what terms the client gets the answer of a product. Of an operation that
-// is documented, and is none about secrets, it is known that it gives out no session.
+// terms returns how the response is changed for the client. The response to a
+// documented operation that is not of class secret contains no session.
 func (state *requestState) terms(product *veeam.Product) answer.Terms {
 	unsure := state.operation.Class == operation.Unknown || state.operation.Class == operation.Secret
 	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
 }
 
-// origin is what the client calls this site: scheme and host.
+// origin returns the scheme and host by which the client addresses this site.
 func (state *requestState) origin() string {
 	if state.tls != nil {
 		return "https://" + state.host
@@ -93,7 +93,7 @@ func (state *requestState) origin() string {
 	return "http://" + state.host
 }
 
-// placeholders are the values under {http.veeam_auth.*}.
+// placeholders returns the values under {http.veeam_auth.*}.
 func (state *requestState) placeholders(key string) (any, bool) {
 	const prefix = "http.veeam_auth."
 	if !strings.HasPrefix(key, prefix) {
@@ -124,7 +124,7 @@ func (state *requestState) placeholders(key string) (any, bool) {
 	return nil, false
 }
 
-// peerPart is a part of the credentials of the peer, empty where there are none.
+// peerPart returns a part of the credentials of the peer, empty if there are none.
 func (state *requestState) peerPart(name string) any {
 	if state.ctx == nil {
 		return ""
@@ -141,15 +141,15 @@ func (state *requestState) peerPart(name string) any {
 	return p.PID
 }
 
-// stateOf returns the state of a request, nil if no handler has admitted it. Health checks
-// have none.
+// stateOf returns the state of a request, nil if no handler has admitted it, as for
+// health checks.
 func stateOf(ctx context.Context) *requestState {
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	state, _ := vars[stateVar].(*requestState)
 	return state
 }
 
-// request is what a token is for.
+// request returns the request for a token.
 func (state *requestState) request() upstream.Request {
 	return upstream.Request{Values: grantValues, Journal: state.journal}
 }

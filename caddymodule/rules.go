@@ -1,5 +1,5 @@
-// Rules as they are configured: Caddy's matchers, presets and classes of operations, for
-// which there is a matcher.
+// The configuration of rules: Caddy's matchers, presets, and a matcher for classes of
+// operations.
 
 package caddymodule
 
@@ -48,12 +48,12 @@ type Rule struct {
 	Source string `json:"source,omitempty"`
 
 	reveals      bool   // allows requests of class secret, among others
-	namesUnknown bool   // names the class unknown, and nothing else has to hold
-	folds        bool   // has a condition that regards the case of letters
+	namesUnknown bool   // names the class unknown as its only condition
+	folds        bool   // has a condition that is sensitive to case
 	withUnknown  []bool // the matcher sets that name it
 }
 
-// at is where the rule is written, for errors.
+// at returns the place of the rule in the configuration, for errors.
 func (r *Rule) at() string {
 	if r.Source == "" {
 		return ""
@@ -61,14 +61,14 @@ func (r *Rule) at() string {
 	return " (" + r.Source + ")"
 }
 
-// explicit reports whether a matcher set names the class unknown, so that it says what
-// is to become of it.
+// explicit reports whether a matcher set names the class unknown, and so decides about
+// it itself.
 func (r *Rule) explicit(set int) bool { return set < len(r.withUnknown) && r.withUnknown[set] }
 
-// unknownClass is the condition of a rule. Of an operation that is in no index nobody
-// knows the class: it may be the very one that is denied, or that is not to be
-// allowed. So the condition of a rule that denies holds if it does for any class,
-// that of a rule that allows if it does for every one.
+// unknownClass is the condition of a rule for operations that are not in the index.
+// Their class is not known: it may be one that is denied, or one that is not allowed.
+// Therefore the condition of a rule that denies holds if it holds for any class, and
+// that of a rule that allows if it holds for every class.
 type unknownClass struct {
 	policy.Matcher
 	denies bool
@@ -94,7 +94,7 @@ func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*policy.Rules, error) {
 	rules := make([]policy.Rule, len(configured))
 	loaded := make([][]policy.Matcher, len(configured))
-	opened := false // what no index knows is allowed in so many words
+	opened := false // an operation outside the index is allowed explicitly
 	for i, r := range configured {
 		var err error
 		if loaded[i], err = r.matchers(ctx); err != nil {
@@ -118,8 +118,8 @@ func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*po
 	return built, nil
 }
 
-// warnStrangers logs which rules allow callers who are not known more than what
-// the server answers without a token.
+// warnStrangers logs the rules that allow unknown callers more than what the server
+// answers without a token.
 func (h *Handler) warnStrangers() {
 	if h.index == nil {
 		return
@@ -195,8 +195,7 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	return matchers, nil
 }
 
-// namesClass reports whether a set names a class among those of which the operation
-// must be one.
+// namesClass reports whether a set requires a class out of a list that contains class.
 func namesClass(set caddyhttp.MatcherSet, class operation.Class) bool {
 	return slices.ContainsFunc(set, func(m any) bool {
 		operations, ok := m.(*MatchOperation)
@@ -204,8 +203,8 @@ func namesClass(set caddyhttp.MatcherSet, class operation.Class) bool {
 	})
 }
 
-// simplify replaces the common matchers of a set by ones that allocate nothing,
-// if all of the set can be replaced.
+// simplify replaces the matchers of a set with equivalents that do not allocate, if all
+// of them have one.
 func simplify(set caddyhttp.MatcherSet) policy.Matcher {
 	simple := make(policy.All, 0, len(set))
 	for _, m := range set {
@@ -235,8 +234,8 @@ func simplify(set caddyhttp.MatcherSet) policy.Matcher {
 	return simple
 }
 
-// simplePaths are the patterns as rules need them: without a slash at the end,
-// because there is none in what they are held against.
+// simplePaths returns the patterns without trailing slashes, because the paths to match
+// have none.
 func simplePaths(patterns []string) (policy.Paths, bool) {
 	paths := make(policy.Paths, len(patterns))
 	for i, pattern := range patterns {
@@ -248,7 +247,7 @@ func simplePaths(patterns []string) (policy.Paths, bool) {
 	return paths, true
 }
 
-// classMatcher is the condition that the operation is of one of several classes.
+// classMatcher matches operations of several classes.
 type classMatcher operation.Set
 
 // MatchWithError implements policy.Matcher.

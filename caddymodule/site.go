@@ -1,5 +1,5 @@
-// The site of a handler in the configuration: the audience of the tokens that are issued
-// there, and what vouches for callers.
+// The site of a handler in the configuration: the audience of its tokens, and the
+// evidence for its callers.
 
 package caddymodule
 
@@ -24,14 +24,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// site is where a handler stands.
+// site is the place of a handler in the configuration.
 type site struct {
 	server *caddyhttp.Server
 
 	// audience is the audience of the tokens that are valid here.
 	audience string
 
-	// upstreams tells the servers behind the handler apart from others.
+	// upstreams identifies the servers behind the handler.
 	upstreams string
 
 	// users are the users of basic_auth before the handler, each with a digest of its
@@ -39,13 +39,13 @@ type site struct {
 	users map[string]string
 }
 
-// site finds out where the handler stands that a request has come to. It looks only
+// site returns the site of the handler on the server of a request. It is determined
 // once for each server.
 func (h *Handler) site(r *http.Request) *site {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	known := h.stands.Load()
 	if !ok {
-		return known // as Provision has left it
+		return known // set by Provision
 	}
 	if known.server == server {
 		return known
@@ -58,15 +58,15 @@ func (h *Handler) site(r *http.Request) *site {
 // audience is the audience of the tokens that are valid here.
 func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
 
-// loginScope names the servers that the login of a passthrough user is valid for: those
-// that have accepted its password. Sites with the same audience but other servers do not
-// share logins.
+// loginScope identifies the servers for which the login of a passthrough user is valid:
+// those that accepted its password. Sites with the same audience but other servers do
+// not share logins.
 func (h *Handler) loginScope(r *http.Request) string {
 	return h.product.Name + " " + h.site(r).upstreams
 }
 
-// nowhere is the site of a handler that is not found in a server: its own
-// configuration tells it apart.
+// nowhere returns the site of a handler that is not found in a server. Its
+// configuration identifies it.
 func (h *Handler) nowhere() (*site, error) {
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -75,8 +75,8 @@ func (h *Handler) nowhere() (*site, error) {
 	return &site{audience: h.audienceOf("handler", string(text)), upstreams: issuer.Digest("handler", string(text))}, nil
 }
 
-// audienceOf is the one that is configured, or else tells apart what differs in any
-// of the parts.
+// audienceOf returns the configured audience, otherwise one that differs if any of the
+// parts differs.
 func (h *Handler) audienceOf(parts ...string) string {
 	if h.Audience != "" {
 		return h.product.Name + " name:" + h.Audience
@@ -84,7 +84,8 @@ func (h *Handler) audienceOf(parts ...string) string {
 	return h.product.Name + " site:" + issuer.Digest(parts...)
 }
 
-// checkAudience refuses names that nobody could tell apart.
+// checkAudience refuses names that are too long, or contain blanks or invisible
+// characters.
 func checkAudience(name string) error {
 	if len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return errors.New("audience: the name exceeds 100 bytes or has blanks or control characters")
@@ -92,12 +93,12 @@ func checkAudience(name string) error {
 	return nil
 }
 
-// lookAround finds the handler in a server. The site is told by what leads to it:
-// the addresses that the server listens on, and the matchers of all routes on the
-// way, which are its host names and paths; and by the servers and accounts behind
-// it. Rules are not part of it: they are checked for every request, so a change
-// of a rule logs nobody out. Nor are clients, which have to be configured where
-// their tokens are used, with the same hash.
+// lookAround finds the handler in a server. The site is identified by the way to the
+// handler, which is the addresses of the server and the matchers of all routes (host
+// names and paths), and by the servers and accounts behind it. Rules are not part of
+// it, because they are checked for every request: changing a rule does not log clients
+// out. Clients are not part of it either, because they must be configured with the same
+// hash wherever their tokens are used.
 func (h *Handler) lookAround(server *caddyhttp.Server) *site {
 	f := &finder{handler: h, seen: make(map[string]int)}
 	f.routes(server.Routes, "routes", nil)
@@ -125,15 +126,15 @@ func (h *Handler) lookAround(server *caddyhttp.Server) *site {
 // finder looks for a handler in the routes of a server.
 type finder struct {
 	handler *Handler
-	seen    map[string]int // handlers of this kind, by the way to them
+	seen    map[string]int // number of handlers of this kind, by the way to them
 
-	way       string // to the handler, empty if it is not found
+	way       string // way to the handler, empty if it is not found
 	users     map[string]string
 	upstreams []string
 	accounts  string
 }
 
-// routes looks in a list of routes. users are those of basic_auth before it.
+// routes searches a list of routes. users are those of basic_auth before it.
 func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]string) {
 	users = maps.Clone(users)
 	for i, route := range list {
@@ -159,7 +160,7 @@ func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]s
 	}
 }
 
-// behind notes the first proxy of what comes after the handler.
+// behind records the first proxy after the handler.
 func (f *finder) behind(list caddyhttp.RouteList) {
 	for _, route := range list {
 		for _, handler := range route.Handlers {
@@ -185,7 +186,7 @@ func (f *finder) behind(list caddyhttp.RouteList) {
 	}
 }
 
-// accountsText tells as whom requests may be sent.
+// accountsText identifies the users that requests may act as.
 func accountsText(t *Transport) string {
 	var text strings.Builder
 	for _, a := range t.Accounts {
@@ -211,7 +212,7 @@ func withUsers(users map[string]string, handler *caddyauth.Authentication) map[s
 	return users
 }
 
-// matchersText tells matchers apart. Caddy loads those of a set in no order.
+// matchersText identifies matchers. Caddy loads those of a set in no defined order.
 func matchersText(sets caddyhttp.MatcherSets) string {
 	texts := make([]string, len(sets))
 	for i, set := range sets {
@@ -226,7 +227,7 @@ func matchersText(sets caddyhttp.MatcherSets) string {
 	return " [" + strings.Join(texts, " or ") + "]"
 }
 
-// moduleText is a module's configuration, as far as it still has it.
+// moduleText returns a module's configuration, as far as the module has kept it.
 func moduleText(module any) string {
 	name := fmt.Sprintf("%T", module)
 	if m, ok := module.(caddy.Module); ok {
@@ -239,10 +240,10 @@ func moduleText(module any) string {
 	return name + " " + string(text)
 }
 
-// vouch tells what speaks for a caller at this moment, and is empty for one that is
-// known by its address: a digest of the hash of a client's or a user's password, or of
-// the key of a certificate; for a passthrough user the servers of its login. A
-// token is valid only as long as this is what it was when the caller logged in.
+// vouch returns the current evidence for a caller, empty for one that is known by its
+// address: a digest of the password hash of a client or user, or of the key of a
+// certificate; for a passthrough user the servers of its login. A token is valid only
+// while it equals the evidence at the login.
 func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 	switch caller.Via {
 	case policy.ViaClient:
@@ -255,15 +256,15 @@ func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 		if known := h.site(r).users[caller.Name]; known != "" {
 			return known
 		}
-		return string(policy.ViaCaddy) // another module, which is not seen through
+		return string(policy.ViaCaddy) // another module, whose users are not known
 	case policy.ViaPassthrough:
 		return h.site(r).upstreams // the login is in the token
 	}
 	return ""
 }
 
-// subjectOf is whom tokens are issued to. All that descend from them end with the
-// login that has led to them, or with the certificate.
+// subjectOf returns the subject of tokens for a caller. All tokens that descend from
+// them expire with the caller's login or certificate.
 func (h *Handler) subjectOf(r *http.Request, caller *policy.Caller) issuer.Subject {
 	until := caller.Until
 	if until.IsZero() {

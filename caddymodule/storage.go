@@ -1,4 +1,4 @@
-// Caddy's storages: how they are opened, tried and named.
+// Caddy's storages: opening, testing and naming them.
 
 package caddymodule
 
@@ -20,7 +20,7 @@ import (
 
 const storageNamespace = "caddy.storage"
 
-// dated is a storage that lists what is old.
+// dated is a storage that lists old records.
 type dated struct{ certmagic.Storage }
 
 // Before implements store.Lister.
@@ -35,8 +35,8 @@ func (d dated) Before(ctx context.Context, folder string, moment time.Time) (old
 	return old, err
 }
 
-// opener returns what opens the storage of a cache, Caddy's own if none is
-// configured. It checks what can be checked without provisioning.
+// opener returns a function that opens the storage of a cache, by default Caddy's own.
+// It validates the configuration as far as possible without provisioning.
 func (c *Cache) opener(ctx caddy.Context) (store.Open, error) {
 	if c.StorageRaw == nil {
 		return store.Opened(dated{ctx.Storage()}), nil
@@ -56,7 +56,7 @@ func (c *Cache) opener(ctx caddy.Context) (store.Open, error) {
 	}, checkStorage(c.StorageRaw)
 }
 
-// checkStorage reports an unknown module or option.
+// checkStorage returns an error for an unknown module or option.
 func checkStorage(raw json.RawMessage) error {
 	var options map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &options); err != nil {
@@ -106,7 +106,7 @@ func StorageName(storage certmagic.Storage) string {
 	return fmt.Sprintf("%T", storage)
 }
 
-// storageKey tells a storage apart from others.
+// storageKey returns a key that identifies a storage.
 func storageKey(storage certmagic.Storage) string {
 	key := fmt.Sprintf("%T", storage)
 	if s, ok := storage.(fmt.Stringer); ok {
@@ -115,13 +115,13 @@ func storageKey(storage certmagic.Storage) string {
 	return key
 }
 
-// unseenRevocations is told when this process does not see what others revoke. It logs
-// in the process's current log: an issuer outlives configurations.
+// unseenRevocations is called when this process cannot read the revocations of others.
+// It logs to the current log of the process, because an issuer outlives configurations.
 func unseenRevocations(err error) {
 	caddy.Log().Named("veeam_auth.tokens").Warn("revocations by other replicas cannot be read", zap.Error(err))
 }
 
-// tryTokenStorage says whether the storage that tokens need does not work.
+// tryTokenStorage logs whether the storage of tokens fails.
 func tryTokenStorage(ctx context.Context, storage certmagic.Storage, logger *zap.Logger) {
 	if err := store.Probe(ctx, storage); err != nil && ctx.Err() == nil {
 		logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor verified, and such requests are refused",

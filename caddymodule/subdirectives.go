@@ -1,4 +1,4 @@
-// The table of subdirectives: which there are, and what reads each.
+// The table of subdirectives and their parsers.
 
 package caddymodule
 
@@ -12,13 +12,13 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
-// reader reads a subdirective. The dispenser is at its name.
+// reader parses a subdirective. The dispenser is at its name.
 type reader = func(*caddyfile.Dispenser) error
 
 // repeatable are the subdirectives that may be written more than once.
 var repeatable = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
 
-// readers are the readers of the subdirectives by their names.
+// readers returns the parsers of the subdirectives by name.
 func (p *directiveParser) readers() map[string]reader {
 	t, h := p.transport, p.handler
 	return map[string]reader{
@@ -61,18 +61,18 @@ func (p *directiveParser) readers() map[string]reader {
 	}
 }
 
-// ownNames are the names of all subdirectives of the module, sorted.
+// ownNames returns the names of all subdirectives of the module, sorted.
 func ownNames() []string {
 	parser := &directiveParser{handler: new(Handler), transport: new(Transport)}
 	return slices.Sorted(maps.Keys(parser.readers()))
 }
 
-// to reads arguments into target.
+// to parses arguments into target.
 func to[T any](target *T, read func(*caddyfile.Dispenser, *T) error) reader {
 	return func(d *caddyfile.Dispenser) error { return read(d, target) }
 }
 
-// parsed has parse read all arguments of a subdirective without a block.
+// parsed returns a reader that parses all arguments of a subdirective without a block.
 func parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispenser, *T) error {
 	return func(d *caddyfile.Dispenser, target *T) (err error) {
 		name := d.Val()
@@ -83,7 +83,7 @@ func parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispen
 	}
 }
 
-// checked runs a check of what was read.
+// checked returns a reader that validates its result with check.
 func checked(read reader, check func() error) reader {
 	return func(d *caddyfile.Dispenser) error {
 		if err := read(d); err != nil {

@@ -1,5 +1,5 @@
-// What the modules ask of the Caddy around them: who is at the other end of a
-// connection, which names no site has, and when a configuration starts.
+// Information from Caddy about the connection of a request, host names without a site,
+// and the start of a configuration.
 
 package caddymodule
 
@@ -22,8 +22,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// relayed reports whether another proxy has passed the request on. Behind one on
-// this machine every caller comes from a loopback address.
+// relayed reports whether another proxy relayed the request. Behind a proxy on this
+// machine, every caller has a loopback address.
 func relayed(r *http.Request) bool {
 	if c := process.ConnectionOf(r.Context()); c != nil && !c.Direct() {
 		return true
@@ -36,7 +36,7 @@ func relayed(r *http.Request) bool {
 	return false
 }
 
-// watchConnections has a server put its connections into the context of their
+// watchConnections makes a server put its connections into the context of their
 // requests.
 func watchConnections(ctx context.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -46,9 +46,8 @@ func watchConnections(ctx context.Context) {
 	server.RegisterConnContext(process.WithConnection)
 }
 
-// sourceOf is where a request comes from, as far as it can be told: a user at a unix
-// socket, or an address. Behind a proxy that Caddy trusts it is the address that the
-// proxy names.
+// sourceOf returns the source of a request: a user at a unix socket, or an address.
+// Behind a proxy that Caddy trusts, it is the address in the proxy's headers.
 func sourceOf(r *http.Request) string {
 	if found, ok := process.PeerOfRequest(r.Context()); ok {
 		return "uid " + strconv.Itoa(found.UID)
@@ -59,8 +58,8 @@ func sourceOf(r *http.Request) string {
 	return ratelimit.Source(r.RemoteAddr)
 }
 
-// warnUnserved logs under which names Caddy would answer 200 with an empty body,
-// which a client takes for success, and which protocols clients may not understand.
+// warnUnserved logs the names for which Caddy would answer 200 with an empty body,
+// which a client takes for success, and the protocols that clients may not support.
 func (h *Handler) warnUnserved(ctx context.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
@@ -78,7 +77,7 @@ func (h *Handler) warnUnserved(ctx context.Context) {
 	}
 }
 
-// laterProtocols are those that a server speaks beside HTTP/1.
+// laterProtocols returns the protocols of a server besides HTTP/1.
 func laterProtocols(server *caddyhttp.Server) (later []string) {
 	spoken := server.Protocols
 	for _, protocols := range server.ListenProtocols {
@@ -93,9 +92,9 @@ func laterProtocols(server *caddyhttp.Server) (later []string) {
 	return slices.Compact(later)
 }
 
-// unservedNames are the names of this machine that lead to a listener of the
-// server and to none of its routes. A server with TLS has none: it has no
-// certificate for other names, so no request arrives.
+// unservedNames returns the names of this machine that lead to a listener of the server
+// but to none of its routes. A server with TLS has none, because it has no certificate
+// for other names.
 func unservedNames(server *caddyhttp.Server) (names []string) {
 	if len(server.TLSConnPolicies) > 0 {
 		return nil
@@ -137,8 +136,8 @@ func unservedNames(server *caddyhttp.Server) (names []string) {
 	return slices.Compact(names)
 }
 
-// hostsOf are the hosts of which a set of matchers wants one, and false if it
-// takes every host.
+// hostsOf returns the hosts that a set of matchers accepts, and false if it accepts
+// every host.
 func hostsOf(set caddyhttp.MatcherSet) ([]string, bool) {
 	for _, m := range set {
 		switch hosts := m.(type) {
@@ -151,15 +150,15 @@ func hostsOf(set caddyhttp.MatcherSet) ([]string, bool) {
 	return nil, false
 }
 
-// atStart has do run, in a goroutine of its own, when the configuration of ctx has
-// started, and never where it is only validated. The context of do ends with the
+// atStart runs do in a new goroutine when the configuration of ctx has started. It does
+// not run if the configuration is only validated. The context of do ends with the
 // configuration.
 func atStart(ctx caddy.Context, do func(ctx context.Context)) error {
 	return onStart(ctx, func() { go do(ctx.Context) })
 }
 
-// onStart has do run when the configuration of ctx has started, before the one that it
-// replaces stops.
+// onStart runs do when the configuration of ctx has started, before the configuration
+// that it replaces stops.
 func onStart(ctx caddy.Context, do starter) error {
 	app, err := ctx.App("events")
 	if err != nil {

@@ -1,4 +1,4 @@
-// The token endpoint, answered here: which grant gets what.
+// The token endpoint.
 
 package caddymodule
 
@@ -21,15 +21,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-// tokenAnswer makes the answer once there is a session at the server, whose token it is
-// given. login is that of the user who has logged in there for it, empty for others. The
-// refusal is nil if the answer is none.
+// tokenAnswer makes the response to a token request once there is a session at the
+// server, whose token is tok. login is that of the user who logged in there for it,
+// empty for others. The refusal is nil if the response is not one.
 type tokenAnswer = func(tok *tokencache.Token, login string) (*http.Response, *veeam.Refusal)
 
-// token decides about a request for a token, and finds out who asks for it.
-// unknown is why the caller is not known by other means, nil if it is. Nothing is
-// issued yet: that has to wait until the account has a session, because only then
-// the client can use a token.
+// token decides about a token request and identifies the caller. unknown is the reason
+// why the caller is not known by other means, nil if it is. Nothing is issued yet,
+// because the client can use a token only if the account has a session.
 func (h *Handler) token(r *http.Request, state *requestState, unknown *veeam.Refusal) *veeam.Refusal {
 	request, refusal := h.readTokenRequest(r, state.presented)
 	if refusal == nil {
@@ -47,8 +46,8 @@ func (h *Handler) token(r *http.Request, state *requestState, unknown *veeam.Ref
 	return refusal
 }
 
-// Refused token requests from one source that are answered as what they are; the
-// others are told to wait. Good requests are never refused for the number of bad ones,
+// Refused token requests of one source above this rate are answered with a delay to
+// retry instead of the reason. Valid requests are never refused because of them,
 // because all clients of one machine share an address.
 const (
 	refusalRetry  = 5 * time.Second
@@ -57,14 +56,14 @@ const (
 
 var refusalRate = ratelimit.Rate{Burst: 20, Every: time.Second}
 
-// answersRefusal counts a refused request, and reports whether it is to be answered as
-// what it is.
+// answersRefusal counts a refused request and reports whether the response may contain
+// the reason.
 func (h *Handler) answersRefusal(r *http.Request) bool {
 	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(sourceOf(r)), Rate: refusalRate})
 }
 
-// issueFunc issues the tokens of a request that was found good to its caller, who has
-// got a token of the server.
+// issueFunc issues the tokens of a valid request to its caller, once there is a token
+// of the server.
 type issueFunc = func(*policy.Caller, *tokencache.Token) (issuer.Pair, error)
 
 func (h *Handler) readTokenRequest(r *http.Request, presented string) (*veeam.TokenRequest, *veeam.Refusal) {
@@ -80,7 +79,8 @@ func (h *Handler) readTokenRequest(r *http.Request, presented string) (*veeam.To
 	return request, nil
 }
 
-// grantFor returns what issues the tokens of a request, and notes to whom.
+// grantFor returns the function that issues the tokens of a request, and sets the
+// caller.
 func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
 	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
 	if username.Check(request.Username) != nil {
@@ -126,9 +126,9 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 	return nil, &veeam.Refusal{Reason: veeam.ReasonUnsupportedGrant}
 }
 
-// loginCaller finds out who logs in. The name of a configured client takes its
-// password, wherever it comes from. Of who is known by other means, and names no
-// client, the credential is not looked at.
+// loginCaller identifies the caller of a login. The name of a configured client
+// requires its password, wherever the request comes from. The credential of a caller
+// that is known by other means, and names no client, is not checked.
 func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (policy.Caller, *veeam.Refusal) {
 	named := h.clients.Named(request.Username) != nil
 	if h.clients.Any() && (named || unknown != nil) {
@@ -142,7 +142,8 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 	return caller, nil
 }
 
-// answerWith returns what answers the request in the product's own form.
+// answerWith returns the function that answers the request in the format of the
+// product.
 func (h *Handler) answerWith(r *http.Request, state *requestState, request *veeam.TokenRequest, issue issueFunc) tokenAnswer {
 	return func(tok *tokencache.Token, login string) (*http.Response, *veeam.Refusal) {
 		caller := state.caller
@@ -160,7 +161,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 		tokenHolders.Issued(caller.Identity(), string(caller.Via), request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username
 		if username == "" && !caller.Via.ByAddress() {
-			username = caller.Name // an address is no name: the answer then repeats the server's
+			username = caller.Name // an address is not a name: the response then contains the server's
 		}
 		res := h.logins.Answer(r, pair, logon.Login{Grant: request.Grant, User: username, Shape: upstream.ShapeOf(tok), Site: state.origin()})
 		state.found.session = answer.TakeSession(res.Header)

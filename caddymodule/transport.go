@@ -1,5 +1,5 @@
-// The transport: gives each request the token of an account, and sends it again
-// with a newer one after a 401.
+// The transport: adds the token of an account to each request, and sends it again with
+// a newer one after a 401.
 
 package caddymodule
 
@@ -40,8 +40,8 @@ const (
 
 	maxLoginTimeout = 5 * time.Minute
 
-	// How long a server may take to answer "100 Continue" before the body is sent
-	// all the same.
+	// The time in which a server may answer "100 Continue" before the body is sent
+	// anyway.
 	defaultExpectContinue = time.Second
 )
 
@@ -228,8 +228,8 @@ func (t *Transport) loginTimeout() time.Duration {
 	return cmp.Or(time.Duration(t.LoginTimeout), upstream.DefaultLoginTimeout)
 }
 
-// check reads what can be read of the configuration without provisioning, and
-// reports the first thing that is wrong with it.
+// check validates the configuration as far as possible without provisioning, and
+// returns the first error.
 func (t *Transport) check() (err error) {
 	if t.product, err = LookupProduct(t.Product); err != nil {
 		return err
@@ -291,7 +291,7 @@ func (t *Transport) check() (err error) {
 	return t.readPins()
 }
 
-// warn logs what is allowed but should not be.
+// warn logs options that are allowed but not recommended.
 func (t *Transport) warn() {
 	if t.TLS == nil {
 		t.logger.Warn("insecure_http: credentials and tokens are sent to the server in clear text")
@@ -309,7 +309,7 @@ func (t *Transport) warn() {
 	}
 }
 
-// accountEnv is what the accounts take from the transport.
+// accountEnv returns the values that accounts take from the transport.
 func (t *Transport) accountEnv() account.Env {
 	env := account.Env{Product: t.product.Name, Expand: expand}
 	if t.Cache != nil {
@@ -330,7 +330,7 @@ func expand(text string, lookup func(string) (any, bool)) (string, error) {
 	return repl.ReplaceOrErr(text, true, true)
 }
 
-// checkSealed reports what is written sealed and never opens.
+// checkSealed returns an error for a sealed secret that cannot be opened.
 func (t *Transport) checkSealed() error {
 	for _, a := range t.Accounts {
 		options := a.Options()
@@ -377,9 +377,9 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 	return res, err
 }
 
-// mismatch says in what the request differs from what was decided about, empty if
-// it is that. Without a decision only health checks travel, which no client has asked
-// for: requests that come through a site have variables.
+// mismatch describes the difference between the request and the decision, empty if
+// there is none. Only health checks have no decision: requests that come through a site
+// have variables.
 func mismatch(req *http.Request, state *requestState) string {
 	switch {
 	case state != nil:
@@ -406,15 +406,15 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 	return answer.Refuse(t.product, req, refusal), &refusal
 }
 
-// passOn sends a request that needs no session.
+// passOn sends a request that requires no session.
 func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Response, error) {
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
 	t.server.Checked(req.Context(), dialed(req), res, err)
 	return res, err
 }
 
-// answer has the request answered: by the server, or here. The refusal is nil if the
-// answer is none.
+// answer gets the response from the server, or makes it. The refusal is nil if the
+// response is not one.
 func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Response, refused *veeam.Refusal, err error) {
 	if state.route == veeam.RouteAnonymous {
 		if res, err = t.passOn(req, state); err != nil {
@@ -468,8 +468,8 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	return t.pass(req, state, res, tok)
 }
 
-// pass returns what the client gets of an answer of the server to a request that was
-// sent with these tokens.
+// pass changes a response of the server for the client. sent are the tokens with which
+// the request was sent.
 func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, sent ...*tokencache.Token) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
@@ -488,13 +488,13 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 	return res, refused, nil
 }
 
-// outgoing is the request as it is sent: with headers of its own, so that no
-// token stays behind on a request that Caddy may log, and without what the
-// client has sent about its own identity if a handler has admitted it.
+// outgoing returns the request to send. Its headers are a copy, so that no token
+// remains in a request that Caddy may log. If a handler has admitted the request, it
+// has no headers by which the client identified itself.
 func (t *Transport) outgoing(req *http.Request, state *requestState, version string) *http.Request {
 	out := new(http.Request)
 	*out = *req
-	// With room for the token and the version: growing would cost more than the
+	// Room for the token and the version, because growing would cost more than the
 	// copy.
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
@@ -507,7 +507,7 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 	}
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
-	out.Trailer = nil // they come when all is decided
+	out.Trailer = nil // set when everything is decided
 	if t.BasePath != "" {
 		below := *req.URL
 		below.Path = t.BasePath + below.Path
@@ -522,7 +522,7 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 // refuse answers a request for which there is no token.
 func (t *Transport) refuse(req *http.Request, state *requestState, err error) (*http.Response, *veeam.Refusal, error) {
 	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
-		return nil, nil, context.Canceled // the client has gone
+		return nil, nil, context.Canceled // the client has disconnected
 	}
 	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		return nil, nil, dial // so that reverse_proxy may try another upstream

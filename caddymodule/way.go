@@ -1,5 +1,4 @@
-// The one way to a server: by which proxy, under which name and path, and with which
-// certificate. Logins, requests and commands go the same.
+// How requests, logins and commands reach a server: proxy, name, path and certificate.
 
 package caddymodule
 
@@ -33,8 +32,8 @@ func (t *Transport) proxied() bool {
 	return t.ForwardProxyURL != "" || len(t.NetworkProxyRaw) > 0 && proxy.From != "none"
 }
 
-// way takes the proxy of the environment away unless it is wanted, and logs what is
-// so. It is called when the inner transport is provisioned.
+// way removes the proxy of the environment unless it is configured, and logs which one
+// is used. It is called when the inner transport is provisioned.
 func (t *Transport) way(proxied bool) {
 	if !proxied && !t.ProxyFromEnvironment {
 		t.HTTPTransport.Transport.Proxy = nil
@@ -45,8 +44,8 @@ func (t *Transport) way(proxied bool) {
 	t.hasProxy = proxied
 }
 
-// host is the name in the header Host of what is sent for a request: never the one
-// that a client has named, because a login has none of it.
+// host returns the Host header for requests to the server: never that of the client,
+// because a login has none.
 func (t *Transport) host(req *http.Request) string {
 	if _, ok := reverseproxy.GetDialInfo(req.Context()); !ok && t.UpstreamHost == "" {
 		return req.Host // a health check
@@ -54,8 +53,8 @@ func (t *Transport) host(req *http.Request) string {
 	return t.spoken(req).HostOf(dialed(req))
 }
 
-// anonymousVersion is the version for a request that needs no session: as
-// configured, or as logins have found it.
+// anonymousVersion returns the API version for a request that requires no session: the
+// configured one, or the one that logins found.
 func (t *Transport) anonymousVersion(req *http.Request, state *requestState) string {
 	if t.APIVersion != "" || state == nil || t.product.Version.Known == nil {
 		return t.APIVersion
@@ -63,13 +62,13 @@ func (t *Transport) anonymousVersion(req *http.Request, state *requestState) str
 	return t.server.FoundVersion(t.place(req).Origin)
 }
 
-// loginTransport carries the requests of logins. Each has variables of its own:
-// those of a request of a client, its address among them, say nothing about a
-// session that all share, and the transport writes into them.
+// loginTransport sends the requests of logins with their own variables. Those of a
+// client's request, including its address, do not apply to a session that all callers
+// share, and the transport writes to them.
 type loginTransport struct{ *reverseproxy.HTTPTransport }
 
-// proxyProtocolVar is the variable in which reverse_proxy keeps whose address a
-// connection is for. It has no exported name.
+// proxyProtocolVar is the variable in which reverse_proxy stores the client address of
+// a connection. It is not exported.
 const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
 
 // RoundTrip implements http.RoundTripper.
@@ -81,7 +80,7 @@ func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
 }
 
-// readPins reads the configured fingerprints.
+// readPins parses the configured fingerprints.
 func (t *Transport) readPins() error {
 	t.pins = nil
 	for _, text := range t.TLSPins {
@@ -109,8 +108,8 @@ func (t *Transport) pin() {
 	if inner.TLSClientConfig == nil {
 		inner.TLSClientConfig = new(tls.Config)
 	}
-	// The pin takes the place of the chain. It is checked within the handshake,
-	// also of a resumed session, and so before anything is sent.
+	// The pin replaces the verification of the chain. It is checked within the
+	// handshake, also of a resumed session, before anything is sent.
 	inner.TLSClientConfig.InsecureSkipVerify = true // VerifyConnection verifies
 	inner.TLSClientConfig.VerifyConnection = tlspin.Verify(pins)
 }
