@@ -253,7 +253,7 @@ func (c *scratchCodes) open(content string, seal func() (*commandSeal, error)) (
 		return "", fmt.Errorf("%s is sealed, and its key cannot be read: %w", c.name, err)
 	}
 	if text, err = c.seal.open(content); err != nil {
-		return "", fmt.Errorf("%s does not open with %s: it was sealed with another key (set --key), or for another account than %s (%s); nothing was sent",
+		return "", fmt.Errorf("%s cannot be opened with %s: it was sealed with another key (set --key), or for another account than %s (%s); nothing was sent",
 			c.name, c.seal.from, c.seal.Account, c.seal.Product)
 	}
 	return text, nil

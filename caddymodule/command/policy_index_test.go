@@ -70,7 +70,7 @@ func TestPolicyIndexMakesAFileThatASiteMayName(t *testing.T) {
 
 func TestPolicyIndexRefusesWhatIsNoDescription(t *testing.T) {
 	for in, want := range map[string]string{
-		"<html>": "it is not an API description", `{"openapi": "3.0.1", "paths": {"/x": {"get": {}}}}`: "name the product",
+		"<html>": "it is not an API description", `{"openapi": "3.0.1", "paths": {"/x": {"get": {}}}}`: "specify the product",
 	} {
 		if out, _, err := policyIndex(t, in, "-"); err == nil || !strings.Contains(err.Error(), want) || out != "" {
 			t.Errorf("%s: %v %s", in, err, out)

@@ -38,7 +38,7 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, account.ScratchPurpose, "--key x"}, nil })
 		}
 		before, _ := os.ReadFile(name)
-		if _, err := read(keysetOf(t)); err == nil || !strings.Contains(err.Error(), name+" does not open with --key x") {
+		if _, err := read(keysetOf(t)); err == nil || !strings.Contains(err.Error(), name+" cannot be opened with --key x") {
 			t.Errorf("another key: %v", err)
 		}
 		if _, err := readScratchCodes(name, func() (*commandSeal, error) { return nil, errNoSealKey }); !errors.Is(err, errNoSealKey) {
@@ -66,7 +66,7 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 	_, err = readScratchCodes(name, func() (*commandSeal, error) {
 		return &commandSeal{place, keys, account.ScratchPurpose, "the old key"}, nil
 	})
-	if err == nil || !strings.Contains(err.Error(), "does not open with the old key") {
+	if err == nil || !strings.Contains(err.Error(), "cannot be opened with the old key") {
 		t.Errorf("the new key does not seal: %v", err)
 	}
 }

@@ -33,7 +33,7 @@ func Open(product, name string) (*Index, error) {
 		product = shipped.product // vspc35 has the index of vspc
 	}
 	if text != "" && text[0] != '#' {
-		return nil, fmt.Errorf("index_file %s: it is not an index file, which begins with \"# product\"; `caddy veeam-auth policy index` makes one of an API description", name)
+		return nil, fmt.Errorf("index_file %s: not an index file, which begins with \"# product\": create one from an API description with `caddy veeam-auth policy index`", name)
 	}
 	own, err := parse(product, text)
 	if err == nil && shipped != nil {

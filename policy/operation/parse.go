@@ -155,7 +155,7 @@ func checkTemplate(path string) error {
 	case strings.ContainsAny(filled, "{}"):
 		return fmt.Errorf("path %q: a parameter must be a whole segment", path)
 	case !ok || clean != filled || strings.HasSuffix(filled, "/"):
-		return fmt.Errorf("path %q is not a path as it is sent: it begins with a slash, does not end in one, and is escaped", path)
+		return fmt.Errorf("path %q is not valid: a path begins with a slash, does not end with one, and is escaped", path)
 	case strings.Count(filled, "/") > maxSegments:
 		return fmt.Errorf("path %q exceeds %d segments", path, maxSegments)
 	}

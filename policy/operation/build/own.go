@@ -131,7 +131,7 @@ func productOf(name string, rows []Row) (best Product, err error) {
 		}
 	}
 	if most == 0 {
-		return best, errors.New("no index knows any of its operations: name the product")
+		return best, errors.New("no index contains any of its operations: specify the product")
 	}
 	return best, nil
 }

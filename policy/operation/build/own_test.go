@@ -44,7 +44,7 @@ func TestTheDescriptionOfAnOperatorBecomesAnIndexFile(t *testing.T) {
 		t.Error(err)
 	}
 	for _, c := range []struct{ text, product, want string }{
-		{`{"openapi": "3.0.1", "paths": {"/x": {"get": {}}}}`, "", "name the product"},
+		{`{"openapi": "3.0.1", "paths": {"/x": {"get": {}}}}`, "", "specify the product"},
 		{`{"openapi": "3.0.1", "paths": {"/": {"get": {}}}}`, "vbr", "no operations that an index can hold"},
 		{ownDescription, "other", "unknown product"},
 		{"<html></html>", "", "it is not an API description, OpenAPI 3 or Swagger 2 in JSON or YAML"},
