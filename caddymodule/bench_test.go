@@ -224,7 +224,7 @@ func TestTheHandlerCostsAtMostFiveAllocations(t *testing.T) {
 	}
 }
 
-// serveMany sends the same request again and again, prepared anew as Caddy does
+// serveMany sends the same request repeatedly, prepared each time as Caddy does
 // it. What the handler removes from it is put back.
 func serveMany(b *testing.B, token string, serve func(http.ResponseWriter, *http.Request) error) {
 	b.Helper()

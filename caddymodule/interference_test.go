@@ -33,7 +33,7 @@ func (w *world) program() *program {
 	return &program{world: w, client: &veeam.Client{Product: product, Transport: w.server.Transport(), BaseURL: "https://vspc01"}}
 }
 
-// ask logs in anew after a 401, as clients do.
+// ask logs in again after a 401, as clients do.
 func (p *program) ask() {
 	p.Helper()
 	for range 2 {

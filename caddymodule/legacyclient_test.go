@@ -1,4 +1,4 @@
-// Clients of VSPC before API 3.6 at our own token endpoint.
+// Clients of VSPC before API 3.6 at the token endpoint of veeam-auth.
 
 package caddymodule
 

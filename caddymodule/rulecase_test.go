@@ -47,7 +47,7 @@ var caseRules = []struct{ condition, hit, miss string }{
 	{"`{http.veeam_auth.client} == \"Grafana\" && {path}.startsWith(\"/api/v1/Jobs\")`", "/api/v1/jobs", "/api/v1/backups"},
 }
 
-// recased is a path and a query in which the case of all letters is drawn anew, and
+// recased is a path and a query in which the case of each letter is random, and
 // letters of values may be escapes.
 func recased(t *rapid.T, target string) string {
 	var out strings.Builder

@@ -1,4 +1,4 @@
-// What tokens are good for: sites that differ never have one audience, whatever the
+// Where tokens are valid: sites that differ never have one audience, whatever the
 // order in which Caddy loads them.
 
 package caddymodule

@@ -22,7 +22,7 @@ type lease struct {
 }
 
 // watch tells how long a lease of another process has shown no sign of life, by
-// our own clock: those of two machines may differ.
+// the local clock: those of two machines may differ.
 type watch struct {
 	lease string
 	beat  uint64

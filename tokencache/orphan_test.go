@@ -45,7 +45,7 @@ func TestTheLeaseOfAProcessThatHasEndedIsTakenOverAtOnceButNotTwiceInARow(t *tes
 			t.Errorf("taken over after %v", took)
 		}
 
-		// A login that went well in between lets it count anew.
+		// A successful login in between resets the count.
 		_, _ = p.Forget(context.Background())
 		kill(store, k, "first", ended)
 		kill(store, k, "second", ended)

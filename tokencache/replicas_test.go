@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// upstream is a server whose refresh tokens are good for one use.
+// upstream is a server whose refresh tokens can be used once.
 type upstream struct {
 	mu       sync.Mutex
 	lifetime time.Duration

@@ -1,4 +1,4 @@
-// Tokens that somebody else has made, and that are taken for ours.
+// Tokens of a server that are accepted like issued ones.
 
 package issuer
 

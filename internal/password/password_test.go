@@ -100,7 +100,7 @@ func always(text string) func(int) string { return func(int) string { return tex
 
 func each(text string) func(int) string { return func(i int) string { return fmt.Sprint(text, i) } }
 
-// until tries the right password each second until it is let in, and returns how long
+// until tries the right password each second until it succeeds, and returns how long
 // that took.
 func (s *site) until(name, source string, longest time.Duration) time.Duration {
 	s.Helper()

@@ -112,7 +112,7 @@ func TestANewcomerGetsAPlaceInAFullRoomAndIsCalledNext(t *testing.T) {
 	})
 }
 
-// Whoever was let in before is called before those of whom nothing is known; of these,
+// Callers that logged in before come before unknown ones; of these,
 // neither a crowd that came before nor a stream of new ones keeps one out.
 func TestSourcesOfWhichNothingIsKnownTakeTurnsAfterThoseThatWereRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

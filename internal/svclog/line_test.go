@@ -163,7 +163,7 @@ func TestLongPathsAreCut(t *testing.T) {
 	}
 }
 
-// What another encoder than ours prints is masked as well.
+// The output of another encoder is masked as well.
 func TestEntriesMaskThemselvesInJSON(t *testing.T) {
 	enc := zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg", SkipLineEnding: true})
 	r := postman()

@@ -26,7 +26,7 @@ const (
 // look-alikes: they contain or end in a secret word and stay legible.
 //
 // The rows come from the public API descriptions of the products; the last
-// groups are ours and those of the protocols that clients bring along.
+// groups are those of veeam-auth and of the protocols of clients.
 var names = map[string]verdict{
 	// what logs in
 	"password": secretAnywhere, "oldpassword": secretAnywhere, "newpassword": secretAnywhere,

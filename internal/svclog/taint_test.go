@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// kinds are the secrets of the products and of ours by the name they travel
+// kinds are the secrets of the products and of veeam-auth by the name they travel
 // under; each value is found again in any case.
 var secretKinds = map[string]string{
 	"password":      "Pw-c4n4ry!&=%+\"'\\",

@@ -144,7 +144,7 @@ func (c *Client) complete(err error, g Grant) error {
 	return err
 }
 
-// fail makes an error of our own.
+// fail returns an error of a step, without a response.
 func (c *Client) fail(k Kind, g Grant, hint string) *Error {
 	return &Error{Kind: k, Product: c.Product.Name, Grant: g, Hint: hint}
 }

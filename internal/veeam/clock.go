@@ -1,4 +1,4 @@
-// How far a server's clock is from ours: verification codes are of its time.
+// The offset of a server's clock from the local one: verification codes follow the server's.
 
 package veeam
 

@@ -90,7 +90,7 @@ func TestWhatIsSentIsRead(t *testing.T) {
 	})
 }
 
-// A refusal of ours and an answer of ours are never taken for each other.
+// A refusal and a token answer of veeam-auth are never taken for each other.
 func TestOurAnswersAreTokensAndOurRefusalsAreNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := rapid.SampledFrom(products).Draw(t, "product")

@@ -1,4 +1,4 @@
-// Tests of our own refusals.
+// Tests of the refusals of veeam-auth.
 
 package veeam
 
@@ -114,7 +114,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A client of ours could be this very client: it must take our refusals for what
+// A client of veeam-auth may be this client: it must take its refusals for what
 // they are.
 func TestRefusalsAreUnderstoodByAClient(t *testing.T) {
 	want := map[Reason]Kind{

@@ -212,8 +212,8 @@ func TestFieldsKeepTheirOrderAndTheBodyIsPutBack(t *testing.T) {
 	}
 }
 
-// Whatever bytes a password has, a client that escapes gets them through, and so
-// does our own form.
+// A password of any bytes arrives unchanged from clients that escape it, and from the
+// forms of Client.
 func TestEscapedPasswordsSurvive(t *testing.T) {
 	for _, password := range []string{testPassword, "%41", "a%", "\x00\xff", "=&+;%", "日本", "\"'\\`$!"} {
 		f := lookup(t, "azure").newForm(GrantPassword)

@@ -1,4 +1,4 @@
-// What a server's answer looks like, so that answers of our own look the same.
+// What a server's answer looks like, so that the answers of veeam-auth look the same.
 
 package veeam
 

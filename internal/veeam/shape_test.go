@@ -1,4 +1,4 @@
-// Tests of what is kept of a server's answer, and of answers of our own.
+// Tests of what is kept of a server's answer, and of the answers of veeam-auth.
 
 package veeam
 

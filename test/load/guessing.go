@@ -175,7 +175,7 @@ func (g *guessing) flood(ctx context.Context, r *report) error {
 	return nil
 }
 
-// patiently logs in with the right password until it is let in, or ctx ends.
+// patiently logs in with the right password until it succeeds, or ctx ends.
 func (g *guessing) patiently(ctx context.Context, client *http.Client, name string) (status int, err error) {
 	defer client.CloseIdleConnections()
 	for {
@@ -188,7 +188,7 @@ func (g *guessing) patiently(ctx context.Context, client *http.Client, name stri
 }
 
 // guess guesses from one address until ctx ends: half of the addresses for a client
-// that there is, the others for made-up names. It returns how many guesses were let in.
+// that there is, the others for made-up names. It returns how many guesses succeeded.
 func (g *guessing) guess(ctx context.Context, address int, t *tally) (letIn int64) {
 	client := from(fmt.Sprintf("127.0.3.%d", address+1))
 	defer client.CloseIdleConnections()
@@ -216,7 +216,7 @@ func from(address string) *http.Client {
 	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: dialer.DialContext}}
 }
 
-// login sends a token request, relayed by a proxy as it were: nobody is let in by the
+// login sends a token request, as if relayed by a proxy: nobody is admitted by the
 // address.
 func (g *guessing) login(ctx context.Context, client *http.Client, name, password string) (status int, err error) {
 	form := url.Values{"grant_type": {"password"}, "username": {name}, "password": {password}}

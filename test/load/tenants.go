@@ -41,7 +41,7 @@ type tenantsRun struct {
 }
 
 // measureTenants has callers ask as one tenant after the other. Those who are
-// asked for most change slowly, so that sessions are evicted and made anew all
+// asked for most change slowly, so that sessions are evicted and created again all
 // the time; tokens live for seconds, so that they are renewed all the time; and
 // the server mixes up some of its answers.
 func measureTenants(ctx context.Context, r *report) error {

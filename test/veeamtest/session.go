@@ -24,7 +24,7 @@ type family struct {
 
 type token struct {
 	value    string
-	scope    string // where it is good for, see exchange.scope
+	scope    string // where it is valid, see exchange.scope
 	refresh  bool
 	readOnly bool
 	family   *family
@@ -69,7 +69,7 @@ func (s *Server) touch(x *exchange, t *token, now time.Time) {
 	}
 }
 
-// scope is where the token of a request must be good for: "" for the product's API.
+// scope is where the token of a request must be valid: "" for the product's API.
 func (x *exchange) scope() string {
 	switch {
 	case x.access == private:

@@ -196,7 +196,7 @@ func TestAPageOfAnotherSiteCannotBorrowWhatItsBrowserHolds(t *testing.T) {
 				}
 				c.do(http.MethodPost, "/api/oauth2/token", "grant_type=password&username=x&password=y", append(foreign, form)...).refused("vbr", http.StatusUnauthorized)
 			})
-			// A token of ours speaks for its caller, except where the address spoke for it.
+			// An issued token identifies its caller, except where the address was its only evidence.
 			if name == "certificate" {
 				c.get("/api/v1/serverInfo", append(foreign, bearer(tokens.Access))...).want(http.StatusOK)
 			}

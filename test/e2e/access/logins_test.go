@@ -60,7 +60,7 @@ func TestGuessingIsBrakedAndLocksNobodyOut(t *testing.T) {
 		if seconds, err := strconv.Atoi(braked.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 60 {
 			t.Errorf("%v: Retry-After %q", braked, braked.header.Get("Retry-After"))
 		}
-		guesser.tokens("grafana", password) // the right one is let in all the same
+		guesser.tokens("grafana", password) // the right one is accepted nevertheless
 		c.tokens("grafana", password)       // elsewhere
 		guesser.tokens("nightly", password) // another client at the same address
 		c.from("127.0.3.1").tokens("grafana", password)

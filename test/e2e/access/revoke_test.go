@@ -13,7 +13,7 @@ import (
 )
 
 // replicas are two processes with one storage, one server, and one port: tokens
-// are good for one listener, and the kernel shares connections out between those
+// are valid at one listener, and the kernel shares connections out between those
 // who listen.
 func replicas(t *testing.T) (*world, *world) {
 	t.Helper()

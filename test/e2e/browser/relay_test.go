@@ -100,7 +100,7 @@ func (r *relay) serve(conn net.Conn) {
 		defer sidecar.Close()
 		for chunk := make([]byte, 64<<10); ; {
 			n, err := in.Read(chunk)
-			// A later request for the page: closed, so that the browser comes anew.
+			// A later request for the page: closed, so that the browser connects again.
 			if err != nil || bytes.HasPrefix(chunk[:n], []byte("GET /page")) {
 				return
 			}

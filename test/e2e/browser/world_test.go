@@ -1,5 +1,5 @@
 // Package browser shows what pages of other sites get out of the browser of
-// somebody who is let in: a real Chromium, a real Caddy with the module, and an
+// an admitted caller: a real Chromium, a real Caddy with the module, and an
 // emulated server that tells what it executes. This file holds the set-up.
 package browser
 
@@ -53,7 +53,7 @@ const (
 	basicHash     = "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u"
 )
 
-// The ways in which a browser is let in, one site for each.
+// The ways in which a browser is admitted, one site for each.
 const (
 	byAddress     = "loopback"
 	byPassword    = "basic_auth"

@@ -113,7 +113,7 @@ func (s *scene) served(body string) {
 
 var toldLine = regexp.MustCompile(`(?m)^\S+ veeam_auth: (.*)$`)
 
-// told expects that standard error has come to these lines of ours, by their
+// told expects these lines of veeam-auth on standard error, by their
 // expressions, and to no others.
 func (s *scene) told(want ...string) {
 	s.t.Helper()

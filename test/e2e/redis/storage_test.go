@@ -1,4 +1,4 @@
-// The storages: a Redis server of our own and a shared folder.
+// The storages: a Redis server started by the test and a shared folder.
 
 package redis
 

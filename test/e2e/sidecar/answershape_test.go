@@ -121,7 +121,7 @@ func TestAnAnswerLooksLikeTheServersOwnAfterAVerificationCode(t *testing.T) {
 	}
 }
 
-// alike compares an answer of ours with one of the server's: keys, order, types,
+// alike compares an answer of veeam-auth with one of the server: keys, order, types,
 // dates, headers, and the values of what is no token and no time.
 func alike(t *testing.T, s *site, ours, theirs *answer, sameUser bool) {
 	t.Helper()

@@ -1,4 +1,4 @@
-// Who is let in: good tokens, processes of this machine, callers that Caddy has
+// Who is admitted: valid tokens, processes of this machine, callers that Caddy has
 // authenticated. Everybody else is refused in the product's own words.
 
 package sidecar
@@ -67,7 +67,7 @@ func theirs(t *testing.T, s *site) string {
 	return p.Access
 }
 
-// forge signs the claims of a token anew.
+// forge signs the claims of a token again, with the given method and key.
 func forge(t *testing.T, token string, method jwt.SigningMethod, key any) string {
 	t.Helper()
 	claims := jwt.MapClaims{}
