@@ -1,6 +1,6 @@
-// Package veeamauth registers the veeam_auth modules with Caddy. It holds blank
+// Package veeamauth registers the veeam_auth modules with Caddy. It contains blank
 // imports only, so that `xcaddy build --with github.com/caddy-veeam/veeam-auth`
-// needs no more than the module path.
+// requires only the module path.
 package veeamauth
 
 import (

@@ -1,6 +1,6 @@
-// Package logerrors reports that a log cannot be written. The report goes to
-// standard error, because the log is what has failed. It is made once and then
-// every ten minutes, because every line fails.
+// Package logerrors reports that a log cannot be written. The report goes to standard
+// error, because the log has failed, and is repeated at most every ten minutes, because
+// every line fails.
 package logerrors
 
 import (

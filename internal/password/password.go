@@ -1,37 +1,36 @@
-// Package password checks passwords against slow hashes while others guess.
+// Package password checks passwords against slow hashes, and limits the processor time
+// that guesses can use.
 //
-// A hash as `caddy hash-password` makes it takes about a second of a processor. So
-// guesses must not be able to buy processor time, or the places of those who know
-// their password:
+// A hash of `caddy hash-password` takes about a second of processor time. Guesses must
+// neither exhaust the processors nor displace clients that know their password:
 //
-//   - A password that was found good is remembered as a keyed hash under a random
-//     key of the process. The next login with it takes microseconds and waits for
-//     nobody, whatever anybody guesses.
-//   - A password that was found wrong is remembered in the same way. A program that
-//     repeats a stale one takes no processor time and nobody's place.
-//   - What is neither waits for one of a few places, half as many as there are
-//     processors, for all sites of the process together. A source of requests (an
-//     address, an IPv6 network of 64 bits, a user at a unix socket) has one check at a
-//     time. First comes a source whose last password was right, then one that was never
-//     wrong, then the one whose last wrong password is the longest ago: guessers at
-//     however many addresses come after a source that has not guessed. Of those that were
-//     never wrong the one that was seen first and the one that was seen last take turns,
-//     so that neither a crowd that was there before nor new ones without end keep it out.
-//   - Nobody can hold the waiting room. It is bounded for each source and in total. In a
-//     full one a random place goes to the newcomer, but of those with a wrong guess
-//     first: on the same connection, or for the same name at the same source.
-//   - After some wrong guesses a source or a name at a source gets one check a
-//     second, and wrong passwords are answered with the time to wait. The right
-//     password is accepted nevertheless: its check is slow, not refused.
+//   - A correct password is remembered as a keyed hash under a random key of the process.
+//     The next login with it takes microseconds and does not wait.
+//   - A wrong password is remembered in the same way. A program that repeats an outdated
+//     password uses no processor time and no place in the queue.
+//   - Other passwords wait for one of a few places, half as many as there are processors,
+//     for all sites of the process together. A source of requests (an address, an IPv6
+//     network of 64 bits, a user at a unix socket) has one check at a time. The order is:
+//     a source whose last password was correct, then one without wrong passwords, then the
+//     one whose last wrong password is the oldest. So guesses from any number of addresses
+//     come after a source that has not guessed. Among the sources without wrong passwords,
+//     the first and the last one seen alternate, so that neither an existing crowd nor an
+//     endless series of new sources keeps one of them out.
+//   - The queue is bounded for each source and in total. In a full queue a new request
+//     replaces a random one, preferably one with a wrong guess on the same connection, or
+//     for the same name at the same source.
+//   - After some wrong guesses, a source or a name at a source gets one check per second,
+//     and wrong passwords are answered with the time to wait. The correct password is still
+//     accepted: its check is slow, not refused.
 //
-// A right password that was not seen yet, from a source where somebody else guesses
-// without pause, competes with those guesses until its first check. Nothing in a
-// request can tell them apart before a hash is computed.
+// A correct password that was not seen before, from a source where others guess without
+// pause, competes with those guesses until its first check. Nothing in a request
+// distinguishes them before a hash is computed.
 //
-// A name that does not exist takes the same way: it waits in the same room, costs the
-// same hashes and gets the same answers. Where the hashes of a site differ in cost, a
-// wrong password is compared with one of each cost, so that its answer takes as
-// long for every name.
+// A name that does not exist is treated in the same way: it waits in the same queue,
+// costs the same hashes and gets the same answers. If the hashes of a site differ in
+// cost, a wrong password is compared with one of each cost, so that the answer takes
+// equally long for every name.
 package password
 
 import (

@@ -1,9 +1,9 @@
-// Command demo shows the main job: clients without any Veeam credential call
-// a Veeam server of each product, which are emulated, through a real Caddy with the
-// module and Caddyfile.example.
+// Command demo shows the main use: clients without any Veeam credential call an
+// emulated Veeam server of each product through a real Caddy with the module and
+// Caddyfile.example.
 //
-//	go run ./test/demo          stays up afterwards, so that one can try curl
-//	go run ./test/demo -once    ends after the calls, with status 0 if all went well
+//	go run ./test/demo          keeps running afterwards, to try curl
+//	go run ./test/demo -once    ends after the calls, with status 0 if all succeeded
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command emulator serves one emulated Veeam server until it is told to stop. The demo
-// of deploy/compose runs it in a container.
+// Command emulator serves one emulated Veeam server until it is stopped. The demo of
+// deploy/compose runs it in a container.
 //
 //	go run ./test/emulator -product VBR13 -listen 127.0.0.1:19419 -ca /tmp/ca.pem
 package main

@@ -1,5 +1,5 @@
-// Package harness puts the emulated Veeam servers and a real Caddy with the module
-// together, for the demo and for tests over real sockets.
+// Package harness connects the emulated Veeam servers with a real Caddy with the
+// module, for the demo and for tests over real sockets.
 package harness
 
 import (

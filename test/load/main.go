@@ -1,16 +1,15 @@
-// Command load measures what the sidecar promises under load, with a real Caddy
-// in a process of its own and the emulated servers in this one, over the
-// loopback address only.
+// Command load measures the behavior of the sidecar under load, with a real Caddy in a
+// process of its own and the emulated servers in this one, over the loopback address
+// only.
 //
 //	go run ./test/load                every figure, about twenty-five minutes
 //	go run ./test/load churn reloads  some of them
 //
-// Each figure prints lines of the form
+// Each figure is printed in lines of the form
 //
 //	ok|FAIL name  figure = value (bar)
 //
-// and the exit status is 0 only if none fails. docs/figures.md says what the
-// figures mean.
+// and the exit status is 0 only if none fails. docs/figures.md explains the figures.
 package main
 
 import (

@@ -12,45 +12,44 @@
 //
 // # What is strict
 //
-// Bodies at the token endpoint must be forms; VB365 reads JSON too, Veeam ONE multipart, Enterprise Manager wants Basic
-// instead. Paths are compared without case, enum values too except at VB365, field names only at Azure and Google Cloud;
+// Bodies at the token endpoint must be forms; VB365 reads JSON too, Veeam ONE multipart, Enterprise Manager requires
+// Basic instead. Paths are compared without case, enum values too except at VB365, field names only at Azure and Google Cloud;
 // empty pairs and blank values count as absent. Refresh tokens work once. A TOTP code works in its own 30-second
 // step and the two beside it, once, and never after a newer one. VBR, AWS and Google Cloud refuse requests without
 // x-api-version.
 // An mfa_token works once, as do authorization codes and the answers to VSPC's challenges. Two Authorization headers
 // count as none.
-// VB365 gives out tokens that are refused without a cookie, unless a request asks for none, and takes one token request
-// in a second, 5 in a minute and 1500 in an hour. A login at Veeam ONE ends the user's other sessions. Enterprise Manager
-// speaks HTTP/1.1 only and wants its session header spelled as its manual does; links in its answers name a host of its
-// own.
+// VB365 issues tokens that are refused without a cookie, unless a request asks for none, and accepts one token request
+// per second, 5 per minute and 1500 per hour. A login at Veeam ONE ends the user's other sessions. Enterprise Manager
+// speaks HTTP/1.1 only and requires the spelling of its session header in its manual; links in its responses contain another host.
 //
-// # What no document settles
+// # What is not documented
 //
-// Such facts are options, and this is what happens without them:
+// Such behavior is configured by options. Without them:
 //
 //   - VBR answers 401 on protected routes with no body (WithVBR401Document), and 400 with an Error document when
 //     x-api-version is missing (WithVersionMissingBody).
-//   - VB365 refuses a credential with 401 (WithRefusedStatus), demands the antiforgery cookie for reads too
-//     (WithAntiforgeryReads, WithAntiforgeryCookie), says userName in v8 on request only (WithUsernameInAnswer) and limits
+//   - VB365 refuses a credential with 401 (WithRefusedStatus), requires the antiforgery cookie for reads too
+//     (WithAntiforgeryReads, WithAntiforgeryCookie), sends userName in v8 on request only (WithUsernameInAnswer) and limits
 //     callers of its own machine like others (WithLoopbackUnlimited).
 //   - Veeam ONE revokes without a bearer (WithRevokeBearer) and ends the session of the revoked token
 //     (WithRevokeKeepsRefresh). Its sessions interfere (WithParallelSessions).
 //   - Enterprise Manager's session header is the Base64 of the session's id (WithRandomSessionHeader); a login names a
-//     version (WithAnyLogonVersion); looking at a session keeps it alive (WithQuietLogonChecks), for ever
+//     version (WithAnyLogonVersion); a request for a session keeps it alive (WithQuietLogonChecks), without a maximum
 //     (WithSessionLifetime). Its JSON has no byte order mark (WithBOM).
 //   - Google Cloud's token endpoint needs no x-api-version (WithVersionAtToken); it logs out as AWS does (WithoutLogout).
-//   - Plug-ins behind VBR take its bearer (WithPlugInTokens) and refuse others with a line of text (WithPlugInPage).
-//   - VBR grants 15 minutes; its documents also say 60 (WithAccessLifetime). Its dates have no zone in 12 and an offset
+//   - Plug-ins behind VBR accept its bearer (WithPlugInTokens) and refuse others with a line of text (WithPlugInPage).
+//   - VBR issues access tokens for 15 minutes; its documents also say 60 (WithAccessLifetime). Its dates have no zone in 12 and an offset
 //     in 13 (WithDateStyle, WithZone). Its answers have no username (WithUsernameInAnswer).
 //   - A refused refresh token is 401 at VBR, Azure, AWS, Google Cloud and VB365, and 400 at VSPC and Veeam ONE. It works
 //     once (WithReusableRefresh). Using one twice does not end the session
-//     (WithRefreshReuseRevokesFamily). A refresh leaves the earlier access token alive (WithRefreshRevokesAccess).
-//   - A login leaves the user's other sessions alone (WithSingleSession).
-//   - An mfa_token lives two minutes and three wrong codes (WithMFALifetime, WithMFATries).
+//     (WithRefreshReuseRevokesFamily). The earlier access token remains valid after a refresh (WithRefreshRevokesAccess).
+//   - A login does not end the user's other sessions (WithSingleSession).
+//   - An mfa_token is valid for two minutes and three wrong codes (WithMFALifetime, WithMFATries).
 //   - VSPC's challenge is text, encrypted with PKCS #1 v1.5 (WithBinaryChallenge, WithPadding); the public key may come
 //     in any form (WithKeyForm). The grant "as" uses up the refresh token (WithAsKeepsRefresh), and a refresh keeps a
-//     session read-only (WithRefreshDropsReadOnly). Each answer is for the user who was asked for (WithSwappedUsers).
-//   - AWS makes authorization codes at …/token/authorization_code (WithCodePaths).
+//     session read-only (WithRefreshDropsReadOnly). Each response is for the requested user (WithSwappedUsers).
+//   - AWS creates authorization codes at …/token/authorization_code (WithCodePaths).
 //   - A + that was not percent-encoded is a space (WithBarePlus).
 //   - No account is ever locked (WithLockout), and nothing is throttled except at VB365 (WithTokenStatus429,
 //     WithTokenLimits).

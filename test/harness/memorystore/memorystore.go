@@ -1,6 +1,7 @@
-// Package memorystore is a storage in memory for tests in which several processes
-// share one. It has the habits of certmagic's storages: who waits for a lock looks
-// once in a second, and a lock that was left behind is stale after ten.
+// Package memorystore implements a storage in memory for tests in which several
+// processes share one. Its locks behave as those of certmagic's storages: a waiting
+// process checks a lock once per second, and an abandoned lock is stale after ten
+// seconds.
 package memorystore
 
 import (
