@@ -24,17 +24,17 @@ const (
 	minArgon2Key    = 16            // bytes
 )
 
-// Errors of Parse.
+// The errors of Parse.
 var (
 	ErrUnknown = errors.New("the hash is neither bcrypt nor argon2id: make one with caddy hash-password")
 	ErrTooDear = errors.New("checking the hash would take too long: at most bcrypt cost 18, or argon2id with 1 GiB of memory and m*t of 8 GiB")
 )
 
-// Hash is a hash with what it costs to compare a password with it: two hashes with
-// the same cost take the same time.
+// Hash is a password hash with its cost. Comparisons with hashes of the same cost take
+// the same time.
 type Hash struct{ text, cost string }
 
-// Parse checks a hash as `caddy hash-password` makes it, bcrypt or argon2id.
+// Parse parses a hash of `caddy hash-password`, bcrypt or argon2id.
 func Parse(text string) (Hash, error) {
 	if strings.HasPrefix(text, "$2") {
 		cost, err := bcrypt.Cost([]byte(text))
@@ -85,10 +85,10 @@ func costOf(text string) string {
 	return ""
 }
 
-// Cost is the cost in words, for messages.
+// Cost returns a description of the cost, for messages.
 func (h Hash) Cost() string { return h.cost }
 
-// Costs returns one hash of each cost there is.
+// Costs returns one of the hashes for each different cost.
 func Costs(hashes []Hash) []Hash {
 	sorted := slices.SortedFunc(slices.Values(hashes), func(a, b Hash) int { return cmp.Compare(a.cost, b.cost) })
 	return slices.CompactFunc(sorted, func(a, b Hash) bool { return a.cost == b.cost })

@@ -47,15 +47,15 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Wrong guesses that are free, and how fast they come back, for a name at a source and
-// for a source.
+// NameRate and SourceRate are the wrong guesses that are not limited, for a name at a
+// source and for a source: Burst at once, and one more after each Every.
 var (
 	NameRate   = ratelimit.Rate{Burst: 5, Every: 12 * time.Second}
 	SourceRate = ratelimit.Rate{Burst: 30, Every: 2 * time.Second}
 )
 
 const (
-	// RetryAfter is the least time to wait that is told.
+	// RetryAfter is the minimum time to wait in a WaitError.
 	RetryAfter = time.Second
 
 	// patience is how long an attempt waits for its check at most.
@@ -65,8 +65,8 @@ const (
 	// and after each of those it waited for that gave up.
 	looks = perFlight + 2
 
-	// GoodFor is how long a password is remembered that nobody logs in with. It is
-	// longer than a day, for clients that log in once a day.
+	// GoodFor is the time for which an unused password is remembered. It is longer than
+	// a day, for clients that log in once a day.
 	GoodFor = 25 * time.Hour
 
 	// memory bounds each of the memories, in entries of some 200 bytes. maxGood is
@@ -75,33 +75,34 @@ const (
 	maxGood = 10_000
 )
 
-// Attempt is somebody who says a name and a password.
+// Attempt is a login with a name and a password.
 type Attempt struct {
-	// Site tells apart clients that have the same name. Required where they may.
+	// Site distinguishes clients with the same name at different sites. Required if
+	// there are several sites.
 	Site string
 
-	// Name and Password are what was sent.
+	// Name and Password are the values of the request.
 	Name, Password string
 
 	// Hash is the hash of the name's password, empty if there is no such name.
 	Hash string
 
-	// Hashes are one hash of each cost that the site has, as Costs returns them.
+	// Hashes contains one hash of each cost that the site has, as returned by Costs.
 	// Required.
 	Hashes []Hash
 
-	// Source is who has sent it, as far as that can be told, and Connection on which
+	// Source is the source of the request, as far as it is known, Connection its
 	// connection.
 	Source, Connection string
 }
 
-// Options are the settings of a Checker.
+// Options are the options of a Checker.
 type Options struct {
-	// Compare reports whether a password has a hash that Parse takes. Required.
+	// Compare reports whether a password matches a hash that Parse accepts. Required.
 	Compare func(hash, password string) bool
 
-	// Parallel is how many hashes are computed at the same time. Default: half as many
-	// as there are processors, at least one.
+	// Parallel is the maximum number of hashes computed at the same time. Default: half
+	// the number of processors, at least one.
 	Parallel int
 }
 
@@ -152,7 +153,7 @@ func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
 	return cache
 }
 
-// Counts are those that a wrong guess of a name from a source belongs to.
+// Counts returns the counts that a wrong guess for a name from a source increments.
 func Counts(site, name, source string) []ratelimit.Count {
 	return []ratelimit.Count{
 		{Key: ratelimit.KeyOf("source", source), Rate: SourceRate},
@@ -160,18 +161,18 @@ func Counts(site, name, source string) []ratelimit.Count {
 	}
 }
 
-// ErrWrong says that the name or the password is invalid.
+// ErrWrong is the error of an invalid name or password.
 var ErrWrong = errors.New("the name or the password is invalid")
 
-// WaitError says that there were too many wrong guesses, or that too many wait for
-// their check. It does not say whether the password is right: it was wrong, or not
-// looked at.
+// WaitError is the error after too many wrong guesses, or if too many checks are
+// waiting. It does not say whether the password is correct: it was wrong, or not
+// checked.
 type WaitError struct {
-	// After is when the next try makes sense, at least RetryAfter.
+	// After is the time after which to retry, at least RetryAfter.
 	After time.Duration
 }
 
-// Error gives the reason.
+// Error returns the reason.
 func (e *WaitError) Error() string { return "too many wrong passwords" }
 
 // Check returns nil if the password is that of the name. Otherwise the error is ErrWrong, a
