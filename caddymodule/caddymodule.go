@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -46,13 +47,14 @@ type processState struct {
 	*upstream.State                    // state about upstream servers
 	metrics         *metrics.Set       // made once, so that counters survive reloads
 	tries           *tokencache.Shared // refused logins of transports without a cache
+	episodes        *events.Episodes   // what was told a moment ago
 }
 
 func newProcess() *processState {
 	state := upstream.NewState()
 	set := metrics.New(state.Live)
 	set.Sessions.Caches = state.Caches
-	return &processState{state, set, newTries()}
+	return &processState{state, set, newTries(), events.NewEpisodes()}
 }
 
 // running is the state of this process.

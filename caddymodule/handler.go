@@ -384,6 +384,7 @@ const contentTypeJSON = "application/json"
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestState, refusal veeam.Refusal) {
 	state.journal.Denied(state.caller.Identity(), refusal)
 	h.countRefusal(state, refusal)
+	h.throttled(r, state, refusal)
 	requestbody.Abandon(w, r, h.bodyTimeout)
 	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }

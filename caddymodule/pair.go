@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 )
 
 // routesPlace is the place of a handler: a server, and the module in it whose routes
@@ -39,6 +40,8 @@ type App struct {
 	// waiting are the handlers without a transport so far. Caddy provisions the
 	// handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
+
+	events *events.Queue
 }
 
 // CaddyModule returns the Caddy module information.
@@ -49,10 +52,17 @@ func (App) CaddyModule() caddy.ModuleInfo {
 const appID = "veeam_auth"
 
 // Start implements caddy.App.
-func (a *App) Start() error { return nil }
+func (a *App) Start() error {
+	running.Events.Use(a.events)
+	return nil
+}
 
 // Stop implements caddy.App.
-func (a *App) Stop() error { return nil }
+func (a *App) Stop() error {
+	running.Events.Leave(a.events)
+	a.events.Close()
+	return nil
+}
 
 // appAround returns the App of the configuration in which a module is provisioned, nil
 // if the module is provisioned separately.

@@ -403,6 +403,7 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 	t.logger.Error("request not sent: it differs from the decided request. "+
 		"Move handlers that change requests before veeam_auth", fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
+	t.mismatched(state, difference)
 	return answer.Refuse(t.product, req, refusal), &refusal
 }
 

@@ -112,6 +112,9 @@ type Set struct {
 	// and account, according to its latest token response.
 	ClockOffset *prometheus.GaugeVec
 
+	// EventsDropped counts events that were not delivered, by name.
+	EventsDropped *prometheus.CounterVec
+
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
 
@@ -183,6 +186,8 @@ func New(sessions func() []Session) *Set {
 			Namespace: namespace, Subsystem: subsystem, Name: "clock_offset_seconds",
 			Help: "Seconds that the clock of the Veeam server is ahead.",
 		}, []string{"product", "account"}),
+		EventsDropped: counter("events_dropped_total",
+			"Events that were not delivered because too many waited for their handlers, or a handler has panicked.", "event"),
 		Sessions: &Sessions{live: sessions},
 		Build:    BuildInfo(),
 	}
@@ -192,7 +197,8 @@ func New(sessions func() []Session) *Set {
 // not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets, s.ClockOffset, s.Sessions, s.Build,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
+		s.ClockOffset, s.EventsDropped, s.Sessions, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -21,6 +21,7 @@ import (
 	_ "github.com/caddy-veeam/veeam-auth"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
+	_ "github.com/caddy-veeam/veeam-auth/test/harness/execevents"
 )
 
 // block is a fenced block of a page.

@@ -91,8 +91,35 @@ func (s *Session) stopped(now time.Time) *BlockedError {
 	return nil
 }
 
+// Turn is how the standing of a credential may have changed.
+type Turn uint8
+
+// The turns.
+const (
+	TurnHeld      Turn = iota // it is held from now on
+	TurnAccepted              // the server has accepted it, here or in another process
+	TurnLifted                // an operator has ended the hold here
+	TurnElsewhere             // the hold was ended in another process
+)
+
+// turned tells Options.Turned. s.mu is not held.
+func (s *Session) turned(turn Turn, hold *BlockedError) {
+	if s.options.Turned != nil {
+		s.options.Turned(turn, hold)
+	}
+}
+
 // failed records a failed grant and returns what its waiters get.
 func (s *Session) failed(cause error) *BlockedError {
+	blocked := s.blockAfter(cause)
+	if blocked.Held {
+		s.turned(TurnHeld, blocked)
+	}
+	return blocked
+}
+
+// blockAfter is the hold or pause after a failed grant.
+func (s *Session) blockAfter(cause error) *BlockedError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var pause time.Duration
@@ -132,7 +159,10 @@ func (s *Session) failed(cause error) *BlockedError {
 }
 
 // Release ends the hold or pause, so that the next request tries a grant.
-func (s *Session) Release() {
+func (s *Session) Release() { s.release(TurnLifted) }
+
+func (s *Session) release(turn Turn) {
+	defer s.turned(turn, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.block, s.refusals, s.streak = nil, 0, 0

@@ -39,6 +39,9 @@ type Loss struct {
 // Interference reports whether another program logs in as the same user.
 func (l Loss) Interference() bool { return l.Times >= interferenceTimes }
 
+// Begins reports whether that is known since this loss.
+func (l Loss) Begins() bool { return l.Times == interferenceTimes }
+
 // lostTokens counts the tokens of a session that were lost.
 type lostTokens struct {
 	suspect *Token // discarded after a 401; counts as lost when a newer one is accepted

@@ -297,7 +297,7 @@ func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 		return nil, nil
 	}
 	if rec != nil && rec.Block == nil && rec.Fence > s.blockedAt.Load() {
-		s.Release() // lifted elsewhere
+		s.release(TurnElsewhere)
 		return nil, nil
 	}
 	return nil, local
@@ -317,6 +317,9 @@ func (s *Session) learn(rec *record) {
 // longer.
 func (s *Session) adopt(b *BlockedError, rec *record) *BlockedError {
 	s.inherit(rec.Block)
+	if b.Held {
+		defer s.turned(TurnHeld, b)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.block == nil || b.Suspended && !s.block.Suspended || s.block.Until.Before(b.Until) {

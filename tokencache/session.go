@@ -66,6 +66,11 @@ type Options struct {
 	// a refused credential is held until there is one. Default: not counted.
 	Budget func() Budget
 
+	// Turned is called when the standing of the credential may have changed, without a
+	// lock: with the hold if it is held, otherwise with nil. It may be called with the
+	// same hold again and must not block. Default: not called.
+	Turned func(turn Turn, hold *BlockedError)
+
 	// Discard is called with tokens that nobody will use because another process was
 	// faster. Default: they expire.
 	Discard func(*Token)
@@ -312,6 +317,9 @@ func protect(ctx context.Context, grant GrantFunc, prev *Token) (tok *Token, err
 }
 
 func (s *Session) succeeded(tok *Token) {
+	if !tok.Static {
+		defer s.turned(TurnAccepted, nil)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.block, s.spare = nil, nil

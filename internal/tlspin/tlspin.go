@@ -92,6 +92,9 @@ func (e *MismatchError) Error() string {
 		SHA256(e.cert), SHA1(e.cert), strings.Join(pins, " or "))
 }
 
+// Presented returns the SHA-256 fingerprint of the certificate of the server.
+func (e *MismatchError) Presented() Fingerprint { return SHA256(e.cert) }
+
 // Reason implements veeam.Reasoner.
 func (*MismatchError) Reason() veeam.Reason { return veeam.ReasonPin }
 

@@ -8,10 +8,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // The certificate is known whether the server was trusted or not: of an expired one an
@@ -25,6 +29,7 @@ func TestTheCertificateOfTheServerIsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := &Server{ServerOptions: ServerOptions{Product: new(veeam.Product), State: NewState()}}
 	for name, config := range map[string]*tls.Config{
 		"trusted":     {RootCAs: trusted},
 		"not trusted": {RootCAs: x509.NewCertPool()},
@@ -54,9 +59,9 @@ func TestTheCertificateOfTheServerIsKnown(t *testing.T) {
 			has("login", login)
 			if res, err = get(); err == nil {
 				_ = res.Body.Close()
-				(&Source{health: request}).Reached(res.TLS, time.Now())
+				(&Source{server: at, health: request}).Reached(res.TLS, time.Now())
 			} else {
-				(&Source{health: request}).Missed(t.Context(), err, time.Now())
+				(&Source{server: at, health: request}).Missed(t.Context(), err, time.Now())
 			}
 			if (err == nil) != (name == "trusted") {
 				t.Errorf("the connection ended with %v", err)
@@ -73,4 +78,58 @@ func must[T any](value T, err error) T {
 		panic(err)
 	}
 	return value
+}
+
+func TestACertificateNearItsEndIsToldAtEachStageOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewState()
+		var told []int
+		q := events.NewQueue(func(e events.Event) { t.Errorf("dropped %v", e) })
+		q.Open(func(e events.Event) { told = append(told, e.Data()["expires_in_seconds"].(int)/3600) })
+		s.Events.Use(q)
+		const day = 24 * time.Hour
+		leaf := &x509.Certificate{Raw: []byte("first"), NotAfter: time.Now().Add(30 * day)}
+		for time.Now().Before(leaf.NotAfter.Add(2 * day)) {
+			s.expires("vbr", "https://vbr01:9419", leaf, time.Now())
+			s.expires("vbr", "https://vbr01:9419", leaf, time.Now())
+			time.Sleep(time.Hour)
+		}
+		synctest.Wait()
+		if want := []int{21 * 24, 7 * 24, 24, 0}; !slices.Equal(told, want) {
+			t.Errorf("told with %v hours left, want %v", told, want)
+		}
+		told = nil
+		renewed := &x509.Certificate{Raw: []byte("second"), NotAfter: time.Now().Add(90 * day)}
+		s.expires("vbr", "https://vbr01:9419", renewed, time.Now())
+		s.expires("vbr", "https://vbr02:9419", leaf, time.Now()) // another server with the old one
+		synctest.Wait()
+		if !slices.Equal(told, []int{-48}) {
+			t.Errorf("told with %v hours left", told)
+		}
+	})
+}
+
+func TestACertificateThatNoPinHasIsToldOnceUntilTheServerIsTrusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewState()
+		told := 0
+		q := events.NewQueue(func(e events.Event) { t.Errorf("dropped %v", e) })
+		q.Open(func(events.Event) { told++ })
+		s.Events.Use(q)
+		seen := func(raw string) error {
+			return tlspin.Verify(nil)(tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte(raw)}}})
+		}
+		for _, step := range []struct {
+			err  error
+			told int
+		}{
+			{errors.New("no route to host"), 0}, {seen("first"), 1}, {errors.New("no route to host"), 1}, {seen("first"), 1}, {seen("second"), 2},
+			{seen("second"), 2}, {nil, 2}, {seen("second"), 3},
+		} {
+			s.dialed("vbr", "https://vbr01:9419", step.err)
+			if synctest.Wait(); told != step.told {
+				t.Errorf("after %v told %d times, want %d", step.err, told, step.told)
+			}
+		}
+	})
 }

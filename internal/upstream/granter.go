@@ -62,6 +62,8 @@ func (s *Source) client(l *candidate, journal journal.Journal) *veeam.Client {
 func (g *granter) get(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 	tok, err := g.grant(ctx, prev)
 	g.source.health.granted(err)
+	g.source.dialed(err)
+	g.source.certified(err, time.Now())
 	return tok, err
 }
 

@@ -29,6 +29,7 @@ type health struct {
 	wire    atomic.Pointer[account.Fault] // of the latest request, nil if it reached the server
 	success atomic.Int64                  // when the server has answered last, unix seconds
 	failure atomic.Int64                  // when something has failed last, unix seconds
+	told    told
 
 	certificate atomic.Pointer[x509.Certificate] // that the server presented last
 }
@@ -400,7 +401,7 @@ func (s *Server) Checked(ctx context.Context, at Address, res *http.Response, er
 			continue
 		}
 		if err != nil {
-			source.health.missed(ctx, err, time.Now())
+			source.Missed(ctx, err, time.Now())
 			continue
 		}
 		source.health.presented(res.TLS, nil)

@@ -43,6 +43,7 @@ type rotation struct {
 	current atomic.Pointer[candidate] // that requests use
 
 	mu         sync.Mutex
+	used       inUse // the latest secret that the server has accepted and requests use
 	phase      phase
 	configured *candidate   // with the secrets as they are configured
 	next       *candidate   // with next_password, once that was needed
@@ -79,6 +80,10 @@ type candidates interface {
 
 	// switched is called when requests use another secret, which the server has accepted.
 	switched(l, before *candidate)
+
+	// inUse is called when the secret that requests use is another one than before, and
+	// the server has accepted it.
+	inUse(l *candidate)
 }
 
 // on makes the transition of an event, and reports whether there is one. r.mu is held.
@@ -101,6 +106,19 @@ func (r *rotation) on(e event) bool {
 		r.sessions.switched(now, before)
 	}
 	return true
+}
+
+// settle tells which secret is in use, if the server has accepted it. r.mu is held.
+func (r *rotation) settle() {
+	l := r.current.Load()
+	if l == nil || !l.usable() {
+		return
+	}
+	before := r.used
+	r.used = inUse{l.credentials.Fingerprint, l.next}
+	if before != r.used && before != (inUse{}) {
+		r.sessions.inUse(l)
+	}
 }
 
 // use has requests use a candidate from now on.
@@ -138,6 +156,7 @@ func (r *rotation) open(c *account.Secrets, next bool) *candidate {
 func (r *rotation) configure(c, next *account.Secrets) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.settle()
 	before := r.configured
 	if before != nil && before.credentials.Fingerprint == c.Fingerprint {
 		before.kept.Store(false)
@@ -297,6 +316,7 @@ func (r *rotation) need(l *candidate) (end func()) {
 func (r *rotation) judged(l *candidate, accepted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.settle()
 	switch {
 	case l == r.configured && accepted:
 		r.on(eventAccepted)
@@ -321,6 +341,7 @@ func (r *rotation) lost(l *candidate) {
 func (r *rotation) goOn() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.settle()
 	r.goOnLocked()
 }
 

@@ -87,6 +87,7 @@ func (*scripted) dropInherited(*candidate)        {}
 func (*scripted) try(*candidate)                  {}
 func (*scripted) watch()                          {}
 func (*scripted) switched(_, _ *candidate)        {}
+func (*scripted) inUse(*candidate)                {}
 
 // secretsOf are those of one user, told apart by a fingerprint.
 func secretsOf(user, fingerprint string) *account.Secrets {

@@ -59,7 +59,7 @@ type Session struct {
 func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 	return s.sessions.Acquire(key, func() *Session {
 		session := &Session{state: s, key: key, options: options}
-		options.Discard = session.discard
+		options.Discard, options.Turned = session.discard, session.turned
 		session.Session = tokencache.NewSession(options)
 		return session
 	})

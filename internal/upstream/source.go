@@ -5,11 +5,14 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -158,9 +161,26 @@ func (s *Source) Replayed(session *tokencache.Session, lost *tokencache.Token, r
 	reason := metrics.LostRevoked
 	if loss.Interference() {
 		reason = metrics.LostInterference
+		if loss.Begins() && s.key.user == "" {
+			s.server.State.Events.Emit(s.events().Interference(loss.Times, loss.After))
+		}
 		journal.Warn(svclog.Interference(s.user(), loss.Times, loss.After, s.server.Product.OneSession))
 	}
 	s.server.Metrics.Lost.WithLabelValues(s.server.Product.Name, s.account.Name, reason).Inc()
+}
+
+// events is whom the events of the source are about.
+func (s *Source) events() events.Account {
+	return events.Account{Product: s.server.Product.Name, Name: s.account.Name, Origin: s.place.Origin}
+}
+
+// certified takes down when the certificate ends that the server has presented at a login
+// or renewal.
+func (s *Source) certified(err error, now time.Time) {
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
+	if leaf := s.health.certificate.Load(); leaf != nil && (err == nil || invalid.Reason == x509.Expired) {
+		s.server.State.expires(s.server.Product.Name, s.place.Origin, leaf, now)
+	}
 }
 
 // user is whom the source logs in.
@@ -181,4 +201,10 @@ func (s *Source) Reached(conn *tls.ConnectionState, now time.Time) {
 // Missed records that a request has not reached the server.
 func (s *Source) Missed(ctx context.Context, err error, now time.Time) {
 	s.health.missed(ctx, err, now)
+	s.dialed(err)
+}
+
+// dialed takes down what a connection has told of the certificate of the server.
+func (s *Source) dialed(err error) {
+	s.server.State.dialed(s.server.Product.Name, s.place.Origin, err)
 }

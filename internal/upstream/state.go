@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -19,6 +20,9 @@ import (
 // takes over, and what is known of servers, such as versions, rates and tries. A
 // process has one.
 type State struct {
+	// Events gets what happens to accounts.
+	Events events.Emitter
+
 	sessions *pool.Pool[sessionKey, *Session]
 	sending  *pool.Pool[sessionKey, chan struct{}] // held while a credential of an account is sent
 	caches   *pool.Pool[string, *Cache]
@@ -28,6 +32,8 @@ type State struct {
 	tries    triesMap
 	codes    veeam.TOTPLedger // the verification codes that were used
 	servers  serverTable
+
+	certificates certificates
 
 	logouts sync.WaitGroup // under way
 	exiting atomic.Bool    // no request is left that a logout could disturb

@@ -33,6 +33,16 @@ type Operation struct {
 	Versions []string
 }
 
+// Template returns method and path of the operation with the names of parameters in
+// place of their values, such as "GET /{version}/jobs/{id}". It is empty for an operation
+// that is not in the index.
+func (op Operation) Template() string {
+	if op.Path == "" {
+		return ""
+	}
+	return op.Method + " " + op.Target()
+}
+
 // Target returns Path, followed by a question mark and Query if there is one.
 func (op Operation) Target() string {
 	if op.Query == "" {
