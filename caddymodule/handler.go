@@ -243,7 +243,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	return atStart(ctx, func(started context.Context) {
-		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), h.logger) })
+		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), pooled, h.logger) })
 	})
 }
 

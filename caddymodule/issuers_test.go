@@ -50,7 +50,7 @@ func TestAStorageThatHangsDoesNotKeepAConfigurationFromEnding(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
 		i, release := issuer.Acquire(storageKey(storage), storage)
-		go i.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, zap.NewNop()) })
+		go i.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, nil, zap.NewNop()) })
 		time.Sleep(time.Minute)
 		ended := make(chan struct{})
 		go func() {
@@ -118,7 +118,7 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
 		known, release := issuer.Acquire(storageKey(storage), storage)
-		known.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, zap.NewNop()) })
+		known.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, nil, zap.NewNop()) })
 		pair, err := known.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 		if err != nil {
 			t.Fatal(err)
@@ -199,7 +199,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	first, second, failed := open(), open(), open()
 
 	before, releaseBefore := issuer.Acquire(storageKey(first), first)
-	before.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), first, zap.NewNop()) })
+	before.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), first, nil, zap.NewNop()) })
 	pair, err := before.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	last := open()
 	next, release := issuer.Acquire(storageKey(last), last)
 	defer release()
-	next.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), last, zap.NewNop()) })
+	next.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), last, nil, zap.NewNop()) })
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err = next.Check(t.Context(), other.Access, "site"); errors.Is(err, issuer.ErrEnded) || time.Now().After(end) {
 			break

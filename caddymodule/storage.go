@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -121,10 +122,20 @@ func unseenRevocations(err error) {
 	caddy.Log().Named("veeam_auth.tokens").Warn("revocations by other replicas cannot be read", zap.Error(err))
 }
 
-// tryTokenStorage logs whether the storage of tokens fails.
-func tryTokenStorage(ctx context.Context, storage certmagic.Storage, logger *zap.Logger) {
+// tryTokenStorage logs whether the storage of tokens fails. If its files cannot be written,
+// tokens are kept in memory.
+func tryTokenStorage(ctx context.Context, storage certmagic.Storage, tokens *issuer.Pooled, logger *zap.Logger) {
+	fields := []zap.Field{zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", StorageName(storage))}
+	if files, ok := storage.(*certmagic.FileStorage); ok {
+		if err := store.Unwritable(files.Path); err != nil {
+			tokens.KeepInMemory(ctx)
+			logger.Error("Caddy's storage cannot be written to: tokens issued here end with this process. Set XDG_DATA_HOME to a folder that Caddy may write to, "+
+				"or the global option storage", append(fields, zap.Error(err))...)
+			return
+		}
+	}
 	if err := store.Probe(ctx, storage); err != nil && ctx.Err() == nil {
 		logger.Warn("Caddy's storage does not work: until it does, tokens can be neither issued nor verified, and such requests are refused",
-			zap.String("reason", string(veeam.ReasonStorage)), zap.String("storage", StorageName(storage)), zap.Error(err))
+			append(fields, zap.Error(err))...)
 	}
 }

@@ -200,7 +200,8 @@ func (e Evidence) Hint() string {
 	}
 	switch _, loopback := (Evidence{RemoteAddr: e.RemoteAddr, Unix: e.Unix, Host: "localhost"}).Address(); {
 	case !loopback:
-		return hint
+		return hint + "; for this address, either run the client in the same network namespace (such as the same pod, or network_mode service:), " +
+			"or name it: client <name> <password-hash>, or a client certificate"
 	case e.Relayed:
 		return hint + "; the address does not count, because another proxy relayed the request"
 	case e.AuthenticationRequired:

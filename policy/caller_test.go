@@ -118,4 +118,12 @@ func TestTheHintSaysWhyALoopbackPeerIsNotEnough(t *testing.T) {
 	if hint := (Evidence{}).Hint(); strings.Contains(hint, "relayed") || !strings.Contains(hint, "token endpoint") {
 		t.Error(hint)
 	}
+	for address, named := range map[string]bool{"172.17.0.1:40000": true, "127.0.0.1:1": false} {
+		hint := (Evidence{RemoteAddr: address, Host: "x"}).Hint()
+		for _, way := range []string{"same network namespace", "client <name> <password-hash>", "or a client certificate"} {
+			if strings.Contains(hint, way) != named {
+				t.Errorf("%s: %s", address, hint)
+			}
+		}
+	}
 }

@@ -19,6 +19,7 @@ var issuers = pool.New[string]((*Pooled).end)
 type Pooled struct {
 	*Issuer
 	storage store.Reattachable
+	kept    store.Fallback // before storage
 	begin   sync.Once
 	ctx     context.Context // ends with the issuer
 	stop    context.CancelFunc
@@ -35,7 +36,8 @@ const tellFor = 5 * time.Second
 func Acquire(key string, storage store.Store) (p *Pooled, release func()) {
 	p = issuers.Acquire(key, func() *Pooled {
 		added := &Pooled{done: make(chan struct{})}
-		added.Issuer = New(NewKeys(&added.storage))
+		added.kept.Inner = &added.storage
+		added.Issuer = New(NewKeys(&added.kept))
 		added.ctx, added.stop = context.WithCancel(context.Background())
 		return added
 	})
@@ -66,6 +68,11 @@ func (p *Pooled) Start(unseen func(error), first func()) {
 		first()
 	})
 }
+
+// KeepInMemory keeps in memory what the issuer would store, until the process ends, for a
+// storage that cannot be written to. Keys and revocations that it has still count if they
+// can be read.
+func (p *Pooled) KeepInMemory(ctx context.Context) { p.kept.KeepInMemory(ctx, KeyPath) }
 
 func (p *Pooled) end() {
 	p.stop()
