@@ -6,10 +6,11 @@ FUZZTIME ?= 60s
 # server, as xcaddy builds.
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w'
 
-.PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential
+.PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential \
+	release packages reproducible sign verify vulnerabilities
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 build: ## build bin/caddy with the versions of go.sum
 	go build -o bin/caddy ./cmd/caddy
@@ -19,6 +20,32 @@ slim: bin/veeam-auth ## build bin/veeam-auth, with only those of Caddy's modules
 .PHONY: bin/veeam-auth
 bin/veeam-auth:
 	CGO_ENABLED=0 go build $(RELEASE_FLAGS) -o $@ ./cmd/veeam-auth
+
+# VERSION=v1.2.3 requires that version, SNAPSHOT=1 accepts changes that are not committed,
+# TARGETS=linux/amd64,linux/arm64 makes those only.
+RELEASE = go run -C tools/deploy ./release -root $(CURDIR) $(if $(TARGETS),-targets $(TARGETS))
+RELEASE_OPTIONS = $(if $(VERSION),-version $(VERSION)) $(if $(SNAPSHOT),-snapshot)
+
+release: ## make dist/: archives, packages, image, chart, lists, checksums; docs/release.md
+	$(RELEASE) $(RELEASE_OPTIONS)
+
+packages: ## make dist/ with deb and rpm only
+	$(RELEASE) $(RELEASE_OPTIONS) -only packages
+
+reproducible: ## build the commit in two folders and compare dist/ bit for bit
+	$(RELEASE) -reproducible
+
+sign: ## sign dist/SHA256SUMS with the SSH key KEY
+	ssh-keygen -Y sign -f $(or $(KEY),$(error KEY=file of an SSH key is missing)) -n veeam-auth-release dist/SHA256SUMS
+
+verify: ## check dist/ against SHA256SUMS and its signature by SIGNER in the file SIGNERS
+	ssh-keygen -Y verify -f $(or $(SIGNERS),$(error SIGNERS=file with the allowed signers is missing)) \
+		-I $(or $(SIGNER),$(error SIGNER=name of the signer is missing)) -n veeam-auth-release \
+		-s dist/SHA256SUMS.sig < dist/SHA256SUMS
+	cd dist && sha256sum --strict --check SHA256SUMS
+
+vulnerabilities: ## look for known vulnerabilities in what is built; asks vuln.go.dev
+	go tool -modfile=tools/go.mod govulncheck ./...
 
 xcaddy: ## build bin/caddy with xcaddy
 	./xcaddy.sh
