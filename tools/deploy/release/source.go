@@ -138,7 +138,7 @@ var semver = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-
 func checkVersion(stamped, want string, snapshot bool) error {
 	switch {
 	case !semver.MatchString(stamped):
-		return fmt.Errorf("the version %q is not a semantic version; is this a checkout of git, with its history?", stamped)
+		return fmt.Errorf("the version %q is not a semantic version: Go takes it from a clone of the repository with its tags, not from an archive or a worktree", stamped)
 	case strings.HasSuffix(stamped, "+dirty") && !snapshot:
 		return errDirty
 	case want != "" && stamped != want:
