@@ -22,7 +22,8 @@ bin/veeam-auth:
 	CGO_ENABLED=0 go build $(RELEASE_FLAGS) -o $@ ./cmd/veeam-auth
 
 # VERSION=v1.2.3 requires that version, SNAPSHOT=1 accepts changes that are not committed,
-# TARGETS=linux/amd64,linux/arm64 makes those only.
+# TARGETS=linux/amd64,linux/arm64 makes those only. WARM=1 lets both builds of `make
+# reproducible` use the build cache.
 RELEASE = go run -C tools/deploy ./release -root $(CURDIR) $(if $(TARGETS),-targets $(TARGETS))
 RELEASE_OPTIONS = $(if $(VERSION),-version $(VERSION)) $(if $(SNAPSHOT),-snapshot)
 
@@ -33,9 +34,10 @@ packages: ## make dist/ with deb and rpm only
 	$(RELEASE) $(RELEASE_OPTIONS) -only packages
 
 reproducible: ## build the commit in two folders and compare dist/ bit for bit
-	$(RELEASE) -reproducible
+	$(RELEASE) -reproducible $(if $(WARM),-warm)
 
 sign: ## sign dist/SHA256SUMS with the SSH key KEY
+	rm -f dist/SHA256SUMS.sig
 	ssh-keygen -Y sign -f $(or $(KEY),$(error KEY=file of an SSH key is missing)) -n veeam-auth-release dist/SHA256SUMS
 
 verify: ## check dist/ against SHA256SUMS and its signature by SIGNER in the file SIGNERS

@@ -4,7 +4,7 @@
 // one version of Go make the same bytes; -reproducible shows it.
 //
 //	release [-root DIR] [-version V] [-snapshot] [-targets linux/amd64,…] [-only packages]
-//	release -reproducible [-root DIR] [-targets …]
+//	release -reproducible [-root DIR] [-targets …] [-warm]
 //
 // docs/release.md says how a maintainer uses it and how a user verifies the result.
 package main
@@ -49,6 +49,7 @@ func run(ctx context.Context, args []string) error {
 	names := flags.String("targets", "", "platforms, separated by commas (default all)")
 	only := flags.String("only", "", "\"packages\": only deb and rpm")
 	twice := flags.Bool("reproducible", false, "build the commit in two folders and compare the results")
+	warm := flags.Bool("warm", false, "with -reproducible: the second build may use the build cache, too")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if *twice {
-		return reproduce(ctx, dir, targets, os.Stdout)
+		return reproduce(ctx, dir, targets, !*warm, os.Stdout)
 	}
 	return makeRelease(ctx, dir, options{version: *version, snapshot: *snapshot, targets: targets, packagesOnly: *only != ""})
 }

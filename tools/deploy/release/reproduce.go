@@ -15,9 +15,9 @@ import (
 )
 
 // reproduce clones the commit twice and releases each clone. The second has another path,
-// umask, time zone and language, and a build cache of its own: nothing that the first one
-// compiled is in it.
-func reproduce(ctx context.Context, root string, targets []target, w io.Writer) error {
+// umask, time zone and language and, with fresh, a build cache of its own: nothing that
+// the first one compiled is in it.
+func reproduce(ctx context.Context, root string, targets []target, fresh bool, w io.Writer) error {
 	dir, err := os.MkdirTemp("", "veeam-auth-reproducible")
 	if err != nil {
 		return err
@@ -36,9 +36,13 @@ func reproduce(ctx context.Context, root string, targets []target, w io.Writer) 
 		names = append(names, t.String())
 	}
 	var dists []string
+	cache := ""
+	if fresh {
+		cache = " GOCACHE=" + filepath.Join(dir, "cache")
+	}
 	for _, build := range []struct{ folder, umask, environment string }{
 		{"first", "022", "LC_ALL=C TZ=UTC"},
-		{"second/below/another/path", "077", "LC_ALL=C.UTF-8 TZ=Asia/Kathmandu GOCACHE=" + filepath.Join(dir, "cache")},
+		{"second/below/another/path", "077", "LC_ALL=C.UTF-8 TZ=Asia/Kathmandu" + cache},
 	} {
 		clone := filepath.Join(dir, build.folder)
 		if _, err := output(ctx, root, "git", "clone", "--quiet", "--no-hardlinks", root, clone); err != nil {

@@ -1,0 +1,161 @@
+package main
+
+// The parts of a release that need no build.
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+func TestCheckVersion(t *testing.T) {
+	for _, tt := range []struct {
+		stamped, want string
+		snapshot      bool
+		err           string
+	}{
+		{stamped: "v1.2.3"},
+		{stamped: "v1.2.3", want: "v1.2.3"},
+		{stamped: "v1.2.3-rc.1", want: "v1.2.3-rc.1"},
+		{stamped: "v0.0.0-20261127151428-3a530de3686f"},
+		{stamped: "v1.2.4-0.20261127151428-3a530de3686f+dirty", snapshot: true},
+		{stamped: "v1.2.4-0.20261127151428-3a530de3686f", want: "v1.2.3", err: "git tag -s v1.2.3"},
+		{stamped: "v1.2.3+dirty", err: "not committed"},
+		{stamped: "v1.2.3+dirty", want: "v1.2.3", snapshot: true, err: "not v1.2.3"},
+		{stamped: "(devel)", snapshot: true, err: "not a semantic version"},
+		{stamped: "", err: "not a semantic version"},
+	} {
+		err := checkVersion(tt.stamped, tt.want, tt.snapshot)
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
+func TestParseTargets(t *testing.T) {
+	if got, err := parseTargets(""); err != nil || len(got) != len(allTargets) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := parseTargets("linux/arm64,windows/amd64"); err != nil || !reflect.DeepEqual(got, []target{{"linux", "arm64"}, {"windows", "amd64"}}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := parseTargets("plan9/amd64"); err == nil {
+		t.Error("plan9/amd64 is accepted")
+	}
+}
+
+// TestParseDockerfile reads the Dockerfile of this project.
+func TestParseDockerfile(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(checkout, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := parseDockerfile(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := spec.config.Labels
+	spec.config.Labels = nil
+	want := v1.Config{
+		Env:          []string{"XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/config", "HOME=/config", "TZ=UTC"},
+		User:         "65532:65532",
+		WorkingDir:   "/etc/veeam-auth",
+		ExposedPorts: map[string]struct{}{"9419/tcp": {}, "9180/tcp": {}},
+		StopSignal:   "SIGTERM",
+		Healthcheck: &v1.HealthConfig{
+			Test: []string{"CMD", "/veeam-auth", "health"}, Interval: 15 * time.Second, Timeout: 5 * time.Second, StartPeriod: 30 * time.Second,
+		},
+		Entrypoint: []string{"/veeam-auth"},
+		Cmd:        []string{"run", "--config", "/etc/veeam-auth/Caddyfile", "--adapter", "caddyfile"},
+	}
+	if !reflect.DeepEqual(spec.config, want) {
+		t.Errorf("%+v, want %+v", spec.config, want)
+	}
+	if labels["org.opencontainers.image.licenses"] != "Apache-2.0" || !strings.Contains(labels["org.opencontainers.image.description"], " ") {
+		t.Errorf("labels: %q", labels)
+	}
+	wantFiles := []imageFile{
+		{"/etc/", "", 0o755}, {"/etc/veeam-auth/", "", 0o755}, {"/data/", "", 0o755}, {"/config/", "", 0o755}, {"/tmp/", "", 0o755},
+		{"/veeam-auth", "bin/veeam-auth", 0o755}, {"/etc/veeam-auth/Caddyfile", "deploy/image/Caddyfile", 0o644},
+	}
+	if !reflect.DeepEqual(spec.files, wantFiles) || spec.owner != 65532 {
+		t.Errorf("%+v of %d", spec.files, spec.owner)
+	}
+
+	for _, tt := range []struct{ from, to, err string }{
+		{"WORKDIR /etc", "VOLUME /data\nWORKDIR /etc", "VOLUME"},
+		{"FROM scratch AS image", "FROM alpine AS image", "not FROM scratch"},
+		{"FROM scratch AS image", "FROM scratch AS other", "the last stage"},
+		{"COPY --from=build --chown=65532:65532 /root-fs/ /", "COPY --from=build /root-fs/ /", "COPY"},
+		{"--chown=65532:65532 /root-fs", "--chown=65532:0 /root-fs", "--chown"},
+		{"install -m 0755 bin/veeam-auth", "cp bin/veeam-auth", "cp bin/veeam-auth"},
+		{"install -d /root-fs/etc", "install -d -m 0700 /root-fs/etc", "install -d -m"},
+		{"--start-period=30s", "--retries=3", "retries"},
+		{`ENTRYPOINT ["/veeam-auth"]`, "ENTRYPOINT /veeam-auth", "ENTRYPOINT"},
+		{"ENV XDG_DATA_HOME=/data", "ENV XDG_DATA_HOME /data", "ENV"},
+	} {
+		changed := strings.Replace(string(text), tt.from, tt.to, 1)
+		if changed == string(text) {
+			t.Errorf("the Dockerfile has no %q", tt.from)
+		}
+		if _, err := parseDockerfile(changed); err == nil || !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: error %v, want one with %q", tt.to, err, tt.err)
+		}
+	}
+}
+
+// TestLicences reads those of two modules that this program uses, and of Go.
+func TestLicences(t *testing.T) {
+	modules := []module{
+		{path: "github.com/google/licensecheck", version: "v0.3.1"},
+		{path: "github.com/google/go-containerregistry", version: "v0.22.1"},
+		{path: standardLibrary, version: "1.26.0"},
+	}
+	folders, err := moduleFolders(t.Context(), ".", modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := readLicences(modules, folders); err != nil {
+		t.Fatal(err)
+	}
+	text := string(licenceText(modules))
+	for i, want := range []string{"BSD-3-Clause", "Apache-2.0", "BSD-3-Clause"} {
+		if m := modules[i]; m.licence != want && !strings.Contains(m.licence, want) || len(m.files) == 0 {
+			t.Errorf("%s has %s in %d files, want %s", m.path, m.licence, len(m.files), want)
+		}
+		if !strings.Contains(text, "\n"+modules[i].path+" "+modules[i].version+": LICENSE") {
+			t.Errorf("the text does not name %s", modules[i].path)
+		}
+	}
+
+	empty := t.TempDir()
+	for _, name := range []string{"NOTICE", "license.go", "README"} {
+		writeFile(t, empty, name, "text")
+	}
+	err = readLicences([]module{{path: "example.com/a", version: "v1.0.0"}}, map[string]string{"example.com/a": empty})
+	if err == nil || !strings.Contains(err.Error(), "modules without a licence: example.com/a@v1.0.0") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestExpressionAssertsOnlyWhatItKnows(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(checkout, "LICENSE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ text, want string }{
+		"Apache":        {string(text), "Apache-2.0"},
+		"something":     {"You may do this and that on Sundays.", "NOASSERTION"},
+		"mostly others": {string(text) + strings.Repeat("And you owe us a song. ", 1000), "NOASSERTION"},
+		"nothing":       {"", "NOASSERTION"},
+	} {
+		if got := expression([]byte(tt.text)); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
