@@ -7,7 +7,7 @@ FUZZTIME ?= 60s
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w'
 
 .PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential \
-	release packages reproducible sign verify vulnerabilities
+	release packages reproducible test-release cross sign verify vulnerabilities
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -35,6 +35,16 @@ packages: ## make dist/ with deb and rpm only
 
 reproducible: ## build the commit in two folders and compare dist/ bit for bit
 	$(RELEASE) -reproducible $(if $(WARM),-warm)
+
+test-release: ## test what makes a release
+	go test -C tools/deploy -timeout 30m ./...
+
+# The systems that a release has beside linux/amd64.
+cross: ## build and vet for the other systems of a release
+	for target in linux/arm64 windows/amd64 darwin/arm64; do \
+		echo "$$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go vet ./... || exit; \
+	done
 
 sign: ## sign dist/SHA256SUMS with the SSH key KEY
 	rm -f dist/SHA256SUMS.sig
