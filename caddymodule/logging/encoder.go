@@ -4,8 +4,6 @@
 package logging
 
 import (
-	"reflect"
-	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,15 +38,7 @@ type SvcResAPIEncoder struct {
 	// What a logger adds to each of its entries and has no place of its own in a
 	// line, as JSON.
 	zapcore.Encoder `json:"-"`
-	context         lineContext
-}
-
-// lineContext is what has a place of its own in a line.
-type lineContext struct {
-	request  *svclog.Request
-	response *svclog.Response
-	err      error
-	thread   uint32
+	context         svclog.Subject
 }
 
 // fieldsAsJSON encodes the other fields. It has no keys for time, level and
@@ -119,7 +109,7 @@ func (e *SvcResAPIEncoder) Clone() zapcore.Encoder {
 // AddObject is part of zapcore.ObjectEncoder. It finds a request or response that
 // another encoder, such as append, forwards.
 func (e *SvcResAPIEncoder) AddObject(key string, object zapcore.ObjectMarshaler) error {
-	if e.context.addObject(object) {
+	if e.context.TakeObject(object) {
 		return nil
 	}
 	return e.Encoder.AddObject(key, object)
@@ -129,7 +119,7 @@ func (e *SvcResAPIEncoder) AddObject(key string, object zapcore.ObjectMarshaler)
 // that belongs to one request.
 func (e *SvcResAPIEncoder) AddUint32(key string, value uint32) {
 	if key == svclog.ThreadKey {
-		e.context.thread = value
+		e.context.Thread = value
 		return
 	}
 	e.Encoder.AddUint32(key, value)
@@ -140,7 +130,7 @@ func (e *SvcResAPIEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Fie
 	context := e.context
 	others := 0
 	for i := range fields {
-		if !context.add(&fields[i]) {
+		if !context.Take(&fields[i]) {
 			others++
 		}
 	}
@@ -157,30 +147,19 @@ func (e *SvcResAPIEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Fie
 }
 
 func (e *SvcResAPIEncoder) appendEntry(
-	line []byte, entry *zapcore.Entry, fields []zapcore.Field, context *lineContext, others int,
+	line []byte, entry *zapcore.Entry, fields []zapcore.Field, context *svclog.Subject, others int,
 ) ([]byte, error) {
 	render := svclog.Renderer{UTC: e.UTC, RequestID: e.RequestID}
-	if context.request != nil || context.response != nil {
-		if context.request != nil {
-			line = render.AppendRequest(line, entry.Time, entry.Level, context.request)
-		}
-		if context.response != nil {
-			line = render.AppendResponse(line, entry.Time, entry.Level, context.response)
-		}
-		return line, nil
+	if context.Whole() {
+		return render.AppendSubject(line, *entry, context, nil), nil
 	}
-
 	object, err := e.encodeOthers(fields, others)
 	if err != nil {
 		return line, err
 	}
-	line = render.AppendSentence(line, entry.Time, entry.Level, context.thread, entry.Message, object.Bytes())
+	line = render.AppendSubject(line, *entry, context, object.Bytes())
 	object.Free()
-	if context.err != nil {
-		exception := svclog.Exception(context.err.Error(), typeOf(context.err))
-		line = render.AppendSentence(line, entry.Time, entry.Level, context.thread, exception, nil)
-	}
-	return render.AppendStack(line, entry.Time, entry.Level, context.thread, entry.Stack), nil
+	return line, nil
 }
 
 // encodeOthers encodes the fields that have no place of their own, together with
@@ -189,9 +168,9 @@ func (e *SvcResAPIEncoder) encodeOthers(fields []zapcore.Field, n int) (*buffer.
 	others := fields[:0:0]
 	if n > 0 {
 		others = make([]zapcore.Field, 0, n)
-		var place lineContext
+		var place svclog.Subject
 		for i := range fields {
-			if !place.add(&fields[i]) {
+			if !place.Take(&fields[i]) {
 				others = append(others, fields[i])
 			}
 		}
@@ -201,47 +180,6 @@ func (e *SvcResAPIEncoder) encodeOthers(fields []zapcore.Field, n int) (*buffer.
 		object.Reset()
 	}
 	return object, err
-}
-
-// add takes a field that has a place of its own.
-func (c *lineContext) add(field *zapcore.Field) bool {
-	switch field.Type {
-	case zapcore.ObjectMarshalerType:
-		object, _ := field.Interface.(zapcore.ObjectMarshaler)
-		return c.addObject(object)
-	case zapcore.Uint32Type:
-		if field.Key == svclog.ThreadKey {
-			c.thread = uint32(field.Integer)
-			return true
-		}
-	case zapcore.ErrorType:
-		if err, ok := field.Interface.(error); ok && c.err == nil {
-			c.err = err
-			return true
-		}
-	}
-	return false
-}
-
-func (c *lineContext) addObject(object zapcore.ObjectMarshaler) bool {
-	switch object := object.(type) {
-	case *svclog.Request:
-		c.request = object
-	case *svclog.Response:
-		c.response = object
-	default:
-		return false
-	}
-	return true
-}
-
-// typeOf names the type of an error, unless it is one that tells nothing.
-func typeOf(err error) string {
-	name := strings.TrimPrefix(reflect.TypeOf(err).String(), "*")
-	if strings.HasPrefix(name, "errors.") || strings.HasPrefix(name, "fmt.") {
-		return ""
-	}
-	return name
 }
 
 // Interface guards
