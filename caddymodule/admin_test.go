@@ -20,7 +20,9 @@ func askAdmin(t *testing.T, method, path, body string) (int, string) {
 			continue
 		}
 		w := httptest.NewRecorder()
-		err := route.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", contentTypeJSON)
+		err := route.Handler.ServeHTTP(w, r)
 		if err != nil {
 			return 0, err.Error()
 		}

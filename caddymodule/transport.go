@@ -213,7 +213,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
 		},
-		State: t.process.State, Metrics: t.metrics, Log: t.logger,
+		State: t.process.State, Metrics: t.metrics, Log: t.logger, Pins: t.pins,
 	})
 	if t.Cache != nil && t.storage == nil {
 		if err := atStart(ctx, func(started context.Context) { t.Cache.inner.Try(started, t.Cache.store, t.logger.Named("cache")) }); err != nil {

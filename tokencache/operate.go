@@ -15,6 +15,16 @@ func (s *Session) Lift(ctx context.Context) error {
 	return s.change(ctx, func(rec *record) { rec.Block = nil })
 }
 
+// RenewNow renews the current token although that is not due, and waits for it. The token
+// stays in use meanwhile, and afterwards if the renewal fails. Without a token it does
+// what Get does.
+func (s *Session) RenewNow(ctx context.Context, grant GrantFunc) (*Token, error) {
+	if tok, _ := s.Current(time.Now()); tok != nil {
+		tok.early.Store(true)
+	}
+	return s.await(ctx, grant)
+}
+
 // Forget discards the token in this process and in the store, and ends the hold. Other
 // processes use their copies until they expire. It returns the token that was in use
 // here, or nil. An error means that the store still has it.

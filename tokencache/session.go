@@ -188,6 +188,11 @@ func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 	if blocked := s.stopped(now); blocked != nil {
 		return nil, blocked
 	}
+	return s.await(ctx, grant)
+}
+
+// await waits for the one grant.
+func (s *Session) await(ctx context.Context, grant GrantFunc) (*Token, error) {
 	s.waiters.Add(1)
 	defer s.waiters.Add(-1)
 	select {

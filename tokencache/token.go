@@ -62,6 +62,7 @@ type Token struct {
 	usableUntil time.Time
 	renewAt     time.Time
 
+	early     atomic.Bool // to be renewed now, see Session.RenewNow
 	rejected  atomic.Bool // by the server
 	revoked   atomic.Bool // rejected soon after it was issued, or exhausted
 	exhausted atomic.Bool // its refresh token was refused
@@ -162,4 +163,4 @@ func (t *Token) RefreshSince() time.Time {
 
 func (t *Token) usable(now time.Time) bool { return t != nil && now.Before(t.usableUntil) }
 
-func (t *Token) due(now time.Time) bool { return !now.Before(t.renewAt) }
+func (t *Token) due(now time.Time) bool { return !now.Before(t.renewAt) || t.early.Load() }

@@ -56,15 +56,25 @@ If the terminal is too narrow for a table, each account is printed as a block.`,
 	listing := &cobra.Command{Use: "list", Short: "Lists accounts and sessions", Args: cobra.NoArgs, RunE: runCommand(list)}
 	listing.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every 2 s until interrupted")
 	sessions.AddCommand(listing)
-	for _, c := range []struct{ name, short, long string }{
+	for _, c := range []struct {
+		name, short, long string
+		sends             bool // perhaps a credential
+	}{
 		{"forget", "Discards the session of an account", `Discards the token of an account, here and in the shared cache, and lifts the hold
 of a refused credential. The next request logs in. At the server the session
-expires; other processes may use their copies of the token until then.`},
+expires; other processes may use their copies of the token until then.`, false},
 		{"login", "Logs in again as an account", `Lifts the hold of a refused credential and logs in now. The old session
 is logged out if the product supports it. A refused login counts against the
-lock-out budget of the user: with one try left or none, --force is required.`},
+lock-out budget of the user: with one try left or none, --force is required.`, true},
+		{"renew", "Renews the session of an account", `Renews the session by its refresh token, also if it is not due. Requests use the old
+token meanwhile. It logs in if there is no refresh token, or if the server refuses it;
+a refused login counts against the lock-out budget of the user: with one try left or
+none, --force is required.`, true},
+		{"lift", "Lifts the hold of a refused credential", `Lifts the hold of a refused credential, here and in the shared cache. Nothing is sent:
+the next request logs in. A refused login counts against the lock-out budget of the
+user: with one try left or none, --force is required.`, true},
 		{"logout", "Ends the session of an account at the server", `Logs the session out at the server, if the product can end a single session, and
-discards it. The next request logs in again.`},
+discards it. The next request logs in again.`, false},
 	} {
 		var wanted adminapi.WantedSessions
 		sub := &cobra.Command{
@@ -76,8 +86,8 @@ discards it. The next request logs in again.`},
 			}),
 		}
 		sub.Flags().StringVar(&wanted.Product, "product", "", "Only at servers of this product")
-		if c.name == "login" {
-			sub.Flags().BoolVar(&wanted.Force, "force", false, "Log in even if the lock-out budget has one try left, or none")
+		if c.sends {
+			sub.Flags().BoolVar(&wanted.Force, "force", false, "Do it even if the lock-out budget has one try left, or none")
 		}
 		sub.Flags().StringVar(&wanted.Origin, "origin", "", "Only at servers with this text in their address")
 		sessions.AddCommand(sub)

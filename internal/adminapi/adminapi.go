@@ -26,12 +26,12 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // listing returns a Handler that answers GET with the result of list, as JSON.
 func listing[T any](list func(*http.Request) T) Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+	return guarded(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet {
 			return &Error{http.StatusMethodNotAllowed, errors.New("use GET")}
 		}
 		return answer(w, list(r))
-	}
+	})
 }
 
 const (
@@ -42,7 +42,7 @@ const (
 // posting returns a Handler for POST with a JSON body of at most so many bytes, which
 // complete must accept.
 func posting[T any](most int64, complete func(T) bool, usage string, act func(http.ResponseWriter, *http.Request, T) error) Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+	return guarded(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodPost {
 			return &Error{http.StatusMethodNotAllowed, errors.New("use POST")}
 		}
@@ -51,11 +51,11 @@ func posting[T any](most int64, complete func(T) bool, usage string, act func(ht
 			return &Error{http.StatusBadRequest, errors.New("write " + usage)}
 		}
 		return act(w, r, body)
-	}
+	})
 }
 
 func answer(w http.ResponseWriter, value any) error {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentTypeJSON)
 	if err := json.NewEncoder(w).Encode(value); err != nil {
 		return &Error{http.StatusInternalServerError, err}
 	}

@@ -37,7 +37,9 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodPost, RevokePath, `{"client": "grafana"}`, http.StatusNotFound, "no veeam_auth is configured"},
 	} {
 		w := httptest.NewRecorder()
-		err := routes[tt.path](w, httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader(tt.body)))
+		r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader(tt.body))
+		r.Header.Set("Content-Type", "application/json")
+		err := routes[tt.path](w, r)
 		failed, ok := errors.AsType[*Error](err)
 		if !ok || failed.Status != tt.status || !strings.Contains(failed.Error(), tt.want) || w.Body.Len() > 0 {
 			t.Errorf("%s %s: %v %q", tt.method, tt.path, err, w.Body)
@@ -71,4 +73,60 @@ func TestAnActNamesItsOperator(t *testing.T) {
 		}
 	}
 	tell(nil, unknown, Act{}) // nobody listens
+}
+
+// Only what names the admin endpoint by a name that nobody else can own, and says that its
+// own page asks, is answered; and only JSON is read.
+func TestNoPageButItsOwnIsAnswered(t *testing.T) {
+	chromium := []string{"User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/156.0.0.0", "Accept-Language", "en"}
+	page := func(site, origin string) []string {
+		return append([]string{"Sec-Fetch-Site", site, "Origin", origin}, chromium...)
+	}
+	routes := Sessions{State: upstream.NewState()}.Routes()
+	maps.Copy(routes, Tokens{Holders: issuer.NewHolders()}.Routes())
+	reached := map[int]bool{http.StatusBadRequest: true, http.StatusMethodNotAllowed: true, 0: true}
+	for _, tt := range []struct {
+		name, host, contentType string
+		headers                 []string
+		get, post               int // 0: reached
+	}{
+		{"a program", "vbr-proxy:2019", "application/json", nil, 0, 0},
+		{"a program at a socket", "", "application/json", nil, 0, 0},
+		{"a form of a program", "localhost:2019", "application/x-www-form-urlencoded", nil, 0, http.StatusUnsupportedMediaType},
+		{"JSON with a parameter", "localhost:2019", "application/json; charset=utf-8", nil, 0, http.StatusUnsupportedMediaType},
+		{"JSON in a text", "localhost:2019", "text/plain", nil, 0, http.StatusUnsupportedMediaType},
+		{"no type", "localhost:2019", "", nil, 0, http.StatusUnsupportedMediaType},
+		{"its page", "localhost:2019", "application/json", page("same-origin", "http://localhost:2019"), 0, 0},
+		{"its page by address", "[::1]:2019", "application/json", page("same-origin", "http://[::1]:2019"), 0, 0},
+		{"another site", "localhost:2019", "application/json", page("cross-site", "https://evil.test"), http.StatusForbidden, http.StatusForbidden},
+		{"another port", "localhost:2019", "application/json", page("same-site", "http://localhost:8080"), http.StatusForbidden, http.StatusForbidden},
+		{"a sandbox", "localhost:2019", "application/json", page("cross-site", "null"), http.StatusForbidden, http.StatusForbidden},
+		{"a rebound name", "evil.test:2019", "application/json", append([]string{"Origin", "http://evil.test:2019"}, chromium...), http.StatusForbidden, http.StatusForbidden},
+		{"a rebound name without an origin", "evil.test:2019", "application/json", chromium, http.StatusForbidden, http.StatusForbidden},
+		{"a rebound name that is trusted", "evil.test:2019", "application/json", page("same-origin", "http://evil.test:2019"), http.StatusForbidden, http.StatusForbidden},
+	} {
+		for path, handle := range routes {
+			for method, want := range map[string]int{http.MethodGet: tt.get, http.MethodPost: tt.post} {
+				w := httptest.NewRecorder()
+				r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader("{}"))
+				r.Host = tt.host
+				if tt.contentType != "" {
+					r.Header.Set("Content-Type", tt.contentType)
+				}
+				for i := 0; i < len(tt.headers); i += 2 {
+					r.Header.Set(tt.headers[i], tt.headers[i+1])
+				}
+				status := 0
+				if failed, ok := errors.AsType[*Error](handle(w, r)); ok {
+					status = failed.Status
+				}
+				if want != status && (want != 0 || !reached[status]) {
+					t.Errorf("%s: %s %s: %d, not %d", tt.name, method, path, status, want)
+				}
+				if w.Header().Get("X-Frame-Options") != "DENY" || !strings.Contains(w.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'") {
+					t.Errorf("%s: %s %s may be framed", tt.name, method, path)
+				}
+			}
+		}
+	}
 }

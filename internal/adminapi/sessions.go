@@ -5,12 +5,14 @@ package adminapi
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -26,8 +28,8 @@ type Sessions struct {
 	Tell func(Act)
 }
 
-// SessionsPath is the path of the admin endpoint; /forget, /login, /logout, /code and
-// /credential are below it.
+// SessionsPath is the path of the admin endpoint; /forget, /login, /renew, /lift, /logout,
+// /code and /credential are below it.
 const SessionsPath = "/veeam_auth/sessions"
 
 // sessionAction is an action on one session, and the check whether it is allowed.
@@ -48,12 +50,22 @@ var sessionActions = map[string]sessionAction{
 			return s.Login(ctx, wanted.Force)
 		},
 	},
+	"renew": {
+		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayRenewNow(wanted.Force) },
+		do: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
+			return s.RenewNow(ctx, wanted.Force)
+		},
+	},
+	"lift": {
+		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
+		do:      func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Lift(ctx) },
+	},
 	"logout": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Logout(ctx) }},
 }
 
 // Routes returns the handlers by their paths.
 func (s Sessions) Routes() map[string]Handler {
-	routes := map[string]Handler{SessionsPath: listing(s.list)}
+	routes := map[string]Handler{SessionsPath: listing(func(r *http.Request) []SessionState { return s.List(r.Context()) })}
 	for name, action := range sessionActions {
 		routes[SessionsPath+"/"+name] = posting(mostBody, func(wanted WantedSessions) bool { return wanted.Account != "" }, `{"account": "<name>"}`,
 			func(w http.ResponseWriter, r *http.Request, wanted WantedSessions) error {
@@ -100,11 +112,22 @@ type SessionState struct {
 	// it issued them, which is a sign of interference. It is 0 without interference.
 	LostEarly int `json:"lost_early,omitempty"`
 
+	// Next tells that next_password is in use.
+	Next bool `json:"next_password,omitempty"`
+
 	// Shared tells that the session is kept in the cache, Loaded that its token was
 	// read from there. Holder is the process that is getting a token.
 	Shared bool   `json:"shared,omitempty"`
 	Loaded bool   `json:"loaded,omitempty"`
 	Holder string `json:"lease_holder,omitempty"`
+
+	// Certificate is what the server has shown last, nil if that is not known.
+	Certificate *CertificateState `json:"certificate,omitempty"`
+
+	// TakesCode and TakesSecret report whether an operator may enter a verification code
+	// or a one-time secret.
+	TakesCode   bool `json:"takes_code,omitempty"`
+	TakesSecret bool `json:"takes_secret,omitempty"`
 
 	// Error is the error of the requested action.
 	Error string `json:"error,omitempty"`
@@ -115,6 +138,35 @@ type BudgetState struct {
 	Left  int       `json:"left"`
 	Of    int       `json:"of"`
 	Until time.Time `json:"until,omitzero"` // when the next try is available
+}
+
+// CertificateState is the certificate of a server as the admin endpoint describes it.
+type CertificateState struct {
+	Subject  string    `json:"subject"`
+	SHA256   string    `json:"sha256"`
+	NotAfter time.Time `json:"not_after"`
+
+	// Pinned is match or mismatch where certificates are pinned, and empty otherwise. Pins
+	// are the pinned fingerprints.
+	Pinned string   `json:"pinned,omitempty"`
+	Pins   []string `json:"pins,omitempty"`
+}
+
+func describeCertificate(leaf *x509.Certificate, pins []tlspin.Fingerprint) *CertificateState {
+	if leaf == nil {
+		return nil
+	}
+	state := &CertificateState{Subject: tlspin.Subject(leaf), SHA256: tlspin.SHA256(leaf).String(), NotAfter: leaf.NotAfter.UTC()}
+	if len(pins) > 0 {
+		state.Pinned = "mismatch"
+	}
+	for _, pin := range pins {
+		state.Pins = append(state.Pins, pin.String())
+		if pin.Matches(leaf) {
+			state.Pinned = "match"
+		}
+	}
+	return state
 }
 
 func describeBudget(b tokencache.Budget) *BudgetState {
@@ -133,15 +185,16 @@ func Describe(r upstream.Row) SessionState {
 	return SessionState{
 		Account: r.Account, Product: r.Product, Origin: r.Origin, Purpose: r.Purpose,
 		Reason: r.Reason, LastSuccess: r.Success, LastFailure: r.Failure,
-		State:     string(state.Status),
-		Age:       seconds(state.Age),
-		ExpiresIn: seconds(state.ExpiresIn),
-		HeldFor:   seconds(state.HeldFor),
-		LastError: r.Detail,
-		Budget:    describeBudget(state.Budget),
-		Accepted:  state.Accepted,
-		LostEarly: state.LostEarly,
-		Shared:    state.Shared, Loaded: state.Loaded, Holder: state.Holder,
+		State:       string(state.Status),
+		Age:         seconds(state.Age),
+		ExpiresIn:   seconds(state.ExpiresIn),
+		HeldFor:     seconds(state.HeldFor),
+		LastError:   r.Detail,
+		Budget:      describeBudget(state.Budget),
+		Accepted:    state.Accepted,
+		Certificate: describeCertificate(r.Certificate, r.Pins), TakesCode: r.TakesCode, TakesSecret: r.TakesSecret,
+		LostEarly: state.LostEarly, Next: r.Next,
+		Shared: state.Shared, Loaded: state.Loaded, Holder: state.Holder,
 	}
 }
 
@@ -170,9 +223,10 @@ func (s Sessions) missing(wanted WantedSessions) error {
 	return fmt.Errorf("no request has required a session of %s yet", wanted.Account)
 }
 
-func (s Sessions) list(r *http.Request) []SessionState {
+// List describes all sessions, and the accounts without one.
+func (s Sessions) List(ctx context.Context) []SessionState {
 	states := []SessionState{}
-	for _, row := range s.State.Rows(r.Context()) {
+	for _, row := range s.State.Rows(ctx) {
 		states = append(states, Describe(row))
 	}
 	slices.SortStableFunc(states, func(a, b SessionState) int {

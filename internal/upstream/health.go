@@ -31,7 +31,8 @@ type health struct {
 	failure atomic.Int64                  // when something has failed last, unix seconds
 	told    told
 
-	certificate atomic.Pointer[x509.Certificate] // that the server presented last
+	certificate atomic.Pointer[x509.Certificate]     // that the server presented last
+	pins        atomic.Pointer[[]tlspin.Fingerprint] // of the server, as configured
 }
 
 // presented takes down the certificate of the server: of the connection that an answer
@@ -212,6 +213,14 @@ type Row struct {
 	// not trusted; nil if that is not known.
 	Certificate *x509.Certificate
 
+	// Pins are the fingerprints of which the certificate must have one; empty if the chain
+	// is verified.
+	Pins []tlspin.Fingerprint
+
+	// TakesCode and TakesSecret report whether an operator may enter a verification code
+	// or a one-time secret.
+	TakesCode, TakesSecret bool
+
 	user bool // who comes with requests
 }
 
@@ -286,10 +295,14 @@ func (s *Session) row() Row {
 	if state.Suspended {
 		state.Status = StatusCodeNeeded
 	}
-	return Row{
+	row := Row{
 		Product: s.key.product, Account: s.key.account, Origin: s.key.origin, Purpose: purpose,
 		Live: true, Next: s.next.Load(), State: state, user: s.key.user != "",
 	}
+	if g := s.granter.Load(); g != nil && !s.key.passthrough {
+		row.TakesCode, row.TakesSecret = g.accepts(Entry{Grant: veeam.GrantMFA}) == nil, g.accepts(Entry{}) == nil
+	}
+	return row
 }
 
 // lookAtSecrets reads the secrets of accounts that use none now. Nothing is sent.
@@ -317,6 +330,9 @@ func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
 	}
 	r.Success, r.Failure = later(r.State.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
 	r.Certificate = h.certificate.Load()
+	if pins := h.pins.Load(); pins != nil {
+		r.Pins = *pins
+	}
 	r.Reason = veeam.ReasonNotLoggedIn
 	if r.State.ExpiresIn > 0 {
 		r.Reason = veeam.ReasonOK

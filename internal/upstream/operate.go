@@ -38,14 +38,42 @@ func (s *Session) Login(ctx context.Context, force bool) error {
 		tok.Exhaust()
 		s.Reject(tok)
 	}
-	get := g.get
-	if force {
-		get = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
-			return g.get(forced(ctx), prev)
-		}
-	}
-	_, err := s.Get(waitContext{ctx, g.logout.values}, get)
+	_, err := s.Get(waitContext{ctx, g.logout.values}, g.getForced(force))
 	return loginOutcome(err, s.State().Budget)
+}
+
+// MayRenewNow returns an error if RenewNow could lock the user of the session at the
+// server, because there is no refresh token and so it logs in.
+func (s *Session) MayRenewNow(force bool) error {
+	if tok, _ := s.Current(time.Now()); tok != nil && s.Renewable() {
+		return nil
+	}
+	return s.MayLogin(force)
+}
+
+// RenewNow renews the session by its refresh token. It logs in where there is none, or
+// where the server refuses it. Requests use the session so far meanwhile. force is that
+// of Login.
+func (s *Session) RenewNow(ctx context.Context, force bool) error {
+	g := s.granter.Load()
+	if g == nil {
+		return errors.New("no request has required this session yet")
+	}
+	if err := s.Lift(ctx); err != nil {
+		return err
+	}
+	_, err := s.Session.RenewNow(waitContext{ctx, g.logout.values}, g.getForced(force))
+	return loginOutcome(err, s.State().Budget)
+}
+
+// getForced is get; force spends the last try of a lock-out budget.
+func (g *granter) getForced(force bool) tokencache.GrantFunc {
+	if !force {
+		return g.get
+	}
+	return func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
+		return g.get(forced(ctx), prev)
+	}
 }
 
 // loginOutcome says what a login that has failed has sent, and what it has cost.

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -60,6 +61,10 @@ type ServerOptions struct {
 
 	// Session has the options of each session, which Server completes.
 	Session tokencache.Options
+
+	// Pins are the fingerprints of which the certificate of a server must have one.
+	// Default: none, the chain is verified.
+	Pins []tlspin.Fingerprint
 
 	// MaxUsers is how many sources of users that requests name are kept. Default:
 	// DefaultMaxUsers.
@@ -177,6 +182,7 @@ func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source 
 	source.touch(time.Now())
 	if key.user == "" {
 		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
+		source.health.pins.Store(&s.Pins)
 		s.watch.add(a)
 	}
 	source.version.Store(s.State.versions.get(s.Product.Name, at.Origin))
