@@ -80,6 +80,7 @@ func (AdminTokens) Routes() []caddy.AdminRoute {
 
 // logAct logs an action of an operator.
 func logAct(act adminapi.Act) {
+	running.page.Acted(act)
 	fields := make([]zap.Field, 0, 7)
 	for _, text := range []struct{ key, value string }{
 		{"account", act.Account}, {"server", act.Server}, {"client", act.Client}, {"operator", act.Operator}, {"remote_addr", act.Address},

@@ -9,6 +9,8 @@
 //	veeam_auth                               pair.go       what all sites of one configuration share
 //	admin.api.veeam_auth_tokens              admin.go      lists and revokes the tokens of clients
 //	admin.api.veeam_auth_sessions            admin.go      lists and ends upstream sessions
+//	admin.api.veeam_auth_page                page.go       serves the page for operators
+//	http.handlers.veeam_auth_page            page.go       serves it at a site, read-only
 //	veeam_auth                               directive.go  the Caddyfile directive for handler and transport
 package caddymodule
 
@@ -22,6 +24,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -35,9 +38,15 @@ func init() {
 	caddy.RegisterModule(App{})
 	caddy.RegisterModule(AdminTokens{})
 	caddy.RegisterModule(AdminSessions{})
+	caddy.RegisterModule(AdminPage{})
+	caddy.RegisterModule(Page{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
+
+	httpcaddyfile.RegisterGlobalOption(appID, parseApp)
+	httpcaddyfile.RegisterHandlerDirective(pageDirective, parsePage)
+	httpcaddyfile.RegisterDirectiveOrder(pageDirective, httpcaddyfile.Before, "reverse_proxy")
 
 	caddy.OnExit(running.Exit)
 }
@@ -48,13 +57,14 @@ type processState struct {
 	metrics         *metrics.Set       // made once, so that counters survive reloads
 	tries           *tokencache.Shared // refused logins of transports without a cache
 	episodes        *events.Episodes   // what was told a moment ago
+	page            *page.Record       // what the page for operators shows of requests
 }
 
 func newProcess() *processState {
 	state := upstream.NewState()
 	set := metrics.New(state.Live)
 	set.Sessions.Caches = state.Caches
-	return &processState{state, set, newTries(), events.NewEpisodes()}
+	return &processState{state, set, newTries(), events.NewEpisodes(), page.NewRecord()}
 }
 
 // running is the state of this process.

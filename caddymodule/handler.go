@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/logon"
+	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
@@ -147,6 +148,7 @@ type Handler struct {
 	logger      *zap.Logger
 	sometimes   *rate.Sometimes // for messages that every request would cause
 	svc         *zap.Logger
+	page        *page.Record // nil without a page
 }
 
 // CaddyModule returns the Caddy module information.
@@ -309,6 +311,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
 	err := h.serve(rec, r, next, state, unknown)
+	if h.page != nil {
+		h.showOnPage(state, rec.status)
+	}
 	if err == nil || rec.wrote() {
 		state.journal.Response(rec.status, rec.Header(), rec.body, rec.cut)
 	}
@@ -385,6 +390,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestS
 	state.journal.Denied(state.caller.Identity(), refusal)
 	h.countRefusal(state, refusal)
 	h.throttled(r, state, refusal)
+	state.found.refused = &refusal
 	requestbody.Abandon(w, r, h.bodyTimeout)
 	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
 }

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 )
 
 // routesPlace is the place of a handler: a server, and the module in it whose routes
@@ -34,14 +36,18 @@ func placesOf(ctx caddy.Context) (places []routesPlace) {
 }
 
 // App is what one configuration knows of all its sites. Caddy makes one for each
-// configuration that has a handler, and forgets it with the configuration. It has no
-// options.
+// configuration that has a handler, and forgets it with the configuration.
 type App struct {
+	// Whether the admin endpoint serves the page for operators at `/veeam_auth/`. Default:
+	// false.
+	Page bool `json:"page,omitempty"`
+
 	// waiting are the handlers without a transport so far. Caddy provisions the
 	// handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
 
-	events *events.Queue
+	events  *events.Queue
+	digests []string // of the handlers and transports
 }
 
 // CaddyModule returns the Caddy module information.
@@ -54,6 +60,11 @@ const appID = "veeam_auth"
 // Start implements caddy.App.
 func (a *App) Start() error {
 	running.Events.Use(a.events)
+	slices.Sort(a.digests) // Caddy provisions servers in no order
+	configDigest.Store(new(issuer.Digest(a.digests...)))
+	if a.Page {
+		running.page.Open()
+	}
 	return nil
 }
 
@@ -61,6 +72,9 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	running.Events.Leave(a.events)
 	a.events.Close()
+	if a.Page {
+		running.page.Close()
+	}
 	return nil
 }
 
@@ -81,10 +95,15 @@ func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 // pair records a handler for the first transport behind it.
 func (h *Handler) pair(ctx caddy.Context) error {
 	app, places, err := appAround(ctx)
-	if app != nil {
-		app.waiting[h] = places[len(places)-1]
+	if app == nil {
+		return err
 	}
-	return err
+	app.waiting[h] = places[len(places)-1]
+	app.digests = append(app.digests, h.stands.Load().upstreams) // of all its options
+	if app.Page {
+		h.page, h.svc = running.page, running.page.Tee(h.svc)
+	}
+	return nil
 }
 
 // pair checks the transport against the handlers whose requests it gets.
@@ -93,6 +112,11 @@ func (t *Transport) pair(ctx caddy.Context) error {
 	if app == nil {
 		return err
 	}
+	text, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	app.digests = append(app.digests, issuer.Digest("transport", string(text)))
 	for h, at := range app.waiting {
 		if !slices.Contains(places, at) {
 			continue

@@ -62,7 +62,7 @@ type requestState struct {
 }
 
 // found is the result of the transport. The transport writes it after each attempt to
-// send the request, and the handler reads it after the last one.
+// send the request; the handler writes what it refuses itself, and reads it at the end.
 type found struct {
 	refused *veeam.Refusal // the refusal sent instead of a response of the server; nil if there is none
 	session http.Header    // session headers of the response to a login, for the client only

@@ -315,6 +315,7 @@ func (w *world) adminAnswer(t *testing.T, method, path, body string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
