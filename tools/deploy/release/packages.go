@@ -10,6 +10,7 @@ import (
 
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/deb" // a format of packages
+	"github.com/goreleaser/nfpm/v2/files"
 	_ "github.com/goreleaser/nfpm/v2/rpm" // a format of packages
 )
 
@@ -24,9 +25,9 @@ func (r *release) writePackages() error {
 		if b.os != "linux" {
 			continue
 		}
-		values := map[string]string{"ARCH": b.arch, "VERSION": r.number(), "BIN": b.path, "LICENSES": licences}
+		values := map[string]string{"ARCH": b.arch, "VERSION": r.number(), "BIN": b.path}
 		for _, format := range []string{"deb", "rpm"} {
-			if err := r.writePackage(format, values); err != nil {
+			if err := r.writePackage(format, licences, values); err != nil {
 				return fmt.Errorf("%s for %s: %w", format, b.arch, err)
 			}
 		}
@@ -34,7 +35,7 @@ func (r *release) writePackages() error {
 	return nil
 }
 
-func (r *release) writePackage(format string, values map[string]string) error {
+func (r *release) writePackage(format, licences string, values map[string]string) error {
 	config, err := nfpm.ParseFileWithEnvMapping(filepath.Join(r.root, packageFile), func(name string) string { return values[name] })
 	if err != nil {
 		return err
@@ -43,6 +44,10 @@ func (r *release) writePackage(format string, values map[string]string) error {
 	if err != nil {
 		return err
 	}
+	info.Contents = append(info.Contents, &files.Content{
+		Source: licences, Destination: "/usr/share/doc/veeam-auth/" + licencesName,
+		FileInfo: &files.ContentFileInfo{Mode: 0o644},
+	})
 	info.MTime = r.time
 	info.RPM.BuildHost = "localhost"
 	info = nfpm.WithDefaults(info)
