@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
@@ -74,7 +75,7 @@ func grantValues(ctx context.Context) context.Context {
 		repl.Set("http.reverse_proxy.upstream.host", dial.Host)
 		repl.Set("http.reverse_proxy.upstream.port", dial.Port)
 	}
-	return g
+	return tracing.Carry(g, ctx)
 }
 
 // dialInfoKey is the context key of reverse_proxy's DialInfo, which is not exported.

@@ -151,5 +151,5 @@ func stateOf(ctx context.Context) *requestState {
 
 // request returns the request for a token.
 func (state *requestState) request() upstream.Request {
-	return upstream.Request{Values: grantValues, Journal: state.journal}
+	return upstream.Request{Values: grantValues, Journal: state.journal, Operation: state.operation}
 }

@@ -71,6 +71,10 @@ type Options struct {
 	// same hold again and must not block. Default: not called.
 	Turned func(turn Turn, hold *BlockedError)
 
+	// Joined is called when a caller of Get begins to wait for a grant, with the context
+	// of Get. Default: not called.
+	Joined func(context.Context)
+
 	// Discard is called with tokens that nobody will use because another process was
 	// faster. Default: they expire.
 	Discard func(*Token)
@@ -195,6 +199,9 @@ func (s *Session) Get(ctx context.Context, grant GrantFunc) (*Token, error) {
 func (s *Session) await(ctx context.Context, grant GrantFunc) (*Token, error) {
 	s.waiters.Add(1)
 	defer s.waiters.Add(-1)
+	if s.options.Joined != nil {
+		s.options.Joined(ctx)
+	}
 	select {
 	case result := <-s.fly(ctx, grant):
 		if result.Err != nil {

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -58,7 +60,7 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		if body != nil {
 			out.Body = body.attempt()
 		}
-		res, err := s.Base.RoundTrip(out)
+		res, err := s.send(out, r, replays)
 		if err != nil {
 			source.Missed(req.Context(), err, time.Now())
 			return nil, err
@@ -109,6 +111,21 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 			return nil, &NoTokenError{err}
 		}
 	}
+}
+
+// send sends the request once. A replay has a span of its own.
+func (s *Sender) send(out *http.Request, r upstream.Request, replays int) (*http.Response, error) {
+	if replays == 0 {
+		return s.Base.RoundTrip(out)
+	}
+	_, end := tracing.Start(out.Context(), tracing.Replay, tracing.About{Operation: r.Operation.Template()})
+	res, err := s.Base.RoundTrip(out)
+	if err != nil {
+		end(string(veeam.TransportReason(out.Context(), err)))
+		return nil, err
+	}
+	end("")
+	return res, nil
 }
 
 var expectContinue = []string{"100-continue"}

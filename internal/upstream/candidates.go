@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -57,7 +58,7 @@ func (s *Source) dropInherited(l *candidate) { s.server.sessions.dropOthers(l.se
 // try implements candidates.
 func (s *Source) try(l *candidate) {
 	watch, o := s.server.watch, *s.latest.Load()
-	o.journal = o.journal.Detached()
+	o.journal, o.values = o.journal.Detached(), tracing.Without(o.values)
 	go func() {
 		_, err := s.get(watch.ctx, l, o)
 		until := time.Time{}

@@ -4,12 +4,14 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -109,8 +111,10 @@ func (g *granter) keyRefused() error {
 }
 
 // renew sends the refresh token of prev.
-func (g *granter) renew(ctx context.Context, client *versionedClient, prev *tokencache.Token) (*tokencache.Token, error) {
+func (g *granter) renew(ctx context.Context, client *versionedClient, prev *tokencache.Token) (_ *tokencache.Token, err error) {
 	start := time.Now()
+	ctx, end := g.span(ctx, tracing.Renewal, veeam.GrantRefreshToken)
+	defer func() { end(err) }()
 	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, g.account, prev.Refresh) })
 	g.source.server.observe(veeam.GrantRefreshToken, start, tok, err)
 	if err != nil {
@@ -153,10 +157,27 @@ func (g *granter) mayLogIn(ctx context.Context, entered *entry) error {
 // hasSibling reports whether another session has the same credential.
 func (g *granter) hasSibling() bool { return g.source.key.parent || g.source.account.Serves() }
 
+// span begins the span of a grant, to which those who wait for it refer.
+func (g *granter) span(ctx context.Context, name string, grant veeam.Grant) (context.Context, func(error)) {
+	ctx, end := tracing.Start(ctx, name, tracing.About{Product: g.source.server.Product.Name, Account: g.source.account.Name, Grant: string(cmp.Or(grant, veeam.GrantPassword))})
+	g.candidate.session.flight.Begin(ctx)
+	return ctx, func(err error) { end(failure(err)) }
+}
+
+// failure is the reason of an error, empty for none.
+func failure(err error) string {
+	if err == nil {
+		return ""
+	}
+	return string(veeam.ReasonOf(err))
+}
+
 // logIn sends the credential of the account, or what an operator has entered.
-func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *entry) (*tokencache.Token, error) {
+func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *entry) (_ *tokencache.Token, err error) {
 	start := time.Now()
 	ctx, client, account := g.loginWith(ctx, client, entered)
+	ctx, end := g.span(ctx, tracing.Login, account.Grant)
+	defer func() { end(err) }()
 	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, account) })
 	if err == nil {
 		err = g.proveKey(ctx, client, tok)

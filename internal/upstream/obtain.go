@@ -96,7 +96,9 @@ func (s *Source) attemptNext(ctx context.Context, configured *candidate, refusal
 // get asks one session, and records how the server judges its secret.
 func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.Token, error) {
 	defer s.rotation.ask(l)()
-	tok, err := l.session.Get(waitContext{ctx, o.values}, s.granter(o.values, l, o.journal).get)
+	grant, values, ended := s.waiting(l, o)
+	tok, err := l.session.Get(waitContext{ctx, values}, grant)
+	ended(err)
 	switch {
 	case err == nil:
 		s.accepted(l)

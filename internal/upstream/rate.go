@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -50,6 +51,7 @@ type pacer struct {
 	user    string
 	metrics *metrics.Set
 	journal journal.Journal
+	waits   int
 }
 
 func (s *Source) pacer(user string, journal journal.Journal) *pacer {
@@ -71,7 +73,11 @@ func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 
 // Pace implements veeam.Pacer.
 func (p *pacer) Pace(ctx context.Context, step ratelimit.Step) error {
+	began, before := time.Now(), p.waits
 	err := p.turn.Wait(ctx, step)
+	if p.waits > before || err != nil {
+		tracing.Past(ctx, tracing.Pace, tracing.About{Product: p.product}, began, failure(err))
+	}
 	if _, ok := errors.AsType[*tokencache.PaceError](err); ok {
 		p.metrics.Paced.WithLabelValues(p.product, metrics.PaceRefused).Inc()
 	}
@@ -83,6 +89,7 @@ func (p *pacer) Throttled(ctx context.Context, wait time.Duration) { p.turn.Thro
 
 // delayed counts a wait, and writes it if somebody may notice.
 func (p *pacer) delayed(wait time.Duration) {
+	p.waits++
 	p.metrics.Paced.WithLabelValues(p.product, metrics.PaceDelayed).Inc()
 	if wait >= time.Second {
 		p.journal.Info(svclog.Paced(p.user, p.limits.String(), wait))

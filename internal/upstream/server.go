@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -161,6 +162,9 @@ type Request struct {
 	Values func(context.Context) context.Context
 
 	Journal journal.Journal
+
+	// Operation is the operation of the request, for its spans.
+	Operation operation.Operation
 }
 
 // Source returns the source of an account's tokens at an address. name is that of the

@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -51,6 +52,8 @@ type Session struct {
 	entry     atomic.Pointer[entry]     // for the next login
 	entering  sync.Mutex                // held by the operator who enters something
 
+	flight tracing.Flight // of the latest grant
+
 	granter atomic.Pointer[granter] // of the latest request, for an operator who wants a login
 }
 
@@ -59,7 +62,7 @@ type Session struct {
 func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 	return s.sessions.Acquire(key, func() *Session {
 		session := &Session{state: s, key: key, options: options}
-		options.Discard, options.Turned = session.discard, session.turned
+		options.Discard, options.Turned, options.Joined = session.discard, session.turned, joined
 		session.Session = tokencache.NewSession(options)
 		return session
 	})

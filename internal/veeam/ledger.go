@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 )
 
 // TOTPLedger returns verification codes, each at most once. One ledger serves the whole
@@ -83,7 +85,14 @@ func outwait(ctx context.Context, wait time.Duration) error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return context.DeadlineExceeded
 	}
-	return sleep(ctx, wait)
+	_, end := tracing.Start(ctx, tracing.Code, tracing.About{})
+	err := sleep(ctx, wait)
+	if err != nil {
+		end(string(ReasonOf(err)))
+	} else {
+		end("")
+	}
+	return err
 }
 
 // used notes a step that another process has used.

@@ -1,0 +1,37 @@
+package veeam
+
+import (
+	"testing"
+	"testing/synctest"
+
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
+)
+
+func TestAWaitForAnUnusedCodeIsASpan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		recorder := tracetest.NewSpanRecorder()
+		ctx, _ := sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)).Tracer("test").Start(t.Context(), "login")
+		seed, err := NewTOTP(secret.New("JBSWY3DPEHPK3PXP"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger := new(TOTPLedger)
+		for i := range 3 {
+			if _, err := ledger.Next(ctx, seed); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(recorder.Ended()); n != i {
+				t.Errorf("%d spans after %d codes", n, i+1)
+			}
+		}
+		for _, span := range recorder.Ended() {
+			if span.Name() != tracing.Code || len(span.Attributes()) != 0 {
+				t.Errorf("%s %v", span.Name(), span.Attributes())
+			}
+		}
+	})
+}

@@ -1,0 +1,127 @@
+// Spans of what requests cause.
+
+package telemetry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const clientTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+// traced sends a request with a trace of the client's own.
+func traced(t *testing.T, site *harness.Site, number int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site.URL()+site.Server.Base()+"/echo", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Traceparent", fmt.Sprintf("00-%s%02x-00f067aa0ba902b7-01", clientTrace[:30], number))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var echo veeamtest.Echo
+	if err := json.NewDecoder(res.Body).Decode(&echo); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("status %d, %v", res.StatusCode, err)
+	}
+	if got := echo.Headers["Traceparent"]; len(got) != 1 || !strings.HasPrefix(got[0], fmt.Sprintf("00-%s%02x-", clientTrace[:30], number)) || strings.Contains(got[0], "00f067aa0ba902b7") {
+		t.Errorf("the server got the traceparent %v", got)
+	}
+}
+
+func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
+	t.Parallel()
+	otlp, url := receive(t)
+	w := harness.New(t)
+	w.Env = []string{
+		"TELEMETRY_PASSWORD=" + veeamtest.DefaultMFAPassword, "TELEMETRY_TOTP=" + veeamtest.DefaultTOTPSecret,
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=50",
+	}
+	w.Global = "order tracing first"
+	site := &harness.Site{
+		Server: harness.StartServer(t, veeamtest.Azure), Before: "tracing {\n\t\tspan site\n\t}",
+		Account: "account " + veeamtest.DefaultMFAUser + " {env.TELEMETRY_PASSWORD} {\n\t\ttotp_secret {env.TELEMETRY_TOTP}\n\t}", Options: "pace 1/s",
+	}
+	w.Sites = []*harness.Site{site}
+	w.Run(t)
+	var cold sync.WaitGroup
+	for i := range 8 {
+		cold.Go(func() { traced(t, site, i) })
+	}
+	cold.Wait()
+	site.Server.RevokeAccess()
+	traced(t, site, 8)
+
+	count := func(name string) (found []*trace.Span) {
+		spans, _ := otlp.received()
+		for _, s := range spans {
+			if s.Name == name {
+				found = append(found, s)
+			}
+		}
+		return found
+	}
+	harness.Eventually(t, "all spans have arrived", func() bool { return len(count("site")) == 9 && len(count("veeam_auth.replay")) == 1 })
+	spans, raw := otlp.received()
+	byID := make(map[string]*trace.Span)
+	for _, s := range spans {
+		byID[string(s.SpanId)] = s
+	}
+	allowed := map[string]bool{"veeam_auth.product": true, "veeam_auth.account": true, "veeam_auth.grant": true, "veeam_auth.operation": true, "veeam_auth.reason": true}
+	for _, s := range spans {
+		if !strings.HasPrefix(s.Name, "veeam_auth.") {
+			continue
+		}
+		parent := byID[string(s.ParentSpanId)]
+		if parent == nil || string(parent.TraceId) != string(s.TraceId) || !strings.HasPrefix(fmt.Sprintf("%x", s.TraceId), clientTrace[:30]) {
+			t.Errorf("%s: its parent is %v", s.Name, parent)
+			continue
+		}
+		want := map[string][]string{"veeam_auth.code": {"veeam_auth.login", "veeam_auth.renewal"}, "veeam_auth.pace": {"veeam_auth.login", "veeam_auth.renewal"}}[s.Name]
+		if want == nil {
+			want = []string{"site"}
+		}
+		if !slices.Contains(want, parent.Name) {
+			t.Errorf("%s is below %s", s.Name, parent.Name)
+		}
+		for _, a := range s.Attributes {
+			if !allowed[a.Key] {
+				t.Errorf("%s has the attribute %s", s.Name, a.Key)
+			}
+		}
+	}
+	if logins, waits := count("veeam_auth.login"), count("veeam_auth.wait"); len(logins) == 0 || len(waits) != 7 {
+		t.Errorf("%d logins, %d waits", len(logins), len(waits))
+	} else {
+		for _, wait := range waits {
+			if len(wait.Links) != 1 || string(wait.Links[0].SpanId) != string(logins[0].SpanId) {
+				t.Errorf("a wait has the links %v", wait.Links)
+			}
+		}
+	}
+	for _, secret := range append(site.Server.Issued(), veeamtest.DefaultMFAPassword, veeamtest.DefaultTOTPSecret) {
+		if strings.Contains(raw, secret) {
+			t.Error("a secret is in a trace")
+		}
+	}
+	for _, seen := range site.Server.Seen() {
+		if seen.Header.Get("Traceparent") != "" {
+			t.Error("a token request has a traceparent")
+		}
+	}
+	if len(count("veeam_auth.pace")) == 0 {
+		t.Error("no token request has waited for its turn")
+	}
+}
