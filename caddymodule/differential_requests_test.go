@@ -89,8 +89,8 @@ func (g *labGenerator) next(s *differentialSite) *labRequest {
 	if g.one(2) {
 		r.target = g.spell(r.target)
 	}
-	if g.one(3) {
-		r.target += "?" + g.query()
+	if query := g.selecting(s.product, op.Query); query != "" {
+		r.target += "?" + query
 	}
 	if g.one(4) {
 		r.header = append(r.header, g.headers()...)
@@ -218,6 +218,57 @@ func (g *labGenerator) query() string {
 			"format=plain;format=secret", "format=%73ecret", "f%6frmat=secret", "x=1&format=secret", "%zz=1", "a", "=", "access_token=x", "format")
 	}
 	return strings.Join(parts, "&")
+}
+
+// selecting is a query: what selects an operation of the product, in one spelling or
+// another, and what means nothing to it.
+func (g *labGenerator) selecting(product, selector string) string {
+	var parts []string
+	if g.one(3) {
+		parts = append(parts, g.query())
+	}
+	name, value, _ := strings.Cut(selector, "=")
+	if strings.HasPrefix(value, "{") {
+		value = pick(g, "urn:veeam:hierarchy:5", "", "x%26action=edit")
+	}
+	if selector == "" && (product != "em" || !g.one(8)) {
+		return strings.Join(parts, "&")
+	}
+	for range 1 + g.IntN(5)/4 {
+		if selector == "" || g.one(4) {
+			name = pick(g, "action", "type", "hierarchyRef")
+			value = pick(g, "start", "stop", "edit", "create", "Credentials", "LogonSession", "Job", "unknown", "")
+		}
+		pair := name + "=" + value
+		if g.one(3) {
+			pair = g.spellPair(name, value)
+		}
+		parts = append(parts, pair)
+	}
+	g.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+	return strings.Join(parts, pick(g, "&", "&", "&", "&", ";", "&&"))
+}
+
+// spellPair writes a parameter in another way.
+func (g *labGenerator) spellPair(name, value string) string {
+	at := g.IntN(len(name))
+	switch g.IntN(9) {
+	case 0:
+		return name[:at] + fmt.Sprintf("%%%02x", name[at]) + name[at+1:] + "=" + value
+	case 1:
+		return name + pick(g, "[]", "[0]", "%5b%5d", "%00", " ", "%20", ".x") + "=" + value
+	case 2:
+		return pick(g, "x.", "?", "%3f", "%20", "+", "x[", "$", ";") + name + "=" + value
+	case 3:
+		return name + pick(g, "%3d", "==", "", "=%20", "=+") + value
+	case 4:
+		return strings.ToUpper(name) + "=" + strings.ToUpper(value)
+	case 5:
+		return name + "=" + value + pick(g, "%20", ",edit", ";x=1", "%00", "%26action=edit", "#", "\u0131")
+	case 6:
+		return name + "=" + pick(g, "read", "Job", "start") + "&" + name + "=" + value
+	}
+	return swapCase(g, name) + "=" + swapCase(g, value)
 }
 
 func (g *labGenerator) headers() [][2]string {

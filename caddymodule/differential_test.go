@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -33,6 +34,8 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
+	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -81,6 +84,9 @@ func differentialSites() []*differentialSite {
 		{product: "vbr", rules: secrets, secure: true},
 		{product: "vbr", rules: "deny method POST PUT PATCH DELETE", secure: true},
 		{product: "azure", rules: "deny path_regexp ^/api/v[0-9.]+/accounts"},
+		{product: "em", rules: secrets},
+		{product: "em", rules: "allow operation read run\n\t\tdeny operation secret"},
+		{product: "em", rules: "deny operation change destroy secret"},
 	}
 	for _, name := range veeam.Names() { // the others
 		if !slices.ContainsFunc(sites, func(s *differentialSite) bool { return s.product == name }) {
@@ -102,6 +108,7 @@ type lab struct {
 
 	unreadable                   atomic.Int64 // made up, but nothing that net/http takes for a request
 	done, passed, refused, plain atomic.Int64
+	selected                     atomic.Int64 // executed with a parameter that selects an operation
 	differences                  atomic.Int64
 }
 
@@ -148,8 +155,12 @@ func (l *lab) start(t *testing.T) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "{\n\tadmin off\n\tstorage file_system %s\n\tskip_install_trust\n\tauto_https disable_redirects\n\tlog {\n\t\toutput discard\n\t}\n\tlog svc {\n\t\tinclude http.handlers.veeam_auth.svc\n\t\toutput file %s\n\t\tformat svc_resapi {\n\t\t\trequest_id\n\t\t}\n\t}\n}\n",
 		dir, l.log)
-	for _, s := range l.sites {
-		s.port = freePort(t)
+	free, err := ports.Free(len(l.sites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range l.sites {
+		s.port = free[i]
 		address := "http://:%d {\n\tbind 127.0.0.1\n"
 		if s.secure {
 			address = "https://localhost:%d {\n\tbind 127.0.0.1\n\ttls internal\n"
@@ -303,6 +314,15 @@ func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
 		case !r.known() && x.Subject != "":
 			return fmt.Sprintf("executed %s %s with an account for a caller who is not known", x.Method, target)
 		}
+		pairs := readings(x)
+		if len(pairs) > 0 {
+			l.selected.Add(1)
+		}
+		for _, reading := range pairs {
+			if allowed, _ := s.says(x.Method, escaped(x.Path+"?"+reading), r.known()); !allowed && x.Subject != "" {
+				return fmt.Sprintf("executed %s %s, which may be %s?%s, and that is denied", x.Method, target, x.Path, reading)
+			}
+		}
 	}
 	if s.rewritten() || !r.plain() {
 		return ""
@@ -317,6 +337,25 @@ func (l *lab) check(s *differentialSite, r *labRequest) (difference string) {
 		return fmt.Sprintf("denied, and executed as %s %s", executed[0].Method, executed[0].Path)
 	}
 	return ""
+}
+
+// readings are the parameters that select an operation of what was executed: as the
+// server says, and as others would read its query.
+func readings(x veeamtest.Executed) (pairs []string) {
+	if _, selector, ok := strings.Cut(x.Operation, "?"); ok {
+		pairs = append(pairs, selector)
+	}
+	for _, pair := range strings.FieldsFunc(x.Query, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, value, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
+		name = strings.ToLower(strings.Trim(name, " ?"))
+		if name = strings.TrimSuffix(name, "[]"); operation.Selecting(name+"=") != "" && value != "" {
+			pairs = append(pairs, name+"="+value)
+		}
+	}
+	return pairs
 }
 
 // givesTokens reports whether a path ends as those do that hand out or end
@@ -462,10 +501,10 @@ func TestDifferentialWhatIsExecutedIsWhatWasDecided(t *testing.T) {
 	for _, difference := range l.run(t, *differentialRequests, differentialSeedOf(t)) {
 		t.Error(difference)
 	}
-	t.Logf("%d sent and compared, %d executed, %d refused, %d compared in both directions, %d differences; %d more were no requests",
-		l.done.Load(), l.passed.Load(), l.refused.Load(), l.plain.Load(), l.differences.Load(), l.unreadable.Load())
+	t.Logf("%d sent and compared, %d executed (%d by a parameter), %d refused, %d compared in both directions, %d differences; %d more were no requests",
+		l.done.Load(), l.passed.Load(), l.selected.Load(), l.refused.Load(), l.plain.Load(), l.differences.Load(), l.unreadable.Load())
 	// A test in which nothing passes, or everything, would show nothing.
-	if done := l.done.Load(); l.passed.Load() < done/10 || l.refused.Load() < done/10 || l.plain.Load() < done/20 {
+	if done := l.done.Load(); l.passed.Load() < done/10 || l.refused.Load() < done/10 || l.plain.Load() < done/20 || l.selected.Load() < done/1000 {
 		t.Error("too few of a kind")
 	}
 	executed := make(map[string]int64)
@@ -519,14 +558,4 @@ func handlersIn(list caddyhttp.RouteList) (found []*Handler) {
 func pinOf(server *veeamtest.Server) string {
 	sum := sha256.Sum256(server.Certificate().Raw)
 	return hex.EncodeToString(sum[:])
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

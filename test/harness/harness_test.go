@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -42,10 +44,11 @@ var scenes = map[string]func() int{
 		return printing("Error: listen tcp: address already in use")
 	},
 	"ports": func() int {
-		ports.block = 7 // each program begins there
-		found, err := FreePorts(150)
+		register := ports.Register{Block: 7} // each program begins there
+		found, err := register.Take(150)
 		fmt.Println(found, err)
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // the ports are this program's until it ends
+		runtime.KeepAlive(&register)
 		return 0
 	},
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -130,6 +131,9 @@ func (w *World) Start() (err error) {
 	return err
 }
 
+// FreePorts is ports.Free.
+func FreePorts(n int) ([]int, error) { return ports.Free(n) }
+
 // findPorts gives the sites ports, except those that have one.
 func (w *World) findPorts() error {
 	for _, s := range w.Sites {
@@ -160,8 +164,8 @@ func (w *World) Reload(ctx context.Context) error {
 
 // listensTwice reports whether two sockets listen on an address of the world.
 func (w *World) listensTwice() bool {
-	for _, l := range listening() {
-		if l.sockets > 1 && w.hasPort(l.port) {
+	for _, l := range ports.Listening() {
+		if l.Sockets > 1 && w.hasPort(l.Port) {
 			return true
 		}
 	}

@@ -1,6 +1,6 @@
-// Ports that no two programs get, and none twice.
-
-package harness
+// Package ports finds ports for tests: no two programs get one, and none is given out
+// twice.
+package ports
 
 import (
 	"errors"
@@ -20,22 +20,24 @@ const portFirst, portBlock, portBlocks = 10_000, 100, 200
 
 var errNoPort = errors.New("no port is free")
 
-// ports are those of this program.
-var ports portRegister
+// program are the ports of this program.
+var program Register
 
-type portRegister struct {
+// Register gives out ports. The zero value begins at a block of the program's own.
+type Register struct {
 	mu    sync.Mutex
 	held  []net.Listener // on the first port of each block, until the program ends
-	block int            // the block to ask for next, of portBlocks
+	Block int            // the block to ask for next, of portBlocks; 0 for one of the program's own
 	next  int            // the port to give out next; none is given out twice
 	end   int            // of the block
 }
 
-// FreePorts finds ports on the loopback address that nothing listens on. No call, in
-// this program or another one that runs at the same time, gets a port of this call.
-func FreePorts(n int) ([]int, error) { return ports.take(n) }
+// Free finds ports on the loopback address that nothing listens on. No call, in this
+// program or another one that runs at the same time, gets a port of this call.
+func Free(n int) ([]int, error) { return program.Take(n) }
 
-func (r *portRegister) take(n int) (found []int, err error) {
+// Take is Free for this register.
+func (r *Register) Take(n int) (found []int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(found) < n {
@@ -55,13 +57,13 @@ func (r *portRegister) take(n int) (found []int, err error) {
 }
 
 // claim gets another block.
-func (r *portRegister) claim() error {
-	if r.block == 0 {
-		r.block = os.Getpid() // fewer blocks are found taken
+func (r *Register) claim() error {
+	if r.Block == 0 {
+		r.Block = os.Getpid() // fewer blocks are found taken
 	}
 	for range portBlocks {
-		first := portFirst + r.block%portBlocks*portBlock
-		r.block++
+		first := portFirst + r.Block%portBlocks*portBlock
+		r.Block++
 		if l, err := listen(first); err == nil {
 			r.held = append(r.held, l)
 			r.next, r.end = first+1, first+portBlock
@@ -75,11 +77,11 @@ func listen(port int) (net.Listener, error) {
 	return net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 }
 
-// listening gives the addresses that are listened on, in the kernel's spelling, with
+// Listening gives the addresses that are listened on, in the kernel's spelling, with
 // how many sockets do and the port. It knows of none where there is no /proc/net.
-func listening() map[string]listeners {
+func Listening() map[string]Listeners {
 	const stateListen = "0A"
-	found := make(map[string]listeners)
+	found := make(map[string]Listeners)
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		text, err := os.ReadFile(table)
 		if err != nil {
@@ -92,11 +94,12 @@ func listening() map[string]listeners {
 			}
 			_, hex, _ := strings.Cut(fields[1], ":")
 			if port, err := strconv.ParseInt(hex, 16, 32); err == nil {
-				found[fields[1]] = listeners{int(port), found[fields[1]].sockets + 1}
+				found[fields[1]] = Listeners{int(port), found[fields[1]].Sockets + 1}
 			}
 		}
 	}
 	return found
 }
 
-type listeners struct{ port, sockets int }
+// Listeners are the sockets that listen on an address.
+type Listeners struct{ Port, Sockets int }
