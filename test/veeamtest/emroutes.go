@@ -5,7 +5,6 @@ package veeamtest
 import (
 	"mime"
 	"net/http"
-	"strings"
 )
 
 const (
@@ -34,11 +33,9 @@ func emRoutes(*Server) []route {
 			}
 			x.references(x.jobRef())
 		}},
+		{"GET", "/api/query?type=LogonSession", protected, func(x *exchange) { x.references(x.sessionRefs()...) }},
+		{"GET", "/api/query?type=Credentials", protected, func(x *exchange) { x.references() }},
 		{"GET", "/api/query", protected, func(x *exchange) {
-			if strings.EqualFold(x.query("type"), "LogonSession") {
-				x.references(x.sessionRefs()...)
-				return
-			}
 			x.document(http.StatusOK, emQuery{Xmlns: emNamespace, Refs: []emRef{x.jobRef()}, PagingInfo: x.paging(2)})
 		}},
 		{"GET", "/api/reports/summary/overview", protected, func(x *exchange) {

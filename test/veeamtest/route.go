@@ -91,7 +91,7 @@ func (s *Server) match(method, rawPath, query string) (rt *route, params map[str
 	for i := range s.routes {
 		template, chosen, _ := strings.Cut(s.routes[i].path, "?")
 		found, ok := s.matchPath(template, segments)
-		if !ok || !choose(query, chosen) {
+		if !ok || !s.choose(query, chosen) {
 			continue
 		}
 		known = true
@@ -102,15 +102,22 @@ func (s *Server) match(method, rawPath, query string) (rt *route, params map[str
 	return nil, nil, known
 }
 
-// choose reports whether a query has the pair name=value. Names and values are compared without case.
-func choose(query, pair string) bool {
+// choose reports whether a query has the pair name=value. Names and values are compared without case. Of several values
+// the first counts, with WithLooseReading any.
+func (s *Server) choose(query, pair string) bool {
 	if pair == "" {
 		return true
 	}
 	name, want, _ := strings.Cut(pair, "=")
 	values, _ := url.ParseQuery(query)
 	for n, v := range values {
-		if strings.EqualFold(n, name) && strings.EqualFold(v[0], want) {
+		if !strings.EqualFold(n, name) {
+			continue
+		}
+		if !s.cfg.loose {
+			v = v[:1]
+		}
+		if slices.ContainsFunc(v, func(value string) bool { return strings.EqualFold(value, want) }) {
 			return true
 		}
 	}
