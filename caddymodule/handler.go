@@ -130,6 +130,7 @@ type Handler struct {
 	uncanonical bool
 
 	product     *veeam.Product
+	names       *veeam.Spelling // of JSON, as the server spells them
 	index       *operation.Index
 	clients     *clients.Clients
 	rules       *policy.Rules
@@ -169,7 +170,7 @@ func svcLogger(handler *zap.Logger) *zap.Logger {
 // first token is issued or verified.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	h.svc = svcLogger(h.logger)
+	h.svc, h.names = svcLogger(h.logger), new(veeam.Spelling)
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
 	}
@@ -392,7 +393,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestS
 	h.throttled(r, state, refusal)
 	state.found.refused = &refusal
 	requestbody.Abandon(w, r, h.bodyTimeout)
-	_ = write(w, answer.Refuse(h.product, r, refusal)) //nolint:bodyclose // write closes it
+	_ = write(w, answer.Refuse(h.product, r, refusal, h.names)) //nolint:bodyclose // write closes it
 }
 
 func (h *Handler) countRefusal(state *requestState, refusal veeam.Refusal) {

@@ -41,6 +41,7 @@ type requestState struct {
 	account   string // to act as, empty for the first one
 	filter    bool   // secrets are removed from the response
 	journal   journal.Journal
+	names     *veeam.Spelling // of JSON, as the server spells them
 
 	// ctx, tls and host are those of the request as received, for values that are
 	// rarely read.
@@ -83,6 +84,14 @@ func newRequestState(r *http.Request) *requestState {
 func (state *requestState) terms(product *veeam.Product) answer.Terms {
 	unsure := state.operation.Class == operation.Unknown || state.operation.Class == operation.Secret
 	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
+}
+
+// spells returns how the server spells JSON names, nil without a decision.
+func (state *requestState) spells() *veeam.Spelling {
+	if state == nil {
+		return nil
+	}
+	return state.names
 }
 
 // origin returns the scheme and host by which the client addresses this site.

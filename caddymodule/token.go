@@ -156,7 +156,7 @@ func (h *Handler) answerWith(r *http.Request, state *requestState, request *veea
 			refusal := h.refusalForRefresh(err)
 			refusal.AtTokenEndpoint = true
 			state.journal.Denied(caller.Identity(), *refusal)
-			return answer.Refuse(h.product, r, *refusal), refusal
+			return answer.Refuse(h.product, r, *refusal, h.names), refusal
 		}
 		tokenHolders.Issued(caller.Identity(), string(caller.Via), request.Grant == veeam.GrantRefreshToken, pair)
 		username := request.Username

@@ -404,7 +404,7 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 		"Move handlers that change requests before veeam_auth", fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
 	t.mismatched(state, difference)
-	return answer.Refuse(t.product, req, refusal), &refusal
+	return answer.Refuse(t.product, req, refusal, state.spells()), &refusal
 }
 
 // passOn sends a request that requires no session.
@@ -451,6 +451,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	if err != nil {
 		return t.refuse(req, state, err)
 	}
+	state.spells().See(upstream.ShapeOf(tok))
 	if state.answer != nil {
 		res, refused = state.answer(tok, login)
 		return res, refused, nil
@@ -477,7 +478,7 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 	}
 	x := answer.Exchange{
 		Terms: state.terms(t.product), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
-		Journal: state.journal, Log: t.logger,
+		Journal: state.journal, Log: t.logger, Spelling: state.spells(),
 	}
 	if x.Linked {
 		x.Site = state.origin()
@@ -534,7 +535,7 @@ func (t *Transport) refuse(req *http.Request, state *requestState, err error) (*
 	}
 	r.AtTokenEndpoint = state.route == veeam.RouteToken
 	state.journal.NoSession(err, answer.Advice(err))
-	return answer.Refuse(t.product, req, r), &r, nil
+	return answer.Refuse(t.product, req, r, state.spells()), &r, nil
 }
 
 func (t *Transport) replayed(result string) {

@@ -53,6 +53,9 @@ type Exchange struct {
 	// products.
 	Sessions []string
 
+	// Spelling is how the server spells JSON names.
+	Spelling *veeam.Spelling
+
 	Journal journal.Journal
 	Log     *zap.Logger
 }
@@ -79,7 +82,7 @@ func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
 // refuse answers with a refusal in the place of an answer.
 func (x *Exchange) refuse(res *http.Response, r veeam.Refusal) (*http.Response, *veeam.Refusal) {
 	_ = res.Body.Close()
-	return Refuse(x.Product, x.Request, r), &r
+	return Refuse(x.Product, x.Request, r, x.Spelling), &r
 }
 
 // sessionHeaders are headers of answers that carry a session at one product or
@@ -124,11 +127,11 @@ func TakeSession(header http.Header) (taken http.Header) {
 }
 
 // Refuse returns a refusal as a response. An error from RoundTrip would count as a
-// failure of the upstream and be retried.
-func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal) *http.Response {
+// failure of the upstream and be retried. spelling is that of the server.
+func Refuse(p *veeam.Product, req *http.Request, r veeam.Refusal, spelling *veeam.Spelling) *http.Response {
 	r.Path = req.URL.Path
 	if r.Format == veeam.FormatXML {
-		r.Format = veeam.FormatOf(req.Header, true)
+		r.Format = veeam.FormatOf(req.Header, spelling.Camel())
 	}
 	body, contentType := p.AppendError(nil, r)
 	res := New(req, p.Status(r), contentType, body)

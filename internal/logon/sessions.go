@@ -67,7 +67,7 @@ func (s sessions) Here(r *http.Request, q Question) *http.Response {
 	case q.Method == http.MethodDelete, len(at) == 3 && !own:
 		return answer.Refuse(s.product, r, veeam.Refusal{
 			Status: http.StatusNotFound, Reason: veeam.ReasonBadRequest, Message: "There is no such session.", Format: d.format,
-		})
+		}, nil)
 	case own:
 		return answer.New(r, http.StatusOK, d.format.ContentType(), d.one(true))
 	}

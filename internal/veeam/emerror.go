@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // Format is the format of a response body, for products that have several.
@@ -34,6 +35,23 @@ func FormatOf(h http.Header, camel bool) Format {
 	}
 	return FormatPascal
 }
+
+// Spelling is how a server spells JSON names, as its latest response to a login shows.
+// The zero value and nil stand for FormatCamel. It is safe for concurrent use.
+type Spelling struct{ pascal atomic.Bool }
+
+// See records the spelling of a response, if the response shows one.
+func (s *Spelling) See(shape *Shape) {
+	if s == nil || !shape.spells() {
+		return
+	}
+	if pascal := !shape.Camel(); s.pascal.Load() != pascal {
+		s.pascal.Store(pascal)
+	}
+}
+
+// Camel reports whether the server uses the names of FormatCamel.
+func (s *Spelling) Camel() bool { return s == nil || !s.pascal.Load() }
 
 // ContentType returns the Content-Type of a body in the format.
 func (f Format) ContentType() string {

@@ -139,3 +139,32 @@ func TestErrorsOfEnterpriseManager(t *testing.T) {
 		t.Errorf("got %s", body)
 	}
 }
+
+func TestASpellingIsThatOfTheLatestAnswerThatShowsOne(t *testing.T) {
+	var s Spelling
+	shape := func(body string) *Shape {
+		o, err := readObject([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readShape(o, time.Now())
+	}
+	for _, tt := range []struct {
+		shape *Shape
+		camel bool
+	}{
+		{nil, true},
+		{shape(`{"Links":[],"UserName":"a","SessionId":"b"}`), false},
+		{nil, false},
+		{shape(`{}`), false},
+		{shape(`{"links":[],"userName":"a","sessionId":"b"}`), true},
+	} {
+		if s.See(tt.shape); s.Camel() != tt.camel {
+			t.Errorf("after %+v: %t", tt.shape, s.Camel())
+		}
+	}
+	var none *Spelling
+	if none.See(shape(`{"UserName":"a"}`)); !none.Camel() {
+		t.Error("without a memory it is not the default")
+	}
+}

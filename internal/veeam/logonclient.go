@@ -123,12 +123,15 @@ func readBasic(authorization string) (user, password string, ok bool) {
 // Camel reports whether the server uses the JSON names of FormatCamel. This is the
 // default if its response does not show it.
 func (s *Shape) Camel() bool {
-	if s == nil || len(s.Keys) == 0 || s.Keys[0] == "" {
+	if !s.spells() {
 		return true
 	}
 	c := s.Keys[0][0]
 	return c < 'A' || c > 'Z'
 }
+
+// spells reports whether a response shows how its server spells names.
+func (s *Shape) spells() bool { return s != nil && len(s.Keys) > 0 && s.Keys[0] != "" }
 
 // SessionNames returns the strings that identify a session of the product and with
 // which it can be used: the token, and the id, plain and in Base64. Nil for products

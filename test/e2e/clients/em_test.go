@@ -183,6 +183,16 @@ func TestScriptsOfEnterpriseManager(t *testing.T) {
 					t.Errorf("%s: %s\n%s", tt.request, head, body)
 				}
 			}
+			for status, request := range map[string]string{"401": "GET /api/jobs", "403": "GET /api/query?type=LogonSession", "400": "GET /api/%c0%af/jobs", "405": "TRACE /api/jobs"} {
+				lines := []string{request + " HTTP/1.1", "Accept: application/json"}
+				if status != "401" {
+					lines = append(lines, "X-RestSvcSessionId: "+other)
+				}
+				head, body := s.raw(t, lines...)
+				if !strings.HasPrefix(head, "HTTP/1.1 "+status+" ") || !strings.Contains(body, `"`+spell("StatusCode")+`":`+status) {
+					t.Errorf("%s: %s\n%s", request, head, body)
+				}
+			}
 			head, _ = s.raw(t, "GET /api/jobs HTTP/1.1", "X-RestSvcSessionId: "+other, "Cookie: X-RestSvcSessionId="+session)
 			if !strings.HasPrefix(head, "HTTP/1.1 401 ") {
 				t.Errorf("the header came before the cookie: %s", head)
