@@ -40,6 +40,11 @@ import (
 // socketTransport trusts the emulator's authority and nobody else.
 func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transport {
 	t.Helper()
+	return socketTransportOf(t, defaultProduct, change)
+}
+
+func socketTransportOf(t *testing.T, product string, change func(*reverseproxy.TLSConfig)) *Transport {
+	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	config := &reverseproxy.TLSConfig{CARaw: caddyconfig.JSONModuleObject(caddytls.InlineCAPool{
@@ -49,6 +54,7 @@ func socketTransport(t *testing.T, change func(*reverseproxy.TLSConfig)) *Transp
 		change(config)
 	}
 	tr := &Transport{
+		Product:       product,
 		Accounts:      []*account.Account{{Name: veeamtest.DefaultUser, Password: "{env.VEEAM_AUTH_TEST_PASSWORD}"}},
 		HTTPTransport: &reverseproxy.HTTPTransport{TLS: config},
 		storage:       inMemory(new(memorystore.Storage)),
@@ -71,10 +77,13 @@ func askAt(t *testing.T, tr *Transport, address string) (status int, reason veea
 	return askIn(t.Context(), tr, address)
 }
 
+// echoOf is a path of each product that needs a session.
+var echoOf = map[string]string{defaultProduct: "/api/v1/echo", "em": "/api/echo"}
+
 func askIn(ctx context.Context, tr *Transport, address string) (status int, reason veeam.Reason, message string, err error) {
 	host, port, _ := net.SplitHostPort(address)
 	state := &requestState{route: veeam.RouteProtected}
-	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/api/v1/echo", http.NoBody)
+	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+echoOf[tr.Product], http.NoBody)
 	req.RequestURI = ""
 	req.Header.Set("X-Api-Version", "1.2-rev0")
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
@@ -185,28 +194,31 @@ func TestFaultsOfTheConnectionOverSockets(t *testing.T) {
 		{veeamtest.Fault{Kind: veeamtest.FaultRedirect}, veeam.ReasonUnexpectedAnswer},
 	} {
 		f, want := tt.fault, tt.want
-		t.Run(fmt.Sprint(strings.ReplaceAll(string(f.Kind), " ", "_"), f.After), func(t *testing.T) {
-			server := veeamtest.New(veeamtest.VBR13)
-			if err := server.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(server.Close)
-			tr := socketTransport(t, nil)
-			address := strings.TrimPrefix(server.URL(), "https://")
-			server.SetFault(f)
-			status, reason, message, err := askAt(t, tr, address)
-			if err != nil || status != http.StatusBadGateway || reason != want {
-				t.Errorf("got %d %s %s, %v", status, reason, message, err)
-			}
-			if n := server.Counters().TokenRequests; n != 1 {
-				t.Errorf("%d token requests", n)
-			}
-			server.ClearFault()
-			time.Sleep(700 * time.Millisecond) // the first pause, at its longest
-			if status, reason, _, err := askAt(t, tr, address); err != nil || status != http.StatusOK {
-				t.Errorf("then %d %s, %v", status, reason, err)
-			}
-		})
+		for _, profile := range []veeamtest.Profile{veeamtest.VBR13, veeamtest.EM13} {
+			t.Run(fmt.Sprint(profile, "_", strings.ReplaceAll(string(f.Kind), " ", "_"), f.After), func(t *testing.T) {
+				t.Parallel()
+				server := veeamtest.New(profile)
+				if err := server.Start(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(server.Close)
+				tr := socketTransportOf(t, profile.Product(), nil)
+				address := strings.TrimPrefix(server.URL(), "https://")
+				server.SetFault(f)
+				status, reason, message, err := askAt(t, tr, address)
+				if err != nil || status != http.StatusBadGateway || reason != want {
+					t.Errorf("got %d %s %s, %v", status, reason, message, err)
+				}
+				if n := server.Counters().TokenRequests; n != 1 {
+					t.Errorf("%d token requests", n)
+				}
+				server.ClearFault()
+				time.Sleep(700 * time.Millisecond) // the first pause, at its longest
+				if status, reason, _, err := askAt(t, tr, address); err != nil || status != http.StatusOK {
+					t.Errorf("then %d %s, %v", status, reason, err)
+				}
+			})
+		}
 	}
 }
 
