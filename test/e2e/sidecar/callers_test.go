@@ -22,7 +22,7 @@ import (
 func TestATokenThatIsNotGoodIsRefusedEvenFromThisMachine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 		w.add(p)
 	}
@@ -94,13 +94,13 @@ func swapPayload(token string) string {
 func TestATokenIsGoodForAsLongAsItsAnswerSays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p).Options = "token_lifetime 1s"
 	}
 	w.start()
 	logins := make([]pair, len(w.sites))
 	for i, s := range w.sites {
-		a := s.client.post(t, formType, passwordForm(s.password[0]))
+		a := s.client.attempt(t)
 		logins[i] = s.client.tokensOf(t, a)
 		var answer struct {
 			ExpiresIn int `json:"expires_in"`
@@ -142,7 +142,7 @@ func TestARequestThatAProxyHasPassedOnIsRefused(t *testing.T) {
 			header("X-Real-IP", "192.0.2.7"), header("Via", "1.1 proxy"), header("X-Forwarded-For", ""),
 		} {
 			s.client.get(t, s.protected, relayed).refusedAs(t, s.product, false, http.StatusUnauthorized)
-			s.client.post(t, formType, passwordForm(s.password[0]), relayed).refusedAs(t, s.product, true, s.refused)
+			s.client.attempt(t, relayed).refusedAs(t, s.product, true, s.refused)
 			method, path := split(s.logout)
 			s.client.do(t, method, path, nil, relayed).refusedAs(t, s.product, false, http.StatusUnauthorized)
 		}
@@ -174,7 +174,7 @@ func TestAPageOfAnotherSiteCannotBorrowTheAddressOfItsBrowser(t *testing.T) {
 	for _, s := range w.sites {
 		for _, foreign := range []edit{header("Origin", "https://elsewhere.invalid"), header("Origin", "null"), header("Sec-Fetch-Site", "cross-site")} {
 			s.client.get(t, s.protected, foreign).refusedAs(t, s.product, false, http.StatusUnauthorized)
-			s.client.post(t, formType, passwordForm(s.password[0]), foreign).refusedAs(t, s.product, true, s.refused)
+			s.client.attempt(t, foreign).refusedAs(t, s.product, true, s.refused)
 		}
 		if c := s.Server.Counters(); c.TokenRequests+c.Protected+c.Unauthorized != 0 {
 			t.Errorf("%s: the server was asked: %+v", s.Name, c)
@@ -197,10 +197,10 @@ func TestACallerThatCaddyHasAuthenticatedIsLetIn(t *testing.T) {
 	for _, s := range w.sites {
 		s.client.ok(t, s.protected, bob)
 		s.client.ok(t, s.protected, bob, relayed)
-		s.client.tokensOf(t, s.client.post(t, formType, passwordForm(s.password[0]), bob, relayed))
+		s.client.tokensOf(t, s.client.attempt(t, bob, relayed))
 		s.client.get(t, s.protected).want(t, http.StatusUnauthorized)
 		s.client.get(t, s.protected, func(r *http.Request) { r.SetBasicAuth("bob", "wrecker") }).want(t, http.StatusUnauthorized)
-		if e := s.client.echo(t, http.MethodGet, nil, bob, relayed); e.Subject != "svc-monitor" || e.Headers.Get("Authorization") != "svc-monitor" {
+		if e := s.client.echo(t, http.MethodGet, nil, bob, relayed); e.Subject != "svc-monitor" || e.Headers.Get(http.CanonicalHeaderKey(s.carrier())) != "svc-monitor" {
 			t.Errorf("%s: the server saw %+v", s.Name, e)
 		}
 	}

@@ -34,7 +34,7 @@ func TestARefusedPasswordIsSentOnceAndItsReplacementIsPickedUp(t *testing.T) {
 				return err
 			})
 			s.stillHeld(t)
-			s.client.post(t, formType, passwordForm(s.password[0])).refusedAs(t, s.product, true, http.StatusServiceUnavailable)
+			s.client.attempt(t).refusedAs(t, s.product, true, http.StatusServiceUnavailable)
 			if c := s.Server.Counters(); c.TokenRequests != 1 || c.Refused != 1 {
 				t.Errorf("%d token requests for a wrong password", c.TokenRequests)
 			}

@@ -14,7 +14,7 @@ import (
 func TestNothingThatAClientSaysAboutItselfReachesTheServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()

@@ -17,7 +17,7 @@ import (
 func TestALogoutEndsTheClientsTokensAndNothingElse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()

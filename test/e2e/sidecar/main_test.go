@@ -35,6 +35,7 @@ type product struct {
 	errors    []string // keys of its error documents
 	problem   bool     // which are application/problem+json
 	grantless bool     // a token request without a grant is one by password
+	basic     bool     // clients log in with Basic and get a session
 
 	options []veeamtest.Option // of the emulated server
 	setup   string             // lines of the Caddyfile
@@ -120,8 +121,29 @@ var (
 		options: []veeamtest.Option{veeamtest.WithParallelSessions()},
 	}
 
-	products = []*product{vbr, vspc, azure, aws, gcp, vb365, one}
+	em = &product{
+		name: "em", profile: veeamtest.EM13,
+		protected: "/api/jobs", anonymous: "/api/",
+		tokens: []string{"/api/sessionMngr/?v=latest"}, basic: true,
+		logout:  "DELETE /api/logonSessions/44cfbdbe-5a95-4465-a7b4-520eea4fc219",
+		refused: http.StatusUnauthorized,
+		errors:  []string{"firstChanceExceptionMessage", "message", "stackTrace", "status", "statusCode"},
+	}
+
+	products = []*product{vbr, vspc, azure, aws, gcp, vb365, one, em}
+
+	// formed are those whose clients log in with a form, and renew what they get.
+	formed = which(func(p *product) bool { return !p.basic })
 )
+
+// logon is how clients of the product log in.
+func (p *product) logon() harness.Logon {
+	l := harness.Logon{Path: p.tokens[0], Basic: p.basic}
+	if !p.basic {
+		l.Grant = p.password[0]
+	}
+	return l
+}
 
 // which are those of the products for which has is true.
 func which(has func(p *product) bool) (some []*product) {
@@ -131,6 +153,14 @@ func which(has func(p *product) bool) (some []*product) {
 		}
 	}
 	return some
+}
+
+// carrier is the header that carries a token or a session.
+func (p *product) carrier() string {
+	if p.basic {
+		return harness.SessionHeader
+	}
+	return "Authorization"
 }
 
 // withCodes reports whether users of the product may be asked for verification codes.
@@ -145,8 +175,7 @@ func TestTheTableHasEveryProduct(t *testing.T) {
 	for i, p := range products {
 		names[i] = p.name
 	}
-	// Clients of these log in in other ways: the test of clients has Enterprise Manager.
-	harness.HasEveryProduct(t, names, "vspc35", "em")
+	harness.HasEveryProduct(t, names, "vspc35") // which is a version
 }
 
 // split cuts "POST /path" in two.

@@ -15,7 +15,7 @@ import (
 func TestARefreshGivesANewPairThatWorks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()
@@ -46,7 +46,7 @@ func TestARefreshGivesANewPairThatWorks(t *testing.T) {
 func TestOneRefreshTokenSentTwentyTimesAtOnceGetsOneAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()
@@ -79,7 +79,7 @@ func TestOneRefreshTokenSentTwentyTimesAtOnceGetsOneAnswer(t *testing.T) {
 func TestAStormOfRefusedRefreshesIsBrakedAndNeverReachesTheServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()

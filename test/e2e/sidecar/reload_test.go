@@ -23,7 +23,7 @@ import (
 func TestSessionsAndTokensOutliveAReload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()

@@ -156,7 +156,7 @@ func TestWhatTheServerFlushesArrivesAtOnce(t *testing.T) {
 func TestAWebsocketIsPassedThroughAlsoAfterARevocation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed { // those of Enterprise Manager could not be searched for sessions
 		w.add(p)
 	}
 	w.start()
@@ -190,7 +190,7 @@ func TestHTTP2IsSpokenOnBothSides(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Global = "servers {\n\t\tprotocols h1 h2c\n\t}"
-	for _, p := range products {
+	for _, p := range formed {
 		s := w.add(p)
 		var protocols http.Protocols
 		protocols.SetUnencryptedHTTP2(true)

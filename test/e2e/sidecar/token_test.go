@@ -14,7 +14,7 @@ func TestEverySpellingOfATokenRequestGetsAToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Global = "debug"
-	for _, p := range products {
+	for _, p := range formed {
 		s := w.add(p)
 		s.Before = "log"
 	}
@@ -87,7 +87,7 @@ func passwordSpellings(grant string) []spelling {
 func TestAStaleBearerIsNoHarmToARefresh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()
@@ -103,7 +103,7 @@ func TestAStaleBearerIsNoHarmToARefresh(t *testing.T) {
 func TestTheFormOfARefusedTokenRequestIsTheProducts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, p := range products {
+	for _, p := range formed {
 		w.add(p)
 	}
 	w.start()
