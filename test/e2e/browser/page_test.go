@@ -5,6 +5,7 @@ package browser
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -163,14 +166,190 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	s.look(t, 1200, 800, "light")
 	s.request(t, "svc-monitor", "/api/v1/jobs")
 	s.visit(t, s.url())
-	s.shows(t, "document.querySelector('#accounts, [role=tabpanel] tbody')")
+	s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length == 3")
 	s.shot(t, "well")
 	s.request(t, "svc-restore", "/api/v1/jobs")
 	s.request(t, "svc-azure", "/api/v8.1/policies")
-	s.shows(t, "document.body.innerText.includes('Held')")
+	for _, text := range []string{"2 of 3 accounts need attention", "Code needed", "Held for", "Logged in", "Enter a code", "1 of 2", "Pinned, ", "Expires in"} {
+		s.shows(t, fmt.Sprintf("document.body.innerText.includes(%q)", text))
+	}
 	s.shot(t, "held")
-	s.look(t, 390, 844, "light")
-	s.shot(t, "phone")
+	eval[bool](t, s.world, "document.querySelectorAll('.twist')[1].click(), true")
+	s.shows(t, "document.body.innerText.includes('Certificate valid until')")
+	s.shot(t, "details")
 	s.look(t, 1200, 800, "dark")
 	s.shot(t, "dark")
+	s.look(t, 390, 844, "light")
+	s.shot(t, "phone")
+	if wide := eval[int](t, s.world, "document.documentElement.scrollWidth"); wide > 390 {
+		t.Errorf("the page is %d pixels wide on a phone of 390", wide)
+	}
+	s.look(t, 1200, 800, "light")
+	for view, text := range map[string]string{"clients": grafana, "decisions": "/api/v1/jobs", "log": "Login failed for user 'svc-restore'."} {
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.shows(t, fmt.Sprintf("document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes(%q)", text))
+		s.shot(t, view)
+	}
+	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
+	s.shows(t, "[...document.querySelectorAll('#lines li')].every((l) => l.innerText.includes('svc-azure'))")
+
+	// What the page may not do, and what a screen reader needs.
+	for what, script := range map[string]string{
+		"a script of text":  "(() => { try { document.body.insertAdjacentHTML('beforeend', '<b>x</b>'); return true; } catch { return false; } })()",
+		"another origin":    "fetch('" + s.origin("evil.test") + "/page').then(() => true, () => false)",
+		"a nameless button": "[...document.querySelectorAll('button, input, select')].some((e) => !(e.textContent || e.getAttribute('aria-label') || e.labels && e.labels.length))",
+	} {
+		if eval[bool](t, s.world, script) {
+			t.Errorf("the page has or does: %s", what)
+		}
+	}
+
+	// At a site it has no acts, and nobody sees it whom no handler knows.
+	if status := s.request(t, "page", "/"); status != http.StatusUnauthorized {
+		t.Errorf("without a password: %d", status)
+	}
+	s.visit(t, strings.Replace(s.site["page"], "://", "://"+basicUser+":"+basicPassword+"@", 1)+"/")
+	s.visit(t, s.site["page"]+"/")
+	s.shows(t, "document.body.innerText.includes('Read-only')")
+	if eval[bool](t, s.world, "document.body.innerText.includes('Lift hold')") {
+		t.Error("the read-only page offers an act")
+	}
+	if status := eval[int](t, s.world, "fetch('sessions/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"account\": \"svc-restore\"}'}).then((r) => r.status)"); status < http.StatusBadRequest {
+		t.Errorf("the read-only page acts: %d", status)
+	}
+}
+
+func TestThePageShowsManyAccounts(t *testing.T) {
+	s := newPageScene(t, 100)
+	s.look(t, 1200, 1000, "light")
+	s.visit(t, s.url())
+	s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length == 103")
+	s.shot(t, "many")
+}
+
+// press presses keys.
+func (s *pageScene) press(t *testing.T, keys string) {
+	t.Helper()
+	if err := s.try(chromedp.KeyEvent(keys)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tabTo presses the tab key until what has the focus fulfils a condition.
+func (s *pageScene) tabTo(t *testing.T, condition string) {
+	t.Helper()
+	for range 60 {
+		if eval[bool](t, s.world, "((e) => Boolean("+condition+"))(document.activeElement)") {
+			return
+		}
+		s.press(t, kb.Tab)
+	}
+	t.Fatalf("the tab key does not lead to %s", condition)
+}
+
+func TestAnOperatorActsByTheKeyboardAlone(t *testing.T) {
+	s := newPageScene(t, 0)
+	s.look(t, 1200, 800, "light")
+	s.request(t, "svc-restore", "/api/v1/jobs")
+	s.request(t, "svc-azure", "/api/v8.1/policies")
+	s.visit(t, s.url())
+	s.shows(t, "document.body.innerText.includes('Code needed')")
+
+	// A code.
+	s.tabTo(t, "(e.getAttribute('aria-label') || '').startsWith('Enter code: svc-azure')")
+	s.press(t, kb.Enter)
+	s.shows(t, "document.querySelector('dialog[open]') && document.activeElement.id == 'code'")
+	s.press(t, "000000"+kb.Enter)
+	s.shows(t, "document.querySelector('dialog [role=alert]:not([hidden])') && document.querySelector('dialog').innerText.includes('2 of 3 tries left')")
+	s.shot(t, "refused")
+	code, err := totp.GenerateCode(pageSeed, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.press(t, code+kb.Enter)
+	s.shows(t, "!document.querySelector('dialog[open]') && document.getElementById('toast').innerText.includes('svc-azure')")
+	s.shows(t, "document.body.innerText.includes('1 of 3 accounts need')")
+	if got := s.request(t, "svc-azure", "/api/v8.1/echo"); got >= http.StatusInternalServerError {
+		t.Errorf("after the code: %d", got)
+	}
+
+	// A hold with one try left: the act says so, and sends nothing without the tick.
+	before := s.server.Counters().TokenRequests
+	s.tabTo(t, "(e.getAttribute('aria-label') || '').startsWith('Lift hold: svc-restore')")
+	s.press(t, kb.Enter)
+	s.shows(t, "document.querySelector('dialog').innerText.includes('1 try of 2 left')")
+	s.shot(t, "last try")
+	s.tabTo(t, "e.innerText == 'Lift hold'")
+	s.press(t, kb.Enter)
+	s.shows(t, "document.querySelector('dialog [role=alert]:not([hidden])').innerText.includes('nothing was sent')")
+	s.tabTo(t, "e.id == 'force'")
+	s.press(t, " ")
+	s.tabTo(t, "e.innerText == 'Lift hold'")
+	s.press(t, kb.Enter)
+	s.shows(t, "document.getElementById('toast').innerText.includes('svc-restore')")
+	if after := s.server.Counters().TokenRequests; after != before {
+		t.Errorf("%d token requests for lifting a hold", after-before)
+	}
+	for _, act := range []string{"act of an operator: code", "act of an operator failed: code", "act of an operator: lift", "act of an operator failed: lift"} {
+		if !strings.Contains(s.caddy.Output(), act) {
+			t.Errorf("the log does not say: %s", act)
+		}
+	}
+
+	// The views, by the arrow keys.
+	s.tabTo(t, "e.id == 'tab-accounts'")
+	s.press(t, kb.ArrowRight+kb.ArrowRight)
+	s.shows(t, "document.activeElement.id == 'tab-decisions' && !document.getElementById('view-decisions').hidden")
+}
+
+func TestNoPageButItsOwnActs(t *testing.T) {
+	s := newPageScene(t, 0)
+	attempts, departures := s.names(t)
+	s.request(t, "svc-monitor", "/api/v1/jobs")
+	before, admin := s.server.Counters(), "http://"+s.caddy.Admin
+	acts := func() int { return strings.Count(s.caddy.Output(), "act of an operator") }
+	rebound := fmt.Sprintf("http://evil.test:%d", startRelay(t, nil, func() (net.Conn, error) { return net.Dial("tcp", s.caddy.Admin) }, s.attacker.URL))
+	sent := 0
+	for page, base := range map[string]string{s.origin("evil.test") + "/page?admin": admin, s.origin("127.0.0.1") + "/page?admin": admin, rebound + "/page?admin": rebound} {
+		s.open(t, page)
+		for _, path := range []string{"sessions/login", "tokens/revoke"} {
+			var calls []string
+			for _, name := range without(attempts, "redirect") {
+				calls = append(calls, call(name, base, "/veeam_auth/"+path, name))
+			}
+			eval[bool](t, s.world, "Promise.all(["+strings.Join(calls, ", ")+"]).then(() => true)")
+			sent += len(calls)
+		}
+		for _, name := range without(departures, "redirect")[:2] {
+			s.open(t, page)
+			_ = s.try(chromedp.Evaluate[chromedp.Void]("setTimeout(() => " + call(name, base, "/veeam_auth/sessions/login", name) + "); 1"))
+			sent++
+		}
+		s.open(t, page)
+		if got := eval[string](t, s.world, "fetch('"+base+"/veeam_auth/state').then((r) => r.text(), (e) => 'failed')"); strings.Contains(got, "svc-monitor") {
+			t.Errorf("%s has read %.200s", page, got)
+		}
+		// A frame of the page: its script must not run.
+		asked := strings.Count(s.caddy.Output(), `"uri":"/veeam_auth/state`)
+		framed := eval[bool](t, s.world, `new Promise((resolve) => {
+			const frame = document.createElement('iframe');
+			frame.onload = () => setTimeout(() => { try { resolve(Boolean(frame.contentDocument && frame.contentDocument.getElementById('summary'))); } catch { resolve(false); } }, 200);
+			frame.src = '`+base+`/veeam_auth/';
+			document.body.append(frame);
+		})`)
+		if now := strings.Count(s.caddy.Output(), `"uri":"/veeam_auth/state`); framed || now != asked {
+			t.Errorf("%s: the page runs in a frame: %v, %d questions", page, framed, now-asked)
+		}
+	}
+	after := s.server.Counters()
+	t.Logf("%d attempts, %d acts", sent, acts())
+	if n := acts(); n != 0 || after.TokenRequests != before.TokenRequests || after.Logouts != before.Logouts || after.LiveSessions != before.LiveSessions {
+		t.Errorf("%d acts after %d attempts: %+v, before: %+v", n, sent, after, before)
+	}
+	// The test would notice: the page itself acts.
+	s.visit(t, s.url())
+	status := eval[int](t, s.world, "fetch('sessions/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"account\": \"svc-monitor\"}'}).then((r) => r.status)")
+	if status != http.StatusOK || acts() != 1 {
+		t.Errorf("the page's own act: %d, %d acts", status, acts())
+	}
 }

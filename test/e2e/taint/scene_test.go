@@ -110,6 +110,9 @@ func start(t *testing.T) *scene {
 	fmt.Fprintf(config, `{
 	debug
 	metrics
+	veeam_auth {
+		page
+	}
 	log svc {
 		include http.handlers.veeam_auth.svc
 		output file %[1]s/svc.log

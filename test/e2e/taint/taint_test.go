@@ -162,7 +162,7 @@ func (s *scene) askAdmin() {
 			s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
 		}
 	}
-	for _, path := range []string{"/veeam_auth/startup", "/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/veeam_auth/startup", "/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/veeam_auth/", "/veeam_auth/state", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
 		ask(http.MethodGet, path, "")
 	}
 	wrong := s.canary("password for the admin endpoint")
