@@ -143,6 +143,7 @@ type BudgetState struct {
 // CertificateState is the certificate of a server as the admin endpoint describes it.
 type CertificateState struct {
 	Subject  string    `json:"subject"`
+	SHA1     string    `json:"sha1"` // as Veeam's consoles show it
 	SHA256   string    `json:"sha256"`
 	NotAfter time.Time `json:"not_after"`
 
@@ -156,7 +157,7 @@ func describeCertificate(leaf *x509.Certificate, pins []tlspin.Fingerprint) *Cer
 	if leaf == nil {
 		return nil
 	}
-	state := &CertificateState{Subject: tlspin.Subject(leaf), SHA256: tlspin.SHA256(leaf).String(), NotAfter: leaf.NotAfter.UTC()}
+	state := &CertificateState{Subject: tlspin.Subject(leaf), SHA1: tlspin.SHA1(leaf).String(), SHA256: tlspin.SHA256(leaf).String(), NotAfter: leaf.NotAfter.UTC()}
 	if len(pins) > 0 {
 		state.Pinned = "mismatch"
 	}

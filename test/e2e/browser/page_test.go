@@ -197,7 +197,7 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	for what, script := range map[string]string{
 		"a script of text":  "(() => { try { document.body.insertAdjacentHTML('beforeend', '<b>x</b>'); return true; } catch { return false; } })()",
 		"another origin":    "fetch('" + s.origin("evil.test") + "/page').then(() => true, () => false)",
-		"a nameless button": "[...document.querySelectorAll('button, input, select')].some((e) => !(e.textContent || e.getAttribute('aria-label') || e.labels && e.labels.length))",
+		"a nameless button": "[...document.querySelectorAll('button, input, select')].some((e) => !e.hidden && !(e.textContent || e.getAttribute('aria-label') || e.labels && e.labels.length))",
 	} {
 		if eval[bool](t, s.world, script) {
 			t.Errorf("the page has or does: %s", what)
