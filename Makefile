@@ -78,6 +78,9 @@ fuzz: ## fuzz every parser, FUZZTIME each
 differential: ## compare a million random requests: what is executed is what was decided
 	go test ./caddymodule -run Differential -requests 1000000 -timeout 90m -v
 
+page-figures: ## measure the page for operators in Chromium
+	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v
+
 demo: ## run Caddy in front of the emulated servers until Ctrl-C
 	go run ./test/demo
 
