@@ -1,4 +1,4 @@
-// Package alerts runs the alert rules of the documentation in Prometheus itself:
+// Package alerts runs the alert rules and the dashboard in Prometheus itself:
 // promtool with made-up series, and a server that scrapes a real Caddy.
 package alerts
 
@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	rules = "../../../docs/alerts.yml"
+	rules = "../../../deploy/prometheus/veeam-auth.rules.yml"
 	units = "testdata/rules.test.yml"
 )
 
@@ -55,14 +55,39 @@ func promtool(t *testing.T, args ...string) {
 	}
 }
 
-// Every alert has a unit test in which it fires and one in which it does not, and
-// its row in the documentation.
-func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
-	var file struct {
-		Groups []struct {
-			Rules []struct{ Alert, Expr string }
-		}
+// alert is one rule of the file.
+type alert struct {
+	Alert, Expr, For string
+	Labels           struct{ Severity string }
+	Annotations      map[string]string
+}
+
+// readAlerts returns the alerts of the file.
+func readAlerts(t *testing.T) (alerts []alert) {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []alert } }
+	decode(t, rules, &file)
+	for _, group := range file.Groups {
+		alerts = append(alerts, group.Rules...)
 	}
+	if len(alerts) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	return alerts
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Every alert has a unit test in which it fires and one in which it does not, and its
+// row in the documentation.
+func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
 	var unit struct {
 		Tests []struct {
 			Rules []struct {
@@ -71,13 +96,9 @@ func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
 			} `yaml:"alert_rule_test"`
 		}
 	}
-	decode(t, rules, &file)
 	decode(t, units, &unit)
-	page, err := os.ReadFile("../../../docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(page), "\n## Alerts\n")
+	page := read(t, "../../../docs/metrics.md")
+	_, table, _ := strings.Cut(page, "\n## Alerts\n")
 	fires, silent := map[string]bool{}, map[string]bool{}
 	for _, test := range unit.Tests {
 		for _, rule := range test.Rules {
@@ -88,26 +109,53 @@ func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
 			}
 		}
 	}
-	names := 0
 	series := regexp.MustCompile(`caddy_veeam_auth_\w+`)
-	for _, group := range file.Groups {
-		for _, rule := range group.Rules {
-			names++
-			if !fires[rule.Alert] || !silent[rule.Alert] {
-				t.Errorf("%s: fires in a unit test: %v, is silent in one: %v", rule.Alert, fires[rule.Alert], silent[rule.Alert])
-			}
-			if !strings.Contains(table, "| `"+rule.Alert+"` |") {
-				t.Errorf("docs/metrics.md has no row for %s", rule.Alert)
-			}
-			for _, name := range series.FindAllString(rule.Expr, -1) {
-				if !strings.Contains(string(page), "| `"+name+"` |") {
-					t.Errorf("%s asks for %s, which docs/metrics.md does not have", rule.Alert, name)
-				}
+	alerts := readAlerts(t)
+	for _, a := range alerts {
+		if !fires[a.Alert] || !silent[a.Alert] {
+			t.Errorf("%s: fires in a unit test: %v, is silent in one: %v", a.Alert, fires[a.Alert], silent[a.Alert])
+		}
+		if !strings.Contains(table, "| `"+a.Alert+"` | "+a.Labels.Severity+" |") {
+			t.Errorf("docs/metrics.md has no row for %s, %s", a.Alert, a.Labels.Severity)
+		}
+		for _, name := range series.FindAllString(a.Expr, -1) {
+			if !strings.Contains(page, "| `"+name+"` |") {
+				t.Errorf("%s asks for %s, which docs/metrics.md does not have", a.Alert, name)
 			}
 		}
 	}
-	if names == 0 || names != strings.Count(table, "| `Veeam") {
-		t.Errorf("%d alerts, %d rows in docs/metrics.md", names, strings.Count(table, "| `Veeam"))
+	if len(alerts) != strings.Count(table, "| `Veeam") {
+		t.Errorf("%d alerts, %d rows in docs/metrics.md", len(alerts), strings.Count(table, "| `Veeam"))
+	}
+}
+
+// Who is woken gets a link to the section that helps, and there is no section that no
+// alert leads to. A section says what to look at and what to type.
+func TestEveryAlertHasItsSectionInTheRunbook(t *testing.T) {
+	sections := map[string]string{}
+	for i, section := range strings.Split(read(t, "../../../docs/runbook.md"), "\n## ") {
+		if name, text, _ := strings.Cut(section, "\n"); i > 0 {
+			sections[name] = text
+		}
+	}
+	for _, a := range readAlerts(t) {
+		section, ok := sections[a.Alert]
+		if !ok || !strings.Contains(section, "\nLook at: ") || !strings.Contains(section, "\n```") {
+			t.Errorf("docs/runbook.md has no section %s, or it does not say what to look at and to type", a.Alert)
+		}
+		delete(sections, a.Alert)
+		if !slices.Contains([]string{"critical", "warning", "info"}, a.Labels.Severity) {
+			t.Errorf("%s has severity %q", a.Alert, a.Labels.Severity)
+		}
+		if a.Annotations["summary"] == "" || a.Annotations["description"] == "" {
+			t.Errorf("%s has no summary or no description", a.Alert)
+		}
+		if url := a.Annotations["runbook_url"]; !strings.HasSuffix(url, "/docs/runbook.md#"+strings.ToLower(a.Alert)) {
+			t.Errorf("%s has the runbook_url %s", a.Alert, url)
+		}
+	}
+	for name := range sections {
+		t.Errorf("docs/runbook.md has a section for %s, which is no alert", name)
 	}
 }
 
@@ -153,7 +201,7 @@ func TestPrometheusSeesTheCommonestOutages(t *testing.T) {
 	ask(http.StatusOK) // from now on alive has a token
 
 	p := startPrometheus(t, w.Dir, w.Caddy.Admin)
-	for _, firing := range p.waitFor(t, "VeeamSecretUnreadable unreadable", "VeeamAccountUnhealthy unreadable") {
+	for _, firing := range p.waitFor(t, "VeeamSecretUnreadable unreadable") {
 		if strings.HasSuffix(firing, " alive") {
 			t.Errorf("%s, and all is well with it", firing)
 		}
