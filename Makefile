@@ -6,7 +6,7 @@ FUZZTIME ?= 60s
 # server, as xcaddy builds.
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w'
 
-.PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential \
+.PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential alerts \
 	release packages reproducible test-release cross sign verify vulnerabilities
 
 help: ## list the targets
@@ -80,6 +80,9 @@ differential: ## compare a million random requests: what is executed is what was
 
 page-figures: ## measure the page for operators in Chromium
 	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v
+
+alerts: ## let ten outages raise their alerts in Prometheus, with real durations (15 minutes)
+	go test ./test/e2e/alerts -run EachOutage -earnest -timeout 30m -v
 
 demo: ## run Caddy in front of the emulated servers until Ctrl-C
 	go run ./test/demo

@@ -40,10 +40,19 @@ func CAPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: CA().Raw})
 }
 
-func serverCertificate(names []string) tls.Certificate {
+// SetCertificateEnd gives the server a new certificate, which ends at that time, at its next
+// Start. Default: in ten years.
+func (s *Server) SetCertificateEnd(end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cert = serverCertificate(s.cfg.names, end)
+}
+
+func serverCertificate(names []string, end time.Time) tls.Certificate {
 	key := ecKey()
 	cert := certificate(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localhost"},
+		NotAfter:    end,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    append([]string{"localhost"}, names...),
@@ -60,7 +69,9 @@ func certificate(template, parent *x509.Certificate, signer, key *ecdsa.PrivateK
 	}
 	template.SerialNumber = serial
 	template.NotBefore = time.Now().Add(-time.Hour)
-	template.NotAfter = time.Now().AddDate(10, 0, 0)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().AddDate(10, 0, 0)
+	}
 	if parent == nil {
 		parent = template
 	}

@@ -133,7 +133,7 @@ func (s *Server) Start() error {
 		listeners = append(listeners, l)
 	}
 	if s.cert.Leaf == nil {
-		s.cert = serverCertificate(s.cfg.names)
+		s.cert = serverCertificate(s.cfg.names, time.Time{})
 	}
 	s.listeners = listeners
 	s.done = make(chan struct{})
