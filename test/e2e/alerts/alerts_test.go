@@ -16,10 +16,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
-const (
-	rules = "../../../deploy/prometheus/veeam-auth.rules.yml"
-	units = "testdata/rules.test.yml"
-)
+const rules = "../../../deploy/prometheus/veeam-auth.rules.yml"
+
+// units are the files with unit tests.
+var units = []string{"testdata/rules.test.yml", "testdata/days.test.yml"}
 
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m.Run))
@@ -38,7 +38,7 @@ func TestTheRulesAreValid(t *testing.T) {
 }
 
 func TestTheRulesFireWhenTheyShouldAndOnlyThen(t *testing.T) {
-	promtool(t, "test", "rules", units)
+	promtool(t, append([]string{"test", "rules"}, units...)...)
 }
 
 func promtool(t *testing.T, args ...string) {
@@ -83,24 +83,26 @@ func read(t *testing.T, file string) string {
 // Every alert has a unit test in which it fires and one in which it does not, and its
 // row in the documentation.
 func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
-	var unit struct {
-		Tests []struct {
-			Rules []struct {
-				Alert string `yaml:"alertname"`
-				Fires []any  `yaml:"exp_alerts"`
-			} `yaml:"alert_rule_test"`
-		}
-	}
-	decode(t, units, &unit)
 	page := read(t, "../../../docs/metrics.md")
 	_, table, _ := strings.Cut(page, "\n## Alerts\n")
 	fires, silent := map[string]bool{}, map[string]bool{}
-	for _, test := range unit.Tests {
-		for _, rule := range test.Rules {
-			if len(rule.Fires) > 0 {
-				fires[rule.Alert] = true
-			} else {
-				silent[rule.Alert] = true
+	for _, file := range units {
+		var unit struct {
+			Tests []struct {
+				Rules []struct {
+					Alert string `yaml:"alertname"`
+					Fires []any  `yaml:"exp_alerts"`
+				} `yaml:"alert_rule_test"`
+			}
+		}
+		decode(t, file, &unit)
+		for _, test := range unit.Tests {
+			for _, rule := range test.Rules {
+				if len(rule.Fires) > 0 {
+					fires[rule.Alert] = true
+				} else {
+					silent[rule.Alert] = true
+				}
 			}
 		}
 	}

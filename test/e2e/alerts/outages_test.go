@@ -24,7 +24,7 @@ import (
 )
 
 // With -earnest the alerts wait as long as they say, and Prometheus scrapes every 15 s as in
-// deploy/compose. Without, an alert fires at the first evaluation.
+// deploy/compose. Without, none waits longer than a second.
 var earnest = flag.Bool("earnest", false, "let the alerts wait as long as they say: takes some minutes")
 
 // outage is one thing that goes wrong with one account.
@@ -34,13 +34,11 @@ type outage struct {
 	profile veeamtest.Profile
 	server  []veeamtest.Option
 	site    string // subdirectives beside the account
-	account string // options of the account, beside name and password
 	trust   string
 	happens func(o *outage)
 
-	account2 string
-	product  bool // the alert is about the product
-	global   bool // it is about neither account nor product
+	product bool // the alert is about the product
+	global  bool // it is about neither account nor product
 
 	t     *testing.T
 	world *harness.World
@@ -129,7 +127,6 @@ func outages() []*outage {
 		{
 			name: "expired-certificate", alert: "VeeamCertificateRefused", profile: veeamtest.VBR13, trust: "transport http {\n\t\t\ttls_trust_pool file ca.pem\n\t\t}",
 			happens: func(o *outage) {
-				o.ask(http.StatusOK)
 				o.restart(time.Now().Add(-time.Minute))
 				o.ask(http.StatusBadGateway)
 			},
@@ -137,7 +134,6 @@ func outages() []*outage {
 		{
 			name: "certificate-near-end", alert: "VeeamCertificateNearEnd", profile: veeamtest.VBR13, trust: "transport http {\n\t\t\ttls_trust_pool file ca.pem\n\t\t}",
 			happens: func(o *outage) {
-				o.ask(http.StatusOK)
 				o.restart(time.Now().AddDate(0, 0, 10))
 				o.ask(http.StatusOK)
 			},
@@ -186,7 +182,8 @@ func outages() []*outage {
 	}
 }
 
-// restart gives the server another certificate.
+// restart gives the server another certificate, before there is a connection to it: one that
+// breaks in a request would be another outage.
 func (o *outage) restart(end time.Time) {
 	o.on.Server.Close()
 	o.on.Server.SetCertificateEnd(end)

@@ -27,7 +27,8 @@ type prometheusServer struct {
 }
 
 // startPrometheus runs Prometheus with the alerts and lets it scrape Caddy: as in
-// deploy/compose if inEarnest is set, otherwise often, and the alerts wait for nothing.
+// deploy/compose if inEarnest is set, otherwise often, and alerts that wait do so for two
+// scrapes: one may see the first half of what a login changes.
 func startPrometheus(t *testing.T, dir, target string, inEarnest bool) *prometheusServer {
 	t.Helper()
 	write := func(name, text string) string {
@@ -39,7 +40,7 @@ func startPrometheus(t *testing.T, dir, target string, inEarnest bool) *promethe
 	}
 	text, scrape, evaluate := read(t, rules), "15s", "15s"
 	if !inEarnest {
-		text, scrape, evaluate = regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAllString(text, "$1 0s"), "500ms", "100ms"
+		text, scrape, evaluate = regexp.MustCompile(`(?m)^( +for:) .*$`).ReplaceAllString(text, "$1 1s"), "500ms", "100ms"
 	}
 	write("alerts.yml", text)
 	config := write("prometheus.yml", fmt.Sprintf(`global:
