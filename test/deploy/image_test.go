@@ -1,0 +1,208 @@
+//go:build deploy
+
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// sidecar is the image in a container on the network of this machine, in front of an
+// emulated server.
+type sidecar struct {
+	name    string
+	api     string // address of the API
+	metrics string // address of metrics and probes
+	server  *veeamtest.Server
+}
+
+func port(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// startSidecar runs the image with a read-only root, without capabilities, in 128 MiB.
+func startSidecar(t *testing.T, environment ...string) *sidecar {
+	t.Helper()
+	name := veeamAuthImage(t)
+	s := &sidecar{name: "sidecar-" + strings.ToLower(t.Name()), server: harness.StartServer(t, veeamtest.VBR13)}
+	secrets := t.TempDir()
+	secret(t, secrets, "veeam_password", veeamtest.DefaultPassword)
+	secret(t, secrets, "client_password", "client-pass-1")
+	secret(t, secrets, "veeam_ca.pem", string(veeamtest.CAPEM()))
+	api, metrics := port(t), port(t)
+	s.api, s.metrics = "http://127.0.0.1:"+api, "http://127.0.0.1:"+metrics
+	args := []string{"run", "-d", "--name", s.name, "--network", "host", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges",
+		"--memory", "128m", "--pids-limit", "200", "--tmpfs", "/config:rw,mode=1777", "--tmpfs", "/data:rw,mode=1777", "-v", secrets + ":/run/secrets:ro",
+		"-e", "VEEAM_AUTH_SERVER=" + s.server.URL(), "-e", "VEEAM_AUTH_USERNAME=" + veeamtest.DefaultUser, "-e", "VEEAM_AUTH_TRUST=ca",
+		"-e", "VEEAM_AUTH_LISTEN=http://:" + api, "-e", "VEEAM_AUTH_METRICS_PORT=" + metrics, "-e", "VEEAM_AUTH_ADMIN=localhost:" + port(t)}
+	for _, variable := range environment {
+		args = append(args, "-e", variable)
+	}
+	podman(t, append(args, name)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the container:\n%s", podman(t, "logs", s.name))
+		}
+		podman(t, "rm", "-f", "-t", "10", s.name)
+	})
+	return s
+}
+
+func TestTheImageServesLogsOutAndStops(t *testing.T) {
+	s := startSidecar(t)
+	eventually(t, "the first answer", func() error { return get(s.api+"/api/v1/serverInfo", 200) })
+	if err := get(s.metrics+"/veeam_auth/ready", 200); err != nil {
+		t.Error(err)
+	}
+	if err := get(s.metrics+"/metrics", 200); err != nil {
+		t.Error(err)
+	}
+	podman(t, "healthcheck", "run", s.name)
+	if counters := s.server.Counters(); counters.Logins != 1 {
+		t.Errorf("%d logins, want 1", counters.Logins)
+	}
+	podman(t, "stop", "-t", "20", s.name)
+	if code := strings.TrimSpace(podman(t, "inspect", "-f", "{{.State.ExitCode}}", s.name)); code != "0" {
+		t.Errorf("ended with status %s", code)
+	}
+	if left := s.server.Counters().LiveSessions; left != 0 {
+		t.Errorf("%d sessions are left at the server", left)
+	}
+	if log := podman(t, "logs", s.name); strings.Contains(log, veeamtest.DefaultPassword) {
+		t.Error("the password is in the log")
+	}
+}
+
+func TestTheImageHoldsOneProgramAndNoShell(t *testing.T) {
+	name := veeamAuthImage(t)
+	var inspected []struct {
+		Config struct {
+			User       string
+			Entrypoint []string
+			Env        []string
+		}
+		Size int64
+	}
+	if err := json.Unmarshal([]byte(podman(t, "image", "inspect", name)), &inspected); err != nil {
+		t.Fatal(err)
+	}
+	if got := inspected[0]; got.Config.User != "65532:65532" || fmt.Sprint(got.Config.Entrypoint) != "[/veeam-auth]" {
+		t.Errorf("%+v", got)
+	}
+	container := strings.TrimSpace(podman(t, "create", name))
+	t.Cleanup(func() { podman(t, "rm", container) })
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	podman(t, "export", "-o", archive, container)
+	var programs []string
+	for _, line := range strings.Split(run(t, "tar", "-tvf", archive), "\n") {
+		if fields := strings.Fields(line); len(fields) > 5 && strings.HasPrefix(fields[0], "-") && strings.Contains(fields[0], "x") {
+			programs = append(programs, fields[5])
+		}
+	}
+	if fmt.Sprint(programs) != "[veeam-auth]" {
+		t.Errorf("programs: %v", programs)
+	}
+	t.Logf("size of the image: %.1f MB", float64(inspected[0].Size)/1e6)
+}
+
+func TestClientsWithAPasswordCallAPublishedPort(t *testing.T) {
+	s := startSidecar(t, "VEEAM_AUTH_CALLERS=client", "VEEAM_AUTH_CLIENT=grafana", "VEEAM_AUTH_BIND=0.0.0.0")
+	eventually(t, "the first answer", func() error { return get(s.api+"/api/v1/serverInfo", 200) })
+	outside, err := outsideAddress()
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := get(strings.Replace(s.api, "127.0.0.1", outside, 1)+"/api/v1/jobs", 401); err != nil {
+		t.Error(err)
+	}
+}
+
+func outsideAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, address := range addresses {
+		if ip, ok := address.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			return ip.IP.String(), nil
+		}
+	}
+	return "", fmt.Errorf("this machine has no address but loopback")
+}
+
+// TestSlimAgainstFull prints size, memory at rest and the time to the first answer.
+func TestSlimAgainstFull(t *testing.T) {
+	for _, name := range []string{"veeam-auth", "caddy"} {
+		server := harness.StartServer(t, veeamtest.VBR13)
+		dir := t.TempDir()
+		secret(t, dir, "veeam_password", veeamtest.DefaultPassword)
+		secret(t, dir, "ca.pem", string(veeamtest.CAPEM()))
+		api := port(t)
+		cmd := exec.Command(filepath.Join(shared.bin, name), "run", "--config", "deploy/image/Caddyfile", "--adapter", "caddyfile")
+		cmd.Env = append(os.Environ(), "VEEAM_AUTH_SERVER="+server.URL(), "VEEAM_AUTH_USERNAME="+veeamtest.DefaultUser, "VEEAM_AUTH_PASSWORD_FILE="+dir+"/veeam_password",
+			"VEEAM_AUTH_TRUST=ca", "VEEAM_AUTH_CA_FILE="+dir+"/ca.pem", "VEEAM_AUTH_LISTEN=http://:"+api, "VEEAM_AUTH_METRICS_PORT="+port(t), "VEEAM_AUTH_ADMIN=localhost:"+port(t),
+			"HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		start := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		first := time.Duration(0)
+		for deadline := start.Add(time.Minute); time.Now().Before(deadline) && first == 0; time.Sleep(5 * time.Millisecond) {
+			if get("http://127.0.0.1:"+api+"/api/v1/serverInfo", 200) == nil {
+				first = time.Since(start)
+			}
+		}
+		rest := memory(t, cmd.Process.Pid)
+		info, err := os.Stat(filepath.Join(shared.bin, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if first == 0 {
+			t.Errorf("%s gave no answer", name)
+		}
+		t.Logf("%s: %.1f MB, %.1f MiB at rest, first answer after %d ms", name, float64(info.Size())/1e6, rest, first.Milliseconds())
+	}
+}
+
+// memory returns the resident memory of a process in MiB.
+func memory(t *testing.T, pid int) float64 {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+			kib, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib / 1024
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
