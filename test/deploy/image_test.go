@@ -3,9 +3,12 @@
 package deploy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +40,16 @@ func port(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
+// volume is a folder that the user of a container owns.
+func volume(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.Chown(folder, 65532, 65532); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 // startSidecar runs the image with a read-only root, without capabilities, in 128 MiB.
 func startSidecar(t *testing.T, environment ...string) *sidecar {
 	t.Helper()
@@ -44,12 +57,11 @@ func startSidecar(t *testing.T, environment ...string) *sidecar {
 	s := &sidecar{name: "sidecar-" + strings.ToLower(t.Name()), server: harness.StartServer(t, veeamtest.VBR13)}
 	secrets := t.TempDir()
 	secret(t, secrets, "veeam_password", veeamtest.DefaultPassword)
-	secret(t, secrets, "client_password", "client-pass-1")
 	secret(t, secrets, "veeam_ca.pem", string(veeamtest.CAPEM()))
 	api, metrics := port(t), port(t)
 	s.api, s.metrics = "http://127.0.0.1:"+api, "http://127.0.0.1:"+metrics
 	args := []string{"run", "-d", "--name", s.name, "--network", "host", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges",
-		"--memory", "128m", "--pids-limit", "200", "--tmpfs", "/config:rw,mode=1777", "--tmpfs", "/data:rw,mode=1777", "-v", secrets + ":/run/secrets:ro",
+		"--memory", "128m", "--pids-limit", "200", "--tmpfs", "/config:rw,mode=1777", "-v", volume(t) + ":/data", "-v", secrets + ":/run/secrets:ro",
 		"-e", "VEEAM_AUTH_SERVER=" + s.server.URL(), "-e", "VEEAM_AUTH_USERNAME=" + veeamtest.DefaultUser, "-e", "VEEAM_AUTH_TRUST=ca",
 		"-e", "VEEAM_AUTH_LISTEN=http://:" + api, "-e", "VEEAM_AUTH_METRICS_PORT=" + metrics, "-e", "VEEAM_AUTH_ADMIN=localhost:" + port(t)}
 	for _, variable := range environment {
@@ -58,7 +70,7 @@ func startSidecar(t *testing.T, environment ...string) *sidecar {
 	podman(t, append(args, name)...)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of the container:\n%s", podman(t, "logs", s.name))
+			t.Logf("log of the container:\n%s", logs(t, s.name))
 		}
 		podman(t, "rm", "-f", "-t", "10", s.name)
 	})
@@ -85,7 +97,7 @@ func TestTheImageServesLogsOutAndStops(t *testing.T) {
 	if left := s.server.Counters().LiveSessions; left != 0 {
 		t.Errorf("%d sessions are left at the server", left)
 	}
-	if log := podman(t, "logs", s.name); strings.Contains(log, veeamtest.DefaultPassword) {
+	if log := logs(t, s.name); strings.Contains(log, veeamtest.DefaultPassword) {
 		t.Error("the password is in the log")
 	}
 }
@@ -122,29 +134,65 @@ func TestTheImageHoldsOneProgramAndNoShell(t *testing.T) {
 	t.Logf("size of the image: %.1f MB", float64(inspected[0].Size)/1e6)
 }
 
+// TestClientsWithAPasswordCallAPublishedPort calls the image as another container does, from
+// an address that is not loopback.
 func TestClientsWithAPasswordCallAPublishedPort(t *testing.T) {
-	s := startSidecar(t, "VEEAM_AUTH_CALLERS=client", "VEEAM_AUTH_CLIENT=grafana", "VEEAM_AUTH_BIND=0.0.0.0")
+	hash := strings.TrimSpace(run(t, filepath.Join(shared.bin, "veeam-auth"), "hash-password", "--plaintext", "client-pass-1"))
+	s := startSidecar(t, "VEEAM_AUTH_CALLERS=client", "VEEAM_AUTH_CLIENT=grafana", "VEEAM_AUTH_CLIENT_HASH="+hash, "VEEAM_AUTH_BIND=0.0.0.0")
 	eventually(t, "the first answer", func() error { return get(s.api+"/api/v1/serverInfo", 200) })
-	outside, err := outsideAddress()
+	outside := strings.Replace(s.api, "127.0.0.1", outsideAddress(t), 1)
+	if err := get(outside+"/api/v1/jobs", 401); err != nil {
+		t.Errorf("without a token: %v", err)
+	}
+	if log := logs(t, s.name); !strings.Contains(log, "network namespace") {
+		t.Errorf("the log does not name the ways out:\n%s", log)
+	}
+	response, err := http.PostForm(outside+"/api/oauth2/token", url.Values{"grant_type": {"password"}, "username": {"grafana"}, "password": {"client-pass-1"}})
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
-	if err := get(strings.Replace(s.api, "127.0.0.1", outside, 1)+"/api/v1/jobs", 401); err != nil {
-		t.Error(err)
+	defer response.Body.Close()
+	var token struct {
+		Value string `json:"access_token"`
 	}
+	if err := json.NewDecoder(response.Body).Decode(&token); err != nil || token.Value == "" {
+		t.Fatal(response.Status, err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, outside+"/api/v1/jobs", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token.Value)
+	if response, err = http.DefaultClient.Do(request); err != nil || response.StatusCode != 200 {
+		t.Fatal(response, err)
+	}
+	response.Body.Close()
 }
 
-func outsideAddress() (string, error) {
+// logs are what a container has printed.
+func logs(t *testing.T, container string) string {
+	t.Helper()
+	out, err := exec.Command("podman", append(storage(), "logs", container)...).CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// outsideAddress is an address of this machine that is not loopback.
+func outsideAddress(t *testing.T) string {
+	t.Helper()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
 	for _, address := range addresses {
 		if ip, ok := address.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
-			return ip.IP.String(), nil
+			return ip.IP.String()
 		}
 	}
-	return "", fmt.Errorf("this machine has no address but loopback")
+	t.Fatal("this machine has no address but loopback")
+	return ""
 }
 
 // TestSlimAgainstFull prints size, memory at rest and the time to the first answer.
@@ -159,6 +207,8 @@ func TestSlimAgainstFull(t *testing.T) {
 		cmd.Env = append(os.Environ(), "VEEAM_AUTH_SERVER="+server.URL(), "VEEAM_AUTH_USERNAME="+veeamtest.DefaultUser, "VEEAM_AUTH_PASSWORD_FILE="+dir+"/veeam_password",
 			"VEEAM_AUTH_TRUST=ca", "VEEAM_AUTH_CA_FILE="+dir+"/ca.pem", "VEEAM_AUTH_LISTEN=http://:"+api, "VEEAM_AUTH_METRICS_PORT="+port(t), "VEEAM_AUTH_ADMIN=localhost:"+port(t),
 			"HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		var log bytes.Buffer
+		cmd.Stderr, cmd.Dir = &log, shared.root
 		start := time.Now()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -168,6 +218,11 @@ func TestSlimAgainstFull(t *testing.T) {
 			if get("http://127.0.0.1:"+api+"/api/v1/serverInfo", 200) == nil {
 				first = time.Since(start)
 			}
+		}
+		if first == 0 {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			t.Fatalf("%s gave no answer:\n%s", name, log.String())
 		}
 		rest := memory(t, cmd.Process.Pid)
 		info, err := os.Stat(filepath.Join(shared.bin, name))
@@ -179,9 +234,6 @@ func TestSlimAgainstFull(t *testing.T) {
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s: %v", name, err)
-		}
-		if first == 0 {
-			t.Errorf("%s gave no answer", name)
 		}
 		t.Logf("%s: %.1f MB, %.1f MiB at rest, first answer after %d ms", name, float64(info.Size())/1e6, rest, first.Milliseconds())
 	}

@@ -96,6 +96,7 @@ func TestThePodWithTheSidecar(t *testing.T) {
 		}
 	}
 	spec["hostNetwork"] = true // the emulated server is on this machine
+	delete(native, "ports")    // podman publishes none of the host's network
 	pod := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "veeam-exporter"}, "spec": spec}
 	var manifest bytes.Buffer
 	if err := yaml.NewEncoder(&manifest).Encode(pod); err != nil {
@@ -108,12 +109,12 @@ func TestThePodWithTheSidecar(t *testing.T) {
 	podman(t, "play", "kube", file)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(podman(t, "logs", "veeam-exporter-veeam-auth"), podman(t, "logs", "veeam-exporter-client"))
+			t.Log(logs(t, "veeam-exporter-veeam-auth"), logs(t, "veeam-exporter-client"))
 		}
 		podman(t, "play", "kube", "--down", file)
 	})
 	eventually(t, "the client", func() error {
-		if log := podman(t, "logs", "veeam-exporter-client"); !strings.Contains(log, "200 {") {
+		if log := logs(t, "veeam-exporter-client"); !strings.Contains(log, "200 {") {
 			return fmt.Errorf("the client says %q", log)
 		}
 		return nil
