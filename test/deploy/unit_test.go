@@ -1,0 +1,188 @@
+//go:build deploy
+
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const unit = "deploy/systemd/veeam-auth.service"
+
+func TestTheUnitIsHardened(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(shared.root, unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := filepath.Join(t.TempDir(), "veeam-auth.service") // the program is not installed
+	if err := os.WriteFile(here, []byte(strings.ReplaceAll(string(data), "/usr/bin/veeam-auth", "/bin/true")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := run(t, "systemd-analyze", "verify", here); out != "" {
+		t.Error(out)
+	}
+	out := run(t, "systemd-analyze", "security", "--offline=true", filepath.Join(shared.root, unit))
+	match := regexp.MustCompile(`Overall exposure level for veeam-auth.service: ([0-9.]+)`).FindStringSubmatch(out)
+	if match == nil {
+		t.Fatal(out)
+	}
+	score, err := strconv.ParseFloat(match[1], 64)
+	if err != nil || score > 1.5 {
+		t.Errorf("exposure %s, at most 1.5", match[1])
+	}
+	t.Logf("exposure %s", match[1])
+}
+
+// machine is a Debian that has booted in a container.
+type machine string
+
+func boot(t *testing.T) machine {
+	t.Helper()
+	const name = "localhost/debian-systemd:latest"
+	if _, err := try(t, "podman", append(storage(), "image", "exists", name)...); err != nil {
+		tree := filepath.Join(shared.dir, "debian.tar")
+		run(t, "mmdebstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl", "bookworm", tree)
+		podman(t, "import", tree, name)
+	}
+	m := machine("machine-" + strings.ToLower(t.Name()))
+	podman(t, "run", "-d", "--name", string(m), "--privileged", "--systemd=always", "--network", "host", name, "/sbin/init")
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := m.try(t, "journalctl --no-pager -n 80; systemctl status veeam-auth --no-pager")
+			t.Log(out)
+		}
+		podman(t, "rm", "-f", "-t", "5", string(m))
+	})
+	eventually(t, "the boot", func() error {
+		out, _ := m.try(t, "systemctl is-system-running")
+		if state := strings.TrimSpace(out); state != "running" && state != "degraded" {
+			return fmt.Errorf("the machine is %s", state)
+		}
+		return nil
+	})
+	return m
+}
+
+func (m machine) try(t *testing.T, script string) (string, error) {
+	t.Helper()
+	out, err := exec.Command("podman", append(storage(), "exec", string(m), "sh", "-c", script)...).CombinedOutput()
+	return string(out), err
+}
+
+func (m machine) run(t *testing.T, script string) string {
+	t.Helper()
+	out, err := m.try(t, script)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// write puts a text into a file of the machine.
+func (m machine) write(t *testing.T, file, text string) {
+	t.Helper()
+	here := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(here, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	podman(t, "cp", here, string(m)+":"+file)
+}
+
+// TestThePackageIsInstalledRunAndRemoved makes the deb, installs it in a booted Debian, and
+// starts, reloads and stops the unit there. LoadCredential= gives an empty folder in a
+// container, so the test puts the password there by a drop-in.
+func TestThePackageIsInstalledRunAndRemoved(t *testing.T) {
+	server := harness.StartServer(t, veeamtest.VBR13)
+	deb := filepath.Join(t.TempDir(), "veeam-auth.deb")
+	packaged(t, "deb", deb)
+	m := boot(t)
+	podman(t, "cp", deb, string(m)+":/veeam-auth.deb")
+	m.run(t, "dpkg -i /veeam-auth.deb")
+	if out, _ := m.try(t, "systemctl is-active veeam-auth"); strings.TrimSpace(out) == "active" {
+		t.Error("a new installation runs without a server and a password")
+	}
+
+	m.write(t, "/etc/veeam-auth/secrets/vbr_password", veeamtest.DefaultPassword+"\n")
+	caddyfile := strings.NewReplacer("https://vbr01.lab.local:9419", server.URL(), "# tls_pin 86:F1:76:9B:44:7A:46:41:38:95:5D:B9:23:6A:41:1C:54:87:28:1F", "tls_pin "+harness.Pin(server),
+		"http://:9419", "http://:"+port(t)).Replace(m.run(t, "cat /etc/veeam-auth/Caddyfile"))
+	address := regexp.MustCompile(`http://:(\d+) \{`).FindStringSubmatch(caddyfile)[1]
+	m.write(t, "/etc/veeam-auth/Caddyfile", caddyfile)
+	m.run(t, "chmod 0644 /etc/veeam-auth/Caddyfile; mkdir -p /etc/systemd/system/veeam-auth.service.d")
+	m.write(t, "/etc/systemd/system/veeam-auth.service.d/container.conf", `[Service]
+LoadCredential=
+Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
+`)
+	m.run(t, "install -d -m 0755 /run/test-credentials; install -m 0444 /etc/veeam-auth/secrets/vbr_password /run/test-credentials/; systemctl daemon-reload; systemctl enable --now veeam-auth")
+	eventually(t, "the first answer", func() error { return get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200) })
+	m.run(t, "systemctl reload veeam-auth")
+	if err := get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200); err != nil {
+		t.Errorf("after the reload: %v", err)
+	}
+	if out := m.run(t, "ls -l /var/log/private/veeam-auth/ && cat /var/log/private/veeam-auth/Svc.ResAPI.log"); !strings.Contains(out, "/api/v1/serverInfo") || strings.Contains(out, veeamtest.DefaultPassword) {
+		t.Errorf("the log: %s", out)
+	}
+	if out := m.run(t, "journalctl -u veeam-auth --no-pager"); !strings.Contains(out, "serving initial configuration") || strings.Contains(out, veeamtest.DefaultPassword) {
+		t.Errorf("the journal: %s", out)
+	}
+	m.run(t, "systemctl stop veeam-auth")
+	if out := m.run(t, "systemctl show -p ExecMainStatus -p Result veeam-auth"); !strings.Contains(out, "ExecMainStatus=0") || !strings.Contains(out, "Result=success") {
+		t.Error(out)
+	}
+	if counters := server.Counters(); counters.Logins != 1 || counters.LiveSessions != 0 {
+		t.Errorf("%d logins, %d sessions left", counters.Logins, counters.LiveSessions)
+	}
+	m.run(t, "systemctl start veeam-auth; dpkg -r veeam-auth")
+	if out, _ := m.try(t, "systemctl is-active veeam-auth; ls /usr/bin/veeam-auth /etc/veeam-auth/Caddyfile"); strings.Contains(out, "\nactive") || !strings.Contains(out, "cannot access '/usr/bin/veeam-auth'") || strings.Contains(out, "cannot access '/etc") {
+		t.Errorf("after the removal: %s", out)
+	}
+	m.run(t, "dpkg -P veeam-auth; ! test -e /etc/veeam-auth; ! test -e /var/lib/private/veeam-auth")
+}
+
+// packaged makes a package of the slim build.
+func packaged(t *testing.T, format, file string) {
+	t.Helper()
+	cmd := exec.Command("go", "tool", "-modfile=tools/deploy/go.mod", "nfpm", "package", "-f", "deploy/packages/nfpm.yaml", "-p", format, "-t", file)
+	cmd.Dir = shared.root
+	cmd.Env = append(os.Environ(), "ARCH=amd64", "VERSION=0.0.1", "BIN="+filepath.Join(shared.bin, "veeam-auth"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestTheRPMHoldsWhatTheDebHolds(t *testing.T) {
+	dir := t.TempDir()
+	packaged(t, "deb", filepath.Join(dir, "x.deb"))
+	packaged(t, "rpm", filepath.Join(dir, "x.rpm"))
+	list := func(lines string) (names []string) {
+		for _, line := range strings.Split(lines, "\n") {
+			if name := strings.TrimPrefix(strings.TrimSpace(line), "."); name != "" && !strings.HasSuffix(name, "/") {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	var debs []string
+	for _, line := range strings.Split(run(t, "dpkg-deb", "-c", filepath.Join(dir, "x.deb")), "\n") {
+		if fields := strings.Fields(line); len(fields) > 5 && strings.HasPrefix(line, "-") {
+			debs = append(debs, strings.TrimPrefix(fields[5], "."))
+		}
+	}
+	rpms := strings.Join(list(run(t, "rpm", "-qlp", filepath.Join(dir, "x.rpm"))), "\n") + "\n"
+	if len(debs) < 7 {
+		t.Error(debs)
+	}
+	for _, name := range debs {
+		if !strings.Contains(rpms, name+"\n") {
+			t.Errorf("the rpm has no %s", name)
+		}
+	}
+}
