@@ -6,7 +6,7 @@ FUZZTIME ?= 60s
 # server, as xcaddy builds.
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w'
 
-.PHONY: help build slim xcaddy test test-fast lint fuzz demo generate differential alerts \
+.PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential alerts page-figures \
 	release packages reproducible test-release cross sign verify vulnerabilities
 
 help: ## list the targets
@@ -68,6 +68,9 @@ test: ## run every check and test, with the race detector
 test-fast: ## run the tests of the packages, without processes and browsers
 	go vet ./...
 	go test ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
+
+test-deploy: ## run the image, the pod, the unit, the packages, compose and the chart; requires root
+	./test/deploy/run
 
 lint: ## run golangci-lint
 	./test/lint
