@@ -5,6 +5,7 @@ package veeamauth
 
 import (
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/admin"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/command"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/probes"

@@ -15,22 +15,18 @@ import (
 // askAdmin asks an admin endpoint.
 func askAdmin(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
-	for _, route := range (AdminSessions{}).Routes() {
-		if route.Pattern != path {
-			continue
-		}
-		w := httptest.NewRecorder()
-		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
-		r.Header.Set("Content-Type", contentTypeJSON)
-		err := route.Handler.ServeHTTP(w, r)
-		if err != nil {
-			return 0, err.Error()
-		}
-		text, _ := io.ReadAll(w.Body)
-		return w.Code, string(text)
+	handle := adminapi.Sessions{State: running.State}.Routes()[path]
+	if handle == nil {
+		t.Fatalf("no route %s", path)
 	}
-	t.Fatalf("no route %s", path)
-	return 0, ""
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", contentTypeJSON)
+	if err := handle(w, r); err != nil {
+		return 0, err.Error()
+	}
+	text, _ := io.ReadAll(w.Body)
+	return w.Code, string(text)
 }
 
 func states(t *testing.T, text string) []adminapi.SessionState {

@@ -4,8 +4,6 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -93,7 +92,7 @@ type triesStore struct {
 // cache.
 func newTries() *tokencache.Shared {
 	return tokencache.NewShared(tokencache.SharedOptions{
-		Keys: func() (tokencache.Sealer, error) { return plainSealer{}, nil },
+		Keys: func() (tokencache.Sealer, error) { return upstream.PlainSealer{}, nil },
 		Log: func(_ string, err error) {
 			logger := caddy.Log().Named(budgetLogger)
 			if err == nil {
@@ -120,25 +119,3 @@ func (s *triesStore) close() {
 		s.store.Detach()
 	}
 }
-
-// plainSealer names records without a key and does not encrypt them. The record of a
-// try contains its time and eight bits of a hash.
-type plainSealer struct{}
-
-// Encrypt implements tokencache.Sealer.
-func (plainSealer) Encrypt(plaintext, _ []byte) ([]byte, error) { return plaintext, nil }
-
-// Decrypt implements tokencache.Sealer.
-func (plainSealer) Decrypt(ciphertext, _ []byte) ([]byte, error) { return ciphertext, nil }
-
-// Name implements tokencache.Sealer.
-func (plainSealer) Name(parts ...string) string {
-	sum := sha256.New()
-	for _, part := range parts {
-		fmt.Fprintf(sum, "%d:%s", len(part), part)
-	}
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// Interface guard
-var _ tokencache.Sealer = plainSealer{}

@@ -1,16 +1,12 @@
 // Package caddymodule holds the Caddy modules of veeam-auth that serve requests. Only
 // this package and the packages below it import Caddy. This file has all registrations.
 // The logging modules are in package logging, the commands in package command, the
-// modules for probes in package probes.
+// modules for probes in package probes, the admin endpoints and the page in package admin.
 //
 //	http.handlers.veeam_auth                 handler.go    authenticates callers, decides about requests, logs and counts them
 //	http.reverse_proxy.transport.veeam_auth  transport.go  logs in, adds the bearer, retries once after a 401
 //	http.matchers.veeam_operation            rules.go      matches operations by class, in rules and elsewhere
 //	veeam_auth                               pair.go       what all sites of one configuration share
-//	admin.api.veeam_auth_tokens              admin.go      lists and revokes the tokens of clients
-//	admin.api.veeam_auth_sessions            admin.go      lists and ends upstream sessions
-//	admin.api.veeam_auth_page                page.go       serves the page for operators
-//	http.handlers.veeam_auth_page            page.go       serves it at a site, read-only
 //	veeam_auth                               directive.go  the Caddyfile directive for handler and transport
 package caddymodule
 
@@ -36,17 +32,9 @@ func init() {
 	caddy.RegisterModule(Transport{})
 	caddy.RegisterModule(MatchOperation{})
 	caddy.RegisterModule(App{})
-	caddy.RegisterModule(AdminTokens{})
-	caddy.RegisterModule(AdminSessions{})
-	caddy.RegisterModule(AdminPage{})
-	caddy.RegisterModule(Page{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
-
-	httpcaddyfile.RegisterGlobalOption(appID, parseApp)
-	httpcaddyfile.RegisterHandlerDirective(pageDirective, parsePage)
-	httpcaddyfile.RegisterDirectiveOrder(pageDirective, httpcaddyfile.Before, "reverse_proxy")
 
 	caddy.OnExit(running.Exit)
 }
@@ -72,6 +60,12 @@ var running = newProcess()
 
 // State is what this process knows of upstream servers and their sessions.
 func State() *upstream.State { return running.State }
+
+// Holders are the callers that got tokens from this process.
+func Holders() *issuer.Holders { return tokenHolders }
+
+// Record is what the page for operators shows of this process's requests.
+func Record() *page.Record { return running.page }
 
 // tokenHolders records which callers got tokens from this process. It outlives reloads,
 // because the tokens do.

@@ -1,33 +1,20 @@
-// The page for operators: at the admin endpoint, and read-only at a site.
+// What the page for operators shows of requests and of the configuration. Package admin
+// serves it.
 
 package caddymodule
 
 import (
-	"errors"
-	"net/http"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 )
 
 // configDigest is that of the handlers and transports of the running configuration.
 var configDigest atomic.Pointer[string]
 
-// operatorsPage is the page of this process.
-func operatorsPage(readOnly bool) *page.Page {
-	return &page.Page{
-		Record: running.page, Sessions: adminapi.Sessions{State: running.State}, Tokens: adminapi.Tokens{Holders: tokenHolders},
-		Config: func() string { return (*configDigest.Load())[:12] }, ReadOnly: readOnly,
-	}
-}
+// ConfigDigest returns the hash of the running configuration, in hexadecimal.
+func ConfigDigest() string { return *configDigest.Load() }
 
 // showOnPage adds a request that has ended to the decisions on the page.
 func (h *Handler) showOnPage(state *requestState, status int) {
@@ -40,94 +27,3 @@ func (h *Handler) showOnPage(state *requestState, status int) {
 	}
 	h.page.Decided(d)
 }
-
-// parseApp parses the global option veeam_auth. Syntax:
-//
-//	veeam_auth {
-//		page
-//	}
-func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
-	d.Next() // the name of the option
-	if before != nil || d.NextArg() {
-		return nil, d.ArgErr()
-	}
-	app := new(App)
-	for d.NextBlock(0) {
-		switch option := d.Val(); {
-		case option != "page":
-			return nil, d.Errf("unrecognized option '%s' of veeam_auth: allowed: page", option)
-		case app.Page || d.NextArg():
-			return nil, d.ArgErr()
-		}
-		app.Page = true
-	}
-	return httpcaddyfile.App{Name: appID, Value: caddyconfig.JSON(app, nil)}, nil
-}
-
-// AdminPage serves the page for operators at the admin endpoint, if the global option
-// `veeam_auth` has `page`:
-//
-//	GET /veeam_auth/
-type AdminPage struct{}
-
-// CaddyModule returns the Caddy module information.
-func (AdminPage) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "admin.api.veeam_auth_page", New: func() caddy.Module { return new(AdminPage) }}
-}
-
-// Routes returns the route of the page.
-func (AdminPage) Routes() []caddy.AdminRoute {
-	return adminRoutes(map[string]adminapi.Handler{page.Path: operatorsPage(false).ServeHTTP})
-}
-
-// Page serves the page for operators, read-only, to callers that an earlier handler such
-// as `basic_auth` or a client certificate has authenticated. All others are refused. It
-// requires the global option `veeam_auth { page }`.
-type Page struct{}
-
-const pageDirective = "veeam_auth_page"
-
-// CaddyModule returns the Caddy module information.
-func (Page) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.veeam_auth_page", New: func() caddy.Module { return new(Page) }}
-}
-
-func parsePage(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	h.Next() // the name of the directive
-	if h.NextArg() || h.NextBlock(0) {
-		return nil, h.ArgErr()
-	}
-	return new(Page), nil
-}
-
-// Provision checks that there is a page.
-func (*Page) Provision(ctx caddy.Context) error {
-	app, err := ctx.App(appID)
-	if err != nil {
-		return err
-	}
-	if !app.(*App).Page {
-		return errors.New("veeam_auth_page requires page in the global option veeam_auth")
-	}
-	return nil
-}
-
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (*Page) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	user, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).GetString("http.auth.user.id")
-	if user == "" && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
-		return caddyhttp.Error(http.StatusForbidden, errors.New("veeam_auth_page: no earlier handler has authenticated the caller: write basic_auth or client_auth"))
-	}
-	err := operatorsPage(true).ServeHTTP(w, r)
-	if failed, ok := errors.AsType[*adminapi.Error](err); ok {
-		return caddyhttp.Error(failed.Status, failed.Err)
-	}
-	return err
-}
-
-// Interface guards
-var (
-	_ caddy.AdminRouter           = (*AdminPage)(nil)
-	_ caddy.Provisioner           = (*Page)(nil)
-	_ caddyhttp.MiddlewareHandler = (*Page)(nil)
-)

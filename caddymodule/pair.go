@@ -52,10 +52,11 @@ type App struct {
 
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: appID, New: func() caddy.Module { return &App{waiting: make(map[*Handler]routesPlace)} }}
+	return caddy.ModuleInfo{ID: AppID, New: func() caddy.Module { return &App{waiting: make(map[*Handler]routesPlace)} }}
 }
 
-const appID = "veeam_auth"
+// AppID is the ID of the App, and the name of the global option of the Caddyfile.
+const AppID = "veeam_auth"
 
 // Start implements caddy.App.
 func (a *App) Start() error {
@@ -85,7 +86,7 @@ func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 	if len(places) == 0 {
 		return nil, nil, nil
 	}
-	app, err := ctx.App(appID)
+	app, err := ctx.App(AppID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("veeam_auth: %w", err)
 	}

@@ -1,19 +1,38 @@
-// The admin endpoints.
-
-package caddymodule
+// Package admin holds the Caddy modules through which operators see and act: the admin
+// endpoints for sessions and tokens, and the page. Packages adminapi and page answer.
+//
+//	admin.api.veeam_auth_sessions  admin.go  lists and ends sessions at servers
+//	admin.api.veeam_auth_tokens    admin.go  lists and revokes the tokens of clients
+//	admin.api.veeam_auth_page      page.go   serves the page
+//	http.handlers.veeam_auth_page  page.go   serves it at a site, read-only, with the Caddyfile directive veeam_auth_page
+//	veeam_auth                     page.go   the global option of the Caddyfile
+package admin
 
 import (
 	"errors"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// AdminSessions is the part of the admin API for the sessions at Veeam servers that
+func init() {
+	caddy.RegisterModule(Tokens{})
+	caddy.RegisterModule(Sessions{})
+	caddy.RegisterModule(AdminPage{})
+	caddy.RegisterModule(Page{})
+
+	httpcaddyfile.RegisterGlobalOption(caddymodule.AppID, parseApp)
+	httpcaddyfile.RegisterHandlerDirective(pageDirective, parsePage)
+	httpcaddyfile.RegisterDirectiveOrder(pageDirective, httpcaddyfile.Before, "reverse_proxy")
+}
+
+// Sessions is the part of the admin API for the sessions at Veeam servers that
 // this process has needed since its start. No response contains a token.
 //
 //	GET  /veeam_auth/sessions
@@ -36,22 +55,22 @@ import (
 // log in now with a verification code that a person enters, or with a new one-time secret
 // of the account's grant: a refresh token, an authorization code, a SAML response, a
 // token or an assertion. Both are used once and stored nowhere.
-type AdminSessions struct{}
+type Sessions struct{}
 
 // CaddyModule returns the Caddy module information.
-func (AdminSessions) CaddyModule() caddy.ModuleInfo {
+func (Sessions) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.veeam_auth_sessions",
-		New: func() caddy.Module { return new(AdminSessions) },
+		New: func() caddy.Module { return new(Sessions) },
 	}
 }
 
 // Routes returns the routes of the endpoints.
-func (AdminSessions) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Sessions{State: running.State, Tell: logAct}.Routes())
+func (Sessions) Routes() []caddy.AdminRoute {
+	return adminRoutes(adminapi.Sessions{State: caddymodule.State(), Tell: logAct}.Routes())
 }
 
-// AdminTokens is the part of the admin API for the tokens of clients. No response
+// Tokens is the part of the admin API for the tokens of clients. No response
 // contains a token.
 //
 //	GET /veeam_auth/tokens
@@ -63,24 +82,24 @@ func (AdminSessions) Routes() []caddy.AdminRoute {
 // revokes all tokens that the client got so far: at this process immediately, at other
 // processes with the same storage within a second. A name that is not in the list is
 // refused, unless the body has "force": true.
-type AdminTokens struct{}
+type Tokens struct{}
 
 // CaddyModule returns the Caddy module information.
-func (AdminTokens) CaddyModule() caddy.ModuleInfo {
+func (Tokens) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.veeam_auth_tokens",
-		New: func() caddy.Module { return new(AdminTokens) },
+		New: func() caddy.Module { return new(Tokens) },
 	}
 }
 
 // Routes returns the routes of the endpoints.
-func (AdminTokens) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Tokens{Holders: tokenHolders, Tell: logAct}.Routes())
+func (Tokens) Routes() []caddy.AdminRoute {
+	return adminRoutes(adminapi.Tokens{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
 }
 
 // logAct logs an action of an operator.
 func logAct(act adminapi.Act) {
-	running.page.Acted(act)
+	caddymodule.Record().Acted(act)
 	fields := make([]zap.Field, 0, 7)
 	for _, text := range []struct{ key, value string }{
 		{"account", act.Account}, {"server", act.Server}, {"client", act.Client}, {"operator", act.Operator}, {"remote_addr", act.Address},
@@ -116,6 +135,6 @@ func adminRoutes(handlers map[string]adminapi.Handler) (routes []caddy.AdminRout
 
 // Interface guards
 var (
-	_ caddy.AdminRouter = (*AdminSessions)(nil)
-	_ caddy.AdminRouter = (*AdminTokens)(nil)
+	_ caddy.AdminRouter = (*Sessions)(nil)
+	_ caddy.AdminRouter = (*Tokens)(nil)
 )
