@@ -105,7 +105,7 @@ func TestAnMFAChallengeThatCannotBeAnsweredSaysWhatToConfigure(t *testing.T) {
 		for range 3 {
 			a := s.client.get(t, s.protected)
 			a.refusedAs(t, s.product, false, http.StatusServiceUnavailable)
-			if a.retryAfter(t); !strings.Contains(string(a.body), "totp_secret") {
+			if a.retryAfter(t); !strings.Contains(string(a.body), "code_needed") {
 				t.Errorf("%v", a)
 			}
 		}
