@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -58,6 +59,7 @@ func (c *client) from(address string) *client {
 // answer is a response that was read to its end.
 type answer struct {
 	*testing.T
+	logon  harness.Logon // how its client logs in
 	what   string
 	status int
 	header http.Header
@@ -79,14 +81,29 @@ func (c *client) do(method, path, body string, edits ...edit) *answer {
 	if err != nil {
 		c.Fatal(err)
 	}
-	for _, e := range append(c.edits, edits...) {
+	return c.send(req, edits...)
+}
+
+// send sends a request as clients of the product do.
+func (c *client) send(req *http.Request, edits ...edit) *answer {
+	c.Helper()
+	for _, e := range append(slices.Clone(c.edits), edits...) {
 		e(req)
 	}
+	if l := logon(c.product()); l.Basic {
+		if token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer "); ok {
+			l.Present(req.Header, token)
+		}
+		if req.Header.Get("Accept") == "" {
+			req.Header.Set("Accept", "application/json") // errors too
+		}
+	}
+	what := req.Method + " " + req.URL.RequestURI()
 	res, err := c.http.Do(req)
 	if err != nil {
-		c.Fatalf("%s %s: %v", method, path, err)
+		c.Fatalf("%s: %v", what, err)
 	}
-	return c.read(method+" "+path, res)
+	return c.read(what, res)
 }
 
 func (c *client) read(what string, res *http.Response) *answer {
@@ -96,7 +113,7 @@ func (c *client) read(what string, res *http.Response) *answer {
 	if err != nil {
 		c.Fatalf("%s: %v", what, err)
 	}
-	return &answer{T: c.T, what: c.site + " " + what, status: res.StatusCode, header: res.Header, body: string(text)}
+	return &answer{T: c.T, logon: logon(c.product()), what: c.site + " " + what, status: res.StatusCode, header: res.Header, body: string(text)}
 }
 
 func (c *client) get(path string, edits ...edit) *answer {
@@ -159,9 +176,38 @@ func (c *client) form(pairs ...string) *answer {
 
 func (c *client) login(name, password string) *answer {
 	c.Helper()
-	return c.form("grant_type", "password", "username", name, "password", password)
+	req, err := logon(c.product()).Request(c.base, name, password)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return c.send(req.WithContext(c.Context()))
 }
 
+// renew goes on after a login as clients of the product do: with the refresh token, or
+// with another login where there is none.
+func (c *client) renew(p pair, name, password string) *answer {
+	c.Helper()
+	if facts[c.product()].basic {
+		return c.login(name, password)
+	}
+	return c.form("grant_type", "refresh_token", "refresh_token", p.Refresh)
+}
+
+// logout ends what a client got.
+func (c *client) logout(p pair) *answer {
+	c.Helper()
+	method, path, _ := strings.Cut(facts[c.product()].logout, " ")
+	if strings.Contains(path, "{}") {
+		id, err := base64.StdEncoding.DecodeString(p.Access)
+		if err != nil {
+			c.Fatal(err)
+		}
+		path = strings.Replace(path, "{}", string(id), 1)
+	}
+	return c.do(method, path, "", bearer(p.Access))
+}
+
+// pair are the tokens of a token answer, or the session that a client got.
 type pair struct {
 	Access  string `json:"access_token"`
 	Refresh string `json:"refresh_token"`
@@ -189,11 +235,9 @@ func (a *answer) into(v any) {
 
 func (a *answer) tokens() (p pair) {
 	a.Helper()
-	if a.status != http.StatusOK {
-		a.Fatalf("no tokens: %v", a)
-	}
-	if a.into(&p); p.Access == "" || p.Refresh == "" {
-		a.Fatalf("no tokens: %v", a)
+	var err error
+	if p.Access, p.Refresh, err = a.logon.Read(a.status, a.header, []byte(a.body)); err != nil {
+		a.Fatalf("%v: %v", err, a)
 	}
 	return p
 }
@@ -226,6 +270,7 @@ var errorKeys = map[string][]string{
 	"aws":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
 	"vb365":      {"errorCode", "message", "stackTrace"},
 	"one":        {"detail", "instance", "status", "title", "type"},
+	"em":         {"firstChanceExceptionMessage", "message", "stackTrace", "status", "statusCode"},
 	"gcp":        {"data", "details", "errorCode", "instance", "status", "title", "type"},
 }
 

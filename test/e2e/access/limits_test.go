@@ -27,7 +27,7 @@ func TestWhoSendsTooFastIsToldToWaitAndNobodyElse(t *testing.T) {
 		if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 10 || seconds > 21 {
 			t.Errorf("%s: Retry-After %q", product, a.header.Get("Retry-After"))
 		}
-		c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused(atToken(product), http.StatusTooManyRequests)
+		c.renew(mine, "grafana", password).refused(atToken(product), http.StatusTooManyRequests)
 		if after := w.servers[product].Counters().Protected; after != before {
 			t.Errorf("%s: the server was asked", product)
 		}

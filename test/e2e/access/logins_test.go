@@ -18,7 +18,7 @@ func TestAClientLogsInWithEitherHashAndActsAsItsAccount(t *testing.T) {
 			if e := c.echo(bearer(mine.Access)); e.Subject != subject {
 				t.Errorf("%s: %s acts as %s", product, name, e.Subject)
 			}
-			renewed := c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens()
+			renewed := c.renew(mine, name, password).tokens()
 			if e := c.echo(bearer(renewed.Access)); e.Subject != subject {
 				t.Errorf("%s: %s acts as %s after a refresh", product, name, e.Subject)
 			}
@@ -100,6 +100,12 @@ func TestATokenOfOneSiteIsNoneOfAnother(t *testing.T) {
 	mine := w.client(t, "clients vbr").tokens("grafana", password)
 	w.client(t, "cel").get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusUnauthorized)
 	w.client(t, "clients azure").get("/api/v8.1/system/about", bearer(mine.Access)).refused("azure", http.StatusUnauthorized)
+	for _, product := range products {
+		mine := w.client(t, "clients "+product).tokens("grafana", password)
+		c := w.client(t, "both "+product) // with the same client and the same server
+		c.get(w.servers[product].Base()+"/echo", bearer(mine.Access)).refused(product, http.StatusUnauthorized)
+		c.get(w.servers[product].Base() + "/echo").want(http.StatusOK)
+	}
 }
 
 func TestAClientsPasswordIsInNoLog(t *testing.T) {

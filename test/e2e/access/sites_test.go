@@ -107,7 +107,6 @@ func sharedSites(dir string) []*site {
 	for _, product := range products {
 		sites = append(sites,
 			&site{Name: "passthrough " + product, Product: product, Account: "passthrough"},
-			&site{Name: "exposed " + product, Product: product, Account: "passthrough", Options: "expose_upstream_tokens"},
 			&site{Name: "both " + product, Product: product, Options: twoClients + "\n\t\tpassthrough\n\t\tact_as " + monitor})
 	}
 	sites = append(sites, &site{
@@ -115,6 +114,9 @@ func sharedSites(dir string) []*site {
 		Account: "account second {\n\t\t\tusername " + veeamtest.DefaultMFAUser + "\n\t\t\tpassword {file." +
 			filepath.Join(dir, "monitor") + "}\n\t\t\ttotp_secret " + veeamtest.DefaultTOTPSecret + "\n\t\t}",
 	})
+	for _, product := range formed {
+		sites = append(sites, &site{Name: "exposed " + product, Product: product, Account: "passthrough", Options: "expose_upstream_tokens"})
+	}
 	for _, product := range products {
 		sites = append(sites, &site{Name: "deny " + product, Product: product, Options: "default deny"})
 	}

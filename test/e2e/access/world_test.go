@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,8 +33,12 @@ const (
 	operator = "svc-operator"
 )
 
-// products are those whose clients log in by a form at one path, which facts knows.
-var products = harness.ProductsBut("vspc35", "em")
+var (
+	products = harness.ProductsBut("vspc35") // which is a version
+
+	// formed are those whose clients log in with a form, and renew what they get.
+	formed = slices.DeleteFunc(slices.Clone(products), func(product string) bool { return facts[product].basic })
+)
 
 // facts are what clients know of a product.
 var facts = map[string]struct {
@@ -41,15 +46,22 @@ var facts = map[string]struct {
 	token     string
 	refused   int    // status of a refused login
 	challenge int    // status of the MFA challenge. 0: there is none
-	logout    string // method and path
+	logout    string // method and path, with {} for the id of a session
+	basic     bool   // clients log in with Basic and get a session
 }{
-	"vbr":   {veeamtest.VBR13, "/api/oauth2/token", 401, 0, "POST /api/oauth2/logout"},
-	"vspc":  {veeamtest.VSPC, "/api/v3/token", 400, 200, "DELETE /api/v3/users/1/tokens"},
-	"azure": {veeamtest.Azure, "/api/oauth2/token", 401, 200, "DELETE /api/oauth2/token"},
-	"aws":   {veeamtest.AWS, "/api/v1/token", 401, 200, "DELETE /api/v1/token"},
-	"gcp":   {veeamtest.GCP, "/api/v1/token", 401, 202, "DELETE /api/v1/token"},
-	"vb365": {veeamtest.VB365, "/v8/token", 401, 0, "POST /v8/token/logout"},
-	"one":   {veeamtest.ONE, "/api/token", 400, 0, "POST /api/revoke"},
+	"vbr":   {veeamtest.VBR13, "/api/oauth2/token", 401, 0, "POST /api/oauth2/logout", false},
+	"vspc":  {veeamtest.VSPC, "/api/v3/token", 400, 200, "DELETE /api/v3/users/1/tokens", false},
+	"azure": {veeamtest.Azure, "/api/oauth2/token", 401, 200, "DELETE /api/oauth2/token", false},
+	"aws":   {veeamtest.AWS, "/api/v1/token", 401, 200, "DELETE /api/v1/token", false},
+	"gcp":   {veeamtest.GCP, "/api/v1/token", 401, 202, "DELETE /api/v1/token", false},
+	"vb365": {veeamtest.VB365, "/v8/token", 401, 0, "POST /v8/token/logout", false},
+	"one":   {veeamtest.ONE, "/api/token", 400, 0, "POST /api/revoke", false},
+	"em":    {veeamtest.EM13, "/api/sessionMngr/?v=latest", 401, 0, "DELETE /api/logonSessions/{}", true},
+}
+
+// logon is how clients of a product log in.
+func logon(product string) harness.Logon {
+	return harness.Logon{Path: facts[product].token, Grant: "password", Basic: facts[product].basic}
 }
 
 // world is a Caddy with sites, and the servers behind them.
