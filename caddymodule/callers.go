@@ -19,11 +19,16 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
+// crossSite reports that a page of another site may have caused the request.
+func (h *Handler) crossSite(r *http.Request, route veeam.Route) bool {
+	return browser.Site{Origins: h.origins, Hosts: h.Hosts}.CrossSite(r, route == veeam.RouteAnonymous)
+}
+
 // evidence collects the evidence for the caller of a request, except its token.
 func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	e := policy.Evidence{
 		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
-		CrossSite: browser.Site{Origins: h.origins, Hosts: h.Hosts}.CrossSite(r, route == veeam.RouteAnonymous), AuthenticationRequired: h.RequireAuthentication,
+		CrossSite: h.crossSite(r, route), AuthenticationRequired: h.RequireAuthentication,
 	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		e.Unix = strings.HasPrefix(local.Network(), "unix")

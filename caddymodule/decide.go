@@ -41,7 +41,7 @@ func (h *Handler) open(r *http.Request) *requestState {
 	if state.route = h.product.Classify(state.sent.Method, r.URL.Path); state.route == veeam.RouteProtected && h.product.AsksForSessions(r.URL.RawQuery) {
 		state.route = veeam.RouteClosed
 	}
-	state.presented = h.product.Presented(r.Header, state.route)
+	state.presented = h.product.Presented(r.Header, state.route, h.product.LogsOnByBasic() && h.crossSite(r, state.route))
 	return state
 }
 

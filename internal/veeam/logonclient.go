@@ -28,14 +28,16 @@ func (p *Product) LogsOnByBasic() bool {
 // Presented returns the token or session of a request, empty without one. At the token
 // endpoint of a product whose clients log in by Basic, it is the Authorization header.
 // A cookie takes precedence over the header, and the first of several cookies is used.
-func (p *Product) Presented(h http.Header, route Route) string {
+// crossSite reports that a page of another site may have caused the request: browsers add
+// cookies to it, so they do not count.
+func (p *Product) Presented(h http.Header, route Route, crossSite bool) string {
 	if !p.LogsOnByBasic() {
 		return bearerOf(h.Get("Authorization"))
 	}
 	if route == RouteToken {
 		return h.Get("Authorization")
 	}
-	if len(h["Cookie"]) > 0 {
+	if !crossSite && len(h["Cookie"]) > 0 {
 		if cookies := (&http.Request{Header: h}).CookiesNamed(p.carrier.Header); len(cookies) > 0 {
 			return cookies[0].Value
 		}

@@ -242,6 +242,9 @@ func (a *answer) tokens() (p pair) {
 	return p
 }
 
+// echoPath is the path of a request that needs a token.
+func (c *client) echoPath() string { return c.world.servers[c.product()].Base() + "/echo" }
+
 // echoed is what the server says about a request that it got.
 type echoed struct {
 	Method, Path, Query, Host, Subject string
@@ -250,7 +253,7 @@ type echoed struct {
 
 func (c *client) echo(edits ...edit) (e echoed) {
 	c.Helper()
-	a := c.get(c.world.servers[c.product()].Base()+"/echo", edits...)
+	a := c.get(c.echoPath(), edits...)
 	if a.status != http.StatusOK {
 		c.Fatal(a)
 	}

@@ -83,6 +83,14 @@ func sharedSites(dir string) []*site {
 			Options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
 		},
 		{
+			Name: "tls em", Product: "em", Address: "https://sidecar.test",
+			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
+				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",
+			Options: "deny {\n\t\t\texpression `{http.veeam_auth.client} != \"certificate:CN=exporter,O=Lab\"`\n\t\t\tpath */jobs\n\t\t}",
+		},
+		{Name: "plain em", Product: "em"},
+		{Name: "wrong em", Product: "em", Account: "account " + monitor + " not-its-password"},
+		{
 			Name: "tls passthrough", Address: "https://sidecar.test",
 			Before: "tls " + filepath.Join(dir, "server.pem") + " " + filepath.Join(dir, "server.key") +
 				" {\n\t\tclient_auth {\n\t\t\tmode verify_if_given\n\t\t\ttrust_pool file " + filepath.Join(dir, "ca.pem") + "\n\t\t}\n\t}",

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -230,5 +231,56 @@ func TestWeaknessTheCallersOwnTokenIsForwarded(t *testing.T) {
 	}
 	if after.PasswordGrants-before.PasswordGrants > 2 { // one direct, one of the sidecar
 		t.Errorf("%d logins", after.PasswordGrants-before.PasswordGrants)
+	}
+}
+
+func TestWeaknessASessionOfTheServerIsForwarded(t *testing.T) {
+	w := here(t)
+	server := w.servers["em"]
+	c := w.client(t, "wrong em") // whose account cannot log in
+	req, err := logon("em").Request(server.URL(), monitor, veeamtest.DefaultPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Transport: insecureTransport(server)}).Do(req.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := c.read("direct", res).tokens()
+	before := server.Counters()
+	for range 3 {
+		c.get(c.echoPath(), bearer(theirs.Access)).refused("em", http.StatusUnauthorized)
+		c.get(c.echoPath(), header("Cookie", "X-RestSvcSessionId="+theirs.Access)).refused("em", http.StatusUnauthorized)
+		c.get(c.echoPath(), func(r *http.Request) { r.SetBasicAuth(monitor, veeamtest.DefaultPassword) }).refused("em", http.StatusServiceUnavailable)
+	}
+	after := server.Counters()
+	if after.Protected != before.Protected || after.Unauthorized != before.Unauthorized || after.PasswordGrants-before.PasswordGrants > 1 {
+		t.Errorf("requests without a session reached the server: %+v, before: %+v", after, before)
+	}
+}
+
+// A browser adds the cookie of a login to requests of other sites' pages.
+func TestAPageOfAnotherSiteCannotBorrowTheCookieOfASession(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "clients em").relayed()
+	mine := c.tokens("grafana", password)
+	cookie := header("Cookie", harness.SessionHeader+"="+mine.Access)
+	c.get(c.echoPath(), cookie).want(http.StatusOK) // a script
+	c.get(c.echoPath(), cookie, header("Origin", c.base), header("Sec-Fetch-Site", "same-origin")).want(http.StatusOK)
+	for _, foreign := range [][]edit{
+		{header("Origin", "https://elsewhere.test"), header("Sec-Fetch-Site", "cross-site")},
+		{header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Mode", "navigate")},
+		{header("Sec-Fetch-Site", "same-site")}, // another port
+		{header("Origin", "null")},
+		{header("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"), header("Accept-Language", "en")},
+	} {
+		w.nothingReached(t, "em", func() {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+				c.do(method, c.echoPath(), "", append(foreign, cookie)...).refused("em", http.StatusUnauthorized)
+			}
+			c.do(http.MethodDelete, "/api/logonSessions/x", "", append(foreign, cookie)...).refused("em", http.StatusUnauthorized)
+		})
+		// A page cannot borrow the header.
+		c.get(c.echoPath(), append(foreign, cookie, bearer(mine.Access))...).want(http.StatusOK)
 	}
 }
