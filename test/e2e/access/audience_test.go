@@ -27,9 +27,9 @@ type neighbour struct {
 
 // neighbours starts one Caddy with the sites and returns a client of each, who is
 // known by nothing but its tokens.
-func neighbours(t *testing.T, sites []neighbour) (*world, []*client) {
+func neighbours(t *testing.T, product string, sites []neighbour) (*world, []*client) {
 	t.Helper()
-	w := newWorld(t.TempDir(), &site{Name: "site"})
+	w := newWorld(t.TempDir(), &site{Name: "site", Product: product})
 	t.Cleanup(w.stop)
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
@@ -58,8 +58,8 @@ func neighbours(t *testing.T, sites []neighbour) (*world, []*client) {
 }
 
 func (w *world) neighbourhood(sites []neighbour) string {
-	server := w.servers["vbr"]
-	begin := fmt.Sprintf("veeam_auth %s {\n\t\ttls_pin %s", server.URL(), harness.Pin(server))
+	server := w.site("site").Server
+	begin := fmt.Sprintf("veeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s", server.URL(), w.site("site").Product, harness.Pin(server))
 	var b strings.Builder
 	b.WriteString(w.Preamble())
 	for _, s := range sites {
@@ -123,22 +123,33 @@ func (c *client) code(token string) string {
 }
 
 func TestATokenIsGoodAtNoSiblingSite(t *testing.T) {
+	for _, product := range kinds {
+		t.Run(product, func(t *testing.T) { goodAtNoSibling(t, product) })
+	}
+}
+
+func goodAtNoSibling(t *testing.T, product string) {
+	t.Helper()
 	sites := differing()
-	_, clients := neighbours(t, sites)
+	_, clients := neighbours(t, product, sites)
+	path, renewable := map[string]string{"vbr": "/api/v1/serverInfo", "em": "/api/jobs"}[product], !facts[product].basic
 	for i, s := range sites {
 		if s.user == "" {
 			continue
 		}
 		mine := s.tokens(clients[i])
-		clients[i].get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
+		clients[i].get(path, bearer(mine.Access)).want(http.StatusOK)
 		for j, other := range clients {
 			if i == j {
 				continue
 			}
 			other = other.from(fmt.Sprintf("127.0.9.%d", i+1)) // refused requests are braked by address
 			what := fmt.Sprintf("of %s%s%s at %s%s%s", s.host, s.team, s.address, sites[j].host, sites[j].team, sites[j].address)
-			if a := other.get("/api/v1/serverInfo", bearer(mine.Access)); a.status != http.StatusUnauthorized {
+			if a := other.get(path, bearer(mine.Access)); a.status != http.StatusUnauthorized {
 				t.Errorf("an access token %s: %v", what, a)
+			}
+			if !renewable {
+				continue
 			}
 			if a := other.form("grant_type", "refresh_token", "refresh_token", mine.Refresh); a.status != http.StatusUnauthorized {
 				t.Errorf("a refresh token %s: %v", what, a)
@@ -147,8 +158,12 @@ func TestATokenIsGoodAtNoSiblingSite(t *testing.T) {
 				t.Errorf("a code %s: %v", what, a)
 			}
 		}
+		if !renewable {
+			clients[i].get(path, bearer(mine.Access)).want(http.StatusOK)
+			continue
+		}
 		next := clients[i].form("grant_type", "refresh_token", "refresh_token", mine.Refresh).tokens()
-		clients[i].get("/api/v1/serverInfo", bearer(next.Access)).want(http.StatusOK)
+		clients[i].get(path, bearer(next.Access)).want(http.StatusOK)
 		clients[i].form("grant_type", "authorization_code", "code", clients[i].code(next.Access)).tokens()
 	}
 }
@@ -160,7 +175,7 @@ func TestSitesWithOneAudienceAcceptEachOthersTokensByTheirOwnClientsAndRules(t *
 		{host: "three.test", block: "http://three.test:PORT {\n\tbind 127.0.0.1\n\tVEEAM\n\t\taudience joined\n\t\tMONITOR\n\t\tclient grafana HASH2\n\t}\n}\n"},
 		{host: "four.test", block: "http://four.test:PORT {\n\tbind 127.0.0.1\n\tVEEAM\n\t\taudience others\n\t\tMONITOR\n\t\tclient grafana HASH\n\t}\n}\n"},
 	}
-	_, clients := neighbours(t, sites)
+	_, clients := neighbours(t, "vbr", sites)
 	one, two, three, four := clients[0], clients[1], clients[2], clients[3]
 	grafana, nightly := one.tokens("grafana", password), one.tokens("nightly", password)
 	if e := one.echo(bearer(grafana.Access)); e.Subject != monitor {
@@ -200,7 +215,7 @@ func TestTokensEndWithWhatVouchedForThem(t *testing.T) {
 		sites[0].block = strings.ReplaceAll(sites[0].block, "BOB", bob)
 		return sites
 	}
-	w, clients := neighbours(t, with(site("client grafana HASH\n\t\tclient nightly HASH"), "HASH"))
+	w, clients := neighbours(t, "vbr", with(site("client grafana HASH\n\t\tclient nightly HASH"), "HASH"))
 	c := clients[0]
 	as := func(name string) pair {
 		t.Helper()
@@ -284,6 +299,24 @@ func TestATokenOfACertificateNeedsItsKey(t *testing.T) {
 	// One with the same name and another key, from the same authority.
 	w.certified(t, "exporter2").get("/api/v1/serverInfo", bearer(next.Access)).refused("vbr", http.StatusUnauthorized)
 	w.certified(t, "exporter2").get("/api/v1/jobs").want(http.StatusOK)
+}
+
+func TestASessionOfACertificateNeedsItsKey(t *testing.T) {
+	w := here(t)
+	exporter := w.certifiedAt(t, "tls em", "exporter")
+	mine, theirs := exporter.tokens("x", "y"), w.certifiedAt(t, "tls em", "other").tokens("x", "y")
+	exporter.get("/api/jobs", bearer(mine.Access)).want(http.StatusOK)
+	for _, name := range []string{"other", "exporter2", ""} { // exporter2 has the same name and another key
+		c := w.certifiedAt(t, "tls em", name)
+		if name != "other" {
+			c.get(c.echoPath(), bearer(theirs.Access)).refused("em", http.StatusUnauthorized)
+		}
+		c.get(c.echoPath(), bearer(mine.Access)).refused("em", http.StatusUnauthorized)
+	}
+	other := w.certifiedAt(t, "tls em", "other")
+	other.get(other.echoPath(), bearer(theirs.Access)).want(http.StatusOK)
+	other.get("/api/jobs", bearer(theirs.Access)).refused("em", http.StatusForbidden)
+	w.certifiedAt(t, "tls em", "exporter2").get("/api/jobs").want(http.StatusOK)
 }
 
 func TestAPassthroughUserNeverPassesForACertificateOfItsName(t *testing.T) {

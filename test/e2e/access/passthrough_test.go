@@ -212,17 +212,19 @@ func TestTheNameOfAClientIsNoUserOfTheServer(t *testing.T) {
 
 func TestAReloadKeepsTheSessionsOfPassthroughUsers(t *testing.T) {
 	w := here(t)
-	c := w.client(t, "passthrough aws").relayed()
-	mine := c.tokens(operator, "operator-pass-1")
-	requests, _ := counted(w.servers["aws"], func() {
-		for range 3 {
-			w.reload(t)
-			c.echo(bearer(mine.Access))
-			c.tokens(operator, "operator-pass-1")
+	for _, product := range kinds {
+		c := w.client(t, "passthrough "+product).relayed()
+		mine := c.tokens(operator, "operator-pass-1")
+		requests, _ := counted(w.servers[product], func() {
+			for range 3 {
+				w.reload(t)
+				c.echo(bearer(mine.Access))
+				c.tokens(operator, "operator-pass-1")
+			}
+		})
+		if requests != 0 {
+			t.Errorf("%s: %d token requests", product, requests)
 		}
-	})
-	if requests != 0 {
-		t.Errorf("%d token requests", requests)
 	}
 }
 

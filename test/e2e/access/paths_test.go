@@ -3,9 +3,12 @@
 package access
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 // spellings are ways to write a path that some server, somewhere, takes for the
@@ -113,6 +116,26 @@ func TestNoSpellingOfTheTokenEndpointGivesTheServersTokens(t *testing.T) {
 		}
 	}
 	if after := w.servers["vbr"].Counters().PasswordGrants; after > before+1 {
+		t.Errorf("%d logins at the server", after-before)
+	}
+}
+
+func TestNoSpellingOfTheLogonGivesTheServersSessions(t *testing.T) {
+	w := here(t)
+	c := w.client(t, "plain em")
+	before := w.servers["em"].Counters().PasswordGrants
+	login := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(monitor+":"+veeamtest.DefaultPassword))
+	for _, path := range spellings("/api/sessionMngr") {
+		if strings.ContainsAny(path, " ") {
+			continue
+		}
+		for _, query := range []string{"", "?v=latest"} {
+			if a := c.line("POST "+path+query, login); c.theirs(a) {
+				t.Fatalf("%s gives a session of the server's: %v", path, a)
+			}
+		}
+	}
+	if after := w.servers["em"].Counters().PasswordGrants; after > before+1 {
 		t.Errorf("%d logins at the server", after-before)
 	}
 }

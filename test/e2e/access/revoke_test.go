@@ -15,9 +15,9 @@ import (
 // replicas are two processes with one storage, one server, and one port: tokens
 // are valid at one listener, and the kernel shares connections out between those
 // who listen.
-func replicas(t *testing.T) (*world, *world) {
+func replicas(t *testing.T, product string) (*world, *world) {
 	t.Helper()
-	return replicasOf(t, &site{Options: twoClients})
+	return replicasOf(t, &site{Product: product, Options: twoClients})
 }
 
 func replicasOf(t *testing.T, s *site) (*world, *world) {
@@ -25,7 +25,7 @@ func replicasOf(t *testing.T, s *site) (*world, *world) {
 	storage := t.TempDir()
 	var both [2]*world
 	for i, name := range []string{"one", "two"} {
-		w := newWorld(t.TempDir(), &site{Name: "site", Before: "header X-Process " + name, Account: s.Account, Options: s.Options})
+		w := newWorld(t.TempDir(), &site{Name: "site", Product: s.Product, Before: "header X-Process " + name, Account: s.Account, Options: s.Options})
 		w.Global = "storage file_system " + storage
 		t.Cleanup(w.stop)
 		both[i] = w
@@ -52,7 +52,7 @@ func (w *world) at(t *testing.T, process string) *client {
 	for range 200 {
 		c := w.client(t, "site")
 		c.http.Transport = &http.Transport{MaxConnsPerHost: 1}
-		if c.get("/api/v1/serverInfo").header.Get("X-Process") == process {
+		if c.get(c.echoPath()).header.Get("X-Process") == process {
 			t.Cleanup(c.http.CloseIdleConnections)
 			return c
 		}
@@ -63,7 +63,14 @@ func (w *world) at(t *testing.T, process string) *client {
 }
 
 func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
-	one, two := replicas(t)
+	for _, product := range kinds {
+		t.Run(product, func(t *testing.T) { revokedEverywhere(t, product) })
+	}
+}
+
+func revokedEverywhere(t *testing.T, product string) {
+	t.Helper()
+	one, two := replicas(t, product)
 	first, second := one.at(t, "one"), one.at(t, "two")
 	for what, revoke := range map[string]func(){
 		"by command": func() {
@@ -88,42 +95,55 @@ func TestARevokedClientIsCutOffAtEveryProcessWithinASecond(t *testing.T) {
 	} {
 		mine, theirs := first.tokens("grafana", password), second.tokens("nightly", password)
 		for _, c := range []*client{first, second} {
-			c.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
-			c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
+			c.get(c.echoPath(), bearer(mine.Access)).want(http.StatusOK)
+			c.get(c.echoPath(), bearer(theirs.Access)).want(http.StatusOK)
 		}
 		revoke()
 		revoked := time.Now()
 		for name, c := range map[string]*client{"one": first, "two": second} {
-			for c.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusOK {
+			for c.get(c.echoPath(), bearer(mine.Access)).status == http.StatusOK {
 				if time.Since(revoked) > harness.Patience {
 					t.Fatalf("%s: %s still lets the client in", what, name)
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
 			t.Logf("%s: cut off at %s after %v", what, name, time.Since(revoked).Round(time.Millisecond))
-			c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused("vbr", http.StatusUnauthorized)
-			c.get("/api/v1/serverInfo", bearer(theirs.Access)).want(http.StatusOK)
+			c.get(c.echoPath(), bearer(mine.Access)).refused(product, http.StatusUnauthorized)
+			if mine.Refresh != "" {
+				c.form("grant_type", "refresh_token", "refresh_token", mine.Refresh).refused(product, http.StatusUnauthorized)
+			}
+			c.get(c.echoPath(), bearer(theirs.Access)).want(http.StatusOK)
 		}
 		// It may log in again.
-		second.get("/api/v1/serverInfo", bearer(first.tokens("grafana", password).Access)).want(http.StatusOK)
+		second.get(second.echoPath(), bearer(first.tokens("grafana", password).Access)).want(http.StatusOK)
 	}
 }
 
 func TestALogoutCountsAtEveryProcessWithinASecond(t *testing.T) {
-	one, _ := replicas(t)
-	first, second := one.at(t, "one"), one.at(t, "two")
-	mine, other := first.tokens("grafana", password), first.tokens("grafana", password)
-	second.get("/api/v1/serverInfo", bearer(mine.Access)).want(http.StatusOK)
-	first.do(http.MethodPost, "/api/oauth2/logout", "", bearer(mine.Access)).want(http.StatusOK)
-	first.get("/api/v1/serverInfo", bearer(mine.Access)).refused("vbr", http.StatusUnauthorized)
-	harness.Eventually(t, "the other process knows", func() bool {
-		return second.get("/api/v1/serverInfo", bearer(mine.Access)).status == http.StatusUnauthorized
-	})
-	second.get("/api/v1/serverInfo", bearer(other.Access)).want(http.StatusOK)
+	for _, product := range kinds {
+		t.Run(product, func(t *testing.T) {
+			one, _ := replicas(t, product)
+			first, second := one.at(t, "one"), one.at(t, "two")
+			mine, other := first.tokens("grafana", password), first.tokens("grafana", password)
+			second.get(second.echoPath(), bearer(mine.Access)).want(http.StatusOK)
+			if a := first.logout(mine); a.status > 299 {
+				t.Error(a)
+			}
+			first.get(first.echoPath(), bearer(mine.Access)).refused(product, http.StatusUnauthorized)
+			harness.Eventually(t, "the other process knows", func() bool {
+				return second.get(second.echoPath(), bearer(mine.Access)).status == http.StatusUnauthorized
+			})
+			second.get(second.echoPath(), bearer(other.Access)).want(http.StatusOK)
+		})
+	}
 }
 
 func TestAClientThatIsTakenOutOfTheConfigurationIsOut(t *testing.T) {
-	w := newWorld(t.TempDir(), &site{Name: "site", Options: twoClients})
+	var sites []*site
+	for _, product := range kinds {
+		sites = append(sites, &site{Name: product, Product: product, Options: twoClients})
+	}
+	w := newWorld(t.TempDir(), sites...)
 	t.Cleanup(w.stop)
 	if err := w.serve(); err != nil {
 		t.Fatal(err)
@@ -131,18 +151,35 @@ func TestAClientThatIsTakenOutOfTheConfigurationIsOut(t *testing.T) {
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}
-	c := w.client(t, "site")
-	grafana, nightly := c.tokens("grafana", password), c.tokens("nightly", password)
-	w.Sites[0].Options = "client nightly " + argonHash + " " + monitor // and with another account
-	w.reload(t)
-	c.get("/api/v1/serverInfo", bearer(grafana.Access)).refused("vbr", http.StatusUnauthorized)
-	c.form("grant_type", "refresh_token", "refresh_token", grafana.Refresh).refused("vbr", http.StatusUnauthorized)
-	if e := c.echo(bearer(nightly.Access)); e.Subject != monitor {
-		t.Errorf("a token goes on as %s", e.Subject)
+	grafana, nightly := map[string]pair{}, map[string]pair{}
+	for i, product := range kinds {
+		c := w.client(t, product)
+		grafana[product], nightly[product] = c.tokens("grafana", password), c.tokens("nightly", password)
+		w.Sites[i].Options = "client nightly " + argonHash + " " + monitor // and with another account
 	}
-	// The sidecar trusts this machine, but a name that is nobody's gets no more
-	// than that.
-	if e := c.echo(bearer(c.login("grafana", "x").tokens().Access)); e.Subject != monitor {
-		t.Errorf("%+v", e)
+	w.reload(t)
+	for _, product := range kinds {
+		c := w.client(t, product)
+		c.get(c.echoPath(), bearer(grafana[product].Access)).refused(product, http.StatusUnauthorized)
+		if refresh := grafana[product].Refresh; refresh != "" {
+			c.form("grant_type", "refresh_token", "refresh_token", refresh).refused(product, http.StatusUnauthorized)
+		}
+		if e := c.echo(bearer(nightly[product].Access)); e.Subject != monitor {
+			t.Errorf("%s: a token goes on as %s", product, e.Subject)
+		}
+		// The sidecar trusts this machine, but a name that is nobody's gets no more
+		// than that.
+		if e := c.echo(bearer(c.login("grafana", "x").tokens().Access)); e.Subject != monitor {
+			t.Errorf("%s: %+v", product, e)
+		}
+	}
+	// Another hash ends what was issued by the one before.
+	for i := range kinds {
+		w.Sites[i].Options = "client nightly " + otherHash
+	}
+	w.reload(t)
+	for _, product := range kinds {
+		c := w.client(t, product)
+		c.get(c.echoPath(), bearer(nightly[product].Access)).refused(product, http.StatusUnauthorized)
 	}
 }

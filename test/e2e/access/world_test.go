@@ -36,6 +36,10 @@ const (
 var (
 	products = harness.ProductsBut("vspc35") // which is a version
 
+	// kinds are a product for each kind of what clients hold: tokens, which are signed,
+	// and sessions, which lie in the storage.
+	kinds = []string{"vbr", "em"}
+
 	// formed are those whose clients log in with a form, and renew what they get.
 	formed = slices.DeleteFunc(slices.Clone(products), func(product string) bool { return facts[product].basic })
 )
