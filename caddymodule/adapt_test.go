@@ -1,6 +1,6 @@
 // Golden files: what a Caddyfile becomes, or the error that it gets.
 
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/admin" // its directives have golden files here, too
+)
 
 const adaptDir = "testdata/adapt"
 
@@ -40,7 +40,7 @@ func TestCaddyfilesBecomeWhatTheirGoldenFilesSay(t *testing.T) {
 			}
 			got, kind := adapt(t, filepath.Base(file), input)
 			golden, other := base+"."+kind, base+map[string]string{"json": ".error", "error": ".json"}[kind]
-			if *update {
+			if flag.Lookup("update").Value.String() == "true" {
 				_ = os.Remove(other)
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

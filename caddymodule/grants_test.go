@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestEveryGrantHasItsOutcome(t *testing.T) {
 	t.Parallel()
