@@ -222,6 +222,10 @@ func TestTheHandlerCostsAtMostFiveAllocations(t *testing.T) {
 	if handled-bare > 5 {
 		t.Errorf("%v allocations more than without the handler", handled-bare)
 	}
+	h.LogTraceID = true
+	if traced := allocations(func(w http.ResponseWriter, r *http.Request) error { return h.ServeHTTP(w, r, answer) }); traced > handled {
+		t.Errorf("log_trace_id costs %v allocations", traced-handled)
+	}
 }
 
 // serveMany sends the same request repeatedly, prepared each time as Caddy does

@@ -91,6 +91,7 @@ const directive = "veeam_auth"
 //		upstream_host    <name>
 //		log_body_limit   <size> | off
 //		log_all_bodies
+//		log_trace_id
 //
 //		# everything else belongs to reverse_proxy
 //	}

@@ -29,6 +29,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -121,6 +122,10 @@ type Handler struct {
 	// Whether bodies of successful responses are logged too, not only those of errors.
 	// Default: false.
 	LogAllBodies bool `json:"log_all_bodies,omitempty"`
+
+	// Whether the request line of the log has the id of the request's trace, if the
+	// handler `tracing` stands before this one. Default: false.
+	LogTraceID bool `json:"log_trace_id,omitempty"`
 
 	// Removal of secrets from the server's responses. Default: none is removed.
 	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
@@ -294,6 +299,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	state := h.open(r)
 	state.journal = journal.New(h.svc, r)
 	state.journal.DecidedAs(state.sent.Method) // the GET of an extended CONNECT
+	if h.LogTraceID {
+		state.journal.Traced(tracing.ID(r.Context()))
+	}
 	var unknown *veeam.Refusal
 	if h.product.LogsOutByForm(state.route) && state.presented == "" {
 		requestbody.ReadToken(w, r, h.bodyTimeout)

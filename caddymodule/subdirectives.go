@@ -42,6 +42,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"lockout_budget":         p.lockoutBudget,
 		"log_all_bodies":         to(&h.LogAllBodies, noArg),
 		"log_body_limit":         p.logBodyLimit,
+		"log_trace_id":           to(&h.LogTraceID, noArg),
 		"login_at":               func(d *caddyfile.Dispenser) error { return choiceArg(d, &t.LoginAt, loginAtRequest, loginAtStart) },
 		"login_timeout":          to(&t.LoginTimeout, durationArg),
 		"max_parallel":           to(&h.MaxParallel, countArg),

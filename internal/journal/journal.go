@@ -28,6 +28,7 @@ const LoggerName = "svc"
 type Journal struct {
 	logger  *zap.Logger
 	id      string
+	trace   [16]byte
 	thread  uint32
 	method  string
 	path    string
@@ -58,6 +59,9 @@ func Unasked(logger *zap.Logger) Journal {
 // DecidedAs has the lines name another method than that of the request line.
 func (j *Journal) DecidedAs(method string) { j.method = method }
 
+// Traced has the request line name a trace by its id. Zero names none.
+func (j *Journal) Traced(id [16]byte) { j.trace = id }
+
 // Detached is a journal in the same log for what no request has asked for.
 func (j *Journal) Detached() Journal {
 	return Journal{logger: j.logger, thread: requestCount.Add(1)%99999 + 1}
@@ -71,7 +75,7 @@ func (j *Journal) Request(r *http.Request, user string, body []byte, cut bool) {
 	}
 	line := &svclog.Request{
 		User: user, Method: j.method, Path: j.path, Header: r.Header, Host: r.Host,
-		RequestID: j.id, Thread: j.thread,
+		RequestID: j.id, TraceID: j.trace, Thread: j.thread,
 	}
 	if len(body) > 0 {
 		line.Body = svclog.MaskBody(nil, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"), body, cut)

@@ -4,6 +4,7 @@
 package svclog
 
 import (
+	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -27,6 +28,8 @@ type Request struct {
 	Host string
 	// RequestID is the id of the request, written if the encoder is configured to.
 	RequestID string
+	// TraceID is the id of the trace that the request belongs to. Zero: none is written.
+	TraceID [16]byte
 	// Thread is the number in <NN>, usually Thread(RequestID).
 	Thread uint32
 }
@@ -74,6 +77,9 @@ func (r *Request) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddUint32(ThreadKey, r.Thread)
 	if r.RequestID != "" {
 		enc.AddString("request_id", string(MaskText(buf, r.RequestID)))
+	}
+	if r.TraceID != [16]byte{} {
+		enc.AddString("trace_id", hex.EncodeToString(r.TraceID[:]))
 	}
 	enc.AddString("user", string(appendUser(buf, r.User)))
 	enc.AddString("method", string(appendMethod(buf, r.Method)))

@@ -4,6 +4,7 @@ package svclog
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strings"
 )
 
@@ -38,13 +39,21 @@ func appendRequest(dst []byte, r *Request, id string) []byte {
 		dst = MaskText(dst, id)
 		dst = append(guardList(dst, at), "; "...)
 	}
+	if r.TraceID != [16]byte{} {
+		dst = append(append(dst, traceIDName...), ": "...)
+		dst = append(hex.AppendEncode(dst, r.TraceID[:]), "; "...)
+	}
 	dst = appendHeaders(dst, r, hidesLength(r, login))
 	dst = append(dst, "]."...)
 	return cleanTail(dst, start)
 }
 
-// requestIDName is how the id of a request is called where an option adds it.
-const requestIDName = "Request-id"
+// requestIDName and traceIDName are how the ids of a request and of its trace are called
+// where an option adds them. No header of a request is spelled so: Go makes it Request-Id.
+const (
+	requestIDName = "Request-id"
+	traceIDName   = "Trace-id"
+)
 
 func appendResponse(dst []byte, r *Response, id string) []byte {
 	start := len(dst)

@@ -155,6 +155,34 @@ func TestTheIDOfARequestIsPrintedIfAskedFor(t *testing.T) {
 	}
 }
 
+// A header of the same name is read as a header, however it is spelled and whatever it has.
+func TestTheIDOfATraceIsPrintedIfThereIsOne(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	r := postman()
+	r.Header.Set("Trace-Id", strings.Repeat("0", 32))
+	r.RequestID = "5c1a"
+	if got := Parse(strings.TrimSuffix(string(Renderer{}.AppendRequest(nil, noon, zapcore.InfoLevel, r)), "\n"), time.UTC); got.TraceID != "" {
+		t.Errorf("without a trace: %+v", got)
+	}
+	r.TraceID = [16]byte{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36}
+	for want, l := range map[string]Renderer{
+		"Parameters: [Trace-id: " + id + "; x-api-version: ":                   {},
+		"Parameters: [Request-id: 5c1a; Trace-id: " + id + "; x-api-version: ": {RequestID: true},
+	} {
+		line := string(l.AppendRequest(nil, noon, zapcore.InfoLevel, r))
+		if !strings.Contains(line, want) || !strings.Contains(line, "Trace-Id: "+strings.Repeat("0", 32)) {
+			t.Error(line)
+		}
+		if got := Parse(strings.TrimSuffix(line, "\n"), time.UTC); got.TraceID != id || (got.RequestID == "5c1a") != l.RequestID {
+			t.Errorf("%+v", got)
+		}
+		broken := strings.Replace(line, id, "Bearer hunter2", 1)
+		if got := Parse(strings.TrimSuffix(broken, "\n"), time.UTC); got.TraceID != "" || got.Parameters[0].Value != "Bearer ****" {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 func TestLongPathsAreCut(t *testing.T) {
 	r := &Request{Method: "GET", Path: "/" + strings.Repeat("a", targetLimit) + "?token=x"}
 	line := string(AppendRequest(nil, r))
@@ -169,12 +197,12 @@ func TestEntriesMaskThemselvesInJSON(t *testing.T) {
 	r := postman()
 	r.Header.Set("Authorization", "Bearer hunter2")
 	r.Path += "?token=hunter2"
-	r.RequestID = "id1"
+	r.RequestID, r.TraceID = "id1", [16]byte{0x4b, 15: 0x36}
 	buf, err := enc.EncodeEntry(zapcore.Entry{Message: RequestKey}, []zap.Field{RequestField(r)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"msg":"request","request":{"thread":36,"request_id":"id1","user":"Anonymous","method":"POST",` +
+	want := `{"msg":"request","request":{"thread":36,"request_id":"id1","trace_id":"4b000000000000000000000000000036","user":"Anonymous","method":"POST",` +
 		`"path":"/api/oauth2/token?token=****","body":"grant_type=password&username=benyoung&password=****",` +
 		`"headers":{"x-api-version":"1.0-rev1","Postman-Token":"bb753b8d-214b-4f4a-8ab6-fa8e57a110c8",` +
 		`"Connection":"keep-alive","Content-Length":"****","Content-Type":"application/x-www-form-urlencoded",` +

@@ -6,6 +6,7 @@ package svclog
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"maps"
 	"net/http"
 	"regexp"
@@ -50,6 +51,9 @@ func drawRequest(t *rapid.T) *Request {
 		Thread:    rapid.Uint32().Draw(t, "thread"),
 		Header:    make(http.Header),
 	}
+	if rapid.Bool().Draw(t, "traced") {
+		copy(r.TraceID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace"))
+	}
 	body := rapid.OneOf(hostile(), rapid.SampledFrom([]string{
 		"grant_type=password&username=u&password=p", `{"a":[1,{"password":"x"}]}`, "{\n\t\"a\": \"]; Parameters: [\"\n}",
 	})).Draw(t, "body")
@@ -58,7 +62,7 @@ func drawRequest(t *rapid.T) *Request {
 		r.Body = []byte(body) // what a caller must not do, and still no line breaks
 	}
 	names := rapid.OneOf(rapid.SampledFrom([]string{
-		"Accept", "Host", "Content-Length", "X-Api-Version", "Authorization", "Parameters", "Request-id", "More", "X-A",
+		"Accept", "Host", "Content-Length", "X-Api-Version", "Authorization", "Parameters", "Request-id", "Trace-id", "Trace-Id", "More", "X-A",
 	}), hostile())
 	maps.Copy(r.Header, rapid.MapOfN(names, rapid.SliceOfN(hostile(), 0, 3), 0, 6).Draw(t, "header"))
 	return r
@@ -125,6 +129,16 @@ func TestEveryRequestLineIsAcceptedAndReadAsWritten(t *testing.T) {
 			t.Fatalf("body %q, not %q", got.Body, body)
 		}
 		names, values := printedHeaders(r)
+		if r.TraceID != [16]byte{} {
+			if len(got.TraceID) != 32 {
+				t.Fatalf("the trace is %q: %s", got.TraceID, line)
+			}
+			names = append([]string{traceIDName}, names...)
+			values = append([]string{hex.EncodeToString(r.TraceID[:])}, values...)
+		}
+		if got.TraceID != "" {
+			got.Parameters = append(Parameters{{traceIDName, got.TraceID}}, got.Parameters...)
+		}
 		if l.RequestID && r.RequestID != "" {
 			names = append([]string{requestIDName}, names...)
 			values = append([]string{string(MaskText(nil, r.RequestID))}, values...)

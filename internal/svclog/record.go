@@ -51,6 +51,9 @@ type Record struct {
 	Parameters Parameters `json:"parameters,omitempty"`
 	// RequestID is the id of the request, empty if the line has none.
 	RequestID string `json:"request_id,omitempty"`
+	// TraceID is the id of the trace of a request, 32 hexadecimal digits, empty if the
+	// line has none.
+	TraceID string `json:"trace_id,omitempty"`
 	// Message is the text of all other kinds of lines, without the frame.
 	Message string `json:"message,omitempty"`
 	// Type is the type of an exception.
@@ -92,6 +95,7 @@ var (
 	responseLine = regexp.MustCompile(`^\[([A-Z]+) (\S+)\]: \[(\d{3})\] ?(.*)$`)
 
 	responseID    = regexp.MustCompile(`^(?:(.*) )?\[` + requestIDName + `: ([^\]]*)\]$`)
+	traceID       = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	authenticated = regexp.MustCompile(`^Authenticated user: \[([^\]]*)\]$`)
 	loginFailed   = regexp.MustCompile(`^Login failed for user '([^']*)'\.$`)
 	exceptionLine = regexp.MustCompile(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
@@ -138,6 +142,10 @@ func (r *Record) parseMessage(message string, indented bool) {
 		for name, value := range entriesOf(m[5]) {
 			if name == requestIDName && value != "" && len(r.Parameters) == 0 && r.RequestID == "" {
 				r.RequestID = value
+				continue
+			}
+			if name == traceIDName && traceID.MatchString(value) && len(r.Parameters) == 0 && r.TraceID == "" {
+				r.TraceID = value
 				continue
 			}
 			r.Parameters = append(r.Parameters, Parameter{name, value})

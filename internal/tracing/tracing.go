@@ -56,6 +56,10 @@ func (a About) attributes() (found []attribute.KeyValue) {
 // Active reports whether the request of ctx is traced.
 func Active(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
 
+// ID is the id of the trace of ctx, zero without one. It is that of the span, which has
+// parsed what a caller may have sent.
+func ID(ctx context.Context) [16]byte { return trace.SpanContextFromContext(ctx).TraceID() }
+
 // Start begins a span below that of ctx. end ends it: reason is a word of the closed
 // vocabulary of reasons if it has failed, otherwise empty.
 func Start(ctx context.Context, name string, about About) (below context.Context, end func(reason string)) {

@@ -13,6 +13,7 @@ import (
 
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -123,5 +124,88 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	}
 	if len(count("veeam_auth.pace")) == 0 {
 		t.Error("no token request has waited for its turn")
+	}
+}
+
+// The second site has the option and not tracing: nothing is a trace there, whatever the
+// client says. The third has no option.
+func TestTheLogNamesTheTraceOfARequest(t *testing.T) {
+	t.Parallel()
+	otlp, url := receive(t)
+	w := harness.New(t)
+	w.Env = []string{
+		"TELEMETRY_PASSWORD=" + veeamtest.DefaultPassword, "OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=50",
+	}
+	w.Global = "order tracing first"
+	server := harness.StartServer(t, veeamtest.VBR13)
+	const tracing = "tracing {\n\t\tspan site\n\t}"
+	const account = "account " + veeamtest.DefaultUser + " {env.TELEMETRY_PASSWORD}"
+	with := &harness.Site{Server: server, Before: tracing, Account: account, Options: "log_trace_id"}
+	untraced := &harness.Site{Server: server, Account: account, Options: "log_trace_id"}
+	without := &harness.Site{Server: server, Before: tracing, Account: account}
+	w.Sites = []*harness.Site{with, untraced, without}
+	w.Run(t)
+	for _, sent := range []struct {
+		site        *harness.Site
+		traceparent string
+	}{
+		{with, ""},
+		{with, "00-" + clientTrace + "-00f067aa0ba902b7-01"},
+		{with, "00-" + strings.ToUpper(clientTrace) + "-no trace-01"},
+		{untraced, "00-" + clientTrace + "-00f067aa0ba902b7-01"},
+		{without, "00-" + clientTrace + "-00f067aa0ba902b7-01"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, sent.site.URL()+server.Base()+"/echo", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent.traceparent != "" {
+			req.Header.Set("Traceparent", sent.traceparent)
+		}
+		req.Header.Set("Trace-Id", "11111111111111111111111111111111")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	var logged []string
+	harness.Eventually(t, "five requests are logged", func() bool {
+		text, err := w.SvcLog()
+		if err != nil {
+			return false
+		}
+		logged = nil
+		if err := svclog.Read(t.Context(), strings.NewReader(text), svclog.Filter{}, func(r svclog.Record) error {
+			if r.Kind == svclog.KindRequest {
+				logged = append(logged, r.TraceID)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return len(logged) == 5
+	})
+	var exported []string
+	harness.Eventually(t, "the spans of four requests have arrived", func() bool {
+		exported = nil
+		spans, _ := otlp.received()
+		for _, s := range spans {
+			if s.Name == "site" {
+				exported = append(exported, fmt.Sprintf("%x", s.TraceId))
+			}
+		}
+		return len(exported) == 4
+	})
+	if len(logged[0]) != 32 || logged[1] != clientTrace || len(logged[2]) != 32 || logged[2] == logged[0] || logged[2] == clientTrace {
+		t.Errorf("the log has %q", logged)
+	}
+	if logged[3] != "" || logged[4] != "" {
+		t.Errorf("without tracing or the option the log has %q", logged[3:])
+	}
+	for _, id := range logged[:3] {
+		if !slices.Contains(exported, id) {
+			t.Errorf("the log has %s, the spans have %s", id, exported)
+		}
 	}
 }
