@@ -21,7 +21,7 @@ func askAdmin(t *testing.T, method, path, body string) (int, string) {
 	}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", contentTypeJSON)
+	r.Header.Set("Content-Type", "application/json")
 	if err := handle(w, r); err != nil {
 		return 0, err.Error()
 	}

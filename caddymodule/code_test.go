@@ -47,6 +47,7 @@ func (w *world) operate(process *processState, act string, body any) (states []a
 	routes := adminapi.Sessions{State: process.State}.Routes()
 	rec := httptest.NewRecorder()
 	req := httptest.NewRequestWithContext(w.Context(), http.MethodPost, adminapi.SessionsPath+"/"+act, strings.NewReader(string(text)))
+	req.Header.Set("Content-Type", "application/json")
 	if err := routes[adminapi.SessionsPath+"/"+act](rec, req); err != nil {
 		return nil, err
 	}

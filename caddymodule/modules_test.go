@@ -1,0 +1,5 @@
+package caddymodule_test
+
+import (
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/admin" // the golden files of Caddyfiles have its directive and its option
+)
