@@ -48,8 +48,8 @@ func examples(t *testing.T) []example {
 		}
 		for _, at := range fence.FindAllSubmatchIndex(text, -1) {
 			indent, block := string(text[at[2]:at[3]]), "\n"+string(text[at[4]:at[5]])
-			if !strings.Contains(block, "veeam_auth ") {
-				continue
+			if !strings.Contains(strings.ReplaceAll(block, "veeam_auth {\n", ""), "veeam_auth ") {
+				continue // no site with the directive, at most the global option
 			}
 			line := 1 + bytes.Count(text[:at[0]], []byte("\n"))
 			found = append(found, example{fmt.Sprintf("%s:%d", filepath.Base(page), line), strings.ReplaceAll(block, "\n"+indent, "\n")[1:]})
