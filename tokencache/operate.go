@@ -19,10 +19,16 @@ func (s *Session) Lift(ctx context.Context) error {
 // stays in use meanwhile, and afterwards if the renewal fails. Without a token it does
 // what Get does.
 func (s *Session) RenewNow(ctx context.Context, grant GrantFunc) (*Token, error) {
-	if tok, _ := s.Current(time.Now()); tok != nil {
-		tok.early.Store(true)
+	tok, _ := s.Current(time.Now())
+	if tok == nil {
+		return s.await(ctx, grant)
 	}
-	return s.await(ctx, grant)
+	tok.early.Store(true)
+	renewed, err := s.await(ctx, grant)
+	if err != nil {
+		tok.early.Store(false) // no request is to repeat it
+	}
+	return renewed, err
 }
 
 // Forget discards the token in this process and in the store, and ends the hold. Other
