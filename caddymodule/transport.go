@@ -99,9 +99,9 @@ type Transport struct {
 	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
 	// When accounts log in: `request` for the first request that requires their session,
-	// `start` for the start of the configuration. With `start` they log in in the
-	// background, within `pace` and `lockout_budget`, at upstreams with a fixed address,
-	// and their sessions are kept while no request requires them. Default: `request`.
+	// `start` for the start of the configuration. With `start` they log in by themselves,
+	// within `pace` and `lockout_budget`, at upstreams with a fixed address, and their
+	// sessions are kept while no request requires them. Default: `request`.
 	LoginAt string `json:"login_at,omitempty"`
 
 	// The maximum rate of token requests to one server. Default: the product's.

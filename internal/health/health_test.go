@@ -29,19 +29,23 @@ func TestReady_InEveryState(t *testing.T) {
 		{"a token", upstream.Row{Reason: veeam.ReasonOK, State: tokencache.State{ExpiresIn: time.Minute}}, true, true},
 		{
 			"a token that cannot be renewed",
-			upstream.Row{Reason: veeam.ReasonCredentialRefused, Failure: now, State: tokencache.State{ExpiresIn: time.Minute, HeldFor: time.Minute, Cause: failing}}, true, true,
+			upstream.Row{Reason: veeam.ReasonCredentialRefused, Failure: now, State: tokencache.State{ExpiresIn: time.Minute, HeldFor: time.Minute, Cause: failing}},
+			true, true,
 		},
 		{
 			"a token whose secret is gone",
-			upstream.Row{Reason: veeam.ReasonSecretUnreadable, Failure: now, State: tokencache.State{ExpiresIn: time.Minute}}, true, true,
+			upstream.Row{Reason: veeam.ReasonSecretUnreadable, Failure: now, State: tokencache.State{ExpiresIn: time.Minute}},
+			true, true,
 		},
 		{
 			"a token, and the server was not reached just now",
-			upstream.Row{Reason: veeam.ReasonUnreachable, Failure: now, Unreached: ago(29 * time.Second), State: tokencache.State{ExpiresIn: time.Minute}}, false, false,
+			upstream.Row{Reason: veeam.ReasonUnreachable, Failure: now, Unreached: ago(29 * time.Second), State: tokencache.State{ExpiresIn: time.Minute}},
+			false, false,
 		},
 		{
 			"a token, and the server was not reached a while ago",
-			upstream.Row{Reason: veeam.ReasonUnreachable, Failure: ago(31 * time.Second), Unreached: ago(31 * time.Second), State: tokencache.State{ExpiresIn: time.Minute}}, true, true,
+			upstream.Row{Reason: veeam.ReasonUnreachable, Failure: ago(31 * time.Second), Unreached: ago(31 * time.Second), State: tokencache.State{ExpiresIn: time.Minute}},
+			true, true,
 		},
 		{"never used", upstream.Row{Reason: veeam.ReasonNotLoggedIn}, true, false},
 		{"the first login is under way", upstream.Row{Reason: veeam.ReasonNotLoggedIn, State: tokencache.State{Status: tokencache.StatusRefreshing}}, true, false},
@@ -190,9 +194,16 @@ func TestAt_FindsProbesBelowThePath(t *testing.T) {
 		root, path string
 		probe      Probe
 	}{
-		{"/veeam_auth", "/veeam_auth/ready", Ready}, {"/veeam_auth/", "/veeam_auth/live", Live}, {"", "/startup", Startup}, {"/", "/ready", Ready},
-		{"/veeam_auth", "/veeam_auth/ready/", ""}, {"/veeam_auth", "/veeam_auth", ""}, {"/veeam_auth", "/veeam_auth/sessions", ""},
-		{"/veeam_auth", "/x/veeam_auth/ready", ""}, {"/veeam_auth", "/ready", ""}, {"/veeam_auth", "/veeam_authx/ready", ""},
+		{"/veeam_auth", "/veeam_auth/ready", Ready},
+		{"/veeam_auth/", "/veeam_auth/live", Live},
+		{"", "/startup", Startup},
+		{"/", "/ready", Ready},
+		{"/veeam_auth", "/veeam_auth/ready/", ""},
+		{"/veeam_auth", "/veeam_auth", ""},
+		{"/veeam_auth", "/veeam_auth/sessions", ""},
+		{"/veeam_auth", "/x/veeam_auth/ready", ""},
+		{"/veeam_auth", "/ready", ""},
+		{"/veeam_auth", "/veeam_authx/ready", ""},
 	} {
 		if probe, ok := At(c.root, c.path); ok != (c.probe != "") || ok && probe != c.probe {
 			t.Errorf("%s below %s: %q %v", c.path, c.root, probe, ok)

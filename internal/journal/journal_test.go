@@ -34,10 +34,12 @@ func TestTheSentencesOfAJournal(t *testing.T) {
 		"a refusal": {func(j *Journal) {
 			j.Denied("grafana", veeam.Refusal{Reason: veeam.ReasonNoToken, Detail: "there is none"})
 		}, []string{
-			"warn " + svclog.Denied("grafana", http.MethodPut, "/api/v1/jobs?x=1") + " " + svclog.Exception("There is none.", TypeOfReason(veeam.ReasonNoToken))}},
+			"warn " + svclog.Denied("grafana", http.MethodPut, "/api/v1/jobs?x=1") + " " + svclog.Exception("There is none.", TypeOfReason(veeam.ReasonNoToken)),
+		}},
 		"what was allowed, below its level": {func(j *Journal) { j.Allowed("grafana", "rule 1") }, nil},
 		"a shadow": {func(j *Journal) { j.Shadow("", false, "rule 2") }, []string{
-			"warn " + svclog.Exception("Request [PUT /api/v1/jobs?x=1] of user '"+svclog.Anonymous+"' would be allowed by shadow rule 2.", "")}},
+			"warn " + svclog.Exception("Request [PUT /api/v1/jobs?x=1] of user '"+svclog.Anonymous+"' would be allowed by shadow rule 2.", ""),
+		}},
 	} {
 		core, logs := observer.New(zapcore.InfoLevel)
 		j := New(zap.New(core), httptest.NewRequest(http.MethodPut, "/api/v1/jobs?x=1", http.NoBody))

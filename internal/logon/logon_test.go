@@ -251,7 +251,7 @@ func TestSessions_AnswersInTheServersSpellingWithAnIDOfItsOwn(t *testing.T) {
 				if res.StatusCode != http.StatusCreated || res.Header.Get("Location") != origin+path || res.Header.Get("Content-Type") != c.contentType {
 					t.Errorf("%d %q", res.StatusCode, res.Header)
 				}
-				if got := res.Header[header]; len(got) != 1 || got[0] != pair.Access {
+				if got := res.Header[header]; len(got) != 1 || got[0] != pair.Access { //nolint:staticcheck // its clients want this spelling
 					t.Errorf("%s is %q", header, got)
 				}
 				if got := res.Header.Get("Set-Cookie"); got != header+"="+pair.Access+"; Path=/api; HttpOnly" {

@@ -89,7 +89,7 @@ func TestWithoutAPageNothingIsServedAndNothingIsKept(t *testing.T) {
 	logger.Info("before")
 	record.Decided(Decision{Path: "/before"})
 	for _, path := range []string{"/veeam_auth/", "/veeam_auth/state"} {
-		if w, err := get(t, p, path); err == nil || err.(*adminapi.Error).Status != http.StatusNotFound || w.Body.Len() > 0 {
+		if w, err := get(t, p, path); statusOf(err) != http.StatusNotFound || w.Body.Len() > 0 {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -129,17 +129,13 @@ func TestThePageAnswersItsOwnQuestionsOnly(t *testing.T) {
 		{"another port", "/veeam_auth/state", []string{"Sec-Fetch-Site", "same-site", "Origin", "http://localhost:8080"}, http.StatusForbidden},
 	} {
 		_, err := get(t, p, c.target, c.headers...)
-		status := 0
-		if failed, ok := err.(*adminapi.Error); ok {
-			status = failed.Status
-		}
-		if status != c.status {
+		if statusOf(err) != c.status {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	w := httptest.NewRecorder()
 	err := p.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/veeam_auth/state", nil))
-	if err == nil || err.(*adminapi.Error).Status != http.StatusMethodNotAllowed {
+	if statusOf(err) != http.StatusMethodNotAllowed {
 		t.Error(err)
 	}
 }
@@ -246,4 +242,12 @@ func TestADecisionCostsOneAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { record.Decided(Decision{Path: "/api/v1/jobs"}) }); n > 0 {
 		t.Errorf("%v allocations without a page", n)
 	}
+}
+
+// statusOf returns the status of an error of the page, 0 without an error.
+func statusOf(err error) int {
+	if failed, ok := errors.AsType[*adminapi.Error](err); ok {
+		return failed.Status
+	}
+	return 0
 }

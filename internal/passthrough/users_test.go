@@ -85,7 +85,7 @@ func TestEachPartOfALoginTellsItApart(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	if userID("a", "svc", "p", false) != userID("a", "svc", "p", false) {
+	if first, second := userID("a", "svc", "p", false), userID("a", "svc", "p", false); first != second {
 		t.Error("the same login has two ids")
 	}
 }

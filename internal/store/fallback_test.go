@@ -44,7 +44,7 @@ func TestFallback_KeepsValuesInMemory(t *testing.T) {
 			inner.key = "keys"
 		}
 		f := &Fallback{Inner: inner}
-		if f.Store(ctx, "a", nil) != broken || f.Lock(ctx, "a") != broken || f.Delete(ctx, "a") != broken {
+		if !errors.Is(f.Store(ctx, "a", nil), broken) || !errors.Is(f.Lock(ctx, "a"), broken) || !errors.Is(f.Delete(ctx, "a"), broken) {
 			t.Error("the inner store is not used")
 		}
 		f.KeepInMemory(ctx, "keys")

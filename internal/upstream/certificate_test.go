@@ -33,7 +33,7 @@ func TestTheCertificateOfTheServerIsKnown(t *testing.T) {
 	for name, config := range map[string]*tls.Config{
 		"trusted":     {RootCAs: trusted},
 		"not trusted": {RootCAs: x509.NewCertPool()},
-		"not pinned":  {InsecureSkipVerify: true, VerifyConnection: tlspin.Verify([]tlspin.Fingerprint{pin})}, //nolint:gosec // refused
+		"not pinned":  {InsecureSkipVerify: true, VerifyConnection: tlspin.Verify([]tlspin.Fingerprint{pin})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			transport := &http.Transport{TLSClientConfig: config}
@@ -123,8 +123,14 @@ func TestACertificateThatNoPinHasIsToldOnceUntilTheServerIsTrusted(t *testing.T)
 			err  error
 			told int
 		}{
-			{errors.New("no route to host"), 0}, {seen("first"), 1}, {errors.New("no route to host"), 1}, {seen("first"), 1}, {seen("second"), 2},
-			{seen("second"), 2}, {nil, 2}, {seen("second"), 3},
+			{errors.New("no route to host"), 0},
+			{seen("first"), 1},
+			{errors.New("no route to host"), 1},
+			{seen("first"), 1},
+			{seen("second"), 2},
+			{seen("second"), 2},
+			{nil, 2},
+			{seen("second"), 3},
 		} {
 			s.dialed("vbr", "https://vbr01:9419", step.err)
 			if synctest.Wait(); told != step.told {

@@ -206,8 +206,12 @@ func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return
 func TestALogoutByAFormSendsTheRefreshTokenAndTheAccessToken(t *testing.T) {
 	token := &Token{Access: secret.New("bearer+1"), Refresh: secret.New("refresh+1"), Grant: GrantPassword}
 	for _, answers := range [][]canned{
-		{{status: 200}, {status: 200}}, {{status: 200}, {status: 400}}, {{status: 400}, {status: 200}}, {{status: 200}, {status: 401}},
-		{{status: 500}, {status: 200}}, {{status: 200}, {status: 500}},
+		{{status: 200}, {status: 200}},
+		{{status: 200}, {status: 400}},
+		{{status: 400}, {status: 200}},
+		{{status: 200}, {status: 401}},
+		{{status: 500}, {status: 200}},
+		{{status: 200}, {status: 500}},
 	} {
 		c, s := client(t, "one", answers...)
 		err := c.Logout(context.Background(), token)

@@ -12,10 +12,14 @@ import (
 
 // settings are values with which the chart can be installed.
 var settings = map[string][]string{
-	"gateway": {"server.url=https://vbr01.lab.local:9419", "account.username=svc-monitor", "account.existingSecret=veeam-auth", "gateway.tlsSecret=veeam-auth-tls",
-		"metrics.podMonitor.enabled=true", "networkPolicy.serverCIDR=192.0.2.10/32", "server.product=azure", "account.mfa=true"},
-	"sidecar": {"server.url=https://vbr01.lab.local", "account.username=svc-monitor", "account.existingSecret=veeam-auth", "mode=sidecar",
-		"sidecar.client.name=client", "sidecar.client.image=docker.io/curlimages/curl:8.16.0", "server.tlsPin=86:F1:76:9B:44:7A:46:41:38:95:5D:B9:23:6A:41:1C:54:87:28:1F"},
+	"gateway": {
+		"server.url=https://vbr01.lab.local:9419", "account.username=svc-monitor", "account.existingSecret=veeam-auth", "gateway.tlsSecret=veeam-auth-tls",
+		"metrics.podMonitor.enabled=true", "networkPolicy.serverCIDR=192.0.2.10/32", "server.product=azure", "account.mfa=true",
+	},
+	"sidecar": {
+		"server.url=https://vbr01.lab.local", "account.username=svc-monitor", "account.existingSecret=veeam-auth", "mode=sidecar",
+		"sidecar.client.name=client", "sidecar.client.image=docker.io/curlimages/curl:8.16.0", "server.tlsPin=86:F1:76:9B:44:7A:46:41:38:95:5D:B9:23:6A:41:1C:54:87:28:1F",
+	},
 }
 
 func chart(t *testing.T, command string, values []string) string {

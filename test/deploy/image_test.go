@@ -60,10 +60,12 @@ func startSidecar(t *testing.T, environment ...string) *sidecar {
 	secret(t, secrets, "veeam_ca.pem", string(veeamtest.CAPEM()))
 	api, metrics := port(t), port(t)
 	s.api, s.metrics = "http://127.0.0.1:"+api, "http://127.0.0.1:"+metrics
-	args := []string{"run", "-d", "--name", s.name, "--network", "host", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges",
+	args := []string{
+		"run", "-d", "--name", s.name, "--network", "host", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges",
 		"--memory", "128m", "--pids-limit", "200", "--tmpfs", "/config:rw,mode=1777", "-v", volume(t) + ":/data", "-v", secrets + ":/run/secrets:ro",
 		"-e", "VEEAM_AUTH_SERVER=" + s.server.URL(), "-e", "VEEAM_AUTH_USERNAME=" + veeamtest.DefaultUser, "-e", "VEEAM_AUTH_TRUST=ca",
-		"-e", "VEEAM_AUTH_LISTEN=http://:" + api, "-e", "VEEAM_AUTH_METRICS_PORT=" + metrics, "-e", "VEEAM_AUTH_ADMIN=localhost:" + port(t)}
+		"-e", "VEEAM_AUTH_LISTEN=http://:" + api, "-e", "VEEAM_AUTH_METRICS_PORT=" + metrics, "-e", "VEEAM_AUTH_ADMIN=localhost:" + port(t),
+	}
 	for _, variable := range environment {
 		args = append(args, "-e", variable)
 	}

@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer server.Close()
 	if *ca != "" {
-		if err := os.WriteFile(*ca, veeamtest.CAPEM(), 0o644); err != nil { //nolint:gosec // everybody may read it
+		if err := os.WriteFile(*ca, veeamtest.CAPEM(), 0o644); err != nil {
 			return err
 		}
 	}

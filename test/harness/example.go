@@ -46,7 +46,8 @@ var exampleProducts = []exampleProduct{
 // is used once, and a second server with the same one would have to wait for the next.
 func withCodes(name string, profile veeamtest.Profile, port int, secret string) exampleProduct {
 	return exampleProduct{
-		name, profile, port, map[string]string{"password": veeamtest.DefaultMFAPassword, "totp_secret": secret},
+		name, profile, port,
+		map[string]string{"password": veeamtest.DefaultMFAPassword, "totp_secret": secret},
 		[]veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{
 			Username: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword, TOTPSecret: secret,
 		})},

@@ -23,11 +23,11 @@ func ProductsBut(without ...string) []string {
 
 // HasEveryProduct fails the test unless a table has a row for every product but those
 // that are named after it.
-func HasEveryProduct(t testing.TB, table []string, without ...string) {
-	t.Helper()
+func HasEveryProduct(tb testing.TB, table []string, without ...string) {
+	tb.Helper()
 	for _, name := range ProductsBut(without...) {
 		if !slices.Contains(table, name) {
-			t.Errorf("the table has no row for %s", name)
+			tb.Errorf("the table has no row for %s", name)
 		}
 	}
 }

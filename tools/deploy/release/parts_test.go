@@ -80,8 +80,13 @@ func TestParseDockerfile(t *testing.T) {
 		t.Errorf("labels: %q", labels)
 	}
 	wantFiles := []imageFile{
-		{"/etc/", "", 0o755}, {"/etc/veeam-auth/", "", 0o755}, {"/data/", "", 0o755}, {"/config/", "", 0o755}, {"/tmp/", "", 0o755},
-		{"/veeam-auth", "bin/veeam-auth", 0o755}, {"/etc/veeam-auth/Caddyfile", "deploy/image/Caddyfile", 0o644},
+		{"/etc/", "", 0o755},
+		{"/etc/veeam-auth/", "", 0o755},
+		{"/data/", "", 0o755},
+		{"/config/", "", 0o755},
+		{"/tmp/", "", 0o755},
+		{"/veeam-auth", "bin/veeam-auth", 0o755},
+		{"/etc/veeam-auth/Caddyfile", "deploy/image/Caddyfile", 0o644},
 	}
 	if !reflect.DeepEqual(spec.files, wantFiles) || spec.owner != 65532 {
 		t.Errorf("%+v of %d", spec.files, spec.owner)
