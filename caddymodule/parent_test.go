@@ -95,6 +95,7 @@ func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.
 				began, early := time.Now(), w.server.Counters().Refused
 				for time.Since(began) < 2*time.Hour {
 					w.both(all[0], all[processes-1], http.StatusServiceUnavailable)
+					w.rest(4 * time.Second)
 					if time.Since(began) < 10*time.Minute {
 						early = w.server.Counters().Refused
 					}
