@@ -212,8 +212,8 @@ func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
 					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
 					w.demand("200")
 					f.begin(w)
-					for range 60 { // until shortly before the token's end
-						w.rest(9850 * time.Millisecond)
+					for range 30 { // until shortly before the token's end
+						w.rest(19700 * time.Millisecond)
 						w.demand("200")
 					}
 					most := 16

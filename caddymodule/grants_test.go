@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestEveryGrantHasItsOutcome(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,7 @@ none, --force is required. After three refused codes in a row no code is accepte
 5 minutes without --force.
 
 Exit codes: 0 logged in; 1 invalid usage or code, nothing was sent; 2 the login failed.`,
-		Args: cobra.ExactArgs(1),
+		Args: onlyAccount,
 		Example: `  caddy veeam-auth sessions code svc-monitor
   oathtool --totp -b @seed | caddy veeam-auth sessions code svc-monitor`,
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {
@@ -50,6 +50,17 @@ Exit codes: 0 logged in; 1 invalid usage or code, nothing was sent; 2 the login 
 	}
 	entryFlags(cmd, &wanted.WantedSessions)
 	return cmd
+}
+
+// onlyAccount refuses a code or a secret among the arguments, and does not repeat it.
+func onlyAccount(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errors.New("the name of an account is missing")
+	case 1:
+		return nil
+	}
+	return errors.New("write only the name of the account: a code or secret in the arguments can be read by other users of this machine. Nothing was sent; enter it when asked, or through the standard input")
 }
 
 // newCredentialCommand returns `caddy veeam-auth sessions credential`.
@@ -71,7 +82,7 @@ A refused secret counts against the lock-out budget of the user: with one try le
 none, --force is required.
 
 Exit codes: 0 logged in; 1 invalid usage, nothing was sent; 2 the login failed.`,
-		Args: cobra.ExactArgs(1),
+		Args: onlyAccount,
 		Example: `  caddy veeam-auth sessions credential exporter --grant refresh_token
   caddy veeam-auth sessions credential sso < saml_response.txt`,
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {

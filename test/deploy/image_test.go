@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -30,14 +31,14 @@ type sidecar struct {
 	server  *veeamtest.Server
 }
 
+// port is one that nothing listens on.
 func port(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := ports.Free(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(free[0])
 }
 
 // volume is a folder that the user of a container owns.

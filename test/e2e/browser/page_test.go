@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,9 +36,7 @@ const grafana = "grafana"
 
 func newPageScene(t *testing.T, more int) *pageScene {
 	t.Helper()
-	if _, err := exec.LookPath("chromium"); err != nil {
-		t.Skip("there is no chromium in PATH")
-	}
+	needChromium(t)
 	w := &world{dir: t.TempDir(), executed: map[string]int{}}
 	s := &pageScene{world: w, site: map[string]string{}}
 	w.server = veeamtest.New(veeamtest.VBR13)

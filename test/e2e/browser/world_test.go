@@ -141,11 +141,18 @@ func (w *world) origin(name string) string {
 	return "http://" + net.JoinHostPort(name, port)
 }
 
-func newWorld(t *testing.T) *world {
+// needChromium skips a test where there is no browser. test/run says what is missing, and
+// fails where everything is required.
+func needChromium(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("there is no chromium in PATH")
 	}
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	needChromium(t)
 	w := &world{dir: t.TempDir(), bases: map[string]string{}, rebound: map[string]string{}, executed: map[string]int{}}
 	w.server = veeamtest.New(veeamtest.VBR13, veeamtest.WithObserver(w.observe))
 	if err := w.server.Start(); err != nil {
