@@ -60,7 +60,7 @@ func (o *vspcOptions) ask(cmd *cobra.Command, account string, run func(ctx conte
 		return err
 	}
 	defer s.close()
-	if s.Client.Product.Name != "vspc" {
+	if !s.Client.Product.KeyServices {
 		return fmt.Errorf("account %s is at %s; key services require %s", account, s.Client.Product.Title, "Veeam Service Provider Console")
 	}
 	if o.clientVersion != "" {

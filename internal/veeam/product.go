@@ -85,6 +85,10 @@ type Product struct {
 	// replaces a verification code once.
 	ScratchCodes bool
 
+	// KeyServices reports whether the API has services that make and assign keys and
+	// secrets for codes, see Client.RSAKeys.
+	KeyServices bool
+
 	constants    []field            // of every token request
 	dialects     map[string]dialect // by API version, where paths name it
 	refusedBy4xx bool               // a refused credential may have any status of 4xx, see readRefusal
@@ -244,7 +248,8 @@ var products = []*Product{
 	},
 	{
 		Name: "vspc", Title: "Veeam Service Provider Console", Port: 1280,
-		TokenPath: "/api/v3/token",
+		TokenPath:   "/api/v3/token",
+		KeyServices: true,
 		// Optional: without it the server answers as its own version does.
 		Version: Version{Header: "X-Client-Version"},
 		Accounts: []Grant{
