@@ -268,7 +268,11 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 			return guard.handler.Explain(r, caller, true)
 		}
 		for _, d := range deeds {
-			if x := decide(d); x.Refusal != nil {
+			x := decide(d)
+			if x.Route == veeam.RouteClosed {
+				continue // no rule opens it
+			}
+			if x.Refusal != nil {
 				t.Fatalf("%+v: %+v\n%s", d, x, out.String())
 			}
 			op, _, _, _ := d.find(index)

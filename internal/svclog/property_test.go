@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -265,4 +266,13 @@ func drawSecretForm(t *rapid.T) string {
 	pair := name + "=" + rapid.SampledFrom([]string{"c4n4ry", "ac4n4ry%26b", "%22c4n4ry", "c4n4ry+c4n4ry"}).Draw(t, "value")
 	around := rapid.SampledFrom([]string{"", "a=b", "username=u", "&&", "x"})
 	return around.Draw(t, "before") + "&" + pair + "&" + around.Draw(t, "after")
+}
+
+// A header of the client that has the name of an id is no id behind one that was written here.
+func TestTheIDOfAClientIsNoIDBehindTheTrace(t *testing.T) {
+	r := &Request{Method: "GET", Path: "/", TraceID: [16]byte{15: 1}, Header: http.Header{requestIDName: {"made up"}}}
+	got := parse(strings.TrimSuffix(string(Renderer{}.AppendRequest(nil, time.Now(), zapcore.InfoLevel, r)), "\n"), time.Local)
+	if got.RequestID != "" || got.TraceID != strings.Repeat("0", 31)+"1" || !slices.Contains(got.Parameters, Parameter{requestIDName, "made up"}) {
+		t.Errorf("%+v", got)
+	}
 }

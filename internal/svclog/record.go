@@ -140,7 +140,7 @@ func (r *Record) parseMessage(message string, indented bool) {
 		r.Kind = KindRequest
 		r.User, r.Method, r.Path, r.Body = m[1], m[2], m[3], m[4]
 		for name, value := range entriesOf(m[5]) {
-			if name == requestIDName && value != "" && len(r.Parameters) == 0 && r.RequestID == "" {
+			if name == requestIDName && value != "" && len(r.Parameters) == 0 && r.RequestID == "" && r.TraceID == "" {
 				r.RequestID = value
 				continue
 			}
