@@ -254,7 +254,7 @@ func TestSessions_AnswersInTheServersSpellingWithAnIDOfItsOwn(t *testing.T) {
 				if got := res.Header[header]; len(got) != 1 || got[0] != pair.Access { //nolint:staticcheck // its clients want this spelling
 					t.Errorf("%s is %q", header, got)
 				}
-				if got := res.Header.Get("Set-Cookie"); got != header+"="+pair.Access+"; Path=/api; HttpOnly" {
+				if got := res.Header.Get("Set-Cookie"); got != header+"="+pair.Access+"; Path=/api; HttpOnly; SameSite=Strict" {
 					t.Errorf("Set-Cookie is %q", got)
 				}
 				named := strings.Replace(c.id, "%", string(id), 1)

@@ -46,7 +46,7 @@ func (s sessions) Answer(r *http.Request, pair issuer.Pair, login Login) *http.R
 	d := document{format: veeam.FormatOf(r.Header, login.Shape.Camel()), site: login.Site, user: login.User, session: idOf(pair.Access)}
 	res := answer.New(r, http.StatusCreated, d.format.ContentType(), d.one(true))
 	res.Header[header] = []string{pair.Access}
-	res.Header["Set-Cookie"] = []string{header + "=" + pair.Access + "; Path=/api; HttpOnly"}
+	res.Header["Set-Cookie"] = []string{header + "=" + pair.Access + "; Path=/api; HttpOnly; SameSite=Strict"}
 	res.Header["Location"] = []string{d.href()}
 	return res
 }

@@ -133,6 +133,9 @@ func (c *Client) askNow(ctx context.Context, g Grant, f *form) (*reply, error) {
 		return nil, c.complete(err, g)
 	}
 	r.offset = offset
+	if r.token != nil {
+		r.token.offset = offset
+	}
 	return r, nil
 }
 

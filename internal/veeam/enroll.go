@@ -113,7 +113,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	if err := keep(e); err != nil {
 		return fail("saving the secret", err)
 	}
-	code, err := c.ledger().Next(ctx, e.totp)
+	code, err := c.ledger().next(ctx, e.totp, e.totp.follow(t.offset), nil)
 	if err != nil {
 		return fail("generating the first code", err)
 	}

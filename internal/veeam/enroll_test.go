@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -337,4 +338,19 @@ func FuzzEnrollment(f *testing.F) {
 			t.Errorf("the QR code cannot be read: %v", err)
 		}
 	})
+}
+
+func TestEnrollFollowsTheClockOfTheServer(t *testing.T) {
+	for _, e := range enrolls {
+		t.Run(e.product, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clock := veeamtest.WithClock(func() time.Time { return time.Now().Add(75 * time.Second) })
+				c := newClinic(t, e.product, e.profile, clock)
+				enrolled, err := c.enroll(false)
+				if err != nil || enrolled == nil || c.server.TOTPSecret(veeamtest.DefaultUser) == "" {
+					t.Errorf("%+v, %v", enrolled, err)
+				}
+			})
+		})
+	}
 }

@@ -33,4 +33,6 @@ type Token struct {
 	// Shape is the format of the server's response, for the responses of veeam-auth.
 	// Nil if there was no response (GrantAPIKey).
 	Shape *Shape
+
+	offset time.Duration // how far the server's clock was ahead when it answered
 }
