@@ -99,6 +99,12 @@ type emTask struct {
 	Type      string `xml:",attr"`
 }
 
+type emReports struct {
+	XMLName xml.Name `xml:"SummaryReportFrame" json:"-"`
+	Xmlns   string   `xml:"xmlns,attr" json:"-"`
+	Links   []emLink `xml:"Links>Link"`
+}
+
 type emOverview struct {
 	XMLName           xml.Name `xml:"OverviewReportFrame" json:"-"`
 	Xmlns             string   `xml:"xmlns,attr" json:"-"`

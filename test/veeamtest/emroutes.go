@@ -38,6 +38,13 @@ func emRoutes(*Server) []route {
 		{"GET", "/api/query", protected, func(x *exchange) {
 			x.document(http.StatusOK, emQuery{Xmlns: emNamespace, Refs: []emRef{x.jobRef()}, PagingInfo: x.paging(2)})
 		}},
+		{"GET", "/api/reports/summary", protected, func(x *exchange) {
+			name, kind := "OverviewReport", "OverviewReportFrame"
+			x.document(http.StatusOK, emReports{Xmlns: emNamespace, Links: []emLink{
+				{Rel: "Related", Href: x.link("/reports/summary/overview"), Name: &name, Type: &kind},
+			}})
+		}},
+		{"GET", "/api/backupFiles", protected, func(x *exchange) { x.references() }},
 		{"GET", "/api/reports/summary/overview", protected, func(x *exchange) {
 			x.document(http.StatusOK, emOverview{Xmlns: emNamespace, BackupServers: 1, ProxyServers: 2, RepositoryServers: 1, ScheduledJobs: 4})
 		}},

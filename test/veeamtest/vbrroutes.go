@@ -14,8 +14,14 @@ import (
 
 const vbrJobID = "6745a759-2205-4cd2-b172-8ec8f7e60ef8"
 
+// vbrCollections are further lists that public clients read. They have no item, only a page around it.
+var vbrCollections = []string{
+	"sessions", "taskSessions", "restorePoints", "backupObjects", "backupInfrastructure/managedServers", "backupInfrastructure/proxies",
+	"backupInfrastructure/repositories", "backupInfrastructure/repositories/states",
+}
+
 func vbrRoutes(s *Server) []route {
-	return []route{
+	routes := []route{
 		{"POST", "/api/oauth2/token", grants, serveToken},
 		{"POST", "/api/oauth2/logout", ending, func(x *exchange) {
 			x.logout()
@@ -73,6 +79,10 @@ func vbrRoutes(s *Server) []route {
 			x.json(http.StatusOK, page(users...))
 		}},
 	}
+	for _, name := range vbrCollections {
+		routes = append(routes, route{"GET", "/api/v1/" + name, protected, func(x *exchange) { x.json(http.StatusOK, page([]any{}...)) }})
+	}
+	return routes
 }
 
 func vbr13Routes() []route {

@@ -162,6 +162,7 @@ func vspcRoutes(s *Server) []route {
 		{"GET", "/api/v3/organizations/companies", protected, func(x *exchange) {
 			x.list(map[string]any{"instanceUid": "d7b0c1b8-0d5d-4a86-9c55-4f7f3cf3b1c5", "name": "Alpha", "status": "Active"})
 		}},
+		{"GET", "/api/v3/infrastructure/backupServers/repositories", protected, func(x *exchange) { x.list([]any{}...) }},
 		{"GET", "/api/v3/users", protected, func(x *exchange) {
 			var users []any
 			for _, a := range x.s.listAccounts() {
