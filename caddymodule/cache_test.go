@@ -137,10 +137,22 @@ func TestARefusedPasswordIsHeldOverRestarts(t *testing.T) {
 	_, key := newKeyFile(t)
 	for range 5 {
 		tr := cachedOn(t, server, dir, key, "wrong")
-		if res := ask(t, tr); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
-			t.Errorf("status %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+		told := listen(t, &tr.process.Events)
+		res, err := tr.RoundTrip(proxied(t.Context(), &requestState{route: veeam.RouteProtected}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(string(body), " 1 of 2 tries left") {
+			t.Errorf("status %d, Retry-After %q: %s", res.StatusCode, res.Header.Get("Retry-After"), body)
 		}
 		quit(tr)
+		got, want := told.take(t), `credential_held {"reason":"credential_refused","tries_left":1}`
+		for ; len(got) == 0 && t.Context().Err() == nil; got = told.take(t) {
+			time.Sleep(time.Millisecond)
+		}
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
 	}
 	if n := server.Counters().TokenRequests; n != 1 {
 		t.Errorf("%d token requests", n)

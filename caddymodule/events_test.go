@@ -104,6 +104,35 @@ func TestEvents_ARefusedCredentialIsToldOnceUntilItIsAccepted(t *testing.T) {
 	})
 }
 
+// The login of a key sends nothing: the first request that the server answers accepts it.
+func TestEvents_AKeyIsAcceptedByARequest(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAPIKey(veeamtest.DefaultUser, apiKey, false)}, func(w *world) {
+		told := listen(t, &w.Events)
+		w.start(&account.Account{Name: "svc", Grant: "api_key", Password: w.secret("key", "wrong")})
+		w.demand("503 credential_refused")
+		w.raises(told, `credential_held {"reason":"credential_refused","tries_left":3}`)
+		w.rest(time.Hour)
+		w.demand("503 credential_refused")
+		w.raises(told)
+		w.secret("key", apiKey)
+		w.rest(time.Hour)
+		w.demand("200")
+		w.raises(told, "secret_rotated", `credential_lifted {"cause":"accepted"}`)
+		w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultStatus, Status: http.StatusUnauthorized, On: veeamtest.OnProtected})
+		for range 3 {
+			w.get()
+		}
+		w.raises(told, `credential_held {"reason":"credential_refused","tries_left":3}`)
+		w.server.ClearFault()
+		w.rest(2 * time.Hour)
+		for range 3 {
+			w.demand("200")
+		}
+		w.raises(told, `credential_lifted {"cause":"accepted"}`)
+	})
+}
+
 func TestEvents_AnOperatorLiftsAHold(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {

@@ -365,14 +365,43 @@ func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*tries
 	if sh == nil {
 		return false
 	}
-	sealer, err := sh.options.Keys()
+	at, err := t.place(sh)
 	if err != nil {
 		_ = sh.keyless(err)
 		return false
 	}
-	name := sealer.Name("tries", t.Product, t.Origin, strings.ToLower(t.User))
-	at := place{key: "veeam_auth/tries/" + name, associated: associated("tries", t.Product, t.Origin), sealer: sealer}
 	return updateWithin(ctx, triesStoreFor, sh, at, change) == nil
+}
+
+// place is where the tries are in the store.
+func (t *Tries) place(sh *Shared) (place, error) {
+	sealer, err := sh.options.Keys()
+	if err != nil {
+		return place{}, err
+	}
+	name := sealer.Name("tries", t.Product, t.Origin, strings.ToLower(t.User))
+	return place{key: "veeam_auth/tries/" + name, associated: associated("tries", t.Product, t.Origin), sealer: sealer}, nil
+}
+
+// Look takes over the tries that other processes, or this one before its restart, have
+// stored. It changes nothing if there is no store or it fails, and returns within a second.
+func (t *Tries) Look(ctx context.Context, sh *Shared) {
+	if sh == nil {
+		return
+	}
+	at, err := t.place(sh)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, triesStoreFor)
+	defer cancel()
+	found, err := load[triesRecord](ctx, sh, at)
+	if err != nil || found == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen = t.merged(found)
 }
 
 // merged are all tries: those of the store, or as of the last look, and those of

@@ -103,6 +103,7 @@ func (s *Session) acquire(ctx context.Context, at place) (*lease, *Token, error)
 		if err != nil {
 			return nil, nil, err
 		}
+		s.lookAtBudget(ctx, rec)
 		if decided(rec) {
 			return nil, tok, blocked
 		}
@@ -311,6 +312,17 @@ func (s *Session) learn(rec *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accepted.advance(rec.Accepted)
+}
+
+// lookAtBudget reads which tries have led to a hold that is new here: what is told of it
+// says how many are left.
+func (s *Session) lookAtBudget(ctx context.Context, rec *record) {
+	if rec == nil || rec.Block == nil || !rec.Block.Held || rec.Fence == s.blockedAt.Load() {
+		return
+	}
+	if look := s.settings().LookAtBudget; look != nil {
+		look(ctx)
+	}
 }
 
 // adopt takes over a hold or pause of another process, unless the one here lasts

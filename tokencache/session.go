@@ -66,6 +66,10 @@ type Options struct {
 	// a refused credential is held until there is one. Default: not counted.
 	Budget func() Budget
 
+	// LookAtBudget has Budget know the tries of other processes, too. It is called before
+	// a hold of another process is taken over. Default: Budget knows them.
+	LookAtBudget func(context.Context)
+
 	// Turned is called when the standing of the credential may have changed, without a
 	// lock: with the hold if it is held, otherwise with nil. It may be called with the
 	// same hold again and must not block. Default: not called.
@@ -132,7 +136,7 @@ func (s *Session) Adapt(options Options) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.options.RefreshBefore, s.options.HoldLeast, s.options.HoldMost = options.RefreshBefore, options.HoldLeast, options.HoldMost
-	s.options.Budget = options.Budget
+	s.options.Budget, s.options.LookAtBudget = options.Budget, options.LookAtBudget
 }
 
 // settings are the options with what Adapt may change.
@@ -329,7 +333,9 @@ func protect(ctx context.Context, grant GrantFunc, prev *Token) (tok *Token, err
 }
 
 func (s *Session) succeeded(tok *Token) {
-	if !tok.Static {
+	if tok.Static { // the grant of a key sends nothing
+		tok.keyAccepted = func() { s.turned(TurnAccepted, nil) }
+	} else {
 		defer s.turned(TurnAccepted, nil)
 	}
 	s.mu.Lock()

@@ -69,6 +69,8 @@ type Token struct {
 	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
+
+	keyAccepted func() // of an API key: called when the server has accepted it
 }
 
 // String returns the masked token.
@@ -116,11 +118,13 @@ func (t *Token) Rejected() bool { return t.rejected.Load() }
 // an accepted token is about the token, one on any other token is about the route, see
 // [Session.Unauthorized].
 func (t *Token) MarkAccepted() {
-	if t.proven.Load() {
+	if t.proven.Load() || t.proven.Swap(true) {
 		return
 	}
-	t.proven.Store(true)
 	t.proveOnce.Do(func() { close(t.proof) })
+	if t.keyAccepted != nil {
+		t.keyAccepted()
+	}
 }
 
 // arm computes the moments that decide about the token. A token is handed out

@@ -47,7 +47,7 @@ var rows = []Row{
 	{CodeNeeded, "The server requires a verification code, and the account waits for an operator to enter one.", []string{"product", "account", "origin"}},
 	{Interference, "The server has ended the session of an account early, three times in a row: another program logs in as the same user.", []string{"product", "account", "origin", "times", "after_seconds"}},
 	{PinMismatch, "The certificate of a server does not match `tls_pin`. Nothing was sent.", []string{"product", "origin", "sha256"}},
-	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login and renewal.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
+	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
 	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, or has presented too many wrong passwords. Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 }

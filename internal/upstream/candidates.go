@@ -26,7 +26,7 @@ func (s *Source) open(c *account.Secrets, next bool) *candidate {
 	}
 	options = s.server.cached(options, key, s.account.GrantType(), c.Digest)
 	if g := s.guard(c, journal.Journal{}); g != nil {
-		options.Budget = g.Budget
+		options.Budget, options.LookAtBudget = g.Budget, g.LookAtBudget
 	}
 	l := &candidate{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before

@@ -139,3 +139,45 @@ func TestACertificateThatNoPinHasIsToldOnceUntilTheServerIsTrusted(t *testing.T)
 		}
 	})
 }
+
+// A session lives for months where its server renews it, and its certificate ends meanwhile.
+func TestTheEndOfACertificateIsSeenWhileRequestsUseOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewState()
+		var told []int
+		q := events.NewQueue(func(e events.Event) { t.Errorf("dropped %v", e) })
+		q.Open(func(e events.Event) { told = append(told, e.Data()["expires_in_seconds"].(int)/3600) })
+		s.Events.Use(q)
+		source := &Source{server: &Server{ServerOptions: ServerOptions{Product: new(veeam.Product), State: s}}, health: new(health)}
+		const day = 24 * time.Hour
+		conn := func(raw string, left time.Duration) *tls.ConnectionState {
+			return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte(raw), NotAfter: time.Now().Add(left)}}}
+		}
+		open, looked := conn("first", 22*day), 0
+		for range 22 * 24 * 12 { // every five minutes
+			source.Reached(open, time.Now())
+			if source.health.checked.Load() == time.Now().Unix() {
+				looked++
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		source.Reached(nil, time.Now()) // a server without TLS
+		synctest.Wait()
+		if want := []int{21*24 - 1, 7*24 - 1, 24 - 1}; !slices.Equal(told, want) {
+			t.Errorf("told with %v hours left, want %v", told, want)
+		}
+		if looked > 22*24+1 {
+			t.Errorf("looked %d times", looked)
+		}
+		told = nil
+		source.Reached(conn("second", 2*day), time.Now()) // a new connection is looked at at once
+		source.Missed(t.Context(), x509.CertificateInvalidError{Reason: x509.Expired}, time.Now())
+		ended := conn("third", -day)
+		source.Missed(t.Context(), &tls.CertificateVerificationError{UnverifiedCertificates: ended.PeerCertificates, Err: x509.CertificateInvalidError{Reason: x509.Expired}}, time.Now())
+		unknown := conn("fourth", day)
+		source.Missed(t.Context(), &tls.CertificateVerificationError{UnverifiedCertificates: unknown.PeerCertificates, Err: x509.UnknownAuthorityError{}}, time.Now())
+		if synctest.Wait(); !slices.Equal(told, []int{48, -24}) {
+			t.Errorf("told with %v hours left", told)
+		}
+	})
+}

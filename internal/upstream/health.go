@@ -32,15 +32,32 @@ type health struct {
 	told    told
 
 	certificate atomic.Pointer[x509.Certificate]     // that the server presented last
+	checked     atomic.Int64                         // when its end was looked at, unix seconds
 	pins        atomic.Pointer[[]tlspin.Fingerprint] // of the server, as configured
 }
 
 // presented takes down the certificate of the server: of the connection that an answer
-// came by, or that a handshake has failed about. It seldom writes what all requests read.
-func (h *health) presented(state *tls.ConnectionState, err error) {
-	if leaf := tlspin.Leaf(state, err); leaf != nil && h.certificate.Load() != leaf {
+// came by, or that a handshake has failed about. It reports whether the certificate is
+// another one. It seldom writes what all requests read.
+func (h *health) presented(state *tls.ConnectionState, err error) (changed bool) {
+	leaf := tlspin.Leaf(state, err)
+	if changed = leaf != nil && h.certificate.Load() != leaf; changed {
 		h.certificate.Store(leaf)
 	}
+	return changed
+}
+
+// checkCertificateEvery is how often requests over a connection look at the end of the
+// certificate of their server.
+const checkCertificateEvery = time.Hour
+
+// checksCertificate reports whether that is due, to one request.
+func (h *health) checksCertificate(now time.Time) bool {
+	before, seconds := h.checked.Load(), now.Unix()
+	if time.Duration(seconds-before)*time.Second < checkCertificateEvery && before <= seconds { // the clock may have been set back
+		return false
+	}
+	return h.checked.CompareAndSwap(before, seconds)
 }
 
 // observing sends the requests of logins and takes down the certificate of the server.
@@ -420,7 +437,9 @@ func (s *Server) Checked(ctx context.Context, at Address, res *http.Response, er
 			source.Missed(ctx, err, time.Now())
 			continue
 		}
-		source.health.presented(res.TLS, nil)
+		if source.health.presented(res.TLS, nil) || source.health.checksCertificate(time.Now()) {
+			source.certified(nil, time.Now())
+		}
 		if source.health.wire.Load() != nil {
 			source.health.reached(time.Now())
 		}

@@ -174,8 +174,8 @@ func (s *Source) events() events.Account {
 	return events.Account{Product: s.server.Product.Name, Name: s.account.Name, Origin: s.place.Origin}
 }
 
-// certified takes down when the certificate ends that the server has presented at a login
-// or renewal.
+// certified takes down when the certificate ends that the server has presented last. err is
+// how the connection has ended.
 func (s *Source) certified(err error, now time.Time) {
 	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
 	if leaf := s.health.certificate.Load(); leaf != nil && (err == nil || invalid.Reason == x509.Expired) {
@@ -194,7 +194,9 @@ func (s *Source) user() string {
 // Reached records that the server has answered a request, over a connection with the
 // state conn, nil without TLS.
 func (s *Source) Reached(conn *tls.ConnectionState, now time.Time) {
-	s.health.presented(conn, nil)
+	if s.health.presented(conn, nil) || s.health.checksCertificate(now) {
+		s.certified(nil, now)
+	}
 	s.health.reached(now)
 }
 
@@ -202,6 +204,7 @@ func (s *Source) Reached(conn *tls.ConnectionState, now time.Time) {
 func (s *Source) Missed(ctx context.Context, err error, now time.Time) {
 	s.health.missed(ctx, err, now)
 	s.dialed(err)
+	s.certified(err, now)
 }
 
 // dialed takes down what a connection has told of the certificate of the server.

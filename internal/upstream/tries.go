@@ -76,6 +76,9 @@ func (g *Guard) Budget() tokencache.Budget {
 	return g.tries.Budget(g.options.Limit, g.options.Credential)
 }
 
+// LookAtBudget takes over the tries that are stored.
+func (g *Guard) LookAtBudget(ctx context.Context) { g.tries.Look(ctx, g.options.Shared) }
+
 type forcedKey struct{}
 
 // forced marks the context of a login that an operator wants although the budget
