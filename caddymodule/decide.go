@@ -16,6 +16,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -33,6 +35,7 @@ type verdict struct {
 func (h *Handler) open(r *http.Request) *requestState {
 	state := newRequestState(r)
 	state.names = h.names
+	tracing.HidePath(r.Context(), r.URL.Path, svclog.MaskPath)
 	state.sent, state.ambiguous = h.spelling(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		state.ctx = r.Context()

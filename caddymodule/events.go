@@ -59,6 +59,3 @@ func (t *Transport) mismatched(state *requestState, difference string) {
 		t.process.Events.Emit(events.Mismatched(t.product.Name, client, operation, difference))
 	}
 }
-
-// Interface guard
-var _ caddy.Provisioner = (*App)(nil)

@@ -563,4 +563,5 @@ var (
 	_ reverseproxy.TLSTransport = (*Transport)(nil)
 	_ reverseproxy.H2CTransport = (*Transport)(nil)
 	_ caddy.Module              = (*Transport)(nil)
+	_ caddy.Provisioner         = (*App)(nil)
 )

@@ -31,6 +31,10 @@ const (
 	attrReason    = attribute.Key("veeam_auth.reason")
 )
 
+// attrPath is the attribute of Caddy's span with the path (OpenTelemetry semantic
+// conventions for HTTP, url.path).
+const attrPath = attribute.Key("url.path")
+
 const scope = "github.com/caddy-veeam/veeam-auth"
 
 // About is what a span is about. Empty fields are left out.
@@ -55,6 +59,14 @@ func (a About) attributes() (found []attribute.KeyValue) {
 
 // Active reports whether the request of ctx is traced.
 func Active(ctx context.Context) bool { return trace.SpanFromContext(ctx).IsRecording() }
+
+// HidePath has Caddy's own span of the request of ctx show the path as mask returns it. Some
+// products have sessions in paths.
+func HidePath(ctx context.Context, path string, mask func(to []byte, path string) []byte) {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attrPath.String(string(mask(nil, path))))
+	}
+}
 
 // ID is the id of the trace of ctx, zero without one. It is that of the span, which has
 // parsed what a caller may have sent.

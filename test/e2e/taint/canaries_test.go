@@ -87,13 +87,33 @@ func lowerEscapes(s string) string {
 	return b.String()
 }
 
-// search returns what of the canaries is in the text.
+// leastForm is the length of the shortest form that is looked for: shorter ones are
+// anywhere by chance.
+const leastForm = 12
+
+// search returns what of the canaries is in the text. It reads the text once, however
+// many forms there are.
 func search(canaries []canary, text string) (hits []string) {
-	for _, c := range canaries {
-		for name, form := range c.forms() {
-			if len(form) >= 12 && strings.Contains(text, form) {
-				hits = append(hits, c.kind+" ("+name+")")
-				break
+	type form struct {
+		of         int // number of the canary
+		name, text string
+	}
+	byStart := make(map[[leastForm]byte][]form)
+	for i, c := range canaries {
+		for name, text := range c.forms() {
+			if len(text) >= leastForm {
+				start := [leastForm]byte([]byte(text[:leastForm]))
+				byStart[start] = append(byStart[start], form{i, name, text})
+			}
+		}
+	}
+	found := make(map[int]bool)
+	raw := []byte(text)
+	for at := 0; at+leastForm <= len(raw); at++ {
+		for _, f := range byStart[[leastForm]byte(raw[at:])] {
+			if !found[f.of] && strings.HasPrefix(text[at:], f.text) {
+				found[f.of] = true
+				hits = append(hits, canaries[f.of].kind+" ("+f.name+")")
 			}
 		}
 	}

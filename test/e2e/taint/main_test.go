@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	_ "github.com/caddy-veeam/veeam-auth/test/harness/execevents"
 )
 
 func TestMain(m *testing.M) {

@@ -24,6 +24,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/otlp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -47,6 +48,7 @@ type scene struct {
 	admin       strings.Builder
 	coded       string // the site of an account that waits for a code
 	code        string // that is entered for it
+	spans       *otlp.Receiver
 }
 
 func (s *scene) secret(c canary) string {
@@ -106,10 +108,18 @@ func start(t *testing.T) *scene {
 		t.Fatal(err)
 	}
 	s.configured = append(s.configured, s.client)
+	bound := ""
+	if harness.Binary == "" { // another one has no handler of events
+		bound = `events {
+		on * exec /bin/sh -c "printf '%s\n' \"$@\" >> \"$0\"" ` + s.Dir + `/events {event.name} {event.data}
+	}`
+	}
 	config := &strings.Builder{}
 	fmt.Fprintf(config, `{
 	debug
 	metrics
+	order tracing first
+	%[2]s
 	veeam_auth {
 		page
 	}
@@ -126,7 +136,7 @@ func start(t *testing.T) *scene {
 		format json
 	}
 }
-`, s.Dir)
+`, s.Dir, bound)
 	seed := "otpauth://totp/x?digits=6&period=30&secret=" + azureSeed.text
 	cache := "\t\tcache {\n\t\t\tencryption_key " + s.cacheKey() + "\n\t\t\tstorage file_system " + filepath.Join(s.Dir, "cache") + "\n\t\t}\n"
 	site := func(name, product string, body string) {
@@ -135,7 +145,7 @@ func start(t *testing.T) *scene {
 			t.Fatal(err)
 		}
 		s.sites[name] = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-		fmt.Fprintf(config, "%s {\n\tbind 127.0.0.1\n\tlog {\n\t\toutput file %s/access.log\n\t}\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tlog_all_bodies\n%s\t}\n}\n",
+		fmt.Fprintf(config, "%s {\n\tbind 127.0.0.1\n\ttracing {\n\t\tspan site\n\t}\n\tlog {\n\t\toutput file %s/access.log\n\t}\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n\t\tlog_all_bodies\n%s\t}\n}\n",
 			s.sites[name], s.Dir, s.servers[name].URL(), product, harness.Pin(s.servers[name]), body+cache)
 	}
 	client := "\t\tclient grafana " + string(hash) + "\n"
@@ -162,6 +172,7 @@ func start(t *testing.T) *scene {
 	delete(s.sites, "passthrough") // it has no account that would serve the others' requests
 	s.configured = append(s.configured, azureSeed, s.userSeed)
 
+	s.spans, s.Env = otlp.Receive(t)
 	s.Layout = config.String
 	s.Run(t)
 	return s

@@ -3,10 +3,12 @@
 package taint
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	trace "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
@@ -28,6 +33,8 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 	s.askAdmin()
 	s.badConfigurations()
 	s.bundle()
+	s.settleEvents()
+	s.settleSpans()
 	s.end()
 
 	logged := slices.Concat(s.configured, s.sent, s.issued())
@@ -280,6 +287,40 @@ func (s *scene) badConfigurations() {
 	}
 }
 
+// settleSpans waits for the span of one more request: those before have arrived then.
+func (s *scene) settleSpans() {
+	const last = "0af7651916cd43dd8448eb211c80319c"
+	s.do(http.MethodGet, s.sites["vbr"]+base("vbr")+"/echo", http.Header{"Traceparent": {"00-" + last + "-b7ad6b7169203331-01"}}, nil, false)
+	harness.Eventually(s.t, "the last span has arrived", func() bool {
+		spans, _ := s.spans.Received()
+		return slices.ContainsFunc(spans, func(span *trace.Span) bool { return span.Name == "site" && hex.EncodeToString(span.TraceId) == last })
+	})
+	spans, _ := s.spans.Received()
+	seen := map[string]bool{}
+	for _, span := range spans {
+		seen[span.Name] = true
+	}
+	for _, name := range []string{"veeam_auth.login", "veeam_auth.replay"} {
+		if !seen[name] {
+			s.t.Errorf("there is no span %s", name)
+		}
+	}
+}
+
+// settleEvents waits for events of three kinds: those before have been handled then.
+func (s *scene) settleEvents() {
+	for _, name := range []events.Name{events.CredentialHeld, events.CodeNeeded, events.ClientThrottled} {
+		harness.Eventually(s.t, string(name)+" has run a command", func() bool {
+			raised, _ := os.ReadFile(filepath.Join(s.Dir, "events"))
+			told := strings.Contains(string(raised), string(name))
+			if !told && name == events.ClientThrottled {
+				s.form("vbr", url.Values{"grant_type": {"password"}, "username": {"grafana"}, "password": {s.canary("one of many guesses")}})
+			}
+			return told
+		})
+	}
+}
+
 // end has Caddy print all its goroutines and die.
 func (s *scene) end() {
 	if err := syscall.Kill(s.Caddy.Pid(), syscall.SIGUSR1); err != nil {
@@ -322,7 +363,12 @@ func quote(text string) string {
 // storage.
 func (s *scene) outputs() map[string]string {
 	all := map[string]string{"stderr": s.Caddy.Output(), "admin and commands": s.admin.String() + " "}
-	for _, name := range []string{"svc.log", "svc.json", "access.log"} {
+	_, all["spans"] = s.spans.Received()
+	names := []string{"svc.log", "svc.json", "access.log"}
+	if harness.Binary == "" {
+		names = append(names, "events")
+	}
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(s.Dir, name))
 		if err != nil {
 			s.t.Fatal(err)

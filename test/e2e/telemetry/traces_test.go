@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/otlp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -44,12 +45,12 @@ func traced(t *testing.T, site *harness.Site, number int) {
 
 func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	t.Parallel()
-	otlp, url := receive(t)
+	receiver, env := otlp.Receive(t)
 	w := harness.New(t)
 	w.Env = []string{
 		"TELEMETRY_PASSWORD=" + veeamtest.DefaultMFAPassword, "TELEMETRY_TOTP=" + veeamtest.DefaultTOTPSecret,
-		"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=50",
 	}
+	w.Env = append(w.Env, env...)
 	w.Global = "order tracing first"
 	site := &harness.Site{
 		Server: harness.StartServer(t, veeamtest.Azure), Before: "tracing {\n\t\tspan site\n\t}",
@@ -66,7 +67,7 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	traced(t, site, 8)
 
 	count := func(name string) (found []*trace.Span) {
-		spans, _ := otlp.received()
+		spans, _ := receiver.Received()
 		for _, s := range spans {
 			if s.Name == name {
 				found = append(found, s)
@@ -75,7 +76,7 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 		return found
 	}
 	harness.Eventually(t, "all spans have arrived", func() bool { return len(count("site")) == 9 && len(count("veeam_auth.replay")) == 1 })
-	spans, raw := otlp.received()
+	spans, raw := receiver.Received()
 	byID := make(map[string]*trace.Span)
 	for _, s := range spans {
 		byID[string(s.SpanId)] = s
@@ -131,11 +132,9 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 // client says. The third has no option.
 func TestTheLogNamesTheTraceOfARequest(t *testing.T) {
 	t.Parallel()
-	otlp, url := receive(t)
+	receiver, env := otlp.Receive(t)
 	w := harness.New(t)
-	w.Env = []string{
-		"TELEMETRY_PASSWORD=" + veeamtest.DefaultPassword, "OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=50",
-	}
+	w.Env = append(env, "TELEMETRY_PASSWORD="+veeamtest.DefaultPassword)
 	w.Global = "order tracing first"
 	server := harness.StartServer(t, veeamtest.VBR13)
 	const tracing = "tracing {\n\t\tspan site\n\t}"
@@ -189,7 +188,7 @@ func TestTheLogNamesTheTraceOfARequest(t *testing.T) {
 	var exported []string
 	harness.Eventually(t, "the spans of four requests have arrived", func() bool {
 		exported = nil
-		spans, _ := otlp.received()
+		spans, _ := receiver.Received()
 		for _, s := range spans {
 			if s.Name == "site" {
 				exported = append(exported, fmt.Sprintf("%x", s.TraceId))

@@ -1,6 +1,6 @@
-// An OTLP receiver: what an exporter of traces sends over gRPC.
-
-package telemetry
+// Package otlp is an OTLP receiver for tests: it keeps what an exporter of traces sends
+// over gRPC.
+package otlp
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// receiver keeps the spans that it gets.
-type receiver struct {
+// Receiver keeps the spans that it gets.
+type Receiver struct {
 	collector.UnimplementedTraceServiceServer
 
 	mu    sync.Mutex
@@ -23,28 +23,32 @@ type receiver struct {
 	bytes []byte
 }
 
-// receive starts a receiver that ends with the test, and returns its URL.
-func receive(t *testing.T) (*receiver, string) {
-	t.Helper()
+// Receive starts a receiver that ends with the test, and returns the environment of a
+// Caddy that sends it all spans.
+func Receive(tb testing.TB) (receiver *Receiver, env []string) {
+	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r, server := new(receiver), grpc.NewServer()
+	r, server := new(Receiver), grpc.NewServer()
 	collector.RegisterTraceServiceServer(server, r)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	return r, "http://" + listener.Addr().String()
+	return r, []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + listener.Addr().String(), "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+		"OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_BSP_MAX_QUEUE_SIZE=100000",
+	}
 }
 
 // Export implements collector.TraceServiceServer.
-func (r *receiver) Export(_ context.Context, req *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+func (r *Receiver) Export(_ context.Context, req *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	raw, err := proto.Marshal(req)
 	if err != nil {
 		return nil, err
@@ -60,8 +64,8 @@ func (r *receiver) Export(_ context.Context, req *collector.ExportTraceServiceRe
 	return new(collector.ExportTraceServiceResponse), nil
 }
 
-// received are the spans so far, and the bytes that they came in.
-func (r *receiver) received() ([]*trace.Span, string) {
+// Received returns the spans so far, and the bytes that they came in.
+func (r *Receiver) Received() ([]*trace.Span, string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]*trace.Span(nil), r.spans...), string(r.bytes)
