@@ -1,18 +1,21 @@
 # The image of the slim build: one static binary, no shell, nothing else.
 #
-#   docker build -t veeam-auth .
+#   docker build -t veeam-auth --build-arg VERSION=$(git describe --tags --always) .
 #
 # docs/container.md says how to run it.
 
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
-ARG TARGETOS TARGETARCH
+ARG TARGETOS TARGETARCH VERSION
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH make bin/veeam-auth \
- && install -d /root-fs/etc/veeam-auth /root-fs/data /root-fs/config /root-fs/tmp \
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH make bin/veeam-auth BUILD_VERSION="$VERSION" \
+ && make bin/THIRD-PARTY-LICENSES.txt \
+ && install -d /root-fs/etc/veeam-auth /root-fs/data /root-fs/config /root-fs/tmp /root-fs/licenses \
  && install -m 0755 bin/veeam-auth /root-fs/veeam-auth \
+ && install -m 0644 LICENSE /root-fs/licenses/LICENSE \
+ && install -m 0644 bin/THIRD-PARTY-LICENSES.txt /root-fs/licenses/THIRD-PARTY-LICENSES.txt \
  && install -m 0644 deploy/image/Caddyfile /root-fs/etc/veeam-auth/Caddyfile
 
 # The emulated server of the demo: docker build --target emulator .

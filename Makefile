@@ -4,7 +4,10 @@ FUZZTIME ?= 60s
 
 # Static, without the path of the checkout, and without the databases of Caddy's ACME
 # server, as xcaddy builds.
-RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w'
+# BUILD_VERSION=v1.2.3 names the version where Go sees no repository: in an unpacked archive,
+# or in `docker build`.
+RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w$(if $(BUILD_VERSION), -X $(BUILD_INFO).version=$(BUILD_VERSION))'
+BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
 .PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential alerts page-figures \
 	release packages reproducible test-release cross sign verify vulnerabilities
@@ -20,6 +23,11 @@ slim: bin/veeam-auth ## build bin/veeam-auth, with only those of Caddy's modules
 .PHONY: bin/veeam-auth
 bin/veeam-auth:
 	CGO_ENABLED=0 go build $(RELEASE_FLAGS) -o $@ ./cmd/veeam-auth
+
+# The licences of what is linked into it, for the image.
+.PHONY: bin/THIRD-PARTY-LICENSES.txt
+bin/THIRD-PARTY-LICENSES.txt:
+	go run -C tools/deploy ./licences $(CURDIR)/bin/veeam-auth $(CURDIR)/$@
 
 # VERSION=v1.2.3 requires that version, SNAPSHOT=1 accepts changes that are not committed,
 # TARGETS=linux/amd64,linux/arm64 makes those only. WARM=1 lets both builds of `make

@@ -14,6 +14,10 @@ const caddyModule = "github.com/caddyserver/caddy/v2"
 // Development is the version of a build that is none of a release.
 const Development = "(devel)"
 
+// version is set by the linker where Go sees no repository, such as in the build of an
+// image: -X github.com/caddy-veeam/veeam-auth/internal/buildinfo.version=v1.2.3
+var version string
+
 // Info is what a binary knows about itself.
 type Info struct {
 	Version  string // of the module, such as v1.2.3; Development outside a release
@@ -29,12 +33,13 @@ var Read = sync.OnceValue(func() Info {
 	if !ok {
 		return Info{Version: Development}
 	}
-	return from(build)
+	return from(build, version)
 })
 
 // from finds the module: the main one of a binary made in this repository, a
-// dependency of one that xcaddy has made.
-func from(build *debug.BuildInfo) Info {
+// dependency of one that xcaddy has made. What Go knows counts more than what the linker
+// was told.
+func from(build *debug.BuildInfo, told string) Info {
 	info := Info{Version: Development, Go: build.GoVersion}
 	if build.Main.Path == Module {
 		if build.Main.Version != "" {
@@ -56,6 +61,9 @@ func from(build *debug.BuildInfo) Info {
 		case dep.Path == Module && dep.Replace == nil:
 			info.Version = dep.Version
 		}
+	}
+	if info.Version == Development && told != "" {
+		info.Version = told
 	}
 	return info
 }

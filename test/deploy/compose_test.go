@@ -18,23 +18,7 @@ func TestComposeBecomesHealthy(t *testing.T) {
 	engine := startEngine(t)
 	folder := t.TempDir()
 	for stage, name := range map[string]string{"image": "veeam-auth:latest", "emulator": "veeam-auth-emulator:latest"} {
-		context := filepath.Join(folder, stage)
-		files := filepath.Join(context, "root-fs")
-		for _, dir := range []string{"etc/veeam-auth", "data", "config", "tmp"} {
-			if err := os.MkdirAll(filepath.Join(files, dir), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := os.MkdirAll(filepath.Join(context, "ca"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		run(t, "cp", filepath.Join(shared.bin, "veeam-auth"), files)
-		run(t, "cp", "deploy/image/Caddyfile", filepath.Join(files, "etc/veeam-auth"))
-		run(t, "cp", filepath.Join(shared.bin, "emulator"), context)
-		if err := os.WriteFile(filepath.Join(context, "Dockerfile"), []byte(lastStage(t, stage)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		engine.run(t, "docker", "build", "-t", name, context)
+		engine.run(t, "docker", "build", "-f", containerfile(t, stage), "-t", name, shared.built)
 	}
 	engine.run(t, "docker-compose", "-f", "deploy/compose/compose.yml", "config", "-q")
 	// Without bridges there is one network: that of this machine.

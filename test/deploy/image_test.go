@@ -125,6 +125,14 @@ func TestTheImageHoldsOneProgramAndNoShell(t *testing.T) {
 	t.Cleanup(func() { podman(t, "rm", container) })
 	archive := filepath.Join(t.TempDir(), "image.tar")
 	podman(t, "export", "-o", archive, container)
+	for _, name := range []string{"licenses/LICENSE", "licenses/THIRD-PARTY-LICENSES.txt"} {
+		if text := run(t, "tar", "-xOf", archive, name); !strings.Contains(text, "Apache License") {
+			t.Errorf("%s has %d bytes, and no licence", name, len(text))
+		}
+	}
+	if line := podman(t, "run", "--rm", name, "version"); !strings.HasPrefix(line, "veeam-auth "+builtVersion+", caddy v2.") {
+		t.Errorf("the version is %q", line)
+	}
 	var programs []string
 	for _, line := range strings.Split(run(t, "tar", "-tvf", archive), "\n") {
 		if fields := strings.Fields(line); len(fields) > 5 && strings.HasPrefix(fields[0], "-") && strings.Contains(fields[0], "x") {

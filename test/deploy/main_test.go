@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,10 +23,14 @@ import (
 
 // shared is what the tests have in common.
 var shared struct {
-	root string // of the checkout
-	dir  string // temporary
-	bin  string // with the programs
+	root  string // of the checkout
+	dir   string // temporary
+	bin   string // with the programs
+	built string // what the stages of the Dockerfile that build have made, as if it were /
 }
+
+// builtVersion is the version that the image is built with.
+const builtVersion = "v0.0.1-test"
 
 func TestMain(m *testing.M) {
 	code, err := setUp(m)
@@ -46,10 +51,7 @@ func setUp(m *testing.M) (int, error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	shared.root, shared.dir, shared.bin = root, dir, filepath.Join(dir, "bin")
-	if err := os.Mkdir(shared.bin, 0o755); err != nil {
-		return 1, err
-	}
+	shared.root, shared.dir, shared.bin, shared.built = root, dir, filepath.Join(dir, "bin"), filepath.Join(dir, "built")
 	conf := filepath.Join(dir, "containers.conf")
 	text := `[containers]
 default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
@@ -64,7 +66,10 @@ events_logger="file"
 	if err := os.Setenv("CONTAINERS_CONF", conf); err != nil {
 		return 1, err
 	}
-	for name, pkg := range map[string]string{"veeam-auth": "./cmd/veeam-auth", "caddy": "./cmd/caddy", "emulator": "./test/emulator", "client": "./test/deploy/client"} {
+	if err := buildStages(); err != nil {
+		return 1, err
+	}
+	for name, pkg := range map[string]string{"caddy": "./cmd/caddy", "client": "./test/deploy/client"} {
 		if out, err := build(root, filepath.Join(shared.bin, name), pkg); err != nil {
 			return 1, fmt.Errorf("building %s: %w\n%s", name, err, out)
 		}
@@ -78,6 +83,50 @@ func build(root, name, pkg string) ([]byte, error) {
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return cmd.CombinedOutput()
+}
+
+// buildStages runs what the stages of the Dockerfile that build run, in a copy of the
+// checkout without a repository, as `COPY . .` makes it: a machine without a registry has
+// no image to run them in.
+func buildStages() error {
+	source := filepath.Join(shared.dir, "source")
+	script := `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t "$0"`
+	for _, dir := range []string{source, shared.built} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if out, err := command(shared.root, "sh", "-c", script, source).CombinedOutput(); err != nil {
+		return fmt.Errorf("copying the checkout: %w\n%s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(shared.root, "Dockerfile"))
+	if err != nil {
+		return err
+	}
+	// What a stage makes lies at / of its own.
+	paths := regexp.MustCompile(` /(root-fs|emulator|ca)\b`)
+	for _, name := range []string{"build", "build-emulator"} {
+		match := regexp.MustCompile(`(?s)\nFROM [^\n]* AS ` + name + `\n(.*?)\n\n`).FindStringSubmatch(string(data))
+		if match == nil {
+			return fmt.Errorf("the Dockerfile has no stage %s", name)
+		}
+		runs := regexp.MustCompile(`(?m)^RUN ((?:.*\\\n)*.*)$`).FindAllStringSubmatch(match[1], -1)
+		for _, run := range runs {
+			cmd := command(source, "sh", "-euc", paths.ReplaceAllString(run[1], " "+shared.built+"/$1"))
+			cmd.Env = append(os.Environ(), "TARGETOS=linux", "TARGETARCH="+runtime.GOARCH, "VERSION="+builtVersion)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("RUN %s: %w\n%s", run[1], err, out)
+			}
+		}
+	}
+	return os.Rename(filepath.Join(source, "bin"), shared.bin)
+}
+
+// command is a program in a folder.
+func command(dir, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	return cmd
 }
 
 // run runs a program and returns what it prints to standard output.
@@ -140,7 +189,7 @@ func get(address string, status int) error {
 
 // lastStage returns the Containerfile of a stage of the Dockerfile that begins from
 // scratch, with what it copies from the stage of the build taken from the context: a
-// machine without a registry has no image to build in.
+// machine without a registry has no image to build in. The context is shared.built.
 func lastStage(t *testing.T, stage string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(shared.root, "Dockerfile"))
@@ -165,13 +214,14 @@ func podman(t *testing.T, args ...string) string {
 	return run(t, "podman", append(storage(), args...)...)
 }
 
-// image builds the image of a stage from a context and names it.
-func image(t *testing.T, stage, name, folder string) {
+// containerfile writes the last stage for shared.built as its context.
+func containerfile(t *testing.T, stage string) string {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(folder, "Containerfile"), []byte(lastStage(t, stage)), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), "Containerfile")
+	if err := os.WriteFile(file, []byte(lastStage(t, stage)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "buildah", append(storage(), "bud", "--isolation", "chroot", "--format", "docker", "-t", name, folder)...)
+	return file
 }
 
 // veeamAuthImage builds the image of the product once.
@@ -181,16 +231,7 @@ func veeamAuthImage(t *testing.T) string {
 	if out, err := try(t, "podman", append(storage(), "image", "exists", name)...); err == nil && out == "" {
 		return name
 	}
-	folder := t.TempDir()
-	files := filepath.Join(folder, "root-fs")
-	for _, dir := range []string{"etc/veeam-auth", "data", "config", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(files, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run(t, "install", "-m", "0755", filepath.Join(shared.bin, "veeam-auth"), filepath.Join(files, "veeam-auth"))
-	run(t, "install", "-m", "0644", "deploy/image/Caddyfile", filepath.Join(files, "etc/veeam-auth/Caddyfile"))
-	image(t, "image", name, folder)
+	run(t, "buildah", append(storage(), "bud", "--isolation", "chroot", "--format", "docker", "-f", containerfile(t, "image"), "-t", name, shared.built)...)
 	return name
 }
 

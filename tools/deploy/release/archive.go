@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 // entry is a file or, with a name that ends in a slash, a folder.
@@ -120,7 +122,7 @@ func (r *release) writeArchives() error {
 		if err != nil {
 			return err
 		}
-		entries := []entry{e, {name: base + "/" + licencesName, mode: 0o644, data: r.licences}}
+		entries := []entry{e, {name: base + "/" + linked.FileName, mode: 0o644, data: r.licences}}
 		for _, a := range archived {
 			if a.os != "" && a.os != b.os {
 				continue

@@ -14,13 +14,16 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
-// builtFolder is where the build stage puts the files of the image, builtProgram where
-// it has the program.
+// builtFolder is where the build stage puts the files of the image, builtProgram and
+// builtLicences where it has the program and the licences of others.
 const (
-	builtFolder  = "/root-fs"
-	builtProgram = "bin/veeam-auth"
+	builtFolder   = "/root-fs"
+	builtProgram  = "bin/veeam-auth"
+	builtLicences = "bin/" + linked.FileName
 )
 
 // imageSpec is what the Dockerfile says.

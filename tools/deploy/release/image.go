@@ -69,7 +69,11 @@ func (r *release) image(spec *imageSpec, b binary) (v1.Image, error) {
 	var entries []entry
 	for _, f := range spec.files {
 		e := entry{name: strings.TrimPrefix(f.name, "/"), mode: f.mode, uid: spec.owner}
-		if f.source != "" {
+		switch f.source {
+		case "":
+		case builtLicences:
+			e.data = r.licences
+		default:
 			source := f.source
 			if source == builtProgram {
 				source = b.path

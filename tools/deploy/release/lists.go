@@ -17,6 +17,8 @@ import (
 	"github.com/CycloneDX/cyclonedx-go"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 const projectURL = "https://github.com/caddy-veeam/veeam-auth"
@@ -47,14 +49,14 @@ func (r *release) writeLists() error {
 }
 
 // linkedInto returns the modules of a binary, with their licences.
-func (r *release) linkedInto(b binary) []module {
-	byPath := map[string]module{}
+func (r *release) linkedInto(b binary) []linked.Module {
+	byPath := map[string]linked.Module{}
 	for _, m := range r.modules {
-		byPath[m.path] = m
+		byPath[m.Path] = m
 	}
-	modules := modulesOf(b.info)
+	modules := linked.Modules(b.info)
 	for i := range modules {
-		modules[i] = byPath[modules[i].path]
+		modules[i] = byPath[modules[i].Path]
 	}
 	return modules
 }
@@ -82,7 +84,7 @@ func hexSum(h1 string) string {
 	return hex.EncodeToString(sum)
 }
 
-func (r *release) cycloneDX(b binary, modules []module, sum string) *cyclonedx.BOM {
+func (r *release) cycloneDX(b binary, modules []linked.Module, sum string) *cyclonedx.BOM {
 	bom := cyclonedx.NewBOM()
 	self := purl(b.info.Main.Path, r.version)
 	bom.Metadata = &cyclonedx.Metadata{
@@ -99,16 +101,16 @@ func (r *release) cycloneDX(b binary, modules []module, sum string) *cyclonedx.B
 	var components []cyclonedx.Component
 	var refs []string
 	for _, m := range modules {
-		ref := purl(m.path, m.version)
+		ref := purl(m.Path, m.Version)
 		component := cyclonedx.Component{
-			BOMRef: ref, Type: cyclonedx.ComponentTypeLibrary, Name: m.path, Version: m.version, PackageURL: ref,
+			BOMRef: ref, Type: cyclonedx.ComponentTypeLibrary, Name: m.Path, Version: m.Version, PackageURL: ref,
 			Scope: cyclonedx.ScopeRequired,
 		}
-		if m.licence != "NOASSERTION" {
-			component.Licenses = &cyclonedx.Licenses{{Expression: m.licence}}
+		if m.Licence != linked.NoAssertion {
+			component.Licenses = &cyclonedx.Licenses{{Expression: m.Licence}}
 		}
-		if m.sum != "" {
-			component.Properties = &[]cyclonedx.Property{{Name: "go.sum", Value: m.sum}}
+		if m.Sum != "" {
+			component.Properties = &[]cyclonedx.Property{{Name: "go.sum", Value: m.Sum}}
 		}
 		components, refs = append(components, component), append(refs, ref)
 	}
@@ -117,7 +119,7 @@ func (r *release) cycloneDX(b binary, modules []module, sum string) *cyclonedx.B
 	return bom
 }
 
-func (r *release) spdx(b binary, modules []module, name, sum string) *v2_3.Document {
+func (r *release) spdx(b binary, modules []linked.Module, name, sum string) *v2_3.Document {
 	const root = "veeam-auth"
 	doc := &v2_3.Document{
 		SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: name,
@@ -149,13 +151,13 @@ func (r *release) spdx(b binary, modules []module, name, sum string) *v2_3.Docum
 	relate("DOCUMENT", common.TypeRelationshipDescribe, root)
 	for i, m := range modules {
 		id := fmt.Sprintf("module-%d", i)
-		location := "https://proxy.golang.org/" + m.path + "/@v/" + m.version + ".zip"
-		if m.path == standardLibrary {
-			location = "https://go.dev/dl/go" + m.version + ".src.tar.gz"
+		location := "https://proxy.golang.org/" + m.Path + "/@v/" + m.Version + ".zip"
+		if m.Path == linked.StandardLibrary {
+			location = "https://go.dev/dl/go" + m.Version + ".src.tar.gz"
 		}
-		p := add(id, m.path, m.version, location, m.licence)
-		if m.sum != "" {
-			p.PackageComment = "go.sum: " + m.sum
+		p := add(id, m.Path, m.Version, location, m.Licence)
+		if m.Sum != "" {
+			p.PackageComment = "go.sum: " + m.Sum
 		}
 		relate(root, common.TypeRelationshipContains, id)
 	}

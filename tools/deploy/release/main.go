@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 func main() {
@@ -103,7 +105,7 @@ type release struct {
 	time       time.Time
 	version    string // as Go stamps it, with the "v"
 	binaries   []binary
-	modules    []module // of all binaries, sorted by path
+	modules    []linked.Module // of all binaries, sorted by path
 	licences   []byte
 }
 
@@ -134,12 +136,13 @@ func makeRelease(ctx context.Context, root string, opts options) error {
 	if err := r.build(ctx, work, opts); err != nil {
 		return err
 	}
-	if err := r.collectLicences(ctx); err != nil {
+	if err := linked.Collect(ctx, r.root, r.modules); err != nil {
 		return err
 	}
+	r.licences = linked.Text(r.modules)
 	steps := []func() error{r.writePackages}
 	if !opts.packagesOnly {
-		steps = append(steps, r.writeArchives, r.writeImage, r.writeChart, r.writeLists, r.writeLicences)
+		steps = append(steps, r.writeArchives, r.writeImage, r.writeChart, r.writeLists, func() error { return r.write(linked.FileName, r.licences) })
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

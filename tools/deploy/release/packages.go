@@ -12,12 +12,14 @@ import (
 	_ "github.com/goreleaser/nfpm/v2/deb" // a format of packages
 	"github.com/goreleaser/nfpm/v2/files"
 	_ "github.com/goreleaser/nfpm/v2/rpm" // a format of packages
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 const packageFile = "deploy/packages/nfpm.yaml"
 
 func (r *release) writePackages() error {
-	licences := filepath.Join(r.dist, "work", licencesName)
+	licences := filepath.Join(r.dist, "work", linked.FileName)
 	if err := os.WriteFile(licences, r.licences, 0o644); err != nil { //nolint:gosec // what a release holds is public
 		return err
 	}
@@ -45,7 +47,7 @@ func (r *release) writePackage(format, licences string, values map[string]string
 		return err
 	}
 	info.Contents = append(info.Contents, &files.Content{
-		Source: licences, Destination: "/usr/share/doc/veeam-auth/" + licencesName,
+		Source: licences, Destination: "/usr/share/doc/veeam-auth/" + linked.FileName,
 		FileInfo: &files.ContentFileInfo{Mode: 0o644},
 	})
 	info.MTime = r.time

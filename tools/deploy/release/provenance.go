@@ -67,9 +67,9 @@ func (r *release) writeProvenance() error {
 		},
 	}
 	for _, m := range r.modules {
-		d := dependency{URI: purl(m.path, m.version)}
-		if m.sum != "" {
-			d.Digest = map[string]string{"dirHash": hexSum(m.sum)}
+		d := dependency{URI: purl(m.Path, m.Version)}
+		if m.Sum != "" {
+			d.Digest = map[string]string{"dirHash": hexSum(m.Sum)}
 		}
 		definition.ResolvedDependencies = append(definition.ResolvedDependencies, d)
 	}

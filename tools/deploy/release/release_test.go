@@ -23,6 +23,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	spdxjson "github.com/spdx/tools-golang/json"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 const checkout = "../../.."
@@ -149,7 +151,7 @@ func TestReleaseOfATag(t *testing.T) {
 		if bytes.Contains(program.data, []byte(dir)) {
 			t.Error("the program has the path of the checkout")
 		}
-		for _, name := range []string{"LICENSE", licencesName, "README.md", "systemd/veeam-auth.service"} {
+		for _, name := range []string{"LICENSE", linked.FileName, "README.md", "systemd/veeam-auth.service"} {
 			if len(files[base+name].data) == 0 {
 				t.Errorf("the archive has no %s", name)
 			}
@@ -186,7 +188,7 @@ func TestReleaseOfATag(t *testing.T) {
 		if err := cyclonedx.NewBOMDecoder(bytes.NewReader(read(t, dist, "veeam-auth_1.2.3_linux_amd64.cdx.json")), cyclonedx.BOMFileFormatJSON).Decode(&bom); err != nil {
 			t.Fatal(err)
 		}
-		if c := bom.Metadata.Component; c.Version != "v1.2.3" || len(*bom.Components) != 1 || (*bom.Components)[0].Name != standardLibrary {
+		if c := bom.Metadata.Component; c.Version != "v1.2.3" || len(*bom.Components) != 1 || (*bom.Components)[0].Name != linked.StandardLibrary {
 			t.Errorf("%+v, %+v", c, *bom.Components)
 		}
 		doc, err := spdxjson.Read(bytes.NewReader(read(t, dist, "veeam-auth_1.2.3_linux_amd64.spdx.json")))
@@ -261,8 +263,12 @@ func testImage(t *testing.T, dist, commit string) {
 				t.Errorf("%s belongs to %d:%d", name, f.header.Uid, f.header.Gid)
 			}
 		}
-		if files := untar(t, layerOf(t, image)); files["veeam-auth"].header.Mode != 0o755 || len(files["etc/veeam-auth/Caddyfile"].data) == 0 {
+		files := untar(t, layerOf(t, image))
+		if files["veeam-auth"].header.Mode != 0o755 || len(files["etc/veeam-auth/Caddyfile"].data) == 0 {
 			t.Error("the program or the Caddyfile is missing")
+		}
+		if !bytes.Equal(files["licenses/"+linked.FileName].data, read(t, dist, linked.FileName)) || len(files["licenses/LICENSE"].data) == 0 {
+			t.Error("the licences are missing")
 		}
 	}
 }

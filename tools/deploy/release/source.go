@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/tools/deploy/linked"
 )
 
 func (r *release) readCommit(ctx context.Context, snapshot bool) error {
@@ -66,7 +68,7 @@ func cleanEnvironment(t target) []string {
 	return append(os.Environ(),
 		"GOOS="+t.os, "GOARCH="+t.arch, "GOAMD64=v1", "GOARM64=v8.0", "CGO_ENABLED=0",
 		"GOFLAGS=-buildvcs=true", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GODEBUG=",
-		"MAKEFLAGS=", "MAKELEVEL=",
+		"MAKEFLAGS=", "MAKELEVEL=", "BUILD_VERSION=",
 	)
 }
 
@@ -94,7 +96,11 @@ func (r *release) build(ctx context.Context, work string, opts options) error {
 			return fmt.Errorf("%s: %w", t, err)
 		}
 	}
-	r.modules = union(r.binaries)
+	programs := make([]*debug.BuildInfo, len(r.binaries))
+	for i, b := range r.binaries {
+		programs[i] = b.info
+	}
+	r.modules = linked.Union(programs...)
 	return nil
 }
 
