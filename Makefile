@@ -77,8 +77,8 @@ test-fast: ## run the tests of the packages, without processes and browsers
 	go vet ./...
 	go test ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
 
-test-deploy: ## run the image, the pod, the unit, the packages, compose and the chart; requires root
-	./test/deploy/run
+test-deploy: ## run the image, the pod, the unit, the packages, compose and the chart; requires root. INSTALL=1 installs what it needs
+	./test/deploy/run $(if $(INSTALL),--install)
 
 lint: ## run golangci-lint
 	./test/lint

@@ -25,7 +25,7 @@ type workflow struct {
 type job struct {
 	Needs       []string          `yaml:"needs"`
 	RunsOn      string            `yaml:"runs-on"`
-	Container   string            `yaml:"container"`
+	Container   any               `yaml:"container"`
 	Environment string            `yaml:"environment"`
 	Timeout     int               `yaml:"timeout-minutes"`
 	Permissions map[string]string `yaml:"permissions"`
@@ -45,7 +45,9 @@ type workflowStep struct {
 var onRunners = []string{"gh", "git", "go", "printf", "rm", "skopeo", "umask"}
 
 var (
-	pinnedAction = regexp.MustCompile(`^[\w-]+/[\w-]+@(v\d+|[0-9a-f]{40})$`)
+	pinnedAction = regexp.MustCompile(`^[\w-]+/[\w-]+@[0-9a-f]{40}$`)
+	usedAction   = regexp.MustCompile(`(?m)^ +(?:- )?uses: (.*)$`)
+	namedVersion = regexp.MustCompile(` # v\d+\.\d+\.\d+$`)
 	packedFile   = regexp.MustCompile(`(?m)^(?:  - src|  post\w+|  pre\w+): ([^$\s]+)$`)
 )
 
@@ -62,6 +64,11 @@ func TestWorkflowsRunWhatThereIs(t *testing.T) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, match := range usedAction.FindAllStringSubmatch(string(text), -1) {
+			if !namedVersion.MatchString(match[1]) {
+				t.Errorf("%s: a comment must name the version of %s", filepath.Base(name), match[1])
+			}
 		}
 		decoder := yaml.NewDecoder(strings.NewReader(string(text)))
 		decoder.KnownFields(true)
@@ -97,7 +104,7 @@ func (w workflow) problems(targets map[string]bool) []string {
 		}
 		for _, s := range j.Steps {
 			if (s.Uses == "") == (s.Run == "") || s.Uses != "" && !pinnedAction.MatchString(s.Uses) {
-				out = append(out, name+": a step needs either run or uses with a version: "+s.Uses)
+				out = append(out, name+": a step needs either run or uses with a commit: "+s.Uses)
 			}
 			for line := range strings.Lines(s.Run) {
 				if problem := unknownCommand(line, targets); problem != "" {
@@ -152,7 +159,7 @@ func TestUnknownCommandFindsWhatIsMissing(t *testing.T) {
 		}
 	}
 	w := workflow{Name: "x", On: "push", Permissions: map[string]string{"contents": "write"}, Jobs: map[string]job{
-		"a": {Needs: []string{"b"}, Steps: []workflowStep{{Uses: "actions/checkout@main"}, {Uses: "actions/checkout@v4", Run: "make release"}}},
+		"a": {Needs: []string{"b"}, Steps: []workflowStep{{Uses: "actions/checkout@main"}, {Uses: "actions/checkout@v4"}}},
 	}}
 	if got := w.problems(targets); len(got) != 5 {
 		t.Errorf("%d problems: %q", len(got), got)
