@@ -193,10 +193,11 @@ func (g *guard) fits(ctx caddy.Context, r *http.Request) (bool, error) {
 	return true, nil
 }
 
-// listens reports whether the port of a URL is one of an address.
+// listens reports whether the port of a URL is one of an address. A unix socket and a
+// socket that systemd hands over (fd/3) may be any.
 func listens(address string, u *url.URL) bool {
 	parsed, err := caddy.ParseNetworkAddress(address)
-	if err != nil || parsed.IsUnixNetwork() {
+	if err != nil || parsed.IsUnixNetwork() || parsed.IsFdNetwork() {
 		return err == nil
 	}
 	port := u.Port()

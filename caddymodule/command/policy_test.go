@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -377,6 +378,15 @@ func TestSuggestedRulesNameTheParameterThatSelects(t *testing.T) {
 	for target, code := range map[string]int{"/api/jobs/9?Action=FROB": 0, "/api/jobs/9?action=other": exitFailed, "/api/jobs/9": exitFailed} {
 		if out, got := policyTest(t, site, "POST", target); got != code {
 			t.Errorf("%s: exit code %d, not %d\n%s", target, got, code, out)
+		}
+	}
+}
+
+func TestListens_ASocketWithoutAPortIsAnyPort(t *testing.T) {
+	u := &url.URL{Scheme: "http", Host: "localhost:9419"}
+	for address, want := range map[string]bool{":9419": true, "127.0.0.1:9000-9500": true, ":9420": false, "unix//run/x.sock": true, "fd/3": true, ":x": false} {
+		if got := listens(address, u); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
 		}
 	}
 }

@@ -174,9 +174,10 @@ func eventually(t *testing.T, what string, check func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// get asks for a page and wants the status.
+// get asks for a page, over a connection of its own, and wants the status.
 func get(address string, status int) error {
-	response, err := http.Get(address)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(address)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-const unit = "deploy/systemd/veeam-auth.service"
+const (
+	unit   = "deploy/systemd/veeam-auth.service"
+	socket = "deploy/systemd/veeam-auth.socket"
+)
 
 func TestTheUnitIsHardened(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(shared.root, unit))
@@ -27,7 +30,8 @@ func TestTheUnitIsHardened(t *testing.T) {
 	if err := os.WriteFile(here, []byte(strings.ReplaceAll(string(data), "/usr/bin/veeam-auth", "/bin/true")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := run(t, "systemd-analyze", "verify", here); out != "" {
+	run(t, "cp", socket, filepath.Dir(here))
+	if out := run(t, "systemd-analyze", "verify", here, filepath.Join(filepath.Dir(here), filepath.Base(socket))); out != "" {
 		t.Error(out)
 	}
 	out := run(t, "systemd-analyze", "security", "--offline=true", filepath.Join(shared.root, unit))
@@ -140,11 +144,55 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 	if counters := server.Counters(); counters.Logins != 1 || counters.LiveSessions != 0 {
 		t.Errorf("%d logins, %d sessions left", counters.Logins, counters.LiveSessions)
 	}
+	activateBySocket(t, m, caddyfile, address)
 	m.run(t, "systemctl start veeam-auth; dpkg -r veeam-auth")
+	if out, _ := m.try(t, "systemctl is-active veeam-auth.socket"); strings.TrimSpace(out) == "active" {
+		t.Error("the removed package still listens")
+	}
 	if out, _ := m.try(t, "systemctl is-active veeam-auth; ls /usr/bin/veeam-auth /etc/veeam-auth/Caddyfile"); strings.Contains(out, "\nactive") || !strings.Contains(out, "cannot access '/usr/bin/veeam-auth'") || strings.Contains(out, "cannot access '/etc") {
 		t.Errorf("after the removal: %s", out)
 	}
 	m.run(t, "dpkg -P veeam-auth; ! test -e /etc/veeam-auth; ! test -e /var/lib/private/veeam-auth")
+}
+
+// activateBySocket has systemd listen for the service: the first connection starts it, and
+// a restart refuses none.
+func activateBySocket(t *testing.T, m machine, caddyfile, port string) {
+	t.Helper()
+	address := "http://127.0.0.1:" + port + "/api/v1/serverInfo"
+	m.write(t, "/etc/veeam-auth/Caddyfile", strings.Replace(caddyfile, "http://:"+port+" {\n", "http://:"+port+" {\n\tbind fd/3 fd/4\n", 1))
+	m.run(t, "chmod 0644 /etc/veeam-auth/Caddyfile; mkdir -p /etc/systemd/system/veeam-auth.socket.d")
+	m.write(t, "/etc/systemd/system/veeam-auth.socket.d/port.conf", "[Socket]\nListenStream=\nListenStream=127.0.0.1:"+port+"\nListenStream=[::1]:"+port+"\n")
+	m.run(t, "systemctl disable veeam-auth; systemctl daemon-reload; systemctl enable --now veeam-auth.socket")
+	if out, _ := m.try(t, "systemctl is-active veeam-auth"); strings.TrimSpace(out) != "inactive" {
+		t.Errorf("before the first connection the service is %s", out)
+	}
+	if err := get(address, 200); err != nil {
+		t.Errorf("the first connection: %v", err)
+	}
+	m.run(t, "systemctl reload veeam-auth")
+	if err := get(address, 200); err != nil {
+		t.Errorf("after the reload: %v", err)
+	}
+	restarted := make(chan error, 1)
+	go func() {
+		_, err := m.try(t, "systemctl restart veeam-auth")
+		restarted <- err
+	}()
+	for requests := 0; ; requests++ {
+		if err := get(address, 200); err != nil {
+			t.Errorf("during the restart, after %d requests: %v", requests, err)
+		}
+		select {
+		case err := <-restarted:
+			if err != nil {
+				t.Error(err)
+			}
+			t.Logf("%d requests during the restart", requests+1)
+			return
+		default:
+		}
+	}
 }
 
 // packaged makes a package of the slim build.

@@ -107,7 +107,9 @@ var archived = []struct{ name, source, os string }{
 	{"Caddyfile.example", "Caddyfile.example", ""},
 	{"systemd/Caddyfile", "deploy/systemd/Caddyfile", "linux"},
 	{"systemd/veeam-auth.service", "deploy/systemd/veeam-auth.service", "linux"},
+	{"systemd/veeam-auth.socket", "deploy/systemd/veeam-auth.socket", "linux"},
 	{"systemd/veeam-auth.tmpfiles", "deploy/systemd/veeam-auth.tmpfiles", "linux"},
+	{"windows/Caddyfile", "deploy/windows/Caddyfile", "windows"},
 	{"windows/veeam-auth.xml", "deploy/windows/veeam-auth.xml", "windows"},
 }
 
