@@ -1,8 +1,9 @@
-// Workflows and packages name what the repository has.
+// Workflows, packages and the set-up for Windows name what there is.
 
 package test
 
 import (
+	"encoding/xml"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -175,5 +177,53 @@ func TestPackagesTakeFilesThatThereAre(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(root, match[1])); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// winsw are the elements of a service that WinSW 2.12 or 3 document, with those inside.
+var winsw = map[string][]string{
+	"id": nil, "name": nil, "description": nil, "executable": nil, "arguments": nil, "env": nil,
+	"serviceaccount": {"domain", "user", "username"},
+	"onfailure":      nil, "stoptimeout": nil, "logpath": nil,
+	"log": {"sizeThreshold", "keepFiles"},
+}
+
+// TestTheSetUpForWindows reads what WinSW would read, and adapts the Caddyfile.
+func TestTheSetUpForWindows(t *testing.T) {
+	type element struct {
+		XMLName  xml.Name
+		Text     string    `xml:",chardata"`
+		Children []element `xml:",any"`
+	}
+	var service element
+	if err := xml.Unmarshal(read(t, "deploy/windows/veeam-auth.xml"), &service); err != nil {
+		t.Fatal(err)
+	}
+	text := map[string]string{}
+	for _, e := range service.Children {
+		name := e.XMLName.Local
+		inside, known := winsw[name]
+		if !known {
+			t.Errorf("WinSW has no element %s", name)
+		}
+		text[name] = e.Text
+		for _, c := range e.Children {
+			if !slices.Contains(inside, c.XMLName.Local) {
+				t.Errorf("WinSW has no element %s in %s", c.XMLName.Local, name)
+			}
+			text[name+"/"+c.XMLName.Local] = c.Text
+		}
+	}
+	if service.XMLName.Local != "service" || !regexp.MustCompile(`^[A-Za-z0-9]+$`).MatchString(text["id"]) || text["executable"] == "" {
+		t.Errorf("%s with %q", service.XMLName.Local, text)
+	}
+	// The two versions name the account differently; what a version does not know it ignores,
+	// and takes LocalSystem.
+	if both := text["serviceaccount/domain"] + `\` + text["serviceaccount/user"]; both != `NT AUTHORITY\LocalService` || both != text["serviceaccount/username"] {
+		t.Errorf("accounts %q and %q", both, text["serviceaccount/username"])
+	}
+	_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(read(t, "deploy/windows/Caddyfile"), map[string]any{"filename": "Caddyfile"})
+	if err != nil || len(warnings) > 0 {
+		t.Errorf("%v, %v", err, warnings)
 	}
 }

@@ -41,21 +41,26 @@ func versionOf(path string) FileVersion {
 	if err != nil {
 		place = path // such as a pipe under /dev/fd
 	}
-	info, err := os.Stat(place)
-	if err != nil {
-		return FileVersion{place: place}
-	}
-	return FileVersion{place: place, Info: info, changed: changeTime(info)}
+	return FileVersion{place: place}.seen(place)
 }
 
 // Glimpse returns the version of a file without the targets of links on its path. A
 // link that leads to another file is noticed all the same.
 func Glimpse(path string) FileVersion {
+	return FileVersion{}.seen(path)
+}
+
+// seen is the version with what the system says about the file now.
+func (v FileVersion) seen(path string) FileVersion {
 	info, err := os.Stat(path)
 	if err != nil {
-		return FileVersion{}
+		return v
 	}
-	return FileVersion{Info: info, changed: changeTime(info)}
+	// On Windows the identity is read at the first comparison, which would be that of the
+	// file that is there by then.
+	os.SameFile(info, info)
+	v.Info, v.changed = info, changeTime(info)
+	return v
 }
 
 // Same reports whether two versions are equal.

@@ -56,13 +56,16 @@ func TestAFileOfTheSameSizeAndTimeIsAnotherVersion(t *testing.T) {
 		must(os.Symlink("one", dir+"/now"))
 		write(dir+"/one/secret", "old")
 		path := filepath.Join(dir, "now", "secret")
+		// Versions that nothing was compared with yet: Windows reads the identity of a file
+		// at the first comparison.
 		look, glimpse := versionOf(path), Glimpse(path)
-		if !look.Same(versionOf(path)) || !glimpse.Same(Glimpse(path)) {
-			t.Error("a file that stays has two versions")
-		}
 		replace(dir)
 		if look.Same(versionOf(path)) || glimpse.Same(Glimpse(path)) {
 			t.Errorf("%s: the version stays", name)
+		}
+		look, glimpse = versionOf(path), Glimpse(path)
+		if !look.Same(versionOf(path)) || !glimpse.Same(Glimpse(path)) {
+			t.Errorf("%s: a file that stays has two versions", name)
 		}
 	}
 }
