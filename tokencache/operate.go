@@ -25,6 +25,9 @@ func (s *Session) RenewNow(ctx context.Context, grant GrantFunc) (*Token, error)
 	}
 	tok.early.Store(true)
 	renewed, err := s.await(ctx, grant)
+	if err == nil && renewed == tok { // of a flight that was about to end
+		renewed, err = s.await(ctx, grant)
+	}
 	if err != nil {
 		tok.early.Store(false) // no request is to repeat it
 	}

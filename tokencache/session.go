@@ -206,14 +206,20 @@ func (s *Session) await(ctx context.Context, grant GrantFunc) (*Token, error) {
 	if s.options.Joined != nil {
 		s.options.Joined(ctx)
 	}
-	select {
-	case result := <-s.fly(ctx, grant):
-		if result.Err != nil {
-			return nil, result.Err
+	for {
+		select {
+		case result := <-s.fly(ctx, grant):
+			if result.Err != nil {
+				return nil, result.Err
+			}
+			// A flight that was about to end when it was joined brings a token that may have
+			// been used and rejected before: the caller may be the one who rejected it.
+			if tok := result.Val.(*Token); !tok.Rejected() {
+				return tok, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		return result.Val.(*Token), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
 

@@ -66,6 +66,51 @@ func TestAWaiterLeavesAloneAndTheGrantGoesOn(t *testing.T) {
 	})
 }
 
+// The token of a grant is in use a moment before the grant ends. Who calls in that moment
+// joins the grant, but gets what the call is for.
+func TestAGrantThatIsAboutToEndAnswersNobodyWhoKnowsItsToken(t *testing.T) {
+	for name, call := range map[string]func(*Session, GrantFunc, *Token) (*Token, error){
+		"after a 401": func(s *Session, grant GrantFunc, old *Token) (*Token, error) {
+			s.Reject(old)
+			return s.Get(context.Background(), grant)
+		},
+		"to renew": func(s *Session, grant GrantFunc, _ *Token) (*Token, error) {
+			return s.RenewNow(context.Background(), grant)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := &server{lifetime: time.Hour}
+				var s *Session
+				var old *Token
+				var ending sync.Once
+				again := make(chan *Token, 1)
+				s = NewSession(Options{Turned: func(Turn, *BlockedError) {
+					ending.Do(func() {
+						go func() {
+							old, _ = s.Current(time.Now())
+							tok, err := call(s, srv.grant, old)
+							if err != nil {
+								t.Error(err)
+							}
+							again <- tok
+						}()
+						synctest.Wait() // it waits for the grant that calls here
+					})
+				}})
+				mustGet(t, s, srv)
+				tok := <-again
+				if tok == old || srv.calls.Load() != 2 {
+					t.Errorf("it got the known token, %v; %d grants", tok == old, srv.calls.Load())
+				}
+				if now, due := s.Current(time.Now()); now != tok || due {
+					t.Errorf("in use: %v, due %v", now, due)
+				}
+			})
+		})
+	}
+}
+
 func TestAGrantThatHangsEndsWithItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &server{takes: time.Hour}
