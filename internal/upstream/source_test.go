@@ -189,6 +189,35 @@ func TestAReadingThatIsJoinedIsSeenOnce(t *testing.T) {
 	})
 }
 
+// A look that takes long is followed by another one only after the usual time.
+func TestHalfASecretIsNotSentHoweverLongALookAtItTakes(t *testing.T) {
+	onBench(t, func(l *bench) {
+		path := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(path, []byte("its content is that of the bench"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l.source.account.Password = "{file." + path + "}"
+		l.set("file."+path, veeamtest.DefaultPassword)
+		l.source.server.watch.add(l.source.account)
+		if _, _, err := l.source.obtain(l.Context(), l.cause); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			time.Sleep(WatchEvery * 9 / 10)
+			answer := l.hang()
+			time.Sleep(WatchEvery * 9 / 5)
+			l.set("file."+path, "half")
+			answer()
+			time.Sleep(WatchEvery / 2)
+			l.set("file."+path, veeamtest.DefaultPassword)
+			time.Sleep(3 * WatchEvery)
+		}
+		if c := l.server.Counters(); c.TokenRequests != 1 {
+			t.Errorf("%d token requests, %d refused", c.TokenRequests, c.Refused)
+		}
+	})
+}
+
 func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 	for name, swapped := range map[string]bool{"replaced": true, "as it was": false} {
 		onBench(t, func(l *bench) {

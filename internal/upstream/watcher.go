@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// WatchEvery is how often the files of secrets are checked. They are polled,
+	// WatchEvery is the time between two checks of the files of secrets. They are polled,
 	// because network file systems send no notifications, and none tells of a link
 	// further up in the path that is replaced, as Kubernetes does.
 	WatchEvery = 500 * time.Millisecond
@@ -107,6 +107,9 @@ func (w *secretWatcher) run() {
 			return
 		}
 		w.look()
+		// Two looks tell that a file is not being written only if there is time between
+		// them. After a look that took long the next tick is due at once.
+		ticker.Reset(WatchEvery)
 	}
 }
 
