@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
@@ -172,10 +174,17 @@ func (w *World) listensTwice() bool {
 	return false
 }
 
-// hasPort reports whether a site or the admin endpoint listens on a port.
+// hasPort reports whether the Caddyfile or the admin endpoint has a port.
 func (w *World) hasPort(port int) bool {
-	return strings.HasSuffix(w.Caddy.Admin, fmt.Sprintf(":%d", port)) ||
-		slices.ContainsFunc(w.Sites, func(s *Site) bool { return s.Port == port })
+	return regexp.MustCompile(fmt.Sprintf(`:%d\b`, port)).MatchString(w.Caddy.Admin + "\n" + w.Caddyfile())
+}
+
+// Dropped reports whether a request has failed because its connection was closed before an
+// answer began. At a reload Caddy closes its old sockets with what the kernel has queued
+// for them, and Go's server closes idle connections, whatever handlers are behind them: a
+// client has to try again.
+func Dropped(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // Stop ends Caddy, if it was started.

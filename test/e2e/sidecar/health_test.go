@@ -27,10 +27,16 @@ type probed struct {
 	} `json:"accounts"`
 }
 
-// probe asks a running Caddy.
+// probe asks a running Caddy, on a new connection if the one that it used was dropped.
 func probe(t *testing.T, url string) (p probed) {
 	t.Helper()
-	res, err := (&http.Client{Timeout: harness.Patience}).Get(url)
+	var res *http.Response
+	var err error
+	for range 5 {
+		if res, err = (&http.Client{Timeout: harness.Patience}).Get(url); !harness.Dropped(err) {
+			break
+		}
+	}
 	if err != nil {
 		t.Error(err)
 		return p

@@ -4,15 +4,12 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -176,13 +173,11 @@ func TestReloadsUnderLoadFailNoRequestAndCostNoLogin(t *testing.T) {
 	}
 }
 
-// patient gets a path, on a new connection if the one that it used was closed
-// before an answer began. Go's server does that to a request that arrives at the
-// moment in which it stops, whatever is behind it.
+// patient gets a path, on a new connection if the one that it used was dropped.
 func (c *client) patient(path string, edits ...edit) (a *answer, err error) {
 	for range 5 {
 		a, err = c.try(http.MethodGet, path, nil, edits...)
-		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		if !harness.Dropped(err) {
 			break
 		}
 	}
