@@ -29,6 +29,9 @@ func renewed(t *testing.T, i *Issuer, client string) (used string, now Pair) {
 	return pair.Refresh, now
 }
 
+// few is a tenth of what is remembered as a rule.
+var few = limits{renewed: usual.renewed / 10, ended: usual.ended / 10, families: usual.families / 10, callers: usual.callers / 10}
+
 // flood has a caller log in, renew and log out very often, with pauses in which the
 // replicas look at the store.
 func flood(t *testing.T, i *Issuer, client string, logins int, logout bool) {
@@ -42,7 +45,7 @@ func flood(t *testing.T, i *Issuer, client string, logins int, logout bool) {
 			}
 			i.End(sub.Client, sub.Family)
 		}
-		if n%500 == 499 {
+		if n%50 == 49 {
 			time.Sleep(skew + time.Second)
 		}
 	}
@@ -53,12 +56,12 @@ func TestNoNumberOfLoginsMakesAUsedRefreshTokenGoodAgain(t *testing.T) {
 	for _, logout := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			store := &memory{}
-			here, there := replica(t, store), replica(t, store)
+			here, there := limited(t, store, few), limited(t, store, few)
 			ownUsed, own := renewed(t, here, "loopback")
 			othersUsed, others := renewed(t, here, "grafana")
 			time.Sleep(Grace)
-			flood(t, here, "loopback", 10_200, logout)
-			restarted := replica(t, store)
+			flood(t, here, "loopback", 5*few.renewed, logout)
+			restarted := limited(t, store, few)
 			synctest.Wait()
 			for what, i := range map[string]*Issuer{"here": here, "at another replica": there, "after a restart": restarted} {
 				if _, err := i.CheckRefresh(t.Context(), ownUsed, site); err == nil {
@@ -88,7 +91,7 @@ func TestNoNumberOfLoginsMakesAUsedRefreshTokenGoodAgain(t *testing.T) {
 func TestLoginsAloneAreNotRemembered(t *testing.T) {
 	store := &memory{}
 	i := New(NewKeys(store))
-	for range 10_200 {
+	for range 2 * usual.renewed {
 		issued(t, i)
 	}
 	if own := i.ledger.unpublished(); len(own) != 0 || i.rotations.Len() != 0 {

@@ -13,7 +13,14 @@ import (
 // replica is an issuer with its watch running.
 func replica(t *testing.T, store Store) *Issuer {
 	t.Helper()
+	return limited(t, store, usual)
+}
+
+// limited is a replica that remembers less than usual.
+func limited(t *testing.T, store Store, most limits) *Issuer {
+	t.Helper()
 	i := New(NewKeys(store))
+	i.ledger.limits = most
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
