@@ -30,7 +30,7 @@ import (
 )
 
 // socketRequests is how many requests each protocol gets.
-const socketRequests = 1500
+const socketRequests = 600
 
 // Not parallel: Caddy runs once in a process.
 func TestDifferentialOverRealSockets(t *testing.T) {

@@ -40,7 +40,7 @@ import (
 )
 
 var (
-	differentialRequests = flag.Int("requests", 20_000, "requests that the differential test in memory compares")
+	differentialRequests = flag.Int("requests", 6_000, "requests that the differential test in memory compares")
 	differentialSeed     = flag.Uint64("seed", 0, "seed of the differential test; 0 for a new one")
 )
 
@@ -531,7 +531,7 @@ func TestDifferentialFindsWhatPassesWithoutTheOneSpelling(t *testing.T) {
 			h.uncanonical = true
 		}
 	}
-	differences := l.run(t, 5000, differentialSeedOf(t))
+	differences := l.run(t, 2000, differentialSeedOf(t))
 	if l.differences.Load() < 20 {
 		t.Errorf("%d differences", l.differences.Load())
 	}

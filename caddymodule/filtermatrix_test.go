@@ -12,7 +12,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -136,14 +138,15 @@ func leaks(got reply) bool {
 		bytes.Contains(plain, []byte(base64.StdEncoding.EncodeToString([]byte(matrixCanary))))
 }
 
-// matrix runs each answer for a caller and counts those that have let the canary
-// through.
+// matrix runs answers for a caller and counts those that have let the canary through.
+// Each body comes with each type, and of the ways to pack, write and label them a third,
+// another one for the next body and the next type.
 func matrix(t *testing.T, c *chain, caller string) (answers, leaked, whole int) {
 	t.Helper()
 	turn := 0
 	try := func(status int, header http.Header, body string) {
 		if turn++; caller != "monitor" && turn%10 > 0 {
-			return // a part of them is enough of a control
+			return // a part of these is enough of a control
 		}
 		c.serve(status, header, body)
 		got := c.ask(caller, http.MethodGet, "/api/v3/organizations", func(r *http.Request) {
@@ -174,23 +177,33 @@ func matrix(t *testing.T, c *chain, caller string) (answers, leaked, whole int) 
 		}
 		return h
 	}
-	for name, body := range matrixBodies {
-		for _, contentType := range matrixTypes {
-			for encoding, pack := range matrixPackings {
-				try(http.StatusOK, header(contentType, "", encoding), pack(body))
+	for i, name := range slices.Sorted(maps.Keys(matrixBodies)) {
+		body := matrixBodies[name]
+		for j, contentType := range matrixTypes {
+			taken := func(k int) bool { return (i+j+k)%3 == 0 }
+			for k, encoding := range slices.Sorted(maps.Keys(matrixPackings)) {
+				if taken(k) {
+					try(http.StatusOK, header(contentType, "", encoding), matrixPackings[encoding](body))
+				}
 			}
-			for _, write := range matrixWritings {
-				try(http.StatusOK, header(contentType, "", ""), write(body))
+			for k, writing := range slices.Sorted(maps.Keys(matrixWritings)) {
+				if taken(k) {
+					try(http.StatusOK, header(contentType, "", ""), matrixWritings[writing](body))
+				}
 			}
-			for _, charset := range matrixCharsets {
-				try(http.StatusOK, header(contentType, charset, ""), body)
+			for k, charset := range matrixCharsets {
+				if taken(k) {
+					try(http.StatusOK, header(contentType, charset, ""), body)
+				}
 			}
 			part := header(contentType, "", "")
 			part.Set("Content-Range", "bytes 10-99/100")
 			try(http.StatusPartialContent, part, body)
 			try(http.StatusOK, part, body)
-			for _, status := range []int{201, 202, 203, 400, 401 + 2, 404, 409, 500, 503} {
-				try(status, header(contentType, "", ""), body)
+			for k, status := range []int{201, 202, 203, 400, 401 + 2, 404, 409, 500, 503} {
+				if taken(k) {
+					try(status, header(contentType, "", ""), body)
+				}
 			}
 			two := header(contentType, "", "")
 			two["Content-Type"] = append(two["Content-Type"], contentTypeJSON, "image/png")

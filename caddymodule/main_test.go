@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"flag"
 	"os"
 	"sync"
 	"testing"
@@ -17,6 +18,10 @@ import (
 // that sets a variable itself cannot run beside others.
 func TestMain(m *testing.M) {
 	if err := os.Setenv("VEEAM_AUTH_TEST_PASSWORD", veeamtest.DefaultPassword); err != nil {
+		panic(err)
+	}
+	// A property here costs a provisioned configuration or a whole world at each check.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

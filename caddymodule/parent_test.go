@@ -98,6 +98,8 @@ func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.
 					w.rest(4 * time.Second)
 					if time.Since(began) < 10*time.Minute {
 						early = w.server.Counters().Refused
+					} else {
+						w.rest(26 * time.Second)
 					}
 				}
 				if c := w.server.Counters(); early > 2 || c.Refused > 6 {

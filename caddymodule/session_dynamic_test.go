@@ -64,7 +64,9 @@ func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
 				logouts++
 			}
 			want(address(i), "", i+2, logouts)
-			want("static:9419", "", i+2, logouts)
+			if i%10 == 0 { // often enough to stay
+				want("static:9419", "", i+2, logouts)
+			}
 			time.Sleep(time.Second)
 		}
 		if n := w.tr.server.Inspect().Sources; n != upstream.MaxAddresses {

@@ -198,7 +198,7 @@ func TestTwoDirectivesInOneSiteHaveAudiencesOfTheirOwn(t *testing.T) {
 
 func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
+	for range 5 { // the order of maps
 		const site = "http://%s.test:9419 {\n\tbasic_auth {\n\t\tbob %s\n\t}\n\tveeam_auth https://vbr01.lab.local:9419 {\n\t\taccount ro {env.P}\n\t}\n}\n"
 		other := strings.Replace(siteHash, "Zkx", "Zky", 1)
 		found := standing(t, fmt.Sprintf(site, "a", siteHash)+fmt.Sprintf(site, "b", other)+"http://c.test:9419 {\n\tveeam_auth https://vbr01.lab.local:9419 {\n\t\taccount ro {env.P}\n\t}\n}\n")
@@ -209,7 +209,7 @@ func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 		if len(found) != 3 || len(seen) != 3 || !seen[""] {
 			t.Fatalf("%v", seen)
 		}
-	})
+	}
 }
 
 // A caller of one kind never gets the answers, limits or revocations of another that

@@ -179,7 +179,7 @@ func (ps *processes) tokenRequests(before time.Time) (n int) {
 func TestThreeProcessesSendAWrongPasswordSixTimesInTwoHours(t *testing.T) {
 	t.Parallel()
 	const (
-		clients = 100
+		clients = 50
 		during  = 2 * time.Hour
 	)
 	dir := t.TempDir()

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-var manyAccounts = flag.Int("accounts", 1000, "accounts of the test with many")
+var manyAccounts = flag.Int("accounts", 300, "accounts of the test with many")
 
 // A day of many accounts in one process, each asked for its token every minute:
 // what it costs to keep them, and when they renew.

@@ -20,8 +20,9 @@ func TestTheRoomIsNeverOverfull(t *testing.T) {
 			r := newRoom(1 + int(seed%3))
 			running := make(map[string]int)
 			all := 0
+			const visits = 2000
 			var served, full int
-			for i := range 5000 {
+			for i := range visits {
 				v := &visitor{source: fmt.Sprint(random.IntN(1 + int(seed)*250)), slow: random.IntN(2) == 0, rank: random.IntN(3)}
 				stay, patience := time.Duration(random.IntN(100))*time.Millisecond, time.Duration(random.IntN(5000))*time.Millisecond
 				go func() {
@@ -70,7 +71,7 @@ func TestTheRoomIsNeverOverfull(t *testing.T) {
 			time.Sleep(time.Minute)
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if len(r.sources) != 0 || r.waiting != 0 || r.running != 0 || served == 0 || served+full != 5000 {
+			if len(r.sources) != 0 || r.waiting != 0 || r.running != 0 || served == 0 || served+full != visits {
 				t.Errorf("%d sources, %d wait, %d run; %d served, %d not", len(r.sources), r.waiting, r.running, served, full)
 			}
 		})

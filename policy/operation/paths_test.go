@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	pathCount = flag.Int("paths", 200_000, "how many random paths to try")
+	pathCount = flag.Int("paths", 50_000, "how many random paths to try")
 	pathSeed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the random paths")
 )
 
