@@ -37,7 +37,10 @@ A file named - is standard input.
 
 A response line has no user. It gets the user of its request, which is matched by
 the number in <...>. In Veeam's own files the numbers may differ: there it is
-matched by method and path if only one request is pending.`,
+matched by method and path if only one request is pending.
+
+The field of a hash chain at the end of a line is printed as "chain"; verify checks
+it.`,
 		Example: `  caddy veeam-auth log --status 4xx,5xx --since 1h /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log -f --user svc-monitor --path /api/v1/jobs /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log Svc.ResAPI.log | jq -r 'select(.kind == "login_failed") | .user'`,
@@ -53,6 +56,7 @@ matched by method and path if only one request is pending.`,
 	flags.StringVar(&options.since, "since", "", "Only lines since this time: 90m, 2d, 2006-01-02T15:04 or as in the log")
 	flags.BoolVar(&options.utc, "utc", false, "Times in the file are UTC (encoder option utc)")
 	flags.BoolVarP(&options.follow, "follow", "f", false, "Follow the file across rotations")
+	cmd.AddCommand(newLogVerifyCommand(), newLogKeygenCommand())
 	return cmd
 }
 

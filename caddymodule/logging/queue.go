@@ -11,7 +11,6 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/logging"
 )
@@ -81,8 +80,19 @@ func (w *QueueWriter) OpenWriter() (io.WriteCloser, error) {
 		return nil, err
 	}
 	q := newLineQueue(w.Queue, w.writer.String(), sink)
-	if file, ok := w.writer.(*logging.FileWriter); ok {
-		q.file, q.reopen = file.Filename, file.OpenWriter
+	switch writer := w.writer.(type) {
+	case *logging.FileWriter:
+		q.file, q.reopen = writer.Filename, writer.OpenWriter
+	case *ChainWriter:
+		if file := writer.file(); file != nil {
+			q.file, q.reopen = file.Filename, func() (io.WriteCloser, error) {
+				sink, err := file.OpenWriter()
+				if err != nil {
+					return nil, err
+				}
+				return openChain(q.current().(*chain).Move(sink)), nil
+			}
+		}
 	}
 	openQueues.Store(q, nil)
 	go q.drain()
@@ -110,17 +120,9 @@ func (w *QueueWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("the writer behind veeam_queue is missing, such as file or net")
 		}
 	}
-	name := d.Val()
-	opener, err := unmarshalWriter(d, name)
-	if err != nil {
-		return err
-	}
-	var warnings []caddyconfig.Warning
-	w.WriterRaw = caddyconfig.JSONModuleObject(opener, "output", name, &warnings)
-	if len(warnings) > 0 {
-		return d.Err(warnings[0].Message)
-	}
-	return nil
+	config, err := writerJSON(d, d.Val())
+	w.WriterRaw = config
+	return err
 }
 
 // unmarshalWriter does what Caddy's log option does with its output: the standard
@@ -136,7 +138,7 @@ func unmarshalWriter(d *caddyfile.Dispenser, name string) (caddy.WriterOpener, e
 		standard = caddy.DiscardWriter{}
 	}
 	if standard != nil {
-		if d.NextArg() || d.NextBlock(0) {
+		if d.NextArg() || d.NextBlock(d.Nesting()) {
 			return nil, d.Errf("%s accepts no arguments or options", name)
 		}
 		return standard, nil

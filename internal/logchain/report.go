@@ -4,6 +4,8 @@ package logchain
 
 import (
 	"cmp"
+	"fmt"
+	"strconv"
 	"slices"
 	"time"
 )
@@ -49,6 +51,21 @@ type Segment struct {
 
 	// Ended reports whether it has a signed end.
 	Ended bool `json:"ended"`
+}
+
+func (s Segment) String() string {
+	text := fmt.Sprintf("chain %s", s.ID)
+	if s.Of != "" {
+		text += " of " + strconv.Quote(s.Of)
+	}
+	if !s.Begins.IsZero() {
+		text += " since " + s.Begins.Format(time.RFC3339)
+	}
+	text += fmt.Sprintf(": lines %d to %d, signed lines: %d, proved to line %d", s.First, s.Last, s.Signatures, s.Proved)
+	if s.Ended {
+		text += ", ended"
+	}
+	return text
 }
 
 // Whole reports whether nothing was found.

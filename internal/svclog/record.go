@@ -54,6 +54,9 @@ type Record struct {
 	// TraceID is the id of the trace of a request, 32 hexadecimal digits, empty if the
 	// line has none.
 	TraceID string `json:"trace_id,omitempty"`
+	// Chain is the place of the line in a hash chain, as segment and number, empty if the
+	// line has none.
+	Chain string `json:"chain,omitempty"`
 	// Message is the text of all other kinds of lines, without the frame.
 	Message string `json:"message,omitempty"`
 	// Type is the type of an exception.
@@ -101,6 +104,9 @@ var (
 	exceptionLine = regexp.MustCompile(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
 )
 
+// chainField is what stands at the end of the lines of a hash chain, see internal/logchain.
+var chainField = regexp.MustCompile(`^(.*) \[(?:Chain|Signed): ([\w-]{11}\.[1-9]\d{0,18}) [\w-]{43}\]$`)
+
 const (
 	stampLayout      = "02.01.2006 15:04:05"
 	stampLayoutMilli = "02.01.2006 15:04:05.000"
@@ -108,7 +114,12 @@ const (
 
 // Parse parses one line without its line end. zone is the time zone of its time.
 func Parse(line string, zone *time.Location) Record {
+	chain := ""
+	if m := chainField.FindStringSubmatch(line); m != nil {
+		line, chain = m[1], m[2]
+	}
 	r := parse(line, zone)
+	r.Chain = chain
 	r.mask()
 	return r
 }
