@@ -5,8 +5,8 @@ package logchain
 import (
 	"cmp"
 	"fmt"
-	"strconv"
 	"slices"
+	"strconv"
 	"time"
 )
 
