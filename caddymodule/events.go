@@ -14,12 +14,20 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
+	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// Provision prepares the queue of the events that are raised while the configuration is
-// in force.
+// Provision loads the page, and prepares the queue of the events that are raised while the
+// configuration is in force.
 func (a *App) Provision(ctx caddy.Context) error {
+	if a.PageRaw != nil {
+		loaded, err := ctx.LoadModuleByID(AppID+".page", a.PageRaw)
+		if err != nil {
+			return err
+		}
+		a.page = loaded.(page.Service)
+	}
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)

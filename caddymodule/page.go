@@ -1,20 +1,12 @@
-// What the page for operators shows of requests and of the configuration. Package admin
-// serves it.
+// What the page for operators shows of requests. Package admin serves it.
 
 package caddymodule
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 )
-
-// configDigest is that of the handlers and transports of the running configuration.
-var configDigest atomic.Pointer[string]
-
-// ConfigDigest returns the hash of the running configuration, in hexadecimal.
-func ConfigDigest() string { return *configDigest.Load() }
 
 // showOnPage adds a request that has ended to the decisions on the page.
 func (h *Handler) showOnPage(state *requestState, status int) {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/page"
 )
 
 // routesPlace is the place of a handler: a server, and the module in it whose routes
@@ -38,14 +39,14 @@ func placesOf(ctx caddy.Context) (places []routesPlace) {
 // App is what one configuration knows of all its sites. Caddy makes one for each
 // configuration that has a handler, and forgets it with the configuration.
 type App struct {
-	// Whether the admin endpoint serves the page for operators at `/veeam_auth/`. Default:
-	// false.
-	Page bool `json:"page,omitempty"`
+	// PageRaw has the page for operators, as package admin serves it. Default: none.
+	PageRaw json.RawMessage `json:"page,omitempty" caddy:"namespace=veeam_auth"`
 
 	// waiting are the handlers without a transport so far. Caddy provisions the
 	// handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
 
+	page    page.Service // nil without a page
 	events  *events.Queue
 	digests []string // of the handlers and transports
 }
@@ -62,9 +63,9 @@ const AppID = "veeam_auth"
 func (a *App) Start() error {
 	running.Events.Use(a.events)
 	slices.Sort(a.digests) // Caddy provisions servers in no order
-	configDigest.Store(new(issuer.Digest(a.digests...)))
-	if a.Page {
-		running.page.Open()
+	running.page.Configured(issuer.Digest(a.digests...))
+	if a.page != nil {
+		return a.page.Begin()
 	}
 	return nil
 }
@@ -73,8 +74,8 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	running.Events.Leave(a.events)
 	a.events.Close()
-	if a.Page {
-		running.page.Close()
+	if a.page != nil {
+		return a.page.End()
 	}
 	return nil
 }
@@ -101,7 +102,7 @@ func (h *Handler) pair(ctx caddy.Context) error {
 	}
 	app.waiting[h] = places[len(places)-1]
 	app.digests = append(app.digests, h.stands.Load().upstreams) // of all its options
-	if app.Page {
+	if app.page != nil {
 		h.page, h.svc = running.page, running.page.Tee(h.svc)
 	}
 	return nil

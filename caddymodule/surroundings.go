@@ -175,7 +175,4 @@ func (s starter) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// Interface guards
-var (
-	_ caddyevents.Handler = starter(nil)
-)
+var _ caddyevents.Handler = starter(nil)

@@ -5,6 +5,7 @@
 //	admin.api.veeam_auth_tokens    admin.go  lists and revokes the tokens of clients
 //	admin.api.veeam_auth_page      page.go   serves the page
 //	http.handlers.veeam_auth_page  page.go   serves it at a site, read-only, with the Caddyfile directive veeam_auth_page
+//	veeam_auth.page                listen.go whether there is a page, and a listener of its own for it
 //	veeam_auth                     page.go   the global option of the Caddyfile
 package admin
 
@@ -26,6 +27,7 @@ func init() {
 	caddy.RegisterModule(Sessions{})
 	caddy.RegisterModule(AdminPage{})
 	caddy.RegisterModule(Page{})
+	caddy.RegisterModule(OperatorsPage{})
 
 	httpcaddyfile.RegisterGlobalOption(caddymodule.AppID, parseApp)
 	httpcaddyfile.RegisterHandlerDirective(pageDirective, parsePage)

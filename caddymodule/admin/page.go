@@ -21,14 +21,14 @@ import (
 func operatorsPage(readOnly bool) *page.Page {
 	return &page.Page{
 		Record: caddymodule.Record(), Sessions: adminapi.Sessions{State: caddymodule.State()}, Tokens: adminapi.Tokens{Holders: caddymodule.Holders()},
-		Config: func() string { return caddymodule.ConfigDigest()[:12] }, ReadOnly: readOnly,
+		ReadOnly: readOnly,
 	}
 }
 
 // parseApp parses the global option veeam_auth. Syntax:
 //
 //	veeam_auth {
-//		page
+//		page [<address>]
 //	}
 func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 	d.Next() // the name of the option
@@ -37,13 +37,20 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 	}
 	app := new(caddymodule.App)
 	for d.NextBlock(0) {
-		switch option := d.Val(); {
-		case option != "page":
+		if option := d.Val(); option != "page" {
 			return nil, d.Errf("unrecognized option '%s' of veeam_auth: allowed: page", option)
-		case app.Page || d.NextArg():
+		}
+		operators := new(OperatorsPage)
+		if d.NextArg() {
+			operators.Listen = d.Val()
+		}
+		if app.PageRaw != nil || d.NextArg() {
 			return nil, d.ArgErr()
 		}
-		app.Page = true
+		if err := operators.read(); err != nil {
+			return nil, d.WrapErr(err)
+		}
+		app.PageRaw = caddyconfig.JSON(operators, nil)
 	}
 	return httpcaddyfile.App{Name: caddymodule.AppID, Value: caddyconfig.JSON(app, nil)}, nil
 }
@@ -90,7 +97,7 @@ func (*Page) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if !app.(*caddymodule.App).Page {
+	if app.(*caddymodule.App).PageRaw == nil {
 		return errors.New("veeam_auth_page requires page in the global option veeam_auth")
 	}
 	return nil

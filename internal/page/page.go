@@ -30,9 +30,9 @@ const statePath = "state"
 //go:embed page.html
 var document string
 
-// policy is the Content-Security-Policy of the page: its own script and style run, and it
+// contentPolicy is the Content-Security-Policy of the page: its own script and style run, and it
 // talks to where it comes from.
-var policy = "default-src 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style") +
+var contentPolicy = "default-src 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style") +
 	"; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // hashOf is the source of what stands in an element of the document.
@@ -54,9 +54,6 @@ type Page struct {
 	// Sessions and Tokens know the accounts and the clients. Required.
 	Sessions adminapi.Sessions
 	Tokens   adminapi.Tokens
-
-	// Config returns the digest of the configuration that runs.
-	Config func() string
 
 	// ReadOnly has the page offer no acts.
 	ReadOnly bool
@@ -109,7 +106,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		return &adminapi.Error{Status: http.StatusMethodNotAllowed, Err: errors.New("use GET")}
 	}
 	if name == "" { // holds nothing but itself, and is often reached by a link
-		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Security-Policy", contentPolicy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, err := w.Write([]byte(document))
 		return err
@@ -139,7 +136,7 @@ func number(text string) uint64 {
 func (p *Page) state(ctx context.Context, decision, line uint64) State {
 	build := buildinfo.Read()
 	state := State{
-		Version: build.Version, Caddy: build.Caddy, Config: p.Config(), Started: started, Now: time.Now(), ReadOnly: p.ReadOnly,
+		Version: build.Version, Caddy: build.Caddy, Config: p.Record.digest(), Started: started, Now: time.Now(), ReadOnly: p.ReadOnly,
 		Accounts: []Account{}, Clients: p.Tokens.Holders.List(time.Now()), Decisions: []Decision{}, Lines: []Line{},
 	}
 	for _, session := range p.Sessions.List(ctx) {

@@ -25,7 +25,6 @@ import (
 func newPage(record *Record) *Page {
 	return &Page{
 		Record: record, Sessions: adminapi.Sessions{State: upstream.NewState()}, Tokens: adminapi.Tokens{Holders: issuer.NewHolders()},
-		Config: func() string { return "digest" },
 	}
 }
 

@@ -63,6 +63,7 @@ type Record struct {
 	decisions *ring[Decision]
 	lines     *ring[Line]
 	pages     atomic.Int64 // configurations with a page
+	config    atomic.Pointer[string]
 }
 
 // NewRecord returns an empty record.
@@ -79,6 +80,18 @@ func (r *Record) Close() {
 		r.decisions.clear()
 		r.lines.clear()
 	}
+}
+
+// Configured takes down the digest of the handlers and transports of the configuration that
+// runs, in hexadecimal.
+func (r *Record) Configured(digest string) { r.config.Store(&digest) }
+
+// digest is the start of the digest of the configuration, empty before one runs.
+func (r *Record) digest() string {
+	if digest := r.config.Load(); digest != nil {
+		return (*digest)[:min(12, len(*digest))]
+	}
+	return ""
 }
 
 // On reports whether there is a page.

@@ -28,6 +28,7 @@ import (
 type pageScene struct {
 	*world
 	mfa  *veeamtest.Server // asks for codes
+	page string            // address of the page's listener
 	site map[string]string // URLs, by the name of their account
 }
 
@@ -56,12 +57,13 @@ func newPageScene(t *testing.T, more int) *pageScene {
 		}
 		return "{file." + path + "}"
 	}
-	ports, err := harness.FreePorts(4)
+	ports, err := harness.FreePorts(5)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var config strings.Builder
-	config.WriteString("{\n\tadmin {$CADDY_ADMIN} {\n\t\torigins {$CADDY_ADMIN} \"\"\n\t}\n\tveeam_auth {\n\t\tpage\n\t}\n}\n")
+	s.page = fmt.Sprintf("127.0.0.1:%d", ports[4])
+	fmt.Fprintf(&config, "{\n\tdebug\n\tadmin {$CADDY_ADMIN}\n\tveeam_auth {\n\t\tpage %s\n\t}\n}\n", s.page)
 	site := func(at int, name string, server *veeamtest.Server, product, body string) {
 		s.site[name] = fmt.Sprintf("http://127.0.0.1:%d", ports[at])
 		fmt.Fprintf(&config, "http://:%d {\n\tbind 127.0.0.1\n\tveeam_auth %s {\n\t\tproduct %s\n\t\ttls_pin %s\n%s\t}\n}\n", ports[at], server.URL(), product, harness.Pin(server), body)
@@ -90,7 +92,7 @@ func newPageScene(t *testing.T, more int) *pageScene {
 // pageSeed is the seed of the account that has codes; the sidecar does not know it.
 const pageSeed = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
-func (s *pageScene) url() string { return "http://" + s.caddy.Admin + "/veeam_auth/" }
+func (s *pageScene) url() string { return "http://" + s.page + "/" }
 
 // request sends a request of a program to a site.
 func (s *pageScene) request(t *testing.T, account, path string) int {
@@ -215,6 +217,33 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	if status := eval[int](t, s.world, "fetch('sessions/login', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"account\": \"svc-restore\"}'}).then((r) => r.status)"); status < http.StatusBadRequest {
 		t.Errorf("the read-only page acts: %d", status)
 	}
+	s.followsReloads(t)
+}
+
+// followsReloads shows that the listener outlives a reload, and ends with the option.
+func (s *pageScene) followsReloads(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.ReplaceAll(string(text), "{$CADDY_ADMIN}", s.caddy.Admin)
+	answers := func() bool {
+		res, err := http.Get(s.url() + "veeam_auth/state")
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}
+	if err := s.caddy.Load(t.Context(), []byte(config)); err != nil || !answers() {
+		t.Errorf("after a reload the page does not answer: %v", err)
+	}
+	without := strings.ReplaceAll(strings.ReplaceAll(config, "\tveeam_auth_page\n", "\trespond 204\n"), "\tveeam_auth {\n\t\tpage "+s.page+"\n\t}\n", "")
+	if err := s.caddy.Load(t.Context(), []byte(without)); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "the listener ends with the option", func() bool { http.DefaultClient.CloseIdleConnections(); return !answers() })
 }
 
 func TestThePageShowsManyAccounts(t *testing.T) {
@@ -304,9 +333,9 @@ func TestNoPageButItsOwnActs(t *testing.T) {
 	s := newPageScene(t, 0)
 	attempts, departures := s.names(t)
 	s.request(t, "svc-monitor", "/api/v1/jobs")
-	before, admin := s.server.Counters(), "http://"+s.caddy.Admin
+	before, admin := s.server.Counters(), "http://"+s.page
 	acts := func() int { return strings.Count(s.caddy.Output(), "act of an operator") }
-	rebound := fmt.Sprintf("http://evil.test:%d", startRelay(t, nil, func() (net.Conn, error) { return net.Dial("tcp", s.caddy.Admin) }, s.attacker.URL))
+	rebound := fmt.Sprintf("http://evil.test:%d", startRelay(t, nil, func() (net.Conn, error) { return net.Dial("tcp", s.page) }, s.attacker.URL))
 	sent := 0
 	for page, base := range map[string]string{s.origin("evil.test") + "/page?admin": admin, s.origin("127.0.0.1") + "/page?admin": admin, rebound + "/page?admin": rebound} {
 		s.open(t, page)
@@ -340,7 +369,11 @@ func TestNoPageButItsOwnActs(t *testing.T) {
 		}
 	}
 	after := s.server.Counters()
-	t.Logf("%d attempts, %d acts", sent, acts())
+	arrived := strings.Count(s.caddy.Output(), `"uri":"/veeam_auth/`)
+	t.Logf("%d attempts, %d requests, %d acts", sent, arrived, acts())
+	if arrived < sent/2 {
+		t.Errorf("%d of %d attempts have arrived", arrived, sent)
+	}
 	if n := acts(); n != 0 || after.TokenRequests != before.TokenRequests || after.Logouts != before.Logouts || after.LiveSessions != before.LiveSessions {
 		t.Errorf("%d acts after %d attempts: %+v, before: %+v", n, sent, after, before)
 	}

@@ -1,0 +1,67 @@
+// The page at a listener of its own: with its acts, and with nothing else.
+
+package page
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+// Service is a page that one configuration serves. It is no app of Caddy, which would start
+// it by itself.
+type Service interface {
+	// Begin starts to serve it. An error stops the configuration from being used.
+	Begin() error
+
+	// End stops that.
+	End() error
+}
+
+var errName = errors.New("the page answers by the name localhost or a loopback address only")
+
+// Handler returns a handler that serves the page and its acts at the paths that they have
+// at the admin endpoint, and leads from / to the page. It refuses requests under any other
+// name than localhost or a loopback address, as somebody else may have pointed it to this
+// machine. At a unix socket, where requests have no address, a program may use any name.
+func Handler(p *Page, acts map[string]adminapi.Handler) http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, handle adminapi.Handler) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			err := handle(w, r)
+			if failed, ok := errors.AsType[*adminapi.Error](err); ok {
+				refuse(w, failed)
+			}
+		})
+	}
+	handle(Path, p.ServeHTTP)
+	for path, act := range acts {
+		handle(path, act)
+	}
+	handle("/{$}", func(w http.ResponseWriter, r *http.Request) error {
+		adminapi.Protect(w.Header())
+		http.Redirect(w, r, Path, http.StatusFound)
+		return nil
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !policy.LocalHost(r.Host, nil) && !atSocket(r) {
+			adminapi.Protect(w.Header())
+			refuse(w, &adminapi.Error{Status: http.StatusForbidden, Err: errName})
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// atSocket reports whether a request has come through a unix socket.
+func atSocket(r *http.Request) bool { return r.RemoteAddr == "" || r.RemoteAddr == "@" }
+
+// refuse answers with an error as Caddy's admin endpoint does.
+func refuse(w http.ResponseWriter, failed *adminapi.Error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(failed.Status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": failed.Error()}) // the client has gone
+}
