@@ -10,7 +10,7 @@ RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w$(if $(BUI
 BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
 .PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts page-figures \
-	release packages reproducible test-release cross sign verify vulnerabilities
+	release packages reproducible test-release cross sign verify vulnerabilities vulnerabilities-offline
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -66,6 +66,13 @@ verify: ## check dist/ against SHA256SUMS and its signature by SIGNER in the fil
 
 vulnerabilities: ## look for known vulnerabilities in what is built; asks vuln.go.dev
 	go tool -modfile=tools/go.mod govulncheck ./...
+
+# The module of the database is what the proxy of Go has: where vuln.go.dev is not reachable.
+vulnerabilities-offline: ## the same with the database as a Go module, from GOPROXY
+	rm -rf bin/vulndb
+	go run golang.org/x/vulndb/cmd/indexdb@latest -out $(CURDIR)/bin/vulndb \
+		-vulns "$$(go mod download -json golang.org/x/vulndb@latest | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv"
+	go tool -modfile=tools/go.mod govulncheck -db file://$(CURDIR)/bin/vulndb ./...
 
 xcaddy: ## build bin/caddy with xcaddy
 	./xcaddy.sh

@@ -168,6 +168,21 @@ func TestUnknownCommandFindsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestAReleaseIsBuiltWithOneVersionOfGo compares the workflow with the Dockerfile. Both
+// name it exactly: two versions make different files.
+func TestAReleaseIsBuiltWithOneVersionOfGo(t *testing.T) {
+	version := regexp.MustCompile(`(?m)(?:go-version: "|golang:)([\d.]+)`)
+	var found []string
+	for _, name := range []string{".github/workflows/release.yml", "Dockerfile"} {
+		for _, match := range version.FindAllStringSubmatch(string(read(t, name)), -1) {
+			found = append(found, match[1])
+		}
+	}
+	if len(found) != 3 || len(slices.Compact(slices.Clone(found))) != 1 || strings.Count(found[0], ".") != 2 {
+		t.Errorf("versions of Go: %q", found)
+	}
+}
+
 func TestPackagesTakeFilesThatThereAre(t *testing.T) {
 	matches := packedFile.FindAllStringSubmatch(string(read(t, "deploy/packages/nfpm.yaml")), -1)
 	if len(matches) < 8 {
