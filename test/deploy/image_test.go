@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,7 +151,13 @@ func TestTheImageHoldsOneProgramAndNoShell(t *testing.T) {
 // an address that is not loopback.
 func TestClientsWithAPasswordCallAPublishedPort(t *testing.T) {
 	hash := strings.TrimSpace(run(t, filepath.Join(shared.bin, "veeam-auth"), "hash-password", "--plaintext", "client-pass-1"))
-	s := startSidecar(t, "VEEAM_AUTH_CALLERS=client", "VEEAM_AUTH_CLIENT=grafana", "VEEAM_AUTH_CLIENT_HASH="+hash, "VEEAM_AUTH_BIND=0.0.0.0")
+	// Without HOME and a folder for data the storage is in the read-only root: that is said at
+	// the start, and token requests succeed all the same.
+	s := startSidecar(t, "VEEAM_AUTH_CALLERS=client", "VEEAM_AUTH_CLIENT=grafana", "VEEAM_AUTH_CLIENT_HASH="+hash, "VEEAM_AUTH_BIND=0.0.0.0", "HOME=", "XDG_DATA_HOME=")
+	eventually(t, "the probes", func() error { return get(s.metrics+"/veeam_auth/startup", 200) })
+	if log := logs(t, s.name); !strings.Contains(log, "Set XDG_DATA_HOME to a folder") || strings.Contains(log, "[GET]") {
+		t.Errorf("the start does not say that the storage is read-only:\n%s", log)
+	}
 	eventually(t, "the first answer", func() error { return get(s.api+"/api/v1/serverInfo", 200) })
 	outside := strings.Replace(s.api, "127.0.0.1", outsideAddress(t), 1)
 	if err := get(outside+"/api/v1/jobs", 401); err != nil {
@@ -206,7 +214,8 @@ func outsideAddress(t *testing.T) string {
 	return ""
 }
 
-// TestSlimAgainstFull prints size, memory at rest and the time to the first answer.
+// TestSlimAgainstFull prints size, memory at rest and under 500 requests a second for five
+// seconds, and the time to the first answer.
 func TestSlimAgainstFull(t *testing.T) {
 	for _, name := range []string{"veeam-auth", "caddy"} {
 		server := harness.StartServer(t, veeamtest.VBR13)
@@ -236,6 +245,7 @@ func TestSlimAgainstFull(t *testing.T) {
 			t.Fatalf("%s gave no answer:\n%s", name, log.String())
 		}
 		rest := memory(t, cmd.Process.Pid)
+		seconds, loaded := load(t, "http://127.0.0.1:"+api+"/api/v1/serverInfo", cmd.Process.Pid)
 		info, err := os.Stat(filepath.Join(shared.bin, name))
 		if err != nil {
 			t.Fatal(err)
@@ -246,8 +256,42 @@ func TestSlimAgainstFull(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		t.Logf("%s: %.1f MB, %.1f MiB at rest, first answer after %d ms", name, float64(info.Size())/1e6, rest, first.Milliseconds())
+		t.Logf("%s: %.1f MB, %.1f MiB at rest, %.1f MiB after %d requests in %.1f s, first answer after %d ms", name, float64(info.Size())/1e6, rest, loaded, loadRequests, seconds, first.Milliseconds())
 	}
+}
+
+// loadRequests are sent at 500 a second, or as fast as the machine can.
+const loadRequests = 2500
+
+// load sends requests over connections that stay, and returns how long that took and the
+// memory of the process at its end.
+func load(t *testing.T, address string, pid int) (seconds, mib float64) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50}}
+	defer client.CloseIdleConnections()
+	start := time.Now()
+	due := make(chan time.Time)
+	var workers sync.WaitGroup
+	for range 50 {
+		workers.Go(func() {
+			for at := range due {
+				time.Sleep(time.Until(at))
+				response, err := client.Get(address)
+				if err != nil || response.StatusCode != 200 {
+					t.Error(err, response)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+		})
+	}
+	for i := range loadRequests {
+		due <- start.Add(time.Duration(i) * 2 * time.Millisecond)
+	}
+	close(due)
+	workers.Wait()
+	return time.Since(start).Seconds(), memory(t, pid)
 }
 
 // memory returns the resident memory of a process in MiB.

@@ -54,7 +54,7 @@ func boot(t *testing.T) machine {
 	const name = "localhost/debian-systemd:latest"
 	if _, err := try(t, "podman", append(storage(), "image", "exists", name)...); err != nil {
 		tree := filepath.Join(shared.dir, "debian.tar")
-		run(t, "mmdebstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,curl", "bookworm", tree)
+		run(t, "mmdebstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,rpm", "bookworm", tree)
 		podman(t, "import", tree, name)
 	}
 	m := machine("machine-" + strings.ToLower(t.Name()))
@@ -107,7 +107,7 @@ func (m machine) write(t *testing.T, file, text string) {
 func TestThePackageIsInstalledRunAndRemoved(t *testing.T) {
 	server := harness.StartServer(t, veeamtest.VBR13)
 	deb := filepath.Join(t.TempDir(), "veeam-auth.deb")
-	packaged(t, "deb", deb)
+	packaged(t, "deb", "0.0.1", deb)
 	m := boot(t)
 	podman(t, "cp", deb, string(m)+":/veeam-auth.deb")
 	m.run(t, "dpkg -i /veeam-auth.deb")
@@ -153,6 +153,40 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 		t.Errorf("after the removal: %s", out)
 	}
 	m.run(t, "dpkg -P veeam-auth; ! test -e /etc/veeam-auth; ! test -e /var/lib/private/veeam-auth")
+	installRPM(t, m, caddyfile, address)
+}
+
+// installRPM installs, upgrades and removes the rpm with the rpm of Debian, whose database
+// has none of Debian's packages: it cannot find systemd, which the package requires.
+func installRPM(t *testing.T, m machine, caddyfile, port string) {
+	t.Helper()
+	for _, version := range []string{"0.0.1", "0.0.2"} {
+		file := filepath.Join(t.TempDir(), "veeam-auth.rpm")
+		packaged(t, "rpm", version, file)
+		podman(t, "cp", file, string(m)+":/veeam-auth-"+version+".rpm")
+	}
+	address := "http://127.0.0.1:" + port + "/api/v1/serverInfo"
+	m.run(t, "rpm -i --nodeps /veeam-auth-0.0.1.rpm && rpm -V --nodeps veeam-auth && veeam-auth version && test $(stat -c %a:%U /etc/veeam-auth/secrets) = 700:root")
+	if out, _ := m.try(t, "systemctl is-active veeam-auth"); strings.TrimSpace(out) != "inactive" {
+		t.Errorf("after a new installation the service is %s", out)
+	}
+	m.write(t, "/etc/veeam-auth/Caddyfile", caddyfile)
+	m.run(t, "chmod 0644 /etc/veeam-auth/Caddyfile; systemctl enable --now veeam-auth")
+	if err := get(address, 200); err != nil {
+		t.Errorf("installed by rpm: %v", err)
+	}
+	before := m.run(t, "systemctl show -p MainPID veeam-auth")
+	m.run(t, "rpm -U --nodeps /veeam-auth-0.0.2.rpm; rpm -q veeam-auth | grep -q 0.0.2")
+	if err := get(address, 200); err != nil {
+		t.Errorf("upgraded by rpm: %v", err)
+	}
+	if after := m.run(t, "systemctl show -p MainPID veeam-auth"); after == before {
+		t.Error("the old program still runs after an upgrade")
+	}
+	if out := m.run(t, "cat /etc/veeam-auth/Caddyfile"); out != caddyfile {
+		t.Error("an upgrade has changed the Caddyfile")
+	}
+	m.run(t, "rpm -e veeam-auth; ! systemctl is-active veeam-auth; ! test -e /usr/bin/veeam-auth; ! test -e /usr/lib/systemd/system/veeam-auth.socket; test -e /etc/veeam-auth/Caddyfile.rpmsave")
 }
 
 // activateBySocket has systemd listen for the service: the first connection starts it, and
@@ -196,11 +230,11 @@ func activateBySocket(t *testing.T, m machine, caddyfile, port string) {
 }
 
 // packaged makes a package of the slim build.
-func packaged(t *testing.T, format, file string) {
+func packaged(t *testing.T, format, version, file string) {
 	t.Helper()
 	cmd := exec.Command("go", "tool", "-modfile=tools/deploy/go.mod", "nfpm", "package", "-f", "deploy/packages/nfpm.yaml", "-p", format, "-t", file)
 	cmd.Dir = shared.root
-	cmd.Env = append(os.Environ(), "ARCH=amd64", "VERSION=0.0.1", "BIN="+filepath.Join(shared.bin, "veeam-auth"))
+	cmd.Env = append(os.Environ(), "ARCH=amd64", "VERSION="+version, "BIN="+filepath.Join(shared.bin, "veeam-auth"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -208,8 +242,8 @@ func packaged(t *testing.T, format, file string) {
 
 func TestTheRPMHoldsWhatTheDebHolds(t *testing.T) {
 	dir := t.TempDir()
-	packaged(t, "deb", filepath.Join(dir, "x.deb"))
-	packaged(t, "rpm", filepath.Join(dir, "x.rpm"))
+	packaged(t, "deb", "0.0.1", filepath.Join(dir, "x.deb"))
+	packaged(t, "rpm", "0.0.1", filepath.Join(dir, "x.rpm"))
 	list := func(lines string) (names []string) {
 		for _, line := range strings.Split(lines, "\n") {
 			if name := strings.TrimPrefix(strings.TrimSpace(line), "."); name != "" && !strings.HasSuffix(name, "/") {
