@@ -92,7 +92,7 @@ type triesStore struct {
 // cache.
 func newTries() *tokencache.Shared {
 	return tokencache.NewShared(tokencache.SharedOptions{
-		Keys: func() (tokencache.Sealer, error) { return upstream.PlainSealer{}, nil },
+		ProbeWrites: true, Keys: func() (tokencache.Sealer, error) { return upstream.PlainSealer{}, nil },
 		Log: func(_ string, err error) {
 			logger := caddy.Log().Named(budgetLogger)
 			if err == nil {

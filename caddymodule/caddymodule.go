@@ -51,8 +51,9 @@ type processState struct {
 func newProcess() *processState {
 	state := upstream.NewState()
 	set := metrics.New(state.Live)
-	set.Sessions.Caches = state.Caches
-	return &processState{state, set, newTries(), events.NewEpisodes(), page.NewRecord()}
+	tries := newTries()
+	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
+	return &processState{state, set, tries, events.NewEpisodes(), page.NewRecord()}
 }
 
 // running is the state of this process.

@@ -249,6 +249,10 @@ type Sessions struct {
 	// Caches reports whether all shared caches work; known is false if there is none. It
 	// is called at each scrape. Default: nothing is known.
 	Caches func() (work, known bool)
+
+	// Storage reports the same of Caddy's storage, where accounts without a shared cache
+	// count refused logins.
+	Storage func() (work, known bool)
 }
 
 var (
@@ -280,6 +284,8 @@ var (
 		"Unix time at which the certificate expires that the server of the account presented last, the earliest of its servers.", []string{"product", "account"}, nil)
 	cacheDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "cache_up"),
 		"Whether the storages of the shared caches work.", nil, nil)
+	storageDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "storage_up"),
+		"Whether Caddy's storage can be read and written to.", nil, nil)
 	waitersDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "waiters"),
 		"Requests waiting for a login or renewal.", []string{"product"}, nil)
 )
@@ -301,6 +307,7 @@ func (*Sessions) Describe(ch chan<- *prometheus.Desc) {
 	ch <- refreshDesc
 	ch <- certificateDesc
 	ch <- cacheDesc
+	ch <- storageDesc
 }
 
 // doing is how an account is doing at all of its servers.
@@ -425,13 +432,16 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	for key, at := range certificates {
 		gauge(certificateDesc, unix(at), key.product, key.other)
 	}
-	if s.Caches != nil {
-		if work, known := s.Caches(); known {
+	for desc, storage := range map[*prometheus.Desc]func() (work, known bool){cacheDesc: s.Caches, storageDesc: s.Storage} {
+		if storage == nil {
+			continue
+		}
+		if work, known := storage(); known {
 			value := 0.0
 			if work {
 				value = 1
 			}
-			gauge(cacheDesc, value)
+			gauge(desc, value)
 		}
 	}
 	for key, left := range budgets {

@@ -158,6 +158,7 @@ func TestTheTimesOfAnAccountAtSeveralServers(t *testing.T) {
 		}
 	})
 	set.Sessions.Caches = func() (work, known bool) { return false, true }
+	set.Sessions.Storage = func() (work, known bool) { return true, true }
 	err := testutil.CollectAndCompare(set.Sessions, strings.NewReader(`
 # HELP caddy_veeam_auth_account_last_login_timestamp_seconds Unix time of the last successful login of the account, 0 for never.
 # TYPE caddy_veeam_auth_account_last_login_timestamp_seconds gauge
@@ -170,13 +171,16 @@ caddy_veeam_auth_account_last_renewal_timestamp_seconds{account="svc",product="v
 # HELP caddy_veeam_auth_cache_up Whether the storages of the shared caches work.
 # TYPE caddy_veeam_auth_cache_up gauge
 caddy_veeam_auth_cache_up 0
+# HELP caddy_veeam_auth_storage_up Whether Caddy's storage can be read and written to.
+# TYPE caddy_veeam_auth_storage_up gauge
+caddy_veeam_auth_storage_up 1
 # HELP caddy_veeam_auth_certificate_not_after_timestamp_seconds Unix time at which the certificate expires that the server of the account presented last, the earliest of its servers.
 # TYPE caddy_veeam_auth_certificate_not_after_timestamp_seconds gauge
 caddy_veeam_auth_certificate_not_after_timestamp_seconds{account="svc",product="vbr"} 800
 # HELP caddy_veeam_auth_refresh_token_issued_timestamp_seconds Unix time at which the server issued the refresh token of the account, the earliest of its sessions.
 # TYPE caddy_veeam_auth_refresh_token_issued_timestamp_seconds gauge
 caddy_veeam_auth_refresh_token_issued_timestamp_seconds{account="svc",product="vbr"} 30
-`), "caddy_veeam_auth_account_last_login_timestamp_seconds", "caddy_veeam_auth_account_last_renewal_timestamp_seconds", "caddy_veeam_auth_cache_up",
+`), "caddy_veeam_auth_account_last_login_timestamp_seconds", "caddy_veeam_auth_account_last_renewal_timestamp_seconds", "caddy_veeam_auth_cache_up", "caddy_veeam_auth_storage_up",
 		"caddy_veeam_auth_certificate_not_after_timestamp_seconds", "caddy_veeam_auth_refresh_token_issued_timestamp_seconds")
 	if err != nil {
 		t.Error(err)

@@ -55,6 +55,9 @@ type SharedOptions struct {
 	// nil, and for each record that cannot be opened. Default: not called.
 	Log func(message string, err error)
 
+	// ProbeWrites has Look write, too: for a store that is seldom written to.
+	ProbeWrites bool
+
 	// Holder names this process for operators. Default: empty.
 	Holder string
 
@@ -173,7 +176,8 @@ func (s *Shared) failed(ctx context.Context, to *store.Attachment, err error) er
 // that was not used yet.
 func (s *Shared) Works() bool { return !s.gone.Load() }
 
-// Look reads a key of the store that does not exist, so that Works is true of now. It
+// Look reads a key of the store that does not exist, and with ProbeWrites writes and deletes
+// it, so that Works is true of now. It
 // waits until ctx ends. It does nothing less than lookAtStoreEvery after it was called
 // last, or while another call of the store is running, which tells the same.
 func (s *Shared) Look(ctx context.Context) {
@@ -191,12 +195,23 @@ func (s *Shared) Look(ctx context.Context) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, s.failed(within, to, fmt.Errorf("loading: %w", err))
 		}
+		if s.options.ProbeWrites {
+			_, err := exchange(within, func(ctx context.Context) (any, error) {
+				return nil, errors.Join(to.Store(ctx, probeKey, []byte{}), to.Delete(ctx, probeKey))
+			})
+			if err != nil {
+				return nil, s.failed(within, to, fmt.Errorf("storing: %w", err))
+			}
+		}
 		s.worked()
 		return nil, nil //nolint:nilnil // the outcome is in s
 	})
 }
 
-// probeKey is the key of the store that Look reads. Nothing lies there.
+// Attached reports whether there is a store.
+func (s *Shared) Attached() bool { return s.stores.Last() != nil }
+
+// probeKey is the key of the store that Look reads. Nothing stays there.
 const probeKey = store.Folder + "/probe"
 
 // opened reports once that a record does not open.

@@ -422,6 +422,17 @@ func (s *State) Caches() (work, known bool) {
 	return work, known
 }
 
+// Storage returns a function that reports whether a storage works; known is false if nothing
+// is attached to it. It finds that out as Caches does.
+func Storage(shared *tokencache.Shared) func() (work, known bool) {
+	return func() (work, known bool) {
+		ctx, cancel := context.WithTimeout(context.Background(), lookAtSecretsFor)
+		defer cancel()
+		shared.Look(ctx)
+		return shared.Works(), shared.Attached()
+	}
+}
+
 // Checked records what a health check, or another request without a caller, has found
 // out about a server, for all accounts that log in there: res is the answer, or nil.
 func (s *Server) Checked(ctx context.Context, at Address, res *http.Response, err error) {
