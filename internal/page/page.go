@@ -141,7 +141,7 @@ func (p *Page) state(ctx context.Context, decision, line uint64) State {
 	}
 	for _, session := range p.Sessions.List(ctx) {
 		row := session.Reason.Row()
-		state.Accounts = append(state.Accounts, Account{session, session.Reason.Healthy(), plain(row.Meaning), plain(row.Action)})
+		state.Accounts = append(state.Accounts, Account{session, session.Reason.Healthy(), plain(row.Meaning), plain(p.advice(row.Action))})
 	}
 	decisions, last := p.Record.decisions.after(decision)
 	for _, d := range decisions {
@@ -157,6 +157,20 @@ func (p *Page) state(ctx context.Context, decision, line uint64) State {
 	}
 	state.LastLine = last
 	return state
+}
+
+// ways are the acts of the page by the commands that do the same.
+var ways = strings.NewReplacer(
+	"with `caddy veeam-auth sessions code`", "with Enter code",
+	"`caddy veeam-auth sessions login --force`", "Log in under Details",
+)
+
+// advice names the acts of the page instead of commands, where it has any.
+func (p *Page) advice(action string) string {
+	if p.ReadOnly {
+		return action
+	}
+	return ways.Replace(action)
 }
 
 var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)

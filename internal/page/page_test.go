@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 func newPage(record *Record) *Page {
@@ -76,6 +77,22 @@ func TestThePageIsOneDocumentThatNothingElseMayJoin(t *testing.T) {
 	for _, element := range []string{"<script", "<style"} {
 		if n := strings.Count(document, element); n != 1 {
 			t.Errorf("%d times %s", n, element)
+		}
+	}
+}
+
+// Who reads the page has its buttons at hand.
+func TestTheAdviceNamesActsOfThePage(t *testing.T) {
+	for _, row := range veeam.Reasons() {
+		command := strings.Contains(row.Action, "caddy veeam-auth sessions")
+		acting, reading := new(Page).advice(row.Action), (&Page{ReadOnly: true}).advice(row.Action)
+		if strings.Contains(acting, "veeam-auth sessions") || command && acting == row.Action || reading != row.Action {
+			t.Errorf("%s: %q, read-only %q", row.Reason, acting, reading)
+		}
+	}
+	for _, label := range []string{"'Enter code'", "'Log in'", "'Details'"} {
+		if !strings.Contains(document, label) {
+			t.Errorf("the page has no act %s", label)
 		}
 	}
 }

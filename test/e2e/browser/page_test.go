@@ -176,6 +176,9 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	eval[bool](t, s.world, "document.querySelectorAll('.twist')[1].click(), true")
 	s.shows(t, "document.body.innerText.includes('Certificate valid until')")
 	s.shot(t, "details")
+	s.accessible(t, "accounts", 1200, 800)
+	s.accessible(t, "accounts on a phone", 390, 844)
+	s.seesWhatIsIllegible(t)
 	s.look(t, 1200, 800, "dark")
 	s.shot(t, "dark")
 	s.look(t, 390, 844, "light")
@@ -188,6 +191,7 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 		eval[bool](t, s.world, "document.getElementById('tab-"+view.name+"').click(), true")
 		s.shows(t, fmt.Sprintf("document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes(%q)", view.text))
 		s.shot(t, view.name)
+		s.accessible(t, view.name, 1200, 800)
 	}
 	// The view that is open, the log, is the one that is filtered.
 	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
@@ -289,6 +293,7 @@ func TestAnOperatorActsByTheKeyboardAlone(t *testing.T) {
 	s.press(t, "000000"+kb.Enter)
 	s.shows(t, "document.querySelector('dialog [role=alert]:not([hidden])') && document.querySelector('dialog').innerText.includes('2 of 3 tries left')")
 	s.shot(t, "refused")
+	s.accessible(t, "a dialog with an error", 1200, 800)
 	code, err := totp.GenerateCode(pageSeed, time.Now())
 	if err != nil {
 		t.Fatal(err)
