@@ -9,4 +9,5 @@ import (
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/command"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/probes"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/secrets"
 )

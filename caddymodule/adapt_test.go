@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/admin" // its directives have golden files here, too
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/secrets"
 )
 
 const adaptDir = "testdata/adapt"

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -32,7 +33,7 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 	}
 	credentials, err := r.Credentials()
 	if err != nil {
-		report.fail("secrets", veeam.ReasonSecretUnreadable, err.Error(), "")
+		report.fail("secrets", veeam.ReasonSecretUnreadable, err.Error()+r.writtenAt(err), "")
 	} else {
 		report.ok("secrets", "readable")
 	}
@@ -54,6 +55,23 @@ func (r *reached) check(ctx context.Context, login bool) *checkReport {
 		}
 	}
 	return report
+}
+
+// writtenAt says where the option of a secret stands that cannot be read.
+func (r *reached) writtenAt(err error) string {
+	unread, ok := errors.AsType[*account.Error](err)
+	if !ok {
+		return ""
+	}
+	for _, a := range r.Transport.Accounts {
+		if a.Name != unread.Account || a.Options()[unread.Option] == nil {
+			continue
+		}
+		if line := r.line(*a.Options()[unread.Option]); line != "" {
+			return "; written at " + line
+		}
+	}
+	return ""
 }
 
 // checkStorage tries the storage that tokens need, and the one of the cache.

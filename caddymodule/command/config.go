@@ -46,6 +46,7 @@ type configSite struct {
 // configuration is what the commands need of one.
 type configuration struct {
 	name  string
+	text  []byte // as it is written
 	sites []*configSite
 	rest  struct {
 		Storage json.RawMessage            `json:"storage"`
@@ -56,7 +57,12 @@ type configuration struct {
 // load reads and adapts the configuration. Warnings of the adapter go to stderr.
 func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, error) {
 	c := &configuration{name: f.config}
-	text, err := f.adapt(stdin, stderr)
+	written, err := f.read(stdin)
+	if err != nil {
+		return nil, err
+	}
+	c.text = written
+	text, err := f.adaptText(written, stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +82,29 @@ func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, e
 	return c, nil
 }
 
+// line names file and line of the first place where a text is written; empty if that is in
+// another file.
+func (c *configuration) line(text string) string {
+	number := 1
+	for line := range bytes.Lines(c.text) {
+		if bytes.Contains(line, []byte(text)) {
+			return fmt.Sprintf("%s:%d", c.name, number)
+		}
+		number++
+	}
+	return ""
+}
+
 // adapt reads the configuration as JSON.
 func (f *configFlags) adapt(stdin io.Reader, stderr io.Writer) ([]byte, error) {
 	text, err := f.read(stdin)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, err
 	}
+	return f.adaptText(text, stderr)
+}
+
+func (f *configFlags) adaptText(text []byte, stderr io.Writer) ([]byte, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("%s is empty: choose another file with --config", f.config)
 	}
@@ -103,10 +126,17 @@ func (f *configFlags) adapt(stdin io.Reader, stderr io.Writer) ([]byte, error) {
 }
 
 func (f *configFlags) read(stdin io.Reader) ([]byte, error) {
+	var text []byte
+	var err error
 	if f.config == "-" {
-		return io.ReadAll(stdin)
+		text, err = io.ReadAll(stdin)
+	} else {
+		text, err = os.ReadFile(f.config)
 	}
-	return os.ReadFile(f.config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return text, nil
 }
 
 // adapterFor chooses as Caddy does: a file named Caddyfile or *.caddyfile is one,

@@ -105,7 +105,11 @@ type reached struct {
 
 	storage certmagic.Storage // Caddy's own
 	close   context.CancelFunc
+	line    func(text string) string // file and line of a text of the configuration
 }
+
+// secretsApp is the app for the placeholders {exec.…} and {vault.…}.
+const secretsApp = "veeam_secrets"
 
 // reach provisions the transport of p. Nothing is sent.
 func (c *configuration) reach(p configPlace) (*reached, error) {
@@ -116,15 +120,18 @@ func (c *configuration) reach(p configPlace) (*reached, error) {
 	}
 	var stop context.CancelFunc
 	ctx, stop = caddy.NewContext(ctx)
-	r := &reached{configPlace: p, storage: ctx.Storage(), close: stop}
+	r := &reached{configPlace: p, storage: ctx.Storage(), close: stop, line: c.line}
 	// Apps that the TLS options may refer to; they are loaded if they do.
 	cfg.AppsRaw = caddy.ModuleMap{}
-	for _, name := range []string{"tls", "pki"} {
+	for _, name := range []string{"tls", "pki", secretsApp} {
 		if raw, ok := c.rest.Apps[name]; ok {
 			cfg.AppsRaw[name] = raw
 		}
 	}
 	raw, err := withoutKey(p.site.raw, "protocol")
+	if cfg.AppsRaw[secretsApp] != nil && err == nil {
+		_, err = ctx.App(secretsApp)
+	}
 	if err == nil {
 		var mod any
 		if mod, err = ctx.LoadModuleByID("http.reverse_proxy.transport.veeam_auth", raw); err == nil {

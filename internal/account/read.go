@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -70,14 +71,18 @@ func (a *Account) join(ctx context.Context, flight *bounded.Flight[*Secrets], re
 }
 
 // ReadNext is Read with next_password in place of password. The value is nil if there
-// is none: a missing or empty file is none.
+// is none: a missing or empty file is none, and a secret that its source does not have.
 func (a *Account) ReadNext(ctx context.Context) *Reading {
 	return a.join(ctx, &a.readings.next, func(late *bounded.LateError) (*Secrets, error) {
 		late.Does("next_password")
 		if !filled(a.NextPassword) {
 			return nil, nil //nolint:nilnil // none is no error
 		}
-		return a.resolveAs(a.NextPassword, true, late)
+		found, err := a.resolveAs(a.NextPassword, true, late)
+		if failed, ok := errors.AsType[*Error](err); ok && failed.Option == "next_password" && errors.Is(err, secret.ErrAbsent) {
+			return nil, nil //nolint:nilnil // none is no error
+		}
+		return found, err
 	})
 }
 

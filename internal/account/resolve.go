@@ -71,10 +71,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Reason implements veeam.Reasoner.
 func (*Error) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
 
-var readable = regexp.MustCompile(`\{(env|file)\.[^{}]*\}`)
+var readable = regexp.MustCompile(`\{(env|file|exec|vault)\.[^{}]*\}`)
 
-// IsPlaceholder reports whether a text is one placeholder of a variable or a file, and
-// nothing else.
+// IsPlaceholder reports whether a text is one placeholder of a secret, and nothing else.
 func IsPlaceholder(text string) bool { return text != "" && readable.FindString(text) == text }
 
 // fingerprintKey makes fingerprints useless outside of this process. It outlives a reload,

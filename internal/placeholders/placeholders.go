@@ -10,13 +10,14 @@ import (
 )
 
 // written is how people write what they mean by a placeholder.
-var written = struct{ colon, shell, template, caddyfile, bare, env *regexp.Regexp }{
+var written = struct{ colon, shell, template, caddyfile, bare, env, source *regexp.Regexp }{
 	colon:     regexp.MustCompile(`\{\$?(env|file|ENV|FILE)[:=/ ]`),
 	shell:     regexp.MustCompile(`\$\{`),
 	template:  regexp.MustCompile(`\{\{`),
 	caddyfile: regexp.MustCompile(`\{\$`),
 	bare:      regexp.MustCompile(`^\$?\{+\$?(?:env[:=./ ])?\s*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*\}+$`),
 	env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
+	source:    regexp.MustCompile(`^(?:exec\.[^{}\s][^{}]*|vault\.[^{}\s#?]+#[^{}#]+)$`),
 }
 
 // system have the same value in all requests, and outside of them.
@@ -32,7 +33,7 @@ func Check(option, text string) error {
 		path, file := strings.CutPrefix(key, "file.")
 		switch {
 		case file && path != "" && !strings.ContainsAny(path, "{}"),
-			written.env.MatchString(key), slices.Contains(system, key):
+			written.env.MatchString(key), written.source.MatchString(key), slices.Contains(system, key):
 			continue
 		}
 		return fmt.Errorf("%s %s", option, spelling(text, key))
@@ -44,7 +45,7 @@ func Check(option, text string) error {
 }
 
 // keysOf returns the keys of the placeholders that Caddy finds in a text. closed is false if
-// a placeholder of env or file has no closing brace.
+// a placeholder of a secret has no closing brace.
 func keysOf(text string) (keys []string, closed bool) {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '{' || i > 0 && text[i-1] == '\\' {
@@ -52,7 +53,7 @@ func keysOf(text string) (keys []string, closed bool) {
 		}
 		length := strings.IndexByte(text[i:], '}')
 		if length < 0 {
-			return keys, !strings.HasPrefix(text[i:], "{env.") && !strings.HasPrefix(text[i:], "{file.")
+			return keys, !slices.ContainsFunc([]string{"{env.", "{file.", "{exec.", "{vault."}, func(kind string) bool { return strings.HasPrefix(text[i:], kind) })
 		}
 		end := i + length
 		for text[end-1] == '\\' && end < len(text)-1 { // as Caddy's replacer looks for it
@@ -90,6 +91,10 @@ func spelling(text, key string) string {
 		return fmt.Sprintf("has a Caddyfile variable, which is replaced only when the Caddyfile is adapted; write {env.%s}, which is read when the account logs in", name) + brace
 	case strings.HasPrefix(key, "env.") && strings.Contains(key, "{"), strings.HasPrefix(key, "file.") && strings.Contains(key, "{"):
 		return "has a nested placeholder, which Caddy does not replace; write the whole name or path in one: {env.NAME} or {file./path}"
+	case strings.HasPrefix(key, "vault."):
+		return "has a placeholder of vault without a field; write {vault.mount/data/path#field}, or {vault.mount/path#field} for version 1 of KV"
+	case strings.HasPrefix(key, "exec."):
+		return "has a placeholder of exec without a program; write {exec./path/of/program argument}"
 	case key == "env." || key == "file.":
 		return "has a placeholder without a name; write {env.NAME} or {file./path}"
 	}

@@ -100,7 +100,8 @@ func (r *Reader) lookup(key string) (any, bool) {
 		content, err := Decode([]byte(os.Getenv(strings.TrimPrefix(key, "env."))))
 		return content, r.take(key, content, err)
 	}
-	return nil, false
+	content, known, err := fromSource(key)
+	return content, known && r.take(key, content, err)
 }
 
 // take keeps the first error of a placeholder. Its name is no secret.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -103,8 +104,11 @@ func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.To
 	case err == nil:
 		s.accepted(l)
 	case isHeld(err):
-		if !l.session.refused.Swap(true) && !isSuspended(err) && (l.next || l != s.rotation.current.Load()) {
-			s.refused(l, o.journal)
+		if !l.session.refused.Swap(true) {
+			secret.Refused()
+			if !isSuspended(err) && (l.next || l != s.rotation.current.Load()) {
+				s.refused(l, o.journal)
+			}
 		}
 		s.rotation.judged(l, false)
 	}

@@ -124,11 +124,11 @@ func (s *Source) goOnWithout(err error, o cause) (*candidate, bool, error) {
 	return l, true, nil
 }
 
-// away reports whether a file is missing or empty, as one that is being replaced. Other
-// errors do not pass by themselves.
+// away reports whether a file is missing or empty, as one that is being replaced, or a
+// source does not answer. Other errors do not pass by themselves.
 func away(err error) bool {
 	_, unreadable := errors.AsType[syscall.Errno](err)
-	return unreadable || errors.Is(err, secret.ErrEmpty)
+	return unreadable || errors.Is(err, secret.ErrEmpty) || errors.Is(err, secret.ErrUnavailable)
 }
 
 // recent is what is configured, if that was read less than maxAge ago.
