@@ -92,7 +92,7 @@ func addFiltered(w *world) *site {
 var gib = flag.Bool("gib", false, "have a whole GiB filtered, which takes minutes under the race detector")
 
 func TestSecretsAreTakenOutOfAnswersOfAnyLength(t *testing.T) {
-	size, allowed := int64(64<<20), int64(16<<20)
+	size, allowed := int64(32<<20), int64(16<<20)
 	if *gib {
 		size = 1 << 30
 	}
@@ -107,7 +107,7 @@ func TestSecretsAreTakenOutOfAnswersOfAnyLength(t *testing.T) {
 			t.Errorf("%d bytes, want %d, %v", got, want, err)
 		}
 	}
-	list(16 << 20)
+	list(8 << 20)
 	before := resident(t, w.Caddy.Pid())
 	start := time.Now()
 	most := peak(t, w.Caddy.Pid(), func() { list(size) })
