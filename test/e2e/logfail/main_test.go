@@ -131,6 +131,19 @@ func (s *scene) told(want ...string) {
 	}
 }
 
+// goesOn sends requests with a mark until the log has it.
+func (s *scene) goesOn(log func() string, mark string) {
+	s.t.Helper()
+	if !harness.Until(func() bool {
+		if err := s.ask(mark, small); err != nil {
+			s.t.Error(err)
+		}
+		return strings.Contains(log(), "mark="+mark)
+	}) {
+		s.t.Fatalf("the log does not get the line of %s; Caddy has printed\n%s", mark, s.Caddy.Output())
+	}
+}
+
 // arrives waits until the log has a mark.
 func (s *scene) arrives(log func() string, mark string) {
 	s.t.Helper()

@@ -34,7 +34,7 @@ func TestARevocationOfAllTokensCostsOneLogin(t *testing.T) {
 		c.crowd(1, 0, 1, 2)
 		c.server.RevokeAll()
 		var turn atomic.Int64
-		stop := c.traffic(12, 5*time.Millisecond, func() int { return int(turn.Add(1) % 3) })
+		stop := c.traffic(12, 5*time.Millisecond, func() (int, func()) { return int(turn.Add(1) % 3), func() {} })
 		time.Sleep(*trafficFor)
 		total, failed := stop()
 		if len(failed) > 0 {
@@ -50,17 +50,22 @@ func TestARollingRestartCostsNoLoginAndNoRequest(t *testing.T) {
 		c := newCluster(t, 3, block)
 		c.crowd(1, 0, 1, 2)
 		var turn, away atomic.Int64
+		var asked [3]atomic.Int64 // requests under way
 		away.Store(-1)
-		stop := c.traffic(12, 20*time.Millisecond, func() int {
+		stop := c.traffic(12, 20*time.Millisecond, func() (int, func()) {
 			for {
-				if i := turn.Add(1) % 3; i != away.Load() {
-					return int(i)
+				i := turn.Add(1) % 3
+				asked[i].Add(1)
+				answered := func() { asked[i].Add(-1) }
+				if i != away.Load() {
+					return int(i), answered
 				}
+				answered()
 			}
 		})
 		for i := range 3 {
 			away.Store(int64(i)) // a load balancer takes it out first
-			time.Sleep(300 * time.Millisecond)
+			harness.Eventually(t, "the node is idle", func() bool { return asked[i].Load() == 0 })
 			c.nodes[i].Stop()
 			c.start(i)
 		}

@@ -155,9 +155,9 @@ func (c *cluster) crowd(each int, nodes ...int) map[int]int {
 	return statuses
 }
 
-// traffic asks the nodes in turn until it is stopped, and returns what was not
-// answered with 200.
-func (c *cluster) traffic(clients int, pause time.Duration, choose func() int) (stop func() (total int, failed map[string]int)) {
+// traffic asks the nodes that are chosen until it is stopped, and returns what was not
+// answered with 200. answered is called when the node has answered.
+func (c *cluster) traffic(clients int, pause time.Duration, choose func() (node int, answered func())) (stop func() (total int, failed map[string]int)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	failed, total := map[string]int{}, 0
 	var mu sync.Mutex
@@ -165,8 +165,9 @@ func (c *cluster) traffic(clients int, pause time.Duration, choose func() int) (
 	for range clients {
 		wg.Go(func() {
 			for ; ctx.Err() == nil; time.Sleep(pause) {
-				i := choose()
+				i, answered := choose()
 				status, err := c.ask(context.Background(), i)
+				answered()
 				mu.Lock()
 				total++
 				if status != http.StatusOK {
