@@ -110,7 +110,7 @@ func sharedSites(dir string) []*site {
 		},
 	}
 	for _, product := range products {
-		sites = append(sites, &site{Name: "clients " + product, Product: product, Options: twoClients}, &site{Name: "rate " + product, Product: product, Options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.05 3"})
+		sites = append(sites, &site{Name: "clients " + product, Product: product, Options: twoClients}, &site{Name: "rate " + product, Product: product, Options: "client grafana " + bcryptHash + "\n\t\tclient nightly " + bcryptHash + "\n\t\trate_limit 0.01 3"})
 	}
 	for _, product := range products {
 		sites = append(sites,
