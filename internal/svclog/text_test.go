@@ -94,9 +94,8 @@ func TestMaskText(t *testing.T) {
 	}
 }
 
-// A text that is eight times as long takes about eight times as long. A machine
-// that is busy with something else may disturb one comparison, but not all: only
-// what is slow each time fails.
+// A text that is sixteen times as long takes about sixteen times as long. The collector of
+// garbage may disturb one comparison, but not all: only what is slow each time fails.
 func TestMaskingTakesTimeInProportionToTheText(t *testing.T) {
 	const short, long = 4 << 10, 64 << 10
 	for _, piece := range []string{
@@ -118,13 +117,8 @@ func TestMaskingTakesTimeInProportionToTheText(t *testing.T) {
 				name + " of JSON": func(size int) string { return inJSON(strings.Repeat(piece, size/len(piece)/2), false) },
 			} {
 				texts, dst := [2]string{text(short), text(long)}, make([]byte, 0, 16*long)
-				timed := func(text string) time.Duration {
-					start := time.Now()
-					mask(dst, text)
-					return time.Since(start)
-				}
-				// The best of some tries: others use this machine too. In proportion is 16 times,
-				// by the square 256 times.
+				timed := func(text string) time.Duration { return cpuTime(t, func() { mask(dst, text) }) }
+				// The best of some tries. In proportion is 16 times, by the square 256 times.
 				small, large := timed(texts[0]), timed(texts[1])
 				fair := func() bool { return large <= 8*small*(long/short)+5*time.Millisecond }
 				for try := 0; try < 20 && !fair(); try++ {

@@ -286,26 +286,32 @@ func (s *Source) confirm(ctx context.Context, l *candidate) error {
 		return nil // of grant as, no secret is the account's own
 	}
 	if !l.next {
-		return confirmAs(ctx, s.account.Read, l.credentials)
+		return confirmAs(ctx, s.account.Read, l.credentials, stableReads)
 	}
-	if l != s.rotation.current.Load() {
-		refused := s.rotation.inForce()
-		if !refused.session.refused.Load() {
-			return ErrSecretChanged // the password has been replaced meanwhile by one that may be right
-		}
-		if err := confirmAs(ctx, s.account.Read, refused.credentials); err != nil {
-			return err
-		}
+	if l == s.rotation.current.Load() {
+		return confirmAs(ctx, s.account.ReadNext, l.credentials, stableReads)
 	}
-	return confirmAs(ctx, s.account.ReadNext, l.credentials)
+	refused := s.rotation.inForce()
+	if !refused.session.refused.Load() {
+		return ErrSecretChanged // the password has been replaced meanwhile by one that may be right
+	}
+	if err := confirmAs(ctx, s.account.ReadNext, l.credentials, stableReads); err != nil {
+		return err
+	}
+	if err := confirmAs(ctx, s.account.Read, refused.credentials, stableReads); err != nil {
+		return err
+	}
+	// The file of the password may have been waited for.
+	return confirmAs(ctx, s.account.ReadNext, l.credentials, 1)
 }
 
-func confirmAs(ctx context.Context, read func(context.Context) *account.Reading, known *account.Secrets) error {
+// confirmAs reads up to so many times.
+func confirmAs(ctx context.Context, read func(context.Context) *account.Reading, known *account.Secrets, most int) error {
 	if !known.Files || known.Pipes {
 		return nil
 	}
 	none, asked := false, time.Now()
-	for reads := 0; reads < stableReads; {
+	for reads := 1; ; {
 		found := read(ctx)
 		_, late := errors.AsType[*bounded.LateError](found.Err)
 		switch {
@@ -320,16 +326,18 @@ func confirmAs(ctx context.Context, read func(context.Context) *account.Reading,
 			return nil
 		}
 		none = found.Err == nil // next_password was removed
-		reads++
+		if reads++; reads > most {
+			// Without another wait, in which the file may come back.
+			if none {
+				return ErrSecretChanged
+			}
+			return nil
+		}
 		select {
 		case <-time.After(SettleFor):
 		case <-ctx.Done():
 		}
 	}
-	if none {
-		return ErrSecretChanged
-	}
-	return nil
 }
 
 // tellLate writes once for each reading that what was read before has to do.

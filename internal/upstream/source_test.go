@@ -244,6 +244,25 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 	}
 }
 
+func TestASecretThatIsGoneIsNotWaitedForAfterTheLastLook(t *testing.T) {
+	onBench(t, func(l *bench) {
+		known, err := l.source.stable(l.Context(), 0, l.cause)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known.credentials.Files = true // as if they came from files, which may be away
+		l.set("env.PASSWORD", "")
+		began := time.Now()
+		if err := l.source.confirm(l.Context(), known); err != nil {
+			t.Error(err)
+		}
+		// In a wait after it the secret may come back, as another one.
+		if took := time.Since(began); took != (stableReads-1)*SettleFor {
+			t.Errorf("sent %v after the first look", took)
+		}
+	})
+}
+
 func TestBudget_ALoginThatIsNotSentSaysWhy(t *testing.T) {
 	if veeam.ReasonOf(&BudgetError{&tokencache.BudgetError{}}) != veeam.ReasonLockedOutBudget {
 		t.Error("no reason of its own")
