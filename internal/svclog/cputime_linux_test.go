@@ -2,9 +2,10 @@ package svclog
 
 import (
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cpuTime returns how long a function has used a processor, however busy the machine is.
@@ -13,11 +14,11 @@ func cpuTime(t *testing.T, f func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	now := func() time.Duration {
-		var used syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &used); err != nil {
+		var at unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &at); err != nil {
 			t.Fatal(err)
 		}
-		return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+		return time.Duration(at.Nano())
 	}
 	began := now()
 	f()
