@@ -207,7 +207,11 @@ func (l *Login) resume(ctx context.Context, at Upstream, user *User) error {
 // the same password wait for one login.
 func (l *Login) tryPassword(ctx context.Context, at Upstream) (*User, error) {
 	user := &User{id: l.id, account: l.account, until: time.Now().Add(loginFor)}
-	err := l.try(ctx, at, l.users.attempt(user.id, at.Server.Session), user)
+	attempt := l.users.attempt(user.id, at.Server.Session)
+	if found := l.users.find(user.id); found != nil {
+		return found, l.resume(ctx, at, found) // a login of this moment: its attempt is over
+	}
+	err := l.try(ctx, at, attempt, user)
 	if _, ok := errors.AsType[*veeam.MFAChallengeError](err); ok {
 		l.users.attempts.Remove(user.id)
 	}
@@ -254,8 +258,8 @@ func (l *Login) try(ctx context.Context, at Upstream, attempt *tokencache.Sessio
 		if err != nil {
 			return nil, err
 		}
+		source.Keep(Idle, user.until) // before somebody finds the user
 		l.users.add(user.admitted())
-		source.Keep(Idle, user.until)
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
 	return err
