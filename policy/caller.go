@@ -46,6 +46,9 @@ type Caller struct {
 
 	// Until is the expiry of all tokens of the family, zero without one.
 	Until time.Time
+
+	// Key is the key of the caller, or of its token, nil without one.
+	Key *Key
 }
 
 // Identity is the text that identifies the caller in rules, configuration, revocations,
