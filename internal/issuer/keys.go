@@ -217,16 +217,11 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if err != nil {
 		return nil, err
 	}
-	if time.Since(since) > store.Section {
-		return nil, errSlow
-	}
-	if err := k.store.Store(ctx, KeyPath, text); err != nil {
-		return nil, fmt.Errorf("storing: %w", err)
+	if err := store.StoreLocked(ctx, k.store, KeyPath, text, since); err != nil {
+		return nil, err
 	}
 	return keys, nil
 }
-
-var errSlow = errors.New("the store was too slow to change a value under its lock")
 
 // stillNeeded leaves out the keys whose tokens have all expired: those whose
 // successor has been signing for longer than a token lives.

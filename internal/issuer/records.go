@@ -4,13 +4,9 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -27,14 +23,6 @@ func RecordsPath(client string) string { return recordsPath(segmentOf(client)) }
 
 func recordsPath(n int) string { return fmt.Sprintf("veeam_auth/tokens/%02d.json", n) }
 
-const (
-	// watchEvery is how often Watch looks at the store.
-	watchEvery = 500 * time.Millisecond
-
-	// lastFor bounds what is told to the others when the process ends.
-	lastFor = 3 * time.Second
-)
-
 // index are the marks of the segments, empty for those that nobody has written.
 type index [segments]string
 
@@ -50,27 +38,13 @@ type watcher struct {
 // replicas until ctx ends. failed is called once for each period in which the store fails.
 func (i *Issuer) Watch(ctx context.Context, failed func(error)) {
 	w := &watcher{store: i.keys.store, ledger: &i.ledger}
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
 	var others sync.WaitGroup
 	others.Go(func() { i.saveSessions(ctx) })
 	defer others.Wait()
-	broken := false
-	for {
-		err := w.look(ctx)
-		if err != nil && !broken && ctx.Err() == nil {
-			failed(err)
-		}
-		broken = err != nil
-		select {
-		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFor)
-			defer cancel()
-			_ = w.publish(ctx, i.ledger.unpublished())
-			return
-		case <-ticker.C:
-		}
-	}
+	store.Look(ctx, w.look, failed)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.LastFor)
+	defer cancel()
+	_ = w.publish(last, i.ledger.unpublished())
 }
 
 // look brings what the store does not have, and reads what has changed in it.
@@ -82,8 +56,8 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
-	text, err := load(ctx, w.store, IndexPath)
-	if err != nil || bytes.Equal(text, w.text) {
+	text, changed, err := store.Changed(ctx, w.store, IndexPath, w.text)
+	if !changed {
 		return err
 	}
 	marks, err := readIndex(text)
@@ -118,7 +92,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	}
 	defer store.Unlock(ctx, w.store, IndexPath)
 	since := time.Now()
-	text, err := load(ctx, w.store, IndexPath)
+	text, err := store.LoadIfAny(ctx, w.store, IndexPath)
 	if err != nil {
 		return err
 	}
@@ -132,7 +106,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 		if now, err = w.bring(ctx, n, mine, since); err != nil {
 			break
 		}
-		done[n], marks[n] = now, rand.Text()[:12]
+		done[n], marks[n] = now, store.Mark()
 	}
 	if len(done) == 0 {
 		return err
@@ -140,7 +114,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	// What was stored and is not in the index is stored once more.
 	text, textErr := json.Marshal(marks)
 	if textErr == nil {
-		textErr = storeLocked(ctx, w.store, IndexPath, text, since)
+		textErr = store.StoreLocked(ctx, w.store, IndexPath, text, since)
 	}
 	if textErr != nil {
 		return textErr
@@ -164,7 +138,7 @@ func (w *watcher) bring(ctx context.Context, n int, own *segment, since time.Tim
 	if err != nil {
 		return nil, err
 	}
-	return now, storeLocked(ctx, w.store, recordsPath(n), text, since)
+	return now, store.StoreLocked(ctx, w.store, recordsPath(n), text, since)
 }
 
 // catchUp reads what has happened before this process has begun, without which no
@@ -190,31 +164,8 @@ func (l *ledger) caughtUp(n int, now *segment) {
 	}
 }
 
-// storeLocked writes a value that was read under a lock which was got at a time.
-func storeLocked(ctx context.Context, to Store, path string, text []byte, since time.Time) error {
-	if time.Since(since) > store.Section {
-		return errSlow // the lock may be somebody else's
-	}
-	if err := to.Store(ctx, path, text); err != nil {
-		return fmt.Errorf("storing %s: %w", path, err)
-	}
-	return nil
-}
-
-// load returns nil if nothing lies at the path.
-func load(ctx context.Context, from Store, path string) ([]byte, error) {
-	text, err := from.Load(ctx, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("loading %s: %w", path, err)
-	}
-	return text, nil
-}
-
 func loadSegment(ctx context.Context, from Store, n int) (*segment, error) {
-	text, err := load(ctx, from, recordsPath(n))
+	text, err := store.LoadIfAny(ctx, from, recordsPath(n))
 	if err != nil {
 		return nil, err
 	}

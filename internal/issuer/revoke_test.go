@@ -8,7 +8,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
+
+const watchEvery = store.LookEvery
 
 // replica is an issuer with its watch running.
 func replica(t *testing.T, store Store) *Issuer {

@@ -56,7 +56,7 @@ func (i *Issuer) saveSessions(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFor)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.LastFor)
 			defer cancel()
 			i.saveDue(ctx, time.Now().Add(savedUses))
 			return
