@@ -30,6 +30,10 @@ const (
 	ReasonUnreadableAnswer Reason = "unreadable_answer"
 	ReasonStorage          Reason = "storage_unavailable"
 	ReasonNoAccount        Reason = "no_account"
+	ReasonUnknownKey       Reason = "unknown_key"
+	ReasonExpiredKey       Reason = "expired_key"
+	ReasonRevokedKey       Reason = "revoked_key"
+	ReasonKeyElsewhere     Reason = "key_from_elsewhere"
 )
 
 // The reasons of accounts. A request that requires the account's session is refused for
@@ -80,51 +84,59 @@ type ReasonRow struct {
 	Meaning, Action string
 
 	form *refusalForm
+
+	// told is the reason that the caller is told instead, if the true one would tell a
+	// thief something. Default: Reason.
+	told Reason
 }
 
 // reasonTable has a row for each reason, in the order of the docs.
 var reasonTable = []ReasonRow{
-	{ReasonNoToken, false, http.StatusUnauthorized, "the caller is unknown", "see [who gets in](security.md#who-gets-in); the log says what is missing", &formNoToken},
-	{ReasonBadToken, false, http.StatusUnauthorized, "the access token is not valid at this site, or was revoked", "get a new one at the token endpoint; the log says why it is not valid", &formBadToken},
-	{ReasonExpiredToken, false, http.StatusUnauthorized, "the access token has expired", "renew it", &formExpiredToken},
-	{ReasonBadCredential, false, http.StatusUnauthorized, "name, password or code at the token endpoint are invalid (VSPC: 400)", "correct the client, or the hash of `client`", &formBadCredential},
-	{ReasonBadRefreshToken, false, http.StatusUnauthorized, "the refresh token is unknown, expired or used, or its login has expired (VSPC: 400)", "log in with the password grant", &formBadRefreshToken},
-	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or unreadable", "correct the client", &formBadRequest},
-	{ReasonUnsupportedGrant, false, http.StatusBadRequest, "the grant is not for clients, such as `client_credentials`", "use `password`", &formUnsupportedGrant},
-	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB", "correct the client", &formTooLarge},
-	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied},
-	{ReasonNoAccount, false, http.StatusForbidden, "`act_as` is empty, or names no account", "correct `act_as`", &formDenied},
-	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed},
-	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal},
-	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable},
-	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys or revocations", "Caddy's log names the file and the cause", &formInternal},
+	{ReasonNoToken, false, http.StatusUnauthorized, "the caller is unknown", "see [who gets in](security.md#who-gets-in); the log says what is missing", &formNoToken, ""},
+	{ReasonBadToken, false, http.StatusUnauthorized, "the access token is not valid at this site, or was revoked", "get a new one at the token endpoint; the log says why it is not valid", &formBadToken, ""},
+	{ReasonExpiredToken, false, http.StatusUnauthorized, "the access token has expired", "renew it", &formExpiredToken, ""},
+	{ReasonBadCredential, false, http.StatusUnauthorized, "name, password or code at the token endpoint are invalid (VSPC: 400)", "correct the client, or the hash of `client`", &formBadCredential, ""},
+	{ReasonBadRefreshToken, false, http.StatusUnauthorized, "the refresh token is unknown, expired or used, or its login has expired (VSPC: 400)", "log in with the password grant", &formBadRefreshToken, ""},
+	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or unreadable", "correct the client", &formBadRequest, ""},
+	{ReasonUnsupportedGrant, false, http.StatusBadRequest, "the grant is not for clients, such as `client_credentials`", "use `password`", &formUnsupportedGrant, ""},
+	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB", "correct the client", &formTooLarge, ""},
+	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied, ""},
+	{ReasonNoAccount, false, http.StatusForbidden, "`act_as` is empty, or names no account", "correct `act_as`", &formDenied, ""},
+	{ReasonUnknownKey, false, http.StatusUnauthorized, "the [key](keys.md) is unknown, mistyped, or of a client that this site does not have; the caller is told `bad_token`", "issue another key; the log says more", &formBadToken, ReasonBadToken},
+	{ReasonExpiredKey, false, http.StatusUnauthorized, "the key has expired; the caller is told `bad_token`", "issue another key", &formBadToken, ReasonBadToken},
+	{ReasonRevokedKey, false, http.StatusUnauthorized, "the key was revoked; the caller is told `bad_token`", "find out who still uses it", &formBadToken, ReasonBadToken},
+	{ReasonKeyElsewhere, false, http.StatusUnauthorized, "the key is limited to other addresses; the caller is told `bad_token`", "find out who uses it; the log has its address", &formBadToken, ReasonBadToken},
+	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed, ""},
+	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal, ""},
+	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable, ""},
+	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys or revocations", "Caddy's log names the file and the cause", &formInternal, ""},
 
-	{ReasonOK, true, 0, "the account has a session, and the latest request reached the server", "nothing", nil},
-	{ReasonNotLoggedIn, true, 0, "no request has required a session yet, or the session expired unused", "nothing", nil},
-	{ReasonSecretUnreadable, true, http.StatusServiceUnavailable, "a secret is empty, or cannot be read within 10 s", "Caddy's log names the file and the cause", &formNoSession},
-	{ReasonSecretReplaced, true, http.StatusServiceUnavailable, "the session cannot be renewed, and its secret is no longer configured", "the next request logs in with the new secret", &formNoSession},
-	{ReasonAccountIncomplete, true, http.StatusServiceUnavailable, "the account is incomplete for its grant; nothing was sent", "see the log", &formNoSession},
-	{ReasonCredentialRefused, true, http.StatusServiceUnavailable, "the server refuses the credential, or the account is locked", "correct the secret; at VBR mark the user as a service account", &formNoSession},
-	{ReasonCredentialOrMFA, true, http.StatusServiceUnavailable, "the same at a product without verification codes (VBR, VB365, ONE, EM), which refuses a wrong password and multi-factor authentication alike", "correct the secret, or use a user without multi-factor authentication (VBR, VB365: a service account)", &formNoSession},
-	{ReasonLockedOutBudget, true, http.StatusServiceUnavailable, "the lock-out budget of the user is used up; nothing is sent until its window ends", "correct the secret, then wait or run `caddy veeam-auth sessions login --force`", &formNoSession},
-	{ReasonCodeNeeded, true, http.StatusServiceUnavailable, "the server requires a verification code and the account has no `totp_secret`", "enter a code with `caddy veeam-auth sessions code`, or set `totp_secret`; at VBR mark the user as a service account", &formNoSession},
-	{ReasonCodeRefused, true, http.StatusServiceUnavailable, "the server refuses the verification code", "check `totp_secret` and the clocks of both machines", &formNoSession},
-	{ReasonSSONeeded, true, http.StatusServiceUnavailable, "the user signs in with an identity provider", "use a local user", &formNoSession},
-	{ReasonThrottled, true, http.StatusTooManyRequests, "too many requests or logins, at the server or at veeam-auth", "retry after the time in `Retry-After`; look for other programs that log in, or raise the limit", &formThrottled},
-	{ReasonUnreachable, true, http.StatusBadGateway, "the server cannot be reached, or the connection broke", "check name, route, port and the server", &formUnavailable},
-	{ReasonTimeout, true, http.StatusGatewayTimeout, "the server does not answer in time", "see the server", &formUnavailable},
-	{ReasonCanceled, true, http.StatusGatewayTimeout, "the login was canceled", "nothing; the next request tries again", &formUnavailable},
-	{ReasonTLS, true, http.StatusBadGateway, "no trusted TLS connection: certificate, name or protocol", "see the log; set `tls_pin` or `tls_trust_pool`", &formUnavailable},
-	{ReasonPin, true, http.StatusBadGateway, "the certificate of the server does not match `tls_pin`", "the log has both fingerprints; ask the server's administrator before you change the pin", &formUnavailable},
-	{ReasonServerFault, true, http.StatusBadGateway, "the server has failed (408 or 5xx)", "see the server's log", &formUnavailable},
-	{ReasonWrongProduct, true, http.StatusBadGateway, "the server answers like another product", "check `product`, host and port", &formUnavailable},
-	{ReasonAPIVersion, true, http.StatusBadGateway, "the server does not serve the API version", "remove or correct `api_version`", &formUnavailable},
-	{ReasonNotUnderstood, true, http.StatusBadGateway, "the server rejects the login as a request: API version, path, licence agreement; it did not check the credential", "check `product`, scheme, host, port and `api_version`", &formUnavailable},
-	{ReasonUnexpectedAnswer, true, http.StatusBadGateway, "the answer is not in the product's format", "check `product`, scheme, host and port", &formUnavailable},
-	{ReasonWrongUser, true, http.StatusBadGateway, "the token in the answer is for another user than requested; it is not used", "see the log", &formUnavailable},
-	{ReasonRoleTooSmall, true, http.StatusBadGateway, "the login works, but the role of the user does not allow the request", "give the user a larger role", &formUnavailable},
-	{ReasonSessionRefused, true, http.StatusBadGateway, "the login works, but the server does not accept its session", "look for another program that logs in as the same user", &formUnavailable},
-	{ReasonInternal, true, http.StatusInternalServerError, "another fault", "see the log", &formInternal},
+	{ReasonOK, true, 0, "the account has a session, and the latest request reached the server", "nothing", nil, ""},
+	{ReasonNotLoggedIn, true, 0, "no request has required a session yet, or the session expired unused", "nothing", nil, ""},
+	{ReasonSecretUnreadable, true, http.StatusServiceUnavailable, "a secret is empty, or cannot be read within 10 s", "Caddy's log names the file and the cause", &formNoSession, ""},
+	{ReasonSecretReplaced, true, http.StatusServiceUnavailable, "the session cannot be renewed, and its secret is no longer configured", "the next request logs in with the new secret", &formNoSession, ""},
+	{ReasonAccountIncomplete, true, http.StatusServiceUnavailable, "the account is incomplete for its grant; nothing was sent", "see the log", &formNoSession, ""},
+	{ReasonCredentialRefused, true, http.StatusServiceUnavailable, "the server refuses the credential, or the account is locked", "correct the secret; at VBR mark the user as a service account", &formNoSession, ""},
+	{ReasonCredentialOrMFA, true, http.StatusServiceUnavailable, "the same at a product without verification codes (VBR, VB365, ONE, EM), which refuses a wrong password and multi-factor authentication alike", "correct the secret, or use a user without multi-factor authentication (VBR, VB365: a service account)", &formNoSession, ""},
+	{ReasonLockedOutBudget, true, http.StatusServiceUnavailable, "the lock-out budget of the user is used up; nothing is sent until its window ends", "correct the secret, then wait or run `caddy veeam-auth sessions login --force`", &formNoSession, ""},
+	{ReasonCodeNeeded, true, http.StatusServiceUnavailable, "the server requires a verification code and the account has no `totp_secret`", "enter a code with `caddy veeam-auth sessions code`, or set `totp_secret`; at VBR mark the user as a service account", &formNoSession, ""},
+	{ReasonCodeRefused, true, http.StatusServiceUnavailable, "the server refuses the verification code", "check `totp_secret` and the clocks of both machines", &formNoSession, ""},
+	{ReasonSSONeeded, true, http.StatusServiceUnavailable, "the user signs in with an identity provider", "use a local user", &formNoSession, ""},
+	{ReasonThrottled, true, http.StatusTooManyRequests, "too many requests or logins, at the server or at veeam-auth", "retry after the time in `Retry-After`; look for other programs that log in, or raise the limit", &formThrottled, ""},
+	{ReasonUnreachable, true, http.StatusBadGateway, "the server cannot be reached, or the connection broke", "check name, route, port and the server", &formUnavailable, ""},
+	{ReasonTimeout, true, http.StatusGatewayTimeout, "the server does not answer in time", "see the server", &formUnavailable, ""},
+	{ReasonCanceled, true, http.StatusGatewayTimeout, "the login was canceled", "nothing; the next request tries again", &formUnavailable, ""},
+	{ReasonTLS, true, http.StatusBadGateway, "no trusted TLS connection: certificate, name or protocol", "see the log; set `tls_pin` or `tls_trust_pool`", &formUnavailable, ""},
+	{ReasonPin, true, http.StatusBadGateway, "the certificate of the server does not match `tls_pin`", "the log has both fingerprints; ask the server's administrator before you change the pin", &formUnavailable, ""},
+	{ReasonServerFault, true, http.StatusBadGateway, "the server has failed (408 or 5xx)", "see the server's log", &formUnavailable, ""},
+	{ReasonWrongProduct, true, http.StatusBadGateway, "the server answers like another product", "check `product`, host and port", &formUnavailable, ""},
+	{ReasonAPIVersion, true, http.StatusBadGateway, "the server does not serve the API version", "remove or correct `api_version`", &formUnavailable, ""},
+	{ReasonNotUnderstood, true, http.StatusBadGateway, "the server rejects the login as a request: API version, path, licence agreement; it did not check the credential", "check `product`, scheme, host, port and `api_version`", &formUnavailable, ""},
+	{ReasonUnexpectedAnswer, true, http.StatusBadGateway, "the answer is not in the product's format", "check `product`, scheme, host and port", &formUnavailable, ""},
+	{ReasonWrongUser, true, http.StatusBadGateway, "the token in the answer is for another user than requested; it is not used", "see the log", &formUnavailable, ""},
+	{ReasonRoleTooSmall, true, http.StatusBadGateway, "the login works, but the role of the user does not allow the request", "give the user a larger role", &formUnavailable, ""},
+	{ReasonSessionRefused, true, http.StatusBadGateway, "the login works, but the server does not accept its session", "look for another program that logs in as the same user", &formUnavailable, ""},
+	{ReasonInternal, true, http.StatusInternalServerError, "another fault", "see the log", &formInternal, ""},
 }
 
 // Reasons returns all reasons, in the order of the documentation.

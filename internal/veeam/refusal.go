@@ -116,6 +116,18 @@ var (
 	}
 )
 
+// told returns the refusal as the caller sees it. At the token endpoint a refusal that
+// does not tell its reason is that of a wrong password.
+func (r Refusal) told() Refusal {
+	if told := r.Reason.Row().told; told != "" {
+		if r.Reason = told; r.AtTokenEndpoint {
+			r.Reason = ReasonBadCredential
+		}
+		r.Status, r.Message = 0, ""
+	}
+	return r
+}
+
 // formOf is the form of a refusal; one without is an internal fault.
 func formOf(row ReasonRow) *refusalForm {
 	if row.form == nil {
@@ -130,6 +142,7 @@ const vspcLoginMessage = "Cannot complete login due to incorrect username or pas
 // reason. VSPC answers every refused token request with 400 and every fault of a server
 // with 520.
 func (p *Product) Status(r Refusal) int {
+	r = r.told()
 	row := r.Reason.Row()
 	status := cmp.Or(row.Status, http.StatusInternalServerError)
 	switch {
@@ -146,6 +159,7 @@ func (p *Product) Status(r Refusal) int {
 // Message returns the message of a refusal: r.Message, or that of the product for its
 // reason.
 func (p *Product) Message(r Refusal) string {
+	r = r.told()
 	switch {
 	case r.Message != "":
 		return r.Message
@@ -159,6 +173,7 @@ func (p *Product) Message(r Refusal) string {
 // The message ends with the reason in parentheses. The response must have the status
 // p.Status(r).
 func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType string) {
+	r = r.told()
 	form := formOf(r.Reason.Row())
 	r.Status = p.Status(r)
 	r.Message = p.Message(r)
