@@ -17,6 +17,7 @@ type mode uint8
 const (
 	searching     mode = iota // pass them and look for traces
 	holdingToken              // behind eyJ: hold them back until it is a JWT or not
+	holdingKey                // behind vak_: hold them back until it is a key or not
 	holdingBearer             // behind Bearer: hold them back until it is a credential or prose
 	holdingUser               // behind ://: hold them back until it is the user part of a URL or not
 	openingParam              // behind the name of a secret and =: pass blanks before the value
@@ -32,7 +33,7 @@ const (
 // entered is the mode behind a trace.
 var entered = [...]mode{
 	uriSecret: hidingURI, restSecret: hidingRest, bearerSecret: holdingBearer,
-	tokenSecret: holdingToken, userSecret: holdingUser,
+	tokenSecret: holdingToken, keySecret: holdingKey, userSecret: holdingUser,
 	paramSecret: openingParam, colonSecret: openingParam, elementSecret: hidingRest,
 }
 
@@ -41,6 +42,8 @@ const (
 	// leastHeader is the least of a JWT's header behind its first three letters:
 	// {"alg":""} has 14.
 	leastHeader = 11
+	// leastKey is the least of a key behind its prefix that is no name any more.
+	leastKey = 20
 	// leastBearer is how long a word of letters behind Bearer is to be a
 	// credential.
 	leastBearer = 16
@@ -219,6 +222,12 @@ func (s *scanner) character(c byte, raw []byte, end int) {
 			return
 		}
 		s.release(raw, end)
+	case holdingKey:
+		if alphanumeric[c] {
+			s.hold(raw, t.count+1 >= leastKey, hidingToken)
+			return
+		}
+		s.release(raw, end)
 	case holdingBearer:
 		if stands == ' ' && t.count == 0 {
 			t.count-- // blanks do not count
@@ -298,7 +307,7 @@ func (s *scanner) holdUser(c byte, raw []byte) {
 	then := hidingURI
 	hides := false
 	switch found := kindAt[t.automaton]; found {
-	case tokenSecret:
+	case tokenSecret, keySecret:
 		t.token = true
 	case paramSecret, colonSecret, elementSecret:
 		if t.line, hides = t.namesParam(found); hides {

@@ -19,6 +19,7 @@ const (
 	restSecret         // keys in PEM and the like: all that follows
 	bearerSecret       // Bearer …
 	tokenSecret        // a JWT
+	keySecret          // a key of a client of veeam-auth
 	userSecret         // the user part of a URL
 	paramSecret        // the value of a parameter, if its name is that of a secret
 	colonSecret        // … behind a colon
@@ -69,6 +70,8 @@ var traces = []trace{
 	{kind: tokenSecret, text: "eyA", word: true},
 	{kind: tokenSecret, text: "ewo", word: true},
 	{kind: tokenSecret, text: "ew0", word: true},
+
+	{kind: keySecret, text: "vak_", word: true},
 }
 
 // State 0 of the automaton says that a byte cannot simply be passed: it ends the
@@ -216,7 +219,7 @@ func (s *state) follow(c byte) state {
 			}
 		}
 	}
-	if after.found != noSecret && after.found != tokenSecret {
+	if after.found != noSecret && after.found != tokenSecret && after.found != keySecret {
 		after.open = append(after.open, words()...)
 	}
 	return after
@@ -230,6 +233,7 @@ func (s *state) find(found kind) {
 }
 
 var (
+	alphanumeric  = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 	base64URL     = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 	endsURI       = byteSet(" \t\r\n\"'<>\\`")
 	endsUser      = byteSet(" \t\r\n\"'<>\\`/?#")

@@ -26,6 +26,7 @@ var secretKinds = map[string]string{
 	"mfa_token":     "YzRuNHJ5-c4n4ry==",
 	"clientSecret":  "c4n4ry~client",
 	"X-Api-Key":     "c4n4ry.key",
+	"apiKey":        "vak_c4n4ry012345678901234567890123456789",
 	"privateKey":    "-----BEGIN PRIVATE KEY-----\nMIIc4n4ry\n-----END PRIVATE KEY-----\n",
 	"passphrase":    "c4n4ry phrase",
 	"encryptionKey": "c4n4ry+cache/key=",

@@ -7,7 +7,7 @@ import "strings"
 
 // MaskText appends s with the secrets masked that are recognized from text alone:
 // otpauth:// URIs, PEM blocks and .NET XML keys, what follows Bearer and Basic, values
-// in the form of a JWT, the user part of a URL, and values after a secret name and "="
+// in the form of a JWT or of a key of veeam-auth, the user part of a URL, and values after a secret name and "="
 // or ":". If the secret is percent-encoded or escaped, all of s is masked.
 func MaskText(dst []byte, s string) []byte {
 	start := len(dst)
@@ -55,7 +55,7 @@ func isMasked(value string) bool { return value == "" || value == Mask }
 
 // telltale marks the characters that stand in or right before every secret that
 // secretAt can find, and those that begin an escape.
-var telltale = byteSet(" \t+:=>-.%\\")
+var telltale = byteSet(" \t+:=>-._%\\")
 
 // maskText is MaskText without the look through encodings. It reports whether
 // there are any to look through.
@@ -91,6 +91,8 @@ func secretAt(s string, i int) (start, end int) {
 		return afterScheme(s, i)
 	case '.':
 		return aroundDot(s, i)
+	case '_':
+		return clientKey(s, i)
 	case '-':
 		if start, end = sessionID(s, i); start < end {
 			return start, end
@@ -178,6 +180,27 @@ func aroundDot(s string, i int) (start, end int) {
 		}
 	}
 	return 0, 0
+}
+
+// leastKey is how many digits a key has at least behind its prefix. Names have fewer.
+const leastKey = 20
+
+// clientKey finds a key of veeam-auth, vak_ and digits of base 62, whose underscore is at
+// s[i]. Its case does not matter: somebody may have changed it.
+func clientKey(s string, i int) (start, end int) {
+	const prefix = "vak"
+	start = i - len(prefix)
+	if start < 0 || !strings.EqualFold(s[start:i], prefix) {
+		return 0, 0
+	}
+	end = i + 1
+	for end < len(s) && isAlphanumeric(s[end]) {
+		end++
+	}
+	if end-i-1 < leastKey {
+		return 0, 0
+	}
+	return start, end
 }
 
 // opensObject reports whether Base64 that starts with these characters decodes
