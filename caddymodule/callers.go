@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -30,9 +30,7 @@ func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
 		CrossSite: h.crossSite(r, route), AuthenticationRequired: h.RequireAuthentication,
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		e.Unix = strings.HasPrefix(local.Network(), "unix")
-	}
+	e.Unix = overUnix(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.User, _ = repl.GetString("http.auth.user.id")
 	}
@@ -53,21 +51,11 @@ func (h *Handler) identify(r *http.Request, route veeam.Route, token string) (po
 	}
 	var unknown *veeam.Refusal
 	if token != "" && route != veeam.RouteToken {
-		sub, err := h.issuer.Check(r.Context(), token, h.audience(r))
-		var caller policy.Caller
-		if err == nil {
-			caller, err = h.admit(r, sub, ev)
+		caller, refusal := h.presented(r, token, ev)
+		if refusal == nil || route != veeam.RouteAnonymous {
+			return caller, refusal
 		}
-		if err == nil {
-			return caller, nil
-		}
-		unknown = h.refusalForToken(err)
-		if errors.Is(err, issuer.ErrInvalid) {
-			unknown.Detail = issuer.Explain(token, h.audience(r))
-		}
-		if route != veeam.RouteAnonymous {
-			return policy.Caller{}, unknown
-		}
+		unknown = refusal
 	}
 	if caller, ok := ev.Certified(); ok {
 		return caller, nil
@@ -79,6 +67,64 @@ func (h *Handler) identify(r *http.Request, route veeam.Route, token string) (po
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken, Detail: ev.Hint()}
 	}
 	return policy.Caller{}, unknown
+}
+
+// presented returns the caller of a token or key.
+func (h *Handler) presented(r *http.Request, text string, ev policy.Evidence) (policy.Caller, *veeam.Refusal) {
+	if keys.Looks(text) {
+		return h.keyed(r, text, "")
+	}
+	sub, err := h.issuer.Check(r.Context(), text, h.audience(r))
+	var caller policy.Caller
+	if err == nil {
+		caller, err = h.admit(r, sub, ev)
+	}
+	if err == nil {
+		return caller, nil
+	}
+	unknown := h.refusalForToken(err)
+	if errors.Is(err, issuer.ErrInvalid) {
+		unknown.Detail = issuer.Explain(text, h.audience(r))
+	}
+	return policy.Caller{}, unknown
+}
+
+// keyed returns the caller of a key, which must be that of the client with the name,
+// unless the name is empty. Keys that are not known count as wrong passwords.
+func (h *Handler) keyed(r *http.Request, text, name string) (policy.Caller, *veeam.Refusal) {
+	key, err := h.keys.Find(r.Context(), text, time.Now())
+	if err == nil && name != "" && name != key.Client {
+		err = keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", and was sent with another name")
+	}
+	var caller policy.Caller
+	if err == nil {
+		caller, err = h.withKey(r, key)
+	}
+	if err == nil {
+		return caller, nil
+	}
+	refusal := h.refusalForToken(err)
+	if refusal.Reason == veeam.ReasonUnknownKey {
+		if wait := h.clients.Passwords.Wrong(h.audience(r), name, sourceOf(r)); wait > 0 {
+			return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait, Detail: "too many wrong passwords or keys; " + refusal.Detail}
+		}
+	}
+	return policy.Caller{}, refusal
+}
+
+// withKey returns the caller of a key that counts, or of a token that was issued for it.
+func (h *Handler) withKey(r *http.Request, key *keys.Key) (policy.Caller, error) {
+	client := h.clients.Named(key.Client)
+	if client == nil {
+		return policy.Caller{}, keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", which is not configured at this site")
+	}
+	if err := key.CheckPeer(peerOf(r)); err != nil {
+		return policy.Caller{}, err
+	}
+	key.Touch(time.Now())
+	caller := client.Caller()
+	caller.Key = &key.Key
+	return caller, nil
 }
 
 var (
@@ -107,6 +153,16 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 		if _, ok := ev.Address(); !ok {
 			return policy.Caller{}, errOtherPlace
 		}
+	case caller.Via == policy.ViaClient && strings.HasPrefix(sub.Vouch, keyVouch):
+		key, err := h.keys.ByID(r.Context(), strings.TrimPrefix(sub.Vouch, keyVouch), time.Now())
+		if err != nil {
+			return policy.Caller{}, err
+		}
+		keyed, err := h.withKey(r, key)
+		if err != nil {
+			return policy.Caller{}, err
+		}
+		caller.Account, caller.Key = keyed.Account, keyed.Key
 	case caller.Via == policy.ViaClient:
 		client := h.clients.Named(caller.Name)
 		if client == nil {
@@ -133,14 +189,17 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 // refusalForToken returns the refusal for an error of a token. Its Detail tells the
 // operator what to correct.
 func (h *Handler) refusalForToken(err error) *veeam.Refusal {
-	var keys *issuer.KeysError
-	switch {
+	var unreadable *issuer.KeysError
+	var keysUnreadable *keys.UnreadableError
+	switch own, ok := errors.AsType[*keys.Error](err); {
+	case ok:
+		return &veeam.Refusal{Reason: own.Reason(), Detail: own.Error()}
 	case errors.Is(err, issuer.ErrExpired):
 		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken, Detail: "the token has expired"}
 	case errors.Is(err, context.Canceled):
 		return &veeam.Refusal{Reason: veeam.ReasonCanceled}
-	case errors.As(err, &keys):
-		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor verified", zap.Error(keys)) })
+	case errors.As(err, &unreadable), errors.As(err, &keysUnreadable):
+		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor verified", zap.Error(err)) })
 		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken, Detail: err.Error()}

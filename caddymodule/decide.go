@@ -3,11 +3,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -16,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -44,6 +47,9 @@ func (h *Handler) open(r *http.Request) *requestState {
 	if state.route = h.product.Classify(state.sent.Method, r.URL.Path); state.route == veeam.RouteProtected && h.product.AsksForSessions(r.URL.RawQuery) {
 		state.route = veeam.RouteClosed
 	}
+	if state.presented = keys.Presented(r.Header); state.presented != "" && state.route != veeam.RouteToken {
+		return state
+	}
 	state.presented = h.product.Presented(r.Header, state.route, h.product.LogsOnByBasic() && h.crossSite(r, state.route))
 	return state
 }
@@ -64,6 +70,14 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 	if state.ambiguous != nil {
 		v.refusal = state.ambiguous
 		return v
+	}
+	if state.proxied() && h.index != nil {
+		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path, state.sent.Query)
+	}
+	if unknown == nil && state.route != veeam.RouteToken && state.route != veeam.RouteLogout {
+		if v.refusal = h.narrow(state); v.refusal != nil {
+			return v
+		}
 	}
 	switch state.route {
 	case veeam.RouteToken:
@@ -87,12 +101,22 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 	return v
 }
 
+// narrow returns the refusal of a request that the limits of its client or key deny. They
+// come before the rules and allow nothing.
+func (h *Handler) narrow(state *requestState) *veeam.Refusal {
+	class := ""
+	if state.proxied() {
+		class = state.operation.Class.String()
+	}
+	if state.narrowed = h.clients.Denies(&state.caller, time.Now(), class); state.narrowed == "" {
+		return nil
+	}
+	return &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: state.narrowed, AtTokenEndpoint: state.route == veeam.RouteToken}
+}
+
 // askRules evaluates the rules. An unknown caller is allowed only by a rule with
 // unknown_callers.
 func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request), v *verdict) {
-	if h.index != nil {
-		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path, state.sent.Query)
-	}
 	if len(h.Rules) == 0 && h.Default == "" {
 		v.refusal = unknown
 		return
@@ -201,6 +225,9 @@ func (h *Handler) countDecision(d policy.Decision) {
 // the caller's own, otherwise the first. A user of passthrough acts as itself.
 func (h *Handler) chooseAccount(r *http.Request, state *requestState) *veeam.Refusal {
 	state.account = h.accountFor(r, state)
+	if state.narrowed = state.caller.Key.Outside(cmp.Or(state.account, h.first)); state.narrowed != "" && state.route != veeam.RouteAnonymous {
+		return &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: state.narrowed, AtTokenEndpoint: state.route == veeam.RouteToken}
+	}
 	if state.account != "" || h.ActAs == "" || state.route == veeam.RouteAnonymous || state.caller.Via == policy.ViaPassthrough {
 		return nil
 	}

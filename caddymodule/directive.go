@@ -73,7 +73,20 @@ const directive = "veeam_auth"
 //			storage        <module> …
 //		}
 //		replay_limit     <size>
-//		client           <name> <password-hash> [<account>]
+//		client           <name> [<password-hash> [<account>]] {
+//			account        <account>
+//			preset         monitor | report | operate
+//			token_lifetime <duration>
+//			until          <date> [<time zone>]
+//			hours          [<days>] <from>-<to> [<time zone>]
+//			rate_limit     <requests per second> [<burst>]
+//			key            <name> <hash> {
+//				preset  monitor | report | operate
+//				account <account>
+//				from    <network or unix...>
+//				until   <date> [<time zone>]
+//			}
+//		}
 //		hosts            <name...>
 //		allowed_origins  <origin...>
 //		require_authentication

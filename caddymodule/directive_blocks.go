@@ -113,24 +113,65 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 
 // client reads a client:
 //
-//	client <name> <password-hash> [<account>]
+//	client <name> [<password-hash> [<account>]] {
+//		<limits...>
+//		key <name> <hash> {
+//			<scope...>
+//		}
+//	}
 func (p *directiveParser) client(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 {
-		return d.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account")
+	at, args := *d, d.RemainingArgs()
+	c := new(clients.Client)
+	for i, target := range []*string{&c.Name, &c.Hash, &c.Account}[:min(len(args), 3)] {
+		*target = args[i]
 	}
-	c := &clients.Client{Name: args[0], Hash: args[1]}
-	if len(args) == 3 {
-		c.Account = args[2]
+	block, err := options(d, "client "+c.Name, clients.Options, c.Set, func(option string) error {
+		if option != "key" {
+			return noBlock(d, option)
+		}
+		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, c.SetKey, func(option string) error { return noBlock(d, option) })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 || len(args) > 3 || len(args) == 1 && !block {
+		return at.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account; without a hash it requires a block")
 	}
 	if _, err := c.Check(); err != nil {
-		return d.WrapErr(err)
+		return at.WrapErr(err)
 	}
 	if slices.ContainsFunc(p.handler.Clients, func(other *clients.Client) bool { return other.Name == c.Name }) {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
 	p.handler.Clients = append(p.handler.Clients, c)
-	return noBlock(d, "client")
+	return nil
+}
+
+// options reads a block of options with arguments, if there is one. inner reads the block
+// behind an option.
+func options(d *caddyfile.Dispenser, of string, known []string, set func(option string, args []string) error, inner func(option string) error) (block bool, err error) {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); block = true {
+		option := d.Val()
+		switch {
+		case !slices.Contains(known, option):
+			if !mayBeQuoted(option) {
+				option = "(not shown, it may be a secret)"
+			}
+			return true, d.Errf("%s: unrecognized option %s; allowed: %s", of, option, strings.Join(known, ", "))
+		case seen[option] && !clients.Repeatable(option):
+			return true, d.Errf("%s: %s is set twice", of, option)
+		}
+		seen[option] = true
+		if err := set(option, d.RemainingArgs()); err != nil {
+			return true, d.Errf("%s: %v", of, err)
+		}
+		if err := inner(option); err != nil {
+			return true, err
+		}
+	}
+	return block, nil
 }
 
 // cache reads:

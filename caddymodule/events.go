@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -54,6 +55,11 @@ func (h *Handler) throttled(r *http.Request, state *requestState, refusal veeam.
 	if running.episodes.Begins("throttled "+client, time.Now()) {
 		running.Events.Emit(events.Throttled(h.product.Name, client, sourceOf(r), refusal.RetryAfter))
 	}
+}
+
+// keyExpires tells that a key expires soon.
+func keyExpires(key *keys.Key) {
+	running.Events.Emit(events.KeyExpires(key.Client, key.Name, key.Until, time.Now()))
 }
 
 // mismatched tells that a request was changed after the decision, unless that was told a

@@ -3,6 +3,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/logon"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
@@ -138,6 +140,8 @@ type Handler struct {
 	names       *veeam.Spelling // of JSON, as the server spells them
 	index       *operation.Index
 	clients     *clients.Clients
+	keys        *keys.Ring
+	first       string // the account that acts by default
 	rules       *policy.Rules
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
@@ -145,7 +149,7 @@ type Handler struct {
 	users       *passthrough.Users  // nil without passthrough
 	issuer      *issuer.Issuer
 	logins      logon.Endpoint
-	release     func() // of the issuer
+	release     []func() // of the issuer and the keys
 	bodyLimit   int
 	bodyTimeout time.Duration
 	refusals    *ratelimit.Limiter // of token requests
@@ -233,6 +237,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
 	h.limits = h.RateLimit.Callers(h.MaxParallel)
+	h.clients.Limit(h.MaxParallel)
 	if err := h.acquireUsers(); err != nil {
 		return err
 	}
@@ -241,8 +246,11 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	watchConnections(ctx)
 	h.warnUnserved(ctx)
-	var pooled *issuer.Pooled
-	pooled, h.release = issuer.Acquire(storageKey(ctx.Storage()), dated{ctx.Storage()})
+	storage := dated{ctx.Storage()}
+	pooled, releaseIssuer := issuer.Acquire(storageKey(ctx.Storage()), storage)
+	stored, releaseKeys := keys.Acquire(storageKey(ctx.Storage()), storage, keyExpires)
+	h.keys = h.clients.Keys(stored.Keys)
+	h.release = []func(){h.keys.Enter(), releaseKeys, releaseIssuer}
 	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)
@@ -251,6 +259,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	return atStart(ctx, func(started context.Context) {
+		stored.Start(unseenRevocations)
 		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), pooled, h.logger) })
 	})
 }
@@ -289,7 +298,9 @@ func (h *Handler) Cleanup() error {
 		for _, client := range h.Clients {
 			tokenHolders.Leave(client.Name)
 		}
-		h.release()
+		for _, release := range h.release {
+			release()
+		}
 	}
 	return nil
 }
@@ -340,7 +351,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 		case veeam.RouteToken:
 			result = metrics.ResultToken
 			if refusal = h.token(r, state, unknown); refusal == nil {
-				refusal = h.chooseAccount(r, state)
+				refusal = cmp.Or(h.narrow(state), h.chooseAccount(r, state))
 			}
 		case veeam.RouteLogout, veeam.RouteAuthorizationCode, veeam.RouteSession:
 			return h.answerHere(w, r, state)
@@ -355,8 +366,8 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	if state.caller.Via == policy.ViaPassthrough {
 		state.user = h.users.Of(state.caller.Login, state.caller.Name)
 	}
-	if h.limits != nil {
-		leave, exceeded := h.limits.Enter(limitedName(r, state))
+	if limits := h.clients.Named(state.caller.Client()).Callers(h.limits); limits != nil {
+		leave, exceeded := limits.Enter(limitedName(r, state))
 		if exceeded != nil {
 			h.refuse(w, r, state, limited(state, exceeded))
 			return nil

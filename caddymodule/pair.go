@@ -127,6 +127,9 @@ func (t *Transport) pair(ctx caddy.Context) error {
 		if err := t.serves(h); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
+		if len(t.Accounts) > 0 {
+			h.first = t.Accounts[0].Name
+		}
 	}
 	return nil
 }
@@ -142,8 +145,10 @@ func (t *Transport) serves(h *Handler) error {
 		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
 	for _, c := range h.Clients {
-		if account, _ := account.Choose(t.Accounts, c.Account); c.Account != "" && account == nil {
-			return fmt.Errorf("client %s: unknown account; write the name of an account of this block", c.Name)
+		for _, name := range c.Accounts() {
+			if account, _ := account.Choose(t.Accounts, name); account == nil {
+				return fmt.Errorf("client %s: unknown account; write the name of an account of this block", c.Name)
+			}
 		}
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
@@ -51,7 +52,7 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 	if h.users == nil {
 		return nil, nil
 	}
-	if request.Grant == veeam.GrantPassword && h.clients.Named(request.Username) != nil {
+	if request.Grant == veeam.GrantPassword && h.clients.Named(request.Username) != nil || keys.Looks(request.Password.Reveal()) {
 		return nil, nil
 	}
 	login := h.users.Read(request, h.loginScope(r))

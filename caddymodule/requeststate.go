@@ -40,6 +40,7 @@ type requestState struct {
 	source    string // file and line of the deciding rule
 	account   string // to act as, empty for the first one
 	filter    bool   // secrets are removed from the response
+	narrowed  string // what the limits of the client or key deny, empty for nothing
 	journal   journal.Journal
 	names     *veeam.Spelling // of JSON, as the server spells them
 
@@ -86,6 +87,12 @@ func (state *requestState) terms(product *veeam.Product) answer.Terms {
 	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
 }
 
+// proxied reports whether the request is for the server, so that operations, limits and
+// rules apply.
+func (state *requestState) proxied() bool {
+	return state.ambiguous == nil && (state.route == veeam.RouteProtected || state.route == veeam.RouteAnonymous)
+}
+
 // spells returns how the server spells JSON names, nil without a decision.
 func (state *requestState) spells() *veeam.Spelling {
 	if state == nil {
@@ -111,6 +118,11 @@ func (state *requestState) placeholders(key string) (any, bool) {
 	switch key[len(prefix):] {
 	case "client":
 		return state.caller.Identity(), true
+	case "key":
+		if state.caller.Key == nil {
+			return "", true
+		}
+		return state.caller.Key.Name, true
 	case "via":
 		return string(state.caller.Via), true
 	case "account":

@@ -247,6 +247,9 @@ func moduleText(module any) string {
 func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 	switch caller.Via {
 	case policy.ViaClient:
+		if caller.Key != nil {
+			return keyVouch + caller.Key.ID
+		}
 		if client := h.clients.Named(caller.Name); client != nil {
 			return client.Vouch()
 		}
@@ -263,6 +266,9 @@ func (h *Handler) vouch(r *http.Request, caller *policy.Caller) string {
 	return ""
 }
 
+// keyVouch begins the evidence of a login with a key. Its ID follows.
+const keyVouch = "key:"
+
 // subjectOf returns the subject of tokens for a caller. All tokens that descend from
 // them expire with the caller's login or certificate.
 func (h *Handler) subjectOf(r *http.Request, caller *policy.Caller) issuer.Subject {
@@ -272,6 +278,11 @@ func (h *Handler) subjectOf(r *http.Request, caller *policy.Caller) issuer.Subje
 	}
 	if caller.Via == policy.ViaCertificate && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		if end := r.TLS.VerifiedChains[0][0].NotAfter; end.Before(until) {
+			until = end
+		}
+	}
+	for _, end := range h.clients.Ends(caller) {
+		if !end.IsZero() && end.Before(until) {
 			until = end
 		}
 	}

@@ -46,6 +46,28 @@ func watchConnections(ctx context.Context) {
 	server.RegisterConnContext(process.WithConnection)
 }
 
+// overUnix reports whether a request has come over a unix socket.
+func overUnix(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && strings.HasPrefix(local.Network(), "unix")
+}
+
+// peerOf returns the address of the caller, or that it is at a unix socket of this machine,
+// as far as the caller cannot choose it: of a request that a proxy has relayed only if Caddy
+// trusts the proxy and reads its headers strictly, otherwise it is empty.
+func peerOf(r *http.Request) (address string, unix bool) {
+	if !relayed(r) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		return host, overUnix(r)
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if server != nil && server.TrustedProxiesStrict > 0 && trusted {
+		address, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	}
+	return address, false
+}
+
 // sourceOf returns the source of a request: a user at a unix socket, or an address.
 // Behind a proxy that Caddy trusts, it is the address in the proxy's headers.
 func sourceOf(r *http.Request) string {

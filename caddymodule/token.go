@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/logon"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
@@ -82,12 +83,15 @@ func (h *Handler) readTokenRequest(r *http.Request, presented string) (*veeam.To
 // grantFor returns the function that issues the tokens of a request, and sets the
 // caller.
 func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.TokenRequest, unknown *veeam.Refusal) (issue issueFunc, refusal *veeam.Refusal) {
-	ctx, audience, lifetime := r.Context(), h.audience(r), time.Duration(h.TokenLifetime)
+	ctx, audience := r.Context(), h.audience(r)
+	lifetime := func() time.Duration {
+		return h.clients.Named(state.caller.Client()).Lifetime(time.Duration(h.TokenLifetime))
+	}
 	if username.Check(request.Username) != nil {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The user name contains a control character or an invisible one."}
 	}
 	login := func(caller *policy.Caller, tok *tokencache.Token) (issuer.Pair, error) {
-		return h.logins.Issue(ctx, h.subjectOf(r, caller), audience, lifetime, upstream.ShapeOf(tok))
+		return h.logins.Issue(ctx, h.subjectOf(r, caller), audience, lifetime(), upstream.ShapeOf(tok))
 	}
 	switch request.Grant {
 	case veeam.GrantPassword, veeam.GrantMFA, veeam.GrantSAML, veeam.GrantSSOToken, veeam.GrantUpdaterToken, veeam.GrantJWTBearer, veeam.GrantOperator:
@@ -107,7 +111,7 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 			return nil, h.refusalForRefresh(err)
 		}
 		return func(*policy.Caller, *tokencache.Token) (issuer.Pair, error) {
-			return h.issuer.Refresh(ctx, token, audience, lifetime)
+			return h.issuer.Refresh(ctx, token, audience, lifetime())
 		}, nil
 
 	case veeam.GrantAuthorizationCode:
@@ -130,6 +134,9 @@ func (h *Handler) grantFor(r *http.Request, state *requestState, request *veeam.
 // requires its password, wherever the request comes from. The credential of a caller
 // that is known by other means, and names no client, is not checked.
 func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, caller policy.Caller, unknown *veeam.Refusal) (policy.Caller, *veeam.Refusal) {
+	if text := request.Password.Reveal(); keys.Looks(text) {
+		return h.keyed(r, text, request.Username)
+	}
 	named := h.clients.Named(request.Username) != nil
 	if h.clients.Any() && (named || unknown != nil) {
 		return h.clients.Login(r.Context(), password.Attempt{

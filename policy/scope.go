@@ -90,6 +90,17 @@ type Key struct {
 	Scope
 }
 
+// Outside returns why the key denies an account, empty if it does not. The key may be nil.
+func (k *Key) Outside(account string) string {
+	if k == nil {
+		return ""
+	}
+	if denied := k.DeniesAccount(account); denied != "" {
+		return "key " + k.Name + " " + denied
+	}
+	return ""
+}
+
 // Sources are addresses of peers: networks, and the unix sockets of this machine. The
 // zero value contains every peer.
 type Sources struct {

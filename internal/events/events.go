@@ -25,6 +25,7 @@ const (
 	CertificateExpiring Name = "veeam_auth_certificate_expiring"
 	ClientThrottled     Name = "veeam_auth_client_throttled"
 	DecisionMismatch    Name = "veeam_auth_decision_mismatch"
+	KeyExpiring         Name = "veeam_auth_key_expiring"
 )
 
 // Row is what is known of an event. docs/events.md has the same table.
@@ -49,6 +50,7 @@ var rows = []Row{
 	{PinMismatch, "The certificate of a server does not match `tls_pin`. Nothing was sent.", []string{"product", "origin", "sha256"}},
 	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
 	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, or has presented too many wrong passwords. Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
+	{KeyExpiring, "A [key](keys.md) expires within a week. Of an issued key one process tells, of a configured one each.", []string{"client", "key", "not_after", "expires_in_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 }
 
@@ -148,6 +150,13 @@ func Throttled(product, client, source string, retryAfter time.Duration) Event {
 func Mismatched(product, client, operation, difference string) Event {
 	return Event{DecisionMismatch, map[string]any{
 		"product": product, "client": client, "operation": operation, "difference": difference,
+	}}
+}
+
+// KeyExpires returns the event of a client's key near its end.
+func KeyExpires(client, key string, notAfter, now time.Time) Event {
+	return Event{KeyExpiring, map[string]any{
+		"client": client, "key": key, "not_after": stamp(notAfter), "expires_in_seconds": int(notAfter.Sub(now).Seconds()),
 	}}
 }
 

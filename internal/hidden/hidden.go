@@ -25,15 +25,18 @@ func New(known ...string) *Words { return &Words{known, make(map[string]bool)} }
 // plainOptions are the options of an account whose value is no secret.
 var plainOptions = []string{"grant", "username", "padding", "public_key_format", "public_key", "key", "user_uid", "parent", "required"}
 
+// limitsOfClient are the options of a client and of its keys whose values are no secrets.
+var limitsOfClient = []string{"account", "preset", "token_lifetime", "until", "hours", "rate_limit", "from"}
+
 var privateWords = map[string][]string{
 	"account": slices.Concat([]string{"account", "{", "}", "read_only", "short_lived"}, plainOptions, account.SecretOptions),
-	"client":  {"client", "{", "}"},
+	"client":  slices.Concat([]string{"client", "{", "}", "key"}, limitsOfClient),
 	"cache":   {"cache", "{", "}", "encryption_key", "storage"},
 }
 
 // plainBefore are the words behind which one word is no secret.
 var plainBefore = map[string][]string{
-	"account": slices.Concat([]string{"account"}, plainOptions), "client": {"client"}, "cache": {"storage"},
+	"account": slices.Concat([]string{"account"}, plainOptions), "client": {"client", "key"}, "cache": {"storage"},
 }
 
 // Segment adds the words of one subdirective. Only what is known to be none counts
@@ -61,8 +64,13 @@ func (w *Words) Segment(tokens []string) {
 		}
 		return
 	}
+	plain := false // up to the next option
 	for i, token := range tokens {
+		if slices.Contains(words, token) {
+			plain = name == "client" && slices.Contains(limitsOfClient, token)
+		}
 		switch {
+		case plain:
 		case slices.Contains(words, token) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])): //nolint:gosec // i-1 is checked
 		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1]): //nolint:gosec // i-1 is checked
 		default:

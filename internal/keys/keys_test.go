@@ -112,11 +112,11 @@ func issue(t *testing.T, k *Keys, order Order) (string, State) {
 // reasonOf is why a key does not count, ok if it does.
 func reasonOf(t *testing.T, k *Keys, text string) veeam.Reason {
 	t.Helper()
-	ring, err := NewRing(k, nil)
+	ring, err := NewRing(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = ring.Find(t.Context(), text, time.Now())
+	_, err = ring.With(k).Find(t.Context(), text, time.Now())
 	return veeam.ReasonOf(err)
 }
 
@@ -321,7 +321,7 @@ func ringOf(t *testing.T, configs ...Config) *Ring {
 		}
 		configured = append(configured, key)
 	}
-	ring, err := NewRing(nil, configured)
+	ring, err := NewRing(configured)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,10 +403,11 @@ func TestWithoutTheStoreOnlyConfiguredKeysCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := NewRing(New(store), []*Key{key})
+	ring, err := NewRing([]*Key{key})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ring = ring.With(New(store))
 	if found, err := ring.Find(t.Context(), text, time.Now()); found != key || err != nil {
 		t.Errorf("%v, %v", found, err)
 	}
@@ -460,7 +461,7 @@ func TestWrongOrdersAndConfigurationsAreRefused(t *testing.T) {
 	} {
 		first, _ := configs[0].Key("c")
 		second, _ := configs[1].Key("c")
-		if _, err := NewRing(nil, []*Key{first, second}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := NewRing([]*Key{first, second}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

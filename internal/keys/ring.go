@@ -21,10 +21,10 @@ type Ring struct {
 	byHash     map[Hash]*Key
 }
 
-// NewRing returns the keys of a site. stored may be nil for the configured keys alone. Two
-// equal keys, or two with one name, are an error.
-func NewRing(stored *Keys, configured []*Key) (*Ring, error) {
-	r := &Ring{stored: stored, configured: configured, byHash: make(map[Hash]*Key, len(configured))}
+// NewRing returns the configured keys of a site. Two equal keys, or two with one name, are
+// an error.
+func NewRing(configured []*Key) (*Ring, error) {
+	r := &Ring{configured: configured, byHash: make(map[Hash]*Key, len(configured))}
 	names := make(map[string]bool, len(configured))
 	for _, key := range configured {
 		switch other := r.byHash[key.hash]; {
@@ -36,6 +36,13 @@ func NewRing(stored *Keys, configured []*Key) (*Ring, error) {
 		r.byHash[key.hash], names[key.Name] = key, true
 	}
 	return r, nil
+}
+
+// With returns the keys of the site together with those of a storage, which may be nil.
+func (r *Ring) With(stored *Keys) *Ring {
+	with := *r
+	with.stored = stored
+	return &with
 }
 
 // Find returns the key of a text. The error is an *Error if the key does not count, an

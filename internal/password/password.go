@@ -260,6 +260,16 @@ func (c *Checker) matches(a Attempt) bool {
 	return false
 }
 
+// Wrong counts a wrong credential of another kind, which was not checked here: a key. It
+// returns how long the source has to wait after too many wrong passwords and credentials,
+// zero if it need not.
+func (c *Checker) Wrong(site, name, source string) time.Duration {
+	if wait, ok := errors.AsType[*WaitError](c.refuse(Counts(site, name, source))); ok {
+		return wait.After
+	}
+	return 0
+}
+
 // refuse counts a wrong guess.
 func (c *Checker) refuse(counts []ratelimit.Count) error {
 	wait := c.Failures.Wait(counts...)
