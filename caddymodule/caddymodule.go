@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -53,6 +54,7 @@ func newProcess() *processState {
 	set := metrics.New(state.Live)
 	tries := newTries()
 	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
+	set.KeyEnds.Live = keys.Expiries
 	return &processState{state, set, tries, events.NewEpisodes(), page.NewRecord()}
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -75,7 +74,7 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 		state.operation, _ = h.index.Lookup(state.sent.Method, state.sent.Path, state.sent.Query)
 	}
 	if unknown == nil && state.route != veeam.RouteToken && state.route != veeam.RouteLogout {
-		if v.refusal = h.narrow(state); v.refusal != nil {
+		if v.refusal = h.narrow(r, state); v.refusal != nil {
 			return v
 		}
 	}
@@ -103,12 +102,12 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 
 // narrow returns the refusal of a request that the limits of its client or key deny. They
 // come before the rules and allow nothing.
-func (h *Handler) narrow(state *requestState) *veeam.Refusal {
+func (h *Handler) narrow(r *http.Request, state *requestState) *veeam.Refusal {
 	class := ""
 	if state.proxied() {
 		class = state.operation.Class.String()
 	}
-	if state.narrowed = h.clients.Denies(&state.caller, time.Now(), class); state.narrowed == "" {
+	if state.narrowed = h.clients.Denies(&state.caller, policy.Now(r.Context()), class); state.narrowed == "" {
 		return nil
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: state.narrowed, AtTokenEndpoint: state.route == veeam.RouteToken}

@@ -52,6 +52,10 @@ type Explanation struct {
 	Decision       policy.Decision
 	Source, Shadow string
 
+	// Narrowed says what the limits of the client or of its key deny, empty for nothing.
+	// The rules are not asked then.
+	Narrowed string
+
 	// Account is the name of the account to act as; empty for the first.
 	Account string
 
@@ -90,6 +94,7 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 	x.Ambiguous = state.ambiguous != nil
 	x.Proxied = !x.Ambiguous && (x.Route == veeam.RouteAnonymous || x.Route == veeam.RouteProtected)
 	x.Operation, x.Ruled, x.Decision, x.Account, x.Refusal = state.operation, v.ruled, state.decision, state.account, v.refusal
+	x.Narrowed = state.narrowed
 	if v.ruled {
 		x.Source = h.source(state.decision.Rule)
 	}
@@ -138,9 +143,9 @@ func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcom
 }
 
 // PrepareExplain loads a handler from its JSON and prepares it for Explain only: it
-// reads no key and does not access the storage.
-func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err error) {
-	h = new(Handler)
+// reads no key and does not access the storage. first is the name of the first account.
+func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Handler, err error) {
+	h = &Handler{first: first}
 	if err := json.Unmarshal(raw, h); err != nil {
 		return nil, fmt.Errorf("handler %s: %w", directive, err)
 	}
@@ -155,6 +160,14 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage) (h *Handler, err err
 	}
 	h.rules, err = provisionRules(ctx, h.Rules, h.Default)
 	return h, err
+}
+
+// Key returns the key with a name in the configuration, nil if there is none.
+func (h *Handler) Key(name string) *policy.Key {
+	if key := h.clients.Keys(nil).Named(name); key != nil {
+		return &key.Key
+	}
+	return nil
 }
 
 // Caller returns the configured client of that name, as an authenticated caller. ok is

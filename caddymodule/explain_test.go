@@ -61,7 +61,7 @@ func prepare(t *testing.T, config []byte, port int) (*Handler, error) {
 		ctx := provisionContext(t, &caddy.Config{})
 		ctx, cancel := caddy.NewContext(ctx)
 		t.Cleanup(cancel)
-		return PrepareExplain(ctx, raw)
+		return PrepareExplain(ctx, raw, "svc")
 	}
 	return nil, fmt.Errorf("no handler listens on port %d", port)
 }

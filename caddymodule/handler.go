@@ -351,7 +351,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 		case veeam.RouteToken:
 			result = metrics.ResultToken
 			if refusal = h.token(r, state, unknown); refusal == nil {
-				refusal = cmp.Or(h.narrow(state), h.chooseAccount(r, state))
+				refusal = cmp.Or(h.narrow(r, state), h.chooseAccount(r, state))
 			}
 		case veeam.RouteLogout, veeam.RouteAuthorizationCode, veeam.RouteSession:
 			return h.answerHere(w, r, state)

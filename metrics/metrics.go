@@ -118,6 +118,9 @@ type Set struct {
 	// Sessions is collected from the live sessions at each scrape.
 	Sessions *Sessions
 
+	// KeyEnds is collected from the keys of clients at each scrape.
+	KeyEnds *KeyEnds
+
 	// Build is the constant 1, see BuildInfo.
 	Build prometheus.Collector
 }
@@ -189,6 +192,7 @@ func New(sessions func() []Session) *Set {
 		EventsDropped: counter("events_dropped_total",
 			"Events that were not delivered because too many waited for their handlers, or a handler has panicked.", "event"),
 		Sessions: &Sessions{live: sessions},
+		KeyEnds:  new(KeyEnds),
 		Build:    BuildInfo(),
 	}
 }
@@ -198,7 +202,7 @@ func New(sessions func() []Session) *Set {
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
-		s.ClockOffset, s.EventsDropped, s.Sessions, s.Build,
+		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -181,4 +182,19 @@ func firstAt(clock time.Time, zone *time.Location) time.Time {
 		_, first = before.ZoneBounds()
 	}
 	return first
+}
+
+type timeKey struct{}
+
+// WithTime has what is decided about requests of a context decided as at a time.
+func WithTime(ctx context.Context, at time.Time) context.Context {
+	return context.WithValue(ctx, timeKey{}, at)
+}
+
+// Now returns the time of WithTime, otherwise the current time.
+func Now(ctx context.Context) time.Time {
+	if at, ok := ctx.Value(timeKey{}).(time.Time); ok {
+		return at
+	}
+	return time.Now()
 }

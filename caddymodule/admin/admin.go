@@ -3,6 +3,7 @@
 //
 //	admin.api.veeam_auth_sessions  admin.go  lists and ends sessions at servers
 //	admin.api.veeam_auth_tokens    admin.go  lists and revokes the tokens of clients
+//	admin.api.veeam_auth_keys      admin.go  lists, issues, rotates and revokes the keys of clients
 //	admin.api.veeam_auth_page      page.go   serves the page
 //	http.handlers.veeam_auth_page  page.go   serves it at a site, read-only, with the Caddyfile directive veeam_auth_page
 //	veeam_auth.page                listen.go whether there is a page, and a listener of its own for it
@@ -24,6 +25,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Tokens{})
+	caddy.RegisterModule(Keys{})
 	caddy.RegisterModule(Sessions{})
 	caddy.RegisterModule(AdminPage{})
 	caddy.RegisterModule(Page{})
@@ -99,6 +101,35 @@ func (Tokens) Routes() []caddy.AdminRoute {
 	return adminRoutes(adminapi.Tokens{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
 }
 
+// Keys is the part of the admin API for the keys of clients.
+//
+//	GET /veeam_auth/keys
+//
+// lists them, without the keys.
+//
+//	POST /veeam_auth/keys/issue  {"client": "<name>", "seconds": <number>}
+//	POST /veeam_auth/keys/rotate {"name": "<key>", "overlap_seconds": <number>, "seconds": <number>}
+//	POST /veeam_auth/keys/revoke {"name": "<key>"}
+//
+// issue a key, issue its successor, and revoke it: at this process immediately, at other
+// processes with the same storage within a second. The answer of the first two has the
+// key, which is not stored. The body of the first may have a `name`, a `preset`, an
+// `account` and addresses under `from`.
+type Keys struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Keys) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.veeam_auth_keys",
+		New: func() caddy.Module { return new(Keys) },
+	}
+}
+
+// Routes returns the routes of the endpoints.
+func (Keys) Routes() []caddy.AdminRoute {
+	return adminRoutes(adminapi.Keys{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
+}
+
 // logAct logs an action of an operator.
 func logAct(act adminapi.Act) {
 	caddymodule.Record().Acted(act)
@@ -139,4 +170,5 @@ func adminRoutes(handlers map[string]adminapi.Handler) (routes []caddy.AdminRout
 var (
 	_ caddy.AdminRouter = (*Sessions)(nil)
 	_ caddy.AdminRouter = (*Tokens)(nil)
+	_ caddy.AdminRouter = (*Keys)(nil)
 )

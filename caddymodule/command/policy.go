@@ -4,16 +4,19 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -39,6 +42,8 @@ type policyTestOptions struct {
 	configFlags
 	client, via string
 	headers     []string
+	key, at     string
+	scope       keys.Scope
 }
 
 func newPolicyTestCommand() *cobra.Command {
@@ -53,8 +58,12 @@ if the configuration has one site with veeam_auth.
 
 The caller is a program on this machine, unless --client names one: a client of the
 configuration, or, with --via caddy or --via certificate, a caller that Caddy has
-authenticated. --via unknown is a caller without any authentication. Limits are
+authenticated. --via unknown is a caller without any authentication. Rate limits are
 ignored.
+
+--key names a key of the client in the configuration. The scope of an issued key, which
+is in the storage, is described with --preset and --account. Addresses of keys are
+ignored. --at decides as at another time, such as 2027-01-31T18:00:00+01:00.
 
 Exit codes: 0 the request is allowed; 1 invalid usage or configuration; 2 it is
 denied.`,
@@ -67,6 +76,10 @@ denied.`,
 	flags.StringVarP(&o.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile. Default: by file name")
 	flags.StringVar(&o.client, "client", "", "Name of the caller")
 	flags.StringVar(&o.via, "via", "", "How the caller is authenticated: "+strings.Join(vias, ", "))
+	flags.StringVar(&o.key, "key", "", "Name of the client's key in the configuration")
+	flags.StringVar(&o.scope.Preset, "preset", "", "Preset of the client's key")
+	flags.StringVar(&o.scope.Account, "account", "", "Account of the client's key")
+	flags.StringVar(&o.at, "at", "", "Time of the request, in the form of RFC 3339. Default: now")
 	flags.StringArrayVar(&o.headers, "header", nil, "Header of the request, for rules about headers; may be repeated")
 	return cmd
 }
@@ -87,6 +100,9 @@ func (o *policyTestOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	defer guard.close()
 	caller, known, err := o.caller(guard.handler)
+	if err == nil {
+		caller.Key, err = o.keyOf(guard.handler, caller)
+	}
 	if err != nil {
 		return err
 	}
@@ -108,7 +124,34 @@ func (o *policyTestOptions) request(method, address string) (*http.Request, erro
 		}
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
-	return caddymodule.ExplainRequest(method, address, header)
+	r, err := caddymodule.ExplainRequest(method, address, header)
+	if err == nil && o.at != "" {
+		var at time.Time
+		if at, err = time.Parse(time.RFC3339, o.at); err != nil {
+			return nil, fmt.Errorf("--at: %q is not a time such as 2027-01-31T18:00:00+01:00", o.at)
+		}
+		r = r.WithContext(policy.WithTime(r.Context(), at))
+	}
+	return r, err
+}
+
+// keyOf is the key that the flags describe, nil without one.
+func (o *policyTestOptions) keyOf(h *caddymodule.Handler, caller policy.Caller) (*policy.Key, error) {
+	switch scoped := o.scope.Preset != "" || o.scope.Account != ""; {
+	case o.key == "" && !scoped:
+		return nil, nil
+	case caller.Via != policy.ViaClient:
+		return nil, errors.New("a key requires --client with a client of the configuration")
+	case o.key != "" && scoped:
+		return nil, errors.New("--key is not allowed with --preset or --account: the scope of the key is in the configuration")
+	case o.key != "":
+		if key := h.Key(o.key); key != nil && key.Client == caller.Name {
+			return key, nil
+		}
+		return nil, fmt.Errorf("client %s has no key named %s in the configuration; describe an issued key with --preset and --account", caller.Name, o.key)
+	}
+	scope, err := o.scope.Parse()
+	return &policy.Key{Name: "issued", Client: caller.Name, Scope: scope}, err
 }
 
 // caller is whom the flags name, and whether they speak of one who is known.
@@ -177,6 +220,13 @@ func (g *guard) explain(out io.Writer, x *caddymodule.Explanation, caller policy
 		say("operation", "not in the index, class %s", x.Operation.Class)
 	} else {
 		say("operation", "%s (%s), class %s", x.Operation.Name, x.Operation.Group, x.Operation.Class)
+	}
+	if caller.Key != nil {
+		say("key", "%s, %s", caller.Key.Name, cmp.Or(caller.Key.Scope.String(), "without a scope"))
+	}
+	if x.Narrowed != "" {
+		say("decision", "denied with %d before the rules: %s", x.Status, x.Narrowed)
+		return
 	}
 	explainRules(say, x, known)
 	noAccount := x.Refusal != nil && x.Refusal.Reason == veeam.ReasonNoAccount

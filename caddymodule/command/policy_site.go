@@ -54,7 +54,7 @@ func (c *configuration) guardOf(r *http.Request) (*guard, error) {
 	}
 	if err == nil {
 		g.close = stop
-		g.handler, err = caddymodule.PrepareExplain(ctx, g.raw)
+		g.handler, err = caddymodule.PrepareExplain(ctx, g.raw, g.first)
 	}
 	if err != nil {
 		stop()

@@ -121,6 +121,14 @@ func (s *Holders) Knows(name string) bool {
 	return s.holders[name] != nil
 }
 
+// Configured reports whether name is a configured client.
+func (s *Holders) Configured(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.holders[name]
+	return h != nil && h.configured > 0
+}
+
 // Revoke records that a caller's tokens were revoked.
 func (s *Holders) Revoke(name string, now time.Time) {
 	s.mu.Lock()

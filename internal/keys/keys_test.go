@@ -510,7 +510,7 @@ func TestConfiguredKeysAreListedOnceWithTheirEnds(t *testing.T) {
 	if count() != 1 {
 		t.Errorf("%d times", count())
 	}
-	if ending := Expiries(time.Now()); len(ending) != 1 || ending[0].Name != "list" {
+	if ending := Expiries(time.Now()); len(ending) != 1 || ending[0].Key != "list" {
 		t.Errorf("%v", ending)
 	}
 	leaveOne()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/metrics"
 )
 
 // Ring has the keys of a site: those of its configuration and those of its storage.
@@ -213,7 +214,8 @@ const maxExpiries = 1000
 
 // Expiries returns the valid keys that have an end, the 1000 that end first. It reads no
 // storage.
-func Expiries(now time.Time) (ending []*Key) {
+func Expiries(now time.Time) (ends []metrics.KeyEnd) {
+	var ending []*Key
 	all := Configured()
 	for _, stored := range Live() {
 		if v := stored.loaded.Load(); v != nil {
@@ -226,5 +228,8 @@ func Expiries(now time.Time) (ending []*Key) {
 		}
 	}
 	slices.SortFunc(ending, func(a, b *Key) int { return a.Until.Compare(b.Until) })
-	return ending[:min(len(ending), maxExpiries)]
+	for _, key := range ending[:min(len(ending), maxExpiries)] {
+		ends = append(ends, metrics.KeyEnd{Client: key.Client, Key: key.Name, End: key.Until})
+	}
+	return ends
 }
