@@ -20,6 +20,7 @@ import (
 
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/admin" // its directives have golden files here, too
 	_ "github.com/caddy-veeam/veeam-auth/caddymodule/secrets"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/times" // its matchers, too
 )
 
 const adaptDir = "testdata/adapt"

@@ -12,9 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
+	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -27,10 +29,10 @@ func (h *Handler) crossSite(r *http.Request, route veeam.Route) bool {
 // evidence collects the evidence for the caller of a request, except its token.
 func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	e := policy.Evidence{
-		RemoteAddr: r.RemoteAddr, Relayed: relayed(r), Host: r.Host, Hosts: h.Hosts,
+		RemoteAddr: r.RemoteAddr, Relayed: listener.Relayed(r), Host: r.Host, Hosts: h.Hosts,
 		CrossSite: h.crossSite(r, route), AuthenticationRequired: h.RequireAuthentication,
 	}
-	e.Unix = overUnix(r)
+	e.Unix = listener.OverUnix(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.User, _ = repl.GetString("http.auth.user.id")
 	}
@@ -89,41 +91,13 @@ func (h *Handler) presented(r *http.Request, text string, ev policy.Evidence) (p
 	return policy.Caller{}, unknown
 }
 
-// keyed returns the caller of a key, which must be that of the client with the name,
-// unless the name is empty. Keys that are not known count as wrong passwords.
+// keyed returns the caller of a key, which must be that of the client with the name, unless
+// the name is empty.
 func (h *Handler) keyed(r *http.Request, text, name string) (policy.Caller, *veeam.Refusal) {
-	key, err := h.keys.Find(r.Context(), text, time.Now())
-	if err == nil && name != "" && name != key.Client {
-		err = keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", and was sent with another name")
+	caller, err := h.keys.Caller(r.Context(), password.Attempt{Site: h.audience(r), Name: name, Password: text, Source: listener.SourceOf(r)}, listener.PeerOf(r))
+	if err != nil {
+		return policy.Caller{}, h.refusalForToken(err)
 	}
-	var caller policy.Caller
-	if err == nil {
-		caller, err = h.withKey(r, key)
-	}
-	if err == nil {
-		return caller, nil
-	}
-	refusal := h.refusalForToken(err)
-	if refusal.Reason == veeam.ReasonUnknownKey {
-		if wait := h.clients.Passwords.Wrong(h.audience(r), name, sourceOf(r)); wait > 0 {
-			return policy.Caller{}, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait, Detail: "too many wrong passwords or keys; " + refusal.Detail}
-		}
-	}
-	return policy.Caller{}, refusal
-}
-
-// withKey returns the caller of a key that counts, or of a token that was issued for it.
-func (h *Handler) withKey(r *http.Request, key *keys.Key) (policy.Caller, error) {
-	client := h.clients.Named(key.Client)
-	if client == nil {
-		return policy.Caller{}, keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", which is not configured at this site")
-	}
-	if err := key.CheckPeer(peerOf(r)); err != nil {
-		return policy.Caller{}, err
-	}
-	key.Touch(time.Now())
-	caller := client.Caller()
-	caller.Key = &key.Key
 	return caller, nil
 }
 
@@ -154,11 +128,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 			return policy.Caller{}, errOtherPlace
 		}
 	case caller.Via == policy.ViaClient && strings.HasPrefix(sub.Vouch, keyVouch):
-		key, err := h.keys.ByID(r.Context(), strings.TrimPrefix(sub.Vouch, keyVouch), time.Now())
-		if err != nil {
-			return policy.Caller{}, err
-		}
-		keyed, err := h.withKey(r, key)
+		keyed, err := h.keys.CallerByID(r.Context(), strings.TrimPrefix(sub.Vouch, keyVouch), listener.PeerOf(r))
 		if err != nil {
 			return policy.Caller{}, err
 		}
@@ -191,9 +161,10 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	var unreadable *issuer.KeysError
 	var keysUnreadable *keys.UnreadableError
-	switch own, ok := errors.AsType[*keys.Error](err); {
-	case ok:
-		return &veeam.Refusal{Reason: own.Reason(), Detail: own.Error()}
+	if refused, ok := errors.AsType[*keys.Error](err); ok {
+		return &veeam.Refusal{Reason: refused.Reason(), Detail: refused.Error(), RetryAfter: refused.RetryAfter}
+	}
+	switch {
 	case errors.Is(err, issuer.ErrExpired):
 		return &veeam.Refusal{Reason: veeam.ReasonExpiredToken, Detail: "the token has expired"}
 	case errors.Is(err, context.Canceled):

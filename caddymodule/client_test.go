@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 )
 
@@ -25,7 +26,7 @@ func TestASourceIsTheAddressThatATrustedProxyNames(t *testing.T) {
 		r.RemoteAddr = tt.remote
 		vars := map[string]any{caddyhttp.ClientIPVarKey: tt.named}
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
-		if got := sourceOf(r); got != tt.want {
+		if got := listener.SourceOf(r); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}

@@ -4,7 +4,6 @@ package caddymodule
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
-	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
@@ -249,48 +247,9 @@ func (h *Handler) actAs(r *http.Request) string {
 	return strings.TrimSpace(repl.ReplaceAll(h.ActAs, ""))
 }
 
-// FilterSecrets removes secrets from the server's responses. JSON is forwarded without
-// them. All other responses with a body are refused, except media without text, such as
-// images.
-type FilterSecrets struct {
-	// The callers that get responses unfiltered, as rules see them in
-	// {http.veeam_auth.client}: the name of a configured client, `loopback`, `unix`, or
-	// the kind and name of another caller, such as `certificate:CN=alice`, `caddy:bob`
-	// or `passthrough:LAB\carol`. In addition, a caller that an `allow` rule with the
-	// class `secret` admits gets the response of such an operation unfiltered. Default:
-	// none.
-	Except []string `json:"except,omitempty"`
-
-	callers []policy.Caller
-}
-
-// read parses the exceptions. A name without a kind must be that of a client.
-func (f *FilterSecrets) read(known []*clients.Client) error {
-	if f == nil {
-		return nil
-	}
-	f.callers = nil
-	for _, text := range f.Except {
-		caller, err := policy.ParseIdentity(text)
-		if err != nil {
-			return fmt.Errorf("veeam_auth: filter_secrets: %w", err)
-		}
-		if caller.Via == policy.ViaClient && !slices.ContainsFunc(known, func(c *clients.Client) bool { return c.Name == caller.Name }) {
-			return fmt.Errorf("veeam_auth: filter_secrets: no client named %s; write callers of other kinds as caddy:<user>, certificate:<subject> or passthrough:<user>", caller.Name)
-		}
-		f.callers = append(f.callers, caller)
-	}
-	return nil
-}
-
-// excepts reports whether a caller gets responses unfiltered.
-func (f *FilterSecrets) excepts(caller *policy.Caller) bool {
-	return slices.ContainsFunc(f.callers, func(c policy.Caller) bool { return c.Via == caller.Via && c.Identity() == caller.Identity() })
-}
-
 // filters reports whether secrets are removed from the response.
 func (h *Handler) filters(state *requestState) bool {
-	if h.FilterSecrets == nil || h.FilterSecrets.excepts(&state.caller) {
+	if h.FilterSecrets == nil || h.FilterSecrets.Excepts(&state.caller) {
 		return false
 	}
 	rule := state.decision.Rule

@@ -369,7 +369,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 			return p.lifetimeAt.WrapErr(err)
 		}
 	}
-	if err := p.handler.FilterSecrets.read(p.handler.Clients); err != nil {
+	if err := p.handler.FilterSecrets.Read(p.handler.Clients); err != nil {
 		return p.filterAt.WrapErr(err)
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)

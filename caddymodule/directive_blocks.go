@@ -78,14 +78,15 @@ func (r *Rule) preset(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// expandOperation replaces the matcher name operation by its full name: as the first
-// word after the effect, as the first word of a line of the block, and after not.
+// expandOperation replaces the matcher names operation, during and until by their full
+// names: as the first word after the effect, as the first word of a line of the block, and
+// after not.
 func expandOperation(tokens []caddyfile.Token) {
 	depth := 0
 	for i := 1; i < len(tokens); i++ {
 		first := i == 1 || depth == 1 && tokens[i].Line != tokens[i-1].Line || tokens[i-1].Text == "not"
-		if first && tokens[i].Text == "operation" && !tokens[i].Quoted() {
-			tokens[i].Text = "veeam_operation"
+		if name := tokens[i].Text; first && !tokens[i].Quoted() && (name == "operation" || name == "during" || name == "until") {
+			tokens[i].Text = "veeam_" + name
 		}
 		switch tokens[i].Text {
 		case "{":
@@ -100,7 +101,7 @@ func expandOperation(tokens []caddyfile.Token) {
 //
 //	filter_secrets [except <client...>]
 func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
-	p.handler.FilterSecrets = new(FilterSecrets)
+	p.handler.FilterSecrets = new(clients.FilterSecrets)
 	if args := d.RemainingArgs(); len(args) > 0 {
 		if args[0] != "except" || len(args) == 1 {
 			return d.Err("filter_secrets accepts nothing, or except and names of callers")

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
@@ -53,7 +54,7 @@ func (h *Handler) throttled(r *http.Request, state *requestState, refusal veeam.
 	}
 	client := state.caller.Identity()
 	if running.episodes.Begins("throttled "+client, time.Now()) {
-		running.Events.Emit(events.Throttled(h.product.Name, client, sourceOf(r), refusal.RetryAfter))
+		running.Events.Emit(events.Throttled(h.product.Name, client, listener.SourceOf(r), refusal.RetryAfter))
 	}
 }
 

@@ -163,12 +163,7 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Ha
 }
 
 // Key returns the key with a name in the configuration, nil if there is none.
-func (h *Handler) Key(name string) *policy.Key {
-	if key := h.clients.Keys(nil).Named(name); key != nil {
-		return &key.Key
-	}
-	return nil
-}
+func (h *Handler) Key(name string) *policy.Key { return h.clients.Key(name) }
 
 // Caller returns the configured client of that name, as an authenticated caller. ok is
 // false if there is none.

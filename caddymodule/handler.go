@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
@@ -130,7 +131,7 @@ type Handler struct {
 	LogTraceID bool `json:"log_trace_id,omitempty"`
 
 	// Removal of secrets from the server's responses. Default: none is removed.
-	FilterSecrets *FilterSecrets `json:"filter_secrets,omitempty"`
+	FilterSecrets *clients.FilterSecrets `json:"filter_secrets,omitempty"`
 
 	// uncanonical disables the normalization of requests, for the test that shows what
 	// it prevents.
@@ -140,7 +141,7 @@ type Handler struct {
 	names       *veeam.Spelling // of JSON, as the server spells them
 	index       *operation.Index
 	clients     *clients.Clients
-	keys        *keys.Ring
+	keys        *clients.Keyed
 	first       string // the account that acts by default
 	rules       *policy.Rules
 	limits      *ratelimit.Callers
@@ -227,7 +228,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.warnStrangers()
-	if err := h.FilterSecrets.read(h.Clients); err != nil {
+	if err := h.FilterSecrets.Read(h.Clients); err != nil {
 		return err
 	}
 	if err := h.RateLimit.Check(); err != nil {
@@ -244,12 +245,12 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.origins, err = browser.ReadOrigins(h.AllowedOrigins); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	watchConnections(ctx)
+	listener.Watch(ctx)
 	h.warnUnserved(ctx)
 	storage := dated{ctx.Storage()}
 	pooled, releaseIssuer := issuer.Acquire(storageKey(ctx.Storage()), storage)
 	stored, releaseKeys := keys.Acquire(storageKey(ctx.Storage()), storage, keyExpires)
-	h.keys = h.clients.Keys(stored.Keys)
+	h.keys = h.clients.Keyed(stored.Keys)
 	h.release = []func(){h.keys.Enter(), releaseKeys, releaseIssuer}
 	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
 	for _, client := range h.Clients {

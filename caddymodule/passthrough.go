@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
@@ -60,7 +61,7 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 		return nil, nil
 	}
 	state.caller = policy.Caller{Name: login.User(), Via: policy.ViaPassthrough}
-	here := password.Counts(h.audience(r), username.Bare(login.User()), sourceOf(r))
+	here := password.Counts(h.audience(r), username.Bare(login.User()), listener.SourceOf(r))
 	if wait := login.CountBy(h.clients.Passwords.Failures, here); wait > 0 {
 		return nil, &veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: wait}
 	}
@@ -84,7 +85,7 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 // a login is not verified yet, so its source counts.
 func limitedName(r *http.Request, state *requestState) string {
 	if state.login != nil {
-		return "\x00login from " + sourceOf(r) // no caller has such a name
+		return "\x00login from " + listener.SourceOf(r) // no caller has such a name
 	}
 	return state.caller.Identity()
 }

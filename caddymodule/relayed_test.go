@@ -11,6 +11,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
@@ -22,10 +23,10 @@ func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
 		"X-Original-Forwarded-For", "X-Original-Host", "X-Envoy-External-Address", "CDN-Loop", "X-Azure-ClientIP", "x-forwarded-for", "FORWARDED",
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
-		if relayed(r) {
+		if listener.Relayed(r) {
 			t.Fatal("a request without headers is relayed")
 		}
-		if r.Header.Set(name, ""); !relayed(r) {
+		if r.Header.Set(name, ""); !listener.Relayed(r) {
 			t.Errorf("%s does not count", name)
 		}
 	}
@@ -34,7 +35,7 @@ func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
 		"X-Restsvcsessionid", "X-Requested-With", "Traceparent", "Origin", "Referer", "Upgrade", "Prefer", "X-Forward", "X-Originator",
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
-		if r.Header.Set(name, "x"); relayed(r) {
+		if r.Header.Set(name, "x"); listener.Relayed(r) {
 			t.Errorf("%s counts", name)
 		}
 	}
@@ -56,17 +57,17 @@ type inner interface{ net.Conn }
 
 func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	client, err := net.Dial("tcp", listener.Addr().String())
+	defer socket.Close()
+	client, err := net.Dial("tcp", socket.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	conn, err := listener.Accept()
+	conn, err := socket.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
 		r = r.WithContext(process.WithConnection(r.Context(), c.conn))
-		if relayed(r) == c.direct {
+		if listener.Relayed(r) == c.direct {
 			t.Errorf("%s: direct is not %v", name, c.direct)
 		}
 	}

@@ -225,7 +225,7 @@ func simplify(set caddyhttp.MatcherSet) policy.Matcher {
 				return set
 			}
 			simple = append(simple, paths)
-		case *MatchOperation:
+		case policy.AnySpelling:
 			simple = append(simple, m)
 		default:
 			return set
@@ -337,11 +337,8 @@ func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
 	return state != nil && m.set.Has(state.operation.Class), nil
 }
 
-// Match implements caddyhttp.RequestMatcher.
-func (m *MatchOperation) Match(r *http.Request) bool {
-	ok, _ := m.MatchWithError(r)
-	return ok
-}
+// AnySpelling implements policy.AnySpelling.
+func (*MatchOperation) AnySpelling() {}
 
 // Interface guards
 var (

@@ -216,7 +216,7 @@ func TestUsersOfBasicAuthVouchAtTheirSiteOnly(t *testing.T) {
 // has the same name.
 func TestCallersOfOneNameAreToldApart(t *testing.T) {
 	t.Parallel()
-	clients := []*clients.Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
+	known := []*clients.Client{{Name: "CN=alice", Hash: siteHash}, {Name: "bob", Hash: siteHash}}
 	kinds := []policy.Caller{
 		{Name: "CN=alice", Via: policy.ViaClient},
 		{Name: "CN=alice", Via: policy.ViaCertificate},
@@ -225,8 +225,8 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 	}
 	limited := map[string]bool{}
 	for _, excepted := range kinds {
-		f := &FilterSecrets{Except: []string{excepted.Identity()}}
-		if err := f.read(clients); err != nil {
+		f := &clients.FilterSecrets{Except: []string{excepted.Identity()}}
+		if err := f.Read(known); err != nil {
 			t.Fatal(err)
 		}
 		h := &Handler{FilterSecrets: f}
@@ -245,7 +245,7 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 		t.Errorf("limits know %v", limited)
 	}
 	for _, text := range []string{"alice", "CN=bob", "certificate:", ""} {
-		if err := (&FilterSecrets{Except: []string{text}}).read(clients); err == nil {
+		if err := (&clients.FilterSecrets{Except: []string{text}}).Read(known); err == nil {
 			t.Errorf("except %q is taken", text)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
@@ -60,7 +61,7 @@ var refusalRate = ratelimit.Rate{Burst: 20, Every: time.Second}
 // answersRefusal counts a refused request and reports whether the response may contain
 // the reason.
 func (h *Handler) answersRefusal(r *http.Request) bool {
-	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(sourceOf(r)), Rate: refusalRate})
+	return h.refusals.Allow(ratelimit.Count{Key: ratelimit.KeyOf(listener.SourceOf(r)), Rate: refusalRate})
 }
 
 // issueFunc issues the tokens of a valid request to its caller, once there is a token
@@ -140,7 +141,7 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 	named := h.clients.Named(request.Username) != nil
 	if h.clients.Any() && (named || unknown != nil) {
 		return h.clients.Login(r.Context(), password.Attempt{
-			Site: h.audience(r), Name: request.Username, Password: request.Password.Reveal(), Source: sourceOf(r), Connection: r.RemoteAddr,
+			Site: h.audience(r), Name: request.Username, Password: request.Password.Reveal(), Source: listener.SourceOf(r), Connection: r.RemoteAddr,
 		})
 	}
 	if unknown != nil {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -67,14 +68,14 @@ func TestProtocolsAfterHTTP1AreFound(t *testing.T) {
 		var got []string
 		for _, server := range serversOf(t, "{\n\tadmin off\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects\n\t"+c.options+"\n}\n"+c.address+
 			" {\n\tveeam_auth https://em01.lab.local:9398 {\n\t\tproduct em\n\t\taccount svc {env.P}\n\t}\n}\n") {
-			got = append(got, laterProtocols(server)...)
+			got = append(got, listener.LaterProtocols(server)...)
 			for _, product := range []string{"em", "vbr"} {
 				core, logs := observer.New(zapcore.WarnLevel)
 				p, _ := veeam.Lookup(product)
 				h := &Handler{product: p, logger: zap.New(core)}
 				h.warnUnserved(context.WithValue(t.Context(), caddyhttp.ServerCtxKey, server))
 				warned := logs.FilterMessageSnippet("may need HTTP/1.1").Len() > 0
-				if want := product == "em" && len(laterProtocols(server)) > 0; warned != want {
+				if want := product == "em" && len(listener.LaterProtocols(server)) > 0; warned != want {
 					t.Errorf("%s: %s: a warning: %t", name, product, warned)
 				}
 			}
@@ -89,7 +90,7 @@ func TestProtocolsAfterHTTP1AreFound(t *testing.T) {
 func warnedOf(t *testing.T, caddyfile string) (names []string) {
 	t.Helper()
 	for _, server := range serversOf(t, caddyfile) {
-		names = append(names, unservedNames(server)...)
+		names = append(names, listener.UnservedNames(server)...)
 	}
 	return names
 }

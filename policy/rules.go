@@ -15,6 +15,13 @@ type Matcher interface {
 	MatchWithError(r *http.Request) (bool, error)
 }
 
+// AnySpelling is a Matcher that looks at nothing that a request can spell in several ways:
+// not at its method, path or query.
+type AnySpelling interface {
+	Matcher
+	AnySpelling()
+}
+
 // Effect is the decision of a rule.
 type Effect string
 

@@ -134,16 +134,21 @@ func ParseSources(words []string) (s Sources, err error) {
 	return s, nil
 }
 
-// Contain reports whether a peer is one of the sources. unix reports that it has come over
-// a unix socket of this machine, otherwise address is that of the peer, without a port.
-func (s Sources) Contain(address string, unix bool) bool {
+// Peer is where a caller is. The zero value is nowhere that is known.
+type Peer struct {
+	Address string // without a port
+	Unix    bool   // at a unix socket of this machine; then the address does not count
+}
+
+// Contain reports whether a peer is one of the sources.
+func (s Sources) Contain(peer Peer) bool {
 	switch {
 	case len(s.networks) == 0 && !s.unix:
 		return true
-	case unix:
+	case peer.Unix:
 		return s.unix
 	}
-	addr, err := netip.ParseAddr(address)
+	addr, err := netip.ParseAddr(peer.Address)
 	if err != nil {
 		return false
 	}

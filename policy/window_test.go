@@ -206,7 +206,7 @@ func FuzzWindow(f *testing.F) {
 func TestAScopeOnlyNarrows(t *testing.T) {
 	t.Parallel()
 	var none Scope
-	if none.DeniesAt(time.Now()) != "" || none.DeniesClass("secret") != "" || none.DeniesAccount("any") != "" || !none.From.Contain("anything", false) || none.String() != "" {
+	if none.DeniesAt(time.Now()) != "" || none.DeniesClass("secret") != "" || none.DeniesAccount("any") != "" || !none.From.Contain(Peer{Address: "anything"}) || none.String() != "" {
 		t.Error("the zero value denies something")
 	}
 	sources, err := ParseSources([]string{"10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "unix"})
@@ -230,15 +230,15 @@ func TestAScopeOnlyNarrows(t *testing.T) {
 		"10.1.2.3": true, "::ffff:10.1.2.3": true, "192.0.2.7": true, "2001:db8::5": true, "2001:db8::5%eth0": true,
 		"11.0.0.1": false, "192.0.2.8": false, "2001:db9::": false, "": false, "@": false, "unix": false, "10.1.2.3:80": false,
 	} {
-		if s.From.Contain(address, false) != want {
+		if s.From.Contain(Peer{Address: address}) != want {
 			t.Errorf("from %s: %v", address, !want)
 		}
 	}
-	if !s.From.Contain("", true) {
+	if !s.From.Contain(Peer{Unix: true}) {
 		t.Error("unix")
 	}
 	networks, err := ParseSources([]string{"0.0.0.0/0"})
-	if err != nil || networks.Contain("", true) || networks.Contain("::1", false) {
+	if err != nil || networks.Contain(Peer{Unix: true}) || networks.Contain(Peer{Address: "::1"}) || networks.Contain(Peer{}) {
 		t.Errorf("networks contain a unix socket, %v", err)
 	}
 	if !slices.Equal(sources.Words(), []string{"10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "unix"}) {

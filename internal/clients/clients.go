@@ -127,10 +127,6 @@ func (c *Clients) Names() []string { return slices.Sorted(maps.Keys(c.byName)) }
 // Any reports whether there are clients.
 func (c *Clients) Any() bool { return len(c.byName) > 0 }
 
-// Keys returns the keys of the site: those of its clients and those of a storage, which
-// may be nil.
-func (c *Clients) Keys(stored *keys.Keys) *keys.Ring { return c.ring.With(stored) }
-
 // Accounts returns the accounts that the client and its keys name.
 func (c *Client) Accounts() []string {
 	names := []string{c.Account}

@@ -35,6 +35,9 @@ type Key struct {
 // Error is why a key does not count. Its text is for operators: callers are told the same
 // for all reasons.
 type Error struct {
+	// RetryAfter is how long to wait after too many unknown keys, zero otherwise.
+	RetryAfter time.Duration
+
 	reason veeam.Reason
 	text   string
 }
@@ -50,23 +53,28 @@ func (e *Error) Reason() veeam.Reason { return e.reason }
 func (k *Key) Check(now time.Time) error {
 	switch {
 	case !k.Revoked.IsZero():
-		return &Error{veeam.ReasonRevokedKey, fmt.Sprintf("the key %s of client %s was revoked at %s", k.Name, k.Client, stamp(k.Revoked))}
+		return &Error{reason: veeam.ReasonRevokedKey, text: fmt.Sprintf("the key %s of client %s was revoked at %s", k.Name, k.Client, stamp(k.Revoked))}
 	case !k.Until.IsZero() && !now.Before(k.Until):
-		return &Error{veeam.ReasonExpiredKey, fmt.Sprintf("the key %s of client %s has expired at %s", k.Name, k.Client, stamp(k.Until))}
+		return &Error{reason: veeam.ReasonExpiredKey, text: fmt.Sprintf("the key %s of client %s has expired at %s", k.Name, k.Client, stamp(k.Until))}
 	}
 	return nil
 }
 
-// CheckPeer returns an error if the key does not count for a peer: see Sources.Contain.
-func (k *Key) CheckPeer(address string, unix bool) error {
-	if k.From.Contain(address, unix) {
+// CheckPeer returns an error if the key does not count for a peer.
+func (k *Key) CheckPeer(peer policy.Peer) error {
+	if k.From.Contain(peer) {
 		return nil
 	}
-	return &Error{veeam.ReasonKeyElsewhere, fmt.Sprintf("the key %s of client %s is limited to %s", k.Name, k.Client, k.From)}
+	return &Error{reason: veeam.ReasonKeyElsewhere, text: fmt.Sprintf("the key %s of client %s is limited to %s", k.Name, k.Client, k.From)}
 }
 
 // Unknown returns the error of a key that is not known, with the reason for operators.
-func Unknown(text string) error { return &Error{veeam.ReasonUnknownKey, text} }
+func Unknown(text string) error { return &Error{reason: veeam.ReasonUnknownKey, text: text} }
+
+// Throttled returns the error after too many unknown keys.
+func Throttled(wait time.Duration, text string) error {
+	return &Error{wait, veeam.ReasonThrottled, "too many wrong passwords or keys; " + text}
+}
 
 // Touch notes a use. It rarely writes to memory that all requests read.
 func (k *Key) Touch(now time.Time) {

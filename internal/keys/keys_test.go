@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // memory is a store that may fail.
@@ -136,7 +137,7 @@ func TestAnIssuedKeyCountsEverywhereAndIsKeptAsAHash(t *testing.T) {
 		}
 		hash, _ := Read(text)
 		key, err := there.Find(t.Context(), hash)
-		if err != nil || key.Client != "grafana" || key.Name != state.Name || key.Preset != "monitor" || key.DeniesClass("run") == "" || key.Account != "a" || key.From.Contain("11.0.0.1", false) {
+		if err != nil || key.Client != "grafana" || key.Name != state.Name || key.Preset != "monitor" || key.DeniesClass("run") == "" || key.Account != "a" || key.From.Contain(policy.Peer{Address: "11.0.0.1"}) {
 			t.Errorf("%+v, %v", key, err)
 		}
 		if byID, err := there.ByID(t.Context(), hash.ID()); byID != key || err != nil {

@@ -20,12 +20,13 @@ type Ring struct {
 	stored     *Keys
 	configured []*Key
 	byHash     map[Hash]*Key
+	byID       map[string]*Key
 }
 
 // NewRing returns the configured keys of a site. Two equal keys, or two with one name, are
 // an error.
 func NewRing(configured []*Key) (*Ring, error) {
-	r := &Ring{configured: configured, byHash: make(map[Hash]*Key, len(configured))}
+	r := &Ring{configured: configured, byHash: make(map[Hash]*Key, len(configured)), byID: make(map[string]*Key, len(configured))}
 	names := make(map[string]bool, len(configured))
 	for _, key := range configured {
 		switch other := r.byHash[key.hash]; {
@@ -34,7 +35,7 @@ func NewRing(configured []*Key) (*Ring, error) {
 		case names[key.Name]:
 			return nil, fmt.Errorf("two keys are named %s", key.Name)
 		}
-		r.byHash[key.hash], names[key.Name] = key, true
+		r.byHash[key.hash], r.byID[key.ID], names[key.Name] = key, key, true
 	}
 	return r, nil
 }
@@ -64,10 +65,7 @@ func (r *Ring) Find(ctx context.Context, text string, now time.Time) (*Key, erro
 
 // ByID is Find by the ID of a key.
 func (r *Ring) ByID(ctx context.Context, id string, now time.Time) (key *Key, err error) {
-	if i := slices.IndexFunc(r.configured, func(key *Key) bool { return key.ID == id }); i >= 0 {
-		return counts(r.configured[i], now)
-	}
-	if r.stored != nil {
+	if key = r.byID[id]; key == nil && r.stored != nil {
 		if key, err = r.stored.ByID(ctx, id); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,152 @@
+// Package listener tells what Caddy knows of its listeners: from where a request has come,
+// and which names and protocols a server has without a site that serves them. Package
+// caddymodule imports it.
+package listener
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/policy"
+)
+
+// Relayed reports whether another proxy relayed the request. Behind a proxy on this
+// machine, every caller has a loopback address.
+func Relayed(r *http.Request) bool {
+	if c := process.ConnectionOf(r.Context()); c != nil && !c.Direct() {
+		return true
+	}
+	for name := range r.Header {
+		if headers.IsRelay(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Watch makes a server put its connections into the context of their
+// requests.
+func Watch(ctx context.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	server.RegisterConnContext(process.WithConnection)
+}
+
+// OverUnix reports whether a request has come over a unix socket.
+func OverUnix(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && strings.HasPrefix(local.Network(), "unix")
+}
+
+// PeerOf returns where the caller is, as far as it cannot choose that itself: of a request
+// that a proxy has relayed only if Caddy trusts the proxy and reads its headers strictly.
+func PeerOf(r *http.Request) (peer policy.Peer) {
+	if !Relayed(r) {
+		peer.Address, _, _ = net.SplitHostPort(r.RemoteAddr)
+		peer.Unix = OverUnix(r)
+		return peer
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if server != nil && server.TrustedProxiesStrict > 0 && trusted {
+		peer.Address, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	}
+	return peer
+}
+
+// SourceOf returns the source of a request: a user at a unix socket, or an address.
+// Behind a proxy that Caddy trusts, it is the address in the proxy's headers.
+func SourceOf(r *http.Request) string {
+	if found, ok := process.PeerOfRequest(r.Context()); ok {
+		return "uid " + strconv.Itoa(found.UID)
+	}
+	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
+		return ratelimit.Source(address)
+	}
+	return ratelimit.Source(r.RemoteAddr)
+}
+
+// LaterProtocols returns the protocols of a server besides HTTP/1.
+func LaterProtocols(server *caddyhttp.Server) (later []string) {
+	spoken := server.Protocols
+	for _, protocols := range server.ListenProtocols {
+		spoken = append(slices.Clip(spoken), protocols...)
+	}
+	for _, protocol := range spoken {
+		if protocol == "h2c" || protocol != "h1" && protocol != "" && len(server.TLSConnPolicies) > 0 {
+			later = append(later, protocol)
+		}
+	}
+	slices.Sort(later)
+	return slices.Compact(later)
+}
+
+// UnservedNames returns the names of this machine that lead to a listener of the server
+// but to none of its routes. A server with TLS has none, because it has no certificate
+// for other names.
+func UnservedNames(server *caddyhttp.Server) (names []string) {
+	if len(server.TLSConnPolicies) > 0 {
+		return nil
+	}
+	served := map[string]bool{}
+	for _, route := range server.Routes {
+		if len(route.MatcherSets) == 0 {
+			return nil
+		}
+		for _, set := range route.MatcherSets {
+			hosts, ok := hostsOf(set)
+			if !ok {
+				return nil
+			}
+			for _, host := range hosts {
+				served[strings.Trim(strings.ToLower(host), "[]")] = true
+			}
+		}
+	}
+	for _, address := range server.Listen {
+		a, err := caddy.ParseNetworkAddress(address)
+		if err != nil || a.IsUnixNetwork() || a.IsFdNetwork() {
+			continue
+		}
+		reached := []string{a.Host}
+		switch ip := net.ParseIP(a.Host); {
+		case a.Host == "" || ip.IsUnspecified():
+			reached = []string{"localhost", "127.0.0.1", "::1"}
+		case ip.IsLoopback():
+			reached = append(reached, "localhost")
+		}
+		for _, name := range reached {
+			if !served[strings.ToLower(name)] {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// hostsOf returns the hosts that a set of matchers accepts, and false if it accepts
+// every host.
+func hostsOf(set caddyhttp.MatcherSet) ([]string, bool) {
+	for _, m := range set {
+		switch hosts := m.(type) {
+		case caddyhttp.MatchHost:
+			return hosts, true
+		case *caddyhttp.MatchHost:
+			return *hosts, true
+		}
+	}
+	return nil, false
+}
