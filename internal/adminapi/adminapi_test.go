@@ -20,6 +20,7 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 	holders.Enter("grafana")
 	routes := Sessions{State: upstream.NewState()}.Routes()
 	maps.Copy(routes, Tokens{Holders: holders}.Routes())
+	maps.Copy(routes, Keys{Holders: holders}.Routes())
 	for _, tt := range []struct {
 		method, path, body string
 		status             int
@@ -34,6 +35,15 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodPost, SessionsPath + "/login", `{"account": "` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, `write {"account": "<name>"}`},
 		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, http.StatusNotFound, `unknown account "nobody"`},
 		{http.MethodPost, RevokePath, "{}", http.StatusBadRequest, `write {"client": "<name>"}`},
+		{http.MethodPost, KeysPath, "", http.StatusMethodNotAllowed, "use GET"},
+		{http.MethodGet, IssueKeyPath, "", http.StatusMethodNotAllowed, "use POST"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana"}`, http.StatusBadRequest, `"seconds": <number>`},
+		{http.MethodPost, IssueKeyPath, `{"client": "nobody", "seconds": 60}`, http.StatusNotFound, "no client named \"nobody\" is configured; configured: grafana"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "seconds": 60}`, http.StatusNotFound, "no veeam_auth is configured"},
+		{http.MethodPost, RotateKeyPath, `{"name": "x", "overlap_seconds": -1}`, http.StatusBadRequest, `"overlap_seconds": <number>`},
+		{http.MethodPost, RotateKeyPath, `{"name": "x"}`, http.StatusNotFound, "no veeam_auth is configured"},
+		{http.MethodPost, RevokeKeyPath, "{}", http.StatusBadRequest, `write {"name": "<key>"}`},
+		{http.MethodPost, RevokeKeyPath, `{"name": "x"}`, http.StatusNotFound, "no veeam_auth is configured"},
 		{http.MethodPost, RevokePath, `{"client": "grafana"}`, http.StatusNotFound, "no veeam_auth is configured"},
 	} {
 		w := httptest.NewRecorder()

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/pquerna/otp/totp"
+
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 )
 
 var template = &x509.Certificate{
@@ -105,8 +107,23 @@ func (s *scene) drive() {
 	for _, account := range []string{"tenant", "by-key", "by-api-key", "nobody"} {
 		s.do(http.MethodGet, s.sites["vspc"]+"/api/v3/about", http.Header{"X-Account": {account}}, nil, true)
 	}
+	s.driveKeys()
 	s.drivePassthrough()
 	s.driveManager()
+}
+
+// driveKeys has clients send keys that nobody knows, with and without a wrong digit, in
+// each place.
+func (s *scene) driveKeys() {
+	for site := range s.sites {
+		for _, key := range []string{keys.Make(), keys.Make()[:39] + "-"} {
+			s.sent = append(s.sent, canary{"key of a client", key})
+			target := s.sites[site] + base(site) + "/echo"
+			s.do(http.MethodGet, target, http.Header{"Authorization": {"Bearer " + key}}, nil, true)
+			s.do(http.MethodGet, target+"?a="+key, http.Header{"X-Api-Key": {key}, "X-Other": {key}, "Referer": {target + "?k=" + key}}, nil, true)
+			s.form(site, url.Values{"grant_type": {"password"}, "username": {"grafana"}, "password": {key}})
+		}
+	}
 }
 
 // driveManager has clients log in at Enterprise Manager, and look for its sessions.
