@@ -187,7 +187,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenLifetime < 0 {
 		return errors.New("veeam_auth: token_lifetime is negative")
 	}
-	if err := checkLifetime(h.TokenLifetime); err != nil {
+	if err := issuer.CheckLifetime(time.Duration(h.TokenLifetime)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := checkAudience(h.Audience); err != nil {
@@ -263,15 +263,6 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		stored.Start(unseenRevocations)
 		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), pooled, h.logger) })
 	})
-}
-
-// checkLifetime refuses a token lifetime that exceeds the time for which logouts are
-// remembered.
-func checkLifetime(lifetime caddy.Duration) error {
-	if time.Duration(lifetime) > issuer.RefreshLifetime {
-		return errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")
-	}
-	return nil
 }
 
 // checkMaxLifetime refuses logins that end before their first token does.
@@ -370,7 +361,7 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	if limits := h.clients.Named(state.caller.Client()).Callers(h.limits); limits != nil {
 		leave, exceeded := limits.Enter(limitedName(r, state))
 		if exceeded != nil {
-			h.refuse(w, r, state, limited(state, exceeded))
+			h.refuse(w, r, state, answer.Exceeded(exceeded, state.route == veeam.RouteToken))
 			return nil
 		}
 		defer leave()

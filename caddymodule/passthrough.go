@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
-	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -88,16 +87,4 @@ func limitedName(r *http.Request, state *requestState) string {
 		return "\x00login from " + listener.SourceOf(r) // no caller has such a name
 	}
 	return state.caller.Identity()
-}
-
-// limited returns the refusal of a request that exceeds a limit.
-func limited(state *requestState, exceeded *ratelimit.Exceeded) veeam.Refusal {
-	message := "This client sends requests too fast."
-	if exceeded.Parallel {
-		message = "This client has too many concurrent requests."
-	}
-	return veeam.Refusal{
-		Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message,
-		AtTokenEndpoint: state.route == veeam.RouteToken,
-	}
 }

@@ -5,9 +5,11 @@ package caddymodule
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
@@ -56,7 +58,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"replay_limit":           to(&t.ReplayLimit, sizeArg),
 		"require_authentication": to(&h.RequireAuthentication, noArg),
 		"tls_pin":                p.pins,
-		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return checkLifetime(h.TokenLifetime) }),
+		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
 		"token_max_lifetime":     p.maxLifetime,
 		"upstream_host":          to(&t.UpstreamHost, oneArg),
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -91,6 +92,15 @@ func RefusalOf(err error, now time.Time, reread time.Duration) veeam.Refusal {
 	}
 	r.Message += Advice(err)
 	return r
+}
+
+// Exceeded returns the refusal of a request that exceeds a limit of its client.
+func Exceeded(exceeded *ratelimit.Exceeded, atTokenEndpoint bool) veeam.Refusal {
+	message := "This client sends requests too fast."
+	if exceeded.Parallel {
+		message = "This client has too many concurrent requests."
+	}
+	return veeam.Refusal{Reason: veeam.ReasonThrottled, RetryAfter: exceeded.RetryAfter, Message: message, AtTokenEndpoint: atTokenEndpoint}
 }
 
 // Advice returns sentences for an error about a held credential: other possible causes,

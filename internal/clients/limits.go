@@ -141,13 +141,10 @@ func parseLifetime(text string) (time.Duration, error) {
 		return 0, nil
 	}
 	lifetime, err := time.ParseDuration(text)
-	switch {
-	case err != nil || lifetime <= 0:
+	if err != nil || lifetime <= 0 {
 		return 0, fmt.Errorf("token_lifetime: %q is not a duration above zero, for example 90s, 5m or 1h", text)
-	case lifetime > issuer.RefreshLifetime:
-		return 0, errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")
 	}
-	return lifetime, nil
+	return lifetime, issuer.CheckLifetime(lifetime)
 }
 
 // Scope returns what narrows the client.

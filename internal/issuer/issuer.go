@@ -51,6 +51,15 @@ const (
 	sessionsEach, maxSessions = 100, 10_000
 )
 
+// CheckLifetime returns an error for a lifetime of access tokens that exceeds the time for
+// which logouts are remembered.
+func CheckLifetime(lifetime time.Duration) error {
+	if lifetime > RefreshLifetime {
+		return errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")
+	}
+	return nil
+}
+
 // The reasons for which a token is refused. Their texts go to clients.
 var (
 	ErrInvalid = errors.New("the token is not valid")
