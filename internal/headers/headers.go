@@ -102,7 +102,8 @@ func IsOverride(name string) bool {
 // in its canonical form.
 func IsRelay(name string) bool {
 	switch name {
-	case "Forwarded", "Via", "Cdn-Loop", "Proxy-Connection": // RFC 7239, RFC 9110, RFC 8586
+	case "Forwarded", "Via", "Cdn-Loop", "Proxy-Connection", // RFC 7239, RFC 9110, RFC 8586
+		"Caddy-Templates-Include": // a request that a template of Caddy makes while it answers a client, with a loopback address
 		return true
 	case "X-Forwarded", "Forwarded-For", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Remote-Ip", "X-Remote-Addr",
 		"X-Originating-Ip", "X-Original-For", "X-Original-Host", "X-Original-Proto", "X-Proxyuser-Ip", "Proxy-Client-Ip", "Wl-Proxy-Client-Ip", "True-Client-Ip", "Client-Ip":

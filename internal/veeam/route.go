@@ -120,6 +120,7 @@ func isPrivate(urlPath string) bool {
 // sessionPaths are the last segments of such paths.
 var sessionPaths = [...]string{
 	"token", "oauth2", "login", "logon", "logout", "logoff", "authorization_code", "authorizationCode", "AuthCode", "sessionMngr", "logonSessions",
+	"accessToken", "webApiAccessToken", // Veeam ONE gives its page a token at …/veeamintelligence/webApiAccessToken
 }
 
 func (r *route) matches(urlPath string) bool {

@@ -194,7 +194,7 @@ func TestEveryWayToASessionIsAnsweredHereOrClosed(t *testing.T) {
 	for _, p := range products {
 		for _, path := range []string{
 			"/token", "/api/token", "/api/oauth2/token", "/api/v1/token", "/api/v3/token", "/v8/token", "/V7/Token", "/api/v8/token", "/private-api/oauth2/token", "/extension/x/token",
-			"/api/v1/token/authorizationCode", "/api/v1/token/authorization_code", "/v8/token/AuthCode", "/v8/token/logout", "/api/oauth2/authorization_code",
+			"/api/v1/token/authorizationCode", "/api/v1/token/authorization_code", "/v8/token/AuthCode", "/api/v2.3/veeamintelligence/webApiAccessToken", "/v8/token/logout", "/api/oauth2/authorization_code",
 			"/api/oauth2/logout", "/api/logout", "/api/login", "/api/sessionMngr/", "/api/v3/authentication/usernamepassword", "/api/v2/authentication/refresh",
 			"/api/v3/authentication/asymmetricalgorithm", "/api/oauth2/anything",
 		} {

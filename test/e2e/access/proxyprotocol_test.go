@@ -97,3 +97,26 @@ func TestAnAddressOfThePROXYProtocolIsNotTheCallers(t *testing.T) {
 		t.Errorf("a local program beside the proxy: %d", status)
 	}
 }
+
+// A template of Caddy asks its own server with a loopback address, whoever asked for it.
+func TestARequestOfATemplateIsNotThatOfALocalProgram(t *testing.T) {
+	w := newWorld(t.TempDir(), &site{Name: "page", Before: "templates\n\trespond /page `{{httpInclude \"/api/v1/serverInfo\"}}`"})
+	if err := w.serve(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.stop()
+	if err := w.start(); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/api/v1/serverInfo": http.StatusOK, "/page": http.StatusInternalServerError} {
+		before := w.servers["vbr"].Counters().Protected
+		res, err := http.Get(w.client(t, "page").base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if executed := w.servers["vbr"].Counters().Protected - before; res.StatusCode != want || executed != 0 && want != http.StatusOK {
+			t.Errorf("%s: status %d, executed %d times", path, res.StatusCode, executed)
+		}
+	}
+}
