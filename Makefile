@@ -102,6 +102,10 @@ log-changes: ## change, remove, add and swap each of 10,000 lines of a log chain
 page-figures: ## measure the page for operators in Chromium
 	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v
 
+.PHONY: differential-forward
+differential-forward: ## compare 200,000 random exchanges: the forwarder does what reverse_proxy does
+	go test ./caddymodule/forwarder -run Differential -exchanges 200000 -timeout 120m -v
+
 alerts: ## let ten outages raise their alerts in Prometheus, with real durations (15 minutes)
 	go test ./test/e2e/alerts -run EachOutage -earnest -timeout 30m -v
 

@@ -95,6 +95,7 @@ const directive = "veeam_auth"
 //		default          allow | deny
 //		rate_limit       <requests per second> [<burst>]
 //		max_parallel     <number>
+//		forward          auto | nested
 //		filter_secrets   [except <client...>]
 //		act_as           <account>
 //		max_users        <number>

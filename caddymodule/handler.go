@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
@@ -130,6 +131,12 @@ type Handler struct {
 	// handler `tracing` stands before this one. Default: false.
 	LogTraceID bool `json:"log_trace_id,omitempty"`
 
+	// Who sends requests on: `auto` for the forwarder of veeam-auth, if a reverse_proxy with
+	// default options comes right behind this handler, `nested` for reverse_proxy always.
+	// The environment variable `VEEAM_AUTH_FORWARD=nested` has the effect of `nested` at all
+	// sites. Default: `nested`.
+	Forward string `json:"forward,omitempty"`
+
 	// Removal of secrets from the server's responses. Default: none is removed.
 	FilterSecrets *clients.FilterSecrets `json:"filter_secrets,omitempty"`
 
@@ -146,8 +153,9 @@ type Handler struct {
 	rules       *policy.Rules
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
-	origins     map[string]struct{} // AllowedOrigins
-	users       *passthrough.Users  // nil without passthrough
+	forwarder   *atomic.Pointer[forwarder.Forwarder] // holds nil if reverse_proxy sends requests on
+	origins     map[string]struct{}                  // AllowedOrigins
+	users       *passthrough.Users                   // nil without passthrough
 	issuer      *issuer.Issuer
 	logins      logon.Endpoint
 	release     []func() // of the issuer and the keys
@@ -197,7 +205,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.stands = new(atomic.Pointer[site])
+	if err := forwarder.CheckOption(h.Forward); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	h.stands, h.forwarder = new(atomic.Pointer[site]), new(atomic.Pointer[forwarder.Forwarder])
 	h.stands.Store(here)
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = caddy.Duration(issuer.DefaultLifetime)
@@ -321,20 +332,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	state.journal.Request(r, state.caller.Identity(), body, cut)
 
-	rec := newRecorder(w, h.bodyLimit, h.LogAllBodies)
+	rec := forwarder.NewRecorder(w, h.bodyLimit, h.LogAllBodies)
 	err := h.serve(rec, r, next, state, unknown)
 	if h.page != nil {
-		h.showOnPage(state, rec.status)
+		h.showOnPage(state, rec.Status)
 	}
-	if err == nil || rec.wrote() {
-		state.journal.Response(rec.status, rec.Header(), rec.body, rec.cut)
+	if err == nil || rec.Wrote() {
+		state.journal.Response(rec.Status, rec.Header(), rec.Body, rec.Cut)
 	}
 	return err
 }
 
 // serve answers the request or passes it on. unknown is the reason why the caller is
 // not known, nil if it is.
-func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, state *requestState, unknown *veeam.Refusal) error {
+func (h *Handler) serve(w *forwarder.Recorder, r *http.Request, next caddyhttp.Handler, state *requestState, unknown *veeam.Refusal) error {
 	v := h.judge(r, state, unknown, nil)
 	h.record(state, &v)
 	result, refusal := metrics.ResultInjected, v.refusal
@@ -369,10 +380,10 @@ func (h *Handler) serve(w *recorder, r *http.Request, next caddyhttp.Handler, st
 	state.filter = h.filters(state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)
 	headers.MaskOthers(r.Header)
-	w.found = state.found
-	err := next.ServeHTTP(w, r)
+	w.Extra = &state.found.session
+	err := h.send(w, r, next, state)
 	switch {
-	case err != nil && !w.wrote():
+	case err != nil && !w.Wrote():
 		return h.unlogged(w, r, h.refuseFailed(w, r, state, err))
 	case state.found.refused != nil:
 		h.countRefusal(state, *state.found.refused)
@@ -413,7 +424,7 @@ func (h *Handler) countRefusal(state *requestState, refusal veeam.Refusal) {
 }
 
 // refuseFailed answers for an error of the proxy, in the format of the product.
-func (h *Handler) refuseFailed(w *recorder, r *http.Request, state *requestState, err error) error {
+func (h *Handler) refuseFailed(w *forwarder.Recorder, r *http.Request, state *requestState, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err // the client has disconnected
 	}
@@ -431,6 +442,36 @@ func (h *Handler) refuseFailed(w *recorder, r *http.Request, state *requestState
 		refusal.Reason = veeam.ReasonInternal
 	}
 	h.refuse(w, r, state, refusal)
+	return nil
+}
+
+// send sends a request on, by reverse_proxy unless the forwarder can do it.
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, state *requestState) error {
+	f := h.forwarder.Load()
+	if f == nil || !forwarder.Takes(r) {
+		h.counts.ByReverseProxy.Inc()
+		return next.ServeHTTP(w, r)
+	}
+	h.counts.ByForwarder.Inc()
+	state.exchange = new(forwarder.Exchange)
+	return f.ServeHTTP(w, r, next, state.exchange)
+}
+
+// unlogged keeps an error out of Caddy's error log, which contains a copy of the
+// request, if the request is excluded from the access log. It is in the log of
+// veeam_auth at level debug, and routes of handle_errors do not run for it.
+func (h *Handler) unlogged(w *forwarder.Recorder, r *http.Request, err error) error {
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); err == nil || !skip {
+		return err
+	}
+	status := http.StatusInternalServerError
+	if failed, ok := errors.AsType[caddyhttp.HandlerError](err); ok && failed.StatusCode != 0 {
+		status, err = failed.StatusCode, failed.Err
+	}
+	h.logger.Debug("the request has failed", zap.Int("status", status), zap.Error(err))
+	if !w.Wrote() {
+		w.WriteHeader(status)
+	}
 	return nil
 }
 

@@ -11,7 +11,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -36,6 +39,13 @@ func placesOf(ctx caddy.Context) (places []routesPlace) {
 	return places
 }
 
+// pair is a handler in routes with what may send its requests on.
+type pair struct {
+	handler   *Handler
+	routes    any
+	candidate *forwarder.Candidate
+}
+
 // App is what one configuration knows of all its sites. Caddy makes one for each
 // configuration that has a handler, and forgets it with the configuration.
 type App struct {
@@ -49,6 +59,7 @@ type App struct {
 	page    page.Service // nil without a page
 	events  *events.Queue
 	digests []string // of the handlers and transports
+	pairs   []pair   // whose handler may send requests on itself
 }
 
 // CaddyModule returns the Caddy module information.
@@ -64,6 +75,13 @@ func (a *App) Start() error {
 	running.Events.Use(a.events)
 	slices.Sort(a.digests) // Caddy provisions servers in no order
 	running.page.Configured(issuer.Digest(a.digests...))
+	for _, p := range a.pairs {
+		found, err := p.candidate.Behind(p.handler, p.routes)
+		if err != nil {
+			p.handler.logger.Debug("requests are sent on by reverse_proxy", zap.NamedError("because", err))
+		}
+		p.handler.forwarder.Store(found)
+	}
 	if a.page != nil {
 		return a.page.Begin()
 	}
@@ -126,6 +144,9 @@ func (t *Transport) pair(ctx caddy.Context) error {
 		delete(app.waiting, h)
 		if err := t.serves(h); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
+		}
+		if proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler); ok && forwarder.Wanted(h.Forward) {
+			app.pairs = append(app.pairs, pair{h, at.module, forwarder.Look(ctx, proxy, t, t.HTTPTransport)})
 		}
 		if len(t.Accounts) > 0 {
 			h.first = t.Accounts[0].Name

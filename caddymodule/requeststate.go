@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
@@ -61,6 +62,9 @@ type requestState struct {
 
 	// found is the result of the transport, not part of the decision.
 	found *found
+
+	// exchange is the request as the forwarder has sent it on, nil if reverse_proxy has.
+	exchange *forwarder.Exchange
 }
 
 // found is the result of the transport. The transport writes it after each attempt to
@@ -109,11 +113,12 @@ func (state *requestState) origin() string {
 	return "http://" + state.host
 }
 
-// placeholders returns the values under {http.veeam_auth.*}.
+// placeholders returns the values under {http.veeam_auth.*}, and those of reverse_proxy that
+// the forwarder knows.
 func (state *requestState) placeholders(key string) (any, bool) {
 	const prefix = "http.veeam_auth."
 	if !strings.HasPrefix(key, prefix) {
-		return nil, false
+		return state.exchange.Placeholder(key)
 	}
 	switch key[len(prefix):] {
 	case "client":

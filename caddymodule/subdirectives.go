@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -37,6 +38,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"deny":                   p.rule,
 		"expose_upstream_tokens": to(&h.ExposeUpstreamTokens, noArg),
 		"filter_secrets":         p.filterSecrets,
+		"forward":                func(d *caddyfile.Dispenser) error { return choiceArg(d, &h.Forward, forwarder.Auto, forwarder.Nested) },
 		"hold":                   p.hold,
 		"hosts":                  to(&h.Hosts, listArg),
 		"index_file":             to(&h.IndexFile, oneArg),

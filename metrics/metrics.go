@@ -25,6 +25,12 @@ const (
 	ResultRefused   = "refused"   // answered with an error, see Refusals
 )
 
+// What has sent a request on, the values of the label by of Forwarded.
+const (
+	ByForwarder    = "forwarder"     // that of veeam-auth
+	ByReverseProxy = "reverse_proxy" // Caddy's
+)
+
 // Results of a replay, the values of the label result of Replays.
 const (
 	ReplayAccepted   = "accepted"   // the server accepted the request with the newer token
@@ -82,6 +88,10 @@ type Set struct {
 	// Clients counts requests of the clients of the configuration, by product, client and
 	// result.
 	Clients *prometheus.CounterVec
+
+	// Forwarded counts requests that were sent on, by product and by what has done it: the
+	// Forwarder, or reverse_proxy.
+	Forwarded *prometheus.CounterVec
 
 	// Lookups counts requests for the session of an account, by product, account and
 	// result.
@@ -171,6 +181,8 @@ func New(sessions func() []Session) *Set {
 			"Requests of clients, by result.", "product", "result"),
 		Clients: counter("client_requests_total",
 			"Requests of the clients of the configuration, by result.", "product", "client", "result"),
+		Forwarded: counter("forwarded_total",
+			"Requests that were sent on to a server, by what has done it.", "product", "by"),
 		Lookups: counter("session_lookups_total",
 			"Requests for the session of the account, by whether its token was at hand.", "product", "account", "result"),
 		Refusals: counter("refusals_total",
@@ -201,7 +213,7 @@ func New(sessions func() []Session) *Set {
 // not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
 		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError

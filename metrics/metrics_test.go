@@ -101,7 +101,7 @@ func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true, "client": true}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true, "client": true, "by": true}
 	build := map[string]bool{"version": true, "revision": true, "go": true}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {

@@ -10,13 +10,19 @@ var requestResults = []string{ResultInjected, ResultAnonymous, ResultToken, Resu
 // RequestCounts counts the requests of one handler. Its series are those of the
 // configuration: no request adds one.
 type RequestCounts struct {
+	// ByForwarder and ByReverseProxy count the requests that were sent on.
+	ByForwarder, ByReverseProxy prometheus.Counter
+
 	all     map[string]prometheus.Counter            // by result
 	clients map[string]map[string]prometheus.Counter // by client and result
 }
 
 // RequestCounts returns the counters of a handler and its clients.
 func (s *Set) RequestCounts(product string, clients []string) *RequestCounts {
-	c := &RequestCounts{all: make(map[string]prometheus.Counter), clients: make(map[string]map[string]prometheus.Counter)}
+	c := &RequestCounts{
+		ByForwarder: s.Forwarded.WithLabelValues(product, ByForwarder), ByReverseProxy: s.Forwarded.WithLabelValues(product, ByReverseProxy),
+		all: make(map[string]prometheus.Counter), clients: make(map[string]map[string]prometheus.Counter),
+	}
 	for _, client := range clients {
 		c.clients[client] = make(map[string]prometheus.Counter)
 	}

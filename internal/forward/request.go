@@ -1,0 +1,226 @@
+// The request as it is sent to the upstream.
+
+package forward
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Simple reports whether Forward can send a request: one that asks for no other protocol
+// and no special treatment of its body.
+func Simple(r *http.Request) bool {
+	return r.Method != http.MethodConnect && len(r.Header["Upgrade"]) == 0 && len(r.Header["Incremental"]) == 0
+}
+
+// hopByHop are the headers that belong to one connection.
+var hopByHop = []string{
+	"Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// isHopByHop reports whether a header belongs to one connection. name is in canonical form.
+func isHopByHop(name string) bool {
+	switch name {
+	case "Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// Values that many requests have in common. Nobody may change them.
+var (
+	noValue      = []string{""}
+	trailersOnly = []string{"trailers"}
+	early        = []string{"1"}
+	overTLS      = []string{"https"}
+	overTCP      = []string{"http"}
+)
+
+// Request returns the request that is sent for r: a copy with a header of its own, whose
+// values it shares with r. trusted reports whether the client is a proxy whose
+// X-Forwarded-* headers are kept. The URL has no host yet.
+func Request(ctx context.Context, r *http.Request, trusted bool) *http.Request {
+	out := r.WithContext(ctx)
+	target := new(url.URL)
+	*target = *r.URL
+	target.Scheme, target.Host = "", ""
+	out.URL, out.Close, out.Trailer = target, false, nil
+
+	header := make(http.Header, len(r.Header)+6)
+	for name, values := range r.Header {
+		if !isHopByHop(name) {
+			header[name] = values
+		}
+	}
+	out.Header = header
+	if len(r.Trailer) > 0 && r.Body != nil {
+		out.ContentLength = -1 // the upstream is to read chunks
+		delete(header, "Content-Length")
+	}
+	switch {
+	case out.ContentLength == 0:
+		out.Body = nil // so that net/http may send it again
+	case r.Body != nil:
+		out.Body = &unreadBody{ReadCloser: r.Body}
+	}
+	if _, ok := r.Header["User-Agent"]; !ok {
+		header["User-Agent"] = noValue // else net/http sends its own
+	}
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		header["Early-Data"] = early // RFC 8470
+	}
+	te := r.Header["Te"]
+	for _, name := range named(r.Header) {
+		delete(header, name)
+		if name == "Te" {
+			te = nil
+		}
+	}
+	if te != nil && httpguts.HeaderValuesContainsToken(te, "trailers") {
+		header["Te"] = trailersOnly
+	}
+	forwarded(header, r, trusted)
+	header["Via"] = append(header["Via"][:len(header["Via"]):len(header["Via"])], via(r.ProtoMajor, r.ProtoMinor))
+	return out
+}
+
+// named are the headers that Connection names, in canonical form.
+func named(header http.Header) (names []string) {
+	for _, value := range header["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			if name = textproto.TrimString(name); name != "" {
+				names = append(names, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	return names
+}
+
+// strip removes the headers that belong to one connection.
+func strip(header http.Header) {
+	for _, name := range named(header) {
+		delete(header, name)
+	}
+	for _, name := range hopByHop {
+		delete(header, name)
+	}
+}
+
+// forwarded sets the X-Forwarded-* headers. Those of a client that is not trusted are
+// replaced.
+func forwarded(header http.Header, r *http.Request, trusted bool) {
+	const forHeader, protoHeader, hostHeader = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
+	ip := ""
+	if r.RemoteAddr == "@" { // a Unix socket
+		if !trusted {
+			delete(header, forHeader)
+			delete(header, protoHeader)
+			delete(header, hostHeader)
+			return
+		}
+	} else {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			delete(header, forHeader)
+			delete(header, protoHeader)
+			delete(header, hostHeader)
+			return
+		}
+		ip, _, _ = strings.Cut(host, "%")
+	}
+	if prior, omit := all(header, forHeader); !omit {
+		switch {
+		case trusted && prior != "" && ip != "":
+			header[forHeader] = []string{prior + ", " + ip}
+		case trusted && prior != "":
+			header[forHeader] = []string{prior}
+		case ip != "":
+			header[forHeader] = []string{ip}
+		}
+	}
+	if prior, omit := last(header, protoHeader); !omit {
+		switch {
+		case trusted && prior != "":
+			header[protoHeader] = []string{prior}
+		case r.TLS != nil:
+			header[protoHeader] = overTLS
+		default:
+			header[protoHeader] = overTCP
+		}
+	}
+	if prior, omit := last(header, hostHeader); !omit {
+		if trusted && prior != "" {
+			header[hostHeader] = []string{prior}
+		} else {
+			header[hostHeader] = []string{r.Host}
+		}
+	}
+}
+
+// all returns the values of a header in one. omit reports that an earlier handler has
+// decided that it is not sent.
+func all(header http.Header, name string) (value string, omit bool) {
+	values, ok := header[name]
+	if ok && values == nil {
+		return "", true
+	}
+	return strings.Join(values, ", "), false
+}
+
+// last returns the last value of a header.
+func last(header http.Header, name string) (value string, omit bool) {
+	values, ok := header[name]
+	if len(values) == 0 {
+		return "", ok && values == nil
+	}
+	return values[len(values)-1], false
+}
+
+// via is the value of the header Via for a message that came in a version of HTTP.
+func via(major, minor int) string {
+	switch {
+	case major == 1 && minor == 1:
+		return "1.1 Caddy"
+	case major == 2 && minor == 0:
+		return "2.0 Caddy"
+	case major == 3 && minor == 0:
+		return "3.0 Caddy"
+	}
+	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " Caddy"
+}
+
+// unreadBody is the body of a request. As long as nothing was read of it, it is not closed,
+// so that those who answer instead of the upstream can read it.
+type unreadBody struct {
+	io.ReadCloser
+	read, ended bool
+}
+
+func (b *unreadBody) Read(p []byte) (int, error) {
+	if b.ended {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p)
+	if !b.read && n == 0 && err == io.EOF {
+		b.ended = true
+	}
+	b.read = b.read || n > 0
+	return n, err
+}
+
+func (b *unreadBody) Close() error {
+	if !b.read && !b.ended {
+		return nil
+	}
+	return b.ReadCloser.Close()
+}
