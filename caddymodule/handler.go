@@ -133,8 +133,7 @@ type Handler struct {
 
 	// Who sends requests on: `auto` for the forwarder of veeam-auth, if a reverse_proxy with
 	// default options comes right behind this handler, `nested` for reverse_proxy always.
-	// The environment variable `VEEAM_AUTH_FORWARD=nested` has the effect of `nested` at all
-	// sites. Default: `nested`.
+	// Default: the value of the environment variable `VEEAM_AUTH_FORWARD`, or `nested`.
 	Forward string `json:"forward,omitempty"`
 
 	// Removal of secrets from the server's responses. Default: none is removed.

@@ -87,6 +87,9 @@ func newRequestState(r *http.Request) *requestState {
 // terms returns how the response is changed for the client. The response to a
 // documented operation that is not of class secret contains no session.
 func (state *requestState) terms(product *veeam.Product) answer.Terms {
+	if state == nil {
+		return answer.Terms{}
+	}
 	unsure := state.operation.Class == operation.Unknown || state.operation.Class == operation.Secret
 	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
@@ -491,9 +492,14 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 }
 
 // outgoing returns the request to send. Its headers are a copy, so that no token
-// remains in a request that Caddy may log. If a handler has admitted the request, it
-// has no headers by which the client identified itself.
+// remains in a request that Caddy may log; those from the forwarder are one already. If a
+// handler has admitted the request, it has no headers by which the client identified
+// itself.
 func (t *Transport) outgoing(req *http.Request, state *requestState, version string) *http.Request {
+	terms := state.terms(t.product)
+	if terms == (answer.Terms{}) && forwarder.Made(req) {
+		return t.addressed(req, req, version)
+	}
 	out := new(http.Request)
 	*out = *req
 	// Room for the token and the version, because growing would cost more than the
@@ -504,13 +510,20 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 			out.Header[name] = values
 		}
 	}
-	if state != nil {
-		state.terms(t.product).Ask(out)
-	}
+	terms.Ask(out)
+	return t.addressed(req, out, version)
+}
+
+// addressed completes what is sent for req: host, version and path.
+func (t *Transport) addressed(req, out *http.Request, version string) *http.Request {
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
 	out.Trailer = nil // set when everything is decided
 	if t.BasePath != "" {
+		if out == req {
+			out = new(http.Request)
+			*out = *req
+		}
 		below := *req.URL
 		below.Path = t.BasePath + below.Path
 		if below.RawPath != "" {

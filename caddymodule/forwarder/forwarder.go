@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-veeam/veeam-auth/internal/forward"
+	"github.com/caddy-veeam/veeam-auth/internal/headers"
 )
 
 // Forwarder sends requests on in the place of a reverse_proxy.
@@ -53,7 +54,7 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
 	x.by, x.target, x.requests, x.limit, x.fails = f, at, chosen.NumRequests(), chosen.MaxRequests, chosen.Fails()
-	x.Transport, x.Address, x.Trusted, x.Observer = f.transport, at.dial.Address, trusted, x
+	x.Transport, x.Address, x.Trusted, x.Withhold, x.Observer = f.transport, at.dial.Address, trusted, headers.IsCredential, x
 	at.active.Add(1)
 	defer at.active.Add(-1)
 	if err := x.Forward(&dialing{ctx, at.boxed}, w, r); err != nil {
@@ -72,12 +73,25 @@ type dialing struct {
 // dialInfoKey is reverse_proxy's, which does not export it.
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 
+// madeKey is the context key of requests that a Forwarder has made.
+type madeKey struct{}
+
 // Value implements context.Context.
 func (d *dialing) Value(key any) any {
-	if key == dialInfoKey {
+	switch key {
+	case dialInfoKey:
 		return d.info
+	case madeKey{}:
+		return d
 	}
 	return d.Context.Value(key)
+}
+
+// Made reports whether a Forwarder has made the request. Its header is then the
+// transport's alone, and without credentials of the client: nothing logs it.
+func Made(req *http.Request) bool {
+	_, made := req.Context().Value(madeKey{}).(*dialing)
+	return made
 }
 
 // Aborted implements forward.Observer: it logs an answer that has ended early, in the words
@@ -95,7 +109,7 @@ func (x *Exchange) Aborted(r *http.Request, err error) {
 	// Not the request that was sent, which has the token.
 	entry.Write(zap.String("upstream", x.target.dial.Upstream.String()), zap.Duration("duration", x.Latency),
 		zap.Object("request", caddyhttp.LoggableHTTPRequest{
-			Request:              forward.Request(r.Context(), r, x.Trusted),
+			Request:              forward.Request(r.Context(), r, x.Trusted, x.Withhold),
 			ShouldLogCredentials: server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials,
 		}), zap.Error(err))
 }

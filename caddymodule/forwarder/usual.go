@@ -3,6 +3,7 @@
 package forwarder
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,10 +29,13 @@ const (
 	Nested = "nested"
 )
 
-// Wanted reports whether a site forwards requests itself where it can. The environment
-// variable VEEAM_AUTH_FORWARD=nested is stronger than the option.
+// Default is the value of the option forward of sites that have none, unless the environment
+// variable VEEAM_AUTH_FORWARD has another one.
+const Default = Nested
+
+// Wanted reports whether a site with the given option forwards requests itself where it can.
 func Wanted(option string) bool {
-	return option == Auto && os.Getenv("VEEAM_AUTH_FORWARD") != Nested
+	return cmp.Or(option, os.Getenv("VEEAM_AUTH_FORWARD"), Default) == Auto
 }
 
 // CheckOption returns an error for a value that the option forward does not have.

@@ -32,6 +32,9 @@ type Exchange struct {
 	// Trusted reports whether the client is a proxy whose X-Forwarded-* headers are kept.
 	Trusted bool
 
+	// Withhold reports whether a header of the client is not sent. Default: none.
+	Withhold func(name string) bool
+
 	// Observer is told when the answer ends early. Required.
 	Observer Observer
 
@@ -63,7 +66,7 @@ func (x *Exchange) Forward(ctx context.Context, w http.ResponseWriter, r *http.R
 	x.w, x.Begun = w, time.Now()
 	defer func() { x.Total = time.Since(x.Begun) }()
 	x.trace.Got1xxResponse = x.informational
-	out := Request(httptrace.WithClientTrace(ctx, &x.trace), r, x.Trusted)
+	out := Request(httptrace.WithClientTrace(ctx, &x.trace), r, x.Trusted, x.Withhold)
 	out.URL.Host = x.Address
 	begun := time.Now()
 	res, err := x.Transport.RoundTrip(out)

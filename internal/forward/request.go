@@ -48,8 +48,9 @@ var (
 
 // Request returns the request that is sent for r: a copy with a header of its own, whose
 // values it shares with r. trusted reports whether the client is a proxy whose
-// X-Forwarded-* headers are kept. The URL has no host yet.
-func Request(ctx context.Context, r *http.Request, trusted bool) *http.Request {
+// X-Forwarded-* headers are kept, withhold whether a header is left out; it may be nil. The
+// URL has no host yet.
+func Request(ctx context.Context, r *http.Request, trusted bool, withhold func(string) bool) *http.Request {
 	out := r.WithContext(ctx)
 	target := new(url.URL)
 	*target = *r.URL
@@ -58,7 +59,7 @@ func Request(ctx context.Context, r *http.Request, trusted bool) *http.Request {
 
 	header := make(http.Header, len(r.Header)+6)
 	for name, values := range r.Header {
-		if !isHopByHop(name) {
+		if !isHopByHop(name) && (withhold == nil || !withhold(name)) {
 			header[name] = values
 		}
 	}

@@ -64,6 +64,7 @@ func startBench(ctx context.Context) (b *bench, err error) {
 	proxy := fmt.Sprintf("reverse_proxy %s {\n transport http {\n tls_trust_pool file %s\n }\n }\n", b.upstream.URL, ca)
 	sidecar := fmt.Sprintf("veeam_auth %s {\n account %s {env.LOAD_PASSWORD}\n transport http {\n tls_trust_pool file %s\n }\n }\n",
 		b.upstream.URL, veeamtest.DefaultUser, ca)
+	forwarder := strings.Replace(sidecar, "{\n", "{\n forward auto\n", 1)
 	// What any injector costs: the server gets as many bytes as with a token.
 	injector := strings.Replace(proxy, "{\n", fmt.Sprintf("{\n header_up X-Api-Version 1.1-rev0\n header_up Authorization \"Bearer %s\"\n",
 		strings.Repeat("x", b.tokenLength)), 1)
@@ -81,6 +82,7 @@ func startBench(ctx context.Context) (b *bench, err error) {
 		{"plain again", "", proxy, false},
 		{"plain with a fixed header", "", injector, false},
 		{"veeam_auth", "", sidecar, true},
+		{"veeam_auth with its forwarder", "", forwarder, false},
 		{svcLogged, svcLog, sidecar, false},
 		{"veeam_auth with a token of its own", "", sidecar, false},
 		{"plain with Caddy's access log", "", proxy + accessLog("plain.log"), false},

@@ -41,7 +41,7 @@ func measureReloads(ctx context.Context, r *report) error {
 		return err
 	}
 	load := func(n int) error {
-		sites := s.caddyfile(fmt.Sprintf("header_up X-Load %d", n)) + s.plainSite(ports[0], token)
+		sites := s.caddyfile(fmt.Sprintf("log_body_limit %d", 4000+n)) + s.plainSite(ports[0], token)
 		return s.caddy.Load(ctx, []byte(sites))
 	}
 	if err := load(0); err != nil {
