@@ -105,6 +105,7 @@ page-figures: ## measure the page for operators in Chromium
 .PHONY: differential-forward
 differential-forward: ## compare 200,000 random exchanges: the forwarder does what reverse_proxy does
 	go test ./caddymodule/forwarder -run Differential -exchanges 200000 -timeout 120m -v
+	go test ./caddymodule/forwarder -tags mutations -run FindsEachMutation -timeout 60m -v
 
 alerts: ## let ten outages raise their alerts in Prometheus, with real durations (15 minutes)
 	go test ./test/e2e/alerts -run EachOutage -earnest -timeout 30m -v
