@@ -182,7 +182,7 @@ func one[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 func (g *generator) times(n int) bool { return g.IntN(n) == 0 }
 
 func (g *generator) exchange(id, proto string) *exchange {
-	x := &exchange{id: id}
+	x := &exchange{id: id, proto: proto}
 	x.method = one(g, "GET", "GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 	x.target = one(g, "/api/v1/jobs", "/api/v1/jobs/a%20b", "/api/v1/jobs?limit=1", "/api/v1/jobs?a=%2F&b=c+d", "/api/v1/backups/%C3%A4", "/api/v1/jobs/", "/api/v1/jobs?", "/api/v1/serverInfo")
 	for range g.IntN(5) {
