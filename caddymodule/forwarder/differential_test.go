@@ -94,7 +94,7 @@ func (l *lab) compareOnce(s sender, x *exchange, p *pair) (status, difference st
 		}
 		own := fmt.Sprintf(`h3=\":%d\"`, p.ports[i])
 		answer.head, answer.info = strings.ReplaceAll(answer.head, own, "h3"), strings.ReplaceAll(answer.info, own, "h3")
-		answer.head = duration.ReplaceAllString(answer.head, "|0|duration|")
+		answer.head, answer.info = duration.ReplaceAllString(answer.head, "|0|duration|"), duration.ReplaceAllString(answer.info, "|0|duration|")
 		got[i], seen[i] = answer, x.take()
 	}
 	status, _, _ = strings.Cut(strings.TrimPrefix(got[1].head[strings.Index(got[1].head, " ")+1:], " "), " ")
