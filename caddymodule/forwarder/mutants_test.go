@@ -40,7 +40,7 @@ func TestTheDifferentialFindsEachMutation(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			out, err := exec.Command(program, "-test.run", "Differential", "-exchanges", "3000").CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "reverse_proxy: ") && !strings.Contains(string(out), "fails: ") {
+			if err == nil || !strings.Contains(string(out), "  reverse_proxy: ") && !strings.Contains(string(out), "  forwarder: ") && !strings.Contains(string(out), "fails: ") {
 				t.Errorf("not found: %v\n%s", err, out)
 			}
 		})
