@@ -195,9 +195,13 @@ func transportKind(ctx context.Context, err error) Kind {
 	return KindUnavailable
 }
 
-// unsent reports whether there was no connection to send anything on.
+// unsent reports whether there was no connection to send anything on. Caddy's transport
+// wraps the error of a dial so that only its text is left.
 func unsent(err error) bool {
 	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return true
+	}
+	if strings.HasPrefix(err.Error(), "dial ") {
 		return true
 	}
 	_, unresolved := errors.AsType[*net.DNSError](err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -127,6 +128,31 @@ func noErrorRepeatsASecret(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// dialError hides what it wraps, as the one of Caddy's transport does.
+type dialError struct{ error }
+
+func TestALoginWithoutAConnectionIsNoTry(t *testing.T) {
+	_, refused := net.DialTimeout("tcp", "127.0.0.1:1", time.Minute)
+	if refused == nil {
+		t.Fatal("something listens at port 1")
+	}
+	for name, c := range map[string]struct {
+		err  error
+		want Verdict
+	}{
+		"refused":             {refused, VerdictNone},
+		"refused, hidden":     {dialError{refused}, VerdictNone},
+		"no such name":        {dialError{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "veeam.test"}}}, VerdictNone},
+		"no answer":           {&net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, VerdictUnknown},
+		"no answer, hidden":   {dialError{errors.New("read tcp 127.0.0.1:2: connection reset by peer")}, VerdictUnknown},
+		"the end of a dialog": {errors.New("server closed the dialog"), VerdictUnknown},
+	} {
+		if got := verdict(nil, transportError(t.Context(), c.err, nil)); got != c.want {
+			t.Errorf("%s: verdict %d, not %d", name, got, c.want)
 		}
 	}
 }
