@@ -229,7 +229,7 @@ func configured(t *testing.T) (text string, config *keys.Config) {
 func TestNothingOutsideTheScopeOfAKeyPasses(t *testing.T) {
 	t.Parallel()
 	const number = 10_000
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same requests each time
+	random := rand.New(rand.NewPCG(1, 2)) // the same requests each time
 	pick := func(of ...string) string { return of[random.IntN(len(of))] }
 	client := &clients.Client{Name: "grafana"}
 	texts := make([]string, number)

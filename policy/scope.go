@@ -127,7 +127,7 @@ func ParseSources(words []string) (s Sources, err error) {
 			return Sources{}, fmt.Errorf("from: %s has bits behind its length: write %s", word, network.Masked())
 		}
 		if network.Addr().Is4In6() {
-			return Sources{}, errors.New("from: write an IPv4 address without ::ffff:")
+			return Sources{}, errors.New("from: write an IPv4 address without the prefix ::ffff")
 		}
 		s.networks = append(s.networks, network)
 	}

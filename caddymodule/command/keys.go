@@ -195,7 +195,7 @@ there.`,
 }
 
 func newKeysHashCommand() *cobra.Command {
-	var make bool
+	var fresh bool
 	hash := &cobra.Command{
 		Use:   "hash",
 		Short: "Prints the hash of a key, for the configuration",
@@ -206,7 +206,7 @@ No Caddy has to run.`,
 		Args:    cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (err error) {
 			text := keys.Make()
-			if !make {
+			if !fresh {
 				if text, err = readEntry(cmd, "Key"); err != nil {
 					return err
 				}
@@ -215,13 +215,13 @@ No Caddy has to run.`,
 			if err != nil {
 				return errors.New("this is not a key of veeam-auth, or it is mistyped; --new makes one")
 			}
-			if make {
+			if fresh {
 				fmt.Fprintln(cmd.OutOrStdout(), text)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), hash)
 			return nil
 		}),
 	}
-	hash.Flags().BoolVar(&make, "new", false, "Make a key")
+	hash.Flags().BoolVar(&fresh, "new", false, "Make a key")
 	return hash
 }

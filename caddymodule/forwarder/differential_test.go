@@ -76,7 +76,7 @@ func (l *lab) compare(s sender, x *exchange, p *pair) (status, difference string
 	l.cases.Store(x.id, x)
 	defer l.cases.Delete(x.id)
 	for range 3 {
-		lost := false
+		var lost bool
 		if status, difference, lost = l.compareOnce(s, x, p); difference == "" || !lost {
 			break
 		}
@@ -210,19 +210,43 @@ func (g *generator) exchange(id, proto string) *exchange {
 
 func (g *generator) requestHeader(proto string) [2]string {
 	all := [][2]string{
-		{"Accept", one(g, "application/json", "*/*")}, {"Accept-Encoding", one(g, "gzip", "identity", "br, gzip;q=0.5", "")},
-		{"X-Forwarded-For", one(g, "10.1.2.3", "10.1.2.3, 10.9.9.9", "", "nonsense")}, {"X-Forwarded-Proto", one(g, "http", "https", "")},
-		{"X-Forwarded-Host", one(g, "outside.example", "")}, {"Via", one(g, "1.1 first", "1.0 a, 1.1 b")}, {"Forwarded", "for=10.0.0.1"},
-		{"Te", one(g, "trailers", "gzip", "trailers, deflate")}, {"X-Request-Id", "a-b-c"}, {"X-Api-Version", one(g, "1.2-rev0", "1.3-rev0")},
-		{"If-None-Match", `"a"`}, {"Range", "bytes=0-9"}, {"X-Two", "1"}, {"X-Two", "2"}, {"x-lower", "MiXed"}, {"X-Empty", ""},
-		{"Cookie", "a=b"}, {"Authorization", "Basic eDp5"}, {"X-Secret", "api_key=abcdef"}, {"Early-Data", "1"}, {"Alt-Svc", "h3"},
-		{"Content-Encoding", "identity"}, {"Origin", "null"}, {"Referer", "https://localhost/"}, {"Incremental", one(g, "?1", "?0")},
-		{"X_Under", "score"}, {"Priority", "u=1"},
+		{"Accept", one(g, "application/json", "*/*")},
+		{"Accept-Encoding", one(g, "gzip", "identity", "br, gzip;q=0.5", "")},
+		{"X-Forwarded-For", one(g, "10.1.2.3", "10.1.2.3, 10.9.9.9", "", "nonsense")},
+		{"X-Forwarded-Proto", one(g, "http", "https", "")},
+		{"X-Forwarded-Host", one(g, "outside.example", "")},
+		{"Via", one(g, "1.1 first", "1.0 a, 1.1 b")},
+		{"Forwarded", "for=10.0.0.1"},
+		{"Te", one(g, "trailers", "gzip", "trailers, deflate")},
+		{"X-Request-Id", "a-b-c"},
+		{"X-Api-Version", one(g, "1.2-rev0", "1.3-rev0")},
+		{"If-None-Match", `"a"`},
+		{"Range", "bytes=0-9"},
+		{"X-Two", "1"},
+		{"X-Two", "2"},
+		{"x-lower", "MiXed"},
+		{"X-Empty", ""},
+		{"Cookie", "a=b"},
+		{"Authorization", "Basic eDp5"},
+		{"X-Secret", "api_key=abcdef"},
+		{"Early-Data", "1"},
+		{"Alt-Svc", "h3"},
+		{"Content-Encoding", "identity"},
+		{"Origin", "null"},
+		{"Referer", "https://localhost/"},
+		{"Incremental", one(g, "?1", "?0")},
+		{"X_Under", "score"},
+		{"Priority", "u=1"},
 	}
 	if proto == "HTTP/1.1" {
 		all = append(all, [][2]string{
-			{"Connection", one(g, "keep-alive", "close", "X-Two", "X-Two, User-Agent", "X-Forwarded-For", "te", "Via, keep-alive", "Upgrade")}, {"Keep-Alive", "timeout=5"},
-			{"Proxy-Connection", "keep-alive"}, {"Proxy-Authorization", "Basic eDp5"}, {"Proxy-Authenticate", "Basic"}, {"Upgrade", one(g, "websocket", "h2c")}, {"Trailer", "X-None"},
+			{"Connection", one(g, "keep-alive", "close", "X-Two", "X-Two, User-Agent", "X-Forwarded-For", "te", "Via, keep-alive", "Upgrade")},
+			{"Keep-Alive", "timeout=5"},
+			{"Proxy-Connection", "keep-alive"},
+			{"Proxy-Authorization", "Basic eDp5"},
+			{"Proxy-Authenticate", "Basic"},
+			{"Upgrade", one(g, "websocket", "h2c")},
+			{"Trailer", "X-None"},
 		}...)
 	}
 	return one(g, all...)
@@ -245,10 +269,30 @@ func (g *generator) script(head bool) script {
 	}
 	for range g.IntN(4) {
 		s.header = append(s.header, one(g, [][2]string{
-			{"X-A", "1"}, {"X-A", "2"}, {"Via", "1.1 server"}, {"Server", "upstream"}, {"Location", one(g, "/api/v1/jobs/1", "https://elsewhere.example/")}, {"Set-Cookie", "session=1"},
-			{"Connection", one(g, "close", "X-A", "keep-alive")}, {"Keep-Alive", "timeout=5"}, {"Proxy-Authenticate", "Basic"}, {"Alt-Svc", `h3=":443"`}, {"Upgrade", "h2c"}, {"X-Restsvcsessionid", "abc"},
-			{"Cache-Control", "no-store"}, {"Etag", `"a"`}, {"X-Empty", ""}, {"Incremental", one(g, "?1", "?0")}, {"Vary", "Accept"}, {"Content-Language", "en"}, {"Trailer", "X-Never"}, {"Te", "trailers"},
-			{"X-Placeholders", "theirs"}, {"Warning", `199 - "a"`}, {"Retry-After", "1"}, {"Www-Authenticate", "Basic"},
+			{"X-A", "1"},
+			{"X-A", "2"},
+			{"Via", "1.1 server"},
+			{"Server", "upstream"},
+			{"Location", one(g, "/api/v1/jobs/1", "https://elsewhere.example/")},
+			{"Set-Cookie", "session=1"},
+			{"Connection", one(g, "close", "X-A", "keep-alive")},
+			{"Keep-Alive", "timeout=5"},
+			{"Proxy-Authenticate", "Basic"},
+			{"Alt-Svc", `h3=":443"`},
+			{"Upgrade", "h2c"},
+			{"X-Restsvcsessionid", "abc"},
+			{"Cache-Control", "no-store"},
+			{"Etag", `"a"`},
+			{"X-Empty", ""},
+			{"Incremental", one(g, "?1", "?0")},
+			{"Vary", "Accept"},
+			{"Content-Language", "en"},
+			{"Trailer", "X-Never"},
+			{"Te", "trailers"},
+			{"X-Placeholders", "theirs"},
+			{"Warning", `199 - "a"`},
+			{"Retry-After", "1"},
+			{"Www-Authenticate", "Basic"},
 		}...))
 	}
 	if g.times(8) {

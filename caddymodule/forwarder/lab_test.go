@@ -576,7 +576,7 @@ func (l *lab) metric(t *testing.T, series string) (value float64) {
 // admin asks the admin endpoint.
 func (l *lab) admin(t *testing.T, path string) string {
 	t.Helper()
-	res, err := http.Get("http://" + l.adminAddress + path) //nolint:noctx // of a test
+	res, err := http.Get("http://" + l.adminAddress + path)
 	if err != nil {
 		t.Fatal(err)
 	}

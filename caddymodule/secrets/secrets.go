@@ -113,7 +113,7 @@ type Kubernetes struct {
 }
 
 // serviceAccountToken is where Kubernetes puts the token of a pod.
-const serviceAccountToken = "{file./var/run/secrets/kubernetes.io/serviceaccount/token}" //nolint:gosec // its path
+const serviceAccountToken = "{file./var/run/secrets/kubernetes.io/serviceaccount/token}"
 
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {

@@ -154,7 +154,7 @@ func copyTo(to io.Writer, from io.Reader, buffer []byte) (written int64, err err
 			}
 		}
 		switch {
-		case readErr == io.EOF: //nolint:errorlint // a reader returns it as it is
+		case readErr == io.EOF: // a reader returns it as it is
 			return written, nil
 		case readErr != nil:
 			return written, fmt.Errorf("reading: %w", readErr)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,7 +92,7 @@ func Request(ctx context.Context, r *http.Request, trusted bool, withhold func(s
 		header["Te"] = trailersOnly
 	}
 	forwarded(header, r, trusted)
-	header["Via"] = append(header["Via"][:len(header["Via"]):len(header["Via"])], via(r.ProtoMajor, r.ProtoMinor))
+	header["Via"] = append(slices.Clip(header["Via"]), via(r.ProtoMajor, r.ProtoMinor))
 	return out
 }
 

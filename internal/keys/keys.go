@@ -473,7 +473,7 @@ func loadUses(ctx context.Context, from store.Store) (uses map[string]int64, err
 		return nil, err
 	}
 	if json.Unmarshal(text, &uses) != nil {
-		return nil, nil // they are for people only, and are stored again
+		return nil, nil //nolint:nilerr // they are for people only, and are stored again
 	}
 	return uses, nil
 }

@@ -155,12 +155,13 @@ func lines(r io.Reader, yield func(line []byte, complete bool)) error {
 			line = append(long, part...)
 			long = long[:0]
 		}
-		if err != nil && len(line) == 0 {
+		ended := err != nil
+		if ended && len(line) == 0 {
 			return nil
 		}
 		line, complete := bytes.CutSuffix(line, []byte("\n"))
 		yield(line, complete && len(line) < maxLine)
-		if err != nil {
+		if ended {
 			return nil
 		}
 	}
@@ -232,7 +233,7 @@ func lastOfTail(tail []byte, whole bool) (found last, done bool) {
 		end = start - 1
 	}
 	done = found.known || whole
-	if end := bytes.LastIndexByte(tail, '\n'); (end >= 0 || whole) && found.take(torn) {
+	if (bytes.ContainsRune(tail, '\n') || whole) && found.take(torn) {
 		found.open = true // only its end is missing
 		return found, true
 	}

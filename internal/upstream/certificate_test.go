@@ -170,7 +170,7 @@ func TestTheEndOfACertificateIsSeenWhileRequestsUseOneConnection(t *testing.T) {
 			t.Errorf("looked %d times", looked)
 		}
 		told = nil
-		source.Reached(conn("second", 2*day), time.Now()) // a new connection is looked at at once
+		source.Reached(conn("second", 2*day), time.Now()) // a new connection is looked at immediately
 		source.Missed(t.Context(), x509.CertificateInvalidError{Reason: x509.Expired}, time.Now())
 		ended := conn("third", -day)
 		source.Missed(t.Context(), &tls.CertificateVerificationError{UnverifiedCertificates: ended.PeerCertificates, Err: x509.CertificateInvalidError{Reason: x509.Expired}}, time.Now())

@@ -310,7 +310,8 @@ func confirmAs(ctx context.Context, read func(context.Context) *account.Reading,
 	if !known.Files || known.Pipes {
 		return nil
 	}
-	none, asked := false, time.Now()
+	var none bool
+	asked := time.Now()
 	for reads := 1; ; {
 		found := read(ctx)
 		_, late := errors.AsType[*bounded.LateError](found.Err)
