@@ -133,11 +133,10 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	h.Next() // ExtractMatcherSet returns to before the directive
 	d := h.NewFromNextSegment()
-	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport)}
-	if err := parser.ownSubdirectives(d); err != nil {
+	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool)}
+	if d, err = parser.ownSubdirectives(d); err != nil {
 		return nil, err
 	}
-	d.Reset()
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
 		return nil, withOwnNames(err)
@@ -174,6 +173,7 @@ type directiveParser struct {
 	transport *Transport
 	words     *hidden.Words
 	accountAt []caddyfile.Dispenser // position of each account, for errors
+	named     map[[2]string]bool    // accounts and clients
 
 	filterAt, lifetimeAt caddyfile.Dispenser // positions of filter_secrets and token_max_lifetime
 }
@@ -194,13 +194,19 @@ func withOwnNames(err error) error {
 	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(ownNames(), ", "))
 }
 
-// ownSubdirectives parses the subdirectives of the module and deletes them, so that
-// only those of reverse_proxy remain.
-func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
+// ownSubdirectives parses the subdirectives of the module and returns the others, which
+// are those of reverse_proxy.
+func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *caddyfile.Dispenser, err error) {
+	copied := *d
+	copied.Next()
+	all := copied.NextSegment()
 	readers, seen := p.readers(), make(map[string]bool)
+	var foreigners []caddyfile.Token
+	inBlock := 0
 	for d.Next() {
 		for d.NextBlock(0) {
 			tokens := d.NextSegment()
+			inBlock += len(tokens)
 			p.words.Segment(texts(tokens))
 			sub := caddyfile.NewDispenser(tokens)
 			sub.Next()
@@ -209,20 +215,24 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) error {
 			switch {
 			case !own:
 				if err := foreign(sub); err != nil {
-					return err
+					return nil, err
 				}
+				foreigners = append(foreigners, tokens...)
 				continue
 			case seen[name] && !slices.Contains(repeatable, name):
-				return sub.Errf("%s is set twice", name)
+				return nil, sub.Errf("%s is set twice", name)
 			}
 			seen[name] = true
 			if err := read(sub); err != nil {
-				return err
+				return nil, err
 			}
-			d.DeleteN(len(tokens))
 		}
 	}
-	return nil
+	if inBlock > 0 {
+		before := len(all) - 1 - inBlock // up to the brace that opens the block
+		all = slices.Concat(all[:before], foreigners, all[len(all)-1:])
+	}
+	return caddyfile.NewDispenser(all), nil
 }
 
 // foreign refuses subdirectives of reverse_proxy that conflict with veeam_auth.
@@ -257,6 +267,14 @@ func withheldHeader(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// twice reports whether an account or a client is defined for the second time.
+func (p *directiveParser) twice(kind, name string) bool {
+	key := [2]string{kind, name}
+	before := p.named[key]
+	p.named[key] = true
+	return before
+}
+
 func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	a := new(account.Account)
 	p.accountAt = append(p.accountAt, *d)
@@ -272,7 +290,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("account accepts a name and a password (got %d more arguments): put quotes around a password with blanks", len(args)-2)
 	}
-	if slices.ContainsFunc(p.transport.Accounts, func(other *account.Account) bool { return other.Name == a.Name }) {
+	if p.twice("account", a.Name) {
 		return d.Errf("account %s is defined twice", a.Name)
 	}
 	seen := map[string]bool{"password": len(args) == 2}

@@ -142,7 +142,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	if _, err := c.Check(); err != nil {
 		return at.WrapErr(err)
 	}
-	if slices.ContainsFunc(p.handler.Clients, func(other *clients.Client) bool { return other.Name == c.Name }) {
+	if p.twice("client", c.Name) {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
 	p.handler.Clients = append(p.handler.Clients, c)

@@ -197,7 +197,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := issuer.CheckLifetime(time.Duration(h.TokenLifetime)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	if err := checkAudience(h.Audience); err != nil {
+	if err := issuer.CheckAudience(h.Audience); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	here, err := h.nowhere()

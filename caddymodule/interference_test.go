@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -62,7 +60,7 @@ func (p *program) ask() {
 }
 
 func (w *world) lost(reason string) float64 {
-	return testutil.ToFloat64(w.metrics.Lost.WithLabelValues("vspc", veeamtest.DefaultUser, reason))
+	return float64(w.metrics.Lost.WithLabelValues("vspc", veeamtest.DefaultUser, reason).Load())
 }
 
 func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {

@@ -165,23 +165,21 @@ func (t *Transport) serves(h *Handler) error {
 	if product != t.product {
 		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
+	table := account.NewTable(t.Accounts)
 	for _, c := range h.Clients {
 		for _, name := range c.Accounts() {
-			if account, _ := account.Choose(t.Accounts, name); account == nil {
+			if account, _ := table.Choose(name); account == nil {
 				return fmt.Errorf("client %s: unknown account; write the name of an account of this block", c.Name)
 			}
 		}
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {
-		if account, user := account.Choose(t.Accounts, name); account == nil || account.Template() && user == "" {
+		if account, user := table.Choose(name); account == nil || account.Template() && user == "" {
 			return fmt.Errorf("act_as: no account named %s: write the name of an account, or a placeholder for one", name)
 		}
 	}
 	return nil
 }
 
-// Interface guards
-var (
-	_ caddy.App    = (*App)(nil)
-	_ caddy.Module = (*App)(nil)
-)
+// Interface guard
+var _ caddy.App = (*App)(nil)

@@ -46,7 +46,9 @@ func (t *Transport) upstreamOf(req *http.Request, state *requestState) passthrou
 // which write to the request's client.
 type grantContext struct {
 	vars   map[string]any
-	values map[any]any
+	server any
+	dial   reverseproxy.DialInfo
+	dials  bool // dial is set
 }
 
 func (grantContext) Deadline() (time.Time, bool) { return time.Time{}, false }
@@ -54,27 +56,40 @@ func (grantContext) Done() <-chan struct{}       { return nil }
 func (grantContext) Err() error                  { return nil }
 
 func (g grantContext) Value(key any) any {
-	if key == caddyhttp.VarsCtxKey {
+	switch key {
+	case caddyhttp.VarsCtxKey:
 		return g.vars
+	case caddyhttp.ServerCtxKey:
+		return g.server
+	case caddy.ReplacerCtxKey:
+		return g.replacer()
+	case dialInfoKey:
+		if g.dials {
+			return g.dial
+		}
 	}
-	return g.values[key]
+	return nil
+}
+
+// replacer returns what reverse_proxy would have set. It is made when it is asked for,
+// because each session keeps its context for the logout.
+func (g grantContext) replacer() *caddy.Replacer {
+	repl := caddy.NewReplacer()
+	if g.dials {
+		repl.Set("http.reverse_proxy.upstream.address", g.dial.String())
+		repl.Set("http.reverse_proxy.upstream.hostport", g.dial.Address)
+		repl.Set("http.reverse_proxy.upstream.host", g.dial.Host)
+		repl.Set("http.reverse_proxy.upstream.port", g.dial.Port)
+	}
+	return repl
 }
 
 // grantValues returns the values of a request's context that a grant requires: the
 // address of the selected upstream. It contains nothing else, because all callers share
 // the session.
 func grantValues(ctx context.Context) context.Context {
-	g := grantContext{vars: map[string]any{}, values: map[any]any{}}
-	g.values[caddyhttp.ServerCtxKey] = ctx.Value(caddyhttp.ServerCtxKey)
-	repl := caddy.NewReplacer()
-	g.values[caddy.ReplacerCtxKey] = repl
-	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
-		g.values[dialInfoKey] = dial
-		repl.Set("http.reverse_proxy.upstream.address", dial.String())
-		repl.Set("http.reverse_proxy.upstream.hostport", dial.Address)
-		repl.Set("http.reverse_proxy.upstream.host", dial.Host)
-		repl.Set("http.reverse_proxy.upstream.port", dial.Port)
-	}
+	g := grantContext{vars: map[string]any{}, server: ctx.Value(caddyhttp.ServerCtxKey)}
+	g.dial, g.dials = reverseproxy.GetDialInfo(ctx)
 	return tracing.Carry(g, ctx)
 }
 

@@ -148,26 +148,9 @@ func (state *requestState) placeholders(key string) (any, bool) {
 	case "certificate.spki":
 		return tlspin.SPKI(state.tls), true
 	case "peer.uid", "peer.gid", "peer.pid":
-		return state.peerPart(key[len(prefix+"peer."):]), true
+		return process.PartOfPeer(state.ctx, key[len(prefix+"peer."):]), true
 	}
 	return nil, false
-}
-
-// peerPart returns a part of the credentials of the peer, empty if there are none.
-func (state *requestState) peerPart(name string) any {
-	if state.ctx == nil {
-		return ""
-	}
-	p, ok := process.PeerOfRequest(state.ctx)
-	switch {
-	case !ok:
-		return ""
-	case name == "uid":
-		return p.UID
-	case name == "gid":
-		return p.GID
-	}
-	return p.PID
 }
 
 // stateOf returns the state of a request, nil if no handler has admitted it, as for

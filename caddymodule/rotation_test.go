@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -48,7 +46,7 @@ func (w *world) serves(during, every time.Duration) {
 
 // secrets counts the changed secrets of the account with this result.
 func (w *world) secrets(result string) float64 {
-	return testutil.ToFloat64(w.metrics.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result))
+	return float64(w.metrics.Secrets.WithLabelValues("vbr", veeamtest.DefaultUser, result).Load())
 }
 
 func TestAChangedPasswordTakesOverWithinTwoSeconds(t *testing.T) {

@@ -5,20 +5,20 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -50,10 +50,18 @@ func (h *Handler) site(r *http.Request) *site {
 	if known.server == server {
 		return known
 	}
+	lookingAround.Lock()
+	defer lookingAround.Unlock()
+	if known := h.stands.Load(); known.server == server {
+		return known // another handler's first request has looked around
+	}
 	next := h.lookAround(server)
 	h.stands.Store(next)
 	return next
 }
+
+// lookingAround has one request at a time look around in a server.
+var lookingAround sync.Mutex
 
 // audience is the audience of the tokens that are valid here.
 func (h *Handler) audience(r *http.Request) string { return h.site(r).audience }
@@ -84,23 +92,14 @@ func (h *Handler) audienceOf(parts ...string) string {
 	return h.product.Name + " site:" + issuer.Digest(parts...)
 }
 
-// checkAudience refuses names that are too long, or contain blanks or invisible
-// characters.
-func checkAudience(name string) error {
-	if len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-		return errors.New("audience: the name exceeds 100 bytes or has blanks or control characters")
-	}
-	return nil
-}
-
-// lookAround finds the handler in a server. The site is identified by the way to the
-// handler, which is the addresses of the server and the matchers of all routes (host
-// names and paths), and by the servers and accounts behind it. Rules are not part of
-// it, because they are checked for every request: changing a rule does not log clients
-// out. Clients are not part of it either, because they must be configured with the same
-// hash wherever their tokens are used.
+// lookAround finds the handlers of a server, all at once, and returns the site of h. A site
+// is identified by the way to the handler, which is the addresses of the server and the
+// matchers of all routes (host names and paths), and by the servers and accounts behind it.
+// Rules are not part of it, because they are checked for every request: changing a rule
+// does not log clients out. Clients are not part of it either, because they must be
+// configured with the same hash wherever their tokens are used.
 func (h *Handler) lookAround(server *caddyhttp.Server) *site {
-	f := &finder{handler: h, seen: make(map[string]int)}
+	f := &finder{server: server, seen: make(map[string]int), listen: strings.Join(slices.Sorted(slices.Values(server.Listen)), " ")}
 	f.routes(server.Routes, "routes", nil)
 	if server.Errors != nil {
 		f.routes(server.Errors.Routes, "errors", nil)
@@ -109,44 +108,29 @@ func (h *Handler) lookAround(server *caddyhttp.Server) *site {
 		f.routes(caddyhttp.RouteList{*server.NamedRoutes[name]}, "named "+name, nil)
 	}
 	known := h.stands.Load()
-	if f.way == "" {
-		return &site{server: server, audience: known.audience, upstreams: known.upstreams}
+	if known.server == server {
+		return known
 	}
-	upstreams := issuer.Digest(f.upstreams...)
-	if len(f.upstreams) == 0 {
-		upstreams = known.upstreams
-	}
-	listen := strings.Join(slices.Sorted(slices.Values(server.Listen)), " ")
-	return &site{
-		server: server, upstreams: upstreams, users: f.users,
-		audience: h.audienceOf("site", listen, f.way, upstreams, f.accounts),
-	}
+	return &site{server: server, audience: known.audience, upstreams: known.upstreams}
 }
 
-// finder looks for a handler in the routes of a server.
+// finder looks for the handlers in the routes of a server.
 type finder struct {
-	handler *Handler
-	seen    map[string]int // number of handlers of this kind, by the way to them
-
-	way       string // way to the handler, empty if it is not found
-	users     map[string]string
-	upstreams []string
-	accounts  string
+	server *caddyhttp.Server
+	listen string
+	seen   map[string]int // number of handlers of this kind, by the way to them
 }
 
 // routes searches a list of routes. users are those of basic_auth before it.
 func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]string) {
-	users = maps.Clone(users)
 	for i, route := range list {
 		here := way + matchersText(route.MatcherSets)
 		for j, handler := range route.Handlers {
 			switch handler := handler.(type) {
 			case *Handler:
 				f.seen[here]++
-				if handler == f.handler {
-					f.way = fmt.Sprintf("%s #%d", here, f.seen[here])
-					f.users = maps.Clone(users)
-					f.behind(append(caddyhttp.RouteList{{Handlers: route.Handlers[j+1:]}}, list[i+1:]...))
+				if handler.stands != nil {
+					handler.stands.Store(f.site(handler, fmt.Sprintf("%s #%d", here, f.seen[here]), users, route.Handlers[j+1:], list[i+1:]))
 				}
 			case *caddyhttp.Subroute:
 				f.routes(handler.Routes, here+" >", users)
@@ -160,44 +144,48 @@ func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]s
 	}
 }
 
-// behind records the first proxy after the handler.
-func (f *finder) behind(list caddyhttp.RouteList) {
-	for _, route := range list {
-		for _, handler := range route.Handlers {
-			proxy, ok := handler.(*reverseproxy.Handler)
-			if !ok {
-				continue
-			}
-			for _, upstream := range proxy.Upstreams {
-				f.upstreams = append(f.upstreams, upstream.Dial)
-			}
-			slices.Sort(f.upstreams)
-			if proxy.DynamicUpstreams != nil {
-				f.upstreams = append(f.upstreams, moduleText(proxy.DynamicUpstreams))
-			}
-			if t, ok := proxy.Transport.(*Transport); ok {
-				f.accounts = accountsText(t)
-				if t.BasePath != "" {
-					f.upstreams = append(f.upstreams, "base_path "+t.BasePath)
-				}
-			}
-			return
-		}
+// site is the site of a handler. rest and behind are what follows it in its route, and the
+// routes behind that.
+func (f *finder) site(h *Handler, way string, users map[string]string, rest []caddyhttp.MiddlewareHandler, behind caddyhttp.RouteList) *site {
+	texts, accounts, found := upstreamsOf(rest)
+	for i := 0; !found && i < len(behind); i++ {
+		texts, accounts, found = upstreamsOf(behind[i].Handlers)
 	}
+	upstreams := issuer.Digest(texts...)
+	if len(texts) == 0 {
+		upstreams = h.stands.Load().upstreams
+	}
+	return &site{server: f.server, upstreams: upstreams, users: users, audience: h.audienceOf("site", f.listen, way, upstreams, accounts)}
 }
 
-// accountsText identifies the users that requests may act as.
-func accountsText(t *Transport) string {
-	var text strings.Builder
-	for _, a := range t.Accounts {
-		text.WriteString(issuer.Digest(a.Name, a.Username, a.Grant, a.UserUID, a.Parent) + " ")
+// upstreamsOf returns what identifies the servers and accounts of the first proxy.
+func upstreamsOf(handlers []caddyhttp.MiddlewareHandler) (upstreams []string, accounts string, found bool) {
+	for _, handler := range handlers {
+		proxy, ok := handler.(*reverseproxy.Handler)
+		if !ok {
+			continue
+		}
+		for _, upstream := range proxy.Upstreams {
+			upstreams = append(upstreams, upstream.Dial)
+		}
+		slices.Sort(upstreams)
+		if proxy.DynamicUpstreams != nil {
+			upstreams = append(upstreams, moduleText(proxy.DynamicUpstreams))
+		}
+		if t, ok := proxy.Transport.(*Transport); ok {
+			accounts = account.Identities(t.Accounts)
+			if t.BasePath != "" {
+				upstreams = append(upstreams, "base_path "+t.BasePath)
+			}
+		}
+		return upstreams, accounts, true
 	}
-	return text.String()
+	return nil, "", false
 }
 
 // withUsers adds the users of basic_auth.
 func withUsers(users map[string]string, handler *caddyauth.Authentication) map[string]string {
-	if users == nil {
+	if users = maps.Clone(users); users == nil { // others have the same
 		users = make(map[string]string)
 	}
 	for _, provider := range handler.Providers {

@@ -89,10 +89,18 @@ func standing(t rapid.TB, text string) []*site {
 	}
 	var found []*site
 	for _, server := range loaded.(*caddyhttp.App).Servers {
-		for _, h := range handlersOf(server.Routes) {
+		handlers := handlersOf(server.Routes)
+		before := make([]string, len(handlers))
+		for i, h := range handlers {
+			before[i] = h.stands.Load().upstreams
+		}
+		for i, h := range handlers {
 			s := h.lookAround(server)
-			if s.upstreams == h.stands.Load().upstreams {
+			if s.upstreams == before[i] {
 				t.Fatal("the handler was not found")
+			}
+			if h.stands.Load().server != server {
+				t.Fatal("one look has not found all handlers")
 			}
 			found = append(found, s)
 		}

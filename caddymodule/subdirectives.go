@@ -30,7 +30,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"allow":                  p.rule,
 		"allowed_origins":        to(&h.AllowedOrigins, originsArg),
 		"api_version":            to(&t.APIVersion, oneArg),
-		"audience":               checked(to(&h.Audience, oneArg), func() error { return checkAudience(h.Audience) }),
+		"audience":               checked(to(&h.Audience, oneArg), func() error { return issuer.CheckAudience(h.Audience) }),
 		"base_path":              checked(to(&t.BasePath, oneArg), func() error { return upstream.CheckBasePath(t.BasePath) }),
 		"cache":                  p.cache,
 		"client":                 p.client,

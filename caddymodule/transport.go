@@ -201,9 +201,10 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		}
 	}
 	t.tries = openTries(ctx, t.storage, t.Cache, t.process.tries)
+	parents := account.Parents(t.Accounts)
 	for _, a := range t.Accounts {
 		env := t.accountEnv()
-		env.Serves = slices.ContainsFunc(t.Accounts, func(other *account.Account) bool { return other.Parent == a.Name })
+		env.Serves = parents[a.Name]
 		a.Prepare(env)
 	}
 	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
@@ -558,10 +559,7 @@ func (t *Transport) replayed(result string) {
 // LookupProduct returns the product with the given name; an empty name is the default,
 // vbr. The error lists the names.
 func LookupProduct(name string) (*veeam.Product, error) {
-	if name == "" {
-		name = defaultProduct
-	}
-	p, ok := veeam.Lookup(name)
+	p, ok := veeam.Lookup(cmp.Or(name, defaultProduct))
 	if !ok {
 		return nil, fmt.Errorf("veeam_auth: unknown product %q (allowed: %s)", name, strings.Join(veeam.Names(), ", "))
 	}
@@ -575,6 +573,5 @@ var (
 	_ http.RoundTripper         = (*Transport)(nil)
 	_ reverseproxy.TLSTransport = (*Transport)(nil)
 	_ reverseproxy.H2CTransport = (*Transport)(nil)
-	_ caddy.Module              = (*Transport)(nil)
 	_ caddy.Provisioner         = (*App)(nil)
 )

@@ -95,7 +95,7 @@ type Set struct {
 
 	// Lookups counts requests for the session of an account, by product, account and
 	// result.
-	Lookups *prometheus.CounterVec
+	Lookups *AccountCounter
 
 	// Refusals counts refused requests, by product and reason.
 	Refusals *prometheus.CounterVec
@@ -109,18 +109,18 @@ type Set struct {
 
 	// Lost counts tokens that servers ended before their expiry, by product, account
 	// and reason.
-	Lost *prometheus.CounterVec
+	Lost *AccountCounter
 
 	// Decisions counts decisions of rules, by product, position of the rule (0 is the
 	// default) and decision: allow, deny, shadow_allow or shadow_deny.
 	Decisions *prometheus.CounterVec
 
 	// Secrets counts tries of replaced secrets, by product, account and result.
-	Secrets *prometheus.CounterVec
+	Secrets *AccountCounter
 
 	// ClockOffset is the number of seconds that the server's clock is ahead, by product
 	// and account, according to its latest token response.
-	ClockOffset *prometheus.GaugeVec
+	ClockOffset *AccountGauge
 
 	// EventsDropped counts events that were not delivered, by name.
 	EventsDropped *prometheus.CounterVec
@@ -151,11 +151,11 @@ func (s *Set) Begin(product, account string) {
 }
 
 // SessionLookups are the counters of one account in Set.Lookups.
-type SessionLookups struct{ Hit, Shared, Miss prometheus.Counter }
+type SessionLookups struct{ Hit, Shared, Miss *Count }
 
 // SessionLookups returns the counters of an account.
 func (s *Set) SessionLookups(product, account string) SessionLookups {
-	of := func(result string) prometheus.Counter { return s.Lookups.WithLabelValues(product, account, result) }
+	of := func(result string) *Count { return s.Lookups.WithLabelValues(product, account, result) }
 	return SessionLookups{of(LookupHit), of(LookupShared), of(LookupMiss)}
 }
 
@@ -166,6 +166,10 @@ func New(sessions func() []Session) *Set {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
 		}, labels)
+	}
+	accounts := newAccounts()
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, append([]string{"product", "account"}, labels...), nil)
 	}
 	return &Set{
 		Grants: counter("grants_total",
@@ -183,24 +187,25 @@ func New(sessions func() []Session) *Set {
 			"Requests of the clients of the configuration, by result.", "product", "client", "result"),
 		Forwarded: counter("forwarded_total",
 			"Requests that were sent on to a server, by what has done it.", "product", "by"),
-		Lookups: counter("session_lookups_total",
-			"Requests for the session of the account, by whether its token was at hand.", "product", "account", "result"),
+		Lookups: &AccountCounter{accounts, desc("session_lookups_total",
+			"Requests for the session of the account, by whether its token was at hand.", "result"),
+			firstLookup, []string{LookupHit, LookupShared, LookupMiss}},
 		Refusals: counter("refusals_total",
 			"Requests of clients refused by veeam_auth, by reason.", "product", "reason"),
 		Mismatches: counter("decision_mismatches_total",
 			"Requests that were not sent because they differed from the decided request.", "product"),
 		Replays: counter("replays_total",
 			"Requests answered with 401, by the result of sending them again with a newer token.", "product", "result"),
-		Lost: counter("lost_tokens_total",
-			"Access tokens that the server ended before they expired, by reason.", "product", "account", "reason"),
+		Lost: &AccountCounter{accounts, desc("lost_tokens_total",
+			"Access tokens that the server ended before they expired, by reason.", "reason"),
+			firstLost, []string{LostRevoked, LostInterference}},
 		Decisions: counter("decisions_total",
 			"Decisions about requests, by rule.", "product", "rule", "source", "decision"),
-		Secrets: counter("changed_secrets_total",
-			"Changed secrets and next passwords that were tried, by result.", "product", "account", "result"),
-		ClockOffset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "clock_offset_seconds",
-			Help: "Seconds that the clock of the Veeam server is ahead.",
-		}, []string{"product", "account"}),
+		Secrets: &AccountCounter{accounts, desc("changed_secrets_total",
+			"Changed secrets and next passwords that were tried, by result.", "result"),
+			firstSecret, []string{SecretAccepted, SecretRefused, SecretNextAccepted, SecretNextRefused}},
+		ClockOffset: &AccountGauge{accounts, desc("clock_offset_seconds",
+			"Seconds that the clock of the Veeam server is ahead.")},
 		EventsDropped: counter("events_dropped_total",
 			"Events that were not delivered because too many waited for their handlers, or a handler has panicked.", "event"),
 		Sessions: &Sessions{live: sessions},

@@ -136,7 +136,7 @@ type Tries struct {
 	own      []try // of this process
 	seen     []try // all, as of the last look
 	reset    time.Time
-	accepted map[string]time.Time // credentials
+	accepted []string // credentials, which are few
 	changed  chan struct{}        // closed when a try ends
 }
 
@@ -167,7 +167,7 @@ type Try struct {
 func NewTries(product, origin, user string) *Tries {
 	return &Tries{
 		Product: product, Origin: origin, User: user,
-		turn: make(chan struct{}, 1), accepted: map[string]time.Time{}, changed: make(chan struct{}),
+		turn: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 
@@ -291,18 +291,20 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 	t, credential := y.tries, y.options.Credential
 	now := time.Now().Round(0)
 	t.mu.Lock()
-	_, good := t.accepted[credential]
+	good := slices.Contains(t.accepted, credential)
 	if outcome == OutcomeUnknown && good {
 		outcome = OutcomeUncounted
 	}
 	switch outcome {
 	case OutcomeAccepted:
-		if len(t.accepted) >= maxAccepted {
-			clear(t.accepted)
+		if t.reset = now; !good && len(t.accepted) >= maxAccepted {
+			t.accepted = nil
 		}
-		t.accepted[credential], t.reset = now, now
+		if !good {
+			t.accepted = append(t.accepted, credential)
+		}
 	case OutcomeRefused:
-		delete(t.accepted, credential)
+		t.accepted = slices.DeleteFunc(t.accepted, func(other string) bool { return other == credential })
 	}
 	t.mu.Unlock()
 	update := func(list []try) []try {

@@ -143,10 +143,12 @@ func (t *Token) arm(options Options) {
 	window := min(options.RefreshBefore, lifetime/3)
 	jitter := time.Duration(rand.Float64() * float64(window) / 5) //nolint:gosec // spreads load, guards nothing
 
-	t.header, t.value = "Authorization", []string{"Bearer " + t.Access.Reveal()}
-	if options.Header != "" {
-		t.header, t.value = options.Header, []string{options.Prefix + t.Access.Reveal()}
+	prefix := "Bearer "
+	if t.header = "Authorization"; options.Header != "" {
+		t.header, prefix = options.Header, options.Prefix
 	}
+	value := prefix + t.Access.Reveal()
+	t.value, t.Access = []string{value}, secret.New(value[len(prefix):]) // the text is kept once
 	t.expires = t.Requested.Add(lifetime)
 	t.usableUntil = t.expires.Add(-margin)
 	t.renewAt = t.usableUntil.Add(jitter - window)

@@ -95,7 +95,7 @@ the default. A file with a private key is refused.`,
 			if holdsPrivateKey(k.Public) {
 				return fmt.Errorf("%s has a private key: the public key is required", file)
 			}
-			if k.UserUID != "" && !account.UUID.MatchString(k.UserUID) {
+			if k.UserUID != "" && !account.IsUUID(k.UserUID) {
 				return fmt.Errorf("--user %q is not a UUID", k.UserUID)
 			}
 			return o.ask(cmd, args[0], func(ctx context.Context, s *commandSession) error {

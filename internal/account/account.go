@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -235,7 +235,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return fmt.Errorf("%s does not support short_lived refresh tokens", p.Title)
 	case grant == veeam.GrantAuthorizationCode && (a.Code == "") == (a.Parent == ""):
 		return errors.New("grant authorization_code accepts either code or parent")
-	case a.UserUID != "" && !HasPlaceholder(a.UserUID) && !UUID.MatchString(a.UserUID):
+	case a.UserUID != "" && !HasPlaceholder(a.UserUID) && !IsUUID(a.UserUID):
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
 	if a.TOTPSecret != "" && !HasPlaceholder(a.TOTPSecret) && !IsSealed(a.TOTPSecret) {
@@ -330,8 +330,25 @@ func grantNames(p *veeam.Product) string {
 	return strings.Join(names, ", ")
 }
 
-// UUID is the form of the ids of users.
-var UUID = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+// IsUUID reports whether a text has the form of the ids of users.
+func IsUUID(text string) bool {
+	if len(text) != 36 {
+		return false
+	}
+	for i := range len(text) {
+		switch c := text[i]; i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // HasPlaceholder reports whether a text has a placeholder.
 func HasPlaceholder(text string) bool {
@@ -349,25 +366,61 @@ func (a *Account) PlainSecrets() (plain []string) {
 	return plain
 }
 
+// Table finds accounts by their names. It is never changed, so it requires no lock.
+type Table struct {
+	first, template *Account // nil if there is none
+	byName          map[string]*Account
+}
+
+// NewTable returns the table of some accounts.
+func NewTable(accounts []*Account) *Table {
+	t := &Table{byName: make(map[string]*Account, len(accounts))}
+	for i, a := range accounts {
+		if i == 0 {
+			t.first = a
+		}
+		if t.byName[a.Name] == nil {
+			t.byName[a.Name] = a
+		}
+		if t.template == nil && a.Template() {
+			t.template = a
+		}
+	}
+	return t
+}
+
 // Choose returns the account with a name; without a name, the first one. A UUID selects
 // the account that acts as the user of the request. It returns nil if there is none.
-func Choose(accounts []*Account, name string) (chosen *Account, user string) {
-	if name == "" && len(accounts) > 0 {
-		return accounts[0], ""
+func (t *Table) Choose(name string) (chosen *Account, user string) {
+	if name == "" {
+		return t.first, ""
 	}
-	for _, a := range accounts {
-		if a.Name == name {
-			return a, ""
-		}
+	if a := t.byName[name]; a != nil {
+		return a, ""
 	}
-	if UUID.MatchString(name) {
-		for _, a := range accounts {
-			if a.Template() {
-				return a, strings.ToLower(name)
-			}
-		}
+	if t.template != nil && IsUUID(name) {
+		return t.template, strings.ToLower(name)
 	}
 	return nil, ""
+}
+
+// Identities identifies the users that the accounts log in as, as far as the configuration
+// names them.
+func Identities(accounts []*Account) string {
+	var text strings.Builder
+	for _, a := range accounts {
+		text.WriteString(issuer.Digest(a.Name, a.Username, a.Grant, a.UserUID, a.Parent) + " ")
+	}
+	return text.String()
+}
+
+// Parents are the names of the accounts through which others log in.
+func Parents(accounts []*Account) map[string]bool {
+	parents := make(map[string]bool)
+	for _, a := range accounts {
+		parents[a.Parent] = true
+	}
+	return parents
 }
 
 // UnknownError reports that the account or user to act as is not configured. Name is

@@ -9,8 +9,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -106,6 +108,15 @@ func Digest(parts ...string) string {
 		fmt.Fprintf(hash, "%d:%s,", len(part), part)
 	}
 	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:18])
+}
+
+// CheckAudience refuses names of audiences that are too long, or contain blanks or
+// invisible characters.
+func CheckAudience(name string) error {
+	if len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		return errors.New("audience: the name exceeds 100 bytes or has blanks or control characters")
+	}
+	return nil
 }
 
 // Pair is an access token with the refresh token that renews it.

@@ -2,25 +2,82 @@
 // them: the next configuration acquires them before the last one releases them.
 package pool
 
-import "sync"
+import (
+	"sync"
+)
 
 // Pool holds values by their keys, each for as long as somebody uses it. Create it with
 // New.
 type Pool[K comparable, V any] struct {
 	destruct func(V)
 
-	mu    sync.Mutex
-	known map[K]*used[V]
+	group func(K) any // nil if nobody asks for groups
+
+	mu     sync.Mutex
+	known  map[K]*used[K, V]
+	groups map[any]*used[K, V] // the first one of each
 }
 
-type used[V any] struct {
+type used[K comparable, V any] struct {
+	key   K
 	value V
 	users int
+
+	before, behind *used[K, V] // in its group
 }
 
 // New returns a pool that gives each value that nobody uses any more to destruct.
 func New[K comparable, V any](destruct func(V)) *Pool[K, V] {
-	return &Pool[K, V]{destruct: destruct, known: make(map[K]*used[V])}
+	return &Pool[K, V]{destruct: destruct, known: make(map[K]*used[K, V])}
+}
+
+// NewGrouped is New for a pool whose values are also found by a part of their keys, which
+// group returns.
+func NewGrouped[K comparable, V any](group func(K) any, destruct func(V)) *Pool[K, V] {
+	p := New[K](destruct)
+	p.group, p.groups = group, make(map[any]*used[K, V])
+	return p
+}
+
+// Group is a copy of what is in use in a group.
+func (p *Pool[K, V]) Group(group any) map[K]V {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := make(map[K]V)
+	for one := p.groups[group]; one != nil; one = one.behind {
+		found[one.key] = one.value
+	}
+	return found
+}
+
+// enter adds a value to its group. p.mu is held.
+func (p *Pool[K, V]) enter(one *used[K, V]) {
+	if p.group == nil {
+		return
+	}
+	group := p.group(one.key)
+	if one.behind = p.groups[group]; one.behind != nil {
+		one.behind.before = one
+	}
+	p.groups[group] = one
+}
+
+// leave removes a value from its group. p.mu is held.
+func (p *Pool[K, V]) leave(one *used[K, V]) {
+	if p.group == nil {
+		return
+	}
+	if one.behind != nil {
+		one.behind.before = one.before
+	}
+	switch {
+	case one.before != nil:
+		one.before.behind = one.behind
+	case one.behind != nil:
+		p.groups[p.group(one.key)] = one.behind
+	default:
+		delete(p.groups, p.group(one.key))
+	}
 }
 
 // Acquire makes the caller a user of the value of a key. Where there is none, create
@@ -30,8 +87,9 @@ func (p *Pool[K, V]) Acquire(key K, create func() V) V {
 	defer p.mu.Unlock()
 	found := p.known[key]
 	if found == nil {
-		found = &used[V]{value: create()}
+		found = &used[K, V]{key: key, value: create()}
 		p.known[key] = found
+		p.enter(found)
 	}
 	found.users++
 	return found.value
@@ -49,6 +107,7 @@ func (p *Pool[K, V]) Release(key K) {
 	last := found.users == 0
 	if last {
 		delete(p.known, key)
+		p.leave(found)
 	}
 	p.mu.Unlock()
 	if last {

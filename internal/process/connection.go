@@ -40,6 +40,24 @@ func WithConnection(ctx context.Context, conn net.Conn) context.Context {
 	})})
 }
 
+// PartOfPeer is the "uid", "gid" or "pid" of the peer of a request, whose context ctx is;
+// empty if it is not known. ctx may be nil.
+func PartOfPeer(ctx context.Context, name string) any {
+	if ctx == nil {
+		return ""
+	}
+	p, ok := PeerOfRequest(ctx)
+	switch {
+	case !ok:
+		return ""
+	case name == "uid":
+		return p.UID
+	case name == "gid":
+		return p.GID
+	}
+	return p.PID
+}
+
 // PeerOfRequest is PeerOf for the connection of a request, whose context it is.
 func PeerOfRequest(ctx context.Context) (Peer, bool) {
 	c := ConnectionOf(ctx)

@@ -81,7 +81,7 @@ func (s *Source) mayTry(l *candidate) bool {
 	}
 	key := s.key
 	key.parent = false
-	sibling := (*s.server.sessions.sources.Load())[key]
+	sibling := s.server.sessions.sources.get(key)
 	if sibling == nil {
 		return true
 	}

@@ -124,6 +124,22 @@ type accountEntry struct {
 	servers map[string]*health // by origin
 }
 
+// fault is why the secrets of the account cannot be read, nil if they can, and when that
+// was found out last.
+func (e *accountEntry) fault() (fault *account.Fault, at time.Time) {
+	for _, a := range e.users {
+		if a.Health() == nil {
+			continue
+		}
+		if found := a.Health().Fault(); found != nil {
+			if fault = found; found.At.After(at) {
+				at = found.At
+			}
+		}
+	}
+	return fault, at
+}
+
 // add adds the accounts of a transport.
 func (t *accountTable) add(product string, accounts []*account.Account) {
 	t.mu.Lock()
@@ -172,6 +188,20 @@ func (t *accountTable) at(product, account, origin string) *health {
 	return h
 }
 
+// entry returns a copy of an account, which may be read without the lock.
+func (t *accountTable) entry(key configuredAccount) *accountEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.accounts[key]; e != nil {
+		return e.copy()
+	}
+	return new(accountEntry)
+}
+
+func (e *accountEntry) copy() *accountEntry {
+	return &accountEntry{users: slices.Clone(e.users), servers: maps.Clone(e.servers)}
+}
+
 // forget removes a server that no request has needed for long.
 func (t *accountTable) forget(product, account, origin string) {
 	t.mu.Lock()
@@ -192,13 +222,13 @@ func (t *accountTable) names() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// snapshot returns a copy, which may be read without the lock.
-func (t *accountTable) snapshot() map[configuredAccount]accountEntry {
+// snapshot returns a copy of all, which may be read without the lock.
+func (t *accountTable) snapshot() map[configuredAccount]*accountEntry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found := make(map[configuredAccount]accountEntry, len(t.accounts))
+	found := make(map[configuredAccount]*accountEntry, len(t.accounts))
 	for key, e := range t.accounts {
-		found[key] = accountEntry{users: slices.Clone(e.users), servers: maps.Clone(e.servers)}
+		found[key] = e.copy()
 	}
 	return found
 }
@@ -285,8 +315,18 @@ func (s *State) Rows(ctx context.Context) (rows []Row) {
 		}
 	}
 	lookAtSecrets(ctx, waiting)
+	type found struct {
+		fault *account.Fault
+		at    time.Time
+	}
+	faults := make(map[configuredAccount]found, len(accounts)) // once for all servers of an account
+	for key, e := range accounts {
+		fault, at := e.fault()
+		faults[key] = found{fault, at}
+	}
 	for i := range rows {
-		rows[i].judge(accounts)
+		key := configuredAccount{rows[i].Product, rows[i].Account}
+		rows[i].judge(accounts[key], faults[key].fault, faults[key].at)
 	}
 	return rows
 }
@@ -299,7 +339,9 @@ func idle(a configuredAccount, origin string) Row {
 // Row returns the state of the session and its account.
 func (s *Session) Row() Row {
 	row := s.row()
-	row.judge(s.state.accounts.snapshot())
+	e := s.state.accounts.entry(configuredAccount{row.Product, row.Account})
+	fault, at := e.fault()
+	row.judge(e, fault, at)
 	return row
 }
 
@@ -327,6 +369,9 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 	ctx, cancel := context.WithTimeout(ctx, lookAtSecretsFor)
 	defer cancel()
 	for _, a := range accounts {
+		if ctx.Err() != nil {
+			return
+		}
 		now := time.Now()
 		if a.Health() == nil || now.Sub(a.Health().Looked()).Abs() < LookAtSecretsEvery {
 			continue
@@ -338,12 +383,12 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 	}
 }
 
-// judge finds the one reason of a row.
-func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
-	e := accounts[configuredAccount{r.Product, r.Account}]
-	h := e.servers[r.Origin]
-	if h == nil || r.user {
-		h = new(health)
+// judge finds the one reason of a row. e is its account, nil if it is not configured;
+// fault and at are those of accountEntry.fault.
+func (r *Row) judge(e *accountEntry, fault *account.Fault, at time.Time) {
+	h := new(health)
+	if e != nil && !r.user && e.servers[r.Origin] != nil {
+		h = e.servers[r.Origin]
 	}
 	r.Success, r.Failure = later(r.State.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
 	r.Certificate = h.certificate.Load()
@@ -360,15 +405,10 @@ func (r *Row) judge(accounts map[configuredAccount]accountEntry) {
 	if r.State.Cause != nil {
 		r.Reason, r.Detail = veeam.ReasonOf(r.State.Cause), r.State.LastError
 	}
-	for _, a := range e.users {
-		if a.Health() == nil || r.user {
-			continue
-		}
-		if fault := a.Health().Fault(); fault != nil {
-			r.Reason, r.Detail = fault.Reason, fault.Text
-			if fault.At.After(r.Failure) {
-				r.Failure = fault.At
-			}
+	if fault != nil && !r.user {
+		r.Reason, r.Detail = fault.Reason, fault.Text
+		if at.After(r.Failure) {
+			r.Failure = at
 		}
 	}
 }
@@ -436,14 +476,7 @@ func Storage(shared *tokencache.Shared) func() (work, known bool) {
 // Checked records what a health check, or another request without a caller, has found
 // out about a server, for all accounts that log in there: res is the answer, or nil.
 func (s *Server) Checked(ctx context.Context, at Address, res *http.Response, err error) {
-	sources := s.sessions.sources.Load()
-	if sources == nil {
-		return
-	}
-	for key, source := range *sources {
-		if key.Address != at {
-			continue
-		}
+	for _, source := range s.sessions.sources.atAddress(at) {
 		if err != nil {
 			source.Missed(ctx, err, time.Now())
 			continue

@@ -248,11 +248,7 @@ func (m *rotationMachine) begins(password string) {
 
 // inUse reports whether requests use a password.
 func (m *rotationMachine) inUse(password string) bool {
-	sources := m.server.sessions.sources.Load()
-	if sources == nil {
-		return false
-	}
-	for _, s := range *sources {
+	for s := range m.server.sessions.sources.all() {
 		if l := s.rotation.current.Load(); l != nil && l.credentials.Account.Password.Reveal() == password {
 			return true
 		}

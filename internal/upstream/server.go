@@ -82,6 +82,7 @@ type ServerOptions struct {
 type Server struct {
 	ServerOptions
 
+	table    *account.Table // of the accounts
 	sessions *sessions
 	watch    *secretWatcher
 	fixed    []Place // known from the start; nil before Begin
@@ -97,8 +98,8 @@ func NewServer(options ServerOptions) *Server {
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	carrier := options.Product.Presents()
 	options.Session.Header, options.Session.Prefix = carrier.Header, carrier.Prefix
-	s := &Server{ServerOptions: options}
-	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.MaxUsers)
+	s := &Server{ServerOptions: options, table: account.NewTable(options.Accounts)}
+	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.Accounts, options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newSecretWatcher(s)
 	s.State.accounts.add(options.Product.Name, options.Accounts)
@@ -151,7 +152,7 @@ func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 // Choose returns the account of a name. A UUID is the user that an account acts as
 // which is configured for users that requests name.
 func (s *Server) Choose(name string) (chosen *account.Account, user string) {
-	return account.Choose(s.Accounts, name)
+	return s.table.Choose(name)
 }
 
 // Request is the request that needs a token. A grant takes its values from the request
@@ -181,9 +182,12 @@ func (s *Server) Source(at Address, name string, place func() Place) (*Source, e
 }
 
 func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {
-	source := &Source{server: s, account: a, key: key, place: at, turn: newParentTurn(), health: new(health), lookups: s.Metrics.SessionLookups(s.Product.Name, a.Name)}
+	source := &Source{server: s, account: a, key: key, place: at, health: new(health), lookups: s.Metrics.SessionLookups(s.Product.Name, a.Name)}
 	source.rotation.sessions = source
 	source.touch(time.Now())
+	if key.parent {
+		source.turn = newParentTurn()
+	}
 	if key.user == "" {
 		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
 		source.health.pins.Store(&s.Pins)
@@ -235,8 +239,8 @@ type Inspection struct {
 // Inspect counts what the server holds.
 func (s *Server) Inspect() Inspection {
 	found := Inspection{Users: s.sessions.users.Len()}
-	if sources := s.sessions.sources.Load(); sources != nil {
-		found.Sources = len(*sources)
+	for range s.sessions.sources.all() {
+		found.Sources++
 	}
 	s.sessions.mu.Lock()
 	found.Sessions = len(s.sessions.held)
@@ -250,13 +254,13 @@ func (s *Server) Inspect() Inspection {
 // InUse returns the session that requests of an account use, nil if no request has
 // needed one. An empty name selects any account.
 func (s *Server) InUse(name string) *Session {
-	sources := s.sessions.sources.Load()
-	if sources == nil {
-		return nil
+	sources := s.sessions.sources.of(name)
+	if name == "" {
+		sources = s.sessions.sources.all()
 	}
-	for key, source := range *sources {
+	for source := range sources {
 		current := source.rotation.current.Load()
-		if !key.parent && cmp.Or(name, key.account) == key.account && current != nil {
+		if !source.key.parent && current != nil {
 			return current.session
 		}
 	}

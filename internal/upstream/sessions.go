@@ -3,7 +3,6 @@
 package upstream
 
 import (
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,30 +71,22 @@ func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 type sessions struct {
 	state   *State
 	options tokencache.Options
-	cache   string                                // the id of the cache
-	sources atomic.Pointer[map[sourceKey]*Source] // replaced, never written to
-	users   *lru.Cache[sourceKey, *Source]        // those whose user came with the request
+	cache   string                         // the id of the cache
+	sources *sources                       // of the accounts
+	users   *lru.Cache[sourceKey, *Source] // those whose user came with the request
 
 	mu        sync.Mutex
 	held      map[sessionKey]bool
-	inherited map[sessionKey]*Session // of the held ones: no request has needed them yet
-	expiry    *time.Timer             // of the inherited ones
+	inherited inherited
+	expiry    *time.Timer // of the inherited ones
 	released  bool
-}
-
-// sourceKey is what a request selects: an account at an upstream.
-type sourceKey struct {
-	account string
-	Address
-	parent bool
-	user   string
 }
 
 // newSessions returns a transport's sessions. At most maxUsers of them are of
 // users that come with requests; the one that was not used for the longest time
 // makes room.
-func newSessions(state *State, options tokencache.Options, cache string, maxUsers int) *sessions {
-	s := &sessions{state: state, options: options, cache: cache, held: make(map[sessionKey]bool)}
+func newSessions(state *State, options tokencache.Options, cache string, accounts []*account.Account, maxUsers int) *sessions {
+	s := &sessions{state: state, options: options, cache: cache, sources: newSources(accounts), held: make(map[sessionKey]bool)}
 	users, err := lru.NewWithEvict(maxUsers, func(_ sourceKey, evicted *Source) { evicted.evict() })
 	if err != nil {
 		panic(err) // the size is checked before
@@ -104,25 +95,62 @@ func newSessions(state *State, options tokencache.Options, cache string, maxUser
 	return s
 }
 
+// inherited are those of the held sessions that no request has needed yet, by their keys
+// without and with the fingerprint of the secrets.
+type inherited map[sessionKey]map[sessionKey]*Session
+
+// butSecrets is the key without the fingerprint of the secrets.
+func (k sessionKey) butSecrets() sessionKey {
+	k.fingerprint = ""
+	return k
+}
+
+func (i inherited) add(key sessionKey, session *Session) {
+	alike := i[key.butSecrets()]
+	if alike == nil {
+		alike = make(map[sessionKey]*Session)
+		i[key.butSecrets()] = alike
+	}
+	alike[key] = session
+}
+
+func (i inherited) remove(key sessionKey) {
+	alike := i[key.butSecrets()]
+	if delete(alike, key); len(alike) == 0 {
+		delete(i, key.butSecrets())
+	}
+}
+
+// sessionGroup is what transports look for sessions by that they inherit.
+type sessionGroup struct {
+	product, cache, account string
+	passthrough             bool // of all accounts
+}
+
+func (k sessionKey) group() any {
+	if k.passthrough {
+		return sessionGroup{product: k.product, cache: k.cache, passthrough: true}
+	}
+	return sessionGroup{product: k.product, cache: k.cache, account: k.account}
+}
+
 // inherit takes over the sessions of the accounts that live already.
 func (s *sessions) inherit(product string, accounts []*account.Account) {
-	names := make(map[string]bool, len(accounts))
+	groups := append(make([]sessionGroup, 0, len(accounts)+1), sessionGroup{product: product, cache: s.cache, passthrough: true})
 	for _, a := range accounts {
-		names[a.Name] = true
-	}
-	keys := make(map[sessionKey]tokencache.Options)
-	for k, session := range s.state.sessions.All() {
-		if k.product == product && k.cache == s.cache && (k.passthrough || names[k.account] && k.user == "") {
-			keys[k] = session.options
-		}
+		groups = append(groups, sessionGroup{product: product, cache: s.cache, account: a.Name})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inherited = make(map[sessionKey]*Session, len(keys))
-	for key, options := range keys {
-		s.inherited[key] = s.holdLocked(key, options)
+	s.inherited = make(inherited)
+	for _, group := range groups {
+		for key, session := range s.state.sessions.Group(group) {
+			if key.passthrough || key.user == "" {
+				s.inherited.add(key, s.holdLocked(key, session.options))
+			}
+		}
 	}
-	if len(keys) > 0 {
+	if len(s.inherited) > 0 {
 		s.expiry = time.AfterFunc(InheritFor, s.dropInherited)
 	}
 }
@@ -135,8 +163,10 @@ const InheritFor = 15 * time.Minute
 func (s *sessions) dropInherited() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key := range s.inherited {
-		s.dropLocked(key)
+	for _, alike := range s.inherited {
+		for key := range alike {
+			s.dropLocked(key)
+		}
 	}
 }
 
@@ -144,7 +174,7 @@ func (s *sessions) dropInherited() {
 func (s *sessions) hold(key sessionKey, options tokencache.Options) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.inherited, key)
+	s.inherited.remove(key)
 	return s.holdLocked(key, options)
 }
 
@@ -153,10 +183,8 @@ func (s *sessions) hold(key sessionKey, options tokencache.Options) *Session {
 func (s *sessions) others(key sessionKey) (others []*Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for other, session := range s.inherited {
-		if other.sameBut(key) {
-			others = append(others, session)
-		}
+	for _, session := range s.inherited[key.butSecrets()] {
+		others = append(others, session)
 	}
 	return others
 }
@@ -166,17 +194,12 @@ func (s *sessions) others(key sessionKey) (others []*Session) {
 func (s *sessions) dropOthers(key sessionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for other := range s.inherited {
-		if !key.passthrough && other.sameBut(key) {
-			s.dropLocked(other)
-		}
+	if key.passthrough {
+		return
 	}
-}
-
-// sameBut reports whether two keys differ in their secrets only.
-func (k sessionKey) sameBut(other sessionKey) bool {
-	k.fingerprint = other.fingerprint
-	return k == other
+	for other := range s.inherited[key.butSecrets()] {
+		s.dropLocked(other)
+	}
 }
 
 func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *Session {
@@ -196,7 +219,7 @@ func (s *sessions) drop(key sessionKey) {
 }
 
 func (s *sessions) dropLocked(key sessionKey) {
-	delete(s.inherited, key)
+	s.inherited.remove(key)
 	if s.held[key] {
 		delete(s.held, key)
 		s.state.sessions.Release(key)
@@ -249,57 +272,12 @@ func (s *sessions) source(key sourceKey, create func() *Source) *Source {
 		found, _ := s.userSource(key, create)
 		return found
 	}
-	if known := s.sources.Load(); known != nil {
-		if found, ok := (*known)[key]; ok {
-			return found
-		}
+	if found := s.sources.get(key); found != nil {
+		return found
 	}
-	found, left := s.addSource(key, create)
+	found, left := s.sources.add(key, create)
 	for _, other := range left {
 		other.evict()
 	}
 	return found
-}
-
-// addSource also returns the sources that have made room.
-func (s *sessions) addSource(key sourceKey, create func() *Source) (found *Source, left []*Source) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := map[sourceKey]*Source{}
-	if known := s.sources.Load(); known != nil {
-		if found, ok := (*known)[key]; ok {
-			return found, nil
-		}
-		next = maps.Clone(*known)
-	}
-	added := create()
-	next[key] = added
-	left = makeRoom(next)
-	s.sources.Store(&next)
-	return added, left
-}
-
-// makeRoom takes the sources of one address out if there are too many addresses.
-func makeRoom(sources map[sourceKey]*Source) (left []*Source) {
-	used := make(map[Address]int64)
-	for key, s := range sources {
-		used[key.Address] = max(used[key.Address], s.used.Load())
-	}
-	if len(used) <= MaxAddresses {
-		return nil
-	}
-	var oldest Address
-	for at, last := range used {
-		if oldest == (Address{}) || last < used[oldest] {
-			oldest = at
-		}
-	}
-	maps.DeleteFunc(sources, func(key sourceKey, s *Source) bool {
-		if oldest != key.Address {
-			return false
-		}
-		left = append(left, s)
-		return true
-	})
-	return left
 }

@@ -56,8 +56,9 @@ type Source struct {
 	read     debounce   // of the secrets
 	nextRead debounce   // of next_password
 
-	turn *parentTurn
-	used atomic.Int64 // latest, unix seconds
+	turn *parentTurn // nil unless it serves other accounts
+	used atomic.Int64    // latest, unix seconds
+	at   *addressSources // that it is one of, nil for a user's
 }
 
 // cause is what a grant takes from the request that causes it.
@@ -96,6 +97,7 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 func (s *Source) touch(now time.Time) {
 	if seconds := now.Unix(); s.used.Load() != seconds {
 		s.used.Store(seconds)
+		s.touchAddress(seconds)
 	}
 }
 

@@ -75,7 +75,7 @@ func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
 // changed. There are two in a second.
 func BenchmarkLook(b *testing.B) {
 	dir := b.TempDir()
-	server := &Server{sessions: newSessions(NewState(), tokencache.Options{}, "", 1)}
+	server := &Server{sessions: newSessions(NewState(), tokencache.Options{}, "", nil, 1)}
 	w := newSecretWatcher(server)
 	old := time.Now().Add(-time.Hour)
 	for i := range 1000 {

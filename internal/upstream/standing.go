@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Standing is how an account of a transport is doing at the servers of that transport.
@@ -78,7 +79,7 @@ func byServer(a configuredAccount, rows []Row, origins []string) (servers [][]Ro
 	for origin, found := range grouped {
 		if len(found) == 0 {
 			r := idle(a, origin)
-			r.judge(nil)
+			r.judge(nil, nil, time.Time{})
 			found = []Row{r}
 		}
 		servers = append(servers, found)
@@ -93,12 +94,8 @@ func (s *Server) origins(account string) (origins []string) {
 	for _, at := range s.fixed {
 		origins = append(origins, at.Origin)
 	}
-	if sources := s.sessions.sources.Load(); sources != nil {
-		for key, source := range *sources {
-			if key.account == account && key.user == "" {
-				origins = append(origins, source.place.Origin)
-			}
-		}
+	for source := range s.sessions.sources.of(account) {
+		origins = append(origins, source.place.Origin)
 	}
 	slices.Sort(origins)
 	return slices.Compact(origins)

@@ -42,7 +42,7 @@ type State struct {
 // NewState returns an empty State.
 func NewState() *State {
 	s := &State{accounts: accountTable{accounts: make(map[configuredAccount]*accountEntry)}}
-	s.sessions = pool.New[sessionKey](func(session *Session) { s.logouts.Go(session.end) })
+	s.sessions = pool.NewGrouped(sessionKey.group, func(session *Session) { s.logouts.Go(session.end) })
 	s.sending = pool.New[sessionKey](func(chan struct{}) {})
 	s.caches = pool.New[string](func(*Cache) {})
 	return s

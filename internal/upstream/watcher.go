@@ -119,10 +119,15 @@ func (w *secretWatcher) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	needed := w.waiting.Load()
-	w.tell(func(s *Source) bool { return !needed && w.accounts[s.account] != nil }, func(s *Source) {
-		current := s.rotation.current.Load()
-		needed = current != nil && current.usable()
-	})
+	for s := range w.server.sessions.sources.all() {
+		if needed {
+			break
+		}
+		if w.accounts[s.account] != nil {
+			current := s.rotation.current.Load()
+			needed = current != nil && current.usable()
+		}
+	}
 	w.running = needed
 	return !needed
 }
@@ -137,22 +142,14 @@ func (w *secretWatcher) look() {
 	files := make(map[string]secret.FileVersion)
 	for _, a := range accounts {
 		if found := w.lookAt(a, files); found != nil {
-			w.tell(func(s *Source) bool { return s.account == a.account }, func(s *Source) { s.changed(found) })
+			for s := range w.server.sessions.sources.of(a.account.Name) {
+				s.changed(found)
+			}
 		}
 	}
 	if w.waiting.Swap(false) {
-		w.tell(func(*Source) bool { return true }, func(s *Source) { s.rotation.goOn() })
-	}
-}
-
-func (w *secretWatcher) tell(which func(*Source) bool, what func(*Source)) {
-	sources := w.server.sessions.sources.Load()
-	if sources == nil {
-		return
-	}
-	for _, s := range *sources {
-		if which(s) {
-			what(s)
+		for s := range w.server.sessions.sources.all() {
+			s.rotation.goOn()
 		}
 	}
 }
@@ -223,10 +220,10 @@ func (a *watchedAccount) missed(err error, now time.Time) {
 // be used.
 func (w *secretWatcher) unusable(a *account.Account) string {
 	said := "the secrets of the account cannot be used, and it has no session"
-	w.tell(func(s *Source) bool { return s.account == a }, func(s *Source) {
+	for s := range w.server.sessions.sources.of(a.Name) {
 		if current := s.rotation.current.Load(); current != nil && current.alive() {
 			said = "changed secrets cannot be used, the previous ones stay in use"
 		}
-	})
+	}
 	return said
 }

@@ -200,6 +200,7 @@ func readShape(o object, now time.Time) *Shape {
 			s.Dates = readDateLayout(o.text(key), now)
 		}
 	}
+	s.Keys = slices.Clip(s.Keys)
 	return s
 }
 

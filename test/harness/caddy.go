@@ -170,6 +170,12 @@ func (c *Caddy) get(path string) (string, error) {
 // Metrics returns the metrics as text.
 func (c *Caddy) Metrics() (string, error) { return c.get("/metrics") }
 
+// Collect has the process collect its garbage.
+func (c *Caddy) Collect() error {
+	_, err := c.get("/debug/pprof/heap?gc=1")
+	return err
+}
+
 // Series returns the module's series by name and labels, without the prefix of
 // their names: requests_total{product="vbr"}.
 func (c *Caddy) Series() (map[string]float64, error) {

@@ -94,11 +94,19 @@ func (t *tally) count(status int) int64 {
 
 // send makes one request and reads the answer to its end.
 func send(ctx context.Context, client *http.Client, method, address string, header http.Header) (status int, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
+	return sendWith(ctx, client, address, func(req *http.Request) {
+		req.Method = method
+		maps.Copy(req.Header, header)
+	})
+}
+
+// sendWith makes a GET that prepare may change.
+func sendWith(ctx context.Context, client *http.Client, address string, prepare func(*http.Request)) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
-	maps.Copy(req.Header, header)
+	prepare(req)
 	res, err := client.Do(req)
 	if err != nil {
 		return 0, err

@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -41,16 +42,20 @@ var figures = []struct {
 	{name: "endings", measure: measureEndings, within: 10 * time.Minute},
 	{name: "tenants", measure: measureTenants, within: 10 * time.Minute},
 	{name: "guessing", measure: measureGuessing},
+	{name: "growth", measure: measureGrowth, within: 20 * time.Minute},
 	{name: "overhead", measure: measureOverhead},
 }
 
 // atMost is how long one figure may take.
 const atMost = 2 * time.Minute
 
+var growthAccounts = flag.Int("accounts", 100_000, "how many accounts growth has")
+
 func main() {
 	harness.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	failed, err := run(ctx, os.Args[1:])
+	flag.Parse()
+	failed, err := run(ctx, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)

@@ -1,0 +1,205 @@
+// The sources of a transport, found without a lock, however many accounts there are.
+
+package upstream
+
+import (
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
+)
+
+// sourceKey is what a request selects: an account at an upstream.
+type sourceKey struct {
+	account string
+	Address
+	parent bool
+	user   string
+}
+
+// sourceAt is what tells the sources of one account apart.
+type sourceAt struct {
+	Address
+	parent bool
+}
+
+func (k sourceKey) at() sourceAt { return sourceAt{k.Address, k.parent} }
+
+// sources are those of the configured accounts of a transport. Each account has a table of
+// its own, so that what an addition costs does not depend on the other accounts.
+type sources struct {
+	byAccount map[string]*accountSources // never written to
+
+	mu        sync.Mutex // of additions
+	addresses map[Address]*addressSources
+}
+
+// accountSources are the sources of one account: a table that is replaced, never written to.
+type accountSources struct {
+	known atomic.Pointer[sourceTable]
+}
+
+// fewSources is up to how many sources have no map, which takes more memory than they do.
+const fewSources = 4
+
+// sourceTable are sources by their places: all of them, and a map if they are not few.
+type sourceTable struct {
+	all  []*Source
+	byAt map[sourceAt]*Source
+}
+
+func newSourceTable(all []*Source) *sourceTable {
+	t := &sourceTable{all: all}
+	if len(all) > fewSources {
+		t.byAt = make(map[sourceAt]*Source, len(all))
+		for _, source := range all {
+			t.byAt[source.key.at()] = source
+		}
+	}
+	return t
+}
+
+func (t *sourceTable) get(at sourceAt) *Source {
+	if t.byAt != nil {
+		return t.byAt[at]
+	}
+	for _, source := range t.all {
+		if source.key.parent == at.parent && source.key.Address == at.Address {
+			return source
+		}
+	}
+	return nil
+}
+
+// addressSources are the sources at one address.
+type addressSources struct {
+	used    atomic.Int64 // by any of them, latest, unix seconds
+	sources map[*Source]bool
+}
+
+func newSources(accounts []*account.Account) *sources {
+	s := &sources{byAccount: make(map[string]*accountSources, len(accounts)), addresses: make(map[Address]*addressSources)}
+	for _, a := range accounts {
+		s.byAccount[a.Name] = new(accountSources)
+	}
+	return s
+}
+
+// get returns the source of a key, nil if there is none. It takes no lock and allocates
+// nothing.
+func (s *sources) get(key sourceKey) *Source {
+	of := s.byAccount[key.account]
+	if of == nil {
+		return nil
+	}
+	if known := of.known.Load(); known != nil {
+		return known.get(key.at())
+	}
+	return nil
+}
+
+// add adds a source, unless there is one. It also returns those that have made room: of
+// the address that was not used for the longest time, if there are too many addresses.
+func (s *sources) add(key sourceKey, create func() *Source) (found *Source, left []*Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.get(key); found != nil {
+		return found, nil
+	}
+	at := s.addresses[key.Address]
+	if at == nil {
+		at = &addressSources{sources: make(map[*Source]bool)}
+	}
+	added := create()
+	added.at = at
+	at.sources[added] = true
+	added.touchAddress(added.used.Load())
+	s.addresses[key.Address] = at
+	s.change(key.account, func(known []*Source) []*Source { return append(known, added) })
+	return added, s.makeRoomLocked()
+}
+
+// change replaces the table of an account.
+func (s *sources) change(name string, change func([]*Source) []*Source) {
+	of := s.byAccount[name]
+	var before []*Source
+	if known := of.known.Load(); known != nil {
+		before = slices.Clone(known.all)
+	}
+	of.known.Store(newSourceTable(slices.Clip(change(before))))
+}
+
+func (s *sources) makeRoomLocked() (left []*Source) {
+	if len(s.addresses) <= MaxAddresses {
+		return nil
+	}
+	var oldest Address
+	for address, at := range s.addresses {
+		if oldest == (Address{}) || at.used.Load() < s.addresses[oldest].used.Load() {
+			oldest = address
+		}
+	}
+	for source := range s.addresses[oldest].sources {
+		left = append(left, source)
+		s.change(source.key.account, func(known []*Source) []*Source {
+			return slices.DeleteFunc(known, func(other *Source) bool { return other == source })
+		})
+	}
+	delete(s.addresses, oldest)
+	return left
+}
+
+// all are all sources.
+func (s *sources) all() iter.Seq[*Source] {
+	return func(yield func(*Source) bool) {
+		for name := range s.byAccount {
+			for source := range s.of(name) {
+				if !yield(source) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// of are the sources of an account.
+func (s *sources) of(name string) iter.Seq[*Source] {
+	return func(yield func(*Source) bool) {
+		of := s.byAccount[name]
+		if of == nil {
+			return
+		}
+		known := of.known.Load()
+		if known == nil {
+			return
+		}
+		for _, source := range known.all {
+			if !yield(source) {
+				return
+			}
+		}
+	}
+}
+
+// atAddress are the sources at an address.
+func (s *sources) atAddress(address Address) (found []*Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.addresses[address]; at != nil {
+		found = make([]*Source, 0, len(at.sources))
+		for source := range at.sources {
+			found = append(found, source)
+		}
+	}
+	return found
+}
+
+// touchAddress takes down that a source at the address is used. It seldom writes what all
+// requests read.
+func (s *Source) touchAddress(seconds int64) {
+	if s.at != nil && s.at.used.Load() < seconds {
+		s.at.used.Store(seconds)
+	}
+}

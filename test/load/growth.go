@@ -1,0 +1,320 @@
+// What many accounts, sites and connections cost: nothing may grow faster than they do.
+
+package main
+
+import (
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+const (
+	growthParallel = 16
+	growthRounds   = 15
+	growthRequests = 4_000 // of one Caddy in a round
+	growthSites    = 1_000
+	growthInFolder = 2_000 // accounts
+
+	maxStart        = 5 * time.Second
+	maxLoginCPU     = 500 * time.Microsecond
+	maxAccountBytes = 10 << 10
+	maxManyToOne    = 1.1
+)
+
+// growth is the server and the files of the Caddys before it.
+type growth struct {
+	dir      string
+	upstream *httptest.Server
+	ca       string
+}
+
+func startGrowth(accounts int) (g *growth, err error) {
+	g = new(growth)
+	if g.dir, err = os.MkdirTemp("", "veeam-auth-load-"); err != nil {
+		return g, err
+	}
+	options := make([]veeamtest.Option, 0, accounts)
+	for i := range accounts {
+		options = append(options, veeamtest.WithAccount(veeamtest.Account{Username: manyName(i), Password: veeamtest.DefaultPassword}))
+	}
+	emulator := veeamtest.New(veeamtest.VBR13, options...)
+	answer := []byte(`{"data":[` + strings.Repeat(`{"id":"6745a759-2205-4cd2-b172-8ec8f7e60ef8","name":"Nightly"},`, 24) + `{}]}`)
+	g.upstream = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == emulator.TokenPath() {
+			emulator.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	}))
+	g.upstream.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that end with a Caddy
+	g.upstream.StartTLS()
+	g.ca = filepath.Join(g.dir, "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.upstream.Certificate().Raw})
+	return g, os.WriteFile(g.ca, text, 0o600)
+}
+
+func (g *growth) stop() {
+	if g.upstream != nil {
+		g.upstream.Close()
+	}
+	_ = os.RemoveAll(g.dir)
+}
+
+func manyName(i int) string { return "account-" + strconv.Itoa(i) }
+
+// begin starts a Caddy with these sites, and returns how long that took and what of the
+// processors.
+func (g *growth) begin(global string, sites func(port int) string) (s *grown, err error) {
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(g.dir, "caddy-")
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	caddy, err := startCaddy(dir, "{"+withoutLog+global+"}\n"+sites(ports[0]), "GOMAXPROCS=2")
+	if err != nil {
+		return nil, err
+	}
+	s = &grown{caddy: caddy, url: fmt.Sprintf("http://127.0.0.1:%d%s", ports[0], benchPath), took: time.Since(begun)}
+	s.cpu, err = cpuTime(caddy.Pid())
+	return s, err
+}
+
+// site is a site in front of the server with so many accounts; 0 is a plain reverse_proxy.
+func (g *growth) site(address string, accounts int) string {
+	transport := fmt.Sprintf("transport http {\n tls_trust_pool file %s\n keepalive_idle_conns_per_host 1024\n }\n", g.ca)
+	if accounts == 0 {
+		return fmt.Sprintf("%s {\n bind 127.0.0.1\n reverse_proxy %s {\n header_up Authorization \"Bearer %s\"\n %s }\n}\n",
+			address, g.upstream.URL, strings.Repeat("x", 700), transport)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s {\n bind 127.0.0.1\n veeam_auth %s {\n pace off\n %s", address, g.upstream.URL, transport)
+	if host := strings.TrimPrefix(address, "http://"); strings.HasPrefix(host, "site") {
+		fmt.Fprintf(&b, "hosts %s\n", host[:strings.LastIndexByte(host, ':')])
+	}
+	for i := range accounts {
+		fmt.Fprintf(&b, "account %s {env.LOAD_PASSWORD}\n", manyName(i))
+	}
+	if accounts > 1 {
+		b.WriteString("act_as {header.X-Account}\n")
+	}
+	b.WriteString("}\n}\n")
+	return b.String()
+}
+
+// grown is a Caddy that is measured.
+type grown struct {
+	caddy *harness.Caddy
+	url   string
+	took  time.Duration // to start
+	cpu   time.Duration // for that
+}
+
+// measureGrowth measures many accounts, many sites and many connections.
+func measureGrowth(ctx context.Context, r *report) error {
+	g, err := startGrowth(*growthAccounts)
+	defer g.stop()
+	if err != nil {
+		return err
+	}
+	if err := g.accounts(ctx, r, *growthAccounts); err != nil {
+		return err
+	}
+	return g.sites(ctx, r)
+}
+
+func (g *growth) accounts(ctx context.Context, r *report, n int) error {
+	one, err := g.begin("", func(port int) string { return g.site(local(port), 1) })
+	if err != nil {
+		return err
+	}
+	defer one.caddy.Stop()
+	base, err := one.live()
+	if err != nil {
+		return err
+	}
+	many, err := g.begin("storage load_memory\n", func(port int) string { return g.site(local(port), n) })
+	if err != nil {
+		return err
+	}
+	defer many.caddy.Stop()
+	r.check(many.cpu <= maxStart, fmt.Sprintf("%d accounts: start, processor time and time; with one account", n),
+		fmt.Sprint(many.cpu, " and ", many.took.Round(time.Millisecond), "; ", one.cpu), fmt.Sprint("at most ", maxStart))
+	before, err := many.live()
+	if err != nil {
+		return err
+	}
+	login, later, err := many.logIns(ctx, n)
+	if err != nil {
+		return err
+	}
+	r.check(login <= maxLoginCPU, "the first login of an account, without what the storage costs; a request, processor time",
+		fmt.Sprint(login, "; ", later), fmt.Sprint("login at most ", maxLoginCPU))
+	after, err := many.live()
+	if err != nil {
+		return err
+	}
+	r.check(after-base <= float64(n)*maxAccountBytes, "live memory of an account: configured; with a session",
+		fmt.Sprintf("%.0f and %.0f bytes", (before-base)/float64(n), (after-base)/float64(n)), fmt.Sprintf("at most %d", maxAccountBytes))
+	if err := g.inFolder(ctx, r, min(n, growthInFolder)); err != nil {
+		return err
+	}
+
+	var ratios []float64
+	if _, err := one.ask(ctx, growthRequests, nil); err != nil {
+		return err
+	}
+	for range growthRounds {
+		single, err := one.ask(ctx, growthRequests, nil)
+		if err != nil {
+			return err
+		}
+		of, err := many.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i*7919) % n) })
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, float64(of)/float64(single))
+	}
+	e := estimateOf(ratios)
+	r.check(e.low <= maxManyToOne, "a request, against one with a single account, processor time", e.String(), fmt.Sprintf("at most %.1f", maxManyToOne))
+	return nil
+}
+
+// inFolder measures logins with Caddy's own storage, in which the tries of each user are
+// counted.
+func (g *growth) inFolder(ctx context.Context, r *report, n int) error {
+	some, err := g.begin("", func(port int) string { return g.site(local(port), n) })
+	if err != nil {
+		return err
+	}
+	defer some.caddy.Stop()
+	login, _, err := some.logIns(ctx, n)
+	if err == nil {
+		r.note(fmt.Sprintf("the first login of each of %d accounts, with Caddy's storage in a folder, processor time", n), login.String())
+	}
+	return err
+}
+
+// logIns has all accounts log in, and returns what that has taken of the processors for
+// each, without a request, and what a request takes.
+func (s *grown) logIns(ctx context.Context, n int) (login, later time.Duration, err error) {
+	first, err := s.ask(ctx, n, func(i int64) string { return manyName(int(i)) })
+	if err != nil {
+		return 0, 0, err
+	}
+	later, err = s.ask(ctx, n, func(i int64) string { return manyName(int(i)) })
+	return first - later, later, err
+}
+
+func local(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+
+// sites compares many sites, of one server, with as many of a plain reverse_proxy.
+func (g *growth) sites(ctx context.Context, r *report) error {
+	for _, kind := range []struct {
+		name     string
+		accounts int
+	}{{"plain reverse_proxy", 0}, {"veeam_auth", 1}} {
+		s, err := g.begin("", func(port int) string {
+			var b strings.Builder
+			for i := range growthSites {
+				b.WriteString(g.site(fmt.Sprintf("http://site-%d.localhost:%d", i, port), kind.accounts))
+			}
+			return b.String()
+		})
+		if err != nil {
+			return err
+		}
+		defer s.caddy.Stop()
+		first, err := s.askHosts(ctx)
+		if err != nil {
+			return err
+		}
+		later, err := s.askHosts(ctx)
+		if err != nil {
+			return err
+		}
+		live, err := s.live()
+		if err != nil {
+			return err
+		}
+		r.note(fmt.Sprintf("%d sites, %s: start; the first request of a site, the second one, processor time; live memory of a site", growthSites, kind.name),
+			fmt.Sprintf("%v; %v, %v; %.0f bytes", s.cpu, first, later, live/growthSites))
+	}
+	return nil
+}
+
+// askHosts sends a request to each site.
+func (s *grown) askHosts(ctx context.Context) (time.Duration, error) {
+	return s.send(ctx, growthSites, func(req *http.Request, i int64) { req.Host = fmt.Sprintf("site-%d.localhost", i) })
+}
+
+// ask sends requests and returns what one of them has taken of the processors. account is
+// whom the request with a number acts as.
+func (s *grown) ask(ctx context.Context, n int, account func(int64) string) (time.Duration, error) {
+	return s.send(ctx, n, func(req *http.Request, i int64) {
+		if account != nil {
+			req.Header.Set("X-Account", account(i))
+		}
+	})
+}
+
+func (s *grown) send(ctx context.Context, n int, prepare func(*http.Request, int64)) (time.Duration, error) {
+	client := newClient(growthParallel)
+	defer client.CloseIdleConnections()
+	t := new(tally)
+	before, err := cpuTime(s.caddy.Pid())
+	if err != nil {
+		return 0, err
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range growthParallel {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				begun := time.Now()
+				status, err := sendWith(ctx, client, s.url, func(req *http.Request) { prepare(req, i) })
+				t.add(status, err, time.Since(begun))
+			}
+		})
+	}
+	wg.Wait()
+	after, err := cpuTime(s.caddy.Pid())
+	if err == nil && (t.failed > 0 || t.requests < n) {
+		err = fmt.Errorf("failed requests: %s, %d sent", t.failures(), t.requests)
+	}
+	return (after - before) / time.Duration(n), err
+}
+
+// live is the memory that is in use after a garbage collection, in bytes.
+func (s *grown) live() (float64, error) {
+	for range 2 { // the second one takes what has had finalizers
+		if err := s.caddy.Collect(); err != nil {
+			return 0, err
+		}
+	}
+	text, err := s.caddy.Metrics()
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(text, "\ngo_memstats_heap_alloc_bytes ")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strconv.ParseFloat(line, 64)
+}
