@@ -9,7 +9,7 @@ FUZZTIME ?= 60s
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w$(if $(BUILD_VERSION), -X $(BUILD_INFO).version=$(BUILD_VERSION))'
 BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
-.PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts page-figures \
+.PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts growth page-figures \
 	release packages reproducible test-release cross sign verify vulnerabilities vulnerabilities-offline
 
 help: ## list the targets
@@ -98,6 +98,9 @@ differential: ## compare a million random requests: what is executed is what was
 
 log-changes: ## change, remove, add and swap each of 10,000 lines of a log chain: all are found (20 minutes)
 	go test ./internal/logchain -run 'TestEveryChangedBitIsFound|TestInTenThousandLines' -every-change -timeout 120m -v
+
+growth: ## measure 100,000 accounts and 1,000 sites in one process
+	go run ./test/load growth
 
 page-figures: ## measure the page for operators in Chromium
 	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v

@@ -41,6 +41,8 @@ const (
 
 	maxLoginTimeout = 5 * time.Minute
 
+	// Caddy keeps 32, and dials anew for each request above that: a gateway has more.
+	defaultIdlePerHost = 1024
 	// The time in which a server may answer "100 Continue" before the body is sent
 	// anyway.
 	defaultExpectContinue = time.Second
@@ -167,18 +169,16 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.HTTPTransport == nil {
 		t.HTTPTransport = new(reverseproxy.HTTPTransport)
 	}
-	if t.ReplayLimit == 0 {
-		t.ReplayLimit = defaultReplayLimit
-	}
-	if t.ExpectContinueTimeout == 0 {
-		t.ExpectContinueTimeout = caddy.Duration(defaultExpectContinue)
-	}
+	t.ReplayLimit = cmp.Or(t.ReplayLimit, defaultReplayLimit)
+	t.ExpectContinueTimeout = cmp.Or(t.ExpectContinueTimeout, caddy.Duration(defaultExpectContinue))
 	if err := t.check(); err != nil {
 		return err
 	}
 	if err := t.pair(ctx); err != nil {
 		return err
 	}
+	t.KeepAlive = cmp.Or(t.KeepAlive, new(reverseproxy.KeepAlive))
+	t.KeepAlive.MaxIdleConnsPerHost = cmp.Or(t.KeepAlive.MaxIdleConnsPerHost, defaultIdlePerHost)
 	if t.product.HTTP1 {
 		t.Versions = []string{"1.1"}
 	}

@@ -7,8 +7,10 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-veeam/veeam-auth"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 func main() {
+	process.CalmGC()
 	caddycmd.Main()
 }

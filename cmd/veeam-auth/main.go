@@ -37,9 +37,11 @@ import (
 
 	_ "github.com/caddy-veeam/veeam-auth"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/command"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 func main() {
+	process.CalmGC()
 	os.Args = withName(os.Args)
 	caddycmd.Main()
 }

@@ -221,6 +221,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return err
 	}
 	options := a.Options()
+	maps.DeleteFunc(options, func(_ string, text *string) bool { return *text == "" })
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if err := placeholders.Check(name, *options[name]); err != nil {
 			return err

@@ -112,14 +112,21 @@ func (w *Words) addUnknown(word string) {
 // MayBeQuoted reports whether a word that nobody knows looks like one of the options, or
 // of the known words.
 func MayBeQuoted(word string, known []string) bool {
+	if !isLowerWord(word) {
+		return false // most words, which are compared with nothing
+	}
 	return slices.ContainsFunc(slices.Concat(known, privateWords["account"], privateWords["cache"]), func(known string) bool { return misspelled(word, known) })
 }
 
-var lowerWord = regexp.MustCompile(`^[a-z_]{4,}$`)
+// isLowerWord reports whether a word has lower-case letters and underscores only, at least
+// four of them.
+func isLowerWord(word string) bool {
+	return len(word) >= 4 && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") == ""
+}
 
 // misspelled reports whether word is known but for one letter.
 func misspelled(word, known string) bool {
-	if !lowerWord.MatchString(word) || len(known) < 4 {
+	if !isLowerWord(word) || len(known) < 4 {
 		return false
 	}
 	same := 0
