@@ -136,8 +136,8 @@ type Tries struct {
 	own      []try // of this process
 	seen     []try // all, as of the last look
 	reset    time.Time
-	accepted []string // credentials, which are few
-	changed  chan struct{}        // closed when a try ends
+	accepted []string      // credentials, which are few
+	changed  chan struct{} // closed when a try ends
 }
 
 // TryOptions are the options of one try.

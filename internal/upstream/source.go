@@ -56,7 +56,7 @@ type Source struct {
 	read     debounce   // of the secrets
 	nextRead debounce   // of next_password
 
-	turn *parentTurn // nil unless it serves other accounts
+	turn *parentTurn     // nil unless it serves other accounts
 	used atomic.Int64    // latest, unix seconds
 	at   *addressSources // that it is one of, nil for a user's
 }
