@@ -14,6 +14,7 @@ import (
 )
 
 func TestIdleConnectionsAreKeptAsAGatewayNeedsUnlessTheUserSaysHowMany(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		keepAlive *reverseproxy.KeepAlive
 		want      int
