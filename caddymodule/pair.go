@@ -181,5 +181,8 @@ func (t *Transport) serves(h *Handler) error {
 	return nil
 }
 
-// Interface guard
-var _ caddy.App = (*App)(nil)
+// Interface guards
+var (
+	_ caddy.App    = (*App)(nil)
+	_ caddy.Module = (*App)(nil)
+)
