@@ -1,3 +1,5 @@
+// How often the garbage collector runs.
+
 package process
 
 import (
