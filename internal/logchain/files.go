@@ -162,7 +162,7 @@ func lines(r io.Reader, yield func(line []byte, complete bool)) error {
 		line, complete := bytes.CutSuffix(line, []byte("\n"))
 		yield(line, complete && len(line) < maxLine)
 		if ended {
-			return nil
+			return nil //nolint:nilerr // the end of the file
 		}
 	}
 }
