@@ -180,7 +180,7 @@ func (w *ChainWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if seen[option] {
-			return d.Errf("%s is written twice", option)
+			return d.Errf("%s is set twice", option)
 		}
 		seen[option] = true
 		if err := w.unmarshalOption(d, option); err != nil {

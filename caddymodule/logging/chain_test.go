@@ -225,7 +225,7 @@ func TestAChainIsRefusedThatCannotBe(t *testing.T) {
 		"log_chain {\noutput stderr\n}":                                      "key_file of log_chain is missing",
 		"log_chain x {\n}":                                                   "wrong argument count",
 		"log_chain {\nkey_file a b\noutput stderr\n}":                        "wrong argument count",
-		"log_chain {\nkey_file k\nkey_file k\noutput stderr\n}":              "key_file is written twice",
+		"log_chain {\nkey_file k\nkey_file k\noutput stderr\n}":              "key_file is set twice",
 		"log_chain {\nkey_file\n}":                                           "key_file of log_chain requires a value",
 		"log_chain {\nevery 0\n}":                                            "every 0: it must be a number of lines",
 		"log_chain {\ninterval 1ms\n}":                                       "interval 1ms: it must be a duration",

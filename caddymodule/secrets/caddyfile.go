@@ -34,7 +34,7 @@ import (
 func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 	d.Next() // consume option name
 	if before != nil {
-		return nil, d.Err("veeam_secrets is written twice")
+		return nil, d.Err("veeam_secrets is set twice")
 	}
 	if d.NextArg() {
 		return nil, d.ArgErr()
@@ -48,7 +48,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 		case kind == "vault" && app.Vault == nil:
 			app.Vault, err = parseVault(d)
 		case kind == "exec", kind == "vault":
-			err = d.Errf("%s is written twice", kind)
+			err = d.Errf("%s is set twice", kind)
 		default:
 			err = d.Errf("unrecognized option '%s' of veeam_secrets: allowed: exec, vault", kind)
 		}
@@ -132,7 +132,7 @@ func parseVaultOption(d *caddyfile.Dispenser, v *Vault, mount *string) error {
 			v.Kubernetes.JWT = args[1]
 		}
 	case text != nil, option == "approle", option == "kubernetes":
-		return d.Errf("%s of vault is written twice, or has too many values", option)
+		return d.Errf("%s of vault is set twice, or has too many values", option)
 	default:
 		return d.Errf("unrecognized option '%s' of vault: allowed: token, approle, kubernetes, auth_mount, namespace, ca_file, timeout, max_age", option)
 	}

@@ -115,7 +115,7 @@ func TestTheGlobalOptionIsRefusedWithFileAndLine(t *testing.T) {
 		"veeam_secrets {\n}":                                                "requires exec or vault",
 		"veeam_secrets x {\n}":                                              "wrong argument count",
 		"veeam_secrets {\nexec\n}":                                          "paths of programs",
-		"veeam_secrets {\nexec /a\nexec /b\n}":                              "exec is written twice",
+		"veeam_secrets {\nexec /a\nexec /b\n}":                              "exec is set twice",
 		"veeam_secrets {\nexec /a {\nmax_age x\n}\n}":                       "max_age x: it must be a duration",
 		"veeam_secrets {\nexec /a {\nmax_age 2h\n}\n}":                      "max_age 2h0m0s: it must be at most",
 		"veeam_secrets {\nexec /a {\nshell\n}\n}":                           "unrecognized option 'shell'",

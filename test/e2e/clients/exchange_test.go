@@ -158,7 +158,7 @@ func (w *pageWorld) shell(t *testing.T, p *page) (received string) {
 		return ""
 	}
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not in PATH")
+		t.Skip("there is no curl in PATH (Debian package curl)")
 	}
 	home, settings := t.TempDir(), "noproxy = \"*\"\n"
 	for _, base := range p.bases {
