@@ -137,7 +137,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if len(args) == 0 || len(args) > 3 || len(args) == 1 && !block {
-		return at.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account; without a hash it requires a block")
+		return at.Err("client accepts a name, a password hash (see caddy hash-password) and an optional account; without a hash it requires a block that is not empty")
 	}
 	if _, err := c.Check(); err != nil {
 		return at.WrapErr(err)
