@@ -93,7 +93,7 @@ func (g *growth) begin(global string, sites func(port int) string) (s *grown, er
 	if err != nil {
 		return nil, err
 	}
-	s = &grown{caddy: caddy, url: fmt.Sprintf("http://127.0.0.1:%d%s", ports[0], benchPath), took: time.Since(begun)}
+	s = &grown{caddy: caddy, url: fmt.Sprintf("http://127.0.0.1:%d%s", ports[0], shortPath), took: time.Since(begun)}
 	s.cpu, err = cpuTime(caddy.Pid())
 	return s, err
 }

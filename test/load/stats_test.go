@@ -6,9 +6,12 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPercentile(t *testing.T) {
@@ -60,18 +63,36 @@ func TestTheBoundsOfAMedian(t *testing.T) {
 	}
 }
 
-func TestProcessorTimeIsReadBehindAnyName(t *testing.T) {
-	const rest = " S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 5"
-	for _, name := range []string{"(caddy)", "(a) b (c)", "(1 2 3)"} {
-		got, err := readStat([]byte("42 " + name + rest))
-		if err != nil || got != 2*time.Second {
-			t.Errorf("%s: got %v, %v", name, got, err)
+func TestProcessorTimeIsThatOfTheProcess(t *testing.T) {
+	before, err := cpuTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var usage unix.Rusage
+	for sum := 0; ; sum++ { // until the process has used some
+		after, err := cpuTime(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+			t.Fatal(err)
+		}
+		all := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		if after < before {
+			t.Fatalf("%v after %v", after, before)
+		}
+		if after-before > 10*time.Millisecond {
+			if difference := (all - after).Abs(); difference > 5*time.Second {
+				t.Errorf("%v, getrusage says %v", after, all)
+			}
+			return
 		}
 	}
-	for _, bad := range []string{"", "42 (caddy) S 1", "42 (caddy) S 1 2 3 4 5 6 7 8 9 10 x y 0"} {
-		if _, err := readStat([]byte(bad)); err == nil {
-			t.Errorf("no error for %q", bad)
-		}
+}
+
+func TestProcessorTimeOfNoProcessIsAnError(t *testing.T) {
+	if used, err := cpuTime(1 << 22); err == nil { // above any process id
+		t.Errorf("got %v", used)
 	}
 }
 
