@@ -84,7 +84,7 @@ defaults
 listen proxy
 	bind 127.0.0.1:PORT backlog 4096
 	http-request set-header Authorization "Bearer TOKEN"
-	server server SERVER ssl verify required ca-file CERT pool-max-conn 1024
+	server upstream SERVER ssl verify required ca-file CERT pool-max-conn 1024
 `}},
 	{"oauth2-proxy, every path allowed", program{binary: "oauth2-proxy", args: []string{
 		"--http-address=127.0.0.1:PORT", "--upstream=https://SERVER", "--ssl-upstream-insecure-skip-verify", "--skip-auth-route=.*",
@@ -140,8 +140,10 @@ var workloads = []workload{
 	{name: "32", clients: 32, path: shortPath, proxies: everything, goals: map[string]goal{
 		"veeam_auth": {0.80, 0.6}, "veeam_auth, GOGC=400": {0.70, 0.6}, "veeam_auth, Svc.ResAPI.log": {cpu: 0.95},
 	}},
-	{name: "log", clients: 32, path: shortPath, ref: "reverse_proxy, Caddy's access log", proxies: []string{"veeam_auth, Svc.ResAPI.log"},
-		goals: map[string]goal{"veeam_auth, Svc.ResAPI.log": {cpu: 1}}},
+	{
+		name: "log", clients: 32, path: shortPath, ref: "reverse_proxy, Caddy's access log", proxies: []string{"veeam_auth, Svc.ResAPI.log"},
+		goals: map[string]goal{"veeam_auth, Svc.ResAPI.log": {cpu: 1}},
+	},
 	{name: "1", clients: 1, path: shortPath, proxies: ours},
 	{name: "16", clients: 16, path: shortPath, proxies: ours},
 	{name: "200", clients: 200, slices: 2, path: shortPath, proxies: ours, goals: map[string]goal{"veeam_auth": {cpu: 0.35}}},

@@ -241,7 +241,7 @@ func (p program) start(ctx context.Context, b *bench, name string) (*subject, er
 	for _, arg := range p.args {
 		args = append(args, fill.Replace(arg))
 	}
-	cmd := exec.Command(binary, args...) //nolint:gosec // the programs of a table
+	cmd := exec.Command(binary, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "HOME="+dir)
 	for _, v := range p.env {
