@@ -102,6 +102,10 @@ log-changes: ## change, remove, add and swap each of 10,000 lines of a log chain
 growth: ## measure 100,000 accounts and 1,000 sites in one process
 	go run ./test/load growth
 
+.PHONY: compare
+compare: ## compare a request through veeam_auth, Caddy, nginx and others; requires wrk (25 minutes)
+	go run ./test/load compare
+
 page-figures: ## measure the page for operators in Chromium
 	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v
 
