@@ -5,6 +5,8 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -159,4 +161,39 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An act on one row of the list is for that session, not for the other one of the account.
+func TestAnActIsForTheSessionOfItsPurpose(t *testing.T) {
+	t.Parallel()
+	inProvidersWorld(t, func(w *world) {
+		tr := w.start(w.providers("provider-pass")...)
+		w.both(tr, tr, http.StatusOK)
+		for _, c := range []struct {
+			purpose any
+			want    []string
+		}{{nil, []string{"", "parent"}}, {"", []string{""}}, {"parent", []string{"parent"}}} {
+			body := map[string]any{"account": "provider"}
+			if c.purpose != nil {
+				body["purpose"] = c.purpose
+			}
+			before := w.server.Counters().Logins
+			states, err := w.operate(w.processState, "login", body)
+			var got []string
+			for _, s := range states {
+				if s.Error != "" {
+					w.Errorf("%+v", s)
+				}
+				got = append(got, s.Purpose)
+			}
+			slices.Sort(got)
+			if err != nil || !slices.Equal(got, c.want) || w.server.Counters().Logins-before != int64(len(c.want)) {
+				w.Errorf("%v: %q, %d logins, %v", c.purpose, got, w.server.Counters().Logins-before, err)
+			}
+			w.rest(time.Second)
+		}
+		if _, err := w.operate(w.processState, "login", map[string]any{"account": "provider", "purpose": "nobody"}); err == nil || !strings.Contains(err.Error(), "no session at a matching server") {
+			w.Errorf("%v", err)
+		}
+	})
 }

@@ -49,8 +49,8 @@ func init() {
 //
 // discard a session, replace it with a new one, and end it at the server. All three
 // lift the hold on a refused credential, also in the shared cache. The body may also
-// contain `product` and `origin`, if an account has sessions at several servers. The
-// response lists the results. A login spends a try of the user's lock-out budget. It
+// contain `product` and `origin`, if an account has sessions at several servers, and
+// `purpose`, if it has several at one. The response lists the results. A login spends a try of the user's lock-out budget. It
 // requires `force` to spend the last one, or to log in when none is left.
 //
 //	POST /veeam_auth/sessions/code       {"account": "<name>", "code": "<digits>", "force": <bool>}

@@ -54,7 +54,7 @@ func (s Sessions) enterCredential(w http.ResponseWriter, r *http.Request, wanted
 
 // enter gives what was entered to one session.
 func (s Sessions) enter(w http.ResponseWriter, r *http.Request, name string, wanted WantedSessions, entry upstream.Entry) error {
-	session, err := upstream.ForEntry(s.State.Find(wanted.Account, wanted.Product, wanted.Origin))
+	session, err := upstream.ForEntry(s.find(wanted))
 	switch {
 	case err != nil:
 		return &Error{http.StatusConflict, fmt.Errorf("nothing was sent: %w", err)}

@@ -208,8 +208,19 @@ type WantedSessions struct {
 	Product string `json:"product,omitempty"`
 	Origin  string `json:"origin,omitempty"`
 
+	// Purpose is the purpose of a SessionState: empty for the account's own session.
+	// Default: all.
+	Purpose *string `json:"purpose,omitempty"`
+
 	// Force allows an action to use the last try of a lock-out budget.
 	Force bool `json:"force,omitempty"`
+}
+
+// find returns the selected sessions.
+func (s Sessions) find(wanted WantedSessions) []*upstream.Session {
+	return slices.DeleteFunc(s.State.Find(wanted.Account, wanted.Product, wanted.Origin), func(session *upstream.Session) bool {
+		return wanted.Purpose != nil && session.Row().Purpose != *wanted.Purpose
+	})
 }
 
 // missing returns the error for a selection that matches no session.
@@ -218,7 +229,7 @@ func (s Sessions) missing(wanted WantedSessions) error {
 	switch {
 	case !slices.Contains(names, wanted.Account):
 		return fmt.Errorf("unknown account %q (configured: %s)", wanted.Account, strings.Join(names, ", "))
-	case wanted.Product != "" || wanted.Origin != "":
+	case wanted.Product != "" || wanted.Origin != "" || wanted.Purpose != nil:
 		return fmt.Errorf("%s has no session at a matching server", wanted.Account)
 	}
 	return fmt.Errorf("no request has required a session of %s yet", wanted.Account)
@@ -237,7 +248,7 @@ func (s Sessions) List(ctx context.Context) []SessionState {
 }
 
 func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessions, name string, action sessionAction) error {
-	found := s.State.Find(wanted.Account, wanted.Product, wanted.Origin)
+	found := s.find(wanted)
 	if len(found) == 0 {
 		return &Error{http.StatusNotFound, s.missing(wanted)}
 	}

@@ -2,14 +2,20 @@ package upstream
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 // begin puts the server of the bench in force.
@@ -78,6 +84,83 @@ func TestBegin_AWrongPasswordIsSentWithinTheBudgetAndItsSuccessorAtOnce(t *testi
 		time.Sleep(2 * KeepEvery)
 		if r := l.only(); r.State.ExpiresIn <= 0 {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Accounts that log in at the start take their turns: in no minute there are more token
+// requests than the pace allows, and all of them get their token.
+func TestBegin_KeepsThePace(t *testing.T) {
+	onBench(t, func(l *bench) {
+		const accounts, perMinute = 30, 6
+		sent := new(sentAt)
+		options := l.source.server.ServerOptions
+		options.RateLimit, options.Accounts = ratelimit.Rates{PerMinute: perMinute}, nil
+		options.Transport = sent.before(l.server.Transport())
+		for i := range accounts {
+			a := &account.Account{Name: fmt.Sprint("svc-", i), Username: veeamtest.DefaultUser, Password: "{env.PASSWORD}"}
+			a.Prepare(account.Env{Product: "vbr", Expand: l.expand})
+			options.Accounts = append(options.Accounts, a)
+		}
+		server := NewServer(options)
+		defer server.Close()
+		server.Begin([]Fixed{{l.source.place, context.Background()}}, true, journal.Journal{})
+		time.Sleep(2*accounts/perMinute*time.Minute + time.Minute)
+		standings, _ := server.State.Standings(l.Context())
+		for _, s := range standings {
+			if s.AtStart && s.Servers[0][0].Success.IsZero() {
+				l.Errorf("%s: %+v", s.Account, s.Servers[0])
+			}
+		}
+		if len(standings) != accounts || len(sent.times) < accounts {
+			l.Errorf("%d accounts, %d token requests", len(standings), len(sent.times))
+		}
+		for i := perMinute; i < len(sent.times); i++ {
+			if d := sent.times[i].Sub(sent.times[i-perMinute]); d < time.Minute {
+				l.Fatalf("%d token requests in %v", perMinute+1, d)
+			}
+		}
+	})
+}
+
+// sentAt takes down when token requests were sent.
+type sentAt struct {
+	mu    sync.Mutex
+	times []time.Time
+}
+
+func (s *sentAt) before(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			s.mu.Lock()
+			s.times = append(s.times, time.Now())
+			s.mu.Unlock()
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestFind_AnOriginIsThatOfOneServer(t *testing.T) {
+	onBench(t, func(l *bench) {
+		for _, address := range []string{"vbr01:9419", "vbr01:94190"} {
+			source, err := l.source.server.Source(Address{"tcp", address}, veeamtest.DefaultUser, func() Place {
+				return Place{Address: Address{"tcp", address}, Origin: "https tcp " + address, BaseURL: "https://" + address, Host: address}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := source.Token(l.Context(), Request{Values: values}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for origin, want := range map[string]int{"": 2, "vbr01": 2, "vbr01:9419": 2, "https tcp vbr01:9419": 1, "https tcp vbr01:94190": 1, "https tcp vbr01:941900": 0} {
+			if found := l.source.server.State.Find(veeamtest.DefaultUser, "vbr", origin); len(found) != want {
+				t.Errorf("%q: %d sessions", origin, len(found))
+			}
 		}
 	})
 }

@@ -48,13 +48,17 @@ func NewState() *State {
 	return s
 }
 
-// Find returns the live sessions of an account at a product, at servers whose origin
-// contains a text. An empty text matches any.
+// Find returns the live sessions of an account at a product, at the server of an origin, or
+// else at servers whose origin contains the text. An empty text matches any.
 func (s *State) Find(account, product, origin string) (found []*Session) {
+	exact := false
 	for k, session := range s.sessions.All() {
 		if cmp.Or(account, k.account) == k.account && cmp.Or(product, k.product) == k.product && strings.Contains(k.origin, origin) {
-			found = append(found, session)
+			found, exact = append(found, session), exact || k.origin == origin
 		}
+	}
+	if exact { // vbr01:443 is not vbr01:4430
+		found = slices.DeleteFunc(found, func(s *Session) bool { return s.key.origin != origin })
 	}
 	slices.SortFunc(found, func(a, b *Session) int {
 		return cmp.Or(cmp.Compare(a.key.account, b.key.account), cmp.Compare(a.key.origin, b.key.origin), cmp.Compare(a.key.user, b.key.user))
