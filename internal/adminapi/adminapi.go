@@ -4,8 +4,11 @@
 package adminapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -47,12 +50,30 @@ func posting[T any](most int64, complete func(T) bool, usage string, act func(ht
 			return &Error{http.StatusMethodNotAllowed, errors.New("use POST")}
 		}
 		var body T
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, most)).Decode(&body); err != nil || !complete(body) {
+		err := decodeOne(http.MaxBytesReader(w, r.Body, most), &body)
+		if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return &Error{http.StatusRequestEntityTooLarge, fmt.Errorf("the body exceeds %d bytes", tooLong.Limit)}
+		}
+		if err != nil || !complete(body) {
 			return &Error{http.StatusBadRequest, errors.New("write " + usage)}
 		}
 		return act(w, r, body)
 	})
 }
+
+// decodeOne reads a JSON value, which must be all that there is.
+func decodeOne(body io.Reader, into any) error {
+	decoder := json.NewDecoder(body)
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return cmp.Or(err, errMore)
+	}
+	return nil
+}
+
+var errMore = errors.New("there is more than one value")
 
 func answer(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", contentTypeJSON)
