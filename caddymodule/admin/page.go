@@ -109,6 +109,9 @@ func (*Page) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handl
 	if user == "" && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
 		return caddyhttp.Error(http.StatusForbidden, errors.New("veeam_auth_page: no earlier handler has authenticated the caller: write basic_auth or client_auth"))
 	}
+	if user != "" {
+		r = r.WithContext(adminapi.WithOperator(r.Context(), user))
+	}
 	err := operatorsPage(true).ServeHTTP(w, r)
 	if failed, ok := errors.AsType[*adminapi.Error](err); ok {
 		return caddyhttp.Error(failed.Status, failed.Err)

@@ -34,13 +34,13 @@ func WithOperator(ctx context.Context, name string) context.Context {
 }
 
 // Operator is the name of the operator of a request: that of WithOperator, or the common
-// name of the client certificate, or empty.
+// name of a client certificate that was verified, or empty.
 func Operator(r *http.Request) string {
 	if name, ok := r.Context().Value(operatorKey{}).(string); ok && name != "" {
 		return name
 	}
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		return r.TLS.PeerCertificates[0].Subject.CommonName
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return r.TLS.VerifiedChains[0][0].Subject.CommonName
 	}
 	return ""
 }

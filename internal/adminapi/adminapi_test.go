@@ -32,7 +32,14 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodGet, RevokePath, "", http.StatusMethodNotAllowed, "use POST"},
 		{http.MethodPost, SessionsPath + "/forget", "{}", http.StatusBadRequest, `write {"account": "<name>"}`},
 		{http.MethodPost, SessionsPath + "/logout", "no JSON", http.StatusBadRequest, `write {"account": "<name>"}`},
-		{http.MethodPost, SessionsPath + "/login", `{"account": "` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, `write {"account": "<name>"}`},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "` + strings.Repeat("x", 5000) + `"}`, http.StatusRequestEntityTooLarge, "the body exceeds 4096 bytes"},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}` + strings.Repeat(" ", 5000), http.StatusRequestEntityTooLarge, "the body exceeds 4096 bytes"},
+		{http.MethodPost, SessionsPath + "/credential", `{"account": "nobody", "secret": "` + strings.Repeat("x", 70_000) + `"}`, http.StatusRequestEntityTooLarge, "the body exceeds 65536 bytes"},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"} {"account": "nobody"}`, http.StatusBadRequest, `write {"account": "<name>"}`},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}]`, http.StatusBadRequest, `write {"account": "<name>"}`},
+		{http.MethodPost, SessionsPath + "/login", `["nobody"]`, http.StatusBadRequest, `write {"account": "<name>"}`},
+		{http.MethodPost, SessionsPath + "/code", `{"account": "nobody", "code": "<script>"}`, http.StatusBadRequest, "<6 to 10 digits>"},
+		{http.MethodPost, SessionsPath + "/login", `{"account": "\u001b[31m<img src=x>\u202e"}`, http.StatusNotFound, `unknown account "\x1b[31m<img src=x>\u202e"`},
 		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, http.StatusNotFound, `unknown account "nobody"`},
 		{http.MethodPost, RevokePath, "{}", http.StatusBadRequest, `write {"client": "<name>"}`},
 		{http.MethodPost, KeysPath, "", http.StatusMethodNotAllowed, "use GET"},
@@ -71,10 +78,11 @@ func TestWithoutSessionsAndTokensTheListsAreEmpty(t *testing.T) {
 func TestAnActNamesItsOperator(t *testing.T) {
 	certificate := &x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}
 	byCertificate := httptest.NewRequestWithContext(t.Context(), http.MethodPost, SessionsPath, nil)
-	byCertificate.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
+	byCertificate.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{certificate}}}
 	byName := httptest.NewRequestWithContext(WithOperator(t.Context(), "bob"), http.MethodPost, SessionsPath, nil)
 	byName.TLS = byCertificate.TLS
 	unknown := httptest.NewRequestWithContext(t.Context(), http.MethodPost, SessionsPath, nil)
+	unknown.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}} // which nobody has verified
 	for want, r := range map[string]*http.Request{"alice": byCertificate, "bob": byName, "": unknown} {
 		var got Act
 		tell(func(act Act) { got = act }, r, Act{Name: "login"})

@@ -1,0 +1,235 @@
+// The page for operators at a site: read-only, for callers whom an earlier handler or a
+// certificate has identified.
+
+package access
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+)
+
+// pageSites starts a Caddy with the page at four sites: open to all, behind basic_auth,
+// where certificates are asked for and not verified, and where they are verified.
+func pageSites(t *testing.T, password string) (w *harness.World, urls map[string]string) {
+	t.Helper()
+	w = harness.New(t)
+	if err := newPKI(w.Dir); err != nil {
+		t.Fatal(err)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := w.Secret("monitor", veeamtest.DefaultPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := harness.FreePorts(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Sites = []*harness.Site{{Server: harness.StartServer(t, veeamtest.VBR13), Account: "account " + monitor + " " + secret}}
+	w.Global = "auto_https disable_redirects\n\tveeam_auth {\n\t\tpage\n\t}"
+	certificate := fmt.Sprintf("tls %[1]s/server.pem %[1]s/server.key {\n\t\tclient_auth {\n\t\t\t%%s\n\t\t}\n\t}", w.Dir)
+	urls = make(map[string]string)
+	var blocks strings.Builder
+	for i, site := range []struct{ name, scheme, before string }{
+		{"open", "http", ""},
+		{"password", "http", "basic_auth {\n\t\talice " + string(hash) + "\n\t}"},
+		{"asked", "https", fmt.Sprintf(certificate, "mode request")},
+		{"verified", "https", fmt.Sprintf(certificate, "trust_pool file "+w.File("ca.pem"))},
+	} {
+		urls[site.name] = fmt.Sprintf("%s://127.0.0.1:%d", site.scheme, ports[i])
+		fmt.Fprintf(&blocks, "%s://:%d {\n\tbind 127.0.0.1\n\t%s\n\tveeam_auth_page\n}\n", site.scheme, ports[i], site.before)
+	}
+	w.Layout = func() string { return w.Preamble() + w.Sites[0].Block() + blocks.String() }
+	w.Run(t)
+	return w, urls
+}
+
+func TestThePageAtASiteIsForAuthenticatedCallersOnly(t *testing.T) {
+	t.Parallel()
+	const password = "builders-pass-1"
+	w, urls := pageSites(t, password)
+	program := map[string]string{}
+	foreign := map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.test"}
+	pretending := map[string]string{"X-Forwarded-User": "alice", "Remote-User": "alice", "X-Forwarded-For": "127.0.0.1", "Authorization": "Bearer x"}
+	for _, c := range []struct {
+		site, user, password, certificate string
+		headers                           map[string]string
+		page, state                       int // statuses
+		operator                          string
+	}{
+		{"open", "", "", "", program, http.StatusForbidden, http.StatusForbidden, ""},
+		{"open", "alice", password, "", program, http.StatusForbidden, http.StatusForbidden, ""}, // nobody has checked it
+		{"open", "", "", "", pretending, http.StatusForbidden, http.StatusForbidden, ""},
+		{"password", "", "", "", program, http.StatusUnauthorized, http.StatusUnauthorized, ""},
+		{"password", "", "", "", pretending, http.StatusUnauthorized, http.StatusUnauthorized, ""},
+		{"password", "alice", "guessed", "", program, http.StatusUnauthorized, http.StatusUnauthorized, ""},
+		{"password", "alice", password, "", program, http.StatusOK, http.StatusOK, "alice"},
+		{"password", "alice", password, "", foreign, http.StatusOK, http.StatusForbidden, ""}, // a link leads to the page, which shows nothing by itself
+		{"asked", "", "", "", program, http.StatusForbidden, http.StatusForbidden, ""},
+		{"asked", "", "", "exporter", program, http.StatusForbidden, http.StatusForbidden, ""},
+		{"asked", "", "", "forged", program, http.StatusForbidden, http.StatusForbidden, ""},
+		{"verified", "", "", "exporter", program, http.StatusOK, http.StatusOK, "exporter"},
+		{"verified", "", "", "exporter", foreign, http.StatusOK, http.StatusForbidden, ""},
+	} {
+		client := pageClient(t, w, c.certificate)
+		ask := func(method, path, body string) (int, []byte) {
+			req, err := http.NewRequestWithContext(t.Context(), method, urls[c.site]+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.user != "" {
+				req.SetBasicAuth(c.user, c.password)
+			}
+			for name, value := range c.headers {
+				req.Header.Set(name, value)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			text, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res.StatusCode, text
+		}
+		what := fmt.Sprintf("%s as %q with certificate %q and %v", c.site, c.user, c.certificate, c.headers)
+		for path, want := range map[string]int{"/": c.page, "/veeam_auth/": c.page, "/state": c.state, "/veeam_auth/state?decision=18446744073709551615&line=-1": c.state} {
+			status, text := ask(http.MethodGet, path, "")
+			if status != want {
+				t.Errorf("%s: %s: %d, not %d", what, path, status, want)
+			}
+			if told := bytes.Contains(text, []byte(monitor)); told != (strings.Contains(path, "state") && want == http.StatusOK) {
+				t.Errorf("%s: %s: the answer names the account: %t", what, path, told)
+			}
+			var shown struct {
+				ReadOnly bool   `json:"read_only"`
+				Operator string `json:"operator"`
+			}
+			if strings.Contains(path, "state") && want == http.StatusOK {
+				if err := json.Unmarshal(text, &shown); err != nil || !shown.ReadOnly || shown.Operator != c.operator {
+					t.Errorf("%s: %+v %v", what, shown, err)
+				}
+			}
+		}
+		for _, path := range []string{"/sessions/login", "/veeam_auth/sessions/login", "/veeam_auth/sessions/code", "/veeam_auth/tokens/revoke", "/veeam_auth/keys/issue", "/state", "/"} {
+			for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+				if status, _ := ask(method, path, `{"account":"`+monitor+`","client":"x","code":"000000"}`); status < http.StatusBadRequest {
+					t.Errorf("%s: %s %s: %d", what, method, path, status)
+				}
+			}
+		}
+	}
+	if c := w.Sites[0].Server.Counters(); c.TokenRequests+c.Logouts != 0 {
+		t.Errorf("the server got %+v", c)
+	}
+	if strings.Contains(w.Caddy.Output(), "act of an operator") {
+		t.Error("the page at a site acts")
+	}
+	w.Global = "auto_https disable_redirects"
+	if err := w.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "veeam_auth_page requires page in the global option veeam_auth") {
+		t.Errorf("without the global option: %v", err)
+	}
+}
+
+// pageClient presents the certificate of a file, if one is named.
+func pageClient(t *testing.T, w *harness.World, certificate string) *http.Client {
+	t.Helper()
+	trust := &tls.Config{InsecureSkipVerify: true}
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(w.File(certificate+".pem"), w.File(certificate+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Also one that the server does not name among those that it trusts.
+		trust.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	transport := &http.Transport{TLSClientConfig: trust}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: harness.Patience}
+}
+
+// At Caddy's remote admin endpoint a certificate says who acts, and the log has the name.
+func TestAnActAtTheRemoteAdminEndpointIsLoggedWithItsOperator(t *testing.T) {
+	t.Parallel()
+	w, _ := pageSites(t, "builders-pass-1")
+	config := map[string]any{}
+	answer, err := http.Get("http://" + w.Caddy.Admin + "/config/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&config); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := pageClient(t, w, "exporter")
+	pair, err := tls.LoadX509KeyPair(w.File("exporter.pem"), w.File("exporter.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := config["admin"].(map[string]any)
+	admin["identity"] = map[string]any{"identifiers": []string{"localhost"}, "issuers": []any{map[string]any{"module": "internal"}}}
+	admin["remote"] = map[string]any{
+		"listen":         fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		"access_control": []any{map[string]any{"public_keys": [][]byte{pair.Certificate[0]}, "permissions": []any{map[string]any{"paths": []string{"/veeam_auth/"}}}}},
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := http.Post("http://"+w.Caddy.Admin+"/load", "application/json", bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loaded.Body.Close()
+	if said, _ := io.ReadAll(loaded.Body); loaded.StatusCode != http.StatusOK {
+		t.Fatalf("%d %s", loaded.StatusCode, said)
+	}
+	first, err := http.Get(w.Sites[0].URL() + "/api/v1/jobs") // needs a session
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Body.Close()
+	client.Transport.(*http.Transport).TLSClientConfig.ServerName = "localhost"
+	var status int
+	harness.Eventually(t, "the remote admin endpoint answers", func() bool {
+		res, err := client.Post(fmt.Sprintf("https://127.0.0.1:%d/veeam_auth/sessions/forget", ports[0]), "application/json", strings.NewReader(`{"account":"`+monitor+`"}`))
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		status = res.StatusCode
+		return true
+	})
+	if status != http.StatusOK {
+		t.Errorf("status %d: %s", status, w.Caddy.Output())
+	}
+	harness.Eventually(t, "the act is logged with its operator", func() bool {
+		for line := range strings.Lines(w.Caddy.Output()) {
+			if strings.Contains(line, "act of an operator: forget") && strings.Contains(line, `"operator":"exporter"`) && strings.Contains(line, `"account":"`+monitor+`"`) {
+				return true
+			}
+		}
+		return false
+	})
+}
