@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -164,8 +165,22 @@ func printSessions(out io.Writer, states []sessionRow, asJSON bool) error {
 	if width := terminalWidth(out); width > 0 && widest(text) > width {
 		text = sessionBlocks(states, width)
 	}
-	_, err := io.WriteString(out, text)
+	_, err := io.WriteString(out, printableLines(text))
 	return err
+}
+
+// printableLines is a text for a terminal: what is not printable in its lines is escaped,
+// because names and errors come from elsewhere.
+func printableLines(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // widest is the length of the longest line.

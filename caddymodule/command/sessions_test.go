@@ -5,15 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -52,6 +56,41 @@ func TestANarrowTerminalLosesNothing(t *testing.T) {
 	var wide bytes.Buffer
 	if err := printSessions(&wide, someStates(), false); err != nil || strings.Count(wide.String(), "\n") != 4 {
 		t.Errorf("%v\n%s", err, wide.String())
+	}
+}
+
+// Each endpoint that acts has a command of the same name.
+func TestEachActHasItsCommand(t *testing.T) {
+	holders := issuer.NewHolders()
+	routes := adminapi.Sessions{State: upstream.NewState()}.Routes()
+	maps.Copy(routes, adminapi.Tokens{Holders: holders}.Routes())
+	maps.Copy(routes, adminapi.Keys{Holders: holders}.Routes())
+	paths := map[string]bool{}
+	for _, group := range commands() {
+		for _, cmd := range group.Commands() {
+			paths["/veeam_auth/"+group.Name()+"/"+cmd.Name()] = true
+		}
+	}
+	for path := range routes {
+		if strings.Count(path, "/") > 2 && !paths[path] {
+			t.Errorf("there is no command for %s", path)
+		}
+	}
+}
+
+// Names and errors come from elsewhere: none of them moves the cursor, or hides anything.
+func TestATableHasNoControlCharacters(t *testing.T) {
+	hostile := "a\x1b[2Jb\u202ec\rd\u200be\x00"
+	states := []sessionRow{{Account: hostile, Product: "vbr", Origin: hostile, State: "valid", LastError: hostile, Holder: hostile, Purpose: hostile}}
+	for _, columns := range []string{"400", "20"} {
+		t.Setenv("COLUMNS", columns)
+		var out bytes.Buffer
+		if err := printSessions(&out, states, false); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsFunc(strings.ReplaceAll(out.String(), "\n", ""), func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(out.String(), `\x1b[2Jb\u202ec`) {
+			t.Errorf("%q", out.String())
+		}
 	}
 }
 
