@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
+	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -296,6 +298,38 @@ type discardingWriter struct {
 func (w *discardingWriter) Header() http.Header         { return w.header }
 func (w *discardingWriter) WriteHeader(status int)      { w.status = status }
 func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// BenchmarkPage sends requests with the page for operators on and off, by turns, and compares.
+func BenchmarkPage(b *testing.B) {
+	answer := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	off, on := benchHandler(b, discardingLogger(b)), benchHandler(b, discardingLogger(b))
+	on.page = page.NewRecord()
+	on.page.Open()
+	on.svc = on.page.Tee(on.svc)
+	req, w := fromClient(), &discardingWriter{header: http.Header{"Content-Type": {contentTypeJSON}}}
+	const inATurn = 200
+	var took [2]time.Duration
+	sent := 0
+	for b.Loop() {
+		for i, h := range [2]*Handler{off, on} {
+			began := time.Now()
+			for range inATurn {
+				if err := h.ServeHTTP(w, prepared(req), answer); err != nil {
+					b.Fatal(err)
+				}
+			}
+			took[i] += time.Since(began)
+		}
+		sent += inATurn
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(took[0].Nanoseconds())/float64(sent), "ns/request-off")
+	b.ReportMetric(float64(took[1].Nanoseconds())/float64(sent), "ns/request-on")
+	b.ReportMetric(float64(took[1])/float64(took[0]), "on/off")
+}
 
 // BenchmarkHasHash is what the check of a password costs: the hashes that `caddy hash-password` makes, and one of bcrypt
 // with the least cost that Go's package takes by default.
