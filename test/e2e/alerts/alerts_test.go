@@ -18,8 +18,8 @@ import (
 
 const rules = "../../../deploy/prometheus/veeam-auth.rules.yml"
 
-// units are the files with unit tests.
-var units = []string{"testdata/rules.test.yml", "testdata/days.test.yml"}
+// unitTests are the files with unit tests.
+var unitTests = []string{"testdata/rules.test.yml", "testdata/days.test.yml"}
 
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m.Run))
@@ -38,7 +38,7 @@ func TestTheRulesAreValid(t *testing.T) {
 }
 
 func TestTheRulesFireWhenTheyShouldAndOnlyThen(t *testing.T) {
-	promtool(t, append([]string{"test", "rules"}, units...)...)
+	promtool(t, append([]string{"test", "rules"}, unitTests...)...)
 }
 
 func promtool(t *testing.T, args ...string) {
@@ -86,7 +86,7 @@ func TestEveryAlertIsTestedAndDocumented(t *testing.T) {
 	page := read(t, "../../../docs/metrics.md")
 	_, table, _ := strings.Cut(page, "\n## Alerts\n")
 	fires, silent := map[string]bool{}, map[string]bool{}
-	for _, file := range units {
+	for _, file := range unitTests {
 		var unit struct {
 			Tests []struct {
 				Rules []struct {

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const dashboardFile = "../../../deploy/grafana/veeam-auth.json"
@@ -20,13 +22,29 @@ type dashboard struct {
 	Title         string `json:"title"`
 	SchemaVersion int    `json:"schemaVersion"`
 	Templating    struct {
-		List []struct {
-			Name       string `json:"name"`
-			Type       string `json:"type"`
-			Definition string `json:"definition"`
-		} `json:"list"`
+		List []dashboardVariable `json:"list"`
 	} `json:"templating"`
+	Annotations struct {
+		List []dashboardAnnotation `json:"list"`
+	} `json:"annotations"`
 	Panels []dashboardPanel `json:"panels"`
+}
+
+type dashboardVariable struct {
+	Name       string          `json:"name"`
+	Type       string          `json:"type"`
+	Definition string          `json:"definition"`
+	Query      json.RawMessage `json:"query"`
+	Datasource datasource      `json:"datasource"`
+}
+
+type dashboardAnnotation struct {
+	Name        string     `json:"name"`
+	BuiltIn     int        `json:"builtIn"`
+	Datasource  datasource `json:"datasource"`
+	Expr        string     `json:"expr"`
+	TitleFormat string     `json:"titleFormat"`
+	TextFormat  string     `json:"textFormat"`
 }
 
 type dashboardPanel struct {
@@ -83,6 +101,55 @@ func dashboardQueries(t *testing.T, interval string) (queries []string) {
 	return queries
 }
 
+var labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
+
+// asked are the series and the label that a variable lists the values of, with every product
+// chosen.
+func (v dashboardVariable) asked(t *testing.T) (series, label string) {
+	t.Helper()
+	parts := labelValues.FindStringSubmatch(v.Definition)
+	if parts == nil {
+		t.Fatalf("variable %s is %s", v.Name, v.Definition)
+	}
+	return strings.ReplaceAll(parts[1], "$product", ".*"), parts[2]
+}
+
+// offersValues fails the test unless a Prometheus has values for each variable of the
+// dashboard, these among them, and points for each annotation, with the labels that it shows.
+func offersValues(t *testing.T, p *prometheusServer, since time.Time, wanted map[string][]string) {
+	t.Helper()
+	d := readDashboard(t)
+	for _, v := range d.Templating.List {
+		if v.Type != "query" {
+			continue
+		}
+		series, label := v.asked(t)
+		values := p.labelValues(t, series, label, since)
+		if len(values) == 0 {
+			t.Errorf("variable %s has no values", v.Name)
+		}
+		for _, value := range wanted[v.Name] {
+			if !slices.Contains(values, value) {
+				t.Errorf("variable %s offers %q, not %s", v.Name, values, value)
+			}
+		}
+	}
+	shown := regexp.MustCompile(`\{\{(\w+)\}\}`)
+	for _, a := range d.Annotations.List {
+		if a.BuiltIn != 0 {
+			continue
+		}
+		if p.points(t, a.Expr, since, time.Second) == 0 {
+			t.Errorf("the annotation %s has never had data", a.Name)
+		}
+		for _, label := range shown.FindAllStringSubmatch(a.TitleFormat+a.TextFormat, -1) {
+			if len(p.labelValues(t, a.Expr, label[1], since)) == 0 {
+				t.Errorf("the annotation %s shows %s, which no series has", a.Name, label[1])
+			}
+		}
+	}
+}
+
 // Grafana takes the file: each panel has its own id and place, says what it shows and in
 // which unit, and asks the data source that the user chooses for series that exist.
 func TestTheDashboardIsComplete(t *testing.T) {
@@ -91,10 +158,23 @@ func TestTheDashboardIsComplete(t *testing.T) {
 		t.Errorf("uid %q, title %q, schemaVersion %d", d.UID, d.Title, d.SchemaVersion)
 	}
 	variables := map[string]bool{}
+	chosen := datasource{"prometheus", "${datasource}"}
 	for _, v := range d.Templating.List {
 		variables[v.Name] = true
-		if v.Type == "query" && !strings.HasPrefix(v.Definition, "label_values(caddy_veeam_auth_") {
+		if v.Type != "query" {
+			continue
+		}
+		var query struct{ Query string }
+		if err := json.Unmarshal(v.Query, &query); err != nil || query.Query != v.Definition || v.Datasource != chosen {
+			t.Errorf("variable %s asks %v for %s, and is shown as %s", v.Name, v.Datasource, v.Query, v.Definition)
+		}
+		if series, _ := v.asked(t); !strings.HasPrefix(series, "caddy_veeam_auth_") {
 			t.Errorf("variable %s is %s", v.Name, v.Definition)
+		}
+	}
+	for _, a := range d.Annotations.List {
+		if a.BuiltIn == 0 && (a.Name == "" || a.Expr == "" || a.Datasource != chosen) {
+			t.Errorf("annotation %+v lacks name, query or data source", a)
 		}
 	}
 	for _, name := range []string{"datasource", "product", "account", "instance"} {
@@ -106,7 +186,6 @@ func TestTheDashboardIsComplete(t *testing.T) {
 	series := regexp.MustCompile(`caddy_veeam_auth_\w+`)
 	used := regexp.MustCompile(`\$(\w+)`)
 	ids, rows := map[int]bool{}, 0
-	chosen := datasource{"prometheus", "${datasource}"}
 	for i, panel := range d.Panels {
 		if ids[panel.ID] || panel.ID == 0 {
 			t.Errorf("%s has the id %d, as another panel has", panel.Title, panel.ID)
@@ -123,6 +202,9 @@ func TestTheDashboardIsComplete(t *testing.T) {
 		if panel.Type == "row" {
 			rows++
 			continue
+		}
+		if !panelTypes[panel.Type] || !units[panel.FieldConfig.Defaults.Unit] {
+			t.Errorf("%s: Grafana has no panel %q or no unit %q", panel.Title, panel.Type, panel.FieldConfig.Defaults.Unit)
 		}
 		if panel.Title == "" || panel.Description == "" || panel.FieldConfig.Defaults.Unit == "" || panel.Datasource != chosen || len(panel.Targets) == 0 {
 			t.Errorf("panel %d %q lacks title, description, unit, data source or query", panel.ID, panel.Title)
@@ -150,6 +232,12 @@ func TestTheDashboardIsComplete(t *testing.T) {
 	}
 }
 
+// The panels and units that Grafana has built in, as far as the dashboard uses them.
+var (
+	panelTypes = map[string]bool{"bargauge": true, "stat": true, "state-timeline": true, "table": true, "timeseries": true}
+	units      = map[string]bool{"bool_on_off": true, "bool_yes_no": true, "cps": true, "percentunit": true, "reqps": true, "s": true, "short": true}
+)
+
 // Every query parses, also where no Prometheus runs.
 func TestTheQueriesOfTheDashboardParse(t *testing.T) {
 	var file strings.Builder
@@ -162,4 +250,59 @@ func TestTheQueriesOfTheDashboardParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	promtool(t, "check", "rules", path)
+}
+
+// What fields are called and measured in is that of queries and units that there are, in
+// every panel, however deep.
+func TestTheFieldsOfTheDashboardAreThoseOfItsQueries(t *testing.T) {
+	var file struct {
+		Panels []map[string]any `json:"panels"`
+	}
+	if err := json.Unmarshal([]byte(read(t, dashboardFile)), &file); err != nil {
+		t.Fatal(err)
+	}
+	fields := regexp.MustCompile(`^Value #(\w+)$`)
+	seen := 0
+	for i, panel := range readDashboard(t).Panels {
+		refs := map[string]bool{}
+		for _, target := range panel.Targets {
+			refs[target.RefID] = true
+		}
+		named := func(text string) {
+			if field := fields.FindStringSubmatch(text); field != nil {
+				if seen++; !refs[field[1]] {
+					t.Errorf("%s has no query for %s", panel.Title, text)
+				}
+			}
+		}
+		var walk func(node any)
+		walk = func(node any) {
+			switch node := node.(type) {
+			case string:
+				named(node)
+			case []any:
+				for _, below := range node {
+					walk(below)
+				}
+			case map[string]any:
+				if unit, ok := node["value"].(string); ok && node["id"] == "unit" && !units[unit] {
+					t.Errorf("%s has the unit %q", panel.Title, unit)
+				}
+				for name, below := range node {
+					named(name)
+					walk(below)
+				}
+			}
+		}
+		walk(file.Panels[i])
+		changes, _ := file.Panels[i]["transformations"].([]any)
+		for _, change := range changes {
+			if id := change.(map[string]any)["id"]; id != "merge" && id != "organize" {
+				t.Errorf("%s has the transformation %v", panel.Title, id)
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("only %d fields were looked at", seen)
+	}
 }

@@ -324,4 +324,9 @@ func TestEachOutageRaisesItsAlertAndNoOther(t *testing.T) {
 			t.Errorf("a query of the dashboard has never had data: %s", query)
 		}
 	}
+	named := map[string][]string{"account": {"healthy"}, "product": {"vbr", "vspc", "aws"}, "instance": {w.Caddy.Admin}}
+	for _, o := range table {
+		named["account"] = append(named["account"], o.name)
+	}
+	offersValues(t, p, began, named)
 }

@@ -116,6 +116,15 @@ func (p *prometheusServer) firing(t *testing.T) (firing []string, serves bool) {
 	return firing, true
 }
 
+// labelValues lists the values that a label of series has had since a time.
+func (p *prometheusServer) labelValues(t *testing.T, series, label string, since time.Time) (values []string) {
+	t.Helper()
+	p.get(t, "label/"+label+"/values", url.Values{"match[]": {series}, "start": {unix(since)}, "end": {unix(time.Now())}}, &values)
+	return values
+}
+
+func unix(at time.Time) string { return fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000) }
+
 // points counts the values that a query has had since a time.
 func (p *prometheusServer) points(t *testing.T, expr string, since time.Time, step time.Duration) (n int) {
 	t.Helper()
@@ -124,7 +133,6 @@ func (p *prometheusServer) points(t *testing.T, expr string, since time.Time, st
 			Values [][2]any `json:"values"`
 		} `json:"result"`
 	}
-	unix := func(at time.Time) string { return fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000) }
 	p.get(t, "query_range", url.Values{
 		"query": {expr}, "start": {unix(since)}, "end": {unix(time.Now())}, "step": {fmt.Sprint(step.Seconds())},
 	}, &data)

@@ -61,6 +61,8 @@ func BenchmarkScrape(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms")
 	b.ReportMetric(float64(strings.Count(text, "\ncaddy_veeam_auth_")), "series")
 	b.ReportMetric(float64(len(text)), "bytes")
 }
