@@ -43,12 +43,30 @@ func traced(t *testing.T, site *harness.Site, number int) {
 	}
 }
 
+// tracedJob asks for a job by its id, in the trace of the client.
+func tracedJob(t *testing.T, site *harness.Site, id string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site.URL()+"/api/v1/jobs/"+id, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Traceparent", "00-"+clientTrace+"-00f067aa0ba902b7-01")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode == http.StatusUnauthorized || res.StatusCode >= http.StatusInternalServerError {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}
+
 func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	t.Parallel()
 	receiver, env := otlp.Receive(t)
 	w := harness.New(t)
 	w.Env = []string{
-		"TELEMETRY_PASSWORD=" + veeamtest.DefaultMFAPassword, "TELEMETRY_TOTP=" + veeamtest.DefaultTOTPSecret,
+		"TELEMETRY_PASSWORD=" + veeamtest.DefaultMFAPassword, "TELEMETRY_TOTP=" + veeamtest.DefaultTOTPSecret, "TELEMETRY_OTHER=" + veeamtest.DefaultPassword,
 	}
 	w.Env = append(w.Env, env...)
 	w.Global = "order tracing first"
@@ -56,7 +74,8 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 		Server: harness.StartServer(t, veeamtest.Azure), Before: "tracing {\n\t\tspan site\n\t}",
 		Account: "account " + veeamtest.DefaultMFAUser + " {env.TELEMETRY_PASSWORD} {\n\t\ttotp_secret {env.TELEMETRY_TOTP}\n\t}", Options: "pace 1/s",
 	}
-	w.Sites = []*harness.Site{site}
+	other := &harness.Site{Server: harness.StartServer(t, veeamtest.VBR13), Before: "tracing {\n\t\tspan other\n\t}", Account: "account " + veeamtest.DefaultUser + " {env.TELEMETRY_OTHER}"}
+	w.Sites = []*harness.Site{site, other}
 	w.Run(t)
 	var cold sync.WaitGroup
 	for i := range 8 {
@@ -65,6 +84,11 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	cold.Wait()
 	site.Server.RevokeAccess()
 	traced(t, site, 8)
+	const id = "0f1e2d3c-4b5a-4678-9012-3456789abcde"
+	for range 2 { // a login, then a renewal and a replay
+		tracedJob(t, other, id)
+		other.Server.RevokeAccess()
+	}
 
 	count := func(name string) (found []*trace.Span) {
 		spans, _ := receiver.Received()
@@ -75,12 +99,15 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 		}
 		return found
 	}
-	harness.Eventually(t, "all spans have arrived", func() bool { return len(count("site")) == 9 && len(count("veeam_auth.replay")) == 1 })
+	harness.Eventually(t, "all spans have arrived", func() bool {
+		return len(count("site")) == 9 && len(count("other")) == 2 && len(count("veeam_auth.replay")) == 2 && len(count("veeam_auth.renewal")) == 2
+	})
 	spans, raw := receiver.Received()
 	byID := make(map[string]*trace.Span)
 	for _, s := range spans {
 		byID[string(s.SpanId)] = s
 	}
+	templates := false // an operation is shown by its template
 	allowed := map[string]bool{"veeam_auth.product": true, "veeam_auth.account": true, "veeam_auth.grant": true, "veeam_auth.operation": true, "veeam_auth.reason": true}
 	for _, s := range spans {
 		if !strings.HasPrefix(s.Name, "veeam_auth.") {
@@ -93,16 +120,20 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 		}
 		want := map[string][]string{"veeam_auth.code": {"veeam_auth.login", "veeam_auth.renewal"}, "veeam_auth.pace": {"veeam_auth.login", "veeam_auth.renewal"}}[s.Name]
 		if want == nil {
-			want = []string{"site"}
+			want = []string{"site", "other"}
 		}
 		if !slices.Contains(want, parent.Name) {
 			t.Errorf("%s is below %s", s.Name, parent.Name)
 		}
 		for _, a := range s.Attributes {
-			if !allowed[a.Key] {
-				t.Errorf("%s has the attribute %s", s.Name, a.Key)
+			if !allowed[a.Key] || strings.Contains(a.Value.GetStringValue(), id) {
+				t.Errorf("%s has the attribute %s: %v", s.Name, a.Key, a.Value)
 			}
+			templates = templates || a.Key == "veeam_auth.operation" && strings.Contains(a.Value.GetStringValue(), "/jobs/{id}")
 		}
+	}
+	if !templates {
+		t.Error("no span has an operation with a parameter")
 	}
 	if logins, waits := count("veeam_auth.login"), count("veeam_auth.wait"); len(logins) == 0 || len(waits) != 7 {
 		t.Errorf("%d logins, %d waits", len(logins), len(waits))
@@ -113,7 +144,7 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 			}
 		}
 	}
-	for _, secret := range append(site.Server.Issued(), veeamtest.DefaultMFAPassword, veeamtest.DefaultTOTPSecret) {
+	for _, secret := range append(slices.Concat(site.Server.Issued(), other.Server.Issued()), veeamtest.DefaultPassword, veeamtest.DefaultMFAPassword, veeamtest.DefaultTOTPSecret) {
 		if strings.Contains(raw, secret) {
 			t.Error("a secret is in a trace")
 		}
