@@ -50,7 +50,7 @@ func pageSites(t *testing.T, password string) (w *harness.World, urls map[string
 		{"asked", "https", fmt.Sprintf(certificate, "mode request")},
 		{"verified", "https", fmt.Sprintf(certificate, "trust_pool file "+w.File("ca.pem"))},
 	} {
-		urls[site.name] = fmt.Sprintf("%s://127.0.0.1:%d", site.scheme, ports[i])
+		urls[site.name] = fmt.Sprintf("%s://localhost:%d", site.scheme, ports[i])
 		fmt.Fprintf(&blocks, "%s://:%d {\n\tbind 127.0.0.1\n\t%s\n\tveeam_auth_page\n}\n", site.scheme, ports[i], site.before)
 	}
 	w.Layout = func() string { return w.Preamble() + w.Sites[0].Block() + blocks.String() }
