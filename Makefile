@@ -9,7 +9,7 @@ FUZZTIME ?= 60s
 RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w$(if $(BUILD_VERSION), -X $(BUILD_INFO).version=$(BUILD_VERSION))'
 BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
-.PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts growth page-figures \
+.PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts growth page-figures page-growth page-cost scrape \
 	release packages reproducible test-release cross sign verify vulnerabilities vulnerabilities-offline
 
 help: ## list the targets
@@ -108,6 +108,15 @@ compare: ## compare a request through veeam_auth, Caddy, nginx and others; requi
 
 page-figures: ## measure the page for operators in Chromium
 	go test ./test/e2e/browser -tags figures -run PageFigures -count=1 -v
+
+page-growth: ## update the page for FOR (10m): its memory and DOM nodes before and after
+	go test ./test/e2e/browser -tags figures -run PageGrowth -grow $(or $(FOR),10m) -timeout 90m -count=1 -v
+
+page-cost: ## compare requests with the page for operators on and off
+	go test ./caddymodule -run '^$$' -bench '^BenchmarkPage$$' -benchtime 3s -count 3
+
+scrape: ## measure a scrape of /metrics with 100 accounts and 50 clients
+	go test ./test/e2e/alerts -run '^$$' -bench '^BenchmarkScrape$$' -benchtime 50x
 
 .PHONY: differential-forward
 differential-forward: ## compare 200,000 random exchanges: the forwarder does what reverse_proxy does

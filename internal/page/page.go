@@ -161,7 +161,7 @@ func (p *Page) state(ctx context.Context, decision, line uint64) State {
 
 // ways are the acts of the page by the commands that do the same.
 var ways = strings.NewReplacer(
-	"with `caddy veeam-auth sessions code`", "with Enter code",
+	"with `caddy veeam-auth sessions code`", "with the button Enter code",
 	"`caddy veeam-auth sessions login --force`", "Log in under Details",
 )
 

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,29 @@ func TestTheAdviceNamesActsOfThePage(t *testing.T) {
 		if !strings.Contains(document, label) {
 			t.Errorf("the page has no act %s", label)
 		}
+	}
+}
+
+// What the page sends goes to the endpoints that the commands use, and each act asks first.
+func TestEachActOfThePageHasItsEndpoint(t *testing.T) {
+	routes := adminapi.Sessions{State: upstream.NewState()}.Routes()
+	maps.Copy(routes, adminapi.Tokens{Holders: issuer.NewHolders()}.Routes())
+	sent := regexp.MustCompile(`(?:path: |post\()'([a-z/]+)'`).FindAllStringSubmatch(document, -1)
+	offered := map[string]bool{}
+	for _, found := range sent {
+		offered[Path+found[1]] = true
+		if routes[Path+found[1]] == nil {
+			t.Errorf("the page sends to %s, which is no endpoint", found[1])
+		}
+	}
+	for path := range routes {
+		if path != adminapi.SessionsPath && path != adminapi.TokensPath && !offered[path] {
+			t.Errorf("the page has no act for %s", path)
+		}
+	}
+	// The dialog is the only way to an act.
+	if n := strings.Count(document, "post("); n != 2 || strings.Count(document, "return post(act.path, body)")+strings.Count(document, "run: () => post('tokens/revoke'") != 2 {
+		t.Errorf("%d calls of post", n)
 	}
 }
 

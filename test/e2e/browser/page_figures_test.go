@@ -1,14 +1,17 @@
 //go:build figures
 
-// The figures of the page: make page-figures.
+// The figures of the page: make page-figures, make page-growth.
 
 package browser
 
 import (
 	"context"
 	"errors"
+	"flag"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/heapprofiler"
@@ -26,12 +29,6 @@ func TestPageFigures(t *testing.T) {
 		s.request(t, "svc-monitor", "/api/v1/jobs")
 	}
 	var paints, firsts, work []float64
-	if err := s.try(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
-		return err
-	})); err != nil {
-		t.Fatal(err)
-	}
 	for range 9 {
 		s.visit(t, s.url())
 		s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length >= 103 && performance.getEntriesByName('first-contentful-paint').length")
@@ -47,8 +44,10 @@ func TestPageFigures(t *testing.T) {
 		paints[0], paints[8], paints[4], firsts[0], firsts[8], firsts[4])
 	for _, view := range []string{"accounts", "decisions", "log"} {
 		busy, updates := s.processor(t), 110
-		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), self.took = [], true")
-		eval[bool](t, s.world, "self.observer || (self.observer = new PerformanceObserver((list) => { for (const e of list.getEntries()) self.took.push(e.duration); }), self.observer.observe({type: 'measure'})), true")
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), self.took = [], self.tasks = [0], true")
+		eval[bool](t, s.world, `self.observer || (self.observer = new PerformanceObserver((list) => {
+			for (const e of list.getEntries()) (e.entryType === 'measure' ? self.took : self.tasks).push(e.duration);
+		}), self.observer.observe({type: 'measure'}), self.observer.observe({type: 'longtask'})), true`)
 		for round := range 11 {
 			for range 100 {
 				s.request(t, "svc-monitor", "/api/v1/jobs")
@@ -56,34 +55,98 @@ func TestPageFigures(t *testing.T) {
 			eval[bool](t, s.world, `(async () => {
 				for (let i = 0; i < 10; i++) {
 					document.dispatchEvent(new Event('visibilitychange'));
-					await new Promise((resolve) => { setTimeout(resolve, 60); });
+					await new Promise((resolve) => { setTimeout(resolve, 100); });
 				}
 				return true;
 			})()`)
 			if round == 0 || round == 10 {
-				t.Logf("%s, after %d updates: heap %.2f MB, %d nodes", view, 10*(round+1), s.heap(t)/1e6, eval[int](t, s.world, "document.querySelectorAll('*').length"))
+				t.Logf("%s, after %d updates: %v", view, 10*(round+1), s.usage(t))
 			}
 		}
 		t.Logf("%s: processor time of the renderer for an update %.2f ms, mean of %d", view, (s.processor(t)-busy)/float64(updates), updates)
-		t.Logf("%s: %d updates, the slowest %.1f ms, the median %.1f ms", view, eval[int](t, s.world, "self.took.length"),
-			eval[float64](t, s.world, "Math.max(...self.took)"), eval[float64](t, s.world, "self.took.sort((a, b) => a - b)[self.took.length >> 1]"))
+		t.Logf("%s: %d updates, from the answer until painted: the slowest %.1f ms, the median %.1f ms; the longest task over 50 ms: %.0f ms", view, eval[int](t, s.world, "self.took.length"),
+			eval[float64](t, s.world, "Math.max(...self.took)"), eval[float64](t, s.world, "self.took.sort((a, b) => a - b)[self.took.length >> 1]"),
+			eval[float64](t, s.world, "Math.max(...self.tasks)"))
 	}
 }
 
+var growFor = flag.Duration("grow", 10*time.Minute, "how long TestPageGrowth has the page updated")
+
+// TestPageGrowth updates the page for a while, as it does by itself, with requests between
+// two updates and another view after each: memory and nodes stay what they were.
+func TestPageGrowth(t *testing.T) {
+	s := newPageScene(t, 100)
+	s.look(t, 1200, 1000, "light")
+	for range 1000 {
+		s.request(t, "svc-monitor", "/api/v1/jobs")
+	}
+	s.visit(t, s.url())
+	s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length >= 103")
+	views := []string{"accounts", "decisions", "log"}
+	open := func(i int) {
+		eval[bool](t, s.world, "document.getElementById('tab-"+views[i%len(views)]+"').click(), true")
+	}
+	for i := range views { // all rows there are
+		open(i)
+		s.shows(t, "document.querySelectorAll('[role=tabpanel]:not([hidden]) tbody, [role=tabpanel]:not([hidden]) li').length >= 100")
+	}
+	s.shows(t, "document.querySelectorAll('#lines li').length == 1000 && document.querySelectorAll('#view-decisions tbody').length == 200")
+	start, sent := s.usage(t), 0
+	t.Logf("at the start: %v", start)
+	began := time.Now()
+	for round := 0; time.Since(began) < *growFor; round++ {
+		for range 10 {
+			s.request(t, "svc-monitor", "/api/v1/jobs")
+			sent++
+		}
+		time.Sleep(2 * time.Second) // as long as the page waits between two questions
+		if open(round); round%30 == 29 {
+			t.Logf("after %v: %v", time.Since(began).Round(time.Second), s.usage(t))
+		}
+	}
+	end := s.usage(t)
+	t.Logf("at the end, after %v and %d requests: %v", time.Since(began).Round(time.Second), sent, end)
+	if end.nodes > start.nodes+start.nodes/20 || end.listeners > start.listeners+start.listeners/20 || end.heap > 1.25*start.heap {
+		t.Errorf("the page grows: %v, then %v", start, end)
+	}
+}
+
+// usage is what a page uses after its garbage is collected.
+type usage struct {
+	heap             float64 // bytes
+	nodes, listeners int
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("heap %.2f MB, %d DOM nodes, %d listeners", u.heap/1e6, u.nodes, u.listeners)
+}
+
+func (s *pageScene) usage(t *testing.T) usage {
+	t.Helper()
+	heap := s.heap(t)
+	return usage{heap, int(s.metric(t, "Nodes")), int(s.metric(t, "JSEventListeners"))}
+}
+
 // processor is the processor time of the main thread of the page's renderer so far, in ms.
-func (s *pageScene) processor(t *testing.T) float64 {
+func (s *pageScene) processor(t *testing.T) float64 { return s.metric(t, "TaskDuration") * 1000 }
+
+// metric is one of Chromium's own, for the page.
+func (s *pageScene) metric(t *testing.T, name string) float64 {
 	t.Helper()
 	used, err := chromedp.Run(s.browser, chromedp.Action[float64](func(ctx context.Context, target *chromedp.Target) (float64, error) {
+		if _, err := cdp.Call(ctx, target, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks}); err != nil {
+			return 0, err
+		}
 		got, err := cdp.Call(ctx, target, performance.GetMetrics, cdp.Empty{})
 		if err != nil {
 			return 0, err
 		}
 		for _, m := range got.Metrics {
-			if m.Name == "TaskDuration" {
-				return m.Value * 1000, nil
+			if m.Name == name {
+				return m.Value, nil
 			}
 		}
-		return 0, errors.New("there is no TaskDuration")
+		return 0, errors.New("there is no metric " + name)
 	}))
 	if err != nil {
 		t.Fatal(err)

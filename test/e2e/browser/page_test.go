@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -149,7 +150,7 @@ func (s *pageScene) look(t *testing.T, width, height int64, scheme string) {
 		chromedp.EmulateViewport(width, height),
 		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 			})
 			return err
 		}),
@@ -164,8 +165,10 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	s := newPageScene(t, 0)
 	s.look(t, 1200, 800, "light")
 	s.request(t, "svc-monitor", "/api/v1/jobs")
+	s.logIn(t)
 	s.visit(t, s.url())
 	s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length == 3")
+	s.shows(t, "['Version ', 'Configuration ', 'Started '].every((word) => document.getElementById('about').innerText.includes(word))")
 	s.shot(t, "well")
 	s.request(t, "svc-restore", "/api/v1/jobs")
 	s.request(t, "svc-azure", "/api/v8.1/policies")
@@ -187,12 +190,27 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 		t.Errorf("the page is %d pixels wide on a phone of 390", wide)
 	}
 	s.look(t, 1200, 800, "light")
-	for _, view := range []struct{ name, text string }{{"clients", grafana}, {"decisions", "/api/v1/jobs"}, {"log", "Login failed for user 'svc-restore'."}} {
-		eval[bool](t, s.world, "document.getElementById('tab-"+view.name+"').click(), true")
-		s.shows(t, fmt.Sprintf("document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes(%q)", view.text))
-		s.shot(t, view.name)
-		s.accessible(t, view.name, 1200, 800)
+	if status := s.send(t, http.MethodDelete, s.site["svc-monitor"]+"/api/v1/jobs/x", nil); status != http.StatusForbidden {
+		t.Errorf("a request that no rule allows: %d", status)
 	}
+	for view, texts := range map[string][]string{
+		"clients": {grafana, "Yes, for "}, "decisions": {"/api/v1/jobs", "Allowed", "Refused", "Denied", "default", "403"}, "log": {"Login failed for user 'svc-restore'.", "is denied"},
+	} {
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		for _, text := range texts {
+			s.shows(t, fmt.Sprintf("document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes(%q)", text))
+		}
+		s.shot(t, view)
+		s.accessible(t, view, 1200, 800)
+		s.look(t, 390, 844, "dark")
+		s.shot(t, view+" on a phone")
+		if wide := eval[int](t, s.world, "document.documentElement.scrollWidth"); wide > 390 {
+			t.Errorf("%s is %d pixels wide on a phone of 390", view, wide)
+		}
+		s.look(t, 1200, 800, "light")
+	}
+	s.carriesOut(t)
+	eval[bool](t, s.world, "document.getElementById('tab-log').click(), true")
 	// The view that is open, the log, is the one that is filtered.
 	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
 	s.shows(t, "((lines) => lines.length && lines.every((l) => l.innerText.includes('svc-azure')))([...document.querySelectorAll('#lines li')])")
@@ -222,6 +240,67 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 		t.Errorf("the read-only page acts: %d", status)
 	}
 	s.followsReloads(t)
+}
+
+// logIn has the client get a token.
+func (s *pageScene) logIn(t *testing.T) {
+	t.Helper()
+	form := url.Values{"grant_type": {"password"}, "username": {grafana}, "password": {basicPassword}}
+	if status := s.send(t, http.MethodPost, s.site["svc-monitor"]+"/api/oauth2/token", form); status >= http.StatusBadRequest {
+		t.Fatalf("the client gets %d", status)
+	}
+}
+
+// send sends a form, or nothing.
+func (s *pageScene) send(t *testing.T, method, to string, form url.Values) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	req.Header.Set("X-Account", "svc-monitor")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// carriesOut has the page do what it offers for a session and a client that are well: each
+// act asks first, is carried out and logged.
+func (s *pageScene) carriesOut(t *testing.T) {
+	t.Helper()
+	logged := func(act string) int { return strings.Count(s.caddy.Output(), "act of an operator: "+act+`"`) }
+	confirm := func(act, button string) {
+		t.Helper()
+		eval[bool](t, s.world, button+".click(), true")
+		s.shows(t, "document.querySelector('dialog[open] .main-act')")
+		if n := logged(act); n != 0 {
+			t.Errorf("%s is done before it is confirmed", act)
+		}
+		s.shot(t, "dialog "+act)
+		eval[bool](t, s.world, "document.querySelector('dialog .main-act').click(), true")
+		s.shows(t, "!document.querySelector('dialog[open]')")
+		harness.Eventually(t, act+" is logged", func() bool { return logged(act) == 1 })
+	}
+	eval[bool](t, s.world, "document.getElementById('tab-accounts').click(), true")
+	row := "[...document.querySelectorAll('#view-accounts tbody')].find((row) => row.textContent.includes('svc-monitor'))"
+	eval[bool](t, s.world, row+".querySelector('.twist').click(), true")
+	for _, act := range []struct{ name, label string }{{"renew", "Renew…"}, {"login", "Log in…"}, {"logout", "Log out…"}, {"forget", "Forget…"}} {
+		if act.name == "forget" {
+			s.request(t, "svc-monitor", "/api/v1/jobs") // for which there is a session again
+		}
+		s.shows(t, "["+"..."+row+".querySelectorAll('.more button')].some((b) => b.textContent === '"+act.label+"')")
+		confirm(act.name, "[..."+row+".querySelectorAll('.more button')].find((b) => b.textContent === '"+act.label+"')")
+	}
+	eval[bool](t, s.world, "document.getElementById('tab-clients').click(), true")
+	s.shows(t, "document.querySelector('#view-clients .button:not([hidden])')")
+	confirm("revoke", "document.querySelector('#view-clients .button')")
+	s.shows(t, "document.getElementById('view-clients').innerText.includes('None, revoked')")
 }
 
 // followsReloads shows that the listener outlives a reload, and ends with the option.

@@ -1,0 +1,107 @@
+// What others say, on the page: names, paths and lines of the log that are markup, or
+// characters that hide something.
+
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// poisoned has every text that the page gets begin with markup and characters that are not
+// seen, except times and what the page only compares.
+const poisoned = `(() => {
+	const kept = new Set(['started', 'now', 'at', 'last_success', 'last_failure', 'secret_accepted', 'not_after', 'until', 'expires', 'first_issued', 'last_issued', 'last_used', 'revoked', 'state']);
+	const evil = '<img src=x onerror="self.hacked=1"><script>self.hacked=1<\/script>&lt;b&gt;\u202e\u0007\u200b\r\n';
+	const poison = (value, key) => typeof value === 'string' ? (kept.has(key) || value === 'code_needed' ? value : evil + value)
+		: Array.isArray(value) ? value.map((v) => poison(v, key))
+		: value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, poison(v, k)])) : value;
+	const real = self.fetch;
+	self.fetch = async (target, ...rest) => {
+		const answer = await real(target, ...rest);
+		if (!String(target).startsWith('state')) return answer;
+		const state = poison(await answer.json());
+		Object.assign(state.accounts[0], { lost_early: 3, next_password: true, lease_holder: evil + 'host/1234', shared: true, loaded: true, purpose: evil });
+		return new Response(JSON.stringify(state));
+	};
+})()`
+
+// harmed counts what is on the page that must not be there.
+const harmed = `(self.hacked ? 1 : 0) + document.querySelectorAll('img, b, iframe, main script, dialog script, header script, footer script').length +
+	(/[\u0000-\u0008\u200b-\u200f\u202a-\u202e]/.test(document.title + [...document.querySelectorAll('main, header, footer, dialog')].map((e) => e.textContent + [...e.querySelectorAll('[aria-label]')].map((l) => l.getAttribute('aria-label')).join('')).join('')) ? 1 : 0)`
+
+func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
+	s := newPageScene(t, 0)
+	s.look(t, 1200, 1000, "light")
+	// What a caller can choose, through all of Caddy.
+	for _, path := range []string{"/api/v1/%3Cimg%20src=x%20onerror=self.hacked=1%3E", "/api/v1/jobs?name=%3Cscript%3E", "/api/v1/%E2%80%AEgnp.exe"} {
+		s.request(t, "svc-monitor", path)
+	}
+	for _, user := range []string{`<img src=x onerror="self.hacked=1">`, "gr\u202eafana", "grafana\x1b[2J"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.site["svc-monitor"]+"/api/oauth2/token",
+			strings.NewReader(url.Values{"grant_type": {"password"}, "username": {user}, "password": {"guessed"}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("User-Agent", `<img src=x onerror="self.hacked=1">`)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
+	s.request(t, "svc-restore", "/api/v1/jobs")
+	s.request(t, "svc-azure", "/api/v8.1/policies")
+	s.visit(t, s.url())
+	for view, text := range map[string]string{"decisions": "img", "log": "<img src=x"} {
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.shows(t, "document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes('"+text+"')")
+		if n := eval[int](t, s.world, harmed); n != 0 {
+			t.Errorf("%s: %d", view, n)
+		}
+	}
+
+	// What a caller cannot choose, as if it could.
+	if err := s.try(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: poisoned})
+		return err
+	})); err != nil {
+		t.Fatal(err)
+	}
+	s.visit(t, s.url())
+	s.shows(t, "document.querySelectorAll('#view-accounts tbody').length == 3")
+	for _, view := range []string{"clients", "decisions", "log", "accounts"} {
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.shows(t, `((text) => text.includes('<img src=x onerror="self.hacked=1"><script>') && text.includes('&lt;b&gt;\\u202e\\u0007\\u200b'))(document.querySelector('[role=tabpanel]:not([hidden])').textContent)`)
+	}
+	eval[bool](t, s.world, "document.querySelectorAll('.twist').forEach((e) => e.click()), true")
+	s.shows(t, "document.querySelectorAll('.facts').length == 3")
+	for _, text := range []string{"next_password is in use", "3 tokens in a row ended early", "host/1234", "the shared cache", "Lock-out budget", "Last error"} {
+		s.shows(t, fmt.Sprintf("document.getElementById('view-accounts').textContent.includes(%q)", text))
+	}
+	for i := range eval[int](t, s.world, "document.querySelectorAll('#view-accounts .button').length") {
+		eval[bool](t, s.world, fmt.Sprintf("document.querySelectorAll('#view-accounts .button')[%d].click(), true", i))
+		s.shows(t, "document.querySelector('dialog[open]')")
+		if n := eval[int](t, s.world, harmed); n != 0 {
+			t.Errorf("dialog %d: %d", i, n)
+		}
+		eval[bool](t, s.world, "document.querySelector('dialog').close(), true")
+	}
+	if n := eval[int](t, s.world, harmed); n != 0 {
+		t.Errorf("details: %d", n)
+	}
+	s.shot(t, "hostile")
+	// The search would notice.
+	if n := eval[int](t, s.world, "document.querySelector('main').append(document.createElement('img'), '\\u202e'), "+harmed); n != 2 {
+		t.Errorf("an image and a character are %d", n)
+	}
+}
