@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -111,7 +112,7 @@ func openTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache, plain
 	if storage == nil {
 		storage = ctx.Storage()
 	}
-	return &triesStore{shared: plain, store: plain.AttachLate(store.Opened(dated{storage}))}
+	return &triesStore{shared: plain, store: plain.AttachLate(store.Opened(storages.Dated{Storage: storage}))}
 }
 
 func (s *triesStore) close() {

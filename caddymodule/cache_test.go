@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -247,7 +248,7 @@ func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
 		`{"root": "/x"}`:                                           "the module is missing",
 		`7`:                                                        "json",
 	} {
-		err := checkStorage([]byte(raw))
+		err := storages.Check([]byte(raw))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", raw, err)
 		}

@@ -17,9 +17,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
@@ -54,9 +56,16 @@ func newProcess() *processState {
 	set := metrics.New(state.Live)
 	tries := newTries()
 	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
-	set.KeyEnds.Live = keys.Expiries
+	set.KeyEnds.Live, set.ProviderKeys.Live = keys.Expiries, jwtcaller.Left
 	return &processState{state, set, tries, events.NewEpisodes(), page.NewRecord()}
 }
+
+// keysRead tells of attempts to read the keys of identity providers.
+var keysRead = jwtcaller.Telling{
+	Count: func(provider, result string) { running.metrics.ProviderReads.WithLabelValues(provider, result).Inc() },
+	Emit:  func(e events.Event) { running.Events.Emit(e) },
+	Log:   func() *zap.Logger { return caddy.Log().Named("veeam_auth.trust_jwt") },
+}.Tell
 
 // running is the state of this process.
 var running = newProcess()

@@ -71,15 +71,19 @@ func (h *Handler) identify(r *http.Request, route veeam.Route, token string) (po
 	return policy.Caller{}, unknown
 }
 
-// presented returns the caller of a token or key.
+// presented returns the caller of a token or key. A token of an identity provider never
+// counts as one that was issued here, and the other way round: its issuer decides.
 func (h *Handler) presented(r *http.Request, text string, ev policy.Evidence) (policy.Caller, *veeam.Refusal) {
 	if keys.Looks(text) {
 		return h.keyed(r, text, "")
 	}
-	sub, err := h.issuer.Check(r.Context(), text, h.audience(r))
-	var caller policy.Caller
-	if err == nil {
-		caller, err = h.admit(r, sub, ev)
+	caller, trusted, unreadable := h.jwts.Caller(r.Context(), text)
+	err := unreadable
+	if !trusted {
+		var sub issuer.Subject
+		if sub, err = h.issuer.Check(r.Context(), text, h.audience(r)); err == nil {
+			caller, err = h.admit(r, sub, ev)
+		}
 	}
 	if err == nil {
 		return caller, nil
@@ -87,6 +91,9 @@ func (h *Handler) presented(r *http.Request, text string, ev policy.Evidence) (p
 	unknown := h.refusalForToken(err)
 	if errors.Is(err, issuer.ErrInvalid) {
 		unknown.Detail = issuer.Explain(text, h.audience(r))
+		if unreadable != nil {
+			unknown.Detail = unreadable.Error()
+		}
 	}
 	return policy.Caller{}, unknown
 }
@@ -121,6 +128,8 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 	}
 	caller.Account, caller.Login, caller.Family, caller.Until = sub.Account, sub.Login, sub.Family, sub.Until
 	switch {
+	case caller.Via == policy.ViaJWT: // gets no tokens here
+		return policy.Caller{}, errNotVouched
 	case caller.Via == policy.ViaCertificate && (ev.Certificate != caller.Name || sub.Vouch == ""):
 		return policy.Caller{}, errOtherKey
 	case caller.Via.ByAddress():
@@ -161,8 +170,11 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	var unreadable *issuer.KeysError
 	var keysUnreadable *keys.UnreadableError
-	if refused, ok := errors.AsType[*keys.Error](err); ok {
-		return &veeam.Refusal{Reason: refused.Reason(), Detail: refused.Error(), RetryAfter: refused.RetryAfter}
+	if refused, ok := errors.AsType[interface {
+		error
+		Refusal() *veeam.Refusal
+	}](err); ok {
+		return refused.Refusal()
 	}
 	switch {
 	case errors.Is(err, issuer.ErrExpired):

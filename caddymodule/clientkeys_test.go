@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
@@ -49,7 +50,7 @@ func newKeyed(t *testing.T, h *Handler) *keyed {
 	t.Cleanup(func() { _ = h.Cleanup() })
 	core, logs := observer.New(zapcore.DebugLevel)
 	h.svc, h.first = zap.New(core), "svc"
-	pooled, release := keys.Acquire(storageKey(ctx.Storage()), dated{ctx.Storage()}, nil)
+	pooled, release := keys.Acquire(storages.Key(ctx.Storage()), storages.Dated{Storage: ctx.Storage()}, nil)
 	t.Cleanup(release)
 	return &keyed{t, h, pooled.Keys, logs}
 }
@@ -166,6 +167,71 @@ func TestAKeyIsTakenWhereClientsPutOneAndGoesNoFurther(t *testing.T) {
 	for _, entry := range k.logs.All() {
 		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, key[8:20]) {
 			t.Errorf("the log has the key: %s", text)
+		}
+	}
+}
+
+// Addresses get into logs, also those of the server.
+func TestAKeyInAnAddressIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, &Handler{Product: "vbr", Clients: []*clients.Client{{Name: "grafana"}}})
+	key, _ := k.issue(keys.Order{Client: "grafana"})
+	for _, address := range []string{"/api/v1/jobs?key=" + key, "/api/v1/jobs?a=b&%6Bey=vak%5f" + key[4:], "/api/v1/jobs/" + key, "/api/oauth2/token?key=" + key} {
+		for _, header := range [][]string{{"X-API-Key", key}, nil} {
+			a := k.send(get(address, header...), "127.0.0.1")
+			if a.passed != nil || a.status != http.StatusBadRequest || a.reason != veeam.ReasonBadRequest || !strings.Contains(a.body, "holds a key") || strings.Contains(a.body, key) {
+				t.Errorf("%s: %+v", address, a)
+			}
+		}
+	}
+	if a := k.send(get("/api/v1/jobs?nameFilter=vak_srv01", "X-API-Key", key), "127.0.0.1"); a.passed == nil {
+		t.Errorf("another text: %+v", a)
+	}
+	for _, entry := range k.logs.All() {
+		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, key[8:20]) {
+			t.Errorf("the log has the key: %s", text)
+		}
+	}
+}
+
+// Where clients of Enterprise Manager put sessions and passwords.
+func TestAKeyIsTakenAtEnterpriseManager(t *testing.T) {
+	t.Parallel()
+	k := newKeyed(t, &Handler{Product: "em", Clients: []*clients.Client{{Name: "grafana"}, {Name: "jenkins"}}})
+	key, name := k.issue(keys.Order{Client: "grafana", Scope: keys.Scope{Preset: "monitor"}})
+	basic := func(user string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/api/sessionMngr/?v=latest", nil)
+		r.SetBasicAuth(user, key)
+		return r
+	}
+	const from = "192.0.2.98"
+	for place, r := range map[string]*http.Request{
+		"session header": get("/api/jobs", "X-RestSvcSessionId", key), "X-API-Key": get("/api/jobs", "X-API-Key", key), "bearer": get("/api/jobs", "Authorization", "Bearer "+key),
+		"Basic": basic("grafana"),
+	} {
+		a := k.send(r, from)
+		if a.passed == nil || stateOf(a.passed.Context()).caller.Identity() != "grafana" || stateOf(a.passed.Context()).caller.Key == nil {
+			t.Errorf("%s: %+v", place, a)
+			continue
+		}
+		if strings.Contains(fmt.Sprint(a.passed.Header), key) {
+			t.Errorf("%s: the key goes on", place)
+		}
+	}
+	if a := k.send(basic("jenkins"), from); a.passed != nil || a.status != http.StatusUnauthorized {
+		t.Errorf("with the name of another client: %+v", a)
+	}
+	r := get("/api/jobs", "X-RestSvcSessionId", key)
+	r.Method = http.MethodDelete
+	if a := k.send(r, from); a.passed != nil || a.reason != veeam.ReasonDenied {
+		t.Errorf("beyond its scope: %+v", a)
+	}
+	if err := k.stored.Revoke(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	for place, r := range map[string]*http.Request{"session header": get("/api/jobs", "X-RestSvcSessionId", key), "Basic": basic("grafana")} {
+		if a := k.send(r, from); a.passed != nil || a.status != http.StatusUnauthorized || a.reason != veeam.ReasonRevokedKey {
+			t.Errorf("%s, revoked: %+v", place, a)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (h *Handler) open(r *http.Request) *requestState {
 	if state.presented = keys.Presented(r.Header); state.presented != "" && state.route != veeam.RouteToken {
 		return state
 	}
-	state.presented = h.product.Presented(r.Header, state.route, h.product.LogsOnByBasic() && h.crossSite(r, state.route))
+	state.presented = cmp.Or(h.product.Presented(r.Header, state.route, h.product.LogsOnByBasic() && h.crossSite(r, state.route)), h.jwts.Presented(r.Header))
 	return state
 }
 
@@ -80,7 +80,9 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 	case veeam.RouteToken:
 		return v
 	case veeam.RouteLogout, veeam.RouteAuthorizationCode, veeam.RouteSession:
-		v.refusal = unknown
+		if v.refusal = unknown; unknown == nil && state.caller.Provider != "" && state.route == veeam.RouteAuthorizationCode {
+			v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "a caller with a token of an identity provider gets no other tokens"}
+		}
 		return v
 	case veeam.RouteClosed:
 		if v.refusal = unknown; unknown == nil {
@@ -164,12 +166,17 @@ func (h *Handler) closedRoute() *veeam.Refusal {
 	}
 }
 
-// spelling returns the normalized request, or the refusal of an ambiguous one.
+// spelling returns the normalized request, or the refusal of an ambiguous one, or of one
+// with a key in its address.
 func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) {
 	if h.uncanonical {
 		return canonical.AsItIs(r), nil
 	}
-	return canonical.Make(r)
+	sent, refusal := canonical.Make(r)
+	if refusal == nil && (keys.InAddress(sent.Path) || keys.InAddress(sent.Query)) {
+		refusal = &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The address holds a key. Send it in a header, and issue another one: addresses get into logs."}
+	}
+	return sent, refusal
 }
 
 // show prepares a request for the rules: it sets what is known about it, and replaces

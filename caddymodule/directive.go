@@ -87,6 +87,13 @@ const directive = "veeam_auth"
 //				until   <date> [<time zone>]
 //			}
 //		}
+//		trust_jwt        [<name>] {
+//			issuer <issuer>
+//			audience <audience...>
+//			jwks_file <file> | jwks_url <url>
+//			claim <claim>
+//			<others of jwtcaller.Options...>
+//		}
 //		hosts            <name...>
 //		allowed_origins  <origin...>
 //		require_authentication
@@ -175,7 +182,7 @@ type directiveParser struct {
 	accountAt []caddyfile.Dispenser // position of each account, for errors
 	named     map[[2]string]bool    // accounts and clients
 
-	filterAt, lifetimeAt caddyfile.Dispenser // positions of filter_secrets and token_max_lifetime
+	filterAt, lifetimeAt, trustAt caddyfile.Dispenser // positions of filter_secrets, token_max_lifetime and the last trust_jwt
 }
 
 // withOwnNames completes an error of reverse_proxy about an unknown subdirective.
@@ -390,6 +397,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	if err := p.handler.FilterSecrets.Read(p.handler.Clients); err != nil {
 		return p.filterAt.WrapErr(err)
+	}
+	if _, err := p.handler.trust(); err != nil {
+		return p.trustAt.WrapErr(err)
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
 	return nil

@@ -14,7 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
@@ -126,11 +128,11 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	for i, target := range []*string{&c.Name, &c.Hash, &c.Account}[:min(len(args), 3)] {
 		*target = args[i]
 	}
-	block, err := options(d, "client "+c.Name, clients.Options, c.Set, func(option string) error {
+	block, err := options(d, "client "+c.Name, clients.Options, clients.Repeatable, c.Set, func(option string) error {
 		if option != "key" {
 			return noBlock(d, option)
 		}
-		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, c.SetKey, func(option string) error { return noBlock(d, option) })
+		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return noBlock(d, option) })
 		return err
 	})
 	if err != nil {
@@ -151,7 +153,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 
 // options reads a block of options with arguments, if there is one. inner reads the block
 // behind an option.
-func options(d *caddyfile.Dispenser, of string, known []string, set func(option string, args []string) error, inner func(option string) error) (block bool, err error) {
+func options(d *caddyfile.Dispenser, of string, known []string, repeatable func(option string) bool, set func(option string, args []string) error, inner func(option string) error) (block bool, err error) {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); block = true {
 		option := d.Val()
@@ -161,7 +163,7 @@ func options(d *caddyfile.Dispenser, of string, known []string, set func(option 
 				option = "(not shown, it may be a secret)"
 			}
 			return true, d.Errf("%s: unrecognized option %s; allowed: %s", of, option, strings.Join(known, ", "))
-		case seen[option] && !clients.Repeatable(option):
+		case seen[option] && !repeatable(option):
 			return true, d.Errf("%s: %s is set twice", of, option)
 		}
 		seen[option] = true
@@ -173,6 +175,28 @@ func options(d *caddyfile.Dispenser, of string, known []string, set func(option 
 		}
 	}
 	return block, nil
+}
+
+// trustJWT reads an identity provider:
+//
+//	trust_jwt [<name>] {
+//		<options...>
+//	}
+func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
+	p.trustAt = *d
+	c := new(jwtcaller.Config)
+	if err := c.SetName(d.RemainingArgs()); err != nil {
+		return d.WrapErr(err)
+	}
+	_, err := options(d, "trust_jwt "+c.Name, jwtcaller.Options, jwtcaller.Repeatable, c.Set, func(option string) error { return noBlock(d, option) })
+	if err != nil {
+		return err
+	}
+	if err := c.Check(); err != nil {
+		return p.trustAt.WrapErr(err)
+	}
+	p.handler.TrustJWT = append(p.handler.TrustJWT, c)
+	return nil
 }
 
 // cache reads:
@@ -223,7 +247,7 @@ func (c *Cache) storage(d *caddyfile.Dispenser) error {
 		return d.Err("storage requires the name of a module, such as file_system")
 	}
 	name := d.Val()
-	id := storageNamespace + "." + name
+	id := storages.Namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
 		return d.Errf("this Caddy has no storage module %s", name)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -158,8 +159,29 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Ha
 	if h.clients, err = clients.New(h.Clients, passwords); err != nil {
 		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
+	if h.jwts, err = h.trust(); err != nil {
+		return nil, fmt.Errorf("veeam_auth: %w", err)
+	}
 	h.rules, err = provisionRules(ctx, h.Rules, h.Default)
 	return h, err
+}
+
+// trust returns the identity providers of the configuration. It reads no keys.
+func (h *Handler) trust() (*jwtcaller.Trust, error) {
+	return jwtcaller.New(h.TrustJWT, func(name string) (policy.Caller, bool) {
+		for _, client := range h.Clients {
+			if client.Name == name {
+				return client.Caller(), true
+			}
+		}
+		return policy.Caller{}, false
+	})
+}
+
+// CallerByClaims returns the caller of a token with some claims, a JSON object. Neither a
+// signature nor times are checked.
+func (h *Handler) CallerByClaims(claims []byte) (policy.Caller, error) {
+	return h.jwts.Described(claims)
 }
 
 // Key returns the key with a name in the configuration, nil if there is none.

@@ -20,12 +20,14 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/logerrors"
 	"github.com/caddy-veeam/veeam-auth/internal/logon"
@@ -65,6 +67,9 @@ type Handler struct {
 	// The clients that may log in at the token endpoint with a name and password.
 	// Default: none.
 	Clients []*clients.Client `json:"clients,omitempty"`
+
+	// The identity providers whose JSON Web Tokens identify callers. Default: none.
+	TrustJWT []*jwtcaller.Config `json:"trust_jwt,omitempty"`
 
 	// The rules, in order; the first match decides. They apply to all requests for the
 	// server.
@@ -148,7 +153,8 @@ type Handler struct {
 	index       *operation.Index
 	clients     *clients.Clients
 	keys        *clients.Keyed
-	first       string // the account that acts by default
+	jwts        *jwtcaller.Trust // nil without trust_jwt
+	first       string           // the account that acts by default
 	rules       *policy.Rules
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
@@ -233,6 +239,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.clients.Warn(h.logger)
+	if h.jwts, err = h.trust(); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	h.counts = h.metrics.RequestCounts(h.product.Name, h.clients.Names())
 	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
 		return err
@@ -257,11 +266,11 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	}
 	listener.Watch(ctx)
 	h.warnUnserved(ctx)
-	storage := dated{ctx.Storage()}
-	pooled, releaseIssuer := issuer.Acquire(storageKey(ctx.Storage()), storage)
-	stored, releaseKeys := keys.Acquire(storageKey(ctx.Storage()), storage, keyExpires)
+	storage := storages.Dated{Storage: ctx.Storage()}
+	pooled, releaseIssuer := issuer.Acquire(storages.Key(ctx.Storage()), storage)
+	stored, releaseKeys := keys.Acquire(storages.Key(ctx.Storage()), storage, keyExpires)
 	h.keys = h.clients.Keyed(stored.Keys)
-	h.release = []func(){h.keys.Enter(), releaseKeys, releaseIssuer}
+	h.release = []func(){h.keys.Enter(), h.jwts.Enter(keysRead), releaseKeys, releaseIssuer}
 	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)
@@ -270,6 +279,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	return atStart(ctx, func(started context.Context) {
+		h.jwts.Start()
 		stored.Start(unseenRevocations)
 		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), pooled, h.logger) })
 	})

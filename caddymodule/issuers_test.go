@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -49,7 +50,7 @@ func TestAStorageThatHangsDoesNotKeepAConfigurationFromEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := hangingStorage{hang: make(chan struct{})}
 		defer close(storage.hang)
-		i, release := issuer.Acquire(storageKey(storage), storage)
+		i, release := issuer.Acquire(storages.Key(storage), storage)
 		go i.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, nil, zap.NewNop()) })
 		time.Sleep(time.Minute)
 		ended := make(chan struct{})
@@ -117,7 +118,7 @@ func TestAStorageThatHangsHoldsNobodyForEver(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		storage := &hanging{FileStorage: &certmagic.FileStorage{Path: dir}}
-		known, release := issuer.Acquire(storageKey(storage), storage)
+		known, release := issuer.Acquire(storages.Key(storage), storage)
 		known.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), storage, nil, zap.NewNop()) })
 		pair, err := known.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 		if err != nil {
@@ -198,17 +199,17 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	open := func() *closable { return &closable{FileStorage: &certmagic.FileStorage{Path: dir}} }
 	first, second, failed := open(), open(), open()
 
-	before, releaseBefore := issuer.Acquire(storageKey(first), first)
+	before, releaseBefore := issuer.Acquire(storages.Key(first), first)
 	before.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), first, nil, zap.NewNop()) })
 	pair, err := before.Issue(t.Context(), issuer.Subject{Client: "grafana"}, "site", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, releaseAfter := issuer.Acquire(storageKey(second), second)
+	after, releaseAfter := issuer.Acquire(storages.Key(second), second)
 	if before != after {
 		t.Fatal("a reload forgets who has logged out")
 	}
-	_, releaseFailed := issuer.Acquire(storageKey(failed), failed) // a configuration that did not load
+	_, releaseFailed := issuer.Acquire(storages.Key(failed), failed) // a configuration that did not load
 	releaseFailed()
 	failed.closed.Store(true)
 	releaseBefore()
@@ -232,7 +233,7 @@ func TestTokensUseTheStorageOfTheConfigurationThatRuns(t *testing.T) {
 	releaseAfter() // a logout is told before the process ends
 
 	last := open()
-	next, release := issuer.Acquire(storageKey(last), last)
+	next, release := issuer.Acquire(storages.Key(last), last)
 	defer release()
 	next.Start(unseenRevocations, func() { tryTokenStorage(t.Context(), last, nil, zap.NewNop()) })
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {

@@ -166,11 +166,20 @@ func (t *Transport) serves(h *Handler) error {
 		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
 	table := account.NewTable(t.Accounts)
+	known := func(of string, names []string) error {
+		if slices.ContainsFunc(names, func(name string) bool { account, _ := table.Choose(name); return account == nil }) {
+			return fmt.Errorf("%s: unknown account; write the name of an account of this block", of)
+		}
+		return nil
+	}
 	for _, c := range h.Clients {
-		for _, name := range c.Accounts() {
-			if account, _ := table.Choose(name); account == nil {
-				return fmt.Errorf("client %s: unknown account; write the name of an account of this block", c.Name)
-			}
+		if err := known("client "+c.Name, c.Accounts()); err != nil {
+			return err
+		}
+	}
+	for _, provider := range h.TrustJWT {
+		if err := known("trust_jwt "+provider.Name, provider.AccountNames()); err != nil {
+			return err
 		}
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {

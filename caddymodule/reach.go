@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -178,7 +179,7 @@ func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, ProbeStorage(ctx, opened.(dated).Storage)
+		return nil, storages.Probe(ctx, opened.(storages.Dated).Storage)
 	})
 	return true, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -361,7 +362,7 @@ func TestTokensIssuedByAnEarlierVersionAreAcceptedAndRevokedOnesRefused(t *testi
 	t.Parallel()
 	inherit(t, "keyset", veeamtest.VBR13, nil, func(h *heir) {
 		handler := h.site()
-		pooled, release := issuer.Acquire(storageKey(h.storage), h.storage)
+		pooled, release := issuer.Acquire(storages.Key(h.storage), h.storage)
 		defer release()
 		handler.issuer = pooled.Issuer
 		end := time.Now().Add(365 * 24 * time.Hour)

@@ -131,6 +131,8 @@ func (state *requestState) placeholders(key string) (any, bool) {
 			return "", true
 		}
 		return state.caller.Key.Name, true
+	case "provider":
+		return state.caller.Provider, true
 	case "via":
 		return string(state.caller.Via), true
 	case "account":

@@ -13,11 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
@@ -124,7 +124,7 @@ type finder struct {
 // routes searches a list of routes. users are those of basic_auth before it.
 func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]string) {
 	for i, route := range list {
-		here := way + matchersText(route.MatcherSets)
+		here := way + routes.MatchersText(route.MatcherSets)
 		for j, handler := range route.Handlers {
 			switch handler := handler.(type) {
 			case *Handler:
@@ -138,7 +138,7 @@ func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]s
 					f.routes(handler.Errors.Routes, here+" errors >", users)
 				}
 			case *caddyauth.Authentication:
-				users = withUsers(users, handler)
+				users = routes.WithUsers(users, handler)
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func upstreamsOf(handlers []caddyhttp.MiddlewareHandler) (upstreams []string, ac
 		}
 		slices.Sort(upstreams)
 		if proxy.DynamicUpstreams != nil {
-			upstreams = append(upstreams, moduleText(proxy.DynamicUpstreams))
+			upstreams = append(upstreams, routes.ModuleText(proxy.DynamicUpstreams))
 		}
 		if t, ok := proxy.Transport.(*Transport); ok {
 			accounts = account.Identities(t.Accounts)
@@ -181,51 +181,6 @@ func upstreamsOf(handlers []caddyhttp.MiddlewareHandler) (upstreams []string, ac
 		return upstreams, accounts, true
 	}
 	return nil, "", false
-}
-
-// withUsers adds the users of basic_auth.
-func withUsers(users map[string]string, handler *caddyauth.Authentication) map[string]string {
-	if users = maps.Clone(users); users == nil { // others have the same
-		users = make(map[string]string)
-	}
-	for _, provider := range handler.Providers {
-		basic, ok := provider.(*caddyauth.HTTPBasicAuth)
-		if !ok {
-			continue
-		}
-		for name, account := range basic.Accounts {
-			users[name] = issuer.Digest("basic_auth", users[name], name, account.Password)
-		}
-	}
-	return users
-}
-
-// matchersText identifies matchers. Caddy loads those of a set in no defined order.
-func matchersText(sets caddyhttp.MatcherSets) string {
-	texts := make([]string, len(sets))
-	for i, set := range sets {
-		matchers := make([]string, len(set))
-		for j, m := range set {
-			matchers[j] = moduleText(m)
-		}
-		slices.Sort(matchers)
-		texts[i] = strings.Join(matchers, " and ")
-	}
-	slices.Sort(texts)
-	return " [" + strings.Join(texts, " or ") + "]"
-}
-
-// moduleText returns a module's configuration, as far as the module has kept it.
-func moduleText(module any) string {
-	name := fmt.Sprintf("%T", module)
-	if m, ok := module.(caddy.Module); ok {
-		name = string(m.CaddyModule().ID)
-	}
-	text, err := json.Marshal(module)
-	if err != nil {
-		return name
-	}
-	return name + " " + string(text)
 }
 
 // vouch returns the current evidence for a caller, empty for one that is known by its

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
@@ -77,13 +78,13 @@ func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	storage := &certmagic.FileStorage{Path: dir}
-	if err := ProbeStorage(t.Context(), storage); err != nil {
+	if err := storages.Probe(t.Context(), storage); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("a command leaves %v, %v", left, err)
 	}
-	if err := ProbeStorage(t.Context(), &certmagic.FileStorage{Path: filepath.Join(dir, "absent")}); !errors.Is(err, ErrStorageAbsent) {
+	if err := storages.Probe(t.Context(), &certmagic.FileStorage{Path: filepath.Join(dir, "absent")}); !errors.Is(err, storages.ErrAbsent) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	if err := store.Probe(t.Context(), storage); err != nil {
@@ -99,7 +100,7 @@ func TestAStorageThatWorksIsLeftAsItWas(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, store.Folder), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := ProbeStorage(t.Context(), storage); err == nil {
+	if err := storages.Probe(t.Context(), storage); err == nil {
 		t.Error("a folder that cannot be written into passes")
 	}
 }

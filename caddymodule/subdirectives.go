@@ -19,7 +19,7 @@ import (
 type reader = func(*caddyfile.Dispenser) error
 
 // repeatable are the subdirectives that may be written more than once.
-var repeatable = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin"}
+var repeatable = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin", "trust_jwt"}
 
 // readers returns the parsers of the subdirectives by name.
 func (p *directiveParser) readers() map[string]reader {
@@ -62,6 +62,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"tls_pin":                p.pins,
 		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
 		"token_max_lifetime":     p.maxLifetime,
+		"trust_jwt":              p.trustJWT,
 		"upstream_host":          to(&t.UpstreamHost, oneArg),
 	}
 }

@@ -131,6 +131,13 @@ type Set struct {
 	// KeyEnds is collected from the keys of clients at each scrape.
 	KeyEnds *KeyEnds
 
+	// ProviderReads counts attempts to read the keys of identity providers, by provider and
+	// result: ok, or a word of the closed vocabulary of reasons.
+	ProviderReads *prometheus.CounterVec
+
+	// ProviderKeys is collected from the identity providers at each scrape.
+	ProviderKeys *ProviderKeys
+
 	// Build is the constant 1, see BuildInfo.
 	Build prometheus.Collector
 }
@@ -219,7 +226,10 @@ func New(sessions func() []Session) *Set {
 			"Events that were not delivered because too many waited for their handlers, or a handler has panicked.", "event"),
 		Sessions: &Sessions{live: sessions},
 		KeyEnds:  new(KeyEnds),
-		Build:    BuildInfo(),
+		ProviderReads: counter("jwks_reads_total",
+			"Attempts to read the keys of an identity provider, by result.", "provider", "result"),
+		ProviderKeys: new(ProviderKeys),
+		Build:        BuildInfo(),
 	}
 }
 
@@ -228,7 +238,7 @@ func New(sessions func() []Session) *Set {
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
-		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.Build,
+		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.ProviderReads, s.ProviderKeys, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {

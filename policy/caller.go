@@ -21,6 +21,7 @@ const (
 	ViaClient      Via = "client"      // logged in with its name and password
 	ViaPassthrough Via = "passthrough" // logged in as a user of the server
 	ViaCertificate Via = "certificate" // presented a verified client certificate
+	ViaJWT         Via = "jwt"         // presented a token of an identity provider
 	ViaUnix        Via = "unix"        // connected over a unix socket
 	ViaLoopback    Via = "loopback"    // connected over a loopback address
 )
@@ -49,7 +50,15 @@ type Caller struct {
 
 	// Key is the key of the caller, or of its token, nil without one.
 	Key *Key
+
+	// Provider is the name of the identity provider whose token the caller has
+	// presented, empty without one.
+	Provider string
 }
+
+// TokenIssuer is the claim iss of the tokens that veeam-auth issues. No identity provider
+// may have it.
+const TokenIssuer = "veeam-auth"
 
 // Identity is the text that identifies the caller in rules, configuration, revocations,
 // limits and the log: the name alone for a configured client, loopback or unix for
@@ -97,7 +106,7 @@ func ParseIdentity(text string) (Caller, error) {
 }
 
 // named are the ways to be known that come with a name.
-var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate}
+var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate, ViaJWT}
 
 // CheckClientName returns an error for names that are identities of other kinds of
 // callers.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -77,11 +78,11 @@ func (r *reached) writtenAt(err error) string {
 // checkStorage tries the storage that tokens need, and the one of the cache.
 func (r *reached) checkStorage(ctx context.Context, report *checkReport) {
 	const step = "storage"
-	name := caddymodule.StorageName(r.storage)
-	switch err := caddymodule.ProbeStorage(ctx, r.storage); {
+	name := storages.Name(r.storage)
+	switch err := storages.Probe(ctx, r.storage); {
 	case err == nil:
 		report.ok(step, name+": write, read and delete succeeded")
-	case errors.Is(err, caddymodule.ErrStorageAbsent):
+	case errors.Is(err, storages.ErrAbsent):
 		report.warn(step, name+" does not exist", "Caddy creates it when needed, if its user has permission")
 	default:
 		report.fail(step, veeam.ReasonStorage, name+": "+err.Error(), "without it, tokens can be neither issued nor verified; run the check as Caddy's user")

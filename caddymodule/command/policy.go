@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func newPolicyCommand() *cobra.Command {
 const viaUnknown = "unknown"
 
 var vias = []string{
-	string(policy.ViaClient), string(policy.ViaCaddy), string(policy.ViaCertificate), string(policy.ViaPassthrough), string(policy.ViaUnix), string(policy.ViaLoopback), viaUnknown,
+	string(policy.ViaClient), string(policy.ViaCaddy), string(policy.ViaCertificate), string(policy.ViaPassthrough), string(policy.ViaJWT), string(policy.ViaUnix), string(policy.ViaLoopback), viaUnknown,
 }
 
 type policyTestOptions struct {
@@ -43,6 +44,7 @@ type policyTestOptions struct {
 	client, via string
 	headers     []string
 	key, at     string
+	claims      string
 	scope       keys.Scope
 }
 
@@ -63,7 +65,9 @@ ignored.
 
 --key names a key of the client in the configuration. The scope of an issued key, which
 is in the storage, is described with --preset and --account. Addresses of keys are
-ignored. --at decides as at another time, such as 2027-01-31T18:00:00+01:00.
+ignored. --jwt-claims names a file with the claims of a token of an identity provider
+(trust_jwt), in JSON, or - for the standard input; neither a signature nor times are
+checked. --at decides as at another time, such as 2027-01-31T18:00:00+01:00.
 
 Exit codes: 0 the request is allowed; 1 invalid usage or configuration; 2 it is
 denied.`,
@@ -79,6 +83,7 @@ denied.`,
 	flags.StringVar(&o.key, "key", "", "Name of the client's key in the configuration")
 	flags.StringVar(&o.scope.Preset, "preset", "", "Preset of the client's key")
 	flags.StringVar(&o.scope.Account, "account", "", "Account of the client's key")
+	flags.StringVar(&o.claims, "jwt-claims", "", "File with the claims of the caller's token, in JSON")
 	flags.StringVar(&o.at, "at", "", "Time of the request, in the form of RFC 3339. Default: now")
 	flags.StringArrayVar(&o.headers, "header", nil, "Header of the request, for rules about headers; may be repeated")
 	return cmd
@@ -99,7 +104,7 @@ func (o *policyTestOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer guard.close()
-	caller, known, err := o.caller(guard.handler)
+	caller, known, err := o.caller(guard.handler, cmd.InOrStdin())
 	if err == nil {
 		caller.Key, err = o.keyOf(guard.handler, caller)
 	}
@@ -155,9 +160,19 @@ func (o *policyTestOptions) keyOf(h *caddymodule.Handler, caller policy.Caller) 
 }
 
 // caller is whom the flags name, and whether they speak of one who is known.
-func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller, known bool, err error) {
+func (o *policyTestOptions) caller(h *caddymodule.Handler, in io.Reader) (caller policy.Caller, known bool, err error) {
 	if o.via != "" && !slices.Contains(vias, o.via) {
 		return caller, false, fmt.Errorf("--via %s is not allowed (allowed: %s)", o.via, strings.Join(vias, ", "))
+	}
+	if o.claims != "" {
+		if o.client != "" || o.via != "" {
+			return caller, false, errors.New("--jwt-claims is not allowed with --client or --via: the claims name the caller")
+		}
+		text, err := o.readClaims(in)
+		if err == nil {
+			caller, err = h.CallerByClaims(text)
+		}
+		return caller, err == nil, err
 	}
 	caller = policy.Caller{Name: o.client, Via: policy.Via(o.via)}
 	if parsed, err := policy.ParseIdentity(o.client); err == nil && o.via == "" && parsed.Identity() == o.client {
@@ -184,6 +199,21 @@ func (o *policyTestOptions) caller(h *caddymodule.Handler) (caller policy.Caller
 		return caller, false, fmt.Errorf("--via %s requires --client", o.via)
 	}
 	return caller, true, nil
+}
+
+// maxClaims is the size of claims, in bytes.
+const maxClaims = 64 << 10
+
+func (o *policyTestOptions) readClaims(in io.Reader) ([]byte, error) {
+	if o.claims != "-" {
+		file, err := os.Open(o.claims)
+		if err != nil {
+			return nil, fmt.Errorf("--jwt-claims: %w", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	return io.ReadAll(io.LimitReader(in, maxClaims))
 }
 
 // explain says what becomes of a request, line by line.

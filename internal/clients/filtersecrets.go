@@ -16,7 +16,7 @@ type FilterSecrets struct {
 	// The callers that get responses unfiltered, as rules see them in
 	// {http.veeam_auth.client}: the name of a configured client, `loopback`, `unix`, or
 	// the kind and name of another caller, such as `certificate:CN=alice`, `caddy:bob`
-	// or `passthrough:LAB\carol`. In addition, a caller that an `allow` rule with the
+	// `passthrough:LAB\carol` or `jwt:k8s:dave`. In addition, a caller that an `allow` rule with the
 	// class `secret` admits gets the response of such an operation unfiltered. Default:
 	// none.
 	Except []string `json:"except,omitempty"`
@@ -37,7 +37,7 @@ func (f *FilterSecrets) Read(known []*Client) error {
 			return fmt.Errorf("veeam_auth: filter_secrets: %w", err)
 		}
 		if caller.Via == policy.ViaClient && !slices.ContainsFunc(known, func(c *Client) bool { return c.Name == caller.Name }) {
-			return fmt.Errorf("veeam_auth: filter_secrets: no client named %s; write callers of other kinds as caddy:<user>, certificate:<subject> or passthrough:<user>", caller.Name)
+			return fmt.Errorf("veeam_auth: filter_secrets: no client named %s; write callers of other kinds as caddy:<user>, certificate:<subject>, passthrough:<user> or jwt:<provider>:<name>", caller.Name)
 		}
 		f.callers = append(f.callers, caller)
 	}

@@ -26,6 +26,7 @@ const (
 	ClientThrottled     Name = "veeam_auth_client_throttled"
 	DecisionMismatch    Name = "veeam_auth_decision_mismatch"
 	KeyExpiring         Name = "veeam_auth_key_expiring"
+	JWKSFailing         Name = "veeam_auth_jwks_failing"
 )
 
 // Row is what is known of an event. docs/events.md has the same table.
@@ -51,6 +52,7 @@ var rows = []Row{
 	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
 	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, or has presented too many wrong passwords. Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
 	{KeyExpiring, "A [key](keys.md) expires within a week. Of an issued key one process tells, of a configured one each.", []string{"client", "key", "not_after", "expires_in_seconds"}},
+	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. Those that were read last count before `until`, which is empty without any. Another event follows after a success.", []string{"provider", "reason", "until"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 }
 
@@ -158,6 +160,17 @@ func KeyExpires(client, key string, notAfter, now time.Time) Event {
 	return Event{KeyExpiring, map[string]any{
 		"client": client, "key": key, "not_after": stamp(notAfter), "expires_in_seconds": int(notAfter.Sub(now).Seconds()),
 	}}
+}
+
+// KeysFailing returns the event of an identity provider whose keys cannot be read. reason is
+// a word of the closed vocabulary of reasons; until is when the last keys cease to count,
+// zero without keys.
+func KeysFailing(provider, reason string, until time.Time) Event {
+	end := ""
+	if !until.IsZero() {
+		end = stamp(until)
+	}
+	return Event{JWKSFailing, map[string]any{"provider": provider, "reason": reason, "until": end}}
 }
 
 func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

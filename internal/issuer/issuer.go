@@ -16,6 +16,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // Lifetimes of issued tokens and codes.
@@ -39,7 +41,6 @@ const (
 )
 
 const (
-	name      = "veeam-auth"
 	algorithm = "HS256"
 
 	maxRotations = 2_000
@@ -158,7 +159,7 @@ func New(keys *Keys) *Issuer {
 		ending:    newShares[sessionID, *session](usual.ended, maxSessions),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
-			jwt.WithIssuer(name),
+			jwt.WithIssuer(policy.TokenIssuer),
 			jwt.WithExpirationRequired(),
 		),
 	}
@@ -221,7 +222,7 @@ func (i *Issuer) sign(ctx context.Context, sub Subject, audience, use string, nu
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer:    name,
+			Issuer:    policy.TokenIssuer,
 			Subject:   sub.Client,
 			Audience:  jwt.ClaimStrings{audience},
 			ID:        rand.Text(),

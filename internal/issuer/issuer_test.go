@@ -13,6 +13,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,7 +99,7 @@ func TestWhatIsNotATokenOfThisSiteIsRefused(t *testing.T) {
 	}
 	sign := func(method jwt.SigningMethod, secret any, edit func(*claims)) string {
 		c := claims{RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: name, Subject: "grafana", Audience: jwt.ClaimStrings{site},
+			Issuer: policy.TokenIssuer, Subject: "grafana", Audience: jwt.ClaimStrings{site},
 			ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour)),
 		}, Family: "f", Use: useAccess, Until: time.Now().Add(time.Hour).Unix(), Made: time.Now().UnixMilli()}
 		edit(&c)

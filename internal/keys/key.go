@@ -48,6 +48,11 @@ func (e *Error) Error() string { return e.text }
 // Reason returns the reason.
 func (e *Error) Reason() veeam.Reason { return e.reason }
 
+// Refusal returns the refusal of a request with the key.
+func (e *Error) Refusal() *veeam.Refusal {
+	return &veeam.Refusal{Reason: e.reason, Detail: e.text, RetryAfter: e.RetryAfter}
+}
+
 // Check returns why the key does not count at a time, nil if it does. The error is an
 // *Error.
 func (k *Key) Check(now time.Time) error {

@@ -15,6 +15,7 @@ import (
 	"hash/crc32"
 	"math/big"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -85,6 +86,26 @@ func appendCheck(text []byte) []byte {
 
 // Looks reports whether a text is meant to be a key.
 func Looks(text string) bool { return strings.HasPrefix(text, Prefix) }
+
+// InAddress reports whether a path or a query holds a text in the form of a key, also in
+// percent-encoding. Addresses get into logs and histories that nobody masks.
+func InAddress(address string) bool {
+	if strings.IndexByte(address, '%') >= 0 {
+		if decoded, err := url.PathUnescape(address); err == nil {
+			address = decoded
+		}
+	}
+	for {
+		at := strings.Index(address, Prefix)
+		if at < 0 {
+			return false
+		}
+		address = address[at+len(Prefix):]
+		if size := textSize - len(Prefix); len(address) >= size && strings.Trim(address[:size], digits) == "" {
+			return true
+		}
+	}
+}
 
 // ErrMistyped is the error of a text that is no key, because its checksum is wrong.
 var ErrMistyped = errors.New("the text is not a key: its checksum is wrong")

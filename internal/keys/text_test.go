@@ -128,7 +128,25 @@ func TestAKeyIsPresentedInTwoHeaders(t *testing.T) {
 	}
 }
 
+func TestAKeyInAnAddressIsRecognized(t *testing.T) {
+	t.Parallel()
+	key := Make()
+	for address, want := range map[string]bool{
+		"key=" + key: true, "a=b&x=" + key + "&c": true, "/api/v1/jobs/" + key: true, "x=%76ak_" + key[4:]: true, "x=vak%5F" + key[4:]: true, "x=vak_vak_" + key: true,
+		"x=" + key + "%zz": true, "x=" + key + "0": true, key[:39] + "0": true,
+		"": false, "name=vak_srv01": false, "x=" + key[:39]: false, "x=" + strings.ToUpper(key): false, "vak_": false, "x=vak_" + key[5:20] + "-" + key[20:]: false,
+	} {
+		if InAddress(address) != want {
+			t.Errorf("%q: %t", address, !want)
+		}
+	}
+}
+
 func TestAHashCostsNoAllocation(t *testing.T) {
+	plain := "skip=0&limit=200&nameFilter=*vak_srv01*"
+	if n := testing.AllocsPerRun(100, func() { InAddress(plain) }); n > 0 {
+		t.Errorf("an address: %v allocations", n)
+	}
 	text := Make()
 	if n := testing.AllocsPerRun(100, func() { _, _ = Read(text) }); n > 0 {
 		t.Errorf("%v allocations", n)

@@ -34,6 +34,7 @@ const (
 	ReasonExpiredKey       Reason = "expired_key"
 	ReasonRevokedKey       Reason = "revoked_key"
 	ReasonKeyElsewhere     Reason = "key_from_elsewhere"
+	ReasonJWKS             Reason = "jwks_unavailable"
 )
 
 // The reasons of accounts. A request that requires the account's session is refused for
@@ -110,6 +111,7 @@ var reasonTable = []ReasonRow{
 	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal, ""},
 	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable, ""},
 	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys or revocations", "Caddy's log names the file and the cause", &formInternal, ""},
+	{ReasonJWKS, false, http.StatusServiceUnavailable, "the keys of an [identity provider](jwt.md) cannot be read, or were read too long ago", "Caddy's log names the provider and the cause", &formInternal, ""},
 
 	{ReasonOK, true, 0, "the account has a session, and the latest request reached the server", "nothing", nil, ""},
 	{ReasonNotLoggedIn, true, 0, "no request has required a session yet, or the session expired unused", "nothing", nil, ""},

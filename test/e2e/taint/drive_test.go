@@ -109,6 +109,7 @@ func (s *scene) drive() {
 	}
 	s.drivePassthrough()
 	s.driveManager()
+	s.driveJWTs()
 	s.driveKeys() // which count as guesses of this address: logins of new users would have to wait
 }
 

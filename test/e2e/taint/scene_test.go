@@ -49,6 +49,7 @@ type scene struct {
 	coded       string // the site of an account that waits for a code
 	code        string // that is entered for it
 	spans       *otlp.Receiver
+	idp         *rsa.PrivateKey
 }
 
 func (s *scene) secret(c canary) string {
@@ -149,7 +150,7 @@ func start(t *testing.T) *scene {
 			s.sites[name], s.Dir, s.servers[name].URL(), product, harness.Pin(s.servers[name]), body+cache)
 	}
 	client := "\t\tclient grafana " + string(hash) + "\n"
-	site("vbr", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
+	site("vbr", "vbr", client+s.trust()+"\t\taccount svc-monitor "+s.secret(vbr)+" {\n\t\t\tnext_password "+s.secret(next)+"\n\t\t}\n")
 	site("refused", "vbr", "\t\taccount svc-monitor "+s.secret(wrong)+" {\n\t\t\tnext_password "+s.secret(wrongNext)+"\n\t\t}\n")
 	site("azure", "azure", client+"\t\taccount svc-mfa "+s.secret(azure)+" {\n\t\t\ttotp_secret "+s.secret(canary{"otpauth URI", seed})+"\n\t\t}\n")
 	site("aws", "aws", client+"\t\taccount svc-mfa "+s.secret(aws)+" {\n\t\t\ttotp_secret "+s.secret(awsSeed)+"\n\t\t}\n")
