@@ -140,6 +140,46 @@ func TestThePolicyCommandSaysWhatIsDecidedAndWhy(t *testing.T) {
 	}
 }
 
+// The caller is the one that the claims of a token name.
+func TestThePolicyCommandReadsTheClaimsOfAToken(t *testing.T) {
+	site := strings.Replace(strings.Split(guarded, "https://azure")[0], "\t\tdeny shadow", `		trust_jwt k8s {
+			issuer https://idp.lab.local
+			audience veeam-auth
+			jwks_file /nonexistent/jwks.json
+			require groups backup
+			client system:grafana grafana
+			account svc-operator groups operators
+		}
+		deny shadow`, 1)
+	for name, c := range map[string]struct {
+		claims string
+		args   []string
+		code   int
+		says   string
+	}{
+		"a caller":              {`{"iss":"https://idp.lab.local","aud":"veeam-auth","sub":"alice","groups":["backup"]}`, nil, 0, "caller     k8s:alice, authenticated by jwt"},
+		"its account":           {`{"iss":"https://idp.lab.local","aud":["veeam-auth"],"sub":"alice","groups":["backup","operators"]}`, nil, 0, "account    svc-operator"},
+		"a client":              {`{"iss":"https://idp.lab.local","aud":"veeam-auth","sub":"system:grafana","groups":["backup"]}`, nil, 0, "caller     grafana, authenticated by client"},
+		"a missing claim":       {`{"iss":"https://idp.lab.local","aud":"veeam-auth","sub":"alice"}`, nil, 1, "lacks the claim groups"},
+		"another issuer":        {`{"iss":"https://x.lab.local","aud":"veeam-auth","sub":"alice","groups":["backup"]}`, nil, 1, "no trust_jwt of the site has the issuer"},
+		"another audience":      {`{"iss":"https://idp.lab.local","aud":"x","sub":"alice","groups":["backup"]}`, nil, 1, "its audience (aud) is another one"},
+		"no JSON":               {`x`, nil, 1, "not a JSON object"},
+		"beside another caller": {`{}`, []string{"--client", "grafana"}, 1, "--jwt-claims is not allowed with --client"},
+	} {
+		file := filepath.Join(t.TempDir(), "claims.json")
+		if err := os.WriteFile(file, []byte(c.claims), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, code := policyTest(t, site, append([]string{"GET", "/api/v1/jobs", "--jwt-claims", file}, c.args...)...)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: %d: %s", name, code, out)
+		}
+	}
+	if out, code := policyTest(t, guarded, "GET", "http://localhost:9419/api/v1/jobs", "--jwt-claims", "/nonexistent"); code != 1 || !strings.Contains(out, "--jwt-claims") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
 func TestAPathAloneLeadsToTheOnlySite(t *testing.T) {
 	site, _, _ := strings.Cut(guarded, "https://azure")
 	if out, code := policyTest(t, site, "GET", "/api/v1/jobs"); code != 0 || !strings.Contains(out, "allowed by rule 5") {

@@ -129,7 +129,7 @@ func TestTokensOfAnIdentityProviderIdentifyCallers(t *testing.T) {
 	if err := w.writeSecrets(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.stop)
+	t.Cleanup(w.Stop) // the servers are everybody's
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}

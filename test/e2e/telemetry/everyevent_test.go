@@ -132,6 +132,11 @@ func waysToRaise() []way {
 			raise:   func(s *scene) { s.until() },
 			want:    map[string]string{"client": "ci", "key": "pipeline"},
 		}, {
+			event: events.JWKSFailing, profile: veeamtest.VBR13,
+			options: "trust_jwt k8s {\n\t\t\tissuer https://idp.lab.local\n\t\t\taudience veeam-auth\n\t\t\tjwks_file /nonexistent/jwks.json\n\t\t}",
+			raise:   func(s *scene) { s.until() },
+			want:    map[string]string{"provider": "k8s", "reason": "secret_unreadable", "until": ""},
+		}, {
 			event: events.DecisionMismatch, profile: veeamtest.VBR13,
 			raise: func(s *scene) { s.rewriteAfterDecision(); s.until() },
 			want:  map[string]string{"client": "loopback", "difference": "path"},
