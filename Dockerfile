@@ -32,6 +32,10 @@ ENTRYPOINT ["/emulator"]
 FROM scratch AS image
 COPY --from=build --chown=65532:65532 /root-fs/ /
 ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config HOME=/config TZ=UTC
+# The defaults of the Caddyfile, here so that an error about a file names its variable.
+ENV VEEAM_AUTH_PASSWORD_FILE=/run/secrets/veeam_password \
+    VEEAM_AUTH_TOTP_SECRET_FILE=/run/secrets/veeam_totp_secret \
+    VEEAM_AUTH_CA_FILE=/run/secrets/veeam_ca.pem
 USER 65532:65532
 WORKDIR /etc/veeam-auth
 EXPOSE 9419 9180

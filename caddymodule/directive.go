@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
 
@@ -120,7 +121,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	words := hidden.New(ownNames()...)
 	values, err := parseDirectiveWith(h, words)
 	if err != nil {
-		return nil, words.Check(err)
+		return nil, placeholders.WithVariables(words.Check(err))
 	}
 	return values, nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/reauth"
+	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -184,7 +185,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	proxied := t.proxied()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
-		return err
+		return secret.WithVariable(err)
 	}
 	t.way(proxied)
 	t.pin()

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -178,7 +180,7 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, explained(path, err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
@@ -186,7 +188,7 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	}
 	content, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, explained(path, err)
 	}
 	if len(content) > MaxFile {
 		return nil, errLongFile
@@ -194,13 +196,44 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	return content, nil
 }
 
-// withoutPath is the error of a file without its path, which a placeholder may
-// have yielded.
-func withoutPath(err error) error {
+// explained is the error of a file without its path, which a placeholder may have yielded.
+// It says which user may not read the file, and which variable of the environment names it.
+func explained(path string, err error) error {
 	if failed, ok := errors.AsType[*os.PathError](err); ok {
-		return failed.Err
+		err = failed.Err
+	}
+	if user := os.Getuid(); user >= 0 && errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w for the user %d", err, user)
+	}
+	if name := variableOf(path); name != "" {
+		err = fmt.Errorf("%w; the variable %s names the file", err, name)
 	}
 	return err
+}
+
+// opened finds the file in the text of an error: Caddy's modules do not always wrap it.
+var opened = regexp.MustCompile(`\bopen (.+?): `)
+
+// WithVariable completes the error of a file that cannot be opened with the variable of the
+// environment that names it. Other errors are returned as they are.
+func WithVariable(err error) error {
+	if found := opened.FindStringSubmatch(err.Error()); found != nil {
+		if name := variableOf(found[1]); name != "" {
+			return fmt.Errorf("%w; the variable %s names the file", err, name)
+		}
+	}
+	return err
+}
+
+// variableOf returns the name of the variable of the environment whose value is the path,
+// the first by name; empty if there is none.
+func variableOf(path string) (first string) {
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); value == path && path != "" && (first == "" || name < first) {
+			first = name
+		}
+	}
+	return first
 }
 
 // settled reports whether no file has changed since it was read.

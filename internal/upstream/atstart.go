@@ -5,8 +5,12 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 )
 
@@ -45,14 +49,16 @@ func (s *Server) Begin(fixed []Fixed, atStart bool, log journal.Journal) {
 }
 
 // keep asks for a token again and again, as requests would.
-func (s *Server) keep(ctx context.Context, at Fixed, account string, log journal.Journal) {
+func (s *Server) keep(ctx context.Context, at Fixed, name string, log journal.Journal) {
 	request := Request{Values: func(context.Context) context.Context { return at.Values }, Journal: log.Detached()}
+	var told string
 	ticker := time.NewTicker(KeepEvery)
 	defer ticker.Stop()
 	for {
 		// A source that was not used for long may have made room for others.
-		if source, err := s.Source(at.Address, account, func() Place { return at.Place }); err == nil {
-			_, _, _ = source.Token(ctx, request) // the state of the session has the error, and the log
+		if source, err := s.Source(at.Address, name, func() Place { return at.Place }); err == nil {
+			_, _, err = source.Token(ctx, request)
+			told = s.tellUnreadable(err, told)
 		}
 		select {
 		case <-ctx.Done():
@@ -60,4 +66,18 @@ func (s *Server) keep(ctx context.Context, at Fixed, account string, log journal
 		case <-ticker.C:
 		}
 	}
+}
+
+// tellUnreadable logs that the secrets of an account cannot be read, unless told says that
+// already, and returns what is told now. The log of the login has every other error.
+func (s *Server) tellUnreadable(err error, told string) string {
+	failed, unreadable := errors.AsType[*account.Error](err)
+	switch {
+	case err == nil:
+		return ""
+	case !unreadable || failed.Error() == told:
+		return told
+	}
+	s.Log.Error("an account cannot log in: its secret cannot be read", zap.String("reason", string(failed.Reason())), zap.Error(failed))
+	return failed.Error()
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
@@ -219,4 +223,22 @@ func TestStandings_TellTransportsApart(t *testing.T) {
 			t.Errorf("%+v", second)
 		}
 	})
+}
+
+func TestTellUnreadable_TellsEachReasonOnce(t *testing.T) {
+	core, logged := observer.New(zap.InfoLevel)
+	s := &Server{ServerOptions: ServerOptions{Log: zap.New(core)}}
+	missing := &account.Error{Account: "svc", Option: "password", Err: errors.New("no such file")}
+	empty := &account.Error{Account: "svc", Option: "password", Err: errors.New("it is empty")}
+	told := ""
+	for _, err := range []error{missing, fmt.Errorf("login: %w", missing), errors.New("no connection"), missing, empty, nil, empty} {
+		told = s.tellUnreadable(err, told)
+	}
+	var texts []string
+	for _, entry := range logged.All() {
+		texts = append(texts, fmt.Sprint(entry.ContextMap()["error"]))
+	}
+	if want := []string{missing.Error(), empty.Error(), empty.Error()}; !slices.Equal(texts, want) {
+		t.Errorf("%q, want %q", texts, want)
+	}
 }

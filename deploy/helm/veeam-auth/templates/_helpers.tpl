@@ -76,6 +76,7 @@ http://:9419 {
 {{- end }}
 	veeam_auth {{ .Values.server.url }} {
 		product {{ .Values.server.product }}
+		login_at start
 		account "{{ .Values.account.username }}" {
 			password {file./run/secrets/veeam-auth/veeam_password}
 			{{- if .Values.account.mfa }}
