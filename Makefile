@@ -6,7 +6,9 @@ FUZZTIME ?= 60s
 # server, as xcaddy builds.
 # BUILD_VERSION=v1.2.3 names the version where Go sees no repository: in an unpacked archive,
 # or in `docker build`.
-RELEASE_FLAGS = -trimpath -tags nobadger,nomysql,nopgx -ldflags '-s -w$(if $(BUILD_VERSION), -X $(BUILD_INFO).version=$(BUILD_VERSION))'
+TAGS = nobadger,nomysql,nopgx
+RELEASE_FLAGS = -trimpath -tags $(TAGS) -ldflags '-s -w$(if $(BUILD_VERSION), -X $(BUILD_INFO).version=$(BUILD_VERSION))'
+RELEASE_BUILD = CGO_ENABLED=0 go build $(RELEASE_FLAGS)
 BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
 .PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts growth page-figures page-growth page-cost scrape \
@@ -22,17 +24,30 @@ slim: bin/veeam-auth ## build bin/veeam-auth, with only those of Caddy's modules
 
 .PHONY: bin/veeam-auth
 bin/veeam-auth:
-	CGO_ENABLED=0 go build $(RELEASE_FLAGS) -o $@ ./cmd/veeam-auth
+	$(RELEASE_BUILD) -o $@ ./cmd/veeam-auth
+
+# PROGRAM of cmd, as a release has it, to the file OUT.
+.PHONY: program
+program:
+	$(RELEASE_BUILD) -o $(OUT) ./cmd/$(PROGRAM)
+
+# Compiles what its packages import of others.
+.PHONY: others
+others:
+	CGO_ENABLED=0 go list -tags $(TAGS) -deps -f '{{with .Module}}{{if .Main}}{{range $$.Imports}}{{println .}}{{end}}{{end}}{{end}}' ./cmd/veeam-auth | \
+		grep -v "^$$(go list -m)/" | sort -u | xargs env $(RELEASE_BUILD)
 
 # The licences of what is linked into it, for the image.
 .PHONY: bin/THIRD-PARTY-LICENSES.txt
 bin/THIRD-PARTY-LICENSES.txt:
 	go run -C tools/deploy ./licences $(CURDIR)/bin/veeam-auth $(CURDIR)/$@
 
-# VERSION=v1.2.3 requires that version, SNAPSHOT=1 accepts changes that are not committed,
-# TARGETS=linux/amd64,linux/arm64 makes those only. WARM=1 lets both builds of `make
-# reproducible` use the build cache.
-RELEASE = go run -C tools/deploy ./release -root $(CURDIR) $(if $(TARGETS),-targets $(TARGETS))
+# The platforms of a release; TARGETS=linux/amd64,linux/arm64 makes those only.
+TARGETS ?= darwin/amd64,darwin/arm64,linux/amd64,linux/arm64,windows/amd64
+
+# VERSION=v1.2.3 requires that version, SNAPSHOT=1 accepts changes that are not committed.
+# COLD=1 has `make reproducible` compile what others wrote twice, too.
+RELEASE = go run -C tools/deploy ./release -root $(CURDIR) -targets $(TARGETS)
 RELEASE_OPTIONS = $(if $(VERSION),-version $(VERSION)) $(if $(SNAPSHOT),-snapshot)
 
 release: ## make dist/: archives, packages, image, chart, lists, checksums; docs/release.md
@@ -42,16 +57,20 @@ packages: ## make dist/ with deb and rpm only
 	$(RELEASE) $(RELEASE_OPTIONS) -only packages
 
 reproducible: ## build the commit in two folders and compare dist/ bit for bit
-	$(RELEASE) -reproducible $(if $(WARM),-warm)
+	$(RELEASE) -reproducible $(if $(COLD),-cold)
 
 test-release: ## test what makes a release
 	go test -C tools/deploy -timeout 30m ./...
 
-# The systems that a release has beside linux/amd64.
-cross: ## build and vet for the other systems of a release
-	for target in linux/arm64 windows/amd64 darwin/arm64; do \
-		echo "$$target"; \
-		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go vet ./... || exit; \
+comma = ,
+
+cross: ## build and vet for the platforms of a release but this one, TARGETS=windows/amd64 for some
+	set -e; for target in $(filter-out $(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH),$(subst $(comma), ,$(TARGETS))); do \
+		echo "== $$target"; \
+		export GOOS=$${target%/*} GOARCH=$${target#*/}; \
+		$(RELEASE_BUILD) -o /dev/null ./cmd/veeam-auth; \
+		$(RELEASE_BUILD) -o /dev/null ./cmd/caddy; \
+		CGO_ENABLED=0 go vet -trimpath -tags $(TAGS) ./...; \
 	done
 
 sign: ## sign dist/SHA256SUMS with the SSH key KEY

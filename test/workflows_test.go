@@ -183,6 +183,26 @@ func TestAReleaseIsBuiltWithOneVersionOfGo(t *testing.T) {
 	}
 }
 
+// TestThePlatformsOfAReleaseAreDocumented compares the list of the Makefile, which is that of
+// `make release` and `make cross`, with the archives of docs/release.md.
+func TestThePlatformsOfAReleaseAreDocumented(t *testing.T) {
+	match := regexp.MustCompile(`(?m)^TARGETS \?= (.*)$`).FindStringSubmatch(string(read(t, "Makefile")))
+	if match == nil {
+		t.Fatal("the Makefile has no TARGETS")
+	}
+	want := map[string]bool{}
+	for target := range strings.SplitSeq(match[1], ",") {
+		want[strings.ReplaceAll(target, "/", "_")] = true
+	}
+	got := map[string]bool{}
+	for _, archive := range regexp.MustCompile(`_((?:linux|darwin|windows)_\w+)\.(?:tar\.gz|zip)`+"`").FindAllStringSubmatch(string(read(t, "docs/release.md")), -1) {
+		got[archive[1]] = true
+	}
+	if len(want) < 5 || !maps.Equal(got, want) {
+		t.Errorf("docs/release.md names archives for %v, the Makefile has %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+}
+
 func TestPackagesTakeFilesThatThereAre(t *testing.T) {
 	matches := packedFile.FindAllStringSubmatch(string(read(t, "deploy/packages/nfpm.yaml")), -1)
 	if len(matches) < 8 {

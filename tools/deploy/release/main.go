@@ -3,8 +3,8 @@
 // licences, the statement of provenance and the checksums. Two runs at one commit with
 // one version of Go make the same bytes; -reproducible shows it.
 //
-//	release [-root DIR] [-version V] [-snapshot] [-targets linux/amd64,…] [-only packages]
-//	release -reproducible [-root DIR] [-targets …] [-warm]
+//	release -targets linux/amd64,… [-root DIR] [-version V] [-snapshot] [-only packages]
+//	release -targets linux/amd64,… -reproducible [-root DIR] [-cold]
 //
 // docs/release.md says how a maintainer uses it and how a user verifies the result.
 package main
@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -33,11 +34,6 @@ func main() {
 	}
 }
 
-// allTargets are the platforms that a release has.
-var allTargets = []target{
-	{"darwin", "amd64"}, {"darwin", "arm64"}, {"linux", "amd64"}, {"linux", "arm64"}, {"windows", "amd64"},
-}
-
 // target is a platform, by Go's names.
 type target struct{ os, arch string }
 
@@ -48,10 +44,10 @@ func run(ctx context.Context, args []string) error {
 	root := flags.String("root", ".", "folder of the checkout")
 	version := flags.String("version", "", "version that the checkout must have, such as v1.2.3")
 	snapshot := flags.Bool("snapshot", false, "accept a checkout with changes that are not committed")
-	names := flags.String("targets", "", "platforms, separated by commas (default all)")
+	names := flags.String("targets", "", "platforms, separated by commas; the Makefile has the list")
 	only := flags.String("only", "", "\"packages\": only deb and rpm")
 	twice := flags.Bool("reproducible", false, "build the commit in two folders and compare the results")
-	warm := flags.Bool("warm", false, "with -reproducible: the second build may use the build cache, too")
+	cold := flags.Bool("cold", false, "with -reproducible: compile the modules of others twice, too")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -67,26 +63,21 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if *twice {
-		return reproduce(ctx, dir, targets, !*warm, os.Stdout)
+		return reproduce(ctx, dir, targets, *cold, os.Stdout)
 	}
 	return makeRelease(ctx, dir, options{version: *version, snapshot: *snapshot, targets: targets, packagesOnly: *only != ""})
 }
 
+var targetForm = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
+
 func parseTargets(names string) ([]target, error) {
-	if names == "" {
-		return allTargets, nil
-	}
 	var targets []target
 	for _, name := range strings.Split(names, ",") {
-		found := false
-		for _, t := range allTargets {
-			if t.String() == name {
-				targets, found = append(targets, t), true
-			}
+		if !targetForm.MatchString(name) {
+			return nil, fmt.Errorf("-targets: %q is not a platform such as linux/amd64", name)
 		}
-		if !found {
-			return nil, fmt.Errorf("target %q is not known; there are %v", name, allTargets)
-		}
+		system, arch, _ := strings.Cut(name, "/")
+		targets = append(targets, target{system, arch})
 	}
 	return targets, nil
 }

@@ -340,7 +340,7 @@ func TestReproducible(t *testing.T) {
 	t.Setenv("VEEAM_AUTH_RELEASE", "1")
 	dir := project(t)
 	var table bytes.Buffer
-	if err := reproduce(t.Context(), dir, []target{{"linux", "amd64"}, {"linux", "arm64"}}, false, &table); err != nil {
+	if err := reproduce(t.Context(), dir, []target{{"linux", "amd64"}}, false, &table); err != nil {
 		t.Fatalf("%v\n%s", err, &table)
 	}
 	commit := git(t, dir, "rev-parse", "HEAD")
@@ -354,7 +354,7 @@ func TestReproducible(t *testing.T) {
 func TestAChangedCheckoutIsRefused(t *testing.T) {
 	dir := project(t)
 	writeFile(t, dir, "README.md", "changed\n")
-	if out, err := releaseOf(t.Context(), "-root", dir); err == nil || !strings.Contains(out, errDirty.Error()) {
+	if out, err := releaseOf(t.Context(), "-root", dir, "-targets", "linux/amd64"); err == nil || !strings.Contains(out, errDirty.Error()) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "dist")); err == nil {
