@@ -3,10 +3,9 @@
 package deploy
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,9 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/harness/ports"
@@ -31,6 +28,8 @@ type sidecar struct {
 	api     string // address of the API
 	metrics string // address of metrics and probes
 	server  *veeamtest.Server
+
+	password string // the file
 }
 
 // port is one that nothing listens on.
@@ -59,7 +58,7 @@ func startSidecar(t *testing.T, environment ...string) *sidecar {
 	name := veeamAuthImage(t)
 	s := &sidecar{name: "sidecar-" + strings.ToLower(t.Name()), server: harness.StartServer(t, veeamtest.VBR13)}
 	secrets := t.TempDir()
-	secret(t, secrets, "veeam_password", veeamtest.DefaultPassword)
+	s.password = secret(t, secrets, "veeam_password", veeamtest.DefaultPassword)
 	secret(t, secrets, "veeam_ca.pem", string(veeamtest.CAPEM()))
 	api, metrics := port(t), port(t)
 	s.api, s.metrics = "http://127.0.0.1:"+api, "http://127.0.0.1:"+metrics
@@ -188,6 +187,33 @@ func TestClientsWithAPasswordCallAPublishedPort(t *testing.T) {
 	response.Body.Close()
 }
 
+// TestTheImageNamesTheVariable runs the image without a variable, and with a password that its
+// user may not read. TestTheImageNamesTheVariableOfWhatIsWrong has every other case.
+func TestTheImageNamesTheVariable(t *testing.T) {
+	name := veeamAuthImage(t)
+	out, err := exec.Command("podman", append(storage(), "run", "--rm", "--network", "host", name)...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "VEEAM_AUTH_SERVER is not set") {
+		t.Errorf("without a server: %v, %s", err, out)
+	}
+	s := startSidecar(t)
+	eventually(t, "the first answer", func() error { return get(s.api+"/api/v1/serverInfo", 200) })
+	podman(t, "stop", "-t", "20", s.name)
+	if err := errors.Join(os.Chown(s.password, 0, 0), os.Chmod(s.password, 0o400)); err != nil {
+		t.Fatal(err)
+	}
+	podman(t, "start", s.name)
+	eventually(t, "the reason", func() error {
+		const want = "{file./run/secrets/veeam_password} cannot be used: permission denied for the user 65532; the variable VEEAM_AUTH_PASSWORD_FILE names the file"
+		if log := logs(t, s.name); !strings.Contains(log, want) {
+			return errors.New(log)
+		}
+		return nil
+	})
+	if err := get(s.metrics+"/veeam_auth/ready", 503); err != nil {
+		t.Error(err)
+	}
+}
+
 // logs are what a container has printed.
 func logs(t *testing.T, container string) string {
 	t.Helper()
@@ -212,104 +238,4 @@ func outsideAddress(t *testing.T) string {
 	}
 	t.Fatal("this machine has no address but loopback")
 	return ""
-}
-
-// TestSlimAgainstFull prints size, memory at rest and under 500 requests a second for five
-// seconds, and the time to the first answer.
-func TestSlimAgainstFull(t *testing.T) {
-	for _, name := range []string{"veeam-auth", "caddy"} {
-		server := harness.StartServer(t, veeamtest.VBR13)
-		dir := t.TempDir()
-		secret(t, dir, "veeam_password", veeamtest.DefaultPassword)
-		secret(t, dir, "ca.pem", string(veeamtest.CAPEM()))
-		api := port(t)
-		cmd := exec.Command(filepath.Join(shared.bin, name), "run", "--config", "deploy/image/Caddyfile", "--adapter", "caddyfile")
-		cmd.Env = append(os.Environ(), "VEEAM_AUTH_SERVER="+server.URL(), "VEEAM_AUTH_USERNAME="+veeamtest.DefaultUser, "VEEAM_AUTH_PASSWORD_FILE="+dir+"/veeam_password",
-			"VEEAM_AUTH_TRUST=ca", "VEEAM_AUTH_CA_FILE="+dir+"/ca.pem", "VEEAM_AUTH_LISTEN=http://:"+api, "VEEAM_AUTH_METRICS_PORT="+port(t), "VEEAM_AUTH_ADMIN=localhost:"+port(t),
-			"HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-		var log bytes.Buffer
-		cmd.Stderr, cmd.Dir = &log, shared.root
-		start := time.Now()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		first := time.Duration(0)
-		for deadline := start.Add(time.Minute); time.Now().Before(deadline) && first == 0; time.Sleep(5 * time.Millisecond) {
-			if get("http://127.0.0.1:"+api+"/api/v1/serverInfo", 200) == nil {
-				first = time.Since(start)
-			}
-		}
-		if first == 0 {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			t.Fatalf("%s gave no answer:\n%s", name, log.String())
-		}
-		rest := memory(t, cmd.Process.Pid)
-		seconds, loaded := load(t, "http://127.0.0.1:"+api+"/api/v1/serverInfo", cmd.Process.Pid)
-		info, err := os.Stat(filepath.Join(shared.bin, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		t.Logf("%s: %.1f MB, %.1f MiB at rest, %.1f MiB after %d requests in %.1f s, first answer after %d ms", name, float64(info.Size())/1e6, rest, loaded, loadRequests, seconds, first.Milliseconds())
-	}
-}
-
-// loadRequests are sent at 500 a second, or as fast as the machine can.
-const loadRequests = 2500
-
-// load sends requests over connections that stay, and returns how long that took and the
-// memory of the process at its end.
-func load(t *testing.T, address string, pid int) (seconds, mib float64) {
-	t.Helper()
-	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50}}
-	defer client.CloseIdleConnections()
-	start := time.Now()
-	due := make(chan time.Time)
-	var workers sync.WaitGroup
-	for range 50 {
-		workers.Go(func() {
-			for at := range due {
-				time.Sleep(time.Until(at))
-				response, err := client.Get(address)
-				if err != nil || response.StatusCode != 200 {
-					t.Error(err, response)
-					continue
-				}
-				_, _ = io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-			}
-		})
-	}
-	for i := range loadRequests {
-		due <- start.Add(time.Duration(i) * 2 * time.Millisecond)
-	}
-	close(due)
-	workers.Wait()
-	return time.Since(start).Seconds(), memory(t, pid)
-}
-
-// memory returns the resident memory of a process in MiB.
-func memory(t *testing.T, pid int) float64 {
-	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(data), "\n") {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
-			kib, err := strconv.ParseFloat(fields[1], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kib / 1024
-		}
-	}
-	t.Fatal("no VmRSS")
-	return 0
 }

@@ -2,7 +2,7 @@
 // process of its own and the emulated servers in this one, over the loopback address
 // only.
 //
-//	go run ./test/load                every figure, about twenty-five minutes
+//	go run ./test/load                every figure, about half an hour
 //	go run ./test/load churn reloads  some of them
 //
 // Each figure is printed in lines of the form
@@ -44,6 +44,7 @@ var figures = []struct {
 	{name: "guessing", measure: measureGuessing},
 	{name: "growth", measure: measureGrowth, within: 20 * time.Minute},
 	{name: "compare", measure: measureCompare, within: time.Hour},
+	{name: "image", measure: measureImage, within: 20 * time.Minute},
 }
 
 // atMost is how long one figure may take.
