@@ -131,11 +131,21 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 	if err := get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200); err != nil {
 		t.Errorf("after the reload: %v", err)
 	}
-	if out := m.run(t, "ls -l /var/log/private/veeam-auth/ && cat /var/log/private/veeam-auth/Svc.ResAPI.log"); !strings.Contains(out, "/api/v1/serverInfo") || strings.Contains(out, veeamtest.DefaultPassword) {
-		t.Errorf("the log: %s", out)
-	}
-	if out := m.run(t, "journalctl -u veeam-auth --no-pager"); !strings.Contains(out, "serving initial configuration") || strings.Contains(out, veeamtest.DefaultPassword) {
-		t.Errorf("the journal: %s", out)
+	// Both are written in the background.
+	for command, want := range map[string]string{
+		"cat /var/log/private/veeam-auth/Svc.ResAPI.log":         "/api/v1/serverInfo",
+		"journalctl --sync; journalctl -u veeam-auth --no-pager": "serving initial configuration",
+	} {
+		eventually(t, command, func() error {
+			out, err := m.try(t, command)
+			if err == nil && !strings.Contains(out, want) {
+				err = fmt.Errorf("no %q in %s", want, out)
+			}
+			if strings.Contains(out, veeamtest.DefaultPassword) {
+				t.Errorf("%s: the password: %s", command, out)
+			}
+			return err
+		})
 	}
 	m.run(t, "systemctl stop veeam-auth")
 	if out := m.run(t, "systemctl show -p ExecMainStatus -p Result veeam-auth"); !strings.Contains(out, "ExecMainStatus=0") || !strings.Contains(out, "Result=success") {
@@ -157,7 +167,7 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 }
 
 // installRPM installs, upgrades and removes the rpm with the rpm of Debian, whose database
-// has none of Debian's packages: it cannot find systemd, which the package requires.
+// has none of Debian's packages: another rpm stands for the two things that it requires.
 func installRPM(t *testing.T, m machine, caddyfile, port string) {
 	t.Helper()
 	for _, version := range []string{"0.0.1", "0.0.2"} {
@@ -165,8 +175,12 @@ func installRPM(t *testing.T, m machine, caddyfile, port string) {
 		packaged(t, "rpm", version, file)
 		podman(t, "cp", file, string(m)+":/veeam-auth-"+version+".rpm")
 	}
+	podman(t, "cp", standIn(t), string(m)+":/base.rpm")
 	address := "http://127.0.0.1:" + port + "/api/v1/serverInfo"
-	m.run(t, "rpm -i --nodeps /veeam-auth-0.0.1.rpm && rpm -V --nodeps veeam-auth && veeam-auth version && test $(stat -c %a:%U /etc/veeam-auth/secrets) = 700:root")
+	if out, err := m.try(t, "rpm -i /veeam-auth-0.0.1.rpm"); err == nil || !strings.Contains(out, "systemd is needed by veeam-auth") || !strings.Contains(out, "/bin/sh is needed by veeam-auth") {
+		t.Errorf("without what it requires: %v, %s", err, out)
+	}
+	m.run(t, "rpm -i /base.rpm && rpm -i /veeam-auth-0.0.1.rpm && rpm -V veeam-auth && veeam-auth version && test $(stat -c %a:%U /etc/veeam-auth/secrets) = 700:root")
 	if out, _ := m.try(t, "systemctl is-active veeam-auth"); strings.TrimSpace(out) != "inactive" {
 		t.Errorf("after a new installation the service is %s", out)
 	}
@@ -175,8 +189,11 @@ func installRPM(t *testing.T, m machine, caddyfile, port string) {
 	if err := get(address, 200); err != nil {
 		t.Errorf("installed by rpm: %v", err)
 	}
+	if out, err := m.try(t, "rpm -e base"); err == nil {
+		t.Errorf("what it requires can be removed: %s", out)
+	}
 	before := m.run(t, "systemctl show -p MainPID veeam-auth")
-	m.run(t, "rpm -U --nodeps /veeam-auth-0.0.2.rpm; rpm -q veeam-auth | grep -q 0.0.2")
+	m.run(t, "rpm -U /veeam-auth-0.0.2.rpm; rpm -q veeam-auth | grep -q 0.0.2")
 	if err := get(address, 200); err != nil {
 		t.Errorf("upgraded by rpm: %v", err)
 	}
@@ -187,6 +204,58 @@ func installRPM(t *testing.T, m machine, caddyfile, port string) {
 		t.Error("an upgrade has changed the Caddyfile")
 	}
 	m.run(t, "rpm -e veeam-auth; ! systemctl is-active veeam-auth; ! test -e /usr/bin/veeam-auth; ! test -e /usr/lib/systemd/system/veeam-auth.socket; test -e /etc/veeam-auth/Caddyfile.rpmsave")
+}
+
+// standIn makes a package that provides what the rpm requires.
+func standIn(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	config, file := filepath.Join(dir, "nfpm.yaml"), filepath.Join(dir, "base.rpm")
+	text := "name: base\narch: all\nversion: 1.0.0\nmaintainer: test <test@localhost>\ndescription: stands for a distribution\nlicense: Apache-2.0\nprovides: [systemd, /bin/sh]\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, "nfpm", "package", "-f", config, "-p", "rpm", "-t", file)
+	return file
+}
+
+// TestTheRPMIsInstalledIntoAnEmptyRoot shows files, modes, requirements and scripts of the
+// rpm without a system, and what rpmlint says.
+func TestTheRPMIsInstalledIntoAnEmptyRoot(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "veeam-auth.rpm")
+	packaged(t, "rpm", "0.0.1", file)
+	var requires []string
+	for _, line := range strings.Split(run(t, "rpm", "-qp", "--requires", file), "\n") {
+		if line != "" && !strings.HasPrefix(line, "rpmlib(") {
+			requires = append(requires, line)
+		}
+	}
+	if got := strings.Join(requires, " "); got != "/bin/sh systemd" {
+		t.Errorf("it requires %q", got)
+	}
+	run(t, "rpm", "-K", "--nosignature", file)
+	root := t.TempDir()
+	run(t, "rpm", "--root", root, "-i", "--noscripts", standIn(t), file)
+	run(t, "rpm", "--root", root, "-V", "veeam-auth")
+	for name, mode := range map[string]os.FileMode{
+		"usr/bin/veeam-auth": 0o755, "etc/veeam-auth/Caddyfile": 0o644, "etc/veeam-auth/secrets": 0o700 | os.ModeDir, "usr/lib/systemd/system/veeam-auth.service": 0o644,
+	} {
+		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Mode() != mode {
+			t.Errorf("%s: %v, %v, want %v", name, info, err, mode)
+		}
+	}
+	if line := run(t, filepath.Join(root, "usr/bin/veeam-auth"), "version"); !strings.HasPrefix(line, "veeam-auth "+builtVersion) {
+		t.Errorf("the version is %q", line)
+	}
+	// Shells of distributions differ: dash reads what each runs.
+	for _, script := range []string{"postinstall", "preremove", "postremove"} {
+		run(t, "dash", "-n", "deploy/packages/"+script+".sh")
+	}
+	out, err := try(t, "rpmlint", "--rpmlintrc", "test/deploy/testdata/rpmlintrc", file)
+	if err != nil || !strings.Contains(out, "0 errors, 0 warnings") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // activateBySocket has systemd listen for the service: the first connection starts it, and

@@ -37,6 +37,44 @@ func TestTheRulesAreValid(t *testing.T) {
 	promtool(t, "check", "rules", rules)
 }
 
+// The Prometheus of deploy/compose reads the rules, and Grafana its dashboard and source of
+// data.
+func TestTheConfigurationOfComposeIsValid(t *testing.T) {
+	const folder = "../../../deploy/compose/"
+	promtool(t, "check", "config", folder+"prometheus.yml")
+	var sources struct {
+		Datasources []struct{ Name, UID, Type, URL string }
+	}
+	var compose struct {
+		Services map[string]struct {
+			Volumes []string
+		}
+	}
+	for name, into := range map[string]any{"grafana/datasources/prometheus.yml": &sources, "compose.yml": &compose} {
+		text, err := os.ReadFile(folder + name)
+		if err == nil {
+			err = yaml.Unmarshal(text, into)
+		}
+		if err != nil {
+			t.Fatal(name, err)
+		}
+	}
+	dashboard, err := os.ReadFile("../../../deploy/grafana/veeam-auth.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := sources.Datasources; len(s) != 1 || s[0].Type != "prometheus" || s[0].URL != "http://prometheus:9090" ||
+		!bytes.Contains(dashboard, []byte(`"value": "`+s[0].UID+`"`)) {
+		t.Errorf("the dashboard does not begin with the source %+v", s)
+	}
+	mounted := map[string]string{"prometheus": "../prometheus:/etc/prometheus/rules:ro", "grafana": "../grafana:/var/lib/grafana/dashboards:ro"}
+	for service, volume := range mounted {
+		if !slices.Contains(compose.Services[service].Volumes, volume) {
+			t.Errorf("%s has no volume %s", service, volume)
+		}
+	}
+}
+
 func TestTheRulesFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 	promtool(t, append([]string{"test", "rules"}, unitTests...)...)
 }

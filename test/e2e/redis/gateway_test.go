@@ -1,0 +1,161 @@
+// The gateway of deploy/kubernetes: its Caddyfile, in three processes with one Redis.
+
+package redis
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
+)
+
+func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
+	t.Parallel()
+	const replicas, redisPassword = 3, "redis-pass-1"
+	redis := startRedisWith(t, "--requirepass", redisPassword)
+	server := harness.StartServer(t, veeamtest.VBR13)
+	dir := t.TempDir()
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keyset.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "cache_key"), key)
+	write(t, filepath.Join(dir, "redis_password"), redisPassword)
+	write(t, filepath.Join(dir, "veeam_password"), veeamtest.DefaultPassword)
+	authority := issue(t, nil, "lab")
+	writePair(t, dir, "tls", issue(t, authority, "veeam-auth"))
+	write(t, filepath.Join(dir, "ca.crt"), pemOf(authority.Certificate[0]))
+
+	text, err := os.ReadFile("../../../deploy/kubernetes/gateway/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := callsAs(t, authority, issue(t, authority, "exporter"))
+	unknown := callsAs(t, authority, issue(t, issue(t, nil, "other"), "exporter"))
+	var sites []string
+	for range replicas {
+		ports, err := harness.FreePorts(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a pod has for itself: its addresses, its volumes.
+		caddyfile := strings.NewReplacer("localhost:2019", "{$CADDY_ADMIN}", ":9419", fmt.Sprint(":", ports[0]), ":9180", fmt.Sprint(":", ports[1]),
+			"/run/secrets/veeam-auth/", dir+"/", "/run/secrets/tls/", dir+"/").Replace(string(text))
+		w := harness.New(t)
+		w.Layout = func() string { return caddyfile }
+		w.Env = []string{
+			"VEEAM_AUTH_SERVER=" + server.URL(), "VEEAM_AUTH_USERNAME=" + veeamtest.DefaultUser, "VEEAM_AUTH_TLS_PIN=" + harness.Pin(server),
+			"VEEAM_AUTH_HOSTS=veeam-auth", "REDIS_HOST=127.0.0.1", fmt.Sprint("REDIS_PORT=", redis.port),
+		}
+		w.Run(t)
+		harness.Eventually(t, "the replica is ready", func() bool {
+			res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/veeam_auth/ready", ports[1]))
+			if err != nil {
+				return false
+			}
+			res.Body.Close()
+			return res.StatusCode == http.StatusOK
+		})
+		sites = append(sites, fmt.Sprintf("https://veeam-auth:%d/api/v1/jobs", ports[0]))
+	}
+	for _, site := range sites {
+		res, err := known.Get(site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("with a certificate: %s", res.Status)
+		}
+		if res, err := unknown.Get(site); err == nil {
+			res.Body.Close()
+			t.Errorf("with the certificate of another authority: %s", res.Status)
+		}
+	}
+	if n := server.Counters().Logins; n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+// callsAs is a client with a certificate that calls the gateway by its name.
+func callsAs(t *testing.T, authority, own *tls.Certificate) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(authority.Leaf)
+	config := &tls.Config{
+		RootCAs: roots,
+		// Sent whoever the server asks for.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil },
+	}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, _ := net.SplitHostPort(address)
+		return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+port)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: dial}, Timeout: harness.Patience}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// issue makes a certificate for a name, and an authority without an issuer.
+func issue(t *testing.T, issuer *tls.Certificate, name string) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	parent, signer := template, key
+	if issuer == nil {
+		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	} else {
+		parent, signer = issuer.Leaf, issuer.PrivateKey.(*ecdsa.PrivateKey)
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: leaf}
+}
+
+func writePair(t *testing.T, dir, name string, pair *tls.Certificate) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, name+".crt"), pemOf(pair.Certificate[0]))
+	write(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+}
+
+func pemOf(raw []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+}
