@@ -19,7 +19,7 @@ const (
 var mutations = []mutation{
 	{"Keep-Alive is passed on", requestFile, `"Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",` + "\n\t\t\"Te\"", `"Proxy-Authenticate", "Proxy-Authorization",` + "\n\t\t\"Te\""},
 	{"anybody's X-Forwarded-For is trusted", requestFile, `case trusted && prior != "" && ip != "":`, `case prior != "" && ip != "":`},
-	{"no request has a Via", requestFile, `header["Via"] = append(`, `_ = append(`},
+	{"no request has a Via", requestFile, `header["Via"] = p.value(`, `_ = p.value(`},
 	{"an empty request has a body", requestFile, `case out.ContentLength == 0:`, `case out.ContentLength == 12345:`},
 	{"the library names itself", requestFile, `header["User-Agent"] = noValue`, `_ = noValue`},
 	{"headers that Connection names are passed on", answerFile, `dropped := named(res.Header)`, `dropped := named(nil)`},

@@ -48,6 +48,7 @@ type Exchange struct {
 
 	w     http.ResponseWriter
 	trace httptrace.ClientTrace
+	parts parts
 
 	mu   sync.Mutex // of w, until the header of the answer is there
 	done bool
@@ -63,12 +64,16 @@ type Observer interface {
 // Aborted and panics with http.ErrAbortHandler, so that the client notices. The error is
 // that of the transport; nothing has been written then. It is nil if the client has gone.
 func (x *Exchange) Forward(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	x.w, x.Begun = w, time.Now()
-	defer func() { x.Total = time.Since(x.Begun) }()
-	x.trace.Got1xxResponse = x.informational
-	out := Request(httptrace.WithClientTrace(ctx, &x.trace), r, x.Trusted, x.Withhold)
-	out.URL.Host = x.Address
 	begun := time.Now()
+	x.w, x.Begun = w, begun
+	defer func() {
+		if x.Total == 0 {
+			x.Total = time.Since(begun)
+		}
+	}()
+	x.trace.Got1xxResponse = x.informational
+	out := x.parts.request(httptrace.WithClientTrace(ctx, &x.trace), r, x.Trusted, x.Withhold)
+	out.URL.Host = x.Address
 	res, err := x.Transport.RoundTrip(out)
 	latency := time.Since(begun)
 	x.mu.Lock()
@@ -88,6 +93,7 @@ func (x *Exchange) Forward(ctx context.Context, w http.ResponseWriter, r *http.R
 	}
 	x.answer(w, r, res)
 	x.Upstream = time.Since(begun)
+	x.Total = x.Upstream
 	return nil
 }
 

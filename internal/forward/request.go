@@ -47,18 +47,27 @@ var (
 	overTCP      = []string{"http"}
 )
 
+// parts is memory of a request that is sent, allocated at once.
+type parts struct {
+	url    url.URL
+	values [3]string // of headers
+}
+
 // Request returns the request that is sent for r: a copy with a header of its own, whose
 // values it shares with r. trusted reports whether the client is a proxy whose
 // X-Forwarded-* headers are kept, withhold whether a header is left out; it may be nil. The
 // URL has no host yet.
 func Request(ctx context.Context, r *http.Request, trusted bool, withhold func(string) bool) *http.Request {
-	out := r.WithContext(ctx)
-	target := new(url.URL)
-	*target = *r.URL
-	target.Scheme, target.Host = "", ""
-	out.URL, out.Close, out.Trailer = target, false, nil
+	return new(parts).request(ctx, r, trusted, withhold)
+}
 
-	header := make(http.Header, len(r.Header)+6)
+func (p *parts) request(ctx context.Context, r *http.Request, trusted bool, withhold func(string) bool) *http.Request {
+	out := r.WithContext(ctx)
+	p.url = *r.URL
+	p.url.Scheme, p.url.Host = "", ""
+	out.URL, out.Close, out.Trailer = &p.url, false, nil
+
+	header := make(http.Header, len(r.Header)+7) // and those of the transport
 	for name, values := range r.Header {
 		if !isHopByHop(name) && (withhold == nil || !withhold(name)) {
 			header[name] = values
@@ -91,9 +100,20 @@ func Request(ctx context.Context, r *http.Request, trusted bool, withhold func(s
 	if te != nil && httpguts.HeaderValuesContainsToken(te, "trailers") {
 		header["Te"] = trailersOnly
 	}
-	forwarded(header, r, trusted)
-	header["Via"] = append(slices.Clip(header["Via"]), via(r.ProtoMajor, r.ProtoMinor))
+	p.forwarded(header, r, trusted)
+	passed := via(r.ProtoMajor, r.ProtoMinor)
+	if prior := header["Via"]; prior != nil {
+		header["Via"] = append(slices.Clip(prior), passed)
+	} else {
+		header["Via"] = p.value(2, passed)
+	}
 	return out
+}
+
+// value returns a header's values: one, in the memory of p. Nothing is appended there.
+func (p *parts) value(i int, value string) []string {
+	p.values[i] = value
+	return p.values[i : i+1 : i+1]
 }
 
 // named are the headers that Connection names, in canonical form.
@@ -120,7 +140,7 @@ func strip(header http.Header) {
 
 // forwarded sets the X-Forwarded-* headers. Those of a client that is not trusted are
 // replaced.
-func forwarded(header http.Header, r *http.Request, trusted bool) {
+func (p *parts) forwarded(header http.Header, r *http.Request, trusted bool) {
 	const forHeader, protoHeader, hostHeader = "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
 	ip := ""
 	if r.RemoteAddr == "@" { // a Unix socket
@@ -143,11 +163,11 @@ func forwarded(header http.Header, r *http.Request, trusted bool) {
 	if prior, omit := all(header, forHeader); !omit {
 		switch {
 		case trusted && prior != "" && ip != "":
-			header[forHeader] = []string{prior + ", " + ip}
+			header[forHeader] = p.value(0, prior+", "+ip)
 		case trusted && prior != "":
-			header[forHeader] = []string{prior}
+			header[forHeader] = p.value(0, prior)
 		case ip != "":
-			header[forHeader] = []string{ip}
+			header[forHeader] = p.value(0, ip)
 		}
 	}
 	if prior, omit := last(header, protoHeader); !omit {
@@ -162,9 +182,9 @@ func forwarded(header http.Header, r *http.Request, trusted bool) {
 	}
 	if prior, omit := last(header, hostHeader); !omit {
 		if trusted && prior != "" {
-			header[hostHeader] = []string{prior}
+			header[hostHeader] = p.value(1, prior)
 		} else {
-			header[hostHeader] = []string{r.Host}
+			header[hostHeader] = p.value(1, r.Host)
 		}
 	}
 }
