@@ -341,7 +341,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	state.journal.Request(r, state.caller.Identity(), body, cut)
 
-	rec := forwarder.NewRecorder(w, h.bodyLimit, h.LogAllBodies)
+	rec := state.recorder
+	rec.Record(w, h.bodyLimit, h.LogAllBodies)
 	err := h.serve(rec, r, next, state, unknown)
 	if h.page != nil {
 		h.showOnPage(state, rec.Status)
@@ -388,7 +389,9 @@ func (h *Handler) serve(w *forwarder.Recorder, r *http.Request, next caddyhttp.H
 	}
 	state.filter = h.filters(state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)
-	headers.MaskOthers(r.Header)
+	if state.hides || v.ruled { // conditions of rules may come from other modules
+		headers.MaskOthers(r.Header)
+	}
 	w.Extra = &state.found.session
 	err := h.send(w, r, next, state)
 	switch {

@@ -63,8 +63,14 @@ type requestState struct {
 	// found is the result of the transport, not part of the decision.
 	found *found
 
+	// recorder writes the response and records what the log shows of it.
+	recorder *forwarder.Recorder
+
 	// exchange is the request as the forwarder has sent it on, nil if reverse_proxy has.
 	exchange *forwarder.Exchange
+
+	// hides reports whether a header or the query of the request may contain a secret.
+	hides bool
 }
 
 // found is the result of the transport. The transport writes it after each attempt to
@@ -76,12 +82,14 @@ type found struct {
 
 // newRequestState returns the state of a request before the decision.
 func newRequestState(r *http.Request) *requestState {
-	both := new(struct {
-		requestState
-		found
+	all := new(struct { // one allocation
+		state    requestState
+		found    found
+		recorder forwarder.Recorder
 	})
-	both.requestState = requestState{tls: r.TLS, host: r.Host, found: &both.found}
-	return &both.requestState
+	state := &all.state
+	state.tls, state.host, state.found, state.recorder = r.TLS, r.Host, &all.found, &all.recorder
+	return state
 }
 
 // terms returns how the response is changed for the client. The response to a

@@ -479,8 +479,13 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
 	}
+	terms := state.terms(t.product)
+	if terms == (answer.Terms{}) {
+		answer.WithoutSession(res.Header)
+		return res, nil, nil
+	}
 	x := answer.Exchange{
-		Terms: state.terms(t.product), Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
+		Terms: terms, Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
 		Journal: state.journal, Log: t.logger, Spelling: state.spells(),
 	}
 	if x.Linked {

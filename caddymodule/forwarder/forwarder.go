@@ -34,6 +34,7 @@ type Exchange struct {
 
 	by                     *Forwarder
 	target                 *target
+	dialing                dialing
 	requests, limit, fails int // of the upstream when it was chosen
 }
 
@@ -57,7 +58,8 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	x.Transport, x.Address, x.Trusted, x.Withhold, x.Observer = f.transport, at.dial.Address, trusted, headers.IsCredential, x
 	at.active.Add(1)
 	defer at.active.Add(-1)
-	if err := x.Forward(&dialing{ctx, at.boxed}, w, r); err != nil {
+	x.dialing = dialing{ctx, at.boxed}
+	if err := x.Forward(&x.dialing, w, r); err != nil {
 		return caddyhttp.Error(forward.StatusOf(err), err)
 	}
 	return nil

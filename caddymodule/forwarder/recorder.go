@@ -34,14 +34,10 @@ type Recorder struct {
 	keep  bool
 }
 
-// NewRecorder returns what records a response up to a number of bytes of its body; all
-// reports whether bodies of successful answers are recorded too.
-func NewRecorder(w http.ResponseWriter, limit int, all bool) *Recorder {
-	return &Recorder{
-		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		limit:                 limit,
-		all:                   all,
-	}
+// Record has the recorder write to w and record up to a number of bytes of the body; all
+// reports whether bodies of successful answers are recorded too. It is called once.
+func (r *Recorder) Record(w http.ResponseWriter, limit int, all bool) {
+	r.ResponseWriter, r.limit, r.all = w, limit, all
 }
 
 // WriteHeader implements http.ResponseWriter.

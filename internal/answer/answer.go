@@ -63,9 +63,7 @@ type Exchange struct {
 // Pass returns the response for the client to a response of the server. If the server's
 // response must not be passed on, it is a refusal, which is also returned.
 func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
-	for _, name := range sessionHeaders {
-		delete(res.Header, name)
-	}
+	WithoutSession(res.Header)
 	res = x.unpacked(res)
 	res, unsearchable := x.withoutSessions(res)
 	if unsearchable != "" {
@@ -88,6 +86,14 @@ func (x *Exchange) refuse(res *http.Response, r veeam.Refusal) (*http.Response, 
 // sessionHeaders are headers of answers that carry a session at one product or
 // another.
 var sessionHeaders = [...]string{"Set-Cookie", "Set-Cookie2", "X-Restsvcsessionid", "X-Csrf-Token"}
+
+// WithoutSession removes the headers that carry a session. Nothing else of a response is
+// changed if the terms are zero.
+func WithoutSession(header http.Header) {
+	for _, name := range sessionHeaders {
+		delete(header, name)
+	}
+}
 
 // LeadHere changes the Location header of a response so that a redirect to the server
 // leads to this site. Redirects to other places remain. server is the URL at which the
