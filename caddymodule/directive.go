@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
@@ -401,6 +402,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	}
 	if _, err := p.handler.trust(); err != nil {
 		return p.trustAt.WrapErr(err)
+	}
+	if p.handler.Forward, err = forwarder.Shown(p.handler.Forward, proxy, p.transport.HTTPTransport); err != nil {
+		return d.WrapErr(err)
 	}
 	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
 	return nil

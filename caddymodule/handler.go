@@ -138,7 +138,8 @@ type Handler struct {
 
 	// Who sends requests on: `auto` for the forwarder of veeam-auth, if a reverse_proxy with
 	// default options comes right behind this handler, `nested` for reverse_proxy always.
-	// Default: the value of the environment variable `VEEAM_AUTH_FORWARD`, or `nested`.
+	// The Caddyfile's adapter writes it always: who will. Default: the value of the
+	// environment variable `VEEAM_AUTH_FORWARD`, or `auto`.
 	Forward string `json:"forward,omitempty"`
 
 	// Removal of secrets from the server's responses. Default: none is removed.
@@ -210,7 +211,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := forwarder.CheckOption(h.Forward); err != nil {
+	if h.Forward, err = forwarder.Choice(h.Forward); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.stands, h.forwarder = new(atomic.Pointer[site]), new(atomic.Pointer[forwarder.Forwarder])

@@ -145,7 +145,7 @@ func (t *Transport) pair(ctx caddy.Context) error {
 		if err := t.serves(h); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
-		if proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler); ok && forwarder.Wanted(h.Forward) {
+		if proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler); ok && h.Forward == forwarder.Auto {
 			app.pairs = append(app.pairs, pair{h, at.module, forwarder.Look(ctx, proxy, t, t.HTTPTransport)})
 		}
 		if len(t.Accounts) > 0 {

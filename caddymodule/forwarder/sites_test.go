@@ -86,6 +86,7 @@ func TestWhoSendsARequestOn(t *testing.T) {
 		{name: "two addresses", options: "to %s"}:                                                           true,
 		{name: "an option", options: "flush_interval -1"}:                                                   false,
 		{name: "a header", options: "header_up X-A b"}:                                                      false,
+		{name: "a handler between", between: true}:                                                          false,
 		{name: "load balancing", options: "lb_policy first"}:                                                false,
 		{name: "health checks", options: "health_uri /api/v1/jobs"}:                                         false,
 		{name: "HTTP/3", options: "transport http {\n\t\t\tversions 1.1 2\n\t\t\tproxy_protocol v1\n\t\t}"}: false,
@@ -108,7 +109,10 @@ func TestWhoSendsARequestOn(t *testing.T) {
 				l.poll(t, func() bool {
 					s := newSender("HTTP/1.1")
 					defer s.close()
-					_, err := s.send(x, p.ports[i])
+					got, err := s.send(x, p.ports[i])
+					if err == nil && p.between != strings.Contains(got.head, "X-Between") {
+						t.Errorf("%s: %s", p.name, got.head)
+					}
 					return err == nil
 				})
 				proxy, forwarder := l.metric(t, fmt.Sprintf(series, "reverse_proxy"))-before[0], l.metric(t, fmt.Sprintf(series, "forwarder"))-before[1]

@@ -3,7 +3,7 @@
 package forwarder
 
 import (
-	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,27 +29,59 @@ const (
 	Nested = "nested"
 )
 
-// Default is the value of the option forward of sites that have none, unless the environment
-// variable VEEAM_AUTH_FORWARD has another one.
-const Default = Nested
+// environment is the variable with the value for sites without the option forward.
+const environment = "VEEAM_AUTH_FORWARD"
 
-// Wanted reports whether a site with the given option forwards requests itself where it can.
-func Wanted(option string) bool {
-	return cmp.Or(option, os.Getenv("VEEAM_AUTH_FORWARD"), Default) == Auto
-}
-
-// CheckOption returns an error for a value that the option forward does not have.
-func CheckOption(value string) error {
-	if value != "" && value != Auto && value != Nested {
-		return fmt.Errorf("forward %q is not allowed (allowed: %s, %s)", value, Auto, Nested)
+// Choice returns the value that applies to a site with the given value of the option forward,
+// which may be empty. The error says which value is not allowed.
+func Choice(option string) (string, error) {
+	name := "forward"
+	if option == "" {
+		name, option = environment, os.Getenv(environment)
 	}
-	return nil
+	switch option {
+	case "":
+		return Auto, nil
+	case Auto, Nested:
+		return option, nil
+	}
+	return "", fmt.Errorf("%s %q is not allowed (allowed: %s, %s)", name, option, Auto, Nested)
 }
 
-// usual returns an error that names the first option of a reverse_proxy that is not at its
-// default. The upstreams must be host and port. It has to be asked before the reverse_proxy
-// has filled in its defaults: when it provisions its transport, or earlier.
-func usual(proxy *reverseproxy.Handler) error {
+// Shown returns the value of the option forward that says who sends on the requests of a
+// site that is configured with option: Nested where the options of its reverse_proxy or of
+// its transport require that.
+func Shown(option string, proxy *reverseproxy.Handler, base *reverseproxy.HTTPTransport) (string, error) {
+	chosen, err := Choice(option)
+	if err != nil || chosen == Nested {
+		return chosen, err
+	}
+	// What is configured, without the fields in which the parser keeps what it has read.
+	text, err := json.Marshal(proxy)
+	if err != nil {
+		return "", err
+	}
+	configured := new(reverseproxy.Handler)
+	if err := json.Unmarshal(text, configured); err != nil {
+		return "", err
+	}
+	if usual(configured, base) != nil {
+		chosen = Nested
+	}
+	return chosen, nil
+}
+
+// usual returns an error that names the first option of a reverse_proxy, or of the transport
+// that its transport is built on, that the forwarder does not have. The upstreams must be
+// host and port. It has to be asked before the reverse_proxy has filled in its defaults: when
+// it provisions its transport, or earlier.
+func usual(proxy *reverseproxy.Handler, base *reverseproxy.HTTPTransport) error {
+	switch {
+	case slices.Contains(base.Versions, "3"):
+		return errors.New("the upstream is asked by HTTP/3")
+	case base.ProxyProtocolEnabled():
+		return errors.New("the upstream gets the PROXY protocol")
+	}
 	options := reflect.ValueOf(proxy).Elem()
 	for i := range options.NumField() {
 		name, _, _ := strings.Cut(options.Type().Field(i).Tag.Get("json"), ",")
@@ -112,12 +144,8 @@ func Look(ctx caddy.Context, proxy *reverseproxy.Handler, transport http.RoundTr
 		c.unusual = errors.New("reverse_proxy logs at level debug")
 	case server != nil && server.Logs != nil && server.Logs.Trace:
 		c.unusual = errors.New("the server logs each handler")
-	case slices.Contains(base.Versions, "3"):
-		c.unusual = errors.New("the upstream is asked by HTTP/3")
-	case base.ProxyProtocolEnabled():
-		c.unusual = errors.New("the upstream gets the PROXY protocol")
 	default:
-		c.unusual = usual(proxy)
+		c.unusual = usual(proxy, base)
 	}
 	return c
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
+// base is a transport without options.
+var base reverseproxy.HTTPTransport
+
 func plain() *reverseproxy.Handler {
 	return &reverseproxy.Handler{
 		TransportRaw: json.RawMessage(`{}`),
@@ -25,7 +28,7 @@ func plain() *reverseproxy.Handler {
 // An option that a newer Caddy has is one of these, too.
 func TestEachOptionOfReverseProxyKeepsItsRequests(t *testing.T) {
 	t.Parallel()
-	if err := usual(plain()); err != nil {
+	if err := usual(plain(), &base); err != nil {
 		t.Fatal(err)
 	}
 	tried := 0
@@ -67,7 +70,7 @@ func TestEachOptionOfReverseProxyKeepsItsRequests(t *testing.T) {
 			continue
 		}
 		tried++
-		if err := usual(proxy); err == nil || !strings.Contains(err.Error(), name) {
+		if err := usual(proxy, &base); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -81,14 +84,43 @@ func TestAnUpstreamWithoutAFixedAddressKeepsItsRequests(t *testing.T) {
 	for _, dial := range []string{"{env.SERVER}:9419", "unix//run/vbr.sock", "udp/vbr01:9419", "vbr01:9419-9420", "vbr01:x", "unixgram//run/x"} {
 		proxy := plain()
 		proxy.Upstreams[1].Dial = dial
-		if usual(proxy) == nil {
+		if usual(proxy, &base) == nil {
 			t.Errorf("%s is forwarded to", dial)
 		}
 	}
 	proxy := plain()
 	proxy.Upstreams = nil
-	if usual(proxy) == nil {
+	if usual(proxy, &base) == nil {
 		t.Error("to nowhere")
+	}
+}
+
+func TestWhoSendsRequestsOnIsShown(t *testing.T) {
+	for _, c := range []struct {
+		name, option, environment string
+		change                    func(*reverseproxy.Handler, *reverseproxy.HTTPTransport)
+		want, fails               string
+	}{
+		{name: "nothing is set", want: Auto},
+		{name: "forced", option: Nested, want: Nested},
+		{name: "forced by the environment", environment: Nested, want: Nested},
+		{name: "the option wins", option: Auto, environment: Nested, want: Auto},
+		{name: "an option of reverse_proxy", change: func(p *reverseproxy.Handler, _ *reverseproxy.HTTPTransport) { p.FlushInterval = -1 }, want: Nested},
+		{name: "the same", option: Auto, change: func(p *reverseproxy.Handler, _ *reverseproxy.HTTPTransport) { p.FlushInterval = -1 }, want: Nested},
+		{name: "HTTP/3", change: func(_ *reverseproxy.Handler, t *reverseproxy.HTTPTransport) { t.Versions = []string{"3"} }, want: Nested},
+		{name: "PROXY protocol", change: func(_ *reverseproxy.Handler, t *reverseproxy.HTTPTransport) { t.ProxyProtocol = "v1" }, want: Nested},
+		{name: "an unknown value", option: "fast", fails: `forward "fast" is not allowed (allowed: auto, nested)`},
+		{name: "an unknown value in the environment", environment: "off", fails: `VEEAM_AUTH_FORWARD "off" is not allowed (allowed: auto, nested)`},
+	} {
+		t.Setenv(environment, c.environment)
+		proxy, transport := plain(), new(reverseproxy.HTTPTransport)
+		if c.change != nil {
+			c.change(proxy, transport)
+		}
+		got, err := Shown(c.option, proxy, transport)
+		if got != c.want || (err != nil) != (c.fails != "") || err != nil && err.Error() != c.fails {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
 	}
 }
 
