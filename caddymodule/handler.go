@@ -474,7 +474,10 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 // request, if the request is excluded from the access log. It is in the log of
 // veeam_auth at level debug, and routes of handle_errors do not run for it.
 func (h *Handler) unlogged(w *forwarder.Recorder, r *http.Request, err error) error {
-	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); err == nil || !skip {
+	if err == nil {
+		return nil
+	}
+	if skip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar).(bool); !skip {
 		return err
 	}
 	status := http.StatusInternalServerError

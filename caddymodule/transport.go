@@ -467,6 +467,9 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	if err != nil {
 		return nil, nil, err
 	}
+	if !t.product.Linked {
+		return t.pass(req, state, res)
+	}
 	if newer, _ := session.Current(time.Now()); newer != nil && newer != tok {
 		return t.pass(req, state, res, newer, tok) // it may have been sent again
 	}
@@ -474,7 +477,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 }
 
 // pass changes a response of the server for the client. sent are the tokens with which
-// the request was sent.
+// the request was sent, which only products with links need.
 func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, sent ...*tokencache.Token) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())

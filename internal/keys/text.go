@@ -135,6 +135,9 @@ const Header = "X-Api-Key"
 // one. That it looks like a key does not mean that it is valid.
 func Presented(header http.Header) string {
 	const scheme = "bearer "
+	if len(header["Authorization"]) == 0 && len(header[Header]) == 0 {
+		return ""
+	}
 	if text := header.Get("Authorization"); len(text) > len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) {
 		if text = strings.TrimSpace(text[len(scheme):]); Looks(text) {
 			return text

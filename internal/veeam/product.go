@@ -126,7 +126,8 @@ type Product struct {
 
 // Version is the request header with which a client selects the API version.
 type Version struct {
-	// Header is the name of the header. Empty if the product has none.
+	// Header is the name of the header, in its canonical form. Empty if the product has
+	// none.
 	Header string
 
 	// Default is the value for a request without the header. Empty if the server

@@ -11,7 +11,10 @@ import (
 // request does not set it. The value is version, or the product's default if version is
 // empty.
 func (p *Product) SetVersion(h http.Header, version string) {
-	if p.Version.Header == "" || strings.TrimSpace(h.Get(p.Version.Header)) != "" {
+	if p.Version.Header == "" {
+		return
+	}
+	if values := h[p.Version.Header]; len(values) > 0 && strings.TrimSpace(values[0]) != "" {
 		return
 	}
 	if version == "" {
@@ -20,7 +23,7 @@ func (p *Product) SetVersion(h http.Header, version string) {
 	if version == "" {
 		return
 	}
-	h.Set(p.Version.Header, version)
+	h[p.Version.Header] = []string{version}
 }
 
 // versionHint is for a server that does not take the version we name.
