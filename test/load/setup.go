@@ -108,6 +108,11 @@ const withoutLog = `
 // caddyfile is the configuration of the sidecar. extra goes among the options of
 // the directive.
 func (s *setup) caddyfile(extra string) string {
+	return fmt.Sprintf("{%s}\n%s", withoutLog, s.site(s.port, extra))
+}
+
+// site is a site with the module.
+func (s *setup) site(port int, extra string) string {
 	account := veeamtest.DefaultUser + " {env.LOAD_PASSWORD}"
 	if s.product.mfa {
 		account = veeamtest.DefaultMFAUser + ` {
@@ -115,7 +120,7 @@ func (s *setup) caddyfile(extra string) string {
 			totp_secret {env.LOAD_TOTP_SECRET}
 		}`
 	}
-	return fmt.Sprintf(`{%s}
+	return fmt.Sprintf(`
 http://127.0.0.1:%d {
 	bind 127.0.0.1
 	veeam_auth %s {
@@ -125,7 +130,7 @@ http://127.0.0.1:%d {
 		%s
 	}
 }
-`, withoutLog, s.port, s.server.URL(), s.product.name, account, harness.Pin(s.server), extra)
+`, port, s.server.URL(), s.product.name, account, harness.Pin(s.server), extra)
 }
 
 // plainSite is another site without the module, whose token is in the
