@@ -101,7 +101,7 @@ func TestPageGrowth(t *testing.T) {
 		time.Sleep(2 * time.Second) // as long as the page waits between two questions
 		open(round)
 	}
-	for round := range 15 { // the browser compiles, and fills its caches
+	for round := range 30 { // the browser compiles, and fills its caches
 		update(round)
 	}
 	start, began := s.usage(t), time.Now()
