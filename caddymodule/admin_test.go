@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
-// askAdmin asks an admin endpoint.
-func askAdmin(t *testing.T, method, path, body string) (int, string) {
+// askAdmin asks an admin endpoint of a process.
+func askAdmin(t testing.TB, process *processState, method, path, body string) (int, string) {
 	t.Helper()
-	handle := adminapi.Sessions{State: running.State}.Routes()[path]
+	handle := adminapi.Sessions{State: process.State}.Routes()[path]
 	if handle == nil {
 		t.Fatalf("no route %s", path)
 	}
@@ -38,14 +38,15 @@ func states(t *testing.T, text string) []adminapi.SessionState {
 	return list
 }
 
-// Not parallel: it looks at the sessions of the process.
 func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
+	t.Parallel()
+	process := newProcess()
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
-	tr := cachedIn(t, running, server, t.TempDir(), key, veeamtest.DefaultPassword)
+	tr := cachedIn(t, process, server, t.TempDir(), key, veeamtest.DefaultPassword)
 	defer quit(tr)
 	ask(t, tr)
-	_, text := askAdmin(t, http.MethodGet, adminapi.SessionsPath, "")
+	_, text := askAdmin(t, process, http.MethodGet, adminapi.SessionsPath, "")
 	list := states(t, text)
 	if len(list) != 1 {
 		t.Fatal(text)
@@ -60,34 +61,35 @@ func TestOperatorsSeeSessionsAndNoTokens(t *testing.T) {
 	}
 }
 
-// Not parallel: it looks at the sessions of the process.
 func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
+	t.Parallel()
+	process := newProcess()
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
 	dir := t.TempDir()
-	tr := cachedIn(t, running, server, dir, key, veeamtest.DefaultPassword)
+	tr := cachedIn(t, process, server, dir, key, veeamtest.DefaultPassword)
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `"}`
 
-	if _, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/login", body); states(t, text)[0].State != "valid" {
+	if _, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/login", body); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
 	tr.server.State.Settle()
 	if c := server.Counters(); c.PasswordGrants != 2 || c.Logouts != 1 || c.LiveSessions != 1 {
 		t.Errorf("after login: %+v", c)
 	}
-	if _, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/logout", body); states(t, text)[0].State != "none" {
+	if _, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/logout", body); states(t, text)[0].State != "none" {
 		t.Error(text)
 	}
 	if c := server.Counters(); c.LiveSessions != 0 {
 		t.Errorf("after logout: %+v", c)
 	}
 	ask(t, tr)
-	if _, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/forget", body); states(t, text)[0].State != "none" {
+	if _, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/forget", body); states(t, text)[0].State != "none" {
 		t.Error(text)
 	}
 	quit(tr)
-	tr = cachedIn(t, running, server, dir, key, veeamtest.DefaultPassword)
+	tr = cachedIn(t, process, server, dir, key, veeamtest.DefaultPassword)
 	defer quit(tr)
 	ask(t, tr)
 	if c := server.Counters(); c.PasswordGrants != 4 {
@@ -95,11 +97,12 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	}
 }
 
-// Not parallel: it looks at the sessions of the process.
 func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
+	t.Parallel()
+	process := newProcess()
 	server := veeamtest.New(veeamtest.VBR13)
 	_, key := newKeyFile(t)
-	tr := cachedIn(t, running, server, t.TempDir(), key, "wrong")
+	tr := cachedIn(t, process, server, t.TempDir(), key, "wrong")
 	defer quit(tr)
 	ask(t, tr)
 	body := `{"account": "` + veeamtest.DefaultUser + `", "product": "vbr"}`
@@ -113,7 +116,7 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 		{body, "nothing was sent: 0 of 2 tries left until ", 2, 0},
 		{force, "the login was sent: ", 3, 0},
 	} {
-		_, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/login", tt.body)
+		_, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/login", tt.body)
 		s := states(t, text)[0]
 		if s.State != "held" || s.HeldFor < 200 || !strings.Contains(s.Error, tt.says) || s.Budget == nil || s.Budget.Left != tt.left || s.Budget.Of != 2 ||
 			server.Counters().TokenRequests != int64(tt.sent) {
@@ -121,7 +124,7 @@ func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 		}
 	}
 	server.SetPassword(veeamtest.DefaultUser, "wrong") // it is the right one now
-	if _, text := askAdmin(t, http.MethodPost, adminapi.SessionsPath+"/login", force); states(t, text)[0].State != "valid" {
+	if _, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/login", force); states(t, text)[0].State != "valid" {
 		t.Error(text)
 	}
 }

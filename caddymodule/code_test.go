@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -44,14 +43,11 @@ func (w *world) operate(process *processState, act string, body any) (states []a
 	if err != nil {
 		w.Fatal(err)
 	}
-	routes := adminapi.Sessions{State: process.State}.Routes()
-	rec := httptest.NewRecorder()
-	req := httptest.NewRequestWithContext(w.Context(), http.MethodPost, adminapi.SessionsPath+"/"+act, strings.NewReader(string(text)))
-	req.Header.Set("Content-Type", "application/json")
-	if err := routes[adminapi.SessionsPath+"/"+act](rec, req); err != nil {
-		return nil, err
+	status, answer := askAdmin(w, process, http.MethodPost, adminapi.SessionsPath+"/"+act, string(text))
+	if status != http.StatusOK {
+		return nil, errors.New(answer)
 	}
-	if err := json.Unmarshal(rec.Body.Bytes(), &states); err != nil {
+	if err := json.Unmarshal([]byte(answer), &states); err != nil {
 		w.Fatal(err)
 	}
 	return states, nil

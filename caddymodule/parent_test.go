@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
-	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -131,13 +130,12 @@ func TestTheHoldOfAParentEndsWithALoginOfItsOtherSession(t *testing.T) {
 	})
 }
 
-// Not parallel: it looks at the sessions of the process.
 func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
+	t.Parallel()
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprint("shared ", shared), func(t *testing.T) {
 			_, key := newKeyFile(t)
 			inProvidersWorld(t, func(w *world) {
-				w.processState = running // which the admin endpoints see
 				tr := &Transport{Accounts: w.providers("to come")}
 				if shared {
 					var storage memorystore.Storage
@@ -147,8 +145,8 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 				w.tr = w.transport(tr)
 				w.both(tr, tr, http.StatusServiceUnavailable)
 				login := func() {
-					if status, text := askAdmin(w.T, http.MethodPost, adminapi.SessionsPath+"/login", `{"account": "provider", "force": true}`); status != http.StatusOK {
-						t.Error(text)
+					if _, err := w.operate(w.processState, "login", map[string]any{"account": "provider", "force": true}); err != nil {
+						t.Error(err)
 					}
 				}
 				login()
