@@ -6,6 +6,8 @@ package tokencache
 import (
 	"context"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 const (
@@ -122,5 +124,5 @@ func (s *Session) spaceLogins(ctx context.Context, prev *Token) error {
 	if wait <= 0 {
 		return nil
 	}
-	return sleep(ctx, wait)
+	return bounded.Sleep(ctx, wait)
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
@@ -145,7 +146,7 @@ func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 		if t.Delayed != nil {
 			t.Delayed(wait)
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := bounded.Sleep(ctx, wait); err != nil {
 			return err
 		}
 		if !t.Pace.pausedUntil(ctx, t.Shared).After(time.Now()) {
@@ -237,7 +238,7 @@ func (t *PaceTurn) yield(ctx context.Context, a *paceAsk) error {
 		if t.Delayed != nil && !told {
 			t.Delayed(late.Wait)
 		}
-		if err := sleep(ctx, late.Wait); err != nil {
+		if err := bounded.Sleep(ctx, late.Wait); err != nil {
 			return err
 		}
 	}
@@ -251,16 +252,4 @@ func (p *Pace) first() *semaphore.Weighted {
 		p.yields = semaphore.NewWeighted(1)
 	}
 	return p.yields
-}
-
-// sleep waits for d, or for the end of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -1,5 +1,5 @@
-// Files with secrets that the commands write, and the one of scratch codes that
-// they change.
+// Files that the commands read, those with secrets that they write, and the one of
+// scratch codes that they change.
 
 package command
 
@@ -16,9 +16,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
+
+// open opens a file to read. The name - stands for standard input.
+func open(cmd *cobra.Command, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(cmd.InOrStdin()), nil
+	}
+	return os.Open(name)
+}
 
 // secretFile is a file that appears under its name when all of it is written. It
 // is begun before anything is sent, so that a folder that cannot be written to is

@@ -39,15 +39,11 @@ input.`,
 }
 
 func (o *policyIndexOptions) run(cmd *cobra.Command, args []string) error {
-	in := cmd.InOrStdin()
-	if args[0] != "-" {
-		file, err := os.Open(args[0])
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in = file
+	in, err := open(cmd, args[0])
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	text, err := io.ReadAll(io.LimitReader(in, build.MaxDescription+1))
 	if err != nil {
 		return err

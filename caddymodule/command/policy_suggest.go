@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -42,15 +41,11 @@ paths that it always refuses are skipped. A file named - is standard input.`,
 		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				file, err := os.Open(args[0])
-				if err != nil {
-					return err
-				}
-				defer file.Close()
-				in = file
+			in, err := open(cmd, args[0])
+			if err != nil {
+				return err
 			}
+			defer in.Close()
 			return suggest(cmd.Context(), in, product, cmd.OutOrStdout())
 		}),
 	}

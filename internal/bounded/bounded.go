@@ -31,6 +31,18 @@ func Call[T any](ctx context.Context, call func(context.Context) (T, error)) (T,
 	}
 }
 
+// Sleep waits for d. It returns ctx's error if ctx ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Flight makes one call at a time, and all who ask meanwhile share its result. A call
 // that hangs holds one goroutine. The zero value is ready for use.
 type Flight[T any] struct {

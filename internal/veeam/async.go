@@ -1,4 +1,4 @@
-// Actions that VSPC queues: it answers 202 and where to ask.
+// Actions that VSPC queues: it answers 202 with the path of the action.
 
 package veeam
 
@@ -9,15 +9,17 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 const (
 	actionsPath = "/api/v3/asyncActions/"
 
-	// awaitFor is how long an action may take.
+	// awaitFor is the time limit of an action.
 	awaitFor = 2 * time.Minute
 
-	// The pauses between two questions grow from the first to the second.
+	// The pauses between two polls grow from the first to the second.
 	firstAsk, lastAsk = 250 * time.Millisecond, 5 * time.Second
 )
 
@@ -28,9 +30,9 @@ var (
 	errActionTooLong  = errors.New("the queued request did not finish within 2 minutes; the server may still execute it")
 )
 
-// await asks for a queued action until it is done, and returns its result as if
-// it had been the answer. Of location only the path counts, and only if it is one
-// of an action: the session is for this server alone.
+// await polls a queued action until it ends, and returns its result as if it had been
+// the answer. Only the path of location is used, and only if it is one of an action,
+// because the session is sent to this server only.
 func (c *Client) await(ctx context.Context, t *Token, location string) (*answer, error) {
 	u, err := url.Parse(location)
 	if err != nil || !strings.HasPrefix(u.Path, actionsPath) {
@@ -61,13 +63,13 @@ func (c *Client) await(ctx context.Context, t *Token, location string) (*answer,
 		if time.Since(start)+pause > awaitFor {
 			return nil, &Error{Kind: KindTimeout, Err: errActionTooLong}
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := bounded.Sleep(ctx, pause); err != nil {
 			return nil, transportError(ctx, err, nil)
 		}
 	}
 }
 
-// failure finds out why an action has failed: its result is the refusal.
+// failure returns the reason why an action failed: its result is the refusal.
 func (c *Client) failure(ctx context.Context, result outgoing) (*answer, error) {
 	ans, err := c.repeat(ctx, result, true)
 	if err == nil && ans.status >= 400 {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 // call is a request for a resource or a service of the API.
@@ -39,8 +41,7 @@ const (
 	longestPause = 30 * time.Second
 )
 
-// do sends a call and returns the object in its answer, which is empty where the
-// answer is.
+// do sends a call and returns the object in its answer, empty for an empty answer.
 func (c *Client) do(ctx context.Context, t *Token, k call) (object, error) {
 	out := outgoing{
 		method: k.method, path: k.path, bearer: t.Access,
@@ -84,31 +85,19 @@ func (c *Client) repeat(ctx context.Context, out outgoing, repeatable bool) (*an
 			o, _ := readObject(ans.body)
 			wait = min(max(wait, retryAfter(ans.header, o)), longestPause)
 		}
-		if sleep(ctx, wait) != nil {
+		if bounded.Sleep(ctx, wait) != nil {
 			return ans, err
 		}
 		pause *= 2
 	}
 }
 
-// transient reports whether the same request may fare better a little later.
+// transient reports whether the same request may succeed a little later.
 func transient(ans *answer, err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind == KindUnavailable || e.Kind == KindTimeout
 	}
 	return err == nil && (ans.status == http.StatusTooManyRequests || ans.status >= 500)
-}
-
-// sleep waits for d, or for the end of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // What the errors of VSPC mean where that is known.

@@ -1,4 +1,4 @@
-// Which verification codes were used: a server takes each one once.
+// TOTPLedger: the verification codes that were used. A server accepts each one once.
 
 package veeam
 
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 )
 
@@ -69,7 +70,7 @@ func (l *TOTPLedger) next(ctx context.Context, t *TOTP, ahead time.Duration, ste
 	}
 }
 
-// await waits until there is a code that was not given out, and gives out none.
+// await waits until there is an unused code, and returns none.
 func (l *TOTPLedger) await(ctx context.Context, t *TOTP, ahead time.Duration) error {
 	l.mu.Lock()
 	_, wait := l.free(t, time.Now().Add(ahead))
@@ -80,13 +81,13 @@ func (l *TOTPLedger) await(ctx context.Context, t *TOTP, ahead time.Duration) er
 	return outwait(ctx, wait)
 }
 
-// outwait sleeps, unless that would outlast ctx's deadline.
+// outwait sleeps, unless that would exceed ctx's deadline.
 func outwait(ctx context.Context, wait time.Duration) error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return context.DeadlineExceeded
 	}
 	_, end := tracing.Start(ctx, tracing.Code, tracing.About{})
-	err := sleep(ctx, wait)
+	err := bounded.Sleep(ctx, wait)
 	if err != nil {
 		end(string(ReasonOf(err)))
 	} else {
@@ -95,20 +96,20 @@ func outwait(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// used notes a step that another process has used.
+// used records a step that another process has used.
 func (l *TOTPLedger) used(t *TOTP, step int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last[t.id] = max(l.last[t.id], step)
 }
 
-// lasts reports whether enough is left of a step for its code to arrive.
+// lasts reports whether a code of the step can arrive before the step ends.
 func (t *TOTP) lasts(step int64, now time.Time) bool {
 	return t.start(step+1).Sub(now) >= min(time.Second, t.period/10)
 }
 
-// free finds the current step, or says how long to wait for one. Should the
-// clock have been set back, the wait is until the steps already used are over.
+// free returns the current step, or the time to wait for one. If the clock was set back,
+// the wait lasts until the steps already used are over.
 func (l *TOTPLedger) free(t *TOTP, now time.Time) (step int64, wait time.Duration) {
 	step = t.step(now)
 	last, used := l.last[t.id]
@@ -121,7 +122,7 @@ func (l *TOTPLedger) free(t *TOTP, now time.Time) (step int64, wait time.Duratio
 	return step, 0
 }
 
-// reserve takes the current step, or says how long to wait for one.
+// reserve takes the current step, or returns the time to wait for one.
 func (l *TOTPLedger) reserve(t *TOTP, now time.Time) (step int64, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

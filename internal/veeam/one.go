@@ -4,7 +4,6 @@ package veeam
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
@@ -70,12 +69,7 @@ func appendONEError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
 	if section := oneProblems[r.Status]; section != "" {
 		kind = "https://tools.ietf.org/html/" + section
 	}
-	dst = append(dst, `{"type":`...)
-	dst = appendString(dst, kind)
-	dst = append(dst, `,"title":`...)
-	dst = appendString(dst, title(r.Status))
-	dst = append(dst, `,"status":`...)
-	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = appendProblem(dst, kind, r.Status)
 	dst = append(dst, `,"detail":`...)
 	dst = appendString(dst, r.Message)
 	return append(dst, `,"instance":null}`...), contentProblem

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
@@ -29,7 +30,7 @@ func (p *pacer) Pace(ctx context.Context, step ratelimit.Step) error {
 	if p.err != nil {
 		return p.err
 	}
-	return sleep(ctx, p.wait)
+	return bounded.Sleep(ctx, p.wait)
 }
 
 func (p *pacer) Throttled(_ context.Context, wait time.Duration) { p.told = append(p.told, wait) }

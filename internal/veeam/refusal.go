@@ -47,7 +47,7 @@ type Refusal struct {
 	dialect dialect
 }
 
-// refusalForm is what the products say in a refusal.
+// refusalForm is the product-specific content of a refusal.
 type refusalForm struct {
 	login     bool   // at the token endpoint the status is that of a refused login
 	message   string // unless the product has its own for a refused login
@@ -178,8 +178,8 @@ func (p *Product) AppendError(dst []byte, r Refusal) (body []byte, contentType s
 	r.Status = p.Status(r)
 	r.Message = p.Message(r)
 	r.dialect = p.dialectAt(r.Path)
-	// A refused credential has the product's own words: no caller learns more from
-	// it than from the server.
+	// The text for a refused credential is that of the product: a caller learns no
+	// more from it than from the server.
 	if r.Reason != ReasonBadCredential {
 		r.Message += " (" + string(r.Reason.Row().Reason) + ")"
 	}
@@ -231,12 +231,7 @@ func appendVSPCError(dst []byte, r Refusal, form *refusalForm) ([]byte, string) 
 }
 
 func appendAzureError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
-	dst = append(dst, `{"type":`...)
-	dst = appendString(dst, "https://httpstatuses.io/"+strconv.Itoa(r.Status))
-	dst = append(dst, `,"title":`...)
-	dst = appendString(dst, title(r.Status))
-	dst = append(dst, `,"status":`...)
-	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = appendProblem(dst, "https://httpstatuses.io/"+strconv.Itoa(r.Status), r.Status)
 	dst = append(dst, `,"detail":`...)
 	dst = appendString(dst, r.Message)
 	switch r.Status {
@@ -253,17 +248,23 @@ func appendAzureError(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
 }
 
 func appendAWSError(dst []byte, r Refusal, form *refusalForm) ([]byte, string) {
-	dst = append(dst, `{"type":`...)
-	dst = appendString(dst, "/api/v1/problems/"+form.problem)
-	dst = append(dst, `,"title":`...)
-	dst = appendString(dst, title(r.Status))
-	dst = append(dst, `,"status":`...)
-	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = appendProblem(dst, "/api/v1/problems/"+form.problem, r.Status)
 	dst = append(dst, `,"errorCode":`...)
 	dst = appendString(dst, form.errorCode)
 	dst = append(dst, `,"details":`...)
 	dst = appendString(dst, r.Message)
 	return append(dst, `,"instance":null,"data":null}`...), contentProblem
+}
+
+// appendProblem begins the object of a problem (RFC 7807) with the members that all
+// products with problems have.
+func appendProblem(dst []byte, kind string, status int) []byte {
+	dst = append(dst, `{"type":`...)
+	dst = appendString(dst, kind)
+	dst = append(dst, `,"title":`...)
+	dst = appendString(dst, title(status))
+	dst = append(dst, `,"status":`...)
+	return strconv.AppendInt(dst, int64(status), 10)
 }
 
 func title(status int) string {
@@ -284,5 +285,5 @@ func appendTraceID(dst []byte) []byte {
 	return append(dst, "-00"...)
 }
 
-// wholeSeconds rounds up, so that who waits that long has waited enough.
+// wholeSeconds rounds up.
 func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
