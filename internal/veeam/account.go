@@ -1,4 +1,4 @@
-// Who logs in: an account with every secret resolved.
+// Account: an account with all secrets resolved.
 
 package veeam
 
@@ -99,7 +99,7 @@ func (a *Account) grant() Grant {
 	return GrantPassword
 }
 
-// secrets are the texts that no error may repeat.
+// secrets returns the texts that errors must not contain.
 func (a *Account) secrets() []string {
 	return []string{a.Password.Reveal(), url.QueryEscape(a.Password.Reveal())}
 }

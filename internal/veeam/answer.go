@@ -20,7 +20,7 @@ import (
 // reply is a success answer: a session or the next step towards one.
 type reply struct {
 	token     *Token       // a session
-	mfaToken  secret.Value // the server wants a verification code
+	mfaToken  secret.Value // the server requires a verification code
 	shape     *Shape       // of that answer
 	until     time.Time    // when mfaToken expires
 	challenge secret.Value // VSPC: a code, encrypted with the public key
@@ -34,7 +34,7 @@ var (
 	errBadBearer = errors.New("the token has bytes that are not allowed in a header")
 )
 
-// readReply reads an answer. secrets are what an error must not repeat.
+// readReply reads an answer. Errors contain none of secrets.
 func (p *Product) readReply(ans *answer, g Grant, requested time.Time, secrets []string) (*reply, error) {
 	step := p.legacy[g]
 	switch {
@@ -91,7 +91,7 @@ func (p *Product) readSuccess(ans *answer, g Grant, requested time.Time) (*reply
 	return nil, malformed(errNoToken)
 }
 
-// expiresIn is the lifetime as the server says it: in seconds, or as a date.
+// expiresIn returns the lifetime in the answer: in seconds, or as a date.
 func expiresIn(o object, now time.Time) json.RawMessage {
 	if seconds := o.get("expiresin"); seconds != nil {
 		return seconds
@@ -192,8 +192,8 @@ func (e *Error) VersionRefused() bool {
 	return e.Kind == KindProtocol && (e.noVersion || versionCode(e.Code))
 }
 
-// errorCode finds the server's word for an error: the page of a problem type
-// says most, then come errorCode (VBR), error (VSPC), errors[0] and title.
+// errorCode returns the error code in an answer: the page of the problem type, else
+// errorCode (VBR), error (VSPC), errors[0] or title.
 func errorCode(o object) string {
 	if kind := o.text("type"); strings.Contains(strings.ToLower(kind), "/problems/") {
 		return path.Base(kind)
@@ -226,7 +226,7 @@ func firstError(o object) object {
 	return first
 }
 
-// retryAfter reads how long to wait: the Retry-After header in either form, or
+// retryAfter returns the time to wait: the Retry-After header in either form, or
 // retryAfter in the body, there in seconds.
 func retryAfter(h http.Header, o object) time.Duration {
 	const longest = time.Hour

@@ -39,10 +39,10 @@ func (c *Client) as(ctx context.Context, a *Account) (*Token, error) {
 	})
 }
 
-// checkUser makes sure that the token of an account that acts as another user is
-// that user's: a server that overlooked the field would have given one with the
-// rights of the parent. VSPC names the user in sub; of a token that names nobody the
-// server is asked whose session it is.
+// checkUser checks that the token of an account that acts as another user is of that
+// user: a server that ignored the field would return one with the rights of the parent.
+// VSPC names the user in sub; without it the server is asked for the user of the
+// session.
 func (c *Client) checkUser(ctx context.Context, a *Account, g Grant, t *Token) error {
 	if a.grant() != GrantAs {
 		return nil

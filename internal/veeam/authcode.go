@@ -37,7 +37,7 @@ func (c *Client) redeem(ctx context.Context, a *Account, code secret.Value, step
 	f := c.Product.newForm(GrantAuthorizationCode)
 	f.add(c.Product.Fields.Code, code.Reveal())
 	c.addOptions(f, a)
-	f.pace, f.guarded = step, a.Parent == nil // that of a parent is good
+	f.pace, f.guarded = step, a.Parent == nil // that of a parent is valid
 	r, err := c.ask(ctx, GrantAuthorizationCode, f)
 	if err != nil {
 		return nil, err

@@ -93,14 +93,15 @@ func (c *Client) log(sentence string) {
 	}
 }
 
-// answer is what came back, read to its end.
+// answer is a response whose body was read completely.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// ask sends one token request, when its turn has come, and reads the session or challenge in its answer.
+// ask waits for the rate limit, sends one token request, and reads the session or
+// challenge in its answer.
 func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	if !f.paced {
 		if err := c.pace(ctx, g, f.pace); err != nil {
@@ -115,7 +116,7 @@ func (c *Client) ask(ctx context.Context, g Grant, f *form) (*reply, error) {
 	return c.guarded(ctx, g, f)
 }
 
-// askNow is ask when the request may be sent.
+// askNow is ask without the wait.
 func (c *Client) askNow(ctx context.Context, g Grant, f *form) (*reply, error) {
 	requested := time.Now()
 	to := c.operation(f)
@@ -139,7 +140,7 @@ func (c *Client) askNow(ctx context.Context, g Grant, f *form) (*reply, error) {
 	return r, nil
 }
 
-// complete adds to an error which product and which step it belongs to.
+// complete adds the product and the step to an error.
 func (c *Client) complete(err error, g Grant) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		e.Product, e.Grant = c.Product.Name, g
@@ -160,7 +161,7 @@ type outgoing struct {
 	header       http.Header
 	contentType  string // empty for a request without a body
 	body         string
-	secrets      []string // what no error may repeat, beside the bearer
+	secrets      []string // texts that errors must not contain, besides the bearer
 }
 
 // exchange sends one token request, or one without a body if f is nil.

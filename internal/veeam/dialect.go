@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// dialect is what one version of an API has to itself.
+// dialect is what differs in one version of an API.
 type dialect struct {
 	logout     int      // the status of a logout. 0: there is none
 	answerKeys []string // of token answers: those that only some versions always have
@@ -41,7 +41,7 @@ func (c *Client) path(pattern string) string {
 	return strings.ReplaceAll(pattern, "{version}", c.version())
 }
 
-// serves reports whether an answer to Probe is one of a version that is served.
+// serves reports whether the status of Probe shows a served version.
 func (v Version) serves(status int) bool {
 	if v.Served == nil {
 		return status == http.StatusOK

@@ -1,5 +1,5 @@
-// The errors of Enterprise Manager: XML unless JSON is asked for, which versions spell
-// in two ways.
+// The errors of Enterprise Manager: XML, or JSON on request, with names that depend on
+// the version.
 
 package veeam
 

@@ -1,4 +1,4 @@
-// Multi-factor authentication: giving a user a second factor, and taking it away.
+// Multi-factor authentication: enabling and disabling the second factor of a user.
 
 package veeam
 
@@ -63,15 +63,15 @@ func (e *MFAError) Error() string { return e.Step + ": " + e.Err.Error() }
 // Unwrap returns Err.
 func (e *MFAError) Unwrap() error { return e.Err }
 
-// enrolling is how a product gives out second factors. Each function is one step.
+// enrolling describes how a product issues second factors. Each function is one step.
 type enrolling struct {
-	// offer has the server issue a second factor, which is not in force yet.
+	// offer makes the server issue a second factor, which is not active yet.
 	offer func(ctx context.Context, c *Client, a *Account, t *Token, recreate bool) (*Enrollment, error)
 
-	// accept puts it in force with a first code.
+	// accept activates it with a first code.
 	accept func(ctx context.Context, c *Client, t *Token, e *Enrollment, code string) error
 
-	// disable takes away what is in force.
+	// disable removes the active one.
 	disable func(ctx context.Context, c *Client, a *Account, t *Token) error
 }
 
@@ -172,7 +172,7 @@ func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
 	return &MFAError{Step: "verifying with a login", State: MFAChanged, Err: wrong}
 }
 
-// verify logs in and out, and reports whether the server has asked for a code.
+// verify logs in and out, and reports whether the server required a code.
 func (c *Client) verify(ctx context.Context, a *Account, totp *TOTP) (asked bool, err error) {
 	fresh := *a
 	fresh.TOTP, fresh.ScratchCode = totp, nil
@@ -184,7 +184,7 @@ func (c *Client) verify(ctx context.Context, a *Account, totp *TOTP) (asked bool
 	return t.Grant == GrantMFA, nil
 }
 
-// ambiguous reports whether a call may have been done although it has failed.
+// ambiguous reports whether a failed call may have been carried out.
 func ambiguous(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -224,8 +224,8 @@ func newEnrollment(p *Product, user, text, uri string) (*Enrollment, error) {
 	return e, nil
 }
 
-// repairURI makes a URI that authenticators read of one whose label has broken
-// escapes: Azure prints administrator&40host.
+// repairURI replaces a label with broken escapes, which authenticators do not read:
+// Azure prints administrator&40host.
 func repairURI(uri string) string {
 	label, query, _ := strings.Cut(uri, "?")
 	return strings.ReplaceAll(label, "&40", "%40") + "?" + query

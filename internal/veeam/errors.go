@@ -154,7 +154,7 @@ func (e *Error) CredentialRefused() bool {
 // Delay returns RetryAfter, the time to wait that the server requests.
 func (e *Error) Delay() time.Duration { return e.RetryAfter }
 
-// errWithheld stands for the cause whose text repeats something secret.
+// errWithheld replaces a cause whose text contains a secret.
 var errWithheld = errors.New("cause not shown, its text repeats the request")
 
 // transportError turns an error of RoundTrip into an Error without a secret. Not
@@ -164,8 +164,8 @@ func transportError(ctx context.Context, err error, secrets []string) *Error {
 	return connectionError(ctx, err, false, secrets)
 }
 
-// connectionError is transportError for one who knows whether a TLS handshake was
-// under way: nothing was sent then.
+// connectionError is transportError for a caller that knows whether the TLS handshake
+// was running: nothing was sent then.
 func connectionError(ctx context.Context, err error, inHandshake bool, secrets []string) *Error {
 	e := &Error{Kind: transportKind(ctx, err), Err: err, Unsent: unsent(err) || inHandshake}
 	if cause := ClassifyTLS(err, inHandshake); cause != "" && (e.Kind == KindTLS || e.Kind == KindUnavailable) {
@@ -180,7 +180,7 @@ func connectionError(ctx context.Context, err error, inHandshake bool, secrets [
 	return e
 }
 
-// transportKind tells the errors of RoundTrip apart.
+// transportKind returns the kind of an error of RoundTrip.
 func transportKind(ctx context.Context, err error) Kind {
 	var timeout net.Error
 	switch {
@@ -226,8 +226,8 @@ func tlsFault(err error) bool {
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// repeats reports whether text contains one of the secrets, be it without the
-// bytes that squeeze takes out.
+// repeats reports whether text contains one of the secrets, with or without the bytes
+// that squeeze removes.
 func repeats(text string, secrets []string) bool {
 	squeezed := squeeze(text)
 	for _, s := range secrets {
@@ -244,14 +244,14 @@ func repeats(text string, secrets []string) bool {
 	return false
 }
 
-// sanitise keeps of a server's word what is fit for a log line.
+// sanitise reduces a code of a server to characters that a log line may contain.
 func sanitise(word string) string {
 	const longest = 64
 	word = squeeze(word)
 	return word[:min(len(word), longest)]
 }
 
-// squeeze takes out all that no code of a server has in it.
+// squeeze removes the characters that codes of servers do not have.
 func squeeze(word string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

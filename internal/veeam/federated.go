@@ -1,4 +1,4 @@
-// Logins with something that somebody else has issued: VB for Azure, VB for
+// Logins with a token that another party has issued: VB for Azure, VB for
 // Microsoft 365, and the platform token of VBR.
 
 package veeam

@@ -28,7 +28,7 @@ func (c *Client) FindVersion(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// shown are the versions that a server can be asked for without a session.
+// shown are the versions that can be probed without a session.
 func (v Version) shown() []string {
 	if v.Probe == "" {
 		return nil
@@ -41,8 +41,8 @@ func (v Version) probe(version string) string {
 	return strings.ReplaceAll(v.Probe, "{version}", version)
 }
 
-// probe returns the status of a path. Of the answer, which may have several
-// megabytes, only the beginning is taken from the connection.
+// probe returns the status of a path. Only the beginning of the answer, which may have
+// several megabytes, is read.
 func (c *Client) probe(ctx context.Context, path, version string) (status int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -19,13 +19,13 @@ type form struct {
 	secrets []string
 	pace    ratelimit.Step
 	paced   bool // the request has waited
-	guarded bool // carries a credential that servers lock users for, see Guard
+	guarded bool // contains a credential whose refusal may lock the user, see Guard
 }
 
 type field struct{ name, value string }
 
-// newForm starts a token request. Every field that is added is kept out of the
-// text of errors, the user name too: clients confuse it with the password.
+// newForm starts a token request. Errors contain none of its fields, not even the user
+// name: clients confuse it with the password.
 func (p *Product) newForm(g Grant) *form {
 	f := &form{step: p.legacy[g]}
 	f.write("grant_type", p.Values[g])

@@ -13,8 +13,8 @@ import (
 var gcp = &Product{
 	Name: "gcp", Title: "Veeam Backup for Google Cloud", Port: 13140,
 	TokenPath: "/api/v1/token",
-	// Required by the reference. Which revisions a server serves nobody may read
-	// without a session: the login finds out.
+	// Required by the reference. The revisions that a server serves cannot be read
+	// without a session; the login shows them.
 	Version: Version{
 		Header: "X-Api-Version", Default: "1.4-rev0",
 		Known: []string{"1.4-rev0", "1.3-rev0", "1.2-rev0", "1.1-rev0", "1.0-rev0"},

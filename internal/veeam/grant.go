@@ -45,8 +45,8 @@ var grantAliases = map[string]Grant{
 	"urn:ietf:params:oauth:granttype:jwtbearer": GrantJWTBearer,
 }
 
-// readGrant reads a grant_type value in any spelling. Of an unknown value is kept
-// what is fit for the log, in lower case.
+// readGrant reads a grant_type value in any spelling. An unknown value is reduced to
+// what the log may contain, in lower case.
 func readGrant(value string) Grant {
 	value = strings.TrimSpace(value)
 	if g, ok := grantAliases[fold(value)]; ok {
@@ -54,14 +54,13 @@ func readGrant(value string) Grant {
 	}
 	word := sanitise(strings.ToLower(value))
 	if _, ok := grantAliases[fold(word)]; ok {
-		return "invalid" // only what was left out of it made it another
+		return "invalid" // it differs from a known value only in removed characters
 	}
 	return Grant(word)
 }
 
-// fold reduces a name to the letters and digits that tell it from others, so
-// that access_token, accessToken and Access_Token are one, and so are issued
-// and .issued.
+// fold reduces a name to its letters and digits in lower case: access_token,
+// accessToken and Access_Token become the same, and so do issued and .issued.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

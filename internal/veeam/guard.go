@@ -1,4 +1,4 @@
-// Wrong credentials are counted before the server counts them.
+// Guard: wrong credentials are counted before the server counts them.
 
 package veeam
 
@@ -28,14 +28,14 @@ const (
 	VerdictUnknown // there was no response
 )
 
-// verdict reads the outcome of a token request.
+// verdict returns the verdict of a token request.
 func verdict(r *reply, err error) Verdict {
 	failed, ok := errors.AsType[*Error](err)
 	switch {
 	case err == nil && r.token != nil:
 		return VerdictAccepted
 	case err == nil:
-		return VerdictNone // a code is wanted
+		return VerdictNone // a code is required
 	case !ok:
 		return VerdictUnknown
 	case failed.Kind == KindRefused:

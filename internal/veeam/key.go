@@ -69,7 +69,7 @@ type Key struct {
 
 func (k *Key) format() string { return string(cmp.Or(k.form, PublicKeyXML)) }
 
-// maxKeyFile is the most bytes of a key file.
+// maxKeyFile is the maximum size of a key file in bytes.
 const maxKeyFile = 64 << 10
 
 var (
@@ -187,7 +187,7 @@ func onlyRSA(private any) (*rsa.PrivateKey, error) {
 	return nil, errKeyNotRSA
 }
 
-// decrypt removes the encryption of a challenge, and tells which padding it had.
+// decrypt decrypts a challenge and returns its padding.
 func (k *Key) decrypt(ciphertext []byte) (plain []byte, used Padding, err error) {
 	paddings := []Padding{k.padding}
 	if k.padding == PaddingAuto {

@@ -229,7 +229,7 @@ func (c *Client) vspcTOTPLogins(ctx context.Context, t *Token, uid string) (ids 
 	return ids, nil
 }
 
-// offerVSPC has the server make a secret. There is no call that replaces one.
+// offerVSPC makes the server generate a secret. No call replaces an existing one.
 func offerVSPC(ctx context.Context, c *Client, _ *Account, t *Token, recreate bool) (*Enrollment, error) {
 	uid, err := c.vspcUser(ctx, t)
 	if err != nil {

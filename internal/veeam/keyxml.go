@@ -14,7 +14,7 @@ import (
 
 var errKeyXML = errors.New("the .NET XML key is not a complete RSAKeyValue with a private key")
 
-// Bounds of a key that is taken.
+// Limits of accepted keys.
 const minKeyBits, maxKeyBits = 1024, 8192
 
 // rsaKeyValue is the document. Each value is a Base64 number, most significant

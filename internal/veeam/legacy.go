@@ -24,7 +24,7 @@ type legacyStep struct {
 	// body: a key, of which the form has the Base64, or a code.
 	bytes string
 
-	// basic says that user and password are sent by Basic, without a body, and that the
+	// basic means that user and password are sent by Basic, without a body, and that the
 	// session is in a header of the answer.
 	basic bool
 }
@@ -92,7 +92,7 @@ func (f *form) bytes() string {
 	return ""
 }
 
-// unwrap takes an answer out of its envelope, if it has one.
+// unwrap removes the envelope of an answer, if it has one.
 func (p *Product) unwrap(o object) object {
 	if p.legacy == nil {
 		return o

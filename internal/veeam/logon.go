@@ -99,19 +99,19 @@ func headerValue(h http.Header, name string) string {
 	return h.Get(name)
 }
 
-// sessionID reports whether a text can be the last segment of the path of a session.
+// sessionID reports whether a text may be the last segment of the path of a session.
 func sessionID(id string) bool {
 	return len(id) >= 8 && len(id) <= 128 && plain(id) && strings.Trim(id, ".") != "" && !strings.Contains(id, "/")
 }
 
-// splitIdle takes apart what keeps a session alive: its id, and the session itself.
+// splitIdle splits the value that keeps a session alive into its id and the session.
 func splitIdle(refresh secret.Value) (id string, session secret.Value, ok bool) {
 	id, value, ok := strings.Cut(refresh.Reveal(), " ")
 	return id, secret.New(value), ok && id != "" && value != ""
 }
 
-// keep asks whether a session is alive, which prolongs it. KindRefused says that it is
-// not, or that nobody can tell.
+// keep asks the server whether a session is alive, which prolongs it. KindRefused means
+// that it is not, or that the answer does not say.
 func (c *Client) keep(ctx context.Context, refresh secret.Value) (*Token, error) {
 	id, session, ok := splitIdle(refresh)
 	if !ok {

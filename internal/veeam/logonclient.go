@@ -1,4 +1,4 @@
-// What clients of Enterprise Manager present, and how they log in.
+// Clients of Enterprise Manager: their sessions and logins.
 
 package veeam
 
@@ -69,7 +69,7 @@ func (p *Product) PresentedInBody(r *http.Request) string {
 // LogsOutByForm reports whether a request is a logout with the token in a form.
 func (p *Product) LogsOutByForm(route Route) bool { return route == RouteLogout && p.logoutField != "" }
 
-// bearerOf returns the token of an Authorization header, or nothing.
+// bearerOf returns the token of an Authorization header, empty without one.
 func bearerOf(authorization string) string {
 	const scheme = "bearer "
 	if len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {

@@ -1,5 +1,5 @@
-// Reading a JSON object as servers and clients really send it: keys in either
-// spelling, in an order worth keeping, after a byte order mark.
+// JSON objects as servers and clients send them: keys in either spelling, in the order
+// of the text, possibly after a byte order mark.
 
 package veeam
 
@@ -52,7 +52,7 @@ func readObject(data []byte) (object, error) {
 }
 
 // get returns the value of a key in any spelling, nil if there is none or if it
-// is null. Of several the last counts, as in encoding/json.
+// is null. The last of several counts, as in encoding/json.
 func (o object) get(folded string) json.RawMessage {
 	for _, m := range slices.Backward(o) {
 		if fold(m.Key) == folded && string(m.Value) != "null" {

@@ -1,4 +1,4 @@
-// The pace of token requests: how many a server is sent, and who sees to it.
+// Pacer: the limit on token requests to a server.
 
 package veeam
 
@@ -50,7 +50,7 @@ func (c *Client) throttled(ctx context.Context, err error) {
 	}
 }
 
-// firstStep is the step of a request after which a code will be asked for.
+// firstStep is the step of a request that the server answers by requiring a code.
 func (c *Client) firstStep(a *Account) ratelimit.Step {
 	if c.Product.TakesCodes() && (a.TOTP != nil || a.ScratchCode != nil || !a.EnteredCode.IsZero()) {
 		return ratelimit.StepFirst

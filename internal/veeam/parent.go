@@ -1,4 +1,4 @@
-// Grants that live on a session of another account.
+// Grants that use a session of another account.
 
 package veeam
 
@@ -12,8 +12,8 @@ import (
 // created. Another new session would be refused too, and each refusal counts.
 var ErrNoOtherSession = errors.New("the refused session was new")
 
-// withParent runs a step with a session of the account's parent, and once more
-// with another one if the server does not take the first.
+// withParent runs a step with a session of the account's parent, and again with another
+// one if the server refuses the first.
 func (c *Client) withParent(ctx context.Context, a *Account, step func(parent *Token) (*Token, error)) (*Token, error) {
 	var refused *Token
 	var refusal error

@@ -32,13 +32,13 @@ func (c *Client) password(ctx context.Context, a *Account) (*Token, error) {
 	return c.finish(ctx, a, GrantPassword, r)
 }
 
-// addOptions adds the fields that may go with any grant.
+// addOptions adds the fields that any grant may have.
 func (c *Client) addOptions(f *form, a *Account) {
 	f.flag(c.Product.Fields.ReadOnly, a.ReadOnly)
 	f.flag(c.Product.Fields.ShortLived, a.ShortLived)
 }
 
-// finish makes a session of the answer to a primary grant.
+// finish returns the session in the answer to a primary grant.
 func (c *Client) finish(ctx context.Context, a *Account, g Grant, r *reply) (*Token, error) {
 	switch {
 	case r.token != nil:

@@ -1,4 +1,4 @@
-// Whether the token endpoint answers.
+// Ping: whether the token endpoint answers.
 
 package veeam
 

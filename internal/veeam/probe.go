@@ -1,4 +1,4 @@
-// Which product a server is and which API versions it serves, found out without a
+// Probes: the product of a server and the API versions that it serves, without a
 // credential, and what a session may read.
 
 package veeam

@@ -1,6 +1,6 @@
-// The public key grant of VSPC: the server encrypts a code with the public key
-// that the user has registered, whoever can decrypt it is the user. Of this grant
-// only the fields are documented; padding and encodings are settings of the Key.
+// The public key grant of VSPC: the server encrypts a code with the public key that the
+// user has registered; the client decrypts it. Only the fields of this grant are
+// documented; padding and encodings are options of the Key.
 
 package veeam
 
@@ -59,7 +59,7 @@ func (c *Client) publicKey(ctx context.Context, a *Account) (*Token, error) {
 }
 
 // answer decrypts a challenge. The code is sent as text if it is text, otherwise
-// as Base64, or as the bytes that it is. how tells what was done, in a sentence.
+// as Base64, or as bytes. how is a sentence about the encoding.
 func (k *Key) answer(challenge secret.Value, asBytes bool) (code secret.Value, how string, err error) {
 	ciphertext, err := readBase64(challenge.Reveal())
 	if err != nil {

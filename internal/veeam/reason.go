@@ -1,5 +1,5 @@
-// The closed vocabulary of reasons: why a request was refused, and how an account
-// is doing at a server.
+// The closed vocabulary of reasons: why a request was refused, and the state of an
+// account at a server.
 
 package veeam
 
@@ -86,8 +86,8 @@ type ReasonRow struct {
 
 	form *refusalForm
 
-	// told is the reason that the caller is told instead, if the true one would tell a
-	// thief something. Default: Reason.
+	// told is the reason that the caller gets instead, if the true one would help an
+	// attacker. Default: Reason.
 	told Reason
 }
 
@@ -164,7 +164,7 @@ func (r Reason) Row() ReasonRow {
 // Healthy reports whether an account with this reason requires no attention.
 func (r Reason) Healthy() bool { return r == ReasonOK || r == ReasonNotLoggedIn }
 
-// kindRows say for each kind of Error its words for people and its reason.
+// kindRows are the text and the reason of each kind of Error.
 var kindRows = [...]struct {
 	name   string
 	reason Reason

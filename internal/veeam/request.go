@@ -1,4 +1,4 @@
-// Reading the token requests of clients, in every form in which they are seen:
+// Token requests of clients, in every form that clients send:
 // forms with blank fields and empty pairs, passwords that a shell script did not
 // escape, JSON and multipart bodies, names and values in any case.
 
@@ -98,8 +98,7 @@ func (p *Product) ReadTokenRequest(r *http.Request) (*TokenRequest, error) {
 	return t, nil
 }
 
-// set takes a field over. Of several with one name the first that is not blank
-// counts.
+// set stores a field. The first of several with the same name that is not blank counts.
 func (t *TokenRequest) set(name string, value secret.Value) {
 	text := strings.TrimSpace(value.Reveal())
 	if text == "" {
@@ -216,8 +215,8 @@ func readMultipart(body []byte, boundary string) ([]Field, error) {
 	}
 }
 
-// readForm splits a URL-encoded body. Nothing is an error: what is no escape is
-// itself, and only & separates.
+// readForm splits a URL-encoded body. Nothing is an error: invalid escapes are kept as
+// they are, and only & separates.
 func readForm(body string) []Field {
 	var fields []Field
 	for pair := range strings.SplitSeq(body, "&") {

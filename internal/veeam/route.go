@@ -1,4 +1,4 @@
-// What a request asks for, told from its method and path.
+// Routes: classes of requests by method and path.
 
 package veeam
 

@@ -1,4 +1,4 @@
-// What a server's answer looks like, so that the answers of veeam-auth look the same.
+// Shape: the format of a server's answer, which the answers of veeam-auth repeat.
 
 package veeam
 
@@ -83,9 +83,9 @@ func (l DateLayout) append(dst []byte, t time.Time) []byte {
 	return dst
 }
 
-// readDateLayout finds the layout of a date. now tells how far the clock of a
-// server that writes no zone is from UTC. Dates in the year one, which Azure
-// writes for "none", say nothing, and neither do unknown forms.
+// readDateLayout returns the layout of a date. now serves to compute the offset from UTC
+// of a server that writes no zone. Dates in the year one, which Azure writes for "none",
+// and unknown forms have no layout.
 func readDateLayout(text string, now time.Time) *DateLayout {
 	if t, err := http.ParseTime(text); err == nil && t.Year() > 1 {
 		return &DateLayout{Zone: ZoneGMT}
@@ -151,9 +151,8 @@ func (s *Shape) hasAny(keys []string) bool {
 	return slices.ContainsFunc(s.Keys, func(key string) bool { return slices.Contains(keys, fold(key)) })
 }
 
-// guessOffset is the distance between a server's wall clock and UTC, to the
-// quarter of an hour, which is what zones are made of. A distance that no zone
-// has is a wrong clock, not a zone.
+// guessOffset returns the offset of a server's wall clock from UTC, rounded to a quarter
+// of an hour. An offset that no zone has is a wrong clock.
 func guessOffset(wall, now time.Time) int {
 	offset := wall.Sub(now).Round(15 * time.Minute)
 	if offset.Abs() > 14*time.Hour {

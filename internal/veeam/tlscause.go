@@ -1,4 +1,4 @@
-// Why a TLS handshake has failed, and the way out of it.
+// TLSCause: why a TLS handshake failed, and what to do about it.
 
 package veeam
 
@@ -112,7 +112,7 @@ func ClassifyTLS(err error, inHandshake bool) TLSCause {
 	return ""
 }
 
-// handshake notes whether a TLS handshake is under way.
+// handshake records whether a TLS handshake is running.
 type handshake struct{ begun, ended atomic.Bool }
 
 func (h *handshake) trace(ctx context.Context) context.Context {

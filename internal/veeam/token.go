@@ -1,4 +1,4 @@
-// What a grant yields.
+// Token: the result of a grant.
 
 package veeam
 

@@ -71,9 +71,9 @@ func NewTOTP(seed secret.Value) (*TOTP, error) {
 	return t, nil
 }
 
-// readURI takes the settings of an otpauth URI and returns its seed. Only what
-// follows the question mark is read as a URI: servers print labels with broken
-// escapes, such as administrator&40host.
+// readURI reads the settings of an otpauth URI and returns its seed. Only the query is
+// read as a URI: servers print labels with broken escapes, such as
+// administrator&40host.
 func (t *TOTP) readURI(text string) (seed string, err error) {
 	label, query, ok := strings.Cut(text, "?")
 	if !ok || !strings.HasPrefix(strings.ToLower(label), "otpauth://totp/") {
@@ -123,7 +123,7 @@ func (t *TOTP) String() string {
 	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, t.digits, t.period)
 }
 
-// usual reports whether the seed alone says everything.
+// usual reports whether all settings are the default.
 func (t *TOTP) usual() bool {
 	return t.digits == otp.DigitsSix && t.period == 30*time.Second && t.algorithm == otp.AlgorithmSHA1
 }

@@ -84,8 +84,8 @@ func appendVB365Error(dst []byte, r Refusal, _ *refusalForm) ([]byte, string) {
 	return append(dst, '}'), contentJSON
 }
 
-// vb365ErrorCode is the code of version 8 for a status. HttpError stands for all that
-// has none of its own.
+// vb365ErrorCode is the code of version 8 for a status. HttpError stands for those
+// without a code.
 func vb365ErrorCode(status int) string {
 	switch status {
 	case http.StatusBadRequest:

@@ -26,7 +26,7 @@ func (p *Product) SetVersion(h http.Header, version string) {
 	h[p.Version.Header] = []string{version}
 }
 
-// versionHint is for a server that does not take the version we name.
+// versionHint is advice for a server that refuses the requested version.
 func (p *Product) versionHint() string {
 	if p.Version.Default == "" {
 		return ""
