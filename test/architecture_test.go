@@ -88,6 +88,28 @@ func TestArchitecture_ThePagesNameThePackagesThatExist(t *testing.T) {
 	}
 }
 
+// The linter knows for each package which others it may not import.
+func TestArchitecture_EachPackageHasARuleOfItsRow(t *testing.T) {
+	ruled := make(map[string]bool)
+	for _, found := range regexp.MustCompile(`"\*\*/([a-z/]+)/\*\.go"`).FindAllStringSubmatch(string(read(t, ".golangci.yml")), -1) {
+		ruled[found[1]] = true
+	}
+	packages := make(map[string]bool)
+	for name := range goFiles(t) {
+		packages[path.Dir(name)] = true
+	}
+	for name := range packages {
+		if !ruled[name] && (strings.HasPrefix(name, "internal/") || strings.HasPrefix(name, "caddymodule/")) {
+			t.Errorf(".golangci.yml has no rule of depguard for the package %s", name)
+		}
+	}
+	for name := range ruled {
+		if !packages[name] {
+			t.Errorf(".golangci.yml has a rule for the package %s, which does not exist", name)
+		}
+	}
+}
+
 func TestArchitecture_TheWordsAreFew(t *testing.T) {
 	_, section, _ := strings.Cut(string(read(t, architecturePage)), "\n## Words\n")
 	words := strings.Count(section, "\n| ") - 1 // the head
