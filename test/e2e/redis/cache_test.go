@@ -24,7 +24,7 @@ func TestThreeProcessesWithColdCallersLogInOnce(t *testing.T) {
 		if got := c.crowd(*callers, 0, 1, 2); got[http.StatusOK] != 3**callers {
 			t.Errorf("statuses %v", got)
 		}
-		c.logins(1)
+		c.sharedLogins(1)
 	})
 }
 
@@ -41,7 +41,7 @@ func TestARevocationOfAllTokensCostsOneLogin(t *testing.T) {
 			t.Errorf("failed %v", failed)
 		}
 		t.Logf("%d requests", total)
-		c.logins(2)
+		c.sharedLogins(2)
 	})
 }
 
@@ -76,7 +76,7 @@ func TestARollingRestartCostsNoLoginAndNoRequest(t *testing.T) {
 			t.Errorf("failed %v", failed)
 		}
 		t.Logf("%d requests", total)
-		c.logins(1)
+		c.sharedLogins(1)
 		if n := c.server.Counters().Logouts; n != 0 {
 			t.Errorf("%d logouts", n)
 		}
@@ -95,12 +95,12 @@ func TestAWrongPasswordIsSentOnceByAllAndARightOneAtOnce(t *testing.T) {
 		if got := c.crowd(50, 0, 1, 2); got[http.StatusServiceUnavailable] != 150 {
 			t.Errorf("statuses %v", got)
 		}
-		c.logins(1)
+		c.sharedLogins(1)
 		write(t, c.file("password"), veeamtest.DefaultPassword)
 		for i := range 3 {
 			harness.Eventually(t, "the right password is used", func() bool { return c.get(i) == http.StatusOK })
 		}
-		c.logins(2)
+		c.sharedLogins(2)
 	})
 }
 
@@ -115,7 +115,7 @@ func TestAProcessKilledDuringALoginCostsOneMore(t *testing.T) {
 		t.Logf("taken over after %v", time.Since(began).Round(time.Millisecond))
 		c.start(0)
 		c.must(0)
-		c.logins(2)
+		c.sharedLogins(2)
 	})
 }
 
@@ -138,12 +138,12 @@ func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
 			t.Errorf("the stopped process: status %d", status)
 		}
 		c.must(2)
-		c.logins(2)
+		c.sharedLogins(2)
 		harness.Eventually(t, "the session that came too late is logged out", func() bool {
 			return c.server.Counters().Logouts == 1
 		})
 		c.crowd(5, 0, 1, 2)
-		c.logins(2)
+		c.sharedLogins(2)
 		if n := c.server.Counters().LiveSessions; n != 1 {
 			t.Errorf("%d sessions", n)
 		}

@@ -112,5 +112,5 @@ func TestRollingRestart_NoRequestGoesToAReplicaThatIsNotReady(t *testing.T) {
 	if b.sent == 0 || b.skipped == 0 {
 		t.Error("nothing was tried")
 	}
-	c.logins(1)
+	c.sharedLogins(1)
 }

@@ -48,9 +48,9 @@ func TestOperatorsSeeAndEndSharedSessions(t *testing.T) {
 	if got := c.crowd(5, 0, 1); got[http.StatusOK] != 10 {
 		t.Errorf("statuses %v", got)
 	}
-	c.logins(2)
+	c.sharedLogins(2)
 	c.run(0, "veeam-auth", "sessions", "forget", veeamtest.DefaultUser)
 	c.run(0, "veeam-auth", "sessions", "login", veeamtest.DefaultUser)
 	c.must(0)
-	c.logins(3)
+	c.sharedLogins(3)
 }
