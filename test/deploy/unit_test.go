@@ -128,9 +128,8 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 	m.run(t, "install -d -m 0755 /run/test-credentials; install -m 0444 /etc/veeam-auth/secrets/vbr_password /run/test-credentials/; systemctl daemon-reload; systemctl enable --now veeam-auth")
 	eventually(t, "the first answer", func() error { return get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200) })
 	m.run(t, "systemctl reload veeam-auth")
-	if err := get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200); err != nil {
-		t.Errorf("after the reload: %v", err)
-	}
+	// Caddy closes its old sockets with the connections that the kernel has queued for them.
+	eventually(t, "an answer after the reload", func() error { return get("http://127.0.0.1:"+address+"/api/v1/serverInfo", 200) })
 	// Both are written in the background.
 	for command, want := range map[string]string{
 		"cat /var/log/private/veeam-auth/Svc.ResAPI.log":         "/api/v1/serverInfo",
