@@ -36,7 +36,7 @@ func tenant(i int) string { return fmt.Sprint("tenant-", i+1) }
 func (w *world) template() []*account.Account {
 	return []*account.Account{
 		{Name: "tenants", Grant: "as", Parent: "parent"},
-		{Name: "parent", Username: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)},
+		{Name: "parent", Username: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword},
 	}
 }
 

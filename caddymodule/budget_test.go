@@ -129,7 +129,7 @@ func TestBudget_OfAUserIsSharedByItsAccountsSecretsAndParents(t *testing.T) {
 func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(w.user())
+		w.start(unwatched())
 		w.demand("200")
 		accepted := time.Now()
 		w.server.SetPassword(veeamtest.DefaultUser, "changed at the server")
@@ -157,7 +157,7 @@ func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.tr = provisionInMemory(w, &Transport{Accounts: []*account.Account{w.user()}, storage: deadStorage{}}, w.wire)
+		w.tr = provisionInMemory(w, &Transport{Accounts: []*account.Account{unwatched()}, storage: deadStorage{}}, w.wire)
 		began := time.Now()
 		w.demand("200")
 		if took := time.Since(began); took > 2*time.Second {

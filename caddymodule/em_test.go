@@ -28,7 +28,7 @@ func TestEnterpriseManager_OneSessionServesManyAndIsKeptWhileItIsUsed(t *testing
 			t.Run(string(profile)+" "+name, func(t *testing.T) {
 				t.Parallel()
 				inWorld(t, profile, options, func(w *world) {
-					w.start(w.user())
+					w.start(unwatched())
 					for range 40 { // three hours, with pauses of all lengths below the limit
 						w.demand("200")
 						w.rest(4*time.Minute + 40*time.Second)
@@ -48,7 +48,7 @@ func TestEnterpriseManager_AnIdleSessionIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	for _, profile := range managers {
 		inWorld(t, profile, nil, func(w *world) {
-			w.start(w.user())
+			w.start(unwatched())
 			for i := 1; i <= 3; i++ {
 				w.demand("200")
 				if c := w.server.Counters(); int(c.Logins) != i || c.LiveSessions != 1 {
@@ -64,7 +64,7 @@ func TestEnterpriseManager_ASessionThatTheServerHasEndedIsReplaced(t *testing.T)
 	t.Parallel()
 	for _, profile := range managers {
 		inWorld(t, profile, nil, func(w *world) {
-			w.start(w.user())
+			w.start(unwatched())
 			w.demand("200")
 			w.rest(5 * time.Minute)
 			w.server.RevokeAll()
@@ -82,7 +82,7 @@ func TestEnterpriseManager_ASessionThatTheServerHasEndedIsReplaced(t *testing.T)
 func TestEnterpriseManager_ASessionIsPresentedInItsHeaderOnly(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.EM13, nil, func(w *world) {
-		w.start(w.user())
+		w.start(unwatched())
 		w.wire.intercept(func(req *http.Request) (*http.Response, error) {
 			if isGrant(req) {
 				if req.URL.Query().Get("v") != "latest" || req.ContentLength != 0 || !strings.HasPrefix(req.Header.Get("Authorization"), "Basic ") {

@@ -54,7 +54,7 @@ func TestAThousandColdCallersOfAnyProductCauseOneLogin(t *testing.T) {
 		t.Run(profile.Product(), func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, profile, []veeamtest.Option{veeamtest.WithLatency(200 * time.Millisecond)}, func(w *world) {
-				w.start(w.user())
+				w.start(unwatched())
 				var wg sync.WaitGroup
 				for range 1000 {
 					wg.Go(func() {

@@ -209,7 +209,7 @@ func TestNoFaultOfARenewalReachesAClientWhileTheTokenLives(t *testing.T) {
 			f := f.at(profile)
 			t.Run(string(profile)+"/"+strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
 				inWorld(t, profile, []veeamtest.Option{veeamtest.WithAccessLifetime(10 * time.Minute)}, func(w *world) {
-					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+					w.start(unwatched())
 					w.demand("200")
 					f.begin(w)
 					for range 30 { // until shortly before the token's end
@@ -246,7 +246,7 @@ func TestEveryFormOfALifetimeIsUnderstood(t *testing.T) {
 					veeamtest.WithExpiresInAs(form), veeamtest.WithAccessLifetime(20 * time.Minute), veeamtest.WithDateStyle(veeamtest.DateAbsent),
 				}
 				inWorld(t, profile, options, func(w *world) {
-					w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.secret("secret", veeamtest.DefaultPassword)})
+					w.start(unwatched())
 					w.demand("200")
 					if profile == veeamtest.VSPC35 {
 						want = 20 * time.Minute // by the date that it has in place of a lifetime

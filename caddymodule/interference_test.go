@@ -66,7 +66,7 @@ func (w *world) lost(reason string) float64 {
 func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
-		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword})
 		other := w.program()
 		w.demand("200")
 		for i := range 3 {
@@ -97,7 +97,7 @@ func TestAnotherProgramWithTheSameUserIsRecognised(t *testing.T) {
 func TestALoginWarIsSlowedDownAndEveryRequestAnswered(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithSingleSession()}, func(w *world) {
-		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword})
 		other := w.program()
 		longest := time.Duration(0)
 		began := time.Now()
@@ -158,7 +158,7 @@ func TestWhatIsNoInterference(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			inWorld(t, veeamtest.VSPC, nil, func(w *world) {
 				before := w.lost(metrics.LostInterference)
-				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword})
 				w.demand("200")
 				test(w)
 				if got := fmt.Sprint(w.lost(metrics.LostInterference)-before, " ", strings.Contains(w.said(), "Interference")); got != "0 false" {
@@ -176,7 +176,7 @@ func TestTwentyToolsShareTheOneSessionOfTheirUser(t *testing.T) {
 			t.Parallel()
 			options := []veeamtest.Option{veeamtest.WithSingleSession(), veeamtest.WithAccessLifetime(20 * time.Second)}
 			inWorld(t, profile, options, func(w *world) {
-				w.start(w.user())
+				w.start(unwatched())
 				w.demand("200")
 				before := w.server.Counters() // with what showed the version
 				var asked atomic.Int64

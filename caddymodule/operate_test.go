@@ -13,7 +13,7 @@ import (
 func TestAnOperatorRenewsASession(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(w.user())
+		w.start(unwatched())
 		wanted := map[string]any{"account": veeamtest.DefaultUser}
 		if _, err := w.operate(w.processState, "renew", wanted); err == nil || !strings.Contains(err.Error(), "no request has required a session") {
 			w.Errorf("before any request: %v", err)
@@ -61,7 +61,7 @@ func (w *world) demandAny() {
 func TestAnOperatorLiftsAHold(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(w.user())
+		w.start(unwatched())
 		w.server.SetPassword(veeamtest.DefaultUser, "another one")
 		w.demand("503 credential_refused")
 		w.demand("503 credential_refused")

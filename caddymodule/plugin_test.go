@@ -27,7 +27,7 @@ func TestPlugIns_GetTheServersTokenAndANewOneAfterItWasRevoked(t *testing.T) {
 	t.Parallel()
 	for _, options := range [][]veeamtest.Option{nil, {veeamtest.WithPlugInPage()}} {
 		inWorld(t, veeamtest.VBR13, options, func(w *world) {
-			w.start(w.user())
+			w.start(unwatched())
 			for i := 1; i <= 3; i++ {
 				for _, a := range w.plugIns() {
 					if a.status != http.StatusOK && a.status != http.StatusAccepted {
@@ -50,7 +50,7 @@ func TestPlugIns_OneThatRefusesTheServersTokenCostsNoSession(t *testing.T) {
 	t.Parallel()
 	for _, options := range [][]veeamtest.Option{nil, {veeamtest.WithPlugInPage()}} {
 		inWorld(t, veeamtest.VBR13, append(options, veeamtest.WithPlugInTokens()), func(w *world) {
-			w.start(w.user())
+			w.start(unwatched())
 			for range 10 {
 				for _, a := range w.plugIns() {
 					if a.status != http.StatusUnauthorized {

@@ -39,9 +39,9 @@ func TestTheAddressNotUsedForTheLongestTimeMakesRoom(t *testing.T) {
 	t.Parallel()
 	const more = 20
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		second := w.user()
+		second := unwatched()
 		second.Name, second.Username = "second", veeamtest.DefaultUser
-		w.start(w.user(), second)
+		w.start(unwatched(), second)
 		want := func(address, account string, logins, logouts int) {
 			t.Helper()
 			synctest.Wait()

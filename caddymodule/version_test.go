@@ -77,8 +77,8 @@ func TestTheVersionIsFoundOnceForAllAccountsAndOverReloads(t *testing.T) {
 		inWorld(t, profile, nil, func(w *world) {
 			accounts := func() []*account.Account {
 				return []*account.Account{
-					{Name: "one", Username: veeamtest.DefaultUser, Password: w.password()},
-					{Name: "two", Username: veeamtest.DefaultUser, Password: w.password()},
+					{Name: "one", Username: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword},
+					{Name: "two", Username: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword},
 				}
 			}
 			w.start(accounts()...)
@@ -118,7 +118,7 @@ func TestTheVersionOfAClientGoesWithItsOwnRequestOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-				w.tr = w.transport(&Transport{APIVersion: tt.config, Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: w.password()}}})
+				w.tr = w.transport(&Transport{APIVersion: tt.config, Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword}}})
 				if got := w.plainGet(tt.client, ""); got.status != 200 || w.lastVersion() != tt.request {
 					t.Errorf("%v with version %q", got, w.lastVersion())
 				}
@@ -151,7 +151,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 					}
 					return nil, nil
 				})
-				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
+				w.start(&account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword})
 				start := time.Now()
 				if got := w.plainGet("", ""); got.status != 200 || w.lastVersion() != "1.1-rev0" {
 					t.Errorf("%v with version %q: %s", got, w.lastVersion(), got.body)
@@ -170,7 +170,7 @@ func TestAServerThatShowsNothingIsSpokenToInTheDefault(t *testing.T) {
 func TestAVersionThatIsNoLongerServedIsFoundAnew(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR12, nil, func(w *world) {
-		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: w.password()})
+		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword})
 		w.plainGet("", "")
 		// The server is upgraded to one that serves other versions only.
 		w.wire.to = veeamtest.New(veeamtest.VBR13, veeamtest.WithAPIVersions("1.3-rev2")).Transport()
@@ -201,7 +201,7 @@ func TestAVersionThatNothingShowsIsFoundByTheLogin(t *testing.T) {
 						}
 						return nil, nil
 					})
-					w.start(w.user())
+					w.start(unwatched())
 					if got := w.plainGet("", ""); got.status != 200 || w.lastVersion() != tt.served[0] {
 						t.Errorf("%v with version %q: %s", got, w.lastVersion(), got.body)
 					}
@@ -241,7 +241,7 @@ func TestAClientWithAnUnservedVersionDisturbsNobody(t *testing.T) {
 		t.Run(string(tt.profile), func(t *testing.T) {
 			options := append(tt.options, veeamtest.WithAccessLifetime(25*time.Second))
 			inWorld(t, tt.profile, options, func(w *world) {
-				w.start(w.user())
+				w.start(unwatched())
 				failed, asked := 0, 0
 				for tick := range 600 {
 					w.plainGet(tt.bad, "")
@@ -307,7 +307,7 @@ func TestLoginsAreTheSameWhateverTheRequestThatCausesThem(t *testing.T) {
 				}
 				return nil, nil
 			})
-			w.start(w.user())
+			w.start(unwatched())
 			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 			if within > 0 {
 				ctx, cancel = context.WithTimeout(context.Background(), time.Duration(within)*time.Second)

@@ -86,7 +86,7 @@ func TestLoginsAndRequestsNameTheSameHost(t *testing.T) {
 		"configured":     {"console.lab.local", "console.lab.local"},
 	} {
 		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-			tr := w.transport(&Transport{UpstreamHost: tc.configured, Accounts: []*account.Account{w.user()}})
+			tr := w.transport(&Transport{UpstreamHost: tc.configured, Accounts: []*account.Account{unwatched()}})
 			w.tr = tr
 			var seen []string
 			w.wire.intercept(func(req *http.Request) (*http.Response, error) {

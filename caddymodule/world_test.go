@@ -113,6 +113,12 @@ func (w *world) secret(name, value string) string {
 	return "{file." + w.file(name, []byte(value)) + "}"
 }
 
+// unwatched is an account without files: those of others are looked at twice in each
+// second that a test lets pass.
+func unwatched() *account.Account {
+	return &account.Account{Name: veeamtest.DefaultUser, Password: veeamtest.DefaultPassword}
+}
+
 // received is what a client gets.
 type received struct {
 	status  int

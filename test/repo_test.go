@@ -9,11 +9,13 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -124,6 +126,15 @@ func TestEveryScriptCanBeExecuted(t *testing.T) {
 // files gives the text files of the repository by their slash-separated path.
 func files(t *testing.T) map[string][]byte {
 	t.Helper()
+	found, err := tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return maps.Clone(found)
+}
+
+// tree reads what files gives.
+var tree = sync.OnceValues(func() (map[string][]byte, error) {
 	found := make(map[string][]byte)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -153,11 +164,8 @@ func files(t *testing.T) map[string][]byte {
 		found[filepath.ToSlash(relative)] = text
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
+	return found, err
+})
 
 // goFiles gives the Go files that are not tests.
 func goFiles(t *testing.T) map[string][]byte {

@@ -114,11 +114,11 @@ type PaceTurn struct {
 // that would take too long, and ctx's error if ctx ends first.
 func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 	a := &paceAsk{rates: t.Rates, more: step == ratelimit.StepFirst, longest: DefaultPaceWait}
-	end, bounded := ctx.Deadline()
+	end, limited := ctx.Deadline()
 	switch {
-	case bounded && step == ratelimit.StepNext:
+	case limited && step == ratelimit.StepNext:
 		a.longest = time.Until(end) - paceRest
-	case bounded:
+	case limited:
 		a.longest = min(a.longest, time.Until(end)-paceRest)
 	}
 	a.longest = max(a.longest, 0)

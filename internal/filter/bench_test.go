@@ -83,7 +83,7 @@ var gib = flag.Bool("gib", false, "pass a whole GiB through the filter, which ta
 // TestALongAnswerNeedsNoMemory runs long answers, of a GiB each with -gib, through
 // the filter: a list, a single string, and a single secret.
 func TestALongAnswerNeedsNoMemory(t *testing.T) {
-	size, bar := int64(48<<20), uint64(16<<20)
+	size, bar := int64(16<<20), uint64(2<<20)
 	if *gib {
 		size = 1 << 30
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestMain(m *testing.M) {
@@ -182,7 +183,7 @@ func files(t *testing.T, dir, text string) string {
 		}
 		return path
 	}
-	keys := write("keys", keyset(t, dir))
+	keys := write("keys", keyset(t))
 	text = secret.ReplaceAllStringFunc(text, func(placeholder string) string {
 		if strings.Contains(placeholder, "auth_key") {
 			return "{file." + keys + "}"
@@ -195,17 +196,17 @@ func files(t *testing.T, dir, text string) string {
 }
 
 // keyset is a new key for the cache.
-func keyset(t *testing.T, dir string) string {
+func keyset(t *testing.T) string {
 	t.Helper()
-	cmd, err := harness.Command(dir, nil, "veeam-auth", "keygen")
+	keyset, err := tokencache.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.Output()
+	text, err := keyset.Text()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(out)
+	return text
 }
 
 // dials has every upstream at another address.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,7 +86,7 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 // A Caddy whose masking is switched off when it is built must be found out.
 func TestTheSearchFindsWhatIsNotMasked(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "caddy")
-	build := exec.Command("go", "build", "-tags", "svclog_unmasked", "-o", binary, "github.com/caddy-veeam/veeam-auth/cmd/caddy")
+	build := exec.Command("go", slices.Concat([]string{"build", "-tags", "svclog_unmasked", "-o", binary}, flagsOfBuild(), []string{"github.com/caddy-veeam/veeam-auth/cmd/caddy"})...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -104,6 +105,18 @@ func TestTheSearchFindsWhatIsNotMasked(t *testing.T) {
 			t.Errorf("%s: no scratch codes found without masking", where)
 		}
 	}
+}
+
+// flagsOfBuild are those with which this program was built: with others everything would
+// have to be compiled once more.
+func flagsOfBuild() (flags []string) {
+	info, _ := debug.ReadBuildInfo()
+	for _, s := range info.Settings {
+		if slices.Contains([]string{"-race", "-gcflags", "-ldflags"}, s.Key) {
+			flags = append(flags, s.Key+"="+s.Value)
+		}
+	}
+	return flags
 }
 
 // issued are the tokens of the servers.
