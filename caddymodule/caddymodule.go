@@ -5,7 +5,6 @@
 //
 //	http.handlers.veeam_auth                 handler.go    authenticates callers, decides about requests, logs and counts them
 //	http.reverse_proxy.transport.veeam_auth  transport.go  logs in, adds the bearer, retries once after a 401
-//	http.matchers.veeam_operation            rules.go      matches operations by class, in rules and elsewhere
 //	veeam_auth                               pair.go       what all sites of one configuration share
 //	veeam_auth                               directive.go  the Caddyfile directive for handler and transport
 package caddymodule
@@ -19,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -33,7 +33,6 @@ import (
 func init() {
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(Transport{})
-	caddy.RegisterModule(MatchOperation{})
 	caddy.RegisterModule(App{})
 
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
@@ -57,6 +56,7 @@ func newProcess() *processState {
 	tries := newTries()
 	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
 	set.KeyEnds.Live, set.ProviderKeys.Live = keys.Expiries, jwtcaller.Left
+	set.Waiting.Live = approval.WaitingNow
 	return &processState{state, set, tries, events.NewEpisodes(), page.NewRecord()}
 }
 

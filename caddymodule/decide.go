@@ -122,12 +122,12 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 	}
 	defer h.show(r, state)()
 	state.decision, v.err = h.rules.Decide(r, unknown == nil)
-	v.ruled, state.decided, state.source = true, decisionWord(state.decision.Allowed), h.ruleSource(state.decision.Rule)
+	v.ruled, state.decided, state.source = true, string(state.decision.Effect()), h.ruleSource(state.decision.Rule)
 	if trace != nil {
 		trace(r)
 	}
 	switch {
-	case state.decision.Allowed:
+	case state.decision.Allowed, state.decision.Approval: // approve asks for the approval
 	case unknown != nil:
 		v.refusal = unknown
 	default:
@@ -146,7 +146,7 @@ func (h *Handler) record(state *requestState, v *verdict) {
 	}
 	h.countDecision(state.decision)
 	if state.decision.Shadow != 0 {
-		state.journal.Shadow(state.caller.Identity(), state.decision.Allowed, h.source(state.decision.Shadow))
+		state.journal.Shadow(state.caller.Identity(), string(h.rules.Rules[state.decision.Shadow-1].Effect), h.source(state.decision.Shadow))
 	}
 	if state.decision.Allowed {
 		if state.journal.Debug() {
@@ -208,20 +208,13 @@ func (h *Handler) ruleSource(rule int) string {
 	return h.Rules[rule-1].Source
 }
 
-func decisionWord(allowed bool) string {
-	if allowed {
-		return string(policy.Allow)
-	}
-	return string(policy.Deny)
-}
-
 func (h *Handler) countDecision(d policy.Decision) {
 	count := func(rule int, decision string) {
 		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(rule), h.ruleSource(rule), decision).Inc()
 	}
-	count(d.Rule, decisionWord(d.Allowed))
+	count(d.Rule, string(d.Effect()))
 	if d.Shadow != 0 {
-		count(d.Shadow, "shadow_"+decisionWord(!d.Allowed))
+		count(d.Shadow, "shadow_"+string(h.rules.Rules[d.Shadow-1].Effect))
 	}
 }
 
@@ -260,6 +253,6 @@ func (h *Handler) filters(state *requestState) bool {
 		return false
 	}
 	rule := state.decision.Rule
-	revealed := rule > 0 && state.decision.Allowed && h.Rules[rule-1].reveals && state.operation.Class == operation.Secret
+	revealed := rule > 0 && state.decision.Effect() != policy.Deny && h.Rules[rule-1].reveals && state.operation.Class == operation.Secret
 	return !revealed
 }

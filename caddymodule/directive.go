@@ -100,8 +100,15 @@ const directive = "veeam_auth"
 //		allowed_origins  <origin...>
 //		require_authentication
 //
-//		allow | deny     [shadow] [unknown_callers] <matcher> | `<CEL>` | preset <name> | operation <class...> | { <matchers...> }
+//		allow | deny | approve [shadow] [unknown_callers] <matcher> | `<CEL>` | preset <name> | operation <class...> | { <matchers...> }
 //		default          allow | deny
+//		approvals {
+//			wait                   <duration>
+//			use_within             <duration>
+//			max_body               <size>
+//			max_waiting            <number>
+//			max_waiting_per_client <number>
+//		}
 //		rate_limit       <requests per second> [<burst>]
 //		max_parallel     <number>
 //		forward          auto | nested

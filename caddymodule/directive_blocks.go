@@ -17,12 +17,13 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
+	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// rule reads an allow or a deny:
+// rule reads an allow, a deny or an approve:
 //
-//	allow | deny [shadow] [unknown_callers] [* | <path> | @<name> | `<CEL>` | preset <name> | <matcher> <args...>] {
+//	allow | deny | approve [shadow] [unknown_callers] [* | <path> | @<name> | `<CEL>` | preset <name> | <matcher> <args...>] {
 //		<matchers...>
 //	}
 func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
@@ -33,6 +34,9 @@ func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 			*flag = true
 			tokens = slices.Delete(tokens, i, i+1)
 		}
+	}
+	if r.UnknownCallers && r.Effect == string(policy.Approve) {
+		return d.Err("approve does not accept unknown_callers: an approval is for one caller")
 	}
 	rest := caddyfile.NewDispenser(tokens)
 	rest.Next()

@@ -60,7 +60,8 @@ type Explanation struct {
 	// Account is the name of the account to act as; empty for the first.
 	Account string
 
-	// Refusal is the reason of a refusal, nil if the request is allowed; Status and
+	// Refusal is the reason of a refusal, nil if the request is allowed; it is
+	// ReasonApprovalRequired for a request that would be asked an approval for. Status and
 	// Message are those of the response.
 	Refusal *veeam.Refusal
 	Status  int
@@ -92,6 +93,9 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	}
 	v := h.judge(r, state, unknown, func(shown *http.Request) { x.Rules = h.outcomes(shown, state.decision.Rule) })
+	if v.refusal == nil && state.decision.Approval {
+		v.refusal = &veeam.Refusal{Reason: veeam.ReasonApprovalRequired}
+	}
 	x.Ambiguous = state.ambiguous != nil
 	x.Proxied = !x.Ambiguous && (x.Route == veeam.RouteAnonymous || x.Route == veeam.RouteProtected)
 	x.Operation, x.Ruled, x.Decision, x.Account, x.Refusal = state.operation, v.ruled, state.decision, state.account, v.refusal

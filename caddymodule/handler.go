@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
+	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
@@ -78,6 +79,10 @@ type Handler struct {
 	// The decision if no rule matches: `allow` or `deny`. Default: `deny` if any rule
 	// allows something, otherwise `allow`. Unknown callers are always denied.
 	Default string `json:"default,omitempty"`
+
+	// How requests wait for the approvals that rules with `approve` require. Default: the
+	// defaults of its options.
+	Approvals *approval.Options `json:"approvals,omitempty"`
 
 	// The request rate of each caller. Default: no limit.
 	RateLimit *ratelimit.PerCaller `json:"rate_limit,omitempty"`
@@ -157,6 +162,7 @@ type Handler struct {
 	jwts        *jwtcaller.Trust // nil without trust_jwt
 	first       string           // the account that acts by default
 	rules       *policy.Rules
+	approvals   *approval.Site // nil if no rule requires one
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	forwarder   *atomic.Pointer[forwarder.Forwarder] // holds nil if reverse_proxy sends requests on
@@ -272,6 +278,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	stored, releaseKeys := keys.Acquire(storages.Key(ctx.Storage()), storage, keyExpires)
 	h.keys = h.clients.Keyed(stored.Keys)
 	h.release = []func(){h.keys.Enter(), h.jwts.Enter(keysRead), releaseKeys, releaseIssuer}
+	if err := h.acquireApprovals(ctx); err != nil {
+		return err
+	}
 	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
 	for _, client := range h.Clients {
 		client.Holder = tokenHolders.Enter(client.Name)
@@ -387,6 +396,13 @@ func (h *Handler) serve(w *forwarder.Recorder, r *http.Request, next caddyhttp.H
 			return nil
 		}
 		defer leave()
+	}
+	if state.decision.Approval {
+		if refusal = h.approve(w, r, state); refusal != nil {
+			h.refuse(w, r, state, *refusal)
+			return nil
+		}
+		defer state.approved.Close(r.Context())
 	}
 	state.filter = h.filters(state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)

@@ -11,7 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
+	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
@@ -24,7 +26,10 @@ import (
 )
 
 // stateVar is the request variable that holds the requestState.
-const stateVar = "veeam_auth"
+const stateVar = operations.Var
+
+// Class implements operations.Classified.
+func (state *requestState) Class() operation.Class { return state.operation.Class }
 
 // requestState is the decision of the handler about a request. The handler completes it
 // before it calls the next handler; it is read-only afterwards. reverse_proxy may send
@@ -37,11 +42,12 @@ type requestState struct {
 	presented string // the session or, at the token endpoint, the credential
 	caller    policy.Caller
 	decision  policy.Decision
-	decided   string // allow or deny, empty without rules
-	source    string // file and line of the deciding rule
-	account   string // to act as, empty for the first one
-	filter    bool   // secrets are removed from the response
-	narrowed  string // what the limits of the client or key deny, empty for nothing
+	decided   string           // allow, deny or approve, empty without rules
+	source    string           // file and line of the deciding rule
+	account   string           // to act as, empty for the first one
+	approved  *approval.Ticket // nil if no approval is required
+	filter    bool             // secrets are removed from the response
+	narrowed  string           // what the limits of the client or key deny, empty for nothing
 	journal   journal.Journal
 	names     *veeam.Spelling // of JSON, as the server spells them
 

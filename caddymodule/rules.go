@@ -1,20 +1,18 @@
-// The configuration of rules: Caddy's matchers, presets, and a matcher for classes of
-// operations.
+// The configuration of rules: Caddy's matchers and presets.
 
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/rulecase"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -22,9 +20,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
-// Rule allows or denies requests.
+// Rule allows or denies requests, or has them wait for an operator.
 type Rule struct {
-	// The decision: `allow` or `deny`. Required.
+	// The decision: `allow`, `deny`, or `approve` for requests that are allowed once an
+	// operator has approved them. Required.
 	Effect string `json:"effect"`
 
 	// The conditions: Caddy's request matchers. The rule matches if all matchers of any
@@ -39,8 +38,8 @@ type Rule struct {
 	Shadow bool `json:"shadow,omitempty"`
 
 	// Whether the rule also applies to unknown callers. Other rules never admit them.
-	// Their requests are forwarded without a token, whatever the rule matches. Default:
-	// false.
+	// Their requests are forwarded without a token, whatever the rule matches. Not allowed
+	// with `approve`. Default: false.
 	UnknownCallers bool `json:"unknown_callers,omitempty"`
 
 	// The rule's place in the configuration, for the log. Set by the Caddyfile
@@ -51,6 +50,7 @@ type Rule struct {
 	namesUnknown bool   // names the class unknown as its only condition
 	folds        bool   // has a condition that is sensitive to case
 	withUnknown  []bool // the matcher sets that name it
+	text         string // of the conditions
 }
 
 // at returns the place of the rule in the configuration, for errors.
@@ -68,26 +68,35 @@ func (r *Rule) explicit(set int) bool { return set < len(r.withUnknown) && r.wit
 // unknownClass is the condition of a rule for operations that are not in the index.
 // Their class is not known: it may be one that is denied, or one that is not allowed.
 // Therefore the condition of a rule that denies holds if it holds for any class, and
-// that of a rule that allows if it holds for every class.
+// that of another rule if it holds for every class. An approve rule that holds for some
+// classes only denies.
 type unknownClass struct {
 	policy.Matcher
-	denies bool
+	effect policy.Effect
 }
 
 // MatchWithError implements policy.Matcher.
 func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 	matched, err := m.Matcher.MatchWithError(r)
 	state := stateOf(r.Context())
-	if matched == m.denies || err != nil || state == nil || state.operation.Class != operation.Unknown {
+	if err != nil || state == nil || state.operation.Class != operation.Unknown {
 		return matched, err
 	}
 	defer func() { state.operation.Class = operation.Unknown }()
+	some, all := matched, matched
 	for _, state.operation.Class = range operation.Classes() {
-		if matched, err = m.Matcher.MatchWithError(r); matched == m.denies || err != nil {
+		if matched, err = m.Matcher.MatchWithError(r); err != nil {
 			return matched, err
 		}
+		some, all = some || matched, all && matched
 	}
-	return matched, nil
+	switch {
+	case m.effect == policy.Deny:
+		return some, nil
+	case m.effect == policy.Approve && some != all:
+		return false, policy.ErrDoubt
+	}
+	return all, nil
 }
 
 // provisionRules loads the matchers of all rules.
@@ -100,13 +109,13 @@ func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*po
 		if loaded[i], err = r.matchers(ctx); err != nil {
 			return nil, fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
 		}
-		opened = opened || r.Effect == string(policy.Allow) && !r.Shadow && r.namesUnknown
+		opened = opened || r.Effect != string(policy.Deny) && !r.Shadow && r.namesUnknown
 	}
 	for i, r := range configured {
 		matchers := loaded[i]
 		for j, m := range matchers {
-			if denies := r.Effect == string(policy.Deny); !opened && (denies || !r.explicit(j)) {
-				matchers[j] = unknownClass{m, denies}
+			if effect := policy.Effect(r.Effect); !opened && (effect == policy.Deny || !r.explicit(j)) {
+				matchers[j] = unknownClass{m, effect}
 			}
 		}
 		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source}
@@ -169,6 +178,9 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	var err error
 	folded := make(caddyhttp.RawMatcherSets, len(r.MatcherSetsRaw))
 	for i, set := range r.MatcherSetsRaw {
+		for name, raw := range set {
+			r.text += name + " " + string(raw) + " "
+		}
 		if folded[i], err = rulecase.Set(set); err != nil {
 			return nil, err
 		}
@@ -198,8 +210,8 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 // namesClass reports whether a set requires a class out of a list that contains class.
 func namesClass(set caddyhttp.MatcherSet, class operation.Class) bool {
 	return slices.ContainsFunc(set, func(m any) bool {
-		operations, ok := m.(*MatchOperation)
-		return ok && operations.set.Has(class)
+		named, ok := m.(*operations.MatchOperation)
+		return ok && named.Names(class)
 	})
 }
 
@@ -255,94 +267,3 @@ func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
 	state := stateOf(r.Context())
 	return state != nil && operation.Set(m).Has(state.operation.Class), nil
 }
-
-// MatchOperation matches requests by the class of their operation: `read`, `run`,
-// `change`, `destroy`, `secret`, or `unknown` for operations that no description of the
-// product's API contains.
-type MatchOperation struct {
-	// The classes; any of them matches. At least one.
-	Classes []string `json:"classes,omitempty"`
-
-	// The product of the operations, for use outside of `veeam_auth`. Default: that of
-	// the handler `veeam_auth`; without such a handler nothing matches.
-	Product string `json:"product,omitempty"`
-
-	set   operation.Set
-	index *operation.Index
-}
-
-// CaddyModule returns the Caddy module information.
-func (MatchOperation) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.matchers.veeam_operation",
-		New: func() caddy.Module { return new(MatchOperation) },
-	}
-}
-
-// UnmarshalCaddyfile sets up the matcher from Caddyfile tokens. Syntax:
-//
-//	veeam_operation <class...> {
-//		product <product>
-//	}
-func (m *MatchOperation) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	for d.Next() {
-		m.Classes = append(m.Classes, d.RemainingArgs()...)
-		for nesting := d.Nesting(); d.NextBlock(nesting); {
-			if d.Val() != "product" {
-				return d.Errf("unrecognized option %s; allowed: product", d.Val())
-			}
-			if err := oneArg(d, &m.Product); err != nil {
-				return err
-			}
-		}
-	}
-	if err := m.read(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
-// Provision validates the classes and the product.
-func (m *MatchOperation) Provision(caddy.Context) error { return m.read() }
-
-func (m *MatchOperation) read() error {
-	if len(m.Classes) == 0 {
-		return errors.New("veeam_operation requires at least one class")
-	}
-	classes := make([]operation.Class, len(m.Classes))
-	for i, name := range m.Classes {
-		class, ok := operation.ParseClass(name)
-		if !ok {
-			return fmt.Errorf("veeam_operation: unknown class %q (allowed: %v)", name, operation.Classes())
-		}
-		classes[i] = class
-	}
-	m.set = operation.SetOf(classes...)
-	if m.Product != "" {
-		var ok bool
-		if m.index, ok = operation.For(m.Product); !ok {
-			return fmt.Errorf("veeam_operation: no operations of %q are known; write one of %v", m.Product, operation.Products())
-		}
-	}
-	return nil
-}
-
-// MatchWithError implements caddyhttp.RequestMatcherWithError.
-func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
-	if m.index != nil {
-		op, ok := m.index.LookupRaw(r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
-		return ok && m.set.Has(op.Class), nil
-	}
-	state := stateOf(r.Context())
-	return state != nil && m.set.Has(state.operation.Class), nil
-}
-
-// AnySpelling implements policy.AnySpelling.
-func (*MatchOperation) AnySpelling() {}
-
-// Interface guards
-var (
-	_ caddy.Provisioner                 = (*MatchOperation)(nil)
-	_ caddyfile.Unmarshaler             = (*MatchOperation)(nil)
-	_ caddyhttp.RequestMatcherWithError = (*MatchOperation)(nil)
-)

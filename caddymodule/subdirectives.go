@@ -19,7 +19,7 @@ import (
 type reader = func(*caddyfile.Dispenser) error
 
 // repeatable are the subdirectives that may be written more than once.
-var repeatable = []string{"account", "client", "allow", "deny", "hosts", "allowed_origins", "tls_pin", "trust_jwt"}
+var repeatable = []string{"account", "client", "allow", "deny", "approve", "hosts", "allowed_origins", "tls_pin", "trust_jwt"}
 
 // readers returns the parsers of the subdirectives by name.
 func (p *directiveParser) readers() map[string]reader {
@@ -30,6 +30,8 @@ func (p *directiveParser) readers() map[string]reader {
 		"allow":                  p.rule,
 		"allowed_origins":        to(&h.AllowedOrigins, originsArg),
 		"api_version":            to(&t.APIVersion, oneArg),
+		"approvals":              p.approvals,
+		"approve":                p.rule,
 		"audience":               checked(to(&h.Audience, oneArg), func() error { return issuer.CheckAudience(h.Audience) }),
 		"base_path":              checked(to(&t.BasePath, oneArg), func() error { return upstream.CheckBasePath(t.BasePath) }),
 		"cache":                  p.cache,

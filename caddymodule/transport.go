@@ -372,11 +372,17 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		return t.passOn(req, nil)
 	}
 	*state.found = found{}
+	if difference == "" {
+		req, difference = bind(req, state)
+	}
 	if difference != "" {
 		res, state.found.refused = t.refuseMismatch(req, state, difference)
 		return res, nil
 	}
 	res, state.found.refused, err = t.answer(req, state)
+	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+		state.approved.Unsent()
+	}
 	return res, err
 }
 
@@ -391,6 +397,17 @@ func mismatch(req *http.Request, state *requestState) string {
 		return ""
 	}
 	return "no handler veeam_auth decided about it"
+}
+
+// bind binds a request to its approval, and describes the difference between the two.
+func bind(req *http.Request, state *requestState) (out *http.Request, difference string) {
+	if state.decision.Approval && state.approved == nil {
+		return req, "no approval"
+	}
+	if out, difference = state.approved.Bind(req); difference != "" {
+		return req, difference
+	}
+	return out, ""
 }
 
 // refuseMismatch answers a request that is not sent because of a difference.
@@ -412,6 +429,9 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 
 // passOn sends a request that requires no session.
 func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Response, error) {
+	if state != nil {
+		state.approved.Sending()
+	}
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
 	t.server.Checked(req.Context(), dialed(req), res, err)
 	return res, err
@@ -460,6 +480,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 		return res, refused, nil
 	}
 	out := t.outgoing(req, state, cmp.Or(t.APIVersion, source.FoundVersion()))
+	state.approved.Sending()
 	res, err = t.sender.Send(req, out, source, session, tok, state.request())
 	if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
 		return t.refuse(req, state, lost.Err)

@@ -112,8 +112,16 @@ type Set struct {
 	Lost *AccountCounter
 
 	// Decisions counts decisions of rules, by product, position of the rule (0 is the
-	// default) and decision: allow, deny, shadow_allow or shadow_deny.
+	// default) and decision: allow, deny, approve, shadow_allow, shadow_deny or
+	// shadow_approve.
 	Decisions *prometheus.CounterVec
+
+	// Approvals counts approvals by product and result. Each is counted by the process in
+	// which it happens, and by no other one.
+	Approvals *prometheus.CounterVec
+
+	// Waiting is collected from the requests that wait for an approval at each scrape.
+	Waiting *Waiting
 
 	// Secrets counts tries of replaced secrets, by product, account and result.
 	Secrets *AccountCounter
@@ -214,6 +222,9 @@ func New(sessions func() []Session) *Set {
 		},
 		Decisions: counter("decisions_total",
 			"Decisions about requests, by rule.", "product", "rule", "source", "decision"),
+		Approvals: counter("approvals_total",
+			"Approvals of requests by operators, by what became of them.", "product", "result"),
+		Waiting: new(Waiting),
 		Secrets: &AccountCounter{
 			accounts, desc("changed_secrets_total",
 				"Changed secrets and next passwords that were tried, by result.", "result"),
@@ -237,7 +248,7 @@ func New(sessions func() []Session) *Set {
 // not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Secrets,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Approvals, s.Waiting, s.Secrets,
 		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.ProviderReads, s.ProviderKeys, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError

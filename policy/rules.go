@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // Matcher is the condition of a rule. Caddy's sets of request matchers implement it.
 type Matcher interface {
 	// MatchWithError reports whether the request matches. On an error a deny rule
-	// matches and an allow rule does not.
+	// matches, an allow rule does not, and an approve rule denies.
 	MatchWithError(r *http.Request) (bool, error)
 }
+
+// ErrDoubt is the error of a Matcher that cannot tell whether a request matches. It is
+// decided as other errors are, and not reported.
+var ErrDoubt = errors.New("it is not known whether the request matches")
 
 // AnySpelling is a Matcher that looks at nothing that a request can spell in several ways:
 // not at its method, path or query.
@@ -27,8 +32,9 @@ type Effect string
 
 // The effects.
 const (
-	Allow Effect = "allow"
-	Deny  Effect = "deny"
+	Allow   Effect = "allow"
+	Deny    Effect = "deny"
+	Approve Effect = "approve" // allow if an operator has approved this very request
 )
 
 // Rule is one rule. It matches if any of its matchers does, or if it has none.
@@ -40,7 +46,7 @@ type Rule struct {
 	Shadow bool
 
 	// Unknown rules also apply to unknown callers. No other rule and no default admits
-	// them.
+	// them. Not allowed for Approve, because the caller is part of what is approved.
 	Unknown bool
 
 	// Source is the rule's place in the configuration, such as Caddyfile:12.
@@ -59,6 +65,9 @@ type Rules struct {
 type Decision struct {
 	Allowed bool
 
+	// Approval reports that the request requires an approval. Allowed is false then.
+	Approval bool
+
 	// Rule is the position of the deciding rule, from 1; 0 is the default.
 	Rule int
 
@@ -67,12 +76,26 @@ type Decision struct {
 	Shadow int
 }
 
+// Effect returns the decision as an effect.
+func (d Decision) Effect() Effect {
+	switch {
+	case d.Allowed:
+		return Allow
+	case d.Approval:
+		return Approve
+	}
+	return Deny
+}
+
 // NewRules validates the rules and sets the default: if none is given, deny if any rule
-// allows something, otherwise allow.
+// allows something, with or without an approval, otherwise allow.
 func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 	for i, rule := range rules {
-		if rule.Effect != Allow && rule.Effect != Deny {
-			return nil, fmt.Errorf("rule %d: %q is neither allow nor deny", i+1, rule.Effect)
+		switch {
+		case rule.Effect != Allow && rule.Effect != Deny && rule.Effect != Approve:
+			return nil, fmt.Errorf("rule %d: %q is not allow, deny or approve", i+1, rule.Effect)
+		case rule.Effect == Approve && rule.Unknown:
+			return nil, fmt.Errorf("rule %d: approve does not accept unknown_callers: an approval is for one caller", i+1)
 		}
 	}
 	switch fallback {
@@ -80,7 +103,7 @@ func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 	case "":
 		fallback = Allow
 		for _, rule := range rules {
-			if rule.Effect == Allow && !rule.Shadow {
+			if rule.Effect != Deny && !rule.Shadow {
 				fallback = Deny
 			}
 		}
@@ -88,6 +111,11 @@ func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 		return nil, fmt.Errorf("default %q is neither allow nor deny", fallback)
 	}
 	return &Rules{Rules: rules, Default: fallback}, nil
+}
+
+// Requires reports whether a rule that is enforced has an effect.
+func (r *Rules) Requires(effect Effect) bool {
+	return slices.ContainsFunc(r.Rules, func(rule Rule) bool { return rule.Effect == effect && !rule.Shadow })
 }
 
 // Decide evaluates the rules for a request of a known or unknown caller. The error
@@ -100,13 +128,16 @@ func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err er
 	}
 	for i := range r.Rules {
 		rule := &r.Rules[i]
-		if rule.Shadow && shadow != 0 || !known && rule.Effect == Allow && !rule.Unknown {
+		if rule.Shadow && shadow != 0 || !known && rule.Effect != Deny && !rule.Unknown {
 			continue
 		}
+		found := rule.Effect
 		matched, matchErr := rule.Matches(req)
 		if matchErr != nil {
+			matched, found = rule.Effect != Allow, Deny
+		}
+		if matchErr != nil && !errors.Is(matchErr, ErrDoubt) {
 			err = errors.Join(err, fmt.Errorf("rule %d (%s): %w", i+1, rule.Source, matchErr))
-			matched = rule.Effect == Deny
 		}
 		if !matched {
 			continue
@@ -115,10 +146,10 @@ func (r *Rules) Decide(req *http.Request, known bool) (decision Decision, err er
 			shadow = i + 1
 			continue
 		}
-		effect, decision.Rule = rule.Effect, i+1
+		effect, decision.Rule = found, i+1
 		break
 	}
-	decision.Allowed = effect == Allow
+	decision.Allowed, decision.Approval = effect == Allow, effect == Approve
 	if shadow != 0 && r.Rules[shadow-1].Effect != effect {
 		decision.Shadow = shadow
 	}

@@ -4,6 +4,7 @@
 //	admin.api.veeam_auth_sessions  admin.go  lists and ends sessions at servers
 //	admin.api.veeam_auth_tokens    admin.go  lists and revokes the tokens of clients
 //	admin.api.veeam_auth_keys      admin.go  lists, issues, rotates and revokes the keys of clients
+//	admin.api.veeam_auth_approvals admin.go  lists, approves and denies requests that wait for an approval
 //	admin.api.veeam_auth_page      page.go   serves the page
 //	http.handlers.veeam_auth_page  page.go   serves it at a site, read-only, with the Caddyfile directive veeam_auth_page
 //	veeam_auth.page                listen.go whether there is a page, and a listener of its own for it
@@ -26,6 +27,7 @@ import (
 func init() {
 	caddy.RegisterModule(Tokens{})
 	caddy.RegisterModule(Keys{})
+	caddy.RegisterModule(Approvals{})
 	caddy.RegisterModule(Sessions{})
 	caddy.RegisterModule(AdminPage{})
 	caddy.RegisterModule(Page{})
@@ -130,6 +132,33 @@ func (Keys) Routes() []caddy.AdminRoute {
 	return adminRoutes(adminapi.Keys{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
 }
 
+// Approvals is the part of the admin API for approvals of requests.
+//
+//	GET /veeam_auth/approvals
+//
+// lists the requests that wait, and what became of others within the last hour. Secrets in
+// them are masked.
+//
+//	POST /veeam_auth/approvals/approve {"id": "<approval>"}
+//	POST /veeam_auth/approvals/deny    {"id": "<approval>"}
+//
+// decide about one. The answer describes it. An approved request can be denied until it has
+// passed.
+type Approvals struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Approvals) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.veeam_auth_approvals",
+		New: func() caddy.Module { return new(Approvals) },
+	}
+}
+
+// Routes returns the routes of the endpoints.
+func (Approvals) Routes() []caddy.AdminRoute {
+	return adminRoutes(adminapi.Approvals{Tell: logAct}.Routes())
+}
+
 // logAct logs an action of an operator.
 func logAct(act adminapi.Act) {
 	caddymodule.Record().Acted(act)
@@ -171,4 +200,5 @@ var (
 	_ caddy.AdminRouter = (*Sessions)(nil)
 	_ caddy.AdminRouter = (*Tokens)(nil)
 	_ caddy.AdminRouter = (*Keys)(nil)
+	_ caddy.AdminRouter = (*Approvals)(nil)
 )

@@ -85,6 +85,7 @@ func (o *OperatorsPage) listen() error {
 	shown := operatorsPage(false)
 	acts := adminapi.Sessions{State: caddymodule.State(), Tell: logAct}.Routes()
 	maps.Copy(acts, adminapi.Tokens{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
+	maps.Copy(acts, adminapi.Approvals{Tell: logAct}.Routes())
 	handler := page.Handler(shown, acts)
 	o.server = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

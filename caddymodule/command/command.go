@@ -31,7 +31,7 @@ var command = caddycmd.Command{
 // commands are those of the group.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newKeysCommand(), newPolicyCommand(), newHealthCommand(), newSupportCommand(),
+		newPinCommand(), newSessionsCommand(), newKeygenCommand(), newCheckCommand(), newLogCommand(), newTokensCommand(), newKeysCommand(), newApprovalsCommand(), newPolicyCommand(), newHealthCommand(), newSupportCommand(),
 		newEnrollCommand(), newDisableCommand(), newScratchCommand(), newVSPCCommand(), newVersionCommand(),
 	}
 }

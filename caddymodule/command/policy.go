@@ -70,7 +70,7 @@ ignored. --jwt-claims names a file with the claims of a token of an identity pro
 checked. --at decides as at another time, such as 2027-01-31T18:00:00+01:00.
 
 Exit codes: 0 the request is allowed; 1 invalid usage or configuration; 2 it is
-denied.`,
+denied, or requires an approval.`,
 		Example: `  caddy veeam-auth policy test Caddyfile GET /api/v1/jobs --client grafana
   caddy veeam-auth policy test Caddyfile DELETE https://vbr-sidecar.lab.local/api/v1/jobs/5 --via certificate --client CN=ci`,
 		Args: cobra.ExactArgs(3),
@@ -113,10 +113,13 @@ func (o *policyTestOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	x := guard.handler.Explain(r, caller, known)
 	guard.explain(cmd.OutOrStdout(), &x, caller, known)
-	if x.Refusal != nil {
-		return failed(errors.New("the request is denied"))
+	switch {
+	case x.Refusal == nil:
+		return nil
+	case x.Refusal.Reason == veeam.ReasonApprovalRequired:
+		return failed(errors.New("the request requires an approval"))
 	}
-	return nil
+	return failed(errors.New("the request is denied"))
 }
 
 // request is the one that the arguments describe.
@@ -289,9 +292,12 @@ func explainRules(say func(what, format string, args ...any), x *caddymodule.Exp
 	for _, rule := range x.Rules {
 		say("", "%s (%s) %s", rule.Source, rule.Effect, rule.Outcome)
 	}
-	if x.Decision.Allowed {
+	switch {
+	case x.Decision.Allowed:
 		say("decision", "allowed by %s", x.Source)
-	} else {
+	case x.Decision.Approval:
+		say("decision", "needs approval by %s: allowed once an operator has approved this request", x.Source)
+	default:
 		say("decision", "denied with %d by %s", x.Status, x.Source)
 	}
 	if x.Shadow != "" {

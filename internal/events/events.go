@@ -27,6 +27,7 @@ const (
 	DecisionMismatch    Name = "veeam_auth_decision_mismatch"
 	KeyExpiring         Name = "veeam_auth_key_expiring"
 	JWKSFailing         Name = "veeam_auth_jwks_failing"
+	ApprovalNeeded      Name = "veeam_auth_approval_needed"
 )
 
 // Row is what is known of an event. docs/events.md has the same table.
@@ -50,9 +51,10 @@ var rows = []Row{
 	{Interference, "The server has ended the session of an account early, three times in a row: another program logs in as the same user.", []string{"product", "account", "origin", "times", "after_seconds"}},
 	{PinMismatch, "The certificate of a server does not match `tls_pin`. Nothing was sent.", []string{"product", "origin", "sha256"}},
 	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
-	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, or has presented too many wrong passwords. Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
+	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, has presented too many wrong passwords, or has too many requests that wait for an [approval](approvals.md). Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
 	{KeyExpiring, "A [key](keys.md) expires within a week. Of an issued key one process tells, of a configured one each.", []string{"client", "key", "not_after", "expires_in_seconds"}},
 	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. Those that were read last count before `until`, which is empty without any. Another event follows after a success.", []string{"provider", "reason", "until"}},
+	{ApprovalNeeded, "A request waits for an [approval](approvals.md) until `expires`. One process tells, once for each approval.", []string{"product", "client", "approval", "method", "operation", "expires", "expires_in_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 }
 
@@ -171,6 +173,15 @@ func KeysFailing(provider, reason string, until time.Time) Event {
 		end = stamp(until)
 	}
 	return Event{JWKSFailing, map[string]any{"provider": provider, "reason": reason, "until": end}}
+}
+
+// NeedsApproval returns the event of a request that waits for an operator. approval is the
+// id of its approval, operation its template in the index of operations, never a path.
+func NeedsApproval(product, client, approval, method, operation string, expires, now time.Time) Event {
+	return Event{ApprovalNeeded, map[string]any{
+		"product": product, "client": client, "approval": approval, "method": method, "operation": operation,
+		"expires": stamp(expires), "expires_in_seconds": int(expires.Sub(now).Seconds()),
+	}}
 }
 
 func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

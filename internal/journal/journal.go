@@ -204,15 +204,22 @@ func (j *Journal) Allowed(user, source string) {
 // Debug reports whether lines of level debug are written.
 func (j *Journal) Debug() bool { return j.logger != nil && j.logger.Core().Enabled(zapcore.DebugLevel) }
 
-// Shadow writes what a rule would have decided that is not obeyed yet.
-func (j *Journal) Shadow(user string, allowed bool, source string) {
+// Approved writes that a request passes because an operator has approved it. by is empty if
+// the operator is not known.
+func (j *Journal) Approved(user, id, by string) {
+	if by != "" {
+		by = " by '" + by + "'"
+	}
+	j.Info(svclog.Allowed(user, j.method, j.path) + svclog.Exception(" It has the approval "+id+", given"+by+" for this request.", ""))
+}
+
+// Shadow writes what a rule would have decided that is not obeyed yet: allow, deny or
+// approve.
+func (j *Journal) Shadow(user, effect, source string) {
 	if user == "" {
 		user = svclog.Anonymous
 	}
-	would := "denied"
-	if !allowed {
-		would = "allowed"
-	}
+	would := map[string]string{"allow": "allowed", "deny": "denied", "approve": "held for an approval"}[effect]
 	j.Warn(svclog.Exception("Request ["+j.method+" "+j.path+"] of user '"+user+"' would be "+would+" by shadow "+source+".", ""))
 }
 

@@ -37,7 +37,7 @@ func TestTheSentencesOfAJournal(t *testing.T) {
 			"warn " + svclog.Denied("grafana", http.MethodPut, "/api/v1/jobs?x=1") + " " + svclog.Exception("There is none.", TypeOfReason(veeam.ReasonNoToken)),
 		}},
 		"what was allowed, below its level": {func(j *Journal) { j.Allowed("grafana", "rule 1") }, nil},
-		"a shadow": {func(j *Journal) { j.Shadow("", false, "rule 2") }, []string{
+		"a shadow": {func(j *Journal) { j.Shadow("", "allow", "rule 2") }, []string{
 			"warn " + svclog.Exception("Request [PUT /api/v1/jobs?x=1] of user '"+svclog.Anonymous+"' would be allowed by shadow rule 2.", ""),
 		}},
 	} {

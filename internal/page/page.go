@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/buildinfo"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
@@ -52,8 +53,9 @@ type Page struct {
 	Record *Record
 
 	// Sessions and Tokens know the accounts and the clients. Required.
-	Sessions adminapi.Sessions
-	Tokens   adminapi.Tokens
+	Sessions  adminapi.Sessions
+	Tokens    adminapi.Tokens
+	Approvals adminapi.Approvals
 
 	// ReadOnly has the page offer no acts.
 	ReadOnly bool
@@ -75,6 +77,11 @@ type State struct {
 
 	Accounts []Account            `json:"accounts"`
 	Clients  []issuer.HolderState `json:"clients"`
+
+	// Approvals are those that wait, and others of the last hour. ApprovalsError is why they
+	// cannot be read.
+	Approvals      []approval.State `json:"approvals"`
+	ApprovalsError string           `json:"approvals_error,omitempty"`
 
 	// Decisions and Lines are those after the numbers in the query. The Last ones are
 	// the numbers for the next request.
@@ -143,6 +150,7 @@ func (p *Page) state(ctx context.Context, decision, line uint64) State {
 		row := session.Reason.Row()
 		state.Accounts = append(state.Accounts, Account{session, session.Reason.Healthy(), plain(row.Meaning), plain(p.advice(row.Action))})
 	}
+	p.addApprovals(ctx, &state)
 	decisions, last := p.Record.decisions.after(decision)
 	for _, d := range decisions {
 		shown := d.value
@@ -157,6 +165,18 @@ func (p *Page) state(ctx context.Context, decision, line uint64) State {
 	}
 	state.LastLine = last
 	return state
+}
+
+// approvalsFor is how long the page waits for the storage of approvals.
+const approvalsFor = 2 * time.Second
+
+func (p *Page) addApprovals(ctx context.Context, state *State) {
+	ctx, cancel := context.WithTimeout(ctx, approvalsFor)
+	defer cancel()
+	var err error
+	if state.Approvals, err = p.Approvals.List(ctx); err != nil {
+		state.Approvals, state.ApprovalsError = []approval.State{}, "The storage of approvals cannot be read."
+	}
 }
 
 // ways are the acts of the page by the commands that do the same.

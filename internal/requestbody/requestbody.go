@@ -3,6 +3,7 @@
 package requestbody
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -97,6 +98,12 @@ func ReadToken(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
 	}
+	buf, err := readWithin(w, r, veeam.MaxTokenRequest+1, timeout)
+	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
+}
+
+// readWithin reads at most limit bytes of a body, for no longer than the timeout.
+func readWithin(w http.ResponseWriter, r *http.Request, limit int, timeout time.Duration) ([]byte, error) {
 	body := &timedBody{ReadCloser: r.Body}
 	// The deadline of the connection is the server's own business, so it is only
 	// touched when there is nothing left to lose.
@@ -106,13 +113,58 @@ func ReadToken(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
 		body.expired.Store(true)
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	})
-	buf, err := readSome(body, veeam.MaxTokenRequest+1, r.ContentLength)
+	buf, err := readSome(body, limit, r.ContentLength)
 	if !timer.Stop() {
 		<-fired // w must not be used any more when the handler has returned
-		buf, err = nil, ErrTimeout
+		return nil, ErrTimeout
 	}
-	r.Body = &peeked{head: buf, ReadCloser: r.Body, err: err}
+	return buf, err
 }
+
+// ErrTooLarge is returned for a body that is larger than allowed.
+var ErrTooLarge = errors.New("the body of the request is too large")
+
+// Whole is a body that was read to its end. It can be read again after Rewind.
+type Whole struct {
+	bytes.Reader
+	text []byte
+}
+
+// Rewind has the body read from its start.
+func (b *Whole) Rewind() { b.Reset(b.text) }
+
+// Close does nothing: the body it was read from is the server's to close.
+func (*Whole) Close() error { return nil }
+
+// ReadWhole reads a body of at most limit bytes to its end, in no longer than the timeout,
+// and puts it back as a Whole. Its length is known then, and it has no trailers. The error
+// is ErrTooLarge, ErrTimeout or that of the connection.
+func ReadWhole(w http.ResponseWriter, r *http.Request, limit int, timeout time.Duration) (*Whole, error) {
+	body := new(Whole)
+	switch {
+	case r.ContentLength > int64(limit):
+		return nil, ErrTooLarge
+	case r.Body != nil && r.Body != http.NoBody:
+		text, err := readWithin(w, r, limit+1, timeout)
+		if len(text) > limit {
+			return nil, ErrTooLarge
+		}
+		r.Body = &peeked{ReadCloser: r.Body, err: err}
+		if !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		body.text = text
+	}
+	body.Rewind()
+	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = body, int64(len(body.text)), nil, nil
+	if len(body.text) == 0 {
+		r.Body = http.NoBody
+	}
+	return body, nil
+}
+
+// Bytes returns what was read. It must not be changed.
+func (b *Whole) Bytes() []byte { return b.text }
 
 // timedBody is a body that cannot be read any more once it has expired, also where
 // it keeps coming byte by byte.
@@ -136,6 +188,9 @@ func Abandon(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
 	}
 	if p, ok := r.Body.(*peeked); ok && p.err != nil {
 		return // it has been read to its end, or cannot be read
+	}
+	if _, ok := r.Body.(*Whole); ok {
+		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
 }

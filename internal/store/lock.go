@@ -37,6 +37,20 @@ const (
 // is removed, because with a file storage the processes that had it in the last seconds
 // keep it fresh as long as they run.
 func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (locked bool, err error) {
+	abandoned := time.NewTimer(Abandoned)
+	defer abandoned.Stop()
+	return lock(ctx, locker, name, glance, abandoned.C)
+}
+
+// LockOnly is Lock without the removal of abandoned locks. It is for what must happen once
+// at most: somebody who is slow may have the lock. If nobody releases it, the error is that
+// of a context that has ended.
+func LockOnly(ctx context.Context, locker Locker, name string) error {
+	_, err := lock(ctx, locker, name, nil, nil)
+	return err
+}
+
+func lock(ctx context.Context, locker Locker, name string, glance func() bool, abandoned <-chan time.Time) (locked bool, err error) {
 	within, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
 	attempt, giveUp := context.WithCancel(within)
@@ -44,11 +58,9 @@ func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (
 	done := try(attempt, within, locker, name)
 	ticker := time.NewTicker(glanceEvery)
 	defer ticker.Stop()
-	abandoned := time.NewTimer(Abandoned)
-	defer abandoned.Stop()
 	for {
 		select {
-		case <-abandoned.C:
+		case <-abandoned:
 			// The lock may have been acquired at this moment, and must not be removed
 			// then.
 			giveUp()

@@ -35,6 +35,10 @@ const (
 	ReasonRevokedKey       Reason = "revoked_key"
 	ReasonKeyElsewhere     Reason = "key_from_elsewhere"
 	ReasonJWKS             Reason = "jwks_unavailable"
+	ReasonApprovalRequired Reason = "approval_required"
+	ReasonApprovalDenied   Reason = "approval_denied"
+	ReasonApprovalExpired  Reason = "approval_expired"
+	ReasonApprovalUsed     Reason = "approval_used"
 )
 
 // The reasons of accounts. A request that requires the account's session is refused for
@@ -100,17 +104,21 @@ var reasonTable = []ReasonRow{
 	{ReasonBadRefreshToken, false, http.StatusUnauthorized, "the refresh token is unknown, expired or used, or its login has expired (VSPC: 400)", "log in with the password grant", &formBadRefreshToken, ""},
 	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or unreadable", "correct the client", &formBadRequest, ""},
 	{ReasonUnsupportedGrant, false, http.StatusBadRequest, "the grant is not for clients, such as `client_credentials`", "use `password`", &formUnsupportedGrant, ""},
-	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB", "correct the client", &formTooLarge, ""},
+	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB, or a request that requires an [approval](approvals.md) exceeds `max_body` or has a target of more than 8 KiB", "correct the client, or raise `max_body`", &formTooLarge, ""},
 	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied, ""},
 	{ReasonNoAccount, false, http.StatusForbidden, "`act_as` is empty, or names no account", "correct `act_as`", &formDenied, ""},
 	{ReasonUnknownKey, false, http.StatusUnauthorized, "the [key](keys.md) is unknown, mistyped, or of a client that this site does not have; the caller is told `bad_token`", "issue another key; the log says more", &formBadToken, ReasonBadToken},
 	{ReasonExpiredKey, false, http.StatusUnauthorized, "the key has expired; the caller is told `bad_token`", "issue another key", &formBadToken, ReasonBadToken},
 	{ReasonRevokedKey, false, http.StatusUnauthorized, "the key was revoked; the caller is told `bad_token`", "find out who still uses it", &formBadToken, ReasonBadToken},
 	{ReasonKeyElsewhere, false, http.StatusUnauthorized, "the key is limited to other addresses; the caller is told `bad_token`", "find out who uses it; the log has its address", &formBadToken, ReasonBadToken},
+	{ReasonApprovalRequired, false, http.StatusForbidden, "a rule requires an [approval](approvals.md), and the request waits for it", "decide with `caddy veeam-auth approvals`; the client repeats the request", &formDenied, ""},
+	{ReasonApprovalDenied, false, http.StatusForbidden, "an operator has denied the request", "nothing; the client may ask again after the time in `Retry-After`", &formDenied, ""},
+	{ReasonApprovalExpired, false, http.StatusForbidden, "the request was not approved in time, or the approval was not used in time", "the client repeats the request, which asks again", &formDenied, ""},
+	{ReasonApprovalUsed, false, http.StatusForbidden, "the approval was used by an equal request", "the client repeats the request if it wants to ask for another approval", &formDenied, ""},
 	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed, ""},
 	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal, ""},
 	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable, ""},
-	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys or revocations", "Caddy's log names the file and the cause", &formInternal, ""},
+	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys, revocations or approvals", "Caddy's log names the file and the cause", &formInternal, ""},
 	{ReasonJWKS, false, http.StatusServiceUnavailable, "the keys of an [identity provider](jwt.md) cannot be read, or were read too long ago", "Caddy's log names the provider and the cause", &formInternal, ""},
 
 	{ReasonOK, true, 0, "the account has a session, and the latest request reached the server", "nothing", nil, ""},
