@@ -21,6 +21,7 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 	routes := Sessions{State: upstream.NewState()}.Routes()
 	maps.Copy(routes, Tokens{Holders: holders}.Routes())
 	maps.Copy(routes, Keys{Holders: holders}.Routes())
+	maps.Copy(routes, Approvals{}.Routes())
 	for _, tt := range []struct {
 		method, path, body string
 		status             int
@@ -51,6 +52,10 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodPost, RotateKeyPath, `{"name": "x"}`, http.StatusNotFound, "no veeam_auth is configured"},
 		{http.MethodPost, RevokeKeyPath, "{}", http.StatusBadRequest, `write {"name": "<key>"}`},
 		{http.MethodPost, RevokeKeyPath, `{"name": "x"}`, http.StatusNotFound, "no veeam_auth is configured"},
+		{http.MethodPost, ApprovalsPath, "", http.StatusMethodNotAllowed, "use GET"},
+		{http.MethodGet, ApprovePath, "", http.StatusMethodNotAllowed, "use POST"},
+		{http.MethodPost, DenyPath, `{"client": "grafana"}`, http.StatusBadRequest, `write {"id": "<approval>"}`},
+		{http.MethodPost, ApprovePath, `{"id": "apr_x"}`, http.StatusNotFound, "no rule with approve is configured"},
 		{http.MethodPost, RevokePath, `{"client": "grafana"}`, http.StatusNotFound, "no veeam_auth is configured"},
 	} {
 		w := httptest.NewRecorder()

@@ -147,12 +147,14 @@ func TestAnOperatorSeesWhatIsApprovedWithoutSecrets(t *testing.T) {
 		"a secret":          {func(a *asked) { a.body = `{"user":"x","password":"` + secret + `"}` }, `"user":"x"`, "hmac-sha256:", ""},
 		"a secret in query": {func(a *asked) { a.target = "/api/v1/x?skip=1&password=" + secret }, the().body, "sha256:", "skip=1"},
 		"a secret header":   {func(a *asked) { a.header.Set("X-Env", secret) }, the().body, "sha256:", ""},
-		"binary":            {func(a *asked) { a.body, a.header["Content-Type"] = "\x00\x01"+secret, []string{"application/octet-stream"} }, "bytes, not shown", "hmac-sha256:", "octet-stream"},
-		"compressed":        {func(a *asked) { a.body, a.header["Content-Encoding"] = secret, []string{"br"} }, "bytes, not shown", "hmac-sha256:", "br"},
-		"too long":          {func(a *asked) { a.body = `{"a":"` + strings.Repeat("x", 2*shownBody) + `"}` }, `{"a":<cut after 16384 bytes>`, "hmac-sha256:", ""},
-		"invisible":         {func(a *asked) { a.body = "{\"a\":\"x\u202ey\u200b\"}" }, `x\u202ey\u200b`, "hmac-sha256:", ""},
-		"a terminal":        {func(a *asked) { a.body, a.header["Content-Type"] = "name=\x1b[2J", []string{"text/plain"} }, `\u001b[2J`, "hmac-sha256:", ""},
-		"none":              {func(a *asked) { a.body = "" }, "", "", ""},
+		"binary": {func(a *asked) {
+			a.body, a.header["Content-Type"] = "\x00\x01"+secret, []string{"application/octet-stream"}
+		}, "bytes, not shown", "hmac-sha256:", "octet-stream"},
+		"compressed": {func(a *asked) { a.body, a.header["Content-Encoding"] = secret, []string{"br"} }, "bytes, not shown", "hmac-sha256:", "br"},
+		"too long":   {func(a *asked) { a.body = `{"a":"` + strings.Repeat("x", 2*shownBody) + `"}` }, `{"a":<cut after 16384 bytes>`, "hmac-sha256:", ""},
+		"invisible":  {func(a *asked) { a.body = "{\"a\":\"x\u202ey\u200b\"}" }, `x\u202ey\u200b`, "hmac-sha256:", ""},
+		"a terminal": {func(a *asked) { a.body, a.header["Content-Type"] = "name=\x1b[2J", []string{"text/plain"} }, `\u001b[2J`, "hmac-sha256:", ""},
+		"none":       {func(a *asked) { a.body = "" }, "", "", ""},
 	} {
 		a := the()
 		tt.change(a)

@@ -73,7 +73,7 @@ func newPageScene(t *testing.T, more int) *pageScene {
 	for i := range more {
 		accounts += fmt.Sprintf("\t\taccount tenant-%03d %s\n", i+1, secret("tenant"))
 	}
-	site(0, "svc-monitor", w.server, "vbr", accounts+"\t\tclient "+grafana+" "+basicHash+"\n\t\tallow operation read\n\t\tact_as {http.request.header.X-Account}\n")
+	site(0, "svc-monitor", w.server, "vbr", accounts+"\t\tclient "+grafana+" "+basicHash+"\n\t\tallow operation read\n\t\tapprove operation run\n\t\tact_as {http.request.header.X-Account}\n")
 	site(1, "svc-restore", w.server, "vbr", "\t\taccount svc-restore "+secret("wrong")+"\n")
 	site(2, "svc-azure", s.mfa, "azure", "\t\taccount svc-azure "+secret("azure")+"\n")
 	fmt.Fprintf(&config, "http://:%d {\n\tbind 127.0.0.1\n\tbasic_auth {\n\t\t%s %s\n\t}\n\tveeam_auth_page\n}\n", ports[3], basicUser, basicHash)
@@ -210,8 +210,9 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 		s.look(t, 1200, 800, "light")
 	}
 	s.carriesOut(t)
-	eval[bool](t, s.world, "document.getElementById('tab-log').click(), true")
+	s.approves(t)
 	// The view that is open, the log, is the one that is filtered.
+	eval[bool](t, s.world, "document.getElementById('tab-log').click(), true")
 	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
 	s.shows(t, "((lines) => lines.length && lines.every((l) => l.innerText.includes('svc-azure')))([...document.querySelectorAll('#lines li')])")
 
@@ -301,6 +302,45 @@ func (s *pageScene) carriesOut(t *testing.T) {
 	s.shows(t, "document.querySelector('#view-clients .button:not([hidden])')")
 	confirm("revoke", "document.querySelector('#view-clients .button')")
 	s.shows(t, "document.getElementById('view-clients').innerText.includes('None, revoked')")
+// approves has a request wait, be seen and approved on the page, and pass.
+func (s *pageScene) approves(t *testing.T) {
+	t.Helper()
+	send := func() int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.site["svc-monitor"]+"/api/v1/jobs/3a4be1c7-1f2d-4a8a-b5f5-6d7c0f0d9b42/start", strings.NewReader(`{"performActiveFull":true,"password":"s3cr3tt0ken"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Account", "svc-monitor")
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	if status := send(); status != http.StatusForbidden {
+		t.Errorf("a request that requires an approval: %d", status)
+	}
+	eval[bool](t, s.world, "document.getElementById('tab-approvals').click(), true")
+	for _, text := range []string{"1 request waits for an approval", "/start", "hmac-sha256:", `"performActiveFull":true`, "loopback", "Approve…"} {
+		s.shows(t, fmt.Sprintf("document.body.innerText.includes(%q)", text))
+	}
+	s.shows(t, "!document.body.innerText.includes('s3cr3t')")
+	s.shot(t, "approvals")
+	s.accessible(t, "approvals", 1200, 800)
+	s.accessible(t, "approvals on a phone", 390, 844)
+	s.look(t, 1200, 800, "light")
+	eval[bool](t, s.world, "[...document.querySelectorAll('#view-approvals button')].find((e) => e.innerText == 'Approve…').click(), true")
+	s.shows(t, "document.querySelector('dialog[open]').innerText.includes('/start of loopback')")
+	s.shot(t, "approve")
+	eval[bool](t, s.world, "[...document.querySelectorAll('dialog button')].find((e) => e.innerText == 'Approve').click(), true")
+	s.shows(t, "!document.querySelector('dialog[open]') && document.querySelector('#view-approvals').innerText.includes('to be used in')")
+	if status := send(); status == http.StatusForbidden {
+		t.Error("the approved request is refused")
+	}
+	s.shows(t, "document.querySelector('#view-approvals').innerText.includes('Used')")
 }
 
 // followsReloads shows that the listener outlives a reload, and ends with the option.

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,7 +65,7 @@ func TestCommands(t *testing.T) {
 			"server": server, "fault": fault, "counter": counter, "mode": mode,
 			"clean": clean, "seed": seed, "nofiles": nofiles, "scratchfile": scratchFile, "requests": requests,
 			"code": code, "freshcode": freshCode, "pending": pending, "enrolled": enrolled, "terminate": terminate, "hides": hides, "until": until,
-			"request": request, "authenticator": authenticator, "port": port,
+			"request": request, "authenticator": authenticator, "port": port, "approval": approval,
 		},
 	})
 }
@@ -340,18 +341,36 @@ func pending(ts *testscript.TestScript, _ bool, args []string) {
 	seed(ts, false, []string{args[0], found[0]})
 }
 
-// request <socket> <path> sends GET to a site and prints status and body of the answer.
+// request <socket> <path> [<method> [<JSON>]] sends a request to a site and prints status and
+// body of the answer. It is a GET by default.
 func request(ts *testscript.TestScript, _ bool, args []string) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", ts.MkAbs(args[0]))
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	res, err := client.Get("http://" + strings.Replace(strings.TrimSuffix(args[0], ".sock")+".localhost", "site.", "", 1) + args[1])
+	args = append(args, "", "")
+	req, err := http.NewRequestWithContext(context.Background(), args[2], "http://"+strings.Replace(strings.TrimSuffix(args[0], ".sock")+".localhost", "site.", "", 1)+args[1], strings.NewReader(args[3]))
+	ts.Check(err)
+	if args[3] != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := client.Do(req)
 	ts.Check(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	ts.Check(err)
 	fmt.Fprintf(ts.Stdout(), "%d %s\n", res.StatusCode, body)
+}
+
+var approvalID = regexp.MustCompile(`apr_[a-z2-7]{16}`)
+
+// approval sets APPROVAL to the id of an approval in the last output.
+func approval(ts *testscript.TestScript, _ bool, _ []string) {
+	id := approvalID.FindString(ts.ReadFile("stdout"))
+	if id == "" {
+		ts.Fatalf("there is no id")
+	}
+	ts.Setenv("APPROVAL", id)
 }
 
 // authenticator <file> writes the verification code that a person would enter now.

@@ -137,6 +137,10 @@ func waysToRaise() []way {
 			raise:   func(s *scene) { s.until() },
 			want:    map[string]string{"provider": "k8s", "reason": "secret_unreadable", "until": ""},
 		}, {
+			event: events.ApprovalNeeded, profile: veeamtest.VBR13, options: "approve operation read",
+			raise: func(s *scene) { s.until() },
+			want:  map[string]string{"client": "loopback", "method": "GET"},
+		}, {
 			event: events.DecisionMismatch, profile: veeamtest.VBR13,
 			raise: func(s *scene) { s.rewriteAfterDecision(); s.until() },
 			want:  map[string]string{"client": "loopback", "difference": "path"},
