@@ -211,8 +211,8 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	}
 	s.carriesOut(t)
 	s.approves(t)
-	// The view that is open, the log, is the one that is filtered.
 	eval[bool](t, s.world, "document.getElementById('tab-log').click(), true")
+	// The view that is open, the log, is the one that is filtered.
 	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
 	s.shows(t, "((lines) => lines.length && lines.every((l) => l.innerText.includes('svc-azure')))([...document.querySelectorAll('#lines li')])")
 
@@ -302,6 +302,8 @@ func (s *pageScene) carriesOut(t *testing.T) {
 	s.shows(t, "document.querySelector('#view-clients .button:not([hidden])')")
 	confirm("revoke", "document.querySelector('#view-clients .button')")
 	s.shows(t, "document.getElementById('view-clients').innerText.includes('None, revoked')")
+}
+
 // approves has a request wait, be seen and approved on the page, and pass.
 func (s *pageScene) approves(t *testing.T) {
 	t.Helper()

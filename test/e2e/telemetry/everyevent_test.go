@@ -137,7 +137,7 @@ func waysToRaise() []way {
 			raise:   func(s *scene) { s.until() },
 			want:    map[string]string{"provider": "k8s", "reason": "secret_unreadable", "until": ""},
 		}, {
-			event: events.ApprovalNeeded, profile: veeamtest.VBR13, options: "approve operation read",
+			event: events.ApprovalNeeded, profile: veeamtest.VBR13, options: "approve *",
 			raise: func(s *scene) { s.until() },
 			want:  map[string]string{"client": "loopback", "method": "GET"},
 		}, {
