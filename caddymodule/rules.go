@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
-	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/rulecase"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -194,69 +193,17 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if err := sets.FromInterface(loaded); err != nil {
 		return nil, err
 	}
-	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !namesClass(set, operation.Secret) })
-	r.namesUnknown = slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return len(set) == 1 && namesClass(set, operation.Unknown) })
+	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !operations.Named(set, operation.Secret) })
+	r.namesUnknown = slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return len(set) == 1 && operations.Named(set, operation.Unknown) })
 	matchers := make([]policy.Matcher, len(sets))
 	r.withUnknown = make([]bool, len(sets))
 	for i, set := range sets {
-		matchers[i] = simplify(set)
+		matchers[i] = operations.Simplify(set)
 		_, simple := matchers[i].(policy.All)
 		r.folds = r.folds || !simple
-		r.withUnknown[i] = namesClass(set, operation.Unknown)
+		r.withUnknown[i] = operations.Named(set, operation.Unknown)
 	}
 	return matchers, nil
-}
-
-// namesClass reports whether a set requires a class out of a list that contains class.
-func namesClass(set caddyhttp.MatcherSet, class operation.Class) bool {
-	return slices.ContainsFunc(set, func(m any) bool {
-		named, ok := m.(*operations.MatchOperation)
-		return ok && named.Names(class)
-	})
-}
-
-// simplify replaces the matchers of a set with equivalents that do not allocate, if all
-// of them have one.
-func simplify(set caddyhttp.MatcherSet) policy.Matcher {
-	simple := make(policy.All, 0, len(set))
-	for _, m := range set {
-		switch m := m.(type) {
-		case *caddyhttp.MatchMethod:
-			simple = append(simple, policy.Methods(*m))
-		case caddyhttp.MatchMethod:
-			simple = append(simple, policy.Methods(m))
-		case *caddyhttp.MatchPath:
-			paths, ok := simplePaths(*m)
-			if !ok {
-				return set
-			}
-			simple = append(simple, paths)
-		case caddyhttp.MatchPath:
-			paths, ok := simplePaths(m)
-			if !ok {
-				return set
-			}
-			simple = append(simple, paths)
-		case policy.AnySpelling:
-			simple = append(simple, m)
-		default:
-			return set
-		}
-	}
-	return simple
-}
-
-// simplePaths returns the patterns without trailing slashes, because the paths to match
-// have none.
-func simplePaths(patterns []string) (policy.Paths, bool) {
-	paths := make(policy.Paths, len(patterns))
-	for i, pattern := range patterns {
-		if !policy.SimplePath(pattern) {
-			return nil, false
-		}
-		paths[i] = canonical.WithoutSlash(pattern)
-	}
-	return paths, true
 }
 
 // classMatcher matches operations of several classes.

@@ -110,9 +110,6 @@ func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
 	return ok && m.set.Has(decided.Class()), nil
 }
 
-// Names reports whether the matcher names a class.
-func (m *MatchOperation) Names(class operation.Class) bool { return m.set.Has(class) }
-
 // AnySpelling implements policy.AnySpelling.
 func (*MatchOperation) AnySpelling() {}
 
