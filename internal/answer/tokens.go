@@ -181,7 +181,18 @@ func (t *tokenNames) inJSON(piece []byte, i int) (found bool, next int) {
 		depth := t.scan.Depth()
 		switch event {
 		case jsonscan.Key:
-			t.key, t.name, t.over = true, t.name[:0], false
+			t.name, t.over = t.name[:0], false
+			if t.key = !t.scan.Whole; t.key {
+				break
+			}
+			if name := piece[t.scan.Start+1 : end-1]; depth == 1 || len(name) >= len(accessToken) {
+				for _, c := range name {
+					t.letter(c)
+				}
+				if t.named() && (depth == 1 || depth == 2 && t.data) {
+					return true, end
+				}
+			}
 		case jsonscan.Escape:
 			if raw, r := t.scan.Escape(); raw[1] == 'u' && r < 0x80 {
 				t.letter(byte(r))

@@ -24,10 +24,11 @@ const (
 	// Close is the end of the innermost container, whose brace or bracket precedes the
 	// index.
 	Close
-	// Key is the beginning of a key, whose quotation mark precedes the index.
+	// Key is the beginning of a key, whose quotation mark is at Scanner.Start. If
+	// Scanner.Whole is true, the key ends before the index and contains no escape;
+	// otherwise the index is behind the quotation mark, and an End follows.
 	Key
-	// String is the beginning of a string value, whose quotation mark precedes the
-	// index.
+	// String is the beginning of a string value, as Key.
 	String
 	// Number is the beginning of a number, at Scanner.Start. If Scanner.Whole is true,
 	// the number ends before the index; otherwise an End follows.
@@ -80,10 +81,10 @@ type Scanner struct {
 	// Escaped reports whether the open string, or the last one if none is open,
 	// contains an escape.
 	Escaped bool
-	// Start is the index in the part at which the last number or word began. Valid
-	// after an event Number or Word.
+	// Start is the index in the part at which the last key, string, number or word began.
+	// Valid after the event of its beginning.
 	Start int
-	// Whole reports whether that number or word ends in the same part.
+	// Whole reports whether it ended in the same part, and then no End follows.
 	Whole bool
 
 	state   state
@@ -112,6 +113,15 @@ func (s *Scanner) InEscape() bool { return s.state == inEscape }
 
 // WantsValue reports whether only a value may come next.
 func (s *Scanner) WantsValue() bool { return s.state == wantValue }
+
+// Reopen goes back behind the opening quotation mark of the last key or string, for a
+// caller that has to look at it more closely. It returns the index to continue at. Since
+// the beginning of the string there must have been no event but its End, More or Broken,
+// in the same part.
+func (s *Scanner) Reopen() int {
+	s.state, s.Whole, s.Escaped = inString, false, false
+	return s.Start + 1
+}
 
 // EndNumber must be called at the end of the document, which no byte marks. It ends the
 // open number and reports whether there was one that may end there.
@@ -174,7 +184,7 @@ func (s *Scanner) Next(part []byte, i int) (Event, int) {
 			}
 		case wantKey, wantKeyOrEnd:
 			if c == '"' {
-				return s.open(true, i)
+				return s.open(true, part, i)
 			}
 			if s.state == wantKey {
 				return Broken, i
@@ -182,7 +192,7 @@ func (s *Scanner) Next(part []byte, i int) (Event, int) {
 			return s.close(c, i)
 		case wantValue:
 			if c == '"' {
-				return s.open(false, i)
+				return s.open(false, part, i)
 			}
 			return s.value(c, part, i)
 		case wantValueOrEnd:
@@ -225,20 +235,27 @@ func (s *Scanner) mark(c byte) (taken, ok bool) {
 	return true, true
 }
 
-// open begins the string whose quotation mark is at i.
-func (s *Scanner) open(key bool, i int) (Event, int) {
-	s.state, s.key, s.Escaped = inString, key, false
+// open begins the string whose quotation mark is at i, and ends it if that is simple.
+func (s *Scanner) open(key bool, part []byte, i int) (Event, int) {
+	event := String
 	if key {
-		return Key, i + 1
+		event = Key
 	}
-	return String, i + 1
+	s.key, s.Escaped, s.Start = key, false, i
+	end := plain(part, i+1)
+	if s.Whole = end < len(part) && part[end] == '"'; !s.Whole {
+		s.state = inString
+		return event, i + 1
+	}
+	s.EndString()
+	return event, end + 1
 }
 
 // value begins the value whose first byte c is at i.
 func (s *Scanner) value(c byte, part []byte, i int) (Event, int) {
 	switch c {
 	case '"':
-		return s.open(false, i)
+		return s.open(false, part, i)
 	case '{', '[':
 		if s.MaxDepth > 0 && s.depth == s.MaxDepth {
 			return TooDeep, i

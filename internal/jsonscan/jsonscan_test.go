@@ -33,9 +33,9 @@ func spans(s *Scanner, document []byte, cut func(rest int) int) (all []span, end
 			event, next := s.Next(part, i)
 			whole := false
 			switch event {
-			case Key, String, Object, Array:
+			case Object, Array:
 				open = span{event: event, start: base + next - 1}
-			case Number, Word:
+			case Key, String, Number, Word:
 				open = span{event: event, start: base + s.Start}
 				whole = s.Whole
 			case Close:
@@ -312,7 +312,9 @@ func TestScanner_GivesEscapesToACallerThatLooksIntoStrings(t *testing.T) {
 				if !inside {
 					var event Event
 					event, i = s.Next(part, i)
-					inside = event == String
+					if inside = event == String; inside && s.Whole {
+						i = s.Reopen()
+					}
 					continue
 				}
 				if c := part[i]; !s.InEscape() && !Stops[c] {
@@ -385,6 +387,7 @@ func BenchmarkScanner(b *testing.B) {
 		"list":    `[` + strings.Repeat(`{"id":"6745a759-2205-4cd2-b172-8ec8f7e60ef8","name":"Backup Job 1","isDisabled":false,"sizes":[4096,1.5]},`, 1000) + `0]`,
 		"text":    `["` + strings.Repeat("A line of a session log, with words and 17 numbers. ", 2000) + `"]`,
 		"numbers": `[` + strings.Repeat("12345.678,", 10_000) + `0]`,
+		"escapes": `["` + strings.Repeat(`A path C:\\Backup\\Job and words. `, 2000) + `"]`,
 	} {
 		part := []byte(document)
 		b.Run(name, func(b *testing.B) {

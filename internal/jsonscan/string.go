@@ -87,6 +87,18 @@ func (s *Scanner) Escape() (raw []byte, r rune) {
 	return raw, r
 }
 
+// ASCIIEscape returns the character of the valid escape with which raw begins, and the
+// size of the escape. The size is 0 if the character is not in ASCII.
+func ASCIIEscape(raw []byte) (c byte, size int) {
+	if raw[1] != 'u' {
+		return escapes[raw[1]], 2
+	}
+	if raw[2] != '0' || raw[3] != '0' || raw[4] > '7' {
+		return 0, 0
+	}
+	return byte(hexDigit(raw[4])<<4 | hexDigit(raw[5])), 6
+}
+
 // escapes is what stands behind a backslash and what it means.
 var escapes = [256]byte{
 	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'u': 'u',

@@ -64,9 +64,7 @@ func appendJSON(dst []byte, s string, level int) ([]byte, jsonEnd) {
 			m.open(next - 1)
 		case jsonscan.Close:
 			m.afterValue(next)
-		case jsonscan.Key, jsonscan.String:
-			m.token, m.start = event, next-1
-		case jsonscan.Number, jsonscan.Word:
+		case jsonscan.Key, jsonscan.String, jsonscan.Number, jsonscan.Word:
 			if m.token, m.start = event, m.scan.Start; m.scan.Whole {
 				m.endToken(next)
 			}
