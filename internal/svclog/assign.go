@@ -29,6 +29,9 @@ func assigned(s string, i int) (start, end int) {
 // before a "=" or, if colon is set, a ":". line tells that the value is the rest of the
 // line. Percent encoding is decoded.
 func NamesParameter(text string, colon bool) (line, secret bool) {
+	if end, _ := nameEnd(text, len(text)); endsUnlikeAName(text[:end], false) {
+		return false, false
+	}
 	for range maxLayers {
 		if name, quoted := nameBefore(text, len(text)); name != "" {
 			v := judgeDecoded(name)
@@ -46,14 +49,7 @@ func NamesParameter(text string, colon bool) (line, secret bool) {
 
 // nameBefore returns the name that ends before s[i], and whether it is quoted.
 func nameBefore(s string, i int) (name string, quoted bool) {
-	end := i
-	for end > 0 && (s[end-1] == ' ' || s[end-1] == '\t') {
-		end--
-	}
-	for end > 0 && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '`' || s[end-1] == '\\') {
-		end--
-		quoted = true
-	}
+	end, quoted := nameEnd(s, i)
 	start := end
 	for start > 0 && (inName[s[start-1]] || s[start-1] >= 0x80) {
 		start--
@@ -61,7 +57,23 @@ func nameBefore(s string, i int) (name string, quoted bool) {
 	return s[start:end], quoted
 }
 
-var inName = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.[]%$\\")
+// nameEnd returns where such a name would end.
+func nameEnd(s string, i int) (end int, quoted bool) {
+	end = i
+	for end > 0 && (s[end-1] == ' ' || s[end-1] == '\t') {
+		end--
+	}
+	for end > 0 && quotes[s[end-1]] {
+		end--
+		quoted = true
+	}
+	return end, quoted
+}
+
+var (
+	quotes = byteSet("\"'`\\")
+	inName = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.[]%$\\")
+)
 
 // valueAt measures the value that begins at s[start]. Where its end is in doubt
 // it is taken to be longer.

@@ -2,7 +2,10 @@
 
 package svclog
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // MaskForm appends a URL-encoded form with the values of secret fields masked. All
 // other content stays unchanged: order, encoding, duplicates, empty pairs and empty
@@ -84,18 +87,20 @@ func maskValue(dst []byte, value string) []byte {
 // knownField reports whether name is a row of knownFields.
 func knownField(name string) bool {
 	var buf [nameWidth]byte
-	return knownFields[string(normalize(&buf, name))]
+	return knownFields()[string(normalize(&buf, name))]
 }
 
-// knownFields are the normalised names of the readable fields that token
+// knownFields returns the normalised names of the readable fields that token
 // requests and the routes with secrets in their query take.
-var knownFields = map[string]bool{
-	"granttype": true, "username": true, "user": true, "useshorttermrefresh": true, "shortlivedrefreshtoken": true,
-	"longlived": true, "rememberme": true, "readonly": true, "useruid": true, "clientid": true, "scope": true,
-	"scopes": true, "redirecturi": true, "state": true, "disableantiforgerytoken": true, "apiversion": true,
-	"select": true, "filter": true, "subject": true, "keysize": true, "description": true, "isreadaccessonly": true,
-	"userloginid": true, "tokentypehint": true, "usersid": true,
-}
+var knownFields = sync.OnceValue(func() map[string]bool {
+	return map[string]bool{
+		"granttype": true, "username": true, "user": true, "useshorttermrefresh": true, "shortlivedrefreshtoken": true,
+		"longlived": true, "rememberme": true, "readonly": true, "useruid": true, "clientid": true, "scope": true,
+		"scopes": true, "redirecturi": true, "state": true, "disableantiforgerytoken": true, "apiversion": true,
+		"select": true, "filter": true, "subject": true, "keysize": true, "description": true, "isreadaccessonly": true,
+		"userloginid": true, "tokentypehint": true, "usersid": true,
+	}
+})
 
 // MaskPath appends a path as received, with its secrets masked: in the query as by
 // MaskQuery, in the path as by MaskText, or whole segments where it is encoded.

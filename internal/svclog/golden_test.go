@@ -46,7 +46,7 @@ func TestTheSevenPublicLinesAreWrittenByteForByte(t *testing.T) {
 
 func TestFrameWritesTheSevenMessagesIntoTheirLines(t *testing.T) {
 	for _, line := range seedLines(t) {
-		m := frameLine.FindStringSubmatch(line)
+		m := frameLine().FindStringSubmatch(line)
 		if m == nil {
 			t.Fatalf("not accepted: %s", line)
 		}

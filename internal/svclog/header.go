@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // sysOrder lists the request headers that Windows' HTTP.sys knows, in the order
@@ -32,26 +33,29 @@ type headerRow struct {
 
 const notRanked = -1
 
-// headerRows holds the headers that are looked up rather than judged, by Go's
-// spelling: those of sysOrder, and those whose name Go changes.
-var headerRows = func() map[string]headerRow {
-	rows := make(map[string]headerRow)
+// headerTable is what is known of headers.
+type headerTable struct {
+	// rows holds the headers that are looked up rather than judged, by Go's spelling:
+	// those of sysOrder, and those whose name Go changes.
+	rows map[string]headerRow
+
+	verdicts [len(sysOrder)]verdict // on those of sysOrder
+}
+
+var knownHeaders = sync.OnceValue(func() *headerTable {
+	t := &headerTable{rows: make(map[string]headerRow)}
 	for i, name := range sysOrder {
-		rows[http.CanonicalHeaderKey(name)] = headerRow{i, name, judge(name)}
+		t.verdicts[i] = judge(name)
+		t.rows[http.CanonicalHeaderKey(name)] = headerRow{i, name, t.verdicts[i]}
 	}
 	for _, name := range [...]string{
 		"x-api-version", "X-Request-id", "X-RestSvcSessionId", "X-OTP-TOKEN", "X-CSRF-TOKEN", "Sec-WebSocket-Key",
 		"Postman-Token",
 	} {
-		rows[http.CanonicalHeaderKey(name)] = headerRow{notRanked, name, judge(name)}
+		t.rows[http.CanonicalHeaderKey(name)] = headerRow{notRanked, name, judge(name)}
 	}
-	return rows
-}()
-
-var (
-	rankContentLength = headerRows["Content-Length"].rank
-	rankHost          = headerRows["Host"].rank
-)
+	return t
+})
 
 // The limits of what a request line shows of its headers: of one value, and of
 // all of them.
@@ -72,8 +76,9 @@ type headerList struct {
 // x-api-version leads, the others follow by name.
 func sortHeaders(header http.Header, room []string) (list headerList) {
 	list.unknown = room
+	rows := knownHeaders().rows
 	for name, values := range header {
-		if row, ok := headerRows[name]; ok && row.rank != notRanked {
+		if row, ok := rows[name]; ok && row.rank != notRanked {
 			list.known[row.rank] = values
 		} else {
 			list.unknown = append(list.unknown, name)
@@ -102,6 +107,7 @@ func compareUnknown(a, b string) int {
 func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 	var room [16]string
 	list := sortHeaders(r.Header, room[:0])
+	table := knownHeaders()
 	limit := len(dst) + headerListLimit
 	left := 0
 	for _, name := range list.unknown {
@@ -109,7 +115,7 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 			left++
 			continue
 		}
-		row, ok := headerRows[name]
+		row, ok := table.rows[name]
 		if ok {
 			dst = append(append(dst, row.printed...), ": "...)
 		} else {
@@ -121,7 +127,8 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 		dst = append(guardList(dst, start), "; "...)
 	}
 	for rank, values := range list.known {
-		fromHost := rank == rankHost && r.Host != ""
+		name := sysOrder[rank]
+		fromHost := name == "Host" && r.Host != ""
 		switch {
 		case values == nil && !fromHost:
 			continue
@@ -129,15 +136,15 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 			left++
 			continue
 		}
-		dst = append(append(dst, sysOrder[rank]...), ": "...)
+		dst = append(append(dst, name...), ": "...)
 		start := len(dst)
 		switch {
 		case fromHost:
 			dst = appendHeaderValue(dst, "Host", r.Host, readable)
-		case rank == rankContentLength && hideLength:
+		case name == "Content-Length" && hideLength:
 			dst = appendMask(dst, strings.Join(values, ", "))
 		default:
-			dst = appendHeaderValues(dst, sysOrder[rank], values, sysVerdict[rank])
+			dst = appendHeaderValues(dst, name, values, table.verdicts[rank])
 		}
 		dst = append(guardList(dst, start), "; "...)
 	}
@@ -148,14 +155,6 @@ func appendHeaders(dst []byte, r *Request, hideLength bool) []byte {
 	}
 	return dst
 }
-
-// sysVerdict is the verdict on each header of sysOrder.
-var sysVerdict = func() (verdicts [len(sysOrder)]verdict) {
-	for i, name := range sysOrder {
-		verdicts[i] = judge(name)
-	}
-	return verdicts
-}()
 
 // appendHeaderName appends a name and ": ". Names that no HTTP server lets
 // through are made names, and none is left that would look like the list's own
@@ -192,7 +191,7 @@ func SecretHeader(name string) bool { return judgeHeader(name) != readable }
 // HeaderHides reports whether a header contains a secret, as its whole value or in a
 // part of it.
 func HeaderHides(name, value string) bool {
-	row, ok := headerRows[name]
+	row, ok := knownHeaders().rows[name]
 	if !ok {
 		row.verdict = judgeHeader(name)
 	}

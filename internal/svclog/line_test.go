@@ -56,7 +56,7 @@ func TestAppendRequest(t *testing.T) {
 			if got := string(AppendRequest([]byte("x"), &c.r)); got != "x"+c.want {
 				t.Errorf("\n got %s\nwant x%s", got, c.want)
 			}
-			if !requestLine.MatchString(c.want) {
+			if !requestLine().MatchString(c.want) {
 				t.Error("the expression for requests does not accept it")
 			}
 		})
@@ -90,7 +90,7 @@ func TestAppendResponse(t *testing.T) {
 			if got := string(AppendResponse([]byte("x"), &c.r)); got != "x"+c.want {
 				t.Errorf("\n got %s\nwant x%s", got, c.want)
 			}
-			if !responseLine.MatchString(c.want) {
+			if !responseLine().MatchString(c.want) {
 				t.Error("the expression for responses does not accept it")
 			}
 		})

@@ -3,7 +3,10 @@
 
 package svclog
 
-import "unicode/utf8"
+import (
+	"sync"
+	"unicode/utf8"
+)
 
 // verdict says what a name tells about its value.
 type verdict uint8
@@ -20,64 +23,66 @@ const (
 	secretLine
 )
 
-// names lists every name that is judged as a whole. A name is normalised before
+// names returns every name that is judged as a whole. A name is normalised before
 // it is looked up: lower case, letters and digits only, so one row covers
 // refresh_token, refreshToken and Refresh-Token. Rows with readable are the
 // look-alikes: they contain or end in a secret word and stay legible.
 //
 // The rows come from the public API descriptions of the products; the last
 // groups are those of veeam-auth and of the protocols of clients.
-var names = map[string]verdict{
-	// what logs in
-	"password": secretAnywhere, "oldpassword": secretAnywhere, "newpassword": secretAnywhere,
-	"currentpassword": secretAnywhere, "adminspassword": secretAnywhere, "userpassword": secretAnywhere,
-	"rootpassword": secretAnywhere, "accountpassword": secretAnywhere, "serviceaccountpassword": secretAnywhere,
-	"office365userpassword": secretAnywhere, "officeuserpassword": secretAnywhere,
-	"onpremisesuserpassword": secretAnywhere, "defaultuserpassword": secretAnywhere,
-	"certificatepassword": secretAnywhere, "webservercertificatepfxpassword": secretAnywhere,
-	"applicationcertificatepassword": secretAnywhere, "keyorpassword": secretAnywhere,
-	"passwords": secretAnywhere, "passphrase": secretAnywhere, "privatekeypassphrase": secretAnywhere,
-	"passwordconfirm": secretAnywhere, "passwordconfirmation": secretAnywhere,
-	"pass": secretField, "pw": secretField, "pin": secretField, "psw": secretField, "userpass": secretField,
+func names() map[string]verdict {
+	return map[string]verdict{
+		// what logs in
+		"password": secretAnywhere, "oldpassword": secretAnywhere, "newpassword": secretAnywhere,
+		"currentpassword": secretAnywhere, "adminspassword": secretAnywhere, "userpassword": secretAnywhere,
+		"rootpassword": secretAnywhere, "accountpassword": secretAnywhere, "serviceaccountpassword": secretAnywhere,
+		"office365userpassword": secretAnywhere, "officeuserpassword": secretAnywhere,
+		"onpremisesuserpassword": secretAnywhere, "defaultuserpassword": secretAnywhere,
+		"certificatepassword": secretAnywhere, "webservercertificatepfxpassword": secretAnywhere,
+		"applicationcertificatepassword": secretAnywhere, "keyorpassword": secretAnywhere,
+		"passwords": secretAnywhere, "passphrase": secretAnywhere, "privatekeypassphrase": secretAnywhere,
+		"passwordconfirm": secretAnywhere, "passwordconfirmation": secretAnywhere,
+		"pass": secretField, "pw": secretField, "pin": secretField, "psw": secretField, "userpass": secretField,
 
-	// tokens and codes
-	"accesstoken": secretAnywhere, "refreshtoken": secretAnywhere, "mfatoken": secretAnywhere,
-	"updatertoken": secretAnywhere, "longlivedrefreshtoken": secretAnywhere, "ssotoken": secretAnywhere,
-	"integrationtoken": secretAnywhere, "vbrtoken": secretAnywhere, "recoverytoken": secretAnywhere,
-	"samlresponse": secretAnywhere, "assertion": secretField, "token": secretField, "tokens": secretField,
-	"accesstokens": secretAnywhere, "refreshtokens": secretAnywhere, "accesstokencache": secretAnywhere,
-	"recoverytokens": secretAnywhere, "code": secretField, "mfacode": secretAnywhere, "authcode": secretAnywhere,
-	"authorizationcode": secretAnywhere, "authenticationcode": secretAnywhere, "encryptedcode": secretAnywhere,
-	"verificationcode": secretAnywhere, "scratchcode": secretAnywhere, "scratchcodes": secretAnywhere,
-	"recoverycode": secretAnywhere, "recoverycodes": secretAnywhere, "devicecode": secretAnywhere,
-	"codeverifier": secretAnywhere, "otp": secretField, "totp": secretField, "totpcode": secretAnywhere,
-	"otpcode": secretAnywhere,
+		// tokens and codes
+		"accesstoken": secretAnywhere, "refreshtoken": secretAnywhere, "mfatoken": secretAnywhere,
+		"updatertoken": secretAnywhere, "longlivedrefreshtoken": secretAnywhere, "ssotoken": secretAnywhere,
+		"integrationtoken": secretAnywhere, "vbrtoken": secretAnywhere, "recoverytoken": secretAnywhere,
+		"samlresponse": secretAnywhere, "assertion": secretField, "token": secretField, "tokens": secretField,
+		"accesstokens": secretAnywhere, "refreshtokens": secretAnywhere, "accesstokencache": secretAnywhere,
+		"recoverytokens": secretAnywhere, "code": secretField, "mfacode": secretAnywhere, "authcode": secretAnywhere,
+		"authorizationcode": secretAnywhere, "authenticationcode": secretAnywhere, "encryptedcode": secretAnywhere,
+		"verificationcode": secretAnywhere, "scratchcode": secretAnywhere, "scratchcodes": secretAnywhere,
+		"recoverycode": secretAnywhere, "recoverycodes": secretAnywhere, "devicecode": secretAnywhere,
+		"codeverifier": secretAnywhere, "otp": secretField, "totp": secretField, "totpcode": secretAnywhere,
+		"otpcode": secretAnywhere,
 
-	// keys, seeds and what carries them
-	"secret": secretField, "secrets": secretField, "secretkey": secretAnywhere, "newsecretkey": secretAnywhere,
-	"accesskey": secretAnywhere, "accesskeys": secretField, "sharedkey": secretAnywhere, "clientsecret": secretAnywhere,
-	"applicationsecret": secretAnywhere, "privatekey": secretAnywhere, "privatekeys": secretAnywhere,
-	"privatekeybase64": secretAnywhere, "certificatecontent": secretAnywhere, "applicationcertificate": secretField,
-	"pfx": secretField, "pkcs12": secretField, "publickey": secretField, "qrstring": secretAnywhere,
-	"secreturl": secretAnywhere, "mfakey": secretAnywhere, "mfaqrcodeurl": secretAnywhere, "seed": secretField,
-	"totpseed": secretAnywhere, "keytab": secretField, "connectionstring": secretField,
+		// keys, seeds and what carries them
+		"secret": secretField, "secrets": secretField, "secretkey": secretAnywhere, "newsecretkey": secretAnywhere,
+		"accesskey": secretAnywhere, "accesskeys": secretField, "sharedkey": secretAnywhere, "clientsecret": secretAnywhere,
+		"applicationsecret": secretAnywhere, "privatekey": secretAnywhere, "privatekeys": secretAnywhere,
+		"privatekeybase64": secretAnywhere, "certificatecontent": secretAnywhere, "applicationcertificate": secretField,
+		"pfx": secretField, "pkcs12": secretField, "publickey": secretField, "qrstring": secretAnywhere,
+		"secreturl": secretAnywhere, "mfakey": secretAnywhere, "mfaqrcodeurl": secretAnywhere, "seed": secretField,
+		"totpseed": secretAnywhere, "keytab": secretField, "connectionstring": secretField,
 
-	// sessions and headers
-	"authorization": secretLine, "proxyauthorization": secretLine, "cookie": secretLine, "setcookie": secretLine,
-	"cookies": secretField, "xrestsvcsessionid": secretAnywhere, "restsvcsessionid": secretAnywhere,
-	"authenticationinfo": secretField, "xapikey": secretAnywhere, "bearer": secretField,
-	"requestverificationtoken": secretAnywhere, "sharedaccesssignature": secretAnywhere, "signature": secretField, "sig": secretField,
-	"xamzsignature": secretAnywhere, "xamzcredential": secretAnywhere,
+		// sessions and headers
+		"authorization": secretLine, "proxyauthorization": secretLine, "cookie": secretLine, "setcookie": secretLine,
+		"cookies": secretField, "xrestsvcsessionid": secretAnywhere, "restsvcsessionid": secretAnywhere,
+		"authenticationinfo": secretField, "xapikey": secretAnywhere, "bearer": secretField,
+		"requestverificationtoken": secretAnywhere, "sharedaccesssignature": secretAnywhere, "signature": secretField, "sig": secretField,
+		"xamzsignature": secretAnywhere, "xamzcredential": secretAnywhere,
 
-	// look-alikes
-	"encryptionpasswordid": readable, "encryptionpasswordidornull": readable, "encryptionpassworduniqueid": readable,
-	"encryptionpasswordtag": readable, "encryptionpasswords": readable, "passwordid": readable, "passwordhint": readable,
-	"passwordfilepath": readable, "recoveryrecpasswordlossprotection": readable, "tokentype": readable,
-	"nextchangetoken": readable, "continuationtoken": readable, "pagetoken": readable, "nextpagetoken": readable,
-	"postmantoken": readable, "encryptionkeyid": readable, "encryptionkeyname": readable,
-	"clientsecretexpiration": readable, "assertionconsumerurl": readable, "errorcode": readable, "statuscode": readable,
-	"keysize": readable, "tokenid": readable, "granttype": readable, "useshorttermrefresh": readable,
-	"shortlivedrefreshtoken": readable, "disableantiforgerytoken": readable, "mfaenabled": readable,
+		// look-alikes
+		"encryptionpasswordid": readable, "encryptionpasswordidornull": readable, "encryptionpassworduniqueid": readable,
+		"encryptionpasswordtag": readable, "encryptionpasswords": readable, "passwordid": readable, "passwordhint": readable,
+		"passwordfilepath": readable, "recoveryrecpasswordlossprotection": readable, "tokentype": readable,
+		"nextchangetoken": readable, "continuationtoken": readable, "pagetoken": readable, "nextpagetoken": readable,
+		"postmantoken": readable, "encryptionkeyid": readable, "encryptionkeyname": readable,
+		"clientsecretexpiration": readable, "assertionconsumerurl": readable, "errorcode": readable, "statuscode": readable,
+		"keysize": readable, "tokenid": readable, "granttype": readable, "useshorttermrefresh": readable,
+		"shortlivedrefreshtoken": readable, "disableantiforgerytoken": readable, "mfaenabled": readable,
+	}
 }
 
 // suffixes are the words that make a name secret when it ends in one of them
@@ -202,23 +207,107 @@ func endOfName(normal []byte) verdict {
 	return readable
 }
 
-// outline holds the first letters and the last letters of the names of each
-// length. It spares most names the look into the table.
-var outline = func() (rows [nameWidth + 1]struct{ first, last [256]bool }) {
-	for name := range names {
-		row := &rows[len(name)]
+// nameIndex is what makes looking a name up quick.
+type nameIndex struct {
+	rows map[string]verdict
+
+	// outline holds the first letters and the last letters of the names of each length.
+	// It spares most names the look into the table.
+	outline [nameWidth + 1]struct{ first, last [256]bool }
+
+	// ends holds, by its last letter, what can stand before that in a name that is not
+	// readable, digits at the end aside.
+	ends [256][256]bool
+}
+
+// nameRows is made when the first name is judged.
+var nameRows = sync.OnceValue(func() *nameIndex {
+	x := &nameIndex{rows: names()}
+	for name, v := range x.rows {
+		row := &x.outline[len(name)]
 		row.first[name[0]], row.last[name[len(name)-1]] = true, true
+		if v != readable {
+			x.end(name)
+		}
 	}
-	return rows
-}()
+	for _, words := range suffixes {
+		for _, word := range words {
+			x.end(word)
+		}
+	}
+	return x
+})
+
+// end notes a name or the end of one, and the words that may follow it.
+func (x *nameIndex) end(name string) {
+	digits := name
+	for name[len(name)-1] <= '9' {
+		name = name[:len(name)-1]
+	}
+	x.ends[name[len(name)-1]][name[len(name)-2]] = true
+	for _, words := range wrappings {
+		for _, word := range words {
+			both := digits + word
+			x.ends[both[len(both)-1]][both[len(both)-2]] = true
+			both = name + word
+			x.ends[both[len(both)-1]][both[len(both)-2]] = true
+		}
+	}
+}
 
 // listedName looks a normalised name up, which is not empty.
 func listedName(normal []byte) (v verdict, listed bool) {
-	if row := &outline[len(normal)]; row.first[normal[0]] && row.last[normal[len(normal)-1]] {
-		v, listed = names[string(normal)]
+	x := nameRows()
+	if row := &x.outline[len(normal)]; row.first[normal[0]] && row.last[normal[len(normal)-1]] {
+		v, listed = x.rows[string(normal)]
 	}
 	return v, listed
 }
+
+// UnlikeAName reports whether the value under name need not be masked, as SecretName does,
+// but from a quick look: false tells nothing. It may be a path that ends in the name.
+func UnlikeAName(name string) bool { return endsUnlikeAName(name, true) }
+
+// endsUnlikeAName reports whether a text ends with no name of a secret, which its last two
+// letters tell most often; if it reports false, judge decides. Of a text that is a name
+// as a whole, every letter counts, otherwise those of its last word.
+func endsUnlikeAName(text string, whole bool) bool {
+	last := byte(0)
+	for end := len(text); end > 0; end-- {
+		c := text[end-1]
+		switch {
+		case 'a' <= c && c <= 'z':
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case '0' <= c && c <= '9':
+			if last == 0 {
+				continue
+			}
+		case c == '%' || c == '\\' || c >= utf8.RuneSelf:
+			return false
+		case whole || inName[c]:
+			continue
+		default:
+			return true
+		}
+		if last != 0 {
+			return !nameRows().ends[last][c] && !escapesEnd(text[:end])
+		}
+		last = c
+	}
+	return last == 0 || !escapesEnd(text)
+}
+
+// escapesEnd reports whether a text may end within an escape, or within one of an escape.
+func escapesEnd(text string) bool {
+	end := len(text)
+	for end > 0 && inEscape[text[end-1]] {
+		end--
+	}
+	return end > 0 && (text[end-1] == '%' || text[end-1] == '\\')
+}
+
+var inEscape = byteSet("0123456789abcdefABCDEFuU")
 
 // foldRune maps the letters outside ASCII that some server may take for an
 // ASCII letter to that letter, and all others to 0.
@@ -247,6 +336,9 @@ func SecretName(name string) bool { return judgeDecoded(name) != readable }
 // percent-decoded to. A name that is still encoded after maxLayers is taken
 // for secret: nobody encodes a harmless name that often.
 func judgeDecoded(name string) verdict {
+	if endsUnlikeAName(name, true) {
+		return readable
+	}
 	v := judge(name)
 	for n := 0; v == readable; n++ {
 		decoded, changed := peel(name)

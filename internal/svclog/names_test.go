@@ -75,7 +75,7 @@ func TestNamesThatSomeServerWouldTakeForASecretOneAreSecret(t *testing.T) {
 }
 
 func TestTheTableIsNormalizedAndFits(t *testing.T) {
-	for name := range names {
+	for name := range names() {
 		var buf [nameWidth]byte
 		if string(normalize(&buf, name)) != name || len(name) >= nameWidth {
 			t.Errorf("row %q is not normalised or longer than %d", name, nameWidth)
@@ -88,7 +88,7 @@ func TestTheTableIsNormalizedAndFits(t *testing.T) {
 			}
 		}
 	}
-	for name := range knownFields {
+	for name := range knownFields() {
 		if judge(name) != readable {
 			t.Errorf("%q is both a readable field and a secret", name)
 		}
@@ -124,4 +124,36 @@ func percent(text string) string {
 		b.Write([]byte{'%', hex[text[i]>>4], hex[text[i]&0xf]})
 	}
 	return b.String()
+}
+
+// TestTheQuickLookAtAnEndMissesNoName holds it to judge.
+func TestTheQuickLookAtAnEndMissesNoName(t *testing.T) {
+	ends := []string{"", "x", "2", "64", "_", "-x", " ", "B64", "Base64", "Value", "Text", "Hex", "Pem", "[0]", ".", "\u212a", "%", "%41", `\u0041`, "s", "d", "Id", "%2541", "%5cu006b", "%k", "u", "abc"}
+	var all []string
+	for name := range names() {
+		all = append(all, name)
+	}
+	for _, words := range suffixes {
+		all = append(all, words...)
+	}
+	for _, name := range all {
+		for _, start := range []string{"", "x", "9", "my "} {
+			for _, end := range ends {
+				for _, more := range ends {
+					text := start + name + end + more
+					if v := judge(text); endsUnlikeAName(text, true) && v != readable {
+						t.Fatalf("%q is %d", text, v)
+					}
+					if v := judge(text); !strings.ContainsAny(text, " ") && endsUnlikeAName(text, false) && v != readable {
+						t.Fatalf("the end of %q is %d", text, v)
+					}
+				}
+			}
+		}
+	}
+	for _, text := range []string{"", "x", "22", "2022-10-03T11", "https", "/api/v1/jobs?limit", "a name: size"} {
+		if !endsUnlikeAName(text, false) {
+			t.Errorf("%q needs a closer look", text)
+		}
+	}
 }

@@ -163,10 +163,10 @@ func TestEveryRequestLineIsAcceptedAndReadAsWritten(t *testing.T) {
 func printedHeaders(r *Request) (names, values []string) {
 	list := sortHeaders(r.Header, nil)
 	if r.Host != "" {
-		list.known[rankHost] = []string{r.Host}
+		list.known[slices.Index(sysOrder[:], "Host")] = []string{r.Host}
 	}
 	add := func(name string, value []string) {
-		row, ok := headerRows[name]
+		row, ok := knownHeaders().rows[name]
 		if !ok {
 			row.printed = strings.TrimSuffix(string(appendHeaderName(nil, name)), ": ")
 		}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -93,19 +94,24 @@ func (p Parameters) MarshalJSON() ([]byte, error) {
 // The expressions that take a line apart. The frame, the request and the
 // response are those that accept Veeam's own lines.
 var (
-	frameLine    = regexp.MustCompile(`^\[(\d{2}\.\d{2}\.\d{4} \d{2}:\d{2}:\d{2}(?:\.\d{3})?)\] <(\d{2,})> (\w+)( +)(.*)$`)
-	requestLine  = regexp.MustCompile(`^\[User: ([^\]]*)\]\[([A-Z]+)\] request to \[([^\]]*)\] deserialized\. Message: \[(.*)\]; Parameters: \[(.*?)\]\.$`)
-	responseLine = regexp.MustCompile(`^\[([A-Z]+) (\S+)\]: \[(\d{3})\] ?(.*)$`)
+	frameLine    = expression(`^\[(\d{2}\.\d{2}\.\d{4} \d{2}:\d{2}:\d{2}(?:\.\d{3})?)\] <(\d{2,})> (\w+)( +)(.*)$`)
+	requestLine  = expression(`^\[User: ([^\]]*)\]\[([A-Z]+)\] request to \[([^\]]*)\] deserialized\. Message: \[(.*)\]; Parameters: \[(.*?)\]\.$`)
+	responseLine = expression(`^\[([A-Z]+) (\S+)\]: \[(\d{3})\] ?(.*)$`)
 
-	responseID    = regexp.MustCompile(`^(?:(.*) )?\[` + requestIDName + `: ([^\]]*)\]$`)
-	traceID       = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	authenticated = regexp.MustCompile(`^Authenticated user: \[([^\]]*)\]$`)
-	loginFailed   = regexp.MustCompile(`^Login failed for user '([^']*)'\.$`)
-	exceptionLine = regexp.MustCompile(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
+	responseID    = expression(`^(?:(.*) )?\[` + requestIDName + `: ([^\]]*)\]$`)
+	traceID       = expression(`^[0-9a-f]{32}$`)
+	authenticated = expression(`^Authenticated user: \[([^\]]*)\]$`)
+	loginFailed   = expression(`^Login failed for user '([^']*)'\.$`)
+	exceptionLine = expression(`^(.*) \((\w+(?:[.+]\w+)+)\)$`)
 )
 
 // chainField is what stands at the end of the lines of a hash chain, see internal/logchain.
-var chainField = regexp.MustCompile(`^(.*) \[(?:Chain|Signed): ([\w-]{11}\.[1-9]\d{0,18}) [\w-]{43}\]$`)
+var chainField = expression(`^(.*) \[(?:Chain|Signed): ([\w-]{11}\.[1-9]\d{0,18}) [\w-]{43}\]$`)
+
+// expression compiles an expression when it is first needed.
+func expression(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 const (
 	stampLayout      = "02.01.2006 15:04:05"
@@ -115,7 +121,7 @@ const (
 // Parse parses one line without its line end. zone is the time zone of its time.
 func Parse(line string, zone *time.Location) Record {
 	chain := ""
-	if m := chainField.FindStringSubmatch(line); m != nil {
+	if m := chainField().FindStringSubmatch(line); m != nil {
 		line, chain = m[1], m[2]
 	}
 	r := parse(line, zone)
@@ -125,7 +131,7 @@ func Parse(line string, zone *time.Location) Record {
 }
 
 func parse(line string, zone *time.Location) Record {
-	frame := frameLine.FindStringSubmatch(line)
+	frame := frameLine().FindStringSubmatch(line)
 	if frame == nil {
 		return Record{Kind: KindUnframed, Message: line}
 	}
@@ -147,7 +153,7 @@ func parse(line string, zone *time.Location) Record {
 
 // parseMessage fills r from the message of a line.
 func (r *Record) parseMessage(message string, indented bool) {
-	if m := requestLine.FindStringSubmatch(message); m != nil {
+	if m := requestLine().FindStringSubmatch(message); m != nil {
 		r.Kind = KindRequest
 		r.User, r.Method, r.Path, r.Body = m[1], m[2], m[3], m[4]
 		for name, value := range entriesOf(m[5]) {
@@ -155,7 +161,7 @@ func (r *Record) parseMessage(message string, indented bool) {
 				r.RequestID = value
 				continue
 			}
-			if name == traceIDName && traceID.MatchString(value) && len(r.Parameters) == 0 && r.TraceID == "" {
+			if name == traceIDName && traceID().MatchString(value) && len(r.Parameters) == 0 && r.TraceID == "" {
 				r.TraceID = value
 				continue
 			}
@@ -163,11 +169,11 @@ func (r *Record) parseMessage(message string, indented bool) {
 		}
 		return
 	}
-	if m := responseLine.FindStringSubmatch(message); m != nil {
+	if m := responseLine().FindStringSubmatch(message); m != nil {
 		r.Kind = KindResponse
 		r.Method, r.Path, r.Body = m[1], m[2], m[4]
 		r.Status, _ = strconv.Atoi(m[3]) // three digits
-		if id := responseID.FindStringSubmatch(r.Body); id != nil {
+		if id := responseID().FindStringSubmatch(r.Body); id != nil {
 			r.Body, r.RequestID = id[1], id[2]
 		}
 		return
@@ -176,12 +182,12 @@ func (r *Record) parseMessage(message string, indented bool) {
 	switch {
 	case indented && strings.HasPrefix(message, "at "):
 		r.Kind = KindStack
-	case authenticated.MatchString(message):
-		r.Kind, r.User = KindAuthenticated, authenticated.FindStringSubmatch(message)[1]
-	case loginFailed.MatchString(message):
-		r.Kind, r.User = KindLoginFailed, loginFailed.FindStringSubmatch(message)[1]
-	case r.Level == LevelError && exceptionLine.MatchString(message):
-		m := exceptionLine.FindStringSubmatch(message)
+	case authenticated().MatchString(message):
+		r.Kind, r.User = KindAuthenticated, authenticated().FindStringSubmatch(message)[1]
+	case loginFailed().MatchString(message):
+		r.Kind, r.User = KindLoginFailed, loginFailed().FindStringSubmatch(message)[1]
+	case r.Level == LevelError && exceptionLine().MatchString(message):
+		m := exceptionLine().FindStringSubmatch(message)
 		r.Kind, r.Message, r.Type = KindException, m[1], m[2]
 	}
 }
