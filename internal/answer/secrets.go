@@ -118,6 +118,7 @@ func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	if fault != "" {
 		return nil, fault
 	}
+	known := res.ContentLength >= 0
 	head, err := beginning(res.Body)
 	whole := io.MultiReader(bytes.NewReader(head), failing{err})
 	if err == nil {
@@ -136,6 +137,9 @@ func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 	case len(text) == 0 || !beginsJSON[text[0]] || !jsonType(kind) && text[0] != '{' && text[0] != '[':
 		return nil, "it is not JSON"
 	}
+	if known {
+		return filter.JSONInBulk(res.Body), ""
+	}
 	return filter.JSON(res.Body), ""
 }
 
@@ -147,17 +151,22 @@ var beginsJSON = func() (set [256]bool) {
 	return set
 }()
 
-// sniffLength is how much of a body tells what it is, and how many blanks may lead
-// a document.
-const sniffLength = 512
+const (
+	// sniffLength is how much of a body tells what it is, and how many blanks may lead
+	// a document.
+	sniffLength = 512
+
+	// sniffRoom is how much is read of a body at first.
+	sniffRoom = 4 << 10
+)
 
 // beginning reads a body up to its first byte that is no blank, which is enough for
 // JSON; of others some more.
 func beginning(body io.Reader) (head []byte, err error) {
-	head = make([]byte, 0, sniffLength)
+	head = make([]byte, 0, sniffRoom)
 	for err == nil && len(head) < sniffLength {
 		var n int
-		n, err = body.Read(head[len(head):sniffLength])
+		n, err = body.Read(head[len(head):sniffRoom])
 		head = head[:len(head)+n]
 		if text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); len(text) > 0 && (len(text) > 16 || beginsJSON[text[0]]) {
 			break

@@ -2,10 +2,10 @@
 //
 // JSON replaces the values of secret keys, and secrets inside other strings, and copies
 // all other bytes unchanged: order, numbers, white space, escapes and duplicate keys.
-// Strings that contain JSON are parsed as such. It reads the stream byte by byte and
-// buffers a few KiB of it at most, and a few dozen KiB of JSON in a string, regardless
-// of the size of a value or the document. A syntax error ends the stream with an error,
-// so that nothing passes unchecked.
+// Strings that contain JSON are parsed as such. It buffers a few dozen KiB of the stream
+// at most, and as much of JSON in a string, regardless of the size of a value or the
+// document. A syntax error ends the stream with an error, so that nothing passes
+// unchecked.
 //
 // docs/filter.md defines what counts as a secret.
 package filter
@@ -13,6 +13,7 @@ package filter
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 // Mask replaces a secret string.
@@ -27,7 +28,7 @@ const (
 	// known whether they begin a secret. If it is not known by then they are masked.
 	LookAhead = 4 << 10
 
-	chunkSize = 16 << 10
+	chunkSize = 32 << 10
 )
 
 // Errors that end a stream. They are wrapped with the position and repeat nothing of
@@ -39,21 +40,39 @@ var (
 )
 
 // JSON returns the JSON document of r without its secrets. An empty stream is returned
-// unchanged. Closing the result closes r if it is an io.Closer.
+// unchanged. Closing the result closes r if it is an io.Closer. What has come is returned
+// at once.
 func JSON(r io.Reader) io.ReadCloser {
 	prepare()
-	return &stream{source: r, scanner: *newScanner(0)}
+	return &stream{source: r}
+}
+
+// JSONInBulk is JSON for a document that is complete at its source, so that it comes as
+// fast as it is read. It is returned in large parts.
+func JSONInBulk(r io.Reader) io.ReadCloser {
+	prepare()
+	return &stream{source: r, bulk: true}
 }
 
 // stream reads from source what it needs to have something to give.
 type stream struct {
 	source  io.Reader
-	chunk   []byte
-	pending []byte // part of scanner.out
-	passed  int    // how much of scanner.out was passed by the latest read
+	bulk    bool
+	room    *room  // nil before the first read and behind the end
+	pending []byte // part of room.scanner.out
+	passed  int    // how much of room.scanner.out was passed by the latest read
 	err     error
+}
+
+// room is the memory that a stream needs.
+type room struct {
+	chunk   [chunkSize]byte
 	scanner scanner
 }
+
+// rooms are those of streams that have ended. What their scanners have learned about names
+// remains.
+var rooms = sync.Pool{New: func() any { return &room{scanner: *newScanner(0)} }}
 
 // maxIdle is how often a source may yield nothing before it counts as broken.
 const maxIdle = 100
@@ -71,6 +90,7 @@ func (f *stream) Read(p []byte) (int, error) {
 		}
 	}
 	if len(f.pending) == 0 {
+		f.leave()
 		return 0, f.err
 	}
 	n := copy(p, f.pending)
@@ -78,27 +98,49 @@ func (f *stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill makes one read from the source and returns how much it gave.
+// fill reads from the source and returns how much it gave.
 func (f *stream) fill() int {
-	if f.chunk == nil {
-		f.chunk = make([]byte, chunkSize)
-		f.scanner.out = make([]byte, 0, chunkSize+chunkSize/8)
+	if f.room == nil {
+		f.enter()
 	}
-	n, err := f.source.Read(f.chunk)
-	f.scanner.keep(f.passed)
-	f.err = f.scanner.feed(f.chunk[:n])
-	f.passed = f.scanner.passed()
-	f.pending = f.scanner.out[:f.passed]
+	s := &f.room.scanner
+	n, err := f.source.Read(f.room.chunk[:])
+	for more := n; f.bulk && err == nil && more > 0 && n < chunkSize; n += more {
+		more, err = f.source.Read(f.room.chunk[n:])
+	}
+	s.keep(f.passed)
+	f.err = s.feed(f.room.chunk[:n])
+	f.passed = s.passed()
+	f.pending = s.out[:f.passed]
 	switch {
 	case f.err != nil || err == nil:
 	case errors.Is(err, io.EOF):
-		if f.err = f.scanner.finish(); f.err == nil {
+		if f.err = s.finish(); f.err == nil {
 			f.err = io.EOF
 		}
 	default:
 		f.err = err
 	}
 	return n
+}
+
+func (f *stream) enter() {
+	f.room = rooms.Get().(*room)
+	if s := &f.room.scanner; s.out == nil {
+		s.out = make([]byte, 0, chunkSize+chunkSize/8)
+	}
+}
+
+// leave gives the memory back at the end of the stream, unless it has become much.
+func (f *stream) leave() {
+	if f.room == nil {
+		return
+	}
+	if s := &f.room.scanner; cap(s.out) <= 2*chunkSize && cap(s.text.nested.raw) <= chunkSize {
+		s.restart()
+		rooms.Put(f.room)
+	}
+	f.room, f.pending = nil, nil
 }
 
 // Close implements io.Closer.

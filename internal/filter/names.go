@@ -3,6 +3,8 @@
 package filter
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"strings"
 	"unsafe"
 
@@ -21,6 +23,8 @@ const (
 	naming
 	// named: the value is that of what a field beside it names.
 	named
+	// quietName: there is nothing in the name itself that has to be looked at.
+	quietName
 )
 
 // special are the names about which answers differ from what svclog masks in
@@ -59,6 +63,15 @@ func judge(name []byte) traits {
 	return 0
 }
 
+// judgeKey returns the traits of a key.
+func judgeKey(name []byte) traits {
+	told := judge(name)
+	if quiet(name, name) {
+		told |= quietName
+	}
+	return told
+}
+
 // namesSecret is secretValue if the value of a naming field is the name of a secret,
 // or a path that ends in one.
 func namesSecret(name []byte) traits {
@@ -78,39 +91,54 @@ func view(b []byte) string {
 	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // the bytes do not change while they are looked at
 }
 
-// judged remembers what judge or namesSecret has said about the names of a stream,
+// judged remembers what judgeKey or namesSecret has said about the names of a stream,
 // which are few and come again and again.
 type judged [64][2]judgement
 
+// judgement is about one name.
 type judgement struct {
-	traits traits
+	print  print
 	size   uint8
-	name   [30]byte
+	traits traits
 }
 
-func (j *judgement) is(name []byte) bool {
-	return int(j.size) == len(name) && string(j.name[:j.size]) == string(name)
+// print is all of a name of at most longestPrint bytes, together with its size.
+type print [4]uint64
+
+const longestPrint = 32
+
+func printOf(name []byte) (p print) {
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(name[i:]) }
+	switch size := len(name); {
+	case size > 16:
+		p = print{word(0), word(8), word(size - 16), word(size - 8)}
+	case size >= 8:
+		p = print{word(0), word(size - 8)}
+	case size >= 4:
+		p[0] = uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[size-4:]))<<32
+	default:
+		for _, c := range name {
+			p[0] = p[0]<<8 | uint64(c)
+		}
+	}
+	return p
 }
 
 func (j *judged) ask(judge func([]byte) traits, name []byte) traits {
-	size := len(name)
-	if size == 0 || size > len(j[0][0].name) {
+	if len(name) > longestPrint {
 		return judge(name)
 	}
-	const mix = 0x9e3779b1
-	hash := uint32(size) + uint32(name[0])<<5 + uint32(name[size/2])<<12 + uint32(name[size-1])<<19 + uint32(name[size/4])<<25
-	two := &j[hash*mix>>26]
+	const mix = 0x9e3779b97f4a7c15
+	p, size := printOf(name), uint8(len(name))
+	two := &j[(p[0]^bits.RotateLeft64(p[1]^p[2], 23)^bits.RotateLeft64(p[3], 41)^uint64(size))*mix>>58]
 	switch {
-	case two[0].is(name):
-	case two[1].is(name):
+	case two[0].size == size && two[0].print == p && size > 0:
+		return two[0].traits
+	case two[1].size == size && two[1].print == p && size > 0:
 		return two[1].traits
-	default:
-		two[1] = two[0]
-		e := &two[0]
-		e.traits = judge(name)
-		e.size = uint8(size)
-		copy(e.name[:], name)
 	}
+	two[1] = two[0]
+	two[0] = judgement{p, size, judge(name)}
 	return two[0].traits
 }
 

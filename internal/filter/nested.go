@@ -46,6 +46,7 @@ func (s *scanner) openNested(i int) {
 		n.inner = newScanner(s.level + 1)
 	}
 	n.inner.restart()
+	n.inner.closely = s.closely
 	n.on, n.raw, n.text = true, n.raw[:0], n.text[:0]
 }
 
@@ -54,6 +55,7 @@ func (s *scanner) restart() {
 	s.out, s.part, s.held = s.out[:0], nil, s.held[:0]
 	s.from, s.base, s.hidden = 0, 0, 0
 	s.mute, s.secret, s.waits, s.traits, s.inside = false, false, false, 0, inNothing
+	s.closely = false
 	s.json.Reset()
 	s.text.held, s.text.nested.on = s.text.held[:0], false
 }

@@ -3,7 +3,10 @@
 
 package filter
 
-import "github.com/caddy-veeam/veeam-auth/internal/jsonscan"
+import (
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+)
 
 // hint tells for a byte of which groups of traces it can be the last one, the second
 // last, and so on: one bit for each group.
@@ -93,15 +96,76 @@ func (t *text) search(part []byte, i int) int {
 	return i
 }
 
-// read has the automaton read what stands for itself. What it has come to depends on no
-// more than the last bytes.
-func (t *text) read(part []byte) {
-	at := t.automaton
+// read has the automaton read what stands for itself.
+func (t *text) read(part []byte) { t.automaton = after(t.automaton, part) }
+
+// after is the state behind part. It depends on no more than the last bytes.
+func after(at uint8, part []byte) uint8 {
 	if over := len(part) - longestTrace; over > 0 {
 		at, part = middle, part[over:]
 	}
 	for _, c := range part {
 		at = next[at][c]
 	}
-	t.automaton = at
+	return at
+}
+
+// quiet reports whether a string needs no closer look: it has no trace in it, or only
+// traces that turn out to be none, and does not open as JSON. reads is what the automaton
+// reads of what the string says: the same, with stand-ins for some bytes.
+func quiet(says, reads []byte) bool {
+	if len(reads) == 0 {
+		return true
+	}
+	if opensNested[says[0]] {
+		return false
+	}
+	before := uint16(anything)
+	for i, c := range reads {
+		h := &hints[c]
+		if found := h.last & before; found != 0 && !harmless(says, reads, i, found) {
+			return false
+		}
+		before = h.second
+	}
+	return true
+}
+
+// harmless reports whether no secret follows reads[i], which may be the last byte of a
+// trace of these groups.
+func harmless(says, reads []byte, i int, found uint16) bool {
+	if i >= 3 && found&hints[reads[i-2]].third&hints[reads[i-3]].fourth == 0 {
+		return true
+	}
+	from := max(0, i+1-longestTail)
+	if c := reads[i]; c == '=' || c == ':' {
+		_, secret := svclog.NamesParameter(view(says[from:i]), c == ':')
+		return !secret
+	}
+	at := after(begin, reads[:i+1])
+	if at > lastFound {
+		return true
+	}
+	switch is := kindAt[at]; {
+	case is.param():
+		_, secret := namesParam(says[from:i+1], is)
+		return !secret
+	case is == userSecret:
+		return noUser(says[i+1:])
+	}
+	return false
+}
+
+// noUser reports whether what follows :// has no user part, nor anything that may spell
+// one otherwise, and is short enough to be held back.
+func noUser(rest []byte) bool {
+	for i, c := range rest[:min(len(rest), LookAhead)] {
+		switch {
+		case endsUser[c]:
+			return true
+		case c == '@' || c == '%' || i == LookAhead-1:
+			return false
+		}
+	}
+	return true
 }

@@ -63,6 +63,8 @@ type text struct {
 	line      bool   // the value of the parameter takes the rest of its line
 	quote     byte   // ends the value of the parameter
 	tail      []byte // the end of what was read before, decoded: it may be a name
+	decoded   []byte // of a string that is taken at a stroke
+	stands    []byte
 	nested    nested
 	letter    [utf8.UTFMax]byte // what the last escape stands for
 }
@@ -106,16 +108,11 @@ func (s *scanner) closeString(rest []byte, i int) {
 	}
 	if s.json.InKey() {
 		s.inside = inNothing
-		s.endKey(name)
+		s.takeKey(s.names.ask(judgeKey, name))
 		return
 	}
 	if t.capturing {
-		depth := s.json.Depth()
-		s.objects.nameSomething(depth)
-		if t.name.size <= longestNaming && s.values.ask(namesSecret, name) != 0 {
-			s.objects.nameSecret(depth)
-			s.decideHeld(i, depth, true)
-		}
+		s.endNaming(name, t.name.size, i)
 	}
 	s.endValue(i, i+1)
 }
@@ -201,8 +198,11 @@ func (t *text) keepTail(part []byte) {
 
 // namesParam reports whether what was read ends with the name of a secret and what
 // was found behind it.
-func (t *text) namesParam(found kind) (line, secret bool) {
-	before := view(t.tail[:max(0, bytes.LastIndexAny(t.tail, "=:>%"))])
+func (t *text) namesParam(found kind) (line, secret bool) { return namesParam(t.tail, found) }
+
+// namesParam does so for a tail.
+func namesParam(tail []byte, found kind) (line, secret bool) {
+	before := view(tail[:max(0, bytes.LastIndexAny(tail, "=:>%"))])
 	if found == elementSecret {
 		return false, svclog.NamesElement(before)
 	}
@@ -414,6 +414,30 @@ func (s *scanner) release(raw []byte, end int) {
 	t.held = t.held[:0]
 	t.mode = searching
 	s.unmuteAt(end)
+}
+
+// decode returns what a short string says that is written with escapes, and what the
+// automaton reads of it. ok is false for characters outside ASCII in escapes.
+func (t *text) decode(raw []byte) (says, reads []byte, ok bool) {
+	says, reads = t.decoded[:0], t.stands[:0]
+	for i := 0; i < len(raw); {
+		end := bytes.IndexByte(raw[i:], '\\')
+		if end < 0 {
+			end = len(raw) - i
+		}
+		says, reads = append(says, raw[i:i+end]...), append(reads, raw[i:i+end]...)
+		if i += end; i == len(raw) {
+			break
+		}
+		c, size := jsonscan.ASCIIEscape(raw[i:])
+		if size == 0 {
+			return nil, nil, false
+		}
+		says, reads = append(says, c), append(reads, standIn(c))
+		i += size
+	}
+	t.decoded, t.stands = says, reads
+	return says, reads, true
 }
 
 // standIn is c, or for what stops the automaton something that it reads alike.
