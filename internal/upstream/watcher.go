@@ -23,6 +23,11 @@ const (
 	// further up in the path that is replaced, as Kubernetes does.
 	WatchEvery = 500 * time.Millisecond
 
+	// WatchAtOnce is how many accounts are looked at in a check, besides those whose files
+	// are changing. More accounts take turns, so that watching never takes more than a few
+	// percent of a processor: 100,000 accounts are looked at once in 25 s.
+	WatchAtOnce = 2000
+
 	// racyFor is how long after its last change a file is read at each look: what
 	// is written within the precision of file times leaves them as they are.
 	racyFor = 2 * time.Second
@@ -44,6 +49,11 @@ type secretWatcher struct {
 	mu       sync.Mutex
 	running  bool
 	accounts map[*account.Account]*watchedAccount
+	turns    []*watchedAccount // the same accounts, in the order of their turns
+
+	// For the goroutine that looks.
+	turn int               // whose turn is next
+	soon []*watchedAccount // those that are looked at in the next check in any case
 }
 
 // watchedAccount is an account whose secrets are in files.
@@ -53,8 +63,10 @@ type watchedAccount struct {
 	last    map[string]secret.FileVersion // as they were when they were read last
 	sighted string                        // the secrets of the look before
 	settled bool
-	failed  int // looks in a row at which the secrets could not be used
-	absent  int // looks in a row at which a file could not be read
+	failed  int  // looks in a row at which the secrets could not be used
+	absent  int  // looks in a row at which a file could not be read
+	fresh   bool // a file was changed a moment ago
+	soon    bool // it is in secretWatcher.soon
 }
 
 func newSecretWatcher(s *Server) *secretWatcher {
@@ -74,6 +86,7 @@ func (w *secretWatcher) add(a *account.Account) {
 	w.mu.Lock()
 	if w.accounts[a] == nil {
 		w.accounts[a] = &watchedAccount{account: a, files: files}
+		w.turns = append(w.turns, w.accounts[a])
 	}
 	w.mu.Unlock()
 }
@@ -133,18 +146,15 @@ func (w *secretWatcher) idle() bool {
 }
 
 func (w *secretWatcher) look() {
-	w.mu.Lock()
-	accounts := make([]*watchedAccount, 0, len(w.accounts))
-	for _, a := range w.accounts {
-		accounts = append(accounts, a)
-	}
-	w.mu.Unlock()
 	files := make(map[string]secret.FileVersion)
-	for _, a := range accounts {
+	for _, a := range w.due() {
 		if found := w.lookAt(a, files); found != nil {
 			for s := range w.server.sessions.sources.of(a.account.Name) {
 				s.changed(found)
 			}
+		}
+		if a.soon = a.changing() && len(w.soon) < WatchAtOnce; a.soon {
+			w.soon = append(w.soon, a)
 		}
 	}
 	if w.waiting.Swap(false) {
@@ -154,11 +164,34 @@ func (w *secretWatcher) look() {
 	}
 }
 
+// due returns the accounts to look at now.
+func (w *secretWatcher) due() []*watchedAccount {
+	w.mu.Lock()
+	turns := w.turns
+	w.mu.Unlock()
+	due := w.soon
+	w.soon = nil
+	for range min(len(turns), WatchAtOnce) {
+		a := turns[w.turn%len(turns)]
+		w.turn = (w.turn + 1) % len(turns)
+		if !a.soon {
+			due = append(due, a)
+		}
+	}
+	return due
+}
+
+// changing reports whether the next look at the account may find something else.
+func (a *watchedAccount) changing() bool {
+	return a.fresh || (!a.settled || a.absent > 0) && a.absent < AbsentLooks
+}
+
 // lookAt returns the account's secrets if one of its files has changed since they
 // were told last, and they were the same at two looks. files are those that were
 // looked at already.
 func (w *secretWatcher) lookAt(a *watchedAccount, files map[string]secret.FileVersion) *account.Secrets {
 	now, dirty := time.Now(), !a.settled
+	a.fresh = false
 	found := make(map[string]secret.FileVersion, len(a.files))
 	for _, path := range a.files {
 		version, ok := files[path]
@@ -175,8 +208,9 @@ func (w *secretWatcher) lookAt(a *watchedAccount, files map[string]secret.FileVe
 		if !version.Same(a.last[path]) {
 			dirty, a.failed = true, 0
 		}
-		dirty = dirty || now.Sub(info.ModTime()).Abs() < racyFor
+		a.fresh = a.fresh || now.Sub(info.ModTime()).Abs() < racyFor
 	}
+	dirty = dirty || a.fresh
 	if !dirty && a.absent == 0 {
 		return nil
 	}
