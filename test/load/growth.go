@@ -40,6 +40,7 @@ type growth struct {
 	dir      string
 	upstream *httptest.Server
 	ca       string
+	together gathering // of the requests with the query allAtOnce
 }
 
 func startGrowth(accounts int) (g *growth, err error) {
@@ -59,6 +60,9 @@ func startGrowth(accounts int) (g *growth, err error) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
+		if r.URL.RawQuery == allAtOnce {
+			g.together.wait(r.Context())
+		}
 		_, _ = w.Write(answer)
 	}))
 	g.upstream.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that end with a Caddy
@@ -79,7 +83,7 @@ func manyName(i int) string { return "account-" + strconv.Itoa(i) }
 
 // begin starts a Caddy with these sites, and returns how long that took and what of the
 // processors.
-func (g *growth) begin(global string, sites func(port int) string) (s *grown, err error) {
+func (g *growth) begin(global string, sites func(port int) string, env ...string) (s *grown, err error) {
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return nil, err
@@ -89,17 +93,20 @@ func (g *growth) begin(global string, sites func(port int) string) (s *grown, er
 		return nil, err
 	}
 	begun := time.Now()
-	caddy, err := startCaddy(dir, "{"+withoutLog+global+"}\n"+sites(ports[0]), "GOMAXPROCS=2")
+	config := "{" + withoutLog + global + "}\n" + sites(ports[0])
+	caddy, err := startCaddy(dir, config, append(env, "GOMAXPROCS=2")...)
 	if err != nil {
 		return nil, err
 	}
-	s = &grown{caddy: caddy, url: fmt.Sprintf("http://127.0.0.1:%d%s", ports[0], shortPath), took: time.Since(begun)}
+	s = &grown{caddy: caddy, config: config, port: ports[0], took: time.Since(begun)}
+	s.url = local(s.port) + shortPath
 	s.cpu, err = cpuTime(caddy.Pid())
 	return s, err
 }
 
 // site is a site in front of the server with so many accounts; 0 is a plain reverse_proxy.
-func (g *growth) site(address string, accounts int) string {
+// options are those of the directive.
+func (g *growth) site(address string, accounts int, options ...string) string {
 	transport := fmt.Sprintf("transport http {\n tls_trust_pool file %s\n keepalive_idle_conns_per_host 1024\n }\n", g.ca)
 	if accounts == 0 {
 		return fmt.Sprintf("%s {\n bind 127.0.0.1\n reverse_proxy %s {\n header_up Authorization \"Bearer %s\"\n %s }\n}\n",
@@ -109,6 +116,9 @@ func (g *growth) site(address string, accounts int) string {
 	fmt.Fprintf(&b, "%s {\n bind 127.0.0.1\n veeam_auth %s {\n pace off\n %s", address, g.upstream.URL, transport)
 	if host := strings.TrimPrefix(address, "http://"); strings.HasPrefix(host, "site") {
 		fmt.Fprintf(&b, "hosts %s\n", host[:strings.LastIndexByte(host, ':')])
+	}
+	for _, option := range options {
+		b.WriteString(option + "\n")
 	}
 	for i := range accounts {
 		fmt.Fprintf(&b, "account %s {env.LOAD_PASSWORD}\n", manyName(i))
@@ -122,13 +132,15 @@ func (g *growth) site(address string, accounts int) string {
 
 // grown is a Caddy that is measured.
 type grown struct {
-	caddy *harness.Caddy
-	url   string
-	took  time.Duration // to start
-	cpu   time.Duration // for that
+	caddy  *harness.Caddy
+	config string // as a Caddyfile
+	port   int
+	url    string
+	took   time.Duration // to start
+	cpu    time.Duration // for that
 }
 
-// measureGrowth measures many accounts, many sites and many connections.
+// measureGrowth measures many accounts and many sites.
 func measureGrowth(ctx context.Context, r *report) error {
 	g, err := startGrowth(*growthAccounts)
 	defer g.stop()
@@ -195,7 +207,48 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	}
 	e := estimateOf(ratios)
 	r.check(e.low <= maxManyToOne, "a request, against one with a single account, processor time", e.String(), fmt.Sprintf("at most %.1f", maxManyToOne))
+	return many.operate(ctx, r)
+}
+
+// operate measures what operators do with many accounts: a scrape, and a reload of the
+// configuration with one more option.
+func (s *grown) operate(ctx context.Context, r *report) error {
+	size := 0
+	scrape, scraped, err := s.costs(func() error {
+		text, err := s.caddy.Metrics()
+		size = len(text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.note("a scrape with a session of each account: processor time, time, size", fmt.Sprintf("%v, %v, %d kB", scrape, scraped, size/1000))
+	changed := strings.Replace(s.config, "pace off", "pace off\n expose_upstream_tokens", 1)
+	reload, reloaded, err := s.costs(func() error { return s.caddy.Load(ctx, []byte(changed)) })
+	if err != nil {
+		return err
+	}
+	after, err := s.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i)) })
+	if err != nil {
+		return err
+	}
+	r.note("a reload with a session of each account: processor time, time; a request after it", fmt.Sprintf("%v, %v; %v", reload, reloaded, after))
 	return nil
+}
+
+// costs returns what something takes of the processors, and how long it takes.
+func (s *grown) costs(do func() error) (cpu, took time.Duration, err error) {
+	before, err := cpuTime(s.caddy.Pid())
+	if err != nil {
+		return 0, 0, err
+	}
+	begun := time.Now()
+	if err := do(); err != nil {
+		return 0, 0, err
+	}
+	took = time.Since(begun).Round(time.Millisecond)
+	after, err := cpuTime(s.caddy.Pid())
+	return after - before, took, err
 }
 
 // inFolder measures logins with Caddy's own storage, in which the tries of each user are

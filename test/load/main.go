@@ -43,6 +43,9 @@ var figures = []struct {
 	{name: "tenants", measure: measureTenants, within: 10 * time.Minute},
 	{name: "guessing", measure: measureGuessing},
 	{name: "growth", measure: measureGrowth, within: 20 * time.Minute},
+	{name: "connections", measure: measureConnections, within: 10 * time.Minute},
+	{name: "defaults", measure: measureDefaults, within: 5 * time.Minute},
+	{name: "users", measure: measureUsers, within: 10 * time.Minute},
 	{name: "compare", measure: measureCompare, within: time.Hour},
 	{name: "image", measure: measureImage, within: 20 * time.Minute},
 }
