@@ -59,7 +59,7 @@ func TestARequestWaitsForAnApprovalAndPassesOnce(t *testing.T) {
 		return answer(req)
 	}
 	used := func() float64 {
-		return testutil.ToFloat64(running.metrics.Approvals.WithLabelValues("vspc", "used"))
+		return testutil.ToFloat64(running().metrics.Approvals.WithLabelValues("vspc", "used"))
 	}
 	before := used()
 	first := c.posts(body)

@@ -10,8 +10,10 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -38,7 +40,7 @@ func init() {
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.Before, "reverse_proxy")
 
-	caddy.OnExit(running.Exit)
+	caddy.OnExit(func(ctx context.Context) { running().Exit(ctx) })
 }
 
 // processState is the state that outlives a configuration and that transports share.
@@ -68,16 +70,16 @@ var keysRead = jwtcaller.Telling{
 }.Tell
 
 // running is the state of this process.
-var running = newProcess()
+var running = sync.OnceValue(newProcess)
 
 // State is what this process knows of upstream servers and their sessions.
-func State() *upstream.State { return running.State }
+func State() *upstream.State { return running().State }
 
 // Holders are the callers that got tokens from this process.
 func Holders() *issuer.Holders { return tokenHolders }
 
 // Record is what the page for operators shows of this process's requests.
-func Record() *page.Record { return running.page }
+func Record() *page.Record { return running().page }
 
 // tokenHolders records which callers got tokens from this process. It outlives reloads,
 // because the tokens do.

@@ -36,7 +36,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	logger, sometimes := ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
 	a.events = events.NewQueue(func(e events.Event) {
-		running.metrics.EventsDropped.WithLabelValues(string(e.Name())).Inc()
+		running().metrics.EventsDropped.WithLabelValues(string(e.Name())).Inc()
 		sometimes.Do(func() {
 			logger.Error("events are not delivered: a handler of events hangs, is too slow, or panics", zap.String("event", string(e.Name())))
 		})
@@ -53,14 +53,14 @@ func (h *Handler) throttled(r *http.Request, state *requestState, refusal veeam.
 		return
 	}
 	client := state.caller.Identity()
-	if running.episodes.Begins("throttled "+client, time.Now()) {
-		running.Events.Emit(events.Throttled(h.product.Name, client, listener.SourceOf(r), refusal.RetryAfter))
+	if running().episodes.Begins("throttled "+client, time.Now()) {
+		running().Events.Emit(events.Throttled(h.product.Name, client, listener.SourceOf(r), refusal.RetryAfter))
 	}
 }
 
 // keyExpires tells that a key expires soon.
 func keyExpires(key *keys.Key) {
-	running.Events.Emit(events.KeyExpires(key.Client, key.Name, key.Until, time.Now()))
+	running().Events.Emit(events.KeyExpires(key.Client, key.Name, key.Until, time.Now()))
 }
 
 // mismatched tells that a request was changed after the decision, unless that was told a

@@ -236,7 +236,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.LogBodyLimit != nil {
 		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
 	}
-	if h.metrics, err = running.registerMetrics(ctx); err != nil {
+	if h.metrics, err = running().registerMetrics(ctx); err != nil {
 		return err
 	}
 	if h.index, err = operation.Open(h.product.Name, h.IndexFile); err != nil {

@@ -182,7 +182,7 @@ func TestASecretThatCannotBeReadIsSeen(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		text := w.password()
-		path := account.FilePlaceholder.FindStringSubmatch(text)[1]
+		path := account.FilePlaceholder().FindStringSubmatch(text)[1]
 		_ = os.Remove(path)
 		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: text})
 		if row := w.reads(veeamtest.DefaultUser, "none", veeam.ReasonSecretUnreadable); !strings.Contains(row.LastError, path) {

@@ -72,9 +72,9 @@ const AppID = "veeam_auth"
 
 // Start implements caddy.App.
 func (a *App) Start() error {
-	running.Events.Use(a.events)
+	running().Events.Use(a.events)
 	slices.Sort(a.digests) // Caddy provisions servers in no order
-	running.page.Configured(issuer.Digest(a.digests...))
+	running().page.Configured(issuer.Digest(a.digests...))
 	for _, p := range a.pairs {
 		found, err := p.candidate.Behind(p.handler, p.routes)
 		if err != nil {
@@ -90,7 +90,7 @@ func (a *App) Start() error {
 
 // Stop implements caddy.App.
 func (a *App) Stop() error {
-	running.Events.Leave(a.events)
+	running().Events.Leave(a.events)
 	a.events.Close()
 	if a.page != nil {
 		return a.page.End()
@@ -121,7 +121,7 @@ func (h *Handler) pair(ctx caddy.Context) error {
 	app.waiting[h] = places[len(places)-1]
 	app.digests = append(app.digests, h.stands.Load().upstreams) // of all its options
 	if app.page != nil {
-		h.page, h.svc = running.page, running.page.Tee(h.svc)
+		h.page, h.svc = running().page, running().page.Tee(h.svc)
 	}
 	return nil
 }

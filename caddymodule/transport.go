@@ -189,7 +189,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.way(proxied)
 	t.pin()
-	t.process = cmp.Or(t.process, running)
+	t.process = cmp.Or(t.process, running())
 	var err error
 	if t.metrics, err = t.process.registerMetrics(ctx); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -92,11 +93,11 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 	return nil
 }
 
-var adminAnswer = regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`)
+var adminAnswer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`) })
 
 // plainAdminError says what an error of an admin request means.
 func plainAdminError(address string, err error) error {
-	answer := adminAnswer.FindStringSubmatch(err.Error())
+	answer := adminAnswer().FindStringSubmatch(err.Error())
 	if answer == nil {
 		text := err.Error()
 		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused

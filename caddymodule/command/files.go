@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -228,7 +229,7 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 	}
 	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
 		unused := isScratchCode(lines.Text())
-		if unused && codes.seal == nil && !likeScratchCode.MatchString(lines.Text()) {
+		if unused && codes.seal == nil && !likeScratchCode().MatchString(lines.Text()) {
 			return nil, notScratchCodes(name, len(codes.lines)+1)
 		}
 		if unused && codes.next < 0 {
@@ -244,7 +245,7 @@ func readScratchCodes(name string, seal func() (*commandSeal, error)) (*scratchC
 
 // likeScratchCode is a line with a short word. Azure documents eight digits, others
 // nothing. Another file that was named by mistake must be neither sent nor changed.
-var likeScratchCode = regexp.MustCompile(`^\s*[0-9A-Za-z-]{4,24}\s*$`)
+var likeScratchCode = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*[0-9A-Za-z-]{4,24}\s*$`) })
 
 func notScratchCodes(name string, line int) error {
 	return fmt.Errorf("%s does not look like a file with scratch codes (line %d); nothing was sent, and the file was not changed", name, line)

@@ -96,7 +96,7 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 	}
 	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, health.Path+path, nil, nil)
 	if err != nil {
-		if refused := adminAnswer.FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
+		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
 			return answer, nil
 		}
 		return answer, plainAdminError(address, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -234,10 +235,10 @@ func (w *wishes) add(d deed) bool {
 	return true
 }
 
-var parameter = regexp.MustCompile(`\{[^}]*\}`)
+var parameter = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{[^}]*\}`) })
 
 // templated is the pattern of an operation. Within its class it may end openly.
-func templated(path string) string { return parameter.ReplaceAllString(path, "*") }
+func templated(path string) string { return parameter().ReplaceAllString(path, "*") }
 
 // print writes the rules. Callers who need the same share one.
 func (w *wishes) print(out io.Writer) {

@@ -146,7 +146,7 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, path, nil, nil)
 	if err != nil {
 		var probe health.Answer
-		if refused := adminAnswer.FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
+		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
 			return []byte(refused[2]), nil
 		}
 		return nil, plainAdminError(address, err)

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -71,10 +72,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // Reason implements veeam.Reasoner.
 func (*Error) Reason() veeam.Reason { return veeam.ReasonSecretUnreadable }
 
-var readable = regexp.MustCompile(`\{(env|file|exec|vault)\.[^{}]*\}`)
+var readable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{(env|file|exec|vault)\.[^{}]*\}`) })
 
 // IsPlaceholder reports whether a text is one placeholder of a secret, and nothing else.
-func IsPlaceholder(text string) bool { return text != "" && readable.FindString(text) == text }
+func IsPlaceholder(text string) bool { return text != "" && readable().FindString(text) == text }
 
 // fingerprintKey makes fingerprints useless outside of this process. It outlives a reload,
 // because fingerprints from before it tell whether a secret was replaced.
@@ -284,7 +285,7 @@ func (a *Account) key(r *resolver) *veeam.Key {
 }
 
 // FilePlaceholder is a placeholder for the content of a file; its first group is the path.
-var FilePlaceholder = regexp.MustCompile(`\{file\.([^{}]+)\}`)
+var FilePlaceholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{file\.([^{}]+)\}`) })
 
 // Files returns the files of the account's secrets. That of next_password is read only
 // when it is needed.
@@ -300,12 +301,12 @@ func (a *Account) Files() (paths []string) {
 		if option == "next_password" {
 			continue
 		}
-		for _, match := range FilePlaceholder.FindAllStringSubmatch(*text, -1) {
+		for _, match := range FilePlaceholder().FindAllStringSubmatch(*text, -1) {
 			add(match[1])
 		}
 	}
 	for _, text := range []string{a.Key, a.PublicKey} {
-		if FilePlaceholder.MatchString(text) {
+		if FilePlaceholder().MatchString(text) {
 			continue // a file that names the file: that one is read at each login
 		}
 		if path, err := a.env.Expand.Read(text); err == nil {
@@ -317,7 +318,7 @@ func (a *Account) Files() (paths []string) {
 
 // filled reports whether all files that a text names have something in them.
 func filled(text string) bool {
-	for _, match := range FilePlaceholder.FindAllStringSubmatch(text, -1) {
+	for _, match := range FilePlaceholder().FindAllStringSubmatch(text, -1) {
 		info, err := os.Stat(match[1])
 		if err != nil || info.Size() == 0 {
 			return false

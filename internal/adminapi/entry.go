@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -22,12 +23,14 @@ type WantedCode struct {
 	Code string `json:"code"`
 }
 
-var sixToTenDigits = regexp.MustCompile(`^[0-9]{6,10}$`)
+var sixToTenDigits = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{6,10}$`) })
 
 func (c WantedCode) digits() string { return strings.Join(strings.Fields(c.Code), "") }
 
 // Complete reports whether there is an account, and a code of the right form.
-func (c WantedCode) Complete() bool { return c.Account != "" && sixToTenDigits.MatchString(c.digits()) }
+func (c WantedCode) Complete() bool {
+	return c.Account != "" && sixToTenDigits().MatchString(c.digits())
+}
 
 // WantedCredential is the body of a request that enters a one-time secret of the account's
 // grant: a refresh token, an authorization code, a SAML response, a token or an assertion.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 )
@@ -94,10 +95,10 @@ func (w *Words) Arguments(tokens []string) {
 }
 
 // placeholderText is what stands for a secret and is none.
-var placeholderText = regexp.MustCompile(`^[$]?\{[^"{}]*\}$`)
+var placeholderText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[$]?\{[^"{}]*\}$`) })
 
 func (w *Words) add(word string) {
-	if word != "" && !placeholderText.MatchString(word) {
+	if word != "" && !placeholderText().MatchString(word) {
 		w.words[word] = true
 	}
 }
@@ -146,7 +147,7 @@ func misspelled(word, known string) bool {
 // errPrivate stands in place of an error that repeats what may be a secret.
 var errPrivate = errors.New("an argument is invalid, missing or in the wrong place. It may be a secret and is not shown. Write: account <name> <password>, with quotes around values that have blanks, and options on lines of their own")
 
-var sourceLine = regexp.MustCompile(`, at ([^ ,]*:\d+)`)
+var sourceLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`, at ([^ ,]*:\d+)`) })
 
 // Check returns err, or another error if the words of err may be a secret.
 func (w *Words) Check(err error) error {
@@ -158,7 +159,7 @@ func (w *Words) Check(err error) error {
 		if len(word) < 3 || !repeats(text, word) {
 			continue // a word of two letters is part of others
 		}
-		if line := sourceLine.FindStringSubmatch(text); line != nil && !strings.Contains(line[1], word) {
+		if line := sourceLine().FindStringSubmatch(text); line != nil && !strings.Contains(line[1], word) {
 			return fmt.Errorf("%w, at %s", errPrivate, line[1])
 		}
 		return errPrivate

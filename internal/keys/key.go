@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -140,11 +141,11 @@ func Classes(preset string) (classes []string, err error) {
 	return classes, nil
 }
 
-var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+var goodName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`) })
 
 // CheckName returns an error for a name that no key may have.
 func CheckName(name string) error {
-	if !goodName.MatchString(name) || Looks(name) {
+	if !goodName().MatchString(name) || Looks(name) {
 		return errors.New("the name of a key has up to 64 letters, digits and ._@-, and begins with a letter or digit")
 	}
 	return nil

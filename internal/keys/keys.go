@@ -256,7 +256,7 @@ func (o *Order) check() error {
 	return nil
 }
 
-var notInNames = regexp.MustCompile(`[^A-Za-z0-9._@-]+`)
+var notInNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9._@-]+`) })
 
 // make makes a key and its record.
 func (o *Order) make(now time.Time) (text string, r *record) {
@@ -267,7 +267,7 @@ func (o *Order) make(now time.Time) (text string, r *record) {
 	}
 	name := o.Name
 	if name == "" {
-		name = strings.TrimLeft(notInNames.ReplaceAllString(o.Client, "-"), "._@-")
+		name = strings.TrimLeft(notInNames().ReplaceAllString(o.Client, "-"), "._@-")
 		name = strings.TrimLeft(name[:min(len(name), 48)]+"-"+strings.ToLower(rand.Text()[:6]), "-")
 	}
 	return text, &record{

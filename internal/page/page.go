@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
@@ -193,9 +194,9 @@ func (p *Page) advice(action string) string {
 	return ways.Replace(action)
 }
 
-var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+var link = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`) })
 
 // plain is a text of the docs without its marks.
 func plain(text string) string {
-	return strings.ReplaceAll(link.ReplaceAllString(text, "$1"), "`", "")
+	return strings.ReplaceAll(link().ReplaceAllString(text, "$1"), "`", "")
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -39,14 +40,14 @@ func Parse(text string) (Hash, error) {
 	if strings.HasPrefix(text, "$2") {
 		cost, err := bcrypt.Cost([]byte(text))
 		switch {
-		case err != nil || !isBcrypt(text):
+		case err != nil || !isBcrypt().MatchString(text):
 			return Hash{}, ErrUnknown
 		case cost > maxBcryptCost:
 			return Hash{}, ErrTooDear
 		}
 		return Hash{text, costOf(text)}, nil
 	}
-	parts := argon2id(text)
+	parts := argon2id().FindStringSubmatch(text)
 	if parts == nil {
 		return Hash{}, ErrUnknown
 	}
@@ -64,13 +65,15 @@ func Parse(text string) (Hash, error) {
 	return Hash{text, costOf(text)}, nil
 }
 
-// isBcrypt reports whether a text has the form of a bcrypt hash, which the package bcrypt
+// isBcrypt matches a text that has the form of a bcrypt hash, which the package bcrypt
 // reads with less care. For any of this form, comparing takes as long as its cost says.
-var isBcrypt = regexp.MustCompile(`^\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}$`).MatchString
+var isBcrypt = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}$`) })
 
-// argon2id returns the parts of an argon2id hash (PHC string format): memory, passes,
-// threads, salt and key, and nil for what is none.
-var argon2id = regexp.MustCompile(`^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([^$]*)\$([^$]*)$`).FindStringSubmatch
+// argon2id finds the parts of an argon2id hash (PHC string format): memory, passes,
+// threads, salt and key.
+var argon2id = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([^$]*)\$([^$]*)$`)
+})
 
 // costOf is what decides how long a comparison takes: the algorithm and its
 // parameters, and the lengths of what is hashed.

@@ -7,18 +7,23 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// written is how people write what they mean by a placeholder.
-var written = struct{ colon, shell, template, caddyfile, bare, env, source *regexp.Regexp }{
-	colon:     regexp.MustCompile(`\{\$?(env|file|ENV|FILE)[:=/ ]`),
-	shell:     regexp.MustCompile(`\$\{`),
-	template:  regexp.MustCompile(`\{\{`),
-	caddyfile: regexp.MustCompile(`\{\$`),
-	bare:      regexp.MustCompile(`^\$?\{+\$?(?:env[:=./ ])?\s*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*\}+$`),
-	env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
-	source:    regexp.MustCompile(`^(?:exec\.[^{}\s][^{}]*|vault\.[^{}\s#?]+#[^{}#]+)$`),
-}
+// spellings are how people write what they mean by a placeholder.
+type spellings struct{ colon, shell, template, caddyfile, bare, env, source *regexp.Regexp }
+
+var written = sync.OnceValue(func() *spellings {
+	return &spellings{
+		colon:     regexp.MustCompile(`\{\$?(env|file|ENV|FILE)[:=/ ]`),
+		shell:     regexp.MustCompile(`\$\{`),
+		template:  regexp.MustCompile(`\{\{`),
+		caddyfile: regexp.MustCompile(`\{\$`),
+		bare:      regexp.MustCompile(`^\$?\{+\$?(?:env[:=./ ])?\s*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*\}+$`),
+		env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
+		source:    regexp.MustCompile(`^(?:exec\.[^{}\s][^{}]*|vault\.[^{}\s#?]+#[^{}#]+)$`),
+	}
+})
 
 // system have the same value in all requests, and outside of them.
 var system = []string{"system.hostname", "system.slash", "system.os", "system.arch", "system.wd"}
@@ -33,7 +38,7 @@ func Check(option, text string) error {
 		path, file := strings.CutPrefix(key, "file.")
 		switch {
 		case file && path != "" && !strings.ContainsAny(path, "{}"),
-			written.env.MatchString(key), written.source.MatchString(key), slices.Contains(system, key):
+			written().env.MatchString(key), written().source.MatchString(key), slices.Contains(system, key):
 			continue
 		}
 		return fmt.Errorf("%s %s", option, spelling(text, key))
@@ -72,7 +77,7 @@ func keysOf(text string) (keys []string, closed bool) {
 // spelling says how to write what a text with a wrong placeholder means.
 func spelling(text, key string) string {
 	name := "NAME"
-	if found := written.bare.FindStringSubmatch(text); found != nil {
+	if found := written().bare.FindStringSubmatch(text); found != nil {
 		name = found[1]
 	}
 	const brace = `; write \{ for a brace that belongs to the secret`
@@ -81,13 +86,13 @@ func spelling(text, key string) string {
 		return "has a placeholder of a request, which has no value when the account logs in; a file requires its path, as in {file./run/secrets/name} or {file../name}"
 	case strings.HasPrefix(key, "time."):
 		return "has a placeholder of the time, which differs at each login; write {env.NAME} or {file./path}"
-	case written.template.MatchString(text):
+	case written().template.MatchString(text):
 		return fmt.Sprintf("has doubled braces; write a placeholder with one brace on each side: {env.%s} or {file./path}", name) + brace
-	case written.colon.MatchString(text):
+	case written().colon.MatchString(text):
 		return fmt.Sprintf("has a misspelled placeholder: write a dot after env and file, as in {env.%s} and {file./run/secrets/name}", name) + brace
-	case written.shell.MatchString(text):
+	case written().shell.MatchString(text):
 		return fmt.Sprintf("has a shell variable; write {env.%s}", name) + brace
-	case written.caddyfile.MatchString(text):
+	case written().caddyfile.MatchString(text):
 		return fmt.Sprintf("has a Caddyfile variable, which is replaced only when the Caddyfile is adapted; write {env.%s}, which is read when the account logs in", name) + brace
 	case strings.HasPrefix(key, "env.") && strings.Contains(key, "{"), strings.HasPrefix(key, "file.") && strings.Contains(key, "{"):
 		return "has a nested placeholder, which Caddy does not replace; write the whole name or path in one: {env.NAME} or {file./path}"

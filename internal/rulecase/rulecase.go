@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
@@ -174,7 +175,7 @@ func foldParameter(placeholder string) string {
 // placeholderFunc is the function that Caddy's CEL gets placeholders with.
 const placeholderFunc = "ph"
 
-var celPlaceholder = regexp.MustCompile(`([^\\]|^){([a-zA-Z][\w.-]+)}`)
+var celPlaceholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([^\\]|^){([a-zA-Z][\w.-]+)}`) })
 
 // foldExpression rewrites a CEL expression: what is compared with a path or a query is
 // put into lower case, as are the arguments of query(), and regular expressions about
@@ -182,7 +183,7 @@ var celPlaceholder = regexp.MustCompile(`([^\\]|^){([a-zA-Z][\w.-]+)}`)
 func foldExpression(expr string) (string, error) {
 	expr = strings.ReplaceAll(expr, escapedBrace, hiddenBrace)
 	for previous := ""; previous != expr; { // placeholders may touch
-		previous, expr = expr, celPlaceholder.ReplaceAllString(expr, `${1}ph(req, "${2}")`)
+		previous, expr = expr, celPlaceholder().ReplaceAllString(expr, `${1}ph(req, "${2}")`)
 	}
 	reader, err := parser.NewParser(parser.Macros())
 	if err != nil {

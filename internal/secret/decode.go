@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -82,8 +83,12 @@ func Decode(content []byte) (string, error) {
 const longSecret = 512
 
 var (
-	assignment  = regexp.MustCompile(`^(?:export +)?(?:[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|(?i:password|passwd|secret|token|api[_-]?key)) *[=:] *\S`)
-	placeholder = regexp.MustCompile(`^(?:\$?\{+[^{}]*\}+|\$\([^()]*\)|%[A-Z_]+%|\$[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)$`)
+	assignment = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:export +)?(?:[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|(?i:password|passwd|secret|token|api[_-]?key)) *[=:] *\S`)
+	})
+	placeholder = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:\$?\{+[^{}]*\}+|\$\([^()]*\)|%[A-Z_]+%|\$[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)$`)
+	})
 )
 
 // Doubts returns what about a secret is probably a mistake, in words that follow "the
@@ -117,8 +122,8 @@ func Doubts(text string) (doubts []string) {
 	bare := strings.TrimSpace(text)
 	quoted := len(bare) > 1 && (bare[0] == '"' || bare[0] == '\'') && bare[0] == bare[len(bare)-1]
 	doubt(quoted, "is in quotation marks, which are sent as part of it")
-	doubt(assignment.MatchString(strings.Trim(bare, `"'`)), "looks like an assignment such as NAME=value, and is sent as a whole")
-	doubt(placeholder.MatchString(bare), "looks like a placeholder or a variable that was not replaced")
+	doubt(assignment().MatchString(strings.Trim(bare, `"'`)), "looks like an assignment such as NAME=value, and is sent as a whole")
+	doubt(placeholder().MatchString(bare), "looks like a placeholder or a variable that was not replaced")
 	for mark, words := range map[string]string{
 		"$ANSIBLE_VAULT;":             "is encrypted with Ansible Vault",
 		"age-encryption.org/":         "is encrypted with age",

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Removed stands in place of a text that may be a secret.
@@ -27,12 +28,12 @@ var plainKeys = []string{
 
 // placeholder is a text that stands for a secret and is none, alone or as the parts of a
 // path.
-var placeholder = regexp.MustCompile(`^\{(env|file|http)\.[A-Za-z0-9_./\\:-]{1,300}\}$`)
+var placeholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\{(env|file|http)\.[A-Za-z0-9_./\\:-]{1,300}\}$`) })
 
 // userOf are the user and the password of a URL, and a query.
 var (
-	userOf  = regexp.MustCompile(`://[^/\s]*@`)
-	queryOf = regexp.MustCompile(`\?.*$`)
+	userOf  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`://[^/\s]*@`) })
+	queryOf = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\?.*$`) })
 )
 
 // below are the keys below which every text is removed, also of a plain key: headers and
@@ -69,12 +70,12 @@ func cleared(value any, key string, hidden bool) any {
 		return v
 	case string:
 		switch {
-		case v == "" || placeholder.MatchString(v):
+		case v == "" || placeholder().MatchString(v):
 			return v
 		case hidden || !slices.Contains(plainKeys, key) || strings.ContainsAny(v, "\r\n"):
 			return Removed
 		}
-		return queryOf.ReplaceAllString(userOf.ReplaceAllString(v, "://"+Removed+"@"), "?"+Removed)
+		return queryOf().ReplaceAllString(userOf().ReplaceAllString(v, "://"+Removed+"@"), "?"+Removed)
 	}
 	return value
 }

@@ -161,7 +161,7 @@ func (m *rotationMachine) configured() *Server {
 }
 
 func expandFile(text string, lookup func(string) (any, bool)) (string, error) {
-	match := account.FilePlaceholder.FindStringSubmatch(text)
+	match := account.FilePlaceholder().FindStringSubmatch(text)
 	if match == nil {
 		return text, nil
 	}

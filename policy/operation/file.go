@@ -119,7 +119,7 @@ func merge(shipped, own *Index) (*Index, error) {
 func (op Operation) key() string {
 	segments := strings.Split(strings.ToLower(op.Path), "/")
 	for i, s := range segments {
-		if s != "{version}" && parameter.MatchString(s) {
+		if s != "{version}" && parameter().MatchString(s) {
 			segments[i] = "{}"
 		}
 	}

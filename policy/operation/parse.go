@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // What an index file may have at most. The indexes that ship are far below.
@@ -133,13 +134,13 @@ func (p *parser) operation(fields []string) error {
 	return x.add(len(x.operations) - 1)
 }
 
-var parameter = regexp.MustCompile(`^\{[^{}/]+\}$`)
+var parameter = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\{[^{}/]+\}$`) })
 
 // withoutParameters is a template with x for each parameter that is a whole segment.
 func withoutParameters(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
-		if parameter.MatchString(s) {
+		if parameter().MatchString(s) {
 			segments[i] = "x"
 		}
 	}

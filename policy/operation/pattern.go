@@ -6,11 +6,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var (
-	plainWord = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`)
-	ident     = regexp.MustCompile(`^(?i:[0-9]+|[0-9a-f]{8}-[0-9a-f-]{27})$`)
+	plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._~-]{1,64}$`) })
+	ident     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?i:[0-9]+|[0-9a-f]{8}-[0-9a-f-]{27})$`) })
 )
 
 // Pattern returns the pattern of a decoded path for the matcher path: ids, and segments
@@ -18,7 +19,7 @@ var (
 func Pattern(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
-		if s != "" && (!plainWord.MatchString(s) || ident.MatchString(s)) {
+		if s != "" && (!plainWord().MatchString(s) || ident().MatchString(s)) {
 			segments[i] = "*"
 		}
 	}
@@ -46,13 +47,13 @@ func target(path, query string) (pattern, selecting string) {
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
-	if selecting = Selecting(query); !querySafe.MatchString(selecting) {
+	if selecting = Selecting(query); !querySafe().MatchString(selecting) {
 		selecting = ""
 	}
 	return Pattern(path), selecting
 }
 
-var querySafe = regexp.MustCompile(`^[A-Za-z0-9._~=&-]{1,128}$`)
+var querySafe = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._~=&-]{1,128}$`) })
 
 // Advice returns a clause for the log that says that an operation is not in the index,
 // or has no class, and how to allow it. The text after its last colon is a line for a

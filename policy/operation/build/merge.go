@@ -98,7 +98,7 @@ func Index(lists []List) (text string, unclassed []string) {
 				unclassed = append(unclassed, list.Version+": "+why)
 			}
 			path := p.template(row.Path)
-			key := row.Method + " " + strings.ToLower(parameter.ReplaceAllLiteralString(path, "{}"))
+			key := row.Method + " " + strings.ToLower(parameter().ReplaceAllLiteralString(path, "{}"))
 			e := entries[key]
 			if e == nil {
 				e = &entry{class: class, method: row.Method}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -132,7 +131,7 @@ func isJSON(contentType string) bool {
 	return contentType == "*/*" || strings.Contains(contentType, "json")
 }
 
-var secretName = regexp.MustCompile(`(?i)password|passphrase|secret|token|(access|shared|private|api|mfa)key|scratchcode|qrstring`)
+var secretName = expression(`(?i)password|passphrase|secret|token|(access|shared|private|api|mfa)key|scratchcode|qrstring`)
 
 // secrets collects the names of properties, at any depth, that look like those
 // of secrets. seen holds the references that have been followed.
@@ -148,7 +147,7 @@ func (d description) secrets(schema map[string]any, found, seen map[string]bool)
 		return
 	}
 	for name, property := range object(schema["properties"]) {
-		if secretName.MatchString(name) {
+		if secretName().MatchString(name) {
 			found[word(name)] = true
 		}
 		d.secrets(object(property), found, seen)

@@ -5,7 +5,6 @@ package build
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -66,11 +65,11 @@ func FromOpenAPI(text []byte, product, version string) (*Own, error) {
 	for _, row := range rows {
 		alone := list
 		alone.Rows = []Row{row}
-		if found := pathVersion.FindStringSubmatch(p.base.FindString(row.Path)); p.newest != "" && found != nil && compareVersions(found[1], list.Product.newest) > 0 {
+		if found := pathVersion().FindStringSubmatch(p.base().FindString(row.Path)); p.newest != "" && found != nil && compareVersions(found[1], list.Product.newest) > 0 {
 			alone.Product.newest = found[1]
 		}
 		if _, err := own.index(alone); err != nil {
-			own.LeftOut = append(own.LeftOut, row.Method+" "+row.Path+": "+lineNumber.ReplaceAllString(err.Error(), ""))
+			own.LeftOut = append(own.LeftOut, row.Method+" "+row.Path+": "+lineNumber().ReplaceAllString(err.Error(), ""))
 			continue
 		}
 		list.Product.newest = alone.Product.newest
@@ -93,8 +92,8 @@ func FromOpenAPI(text []byte, product, version string) (*Own, error) {
 }
 
 var (
-	pathVersion = regexp.MustCompile(`/v([0-9]+(?:\.[0-9]+)?)/`)
-	lineNumber  = regexp.MustCompile(`^line [0-9]+: `)
+	pathVersion = expression(`/v([0-9]+(?:\.[0-9]+)?)/`)
+	lineNumber  = expression(`^line [0-9]+: `)
 )
 
 // index is the checked text of an index.
@@ -121,8 +120,8 @@ func productOf(name string, rows []Row) (best Product, err error) {
 		}
 		known := 0
 		for _, row := range rows {
-			path := parameter.ReplaceAllLiteralString(strings.TrimSuffix(row.Path, "/"), "x")
-			if _, ok := index.Lookup(row.Method, path, ""); ok && p.base.MatchString(row.Path) {
+			path := parameter().ReplaceAllLiteralString(strings.TrimSuffix(row.Path, "/"), "x")
+			if _, ok := index.Lookup(row.Method, path, ""); ok && p.base().MatchString(row.Path) {
 				known++
 			}
 		}
