@@ -64,8 +64,8 @@ func newProcess() *processState {
 
 // keysRead tells of attempts to read the keys of identity providers.
 var keysRead = jwtcaller.Telling{
-	Count: func(provider, result string) { running.metrics.ProviderReads.WithLabelValues(provider, result).Inc() },
-	Emit:  func(e events.Event) { running.Events.Emit(e) },
+	Count: func(provider, result string) { running().metrics.ProviderReads.WithLabelValues(provider, result).Inc() },
+	Emit:  func(e events.Event) { running().Events.Emit(e) },
 	Log:   func() *zap.Logger { return caddy.Log().Named("veeam_auth.trust_jwt") },
 }.Tell
 

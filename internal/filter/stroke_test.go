@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var strokes = flag.Int("strokes", 20_000, "how many documents are compared with and without a look at each byte")
+var strokes = flag.Int("strokes", 5_000, "how many documents are compared with and without a look at each byte")
 
 // closely runs a document through a filter that looks at each byte.
 func closely(document io.Reader) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/username"
@@ -186,7 +187,7 @@ const (
 	longestURI = 2048
 )
 
-var providerName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+var providerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9_-]{1,32}$`) })
 
 // Check returns an error if the configuration is not valid. It reads no file.
 func (c *Config) Check() error {
@@ -195,7 +196,7 @@ func (c *Config) Check() error {
 }
 
 func (c *Config) check() (l limits, err error) {
-	if !providerName.MatchString(c.name()) {
+	if !providerName().MatchString(c.name()) {
 		return l, fmt.Errorf("trust_jwt: the name %q is not allowed: write lower-case letters, digits, - and _, at most 32", c.Name)
 	}
 	if err := errors.Join(c.checkIdentity(), c.checkKeys(), c.checkClaims()); err != nil {

@@ -11,11 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 var (
-	position = regexp.MustCompile(`, at ([^ ,]+):(\d+)`)
-	variable = regexp.MustCompile(`\{\$([A-Za-z_][A-Za-z0-9_]*)(:[^}]*)?\}`)
+	position = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`, at ([^ ,]+):(\d+)`) })
+	variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\$([A-Za-z_][A-Za-z0-9_]*)(:[^}]*)?\}`) })
 )
 
 // WithVariables completes an error about a line of a Caddyfile with the names of the
@@ -26,13 +27,13 @@ func WithVariables(err error) error {
 	if err == nil {
 		return nil
 	}
-	at := position.FindStringSubmatch(err.Error())
+	at := position().FindStringSubmatch(err.Error())
 	if at == nil {
 		return err
 	}
 	number, _ := strconv.Atoi(at[2])
 	var missing, named []string
-	for _, found := range variable.FindAllStringSubmatch(lineOf(at[1], number), -1) {
+	for _, found := range variable().FindAllStringSubmatch(lineOf(at[1], number), -1) {
 		name, fallback := found[1], found[2] != ""
 		value, set := os.LookupEnv(name)
 		switch {

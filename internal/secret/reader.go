@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // MaxFile is the maximum size of a file, in bytes.
@@ -212,12 +213,12 @@ func explained(path string, err error) error {
 }
 
 // opened finds the file in the text of an error: Caddy's modules do not always wrap it.
-var opened = regexp.MustCompile(`\bopen (.+?): `)
+var opened = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\bopen (.+?): `) })
 
 // WithVariable completes the error of a file that cannot be opened with the variable of the
 // environment that names it. Other errors are returned as they are.
 func WithVariable(err error) error {
-	if found := opened.FindStringSubmatch(err.Error()); found != nil {
+	if found := opened().FindStringSubmatch(err.Error()); found != nil {
 		if name := variableOf(found[1]); name != "" {
 			return fmt.Errorf("%w; the variable %s names the file", err, name)
 		}
