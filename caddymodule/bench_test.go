@@ -19,11 +19,13 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -133,11 +135,14 @@ func roundTrip(rt http.RoundTripper, req *http.Request) error {
 func BenchmarkTransport(b *testing.B) {
 	tr := cachedTransport(b)
 	req := proxied(b.Context(), &requestState{route: veeam.RouteProtected})
-	for name, rt := range map[string]http.RoundTripper{"bare": tr.HTTPTransport, "cached": tr} {
+	for name, c := range map[string]struct {
+		http.RoundTripper
+		*http.Request
+	}{"bare": {tr.HTTPTransport, req}, "cached": {tr, req}, "cached, of the forwarder": {tr, ofForwarder(proxied(b.Context(), &requestState{route: veeam.RouteProtected}))}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := roundTrip(rt, req); err != nil {
+				if err := roundTrip(c.RoundTripper, c.Request); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -160,6 +165,19 @@ func TestACachedTokenCostsAtMostFiveAllocations(t *testing.T) {
 	if cached-bare > 5 {
 		t.Errorf("%v allocations more than the bare transport", cached-bare)
 	}
+	if req = ofForwarder(req); allocations(tr)-bare > 0 {
+		t.Errorf("%v allocations more than the bare transport, for a request of the forwarder", allocations(tr)-bare)
+	}
+}
+
+// ofForwarder is a request as the forwarder hands it to its transport, for a documented
+// operation without secrets.
+func ofForwarder(req *http.Request) *http.Request {
+	stateOf(req.Context()).operation.Class = operation.Read
+	info, _ := reverseproxy.GetDialInfo(req.Context())
+	made := req.WithContext(new(forwarder.Exchange).Context(req.Context(), info))
+	made.Header = req.Header.Clone()
+	return made
 }
 
 // benchHandler has the given logger for its lines.

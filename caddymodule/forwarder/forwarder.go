@@ -58,11 +58,17 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 	x.Transport, x.Address, x.Trusted, x.Withhold, x.Observer = f.transport, at.dial.Address, trusted, headers.IsCredential, x
 	at.active.Add(1)
 	defer at.active.Add(-1)
-	x.dialing = dialing{ctx, at.boxed}
-	if err := x.Forward(&x.dialing, w, r); err != nil {
+	if err := x.Forward(x.Context(ctx, at.boxed), w, r); err != nil {
 		return caddyhttp.Error(forward.StatusOf(err), err)
 	}
 	return nil
+}
+
+// Context returns the context for the transport of a request that goes to an upstream, a
+// reverseproxy.DialInfo. It is called once.
+func (x *Exchange) Context(ctx context.Context, upstream any) context.Context {
+	x.dialing = dialing{ctx, upstream}
+	return &x.dialing
 }
 
 // dialing is the context of a request with the upstream that it is sent to, as the
