@@ -29,7 +29,7 @@ const poisoned = `(() => {
 		const answer = await real(target, ...rest);
 		if (!String(target).startsWith('state')) return answer;
 		const state = poison(await answer.json());
-		Object.assign(state.accounts[0], { lost_early: 3, next_password: true, lease_holder: evil + 'host/1234', shared: true, loaded: true, purpose: evil });
+		Object.assign(state.accounts[0], { lost_early: 3, next_password: true, lease_holder: evil + 'host/1234', shared: true, loaded: true, purpose: evil, takes_secret: true });
 		return new Response(JSON.stringify(state));
 	};
 })()`
@@ -88,16 +88,21 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	for _, text := range []string{"next_password is in use", "3 tokens in a row ended early", "host/1234", "the shared cache", "Lock-out budget", "Last error"} {
 		s.shows(t, fmt.Sprintf("document.getElementById('view-accounts').textContent.includes(%q)", text))
 	}
+	fields := map[string]int{}
 	for i := range eval[int](t, s.world, "document.querySelectorAll('#view-accounts .button').length") {
 		eval[bool](t, s.world, fmt.Sprintf("document.querySelectorAll('#view-accounts .button')[%d].click(), true", i))
 		s.shows(t, "document.querySelector('dialog[open]')")
 		if n := eval[int](t, s.world, harmed); n != 0 {
 			t.Errorf("dialog %d: %d", i, n)
 		}
+		fields[eval[string](t, s.world, "((e) => e ? e.id + ' ' + e.type + ' ' + e.autocomplete : '')(document.querySelector('dialog input:not([type=checkbox])'))")]++
 		eval[bool](t, s.world, "document.querySelector('dialog').close(), true")
 	}
 	if n := eval[int](t, s.world, harmed); n != 0 {
 		t.Errorf("details: %d", n)
+	}
+	if fields["code text one-time-code"] == 0 || fields["secret password off"] == 0 || fields[""] == 0 {
+		t.Errorf("the dialogs have %v", fields)
 	}
 	s.shot(t, "hostile")
 	// The search would notice.
