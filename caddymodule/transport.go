@@ -380,8 +380,10 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		return res, nil
 	}
 	res, state.found.refused, err = t.answer(req, state)
-	if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
-		state.approved.Unsent()
+	if err != nil {
+		if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
+			state.approved.Unsent()
+		}
 	}
 	return res, err
 }

@@ -23,7 +23,7 @@ var plainKeys = []string{
 	"server_name", "trusted_ca_certs_pem_files", "try_duration", "client_ip_headers", "default_sni", "name_servers", "resolver", "network",
 	// The options of this module that are neither secrets nor free texts.
 	"product", "index_file", "audience", "name", "account", "effect", "preset", "classes", "class", "default", "act_as", "hosts", "allowed_origins",
-	"api_version", "base_path", "grant", "padding", "public_key_format", "user_uid", "parent", "login_at", "tls_pins", "upstream_host", "except", "username", "client_id",
+	"api_version", "base_path", "grant", "padding", "public_key_format", "user_uid", "parent", "login_at", "tls_pins", "upstream_host", "except", "username", "client_id", "wait", "use_within",
 }
 
 // placeholder is a text that stands for a secret and is none, alone or as the parts of a
