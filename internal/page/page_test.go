@@ -103,6 +103,7 @@ func TestTheAdviceNamesActsOfThePage(t *testing.T) {
 func TestEachActOfThePageHasItsEndpoint(t *testing.T) {
 	routes := adminapi.Sessions{State: upstream.NewState()}.Routes()
 	maps.Copy(routes, adminapi.Tokens{Holders: issuer.NewHolders()}.Routes())
+	maps.Copy(routes, adminapi.Approvals{}.Routes())
 	sent := regexp.MustCompile(`(?:path: |post\()'([a-z/]+)'`).FindAllStringSubmatch(document, -1)
 	offered := map[string]bool{}
 	for _, found := range sent {
@@ -112,12 +113,12 @@ func TestEachActOfThePageHasItsEndpoint(t *testing.T) {
 		}
 	}
 	for path := range routes {
-		if path != adminapi.SessionsPath && path != adminapi.TokensPath && !offered[path] {
+		if path != adminapi.SessionsPath && path != adminapi.TokensPath && path != adminapi.ApprovalsPath && !offered[path] {
 			t.Errorf("the page has no act for %s", path)
 		}
 	}
 	// The dialog is the only way to an act.
-	if n := strings.Count(document, "post("); n != 2 || strings.Count(document, "return post(act.path, body)")+strings.Count(document, "run: () => post('tokens/revoke'") != 2 {
+	if n := strings.Count(document, "post("); n != 3 || strings.Count(document, "return post(act.path, body)")+strings.Count(document, "run: () => post('tokens/revoke'")+strings.Count(document, "run: () => post(act.path, { id: x.id })") != 3 {
 		t.Errorf("%d calls of post", n)
 	}
 }
