@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -60,9 +61,7 @@ func (p *idp) token(t *testing.T, change jwt.MapClaims) string {
 	t.Helper()
 	now := time.Now()
 	claims := jwt.MapClaims{"iss": idpIssuer, "aud": "veeam-auth", "sub": "alice", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
-	for name, value := range change {
-		claims[name] = value
-	}
+	maps.Copy(claims, change)
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
 	token.Header["kid"] = "one"
 	text, err := token.SignedString(p.key)

@@ -268,9 +268,12 @@ func (c *Config) checkKeys() error {
 	if err != nil || address.Host == "" || address.User != nil || address.Fragment != "" || len(c.JWKSURL) > longestURI {
 		return errors.New("jwks_url is not a URL such as https://idp.lab.local/keys")
 	}
+	local := policy.LocalHost(address.Host, nil)
 	switch {
 	case address.Scheme == "https":
-	case address.Scheme == "http" && (c.JWKSInsecureHTTP || policy.LocalHost(address.Host, nil)):
+	case address.Scheme == "http" && !local && c.JWKSTokenFile != "":
+		return errors.New("jwks_token_file requires https: the token would be sent in clear text")
+	case address.Scheme == "http" && (c.JWKSInsecureHTTP || local):
 	default:
 		return errors.New("jwks_url requires https: without TLS, whoever answers for the server decides who gets in. jwks_insecure_http allows it")
 	}

@@ -24,7 +24,7 @@ type file struct{ flight bounded.Flight[[]byte] }
 
 var errTooLong = errors.New("the file is too long")
 
-// readFile reads a file of at most most bytes.
+// readFile reads a file that is not longer than most, in bytes.
 func (s *source) readFile(ctx context.Context, name string, most int64) ([]byte, error) {
 	read := s.files[name].flight.Join(ctx, fetchTimeout, func(*bounded.LateError) ([]byte, error) {
 		opened, err := os.Open(name)

@@ -20,8 +20,10 @@ import (
 func TestNoForgedTokenCounts(t *testing.T) {
 	t.Parallel()
 	p := testKeys()
-	trust := trusting(t, nil, config(written(t, all(t))), &Config{Name: "second", Issuer: "https://other.lab.local", Audience: []string{testAudience},
-		JWKSFile: written(t, document(t, jwk(t, "rsa", p.otherRSA, nil)))})
+	trust := trusting(t, nil, config(written(t, all(t))), &Config{
+		Name: "second", Issuer: "https://other.lab.local", Audience: []string{testAudience},
+		JWKSFile: written(t, document(t, jwk(t, "rsa", p.otherRSA, nil))),
+	})
 	public, err := x509.MarshalPKIXPublicKey(p.rsa.Public())
 	if err != nil {
 		t.Fatal(err)

@@ -25,9 +25,12 @@ func TestTheNameOfACallerBeginsWithItsProvider(t *testing.T) {
 	trust := trusting(t, nil, first, second)
 	seen := make(map[string]string)
 	for _, tt := range []struct{ issuer, name, want string }{
-		{testIssuer, "alice", "jwt:k8s:alice"}, {second.Issuer, "alice", "jwt:entra:alice"},
-		{testIssuer, "grafana", "jwt:k8s:grafana"}, {testIssuer, "entra:alice", "jwt:k8s:entra:alice"},
-		{testIssuer, "loopback", "jwt:k8s:loopback"}, {testIssuer, "client:grafana", "jwt:k8s:client:grafana"},
+		{testIssuer, "alice", "jwt:k8s:alice"},
+		{second.Issuer, "alice", "jwt:entra:alice"},
+		{testIssuer, "grafana", "jwt:k8s:grafana"},
+		{testIssuer, "entra:alice", "jwt:k8s:entra:alice"},
+		{testIssuer, "loopback", "jwt:k8s:loopback"},
+		{testIssuer, "client:grafana", "jwt:k8s:client:grafana"},
 		{testIssuer, "certificate:CN=alice", "jwt:k8s:certificate:CN=alice"},
 		{testIssuer, "system:serviceaccount:monitoring:grafana", "grafana"},
 		{second.Issuer, "system:serviceaccount:monitoring:grafana", "jwt:entra:system:serviceaccount:monitoring:grafana"},
@@ -239,17 +242,20 @@ func TestAConfigurationOfAProviderIsChecked(t *testing.T) {
 		"jwks_file requires an absolute":     func(c *Config) { c.JWKSFile = "keys.json" },
 		"jwks_url requires https":            func(c *Config) { c.JWKSFile, c.JWKSURL = "", "http://idp.lab.local/keys" },
 		"jwks_url is not a URL":              func(c *Config) { c.JWKSFile, c.JWKSURL = "", "https://user:pass@idp.lab.local/keys" },
-		"jwks_refresh: \"1s\"":               func(c *Config) { c.JWKSFile, c.JWKSURL, c.JWKSRefresh = "", "https://idp.lab.local", "1s" },
-		"jwks_max_age 10m0s is shorter":      func(c *Config) { c.JWKSMaxAge = "10m" },
-		"leeway: \"6m\"":                     func(c *Config) { c.Leeway = "6m" },
-		"leeway: \"-1s\"":                    func(c *Config) { c.Leeway = "-1s" },
-		"max_lifetime: \"15d\"":              func(c *Config) { c.MaxLifetime = "15d" },
-		"require accepts a claim":            func(c *Config) { c.Require = []Requirement{{Claim: "groups"}} },
-		"\"x\" is mapped twice":              func(c *Config) { c.Clients = []Client{{"x", "grafana"}, {"x", "grafana"}} },
-		"no client named nobody":             func(c *Config) { c.Clients = []Client{{"x", "nobody"}} },
-		"must be the last":                   func(c *Config) { c.Accounts = []Account{{Account: "a"}, {"b", "groups", []string{"x"}}} },
-		"account requires the name":          func(c *Config) { c.Accounts = []Account{{}} },
-		"accepts a claim and its values":     func(c *Config) { c.Accounts = []Account{{Account: "a", Claim: "groups"}} },
+		"jwks_token_file requires https": func(c *Config) {
+			c.JWKSFile, c.JWKSURL, c.JWKSInsecureHTTP, c.JWKSTokenFile = "", "http://idp.lab.local", true, "/token"
+		},
+		"jwks_refresh: \"1s\"":           func(c *Config) { c.JWKSFile, c.JWKSURL, c.JWKSRefresh = "", "https://idp.lab.local", "1s" },
+		"jwks_max_age 10m0s is shorter":  func(c *Config) { c.JWKSMaxAge = "10m" },
+		"leeway: \"6m\"":                 func(c *Config) { c.Leeway = "6m" },
+		"leeway: \"-1s\"":                func(c *Config) { c.Leeway = "-1s" },
+		"max_lifetime: \"15d\"":          func(c *Config) { c.MaxLifetime = "15d" },
+		"require accepts a claim":        func(c *Config) { c.Require = []Requirement{{Claim: "groups"}} },
+		"\"x\" is mapped twice":          func(c *Config) { c.Clients = []Client{{"x", "grafana"}, {"x", "grafana"}} },
+		"no client named nobody":         func(c *Config) { c.Clients = []Client{{"x", "nobody"}} },
+		"must be the last":               func(c *Config) { c.Accounts = []Account{{Account: "a"}, {"b", "groups", []string{"x"}}} },
+		"account requires the name":      func(c *Config) { c.Accounts = []Account{{}} },
+		"accepts a claim and its values": func(c *Config) { c.Accounts = []Account{{Account: "a", Claim: "groups"}} },
 	} {
 		c := config("/keys.json")
 		change(c)

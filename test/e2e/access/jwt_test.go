@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -51,9 +52,7 @@ func (s signer) sign(t *testing.T, change jwt.MapClaims) string {
 		"iss": "https://idp.lab.local", "aud": []string{"veeam-auth"}, "sub": "system:serviceaccount:backup:exporter", "groups": []string{"backup"},
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 	}
-	for name, value := range change {
-		claims[name] = value
-	}
+	maps.Copy(claims, change)
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
 	token.Header["kid"] = s.kid
 	text, err := token.SignedString(s.key)
@@ -122,7 +121,8 @@ func TestTokensOfAnIdentityProviderIdentifyCallers(t *testing.T) {
 		require_authentication`
 	}
 	w.Sites = []*site{
-		{Name: "idp", Options: trust("jwks_url " + p.URL + "\n\t\t\tjwks_ca " + authority)}, {Name: "file", Options: trust("jwks_file " + keys)},
+		{Name: "idp", Options: trust("jwks_url " + p.URL + "\n\t\t\tjwks_ca " + authority)},
+		{Name: "file", Options: trust("jwks_file " + keys)},
 		{Name: "away", Options: strings.Replace(trust("jwks_url https://127.0.0.1:1/"), "require_authentication", "", 1)},
 	}
 	w.servers = here(t).servers
