@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -245,6 +246,20 @@ func TestTheHandlerCostsAtMostFiveAllocations(t *testing.T) {
 	h.LogTraceID = true
 	if traced := allocations(func(w http.ResponseWriter, r *http.Request) error { return h.ServeHTTP(w, r, answer) }); traced > handled {
 		t.Errorf("log_trace_id costs %v allocations", traced-handled)
+	}
+	provider := newIDP(t)
+	h.TrustJWT = []*jwtcaller.Config{provider.config()}
+	var err error
+	if h.jwts, err = h.trust(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.jwts.Enter(keysRead))
+	authorization := []string{"Bearer " + provider.token(t, nil)}
+	if byJWT := allocations(func(w http.ResponseWriter, r *http.Request) error {
+		r.Header["Authorization"] = authorization
+		return h.ServeHTTP(w, r, answer)
+	}); byJWT-bare > 5 {
+		t.Errorf("a token of an identity provider: %v allocations more than without the handler", byJWT-bare)
 	}
 }
 

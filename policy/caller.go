@@ -54,6 +54,15 @@ type Caller struct {
 	// Provider is the name of the identity provider whose token the caller has
 	// presented, empty without one.
 	Provider string
+
+	identity string // of Remembered
+}
+
+// Remembered returns the caller with its identity, so that Identity makes no text for each
+// request. Name and Via must not change afterwards.
+func (c Caller) Remembered() Caller {
+	c.identity = c.Identity()
+	return c
 }
 
 // TokenIssuer is the claim iss of the tokens that veeam-auth issues. No identity provider
@@ -67,6 +76,9 @@ const TokenIssuer = "veeam-auth"
 // share an identity. It is empty for an unknown caller. Names of server users are in
 // lower case, because the servers ignore case.
 func (c Caller) Identity() string {
+	if c.identity != "" {
+		return c.identity
+	}
 	switch c.Via {
 	case ViaClient, ViaUnix, ViaLoopback, "":
 		return c.Name

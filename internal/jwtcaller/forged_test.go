@@ -116,6 +116,7 @@ func TestNoForgedTokenCounts(t *testing.T) {
 		"issued in the future":                 rs(kid, good(map[string]any{"iat": now + 60})),
 		"valid for too long":                   rs(kid, good(map[string]any{"exp": now + 90_000})),
 		"valid for too long, without iat":      rs(kid, good(map[string]any{"exp": now + 90_000, "iat": nil})),
+		"no begin":                             rs(kid, good(map[string]any{"iat": nil, "nbf": nil})),
 		"valid for too long, iat put forward":  rs(kid, good(map[string]any{"exp": now + 90_000, "iat": now + 20})),
 		"sub twice":                            raw(t, "RS256", p.rsa, `{"alg":"RS256","kid":"rsa"}`, `{"sub":"mallory",`+object[1:]),
 		"iss twice, once escaped":              raw(t, "RS256", p.rsa, `{"alg":"RS256","kid":"rsa"}`, `{"\u0069ss":"https://evil.lab.local",`+object[1:]),
@@ -182,7 +183,7 @@ func TestATokenOfEachAlgorithmCounts(t *testing.T) {
 	} {
 		for _, typ := range []any{"JWT", "jwt", "at+jwt", "application/at+jwt"} {
 			caller, trusted, err := trust.Caller(t.Context(), sign(t, algorithm, by.key, map[string]any{"kid": by.kid, "typ": typ}, good(nil)))
-			if err != nil || !trusted || caller != (policy.Caller{Name: "idp:alice", Via: policy.ViaJWT, Provider: "idp"}) {
+			if err != nil || !trusted || caller != (policy.Caller{Name: "idp:alice", Via: policy.ViaJWT, Provider: "idp"}).Remembered() {
 				t.Errorf("%s: %+v %v", algorithm, caller, err)
 			}
 		}
@@ -197,6 +198,19 @@ func TestATokenOfEachAlgorithmCounts(t *testing.T) {
 	for _, algorithm := range algorithms {
 		if strings.HasPrefix(algorithm, "HS") || algorithm == "none" {
 			t.Errorf("%s is an algorithm", algorithm)
+		}
+	}
+}
+
+// A key with an algorithm (alg) counts for that one alone.
+func TestAKeyMayBeForOneAlgorithm(t *testing.T) {
+	t.Parallel()
+	p := testKeys()
+	trust := trusting(t, nil, config(written(t, document(t, jwk(t, "rsa", p.rsa, map[string]any{"alg": "PS256"}), jwk(t, "p256", p.p256, nil)))))
+	for _, algorithm := range []string{"RS256", "RS512", "PS256", "PS384"} {
+		_, trusted, err := trust.Caller(t.Context(), sign(t, algorithm, p.rsa, map[string]any{"kid": "rsa"}, good(nil)))
+		if !trusted || (err == nil) != (algorithm == "PS256") {
+			t.Errorf("%s: %v", algorithm, err)
 		}
 	}
 }

@@ -369,11 +369,13 @@ func (p *provider) checkTimes(claims map[string]any) (until time.Time, err error
 	if !has {
 		return until, p.bad("the token has no end (exp)")
 	}
-	began, now := at["iat"], time.Now()
-	if began.IsZero() {
-		began = now
+	began, has := at["iat"]
+	if !has {
+		if began, has = at["nbf"]; !has {
+			return until, p.bad("the token does not say since when it is valid (iat or nbf)")
+		}
 	}
-	if longest := p.limits.maxLifetime; expires.Sub(began) > longest || expires.Sub(now) > longest+p.limits.leeway {
+	if longest := p.limits.maxLifetime; expires.Sub(began) > longest {
 		return until, p.bad("the lifetime of the token exceeds max_lifetime, " + longest.String())
 	}
 	return expires.Add(p.limits.leeway), nil
@@ -428,5 +430,5 @@ func (p *provider) caller(claims map[string]any) (policy.Caller, error) {
 			break
 		}
 	}
-	return caller, nil
+	return caller.Remembered(), nil
 }
