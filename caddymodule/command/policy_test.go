@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	_ "github.com/caddy-veeam/veeam-auth/caddymodule/times" // its matchers stand in rules
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -177,6 +178,76 @@ func TestThePolicyCommandReadsTheClaimsOfAToken(t *testing.T) {
 	}
 	if out, code := policyTest(t, guarded, "GET", "http://localhost:9419/api/v1/jobs", "--jwt-claims", "/nonexistent"); code != 1 || !strings.Contains(out, "--jwt-claims") {
 		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// Scopes of keys, limits of clients and times are part of the decision, over changes of
+// the clock, too.
+func TestThePolicyCommandKnowsKeysAndTimes(t *testing.T) {
+	site := `:9419 {
+	veeam_auth https://vbr01.lab.local:9419 {
+		account svc-monitor {env.NOT_SET}
+		account svc-operator {env.NOT_SET}
+		client ci {
+			preset operate
+			hours 02:30-03:30 Europe/Berlin
+			until 2027-12-31 Europe/Berlin
+			key pipeline sha256:6fe7f6d55a1c5a6db1bd2ef8ccb9b3e4a4a2d32fbb9df0e0cf4a4d07f0c2cd65 {
+				preset monitor
+				until 2027-10-31T02:30 Europe/Berlin
+			}
+		}
+		client grafana {
+			preset monitor
+		}
+		allow {
+			expression ` + "`{http.veeam_auth.client} == \"grafana\"`" + `
+			during 02:00-03:00 Europe/Berlin
+		}
+		allow ` + "`{http.veeam_auth.client} == \"ci\"`" + `
+	}
+}
+`
+	const read, start = "GET /api/v1/jobs", "POST /api/v1/jobs/5/start"
+	for _, c := range []struct {
+		request string
+		args    string
+		code    int
+		says    string
+	}{
+		{read, "--client ci --at 2027-01-15T02:30:00+01:00", 0, "allowed by rule 2"},
+		{read, "--client ci --at 2027-01-15T02:29:59+01:00", 2, "before the rules"},
+		{read, "--client ci --at 2027-03-28T01:00:00Z", 0, "allowed by rule 2"}, // the clock goes from 02:00 to 03:00
+		{read, "--client ci --at 2027-03-28T00:59:59Z", 2, "before the rules"},
+		{read, "--client ci --at 2027-03-28T01:30:00Z", 2, "before the rules"},
+		{read, "--client ci --at 2027-10-31T00:30:00Z", 0, "allowed by rule 2"}, // it goes from 03:00 to 02:00
+		{read, "--client ci --at 2027-10-31T01:00:00Z", 2, "before the rules"},
+		{read, "--client ci --at 2027-10-31T02:29:59Z", 0, "allowed by rule 2"},
+		{read, "--client ci --at 2028-01-01T02:30:00+01:00", 2, "before the rules"},
+		{start, "--client ci --at 2027-01-15T02:30:00+01:00", 0, "class run"},
+		{start, "--client ci --key pipeline --at 2027-01-15T02:30:00+01:00", 2, "key pipeline"},
+		{read, "--client ci --key pipeline --at 2027-01-15T02:30:00+01:00", 0, "key        pipeline"},
+		{read, "--client ci --key pipeline --at 2027-10-31T00:29:00Z", 2, "before the rules"},
+		{read, "--client ci --key pipeline --at 2027-10-31T00:30:00Z", 2, "key pipeline"}, // the first 02:30 of two
+		{read, "--client ci --key pipeline --at 2027-10-31T01:30:00Z", 2, "key pipeline"},
+		{read, "--client ci --preset monitor --account svc-operator --at 2027-01-15T02:30:00+01:00", 2, "svc-operator"},
+		{start, "--client ci --preset monitor --at 2027-01-15T02:30:00+01:00", 2, "key issued"},
+		{read, "--client grafana --at 2027-10-31T00:00:00Z", 0, "allowed by rule 1"}, // the hour comes twice
+		{read, "--client grafana --at 2027-10-31T01:59:59Z", 0, "allowed by rule 1"},
+		{read, "--client grafana --at 2027-10-31T02:00:00Z", 2, "by the default"},
+		{read, "--client grafana --at 2027-03-28T01:00:00Z", 2, "by the default"}, // it does not come
+		{start, "--client grafana --at 2027-10-31T00:00:00Z", 2, "before the rules"},
+		{read, "--client ci --key other", 1, "no key named other"},
+		{read, "--client grafana --key pipeline", 1, "no key named pipeline"},
+		{read, "--client ci --key pipeline --preset monitor", 1, "--key is not allowed with --preset"},
+		{read, "--key pipeline", 1, "a key requires --client"},
+		{read, "--client ci --at tomorrow", 1, "is not a time"},
+		{read, "--client ci --preset admin", 1, "admin"},
+	} {
+		out, code := policyTest(t, site, append(strings.Fields(c.request), strings.Fields(c.args)...)...)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s %s: exit code %d, not %d, or it does not say %q: %s", c.request, c.args, code, c.code, c.says, out)
+		}
 	}
 }
 
