@@ -67,7 +67,7 @@ func decodeOne(body io.Reader, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return err
 	}
-	if _, err := decoder.Token(); err != io.EOF {
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return cmp.Or(err, errMore)
 	}
 	return nil
