@@ -89,19 +89,16 @@ type triesStore struct {
 	store  *store.Attachment // nil with a cache, whose store is its own
 }
 
-// newTries returns the store of tries in Caddy's storage, for transports without a
-// cache.
+// newTries returns the store of tries and open sessions in Caddy's storage, for transports
+// without a cache.
 func newTries() *tokencache.Shared {
-	return tokencache.NewShared(tokencache.SharedOptions{
-		ProbeWrites: true, Keys: func() (tokencache.Sealer, error) { return upstream.PlainSealer{}, nil },
-		Log: func(_ string, err error) {
-			logger := caddy.Log().Named(budgetLogger)
-			if err == nil {
-				logger.Info("the storage works again: failed logins are remembered over a restart")
-				return
-			}
-			logger.Warn("the storage does not work: failed logins are counted in memory only, and a restart forgets them", zap.Error(err))
-		},
+	return upstream.NewTries(func(message string, err error) {
+		logger := caddy.Log().Named(budgetLogger)
+		if err == nil {
+			logger.Info(message)
+			return
+		}
+		logger.Warn(message, zap.Error(err))
 	})
 }
 

@@ -74,6 +74,7 @@ const directive = "veeam_auth"
 //			encryption_key <secret>
 //			storage        <module> …
 //		}
+//		session_records  on | off
 //		replay_limit     <size>
 //		client           <name> [<password-hash> [<account>]] {
 //			account        <account>

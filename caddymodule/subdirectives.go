@@ -61,6 +61,7 @@ func (p *directiveParser) readers() map[string]reader {
 		"refresh_before":         to(&t.RefreshBefore, durationArg),
 		"replay_limit":           to(&t.ReplayLimit, sizeArg),
 		"require_authentication": to(&h.RequireAuthentication, noArg),
+		"session_records":        func(d *caddyfile.Dispenser) error { return choiceArg(d, &t.SessionRecords, "on", "off") },
 		"tls_pin":                p.pins,
 		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
 		"token_max_lifetime":     p.maxLifetime,

@@ -85,6 +85,11 @@ type Transport struct {
 	// restart. Default: sessions are kept in memory.
 	Cache *Cache `json:"cache,omitempty"`
 
+	// Whether open sessions are recorded, sealed, in the storage of `cache` or Caddy's own:
+	// `on`, or `off`. What a process leaves behind that is killed is ended at the next
+	// start. Default: `on`.
+	SessionRecords string `json:"session_records,omitempty"`
+
 	// The time in which a refused credential is not sent again. It doubles with each
 	// refusal, up to `hold_most`. A changed secret is sent immediately. Choose it so
 	// that the tries stay below the server's lock-out threshold. Default: `1m`, and
@@ -212,7 +217,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
 		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.Pace.Rates(t.product.Pace),
-		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, MaxUsers: t.MaxUsers,
+		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, NoRecords: t.SessionRecords == "off", MaxUsers: t.MaxUsers,
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
 		},
@@ -274,6 +279,8 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: refresh_before is negative")
 	case !slices.Contains([]string{"", loginAtRequest, loginAtStart}, t.LoginAt):
 		return fmt.Errorf("veeam_auth: login_at %q is not allowed (allowed: %s, %s)", t.LoginAt, loginAtRequest, loginAtStart)
+	case !slices.Contains([]string{"", "on", "off"}, t.SessionRecords):
+		return fmt.Errorf("veeam_auth: session_records %q is not allowed (allowed: on, off)", t.SessionRecords)
 	case t.MaxUsers < 0:
 		return errors.New("veeam_auth: max_users is negative")
 	case t.ReplayLimit < 0:

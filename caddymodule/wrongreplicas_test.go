@@ -67,8 +67,6 @@ type unusedStorage struct{}
 
 func (unusedStorage) Exists(context.Context, string) bool { return false }
 
-func (unusedStorage) List(context.Context, string, bool) ([]string, error) { return nil, nil }
-
 func (unusedStorage) Stat(context.Context, string) (info certmagic.KeyInfo, err error) {
 	return info, nil
 }

@@ -68,6 +68,14 @@ const (
 	SecretNextRefused  = "next_refused"  // next_password was refused too
 )
 
+// Outcomes of the sessions that a process has left behind, the values of the label result
+// of Left.
+const (
+	LeftLoggedOut = "logged_out"
+	LeftExpires   = "expires" // it was not logged out, and expires
+	LeftUnknown   = "unknown" // the server may have it, and nobody can log it out
+)
+
 // Set holds all collectors of the module.
 type Set struct {
 	// Grants counts token requests to servers, by product, grant and result: ok, mfa (a
@@ -110,6 +118,10 @@ type Set struct {
 	// Lost counts tokens that servers ended before their expiry, by product, account
 	// and reason.
 	Lost *AccountCounter
+
+	// Left counts sessions that a process has left behind when it ended, by product and
+	// result.
+	Left *prometheus.CounterVec
 
 	// Decisions counts decisions of rules, by product, position of the rule (0 is the
 	// default) and decision: allow, deny, approve, shadow_allow, shadow_deny or
@@ -155,6 +167,9 @@ type Set struct {
 func (s *Set) Begin(product, account string) {
 	for _, result := range []string{PaceDelayed, PaceRefused} {
 		s.Paced.WithLabelValues(product, result)
+	}
+	for _, result := range []string{LeftLoggedOut, LeftExpires, LeftUnknown} {
+		s.Left.WithLabelValues(product, result)
 	}
 	s.SessionLookups(product, account)
 	for _, reason := range []string{LostRevoked, LostInterference} {
@@ -220,6 +235,8 @@ func New(sessions func() []Session) *Set {
 			firstLost,
 			[]string{LostRevoked, LostInterference},
 		},
+		Left: counter("left_sessions_total",
+			"Sessions that a process has left behind when it ended, by what became of them.", "product", "result"),
 		Decisions: counter("decisions_total",
 			"Decisions about requests, by rule.", "product", "rule", "source", "decision"),
 		Approvals: counter("approvals_total",
@@ -248,7 +265,7 @@ func New(sessions func() []Session) *Set {
 // not an error: several sites of a configuration share them.
 func (s *Set) Register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Decisions, s.Approvals, s.Waiting, s.Secrets,
+		s.Grants, s.GrantSeconds, s.Paced, s.Requests, s.Clients, s.Forwarded, s.Lookups, s.Refusals, s.Mismatches, s.Replays, s.Lost, s.Left, s.Decisions, s.Approvals, s.Waiting, s.Secrets,
 		s.ClockOffset, s.EventsDropped, s.Sessions, s.KeyEnds, s.ProviderReads, s.ProviderKeys, s.Build,
 	} {
 		var already prometheus.AlreadyRegisteredError

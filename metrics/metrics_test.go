@@ -37,6 +37,7 @@ func full(t *testing.T) (*Set, *prometheus.Registry) {
 	set.Refusals.WithLabelValues("vbr", "caller_unknown").Inc()
 	set.Replays.WithLabelValues("vbr", ReplayAccepted).Inc()
 	set.Lost.WithLabelValues("vbr", "svc", LostInterference).Inc()
+	set.Left.WithLabelValues("vbr", LeftUnknown).Inc()
 	set.Secrets.WithLabelValues("vbr", "svc", SecretAccepted).Inc()
 	set.Decisions.WithLabelValues("vbr", "1", "Caddyfile:7", "deny").Inc()
 	return set, registry

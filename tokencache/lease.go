@@ -148,12 +148,15 @@ func (s *Session) take(ctx context.Context, at place, decided, open func(*record
 			next.Left++
 		}
 		next.Holder, next.Lease, next.Beat, next.Process = sh.holder(), l.id, 0, sh.options.Process
-		next.Writer = sh.holder()
+		next.Since, next.Writer = time.Now().Round(0), sh.holder()
 		l.fence = next.Fence
 		return &next
 	})
 	if err != nil || l.found == nil {
 		return nil, err
+	}
+	if l.found.Holder != "" && s.options.LeftBehind != nil {
+		s.options.LeftBehind(l.found.Since)
 	}
 	s.holder.Store(&sh.options.Holder)
 	l.stop = s.beat(context.WithoutCancel(ctx), l)
@@ -223,7 +226,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 		}
 		next := *rec
 		next.Fence = max(rec.Fence, l.fence) // an operator may have changed the record
-		next.Holder, next.Beat, next.Process, next.Left = "", 0, "", 0
+		next.Holder, next.Beat, next.Process, next.Left, next.Since = "", 0, "", 0, time.Time{}
 		next.Writer = s.options.Shared.holder()
 		if tok != nil {
 			tok.fence = next.Fence

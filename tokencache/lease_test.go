@@ -149,6 +149,20 @@ func (d *dying) Load(ctx context.Context, key string) ([]byte, error) {
 	return d.memory.Load(ctx, key)
 }
 
+func (d *dying) Delete(ctx context.Context, key string) error {
+	if err := d.alive(ctx); err != nil {
+		return err
+	}
+	return d.memory.Delete(ctx, key)
+}
+
+func (d *dying) List(ctx context.Context, folder string, recursive bool) ([]string, error) {
+	if err := d.alive(ctx); err != nil {
+		return nil, err
+	}
+	return d.memory.List(ctx, folder, recursive)
+}
+
 // Every length and every bit of what lies in the store: a miss, never a panic,
 // never a wrong token.
 func TestADamagedRecordIsNeverAWrongToken(t *testing.T) {

@@ -44,6 +44,9 @@ type record struct {
 	Lease  string `json:"lease,omitempty"`
 	Beat   uint64 `json:"beat,omitempty"`
 
+	// Since is when Holder has taken the lease.
+	Since time.Time `json:"since,omitzero"`
+
 	// Process identifies the holder to processes on its machine. Left counts how
 	// many leases in a row were left behind before this one.
 	Process string `json:"process,omitempty"`

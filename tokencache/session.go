@@ -79,6 +79,11 @@ type Options struct {
 	// of Get. Default: not called.
 	Joined func(context.Context)
 
+	// LeftBehind is called when the lease of another process is taken over that it took at a
+	// time: the server may have a session that the other one did not store. Default: not
+	// called.
+	LeftBehind func(since time.Time)
+
 	// Discard is called with tokens that nobody will use because another process was
 	// faster. Default: they expire.
 	Discard func(*Token)

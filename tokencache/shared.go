@@ -4,6 +4,7 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,10 @@ type SharedOptions struct {
 	// nil, and for each record that cannot be opened. Default: not called.
 	Log func(message string, err error)
 
+	// Away and Back are the messages for a store that fails, and that works again. Default:
+	// those of a cache.
+	Away, Back string
+
 	// ProbeWrites has Look write, too: for a store that is seldom written to.
 	ProbeWrites bool
 
@@ -81,6 +86,7 @@ type Shared struct {
 	mu     sync.Mutex
 	away   time.Time       // until when the store is left alone
 	broken map[string]bool // records that did not open
+	book   *Book           // nil until it is asked for
 
 	guesses guessQueues
 
@@ -101,6 +107,8 @@ func NewShared(options SharedOptions) *Shared {
 	if options.Lease <= 0 {
 		options.Lease = DefaultLease
 	}
+	options.Away = cmp.Or(options.Away, "the storage does not work: sessions are kept in memory only")
+	options.Back = cmp.Or(options.Back, "the storage works again: sessions are shared")
 	if options.Ended == nil {
 		options.Ended = func(string) bool { return false }
 	}
@@ -152,7 +160,7 @@ func (s *Shared) lastNow() (*store.Attachment, error) {
 // worked and failed record how the store answers.
 func (s *Shared) worked() {
 	if s.gone.CompareAndSwap(true, false) {
-		s.options.Log("the storage works again: sessions are shared", nil)
+		s.options.Log(s.options.Back, nil)
 	}
 }
 
@@ -167,7 +175,7 @@ func (s *Shared) failed(ctx context.Context, to *store.Attachment, err error) er
 	}
 	s.mu.Unlock()
 	if current && s.gone.CompareAndSwap(false, true) {
-		s.options.Log("the storage does not work: sessions are kept in memory only", err)
+		s.options.Log(s.options.Away, err)
 	}
 	return err
 }

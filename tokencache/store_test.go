@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -115,6 +117,26 @@ func (m *memory) Delete(ctx context.Context, key string) error {
 	defer m.mu.Unlock()
 	delete(m.values, key)
 	return nil
+}
+
+// List lists what lies directly in a folder.
+func (m *memory) List(ctx context.Context, folder string, _ bool) ([]string, error) {
+	if err := m.begin(ctx, "list"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := map[string]bool{}
+	for key := range m.values {
+		if rest, ok := strings.CutPrefix(key, folder+"/"); ok {
+			name, _, _ := strings.Cut(rest, "/")
+			found[folder+"/"+name] = true
+		}
+	}
+	if len(found) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 func (m *memory) breakWith(fails func(op string) error) {

@@ -5,6 +5,7 @@ package tokencache
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/store"
@@ -25,6 +26,28 @@ const (
 // folders are where records lie.
 var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses"}
 
+// folders are where records lie that this process may remove.
+func (s *Shared) folders() []string {
+	b := s.Book()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.own == nil {
+		return folders
+	}
+	return append(slices.Clone(folders), b.own.folder()) // of sessions whose end nobody has noticed
+}
+
+// removeOld removes what nobody has written to for keptFor.
+func (s *Shared) removeOld(ctx context.Context, to *store.Attachment, folder string) {
+	old, err := to.Before(ctx, folder, time.Now().Add(-keptFor))
+	if err != nil {
+		return
+	}
+	for _, key := range old {
+		_ = to.Delete(ctx, key)
+	}
+}
+
 // sweepSometimes removes old records in the background, once in a while. A record
 // that is taken up again in that very moment is lost, which costs a login.
 func (s *Shared) sweepSometimes(to *store.Attachment) {
@@ -36,14 +59,8 @@ func (s *Shared) sweepSometimes(to *store.Attachment) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sweepFor)
 		defer cancel()
-		for _, folder := range folders {
-			old, err := to.Before(ctx, folder, now.Add(-keptFor))
-			if err != nil {
-				continue
-			}
-			for _, key := range old {
-				_ = to.Delete(ctx, key)
-			}
+		for _, folder := range s.folders() {
+			s.removeOld(ctx, to, folder)
 		}
 	}()
 }

@@ -50,6 +50,10 @@ type Token struct {
 	// Extra is data of the GrantFunc, which the cache keeps.
 	Extra any
 
+	// Note is what the book of the process has of the token's session, nil if it has
+	// nothing.
+	Note *Note
+
 	refreshSince time.Time // when the server issued Refresh
 
 	fence  uint64 // of the grant, see record

@@ -28,6 +28,7 @@ const (
 	KeyExpiring         Name = "veeam_auth_key_expiring"
 	JWKSFailing         Name = "veeam_auth_jwks_failing"
 	ApprovalNeeded      Name = "veeam_auth_approval_needed"
+	SessionLeft         Name = "veeam_auth_session_left"
 )
 
 // Row is what is known of an event. docs/events.md has the same table.
@@ -56,6 +57,7 @@ var rows = []Row{
 	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. Those that were read last count before `until`, which is empty without any. Another event follows after a success.", []string{"provider", "reason", "until"}},
 	{ApprovalNeeded, "A request waits for an [approval](approvals.md) until `expires`. One process tells, once for each approval.", []string{"product", "client", "approval", "method", "operation", "expires", "expires_in_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
+	{SessionLeft, "A process has ended during a login or renewal of an account. The server may have a session that nobody can log out; it expires at `until` at the latest.", []string{"product", "account", "origin", "until"}},
 }
 
 // Rows lists the events in the order of the docs.
@@ -124,6 +126,12 @@ func (a Account) CodeNeeded() Event { return a.event(CodeNeeded, nil) }
 // is how many tokens in a row were lost early, after the age of the last one.
 func (a Account) Interference(times int, after time.Duration) Event {
 	return a.event(Interference, map[string]any{"times": times, "after_seconds": int(after.Seconds())})
+}
+
+// SessionLeft returns the event of a session that the server may have and that nobody can
+// log out. It has expired at until.
+func (a Account) SessionLeft(until time.Time) Event {
+	return a.event(SessionLeft, map[string]any{"until": stamp(until)})
 }
 
 // PinMismatched returns the event of a certificate with the fingerprint sha256 that no pin

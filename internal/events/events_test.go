@@ -19,6 +19,7 @@ func TestEveryEventHasTheFieldsOfItsRow(t *testing.T) {
 		account.Interference(3, 90*time.Second), PinMismatched("vbr", "https://vbr01:9419", "AB"), CertificateExpires("vbr", "https://vbr01:9419", "AB", now, now.Add(time.Hour)),
 		Throttled("vbr", "grafana", "10.0.0.1", 5*time.Second), KeyExpires("grafana", "ci", now, now.Add(-time.Hour)), KeysFailing("k8s", "timeout", time.Time{}),
 		NeedsApproval("vbr", "agent", "apr_x", "POST", "POST /jobs/{id}/start", now, now.Add(-time.Hour)), Mismatched("vbr", "grafana", "GET /jobs/{id}", "path"),
+		account.SessionLeft(now),
 	}
 	if len(made) != len(rows) {
 		t.Fatalf("%d events, %d rows", len(made), len(rows))

@@ -21,6 +21,9 @@ func Opened(s Store) Open {
 // ErrDetached is the error of a store whose configuration was unloaded.
 var ErrDetached = errors.New("the configuration of the storage was unloaded")
 
+// ErrNoList is the error of a store that does not list its keys.
+var ErrNoList = errors.New("the storage does not list its keys")
+
 // Attachment is a store that one configuration opens. It is opened when it is first
 // used: stores connect to their servers then, and a server that cannot be reached must
 // not prevent the configuration from starting. Its calls have no time limit.
@@ -32,7 +35,9 @@ type Attachment struct {
 	mu       sync.Mutex
 	store    Store
 	end      func()
+	leaving  bool // Detach was called
 	detached bool
+	holds    int             // number of Hold without release
 	waiting  int             // number of calls that wait for a lock
 	locked   map[string]bool // the locks that it holds
 }
@@ -41,11 +46,41 @@ type Attachment struct {
 // held: if a lock could not be released, this process would keep it alive until it
 // ends.
 func (a *Attachment) Detach() {
+	a.mu.Lock()
+	a.leaving = true
+	held := a.holds > 0
+	a.mu.Unlock()
+	if held {
+		a.from.yield(a)
+		return
+	}
+	a.leave()
+}
+
+// leave is the end of the use.
+func (a *Attachment) leave() {
 	a.from.remove(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.detached = true
 	a.closeLocked()
+}
+
+// Hold defers Detach until release is called. Meanwhile the store is used only if no other
+// one is attached.
+func (a *Attachment) Hold() (release func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.holds++
+	return func() {
+		a.mu.Lock()
+		a.holds--
+		last := a.holds == 0 && a.leaving && !a.detached
+		a.mu.Unlock()
+		if last {
+			a.leave()
+		}
+	}
 }
 
 // Open returns the store. If opening has failed, the next call tries again.
@@ -167,6 +202,21 @@ func (a *Attachment) Before(ctx context.Context, folder string, moment time.Time
 		return err
 	})
 	return old, err
+}
+
+// List lists the keys in a folder, and the folders in it.
+func (a *Attachment) List(ctx context.Context, folder string) (keys []string, err error) {
+	err = a.ask(func(s Store) error {
+		lister, ok := s.(interface {
+			List(ctx context.Context, path string, recursive bool) ([]string, error)
+		})
+		if !ok {
+			return ErrNoList
+		}
+		keys, err = lister.List(ctx, folder, false)
+		return err
+	})
+	return keys, err
 }
 
 // Interface guards

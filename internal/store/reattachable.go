@@ -36,6 +36,17 @@ func (r *Reattachable) remove(a *Attachment) {
 	r.attached = slices.DeleteFunc(r.attached, func(other *Attachment) bool { return other == a })
 }
 
+// yield has all other stores preferred to a.
+func (r *Reattachable) yield(a *Attachment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.attached, a)
+	if i < 0 {
+		return
+	}
+	r.attached = slices.Insert(slices.Delete(r.attached, i, i+1), 0, a)
+}
+
 // Last returns the store that was attached last, nil if there is none.
 func (r *Reattachable) Last() *Attachment {
 	r.mu.Lock()

@@ -30,12 +30,11 @@ type Fixed struct {
 // within pace and budget as if requests had asked for it, and keep their sessions until
 // Close.
 func (s *Server) Begin(fixed []Fixed, atStart bool, log journal.Journal) {
-	places := make([]Place, len(fixed))
-	for i, at := range fixed {
-		places[i] = at.Place
-	}
 	atStart = atStart && len(fixed) > 0
-	s.State.servers.begin(s, places, atStart)
+	s.journal = log.Detached()
+	if s.State.servers.begin(s, fixed, atStart) {
+		s.State.books.begin(s)
+	}
 	if !atStart {
 		return
 	}

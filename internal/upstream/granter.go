@@ -115,6 +115,7 @@ func (g *granter) renew(ctx context.Context, client *versionedClient, prev *toke
 	start := time.Now()
 	ctx, end := g.span(ctx, tracing.Renewal, veeam.GrantRefreshToken)
 	defer func() { end(err) }()
+	note := g.asking(ctx, prev)
 	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Refresh(ctx, g.account, prev.Refresh) })
 	g.source.server.observe(veeam.GrantRefreshToken, start, tok, err)
 	if err != nil {
@@ -122,7 +123,7 @@ func (g *granter) renew(ctx context.Context, client *versionedClient, prev *toke
 		return nil, err
 	}
 	g.journal.Refreshed(g.account)
-	gained := g.gained(tok)
+	gained := g.gained(ctx, tok, note)
 	gained.Revived, gained.Kept = !prev.Renewable(), g.source.server.Product.Idling()
 	return gained, nil
 }
@@ -178,6 +179,7 @@ func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *e
 	ctx, client, account := g.loginWith(ctx, client, entered)
 	ctx, end := g.span(ctx, tracing.Login, account.Grant)
 	defer func() { end(err) }()
+	note := g.begin(ctx)
 	tok, err := client.step(ctx, func(c *veeam.Client) (*veeam.Token, error) { return c.Login(ctx, account) })
 	if err == nil {
 		err = g.proveKey(ctx, client, tok)
@@ -187,6 +189,7 @@ func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *e
 		g.candidate.session.used.Store(true)
 	}
 	if err != nil {
+		note.Strike(ctx)
 		g.journal.LoginFailed(account, err)
 		if g.parent != nil && noAnswer(err) {
 			g.parent.hung()
@@ -201,7 +204,7 @@ func (g *granter) logIn(ctx context.Context, client *versionedClient, entered *e
 		g.candidate.session.accepted(ctx)
 	}
 	g.journal.Authenticated(g.account, tok)
-	gained := g.gained(tok)
+	gained := g.gained(ctx, tok, note)
 	gained.Login = !entered.replaces() // of that secret, the server has accepted nothing
 	return gained, nil
 }
@@ -215,10 +218,13 @@ func (g *granter) proveKey(ctx context.Context, client *versionedClient, tok *ve
 	return keyFault(client.MayRead(ctx, tok))
 }
 
-// gained keeps how to log out of the session that tok belongs to, and warns once if the
+// gained writes the session of tok down, before anybody uses it. It keeps how to log out of the session that tok belongs to, and warns once if the
 // server looks like another product. What comes after the end of the candidate's session
 // is logged out when the requests that have waited for it should be over.
-func (g *granter) gained(tok *veeam.Token) *tokencache.Token {
+func (g *granter) gained(ctx context.Context, tok *veeam.Token, note *tokencache.Note) *tokencache.Token {
+	gained := cached(tok)
+	gained.Note = note
+	note.Keep(ctx, gained, g.longest())
 	session, configured := g.candidate.session, g.source.server.Product
 	session.ender.Store(g.logout)
 	if session.ended.Load() {
@@ -228,7 +234,7 @@ func (g *granter) gained(tok *veeam.Token) *tokencache.Token {
 		g.source.server.Log.Warn(OtherProduct(configured, found), zap.String("reason", string(veeam.ReasonWrongProduct)),
 			zap.String("account", g.source.account.Name), zap.String("server", g.source.place.BaseURL))
 	}
-	return cached(tok)
+	return gained
 }
 
 // worthRefreshing reports whether the refresh token of prev is tried before the

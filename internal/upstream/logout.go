@@ -25,6 +25,7 @@ type logout struct {
 	account *veeam.Account
 	values  context.Context // how to dial, see grantContext
 	journal journal.Journal
+	until   time.Time // the session expires; zero if it is in use
 }
 
 // begin logs tok out in the background.
@@ -36,32 +37,62 @@ func (e *logout) begin(tok *tokencache.Token) {
 	})
 }
 
-func (e *logout) run(ctx context.Context, tok *tokencache.Token) {
+// ending is how a logout has ended.
+type ending int
+
+// The endings.
+const (
+	endingDone   ending = iota
+	endingGone          // the server did not know the session any more
+	endingNever         // the product cannot end a single session
+	endingFailed        // it may be tried again
+)
+
+// run logs tok out, and strikes its session out of the book unless that has failed.
+func (e *logout) run(ctx context.Context, tok *tokencache.Token) ending {
+	known, err := e.end(ctx, tok)
+	failed, _ := errors.AsType[*veeam.Error](err)
+	how := endingFailed
+	switch {
+	case err == nil:
+		e.journal.LoggedOut(e.account)
+		if how = endingDone; !known {
+			how = endingGone
+		}
+	case errors.Is(err, veeam.ErrNoLogout):
+		how = endingNever
+	case failed != nil && failed.CredentialRefused():
+		how = endingGone // the server has ended it before
+	default:
+		e.journal.LogoutFailed(e.account, err)
+		return endingFailed
+	}
+	tok.Note.Strike(ctx)
+	return how
+}
+
+// end ends the session of tok at the server, and reports whether the server knew it.
+func (e *logout) end(ctx context.Context, tok *tokencache.Token) (known bool, err error) {
 	client := *e.client
 	if client.APIVersion == "" && e.version != nil {
 		client.APIVersion = e.version()
 	}
 	session := &veeam.Token{Access: tok.Access, Refresh: tok.Refresh, Grant: e.account.Grant}
-	var err error
 	if !time.Now().Before(tok.Expires()) && tok.Renewable() && client.CanLogout() {
 		// Its refresh token would keep the session alive, and only an access token
 		// that is good ends both.
-		if session, err = client.Refresh(ctx, e.account, tok.Refresh); err == nil {
-			err = client.Logout(ctx, session)
+		longest := client.Product.LongestSession()
+		asked := longest
+		if !e.until.IsZero() {
+			asked = time.Until(e.until) // or it would be tried for ever
 		}
-	} else {
-		err = client.Logout(ctx, session)
+		tok.Note.Asking(ctx, tok, asked)
+		if session, err = client.Refresh(ctx, e.account, tok.Refresh); err != nil {
+			return false, err
+		}
+		tok.Note.Keep(ctx, cached(session), longest)
 	}
-	var failed *veeam.Error
-	switch {
-	case err == nil:
-		e.journal.LoggedOut(e.account)
-	case errors.Is(err, veeam.ErrNoLogout):
-	case errors.As(err, &failed) && failed.CredentialRefused():
-		// The server has ended it before.
-	default:
-		e.journal.LogoutFailed(e.account, err)
-	}
+	return client.End(ctx, session)
 }
 
 // end ends a session that no configuration uses any more.
@@ -105,7 +136,7 @@ const (
 // requests that carry prev should be over. If that one turns out to be of no use,
 // prev lives on.
 func (s *Session) replaced(e *logout, prev *tokencache.Token) {
-	s.state.logouts.Go(func() {
+	s.background(func() {
 		began := time.Now()
 		for used := began; time.Since(used) < LateFor && !s.state.exiting.Load(); time.Sleep(ReplacedEvery) {
 			if tok, _ := s.Current(time.Now()); tok != nil && tok.Access.Equal(prev.Access) {
@@ -123,8 +154,17 @@ func (s *Session) replaced(e *logout, prev *tokencache.Token) {
 
 // logoutLater ends again a session that may get a token after its end.
 func (s *Session) logoutLater() {
-	s.state.logouts.Go(func() {
+	s.background(func() {
 		time.Sleep(LateFor)
 		s.end()
+	})
+}
+
+// background runs a logout, for which the stores of the books stay attached.
+func (s *Session) background(logout func()) {
+	release := s.state.books.hold()
+	s.state.logouts.Go(func() {
+		defer release()
+		logout()
 	})
 }

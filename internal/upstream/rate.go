@@ -55,18 +55,23 @@ type pacer struct {
 }
 
 func (s *Source) pacer(user string, journal journal.Journal) *pacer {
-	t := s.server
-	p := &pacer{limits: t.RateLimit, product: t.Product.Name, user: user, metrics: t.Metrics, journal: journal}
-	p.turn = &tokencache.PaceTurn{
-		Pace:    t.State.rates.get(p.product, s.place.Origin, t.cacheID()),
-		Rates:   p.limits,
-		Delayed: p.delayed,
-	}
+	p := s.server.pacer(s.place.Origin, user, journal)
 	if s.passthrough != nil {
 		p.turn.Rates, p.turn.Yields = p.turn.Rates.Half(), true
 	}
-	if t.cacheID() != "" {
-		p.turn.Shared = t.Cache.Shared
+	return p
+}
+
+// pacer is the part of one grant in the pace of the server at an origin.
+func (s *Server) pacer(origin, user string, journal journal.Journal) *pacer {
+	p := &pacer{limits: s.RateLimit, product: s.Product.Name, user: user, metrics: s.Metrics, journal: journal}
+	p.turn = &tokencache.PaceTurn{
+		Pace:    s.State.rates.get(p.product, origin, s.cacheID()),
+		Rates:   p.limits,
+		Delayed: p.delayed,
+	}
+	if s.cacheID() != "" {
+		p.turn.Shared = s.Cache.Shared
 	}
 	return p
 }

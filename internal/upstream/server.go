@@ -57,8 +57,13 @@ type ServerOptions struct {
 	// Cache shares sessions with other processes. Default: none.
 	Cache *Cache
 
-	// Tries stores the tries of users, so that a restart does not reset them. Required.
+	// Tries stores the tries of users, so that a restart does not reset them, and which
+	// sessions are open, so that the next process ends those that this one leaves behind.
+	// Required.
 	Tries *tokencache.Shared
+
+	// NoRecords reports whether sessions are not written down in Tries. Default: false.
+	NoRecords bool
 
 	// Session has the options of each session, which Server completes.
 	Session tokencache.Options
@@ -85,8 +90,9 @@ type Server struct {
 	table    *account.Table // of the accounts
 	sessions *sessions
 	watch    *secretWatcher
-	fixed    []Place // known from the start; nil before Begin
+	fixed    []Fixed // known from the start; nil before Begin
 	atStart  bool    // the accounts log in there when the configuration starts
+	journal  journal.Journal
 }
 
 // NewServer returns a server. It takes over the sessions of its accounts that an
@@ -113,6 +119,7 @@ func NewServer(options ServerOptions) *Server {
 // Close releases the sessions.
 func (s *Server) Close() {
 	s.State.servers.remove(s)
+	s.State.books.end(s)
 	s.State.accounts.remove(s.Product.Name, s.Accounts)
 	s.watch.end()
 	s.sessions.release()

@@ -62,6 +62,9 @@ func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 	return s.sessions.Acquire(key, func() *Session {
 		session := &Session{state: s, key: key, options: options}
 		options.Discard, options.Turned, options.Joined = session.discard, session.turned, joined
+		if !options.HoldOnly { // of the others, the book tells
+			options.LeftBehind = session.leftBehind
+		}
 		session.Session = tokencache.NewSession(options)
 		return session
 	})

@@ -117,14 +117,33 @@ func (t *serverTable) add(s *Server) {
 	t.servers[s] = false
 }
 
-// begin puts a server in force.
-func (t *serverTable) begin(s *Server, fixed []Place, atStart bool) {
+// begin puts a server in force, and reports whether it was not removed before.
+func (t *serverTable) begin(s *Server, fixed []Fixed, atStart bool) (there bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, there := t.servers[s]; there {
+	if _, there = t.servers[s]; there {
 		s.fixed, s.atStart = fixed, atStart
 		t.servers[s] = true
 	}
+	return there
+}
+
+// at returns a server in force that has a fixed address with this origin, nil if there is
+// none.
+func (t *serverTable) at(product, origin string) (*Server, Fixed) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, inForce := range t.servers {
+		if !inForce || s.Product.Name != product {
+			continue
+		}
+		for _, at := range s.fixed {
+			if at.Origin == origin {
+				return s, at
+			}
+		}
+	}
+	return nil, Fixed{}
 }
 
 func (t *serverTable) remove(s *Server) {

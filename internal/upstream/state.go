@@ -32,6 +32,7 @@ type State struct {
 	tries    triesMap
 	codes    veeam.TOTPLedger // the verification codes that were used
 	servers  serverTable
+	books    bookTable
 
 	certificates certificates
 
@@ -42,7 +43,7 @@ type State struct {
 // NewState returns an empty State.
 func NewState() *State {
 	s := &State{accounts: accountTable{accounts: make(map[configuredAccount]*accountEntry)}}
-	s.sessions = pool.NewGrouped(sessionKey.group, func(session *Session) { s.logouts.Go(session.end) })
+	s.sessions = pool.NewGrouped(sessionKey.group, func(session *Session) { session.background(session.end) })
 	s.sending = pool.New[sessionKey](func(chan struct{}) {})
 	s.caches = pool.New[string](func(*Cache) {})
 	return s

@@ -26,6 +26,15 @@ const (
 	expiredLifetime = time.Minute
 )
 
+// LongestSession is how long a session lives at most that nobody uses: until its refresh
+// token expires. The products document two hours to two weeks, some of them nothing.
+func (p *Product) LongestSession() time.Duration {
+	if p.Idling() {
+		return p.idle
+	}
+	return 14 * 24 * time.Hour
+}
+
 // readLifetime decides how long an access token is used:
 //
 //   - a positive number, integer, fraction or the same in a string: that many

@@ -162,3 +162,61 @@ func TestKilledAtARandomMomentCostsOneLoginAtMost(t *testing.T) {
 		return named(name), []veeamtest.Option{veeamtest.WithLatency(latency)}
 	})
 }
+
+// Without a cache: the next start knows of every session that lives at the server. It logs
+// out those whose tokens are recorded, where the product can, and says of each other one
+// that there may be one.
+func TestKilledWithoutACacheNoSessionIsLeftThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	const latency, within = 40 * time.Millisecond, 250 * time.Millisecond
+	scenes := map[string]func(*world){}
+	var loggedOut, unknown, sessions atomic.Int64
+	for i, p := range products {
+		scenes[p.name+alone] = func(w *world) {
+			kills, told, expire := *rounds/len(products), 0, 0
+			if i < *rounds%len(products) {
+				kills++
+			}
+			for kill := range kills {
+				switch kill % 4 {
+				case 0: // in the middle of a login
+					go w.ask()
+				case 1: // with a session, or renewing it
+					w.must("before it is killed")
+					for range 4 {
+						go w.ask()
+					}
+				case 2: // while it stops
+					go w.ask()
+					time.Sleep(rand.N(within))
+					go w.Caddy.Stop()
+				case 3: // while it ends what others have left
+					go w.ask()
+					time.Sleep(rand.N(within))
+					if !w.restart() {
+						return
+					}
+				}
+				time.Sleep(rand.N(within))
+				before := w.server.Counters().LiveSessions
+				if !w.restart() {
+					return
+				}
+				var recorded int
+				recorded, told, expire = w.known()
+				after := w.server.Counters().LiveSessions
+				if after > recorded+told+expire {
+					w.errorf("kill %d: %d sessions live; %d are recorded, %d may live and %d expire, says the log", kill, after, recorded, told, expire)
+					return
+				}
+				loggedOut.Add(int64(max(0, before-after)))
+			}
+			unknown.Add(int64(told))
+			sessions.Add(w.server.Counters().Logins)
+		}
+	}
+	worlds(t, scenes, func(name string) (product, []veeamtest.Option) {
+		return named(name), []veeamtest.Option{veeamtest.WithLatency(latency), veeamtest.WithExpiresInAs("6")}
+	})
+	t.Logf("%d processes were killed: %d logins; %d sessions were logged out later, of %d may be some that nobody can log out", *rounds, sessions.Load(), loggedOut.Load(), unknown.Load())
+}

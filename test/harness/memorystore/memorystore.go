@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +113,22 @@ func (p *Process) Delete(_ context.Context, key string) error {
 		delete(s.values, key)
 		return nil
 	})
+}
+
+// List lists what lies directly in a folder.
+func (p *Process) List(_ context.Context, folder string, _ bool) (keys []string, err error) {
+	err = p.do(func(s *Storage) error {
+		for key := range s.values {
+			if rest, ok := strings.CutPrefix(key, folder+"/"); ok {
+				name, _, _ := strings.Cut(rest, "/")
+				keys = append(keys, folder+"/"+name)
+			}
+		}
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		return nil
+	})
+	return keys, err
 }
 
 func (p *Process) do(exchange func(*Storage) error) error {
