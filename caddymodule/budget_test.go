@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -158,6 +159,7 @@ func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
 		w.tr = provisionInMemory(w, &Transport{Accounts: []*account.Account{unwatched()}, storage: deadStorage{}}, w.wire)
+		w.tr.server.Begin(nil, false, journal.Journal{}) // open sessions are to be recorded, too
 		began := time.Now()
 		w.demand("200")
 		if took := time.Since(began); took > 2*time.Second {
@@ -177,6 +179,10 @@ func (h deadStorage) Unlock(ctx context.Context, _ string) error          { retu
 func (h deadStorage) Store(ctx context.Context, _ string, _ []byte) error { return h.hang(ctx) }
 func (h deadStorage) Delete(ctx context.Context, _ string) error          { return h.hang(ctx) }
 func (h deadStorage) Load(ctx context.Context, _ string) ([]byte, error)  { return nil, h.hang(ctx) }
+
+func (h deadStorage) List(ctx context.Context, _ string, _ bool) ([]string, error) {
+	return nil, h.hang(ctx)
+}
 
 func TestBudget_BadValuesAreRefused(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // leastCanaries is how many kinds times forms are looked for at least.
@@ -350,6 +351,9 @@ func (s *scene) end() {
 // stored are all files that Caddy keeps for later: its storage, the shared cache and
 // the copy of its configuration.
 func (s *scene) stored() map[string]string {
+	if records, err := filepath.Glob(filepath.Join(s.Dir, "data", "caddy", tokencache.BookFolder, "*", "*")); err != nil || len(records) < 3 {
+		s.t.Errorf("records of open sessions are %q, %v", records, err)
+	}
 	all := map[string]string{}
 	for _, folder := range []string{"data", "config", "cache"} {
 		err := filepath.WalkDir(filepath.Join(s.Dir, folder), func(path string, entry fs.DirEntry, err error) error {

@@ -144,6 +144,22 @@ func waysToRaise() []way {
 			event: events.DecisionMismatch, profile: veeamtest.VBR13,
 			raise: func(s *scene) { s.rewriteAfterDecision(); s.until() },
 			want:  map[string]string{"client": "loopback", "difference": "path"},
+		}, {
+			event: events.SessionLeft, profile: veeamtest.VBR13,
+			raise: func(s *scene) {
+				s.site.Server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, After: true, Count: 1})
+				go func() {
+					if res, err := http.Get(s.site.URL() + s.site.Server.Base() + "/echo"); err == nil {
+						_ = res.Body.Close()
+					}
+				}()
+				harness.Eventually(s.t, "the server has logged in", func() bool { return s.site.Server.Counters().Logins == 1 })
+				s.world.Kill()
+				if err := s.world.Start(); err != nil {
+					s.t.Fatal(err)
+				}
+				harness.Eventually(s.t, s.name+" is told", s.heard)
+			},
 		},
 	}
 }
