@@ -65,6 +65,7 @@ func TestKeysAreReadOverTLSAndFollowARotation(t *testing.T) {
 	c.JWKSTokenFile = written(t, []byte("the token of the pod\n"))
 	trust := trusting(t, nil, c)
 	s := trust.providers[0].source
+	s.interval = time.Hour
 	old := sign(t, "RS256", p.rsa, map[string]any{"kid": "one"}, good(nil))
 	next := sign(t, "ES256", p.p256, map[string]any{"kid": "two"}, good(nil))
 	counts := func(token string) bool {
@@ -105,8 +106,6 @@ func TestKeysAreReadFromATrustedServerOnly(t *testing.T) {
 	text := document(t, jwk(t, "rsa", testKeys().rsa, nil))
 	server := serve(t, text)
 	other := serve(t, text)
-	hang := make(chan struct{})
-	t.Cleanup(func() { close(hang) })
 	for name, tt := range map[string]struct {
 		change func(*Config)
 		answer http.HandlerFunc
