@@ -222,7 +222,7 @@ func standIn(t *testing.T) string {
 // rpm without a system, and what rpmlint says.
 func TestTheRPMIsInstalledIntoAnEmptyRoot(t *testing.T) {
 	dir := t.TempDir()
-	file := filepath.Join(dir, "veeam-auth.rpm")
+	file := filepath.Join(dir, "veeam-auth-0.0.1-1.x86_64.rpm")
 	packaged(t, "rpm", "0.0.1", file)
 	var requires []string
 	for _, line := range strings.Split(run(t, "rpm", "-qp", "--requires", file), "\n") {
@@ -251,9 +251,15 @@ func TestTheRPMIsInstalledIntoAnEmptyRoot(t *testing.T) {
 	for _, script := range []string{"postinstall", "preremove", "postremove"} {
 		run(t, "dash", "-n", "deploy/packages/"+script+".sh")
 	}
-	out, err := try(t, "rpmlint", "--rpmlintrc", "test/deploy/testdata/rpmlintrc", file)
-	if err != nil || !strings.Contains(out, "0 errors, 0 warnings") {
-		t.Errorf("%v\n%s", err, out)
+	// Which of the filters are needed depends on the version.
+	out, _ := try(t, "rpmlint", "--rpmlintrc", "test/deploy/testdata/rpmlintrc", file)
+	if !strings.Contains(out, "1 packages and 0 specfiles checked") {
+		t.Errorf("rpmlint says %s", out)
+	}
+	for _, line := range strings.Split(out, "\n") {
+		if regexp.MustCompile(`: [EW]: `).MatchString(line) && !strings.Contains(line, "unused-rpmlintrc-filter") {
+			t.Error(line)
+		}
 	}
 }
 
