@@ -69,7 +69,8 @@ var keysRead = jwtcaller.Telling{
 	Log:   func() *zap.Logger { return caddy.Log().Named("veeam_auth.trust_jwt") },
 }.Tell
 
-// running is the state of this process.
+// running is the state of this process. It outlives a reload: sessions, counters and what is
+// known of servers stay.
 var running = sync.OnceValue(newProcess)
 
 // State is what this process knows of upstream servers and their sessions.

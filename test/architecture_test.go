@@ -4,6 +4,7 @@ package test
 
 import (
 	"go/ast"
+	"go/token"
 	"path"
 	"regexp"
 	"strings"
@@ -115,6 +116,40 @@ func TestArchitecture_TheWordsAreFew(t *testing.T) {
 	words := strings.Count(section, "\n| ") - 1 // the head
 	if words < 10 || words > mostWords {
 		t.Errorf("%d words; at most %d", words, mostWords)
+	}
+}
+
+// processWide are the values of variables that a process has once and that change.
+var processWide = regexp.MustCompile(`^(sync\.(Mutex|RWMutex|Map|WaitGroup)\b|atomic\.|pool\.New|new[A-Z]\w*\(|\w+\.New(Holders)?\(|&?\w*(Ledger|catalog)\b)`)
+
+// What outlives a reload does so on purpose.
+func TestArchitecture_EachVariableOfTheProcessSaysWhyItOutlivesAReload(t *testing.T) {
+	found := 0
+	for name, text := range goFiles(t) {
+		if strings.HasPrefix(name, "test/") || strings.HasPrefix(name, "tools/") {
+			continue
+		}
+		for _, declaration := range parse(t, name, text).Decls {
+			block, ok := declaration.(*ast.GenDecl)
+			if !ok || block.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range block.Specs {
+				variable := spec.(*ast.ValueSpec)
+				value := string(text[variable.Names[len(variable.Names)-1].End()-1 : variable.End()-1])
+				value = strings.TrimLeft(value, " =")
+				if !processWide.MatchString(value) || strings.HasPrefix(value, "errors.New") {
+					continue
+				}
+				found++
+				if why := variable.Doc.Text() + block.Doc.Text(); !strings.Contains(why, "reload") {
+					t.Errorf("%s: say why %s outlives a reload", name, variable.Names[0])
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d variables found", found)
 	}
 }
 

@@ -246,7 +246,8 @@ func writerJSON(d *caddyfile.Dispenser, name string) (json.RawMessage, error) {
 // chain is a chain that Caddy has opened.
 type chain struct{ *logchain.Writer }
 
-// openChains has every chain that is open. Caddy closes no log when it ends.
+// openChains has every chain that is open, of all configurations: after a reload the old
+// ones are still written to. Caddy closes no log when it ends.
 var openChains sync.Map
 
 func openChain(w *logchain.Writer) *chain {

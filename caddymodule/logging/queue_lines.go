@@ -222,8 +222,8 @@ func (q *lineQueue) account() {
 	}
 }
 
-// openQueues has every queue that Caddy has opened. Caddy closes no log when it
-// ends.
+// openQueues has every queue that Caddy has opened, of all configurations: after a reload
+// the old ones still write. Caddy closes no log when it ends.
 var openQueues sync.Map
 
 // flushQueues has what waits written before Caddy ends.

@@ -100,6 +100,7 @@ type Pooled struct {
 	*store.Shared
 }
 
+// pooled keeps the keys of each storage over reloads, which do not read them again.
 var pooled = pool.New[string]((*Pooled).Stop)
 
 // Acquire returns the keys of the storage that key identifies. Call release when the
@@ -133,7 +134,8 @@ func Live() (live []*Keys) {
 	return live
 }
 
-// book has the configured keys of the process.
+// book has the configured keys of the process. It outlives a reload, because each key whose
+// end is near is told of once.
 var book = &catalog{told: make(map[string]bool)}
 
 type catalog struct {

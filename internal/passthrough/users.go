@@ -104,7 +104,7 @@ type Users struct {
 }
 
 // processUsers holds the Users of the process, under the key "", while a configuration
-// uses them.
+// uses them. They outlive a reload, because their clients hold tokens.
 var processUsers = pool.New[string](func(u *Users) {
 	u.logins.Purge()
 	u.attempts.Purge()

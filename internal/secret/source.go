@@ -30,7 +30,8 @@ type Sources struct {
 	Read map[string]func(name string) (string, error)
 }
 
-// inForce are the sources of the configuration that runs.
+// inForce are the sources of the configuration that runs. A reload replaces them; sessions
+// that outlive it read their secrets from the new ones.
 var inForce atomic.Pointer[Sources]
 
 // Offer puts sources in force if none are: those of the first configuration, before it runs.
@@ -58,7 +59,8 @@ func fromSource(key string) (content string, known bool, err error) {
 	return "", true, fmt.Errorf("the global option veeam_secrets has no %s", kind)
 }
 
-// refusals counts refused secrets.
+// refusals counts refused secrets. The count continues after a reload, because readers
+// compare it with an earlier one.
 var refusals atomic.Uint64
 
 // Refused tells sources that a server has refused a secret: what they have read is read
