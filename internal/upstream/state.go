@@ -7,10 +7,10 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -36,8 +36,8 @@ type State struct {
 
 	certificates certificates
 
-	logouts sync.WaitGroup // under way
-	exiting atomic.Bool    // no request is left that a logout could disturb
+	logouts bounded.Group // under way
+	exiting atomic.Bool   // no request is left that a logout could disturb
 }
 
 // NewState returns an empty State.
