@@ -192,6 +192,7 @@ type Pooled struct {
 	*store.Shared
 }
 
+// pooled keeps the approvals of each storage over reloads: those that are asked for stay.
 var pooled = pool.New[string]((*Pooled).Stop)
 
 // Acquire returns the approvals of the storage that key identifies. Call release when the
