@@ -36,7 +36,7 @@ func (c *chain) posts(body string) reply {
 	})
 }
 
-// approves approves what a refusal names.
+// approves decides about what a refusal names.
 func (c *chain) approves(refused reply, approve bool) {
 	c.Helper()
 	if _, err := c.handler.approvals.Approvals.Decide(c.Context(), refused.Header().Get(approval.Header), approve, "alice"); err != nil {

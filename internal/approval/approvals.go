@@ -129,7 +129,7 @@ func (a *Approvals) Decide(ctx context.Context, id string, approve bool, by stri
 		if err != nil {
 			return &StorageError{err}
 		}
-		_, err = a.change(ctx, func(b *book, now time.Time) error {
+		return a.change(ctx, func(b *book, now time.Time) error {
 			rec := b.byID(id)
 			switch {
 			case rec == nil:
@@ -152,7 +152,6 @@ func (a *Approvals) Decide(ctx context.Context, id string, approve bool, by stri
 			s = rec.State
 			return nil
 		})
-		return err
 	})
 	if err != nil {
 		return State{}, err
@@ -171,8 +170,7 @@ func (a *Approvals) Watch(ctx context.Context, failed func(error)) {
 		if err != nil || !b.due(time.Now()) {
 			return err
 		}
-		_, err = a.change(ctx, func(*book, time.Time) error { return errSame }) // another process may have done it
-		return err
+		return a.change(ctx, func(*book, time.Time) error { return errSame }) // another process may have done it
 	}, failed)
 }
 

@@ -178,8 +178,8 @@ func load(ctx context.Context, from store.Store) (*book, error) {
 var errSame = errors.New("nothing has changed")
 
 // change has the list changed under its lock and stored, the mark last, unless act returns
-// an error or errSame. It returns what the store has then.
-func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error) (b *book, err error) {
+// an error or errSame.
+func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error) error {
 	// A change that was begun is completed, whoever has asked for it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.For)
 	defer cancel()
@@ -187,15 +187,16 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
-		return nil, &StorageError{ctx.Err()}
+		return &StorageError{ctx.Err()}
 	}
 	if _, err := store.Lock(ctx, a.store, IndexPath, nil); err != nil {
-		return nil, &StorageError{fmt.Errorf("locking %s: %w", IndexPath, err)}
+		return &StorageError{fmt.Errorf("locking %s: %w", IndexPath, err)}
 	}
 	defer store.Unlock(ctx, a.store, IndexPath)
 	since := time.Now()
-	if b, err = load(ctx, a.store); err != nil {
-		return nil, &StorageError{err}
+	b, err := load(ctx, a.store)
+	if err != nil {
+		return &StorageError{err}
 	}
 	if len(b.Salt) == 0 {
 		b.Salt = []byte(rand.Text())
@@ -205,13 +206,13 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 	err = act(b, now)
 	if same := errors.Is(err, errSame); err != nil && !same || same && len(expired)+len(forgotten) == 0 {
 		if same {
-			return b, nil
+			return nil
 		}
-		return nil, err
+		return err
 	}
 	mark, err := a.save(ctx, b, since)
 	if err != nil {
-		return nil, &StorageError{err}
+		return &StorageError{err}
 	}
 	a.loaded.Store(&view{b, mark})
 	for _, s := range expired {
@@ -220,7 +221,7 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 	for _, id := range forgotten {
 		_ = a.store.Delete(ctx, usedPath(id)) // few have one
 	}
-	return b, nil
+	return nil
 }
 
 func (a *Approvals) save(ctx context.Context, b *book, since time.Time) (mark []byte, err error) {

@@ -170,6 +170,28 @@ func TestAProcessThatEndsWhileItUsesAnApprovalHasUsedIt(t *testing.T) {
 	}
 }
 
+// A denial counts from when it is in the list, also if the process that has written it ends
+// before it tells the others to look.
+func TestADenialCountsBeforeOthersAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared := new(memorystore.Storage)
+		process := shared.Process()
+		dies, survives := siteOn(process), siteOn(shared.Process())
+		id := dies.approved(t, the())
+		if _, err := survives.Approvals.List(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		process.Written = process.Kill
+		if _, err := dies.Approvals.Decide(t.Context(), id, false, ""); err == nil {
+			t.Error("the process that was killed says that it has denied")
+		}
+		if o := survives.send(t, the()); o.ticket != nil || o.reason() != veeam.ReasonApprovalDenied {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // Somebody who has the lock of an approval and does not give it back stops its use.
 func TestALockThatIsHeldStopsTheUse(t *testing.T) {
 	t.Parallel()

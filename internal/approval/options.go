@@ -116,7 +116,8 @@ func (o *Options) Limits() (l Limits, err error) {
 		most   int64
 		target *int
 	}{
-		{"max_body", o.MaxBody, mostBody, &l.MaxBody}, {"max_waiting", int64(o.MaxWaiting), mostWaiting, &l.MaxWaiting},
+		{"max_body", o.MaxBody, mostBody, &l.MaxBody},
+		{"max_waiting", int64(o.MaxWaiting), mostWaiting, &l.MaxWaiting},
 		{"max_waiting_per_client", int64(o.MaxWaitingPerClient), mostWaiting, &l.MaxWaitingPerClient},
 	} {
 		switch {

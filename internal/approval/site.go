@@ -128,7 +128,7 @@ func (s *Site) ask(ctx context.Context, b *book, req *request, now time.Time) (r
 		return nil, err // without a lock
 	}
 	asked := false
-	_, err = s.Approvals.change(ctx, func(b *book, now time.Time) error {
+	err = s.Approvals.change(ctx, func(b *book, now time.Time) error {
 		if rec = b.of(req); rec != nil && rec.speaks(now) {
 			return errSame
 		}
@@ -151,7 +151,7 @@ func (s *Site) ask(ctx context.Context, b *book, req *request, now time.Time) (r
 // expire notes that the client is told that its approval has expired: the next equal
 // request asks for another one.
 func (a *Approvals) expire(ctx context.Context, id string) error {
-	_, err := a.change(ctx, func(b *book, _ time.Time) error {
+	return a.change(ctx, func(b *book, _ time.Time) error {
 		rec := b.byID(id)
 		if rec == nil || rec.Status != Expired || rec.Told {
 			return errSame
@@ -159,7 +159,6 @@ func (a *Approvals) expire(ctx context.Context, id string) error {
 		rec.Told = true
 		return nil
 	})
-	return err
 }
 
 // take uses an approval for a request. Only who has recorded under the lock of the approval
@@ -211,7 +210,7 @@ func (a *Approvals) take(ctx context.Context, req *request, id string) (rec *rec
 // listUsed shows in the list that an approval was used. What counts is the record of its
 // use, so nothing depends on it.
 func (a *Approvals) listUsed(ctx context.Context, id string) {
-	_, _ = a.change(ctx, func(b *book, now time.Time) error {
+	_ = a.change(ctx, func(b *book, now time.Time) error {
 		rec := b.byID(id)
 		if rec == nil || rec.Status != Approved {
 			return errSame

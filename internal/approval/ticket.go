@@ -103,7 +103,7 @@ func (t *Ticket) Close(ctx context.Context) {
 		if err != nil || spent == nil || spent.By != t.use.By {
 			return err
 		}
-		_, err = a.change(ctx, func(b *book, now time.Time) error {
+		err = a.change(ctx, func(b *book, now time.Time) error {
 			rec := b.byID(id)
 			switch {
 			case rec == nil || !now.Before(rec.Expires):
