@@ -105,12 +105,9 @@ func (s *scanner) scan() (i int, err error) {
 			}
 		}
 		event, next := s.json.Next(part, i)
-		if event == jsonscan.Key && s.json.Whole && s.hidden == 0 && !s.closely { // what comes most often
-			if told := s.names.ask(judgeKey, part[s.json.Start+1:next-1]); told&quietName != 0 {
-				s.takeKey(told)
-				i = next
-				continue
-			}
+		if s.hidden == 0 && s.takeUsual(event, next) {
+			i = next
+			continue
 		}
 		switch event {
 		case jsonscan.More:
@@ -130,6 +127,41 @@ func (s *scanner) scan() (i int, err error) {
 		i = next
 	}
 	return i, err
+}
+
+// takeUsual takes what comes most often, if it is whole and nothing is secret about it. It
+// reports false, and has done nothing, for everything else.
+func (s *scanner) takeUsual(event jsonscan.Event, next int) bool {
+	switch event {
+	case jsonscan.Key:
+		if !s.json.Whole || s.closely {
+			return false
+		}
+		told := s.names.ask(judgeKey, s.part[s.json.Start+1:next-1])
+		if told&quietName == 0 {
+			return false
+		}
+		s.takeKey(told)
+		return true
+	case jsonscan.String:
+		if !s.json.Whole || s.closely || s.secret || s.waits || s.traits&naming != 0 {
+			return false
+		}
+		if text := s.part[s.json.Start+1 : next-1]; !quiet(text, text) {
+			return false
+		}
+	case jsonscan.Number, jsonscan.Word:
+		if !s.json.Whole || s.secret || s.waits {
+			return false
+		}
+	default:
+		return false
+	}
+	s.traits = 0
+	if len(s.held) > 0 {
+		s.endHeld(next)
+	}
+	return true
 }
 
 // broken is the error for part[i], which does not belong where it is.

@@ -11,6 +11,11 @@
 // everything else: NaN, comments, trailing commas and data after the document.
 package jsonscan
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // Event is a position in the document at which Next and Inside return.
 type Event uint8
 
@@ -242,7 +247,14 @@ func (s *Scanner) open(key bool, part []byte, i int) (Event, int) {
 		event = Key
 	}
 	s.key, s.Escaped, s.Start = key, false, i
-	end := plain(part, i+1)
+	end := i + 1
+	if end+8 > len(part) {
+		end = plain(part, end)
+	} else if found := stopsIn(binary.LittleEndian.Uint64(part[end:])); found != 0 {
+		end += bits.TrailingZeros64(found) / 8
+	} else {
+		end = plain(part, end+8)
+	}
 	if s.Whole = end < len(part) && part[end] == '"'; !s.Whole {
 		s.state = inString
 		return event, i + 1

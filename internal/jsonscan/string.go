@@ -20,16 +20,8 @@ var Stops = func() (set [256]bool) {
 // plain returns the index of the first byte from part[i] on that is in Stops. It looks
 // at eight bytes at once.
 func plain(part []byte, i int) int {
-	const (
-		ones = 0x0101010101010101
-		high = 0x80 * ones
-	)
 	for ; i+8 <= len(part); i += 8 {
-		eight := binary.LittleEndian.Uint64(part[i:])
-		quote, backslash := eight^'"'*ones, eight^'\\'*ones
-		// Of the bits that are set, the lowest is right.
-		found := ((eight-' '*ones)&^eight | (quote-ones)&^quote | (backslash-ones)&^backslash) & high
-		if found != 0 {
+		if found := stopsIn(binary.LittleEndian.Uint64(part[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}
@@ -37,6 +29,17 @@ func plain(part []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// stopsIn returns the highest bits of those of eight bytes that are in Stops. Of the bits
+// that are set, only the lowest is certain.
+func stopsIn(eight uint64) uint64 {
+	const (
+		ones = 0x0101010101010101
+		high = 0x80 * ones
+	)
+	quote, backslash := eight^'"'*ones, eight^'\\'*ones
+	return ((eight-' '*ones)&^eight | (quote-ones)&^quote | (backslash-ones)&^backslash) & high
 }
 
 // StringEnd returns the index behind the closing quotation mark of the string whose
