@@ -178,14 +178,20 @@ func (s *Scanner) Next(part []byte, i int) (Event, int) {
 				return Broken, i
 			}
 			s.state = wantValue
+			if i+1 < len(part) && part[i+1] == '"' { // as a rule
+				return s.open(false, part, i+1)
+			}
 		case wantComma:
 			switch {
 			case c != ',':
 				return s.close(c, i)
-			case s.object:
-				s.state = wantKey
-			default:
+			case !s.object:
 				s.state = wantValue
+			default:
+				s.state = wantKey
+				if i+1 < len(part) && part[i+1] == '"' { // as a rule
+					return s.open(true, part, i+1)
+				}
 			}
 		case wantKey, wantKeyOrEnd:
 			if c == '"' {
