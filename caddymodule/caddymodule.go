@@ -69,8 +69,7 @@ var keysRead = jwtcaller.Telling{
 	Log:   func() *zap.Logger { return caddy.Log().Named("veeam_auth.trust_jwt") },
 }.Tell
 
-// running is the state of this process. It outlives a reload: sessions, counters and what is
-// known of servers stay.
+// running is the state of this process. It outlives a reload, with sessions and counters.
 var running = sync.OnceValue(newProcess)
 
 // State is what this process knows of upstream servers and their sessions.
@@ -82,8 +81,7 @@ func Holders() *issuer.Holders { return tokenHolders }
 // Record is what the page for operators shows of this process's requests.
 func Record() *page.Record { return running().page }
 
-// tokenHolders records which callers got tokens from this process. It outlives reloads,
-// because the tokens do.
+// tokenHolders records which callers got tokens here. It outlives a reload, as tokens do.
 var tokenHolders = issuer.NewHolders()
 
 // passwords checks the passwords of all clients of the process, so that all sites

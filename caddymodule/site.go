@@ -60,8 +60,7 @@ func (h *Handler) site(r *http.Request) *site {
 	return next
 }
 
-// lookingAround has one request at a time look around in a server. It protects what handlers
-// keep for themselves; those of a configuration after a reload use the same lock.
+// lookingAround has one request at a time look around in a server, also after a reload.
 var lookingAround sync.Mutex
 
 // audience is the audience of the tokens that are valid here.
