@@ -99,6 +99,19 @@ func TestTheAdviceNamesActsOfThePage(t *testing.T) {
 	}
 }
 
+// A row is a grid: without columns of its table its cells are below each other.
+func TestEachTableHasItsColumns(t *testing.T) {
+	tables := regexp.MustCompile(`table\('(\w+)', \[`).FindAllStringSubmatch(document, -1)
+	if len(tables) < 3 {
+		t.Fatalf("%q", tables)
+	}
+	for _, table := range tables {
+		if !strings.Contains(document, "\n."+strings.ToLower(table[1])+" { --columns: ") {
+			t.Errorf("table %s has no columns", table[1])
+		}
+	}
+}
+
 // What the page sends goes to the endpoints that the commands use, and each act asks first.
 func TestEachActOfThePageHasItsEndpoint(t *testing.T) {
 	routes := adminapi.Sessions{State: upstream.NewState()}.Routes()
