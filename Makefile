@@ -35,7 +35,7 @@ program:
 .PHONY: others
 others:
 	CGO_ENABLED=0 go list -tags $(TAGS) -deps -f '{{with .Module}}{{if .Main}}{{range $$.Imports}}{{println .}}{{end}}{{end}}{{end}}' ./cmd/veeam-auth | \
-		grep -v "^$$(go list -m)/" | sort -u | xargs env $(RELEASE_BUILD)
+		grep -v -E "^$$(go list -m)(/|$$)" | sort -u | xargs env $(RELEASE_BUILD)
 
 # The licences of what is linked into it, for the image.
 .PHONY: bin/THIRD-PARTY-LICENSES.txt
