@@ -117,14 +117,15 @@ func (b *Book) Run(ctx context.Context, left func(context.Context, *Left) (done 
 	b.closeIfEmpty(context.WithoutCancel(ctx))
 }
 
+// every calls do again and again, BeatEvery after the last call has ended.
 func every(ctx context.Context, do func()) {
-	ticker := time.NewTicker(BeatEvery)
-	defer ticker.Stop()
 	for {
+		timer := time.NewTimer(BeatEvery)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 			do()
 		}
 	}

@@ -279,9 +279,12 @@ func TestWhatIsDeniedOrExpiresIsSaid(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		shared := new(memorystore.Storage)
+		var mu sync.Mutex
 		told := make(map[Status]int)
 		one, other := siteOn(shared.Process()), siteOn(shared.Process())
 		one.Approvals.told = func(status Status, s State) {
+			mu.Lock()
+			defer mu.Unlock()
 			if told[status]++; s.Status != status {
 				t.Errorf("%s is told as %s", s.Status, status)
 			}
@@ -344,11 +347,11 @@ func TestWhatIsDeniedOrExpiresIsSaid(t *testing.T) {
 			t.Errorf("%d are remembered, %v", len(states), err)
 		}
 		time.Sleep(DefaultWait + time.Minute)
+		cancel()
+		<-done
 		if told[Expired] != 3 {
 			t.Errorf("%d have expired", told[Expired])
 		}
-		cancel()
-		<-done
 	})
 }
 
@@ -390,7 +393,7 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 		if o := ask("c", 99); o.reason() != veeam.ReasonApprovalRequired {
 			t.Errorf("after those have expired: %+v", o.refusal)
 		}
-		for i := range 3 * mostEnded { // all are remembered for an hour
+		for i := range mostEnded + 20 { // all are remembered for an hour
 			a := the()
 			a.body = fmt.Sprint("x", i)
 			o := s.send(t, a)

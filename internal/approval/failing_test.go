@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,9 @@ import (
 // hangs there.
 type failing struct {
 	store.Store
-	at, calls int // the number of the call from 1, 0 for none
+
+	mu        sync.Mutex // of what follows: a call that hangs may be left behind
+	at, calls int        // the number of the call from 1, 0 for none
 	late      bool
 	hangs     bool
 	forGood   bool // and at all that follow
@@ -30,20 +33,33 @@ type failing struct {
 var errStore = errors.New("the store fails")
 
 func (f *failing) call(ctx context.Context, do func() error) error {
+	f.mu.Lock()
 	f.calls++
-	if f.at == 0 || f.calls < f.at || f.calls > f.at && !f.forGood {
+	fails := f.at > 0 && (f.calls == f.at || f.calls > f.at && f.forGood)
+	late, hangs := f.late, f.hangs
+	f.mu.Unlock()
+	if !fails {
 		return do()
 	}
-	if f.late {
+	if late {
 		if err := do(); err != nil {
 			return err
 		}
 	}
-	if f.hangs {
+	if hangs {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	return errStore
+}
+
+// fail has a call fail from now on. It returns how many there were since it was called last.
+func (f *failing) fail(at int, late, hangs, forGood bool) (calls int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	calls = f.calls
+	f.calls, f.at, f.late, f.hangs, f.forGood = 0, at, late, hangs, forGood
+	return calls
 }
 
 func (f *failing) Lock(ctx context.Context, name string) error {
@@ -87,11 +103,10 @@ func TestWhereTheStorageIsBrokenNothingPasses(t *testing.T) {
 				f := &failing{Store: shared.Process()}
 				s, other := siteOn(storing{f}), siteOn(shared.Process())
 				id := s.approved(t, the())
-				f.calls, f.at, f.late, f.hangs, f.forGood = 0, at, mode.late, mode.hangs, mode.forGood
+				f.fail(at, mode.late, mode.hangs, mode.forGood)
 				passed := 0
 				first := s.send(t, the())
-				reached = f.calls >= at
-				f.at = 0
+				reached = f.fail(0, false, false, false) >= at
 				if first.ticket != nil {
 					passed++
 				} else if first.reason() != veeam.ReasonStorage {

@@ -158,9 +158,17 @@ func TestKeysAreReadFromATrustedServerOnly(t *testing.T) {
 type slow struct {
 	*source
 	calls atomic.Int32
-	next  func() ([]byte, error)
-	mu    sync.Mutex
-	told  []Report
+
+	mu   sync.Mutex
+	next func() ([]byte, error)
+	told []Report
+}
+
+// answer has the next reads answered by a function.
+func (s *slow) answer(next func() ([]byte, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = next
 }
 
 func newSlow(t *testing.T, at place) *slow {
@@ -173,7 +181,10 @@ func newSlow(t *testing.T, at place) *slow {
 	})
 	s.fetch = func(context.Context) ([]byte, error) {
 		s.calls.Add(1)
-		return s.next()
+		s.mu.Lock()
+		next := s.next
+		s.mu.Unlock()
+		return next()
 	}
 	t.Cleanup(s.stop)
 	return s
@@ -185,7 +196,7 @@ func TestKeysAreReadBeforeTheyAreTooOldAndCountUntilThen(t *testing.T) {
 	text := document(t, jwk(t, "rsa", testKeys().rsa, nil))
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, place{provider: "k8s", url: "https://x", every: 15 * time.Minute, maxAge: time.Hour})
-		s.next = func() ([]byte, error) { return text, nil }
+		s.answer(func() ([]byte, error) { return text, nil })
 		began := time.Now()
 		s.begin()
 		s.begin()
@@ -201,7 +212,7 @@ func TestKeysAreReadBeforeTheyAreTooOldAndCountUntilThen(t *testing.T) {
 			t.Errorf("%d reads in 46 minutes", s.calls.Load())
 		}
 		set := s.set.Load()
-		s.next = func() ([]byte, error) { return nil, errDown }
+		s.answer(func() ([]byte, error) { return nil, errDown })
 		time.Sleep(58 * time.Minute) // the last success was after 45 minutes
 		if !known() || s.set.Load() != set {
 			t.Error("the last keys do not count any more")
@@ -213,7 +224,7 @@ func TestKeysAreReadBeforeTheyAreTooOldAndCountUntilThen(t *testing.T) {
 		if calls := s.calls.Load(); calls < 200 || calls > 300 {
 			t.Errorf("%d reads: a failure is followed by another try every 10 seconds", calls)
 		}
-		s.next = func() ([]byte, error) { return text, nil }
+		s.answer(func() ([]byte, error) { return text, nil })
 		time.Sleep(10 * time.Second)
 		if !known() || s.set.Load() != set {
 			t.Error("the same keys do not count again")
@@ -242,10 +253,10 @@ func TestUnknownKeysCauseNoStormAndNoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, place{provider: "k8s", url: "https://x", every: time.Hour, maxAge: 2 * time.Hour})
 		release := make(chan struct{})
-		s.next = func() ([]byte, error) { return text, nil }
+		s.answer(func() ([]byte, error) { return text, nil })
 		s.begin()
 		synctest.Wait()
-		s.next = func() ([]byte, error) { <-release; return text, nil }
+		s.answer(func() ([]byte, error) { <-release; return text, nil })
 		var callers sync.WaitGroup
 		ask := func(n int) {
 			for range n {
@@ -290,7 +301,7 @@ func TestAProviderThatIsAwayAtTheStartRefusesItsCallersOnly(t *testing.T) {
 	text := document(t, jwk(t, "rsa", testKeys().rsa, nil))
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlow(t, place{provider: "k8s", url: "https://x", every: time.Hour, maxAge: 2 * time.Hour})
-		s.next = func() ([]byte, error) { return nil, errDown }
+		s.answer(func() ([]byte, error) { return nil, errDown })
 		s.begin()
 		synctest.Wait()
 		began := time.Now()
@@ -299,7 +310,7 @@ func TestAProviderThatIsAwayAtTheStartRefusesItsCallersOnly(t *testing.T) {
 		if !ok || refused.Reason() != veeam.ReasonJWKS || refused.RetryAfter <= 0 || time.Since(began) > 0 {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
-		s.next = func() ([]byte, error) { return text, nil }
+		s.answer(func() ([]byte, error) { return text, nil })
 		time.Sleep(11 * time.Second)
 		if _, _, err := s.key(t.Context(), "rsa", "RS256"); err != nil {
 			t.Error(err)
