@@ -340,7 +340,7 @@ func TestReproducible(t *testing.T) {
 	t.Setenv("VEEAM_AUTH_RELEASE", "1")
 	dir := project(t)
 	var table bytes.Buffer
-	if err := reproduce(t.Context(), dir, []target{{"linux", "amd64"}}, false, &table); err != nil {
+	if err := reproduce(t.Context(), dir, []target{{"linux", "amd64"}, {"linux", "arm64"}}, false, &table); err != nil {
 		t.Fatalf("%v\n%s", err, &table)
 	}
 	commit := git(t, dir, "rev-parse", "HEAD")
