@@ -255,7 +255,6 @@ type keepers struct {
 	gone   map[string]bool
 	all    []*keeper
 	living []*livingKeeper
-	told   int
 }
 
 type livingKeeper struct {

@@ -97,23 +97,23 @@ type judged [64][2]judgement
 
 // judgement is about one name.
 type judgement struct {
-	print  print
+	print  namePrint
 	size   uint8
 	traits traits
 }
 
-// print is all of a name of at most longestPrint bytes, together with its size.
-type print [4]uint64
+// namePrint is all of a name of at most longestPrint bytes, together with its size.
+type namePrint [4]uint64
 
 const longestPrint = 32
 
-func printOf(name []byte) (p print) {
+func printOf(name []byte) (p namePrint) {
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(name[i:]) }
 	switch size := len(name); {
 	case size > 16:
-		p = print{word(0), word(8), word(size - 16), word(size - 8)}
+		p = namePrint{word(0), word(8), word(size - 16), word(size - 8)}
 	case size >= 8:
-		p = print{word(0), word(size - 8)}
+		p = namePrint{word(0), word(size - 8)}
 	case size >= 4:
 		p[0] = uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[size-4:]))<<32
 	default:

@@ -252,7 +252,8 @@ func TestAnAnswerThatEndsEarlyBreaksOff(t *testing.T) {
 			res.Body = &closingAt{Reader: io.MultiReader(strings.NewReader("half"), failing{cut}), close: func() { closed = true }}
 			return res, nil
 		})
-		if err != nil || panicked != http.ErrAbortHandler || !closed || told.err == nil || errors.Is(told.err, ErrWriting) != c.writing || errors.Is(told.err, cut) == c.writing {
+		ended, _ := panicked.(error)
+		if err != nil || !errors.Is(ended, http.ErrAbortHandler) || !closed || told.err == nil || errors.Is(told.err, ErrWriting) != c.writing || errors.Is(told.err, cut) == c.writing {
 			t.Errorf("%s: %v, %v, closed %t, told %v", name, err, panicked, closed, told.err)
 		}
 		if !c.fails && !slices.Equal(w.events, []string{"200", "write half", "flush"}) {

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -201,7 +202,7 @@ func TestABodyOfWhichNothingWasReadStaysOpen(t *testing.T) {
 		source := &closing{Reader: strings.NewReader(c.text)}
 		body := &unreadBody{ReadCloser: source}
 		for range c.reads {
-			if n, err := body.Read(make([]byte, 1)); err == nil && n != 1 || err != nil && err != io.EOF {
+			if n, err := body.Read(make([]byte, 1)); err == nil && n != 1 || err != nil && !errors.Is(err, io.EOF) {
 				t.Fatal(n, err)
 			}
 		}

@@ -52,7 +52,7 @@ const (
 func (e *logout) run(ctx context.Context, tok *tokencache.Token) ending {
 	known, err := e.end(ctx, tok)
 	failed, _ := errors.AsType[*veeam.Error](err)
-	how := endingFailed
+	var how ending
 	switch {
 	case err == nil:
 		e.journal.LoggedOut(e.account)

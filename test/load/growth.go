@@ -222,7 +222,7 @@ func (s *grown) operate(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.note("a scrape with a session of each account: processor time, time, size", fmt.Sprintf("%v, %v, %d kB", scrape, scraped, size/1000))
+	r.note("a scrape with a session of each account: processor time, duration, size", fmt.Sprintf("%v, %v, %d kB", scrape, scraped, size/1000))
 	changed := strings.Replace(s.config, "pace off", "pace off\n expose_upstream_tokens", 1)
 	reload, reloaded, err := s.costs(func() error { return s.caddy.Load(ctx, []byte(changed)) })
 	if err != nil {

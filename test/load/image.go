@@ -47,7 +47,7 @@ func measureImage(ctx context.Context, r *report) error {
 	}
 	for _, name := range []string{"veeam-auth", "caddy"} {
 		i := &imageRun{program: filepath.Join(dir, name), dir: dir, server: server}
-		build := exec.CommandContext(ctx, "make", "--silent", "program", "PROGRAM="+name, "OUT="+i.program) //nolint:gosec // names of this program
+		build := exec.CommandContext(ctx, "make", "--silent", "program", "PROGRAM="+name, "OUT="+i.program)
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
 		}
@@ -105,7 +105,7 @@ func (i *imageRun) start(ctx context.Context) (*exec.Cmd, time.Duration, error) 
 		return nil, 0, err
 	}
 	i.api = local(ports[0])
-	process := exec.CommandContext(ctx, i.program, "run", "--config", "deploy/image/Caddyfile", "--adapter", "caddyfile") //nolint:gosec // a program that was built here
+	process := exec.CommandContext(ctx, i.program, "run", "--config", "deploy/image/Caddyfile", "--adapter", "caddyfile")
 	process.Env = append(os.Environ(), "HOME="+i.dir, "XDG_DATA_HOME="+i.dir, "XDG_CONFIG_HOME="+i.dir,
 		"VEEAM_AUTH_SERVER="+i.server.URL(), "VEEAM_AUTH_USERNAME="+veeamtest.DefaultUser, "VEEAM_AUTH_PASSWORD_FILE="+filepath.Join(i.dir, "password"),
 		"VEEAM_AUTH_TRUST=ca", "VEEAM_AUTH_CA_FILE="+filepath.Join(i.dir, "ca.pem"), fmt.Sprint("VEEAM_AUTH_LISTEN=http://:", ports[0]),

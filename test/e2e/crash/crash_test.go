@@ -173,7 +173,7 @@ func TestKilledWithoutACacheNoSessionIsLeftThatNobodyKnows(t *testing.T) {
 	var loggedOut, unknown, sessions atomic.Int64
 	for i, p := range products {
 		scenes[p.name+alone] = func(w *world) {
-			kills, told, expire := *rounds/len(products), 0, 0
+			kills, told := *rounds/len(products), 0
 			if i < *rounds%len(products) {
 				kills++
 			}
@@ -202,7 +202,7 @@ func TestKilledWithoutACacheNoSessionIsLeftThatNobodyKnows(t *testing.T) {
 				if !w.restart() {
 					return
 				}
-				var recorded int
+				var recorded, expire int
 				recorded, told, expire = w.known()
 				after := w.server.Counters().LiveSessions
 				if after > recorded+told+expire {

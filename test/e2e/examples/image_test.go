@@ -6,6 +6,7 @@ package examples
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,9 +130,7 @@ func newImage(t *testing.T, server *veeamtest.Server, set map[string]string) ima
 		"VEEAM_AUTH_TRUST": "ca", "VEEAM_AUTH_CA_FILE": filepath.Join(dir, "ca.pem"), "VEEAM_AUTH_LISTEN": fmt.Sprint("http://:", ports[0]),
 		"VEEAM_AUTH_METRICS_PORT": fmt.Sprint(ports[1]), "VEEAM_AUTH_ADMIN": fmt.Sprint("localhost:", ports[2]),
 	}
-	for name, value := range set {
-		values[name] = value
-	}
+	maps.Copy(values, set)
 	caddyfile, err := filepath.Abs(imageCaddyfile)
 	if err != nil {
 		t.Fatal(err)
