@@ -58,7 +58,7 @@ func (w wrk) run(ctx context.Context) (load, error) {
 
 var (
 	wrkRequests = regexp.MustCompile(`(?m)^\s*(\d+) requests in `)
-	wrkMedian   = regexp.MustCompile(`(?m)^\s*50%\s+([0-9.]+)(us|ms|s)$`)
+	wrkMedian   = regexp.MustCompile(`(?m)^\s*50%\s+([0-9.]+)(us|ms|s)\s*$`)
 	wrkFailure  = regexp.MustCompile(`(?m)^\s*(Non-2xx or 3xx responses: .*|Socket errors: .*)$`)
 )
 

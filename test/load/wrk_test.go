@@ -24,7 +24,7 @@ Transfer/sec:     12.65MB
 `
 
 func TestWhatWrkPrintsIsRead(t *testing.T) {
-	for median, want := range map[string]time.Duration{"812.00us": 812 * time.Microsecond, "4.20ms": 4200 * time.Microsecond, "1.05s": 1050 * time.Millisecond} {
+	for median, want := range map[string]time.Duration{"812.00us": 812 * time.Microsecond, "4.20ms": 4200 * time.Microsecond, "1.05s ": 1050 * time.Millisecond} {
 		got, err := readWrk(strings.Replace(wrkPrints, "MEDIAN", median, 1))
 		if err != nil || got != (load{requests: 13950, p50: want}) {
 			t.Errorf("%s: got %+v, %v", median, got, err)
