@@ -225,11 +225,16 @@ func (b *bench) compare(ctx context.Context, r *report, w workload) error {
 			others = append(others, s)
 		}
 	}
-	for _, s := range append(others, ref) { // connections are opened, and logins done
-		if _, err := b.sample(ctx, w, s); err != nil {
-			return err
-		}
+	if _, err := b.sample(ctx, w, ref); err != nil { // connections are opened, and logins done
+		return err
 	}
+	others = slices.DeleteFunc(others, func(s *subject) bool {
+		_, err := b.sample(ctx, w, s)
+		if err != nil {
+			r.check(false, w.name+" | "+s.name, err.Error(), "an answer")
+		}
+		return err != nil
+	})
 	found := make(map[*subject]*ratios)
 	var all []sample // of the reference
 	for round := range *compareRounds {

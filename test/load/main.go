@@ -2,7 +2,7 @@
 // process of its own and the emulated servers in this one, over the loopback address
 // only.
 //
-//	go run ./test/load                every figure, about half an hour
+//	go run ./test/load                every figure, about an hour and a half
 //	go run ./test/load churn reloads  some of them
 //
 // Each figure is printed in lines of the form
