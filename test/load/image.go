@@ -46,7 +46,8 @@ func measureImage(ctx context.Context, r *report) error {
 		}
 	}
 	for _, name := range []string{"veeam-auth", "caddy"} {
-		i := &imageRun{program: filepath.Join(dir, name), dir: dir, server: server}
+		// A folder of its own: Caddy makes a folder "caddy" in its data directory, dir.
+		i := &imageRun{program: filepath.Join(dir, "bin", name), dir: dir, server: server}
 		build := exec.CommandContext(ctx, "make", "--silent", "program", "PROGRAM="+name, "OUT="+i.program)
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
