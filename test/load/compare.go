@@ -19,6 +19,7 @@ var (
 	compareRounds  = flag.Int("rounds", 7, "compare: how often each pair is measured")
 	compareSeconds = flag.Int("seconds", 2, "compare: how long a pair is measured in a round")
 	compareOnly    = flag.String("workloads", "", "compare: `names` of workloads, separated by commas; default: all")
+	compareBefore  = flag.String("before", "", "compare: a `program` built from another commit, for the workloads \"before\" and \"before log\"")
 )
 
 // starter starts a proxy before the server of a bench.
@@ -26,7 +27,10 @@ type starter interface {
 	start(ctx context.Context, b *bench, name string) (*subject, error)
 }
 
-const reference = "reverse_proxy"
+const (
+	reference  = "reverse_proxy"
+	beforeName = "veeam_auth of -before"
+)
 
 // proxies are those that are compared. The first is what all others are compared with.
 var proxies = []struct {
@@ -53,6 +57,9 @@ var proxies = []struct {
 	{"veeam_auth, filter_secrets, GOGC=400", caddySite{site: veeamAuth("forward auto\n filter_secrets"), env: calm}},
 	{"veeam_auth, HTTPS", caddySite{site: veeamAuth("forward auto"), tls: true}},
 	{"veeam_auth, HTTPS, GOGC=400", caddySite{site: veeamAuth("forward auto"), tls: true, env: calm}},
+	{beforeName, caddySite{site: veeamAuth(""), before: true}},
+	{beforeName + " again", caddySite{site: veeamAuth(""), before: true}},
+	{beforeName + ", Svc.ResAPI.log", caddySite{site: veeamAuth(""), global: svcLog, before: true}},
 	{"nginx, fixed header", program{binary: "nginx", args: []string{"-c", "CONFIG", "-e", "stderr"}, config: `
 		daemon off; master_process off; pid DIR/pid; error_log stderr error;
 		events { worker_connections 8192; }
@@ -109,7 +116,7 @@ const svcLog = "log svc {\n include http.handlers.veeam_auth.svc\n output file D
 // everything measures all proxies.
 var everything = func() (names []string) {
 	for _, p := range proxies[1:] {
-		if !strings.Contains(p.name, "HTTPS") {
+		if !strings.Contains(p.name, "HTTPS") && !strings.HasPrefix(p.name, beforeName) {
 			names = append(names, p.name)
 		}
 	}
@@ -154,6 +161,14 @@ var workloads = []workload{
 	{name: "POST", clients: 32, path: postPath, post: true, proxies: ours},
 	{name: "chunked", clients: 32, path: chunkedPath, proxies: ours},
 	{name: "HTTPS", clients: 32, path: shortPath, ref: "reverse_proxy, HTTPS", proxies: []string{"veeam_auth, HTTPS", "veeam_auth, HTTPS, GOGC=400"}},
+	{
+		name: "before", clients: 32, path: shortPath, ref: beforeName, proxies: []string{beforeName + " again", "veeam_auth", "veeam_auth, nested"},
+		goals: map[string]goal{"veeam_auth": {cpu: 1}},
+	},
+	{
+		name: "before log", clients: 32, path: shortPath, ref: beforeName + ", Svc.ResAPI.log", proxies: []string{"veeam_auth, Svc.ResAPI.log"},
+		goals: map[string]goal{"veeam_auth, Svc.ResAPI.log": {cpu: 1}},
+	},
 }
 
 // ratios of one proxy to the reference, a value for each round.
@@ -192,6 +207,9 @@ func measureCompare(ctx context.Context, r *report) error {
 func (b *bench) startAll(ctx context.Context, r *report) error {
 	for _, p := range proxies {
 		s, err := p.start(ctx, b, p.name)
+		if errors.Is(err, errNoBefore) {
+			continue
+		}
 		if errors.Is(err, errNotHere) {
 			r.note(p.name, "not measured, because the program is not in PATH")
 			continue
@@ -218,6 +236,9 @@ func (b *bench) compare(ctx context.Context, r *report, w workload) error {
 	ref := b.subjects[reference]
 	if w.ref != "" {
 		ref = b.subjects[w.ref]
+	}
+	if ref == nil { // without -before
+		return nil
 	}
 	var others []*subject
 	for _, name := range w.proxies {

@@ -147,9 +147,20 @@ type caddySite struct {
 	tls    bool     // the site speaks HTTPS
 	env    []string // in place of Go's default of GOGC
 	client bool     // the client sends a token that the site has issued
+	before bool     // it is the program of -before
 }
 
+// errNoBefore means that a proxy is the program of -before, which nobody has named.
+var errNoBefore = errors.New("requires -before")
+
 func (c caddySite) start(ctx context.Context, b *bench, name string) (*subject, error) {
+	if c.before {
+		if *compareBefore == "" {
+			return nil, errNoBefore
+		}
+		defer func(program string) { harness.Binary = program }(harness.Binary)
+		harness.Binary = *compareBefore
+	}
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return nil, err
