@@ -87,7 +87,12 @@ func IsCredential(name string) bool {
 // IsOverride reports whether some servers or front ends take the method or the path
 // from a header of this name. They would read another request than the rules.
 func IsOverride(name string) bool {
-	if len(name) < len("X-Http-Method") || name[0] != 'X' && name[0] != 'x' {
+	if len(name) < len("X-Http-Method") || name[0]|0x20 != 'x' || name[1] != '-' && name[1] != '_' {
+		return false
+	}
+	switch name[2] | 0x20 { // most headers end here, before their name is copied
+	case 'f', 'h', 'm', 'o', 'r':
+	default:
 		return false
 	}
 	switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {

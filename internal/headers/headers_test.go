@@ -3,6 +3,7 @@ package headers
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +16,22 @@ func TestAHeaderIsKnownForWhatItIsInEverySpelling(t *testing.T) {
 	} {
 		if got := [3]bool{IsCredential(name), IsOverride(name), IsRelay(name)}; got != want || Withheld(name) != (want[0] || want[1]) {
 			t.Errorf("%s: %v, not %v", name, got, want)
+		}
+	}
+}
+
+func TestAnOverrideIsKnownInEverySpelling(t *testing.T) {
+	for _, name := range []string{
+		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method", "X-Forwarded-Method", "X-Original-URL",
+		"X-Rewrite-URL", "X-Original-URI", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Prefix",
+	} {
+		for _, dash := range []string{"-", "_"} {
+			spelling := strings.ReplaceAll(name, "-", dash)
+			for _, spelling := range []string{spelling, strings.ToLower(spelling), strings.ToUpper(spelling), spelling[:2] + strings.ReplaceAll(spelling[2:], dash, "-")} {
+				if !IsOverride(spelling) || !Withheld(spelling) {
+					t.Errorf("%s is no override", spelling)
+				}
+			}
 		}
 	}
 }
