@@ -42,7 +42,7 @@ const (
 
 	maxLoginTimeout = 5 * time.Minute
 
-	// Caddy keeps 32, and dials anew for each request above that: a gateway has more.
+	// Caddy keeps 32, and dials again for each request above that: a gateway has more.
 	defaultIdlePerHost = 1024
 	// The time in which a server may answer "100 Continue" before the body is sent
 	// anyway.

@@ -39,7 +39,7 @@ type secretFile struct {
 	force bool
 	tmp   *os.File
 	out   io.Writer    // instead of a file, if its name is -
-	seal  *commandSeal // nil: the text is written in plain
+	seal  *commandSeal // nil: the text is written in clear text
 }
 
 // newSecretFile begins a file that only its owner can read. The name - stands for
@@ -201,7 +201,7 @@ const usedMark = "used "
 // whole.
 type scratchCodes struct {
 	name  string
-	seal  *commandSeal // nil: it is in plain
+	seal  *commandSeal // nil: it is in clear text
 	lines []string
 	next  int // the line of the first unused code, -1 if there is none
 }

@@ -201,7 +201,7 @@ func newKeysHashCommand() *cobra.Command {
 		Short: "Prints the hash of a key, for the configuration",
 		Long: `Reads a key from the terminal or standard input and prints its hash, for the option key of
 a client in the configuration. With --new it makes a key, and prints the key and its hash.
-No Caddy has to run.`,
+A running Caddy is not required.`,
 		Example: "  caddy veeam-auth keys hash --new",
 		Args:    cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (err error) {

@@ -24,7 +24,7 @@ func newLogKeygenCommand() *cobra.Command {
 		Short: "Creates the key that signs a log chain",
 		Long: `Writes a new Ed25519 private key to a file that only its owner can read, for key_file
 of log_chain, and prints the public key, for "log verify --key". Keep the public key
-where whoever can write the log cannot change it.`,
+where nobody who can write the log can change it.`,
 		Example: "  caddy veeam-auth log keygen /etc/caddy/log_chain.pem",
 		Args:    cobra.ExactArgs(1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
@@ -95,7 +95,7 @@ is not the one that was written.`,
 
 func (o *verifyOptions) run(cmd *cobra.Command, names []string) error {
 	if len(o.keys) == 0 {
-		return errors.New("--key is missing: whoever can write a log can write a key into it, too")
+		return errors.New("--key is missing: a key inside the log proves nothing")
 	}
 	keys := make([]ed25519.PublicKey, len(o.keys))
 	for i, text := range o.keys {

@@ -54,13 +54,13 @@ paths that it always refuses are skipped. A file named - is standard input.`,
 	return cmd
 }
 
-// deed is one kind of request in a log. Its path has a query of the parameters that
+// observed is one kind of request in a log. Its path has a query of the parameters that
 // select operations.
-type deed struct{ client, method, path string }
+type observed struct{ client, method, path string }
 
-// find returns the operation of a deed, and its path and query as they are sent. ok is
+// find returns the operation of an observed request, and its path and query as they are sent. ok is
 // false if it would be refused as ambiguous.
-func (d deed) find(index *operation.Index) (op operation.Operation, path, query string, ok bool) {
+func (d observed) find(index *operation.Index) (op operation.Operation, path, query string, ok bool) {
 	path, query, _ = strings.Cut(d.path, "?")
 	if op, ok = index.LookupRaw(d.method, path, query); ok {
 		path, _ = operation.Clean(path)
@@ -75,17 +75,17 @@ var errNothingToSuggest = errors.New("the log has no requests of known callers t
 // suggest reads a log and prints rules. Its errors are errNothingToSuggest and
 // those of reading the log.
 func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) error {
-	deeds := make(map[deed]int)
+	seen := make(map[observed]int)
 	unknown, denied, first, last := 0, 0, time.Time{}, time.Time{}
-	latest := make(map[uint32]deed) // by the thread of its lines
+	latest := make(map[uint32]observed) // by the thread of its lines
 	err := svclog.Read(ctx, log, svclog.Filter{}, func(r svclog.Record) error {
 		switch {
 		case wasDenied(r):
 			if d, ok := latest[r.Thread]; ok {
 				delete(latest, r.Thread)
 				denied++
-				if deeds[d]--; deeds[d] == 0 {
-					delete(deeds, d)
+				if seen[d]--; seen[d] == 0 {
+					delete(seen, d)
 				}
 			}
 			return nil
@@ -103,21 +103,21 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 		if query = operation.Selecting(query); query != "" {
 			path += "?" + query
 		}
-		d := deed{r.User, r.Method, path}
-		deeds[d]++
+		d := observed{r.User, r.Method, path}
+		seen[d]++
 		latest[r.Thread] = d
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	product, index, err := indexFor(product, deeds)
+	product, index, err := indexFor(product, seen)
 	if err != nil {
 		return err
 	}
-	w := newWishes(product, index)
+	w := newSuggestion(product, index)
 	total := 0
-	for d, times := range deeds {
+	for d, times := range seen {
 		if w.add(d) {
 			total += times
 		}
@@ -144,8 +144,8 @@ func wasDenied(r svclog.Record) bool {
 }
 
 // indexFor is the index of a product, or of the product whose index knows most of
-// the deeds.
-func indexFor(product string, deeds map[deed]int) (found string, best *operation.Index, err error) {
+// the observed requests.
+func indexFor(product string, seen map[observed]int) (found string, best *operation.Index, err error) {
 	most := -1
 	for _, name := range veeam.Names() {
 		index, ok := operation.For(name)
@@ -153,7 +153,7 @@ func indexFor(product string, deeds map[deed]int) (found string, best *operation
 			continue
 		}
 		known := 0
-		for d := range deeds {
+		for d := range seen {
 			if op, _, _, _ := d.find(index); op.Path != "" {
 				known++
 			}
@@ -168,16 +168,16 @@ func indexFor(product string, deeds map[deed]int) (found string, best *operation
 	return found, best, nil
 }
 
-// wishes are what the callers of a log need.
-type wishes struct {
+// suggestion is what the callers of a log need.
+type suggestion struct {
 	index   *operation.Index
 	product *veeam.Product
-	clients map[string]*wish
+	clients map[string]*need
 }
 
-// wish is what one caller needs: whole classes, and single operations by class
+// need is what one caller needs: whole classes, and single operations by class
 // and method.
-type wish struct {
+type need struct {
 	classes operation.Set
 	single  map[single]map[string]bool // patterns
 }
@@ -187,13 +187,13 @@ type single struct {
 	method, query string
 }
 
-func newWishes(name string, index *operation.Index) *wishes {
+func newSuggestion(name string, index *operation.Index) *suggestion {
 	product, _ := veeam.Lookup(name)
-	return &wishes{index: index, product: product, clients: make(map[string]*wish)}
+	return &suggestion{index: index, product: product, clients: make(map[string]*need)}
 }
 
-// add notes a deed, and reports false for those that no rule is asked about.
-func (w *wishes) add(d deed) bool {
+// add notes an observed request, and reports false for those that no rule is asked about.
+func (w *suggestion) add(d observed) bool {
 	op, path, query, ok := d.find(w.index)
 	if !ok {
 		return false
@@ -208,7 +208,7 @@ func (w *wishes) add(d deed) bool {
 	}
 	c := w.clients[d.client]
 	if c == nil {
-		c = &wish{single: make(map[single]map[string]bool)}
+		c = &need{single: make(map[single]map[string]bool)}
 		w.clients[d.client] = c
 	}
 	key := single{class: op.Class, method: d.method}
@@ -241,7 +241,7 @@ var parameter = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile
 func templated(path string) string { return parameter().ReplaceAllString(path, "*") }
 
 // print writes the rules. Callers who need the same share one.
-func (w *wishes) print(out io.Writer) {
+func (w *suggestion) print(out io.Writer) {
 	callers := make(map[string][]string) // by what they need
 	for _, name := range slices.Sorted(maps.Keys(w.clients)) {
 		for _, body := range w.clients[name].bodies() {
@@ -266,7 +266,7 @@ func (w *wishes) print(out io.Writer) {
 }
 
 // bodies are the conditions of the rules of one caller, but for its name.
-func (c *wish) bodies() (all []string) {
+func (c *need) bodies() (all []string) {
 	if c.classes != 0 {
 		all = append(all, "\toperation "+strings.ReplaceAll(c.classes.String(), ",", " ")+"\n")
 	}
@@ -285,7 +285,7 @@ func (c *wish) bodies() (all []string) {
 func presetFor(body string) string {
 	for _, name := range operation.Presets() {
 		set, _ := operation.Preset(name)
-		if body == (&wish{classes: set}).bodies()[0] {
+		if body == (&need{classes: set}).bodies()[0] {
 			return name
 		}
 	}

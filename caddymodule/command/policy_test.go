@@ -163,7 +163,7 @@ func TestThePolicyCommandReadsTheClaimsOfAToken(t *testing.T) {
 		"a client":              {`{"iss":"https://idp.lab.local","aud":"veeam-auth","sub":"system:grafana","groups":["backup"]}`, nil, 0, "caller     grafana, authenticated by client"},
 		"a missing claim":       {`{"iss":"https://idp.lab.local","aud":"veeam-auth","sub":"alice"}`, nil, 1, "lacks the claim groups"},
 		"another issuer":        {`{"iss":"https://x.lab.local","aud":"veeam-auth","sub":"alice","groups":["backup"]}`, nil, 1, "no trust_jwt of the site has the issuer"},
-		"another audience":      {`{"iss":"https://idp.lab.local","aud":"x","sub":"alice","groups":["backup"]}`, nil, 1, "its audience (aud) is another one"},
+		"another audience":      {`{"iss":"https://idp.lab.local","aud":"x","sub":"alice","groups":["backup"]}`, nil, 1, "its audience (aud) differs"},
 		"no JSON":               {`x`, nil, 1, "not a JSON object"},
 		"beside another caller": {`{}`, []string{"--client", "grafana"}, 1, "--jwt-claims is not allowed with --client"},
 	} {
@@ -270,7 +270,7 @@ func TestAPolicyIsTestedWithoutTouchingAStorage(t *testing.T) {
 }
 
 // write appends a line of Svc.ResAPI.log.
-func (d deed) write(log []byte) []byte {
+func (d observed) write(log []byte) []byte {
 	line := svclog.AppendRequest(nil, &svclog.Request{User: d.client, Method: d.method, Path: d.path})
 	return svclog.AppendFrame(log, time.Now(), 7, "Info", line, false)
 }
@@ -286,7 +286,7 @@ func suggested(t *testing.T, log []byte, product string) string {
 
 func TestSuggestedRulesAreShort(t *testing.T) {
 	var log []byte
-	for _, d := range []deed{
+	for _, d := range []observed{
 		{"grafana", "GET", "/api/v1/jobs?skip=0"},
 		{"grafana", "GET", "/api/v1/jobs/states"},
 		{"loki", "GET", "/api/v1/serverInfo"},
@@ -316,14 +316,14 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# 1 requests of unknown callers") {
 		t.Errorf("%s", got)
 	}
-	if got := suggested(t, deed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
+	if got := suggested(t, observed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
 		t.Errorf("%s", got)
 	}
-	if got := suggested(t, deed{"a", "GET", "/api/v3/organizations"}.write(nil), "vspc35"); !strings.HasPrefix(got, "# vspc35: 1 requests") || !strings.Contains(got, "preset monitor") {
+	if got := suggested(t, observed{"a", "GET", "/api/v3/organizations"}.write(nil), "vspc35"); !strings.HasPrefix(got, "# vspc35: 1 requests") || !strings.Contains(got, "preset monitor") {
 		t.Errorf("%s", got)
 	}
 	var out bytes.Buffer
-	for log, product := range map[string]string{"": "", string(deed{"", "GET", "/x"}.write(nil)): "", string(deed{"a", "GET", "/x"}.write(nil)): "word"} {
+	for log, product := range map[string]string{"": "", string(observed{"", "GET", "/x"}.write(nil)): "", string(observed{"a", "GET", "/x"}.write(nil)): "word"} {
 		if err := suggest(t.Context(), strings.NewReader(log), product, &out); err == nil {
 			t.Errorf("%q, %q: %s", log, product, out.String())
 		}
@@ -348,15 +348,15 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		names := []string{"grafana", "certificate:CN=exporter,O=Lab", `passthrough:lab\svc`, "caddy:`{x}\"", "loopback"}
 		all := index.All()
 		classes := make(map[string]operation.Set)
-		var deeds []deed
+		var seen []observed
 		var log []byte
 		for range rapid.IntRange(1, 12).Draw(t, "requests") {
 			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "operation")]
-			d := deed{rapid.SampledFrom(names).Draw(t, "client"), op.Method, concrete(op.Target(), index)}
+			d := observed{rapid.SampledFrom(names).Draw(t, "client"), op.Method, concrete(op.Target(), index)}
 			if rapid.IntRange(0, 5).Draw(t, "unknown") == 0 {
 				d.path = "/nowhere/" + strings.ReplaceAll(rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9 _.~+:-]{0,7}x`).Draw(t, "path"), " ", "%20")
 			}
-			log, deeds = d.write(log), append(deeds, d)
+			log, seen = d.write(log), append(seen, d)
 		}
 		// What the log says of a name is what counts.
 		var out bytes.Buffer
@@ -368,7 +368,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		}
 		guard := guardWith(t, product, out.String())
 		defer guard.close()
-		decide := func(d deed) caddymodule.Explanation {
+		decide := func(d observed) caddymodule.Explanation {
 			r, err := (&policyTestOptions{}).request(d.method, "http://localhost"+d.path)
 			if err != nil {
 				t.Fatal(err)
@@ -379,7 +379,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 			}
 			return guard.handler.Explain(r, caller, true)
 		}
-		for _, d := range deeds {
+		for _, d := range seen {
 			x := decide(d)
 			if x.Route == veeam.RouteClosed {
 				continue // no rule opens it
@@ -401,7 +401,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 		}
 		for range 30 {
 			op := all[rapid.IntRange(0, len(all)-1).Draw(t, "unseen")]
-			d := deed{rapid.SampledFrom(names).Draw(t, "by"), op.Method, concrete(op.Target(), index)}
+			d := observed{rapid.SampledFrom(names).Draw(t, "by"), op.Method, concrete(op.Target(), index)}
 			found, _, _, _ := d.find(index)
 			x := decide(d)
 			if x.Proxied && x.Refusal == nil && !classes[d.client].Has(found.Class) {
@@ -409,7 +409,7 @@ func TestSuggestedRulesAllowWhatWasDoneAndNothingOfAnotherClass(t *testing.T) {
 			}
 		}
 		for _, name := range append(names, "stranger") {
-			if x := decide(deed{name, "GET", "/never/seen"}); x.Refusal == nil {
+			if x := decide(observed{name, "GET", "/never/seen"}); x.Refusal == nil {
 				t.Fatalf("what was never seen is allowed to %s: %+v\n%s", name, x, out.String())
 			}
 		}
@@ -470,10 +470,10 @@ func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 // no other.
 func TestSuggestedRulesNameTheParameterThatSelects(t *testing.T) {
 	em, _ := operation.For("em")
-	w := newWishes("vbr", em)
+	w := newSuggestion("vbr", em)
 	for _, target := range []string{"POST /api/jobs/7?action=clone", "POST /api/jobs/8?action=Clone", "POST /api/jobs/8?action=frob", "POST /api/jobs/8?action=start", "GET /api/query?type=Job"} {
 		method, path, _ := strings.Cut(target, " ")
-		if !w.add(deed{"grafana", method, path}) {
+		if !w.add(observed{"grafana", method, path}) {
 			t.Errorf("%s is left out", target)
 		}
 	}

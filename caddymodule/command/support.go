@@ -97,7 +97,7 @@ func supportFiles(cmd *cobra.Command, admin *adminFlags) []support.File {
 	}
 	files := []support.File{
 		file("version.txt", "versions of the module, Caddy, Go and the system", supportVersion(), nil),
-		file("environment.txt", "variables of this command that matter", support.Environment(os.LookupEnv), nil),
+		file("environment.txt", "environment variables of this command", support.Environment(os.LookupEnv), nil),
 		file("config.json", "the configuration without secrets", config, err),
 	}
 	for _, asked := range []struct{ name, about, path string }{

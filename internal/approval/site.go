@@ -44,7 +44,7 @@ func (s *Site) Admit(w http.ResponseWriter, r *http.Request, asked Asked) (*Tick
 	delete(r.Header, Header)
 	switch {
 	case asked.Sent.Websocket:
-		return nil, &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "a websocket cannot be approved, because nobody knows what will be sent through it"}
+		return nil, &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "a WebSocket cannot be approved: what is sent through it later is unknown"}
 	case len(asked.Sent.Path)+len(asked.Sent.Query) > maxTarget:
 		return nil, &veeam.Refusal{Reason: veeam.ReasonTooLarge, Message: fmt.Sprintf("A request that requires an approval has a path and query of at most %d bytes.", maxTarget)}
 	}
@@ -258,7 +258,7 @@ func refusal(rec *record, err error, now time.Time) *veeam.Refusal {
 		}
 	case Used:
 		return &veeam.Refusal{
-			Reason: veeam.ReasonApprovalUsed, Detail: "the approval " + rec.ID + " was used by an equal request",
+			Reason: veeam.ReasonApprovalUsed, Detail: "the approval " + rec.ID + " was used by an identical request",
 			Message: "The approval of this request was used by an identical request. Approval id " + rec.ID + ". Repeat the request only if it must be carried out again.",
 		}
 	default:

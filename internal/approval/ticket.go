@@ -88,7 +88,7 @@ func (t *Ticket) Unsent() {
 	}
 }
 
-var errOver = errors.New("the approval cannot be used any more")
+var errOver = errors.New("the approval is no longer valid")
 
 // Close ends the use of the ticket. If the transport knows that nothing was sent, such as
 // for want of a session, the approval can be used again within its time. If that cannot be

@@ -71,9 +71,8 @@ type LateError struct {
 	told  atomic.Bool
 }
 
-func (*LateError) Error() string {
-	return "it could not be read in time, its file system does not answer"
-}
+// Error speaks of a read: the source may be a file system, a program or a vault.
+func (*LateError) Error() string { return "it could not be read in time, its source does not answer" }
 
 // Does records what the call is doing from now on. It does nothing if e is nil.
 func (e *LateError) Does(what string) {

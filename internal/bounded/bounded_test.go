@@ -3,6 +3,7 @@ package bounded_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -88,4 +89,7 @@ func TestALateCallIsToldOfOnce(t *testing.T) {
 		t.Error("not once")
 	}
 	(*bounded.LateError)(nil).Does("anything")
+	if said := late.Error(); strings.Contains(said, "file") || !strings.Contains(said, "its source does not answer") {
+		t.Errorf("%s: it may be a program or a vault", said)
+	}
 }

@@ -17,9 +17,9 @@ const maxDepth = 16
 
 var (
 	errNotJSON   = errors.New("it is not a JSON object")
-	errTwice     = errors.New("a name is in it twice")
-	errTooDeep   = errors.New("it is nested too deep")
-	errAmbiguous = errors.New("its name fits several claims")
+	errTwice     = errors.New("it has a duplicate name")
+	errTooDeep   = errors.New("it is nested too deeply")
+	errAmbiguous = errors.New("its name matches several claims")
 )
 
 // decode reads one JSON object with nothing behind it. A name that is twice in an object

@@ -242,7 +242,7 @@ func (c *Config) checkIdentity() error {
 	case c.Issuer == policy.TokenIssuer:
 		return fmt.Errorf("issuer %s is not allowed: it is that of the tokens issued by veeam-auth", c.Issuer)
 	case len(c.Audience) == 0:
-		return errors.New("audience is missing: without it, tokens for other services would count")
+		return errors.New("audience is missing: without it, tokens for other services would be accepted")
 	}
 	return checkTexts(append([]string{c.Issuer}, c.Audience...))
 }
@@ -305,7 +305,7 @@ func (c *Config) checkClaims() error {
 		}
 		if account.Claim == "" && len(account.Values) == 0 {
 			if i < len(c.Accounts)-1 {
-				return errors.New("account without a claim must be the last: those behind it never count")
+				return errors.New("account without a claim must be the last: later ones would never be used")
 			}
 			continue
 		}

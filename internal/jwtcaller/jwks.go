@@ -51,7 +51,7 @@ type keySet struct {
 var (
 	errKeyMissing = errors.New("the token names no key (kid), and the provider has several")
 	errKeyUnknown = errors.New("the token names a key (kid) that the provider does not have")
-	errKeyMisused = errors.New("the algorithm of the token (alg) does not fit the key")
+	errKeyMisused = errors.New("the algorithm of the token (alg) does not match the key")
 )
 
 // find returns the key of a token.
@@ -118,18 +118,18 @@ func parseKey(fields map[string]any) (k key, err error) {
 		return value
 	}
 	if k.id = text("kid"); len(k.id) > maxKeyID || fields["kid"] != nil && k.id == "" {
-		return k, errors.New("the name of a key (kid) is no text, empty or too long")
+		return k, errors.New("the name of a key (kid) is not a string, is empty or too long")
 	}
 	if use, given := fields["use"]; given && use != "sig" {
 		return k, errors.New("a key is not for signatures (use)")
 	}
 	if ops, given := fields["key_ops"]; given {
 		if list, ok := ops.([]any); !ok || !slices.Contains(list, any("verify")) {
-			return k, errors.New("a key is not for verifying (key_ops)")
+			return k, errors.New("a key is not for verification (key_ops)")
 		}
 	}
 	if fields["d"] != nil {
-		return k, errors.New("a key is private: the set must not have it")
+		return k, errors.New("a key is a private key: only public keys are allowed")
 	}
 	switch text("kty") {
 	case "RSA":
@@ -139,7 +139,7 @@ func parseKey(fields map[string]any) (k key, err error) {
 	case "OKP":
 		k.public, k.algorithms, err = edKey(text("crv"), text("x"))
 	default:
-		err = errors.New("the type of a key (kty) is none of RSA, EC and OKP")
+		err = errors.New("the type of a key (kty) is not one of RSA, EC, OKP")
 	}
 	if err != nil {
 		return k, err
@@ -147,7 +147,7 @@ func parseKey(fields map[string]any) (k key, err error) {
 	if alg, given := fields["alg"]; given {
 		name, _ := alg.(string)
 		if !slices.Contains(k.algorithms, name) {
-			return k, errors.New("the algorithm of a key (alg) does not fit its type, or is not supported")
+			return k, errors.New("the algorithm of a key (alg) does not match its type, or is not supported")
 		}
 		k.algorithms = []string{name}
 	}
@@ -194,13 +194,13 @@ func ecKey(curve, x, y string) (crypto.PublicKey, []string, error) {
 		}
 		return public, []string{c.algorithm.Alg()}, nil
 	}
-	return nil, nil, errors.New("the curve of an EC key is none of P-256, P-384 and P-521")
+	return nil, nil, errors.New("the curve of an EC key is not one of P-256, P-384, P-521")
 }
 
 func edKey(curve, x string) (crypto.PublicKey, []string, error) {
 	raw, err := decodeSegment(x)
 	if err != nil || curve != "Ed25519" || len(raw) != ed25519.PublicKeySize {
-		return nil, nil, errors.New("an OKP key is not one of Ed25519")
+		return nil, nil, errors.New("an OKP key is not an Ed25519 key")
 	}
 	return ed25519.PublicKey(raw), []string{jwt.SigningMethodEdDSA.Alg()}, nil
 }

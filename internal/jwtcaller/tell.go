@@ -33,6 +33,6 @@ func (t Telling) Tell(r Report) {
 		logger.Info("the keys of the identity provider can be read again")
 		return
 	}
-	logger.Error("the keys of the identity provider cannot be read: the last ones count until then, and without any its callers are refused", zap.Error(r.Err))
+	logger.Error("the keys of the identity provider cannot be read: the last keys stay in use until then; without keys, its callers are refused", zap.Error(r.Err))
 	t.Emit(events.KeysFailing(r.Provider, string(r.Reason), r.Until))
 }

@@ -83,7 +83,7 @@ func New(configured []*Config, client func(name string) (policy.Caller, bool)) (
 				return nil, config.wrong("it is defined twice")
 			}
 			if other.Issuer == config.Issuer && slices.ContainsFunc(config.Audience, func(name string) bool { return slices.Contains(other.Audience, name) }) {
-				return nil, config.wrong("its issuer has an audience in common with %s: it must be clear which one counts for a token", other.name())
+				return nil, config.wrong("its issuer has an audience in common with %s: the provider of a token must be unambiguous", other.name())
 			}
 		}
 		for _, mapped := range config.Clients {
@@ -255,7 +255,7 @@ func (t *Trust) providerOf(claims map[string]any) (p *provider, trusted bool, er
 	case named == nil:
 		return nil, false, nil
 	case p == nil:
-		return nil, true, named.bad("the token is not for this site: its audience (aud) is another one")
+		return nil, true, named.bad("the token is not for this site: its audience (aud) differs")
 	}
 	return p, true, nil
 }
@@ -340,7 +340,7 @@ func (p *provider) readHeader(header map[string]any) (algorithm, id string, err 
 	}
 	if kid, has := header["kid"]; has {
 		if id, _ = kid.(string); id == "" || len(id) > maxKeyID {
-			return "", "", p.bad("the name of the key (kid) is no text, empty or too long")
+			return "", "", p.bad("the name of the key (kid) is not a string, is empty or too long")
 		}
 	}
 	return algorithm, id, nil
@@ -367,12 +367,12 @@ func (p *provider) checkTimes(claims map[string]any) (until time.Time, err error
 	}
 	expires, has := at["exp"]
 	if !has {
-		return until, p.bad("the token has no end (exp)")
+		return until, p.bad("the token has no expiry (exp)")
 	}
 	began, has := at["iat"]
 	if !has {
 		if began, has = at["nbf"]; !has {
-			return until, p.bad("the token does not say since when it is valid (iat or nbf)")
+			return until, p.bad("the token has no start (iat or nbf)")
 		}
 	}
 	if longest := p.limits.maxLifetime; expires.Sub(began) > longest {
@@ -386,7 +386,7 @@ func (p *provider) refused(err error) *Error {
 	text := "the token cannot be read"
 	switch {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		text = "the signature of the token is not that of the provider's key"
+		text = "the signature of the token is invalid"
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return &Error{reason: veeam.ReasonExpiredToken, text: "trust_jwt " + p.name() + ": the token has expired"}
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
@@ -411,7 +411,7 @@ func (p *provider) caller(claims map[string]any) (policy.Caller, error) {
 	}
 	name, _ := value.(string)
 	if name == "" || len(name) > maxName || username.Check(name) != nil || strings.ContainsRune(name, utf8.RuneError) || strings.TrimSpace(name) != name {
-		return policy.Caller{}, p.bad("the claim " + p.claim() + " of the token is no name: it is missing, no text, too long, or has invisible characters")
+		return policy.Caller{}, p.bad("the claim " + p.claim() + " of the token is not a name: it is missing, not a string, too long, or has invisible characters")
 	}
 	if client, ok := p.clients[name]; ok {
 		return client, nil

@@ -114,7 +114,7 @@ var reasonTable = []ReasonRow{
 	{ReasonApprovalRequired, false, http.StatusForbidden, "a rule requires an [approval](approvals.md), and the request waits for it", "decide with `caddy veeam-auth approvals`; the client repeats the request", &formDenied, ""},
 	{ReasonApprovalDenied, false, http.StatusForbidden, "an operator has denied the request", "nothing; the client may ask again after the time in `Retry-After`", &formDenied, ""},
 	{ReasonApprovalExpired, false, http.StatusForbidden, "the request was not approved in time, or the approval was not used in time", "the client repeats the request, which asks again", &formDenied, ""},
-	{ReasonApprovalUsed, false, http.StatusForbidden, "the approval was used by an equal request", "the client repeats the request if it wants to ask for another approval", &formDenied, ""},
+	{ReasonApprovalUsed, false, http.StatusForbidden, "the approval was used by an identical request", "the client repeats the request if it wants to ask for another approval", &formDenied, ""},
 	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed, ""},
 	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal, ""},
 	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable, ""},
