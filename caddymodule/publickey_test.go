@@ -4,13 +4,11 @@
 package caddymodule
 
 import (
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -29,16 +28,8 @@ const keyPassphrase = "key-pass-1"
 func container(t *testing.T, passphrase string) []byte {
 	t.Helper()
 	key := testKey()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "svc"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pfx, err := pkcs12.Modern.Encode(key, certificate, nil, passphrase)
+	certificate := certs.Sign(nil, &x509.Certificate{Subject: pkix.Name{CommonName: "svc"}}, key)
+	pfx, err := pkcs12.Modern.Encode(key, certificate.Leaf, nil, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ type ProviderKeys struct {
 }
 
 var providerKeysDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "jwks_expiry_seconds"),
-	"Seconds until the keys of the identity provider cease to count, unless they are read again.", []string{"provider"}, nil)
+	"Seconds until the keys of the identity provider expire, unless they are read again.", []string{"provider"}, nil)
 
 // Describe implements prometheus.Collector.
 func (*ProviderKeys) Describe(ch chan<- *prometheus.Desc) { ch <- providerKeysDesc }

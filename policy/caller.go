@@ -227,9 +227,9 @@ func (e Evidence) Hint() string {
 		return hint + "; for this address, either run the client in the same network namespace (such as the same pod, or network_mode service:), " +
 			"or name it: client <name> <password-hash>, or a client certificate"
 	case e.Relayed:
-		return hint + "; the address does not count, because another proxy relayed the request"
+		return hint + "; the address is ignored, because another proxy relayed the request"
 	case e.AuthenticationRequired:
-		return hint + "; the address does not count, because this site has require_authentication"
+		return hint + "; the address is ignored, because this site has require_authentication"
 	}
-	return hint + "; the address does not count, because the request names a host other than localhost: list the name under hosts"
+	return hint + "; the address is ignored, because the request names a host other than localhost: list the name under hosts"
 }

@@ -5,21 +5,18 @@ package command
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 )
 
 // pinned runs the command.
@@ -59,20 +56,9 @@ func TestPinSaysWhatToWriteInstead(t *testing.T) {
 // Who answers may have any certificate. It must not write on the terminal what it
 // likes, and neither must the password of a URL stand there.
 func TestPinPrintsNoControlCharacters(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
-		Subject: pkix.Name{CommonName: "vbr\n  sha1     00\x1b[8m\u202e"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := certs.Issue(nil, &x509.Certificate{Subject: pkix.Name{CommonName: "vbr\n  sha1     00\x1b[8m\u202e"}})
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{*own}}
 	server.StartTLS()
 	defer server.Close()
 	out, message := pinned(t, strings.Replace(server.URL, "https://", "https://user:hunter2@", 1)+"/api")

@@ -35,7 +35,7 @@ func newSupportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "support [--output <file.tar.gz>] [--config <file>] [--address <address>]",
 		Short: "Writes a bundle for support: configuration, states, metrics and log, without secrets",
-		Long: `Asks the running Caddy and writes an archive for somebody who helps: its
+		Long: `Asks the running Caddy and writes an archive for support: its
 configuration, the states of sessions, clients and probes, metrics, versions, variables
 that matter, and the last lines of the log in the format svc_resapi, if it is a file.
 

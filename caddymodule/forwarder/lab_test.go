@@ -108,7 +108,7 @@ func (l *lab) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	authority := filepath.Join(l.dir, "clients.pem")
-	if err := os.WriteFile(authority, clientCertificate(t), 0o600); err != nil {
+	if err := os.WriteFile(authority, clientCertificate(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	free, err := ports.Free(2*len(l.pairs) + 1)

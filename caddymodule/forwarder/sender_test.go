@@ -7,27 +7,21 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 )
 
 // received is what a client has got, as text, with the body apart.
@@ -69,22 +63,10 @@ const siteName = "localhost:9419" // as clients say: the same for both sites
 var trust = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 
 // clientCertificate makes the certificate of the clients and returns it.
-func clientCertificate(t *testing.T) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tester"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+func clientCertificate() []byte {
+	own := certs.Authority("tester")
+	trust.Certificates = []tls.Certificate{*own}
+	return certs.PEM(own.Leaf)
 }
 
 const aLongTime = time.Minute

@@ -54,7 +54,7 @@ var rows = []Row{
 	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
 	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, has presented too many wrong passwords, or has too many requests that wait for an [approval](approvals.md). Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
 	{KeyExpiring, "A [key](keys.md) expires within a week. Of an issued key one process tells, of a configured one each.", []string{"client", "key", "not_after", "expires_in_seconds"}},
-	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. Those that were read last count before `until`, which is empty without any. Another event follows after a success.", []string{"provider", "reason", "until"}},
+	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. The last keys stay in use until `until`, which is empty if there are none. Another event follows after a success.", []string{"provider", "reason", "until"}},
 	{ApprovalNeeded, "A request waits for an [approval](approvals.md) until `expires`. One process tells, once for each approval.", []string{"product", "client", "approval", "method", "operation", "expires", "expires_in_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 	{SessionLeft, "A process has ended during a login or renewal of an account. The server may have a session that nobody can log out; it expires at `until` at the latest.", []string{"product", "account", "origin", "until"}},
@@ -173,7 +173,7 @@ func KeyExpires(client, key string, notAfter, now time.Time) Event {
 }
 
 // KeysFailing returns the event of an identity provider whose keys cannot be read. reason is
-// a word of the closed vocabulary of reasons; until is when the last keys cease to count,
+// a word of the closed vocabulary of reasons; until is when the last keys expire,
 // zero without keys.
 func KeysFailing(provider, reason string, until time.Time) Event {
 	end := ""

@@ -275,7 +275,7 @@ func (c *Config) checkKeys() error {
 		return errors.New("jwks_token_file requires https: the token would be sent in clear text")
 	case address.Scheme == "http" && (c.JWKSInsecureHTTP || local):
 	default:
-		return errors.New("jwks_url requires https: without TLS, whoever answers for the server decides who gets in. jwks_insecure_http allows it")
+		return errors.New("jwks_url requires https: without TLS, the keys can be replaced on their way. jwks_insecure_http allows it")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package veeam
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,11 +18,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 )
 
 var testRSA = sync.OnceValue(func() *rsa.PrivateKey {
@@ -66,20 +67,10 @@ func pemKey(t *testing.T, key any, kind string) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-func container(t *testing.T, key any, public any, encoder *pkcs12.Encoder) []byte {
+func container(t *testing.T, key crypto.Signer, encoder *pkcs12.Encoder) []byte {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "key"}, NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pfx, err := encoder.Encode(key, cert, nil, "passphrase-canary")
+	certificate := certs.Sign(nil, &x509.Certificate{Subject: pkix.Name{CommonName: "key"}}, key)
+	pfx, err := encoder.Encode(key, certificate.Leaf, nil, "passphrase-canary")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +79,8 @@ func container(t *testing.T, key any, public any, encoder *pkcs12.Encoder) []byt
 
 func TestKeysInEveryForm(t *testing.T) {
 	key := testRSA()
-	modern := container(t, key, key.Public(), pkcs12.Modern)
-	legacy := container(t, key, key.Public(), pkcs12.LegacyDES)
+	modern := container(t, key, pkcs12.Modern)
+	legacy := container(t, key, pkcs12.LegacyDES)
 	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
 	spki, _ := x509.MarshalPKIXPublicKey(key.Public())
 	xml := privateXML(key)
@@ -140,7 +131,7 @@ func TestKeysInEveryForm(t *testing.T) {
 func TestContainersThatEndInSpace(t *testing.T) {
 	key := testRSA()
 	for _, end := range []int{'\t', '\n', '\v', '\f', '\r', ' '} {
-		pfx := container(t, key, key.Public(), pkcs12.Modern.WithIterations(0x0800+end))
+		pfx := container(t, key, pkcs12.Modern.WithIterations(0x0800+end))
 		if last := int(pfx[len(pfx)-1]); last != end {
 			t.Fatalf("the container ends in %#x, want %#x", last, end)
 		}
@@ -176,10 +167,10 @@ func TestKeysThatAreNone(t *testing.T) {
 		"a public PEM key":          {"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeyOptions{}},
 		"half a PEM key":            {string(pemKey(t, key, "PRIVATE KEY")[:200]), KeyOptions{}},
 		"an elliptic key":           {string(pemKey(t, curve, "PRIVATE KEY")), KeyOptions{}},
-		"elliptic PKCS#12":          {string(container(t, curve, curve.Public(), pkcs12.Modern)), KeyOptions{Passphrase: secret.New("passphrase-canary")}},
+		"elliptic PKCS#12":          {string(container(t, curve, pkcs12.Modern)), KeyOptions{Passphrase: secret.New("passphrase-canary")}},
 		"encrypted PEM":             {string(encrypted), KeyOptions{}},
 		"encrypted PEM of old":      {string(old), KeyOptions{}},
-		"wrong passphrase":          {string(container(t, key, key.Public(), pkcs12.Modern)), KeyOptions{Passphrase: secret.New("wrong")}},
+		"wrong passphrase":          {string(container(t, key, pkcs12.Modern)), KeyOptions{Passphrase: secret.New("wrong")}},
 		"broken DER":                {"0\x82\x01\x00", KeyOptions{}},
 		"public XML":                {string(appendPublicXML(nil, &key.PublicKey)), KeyOptions{}},
 		"XML of another kind":       {"<DSAKeyValue></DSAKeyValue>", KeyOptions{}},

@@ -4,10 +4,6 @@ package veeam
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -21,38 +17,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 )
 
 // certificateFor makes a certificate that signs itself.
 func certificateFor(t *testing.T, legacyKey bool, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(0x7f), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		Subject: pkix.Name{CommonName: "vbr01"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(0x7f), Subject: pkix.Name{CommonName: "vbr01"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
 	}
 	if change != nil {
 		change(template)
 	}
 	if legacyKey {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+		return *certs.Sign(nil, template, testRSA())
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return *certs.Issue(nil, template)
 }
 
 var quiet = log.New(io.Discard, "", 0)

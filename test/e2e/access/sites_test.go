@@ -4,21 +4,17 @@ package access
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -153,51 +149,21 @@ func keyHash(dir, name string) string {
 // newPKI makes an authority, the certificate of the site, that of a client, and
 // one that claims the same name and was issued by somebody else.
 func newPKI(dir string) error {
-	ca, err := newCertificate(dir, "ca", nil)
-	if err != nil {
-		return err
+	authority, stranger := certs.Authority("ca"), certs.Authority("strange-ca")
+	err := certs.Write(dir, "ca", authority)
+	for _, c := range []struct {
+		file, name string
+		issuer     *tls.Certificate
+	}{
+		{"server", "server", authority},
+		{"exporter", "exporter", authority},
+		{"exporter2", "exporter", authority},
+		{"other", "other", authority},
+		{"forged", "exporter", stranger},
+	} {
+		err = errors.Join(err, certs.Write(dir, c.file, certs.Issue(c.issuer, &x509.Certificate{
+			Subject: pkix.Name{CommonName: c.name, Organization: []string{"Lab"}}, DNSNames: []string{c.file + ".test", "sidecar.test"},
+		})))
 	}
-	_, server := newCertificate(dir, "server", ca)
-	_, exporter := newCertificate(dir, "exporter", ca)
-	_, exporter2 := newCertificate(dir, "exporter2", ca)
-	_, other := newCertificate(dir, "other", ca)
-	stranger, err := newCertificate(dir, "strange-ca", nil)
-	_, forged := newCertificate(dir, "forged", stranger)
-	return errors.Join(err, server, exporter, exporter2, other, forged)
-}
-
-func newCertificate(dir, name string, issuer *tls.Certificate) (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	common := name
-	if name == "forged" || name == "exporter2" {
-		common = "exporter"
-	}
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<60))
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: common, Organization: []string{"Lab"}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{name + ".test", "sidecar.test"}, BasicConstraintsValid: true,
-	}
-	parent, signer := template, any(key)
-	if issuer == nil {
-		template.IsCA, template.KeyUsage, template.ExtKeyUsage, template.DNSNames = true, x509.KeyUsageCertSign, nil, nil
-	} else {
-		parent, signer = issuer.Leaf, issuer.PrivateKey
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		return nil, err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, errors.Join(err,
-		os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-		os.WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -190,7 +191,7 @@ func files(t *testing.T, dir, text string) string {
 		}
 		return "{file." + write("secret", "GEZDGNBVGY3TQOJQ") + "}"
 	})
-	text = pem.ReplaceAllString(text, "$1 "+write("ca.pem", certificatePEM()))
+	text = pem.ReplaceAllString(text, "$1 "+write("ca.pem", string(certs.PEM(certificate().Leaf))))
 	text = socket.ReplaceAllString(text, "unix/"+filepath.Join(dir, "s"))
 	return strings.NewReplacer("/var/lib/veeam-auth", filepath.Join(dir, "lib"), "/var/log/veeam", dir).Replace(text)
 }

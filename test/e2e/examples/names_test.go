@@ -5,14 +5,8 @@ package examples
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	stdpem "encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -24,28 +18,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 )
 
 // certificate is what the sites that want one trust, and what the client shows.
-var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
-
-func certificatePEM() string {
-	return string(stdpem.EncodeToMemory(&stdpem.Block{Type: "CERTIFICATE", Bytes: certificate().Certificate[0]}))
-}
+var certificate = sync.OnceValue(func() *tls.Certificate { return certs.Authority("tester") })
 
 // server is an address that Caddy listens on.
 type server struct{ caddy.NetworkAddress }
@@ -138,7 +115,7 @@ func connect(address [2]string, name string) *client {
 		return &client{}
 	}
 	_ = conn.Close()
-	secured := tls.Config{InsecureSkipVerify: true, ServerName: name, Certificates: []tls.Certificate{certificate()}}
+	secured := tls.Config{InsecureSkipVerify: true, ServerName: name, Certificates: []tls.Certificate{*certificate()}}
 	scheme := "http"
 	if conn, err := tls.Dial(address[0], address[1], &secured); err == nil {
 		scheme = "https"

@@ -4,24 +4,19 @@ package redis
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -43,16 +38,18 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 	write(t, filepath.Join(dir, "cache_key"), key)
 	write(t, filepath.Join(dir, "redis_password"), redisPassword)
 	write(t, filepath.Join(dir, "veeam_password"), veeamtest.DefaultPassword)
-	authority := issue(t, nil, "lab")
-	writePair(t, dir, "tls", issue(t, authority, "veeam-auth"))
-	write(t, filepath.Join(dir, "ca.crt"), pemOf(authority.Certificate[0]))
+	authority := certs.Authority("lab")
+	write(t, filepath.Join(dir, "ca.crt"), string(certs.PEM(authority.Leaf)))
+	site := issue(authority, "veeam-auth")
+	write(t, filepath.Join(dir, "tls.crt"), string(certs.PEM(site.Leaf)))
+	write(t, filepath.Join(dir, "tls.key"), string(certs.KeyPEM(site)))
 
 	text, err := os.ReadFile("../../../deploy/kubernetes/gateway/Caddyfile")
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := callsAs(t, authority, issue(t, authority, "exporter"))
-	unknown := callsAs(t, authority, issue(t, issue(t, nil, "other"), "exporter"))
+	known := callsAs(t, authority, issue(authority, "exporter"))
+	unknown := callsAs(t, authority, issue(certs.Authority("other"), "exporter"))
 	var sites []string
 	for range replicas {
 		ports, err := harness.FreePorts(2)
@@ -117,45 +114,7 @@ func callsAs(t *testing.T, authority, own *tls.Certificate) *http.Client {
 	return client
 }
 
-// issue makes a certificate for a name, and an authority without an issuer.
-func issue(t *testing.T, issuer *tls.Certificate, name string) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	parent, signer := template, key
-	if issuer == nil {
-		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	} else {
-		parent, signer = issuer.Leaf, issuer.PrivateKey.(*ecdsa.PrivateKey)
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: leaf}
-}
-
-func writePair(t *testing.T, dir, name string, pair *tls.Certificate) {
-	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, name+".crt"), pemOf(pair.Certificate[0]))
-	write(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
-}
-
-func pemOf(raw []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+// issue makes a certificate for a name.
+func issue(issuer *tls.Certificate, name string) *tls.Certificate {
+	return certs.Issue(issuer, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}})
 }

@@ -6,14 +6,11 @@ package taint
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"io"
 	"maps"
-	"math/big"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -24,11 +21,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 )
-
-var template = &x509.Certificate{
-	SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "key"},
-	NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-}
 
 var tokenPath = map[string]string{
 	"vbr": "/api/oauth2/token", "refused": "/api/oauth2/token", "azure": "/api/oauth2/token", "aws": "/api/v1/token", "vspc": "/api/v3/token",

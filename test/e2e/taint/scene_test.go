@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -24,6 +25,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
+	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/harness/otlp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -231,15 +233,8 @@ func (s *scene) keyPair(passphrase canary) (key *rsa.PrivateKey, file string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(certificate)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	container, err := pkcs12.Modern.Encode(key, parsed, nil, passphrase.text)
+	certificate := certs.Sign(nil, &x509.Certificate{Subject: pkix.Name{CommonName: "key"}}, key)
+	container, err := pkcs12.Modern.Encode(key, certificate.Leaf, nil, passphrase.text)
 	if err != nil {
 		s.t.Fatal(err)
 	}
