@@ -53,7 +53,13 @@ func measureReloads(ctx context.Context, r *report) error {
 		return err
 	}
 	for _, port := range []int{s.port, ports[0]} {
-		if _, err := send(ctx, newClient(1), http.MethodGet, s.urlAt(port, "echo"), nil); err != nil {
+		var err error
+		for try := 0; try < reloadTries; try++ { // the configuration has just been loaded
+			if _, err = send(ctx, newClient(1), http.MethodGet, s.urlAt(port, "echo"), nil); err == nil {
+				break
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
