@@ -75,14 +75,19 @@ func judgeKey(name []byte) traits {
 // namesSecret is secretValue if the value of a naming field is the name of a secret,
 // or a path that ends in one.
 func namesSecret(name []byte) traits {
-	if len(name) == 36 && name[8] == '-' && name[13] == '-' && name[23] == '-' {
-		return 0 // a UUID
+	if likeUUID(name) {
+		return 0
 	}
 	last := strings.TrimRight(view(name), "/")
 	if svclog.SecretName(last[strings.LastIndexAny(last, "/.")+1:]) {
 		return secretValue
 	}
 	return 0
+}
+
+// likeUUID reports whether a text is built as a UUID is, which names nothing.
+func likeUUID(text []byte) bool {
+	return len(text) == 36 && text[8] == '-' && text[13] == '-' && text[23] == '-'
 }
 
 // view looks at b as a string without a copy. The string must not outlive the
@@ -124,13 +129,18 @@ func printOf(name []byte) (p namePrint) {
 	return p
 }
 
+// mix is a number below 64 for a print and a size.
+func (p *namePrint) mix(size int) uint64 {
+	const golden = 0x9e3779b97f4a7c15
+	return (p[0] ^ bits.RotateLeft64(p[1]^p[2], 23) ^ bits.RotateLeft64(p[3], 41) ^ uint64(size)) * golden >> 58
+}
+
 func (j *judged) ask(judge func([]byte) traits, name []byte) traits {
 	if len(name) > longestPrint {
 		return judge(name)
 	}
-	const mix = 0x9e3779b97f4a7c15
 	p, size := printOf(name), uint8(len(name))
-	two := &j[(p[0]^bits.RotateLeft64(p[1]^p[2], 23)^bits.RotateLeft64(p[3], 41)^uint64(size))*mix>>58]
+	two := &j[p.mix(len(name))]
 	switch {
 	case two[0].size == size && two[0].print == p && size > 0:
 		return two[0].traits

@@ -30,6 +30,7 @@ type scanner struct {
 	closely bool // no string is taken at a stroke, for tests
 
 	text   text
+	steps  steps
 	names  judged // of fields
 	values judged // of naming fields
 }
@@ -102,6 +103,11 @@ func (s *scanner) scan() (i int, err error) {
 		case inSecret:
 			if s.inside = inHidden; part[i] != '"' {
 				s.muteAt(i, Mask) // an empty string hides nothing
+			}
+		}
+		if s.canHurry() {
+			if i = s.hurry(i); i == len(part) {
+				break
 			}
 		}
 		event, next := s.json.Next(part, i)
@@ -317,7 +323,7 @@ func (s *scanner) takeKey(told traits) {
 func (s *scanner) endNaming(value []byte, size, i int) {
 	depth := s.json.Depth()
 	s.objects.nameSomething(depth)
-	if size <= longestNaming && !svclog.UnlikeAName(view(value)) && s.values.ask(namesSecret, value) != 0 {
+	if size <= longestNaming && !likeUUID(value) && !svclog.UnlikeAName(view(value)) && s.values.ask(namesSecret, value) != 0 {
 		s.objects.nameSecret(depth)
 		s.decideHeld(i, depth, true)
 	}

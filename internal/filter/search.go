@@ -117,12 +117,17 @@ func quiet(says, reads []byte) bool {
 	if len(reads) == 0 {
 		return true
 	}
-	if opensNested[says[0]] {
-		return false
-	}
+	return !opensNested[says[0]] && quietFrom(says, reads, 0)
+}
+
+// quietFrom reports whether no trace that ends at reads[from] or later needs a closer look.
+func quietFrom(says, reads []byte, from int) bool {
 	before := uint16(anything)
-	for i, c := range reads {
-		h := &hints[c]
+	if from > 0 {
+		before = hints[reads[from-1]].second
+	}
+	for i := from; i < len(reads); i++ {
+		h := &hints[reads[i]]
 		if found := h.last & before; found != 0 && !harmless(says, reads, i, found) {
 			return false
 		}
@@ -137,11 +142,10 @@ func harmless(says, reads []byte, i int, found uint16) bool {
 	if i >= 3 && found&hints[reads[i-2]].third&hints[reads[i-3]].fourth == 0 {
 		return true
 	}
-	from := max(0, i+1-longestTail)
 	if c := reads[i]; c == '=' || c == ':' {
-		_, secret := svclog.NamesParameter(view(says[from:i]), c == ':')
-		return !secret
+		return !assigns(says[:i], c == ':')
 	}
+	from := max(0, i+1-longestTail)
 	at := after(begin, reads[:i+1])
 	if at > lastFound {
 		return true
@@ -154,6 +158,13 @@ func harmless(says, reads []byte, i int, found uint16) bool {
 		return noUser(says[i+1:])
 	}
 	return false
+}
+
+// assigns reports whether the end of a text, which = or a colon follows, is the name of a
+// secret.
+func assigns(before []byte, colon bool) bool {
+	_, secret := svclog.NamesParameter(view(before[max(0, len(before)+1-longestTail):]), colon)
+	return secret
 }
 
 // noUser reports whether what follows :// has no user part, nor anything that may spell

@@ -17,6 +17,7 @@ func BenchmarkJSON(b *testing.B) {
 	prepare()
 	for name, document := range map[string][]byte{
 		"list":    list(2000),
+		"short":   []byte(`{"data":[` + strings.Repeat(`{"id":"6745a759-2205-4cd2-b172-8ec8f7e60ef8","name":"Nightly","description":"Created by the administrator","size":1024},`, 820) + `{}]}`),
 		"text":    []byte(`["` + strings.Repeat("A line of a session log, with words and 17 numbers. ", 20_000) + `"]`),
 		"base64":  []byte(`["` + strings.Repeat("TWFuIGlzIGRpc3Rpbmd1aXNoZWQ", 40_000) + `"]`),
 		"numbers": []byte(`[` + strings.Repeat("12345.678,", 100_000) + `0]`),

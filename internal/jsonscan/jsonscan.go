@@ -151,7 +151,7 @@ func (s *Scanner) Empty() bool {
 func (s *Scanner) Next(part []byte, i int) (Event, int) {
 	for s.state >= inString && i < len(part) {
 		if s.state == inString {
-			if i = plain(part, i); i == len(part) {
+			if i = Plain(part, i); i == len(part) {
 				return More, i
 			}
 		}
@@ -255,11 +255,11 @@ func (s *Scanner) open(key bool, part []byte, i int) (Event, int) {
 	s.key, s.Escaped, s.Start = key, false, i
 	end := i + 1
 	if end+8 > len(part) {
-		end = plain(part, end)
+		end = Plain(part, end)
 	} else if found := stopsIn(binary.LittleEndian.Uint64(part[end:])); found != 0 {
 		end += bits.TrailingZeros64(found) / 8
 	} else {
-		end = plain(part, end+8)
+		end = Plain(part, end+8)
 	}
 	if s.Whole = end < len(part) && part[end] == '"'; !s.Whole {
 		s.state = inString

@@ -25,11 +25,23 @@ type span struct {
 // spans collects what a scanner says about a document that comes in parts, of which each is
 // as long as cut says. The event is Broken, TooDeep, End for a complete document, or More.
 func spans(s *Scanner, document []byte, cut func(rest int) int) (all []span, end Event, at int) {
+	return spansOf(s, document, cut, nil)
+}
+
+// spansOf has take go as far as it can before each event.
+func spansOf(s *Scanner, document []byte, cut func(rest int) int, take func(s *Scanner, part []byte, i, base int) ([]span, int)) (all []span, end Event, at int) {
 	base := 0
 	var open span
 	for base < len(document) {
 		part := document[base : base+cut(len(document)-base)]
 		for i := 0; i < len(part); {
+			if take != nil {
+				var taken []span
+				taken, i = take(s, part, i, base)
+				if all = append(all, taken...); i == len(part) {
+					break
+				}
+			}
 			event, next := s.Next(part, i)
 			whole := false
 			switch event {
@@ -150,9 +162,13 @@ func FuzzScanner(f *testing.F) {
 				t.Fatalf("%q\n got %v\nwant %v", document, all, want)
 			}
 		}
-		for name, cut := range map[string]func(int) int{"bytes": byBytes, "parts": atRandom(seed)} {
+		for name, cut := range map[string]func(int) int{"bytes": byBytes, "parts": atRandom(seed), "steps": atOnce, "steps in parts": atRandom(seed)} {
 			s.Reset()
-			again, againEnd, againAt := spans(&s, document, cut)
+			take := stepsOf
+			if !strings.HasPrefix(name, "steps") {
+				take = nil
+			}
+			again, againEnd, againAt := spansOf(&s, document, cut, take)
 			if !slices.Equal(again, all) || againEnd != end || againAt != at {
 				t.Fatalf("%q in %s\n got %v %d %d\nwant %v %d %d", document, name, again, againEnd, againAt, all, end, at)
 			}
@@ -187,7 +203,60 @@ func TestScanner_AgreesWithEncodingJSON(t *testing.T) {
 		if !slices.Equal(again, all) || againEnd != end || againAt != at {
 			t.Fatalf("%q in parts\n got %v %d %d\nwant %v %d %d", document, again, againEnd, againAt, all, end, at)
 		}
+		for _, cut := range []func(int) int{atOnce, atRandom(seed), atOnce} {
+			s.Reset()
+			if again, againEnd, againAt := spansOf(&s, document, cut, stepsOf); !slices.Equal(again, all) || againEnd != end || againAt != at {
+				t.Fatalf("%q in steps\n got %v %d %d\nwant %v %d %d", document, again, againEnd, againAt, all, end, at)
+			}
+		}
 	}
+}
+
+// stepsOf takes steps and values at once, as far as that is possible.
+func stepsOf(s *Scanner, part []byte, i, base int) (all []span, at int) {
+	for i < len(part) && s.Inner() {
+		kind, from, to, next := s.Step(part, i)
+		if element := s.Element(part, i); element != i {
+			i = element
+			continue
+		}
+		if kind != NoStep {
+			if kind == ToRow || kind == Outward {
+				all = append(all, span{event: Close, start: base + i, end: base + i + 1, depth: s.Depth() - 1})
+			}
+			s.Take(kind)
+			if kind == ToRow || kind == Inward {
+				open := base + i + bytes.IndexByte(part[i:next], '{')
+				all = append(all, span{event: Object, start: open, end: open + 1, depth: s.Depth() - 1})
+			}
+			all = append(all, span{event: Key, start: base + from - 1, end: base + to + 1, depth: s.Depth()})
+			i = next
+			continue
+		}
+		if !s.AtValue() {
+			break
+		}
+		value := span{start: base + i, depth: s.Depth()}
+		end := SimpleEnd(part, i)
+		switch value.event = Number; {
+		case end > 0 && part[i] > '9':
+			value.event = Word
+		case end > 0:
+		case part[i] == '"':
+			if end = Plain(part, i+1); end == len(part) || part[end] != '"' {
+				return all, i
+			}
+			value.event = String
+			end++
+		default:
+			return all, i
+		}
+		s.TakeValue()
+		value.end = base + end
+		all = append(all, value)
+		i = end
+	}
+	return all, i
 }
 
 // anyValue writes a document.
@@ -368,12 +437,12 @@ func TestPlain_StopsAtTheFirstByteThatDoesNotStandForItself(t *testing.T) {
 				if Stops[c] {
 					want = at
 				}
-				if got := plain(text, 0); got != want {
+				if got := Plain(text, 0); got != want {
 					t.Fatalf("%q: %d, want %d", text, got, want)
 				}
 				if at < 17 {
 					text[at+1], text[at+2] = '"', '\\'
-					if got := plain(text, 0); got != min(want, at+1) {
+					if got := Plain(text, 0); got != min(want, at+1) {
 						t.Fatalf("%q: %d, want %d", text, got, min(want, at+1))
 					}
 				}

@@ -17,9 +17,9 @@ var Stops = func() (set [256]bool) {
 	return set
 }()
 
-// plain returns the index of the first byte from part[i] on that is in Stops. It looks
-// at eight bytes at once.
-func plain(part []byte, i int) int {
+// Plain returns the index of the first byte from part[i] on that is in Stops, or the
+// length of part. It looks at eight bytes at once.
+func Plain(part []byte, i int) int {
 	for ; i+8 <= len(part); i += 8 {
 		if found := stopsIn(binary.LittleEndian.Uint64(part[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
