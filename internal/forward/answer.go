@@ -106,20 +106,14 @@ func copyBody(w http.ResponseWriter, res *http.Response) error {
 	case streams(res.Header):
 		flush := http.NewResponseController(w).Flush
 		_ = flush()
-		_, err := copyTo(instantWriter{w, flush}, res.Body, buffer[:])
-		return err
+		return copyTo(instantWriter{w, flush}, res.Body, buffer[:])
 	case res.ContentLength >= 0:
-		_, err := copyTo(w, res.Body, buffer[:])
-		return err
+		return copyTo(w, res.Body, buffer[:])
 	}
-	lazy := &lateWriter{w: w, flush: http.NewResponseController(w).Flush, waits: true}
+	lazy := &lateWriter{w: w, flush: http.NewResponseController(w).Flush, buffer: buffer[:], waits: true}
 	lazy.timer = time.AfterFunc(late, lazy.expire)
 	defer lazy.stop()
-	written, err := copyTo(lazy, res.Body, buffer[:])
-	if err == nil && written <= mayGetLength {
-		lazy.flushFirst()
-	}
-	return err
+	return lazy.copyFrom(res.Body)
 }
 
 // streams reports whether an answer has to be sent on as it comes.
@@ -140,24 +134,23 @@ func streams(header http.Header) bool {
 var ErrWriting = errors.New("writing")
 
 // copyTo copies until the end. io.Copy would look for other methods of both.
-func copyTo(to io.Writer, from io.Reader, buffer []byte) (written int64, err error) {
+func copyTo(to io.Writer, from io.Reader, buffer []byte) error {
 	for {
 		n, readErr := from.Read(buffer)
 		if n > 0 {
 			wrote, err := to.Write(buffer[:n])
-			written += int64(wrote)
 			switch {
 			case err != nil:
-				return written, fmt.Errorf("%w: %w", ErrWriting, err)
+				return fmt.Errorf("%w: %w", ErrWriting, err)
 			case wrote != n:
-				return written, io.ErrShortWrite
+				return io.ErrShortWrite
 			}
 		}
 		switch {
 		case readErr == io.EOF: // a reader returns it as it is
-			return written, nil
+			return nil
 		case readErr != nil:
-			return written, fmt.Errorf("reading: %w", readErr)
+			return fmt.Errorf("reading: %w", readErr)
 		}
 	}
 }
@@ -174,43 +167,92 @@ func (i instantWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// lateWriter flushes some time after a write, for all that was written until then.
+// lateWriter collects what is read, and writes and flushes it when its buffer is full or
+// some time has passed.
 type lateWriter struct {
 	w     io.Writer
 	flush func() error
 	timer *time.Timer
 
-	mu      sync.Mutex
-	waits   bool // something is not flushed, and the timer runs
-	flushed bool
+	mu         sync.Mutex
+	buffer     []byte // buffer[begin:end] is not written
+	begin, end int
+	written    int64
+	err        error // of a write
+	waits      bool  // something is not flushed, and the timer runs
+	flushed    bool
 }
 
-func (l *lateWriter) Write(p []byte) (int, error) {
+// leastRead is how much room a read has at least.
+const leastRead = 4 << 10
+
+// copyFrom copies until the end.
+func (l *lateWriter) copyFrom(from io.Reader) error {
+	end := 0
+	for {
+		n, readErr := from.Read(l.buffer[end:])
+		var err error
+		if end, err = l.take(n, readErr != nil); err != nil {
+			return err
+		}
+		switch {
+		case readErr == io.EOF: // a reader returns it as it is
+			l.flushFirst()
+			return nil
+		case readErr != nil:
+			return fmt.Errorf("reading: %w", readErr)
+		}
+	}
+}
+
+// take takes n bytes that were read behind l.end, and returns where the next ones belong.
+func (l *lateWriter) take(n int, last bool) (end int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, err := l.w.Write(p)
-	if !l.waits {
+	l.end += n
+	if last || len(l.buffer)-l.end < leastRead {
+		l.write()
+		l.begin, l.end = 0, 0
+	}
+	if n > 0 && !l.waits {
 		l.waits = true
 		l.timer.Reset(late)
 	}
-	return n, err
+	return l.end, l.err
+}
+
+// write writes what is not written.
+func (l *lateWriter) write() {
+	if l.begin == l.end || l.err != nil {
+		return
+	}
+	n, err := l.w.Write(l.buffer[l.begin:l.end])
+	l.written += int64(n)
+	switch {
+	case err != nil:
+		l.err = fmt.Errorf("%w: %w", ErrWriting, err)
+	case n != l.end-l.begin:
+		l.err = io.ErrShortWrite
+	}
+	l.begin = l.end
 }
 
 func (l *lateWriter) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waits { // not stopped in the meantime
+		l.write()
 		_ = l.flush()
 		l.waits, l.flushed = false, true
 	}
 }
 
-// flushFirst flushes an answer of which nothing was flushed, so that it has no length: as
-// the upstream's.
+// flushFirst flushes a short answer of which nothing was flushed, so that it has no length:
+// as the upstream's.
 func (l *lateWriter) flushFirst() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.flushed {
+	if !l.flushed && l.written <= mayGetLength {
 		_ = l.flush()
 		l.waits, l.flushed = false, true
 	}

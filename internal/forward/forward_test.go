@@ -182,10 +182,11 @@ func TestWhenAnAnswerIsFlushed(t *testing.T) {
 		want    string        // a letter for each event: h, w, f
 	}{
 		"of known length":                 {kind: "application/json", parts: []string{short, short}, pause: time.Minute, want: "hww"},
-		"of unknown length, short":        {kind: "application/json", unknown: true, parts: []string{short, short}, want: "hwwf"},
-		"of unknown length, long":         {kind: "application/json", unknown: true, parts: []string{long, short}, want: "hww"},
+		"of unknown length, short":        {kind: "application/json", unknown: true, parts: []string{short, short}, want: "hwf"},
+		"of unknown length, long":         {kind: "application/json", unknown: true, parts: []string{long, short}, want: "hw"},
+		"of unknown length, very long":    {kind: "application/json", unknown: true, parts: []string{strings.Repeat(long, 12), short}, want: "hww"},
 		"of unknown length, slow":         {kind: "application/json", unknown: true, parts: []string{short, short}, pause: late + 1, want: "hwfwf"},
-		"of unknown length, then at once": {kind: "application/json", unknown: true, parts: []string{short, short, short}, pause: late * 2 / 3, want: "hwwfw"},
+		"of unknown length, then at once": {kind: "application/json", unknown: true, parts: []string{short, short, short}, pause: late * 2 / 3, want: "hwfw"},
 		"events":                          {kind: "text/event-stream", parts: []string{short, short}, want: "hfwfwf"},
 		"events in a charset":             {kind: " Text/Event-Stream; charset=utf-8", unknown: true, parts: []string{short}, want: "hfwf"},
 		"no events":                       {kind: "text/event-streams", parts: []string{short}, want: "hw"},
