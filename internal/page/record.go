@@ -102,22 +102,23 @@ func (r *Record) Decided(d Decision) {
 	if !r.On() {
 		return
 	}
-	d.Path, d.Client = short(d.Path), short(d.Client)
+	d.Path, d.Client = cut(d.Path, mostText), cut(d.Client, mostText)
 	r.decisions.add(&numbered[Decision]{value: d})
 }
 
-// short is a text of at most mostText bytes that keeps no longer one alive.
-func short(text string) string {
-	if len(text) <= mostText {
+// cut is a text of at most so many bytes that keeps no longer one alive.
+func cut(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(strings.Clone(text[:mostText]), "") + "…"
+	return strings.ToValidUTF8(strings.Clone(text[:most]), "") + "…"
 }
 
-// Tee has a logger write its entries to the record, too.
+// Tee has a logger write its entries to the record, too: there first, so that the encoder of
+// the logger copies what was rendered.
 func (r *Record) Tee(logger *zap.Logger) *zap.Logger {
 	return logger.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewTee(core, (*lineCore)(r))
+		return zapcore.NewTee((*lineCore)(r), core)
 	}))
 }
 
@@ -146,11 +147,20 @@ func (c *lineCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	for i := range fields {
 		subject.Take(&fields[i])
 	}
-	var space [1 << 10]byte
-	text := svclog.Renderer{UTC: true}.AppendSubject(space[:0], entry, &subject, nil)
-	line := &numbered[Line]{value: Line{Level: strings.ToLower(svclog.LevelWord(entry.Level)), Text: cut(text)}}
-	c.lines.add(line)
+	line := Line{Level: levelWord(entry.Level), Text: cut(svclog.Renderer{UTC: true}.Line(entry, &subject), mostLine)}
+	c.lines.add(&numbered[Line]{value: line})
 	return nil
+}
+
+// levelWord is how the page calls a level.
+func levelWord(level zapcore.Level) string {
+	switch {
+	case level <= zapcore.InfoLevel:
+		return "info"
+	case level == zapcore.WarnLevel:
+		return "warning"
+	}
+	return "error"
 }
 
 // Sync implements zapcore.Core.
@@ -176,15 +186,6 @@ func (r *Record) Acted(act adminapi.Act) {
 		level, sentence = zapcore.WarnLevel, sentence+": "+act.Err.Error()
 	}
 	r.say(level, sentence)
-}
-
-// cut is a line without its end, of at most mostLine bytes.
-func cut(text []byte) string {
-	line := strings.TrimSuffix(string(text[:min(len(text), mostLine)]), "\n")
-	if len(text) > mostLine {
-		return strings.ToValidUTF8(line, "") + "…"
-	}
-	return line
 }
 
 // Interface guard

@@ -32,6 +32,9 @@ type Request struct {
 	TraceID [16]byte
 	// Thread is the number in <NN>, usually Thread(RequestID).
 	Thread uint32
+
+	kept   string // the message, rendered without the id, see Renderer.Line
+	keptAt int    // where the id stands in it
 }
 
 // Response is an answer as it was sent.
@@ -47,6 +50,8 @@ type Response struct {
 	// RequestID and Thread are those of the Request.
 	RequestID string
 	Thread    uint32
+
+	kept string // the message, rendered without the id, see Renderer.Line
 }
 
 // Messages of the log entries with a Request or a Response, which are also the keys of

@@ -14,15 +14,25 @@ const Anonymous = "Anonymous"
 // AppendRequest appends the message of a request line:
 //
 //	[User: Anonymous][POST] request to [/api/oauth2/token] deserialized. Message: […]; Parameters: [Name: value; … ].
-func AppendRequest(dst []byte, r *Request) []byte { return appendRequest(dst, r, "") }
+func AppendRequest(dst []byte, r *Request) []byte {
+	dst, _ = appendRequest(dst, r, "")
+	return dst
+}
 
 // AppendResponse appends the message of a response line:
 //
 //	[POST /api/oauth2/token]: [401] {"errorCode":"AccessDenied", … }
 func AppendResponse(dst []byte, r *Response) []byte { return appendResponse(dst, r, "") }
 
-func appendRequest(dst []byte, r *Request, id string) []byte {
+// appendRequest appends the message of a request line, copied if it is kept. at is where in
+// the message the id stands.
+func appendRequest(dst []byte, r *Request, id string) (line []byte, at int) {
 	start := len(dst)
+	if r.kept != "" {
+		dst = append(dst, r.kept[:r.keptAt]...)
+		dst = append(appendListedID(dst, id), r.kept[r.keptAt:]...)
+		return dst, r.keptAt
+	}
 	dst = append(dst, "[User: "...)
 	dst = appendUser(dst, r.User)
 	dst = append(dst, "]["...)
@@ -32,20 +42,30 @@ func appendRequest(dst []byte, r *Request, id string) []byte {
 	dst = append(dst, "] deserialized. Message: ["...)
 	login := loginPath(r.Path)
 	dst = appendBody(dst, r.Body, login)
-	dst = append(dst, "]; Parameters: ["...)
-	if id != "" {
-		dst = append(append(dst, requestIDName...), ": "...)
-		at := len(dst)
-		dst = MaskText(dst, id)
-		dst = append(guardList(dst, at), "; "...)
-	}
+	dst = cleanTail(append(dst, "]; Parameters: ["...), start)
+	at = len(dst) - start
+	dst = appendListedID(dst, id)
+	list := len(dst)
 	if r.TraceID != [16]byte{} {
 		dst = append(append(dst, traceIDName...), ": "...)
 		dst = append(hex.AppendEncode(dst, r.TraceID[:]), "; "...)
 	}
 	dst = appendHeaders(dst, r, hidesLength(r, login))
 	dst = append(dst, "]."...)
-	return cleanTail(dst, start)
+	return cleanTail(dst, list), at
+}
+
+// appendListedID appends the id of a request as the first entry of its parameters, nothing
+// without one.
+func appendListedID(dst []byte, id string) []byte {
+	if id == "" {
+		return dst
+	}
+	start := len(dst)
+	dst = append(append(dst, requestIDName...), ": "...)
+	at := len(dst)
+	dst = MaskText(dst, id)
+	return cleanTail(append(guardList(dst, at), "; "...), start)
 }
 
 // requestIDName and traceIDName are how the ids of a request and of its trace are called
@@ -57,6 +77,22 @@ const (
 
 func appendResponse(dst []byte, r *Response, id string) []byte {
 	start := len(dst)
+	if r.kept != "" {
+		dst = append(dst, r.kept...)
+	} else {
+		dst = appendAnswer(dst, r)
+	}
+	if id != "" {
+		dst = append(dst, " ["+requestIDName+": "...)
+		at := len(dst)
+		dst = escapeByte(MaskText(dst, id), at, ']')
+		dst = append(dst, ']')
+	}
+	return cleanTail(dst, start)
+}
+
+// appendAnswer appends the message of a response line without an id, not clean.
+func appendAnswer(dst []byte, r *Response) []byte {
 	dst = append(dst, '[')
 	dst = appendMethod(dst, r.Method)
 	dst = append(dst, ' ')
@@ -68,21 +104,14 @@ func appendResponse(dst []byte, r *Response, id string) []byte {
 	}
 	dst = appendThree(dst, status)
 	dst = append(dst, ']')
-	if len(r.Body) > 0 {
-		dst = append(dst, ' ')
-		if r.Status < 400 && answersSecret(r.Path) {
-			dst = appendNotShown(dst, view(r.Body))
-		} else {
-			dst = appendBody(dst, r.Body, loginPath(r.Path))
-		}
+	if len(r.Body) == 0 {
+		return dst
 	}
-	if id != "" {
-		dst = append(dst, " ["+requestIDName+": "...)
-		at := len(dst)
-		dst = escapeByte(MaskText(dst, id), at, ']')
-		dst = append(dst, ']')
+	dst = append(dst, ' ')
+	if r.Status < 400 && answersSecret(r.Path) {
+		return appendNotShown(dst, view(r.Body))
 	}
-	return cleanTail(dst, start)
+	return appendBody(dst, r.Body, loginPath(r.Path))
 }
 
 // appendUser appends the user between "[User: " and "]".

@@ -276,3 +276,30 @@ func TestTheIDOfAClientIsNoIDBehindTheTrace(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// What is rendered once and copied is what would have been rendered again, in every form of
+// the line, and whatever has become of the request.
+func TestAMessageThatIsCopiedIsTheOneThatIsRendered(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		first, other, at := drawRenderer(t), drawRenderer(t), drawTime(t)
+		entry := zapcore.Entry{Level: zapcore.InfoLevel, Time: at}
+		request, response := drawRequest(t), drawResponse(t)
+		wanted := other.AppendResponse(other.AppendRequest(nil, at, zapcore.InfoLevel, request), at, zapcore.InfoLevel, response)
+		plain := Renderer{UTC: first.UTC}
+		for _, s := range []*Subject{{Request: request}, {Response: response}, {Request: request, Response: response}} {
+			want := strings.TrimSuffix(string(plain.AppendSubject(nil, entry, s, nil)), "\n")
+			if got := first.Line(entry, s); got != want {
+				t.Fatalf("%q\nis not\n%q", got, want)
+			}
+		}
+		request.Header, request.User, response.Body = http.Header{"X-Later": {"x"}}, "later", []byte("later")
+		if got := other.AppendResponse(other.AppendRequest(nil, at, zapcore.InfoLevel, request), at, zapcore.InfoLevel, response); !bytes.Equal(got, wanted) {
+			t.Fatalf("%q\nis not\n%q", got, wanted)
+		}
+		sentence := zapcore.Entry{Level: zapcore.WarnLevel, Time: at, Message: hostile().Draw(t, "message")}
+		s := &Subject{Thread: 7}
+		if got, want := first.Line(sentence, s), strings.TrimSuffix(string(plain.AppendSubject(nil, sentence, s, nil)), "\n"); got != want {
+			t.Fatalf("%q\nis not\n%q", got, want)
+		}
+	})
+}

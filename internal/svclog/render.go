@@ -22,7 +22,8 @@ type Renderer struct {
 // AppendRequest appends the request line of r.
 func (l Renderer) AppendRequest(dst []byte, t time.Time, level zapcore.Level, r *Request) []byte {
 	dst = appendPrefix(dst, t, r.Thread, LevelWord(level), l.UTC)
-	return append(appendRequest(dst, r, l.id(r.RequestID)), '\n')
+	dst, _ = appendRequest(dst, r, l.id(r.RequestID))
+	return append(dst, '\n')
 }
 
 // AppendResponse appends the response line of r.

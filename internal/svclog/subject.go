@@ -73,6 +73,32 @@ func (l Renderer) AppendSubject(dst []byte, entry zapcore.Entry, s *Subject, fie
 	return l.AppendStack(dst, entry.Time, entry.Level, s.Thread, entry.Stack)
 }
 
+// Line returns the lines of an entry without other fields, as AppendSubject appends them,
+// but without an id and the last line end. Whoever renders the same request or response
+// after that copies its message.
+func (l Renderer) Line(entry zapcore.Entry, s *Subject) string {
+	var space [1 << 10]byte
+	line, at := space[:0], 0
+	l.RequestID = false
+	switch {
+	case s.Request != nil && s.Response == nil:
+		line = appendPrefix(line, entry.Time, s.Request.Thread, LevelWord(entry.Level), l.UTC)
+		start := len(line)
+		line, at = appendRequest(line, s.Request, "")
+		text := string(line)
+		s.Request.kept, s.Request.keptAt = text[start:], at
+		return text
+	case s.Response != nil && s.Request == nil:
+		line = appendPrefix(line, entry.Time, s.Response.Thread, LevelWord(entry.Level), l.UTC)
+		start := len(line)
+		text := string(appendResponse(line, s.Response, ""))
+		s.Response.kept = text[start:]
+		return text
+	}
+	line = l.AppendSubject(line, entry, s, nil)
+	return string(line[:len(line)-1])
+}
+
 // typeOf names the type of an error, unless it is one that tells nothing.
 func typeOf(err error) string {
 	name := strings.TrimPrefix(reflect.TypeOf(err).String(), "*")
