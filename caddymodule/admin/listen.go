@@ -87,14 +87,11 @@ func (o *OperatorsPage) listen() error {
 	maps.Copy(acts, adminapi.Tokens{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
 	maps.Copy(acts, adminapi.Approvals{Tell: logAct}.Routes())
 	handler := page.Handler(shown, acts)
-	o.server = &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			o.logger.Debug("received request", zap.String("method", r.Method), zap.String("host", r.Host), zap.String("uri", r.RequestURI))
-			handler.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: zap.NewStdLog(o.logger),
-	}
+	o.server = page.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.logger.Debug("received request", zap.String("method", r.Method), zap.String("host", r.Host), zap.String("uri", r.RequestURI))
+		handler.ServeHTTP(w, r)
+	}))
+	o.server.ErrorLog = zap.NewStdLog(o.logger)
 	o.served = make(chan struct{})
 	go func() {
 		defer close(o.served)

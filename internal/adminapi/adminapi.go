@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"time"
 )
 
 // Handler answers a request. Its error is always an *Error.
@@ -54,11 +56,24 @@ func posting[T any](most int64, complete func(T) bool, usage string, act func(ht
 		if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return &Error{http.StatusRequestEntityTooLarge, fmt.Errorf("the body exceeds %d bytes", tooLong.Limit)}
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &Error{http.StatusRequestTimeout, errLate}
+		}
 		if err != nil || !complete(body) {
 			return &Error{http.StatusBadRequest, errors.New("write " + usage)}
 		}
+		takeTime(w)
 		return act(w, r, body)
 	})
+}
+
+// takeTime lifts the limits of a server on the time of a request, which is there as a whole.
+// Without that, they would cancel an act that waits for a Veeam server.
+func takeTime(w http.ResponseWriter) {
+	control := http.NewResponseController(w)
+	for _, lift := range []func(time.Time) error{control.SetReadDeadline, control.SetWriteDeadline} {
+		_ = lift(time.Time{}) // not every writer has a connection
+	}
 }
 
 // decodeOne reads a JSON value, which must be all that there is.
@@ -73,7 +88,10 @@ func decodeOne(body io.Reader, into any) error {
 	return nil
 }
 
-var errMore = errors.New("there is more than one value")
+var (
+	errMore = errors.New("there is more than one value")
+	errLate = errors.New("the body did not arrive in time")
+)
 
 func answer(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", contentTypeJSON)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -54,6 +55,25 @@ func Handler(p *Page, acts map[string]adminapi.Handler) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+const (
+	// arrivesIn is how long a request may take to arrive, with its body, and answerIn how
+	// long it and its answer may take together. The acts have no such limits once they have
+	// their body: they may wait for a server.
+	arrivesIn = 10 * time.Second
+	answerIn  = time.Minute
+
+	idleFor    = 5 * time.Minute
+	mostHeader = 64 << 10 // bytes
+)
+
+// NewServer returns a server for a listener of the page. It ends connections whose requests
+// come, or whose answers are read, too slowly.
+func NewServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadTimeout: arrivesIn, WriteTimeout: answerIn, IdleTimeout: idleFor, MaxHeaderBytes: mostHeader,
+	}
 }
 
 // atSocket reports whether a request has come through a unix socket.
