@@ -143,7 +143,7 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	first := *h.Dispenser // remains at the directive, for errors about all of it
 	whole := first
-	words.Arguments(texts(whole.NextSegment()))
+	words.Arguments(whole.RemainingArgs())
 	matchers, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
@@ -214,16 +214,18 @@ func withOwnNames(err error) error {
 // ownSubdirectives parses the subdirectives of the module and returns the others, which
 // are those of reverse_proxy.
 func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *caddyfile.Dispenser, err error) {
-	copied := *d
-	copied.Next()
-	all := copied.NextSegment()
 	readers, seen := p.readers(), make(map[string]bool)
-	var foreigners []caddyfile.Token
-	inBlock := 0
+	var kept []caddyfile.Token // there may be very many others
 	for d.Next() {
+		kept = append(kept, d.Token())
+		inBlock := false
 		for d.NextBlock(0) {
+			if !inBlock { // it has consumed the brace
+				d.Prev()
+				kept = append(kept, d.Token())
+				inBlock = d.Next()
+			}
 			tokens := d.NextSegment()
-			inBlock += len(tokens)
 			p.words.Segment(texts(tokens))
 			sub := caddyfile.NewDispenser(tokens)
 			sub.Next()
@@ -234,7 +236,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *cadd
 				if err := foreign(sub); err != nil {
 					return nil, err
 				}
-				foreigners = append(foreigners, tokens...)
+				kept = append(kept, tokens...)
 				continue
 			case seen[name] && !slices.Contains(repeatable, name):
 				return nil, sub.Errf("%s is set twice", name)
@@ -244,12 +246,11 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *cadd
 				return nil, err
 			}
 		}
+		if inBlock {
+			kept = append(kept, d.Token()) // the brace that closes it
+		}
 	}
-	if inBlock > 0 {
-		before := len(all) - 1 - inBlock // up to the brace that opens the block
-		all = slices.Concat(all[:before], foreigners, all[len(all)-1:])
-	}
-	return caddyfile.NewDispenser(all), nil
+	return caddyfile.NewDispenser(kept), nil
 }
 
 // foreign refuses subdirectives of reverse_proxy that conflict with veeam_auth.
@@ -339,7 +340,7 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 		a.Required = &required
 		return nil
 	}
-	target := a.Options()[option]
+	target := a.Option(option)
 	if target == nil && !mayBeQuoted(option) {
 		option = "(not shown, it may be a secret)"
 	}
@@ -379,19 +380,14 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if err := p.adoptHost(proxy); err != nil {
 		return d.WrapErr(err)
 	}
-	product, err := LookupProduct(p.transport.Product)
+	err := p.transport.check()
+	if wrong, ok := errors.AsType[*account.InvalidError](err); ok {
+		return p.accountAt[wrong.Number].WrapErr(wrong.Err)
+	}
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	for i, a := range p.transport.Accounts {
-		if err := a.Validate(product); err != nil {
-			return p.accountAt[i].WrapErr(err)
-		}
-	}
-	if err := p.transport.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	if err := p.handler.checkExpose(product); err != nil {
+	if err := p.handler.checkExpose(p.transport.product); err != nil {
 		return d.WrapErr(err)
 	}
 	if p.transport.LoginAt == loginAtStart && proxy.DynamicUpstreamsRaw != nil {

@@ -45,7 +45,6 @@ func (t *Transport) upstreamOf(req *http.Request, state *requestState) passthrou
 // It does not contain the variables of the request, see loginTransport, or trace hooks,
 // which write to the request's client.
 type grantContext struct {
-	vars   map[string]any
 	server any
 	dial   reverseproxy.DialInfo
 	dials  bool // dial is set
@@ -58,7 +57,7 @@ func (grantContext) Err() error                  { return nil }
 func (g grantContext) Value(key any) any {
 	switch key {
 	case caddyhttp.VarsCtxKey:
-		return g.vars
+		return map[string]any{}
 	case caddyhttp.ServerCtxKey:
 		return g.server
 	case caddy.ReplacerCtxKey:
@@ -71,7 +70,7 @@ func (g grantContext) Value(key any) any {
 	return nil
 }
 
-// replacer returns what reverse_proxy would have set. It is made when it is asked for,
+// replacer returns what reverse_proxy would have set. It and the variables are made when they are asked for,
 // because each session keeps its context for the logout.
 func (g grantContext) replacer() *caddy.Replacer {
 	repl := caddy.NewReplacer()
@@ -88,7 +87,7 @@ func (g grantContext) replacer() *caddy.Replacer {
 // address of the selected upstream. It contains nothing else, because all callers share
 // the session.
 func grantValues(ctx context.Context) context.Context {
-	g := grantContext{vars: map[string]any{}, server: ctx.Value(caddyhttp.ServerCtxKey)}
+	g := grantContext{server: ctx.Value(caddyhttp.ServerCtxKey)}
 	g.dial, g.dials = reverseproxy.GetDialInfo(ctx)
 	return tracing.Carry(g, ctx)
 }

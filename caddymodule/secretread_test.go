@@ -227,7 +227,7 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 	} {
 		for _, option := range []string{"username", "password", "next_password", "totp_secret"} {
 			a := &account.Account{Name: "svc", Password: "{env.P}"}
-			*a.Options()[option] = tc.text
+			*a.Option(option) = tc.text
 			product, _ := LookupProduct("azure")
 			err := a.Validate(product)
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "account svc: "+option+" ") {
@@ -243,7 +243,7 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 	product, _ := LookupProduct("vspc")
 	for _, option := range []string{"key", "key_passphrase", "public_key"} {
 		a := &account.Account{Name: "svc", Grant: "public_key", Key: "/k"}
-		*a.Options()[option] = "{env:X}"
+		*a.Option(option) = "{env:X}"
 		if err := a.Validate(product); err == nil || !strings.Contains(err.Error(), "a dot after env and file") {
 			t.Errorf("%s: %v", option, err)
 		}

@@ -248,12 +248,7 @@ func (t *Transport) check() (err error) {
 	if len(t.Accounts) == 0 && !t.Passthrough {
 		return errors.New("veeam_auth: no account: write account <name> <password>, or passthrough if all clients have their own Veeam credentials")
 	}
-	for _, a := range t.Accounts {
-		if err := a.Validate(t.product); err != nil {
-			return fmt.Errorf("veeam_auth: %w", err)
-		}
-	}
-	if err := account.ValidateAll(t.Accounts); err != nil {
+	if err := account.ValidateAll(t.Accounts, t.product); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	switch {
@@ -342,12 +337,12 @@ func expand(text string, lookup func(string) (any, bool)) (string, error) {
 
 // checkSealed returns an error for a sealed secret that cannot be opened.
 func (t *Transport) checkSealed() error {
+	if t.Cache != nil {
+		return nil
+	}
 	for _, a := range t.Accounts {
-		options := a.Options()
-		for _, name := range account.SecretOptions {
-			if account.IsSealed(*options[name]) && t.Cache == nil {
-				return fmt.Errorf("account %s: %s is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with", a.Name, name)
-			}
+		if sealed := a.SealedSecrets(); len(sealed) > 0 {
+			return fmt.Errorf("account %s: %s is sealed and requires a cache: write cache { encryption_key … } with the key it was sealed with", a.Name, sealed[0])
 		}
 	}
 	return nil

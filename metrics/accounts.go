@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -89,14 +90,24 @@ type AccountCounter struct {
 // WithLabelValues returns the counter of an account. It panics if value is not in the
 // closed list.
 func (c *AccountCounter) WithLabelValues(product, account, value string) *Count {
-	for i, known := range c.values {
-		if known == value {
-			series := c.accounts.of(product, account)
-			series.show(c.first + i)
-			return &series.counts[c.first+i]
-		}
+	return c.of(c.accounts.of(product, account), value)
+}
+
+// of returns the counter among the series of an account.
+func (c *AccountCounter) of(series *accountSeries, value string) *Count {
+	i := slices.Index(c.values, value)
+	if i < 0 {
+		panic("metrics: unknown label value " + value)
 	}
-	panic("metrics: unknown label value " + value)
+	series.show(c.first + i)
+	return &series.counts[c.first+i]
+}
+
+// show has the counters of an account shown, with 0 before the first event.
+func (c *AccountCounter) show(series *accountSeries) {
+	for i := range c.values {
+		series.show(c.first + i)
+	}
 }
 
 // Describe implements prometheus.Collector.

@@ -162,21 +162,22 @@ type Set struct {
 	Build prometheus.Collector
 }
 
-// Begin initializes the counters of an account to 0: increase() of Prometheus does not
-// see the first event of a series.
-func (s *Set) Begin(product, account string) {
+// Begin initializes the counters of a product to 0: increase() of Prometheus does not see
+// the first event of a series.
+func (s *Set) Begin(product string) {
 	for _, result := range []string{PaceDelayed, PaceRefused} {
 		s.Paced.WithLabelValues(product, result)
 	}
 	for _, result := range []string{LeftLoggedOut, LeftExpires, LeftUnknown} {
 		s.Left.WithLabelValues(product, result)
 	}
-	s.SessionLookups(product, account)
-	for _, reason := range []string{LostRevoked, LostInterference} {
-		s.Lost.WithLabelValues(product, account, reason)
-	}
-	for _, result := range []string{SecretAccepted, SecretRefused, SecretNextAccepted, SecretNextRefused} {
-		s.Secrets.WithLabelValues(product, account, result)
+}
+
+// BeginAccount is Begin for the counters of an account.
+func (s *Set) BeginAccount(product, account string) {
+	series := s.Lookups.accounts.of(product, account)
+	for _, counter := range []*AccountCounter{s.Lookups, s.Lost, s.Secrets} {
+		counter.show(series)
 	}
 }
 
@@ -185,7 +186,8 @@ type SessionLookups struct{ Hit, Shared, Miss *Count }
 
 // SessionLookups returns the counters of an account.
 func (s *Set) SessionLookups(product, account string) SessionLookups {
-	of := func(result string) *Count { return s.Lookups.WithLabelValues(product, account, result) }
+	series := s.Lookups.accounts.of(product, account)
+	of := func(result string) *Count { return s.Lookups.of(series, result) }
 	return SessionLookups{of(LookupHit), of(LookupShared), of(LookupMiss)}
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 const (
@@ -130,14 +132,14 @@ type Tries struct {
 	// Product, Origin and User identify the user at the server. Required.
 	Product, Origin, User string
 
-	turn chan struct{} // of those who begin
+	turn bounded.Turn // of those who begin
 
 	mu       sync.Mutex
 	own      []try // of this process
 	seen     []try // all, as of the last look
 	reset    time.Time
 	accepted []string      // credentials, which are few
-	changed  chan struct{} // closed when a try ends
+	changed  chan struct{} // closed when a try ends; nil if nobody has asked for it since the last one
 }
 
 // TryOptions are the options of one try.
@@ -165,10 +167,7 @@ type Try struct {
 
 // NewTries returns the Tries of a user without any try.
 func NewTries(product, origin, user string) *Tries {
-	return &Tries{
-		Product: product, Origin: origin, User: user,
-		turn: make(chan struct{}, 1), changed: make(chan struct{}),
-	}
+	return &Tries{Product: product, Origin: origin, User: user}
 }
 
 // Begin counts a try before its token request is sent, so that it is counted even if
@@ -201,15 +200,11 @@ func asError(err *BudgetError) error {
 }
 
 func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan struct{}, *BudgetError) {
-	t.mu.Lock()
-	changed := t.changed
-	t.mu.Unlock()
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
+	changed := t.untilChanged()
+	if t.turn.Take(ctx) != nil {
 		return nil, changed, &BudgetError{Sending: true}
 	}
+	defer t.turn.End()
 	next := try{ID: rand.Text(), Mark: t.mark(options.Credential), Sending: true, credential: options.Credential}
 	var refused *BudgetError
 	decided := false
@@ -231,6 +226,16 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 		return nil, changed, refused
 	}
 	return &Try{tries: t, options: options, id: next.ID}, changed, nil
+}
+
+// untilChanged returns a channel that is closed when the next try ends.
+func (t *Tries) untilChanged() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.changed
 }
 
 // judge decides whether one more try may be made.
@@ -330,9 +335,11 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 	}
 	t.change(context.WithoutCancel(ctx), y.options.Shared, update, update)
 	t.mu.Lock()
-	close(t.changed)
-	t.changed = make(chan struct{})
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
 }
 
 // change changes the list of all tries, in the store and as it is known here, and

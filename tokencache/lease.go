@@ -68,7 +68,7 @@ func (s *Session) sharedGrant(ctx context.Context, grant GrantFunc, prev *Token)
 	}
 	s.inherit(l.found.Block)
 	if t := l.found.Token; t != nil && t.Fence > s.floor.Load() {
-		prev = t.token(time.Now(), s.settings()) // over, but its refresh token is the latest
+		prev = t.token(time.Now(), s.Options()) // over, but its refresh token is the latest
 	}
 	tok, err = s.ask(ctx, grant, prev)
 	l.stop()
@@ -287,7 +287,7 @@ func (s *Session) judge(rec *record, now time.Time) (*Token, error) {
 	s.learn(rec)
 	passes := s.past.Load().passes(rec)
 	if rec != nil && rec.Token != nil && rec.Token.Fence > s.floor.Load() {
-		if tok := rec.Token.token(now, s.settings()); tok.usable(now) {
+		if tok := rec.Token.token(now, s.Options()); tok.usable(now) {
 			return tok, nil
 		}
 	}
@@ -323,7 +323,7 @@ func (s *Session) lookAtBudget(ctx context.Context, rec *record) {
 	if rec == nil || rec.Block == nil || !rec.Block.Held || rec.Fence == s.blockedAt.Load() {
 		return
 	}
-	if look := s.settings().LookAtBudget; look != nil {
+	if look := s.Options().LookAtBudget; look != nil {
 		look(ctx)
 	}
 }

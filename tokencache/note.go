@@ -5,9 +5,9 @@ package tokencache
 import (
 	"context"
 	"crypto/rand"
-	"sync"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
@@ -75,8 +75,7 @@ type Note struct {
 	of   Subject
 	id   string
 
-	mu   sync.Mutex
-	busy chan struct{} // closed when somebody's turn ends; nil if it is nobody's turn
+	turn bounded.Turn // there is no lock for the time in which a store does not answer
 
 	// Of who has the turn:
 	wanted *noted // what the store has not taken, nil if the note is struck out
@@ -124,39 +123,21 @@ func (n *Note) Strike(ctx context.Context) {
 	}
 }
 
-// turn waits until it is the caller's turn, which ends with done. There is no lock for
-// the time in which a store does not answer.
-func (n *Note) turn() (done func()) {
-	for {
-		n.mu.Lock()
-		busy := n.busy
-		if busy == nil {
-			n.busy = make(chan struct{})
-			n.mu.Unlock()
-			return n.done
-		}
-		n.mu.Unlock()
-		<-busy
-	}
-}
-
-func (n *Note) done() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	close(n.busy)
-	n.busy = nil
-}
-
 // write has the store take what is wanted, nil for nothing, in bounded time.
 func (n *Note) write(ctx context.Context, wanted *noted) {
-	defer n.turn()()
+	ctx = context.WithoutCancel(ctx)
+	_ = n.turn.Take(ctx) // it does not end
+	defer n.turn.End()
 	n.wanted, n.due = wanted, true
-	n.sync(context.WithoutCancel(ctx))
+	n.sync(ctx)
 }
 
 // again tries again, and reports whether the store takes anything.
 func (n *Note) again(ctx context.Context) bool {
-	defer n.turn()()
+	if n.turn.Take(ctx) != nil {
+		return false
+	}
+	defer n.turn.End()
 	if n.due {
 		n.sync(ctx)
 	}

@@ -144,8 +144,8 @@ func (s *Session) Adapt(options Options) {
 	s.options.Budget, s.options.LookAtBudget = options.Budget, options.LookAtBudget
 }
 
-// settings are the options with what Adapt may change.
-func (s *Session) settings() Options {
+// Options returns the options with their defaults, and as Adapt has changed them.
+func (s *Session) Options() Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.options
@@ -315,7 +315,7 @@ func (s *Session) ask(ctx context.Context, grant GrantFunc, prev *Token) (*Token
 	if prev != nil && tok.Refresh.Equal(prev.Refresh) {
 		tok.refreshSince = prev.refreshSince
 	}
-	tok.arm(s.settings())
+	tok.arm(s.Options())
 	if !tok.usable(time.Now()) {
 		return nil, errDeadOnArrival
 	}

@@ -65,10 +65,10 @@ func (r *reached) writtenAt(err error) string {
 		return ""
 	}
 	for _, a := range r.Transport.Accounts {
-		if a.Name != unread.Account || a.Options()[unread.Option] == nil {
+		if a.Name != unread.Account || a.Option(unread.Option) == nil {
 			continue
 		}
-		if line := r.line(*a.Options()[unread.Option]); line != "" {
+		if line := r.line(*a.Option(unread.Option)); line != "" {
 			return "; written at " + line
 		}
 	}

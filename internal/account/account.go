@@ -5,7 +5,7 @@ package account
 import (
 	"errors"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -168,14 +168,49 @@ var grantOptions = map[veeam.Grant][]string{
 	veeam.GrantOperator:          {"username", "client_id!", "assertion!"},
 }
 
-// Options are the account's texts by the names of their options.
-func (a *Account) Options() map[string]*string {
-	return map[string]*string{
-		"grant": &a.Grant, "username": &a.Username, "password": &a.Password,
-		"next_password": &a.NextPassword, "totp_secret": &a.TOTPSecret,
-		"code": &a.Code, "key": &a.Key, "key_passphrase": &a.KeyPassphrase, "padding": &a.Padding,
-		"public_key_format": &a.PublicKeyFormat, "public_key": &a.PublicKey,
-		"user_uid": &a.UserUID, "parent": &a.Parent, "client_id": &a.ClientID, "assertion": &a.Assertion,
+// textOption is an option that is a text.
+type textOption struct {
+	name string
+	of   func(*Account) *string
+}
+
+// textOptions are all of them, in the order of their names.
+var textOptions = []textOption{
+	{"assertion", func(a *Account) *string { return &a.Assertion }},
+	{"client_id", func(a *Account) *string { return &a.ClientID }},
+	{"code", func(a *Account) *string { return &a.Code }},
+	{"grant", func(a *Account) *string { return &a.Grant }},
+	{"key", func(a *Account) *string { return &a.Key }},
+	{"key_passphrase", func(a *Account) *string { return &a.KeyPassphrase }},
+	{"next_password", func(a *Account) *string { return &a.NextPassword }},
+	{"padding", func(a *Account) *string { return &a.Padding }},
+	{"parent", func(a *Account) *string { return &a.Parent }},
+	{"password", func(a *Account) *string { return &a.Password }},
+	{"public_key", func(a *Account) *string { return &a.PublicKey }},
+	{"public_key_format", func(a *Account) *string { return &a.PublicKeyFormat }},
+	{"totp_secret", func(a *Account) *string { return &a.TOTPSecret }},
+	{"user_uid", func(a *Account) *string { return &a.UserUID }},
+	{"username", func(a *Account) *string { return &a.Username }},
+}
+
+// Option returns the text of an option, nil if no option with a text has the name.
+func (a *Account) Option(name string) *string {
+	for _, option := range textOptions {
+		if option.name == name {
+			return option.of(a)
+		}
+	}
+	return nil
+}
+
+// Options yields the options that are texts and not empty, in the order of their names.
+func (a *Account) Options() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, option := range textOptions {
+			if text := *option.of(a); text != "" && !yield(option.name, text) {
+				return
+			}
+		}
 	}
 }
 
@@ -220,10 +255,8 @@ func (a *Account) validateFor(p *veeam.Product) error {
 	if err := a.validateOptions(grant); err != nil {
 		return err
 	}
-	options := a.Options()
-	maps.DeleteFunc(options, func(_ string, text *string) bool { return *text == "" })
-	for _, name := range slices.Sorted(maps.Keys(options)) {
-		if err := placeholders.Check(name, *options[name]); err != nil {
+	for name, text := range a.Options() {
+		if err := placeholders.Check(name, text); err != nil {
 			return err
 		}
 	}
@@ -253,21 +286,19 @@ func (a *Account) validateFor(p *veeam.Product) error {
 // validateOptions checks that the grant has what it needs and nothing that it
 // would ignore.
 func (a *Account) validateOptions(grant veeam.Grant) error {
-	options := a.Options()
-	takes := []string{"grant"}
-	for _, name := range grantOptions[grant] {
-		name, required := strings.CutSuffix(name, "!")
-		takes = append(takes, name)
-		if required && *options[name] == "" {
-			if name == "password" {
-				return errors.New("password is missing: write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
-			}
+	for _, option := range grantOptions[grant] {
+		switch name, required := strings.CutSuffix(option, "!"); {
+		case !required || *a.Option(name) != "":
+		case name == "password":
+			return errors.New("password is missing: write a placeholder such as {env.VEEAM_PASSWORD} or {file./run/secrets/veeam_password}")
+		default:
 			return fmt.Errorf("grant %s requires %s", grant, name)
 		}
 	}
-	for name, text := range options {
-		if *text != "" && !slices.Contains(takes, name) {
-			return fmt.Errorf("grant %s does not accept %s (allowed: %s)", grant, name, strings.Join(takes[1:], ", "))
+	for name := range a.Options() {
+		if name != "grant" && !slices.Contains(grantOptions[grant], name) && !slices.Contains(grantOptions[grant], name+"!") {
+			allowed := strings.ReplaceAll(strings.Join(grantOptions[grant], ", "), "!", "")
+			return fmt.Errorf("grant %s does not accept %s (allowed: %s)", grant, name, allowed)
 		}
 	}
 	if a.PublicKeyFormat == "raw" && a.PublicKey == "" {
@@ -290,9 +321,23 @@ func oneOf(choices ...choice) error {
 	return nil
 }
 
-// ValidateAll returns an error if accounts contradict each other.
-func ValidateAll(accounts []*Account) error {
-	byName := map[string]*Account{}
+// InvalidError is the error of one account whose options are invalid.
+type InvalidError struct {
+	Number int // the place of the account, from 0
+	Err    error
+}
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// ValidateAll returns an error if the options of an account are invalid, an *InvalidError,
+// or if accounts contradict each other.
+func ValidateAll(accounts []*Account, p *veeam.Product) error {
+	for i, a := range accounts {
+		if err := a.Validate(p); err != nil {
+			return &InvalidError{i, err}
+		}
+	}
+	byName := make(map[string]*Account, len(accounts))
 	templates := 0
 	for _, a := range accounts {
 		if byName[a.Name] != nil {
@@ -357,14 +402,21 @@ func HasPlaceholder(text string) bool {
 }
 
 // PlainSecrets returns the names of the options whose secrets are in clear text.
-func (a *Account) PlainSecrets() (plain []string) {
-	options := a.Options()
+func (a *Account) PlainSecrets() []string {
+	return a.secretOptions(func(text string) bool { return !HasPlaceholder(text) && !IsSealed(text) })
+}
+
+// SealedSecrets returns the names of the options whose secrets are sealed.
+func (a *Account) SealedSecrets() []string { return a.secretOptions(IsSealed) }
+
+// secretOptions returns the names of the options with such a secret.
+func (a *Account) secretOptions(is func(text string) bool) (found []string) {
 	for _, name := range SecretOptions {
-		if text := *options[name]; text != "" && !HasPlaceholder(text) && !IsSealed(text) {
-			plain = append(plain, name)
+		if text := *a.Option(name); text != "" && is(text) {
+			found = append(found, name)
 		}
 	}
-	return plain
+	return found
 }
 
 // Table finds accounts by their names. It is never changed, so it requires no lock.

@@ -12,10 +12,10 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -30,9 +30,9 @@ type Secrets struct {
 	Fingerprint string
 	Digest      secret.Value // distinguishes other processes' secrets, see tokencache.Identity
 
-	Source   string            // the fingerprint of the configured text
-	Identity string            // the fingerprint of what is not secret: user and grant
-	parts    map[string]string // fingerprints of the options
+	Source   string // the fingerprint of the configured text
+	Identity string // the fingerprint of what is not secret: user and grant
+	parts    parts  // fingerprints of the options
 
 	Doubts []string // about probably wrong secrets
 	Files  bool     // they come from files
@@ -42,17 +42,44 @@ type Secrets struct {
 // Changed names the options that differ.
 func (c *Secrets) Changed(since *Secrets) string {
 	var names []string
-	for _, option := range slices.Sorted(maps.Keys(c.parts)) {
-		if c.parts[option] != since.parts[option] {
-			names = append(names, option)
+	for _, p := range c.parts {
+		if since.parts.of(p.option) != p.fingerprint {
+			names = append(names, p.option)
 		}
 	}
-	for option := range since.parts {
-		if _, still := c.parts[option]; !still {
-			names = append(names, option)
+	for _, p := range since.parts {
+		if c.parts.of(p.option) == "" {
+			names = append(names, p.option)
 		}
 	}
+	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// parts are the fingerprints of the options of an account, which are few.
+type parts []part
+
+type part struct{ option, fingerprint string }
+
+// of is the fingerprint of an option, empty if the account does not have it.
+func (p parts) of(option string) string {
+	for _, part := range p {
+		if part.option == option {
+			return part.fingerprint
+		}
+	}
+	return ""
+}
+
+// add adds a fingerprint to those of an option.
+func (p *parts) add(option, fingerprint string) {
+	for i, part := range *p {
+		if part.option == option {
+			(*p)[i].fingerprint += fingerprint
+			return
+		}
+	}
+	*p = append(*p, part{option, fingerprint})
 }
 
 // Error reports that a secret could not be read. It names the option and its reference,
@@ -96,22 +123,32 @@ type resolver struct {
 
 	late   *bounded.LateError // is told what is being read, if not nil
 	next   bool               // next_password takes the place of password
-	parts  map[string]string
+	parts  parts
 	doubts []string
 }
 
 // keep makes a value part of the fingerprint.
 func (r *resolver) keep(option, value string) {
-	line := fmt.Sprintf("%s %d:%s\n", option, len(value), value)
-	_, _ = io.WriteString(r.mac, line)
-	r.parts[strings.TrimSuffix(option, " file")] += Keyed(line)
+	line := appendPart(nil, option, value)
+	_, _ = r.mac.Write(line)
+	r.parts.add(strings.TrimSuffix(option, " file"), keyed(line))
 }
 
-// Keyed returns a digest that is valid in this process only.
-func Keyed(text string) string {
+// appendPart appends an option and its value so that no two lists of them look the same.
+func appendPart(to []byte, option, value string) []byte {
+	to = append(append(to, option...), ' ')
+	to = append(strconv.AppendInt(to, int64(len(value)), 10), ':')
+	return append(append(to, value...), '\n')
+}
+
+// Keyed returns a digest that is valid in this process only, in hex.
+func Keyed(text string) string { return hex.EncodeToString([]byte(keyed([]byte(text)))) }
+
+// keyed is Keyed as bytes.
+func keyed(text []byte) string {
 	mac := hmac.New(sha256.New, fingerprintKey)
-	_, _ = io.WriteString(mac, text)
-	return hex.EncodeToString(mac.Sum(nil))
+	_, _ = mac.Write(text)
+	return string(mac.Sum(nil))
 }
 
 // text resolves an option. An option that is written must not turn out empty.
@@ -203,7 +240,7 @@ func (a *Account) resolveAs(password string, next bool, late *bounded.LateError)
 }
 
 func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool, late *bounded.LateError) (*Secrets, error) {
-	r := &resolver{account: a.Name, reader: reader, sealing: a.Seal(), mac: sha256.New(), late: late, next: next, parts: map[string]string{}}
+	r := &resolver{account: a.Name, reader: reader, sealing: a.Seal(), mac: sha256.New(), late: late, next: next}
 	fixed := a.fixed()
 	_, _ = io.WriteString(r.mac, fixed)
 	account := &veeam.Account{
@@ -237,10 +274,10 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 	digest := string(r.mac.Sum(nil))
 	return &Secrets{
 		Account:     account,
-		Fingerprint: Keyed(digest),
+		Fingerprint: keyed([]byte(digest)),
 		Digest:      secret.New(digest),
 		Source:      a.Source(),
-		Identity:    Keyed(fixed + r.parts["username"] + r.parts["user_uid"] + r.parts["client_id"]),
+		Identity:    keyed([]byte(fixed + r.parts.of("username") + r.parts.of("user_uid") + r.parts.of("client_id"))),
 		parts:       r.parts,
 		Doubts:      r.doubts,
 		Files:       files,
@@ -256,13 +293,13 @@ func (a *Account) fixed() string {
 // Source is a fingerprint of the account as it is written. Secrets that come from
 // the same source at different times are those of one account.
 func (a *Account) Source() string {
-	fixed, options := a.fixed(), a.Options()
-	for _, name := range slices.Sorted(maps.Keys(options)) {
-		if text := *options[name]; name != "next_password" {
-			fixed += fmt.Sprintf("%s %d:%s\n", name, len(text), text)
+	text := []byte(a.fixed())
+	for name, value := range a.Options() {
+		if name != "next_password" {
+			text = appendPart(text, name, value)
 		}
 	}
-	return Keyed(fixed)
+	return keyed(text)
 }
 
 func (a *Account) key(r *resolver) *veeam.Key {
@@ -273,7 +310,7 @@ func (a *Account) key(r *resolver) *veeam.Key {
 	}
 	form := fmt.Sprintf("%s %s\n", a.Padding, a.PublicKeyFormat)
 	_, _ = io.WriteString(r.mac, form)
-	r.parts["key"] += Keyed(form)
+	r.parts.add("key", keyed([]byte(form)))
 	key, err := veeam.ReadKey(private, veeam.KeyOptions{
 		Passphrase: passphrase,
 		Padding:    veeam.Padding(a.Padding),
@@ -301,7 +338,7 @@ func (a *Account) Files() (paths []string) {
 		if option == "next_password" {
 			continue
 		}
-		for _, match := range FilePlaceholder().FindAllStringSubmatch(*text, -1) {
+		for _, match := range FilePlaceholder().FindAllStringSubmatch(text, -1) {
 			add(match[1])
 		}
 	}

@@ -94,11 +94,15 @@ func (w *Words) Arguments(tokens []string) {
 	}
 }
 
-// placeholderText is what stands for a secret and is none.
-var placeholderText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[$]?\{[^"{}]*\}$`) })
+// isPlaceholder reports whether a word stands for a secret and is none: {name} or ${name}.
+func isPlaceholder(word string) bool {
+	name, opened := strings.CutPrefix(strings.TrimPrefix(word, "$"), "{")
+	name, closed := strings.CutSuffix(name, "}")
+	return opened && closed && !strings.ContainsAny(name, `"{}`)
+}
 
 func (w *Words) add(word string) {
-	if word != "" && !placeholderText().MatchString(word) {
+	if word != "" && !isPlaceholder(word) {
 		w.words[word] = true
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // spellings are how people write what they mean by a placeholder.
-type spellings struct{ colon, shell, template, caddyfile, bare, env, source *regexp.Regexp }
+type spellings struct{ colon, shell, template, caddyfile, bare, source *regexp.Regexp }
 
 var written = sync.OnceValue(func() *spellings {
 	return &spellings{
@@ -20,7 +20,6 @@ var written = sync.OnceValue(func() *spellings {
 		template:  regexp.MustCompile(`\{\{`),
 		caddyfile: regexp.MustCompile(`\{\$`),
 		bare:      regexp.MustCompile(`^\$?\{+\$?(?:env[:=./ ])?\s*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\s*\}+$`),
-		env:       regexp.MustCompile(`^env\.[^{}\s:=$]+$`),
 		source:    regexp.MustCompile(`^(?:exec\.[^{}\s][^{}]*|vault\.[^{}\s#?]+#[^{}#]+)$`),
 	}
 })
@@ -38,7 +37,7 @@ func Check(option, text string) error {
 		path, file := strings.CutPrefix(key, "file.")
 		switch {
 		case file && path != "" && !strings.ContainsAny(path, "{}"),
-			written().env.MatchString(key), written().source.MatchString(key), slices.Contains(system, key):
+			isVariable(key), written().source.MatchString(key), slices.Contains(system, key):
 			continue
 		}
 		return fmt.Errorf("%s %s", option, spelling(text, key))
@@ -47,6 +46,12 @@ func Check(option, text string) error {
 		return fmt.Errorf(`%s has an opening brace without a closing one: write {env.NAME} or {file./path}, and \{ for a brace that belongs to the secret`, option)
 	}
 	return nil
+}
+
+// isVariable reports whether a key is that of a variable of the environment.
+func isVariable(key string) bool {
+	name, is := strings.CutPrefix(key, "env.")
+	return is && name != "" && !strings.ContainsAny(name, "{}:=$ \t\n\f\r")
 }
 
 // keysOf returns the keys of the placeholders that Caddy finds in a text. closed is false if

@@ -14,48 +14,46 @@ type Pool[K comparable, V any] struct {
 	group func(K) any // nil if nobody asks for groups
 
 	mu     sync.Mutex
-	known  map[K]*used[K, V]
-	groups map[any]*used[K, V] // the first one of each
+	known  map[K]*used[V]
+	groups map[any]*used[V] // the first one of each
 }
 
-type used[K comparable, V any] struct {
-	key   K
+type used[V any] struct {
 	value V
 	users int
 
-	before, behind *used[K, V] // in its group
+	before, behind *used[V] // in its group
 }
 
 // New returns a pool that gives each value that nobody uses any more to destruct.
 func New[K comparable, V any](destruct func(V)) *Pool[K, V] {
-	return &Pool[K, V]{destruct: destruct, known: make(map[K]*used[K, V])}
+	return &Pool[K, V]{destruct: destruct, known: make(map[K]*used[V])}
 }
 
 // NewGrouped is New for a pool whose values are also found by a part of their keys, which
 // group returns.
 func NewGrouped[K comparable, V any](group func(K) any, destruct func(V)) *Pool[K, V] {
 	p := New[K](destruct)
-	p.group, p.groups = group, make(map[any]*used[K, V])
+	p.group, p.groups = group, make(map[any]*used[V])
 	return p
 }
 
-// Group is a copy of what is in use in a group.
-func (p *Pool[K, V]) Group(group any) map[K]V {
+// Group is what is in use in a group.
+func (p *Pool[K, V]) Group(group any) (found []V) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	found := make(map[K]V)
 	for one := p.groups[group]; one != nil; one = one.behind {
-		found[one.key] = one.value
+		found = append(found, one.value)
 	}
 	return found
 }
 
 // enter adds a value to its group. p.mu is held.
-func (p *Pool[K, V]) enter(one *used[K, V]) {
+func (p *Pool[K, V]) enter(key K, one *used[V]) {
 	if p.group == nil {
 		return
 	}
-	group := p.group(one.key)
+	group := p.group(key)
 	if one.behind = p.groups[group]; one.behind != nil {
 		one.behind.before = one
 	}
@@ -63,7 +61,7 @@ func (p *Pool[K, V]) enter(one *used[K, V]) {
 }
 
 // leave removes a value from its group. p.mu is held.
-func (p *Pool[K, V]) leave(one *used[K, V]) {
+func (p *Pool[K, V]) leave(key K, one *used[V]) {
 	if p.group == nil {
 		return
 	}
@@ -74,9 +72,9 @@ func (p *Pool[K, V]) leave(one *used[K, V]) {
 	case one.before != nil:
 		one.before.behind = one.behind
 	case one.behind != nil:
-		p.groups[p.group(one.key)] = one.behind
+		p.groups[p.group(key)] = one.behind
 	default:
-		delete(p.groups, p.group(one.key))
+		delete(p.groups, p.group(key))
 	}
 }
 
@@ -87,9 +85,9 @@ func (p *Pool[K, V]) Acquire(key K, create func() V) V {
 	defer p.mu.Unlock()
 	found := p.known[key]
 	if found == nil {
-		found = &used[K, V]{key: key, value: create()}
+		found = &used[V]{value: create()}
 		p.known[key] = found
-		p.enter(found)
+		p.enter(key, found)
 	}
 	found.users++
 	return found.value
@@ -107,7 +105,7 @@ func (p *Pool[K, V]) Release(key K) {
 	last := found.users == 0
 	if last {
 		delete(p.known, key)
-		p.leave(found)
+		p.leave(key, found)
 	}
 	p.mu.Unlock()
 	if last {

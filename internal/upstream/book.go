@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -26,11 +27,8 @@ func NewTries(log func(message string, err error)) *tokencache.Shared {
 // About implements tokencache.Subject.
 func (s *Session) About() tokencache.About {
 	about := tokencache.About{Product: s.key.product, Origin: s.key.origin, Account: s.key.account, Own: s.key.user == ""}
-	if g := s.granter.Load(); g != nil {
-		about.User, about.Version = g.account.Username, g.client.APIVersion
-		if about.Version == "" {
-			about.Version = g.source.FoundVersion()
-		}
+	if a := s.access.Load(); a != nil {
+		about.User, about.Version = a.candidate.credentials.Account.Username, cmp.Or(a.source.server.APIVersion, a.source.FoundVersion())
 	}
 	return about
 }
@@ -40,7 +38,8 @@ func (s *Session) About() tokencache.About {
 // process finds there.
 func (g *granter) begin(ctx context.Context) *tokencache.Note {
 	s := g.candidate.session
-	if g.source.server.NoRecords || g.source.account.GrantType() == veeam.GrantAPIKey || s.options.Shared != nil && !s.options.HoldOnly {
+	options := s.Options()
+	if g.source.server.NoRecords || g.source.account.GrantType() == veeam.GrantAPIKey || options.Shared != nil && !options.HoldOnly {
 		return nil
 	}
 	return g.source.server.Tries.Book().Begin(ctx, s, g.longest())

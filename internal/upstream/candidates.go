@@ -30,12 +30,12 @@ func (s *Source) open(c *account.Secrets, next bool) *candidate {
 	}
 	l := &candidate{credentials: c, next: next, session: sessions.hold(key, options)}
 	l.session.Adapt(options) // it may be that of the configuration before
-	l.session.sources.LoadOrStore(c.Source, c)
+	l.session.sources.add(c)
 	return l
 }
 
 // drop implements candidates.
-func (s *Source) drop(l *candidate) { s.server.sessions.drop(l.session.key) }
+func (s *Source) drop(l *candidate) { s.server.sessions.drop(l.session) }
 
 // inherited implements candidates. The sessions of a passthrough user are those of other
 // clients, so there are none.
@@ -44,8 +44,7 @@ func (s *Source) inherited(source string) (found []*candidate) {
 		return nil
 	}
 	for _, session := range s.server.sessions.others(s.sessionKey(&account.Secrets{})) {
-		known, _ := session.sources.Load(source)
-		if c, ok := known.(*account.Secrets); ok {
+		if c := session.sources.of(source); c != nil {
 			found = append(found, &candidate{session: session, credentials: c})
 		}
 	}
@@ -57,8 +56,8 @@ func (s *Source) dropInherited(l *candidate) { s.server.sessions.dropOthers(l.se
 
 // try implements candidates.
 func (s *Source) try(l *candidate) {
-	watch, o := s.server.watch, *s.latest.Load()
-	o.journal, o.values = o.journal.Detached(), tracing.Without(o.values)
+	watch, latest := s.server.watch, s.latest.Load()
+	o := &cause{values: tracing.Without(latest.values), journal: latest.journal.Detached()}
 	go func() {
 		_, err := s.get(watch.ctx, l, o)
 		until := time.Time{}

@@ -154,8 +154,8 @@ var oneTime = map[veeam.Grant]bool{
 }
 
 // accepts returns why the account cannot log in with an entry, or nil.
-func (g *granter) accepts(e Entry) error {
-	product, grant := g.source.server.Product, g.source.account.GrantType()
+func (a *access) accepts(e Entry) error {
+	product, grant := a.source.server.Product, a.source.account.GrantType()
 	switch {
 	case e.isCode() && !product.TakesCodes():
 		text := "the REST API of " + product.Title + " does not support verification codes"
@@ -163,13 +163,13 @@ func (g *granter) accepts(e Entry) error {
 			text += ": " + product.MFAHint
 		}
 		return errors.New(text)
-	case e.isCode() && g.account.TOTP != nil:
+	case e.isCode() && a.candidate.credentials.Account.TOTP != nil:
 		return errors.New("the account has totp_secret: its verification codes are made by veeam-auth")
 	case e.isCode() && grant == veeam.GrantAPIKey:
 		return errors.New("the grant api_key requires no verification code")
 	case e.isCode():
 		return nil
-	case !oneTime[grant] || g.parent != nil:
+	case !oneTime[grant] || a.source.account.Parent != "":
 		return fmt.Errorf("the grant %s of the account has no one-time secret: correct the configured one", grant)
 	case e.Grant != "" && e.Grant != grant:
 		return fmt.Errorf("the account has the grant %s, not %s", grant, e.Grant)
@@ -191,7 +191,7 @@ var (
 // otherwise the login begins with the password. Concurrent entries are refused, and what
 // would spend the last try of the budget without Force.
 func (s *Session) Enter(ctx context.Context, what Entry) error {
-	g := s.granter.Load()
+	g := s.granter()
 	if g == nil {
 		return nothingSent(errNoRequest)
 	}
@@ -215,7 +215,7 @@ func (s *Session) Enter(ctx context.Context, what Entry) error {
 	}
 	e := &entry{Entry: what}
 	s.entry.Store(e)
-	_, err := s.Past(waitContext{ctx, g.logout.values}, g.get, e.taken.Load)
+	_, err := s.Past(waitContext{ctx, g.values}, g.get, e.taken.Load)
 	s.entry.CompareAndSwap(e, nil)
 	outcome := e.outcome.Load()
 	switch {
@@ -354,6 +354,6 @@ func (s *Session) waits() bool { return s.Suspended() != nil }
 
 // kept reports whether the secret of the session is no longer configured.
 func (s *Session) kept() bool {
-	g := s.granter.Load()
-	return g != nil && g.candidate.kept.Load()
+	a := s.access.Load()
+	return a != nil && a.candidate.kept.Load()
 }

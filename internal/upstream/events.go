@@ -48,8 +48,8 @@ func (s *Session) turned(turn tokencache.Turn, hold *tokencache.BlockedError) {
 		return
 	}
 	cause := causes[turn]
-	g := s.granter.Load()
-	replaced := turn == tokencache.TurnAccepted && (g == nil || !g.candidate.next)
+	a := s.access.Load()
+	replaced := turn == tokencache.TurnAccepted && (a == nil || !a.candidate.next)
 	told.code = false
 	if told.held == s.key.fingerprint || told.held != "" && replaced {
 		told.held = ""

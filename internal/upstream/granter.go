@@ -16,43 +16,71 @@ import (
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
+// access is how a session logs in and out: what it remembers of the latest request that
+// has needed a token, because there may be very many sessions. The rest is made of it.
+type access struct {
+	source    *Source
+	candidate *candidate
+	*cause
+}
+
+// account is that of the candidate, which confirms its secrets.
+func (a *access) account() *veeam.Account {
+	account := *a.candidate.credentials.Account
+	account.ReturnMFAChallenge = account.ReturnMFAChallenge || a.source.passthrough == nil
+	account.Confirm = func(ctx context.Context) error { return a.source.confirm(ctx, a.candidate) }
+	return &account
+}
+
+// logout is that of a session that was got by a.
+func (a *access) logout() *logout {
+	return &logout{
+		state: a.source.server.State, client: a.source.client(a.candidate, &a.journal), version: a.source.FoundVersion,
+		account: a.account(), values: a.values, journal: a.journal,
+	}
+}
+
+// granter returns what gets tokens.
+func (a *access) granter() *granter {
+	g := &granter{access: a, client: a.source.client(a.candidate, &a.journal), account: a.account()}
+	if a.source.account.Parent != "" {
+		g.parent = a.source.parent(a.cause)
+		g.account.Parent = g.parent.session
+	}
+	return g
+}
+
 // granter gets the tokens of one candidate for the request that causes the grant. Its get
 // is the tokencache.GrantFunc of the candidate's session. Nothing of the request is sent.
 type granter struct {
-	source    *Source
-	candidate *candidate
-	journal   journal.Journal
+	*access
 
 	client  *veeam.Client  // names an API version only if one is configured
 	account *veeam.Account // that of the candidate, which confirms its secrets and knows its parent
 	parent  *parentUse     // nil if the account logs in by itself
-	logout  *logout        // of the sessions that the grants bring
 }
 
-// granter returns what gets tokens for l. values is the grant's context apart from its
-// time-out.
-func (s *Source) granter(values context.Context, l *candidate, journal journal.Journal) *granter {
-	g := &granter{source: s, candidate: l, journal: journal, client: s.client(l, journal)}
-	account := *l.credentials.Account
-	account.ReturnMFAChallenge = account.ReturnMFAChallenge || s.passthrough == nil
-	account.Confirm = func(ctx context.Context) error { return s.confirm(ctx, l) }
-	g.logout = &logout{state: s.server.State, client: g.client, version: s.FoundVersion, account: &account, values: values, journal: journal}
-	g.account = &account
-	if s.account.Parent != "" {
-		g.parent = s.parent(values, journal)
-		withParent := account
-		withParent.Parent = g.parent.session
-		g.account = &withParent
+// granter returns what gets tokens for l. The values of o are the grant's context apart from
+// its time-out.
+func (s *Source) granter(l *candidate, o *cause) *granter {
+	a := &access{s, l, o}
+	l.session.access.Store(a)
+	return a.granter()
+}
+
+// granter returns what gets tokens for an operator, nil if no request has required one yet.
+func (s *Session) granter() *granter {
+	if a := s.access.Load(); a != nil {
+		return a.granter()
 	}
-	l.session.granter.Store(g)
-	return g
+	return nil
 }
 
 // client is the client of the logins with l, which the server's limits hold back.
-func (s *Source) client(l *candidate, journal journal.Journal) *veeam.Client {
-	client := s.server.Client(s.place, s.guard(l.credentials, journal))
+func (s *Source) client(l *candidate, journal *journal.Journal) *veeam.Client {
+	client := s.server.Client(s.place, s.guard(l.credentials, *journal))
 	client.Transport = observing{client.Transport, s.health}
-	client.Pacer, client.Log = s.pacer(l.credentials.Account.User(), journal), journal.Info
+	client.Pacer, client.Log = s.pacer(l.credentials.Account.User(), *journal), journal.Info
 	client.Clock = func(offset time.Duration) {
 		s.server.Metrics.ClockOffset.WithLabelValues(s.server.Product.Name, s.account.Name).Set(offset.Seconds())
 	}
@@ -96,7 +124,7 @@ func (g *granter) grant(ctx context.Context, prev *tokencache.Token) (*tokencach
 		return nil, unanswered(err, client)
 	}
 	if prev != nil {
-		g.candidate.session.replaced(g.logout, prev) // a session of its own
+		g.candidate.session.replaced(g.access, prev) // a session of its own
 	}
 	return tok, nil
 }
@@ -226,7 +254,7 @@ func (g *granter) gained(ctx context.Context, tok *veeam.Token, note *tokencache
 	gained.Note = note
 	note.Keep(ctx, gained, g.longest())
 	session, configured := g.candidate.session, g.source.server.Product
-	session.ender.Store(g.logout)
+	session.ender.Store(g.access)
 	if session.ended.Load() {
 		session.logoutLater()
 	}

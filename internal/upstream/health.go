@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -121,7 +122,18 @@ type accountTable struct {
 
 type accountEntry struct {
 	users   []*account.Account // of the transports that have it
-	servers map[string]*health // by origin
+	servers []serverHealth     // in the order of their origins
+}
+
+// serverHealth is how an account is doing at the server of an origin.
+type serverHealth struct {
+	origin string
+	*health
+}
+
+// find returns where a server is or would be.
+func (e *accountEntry) find(origin string) (at int, found bool) {
+	return slices.BinarySearchFunc(e.servers, origin, func(s serverHealth, origin string) int { return cmp.Compare(s.origin, origin) })
 }
 
 // fault is why the secrets of the account cannot be read, nil if they can, and when that
@@ -148,7 +160,7 @@ func (t *accountTable) add(product string, accounts []*account.Account) {
 		key := configuredAccount{product, a.Name}
 		e := t.accounts[key]
 		if e == nil {
-			e = &accountEntry{servers: make(map[string]*health)}
+			e = new(accountEntry)
 			t.accounts[key] = e
 		}
 		e.users = append(e.users, a)
@@ -180,12 +192,11 @@ func (t *accountTable) at(product, account, origin string) *health {
 	if e == nil {
 		return new(health)
 	}
-	h := e.servers[origin]
-	if h == nil {
-		h = new(health)
-		e.servers[origin] = h
+	i, found := e.find(origin)
+	if !found {
+		e.servers = slices.Insert(e.servers, i, serverHealth{origin, new(health)})
 	}
-	return h
+	return e.servers[i].health
 }
 
 // entry returns a copy of an account, which may be read without the lock.
@@ -199,15 +210,19 @@ func (t *accountTable) entry(key configuredAccount) *accountEntry {
 }
 
 func (e *accountEntry) copy() *accountEntry {
-	return &accountEntry{users: slices.Clone(e.users), servers: maps.Clone(e.servers)}
+	return &accountEntry{users: slices.Clone(e.users), servers: slices.Clone(e.servers)}
 }
 
 // forget removes a server that no request has needed for long.
 func (t *accountTable) forget(product, account, origin string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.accounts[configuredAccount{product, account}]; e != nil {
-		delete(e.servers, origin)
+	e := t.accounts[configuredAccount{product, account}]
+	if e == nil {
+		return
+	}
+	if i, found := e.find(origin); found {
+		e.servers = slices.Delete(e.servers, i, i+1)
 	}
 }
 
@@ -302,9 +317,9 @@ func (s *State) Rows(ctx context.Context) (rows []Row) {
 	}
 	var waiting []*account.Account
 	for key, e := range accounts {
-		for origin := range e.servers {
-			if !known[key][origin] {
-				rows = append(rows, idle(key, origin))
+		for _, at := range e.servers {
+			if !known[key][at.origin] {
+				rows = append(rows, idle(key, at.origin))
 			}
 		}
 		if len(e.servers) == 0 && len(known[key]) == 0 {
@@ -358,8 +373,8 @@ func (s *Session) row() Row {
 		Product: s.key.product, Account: s.key.account, Origin: s.key.origin, Purpose: purpose,
 		Live: true, Next: s.next.Load(), State: state, user: s.key.user != "",
 	}
-	if g := s.granter.Load(); g != nil && !s.key.passthrough {
-		row.TakesCode, row.TakesSecret = g.accepts(Entry{Grant: veeam.GrantMFA}) == nil, g.accepts(Entry{}) == nil
+	if a := s.access.Load(); a != nil && !s.key.passthrough {
+		row.TakesCode, row.TakesSecret = a.accepts(Entry{Grant: veeam.GrantMFA}) == nil, a.accepts(Entry{}) == nil
 	}
 	return row
 }
@@ -387,8 +402,10 @@ func lookAtSecrets(ctx context.Context, accounts []*account.Account) {
 // fault and at are those of accountEntry.fault.
 func (r *Row) judge(e *accountEntry, fault *account.Fault, at time.Time) {
 	h := new(health)
-	if e != nil && !r.user && e.servers[r.Origin] != nil {
-		h = e.servers[r.Origin]
+	if e != nil && !r.user {
+		if i, found := e.find(r.Origin); found {
+			h = e.servers[i].health
+		}
 	}
 	r.Success, r.Failure = later(r.State.Succeeded, h.success.Load()), later(time.Time{}, h.failure.Load())
 	r.Certificate = h.certificate.Load()

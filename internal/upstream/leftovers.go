@@ -132,10 +132,10 @@ func (s *Session) leftBehind(since time.Time) {
 	if since.IsZero() { // written by an earlier version
 		since = time.Now()
 	}
-	if g := s.granter.Load(); g != nil {
-		g.source.server.unknown(&tokencache.Left{About: s.About(), Began: since, Until: since.Add(g.longest())})
+	if a := s.access.Load(); a != nil {
+		a.source.server.unknown(&tokencache.Left{About: s.About(), Began: since, Until: since.Add(a.longest())})
 	}
 }
 
 // longest is how long a session of the server lives that nobody uses.
-func (g *granter) longest() time.Duration { return g.source.server.Product.LongestSession() }
+func (a *access) longest() time.Duration { return a.source.server.Product.LongestSession() }

@@ -17,7 +17,7 @@ import (
 // before it exits.
 const LogoutFor = 5 * time.Second
 
-// logout logs a session out. It is what the last login of a session leaves behind.
+// logout logs a session out.
 type logout struct {
 	state   *State
 	client  *veeam.Client
@@ -111,14 +111,14 @@ func (s *Session) end() {
 	if e := s.ender.Load(); e != nil && tok != nil {
 		ctx, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.run(ctx, tok)
+		e.logout().run(ctx, tok)
 	}
 }
 
 // discard logs out what a login has brought that another process has done too.
 func (s *Session) discard(tok *tokencache.Token) {
 	if e := s.ender.Load(); e != nil {
-		e.begin(tok)
+		e.logout().begin(tok)
 	}
 }
 
@@ -135,7 +135,7 @@ const (
 // replaced logs prev out when the token that takes its place is in use, and the
 // requests that carry prev should be over. If that one turns out to be of no use,
 // prev lives on.
-func (s *Session) replaced(e *logout, prev *tokencache.Token) {
+func (s *Session) replaced(e *access, prev *tokencache.Token) {
 	s.background(func() {
 		began := time.Now()
 		for used := began; time.Since(used) < LateFor && !s.state.exiting.Load(); time.Sleep(ReplacedEvery) {
@@ -148,7 +148,7 @@ func (s *Session) replaced(e *logout, prev *tokencache.Token) {
 		}
 		ctx, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.run(ctx, prev)
+		e.logout().run(ctx, prev)
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // obtain gets a token where the session in use has none.
-func (s *Source) obtain(ctx context.Context, o cause) (*tokencache.Token, *tokencache.Session, error) {
+func (s *Source) obtain(ctx context.Context, o *cause) (*tokencache.Token, *tokencache.Session, error) {
 	s.touch(time.Now())
 	maxAge := ResolveEvery
 	for reads := 1; ; reads++ {
@@ -26,7 +26,7 @@ func (s *Source) obtain(ctx context.Context, o cause) (*tokencache.Token, *token
 }
 
 // obtainWith is obtain with secrets that were read no longer than maxAge ago.
-func (s *Source) obtainWith(ctx context.Context, maxAge time.Duration, o cause) (*tokencache.Token, *tokencache.Session, error) {
+func (s *Source) obtainWith(ctx context.Context, maxAge time.Duration, o *cause) (*tokencache.Token, *tokencache.Session, error) {
 	configured, err := s.stable(ctx, maxAge, o)
 	if err != nil {
 		return nil, nil, err
@@ -46,7 +46,7 @@ func (s *Source) obtainWith(ctx context.Context, maxAge time.Duration, o cause) 
 
 // attempt asks the sessions that may have a token, in the order of their chances. The
 // error is that of the configured secret, or of the session in use where that decides.
-func (s *Source) attempt(ctx context.Context, o cause) (*candidate, *tokencache.Token, error) {
+func (s *Source) attempt(ctx context.Context, o *cause) (*candidate, *tokencache.Token, error) {
 	configured, current, order := s.rotation.plan()
 	over := false // the session in use is
 	if order == orderInUse {
@@ -77,7 +77,7 @@ func isOver(err error) bool { return isHeld(err) || errors.Is(err, errReplaced) 
 
 // attemptNext tries next_password, because the server refuses the configured
 // password. If it refuses both, both are held for as long.
-func (s *Source) attemptNext(ctx context.Context, configured *candidate, refusal error, o cause) (*candidate, *tokencache.Token, error) {
+func (s *Source) attemptNext(ctx context.Context, configured *candidate, refusal error, o *cause) (*candidate, *tokencache.Token, error) {
 	next := s.stableNext(ctx, o.journal)
 	if next == nil {
 		return configured, nil, refusal
@@ -95,7 +95,7 @@ func (s *Source) attemptNext(ctx context.Context, configured *candidate, refusal
 }
 
 // get asks one session, and records how the server judges its secret.
-func (s *Source) get(ctx context.Context, l *candidate, o cause) (*tokencache.Token, error) {
+func (s *Source) get(ctx context.Context, l *candidate, o *cause) (*tokencache.Token, error) {
 	defer s.rotation.ask(l)()
 	grant, values, ended := s.waiting(l, o)
 	tok, err := l.session.Get(waitContext{ctx, values}, grant)

@@ -27,7 +27,7 @@ func (s *Session) MayLogin(force bool) error {
 // Login replaces the session by a new one and logs the old one out. force uses the last
 // try of a lock-out budget, and logs in even if no try is left.
 func (s *Session) Login(ctx context.Context, force bool) error {
-	g := s.granter.Load()
+	g := s.granter()
 	if g == nil {
 		return errors.New("no request has required this session yet")
 	}
@@ -38,7 +38,7 @@ func (s *Session) Login(ctx context.Context, force bool) error {
 		tok.Exhaust()
 		s.Reject(tok)
 	}
-	_, err := s.Get(waitContext{ctx, g.logout.values}, g.getForced(force))
+	_, err := s.Get(waitContext{ctx, g.values}, g.getForced(force))
 	return loginOutcome(err, s.State().Budget)
 }
 
@@ -55,14 +55,14 @@ func (s *Session) MayRenewNow(force bool) error {
 // where the server refuses it. Requests use the session so far meanwhile. force is that
 // of Login.
 func (s *Session) RenewNow(ctx context.Context, force bool) error {
-	g := s.granter.Load()
+	g := s.granter()
 	if g == nil {
 		return errors.New("no request has required this session yet")
 	}
 	if err := s.Lift(ctx); err != nil {
 		return err
 	}
-	_, err := s.Session.RenewNow(waitContext{ctx, g.logout.values}, g.getForced(force))
+	_, err := s.Session.RenewNow(waitContext{ctx, g.values}, g.getForced(force))
 	return loginOutcome(err, s.State().Budget)
 }
 
@@ -95,13 +95,13 @@ func loginOutcome(err error, left tokencache.Budget) error {
 func (s *Session) Logout(ctx context.Context) error {
 	tok, err := s.Forget(ctx)
 	e := s.ender.Load()
-	if g := s.granter.Load(); e == nil && g != nil {
-		e = g.logout // the token came from the cache
+	if e == nil {
+		e = s.access.Load() // the token came from the cache
 	}
 	if e != nil && tok != nil {
 		within, cancel := context.WithTimeout(e.values, LogoutFor)
 		defer cancel()
-		e.run(within, tok)
+		e.logout().run(within, tok)
 	}
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -32,8 +31,7 @@ func newParentTurn() *parentTurn { return &parentTurn{taken: make(chan struct{},
 // grant's context at the latest.
 type parentUse struct {
 	source *Source // the parent's
-	values context.Context
-	journal.Journal
+	cause  *cause
 
 	given   *tokencache.Token
 	made    bool // given was made for this use
@@ -42,12 +40,12 @@ type parentUse struct {
 }
 
 // parent prepares the use of the account's parent at the same upstream.
-func (s *Source) parent(values context.Context, journal journal.Journal) *parentUse {
+func (s *Source) parent(o *cause) *parentUse {
 	account, _ := s.server.Choose(s.account.Parent)
 	key := sourceKey{account: account.Name, Address: s.key.Address, parent: true}
 	return &parentUse{
 		source: s.server.sessions.source(key, func() *Source { return s.server.newSource(key, account, s.place) }),
-		values: values, Journal: journal,
+		cause:  o,
 	}
 }
 
@@ -66,8 +64,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 			return nil, &ParentError{Account: p.source.account.Name, err: errParentSilent}
 		}
 	}
-	o := cause{values: p.values, journal: p.Journal}
-	if _, err := p.source.stable(ctx, ResolveEvery, o); err != nil {
+	if _, err := p.source.stable(ctx, ResolveEvery, p.cause); err != nil {
 		return nil, &ParentError{Account: p.source.account.Name, err: err}
 	}
 	session := p.source.rotation.current.Load().session
@@ -84,7 +81,7 @@ func (p *parentUse) session(ctx context.Context, refused *veeam.Token) (*veeam.T
 		session.Reject(current)
 	}
 	var err error
-	p.given, _, err = p.source.obtain(ctx, o)
+	p.given, _, err = p.source.obtain(ctx, p.cause)
 	if err != nil {
 		return nil, &ParentError{Account: p.source.account.Name, err: err}
 	}

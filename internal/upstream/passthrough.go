@@ -44,12 +44,13 @@ func (s *Server) PassthroughSource(at Address, a *account.Account, id string, us
 // First logs a passthrough user in for the first time. Only a login that succeeds makes a
 // session: one that the server refuses leaves nothing behind.
 func (s *Source) First(ctx context.Context, values context.Context, j journal.Journal) (*tokencache.Token, error) {
-	l, _, err := s.reread(ctx, 0, cause{values: values, journal: j})
+	o := &cause{values: values, journal: j}
+	l, _, err := s.reread(ctx, 0, o)
 	if err != nil {
 		return nil, err
 	}
 	// Not through the session yet, because a cache may share it.
-	tok, err := s.granter(values, l, j).get(ctx, nil)
+	tok, err := s.granter(l, o).get(ctx, nil)
 	if err == nil {
 		tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
 	}

@@ -68,7 +68,7 @@ func (d *debounce) changing() bool { return d.fingerprint != "" }
 // stable returns the candidate with the secrets that are configured now. They are
 // read unless that was done less than maxAge ago. While they are being written
 // they are waited for, and those before count in the end.
-func (s *Source) stable(ctx context.Context, maxAge time.Duration, o cause) (*candidate, error) {
+func (s *Source) stable(ctx context.Context, maxAge time.Duration, o *cause) (*candidate, error) {
 	for reads := 1; ; reads++ {
 		l, stable, err := s.reread(ctx, maxAge, o)
 		if stable || err != nil || reads == stableReads {
@@ -83,8 +83,8 @@ func (s *Source) stable(ctx context.Context, maxAge time.Duration, o cause) (*ca
 }
 
 // reread reads without a lock: a file system may hang.
-func (s *Source) reread(ctx context.Context, maxAge time.Duration, o cause) (l *candidate, stable bool, err error) {
-	s.latest.Store(&o)
+func (s *Source) reread(ctx context.Context, maxAge time.Duration, o *cause) (l *candidate, stable bool, err error) {
+	s.latest.Store(o)
 	if l := s.recent(maxAge); l != nil {
 		return l, true, nil
 	}
@@ -109,7 +109,7 @@ func (s *Source) reread(ctx context.Context, maxAge time.Duration, o cause) (l *
 
 // goOnWithout is what counts while secrets cannot be read: those before, or a session from before
 // a reload.
-func (s *Source) goOnWithout(err error, o cause) (*candidate, bool, error) {
+func (s *Source) goOnWithout(err error, o *cause) (*candidate, bool, error) {
 	l := s.rotation.inForce()
 	if l == nil && away(err) && s.passthrough == nil {
 		l = s.rotation.goOnWithout(s.account.Source())

@@ -110,8 +110,9 @@ func NewServer(options ServerOptions) *Server {
 	s.watch = newSecretWatcher(s)
 	s.State.accounts.add(options.Product.Name, options.Accounts)
 	s.State.servers.add(s)
+	options.Metrics.Begin(options.Product.Name)
 	for _, a := range options.Accounts {
-		options.Metrics.Begin(options.Product.Name, a.Name)
+		options.Metrics.BeginAccount(options.Product.Name, a.Name)
 	}
 	return s
 }

@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,14 +37,13 @@ type Session struct {
 	*tokencache.Session
 	state   *State
 	key     sessionKey
-	options tokencache.Options
-	ender   atomic.Pointer[logout] // how to log out
+	ender   atomic.Pointer[access] // how to log out: that of the latest login or renewal
 	ended   atomic.Bool            // nobody holds it any more
 	used    atomic.Bool            // the secret is valid for one login and was sent
 	refused atomic.Bool            // the server has refused the credential, at the latest try
 	next    atomic.Bool            // next_password is in use
 
-	sources sync.Map // the *credentials that it logs in with, by their sources
+	sources credentials // that it logs in with
 
 	challenge atomic.Pointer[challenge] // that nobody has answered
 	coded     atomic.Bool               // the server has asked for a code that a person has to enter
@@ -53,14 +53,46 @@ type Session struct {
 
 	flight tracing.Flight // of the latest grant
 
-	granter atomic.Pointer[granter] // of the latest request, for an operator who wants a login
+	access atomic.Pointer[access] // of the latest request without a token, for an operator who wants a login
+}
+
+// credentials are those that lead to one session: the first ones of each source, which are
+// few. The zero value is ready for use.
+type credentials struct {
+	mu    sync.Mutex
+	known []*account.Secrets
+}
+
+// add adds credentials, unless there are some of their source.
+func (c *credentials) add(added *account.Secrets) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ofLocked(added.Source) == nil {
+		c.known = append(c.known, added)
+	}
+}
+
+// of returns the credentials of a source, nil if there are none.
+func (c *credentials) of(source string) *account.Secrets {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ofLocked(source)
+}
+
+func (c *credentials) ofLocked(source string) *account.Secrets {
+	for _, known := range c.known {
+		if known.Source == source {
+			return known
+		}
+	}
+	return nil
 }
 
 // acquire makes the caller a user of a session, which it shares with other
 // configurations and servers.
 func (s *State) acquire(key sessionKey, options tokencache.Options) *Session {
 	return s.sessions.Acquire(key, func() *Session {
-		session := &Session{state: s, key: key, options: options}
+		session := &Session{state: s, key: key}
 		options.Discard, options.Turned, options.Joined = session.discard, session.turned, joined
 		if !options.HoldOnly { // of the others, the book tells
 			options.LeftBehind = session.leftBehind
@@ -79,7 +111,7 @@ type sessions struct {
 	users   *lru.Cache[sourceKey, *Source] // those whose user came with the request
 
 	mu        sync.Mutex
-	held      map[sessionKey]bool
+	held      map[*Session]bool
 	inherited inherited
 	expiry    *time.Timer // of the inherited ones
 	released  bool
@@ -89,7 +121,7 @@ type sessions struct {
 // users that come with requests; the one that was not used for the longest time
 // makes room.
 func newSessions(state *State, options tokencache.Options, cache string, accounts []*account.Account, maxUsers int) *sessions {
-	s := &sessions{state: state, options: options, cache: cache, sources: newSources(accounts), held: make(map[sessionKey]bool)}
+	s := &sessions{state: state, options: options, cache: cache, sources: newSources(accounts), held: make(map[*Session]bool)}
 	users, err := lru.NewWithEvict(maxUsers, func(_ sourceKey, evicted *Source) { evicted.evict() })
 	if err != nil {
 		panic(err) // the size is checked before
@@ -99,8 +131,8 @@ func newSessions(state *State, options tokencache.Options, cache string, account
 }
 
 // inherited are those of the held sessions that no request has needed yet, by their keys
-// without and with the fingerprint of the secrets.
-type inherited map[sessionKey]map[sessionKey]*Session
+// without the fingerprint of the secrets.
+type inherited map[sessionKey][]*Session
 
 // butSecrets is the key without the fingerprint of the secrets.
 func (k sessionKey) butSecrets() sessionKey {
@@ -108,18 +140,16 @@ func (k sessionKey) butSecrets() sessionKey {
 	return k
 }
 
-func (i inherited) add(key sessionKey, session *Session) {
-	alike := i[key.butSecrets()]
-	if alike == nil {
-		alike = make(map[sessionKey]*Session)
-		i[key.butSecrets()] = alike
-	}
-	alike[key] = session
+func (i inherited) add(session *Session) {
+	key := session.key.butSecrets()
+	i[key] = append(i[key], session)
 }
 
 func (i inherited) remove(key sessionKey) {
 	alike := i[key.butSecrets()]
-	if delete(alike, key); len(alike) == 0 {
+	if alike = slices.DeleteFunc(alike, func(session *Session) bool { return session.key == key }); len(alike) > 0 {
+		i[key.butSecrets()] = alike
+	} else {
 		delete(i, key.butSecrets())
 	}
 }
@@ -147,9 +177,9 @@ func (s *sessions) inherit(product string, accounts []*account.Account) {
 	defer s.mu.Unlock()
 	s.inherited = make(inherited)
 	for _, group := range groups {
-		for key, session := range s.state.sessions.Group(group) {
-			if key.passthrough || key.user == "" {
-				s.inherited.add(key, s.holdLocked(key, session.options))
+		for _, session := range s.state.sessions.Group(group) {
+			if session.key.passthrough || session.key.user == "" {
+				s.inherited.add(s.holdLocked(session.key, session.Options()))
 			}
 		}
 	}
@@ -167,8 +197,8 @@ func (s *sessions) dropInherited() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, alike := range s.inherited {
-		for key := range alike {
-			s.dropLocked(key)
+		for _, session := range slices.Clone(alike) {
+			s.dropLocked(session)
 		}
 	}
 }
@@ -183,13 +213,10 @@ func (s *sessions) hold(key sessionKey, options tokencache.Options) *Session {
 
 // others are the sessions that were inherited of the same account with other
 // secrets.
-func (s *sessions) others(key sessionKey) (others []*Session) {
+func (s *sessions) others(key sessionKey) []*Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, session := range s.inherited[key.butSecrets()] {
-		others = append(others, session)
-	}
-	return others
+	return slices.Clone(s.inherited[key.butSecrets()])
 }
 
 // dropOthers lets go of them, except where key is that of a passthrough user: there they
@@ -200,32 +227,32 @@ func (s *sessions) dropOthers(key sessionKey) {
 	if key.passthrough {
 		return
 	}
-	for other := range s.inherited[key.butSecrets()] {
+	for _, other := range slices.Clone(s.inherited[key.butSecrets()]) {
 		s.dropLocked(other)
 	}
 }
 
 func (s *sessions) holdLocked(key sessionKey, options tokencache.Options) *Session {
 	session := s.state.acquire(key, options)
-	if s.held[key] || s.released { // released: a last request of a replaced configuration
+	if s.held[session] || s.released { // released: a last request of a replaced configuration
 		s.state.sessions.Release(key)
 		return session
 	}
-	s.held[key] = true
+	s.held[session] = true
 	return session
 }
 
-func (s *sessions) drop(key sessionKey) {
+func (s *sessions) drop(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropLocked(key)
+	s.dropLocked(session)
 }
 
-func (s *sessions) dropLocked(key sessionKey) {
-	s.inherited.remove(key)
-	if s.held[key] {
-		delete(s.held, key)
-		s.state.sessions.Release(key)
+func (s *sessions) dropLocked(session *Session) {
+	s.inherited.remove(session.key)
+	if s.held[session] {
+		delete(s.held, session)
+		s.state.sessions.Release(session.key)
 	}
 }
 
@@ -233,8 +260,8 @@ func (s *sessions) dropLocked(key sessionKey) {
 func (s *sessions) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key := range s.held {
-		s.state.sessions.Release(key)
+	for session := range s.held {
+		s.state.sessions.Release(session.key)
 	}
 	clear(s.held)
 	clear(s.inherited)

@@ -52,10 +52,11 @@ func (s *Session) other() *tokencache.Session {
 	if sibling := s.sibling(); sibling != nil {
 		return sibling.Session
 	}
-	if s.options.Shared == nil || s.key.user != "" {
+	options := s.Options()
+	if options.Shared == nil || s.key.user != "" {
 		return nil
 	}
-	options := s.options
+	options.Discard, options.Turned, options.Joined, options.LeftBehind = nil, nil, nil, nil // those of this session
 	options.Identity.Purpose, options.HoldOnly = parentPurpose, true
 	if s.key.parent {
 		options.Identity.Purpose, options.HoldOnly = "", false

@@ -61,7 +61,7 @@ type Source struct {
 	at   *addressSources // that it is one of, nil for a user's
 }
 
-// cause is what a grant takes from the request that causes it.
+// cause is what a grant takes from the request that causes it. It does not change.
 type cause struct {
 	values  context.Context // see Request.Values
 	journal journal.Journal
@@ -77,14 +77,14 @@ func (s *Source) Token(ctx context.Context, r Request) (*tokencache.Token, *toke
 			s.touch(now)
 			s.lookups.Hit.Inc()
 			if due && l.session.MayRenew(now) {
-				o := cause{values: r.Values(ctx), journal: r.Journal}
+				o := &cause{values: r.Values(ctx), journal: r.Journal}
 				s.server.watch.start()
-				l.session.Renew(o.values, s.granter(o.values, l, o.journal).get)
+				l.session.Renew(o.values, s.granter(l, o).get)
 			}
 			return tok, l.session.Session, nil
 		}
 	}
-	tok, session, err := s.obtain(ctx, cause{values: r.Values(ctx), journal: r.Journal})
+	tok, session, err := s.obtain(ctx, &cause{values: r.Values(ctx), journal: r.Journal})
 	if err == nil && tok.Loaded() {
 		s.lookups.Shared.Inc()
 	} else {

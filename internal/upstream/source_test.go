@@ -101,7 +101,7 @@ type bench struct {
 	*testing.T
 	server *veeamtest.Server
 	source *Source
-	cause  cause
+	cause  *cause
 
 	mu      sync.Mutex
 	secrets map[string]string
@@ -111,7 +111,7 @@ type bench struct {
 func onBench(t *testing.T, test func(l *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &bench{T: t, server: veeamtest.New(veeamtest.VBR13), secrets: make(map[string]string), cause: cause{values: context.Background()}}
+		l := &bench{T: t, server: veeamtest.New(veeamtest.VBR13), secrets: make(map[string]string), cause: &cause{values: context.Background()}}
 		product, _ := veeam.Lookup("vbr")
 		own := &account.Account{Name: veeamtest.DefaultUser, Password: "{env.PASSWORD}"}
 		own.Prepare(account.Env{Product: "vbr", Expand: l.expand})

@@ -75,6 +75,7 @@ func (t *sourceTable) get(at sourceAt) *Source {
 
 // addressSources are the sources at one address.
 type addressSources struct {
+	place   Place        // of its first source, whose texts the others share
 	used    atomic.Int64 // by any of them, latest, unix seconds
 	sources map[*Source]bool
 }
@@ -113,6 +114,12 @@ func (s *sources) add(key sourceKey, create func() *Source) (found *Source, left
 		at = &addressSources{sources: make(map[*Source]bool)}
 	}
 	added := create()
+	if len(at.sources) == 0 {
+		at.place = added.place
+	}
+	if added.place == at.place {
+		added.place, added.key.Address = at.place, at.place.Address
+	}
 	added.at = at
 	at.sources[added] = true
 	added.touchAddress(added.used.Load())

@@ -29,12 +29,12 @@ func joined(ctx context.Context) {
 // waiting returns the grant of a request for a token of l, its values, and what to call
 // when it has an answer. A request that is traced and waits for the grant of another one
 // has a span with a link to that grant.
-func (s *Source) waiting(l *candidate, o cause) (grant tokencache.GrantFunc, values context.Context, ended func(error)) {
+func (s *Source) waiting(l *candidate, o *cause) (grant tokencache.GrantFunc, values context.Context, ended func(error)) {
 	if !tracing.Active(o.values) {
-		return s.granter(o.values, l, o.journal).get, o.values, func(error) {}
+		return s.granter(l, o).get, o.values, func(error) {}
 	}
 	w := new(waiting)
-	g := s.granter(o.values, l, o.journal)
+	g := s.granter(l, o)
 	grant = func(ctx context.Context, prev *tokencache.Token) (*tokencache.Token, error) {
 		w.own.Store(true)
 		return g.get(ctx, prev)
