@@ -1,3 +1,5 @@
+// A lock that can be given up.
+
 package bounded
 
 import (
