@@ -132,7 +132,6 @@ func (s *Shared) AttachLate(open store.Open) *store.Attachment {
 var (
 	errNoStore = errors.New("there is no store")
 	errAway    = errors.New("the store failed a moment ago")
-	errSection = errors.New("the store was too slow to change a record under its lock")
 )
 
 // last returns the store to use.
@@ -288,18 +287,15 @@ func update[T any](ctx context.Context, s *Shared, p place, glance func() bool, 
 }
 
 func updateIn[T any](ctx context.Context, s *Shared, to *store.Attachment, p place, glance func() bool, change func(found *T) *T) error {
-	locked, err := s.lock(ctx, to, p.key, glance)
-	if err != nil || !locked {
-		return err
+	lock, err := store.Lock(ctx, to, p.key, glance)
+	if err != nil {
+		return s.failed(ctx, to, fmt.Errorf("locking: %w", err))
 	}
-	since := time.Now()
+	if lock == nil { // glance has ended the wait
+		return nil
+	}
 	ctx = context.WithoutCancel(ctx) // only the wait for the lock can be given up
-	defer func() {
-		// A lock that is left behind ends by itself.
-		_, _ = exchange(ctx, func(ctx context.Context) (any, error) {
-			return nil, to.Unlock(ctx, p.key)
-		})
-	}()
+	defer lock.Unlock(ctx)
 	found, err := loadFrom[T](ctx, s, to, p)
 	if err != nil {
 		return err
@@ -312,9 +308,8 @@ func updateIn[T any](ctx context.Context, s *Shared, to *store.Attachment, p pla
 	if err != nil {
 		return err
 	}
-	// A process that was stopped here may have lost the lock.
-	if time.Since(since) > store.Section {
-		return s.failed(ctx, to, errSection)
+	if err := lock.Check(ctx); err != nil {
+		return s.failed(ctx, to, err)
 	}
 	_, err = exchange(ctx, func(ctx context.Context) (any, error) {
 		return nil, to.Store(ctx, p.key, sealed)
@@ -341,16 +336,6 @@ func updateWithin[T any](ctx context.Context, within time.Duration, s *Shared, p
 		return s.failed(ctx, to, err)
 	}
 	return err
-}
-
-// lock waits for the store's lock. What another process has stored meanwhile is
-// seen by glance.
-func (s *Shared) lock(ctx context.Context, to *store.Attachment, key string, glance func() bool) (locked bool, err error) {
-	locked, err = store.Lock(ctx, to, key, glance)
-	if err != nil {
-		return false, s.failed(ctx, to, fmt.Errorf("locking: %w", err))
-	}
-	return locked, nil
 }
 
 // exchange runs one exchange. Stores need not heed ctx: a file system that hangs

@@ -24,7 +24,7 @@ const (
 )
 
 // folders are where records lie.
-var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses"}
+var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses", store.HoldersFolder}
 
 // folders are where records lie that this process may remove.
 func (s *Shared) folders() []string {

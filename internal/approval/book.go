@@ -189,11 +189,11 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 	case <-ctx.Done():
 		return &StorageError{ctx.Err()}
 	}
-	if _, err := store.Lock(ctx, a.store, IndexPath, nil); err != nil {
+	lock, err := store.Lock(ctx, a.store, IndexPath, nil)
+	if err != nil {
 		return &StorageError{fmt.Errorf("locking %s: %w", IndexPath, err)}
 	}
-	defer store.Unlock(ctx, a.store, IndexPath)
-	since := time.Now()
+	defer lock.Unlock(ctx)
 	b, err := load(ctx, a.store)
 	if err != nil {
 		return &StorageError{err}
@@ -210,7 +210,7 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 		}
 		return err
 	}
-	mark, err := a.save(ctx, b, since)
+	mark, err := save(ctx, b, lock)
 	if err != nil {
 		return &StorageError{err}
 	}
@@ -224,7 +224,7 @@ func (a *Approvals) change(ctx context.Context, act func(*book, time.Time) error
 	return nil
 }
 
-func (a *Approvals) save(ctx context.Context, b *book, since time.Time) (mark []byte, err error) {
+func save(ctx context.Context, b *book, lock *store.Held) (mark []byte, err error) {
 	text, err := json.Marshal(b)
 	if err != nil {
 		return nil, err
@@ -232,10 +232,10 @@ func (a *Approvals) save(ctx context.Context, b *book, since time.Time) (mark []
 	if mark, err = json.Marshal(store.Mark()); err != nil {
 		return nil, err
 	}
-	if err := store.StoreLocked(ctx, a.store, ListPath, text, since); err != nil {
+	if err := lock.Store(ctx, ListPath, text); err != nil {
 		return nil, err
 	}
-	return mark, store.StoreLocked(ctx, a.store, IndexPath, mark, since)
+	return mark, lock.Store(ctx, IndexPath, mark)
 }
 
 func usedPath(id string) string { return UsedFolder + id + ".json" }

@@ -14,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -36,7 +37,9 @@ func (m *memory) Unlock(context.Context, string) error { m.lock.Unlock(); return
 func (m *memory) Store(_ context.Context, key string, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stores++
+	if !strings.HasPrefix(key, store.HoldersFolder) {
+		m.stores++
+	}
 	if m.data == nil {
 		m.data = map[string][]byte{}
 	}

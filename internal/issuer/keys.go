@@ -202,11 +202,11 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if done() {
 		return keys, err
 	}
-	if _, err := store.Lock(ctx, k.store, KeyPath, nil); err != nil {
+	lock, err := store.Lock(ctx, k.store, KeyPath, nil)
+	if err != nil {
 		return nil, fmt.Errorf("locking: %w", err)
 	}
-	defer store.Unlock(ctx, k.store, KeyPath)
-	since := time.Now()
+	defer lock.Unlock(ctx)
 	if done() {
 		return keys, err // another replica was faster
 	}
@@ -217,7 +217,7 @@ func (k *Keys) loadOrMake(ctx context.Context, enough func([]Key) bool) (keys []
 	if err != nil {
 		return nil, err
 	}
-	if err := store.StoreLocked(ctx, k.store, KeyPath, text, since); err != nil {
+	if err := lock.Store(ctx, KeyPath, text); err != nil {
 		return nil, err
 	}
 	return keys, nil

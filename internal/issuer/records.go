@@ -87,11 +87,11 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeFor)
 	defer cancel()
-	if _, err := store.Lock(ctx, w.store, IndexPath, nil); err != nil {
+	lock, err := store.Lock(ctx, w.store, IndexPath, nil)
+	if err != nil {
 		return fmt.Errorf("locking %s: %w", IndexPath, err)
 	}
-	defer store.Unlock(ctx, w.store, IndexPath)
-	since := time.Now()
+	defer lock.Unlock(ctx)
 	text, err := store.LoadIfAny(ctx, w.store, IndexPath)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	done := make(map[int]*segment, len(own))
 	for n, mine := range own {
 		var now *segment
-		if now, err = w.bring(ctx, n, mine, since); err != nil {
+		if now, err = w.bring(ctx, n, mine, lock); err != nil {
 			break
 		}
 		done[n], marks[n] = now, store.Mark()
@@ -114,7 +114,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 	// What was stored and is not in the index is stored once more.
 	text, textErr := json.Marshal(marks)
 	if textErr == nil {
-		textErr = store.StoreLocked(ctx, w.store, IndexPath, text, since)
+		textErr = lock.Store(ctx, IndexPath, text)
 	}
 	if textErr != nil {
 		return textErr
@@ -127,7 +127,7 @@ func (w *watcher) publish(ctx context.Context, own map[int]*segment) error {
 }
 
 // bring adds to what lies in the store.
-func (w *watcher) bring(ctx context.Context, n int, own *segment, since time.Time) (*segment, error) {
+func (w *watcher) bring(ctx context.Context, n int, own *segment, lock *store.Held) (*segment, error) {
 	now, err := loadSegment(ctx, w.store, n)
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (w *watcher) bring(ctx context.Context, n int, own *segment, since time.Tim
 	if err != nil {
 		return nil, err
 	}
-	return now, store.StoreLocked(ctx, w.store, recordsPath(n), text, since)
+	return now, lock.Store(ctx, recordsPath(n), text)
 }
 
 // catchUp reads what has happened before this process has begun, without which no

@@ -512,11 +512,11 @@ func (k *Keys) saveUses(ctx context.Context) error {
 		k.absorb(stored)
 		return nil
 	}
-	if _, err := store.Lock(ctx, k.store, UsedPath, nil); err != nil {
+	lock, err := store.Lock(ctx, k.store, UsedPath, nil)
+	if err != nil {
 		return fmt.Errorf("locking %s: %w", UsedPath, err)
 	}
-	defer store.Unlock(ctx, k.store, UsedPath)
-	since := time.Now()
+	defer lock.Unlock(ctx)
 	if stored, err = loadUses(ctx, k.store); err != nil {
 		return err
 	}
@@ -533,5 +533,5 @@ func (k *Keys) saveUses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return store.StoreLocked(ctx, k.store, UsedPath, text, since)
+	return lock.Store(ctx, UsedPath, text)
 }

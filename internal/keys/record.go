@@ -111,30 +111,30 @@ var errSame = errors.New("nothing has changed")
 func change(ctx context.Context, at store.Store, act func([]*record) ([]*record, error)) (records []*record, mark []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, store.For)
 	defer cancel()
-	if _, err := store.Lock(ctx, at, IndexPath, nil); err != nil {
+	lock, err := store.Lock(ctx, at, IndexPath, nil)
+	if err != nil {
 		return nil, nil, fmt.Errorf("locking %s: %w", IndexPath, err)
 	}
-	defer store.Unlock(ctx, at, IndexPath)
-	since := time.Now()
+	defer lock.Unlock(ctx)
 	if records, err = loadRecords(ctx, at); err != nil {
 		return nil, nil, err
 	}
 	if records, err = act(records); err != nil {
 		return nil, nil, err
 	}
-	records = tidy(records, since)
+	records = tidy(records, time.Now())
 	text, err := json.Marshal(records)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := store.StoreLocked(ctx, at, KeysPath, text, since); err != nil {
+	if err := lock.Store(ctx, KeysPath, text); err != nil {
 		return nil, nil, err
 	}
 	mark, err = json.Marshal(store.Mark())
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := store.StoreLocked(ctx, at, IndexPath, mark, since); err != nil {
+	if err := lock.Store(ctx, IndexPath, mark); err != nil {
 		return nil, nil, err
 	}
 	return records, mark, nil

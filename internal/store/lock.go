@@ -4,7 +4,15 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 // Locker has locks by name. certmagic.Storage, Caddy's storage, has these methods.
@@ -27,74 +35,276 @@ const (
 	// behind: Section, the time of the write and a second.
 	Abandoned = 8 * time.Second
 
+	// HoldersFolder has a record for each lock that somebody has.
+	HoldersFolder = Folder + "/locks"
+
 	unlockFor   = 3 * time.Second
+	holderFor   = time.Second // one exchange about who has a lock
 	glanceEvery = 100 * time.Millisecond
+
+	// settle is how long who replaces a lock that was left behind waits for those who have
+	// seen it free before. They are done, or have given up, within enterFor.
+	settle   = 1600 * time.Millisecond
+	enterFor = 3 * settle / 4
 )
+
+// ErrSlow is the error of a value that was not stored, because the lock may be somebody
+// else's by now.
+var ErrSlow = errors.New("the store was too slow to change a value under its lock")
+
+// Held is a lock that this process has.
+type Held struct {
+	at         Store
+	name, id   string
+	generation uint64
+	since      time.Time
+}
 
 // Lock waits for a lock, at most for the duration For. certmagic checks once a second
 // whether a lock is free. glance, which may be nil, is called now and then meanwhile.
-// If it returns true, the wait ends without the lock. A lock that counts as Abandoned
-// is removed, because with a file storage the processes that had it in the last seconds
-// keep it fresh as long as they run.
-func Lock(ctx context.Context, locker Locker, name string, glance func() bool) (locked bool, err error) {
-	abandoned := time.NewTimer(Abandoned)
-	defer abandoned.Stop()
-	return lock(ctx, locker, name, glance, abandoned.C)
-}
-
-// LockOnly is Lock without the removal of abandoned locks. It is for what must happen once
-// at most: somebody who is slow may have the lock. If nobody releases it, the error is that
-// of a context that has ended.
-func LockOnly(ctx context.Context, locker Locker, name string) error {
-	_, err := lock(ctx, locker, name, nil, nil)
-	return err
-}
-
-func lock(ctx context.Context, locker Locker, name string, glance func() bool, abandoned <-chan time.Time) (locked bool, err error) {
-	within, cancel := context.WithTimeout(ctx, For)
+// If it returns true, the wait ends without the lock, and Lock returns nil.
+//
+// The lock of the storage alone does not keep others away. A storage gives it to the next
+// one when its holder, who may have been stopped only, has shown no sign of life for a while;
+// with a file storage, who was stopped releases the lock of the next one afterwards; and the
+// processes that had a lock in the last seconds keep fresh what a killed one has left behind,
+// as long as they run. So who has the lock says so in a record of its own, which others
+// respect until it has not changed for Abandoned. Then one of them replaces the lock by one
+// of the next generation, which has another name in the storage.
+func Lock(ctx context.Context, at Store, name string, glance func() bool) (*Held, error) {
+	ctx, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
-	attempt, giveUp := context.WithCancel(within)
+	w := &wait{at: at, name: name, glance: glance, seen: sightingsOf(at)}
+	h, err := loadHolder(ctx, at, name)
+	for err == nil {
+		locked, over := false, false
+		if h.id == "" {
+			locked, over, err = w.lock(ctx, h.generation)
+		} else {
+			over, err = w.rest(ctx)
+		}
+		if over || err != nil {
+			return nil, err
+		}
+		if locked {
+			if held, err := w.enter(ctx, h.generation); held != nil || err != nil {
+				return held, err
+			}
+		}
+		h, err = w.look(ctx)
+	}
+	return nil, err
+}
+
+// wait is a wait for a lock.
+type wait struct {
+	at     Store
+	name   string
+	glance func() bool
+	seen   *sightings
+}
+
+// lock waits for the lock of the storage, unless it is replaced meanwhile. over reports
+// whether the wait is over.
+func (w *wait) lock(ctx context.Context, generation uint64) (locked, over bool, err error) {
+	attempt, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	done := try(attempt, within, locker, name)
-	ticker := time.NewTicker(glanceEvery)
-	defer ticker.Stop()
+	done := try(attempt, w.at, lockName(w.name, generation))
 	for {
 		select {
-		case <-abandoned:
-			// The lock may have been acquired at this moment, and must not be removed
-			// then.
-			giveUp()
-			select {
-			case err := <-done:
-				if err == nil {
-					return true, nil
-				}
-			case <-within.Done():
-				return false, within.Err()
-			}
-			Unlock(ctx, locker, name)
-			done = try(within, within, locker, name)
 		case err := <-done:
-			return err == nil, err
-		case <-within.Done():
-			return false, within.Err()
-		case <-ticker.C:
-			if glance != nil && glance() {
-				return false, nil
-			}
+			return err == nil, false, err
+		case <-time.After(glanceEvery):
+		case <-ctx.Done():
+			return false, true, ctx.Err()
+		}
+		if w.glance != nil && w.glance() {
+			return false, true, nil
+		}
+		if h, err := w.look(ctx); err == nil && h.generation != generation { // the storage tells itself whether it works
+			return false, false, nil
 		}
 	}
 }
 
-// try acquires a lock until ctx ends, and sends the result. A lock that it gets after
-// the wait has ended is released.
-func try(ctx, waiting context.Context, locker Locker, name string) <-chan error {
+// rest waits a moment for somebody who is recorded.
+func (w *wait) rest(ctx context.Context) (over bool, err error) {
+	if err := bounded.Sleep(ctx, glanceEvery); err != nil {
+		return true, err
+	}
+	return w.glance != nil && w.glance(), nil
+}
+
+// enter records who has the lock of the storage. It returns nil if somebody else is still
+// recorded, or the lock was replaced; the lock of the storage is released then, as after an
+// error.
+func (w *wait) enter(ctx context.Context, generation uint64) (*Held, error) {
+	h := &Held{at: w.at, name: w.name, id: rand.Text(), generation: generation, since: time.Now()}
+	now, err := w.look(ctx)
+	if err != nil || now.id != "" || now.generation != generation {
+		Unlock(ctx, w.at, lockName(w.name, generation))
+		return nil, err
+	}
+	if err = h.put(ctx, holder{generation, h.id}); err == nil && elapsed(h.since) > enterFor {
+		err = ErrSlow
+	}
+	if err != nil {
+		h.Unlock(ctx)
+		return nil, err
+	}
+	w.seen.forget(w.name)
+	return h, nil
+}
+
+// look returns who is recorded, and has the lock replaced if it was left behind.
+func (w *wait) look(ctx context.Context) (holder, error) {
+	now, err := loadHolder(ctx, w.at, w.name)
+	if err == nil && w.seen.abandoned(w.name, now, time.Now()) {
+		go func() {
+			defer w.seen.forget(w.name)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), For)
+			defer cancel()
+			replace(ctx, w.at, w.name, now)
+		}()
+	}
+	return now, err
+}
+
+// replace has the next generation of a lock begin in place of one that was left behind, by
+// who is recorded or by somebody who is not. Of several processes that try, the last one that
+// has recorded itself does: who has seen the same before that has done so as well, or given
+// up, when settle has passed.
+func replace(ctx context.Context, at Store, name string, left holder) {
+	h := &Held{at: at, name: name, id: rand.Text(), generation: left.generation, since: time.Now()}
+	if now, err := loadHolder(ctx, at, name); err != nil || now != left {
+		return
+	}
+	if h.put(ctx, holder{left.generation, h.id}) != nil || elapsed(h.since) > enterFor {
+		h.leave(ctx, left.generation)
+		return
+	}
+	time.Sleep(settle)
+	h.leave(ctx, left.generation+1)
+}
+
+// Check returns ErrSlow if the lock may be somebody else's.
+func (h *Held) Check(ctx context.Context) error {
+	now, err := loadHolder(ctx, h.at, h.name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("loading who has the lock: %w", err)
+	case now.generation != h.generation, now.id != h.id && now.id != "", elapsed(h.since) > Section:
+		return ErrSlow
+	}
+	return nil
+}
+
+// Store stores a value, unless the lock may be somebody else's.
+func (h *Held) Store(ctx context.Context, key string, value []byte) error {
+	if err := h.Check(ctx); err != nil {
+		return err
+	}
+	if err := h.at.Store(ctx, key, value); err != nil {
+		return fmt.Errorf("storing %s: %w", key, err)
+	}
+	return nil
+}
+
+// Unlock releases the lock, even if ctx has ended. If that fails, the lock is left behind.
+func (h *Held) Unlock(ctx context.Context) {
+	next := h.generation
+	if elapsed(h.since) > Section {
+		next++ // the lock of the storage may be somebody else's
+	}
+	h.leave(ctx, next)
+	Unlock(ctx, h.at, lockName(h.name, h.generation))
+}
+
+// leave removes the record of this holder, if it is there.
+func (h *Held) leave(ctx context.Context, next uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockFor)
+	defer cancel()
+	if now, err := loadHolder(ctx, h.at, h.name); err != nil || now.id != h.id {
+		return
+	}
+	if next > 0 {
+		_ = h.put(ctx, holder{generation: next})
+		return
+	}
+	_, _ = bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, h.at.Delete(ctx, holderPath(h.name)) })
+}
+
+// elapsed is the time since a moment of this process, also by the clock of the machine: the
+// other one does not count while a machine is suspended.
+func elapsed(since time.Time) time.Duration {
+	return max(time.Since(since), time.Since(since.Round(0)))
+}
+
+// holder is who is recorded to have a lock: nobody, if there is no id.
+type holder struct {
+	generation uint64
+	id         string
+}
+
+// holderPath is where it lies who has a lock.
+func holderPath(name string) string {
+	return HoldersFolder + "/" + strings.ReplaceAll(strings.TrimPrefix(name, Folder+"/"), "/", ".")
+}
+
+// lockName is the name of a lock in the storage.
+func lockName(name string, generation uint64) string {
+	if generation == 0 {
+		return name
+	}
+	return name + "." + strconv.FormatUint(generation, 10)
+}
+
+func loadHolder(ctx context.Context, at Store, name string) (h holder, err error) {
+	ctx, cancel := context.WithTimeout(ctx, holderFor)
+	defer cancel()
+	text, err := bounded.Call(ctx, func(ctx context.Context) ([]byte, error) { return at.Load(ctx, holderPath(name)) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	generation, id, _ := strings.Cut(string(text), " ")
+	h.id = id
+	if h.generation, _ = strconv.ParseUint(generation, 10, 64); h.generation == 0 && id == "" {
+		h.id = string(text) // nobody writes this; it is replaced after a while
+	}
+	return h, err
+}
+
+func (h *Held) put(ctx context.Context, now holder) error {
+	ctx, cancel := context.WithTimeout(ctx, holderFor)
+	defer cancel()
+	text := fmt.Appendf(nil, "%d %s", now.generation, now.id)
+	_, err := bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, h.at.Store(ctx, holderPath(h.name), text) })
+	return err
+}
+
+// LockOnly waits for a lock of the storage, at most for the duration For. It is for what must
+// happen once at most, and has a lock of its own: nobody removes it. If nobody releases it,
+// the error is that of a context that has ended.
+func LockOnly(ctx context.Context, locker Locker, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, For)
+	defer cancel()
+	select {
+	case err := <-try(ctx, locker, name):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// try acquires a lock until ctx ends, and sends the result. A lock that comes later is
+// released.
+func try(ctx context.Context, locker Locker, name string) <-chan error {
 	done := make(chan error)
 	go func() {
 		err := locker.Lock(ctx, name)
 		select {
 		case done <- err:
-		case <-waiting.Done():
+		case <-ctx.Done():
 			if err == nil {
 				Unlock(ctx, locker, name)
 			}
@@ -103,10 +313,10 @@ func try(ctx, waiting context.Context, locker Locker, name string) <-chan error 
 	return done
 }
 
-// Unlock releases a lock, even if ctx has ended. If that fails, the lock is left
-// behind.
+// Unlock releases a lock of the storage, even if ctx has ended. If that fails, the lock is
+// left behind.
 func Unlock(ctx context.Context, locker Locker, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockFor)
 	defer cancel()
-	_ = locker.Unlock(ctx, name)
+	_, _ = bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, locker.Unlock(ctx, name) })
 }

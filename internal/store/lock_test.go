@@ -5,116 +5,264 @@ package store
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
-// folder has one lock with certmagic's habits: it is looked at once in a second,
-// and as long as others keep it fresh it never becomes stale.
-type folder struct{ held atomic.Bool }
+const name = Folder + "/folder/record"
 
-func (f *folder) Lock(ctx context.Context, _ string) error {
-	for !f.held.CompareAndSwap(false, true) {
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
+// left is a storage with a lock that a killed process has left behind, and who was recorded
+// as its holder.
+func left(t *testing.T, recorded bool) (*memorystore.Storage, *memorystore.Process) {
+	t.Helper()
+	s := &memorystore.Storage{Fresh: true}
+	killed := s.Process()
+	if recorded {
+		if _, err := Lock(t.Context(), killed, name, nil); err != nil {
+			t.Fatal(err)
 		}
+	} else if err := killed.Lock(t.Context(), name); err != nil {
+		t.Fatal(err)
 	}
-	return nil
-}
-
-func (f *folder) Unlock(context.Context, string) error {
-	f.held.Store(false)
-	return nil
-}
-
-func held() *folder {
-	f := new(folder)
-	f.held.Store(true)
-	return f
+	killed.Kill()
+	return s, s.Process()
 }
 
 func TestALockThatWasLeftBehindIsRemoved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began, f := time.Now(), held()
-		locked, err := Lock(t.Context(), f, "", nil)
-		if took := time.Since(began); !locked || err != nil || took < Abandoned || took > Abandoned+2*time.Second {
-			t.Errorf("%v, %v after %v", locked, err, took)
-		}
-		if !f.held.Load() {
-			t.Error("the lock is nobody's")
-		}
-	})
-}
-
-func TestALockIsWaitedForAsLongAsItsHolderMayHaveIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := held()
-		var back time.Time
-		time.AfterFunc(Section+unlockFor, func() { back = time.Now(); Unlock(t.Context(), f, "") })
-		locked, err := Lock(t.Context(), f, "", nil)
-		if !locked || err != nil || back.IsZero() {
-			t.Errorf("%v, %v, given back %v", locked, err, back)
-		}
-	})
-}
-
-// The lock comes in the moment in which it would count as left behind.
-func TestALockThatHasJustComeIsNotRemoved(t *testing.T) {
-	for range 200 {
+	for _, recorded := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			f := held()
-			time.AfterFunc(Abandoned-time.Millisecond, func() { Unlock(t.Context(), f, "") })
-			locked, err := Lock(t.Context(), f, "", nil)
-			synctest.Wait()
-			if !locked || err != nil || !f.held.Load() {
-				t.Fatalf("%v, %v, held %v", locked, err, f.held.Load())
+			s, p := left(t, recorded)
+			began := time.Now()
+			held, err := Lock(t.Context(), p, name, nil)
+			if took := time.Since(began); held == nil || err != nil || took < Abandoned || took > Abandoned+settle+2*time.Second {
+				t.Fatalf("%v after %v", err, took)
+			}
+			short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if _, err := Lock(short, s.Process(), name, nil); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the lock is nobody's: %v", err)
+			}
+			held.Unlock(t.Context())
+			began = time.Now()
+			if held, err = Lock(t.Context(), s.Process(), name, nil); err != nil || time.Since(began) > 0 {
+				t.Fatalf("%v after %v", err, time.Since(began))
+			}
+			held.Unlock(t.Context())
+			if h, err := loadHolder(t.Context(), p, name); err != nil || h != (holder{generation: 1}) {
+				t.Errorf("left: %v %v", h, err)
 			}
 		})
 	}
 }
 
-func TestTheWaitEndsWhenItIsForNothing(t *testing.T) {
+// Those who wait for a second each have it removed, too.
+func TestALockThatWasLeftBehindIsRemovedByThoseWhoWaitBriefly(t *testing.T) {
+	for _, recorded := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			_, p := left(t, recorded)
+			var shared Reattachable
+			to := shared.Attach(Opened(p))
+			began := time.Now()
+			for {
+				short, cancel := context.WithTimeout(t.Context(), time.Second)
+				held, err := Lock(short, to, name, nil)
+				cancel()
+				if err == nil {
+					held.Unlock(t.Context())
+					break
+				}
+				if time.Sleep(5 * time.Second); time.Since(began) > time.Minute {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+		})
+	}
+}
+
+func TestALockIsWaitedForAsLongAsItsHolderMayHaveIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began, f := time.Now(), held()
-		locked, err := Lock(t.Context(), f, "", func() bool { return time.Since(began) > time.Second })
-		if locked || err != nil || time.Since(began) > 2*time.Second {
-			t.Errorf("%v, %v after %v", locked, err, time.Since(began))
+		s := new(memorystore.Storage)
+		first, err := Lock(t.Context(), s.Process(), name, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if locked, err := Lock(ctx, f, "", nil); locked || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v, %v", locked, err)
-		}
-		synctest.Wait()
-		if !f.held.Load() {
-			t.Error("the lock was taken away from its holder")
+		var back time.Time
+		time.AfterFunc(Section+unlockFor, func() { back = time.Now(); first.Unlock(t.Context()) })
+		if _, err := Lock(t.Context(), s.Process(), name, nil); err != nil || back.IsZero() {
+			t.Errorf("%v, given back %v", err, back)
 		}
 	})
 }
 
-// slow gives its lock when nobody waits for it any more.
-type slow struct{ folder }
+// list is a value that processes change under its lock: texts, one a line.
+func list(ctx context.Context, from Store) ([]string, error) {
+	text, err := LoadIfAny(ctx, from, name)
+	return strings.Fields(string(text)), err
+}
 
-func (s *slow) Lock(context.Context, string) error {
+// Of what several processes change under a lock nothing is lost, however slow the storage and
+// those who have the lock are, whoever is killed, and whatever the storage does with what was
+// left behind; and the next process gets the lock in time.
+func TestNothingIsLostThatWasChangedUnderALock(t *testing.T) {
+	t.Parallel()
+	late, kills, changes := 0, 0, 0
+	for seed := range uint64(120) {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			source := rand.New(rand.NewPCG(seed, 1))
+			random := func(most time.Duration) time.Duration {
+				mu.Lock()
+				defer mu.Unlock()
+				return time.Duration(source.Int64N(int64(most)))
+			}
+			slowest := []time.Duration{time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond}[seed%3]
+			s := &memorystore.Storage{Fresh: seed%2 == 0, Takes: func() time.Duration { return random(slowest) }}
+			var done []string
+			change := func(p *memorystore.Process, to Store, text string, dies bool) error {
+				lock, err := Lock(t.Context(), to, name, nil)
+				if err != nil {
+					return err
+				}
+				defer lock.Unlock(t.Context())
+				if dies {
+					time.AfterFunc(random(4*slowest), p.Kill)
+				}
+				all, err := list(t.Context(), to)
+				if err != nil {
+					return err
+				}
+				if random(4) == 0 { // it is slow, or was stopped
+					time.Sleep(random(2 * Abandoned))
+				}
+				if err := lock.Store(t.Context(), name, []byte(strings.Join(append(all, text), "\n"))); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				done = append(done, text)
+				return nil
+			}
+			var wg sync.WaitGroup
+			for i := range 5 {
+				wg.Go(func() {
+					for n := range 4 {
+						p := s.Process()
+						var shared Reattachable
+						dies := i == 0 && n%2 == 0
+						err := change(p, shared.Attach(Opened(p)), fmt.Sprint(i, ".", n), dies)
+						mu.Lock()
+						if errors.Is(err, ErrSlow) {
+							late++
+						}
+						if dies {
+							kills++
+						}
+						mu.Unlock()
+						p.Kill()
+						time.Sleep(random(2 * time.Second))
+					}
+				})
+			}
+			wg.Wait()
+			time.Sleep(time.Minute)
+			p := s.Process()
+			began := time.Now()
+			lock, err := Lock(t.Context(), p, name, nil)
+			if err != nil {
+				t.Fatalf("seed %d: %v after %v", seed, err, time.Since(began))
+			}
+			lock.Unlock(t.Context())
+			all, err := list(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range done {
+				if !slices.Contains(all, text) {
+					t.Fatalf("seed %d: %s is lost: of %v there are %v", seed, text, done, all)
+				}
+			}
+			changes += len(done)
+		})
+	}
+	if late == 0 || kills == 0 || changes == 0 {
+		t.Errorf("%d were too slow, %d were killed, %d changes", late, kills, changes)
+	}
+	t.Logf("%d changes, %d were too slow, %d were killed", changes, late, kills)
+}
+
+func TestWhoHasLostTheLockStoresNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &memorystore.Storage{}
+		p, other := s.Process(), s.Process()
+		slow, err := Lock(t.Context(), p, name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(Section + 1)
+		if err := slow.Store(t.Context(), name, nil); !errors.Is(err, ErrSlow) {
+			t.Errorf("after its time: %v", err)
+		}
+		held, err := Lock(t.Context(), other, name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow.since = time.Now()
+		if err := slow.Store(t.Context(), name, nil); !errors.Is(err, ErrSlow) {
+			t.Errorf("while somebody else has the lock: %v", err)
+		}
+		slow.Unlock(t.Context())
+		if err := held.Store(t.Context(), name, nil); err != nil {
+			t.Errorf("who has the lock cannot store: %v", err)
+		}
+	})
+}
+
+func TestTheWaitEndsWhenItIsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := left(t, true)
+		began := time.Now()
+		held, err := Lock(t.Context(), p, name, func() bool { return time.Since(began) > time.Second })
+		if held != nil || err != nil || time.Since(began) > 2*time.Second {
+			t.Errorf("%v, %v after %v", held, err, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if held, err := Lock(ctx, s.Process(), name, nil); held != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", held, err)
+		}
+	})
+}
+
+// lazy gives its lock when nobody waits for it any more.
+type lazy struct{ *memorystore.Process }
+
+func (l lazy) Lock(ctx context.Context, name string) error {
 	time.Sleep(time.Minute)
-	s.held.Store(true)
-	return nil
+	return l.Process.Lock(context.WithoutCancel(ctx), name)
 }
 
 func TestALockThatComesTooLateIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := new(slow)
-		if locked, err := Lock(t.Context(), s, "", nil); locked || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v, %v", locked, err)
+		s := new(memorystore.Storage)
+		if held, err := Lock(t.Context(), lazy{s.Process()}, name, nil); held != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", held, err)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if s.held.Load() {
-			t.Error("it is left behind")
+		s.Fresh = true
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Process().Lock(short, name); err != nil {
+			t.Errorf("it is left behind: %v", err)
 		}
 	})
 }

@@ -18,6 +18,7 @@ type Reattachable struct {
 	mu       sync.Mutex
 	attached []*Attachment
 	locked   map[string]*Attachment // which attachment holds the lock
+	seen     sightings
 }
 
 // Attach makes the store the one that is used. When it is detached, the one before it

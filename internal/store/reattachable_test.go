@@ -7,10 +7,30 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// folder has one lock with certmagic's habits: it is looked at once in a second.
+type folder struct{ held atomic.Bool }
+
+func (f *folder) Lock(ctx context.Context, _ string) error {
+	for !f.held.CompareAndSwap(false, true) {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (f *folder) Unlock(context.Context, string) error {
+	f.held.Store(false)
+	return nil
+}
 
 // opened is a store that a configuration has opened.
 type opened struct {

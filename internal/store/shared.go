@@ -118,13 +118,9 @@ func Changed(ctx context.Context, from Store, key string, before []byte) (text [
 	return text, err == nil && !bytes.Equal(text, before), err
 }
 
-// ErrSlow is the error of a value that was not stored, because the lock may be somebody
-// else's by now.
-var ErrSlow = errors.New("the store was too slow to change a value under its lock")
-
-// StoreLocked stores a value that was read under a lock which was got at a time.
+// StoreLocked stores a value that was read under a lock of LockOnly which was got at a time.
 func StoreLocked(ctx context.Context, to Store, key string, value []byte, since time.Time) error {
-	if time.Since(since) > Section {
+	if elapsed(since) > Section {
 		return ErrSlow
 	}
 	if err := to.Store(ctx, key, value); err != nil {

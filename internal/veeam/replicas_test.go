@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -49,7 +50,11 @@ func newMFAProcess(server *veeamtest.Server, storage *memorystore.Storage, keys 
 	shared := tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return keys, nil }})
 	shared.Attach(p.store)
 	if dies == beforeUnlock {
-		p.store.Written = p.die
+		p.store.Written = func(key string) {
+			if !strings.HasPrefix(key, store.HoldersFolder) {
+				p.die()
+			}
+		}
 	}
 	product, _ := veeam.Lookup("vspc")
 	p.Client = &veeam.Client{

@@ -22,6 +22,15 @@ const (
 
 // Storage is what all processes share. Its zero value is empty.
 type Storage struct {
+	// Fresh has locks that were left behind kept fresh for ever: with certmagic's file
+	// storage, the processes that had a lock in the last seconds do that, as long as they
+	// run.
+	Fresh bool
+
+	// Takes is how long each half of a call takes: that before it is done, and that
+	// after. Default: no time.
+	Takes func() time.Duration
+
 	mu     sync.Mutex
 	values map[string][]byte
 	locks  map[string]time.Time // since when
@@ -34,7 +43,7 @@ type Process struct {
 
 	// Written is called after each value that the process has written, before it
 	// can give its lock back. Default: nothing happens.
-	Written func()
+	Written func(key string)
 }
 
 // Process returns the storage for one more process.
@@ -48,7 +57,8 @@ func (p *Process) Kill() { p.killed.Store(true) }
 
 // Lock waits for a lock.
 func (p *Process) Lock(ctx context.Context, name string) error {
-	for !p.lock(name) {
+	defer p.storage.wait()
+	for p.storage.wait(); !p.lock(name); {
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
@@ -62,7 +72,7 @@ func (p *Process) lock(name string) bool {
 	s := p.storage
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if since, held := s.locks[name]; p.killed.Load() || held && time.Since(since) <= staleAfter {
+	if since, held := s.locks[name]; p.killed.Load() || held && (s.Fresh || time.Since(since) <= staleAfter) {
 		return false
 	}
 	if s.locks == nil {
@@ -90,7 +100,7 @@ func (p *Process) Store(_ context.Context, key string, value []byte) error {
 		return nil
 	})
 	if err == nil && p.Written != nil {
-		p.Written()
+		p.Written(key)
 	}
 	return err
 }
@@ -131,7 +141,15 @@ func (p *Process) List(_ context.Context, folder string, _ bool) (keys []string,
 	return keys, err
 }
 
+func (s *Storage) wait() {
+	if s.Takes != nil {
+		time.Sleep(s.Takes())
+	}
+}
+
 func (p *Process) do(exchange func(*Storage) error) error {
+	p.storage.wait()
+	defer p.storage.wait()
 	p.storage.mu.Lock()
 	defer p.storage.mu.Unlock()
 	if p.killed.Load() {

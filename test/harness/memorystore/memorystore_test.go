@@ -41,7 +41,7 @@ func TestWhatAKilledProcessWritesIsNotWritten(t *testing.T) {
 	s := new(Storage)
 	one, other := s.Process(), s.Process()
 	written := 0
-	one.Written = func() {
+	one.Written = func(string) {
 		written++
 		one.Kill()
 	}
