@@ -8,9 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
-	"flag"
 	"fmt"
-	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,9 +17,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 )
-
-// everyChange has every change of 10,000 lines tried, which takes some minutes.
-var everyChange = flag.Bool("every-change", false, "try every removed, added, swapped and changed line of 10,000")
 
 // finds fails unless a fault is found near a line, or right before or behind it, which is
 // where the next line has its hash.
@@ -51,45 +46,6 @@ func TestEveryChangedBitIsFound(t *testing.T) {
 		if log[i] == '\n' {
 			line++
 		}
-	}
-}
-
-func TestInTenThousandLinesEveryChangeIsFound(t *testing.T) {
-	t.Parallel()
-	const n = 10_000
-	log := writtenFile(t, n, DefaultEvery)
-	split := bytes.SplitAfter(log, []byte("\n"))
-	split = split[:len(split)-1] // behind the last line end
-	lines := len(split)
-	changed := func(change func(lines [][]byte) [][]byte) []byte { return bytes.Join(change(slices.Clone(split)), nil) }
-
-	random := mathrand.New(mathrand.NewPCG(1, 2))
-	places := []int{0, 1, 1000, 1001, lines - 2, lines - 1}
-	for range 2 {
-		places = append(places, random.IntN(lines))
-	}
-	if *everyChange {
-		places = places[:0]
-		for i := range lines {
-			places = append(places, i)
-		}
-	}
-	for _, at := range places {
-		if at < lines-1 { // without the last one the log is a shorter one, see TestALogThatWasCutLacksACopy
-			finds(t, changed(func(l [][]byte) [][]byte { return slices.Delete(l, at, at+1) }), at+1, "a removed line")
-			finds(t, changed(func(l [][]byte) [][]byte {
-				l[at], l[at+1] = l[at+1], l[at]
-				return l
-			}), at+1, "swapped lines")
-		}
-		finds(t, changed(func(l [][]byte) [][]byte { return slices.Insert(l, at, []byte(testLine(at))) }), at+1, "an added line")
-		finds(t, changed(func(l [][]byte) [][]byte { return slices.Insert(l, at, l[at]) }), at+1, "a line twice")
-		bit := random.IntN(8 * len(split[at]))
-		finds(t, changed(func(l [][]byte) [][]byte {
-			l[at] = bytes.Clone(l[at])
-			l[at][bit/8] ^= 1 << (bit % 8)
-			return l
-		}), at+1, fmt.Sprintf("bit %d", bit))
 	}
 }
 
