@@ -38,6 +38,12 @@ func newCluster(t *testing.T, n int, block string, options ...veeamtest.Option) 
 // newClusterWith is newCluster for Caddys with more options.
 func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtest.Option) *cluster {
 	t.Helper()
+	return newClusterOf(t, n, func(c *cluster) *harness.World { return c.newNode(block, more) }, options...)
+}
+
+// newClusterOf is newCluster for Caddys that node makes.
+func newClusterOf(t *testing.T, n int, node func(*cluster) *harness.World, options ...veeamtest.Option) *cluster {
+	t.Helper()
 	c := &cluster{t: t, server: harness.StartServer(t, veeamtest.VBR13, options...), dir: t.TempDir()}
 	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: harness.Patience}
 	t.Cleanup(c.client.CloseIdleConnections)
@@ -52,7 +58,7 @@ func newClusterWith(t *testing.T, n int, block, more string, options ...veeamtes
 	write(t, c.file("key"), text)
 	write(t, c.file("password"), veeamtest.DefaultPassword)
 	for range n {
-		c.nodes = append(c.nodes, c.newNode(block, more))
+		c.nodes = append(c.nodes, node(c))
 	}
 	var wg sync.WaitGroup
 	for i := range n {
