@@ -345,3 +345,62 @@ func BenchmarkChain(b *testing.B) {
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
+
+// caddy validate opens the logs of a configuration, as Caddy does with each of its own. Of a
+// chain it reads the key, so that a wrong one is found before it is used; it makes none, and
+// writes no line.
+func TestValidatingAChainReadsItsKeyAndWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	log, copies, key := filepath.Join(dir, "Svc.ResAPI.log"), filepath.Join(dir, "copies.log"), filepath.Join(dir, "key.pem")
+	validate := func() error {
+		t.Helper()
+		text, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, chainGlobal, key, copies, log, ""), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := new(caddy.Config)
+		if err := json.Unmarshal(text, config); err != nil {
+			t.Fatal(err)
+		}
+		return caddy.Validate(config)
+	}
+	if err := validate(); err == nil || !strings.Contains(err.Error(), key) {
+		t.Errorf("without a key: %v", err)
+	}
+	if _, err := os.Stat(key); !os.IsNotExist(err) {
+		t.Errorf("a key was made: %v", err)
+	}
+	if err := os.WriteFile(key, []byte("no key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := validate(); err == nil || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "no key\n") {
+		t.Errorf("with a wrong key: %v", err)
+	}
+	_, public := chainKey(t, dir)
+	if err := validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{log, copies} {
+		if text, err := os.ReadFile(name); err != nil || len(text) > 0 {
+			t.Errorf("%s: %q %v", name, text, err)
+		}
+	}
+	writer, end := openChainOf(t, fmt.Sprintf(`{"key_file": %q, "writer": {"output": "file", "filename": %q}}`, key, log))
+	if _, err := writer.Write([]byte("[03.10.2022 11:48:00.000] <01> Info         [GET /api/v1/jobs]: [200] \n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(log); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("%v\nbefore: %s\nafter: %s", err, before, after)
+	}
+	verifyChain(t, log, public)
+}
