@@ -100,7 +100,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 		return nil, err
 	}
 	r.guard = r.Transport.server.Guard(r.place.Origin, resolved, journal.Journal{})
-	r.Client.Guard = r.guard
+	r.Client.Guard, r.Client.Pacer = r.guard, r.Transport.server.Pacer(r.place.Origin, resolved.Account.User(), journal.Journal{})
 	a := *resolved.Account
 	a.Confirm = func(context.Context) error {
 		now, err := r.Account.Resolve()

@@ -62,6 +62,12 @@ func (s *Source) pacer(user string, journal journal.Journal) *pacer {
 	return p
 }
 
+// Pacer is the part of one login in the pace of the server at an origin: of this process, and
+// with a cache of all that share it.
+func (s *Server) Pacer(origin, user string, journal journal.Journal) veeam.Pacer {
+	return s.pacer(origin, user, journal)
+}
+
 // pacer is the part of one grant in the pace of the server at an origin.
 func (s *Server) pacer(origin, user string, journal journal.Journal) *pacer {
 	p := &pacer{limits: s.RateLimit, product: s.Product.Name, user: user, metrics: s.Metrics, journal: journal}
