@@ -30,11 +30,13 @@ type checkStep struct {
 	Help   string       `json:"help,omitempty"`
 }
 
-// checkReport is what was found out about one account at one server.
+// checkReport is what was found out about one account at one server, or about an identity
+// provider, whose keys are at the server.
 type checkReport struct {
 	Account string       `json:"account"`
 	Server  string       `json:"server"`
 	Product string       `json:"product"`
+	Issuer  string       `json:"issuer,omitempty"`
 	OK      bool         `json:"ok"`
 	Reason  veeam.Reason `json:"reason,omitempty"` // of the first step that failed
 	Steps   []checkStep  `json:"steps"`
@@ -70,12 +72,13 @@ func newCheckCommand() *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check [<account>] [--login] [--json] [--config <file>]",
-		Short: "Checks storage, network, TLS, product, API version and login",
+		Short: "Checks storage, network, TLS, product, API version, login and keys of providers",
 		Long: `
 Checks each server of the configuration, or of one account, with the TLS options,
 pins and secrets that Caddy would use: reachability, trust, product and the API
 versions that the server serves. None of this requires or sends a credential. A
-test key is written to Caddy's storage, read and deleted.
+test key is written to Caddy's storage, read and deleted. Without an account, the
+keys of each trust_jwt are read as well, from their file or address.
 
 With --login the account logs in once: one request with its credential, and one
 with a verification code if the server requires it. Grants that would use up a
@@ -124,6 +127,12 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 			report.Account = "" // nothing of it was about an account
 		}
 		reports, broken = append(reports, report), broken || !report.OK
+	}
+	if len(args) == 0 && o.upstream == "" {
+		for _, p := range c.providers {
+			report := checkProvider(cmd.Context(), p)
+			reports, broken = append(reports, report), broken || !report.OK
+		}
 	}
 	if o.json {
 		enc := json.NewEncoder(cmd.OutOrStdout())
@@ -175,6 +184,9 @@ func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, e
 
 func (r *checkReport) print(out io.Writer) {
 	title := r.Server
+	if r.Issuer != "" {
+		title = r.Issuer + ", keys at " + title
+	}
 	if r.Account != "" {
 		title = r.Account + " at " + title
 	}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
+	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 )
 
 // configFlags say which configuration and which server a command is about.
@@ -45,9 +47,10 @@ type configSite struct {
 
 // configuration is what the commands need of one.
 type configuration struct {
-	name  string
-	text  []byte // as it is written
-	sites []*configSite
+	name      string
+	text      []byte // as it is written
+	sites     []*configSite
+	providers []*jwtcaller.Config // of callers, each once
 	rest  struct {
 		Storage json.RawMessage            `json:"storage"`
 		Apps    map[string]json.RawMessage `json:"apps"`
@@ -157,8 +160,8 @@ func adapterFor(file, adapter string) string {
 	return ""
 }
 
-// collect finds every reverse_proxy with our transport, wherever it stands. A site
-// that listens at two addresses stands there twice.
+// collect finds every reverse_proxy with our transport, and the identity providers of our
+// handlers, wherever they stand. A site that listens at two addresses stands there twice.
 func (c *configuration) collect(tree any) error {
 	switch node := tree.(type) {
 	case []any:
@@ -170,6 +173,11 @@ func (c *configuration) collect(tree any) error {
 	case map[string]any:
 		if transport, ok := node["transport"].(map[string]any); ok && node["handler"] == "reverse_proxy" && transport["protocol"] == moduleName {
 			return c.add(node, transport)
+		}
+		if node["handler"] == moduleName && node["trust_jwt"] != nil {
+			if err := c.addProviders(node["trust_jwt"]); err != nil {
+				return err
+			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(node)) {
 			if err := c.collect(node[name]); err != nil {
@@ -211,6 +219,23 @@ func (c *configuration) add(proxy, transport map[string]any) error {
 		}
 	}
 	c.sites = append(c.sites, s)
+	return nil
+}
+
+func (c *configuration) addProviders(trusted any) error {
+	raw, err := json.Marshal(trusted)
+	if err != nil {
+		return err
+	}
+	var providers []*jwtcaller.Config
+	if err := json.Unmarshal(raw, &providers); err != nil {
+		return fmt.Errorf("trust_jwt: %w", err)
+	}
+	for _, p := range providers {
+		if !slices.ContainsFunc(c.providers, func(known *jwtcaller.Config) bool { return reflect.DeepEqual(known, p) }) {
+			c.providers = append(c.providers, p)
+		}
+	}
 	return nil
 }
 

@@ -44,8 +44,9 @@ type key struct {
 
 // keySet are the keys of a provider.
 type keySet struct {
-	keys []key
-	sum  [sha256.Size]byte // of the document
+	keys    []key
+	leftOut []error           // why others of the document do not count
+	sum     [sha256.Size]byte // of the document
 }
 
 var (
@@ -90,12 +91,11 @@ func parseKeys(document []byte) (*keySet, error) {
 		return nil, fmt.Errorf("the key set has no list of keys, or more than %d", maxKeys)
 	}
 	set := &keySet{sum: sha256.Sum256(document)}
-	var unusable error
 	for _, one := range list {
 		fields, _ := one.(map[string]any)
 		k, err := parseKey(fields)
 		if err != nil {
-			unusable = err
+			set.leftOut = append(set.leftOut, err)
 			continue
 		}
 		if slices.ContainsFunc(set.keys, func(other key) bool { return other.id == k.id }) {
@@ -104,8 +104,9 @@ func parseKeys(document []byte) (*keySet, error) {
 		set.keys = append(set.keys, k)
 	}
 	if len(set.keys) == 0 {
-		if unusable == nil {
-			unusable = errors.New("it is empty")
+		unusable := errors.New("it is empty")
+		if n := len(set.leftOut); n > 0 {
+			unusable = set.leftOut[n-1]
 		}
 		return nil, fmt.Errorf("the key set has no usable key: %w", unusable)
 	}

@@ -186,13 +186,7 @@ func (s *source) attempt() error {
 	s.tried.Store(began.UnixNano())
 	ctx, cancel := context.WithTimeout(s.ctx, fetchTimeout)
 	defer cancel()
-	document, err := s.fetch(ctx)
-	var set *keySet
-	if err == nil {
-		if set, err = parseKeys(document); err != nil {
-			err = &readError{veeam.ReasonUnexpectedAnswer, err}
-		}
-	}
+	set, err := s.read(ctx)
 	if err == nil {
 		if old := s.set.Load(); old == nil || old.sum != set.sum {
 			s.set.Store(set)
@@ -203,6 +197,19 @@ func (s *source) attempt() error {
 		s.report(err)
 	}
 	return err
+}
+
+// read reads the keys.
+func (s *source) read(ctx context.Context) (*keySet, error) {
+	document, err := s.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set, err := parseKeys(document)
+	if err != nil {
+		return nil, &readError{veeam.ReasonUnexpectedAnswer, err}
+	}
+	return set, nil
 }
 
 func (s *source) report(err error) {

@@ -94,13 +94,7 @@ func New(configured []*Config, client func(name string) (policy.Caller, bool)) (
 			caller.Provider = config.name()
 			p.clients[mapped.Value] = caller
 		}
-		p.place = place{
-			provider: config.name(), file: config.JWKSFile, url: config.JWKSURL, ca: config.JWKSCA, tokenFile: config.JWKSTokenFile,
-			every: p.limits.refresh, maxAge: p.limits.maxAge,
-		}
-		if config.JWKSFile != "" {
-			p.place.every = filePeriod
-		}
+		p.place = config.place(p.limits)
 		p.parser = jwt.NewParser(
 			jwt.WithValidMethods(algorithms), jwt.WithIssuer(config.Issuer), jwt.WithAudience(config.Audience...),
 			jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(p.limits.leeway), jwt.WithStrictDecoding(), jwt.WithJSONNumber(),
