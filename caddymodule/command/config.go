@@ -51,7 +51,7 @@ type configuration struct {
 	text      []byte // as it is written
 	sites     []*configSite
 	providers []*jwtcaller.Config // of callers, each once
-	rest  struct {
+	rest      struct {
 		Storage json.RawMessage            `json:"storage"`
 		Apps    map[string]json.RawMessage `json:"apps"`
 	}
