@@ -102,6 +102,7 @@ func (s *scene) drive() {
 	s.drivePassthrough()
 	s.driveManager()
 	s.driveJWTs()
+	s.driveApprovals()
 	s.driveKeys() // which count as guesses of this address: logins of new users would have to wait
 }
 

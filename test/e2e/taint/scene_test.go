@@ -48,6 +48,7 @@ type scene struct {
 	received    strings.Builder // by clients
 	scratch     []string        // codes that clients got from a server
 	admin       strings.Builder
+	approvals   string // URL of a site whose requests an operator approves
 	coded       string // the site of an account that waits for a code
 	code        string // that is entered for it
 	spans       *otlp.Receiver
@@ -104,7 +105,7 @@ func start(t *testing.T) *scene {
 	s.serve("em", veeamtest.New(veeamtest.EM13, account("svc-monitor", manager.text, "")))
 	harness.HasEveryProduct(t, slices.Collect(maps.Keys(s.servers)), "vspc35") // which is a version
 	s.servers["refused"], s.servers["passthrough"] = s.servers["vbr"], s.servers["aws"]
-	s.servers["coded"] = s.servers["azure"]
+	s.servers["coded"], s.servers["approvals"] = s.servers["azure"], s.servers["vbr"]
 
 	hash, err := bcrypt.GenerateFromPassword([]byte(s.client.text), bcrypt.MinCost)
 	if err != nil {
@@ -172,6 +173,9 @@ func start(t *testing.T) *scene {
 	delete(s.sites, "em") // its clients log in by other requests
 	site("passthrough", "aws", "\t\tpassthrough\n")
 	s.passthrough = s.sites["passthrough"]
+	site("approvals", "vbr", client+"\t\taccount svc-monitor "+s.secret(vbr)+"\n"+approve)
+	s.approvals = s.sites["approvals"]
+	delete(s.sites, "approvals") // what it is asked for waits
 	site("coded", "azure", "\t\taccount svc-code "+s.secret(coded)+"\n")
 	s.coded, s.code = s.sites["coded"], fmt.Sprintf("9%09d", mathrand.IntN(1e9))
 	delete(s.sites, "coded")       // it has no session until a code is entered

@@ -106,6 +106,9 @@ func TestTheSearchFindsWhatIsNotMasked(t *testing.T) {
 			t.Errorf("%s: no scratch codes found without masking", where)
 		}
 	}
+	if hits := search(s.sent, s.admin.String()); len(hits) < 8 {
+		t.Errorf("of approvals, only %d secrets found without masking", len(hits))
+	}
 }
 
 // flagsOfBuild are those with which this program was built: with others everything would
@@ -161,28 +164,31 @@ func (s *scene) holdsCodes(text string) bool {
 	return found >= len(s.scratch)/2
 }
 
+// operate asks the admin endpoint, and takes down its answer.
+func (s *scene) operate(method, path, body string) {
+	req, err := http.NewRequest(method, "http://"+s.Caddy.Admin+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.admin.Write(text)
+	if res.StatusCode >= http.StatusInternalServerError {
+		s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
+	}
+}
+
 // askAdmin reads what the admin endpoint has to say.
 func (s *scene) askAdmin() {
-	ask := func(method, path, body string) {
-		req, err := http.NewRequest(method, "http://"+s.Caddy.Admin+path, strings.NewReader(body))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		text, err := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.admin.Write(text)
-		if res.StatusCode >= http.StatusInternalServerError {
-			s.t.Errorf("%s %s: %d %s", method, path, res.StatusCode, text)
-		}
-	}
+	ask := s.operate
 	for _, path := range []string{"/veeam_auth/startup", "/config/", "/metrics", "/reverse_proxy/upstreams", "/veeam_auth/sessions", "/veeam_auth/", "/veeam_auth/state", "/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
 		ask(http.MethodGet, path, "")
 	}
