@@ -72,7 +72,7 @@ func (s *scene) driveApprovals() {
 		ask("/upload", "", jsonType, long),
 		ask("/upload", "", jsonType, cut),
 		ask("/upload", "?password="+url.QueryEscape(s.canary("password in a query"))+"&x=1", jsonType, nil),
-		ask("/upload/"+s.token("session id in a path"), "?access_token="+s.token("access token in a query"), jsonType, nil),
+		ask("/upload", "?access_token="+s.token("access token in a query"), jsonType, nil),
 		ask("/credentials", "", http.Header{"Content-Type": {"application/json; token=" + s.token("token in a type")}}, body("password")),
 	}
 	kept := body("password")
