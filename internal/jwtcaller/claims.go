@@ -119,7 +119,7 @@ func has(claims map[string]any, path string, values []string) (bool, error) {
 		return false, err
 	}
 	if text, ok := value.(string); ok && (path == "scope" || path == "scp") {
-		return slices.ContainsFunc(strings.Fields(text), func(word string) bool { return slices.Contains(values, word) }), nil
+		return slices.ContainsFunc(strings.Split(text, " "), func(word string) bool { return slices.Contains(values, word) }), nil
 	}
 	if list, ok := value.([]any); ok {
 		return slices.ContainsFunc(list, func(one any) bool { return is(one, values) }), nil

@@ -244,7 +244,9 @@ func TestKeysThatAreWeakOrForSomethingElseAreLeftOut(t *testing.T) {
 		"without operations": jwk(t, "a", p.rsa, map[string]any{"key_ops": []string{}}), "for HS256": jwk(t, "a", p.rsa, map[string]any{"alg": "HS256"}),
 		"for another type": jwk(t, "a", p.rsa, map[string]any{"alg": "ES256"}), "algorithm is null": jwk(t, "a", p.rsa, map[string]any{"alg": nil}),
 		"even exponent": jwk(t, "a", p.rsa, map[string]any{"e": "BA"}), "exponent 1": jwk(t, "a", p.rsa, map[string]any{"e": "AQ"}), "no exponent": jwk(t, "a", p.rsa, map[string]any{"e": ""}),
-		"too many bits": huge, "not on the curve": off, "private": private, "a secret": {"kty": "oct", "k": "c2VjcmV0"}, "nothing": {}, "another curve": jwk(t, "a", p.p256, map[string]any{"crv": "secp256k1"}),
+		"too many bits": huge, "not on the curve": off, "private": private, "private is null": jwk(t, "a", p.rsa, map[string]any{"d": nil}), "a prime of an RSA key": jwk(t, "a", p.rsa, map[string]any{"p": "AQ"}),
+		"the other prime": jwk(t, "a", p.rsa, map[string]any{"q": "AQ"}), "more primes": jwk(t, "a", p.rsa, map[string]any{"oth": []any{}}), "an exponent of a prime": jwk(t, "a", p.rsa, map[string]any{"dp": "AQ"}),
+		"a coefficient": jwk(t, "a", p.rsa, map[string]any{"qi": "AQ"}), "a secret beside a point": jwk(t, "a", p.p256, map[string]any{"k": "AQ"}), "a secret": {"kty": "oct", "k": "c2VjcmV0"}, "nothing": {}, "another curve": jwk(t, "a", p.p256, map[string]any{"crv": "secp256k1"}),
 		"Ed448": jwk(t, "a", p.ed, map[string]any{"crv": "Ed448"}), "a short point": jwk(t, "a", p.p256, map[string]any{"x": "AA"}), "kid is a number": jwk(t, "a", p.rsa, map[string]any{"kid": 7}),
 	} {
 		if set, err := parseKeys(document(t, unusable)); err == nil {

@@ -113,6 +113,10 @@ func parseKeys(document []byte) (*keySet, error) {
 	return set, nil
 }
 
+// private are the fields that tell a private or secret key (RFC 7518, section 6). One prime
+// of an RSA key is enough to compute the others.
+var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
 func parseKey(fields map[string]any) (k key, err error) {
 	text := func(name string) string {
 		value, _ := fields[name].(string)
@@ -129,8 +133,10 @@ func parseKey(fields map[string]any) (k key, err error) {
 			return k, errors.New("a key is not for verification (key_ops)")
 		}
 	}
-	if fields["d"] != nil {
-		return k, errors.New("a key is a private key: only public keys are allowed")
+	for _, name := range private {
+		if _, given := fields[name]; given {
+			return k, errors.New("a key is a private or secret key: only public keys are allowed")
+		}
 	}
 	switch text("kty") {
 	case "RSA":

@@ -73,6 +73,8 @@ func TestClaimsAreRequiredAndChooseTheAccount(t *testing.T) {
 		"a list in a list":              {func(c *Config) { c.Require = []Requirement{{"groups", []string{"a"}}} }, map[string]any{"groups": []any{[]any{"a"}}}, ""},
 		"blanks are no list":            {func(c *Config) { c.Require = []Requirement{{"groups", []string{"a"}}} }, map[string]any{"groups": "a b"}, ""},
 		"a scope":                       {func(c *Config) { c.Require = []Requirement{{"scope", []string{"veeam.read"}}} }, map[string]any{"scope": "openid veeam.read"}, "jwt:idp:alice "},
+		"a scope with another blank":    {func(c *Config) { c.Require = []Requirement{{"scope", []string{"veeam.read"}}} }, map[string]any{"scope": "openid\u00a0veeam.read"}, ""},
+		"a scope with a line break":     {func(c *Config) { c.Require = []Requirement{{"scp", []string{"veeam.read"}}} }, map[string]any{"scp": "openid\nveeam.read"}, ""},
 		"another scope":                 {func(c *Config) { c.Require = []Requirement{{"scp", []string{"veeam.read"}}} }, map[string]any{"scp": "veeam.readwrite"}, ""},
 		"a truth":                       {func(c *Config) { c.Require = []Requirement{{"email_verified", []string{"true"}}} }, map[string]any{"email_verified": true}, "jwt:idp:alice "},
 		"a falsehood":                   {func(c *Config) { c.Require = []Requirement{{"email_verified", []string{"true"}}} }, map[string]any{"email_verified": false}, ""},
