@@ -80,7 +80,10 @@ func (e *Exec) run(ctx context.Context, command string) (string, error) {
 	switch {
 	case out.room < 0:
 		return "", fmt.Errorf("the program prints more than %d KiB", maxOutput>>10)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, exec.ErrWaitDelay):
+	case errors.Is(err, exec.ErrWaitDelay):
+		_ = endGroup(cmd) // what the program has left behind, with its output open
+		fallthrough
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "", passing{fmt.Errorf("the program did not end within %v", e.timeout)}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,4 +117,32 @@ func TestAProgramIsRunAgainAfterARefusal(t *testing.T) {
 	read("2")
 	e.recent.entries[program].at = time.Now().Add(-time.Hour)
 	read("3")
+}
+
+// A program that ends, and leaves another behind that has its output open, fails, and
+// leaves nothing running: otherwise each read would leave one more.
+func TestNothingIsLeftOfAProgramThatFails(t *testing.T) {
+	t.Parallel()
+	pid := filepath.Join(t.TempDir(), "pid")
+	program := script(t, "sleep 600 & echo $! > "+pid+"; echo hunter2")
+	if got, err := newExec(t, ExecOptions{Programs: []string{shell}}).Read(program); err == nil || got != "" || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%q %v", got, err)
+	}
+	text, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 600 { // init takes it away in its own time
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", left)) // on Linux
+		if syscall.Kill(left, 0) != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	_ = syscall.Kill(left, syscall.SIGKILL)
+	t.Error("what the program has started goes on")
 }
