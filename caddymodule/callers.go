@@ -137,7 +137,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 			return policy.Caller{}, errOtherPlace
 		}
 	case caller.Via == policy.ViaClient && strings.HasPrefix(sub.Vouch, keyVouch):
-		keyed, err := h.keys.CallerByID(r.Context(), strings.TrimPrefix(sub.Vouch, keyVouch), listener.PeerOf(r))
+		keyed, err := h.keys.CallerByID(r.Context(), strings.TrimPrefix(sub.Vouch, keyVouch), caller.Name, listener.PeerOf(r))
 		if err != nil {
 			return policy.Caller{}, err
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -108,6 +109,33 @@ func TestTokensEndWithTheLoginOrTheCertificate(t *testing.T) {
 		got := h.subjectOf(withCertificate("alice", "key", c.end), &c.caller).Until
 		if got.Sub(c.want).Abs() > time.Hour/2 {
 			t.Errorf("%s: until %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// A key that an operator gives to another client vouches for no token that its former
+// client got with it, whether that client is still configured or not.
+func TestAKeyThatHasMovedVouchesForNoTokenOfItsFormerClient(t *testing.T) {
+	t.Parallel()
+	_, config := configured(t)
+	before, err := config.Key("grafana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, now := range map[string][]*clients.Client{
+		"it has not moved":       {{Name: "grafana", Keys: []*keys.Config{config}}},
+		"to another client":      {{Name: "grafana"}, {Name: "jenkins", Account: "svc-operator", Keys: []*keys.Config{config}}},
+		"in place of the former": {{Name: "jenkins", Account: "svc-operator", Keys: []*keys.Config{config}}},
+		"nowhere":                {{Name: "grafana"}},
+	} {
+		k := newKeyed(t, &Handler{Product: "vbr", Clients: now, Rules: []*Rule{{Effect: "allow"}}})
+		pair, err := k.issuer.Issue(t.Context(), issuer.Subject{Client: "grafana", Vouch: keyVouch + before.ID}, k.audienceOf(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := k.send(get("/api/v1/jobs", bearer(pair.Access)...), "192.0.2.7")
+		if (a.passed != nil) != (name == "it has not moved") || a.passed == nil && a.reason != veeam.ReasonUnknownKey {
+			t.Errorf("%s: %+v", name, a)
 		}
 	}
 }

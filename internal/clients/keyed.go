@@ -46,9 +46,13 @@ func (k *Keyed) Caller(ctx context.Context, attempt password.Attempt, peer polic
 	return caller, err
 }
 
-// CallerByID is Caller for a token that was issued for the key with an ID.
-func (k *Keyed) CallerByID(ctx context.Context, id string, peer policy.Peer) (policy.Caller, error) {
+// CallerByID is Caller for a token that a client got for the key with an ID. A key that has
+// become that of another client vouches for no token of the former one.
+func (k *Keyed) CallerByID(ctx context.Context, id, client string, peer policy.Peer) (policy.Caller, error) {
 	key, err := k.ring.ByID(ctx, id, time.Now())
+	if err == nil && key.Client != client {
+		err = keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", and the token of client " + client)
+	}
 	if err != nil {
 		return policy.Caller{}, err
 	}
