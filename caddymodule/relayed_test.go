@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/pires/go-proxyproto"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
@@ -95,6 +97,45 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 		r = r.WithContext(process.WithConnection(r.Context(), c.conn))
 		if listener.Relayed(r) == c.direct {
 			t.Errorf("%s: direct is not %v", name, c.direct)
+		}
+	}
+}
+
+// Where Caddy trusts a proxy by its address, whoever writes a header of the PROXY protocol
+// chooses that address: it tells nothing of where the caller is.
+func TestThePROXYProtocolMakesNoProxyTrusted(t *testing.T) {
+	t.Parallel()
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	client, err := net.Dial("tcp", socket.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := socket.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for name, c := range map[string]struct {
+		conn net.Conn
+		want string
+	}{
+		"a proxy":            {conn, "10.20.0.5"},
+		"the PROXY protocol": {proxyproto.NewConn(conn, proxyproto.WithPolicy(proxyproto.USE)), ""},
+		"another address":    {elsewhere{conn}, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		r.Header.Set("X-Forwarded-For", "10.20.0.5")
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), &caddyhttp.Server{TrustedProxiesStrict: 1})
+		caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, true)
+		caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, "10.20.0.5")
+		r = r.WithContext(process.WithConnection(r.Context(), c.conn))
+		if got := listener.PeerOf(r); got.Address != c.want || got.Unix {
+			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
 	}
 }

@@ -52,7 +52,12 @@ func OverUnix(r *http.Request) bool {
 
 // PeerOf returns where the caller is, as far as it cannot choose that itself: of a request
 // that a proxy has relayed only if Caddy trusts the proxy and reads its headers strictly.
+// With the PROXY protocol it is not known: whoever connects writes the address by which
+// Caddy would trust it.
 func PeerOf(r *http.Request) (peer policy.Peer) {
+	if c := process.ConnectionOf(r.Context()); c != nil && !c.Direct() {
+		return policy.Peer{}
+	}
 	if !Relayed(r) {
 		peer.Address, _, _ = net.SplitHostPort(r.RemoteAddr)
 		peer.Unix = OverUnix(r)
