@@ -43,6 +43,8 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodPost, SessionsPath + "/login", `{"account": "\u001b[31m<img src=x>\u202e"}`, http.StatusNotFound, `unknown account "\x1b[31m<img src=x>\u202e"`},
 		{http.MethodPost, SessionsPath + "/login", `{"account": "nobody"}`, http.StatusNotFound, `unknown account "nobody"`},
 		{http.MethodPost, RevokePath, "{}", http.StatusBadRequest, `write {"client": "<name>"}`},
+		{http.MethodPost, RevokePath, `{"client": "jwt:k8s:alice"}`, http.StatusBadRequest, "deny the caller by a rule"},
+		{http.MethodPost, RevokePath, `{"client": "jwt:k8s:alice", "force": true}`, http.StatusBadRequest, "deny the caller by a rule"},
 		{http.MethodPost, KeysPath, "", http.StatusMethodNotAllowed, "use GET"},
 		{http.MethodGet, IssueKeyPath, "", http.StatusMethodNotAllowed, "use POST"},
 		{http.MethodPost, IssueKeyPath, `{"client": "grafana"}`, http.StatusBadRequest, `"seconds": <number>`},

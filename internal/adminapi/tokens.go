@@ -43,10 +43,15 @@ type Revocation struct {
 	Force  bool   `json:"force,omitempty"`
 }
 
+var errNotIssued = errors.New("tokens of identity providers are not issued here and cannot be revoked: deny the caller by a rule, or end its tokens at the provider")
+
 func (t Tokens) revoke(w http.ResponseWriter, r *http.Request, body Revocation) error {
 	caller, err := policy.ParseIdentity(body.Client)
 	if err != nil {
 		return &Error{http.StatusBadRequest, err}
+	}
+	if caller.Via == policy.ViaJWT {
+		return &Error{http.StatusBadRequest, errNotIssued}
 	}
 	issuers := issuer.Live()
 	if len(issuers) == 0 {
