@@ -487,7 +487,12 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	state.approved.Sending()
 	res, err = t.sender.Send(req, out, source, session, tok, state.request())
 	if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
+		state.approved.Answered()
 		return t.refuse(req, state, lost.Err)
+	}
+	if again, ok := errors.AsType[*reauth.AgainError](err); ok {
+		state.approved.Answered()
+		err = again.Err
 	}
 	if err != nil {
 		return nil, nil, err

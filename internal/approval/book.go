@@ -31,6 +31,9 @@ const (
 	mostEnded = 200
 
 	writeFor = 3 * time.Second
+
+	// mostSkew is how far the clocks of processes may differ.
+	mostSkew = time.Minute
 )
 
 // record is an approval as it lies in the store.
@@ -42,10 +45,18 @@ type record struct {
 	Told      bool          `json:"told,omitempty"`
 }
 
-// standing is the status at a time.
+// standing is the status at a time. What was asked or decided after that has expired, too:
+// a clock that was put back would let it live on.
 func (r *record) standing(now time.Time) Status {
-	if (r.Status == Waiting || r.Status == Approved) && !now.Before(r.Expires) {
-		return Expired
+	since := r.Asked
+	switch r.Status {
+	case Approved:
+		since = r.Decided
+		fallthrough
+	case Waiting:
+		if !now.Before(r.Expires) || now.Add(mostSkew).Before(since) {
+			return Expired
+		}
 	}
 	return r.Status
 }

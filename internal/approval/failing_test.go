@@ -371,3 +371,42 @@ func (m *machine) giveBack(t *testing.T, rt *rapid.T) {
 	}
 	rt.Skip()
 }
+
+// To a process whose clock was put back, what was asked or approved lies ahead. It ends
+// then, in place of counting for longer.
+func TestNothingPassesLongerBecauseAClockIsPutBack(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		back     time.Duration
+		approved bool
+		want     veeam.Reason
+	}{
+		{0, true, ""}, {mostSkew / 2, true, ""}, {2 * mostSkew, true, veeam.ReasonApprovalExpired}, {24 * time.Hour, true, veeam.ReasonApprovalExpired},
+		{mostSkew / 2, false, veeam.ReasonApprovalRequired}, {24 * time.Hour, false, veeam.ReasonApprovalExpired},
+	} {
+		s := siteOn(new(memorystore.Storage).Process())
+		id := s.send(t, the()).id
+		if tt.approved {
+			s.approved(t, the())
+		}
+		err := s.Approvals.change(t.Context(), func(b *book, _ time.Time) error {
+			rec := b.byID(id)
+			rec.Asked, rec.Expires = rec.Asked.Add(tt.back), rec.Expires.Add(tt.back)
+			if tt.approved {
+				rec.Decided = rec.Decided.Add(tt.back)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Approvals.Decide(t.Context(), id, true, ""); (err == nil) != (tt.want != veeam.ReasonApprovalExpired) {
+			t.Errorf("put back by %v, approved %t: it can be approved: %v", tt.back, tt.approved, err)
+		} else if err == nil && !tt.approved {
+			continue
+		}
+		if o := s.send(t, the()); o.reason() != tt.want || o.id != id {
+			t.Errorf("put back by %v, approved %t: %s %+v", tt.back, tt.approved, o.id, o.refusal)
+		}
+	}
+}

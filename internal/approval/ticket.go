@@ -25,8 +25,9 @@ type Ticket struct {
 	request   *request
 	whole     *requestbody.Whole
 
-	sent   bool // once, or for all that is known
-	unsent bool // the transport has seen the request and knows that it was not sent
+	sent     bool // once, or for all that is known
+	unsent   bool // the transport has seen the request and knows that it was not sent
+	answered bool // the server has answered
 }
 
 // bound are the headers that tell how the body is read.
@@ -81,9 +82,17 @@ func (t *Ticket) Sending() {
 	}
 }
 
-// Unsent notes that nothing was sent after all, because there was no connection.
-func (t *Ticket) Unsent() {
+// Answered notes that the server has answered the request, whatever becomes of it then.
+func (t *Ticket) Answered() {
 	if t != nil {
+		t.answered = true
+	}
+}
+
+// Unsent notes that nothing was sent after all, because there was no connection. It has no
+// effect after Answered.
+func (t *Ticket) Unsent() {
+	if t != nil && !t.answered {
 		t.sent, t.unsent = false, true
 	}
 }

@@ -85,6 +85,7 @@ func TestATicketIsForOneAttempt(t *testing.T) {
 	}
 	sending := func(_ *testing.T, o outcome) { o.ticket.Sending() }
 	unsent := func(_ *testing.T, o outcome) { o.ticket.Unsent() }
+	answered := func(_ *testing.T, o outcome) { o.ticket.Answered() }
 	for name, tt := range map[string]struct {
 		steps []step
 		again bool
@@ -95,6 +96,8 @@ func TestATicketIsForOneAttempt(t *testing.T) {
 		"no connection":                       {[]step{bind(""), sending, unsent}, true},
 		"no connection to the first upstream": {[]step{bind(""), sending, unsent, bind(""), sending}, false},
 		"two upstreams without a connection":  {[]step{bind(""), sending, unsent, bind(""), sending, unsent}, true},
+		"answered, then no connection":        {[]step{bind(""), sending, answered, unsent}, false},
+		"answered, then another upstream":     {[]step{bind(""), sending, answered, unsent, bind("second attempt")}, false},
 		"no transport of this module":         {nil, false},
 	} {
 		s := siteOn(new(memorystore.Storage).Process())
@@ -113,6 +116,7 @@ func TestATicketIsForOneAttempt(t *testing.T) {
 		t.Error(difference)
 	}
 	none.Sending()
+	none.Answered()
 	none.Unsent()
 	none.Close(t.Context())
 }

@@ -42,9 +42,17 @@ func (e *NoTokenError) Error() string { return e.Err.Error() }
 // Unwrap returns the error of the source.
 func (e *NoTokenError) Unwrap() error { return e.Err }
 
+// AgainError says that a request could not be sent again: the server has answered it before.
+type AgainError struct{ Err error }
+
+func (e *AgainError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the Base.
+func (e *AgainError) Unwrap() error { return e.Err }
+
 // Send sends out, which is made of req, with a token of a session, and again with a newer
 // one of the source as long as there is reason to believe that the token is to blame for
-// a 401. The error is that of Base, or a *NoTokenError.
+// a 401. The error is that of Base, or after an answer an *AgainError or a *NoTokenError.
 func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *tokencache.Session, tok *tokencache.Token, r upstream.Request) (*http.Response, error) {
 	var body *replayBody
 	if req.Body != nil && req.Body != http.NoBody {
@@ -63,6 +71,9 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		res, err := s.send(out, r, replays)
 		if err != nil {
 			source.Missed(req.Context(), err, time.Now())
+			if replays > 0 {
+				err = &AgainError{err}
+			}
 			return nil, err
 		}
 		source.Reached(res.TLS, time.Now())

@@ -41,13 +41,13 @@ func (c *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		text = string(read)
 	}
 	c.bodies = append(c.bodies, text)
-	if c.lost != nil {
-		return nil, c.lost
-	}
 	status := http.StatusOK
-	if c.refuse > 0 {
+	switch {
+	case c.refuse > 0:
 		c.refuse--
 		status = http.StatusUnauthorized
+	case c.lost != nil:
+		return nil, c.lost
 	}
 	return &http.Response{StatusCode: status, Header: make(http.Header), Body: http.NoBody, Request: req}, nil
 }
@@ -74,6 +74,7 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 		"a change is sent twice at most":  {method: http.MethodDelete, refuse: 9, revoked: true, status: 401, sent: 2, counted: metrics.ReplayRejected},
 		"without a newer token":           {method: http.MethodGet, refuse: 1, revoked: true, password: "changed", sent: 1},
 		"a connection that breaks is one": {method: http.MethodGet, lost: gone, sent: 1},
+		"no connection after an answer":   {method: http.MethodGet, refuse: 1, revoked: true, lost: gone, sent: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +122,9 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 				}
 				res, err := sender.Send(req, req.Clone(req.Context()), source, session, tok, r)
 				none, isNone := errors.AsType[*NoTokenError](err)
+				if _, again := errors.AsType[*AgainError](err); again != (c.lost != nil && c.sent > 1) {
+					t.Errorf("that the server has answered before is said: %t", again)
+				}
 				switch {
 				case c.lost != nil && !errors.Is(err, c.lost), c.password != "" && !isNone, c.status > 0 && err != nil:
 					t.Fatalf("%v, %v", err, none)
