@@ -7,13 +7,16 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
+	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -45,9 +48,10 @@ func unseenApprovals(err error) {
 // approve returns why a request that requires an approval is refused, nil if it was approved
 // and has not passed yet.
 func (h *Handler) approve(w http.ResponseWriter, r *http.Request, state *requestState) (refusal *veeam.Refusal) {
+	here := h.site(r) // an audience may join sites with other servers, and a request may choose the server
 	state.approved, refusal = h.approvals.Admit(w, r, approval.Asked{
-		Product: h.product, Site: h.audience(r), Client: state.caller.Identity(), Account: h.actingAs(state),
-		Sent: state.sent, Operation: state.operation, Rule: state.source,
+		Product: h.product, Site: here.audience + " " + issuer.Digest(routes.Filled(r, here.bound)...), Server: strings.Join(routes.Filled(r, here.dials), " "),
+		Client: state.caller.Identity(), Account: h.actingAs(state), Sent: state.sent, Operation: state.operation, Rule: state.source,
 	})
 	if refusal == nil {
 		state.journal.Approved(state.caller.Identity(), state.approved.ID, state.approved.By)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
@@ -33,6 +32,10 @@ type site struct {
 
 	// upstreams identifies the servers behind the handler.
 	upstreams string
+
+	// dials are the addresses of these servers, bound what identifies them with their
+	// accounts, both with their placeholders.
+	dials, bound []string
 
 	// users are the users of basic_auth before the handler, each with a digest of its
 	// password's hash.
@@ -147,40 +150,28 @@ func (f *finder) routes(list caddyhttp.RouteList, way string, users map[string]s
 // site is the site of a handler. rest and behind are what follows it in its route, and the
 // routes behind that.
 func (f *finder) site(h *Handler, way string, users map[string]string, rest []caddyhttp.MiddlewareHandler, behind caddyhttp.RouteList) *site {
-	texts, accounts, found := upstreamsOf(rest)
-	for i := 0; !found && i < len(behind); i++ {
-		texts, accounts, found = upstreamsOf(behind[i].Handlers)
+	var dials, texts []string
+	proxy := routes.Proxy(rest)
+	for i := 0; proxy == nil && i < len(behind); i++ {
+		proxy = routes.Proxy(behind[i].Handlers)
+	}
+	accounts := ""
+	if proxy != nil {
+		dials, texts = routes.Upstreams(proxy)
+		if t, ok := proxy.Transport.(*Transport); ok {
+			if accounts = account.Identities(t.Accounts); t.BasePath != "" {
+				texts = append(texts, "base_path "+t.BasePath)
+			}
+		}
 	}
 	upstreams := issuer.Digest(texts...)
 	if len(texts) == 0 {
 		upstreams = h.stands.Load().upstreams
 	}
-	return &site{server: f.server, upstreams: upstreams, users: users, audience: h.audienceOf("site", f.listen, way, upstreams, accounts)}
-}
-
-// upstreamsOf returns what identifies the servers and accounts of the first proxy.
-func upstreamsOf(handlers []caddyhttp.MiddlewareHandler) (upstreams []string, accounts string, found bool) {
-	for _, handler := range handlers {
-		proxy, ok := handler.(*reverseproxy.Handler)
-		if !ok {
-			continue
-		}
-		for _, upstream := range proxy.Upstreams {
-			upstreams = append(upstreams, upstream.Dial)
-		}
-		slices.Sort(upstreams)
-		if proxy.DynamicUpstreams != nil {
-			upstreams = append(upstreams, routes.ModuleText(proxy.DynamicUpstreams))
-		}
-		if t, ok := proxy.Transport.(*Transport); ok {
-			accounts = account.Identities(t.Accounts)
-			if t.BasePath != "" {
-				upstreams = append(upstreams, "base_path "+t.BasePath)
-			}
-		}
-		return upstreams, accounts, true
+	return &site{
+		server: f.server, upstreams: upstreams, users: users, dials: dials, bound: append(texts, accounts),
+		audience: h.audienceOf("site", f.listen, way, upstreams, accounts),
 	}
-	return nil, "", false
 }
 
 // vouch returns the current evidence for a caller, empty for one that is known by its

@@ -91,6 +91,7 @@ func printApprovals(out io.Writer, states []approval.State, asJSON bool) error {
 		say("operation", printable(operationText(s)))
 		say("client", printable(s.Client))
 		say("account", printable(s.Account))
+		say("server", printable(s.Server))
 		say("product", printable(s.Product))
 		say("asked", moment(s.Asked))
 		if s.BodyBytes > 0 {

@@ -1,17 +1,19 @@
-// Package routes says what identifies the routes on the way to a handler: matchers, other
-// modules, and the users of basic_auth.
+// Package routes says what identifies the routes on the way to a handler, and the servers
+// behind it: matchers, other modules, the users of basic_auth, and upstreams.
 package routes
 
 import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 )
@@ -59,4 +61,40 @@ func ModuleText(module any) string {
 		return name
 	}
 	return name + " " + string(text)
+}
+
+// Proxy returns the first proxy, nil if there is none.
+func Proxy(handlers []caddyhttp.MiddlewareHandler) *reverseproxy.Handler {
+	for _, handler := range handlers {
+		if proxy, ok := handler.(*reverseproxy.Handler); ok {
+			return proxy
+		}
+	}
+	return nil
+}
+
+// Upstreams returns the addresses of a proxy's servers as they are configured, and what
+// identifies all its servers. Both may have placeholders.
+func Upstreams(proxy *reverseproxy.Handler) (dials, identity []string) {
+	for _, upstream := range proxy.Upstreams {
+		dials = append(dials, upstream.Dial)
+	}
+	slices.Sort(dials)
+	identity = slices.Clone(dials)
+	if proxy.DynamicUpstreams != nil {
+		identity = append(identity, ModuleText(proxy.DynamicUpstreams))
+	}
+	return dials, identity
+}
+
+// Filled returns texts with the placeholders filled in that a request has values for. Their
+// braces are no placeholders where they are JSON.
+func Filled(r *http.Request, texts []string) []string {
+	filled := slices.Clone(texts)
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		for i, text := range filled {
+			filled[i] = repl.ReplaceKnown(text, "")
+		}
+	}
+	return filled
 }

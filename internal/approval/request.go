@@ -26,9 +26,13 @@ import (
 type Asked struct {
 	Product *veeam.Product
 
-	// Site identifies the site, Client the caller. Account is the name of the account that
-	// the request acts as.
+	// Site identifies the site with its servers and accounts, Client the caller. Account is
+	// the name of the account that the request acts as.
 	Site, Client, Account string
+
+	// Server is the address of the server, or those of several, for people; empty if it is
+	// not known yet.
+	Server string
 
 	// Sent is the normalized request.
 	Sent      canonical.Request
@@ -104,6 +108,7 @@ type State struct {
 	Status Status `json:"status"`
 
 	Product string `json:"product"`
+	Server  string `json:"server,omitempty"`
 	Client  string `json:"client"`
 	Account string `json:"account,omitempty"`
 	Rule    string `json:"rule,omitempty"`
@@ -149,7 +154,7 @@ func (r *request) client() string { return short(visible(svclog.MaskText(nil, r.
 func (r *request) state(salt []byte, limits Limits, now time.Time) State {
 	s := State{
 		ID: "apr_" + strings.ToLower(rand.Text()[:16]), Status: Waiting,
-		Product: r.Product.Name, Client: r.client(), Account: short(visible([]byte(r.Account))), Rule: r.Rule,
+		Product: r.Product.Name, Server: short(visible([]byte(r.Server))), Client: r.client(), Account: short(visible([]byte(r.Account))), Rule: r.Rule,
 		Method: r.Sent.Method, Path: visible(svclog.MaskPath(nil, r.Sent.Path)), Query: visible(svclog.MaskQuery(nil, r.Sent.Query)),
 		Operation: r.Operation.Name, Class: r.Operation.Class.String(),
 		ContentType:     short(visible(svclog.MaskText(nil, strings.Join(r.header["Content-Type"], ", ")))),

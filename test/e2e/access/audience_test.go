@@ -64,6 +64,7 @@ func (w *world) neighbourhood(sites []neighbour) string {
 	b.WriteString(w.Preamble())
 	for _, s := range sites {
 		b.WriteString(strings.NewReplacer(
+			"SERVER", strings.TrimPrefix(server.URL(), "https://"), "CHOSEN", strings.Replace(begin, server.URL()+" {", "{server} {\n\t\ttransport http {\n\t\t\ttls\n\t\t}", 1),
 			"PORT", fmt.Sprint(w.port("site")), "VEEAM", begin, "MATCHED", strings.Replace(begin, "veeam_auth", "veeam_auth @red", 1),
 			"MONITOR", fmt.Sprintf("account %s {file.%s}", monitor, filepath.Join(w.Dir, "monitor")),
 			"OPERATOR", fmt.Sprintf("account %s {file.%s}", operator, filepath.Join(w.Dir, "operator")),
