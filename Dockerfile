@@ -2,7 +2,8 @@
 #
 #   docker build -t veeam-auth --build-arg VERSION=$(git describe --tags --always) .
 #
-# docs/container.md says how to run it.
+# docs/container.md says how to run it. `make pin` names the image below by its digest:
+# docs/release.md.
 
 FROM --platform=$BUILDPLATFORM golang:1.26.10-bookworm AS build
 ARG TARGETOS TARGETARCH VERSION

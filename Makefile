@@ -12,7 +12,7 @@ RELEASE_BUILD = CGO_ENABLED=0 go build $(RELEASE_FLAGS)
 BUILD_INFO = github.com/caddy-veeam/veeam-auth/internal/buildinfo
 
 .PHONY: help build slim xcaddy test test-fast test-deploy lint fuzz demo generate differential log-changes alerts growth page-figures page-growth page-cost scrape \
-	release packages reproducible test-release cross sign verify vulnerabilities vulnerabilities-offline
+	release packages reproducible pin check-pin test-release cross sign verify vulnerabilities vulnerabilities-offline
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -58,6 +58,12 @@ packages: ## make dist/ with deb and rpm only
 
 reproducible: ## build the commit in two folders and compare dist/ bit for bit
 	$(RELEASE) -reproducible $(if $(COLD),-cold)
+
+pin: ## write into the Dockerfile the digest of the image that it builds in; asks the registry
+	$(RELEASE) -pin
+
+check-pin: ## check that digest at the registry, as the workflow of a release does first
+	$(RELEASE) -check-pin
 
 test-release: ## test what makes a release
 	go test -C tools/deploy -timeout 30m ./...

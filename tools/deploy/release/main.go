@@ -5,6 +5,7 @@
 //
 //	release -targets linux/amd64,… [-root DIR] [-version V] [-snapshot] [-only packages]
 //	release -targets linux/amd64,… -reproducible [-root DIR] [-cold]
+//	release -pin | -check-pin [-root DIR]
 //
 // docs/release.md says how a maintainer uses it and how a user verifies the result.
 package main
@@ -48,8 +49,20 @@ func run(ctx context.Context, args []string) error {
 	only := flags.String("only", "", "\"packages\": only deb and rpm")
 	twice := flags.Bool("reproducible", false, "build the commit in two folders and compare the results")
 	cold := flags.Bool("cold", false, "with -reproducible: compile the modules of others twice, too")
+	writePin := flags.Bool("pin", false, "write the digest of the image that the Dockerfile builds in")
+	readPin := flags.Bool("check-pin", false, "check that digest at the registry")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	dir, err := filepath.Abs(*root)
+	if err != nil {
+		return err
+	}
+	switch {
+	case *writePin:
+		return pin(ctx, dir, os.Stdout)
+	case *readPin:
+		return checkPin(ctx, dir, os.Stdout)
 	}
 	targets, err := parseTargets(*names)
 	if err != nil {
@@ -57,10 +70,6 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *only != "" && *only != "packages" {
 		return fmt.Errorf("-only %s is not known", *only)
-	}
-	dir, err := filepath.Abs(*root)
-	if err != nil {
-		return err
 	}
 	if *twice {
 		return reproduce(ctx, dir, targets, *cold, os.Stdout)
