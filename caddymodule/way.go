@@ -80,7 +80,7 @@ func (t loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
 }
 
-// readPins parses the configured fingerprints.
+// readPins parses the configured fingerprints, and looks at the files of authorities.
 func (t *Transport) readPins() error {
 	t.pins = nil
 	for _, text := range t.TLSPins {
@@ -95,6 +95,8 @@ func (t *Transport) readPins() error {
 		return errors.New("veeam_auth: tls_pin requires an upstream with TLS: use https:// for the upstream")
 	case t.pins != nil && slices.Contains(t.Versions, "3"):
 		return errors.New("veeam_auth: tls_pin is not allowed with HTTP/3: remove 3 from the versions of the transport")
+	case t.TLS != nil:
+		return tlspin.CheckAuthorities(t.TLS.CARaw)
 	}
 	return nil
 }

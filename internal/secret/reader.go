@@ -118,6 +118,9 @@ func (r *Reader) take(key, content string, err error) bool {
 		}
 	}
 	if err != nil && r.err == nil {
+		if path, ok := strings.CutPrefix(key, "file."); ok {
+			err = named(path, err)
+		}
 		r.err = &placeholderError{key, err}
 	}
 	return true
@@ -166,10 +169,10 @@ func (r *Reader) decoded(path string) (string, error) {
 // Plain returns the content of a file: unchanged if it is binary, otherwise in UTF-8.
 func (r *Reader) Plain(path string) ([]byte, error) {
 	content, err := r.raw(path)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		content, err = Plain(content)
 	}
-	return Plain(content)
+	return content, named(path, err)
 }
 
 func (r *Reader) raw(path string) ([]byte, error) {
@@ -181,7 +184,7 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, explained(path, err)
+		return nil, explained(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
@@ -189,7 +192,7 @@ func (r *Reader) raw(path string) ([]byte, error) {
 	}
 	content, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
-		return nil, explained(path, err)
+		return nil, explained(err)
 	}
 	if len(content) > MaxFile {
 		return nil, errLongFile
@@ -198,30 +201,37 @@ func (r *Reader) raw(path string) ([]byte, error) {
 }
 
 // explained is the error of a file without its path, which a placeholder may have yielded.
-// It says which user may not read the file, and which variable of the environment names it.
-func explained(path string, err error) error {
+// It says which user may not read the file.
+func explained(err error) error {
 	if failed, ok := errors.AsType[*os.PathError](err); ok {
 		err = failed.Err
 	}
 	if user := os.Getuid(); user >= 0 && errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w for the user %d", err, user)
 	}
-	if name := variableOf(path); name != "" {
-		err = fmt.Errorf("%w; the variable %s names the file", err, name)
+	return err
+}
+
+// named completes the error about a file with the variable of the environment that names it,
+// if there is an error and a variable.
+func named(path string, err error) error {
+	if name := variableOf(path); err != nil && name != "" {
+		return fmt.Errorf("%w; the variable %s names the file", err, name)
 	}
 	return err
 }
 
 // opened finds the file in the text of an error: Caddy's modules do not always wrap it.
-var opened = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\bopen (.+?): `) })
+var opened = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\b(?:open|reading) (.+?): `) })
 
-// WithVariable completes the error of a file that cannot be opened with the variable of the
-// environment that names it. Other errors are returned as they are.
+// WithVariable completes the error of a file that cannot be opened or used with the variable
+// of the environment that names it. Other errors, and nil, are returned as they are.
 func WithVariable(err error) error {
+	if err == nil {
+		return nil
+	}
 	if found := opened().FindStringSubmatch(err.Error()); found != nil {
-		if name := variableOf(found[1]); name != "" {
-			return fmt.Errorf("%w; the variable %s names the file", err, name)
-		}
+		return named(found[1], err)
 	}
 	return err
 }
