@@ -129,10 +129,8 @@ const directive = "veeam_auth"
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	words := hidden.New(ownNames()...)
 	values, err := parseDirectiveWith(h, words)
-	if err != nil {
-		return nil, placeholders.WithVariables(words.Check(err))
-	}
-	return values, nil
+	placeholders.WarnUnused(h.File(), caddy.Log().Named(directive).Sugar().Warn)
+	return values, placeholders.WithVariables(words.Check(err))
 }
 
 // parseDirectiveWith adds the secrets of the directive to words, which errors must not

@@ -12,5 +12,6 @@ import (
 
 func main() {
 	process.CalmGC()
+	process.TidyEnvironment()
 	caddycmd.Main()
 }

@@ -42,6 +42,7 @@ import (
 
 func main() {
 	process.CalmGC()
+	process.TidyEnvironment()
 	os.Args = withName(os.Args)
 	caddycmd.Main()
 }

@@ -55,16 +55,26 @@ func WithVariables(err error) error {
 	return err
 }
 
-// lineOf returns a line of a file, and an empty text if there is none.
+// lineOf returns a line of a file, and an empty text if there is none. For the end of a block
+// it is the line that begins the block: errors about all of it are reported at its end.
 func lineOf(file string, number int) string {
 	f, err := os.Open(file)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
+	begins := map[string]string{} // by what the line is indented with
 	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := lines.Text()
+		indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
 		if number--; number == 0 {
-			return lines.Text()
+			if strings.TrimSpace(line) == "}" {
+				return begins[indent]
+			}
+			return line
+		}
+		if strings.HasSuffix(strings.TrimSpace(line), "{") {
+			begins[indent] = line
 		}
 	}
 	return ""

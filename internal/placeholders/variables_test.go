@@ -20,6 +20,10 @@ func TestAnErrorNamesTheVariablesOfItsLine(t *testing.T) {
 		"client {$X_SET} {$X_OTHER} {$X_SET}",
 		"tls_pin",
 		"{env.X_UNSET} {$} {$X UNSET}",
+		"\tveeam_auth {$X_SET} {",
+		"\t\taccount {$X_OTHER} {",
+		"\t\t}",
+		"\t}",
 	}
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		t.Fatal(err)
@@ -29,15 +33,19 @@ func TestAnErrorNamesTheVariablesOfItsLine(t *testing.T) {
 	}
 	cause := errors.New("wrong")
 	for number, want := range []string{
-		0: "; in the environment X_UNSET is not set",
-		1: "; in the environment X_UNSET is not set",
-		2: "",
-		3: "; the line has X_SET from the environment",
-		4: "; in the environment X_EMPTY is empty",
-		5: "; the line has X_SET and X_OTHER from the environment",
-		6: "",
-		7: "",
-		8: "", // there is no such line
+		0:  "; in the environment X_UNSET is not set",
+		1:  "; in the environment X_UNSET is not set",
+		2:  "",
+		3:  "; the line has X_SET from the environment",
+		4:  "; in the environment X_EMPTY is empty",
+		5:  "; the line has X_SET and X_OTHER from the environment",
+		6:  "",
+		7:  "",
+		8:  "; the line has X_SET from the environment",
+		9:  "; the line has X_OTHER from the environment",
+		10: "; the line has X_OTHER from the environment",
+		11: "; the line has X_SET from the environment",
+		12: "", // there is no such line
 	} {
 		for _, tail := range []string{"", " import chain ['Caddyfile:3 (import x)']"} {
 			err := fmt.Errorf("%w, at %s:%d%s", cause, file, number+1, tail)

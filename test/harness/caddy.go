@@ -24,6 +24,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddy that this program turns into has them
 
 	_ "github.com/caddy-veeam/veeam-auth" // and this module
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 // asCaddy is the variable that turns a program that calls Main into Caddy.
@@ -36,6 +37,7 @@ func Main() {
 	if os.Getenv(asCaddy) == "" {
 		return
 	}
+	process.TidyEnvironment()
 	caddycmd.Main()
 	os.Exit(0)
 }
