@@ -64,6 +64,7 @@ func TestManifestsConform(t *testing.T) {
 		}
 	}
 	all := strings.Join(manifests, "\n---\n")
+	noLinks(t, all)
 	if out, err := conforms(all); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -79,6 +80,25 @@ func TestManifestsConform(t *testing.T) {
 	}
 }
 
+// noLinks demands that no Service sets a variable of a pod: one that is called redis would
+// set REDIS_PORT, which a Caddyfile takes for a number.
+func noLinks(t *testing.T, manifests string) {
+	t.Helper()
+	pods := 0
+	for _, document := range documents(t, manifests) {
+		if document["kind"] != "Deployment" {
+			continue
+		}
+		pods++
+		if spec, _ := at(t, document, "spec", "template", "spec").(map[string]any); spec["enableServiceLinks"] != false {
+			t.Errorf("%v: enableServiceLinks is %v", at(t, document, "metadata", "name"), spec["enableServiceLinks"])
+		}
+	}
+	if pods == 0 {
+		t.Error("no pod")
+	}
+}
+
 func TestTheChartConforms(t *testing.T) {
 	for mode, values := range settings {
 		t.Run(mode, func(t *testing.T) {
@@ -89,6 +109,7 @@ func TestTheChartConforms(t *testing.T) {
 			if out, err := conforms(manifests); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
+			noLinks(t, manifests)
 			validates(t, caddyfileOf(t, manifests))
 		})
 	}

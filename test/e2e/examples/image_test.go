@@ -4,6 +4,7 @@
 package examples
 
 import (
+	encoded "encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,14 +30,21 @@ const unset = "(unset)"
 
 func TestTheImageNamesTheVariableOfWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	server, withCodes := harness.StartServer(t, veeamtest.VBR13), harness.StartServer(t, veeamtest.Azure)
+	server, withCodes, lone := harness.StartServer(t, veeamtest.VBR13), harness.StartServer(t, veeamtest.Azure), harness.StartServer(t, veeamtest.VBR13)
+	der, _ := encoded.Decode(veeamtest.CAPEM())
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := strconv.Itoa(ports[0])
 	for name, tt := range map[string]struct {
 		set   map[string]string
 		want  []string
-		stays bool // the process serves nevertheless
+		stays bool              // the process serves nevertheless
+		files map[string]string // by their names, in the folder that DIR stands for in set
 	}{
 		"no server":            {set: map[string]string{"VEEAM_AUTH_SERVER": unset}, want: []string{"VEEAM_AUTH_SERVER is not set", "write veeam_auth https://vbr01.lab.local:9419"}},
-		"an empty server":      {set: map[string]string{"VEEAM_AUTH_SERVER": ""}, want: []string{"VEEAM_AUTH_SERVER is empty", "write veeam_auth https://vbr01.lab.local:9419"}},
+		"an empty server":      {set: map[string]string{"VEEAM_AUTH_SERVER": ""}, want: []string{"VEEAM_AUTH_SERVER is not set", "write veeam_auth https://vbr01.lab.local:9419"}},
 		"a server by HTTP":     {set: map[string]string{"VEEAM_AUTH_SERVER": "vbr01:9419", "VEEAM_AUTH_TRUST": "system"}, want: []string{"the line has VEEAM_AUTH_SERVER from the environment", "use https:// for the upstream"}},
 		"a server with a path": {set: map[string]string{"VEEAM_AUTH_SERVER": "https://vbr01:9419/api"}, want: []string{"the line has VEEAM_AUTH_SERVER from the environment", "write the path of the upstream as base_path"}},
 		"no user":              {set: map[string]string{"VEEAM_AUTH_USERNAME": unset}, want: []string{"VEEAM_AUTH_USERNAME is not set", "an account requires a name"}},
@@ -73,10 +82,60 @@ func TestTheImageNamesTheVariableOfWhatIsWrong(t *testing.T) {
 		// Without both, Caddy's storage is in the folder where it runs, which has a file there.
 		"no HOME": {set: map[string]string{"XDG_DATA_HOME": unset, "HOME": unset}, want: []string{"Set XDG_DATA_HOME to a folder that Caddy may write to"}, stays: true},
 		"nothing": {want: []string{"Authenticated user: [" + `.\` + veeamtest.DefaultUser}, stays: true},
+
+		"an empty file with the password": {
+			files: map[string]string{"x": "\n"}, set: map[string]string{"VEEAM_AUTH_PASSWORD_FILE": "DIR/x"},
+			want: []string{"cannot be used: it is empty; the variable VEEAM_AUTH_PASSWORD_FILE names the file"}, stays: true,
+		},
+		"a password as Windows saves it": {
+			files: map[string]string{"x": "\ufeff" + veeamtest.DefaultPassword + "\r\n"}, set: map[string]string{"VEEAM_AUTH_PASSWORD_FILE": "DIR/x"},
+			want: []string{"Authenticated user: ["}, stays: true,
+		},
+		"a password with another line": {
+			files: map[string]string{"x": veeamtest.DefaultPassword + "x\nsecond\n"}, set: map[string]string{"VEEAM_AUTH_PASSWORD_FILE": "DIR/x", "VEEAM_AUTH_SERVER": lone.URL()},
+			want: []string{"a secret is probably wrong", "has several lines"}, stays: true,
+		},
+		"an empty authority": {
+			files: map[string]string{"x": ""}, set: map[string]string{"VEEAM_AUTH_CA_FILE": "DIR/x"},
+			want: []string{"/x: no certificate in PEM is in the file; the variable VEEAM_AUTH_CA_FILE names the file"},
+		},
+		"an authority in DER": {
+			files: map[string]string{"x": string(der.Bytes)}, set: map[string]string{"VEEAM_AUTH_CA_FILE": "DIR/x"},
+			want: []string{"the file is a certificate in DER; convert it to PEM", "the variable VEEAM_AUTH_CA_FILE names the file"},
+		},
+		"a folder as the authority":  {set: map[string]string{"VEEAM_AUTH_CA_FILE": "/proc"}, want: []string{"is a directory; the variable VEEAM_AUTH_CA_FILE names the file"}},
+		"a fingerprint without pin":  {set: map[string]string{"VEEAM_AUTH_TLS_PIN": "86:F1"}, want: []string{"VEEAM_AUTH_TLS_PIN has no effect: it is used only with VEEAM_AUTH_TRUST=pin"}, stays: true},
+		"a hash without clients":     {set: map[string]string{"VEEAM_AUTH_CLIENT_HASH": "x"}, want: []string{"VEEAM_AUTH_CLIENT_HASH has no effect: it is used only with VEEAM_AUTH_CALLERS=client"}, stays: true},
+		"a port without clients":     {set: map[string]string{"VEEAM_AUTH_BIND": "0.0.0.0"}, want: []string{"VEEAM_AUTH_BIND has no effect: it is used only with VEEAM_AUTH_CALLERS=client"}, stays: true},
+		"a seed without MFA":         {set: map[string]string{"VEEAM_AUTH_TOTP_SECRET_FILE": "/seed"}, want: []string{"VEEAM_AUTH_TOTP_SECRET_FILE has no effect: it is used only with VEEAM_AUTH_MFA=totp"}, stays: true},
+		"a password in the variable": {set: map[string]string{"VEEAM_AUTH_PASSWORD": veeamtest.DefaultPassword}, want: []string{"VEEAM_AUTH_PASSWORD has no effect", "did you mean VEEAM_AUTH_PASSWORD_FILE?"}, stays: true},
+		"HTTP to the server":         {set: map[string]string{"VEEAM_AUTH_SERVER": "http://vbr01:9419"}, want: []string{"the line has VEEAM_AUTH_SERVER from the environment"}},
+		"a port as the address":      {set: map[string]string{"VEEAM_AUTH_LISTEN": "9419"}, want: []string{"VEEAM_AUTH_LISTEN has another form than http://:9419"}},
+		"a user of two lines":        {set: map[string]string{"VEEAM_AUTH_USERNAME": "svc\nallow *"}, want: []string{"VEEAM_AUTH_USERNAME has several lines"}},
+		"a user in quotation marks":  {set: map[string]string{"VEEAM_AUTH_USERNAME": `"svc"`}, want: []string{"VEEAM_AUTH_USERNAME has another form than"}},
+		"a long fingerprint":         {set: map[string]string{"VEEAM_AUTH_TRUST": "pin", "VEEAM_AUTH_TLS_PIN": strings.Repeat("a", 100_000)}, want: []string{"the line has VEEAM_AUTH_TLS_PIN from the environment"}},
+		"a user with the end of the line": {
+			set:  map[string]string{"VEEAM_AUTH_USERNAME": veeamtest.DefaultUser + "\r\n", "VEEAM_AUTH_PRESET": "", "VEEAM_AUTH_MFA": " "},
+			want: []string{"Authenticated user: ["}, stays: true,
+		},
+		"TLS": {
+			set:  map[string]string{"VEEAM_AUTH_LISTEN": "https://veeam-auth.lab.local:" + secure},
+			want: []string{"certificate obtained successfully"}, stays: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			image := newImage(t, server, tt.set)
+			dir := t.TempDir()
+			for name, text := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set := map[string]string{}
+			for name, value := range tt.set {
+				set[name] = strings.Replace(value, "DIR/", dir+"/", 1)
+			}
+			image := newImage(t, server, set)
 			has := func() bool {
 				return !slices.ContainsFunc(tt.want, func(text string) bool { return !strings.Contains(image.output.String(), text) })
 			}
@@ -95,6 +154,26 @@ func TestTheImageNamesTheVariableOfWhatIsWrong(t *testing.T) {
 				t.Error("the password is printed")
 			}
 		})
+	}
+}
+
+// TestAStopDuringTheLoginEndsTheImage: a server that does not answer keeps nobody.
+func TestAStopDuringTheLoginEndsTheImage(t *testing.T) {
+	t.Parallel()
+	server := harness.StartServer(t, veeamtest.VBR13)
+	server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang})
+	image := newImage(t, server, nil)
+	if !harness.Until(func() bool { return server.Counters().TokenRequests > 0 }) {
+		t.Fatalf("no login:\n%s", image.output)
+	}
+	if err := image.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := image.ends(); err != nil {
+		t.Errorf("%v:\n%s", err, image.output)
+	}
+	if left := server.Counters().LiveSessions; left != 0 {
+		t.Errorf("%d sessions are left", left)
 	}
 }
 
