@@ -171,6 +171,9 @@ func (w *pageWorld) shell(t *testing.T, p *page) (received string) {
 	if err := os.WriteFile(filepath.Join(home, ".curlrc"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(home, "veeam.key"), []byte(w.key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, script := range p.scripts {
 		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", w.typed(script))
 		cmd.Dir, cmd.Env = home, append(os.Environ(), "HOME="+home, "CURL_HOME="+home)

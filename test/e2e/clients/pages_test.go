@@ -45,6 +45,7 @@ var (
 	anUser  = regexp.MustCompile(`(?m)^\s*account (\S+)`)
 	secret  = regexp.MustCompile(`\{file\./run/secrets/(\w+)\}`)
 	pinned  = regexp.MustCompile(`tls_pin \S+`)
+	aClient = regexp.MustCompile(`(?m)^\s*client (\S+)`)
 	aHash   = regexp.MustCompile(`\$2a\$14\$\S+`)
 	global  = regexp.MustCompile(`(?s)^\{\n(.*?)^?\n\}\n`)
 )
@@ -113,6 +114,8 @@ func readPage(t *testing.T, name string) *page {
 type pageWorld struct {
 	*harness.World
 	t       *testing.T
+	client  string // the first one of the page
+	key     string // of that client
 	servers []*veeamtest.Server
 	ports   map[string]int // of the sites, by host:port on the page
 }
@@ -179,6 +182,26 @@ func (w *pageWorld) load(t *testing.T, p *page) {
 	} else if err := w.Reload(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
+	found := aClient.FindStringSubmatch(p.caddyfile)
+	if found == nil {
+		t.Fatal("the Caddyfile has no client, so nobody can have a key")
+	}
+	w.client = found[1]
+	w.key = w.issued(t, w.client)
+}
+
+// issued is a key of a client of the configuration, by the command that the pages name.
+func (w *pageWorld) issued(t *testing.T, client string) string {
+	t.Helper()
+	command, err := harness.Command(w.Dir, nil, "veeam-auth", "keys", "issue", client, "--for", "90d", "--address", w.Caddy.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // port is where a site of the page listens.
@@ -277,11 +300,15 @@ func (w *pageWorld) replay(t *testing.T, p *page) (received string) {
 		t.Error("the file of requests names no source")
 	}
 	vars := map[string]string{
-		"user": p.user, "password": p.password, "basic": base64.StdEncoding.EncodeToString([]byte(p.user + ":" + p.password)),
+		"user": p.user, "password": p.password, "client": w.client, "key": w.key, "basic": base64.StdEncoding.EncodeToString([]byte(p.user + ":" + p.password)),
 	}
+	if strings.HasPrefix(p.password, "vak_") {
+		vars["password"] = w.key
+	}
+	withKey := false
 	succeeded := map[string]bool{}
 	for _, file := range archive.Files {
-		// The name is: base URL, status, what it is.
+		// The name is: base URL, status, what it is, and perhaps after a colon what the answer says.
 		words := strings.SplitN(file.Name, " ", 3)
 		if len(words) != 3 || !slices.Contains(p.bases, words[0]) {
 			t.Fatalf("%q does not begin with a base URL of the page and a status", file.Name)
@@ -291,9 +318,19 @@ func (w *pageWorld) replay(t *testing.T, p *page) (received string) {
 		if strconv.Itoa(status) != words[1] {
 			t.Errorf("%s: %d\n%s", file.Name, status, text)
 		}
+		_, said, _ := strings.Cut(words[2], ": ")
+		for part := range strings.SplitSeq(said, ", ") {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: no %q in\n%s", file.Name, part, text)
+			}
+		}
+		withKey = withKey || status/100 == 2 && strings.Contains(string(file.Data), "{key}")
 		if status/100 == 2 {
 			succeeded[words[0]] = true
 		}
+	}
+	if !withKey {
+		t.Error("no request with a key of the client succeeds")
 	}
 	for _, base := range p.bases {
 		if !succeeded[base] {
