@@ -202,21 +202,27 @@ func (q *lineQueue) Close() error {
 	defer patience.Stop()
 	select {
 	case <-q.done:
+		q.account(q.lost())
 	case <-patience.C:
 		close(q.given)
+		lost := q.lost() // with the line whose write hangs, which the next step may end
 		// It ends a write that hangs in a socket or pipe. Some writers cannot be
 		// closed before their write has ended.
 		go func() { _ = q.current().Close() }()
+		q.account(lost)
 	}
-	q.account()
 	return nil
 }
 
-// account tells at the end how many lines are lost.
-func (q *lineQueue) account() {
+// lost is how many lines are lost if no other is written.
+func (q *lineQueue) lost() int {
 	q.mu.Lock()
-	lost := q.dropped + q.waiting
-	q.mu.Unlock()
+	defer q.mu.Unlock()
+	return q.dropped + q.waiting
+}
+
+// account tells at the end how many lines are lost.
+func (q *lineQueue) account(lost int) {
 	if lost > 0 {
 		q.failures.Report(fmt.Sprintf("the log %s was closed, lines dropped: %d", q.name, lost))
 	}
@@ -252,5 +258,5 @@ func (q *lineQueue) flush(ctx context.Context) {
 	case <-empty:
 	case <-ctx.Done():
 	}
-	q.account()
+	q.account(q.lost())
 }
