@@ -108,7 +108,7 @@ test: ## run every check and test, with the race detector
 
 test-fast: ## run the tests of the packages, without processes and browsers
 	go vet ./...
-	go test ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
+	go test -vet=off -ldflags='-s -w' ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
 
 test-deploy: ## run the image, the pod, the unit, the packages, compose and the chart; requires root. INSTALL=1 installs what it needs
 	./test/deploy/run $(if $(INSTALL),--install)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Patience is what only a hang exceeds: to start, to end, to answer, to come true.
@@ -37,6 +38,20 @@ func StartServer(tb testing.TB, profile veeamtest.Profile, options ...veeamtest.
 	}
 	tb.Cleanup(server.Close)
 	return server
+}
+
+// Keyset returns the text of a new keyset, for the option encryption_key.
+func Keyset(tb testing.TB) string {
+	tb.Helper()
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	text, err := keyset.Text()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
 }
 
 // Eventually waits for what has to come true without more being done.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // theirs reports a token of the server's among what a client got.
@@ -256,16 +256,8 @@ func TestExposedTokensAreThoseOfTheServerAndEndHereToo(t *testing.T) {
 }
 
 func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testing.T) {
-	keyset, err := tokencache.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := keyset.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
 	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(harness.Keyset(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	one, two := replicasOf(t, &site{Account: "passthrough", Options: "cache {\n\t\t\tencryption_key {file." + key + "}\n\t\t}"})
@@ -313,7 +305,7 @@ func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testin
 	if e := again.echo(bearer(again.tokens(operator, "operator-pass-1").Access)); e.Subject != operator {
 		t.Errorf("after another login the user acts as %s", e.Subject)
 	}
-	err = filepath.WalkDir(one.Dir+"/..", func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(one.Dir+"/..", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

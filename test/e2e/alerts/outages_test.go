@@ -20,7 +20,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // With -earnest the alerts wait as long as they say, and Prometheus scrapes every 15 s as in
@@ -241,15 +240,7 @@ func TestEachOutageRaisesItsAlertAndNoOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := tokencache.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := key.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set("key", text)
+	set("key", harness.Keyset(t))
 	set("ca.pem", string(veeamtest.CAPEM()))
 	set("healthy-password", veeamtest.DefaultPassword)
 	healthy := healthySite(t, w)

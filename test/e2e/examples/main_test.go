@@ -20,7 +20,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestMain(m *testing.M) {
@@ -184,7 +183,7 @@ func files(t *testing.T, dir, text string) string {
 		}
 		return path
 	}
-	keys := write("keys", keyset(t))
+	keys := write("keys", harness.Keyset(t))
 	text = secret.ReplaceAllStringFunc(text, func(placeholder string) string {
 		if strings.Contains(placeholder, "auth_key") {
 			return "{file." + keys + "}"
@@ -194,20 +193,6 @@ func files(t *testing.T, dir, text string) string {
 	text = pem.ReplaceAllString(text, "$1 "+write("ca.pem", string(certs.PEM(certificate().Leaf))))
 	text = socket.ReplaceAllString(text, "unix/"+filepath.Join(dir, "s"))
 	return strings.NewReplacer("/var/lib/veeam-auth", filepath.Join(dir, "lib"), "/var/log/veeam", dir).Replace(text)
-}
-
-// keyset is a new key for the cache.
-func keyset(t *testing.T) string {
-	t.Helper()
-	keyset, err := tokencache.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := keyset.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 // dials has every upstream at another address.

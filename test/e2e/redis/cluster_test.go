@@ -16,7 +16,6 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // cluster is a server and the Caddys in front of it.
@@ -47,15 +46,7 @@ func newClusterOf(t *testing.T, n int, node func(*cluster) *harness.World, optio
 	c := &cluster{t: t, server: harness.StartServer(t, veeamtest.VBR13, options...), dir: t.TempDir()}
 	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}, Timeout: harness.Patience}
 	t.Cleanup(c.client.CloseIdleConnections)
-	keyset, err := tokencache.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := keyset.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, c.file("key"), text)
+	write(t, c.file("key"), harness.Keyset(t))
 	write(t, c.file("password"), veeamtest.DefaultPassword)
 	for range n {
 		c.nodes = append(c.nodes, node(c))

@@ -18,7 +18,6 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
@@ -27,15 +26,7 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 	redis := startRedisWith(t, "--requirepass", redisPassword)
 	server := harness.StartServer(t, veeamtest.VBR13)
 	dir := t.TempDir()
-	keyset, err := tokencache.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := keyset.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "cache_key"), key)
+	write(t, filepath.Join(dir, "cache_key"), harness.Keyset(t))
 	write(t, filepath.Join(dir, "redis_password"), redisPassword)
 	write(t, filepath.Join(dir, "veeam_password"), veeamtest.DefaultPassword)
 	authority := certs.Authority("lab")

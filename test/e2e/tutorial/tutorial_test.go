@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -64,24 +63,6 @@ func read(t *testing.T) (blocks []block) {
 	return blocks
 }
 
-// screen is what the shell and its programs have printed.
-type screen struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *screen) after(n int) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()[n:]
-}
-
 // pattern matches the lines of an output, in their order, perhaps with others between.
 func pattern(output string) *regexp.Regexp {
 	var lines []string
@@ -113,7 +94,7 @@ func TestTheTutorialWorksAsItStands(t *testing.T) {
 	shell := exec.CommandContext(t.Context(), "bash", "--norc")
 	shell.Dir = "../../.."
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var s screen
+	var s harness.Output // what the shell and its programs have printed
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -134,18 +115,18 @@ func TestTheTutorialWorksAsItStands(t *testing.T) {
 		_ = reader.Close()
 	})
 	for i, b := range blocks {
-		from, began := len(s.after(0)), time.Now()
+		from, began := len(s.String()), time.Now()
 		done := regexp.MustCompile(fmt.Sprintf(`(?m)^block %d has ended: (\d+)$`, i))
 		// Beside the printed line an error of a single command would go unnoticed.
 		if _, err := fmt.Fprintf(stdin, "set -e; trap 'echo \"block %d has ended: 1\"' EXIT\n%sset +e; echo; echo 'block %[1]d has ended: 0'\n", i, b.typed); err != nil {
 			t.Fatal(err)
 		}
-		if !harness.Until(func() bool { return done.MatchString(s.after(from)) }) || done.FindStringSubmatch(s.after(from))[1] != "0" {
-			t.Fatalf("docs/tutorial.md:%d: the block fails:\n%s\n%s", b.line, b.typed, s.after(from))
+		if !harness.Until(func() bool { return done.MatchString(s.String()[from:]) }) || done.FindStringSubmatch(s.String()[from:])[1] != "0" {
+			t.Fatalf("docs/tutorial.md:%d: the block fails:\n%s\n%s", b.line, b.typed, s.String()[from:])
 		}
 		// Programs in the background may print later.
-		if want := pattern(b.output); b.output != "" && !harness.Until(func() bool { return want.MatchString(s.after(from)) }) {
-			t.Fatalf("docs/tutorial.md:%d: the page shows\n%s\nbut the output is\n%s", b.line, b.output, s.after(from))
+		if want := pattern(b.output); b.output != "" && !harness.Until(func() bool { return want.MatchString(s.String()[from:]) }) {
+			t.Fatalf("docs/tutorial.md:%d: the page shows\n%s\nbut the output is\n%s", b.line, b.output, s.String()[from:])
 		}
 		t.Logf("docs/tutorial.md:%d took %v", b.line, time.Since(began).Round(100*time.Millisecond))
 	}
