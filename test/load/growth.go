@@ -170,6 +170,9 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	defer many.caddy.Stop()
 	r.check(many.cpu <= maxStart, fmt.Sprintf("%d accounts: start, processor time and time; with one account", n),
 		fmt.Sprint(many.cpu, " and ", many.took.Round(time.Millisecond), "; ", one.cpu), fmt.Sprint("at most ", maxStart))
+	if err := g.caddyBeside(r, n, base); err != nil {
+		return err
+	}
 	before, err := many.live()
 	if err != nil {
 		return err
@@ -180,6 +183,9 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	}
 	r.check(login <= maxLoginCPU, "the first login of an account, without what the storage costs; a request, processor time",
 		fmt.Sprint(login, "; ", later), fmt.Sprint("login at most ", maxLoginCPU))
+	if err := many.emptyStorage(ctx); err != nil {
+		return err
+	}
 	after, err := many.live()
 	if err != nil {
 		return err
@@ -210,19 +216,60 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	return many.operate(ctx, r)
 }
 
+// caddyBeside measures what Caddy itself takes for a directive with as many lines, and the
+// start with the garbage collector of our builds.
+func (g *growth) caddyBeside(r *report, n int, base float64) error {
+	plain, err := g.begin("", func(port int) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s {\n bind 127.0.0.1\n vars {\n", local(port))
+		for i := range n {
+			fmt.Fprintf(&b, "%s {env.LOAD_PASSWORD}\n", manyName(i))
+		}
+		b.WriteString("}\n respond 204\n}\n")
+		return b.String()
+	})
+	if err != nil {
+		return err
+	}
+	live, err := plain.live()
+	plain.caddy.Stop()
+	if err != nil {
+		return err
+	}
+	r.note(fmt.Sprintf("Caddy without veeam_auth, vars with %d lines: start, processor time; live memory of a line", n),
+		fmt.Sprintf("%v; %.0f bytes", plain.cpu, (live-base)/float64(n)))
+	calm, err := g.begin("storage load_memory\n", func(port int) string { return g.site(local(port), n) }, "GOGC=400")
+	if err != nil {
+		return err
+	}
+	calm.caddy.Stop()
+	r.note(fmt.Sprintf("%d accounts: start with GOGC=400, processor time and time", n), fmt.Sprint(calm.cpu, " and ", calm.took.Round(time.Millisecond)))
+	return nil
+}
+
+// emptyStorage empties the storage load_memory.
+func (s *grown) emptyStorage(ctx context.Context) error {
+	status, err := send(ctx, http.DefaultClient, http.MethodGet, "http://"+s.caddy.Admin+emptyPath, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("emptying the storage: status %d", status)
+	}
+	return err
+}
+
 // operate measures what operators do with many accounts: a scrape, and a reload of the
 // configuration with one more option.
 func (s *grown) operate(ctx context.Context, r *report) error {
-	size := 0
-	scrape, scraped, err := s.costs(func() error {
-		text, err := s.caddy.Metrics()
-		size = len(text)
+	text := ""
+	scrape, scraped, err := s.costs(func() (err error) {
+		text, err = s.caddy.Metrics()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.note("a scrape with a session of each account: processor time, duration, size", fmt.Sprintf("%v, %v, %d kB", scrape, scraped, size/1000))
+	series := strings.Count("\n"+text, "\n") - strings.Count("\n"+text, "\n#") - 1
+	r.note("a scrape with a session of each account: processor time, duration, size, series",
+		fmt.Sprintf("%v, %v, %d kB, %d", scrape, scraped, len(text)/1000, series))
 	changed := strings.Replace(s.config, "pace off", "pace off\n expose_upstream_tokens", 1)
 	reload, reloaded, err := s.costs(func() error { return s.caddy.Load(ctx, []byte(changed)) })
 	if err != nil {

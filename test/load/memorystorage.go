@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"io/fs"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +15,29 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-func init() { caddy.RegisterModule(memoryStorage{}) }
+func init() {
+	caddy.RegisterModule(memoryStorage{})
+	caddy.RegisterModule(memoryAdmin{})
+}
+
+// memoryAdmin empties the storage, so that what it holds is not counted as memory of the
+// process: other storages are elsewhere.
+type memoryAdmin struct{}
+
+const emptyPath = "/load/empty"
+
+// CaddyModule returns the Caddy module information.
+func (memoryAdmin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.load_memory", New: func() caddy.Module { return new(memoryAdmin) }}
+}
+
+// Routes implements caddy.AdminRouter.
+func (memoryAdmin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: emptyPath, Handler: caddy.AdminHandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		inMemory.values.Clear()
+		return nil
+	})}}
+}
 
 // memoryStorage is a module of the Caddys that load starts. A lock is nobody else's: there
 // is one process.
@@ -122,6 +145,7 @@ func (m *memory) Stat(_ context.Context, key string) (certmagic.KeyInfo, error) 
 
 // Interface guards
 var (
+	_ caddy.AdminRouter      = (*memoryAdmin)(nil)
 	_ caddy.StorageConverter = (*memoryStorage)(nil)
 	_ caddyfile.Unmarshaler  = (*memoryStorage)(nil)
 	_ certmagic.Storage      = (*memory)(nil)
