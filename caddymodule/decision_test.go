@@ -1,13 +1,18 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -234,6 +239,47 @@ func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
 				t.Errorf("Location %q", location)
 			}
 		})
+	}
+}
+
+// A server, or a proxy in front of it, may answer anything: a client gets an answer of HTTP,
+// and no other connection than it has asked for.
+func TestWhatIsNoAnswerIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{-1, 0, 42, 99, 100, 103, 199, 1000, 70000, http.StatusSwitchingProtocols} {
+		for path, filters := range map[string]string{"/api/v3/organizations": "", "/api/v3/unheard/of": "", "/api/v3/organizations?filtered": `, "filter_secrets": {}`} {
+			c := newChain(t, `{"product": "vspc"`+filters+`}`)
+			asked := c.gets(status, http.Header{"Set-Cookie": {"session=1"}}, "")
+			if got := c.ask("monitor", http.MethodGet, path, nil); got.Code < http.StatusInternalServerError || got.Header().Get("Set-Cookie") != "" || *asked != 1 {
+				t.Errorf("%d at %s: %d %v, asked %d times", status, path, got.Code, got.Header(), *asked)
+			}
+		}
+	}
+}
+
+func TestAnAnswerThatBreaksOffIsInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, begun := range []bool{true, false} {
+		c := newChain(t, `{"product": "vspc"}`)
+		req := httptest.NewRequest(http.MethodDelete, "/api/v3/organizations", http.NoBody)
+		req.RemoteAddr = "192.0.2.1:1"
+		req = prepared(req)
+		req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", "monitor")
+		panicked := func() (cause any) {
+			defer func() { cause = recover() }()
+			return c.handler.ServeHTTP(httptest.NewRecorder(), req, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				if begun {
+					w.WriteHeader(http.StatusOK)
+				}
+				panic(http.ErrAbortHandler)
+			}))
+		}()
+		if ended, _ := panicked.(error); !errors.Is(ended, http.ErrAbortHandler) {
+			t.Errorf("%v", panicked)
+		}
+		if n := c.logs.FilterMessage(svclog.ResponseKey).Len(); (n == 1) != begun || n > 1 {
+			t.Errorf("begun %t: %d lines", begun, n)
+		}
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -351,15 +349,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	state.journal.Request(r, state.caller.Identity(), body, cut)
 
-	rec := state.recorder
+	rec, answered := state.recorder, false
 	rec.Record(w, h.bodyLimit, h.LogAllBodies)
+	defer func() { // a panic ends an answer that breaks off
+		if h.page != nil {
+			h.showOnPage(state, rec.Status)
+		}
+		if answered || rec.Wrote() {
+			state.journal.Response(rec.Status, rec.Header(), rec.Body, rec.Cut)
+		}
+	}()
 	err := h.serve(rec, r, next, state, unknown)
-	if h.page != nil {
-		h.showOnPage(state, rec.Status)
-	}
-	if err == nil || rec.Wrote() {
-		state.journal.Response(rec.Status, rec.Header(), rec.Body, rec.Cut)
-	}
+	answered = err == nil
 	return err
 }
 
@@ -429,7 +430,7 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, state *requ
 		result = metrics.ResultToken
 	}
 	h.counts.Add(result, state.caller.Client())
-	return write(w, h.logins.Here(r, logon.Question{ //nolint:bodyclose // write closes it
+	return answer.Write(w, h.logins.Here(r, logon.Question{ //nolint:bodyclose // Write closes it
 		Route: state.route, Method: state.sent.Method, Presented: state.presented, Site: state.origin(), Audience: h.audience(r),
 		Caller: &state.caller, Subject: func() issuer.Subject { return h.subjectOf(r, &state.caller) },
 	}))
@@ -444,7 +445,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, state *requestS
 	h.throttled(r, state, refusal)
 	state.found.refused = &refusal
 	requestbody.Abandon(w, r, h.bodyTimeout)
-	_ = write(w, answer.Refuse(h.product, r, refusal, h.names)) //nolint:bodyclose // write closes it
+	_ = answer.Write(w, answer.Refuse(h.product, r, refusal, h.names)) //nolint:bodyclose // Write closes it
 }
 
 func (h *Handler) countRefusal(state *requestState, refusal veeam.Refusal) {
@@ -505,15 +506,6 @@ func (h *Handler) unlogged(w *forwarder.Recorder, r *http.Request, err error) er
 		w.WriteHeader(status)
 	}
 	return nil
-}
-
-// write sends a response of veeam-auth.
-func write(w http.ResponseWriter, res *http.Response) error {
-	defer res.Body.Close()
-	maps.Copy(w.Header(), res.Header)
-	w.WriteHeader(res.StatusCode)
-	_, err := io.Copy(w, res.Body)
-	return err
 }
 
 // Interface guards

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -31,7 +32,7 @@ func TestALegacyClientLogsInAndRenewsInItsOwnForm(t *testing.T) {
 	// What stands for the transport has a session.
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		res, _ := stateOf(r.Context()).answer(new(tokencache.Token), "")
-		return write(w, res)
+		return answer.Write(w, res)
 	})
 	post := func(method, path string, pairs ...string) (int, map[string]any) {
 		var body bytes.Buffer

@@ -374,6 +374,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		return t.passOn(req, nil)
 	}
 	*state.found = found{}
+	answer.AskOnce(req)
 	if difference == "" {
 		req, difference = bind(req, state)
 	}
@@ -512,14 +513,15 @@ func (t *Transport) pass(req *http.Request, state *requestState, res *http.Respo
 	if len(res.Header["Location"]) > 0 {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
 	}
-	terms := state.terms(t.product)
+	terms, websocket := state.terms(t.product), state.sent.Websocket
 	if terms == (answer.Terms{}) {
-		answer.WithoutSession(res.Header)
-		return res, nil, nil
+		if plain, fit := answer.Plain(res, websocket); fit {
+			return plain, nil, nil
+		}
 	}
 	x := answer.Exchange{
 		Terms: terms, Product: t.product, Request: req, Method: state.sent.Method, Path: state.sent.Path,
-		Journal: state.journal, Log: t.logger, Spelling: state.spells(),
+		Journal: state.journal, Log: t.logger, Spelling: state.spells(), Websocket: websocket,
 	}
 	if x.Linked {
 		x.Site = state.origin()
@@ -558,6 +560,7 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 func (t *Transport) addressed(req, out *http.Request, version string) *http.Request {
 	out.Host = t.host(req)
 	t.product.SetVersion(out.Header, version)
+	headers.SentOnce(out.Header)
 	out.Trailer = nil // set when everything is decided
 	if t.BasePath != "" {
 		if out == req {

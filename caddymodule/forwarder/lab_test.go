@@ -34,6 +34,9 @@ import (
 // caseID is the header by which the upstream knows what to answer.
 const caseID = "X-Case"
 
+// canary is a session of the upstream.
+const canary = "canary-of-a-session"
+
 // placeholders are read when the answer is written.
 const placeholders = "{http.reverse_proxy.status_code}|{http.reverse_proxy.status_text}|{http.reverse_proxy.header.X-A}|" +
 	"{http.reverse_proxy.upstream.address}|{http.reverse_proxy.upstream.hostport}|{http.reverse_proxy.upstream.host}|" +
@@ -303,9 +306,11 @@ func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 	for _, code := range s.info {
 		w.Header().Set("Link", fmt.Sprintf("</%d>; rel=preload", code))
 		w.Header().Set("Keep-Alive", "timeout=5")
+		w.Header().Set("Set-Cookie", "session="+canary)
 		w.WriteHeader(code)
 		w.Header().Del("Link")
 		w.Header().Del("Keep-Alive")
+		w.Header().Del("Set-Cookie")
 	}
 	switch {
 	case s.ends == "hang":

@@ -6,6 +6,7 @@ package answer
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -56,15 +57,43 @@ type Exchange struct {
 	// Spelling is how the server spells JSON names.
 	Spelling *veeam.Spelling
 
+	// Websocket reports whether the request asks for a websocket.
+	Websocket bool
+
 	Journal journal.Journal
 	Log     *zap.Logger
+}
+
+// Plain returns the response for the client if the terms are zero, and reports whether there
+// is one. websocket reports whether the request asks for a websocket.
+func Plain(res *http.Response, websocket bool) (*http.Response, bool) {
+	if unfit(res, websocket) != "" {
+		return res, false
+	}
+	withoutSession(res.Header)
+	return withoutTrailers(res), true
+}
+
+// unfit says why a response of the server cannot be one for a client, empty if it can.
+func unfit(res *http.Response, websocket bool) (fault string) {
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols && !websocket:
+		return "it switches to another protocol, which was not requested"
+	case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode >= http.StatusOK && res.StatusCode <= 999:
+		return ""
+	}
+	return "its status is not one of HTTP" // net/http would panic
 }
 
 // Pass returns the response for the client to a response of the server. If the server's
 // response must not be passed on, it is a refusal, which is also returned.
 func (x *Exchange) Pass(res *http.Response) (*http.Response, *veeam.Refusal) {
-	WithoutSession(res.Header)
-	res = x.unpacked(res)
+	if fault := unfit(res, x.Websocket); fault != "" {
+		x.Log.Error("answer not forwarded: "+fault, zap.String("method", x.Method), zap.String("path", x.Path), zap.Int("status", res.StatusCode))
+		return x.refuse(res, veeam.Refusal{Reason: veeam.ReasonUnexpectedAnswer, Message: "The server's answer is not forwarded. See the log of veeam-auth."})
+	}
+	withoutSession(res.Header)
+	res = x.unpacked(withoutTrailers(res))
 	res, unsearchable := x.withoutSessions(res)
 	if unsearchable != "" {
 		return x.refuseToken(res, unsearchable+", so it cannot be searched for sessions")
@@ -87,12 +116,24 @@ func (x *Exchange) refuse(res *http.Response, r veeam.Refusal) (*http.Response, 
 // another.
 var sessionHeaders = [...]string{"Set-Cookie", "Set-Cookie2", "X-Restsvcsessionid", "X-Csrf-Token"}
 
-// WithoutSession removes the headers that carry a session. Nothing else of a response is
-// changed if the terms are zero.
-func WithoutSession(header http.Header) {
+// withoutSession removes the headers that carry a session.
+func withoutSession(header http.Header) {
 	for _, name := range sessionHeaders {
 		delete(header, name)
 	}
+}
+
+// withoutTrailers is the response without what follows its body: nothing looks at it. The
+// transport sets trailers in the response that it has made, so that this has to be another
+// one, unless no trailers can come.
+func withoutTrailers(res *http.Response) *http.Response {
+	if res.Body == http.NoBody || res.ProtoMajor == 1 && res.ContentLength >= 0 {
+		return res
+	}
+	clean := *res
+	clean.Trailer = nil
+	delete(clean.Header, "Trailer")
+	return &clean
 }
 
 // LeadHere changes the Location header of a response so that a redirect to the server
@@ -173,6 +214,15 @@ func New(req *http.Request, status int, contentType string, body []byte) *http.R
 		res.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	return res
+}
+
+// Write sends a response of veeam-auth, and closes it.
+func Write(w http.ResponseWriter, res *http.Response) error {
+	defer res.Body.Close()
+	maps.Copy(w.Header(), res.Header)
+	w.WriteHeader(res.StatusCode)
+	_, err := io.Copy(w, res.Body)
+	return err
 }
 
 // retryAfter is a header value in whole seconds, rounded up.

@@ -14,12 +14,16 @@ func (t Terms) Ask(req *http.Request) {
 	switch {
 	case t.Filter:
 		askReadable(req.Header)
-		// What comes before the answer, such as early hints, is not passed on.
-		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
-			trace.Got1xxResponse = nil
-		}
 	case t.Tokens, t.Linked:
 		askWhole(req.Header)
+	}
+}
+
+// AskOnce has the server's answer alone passed on. What comes before it, such as early hints,
+// is not: nothing looks at it. The context of the request must not be shared.
+func AskOnce(req *http.Request) {
+	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
+		trace.Got1xxResponse = nil
 	}
 }
 

@@ -47,7 +47,6 @@ func (x *Exchange) withoutSecrets(res *http.Response) (*http.Response, *veeam.Re
 	if !x.Filter {
 		return res, nil
 	}
-	res = withoutTrailers(res)
 	maskHeader(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return x.unreadable(res, "it switches to another protocol")
@@ -203,15 +202,6 @@ func mediaTypeOf(header http.Header) (kind, fault string) {
 		return kind, ""
 	}
 	return "", "it is not in UTF-8"
-}
-
-// withoutTrailers is the answer without what follows its body. The transport sets
-// trailers in the response that it has made, so that this has to be another one.
-func withoutTrailers(res *http.Response) *http.Response {
-	clean := *res
-	clean.Trailer = nil
-	delete(clean.Header, "Trailer")
-	return &clean
 }
 
 // maskHeader takes the secrets out of the header of an answer.

@@ -12,7 +12,7 @@ import (
 
 func TestNeitherTrailersNorAnotherProtocolArePassed(t *testing.T) {
 	product, _ := veeam.Lookup("vspc")
-	x := Exchange{Terms: Terms{Filter: true}, Product: product, Request: httptest.NewRequest(http.MethodGet, "/", http.NoBody)}
+	x := Exchange{Terms: Terms{Filter: true}, Product: product, Request: httptest.NewRequest(http.MethodGet, "/", http.NoBody), Websocket: true}
 	made := &http.Response{
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {typeJSON}, "Trailer": {"X-Note"}}, ContentLength: -1,
 		Body: io.NopCloser(strings.NewReader("{}")), Trailer: http.Header{"X-Note": nil},

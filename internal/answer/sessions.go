@@ -27,7 +27,6 @@ func (x *Exchange) withoutSessions(res *http.Response) (_ *http.Response, unsear
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return res, "it switches to another protocol"
 	}
-	res = withoutTrailers(res)
 	if x.bodyless(res) {
 		return res, ""
 	}

@@ -64,9 +64,6 @@ func (t *Ticket) Bind(req *http.Request) (out *http.Request, difference string) 
 	out = new(http.Request)
 	*out = *req
 	out.Header = req.Header.Clone()
-	// With one of these net/http sends a request again that may have been carried out.
-	out.Header.Del("Idempotency-Key")
-	out.Header.Del("X-Idempotency-Key")
 	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody = http.NoBody, int64(len(body)), nil, nil
 	if len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(t.request.body))

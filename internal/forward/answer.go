@@ -14,45 +14,16 @@ import (
 	"time"
 )
 
-// answer copies an answer to w, with its trailers.
+// answer copies an answer to w.
 func (x *Exchange) answer(w http.ResponseWriter, r *http.Request, res *http.Response) {
-	header := w.Header()
-	copyHeader(header, res)
-	announced := len(res.Trailer)
-	if announced > 0 {
-		names := make([]string, 0, announced)
-		for name := range res.Trailer {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		header.Add("Trailer", strings.Join(names, ", "))
-	}
+	copyHeader(w.Header(), res)
 	w.WriteHeader(res.StatusCode)
-
 	err := copyBody(w, res)
-	_ = res.Body.Close() // not later: it fills res.Trailer
+	_ = res.Body.Close()
 	if err != nil {
 		x.Observer.Aborted(r, err)
 		_ = http.NewResponseController(w).Flush() // the client sees what there is
 		panic(http.ErrAbortHandler)
-	}
-	if len(res.Trailer) == 0 {
-		return
-	}
-	// Else net/http might add a Content-Length, which goes without trailers.
-	_ = http.NewResponseController(w).Flush()
-	prefix := ""
-	if len(res.Trailer) != announced {
-		prefix = http.TrailerPrefix
-	}
-	for name, values := range res.Trailer {
-		for _, value := range values {
-			if prefix == "" {
-				header.Add(name, value)
-			} else {
-				header[prefix+name] = append(header[prefix+name], value)
-			}
-		}
 	}
 }
 
@@ -99,9 +70,13 @@ const (
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // copyBody copies the body of an answer, and flushes as its kind demands.
-func copyBody(w http.ResponseWriter, res *http.Response) error {
+func copyBody(w http.ResponseWriter, res *http.Response) (err error) {
 	buffer := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buffer)
+	defer func() {
+		if err == nil { // else net/http may still be writing what is in it
+			buffers.Put(buffer)
+		}
+	}()
 	switch {
 	case streams(res.Header):
 		flush := http.NewResponseController(w).Flush

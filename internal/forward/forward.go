@@ -1,18 +1,15 @@
 // Package forward sends a request to an upstream and copies the answer to the client, as
 // Caddy's reverse_proxy does with its default options, at less cost. It does not upgrade
-// connections and does not try another upstream.
+// connections and does not try another upstream. What comes before an answer or behind its
+// body, early hints and trailers, is not passed on.
 package forward
 
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -46,12 +43,7 @@ type Exchange struct {
 	Status   string        // the status line of the answer without the protocol
 	Header   http.Header   // the header of the answer; must not be changed
 
-	w     http.ResponseWriter
-	trace httptrace.ClientTrace
 	parts parts
-
-	mu   sync.Mutex // of w, until the header of the answer is there
-	done bool
 }
 
 // Observer is told what nobody else can be told.
@@ -65,59 +57,34 @@ type Observer interface {
 // that of the transport; nothing has been written then. It is nil if the client has gone.
 func (x *Exchange) Forward(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
 	begun := time.Now()
-	x.w, x.Begun = w, begun
+	x.Begun = begun
 	defer func() {
 		if x.Total == 0 {
 			x.Total = time.Since(begun)
 		}
 	}()
-	x.trace.Got1xxResponse = x.informational
-	out := x.parts.request(httptrace.WithClientTrace(ctx, &x.trace), r, x.Trusted, x.Withhold)
+	out := x.parts.request(ctx, r, x.Trusted, x.Withhold)
 	out.URL.Host = x.Address
 	res, err := x.Transport.RoundTrip(out)
 	latency := time.Since(begun)
-	x.mu.Lock()
-	x.done = true
-	x.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled):
 		w.WriteHeader(StatusClientClosed)
 		return nil
 	case err != nil:
 		return err
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		_ = res.Body.Close()
+		return errSwitched
 	}
 	x.Latency, x.Header, x.Code, x.Status = latency, res.Header, res.StatusCode, res.Status
-	if res.StatusCode == http.StatusSwitchingProtocols {
-		// Nobody has asked for another protocol.
-		return res.Body.Close()
-	}
 	x.answer(w, r, res)
 	x.Upstream = time.Since(begun)
 	x.Total = x.Upstream
 	return nil
 }
 
-// informational passes on an answer that comes before the final one, such as early hints.
-func (x *Exchange) informational(code int, header textproto.MIMEHeader) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.done {
-		return nil // the header of w belongs to the final answer
-	}
-	h := x.w.Header()
-	own := h.Clone()
-	passed := http.Header(header).Clone()
-	strip(passed)
-	for name, values := range passed {
-		for _, value := range values {
-			h.Add(name, value)
-		}
-	}
-	x.w.WriteHeader(code)
-	clear(h)
-	maps.Copy(h, own)
-	return nil
-}
+var errSwitched = errors.New("the server switches to another protocol, which was not requested")
 
 // StatusOf is the status for a request that was not answered because of an error.
 func StatusOf(err error) int {

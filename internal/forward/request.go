@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -20,12 +21,6 @@ import (
 // and no special treatment of its body.
 func Simple(r *http.Request) bool {
 	return r.Method != http.MethodConnect && len(r.Header["Upgrade"]) == 0 && len(r.Header["Incremental"]) == 0
-}
-
-// hopByHop are the headers that belong to one connection.
-var hopByHop = []string{
-	"Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
 // isHopByHop reports whether a header belongs to one connection. name is in canonical form.
@@ -128,16 +123,6 @@ func named(header http.Header) (names []string) {
 	return names
 }
 
-// strip removes the headers that belong to one connection.
-func strip(header http.Header) {
-	for _, name := range named(header) {
-		delete(header, name)
-	}
-	for _, name := range hopByHop {
-		delete(header, name)
-	}
-}
-
 // forwarded sets the X-Forwarded-* headers. Those of a client that is not trusted are
 // replaced.
 func (p *parts) forwarded(header http.Header, r *http.Request, trusted bool) {
@@ -225,23 +210,25 @@ func via(major, minor int) string {
 // so that those who answer instead of the upstream can read it.
 type unreadBody struct {
 	io.ReadCloser
-	read, ended bool
+	read, ended atomic.Bool // net/http closes it while it reads
 }
 
 func (b *unreadBody) Read(p []byte) (int, error) {
-	if b.ended {
+	if b.ended.Load() {
 		return 0, io.EOF
 	}
 	n, err := b.ReadCloser.Read(p)
-	if !b.read && n == 0 && err == io.EOF {
-		b.ended = true
+	switch {
+	case n > 0:
+		b.read.Store(true)
+	case err == io.EOF && !b.read.Load():
+		b.ended.Store(true)
 	}
-	b.read = b.read || n > 0
 	return n, err
 }
 
 func (b *unreadBody) Close() error {
-	if !b.read && !b.ended {
+	if !b.read.Load() && !b.ended.Load() {
 		return nil
 	}
 	return b.ReadCloser.Close()

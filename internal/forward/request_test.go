@@ -130,6 +130,12 @@ func TestARequestThatIsSentIsACopy(t *testing.T) {
 	}
 }
 
+// hopByHop are the headers that belong to one connection.
+var hopByHop = []string{
+	"Alt-Svc", "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
 // Whatever a client sends, nothing of one connection goes on, and all else does.
 func TestNothingOfAConnectionGoesOn(t *testing.T) {
 	t.Parallel()

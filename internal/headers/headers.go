@@ -103,6 +103,19 @@ func IsOverride(name string) bool {
 	return false
 }
 
+// SentOnce spells the headers that say that a request may be repeated in a way that
+// net/http does not know: with one of them it sends a request without a body again that a
+// server may have carried out before the connection was lost. For servers the case of a name
+// makes no difference.
+func SentOnce(header http.Header) {
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := header[name]; ok {
+			delete(header, name)
+			header[strings.ToLower(name)] = values
+		}
+	}
+}
+
 // IsRelay reports whether a header is added by proxies and not by clients. name must be
 // in its canonical form.
 func IsRelay(name string) bool {

@@ -64,3 +64,11 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatSaysThatARequestMayBeRepeatedIsNotReadByNetHTTP(t *testing.T) {
+	header := http.Header{"Idempotency-Key": {"a"}, "X-Idempotency-Key": {"b", "c"}, "X-A": {"d"}}
+	SentOnce(header)
+	if len(header) != 3 || header["idempotency-key"][0] != "a" || len(header["x-idempotency-key"]) != 2 || header["X-A"][0] != "d" {
+		t.Error(header)
+	}
+}

@@ -91,18 +91,15 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		if ownCredentials(req) {
 			return res, nil // it says nothing of the token
 		}
-		if (mayBeAboutBody(req) || source.PlugIn(req.URL.Path)) && source.Accepts(req.Context(), tok) {
-			if replays > 0 {
-				s.Count(metrics.ReplayRejected)
-			}
-			return res, nil
-		}
+		bears := (mayBeAboutBody(req) || source.PlugIn(req.URL.Path)) && source.Accepts(req.Context(), tok)
 		if replays == 0 {
 			route = routeHash(req)
 		}
-		retry := session.Unauthorized(req.Context(), tok, route)
+		// A client that has gone may have ended the question to the server: that says nothing
+		// of the token.
+		blamed := !bears && req.Context().Err() == nil && session.Unauthorized(req.Context(), tok, route)
 		switch {
-		case !retry || req.Context().Err() != nil:
+		case !blamed || req.Context().Err() != nil:
 			if replays > 0 {
 				s.Count(metrics.ReplayRejected)
 			}

@@ -26,6 +26,7 @@ import (
 type carrier struct {
 	refuse  int // requests whose token is said to be unknown
 	lost    error
+	then    func() // called with each answer
 	bearers []string
 	bodies  []string
 }
@@ -41,6 +42,9 @@ func (c *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		text = string(read)
 	}
 	c.bodies = append(c.bodies, text)
+	if c.then != nil {
+		c.then()
+	}
 	status := http.StatusOK
 	switch {
 	case c.refuse > 0:
@@ -62,6 +66,7 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 		revoked      bool // the server has forgotten the token
 		password     string
 		lost         error
+		leaves       bool // the client does, when the answer is there
 
 		status, sent int
 		counted      string
@@ -75,6 +80,8 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 		"without a newer token":           {method: http.MethodGet, refuse: 1, revoked: true, password: "changed", sent: 1},
 		"a connection that breaks is one": {method: http.MethodGet, lost: gone, sent: 1},
 		"no connection after an answer":   {method: http.MethodGet, refuse: 1, revoked: true, lost: gone, sent: 2},
+		"a client that has gone":          {method: http.MethodGet, refuse: 1, leaves: true, status: 401, sent: 1},
+		"one with a body":                 {method: http.MethodPost, body: "{}", refuse: 1, leaves: true, status: 401, sent: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +123,12 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 				var counted []string
 				base := &carrier{refuse: c.refuse, lost: c.lost}
 				sender := &Sender{Base: base, ReplayLimit: limit, Count: func(result string) { counted = append(counted, result) }}
-				req := httptest.NewRequest(c.method, "https://vbr01:9419/api/v1/jobs", strings.NewReader(c.body))
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				if c.leaves {
+					base.then = leave
+				}
+				req := httptest.NewRequestWithContext(ctx, c.method, "https://vbr01:9419/api/v1/jobs", strings.NewReader(c.body))
 				if c.body == "" {
 					req.Body = http.NoBody
 				}
@@ -130,6 +142,9 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 					t.Fatalf("%v, %v", err, none)
 				case c.status > 0 && res.StatusCode != c.status:
 					t.Errorf("status %d", res.StatusCode)
+				}
+				if now, _ := session.Current(time.Now()); c.leaves && now != tok {
+					t.Error("the token is lost")
 				}
 				if len(base.bearers) != c.sent || strings.Join(counted, " ") != c.counted {
 					t.Errorf("sent %d times, counted %v", len(base.bearers), counted)
