@@ -24,7 +24,7 @@ var mutations = []mutation{
 	{"headers that Connection names are passed on", answerFile, `dropped := named(res.Header)`, `dropped := named(nil)`},
 	{"Server is that of Caddy", answerFile, `delete(to, "Server")`, `delete(to, "X-Server")`},
 	{"half an answer is a whole one", answerFile, `panic(http.ErrAbortHandler)`, `return`},
-	{"an answer without a length gets one", answerFile, `if err == nil && written <= mayGetLength {`, `if err == nil && written < 0 {`},
+	{"an answer without a length gets one", answerFile, `if !l.flushed && l.written <= mayGetLength {`, `if !l.flushed && l.written < 0 {`},
 	{"a placeholder is wrong", "forwarder.go", `return x.Status, true`, `return "", true`},
 }
 
