@@ -438,7 +438,9 @@ func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Respon
 		state.approved.Sending()
 	}
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
-	t.server.Checked(req.Context(), dialed(req), res, err)
+	if err == nil || state == nil || req.Body == nil { // else it may be the client's body that broke off
+		t.server.Checked(req.Context(), dialed(req), res, err)
+	}
 	return res, err
 }
 

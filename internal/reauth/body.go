@@ -5,14 +5,34 @@ package reauth
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 var (
 	errSuperseded = errors.New("the request is being sent again")
 	errNotKept    = errors.New("the body is larger than replay_limit and cannot be sent again")
 )
+
+// BodyError is the error of a request whose client has not sent the whole body, or one that
+// is malformed. It says nothing of the server.
+type BodyError struct{ err error }
+
+func (e *BodyError) Error() string { return "the body of the request: " + e.err.Error() }
+
+// Unwrap returns the error of reading it.
+func (e *BodyError) Unwrap() error { return e.err }
+
+// Reason implements veeam.Reasoner.
+func (e *BodyError) Reason() veeam.Reason {
+	if _, large := errors.AsType[*http.MaxBytesError](e.err); large {
+		return veeam.ReasonTooLarge
+	}
+	return veeam.ReasonBadRequest
+}
 
 // replayBody keeps what is read of a body, up to a limit, so that the request
 // can be sent again from the start. Nothing is read ahead: bytes are read when
@@ -22,7 +42,8 @@ type replayBody struct {
 	limit  int64
 
 	attempts atomic.Int64
-	lost     atomic.Bool // more than limit was read: what was kept is gone
+	lost     atomic.Bool               // more than limit was read: what was kept is gone
+	broken   atomic.Pointer[BodyError] // why the source has no end
 
 	mu       sync.Mutex
 	kept     []byte
@@ -71,7 +92,9 @@ func (a *bodyAttempt) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n, err := b.source.Read(p)
-	b.err = err
+	if b.err = err; err != nil && err != io.EOF { //nolint:errorlint // a reader returns it as it is
+		b.broken.Store(&BodyError{err})
+	}
 	b.consumed += int64(n)
 	if !b.lost.Load() {
 		// Once a newer attempt counts on what is kept, it is kept whatever the

@@ -52,7 +52,8 @@ func (e *AgainError) Unwrap() error { return e.Err }
 
 // Send sends out, which is made of req, with a token of a session, and again with a newer
 // one of the source as long as there is reason to believe that the token is to blame for
-// a 401. The error is that of Base, or after an answer an *AgainError or a *NoTokenError.
+// a 401. The error is that of Base, after an answer an *AgainError or a *NoTokenError, or a
+// *BodyError.
 func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *tokencache.Session, tok *tokencache.Token, r upstream.Request) (*http.Response, error) {
 	var body *replayBody
 	if req.Body != nil && req.Body != http.NoBody {
@@ -70,6 +71,9 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 		}
 		res, err := s.send(out, r, replays)
 		if err != nil {
+			if body != nil && body.broken.Load() != nil {
+				return nil, body.broken.Load()
+			}
 			source.Missed(req.Context(), err, time.Now())
 			if replays > 0 {
 				err = &AgainError{err}

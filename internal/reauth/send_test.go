@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -67,6 +68,7 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 		password     string
 		lost         error
 		leaves       bool // the client does, when the answer is there
+		breaks       bool // the body of the client does
 
 		status, sent int
 		counted      string
@@ -80,6 +82,7 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 		"without a newer token":           {method: http.MethodGet, refuse: 1, revoked: true, password: "changed", sent: 1},
 		"a connection that breaks is one": {method: http.MethodGet, lost: gone, sent: 1},
 		"no connection after an answer":   {method: http.MethodGet, refuse: 1, revoked: true, lost: gone, sent: 2},
+		"a body that breaks off":          {method: http.MethodPost, body: "{", breaks: true, lost: gone, sent: 1},
 		"a client that has gone":          {method: http.MethodGet, refuse: 1, leaves: true, status: 401, sent: 1},
 		"one with a body":                 {method: http.MethodPost, body: "{}", refuse: 1, leaves: true, status: 401, sent: 1},
 	} {
@@ -132,8 +135,14 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 				if c.body == "" {
 					req.Body = http.NoBody
 				}
+				if c.breaks {
+					req.Body = io.NopCloser(io.MultiReader(req.Body, iotest.ErrReader(gone)))
+				}
 				res, err := sender.Send(req, req.Clone(req.Context()), source, session, tok, r)
 				none, isNone := errors.AsType[*NoTokenError](err)
+				if broken, ok := errors.AsType[*BodyError](err); ok != c.breaks || ok && broken.Reason() != veeam.ReasonBadRequest {
+					t.Errorf("broken %t: %v", ok, err)
+				}
 				if _, again := errors.AsType[*AgainError](err); again != (c.lost != nil && c.sent > 1) {
 					t.Errorf("that the server has answered before is said: %t", again)
 				}
