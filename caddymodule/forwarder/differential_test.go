@@ -128,7 +128,8 @@ func (l *lab) compareOnce(s sender, x *exchange, p *pair) (status, difference st
 var duration = regexp.MustCompile(`\|0\|[0-9.]+[mµn]?s\|`)
 
 // comparable removes what is chance with reverse_proxy: whether the header of an answer is
-// flushed before its body is, or before it ends without one. An encoder sees that.
+// flushed before its body is, or before it ends without one, and in which parts a body comes.
+// An encoder sees that.
 func (x *exchange) comparable(got received, encoded bool) received {
 	if encoded && len(x.script.body) == 0 && x.script.ends == "" { // an encoder that is flushed without anything to encode
 		got.failed = false
@@ -141,7 +142,13 @@ func (x *exchange) comparable(got received, encoded bool) received {
 		if at := strings.Index(line, " length "); at >= 0 && strings.HasPrefix(line, "HTTP/") {
 			line = line[:at] + "\n"
 		}
-		if !strings.HasPrefix(line, "Content-Length: ") && !strings.HasPrefix(line, "Content-Encoding: ") {
+		switch { // what an encoder adds where it encodes
+		case strings.HasPrefix(line, "Vary: "):
+			line = strings.NewReplacer(` "Accept-Encoding"`, "", `"Accept-Encoding"`, "").Replace(line)
+		case strings.HasPrefix(line, "Etag: "):
+			line = strings.Replace(line, `-gzip\"`, `\"`, 1)
+		}
+		if !strings.HasPrefix(line, "Content-Length: ") && !strings.HasPrefix(line, "Content-Encoding: ") && line != "Vary: []\n" {
 			kept.WriteString(line)
 		}
 	}
