@@ -149,7 +149,7 @@ differential-forward: ## compare 200,000 random exchanges: the forwarder does wh
 	go test ./caddymodule/forwarder -run Differential -exchanges 200000 -timeout 120m -v
 	go test ./caddymodule/forwarder -tags mutations -run FindsEachMutation -timeout 60m -v
 
-alerts: ## let ten outages raise their alerts in Prometheus, with real durations (15 minutes)
+alerts: ## let sixteen outages raise their alerts in Prometheus, with real durations (15 minutes)
 	go test ./test/e2e/alerts -run EachOutage -earnest -timeout 30m -v
 
 demo: ## run Caddy in front of the emulated servers until Ctrl-C

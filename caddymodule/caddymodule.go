@@ -58,13 +58,13 @@ func newProcess() *processState {
 	tries := newTries()
 	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
 	set.KeyEnds.Live, set.ProviderKeys.Live = keys.Expiries, jwtcaller.Left
-	set.Waiting.Live = approval.WaitingNow
+	set.Waiting.Live = approval.WaitingAt
 	return &processState{state, set, tries, events.NewEpisodes(), page.NewRecord()}
 }
 
 // keysRead tells of attempts to read the keys of identity providers.
 var keysRead = jwtcaller.Telling{
-	Count: func(provider, result string) { running().metrics.ProviderReads.WithLabelValues(provider, result).Inc() },
+	Count: func(provider, result string) { running().metrics.ReadKeys(provider, result) },
 	Emit:  func(e events.Event) { running().Events.Emit(e) },
 	Log:   func() *zap.Logger { return caddy.Log().Named("veeam_auth.trust_jwt") },
 }.Tell

@@ -5,6 +5,7 @@ package metrics
 import (
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -18,32 +19,49 @@ const (
 	ApprovalUsed     = "used"
 )
 
-// Waiting collects how many requests wait for an approval.
+// Waits are the requests for a product that wait for an approval.
+type Waits struct {
+	Number int
+	First  time.Duration // until the first of them expires
+}
+
+// Waiting collects how many requests wait for an approval, and for how long.
 type Waiting struct {
-	// Live returns their number by product. It is called at each scrape. Default: none wait.
-	Live func() map[string]int
+	// Live returns the requests that wait now, by product; products without any are
+	// absent. It is called at each scrape. Default: none wait.
+	Live func(now time.Time) map[string]Waits
 
 	products sync.Map // whose requests may wait
 }
 
-var waitingDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "approvals_waiting"),
-	"Requests that wait for an approval by an operator, in the storage.", []string{"product"}, nil)
+var (
+	waitingDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "approvals_waiting"),
+		"Requests that wait for an approval by an operator, in the storage.", []string{"product"}, nil)
+	approvalEndDesc = prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, "approval_expiry_seconds"),
+		"Seconds until the first request that waits for an approval expires.", []string{"product"}, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (*Waiting) Describe(ch chan<- *prometheus.Desc) { ch <- waitingDesc }
+func (*Waiting) Describe(ch chan<- *prometheus.Desc) {
+	ch <- waitingDesc
+	ch <- approvalEndDesc
+}
 
 // Collect implements prometheus.Collector.
 func (w *Waiting) Collect(ch chan<- prometheus.Metric) {
-	numbers := make(map[string]int)
+	waits := make(map[string]Waits)
 	w.products.Range(func(product, _ any) bool {
-		numbers[product.(string)] = 0
+		waits[product.(string)] = Waits{}
 		return true
 	})
 	if w.Live != nil {
-		maps.Copy(numbers, w.Live())
+		maps.Copy(waits, w.Live(time.Now()))
 	}
-	for product, n := range numbers {
-		ch <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(n), product)
+	for product, of := range waits {
+		ch <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(of.Number), product)
+		if of.Number > 0 {
+			ch <- prometheus.MustNewConstMetric(approvalEndDesc, prometheus.GaugeValue, of.First.Seconds(), product)
+		}
 	}
 }
 

@@ -278,6 +278,16 @@ func (s *Set) Register(r prometheus.Registerer) error {
 	return nil
 }
 
+// ReadOK is the value of the label result of ProviderReads for a success.
+const ReadOK = "ok"
+
+// ReadKeys counts an attempt to read the keys of a provider. The successes of each provider
+// are counted from 0: the first one after failures is seen, too.
+func (s *Set) ReadKeys(provider, result string) {
+	s.ProviderReads.WithLabelValues(provider, ReadOK)
+	s.ProviderReads.WithLabelValues(provider, result).Inc()
+}
+
 // Session is the state of a session at a scrape, or of a configured account without a
 // session.
 type Session struct {

@@ -208,3 +208,37 @@ func TestRequestsOfClientsAddNoSeries(t *testing.T) {
 		t.Errorf("%v requests in all", all)
 	}
 }
+
+// Requests that wait and keys that expire are counted at the scrape, from 0.
+func TestWhatWaitsForPeopleIsGatheredAtTheScrape(t *testing.T) {
+	set, registry := full(t)
+	for _, product := range []string{"vbr", "azure"} {
+		set.BeginApprovals(product)
+	}
+	set.Waiting.Live = func(time.Time) map[string]Waits { return map[string]Waits{"vbr": {2, 90 * time.Second}} }
+	set.KeyEnds.Live = func(now time.Time) []KeyEnd {
+		return []KeyEnd{{"ci", "one", now.Add(time.Hour), true}, {"ci", "two", now.Add(time.Minute), true}, {"other", "three", now.Add(time.Minute), false}}
+	}
+	set.ReadKeys("k8s", "timeout")
+	set.ReadKeys("k8s", "timeout")
+	err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP caddy_veeam_auth_approval_expiry_seconds Seconds until the first request that waits for an approval expires.
+# TYPE caddy_veeam_auth_approval_expiry_seconds gauge
+caddy_veeam_auth_approval_expiry_seconds{product="vbr"} 90
+# HELP caddy_veeam_auth_approvals_waiting Requests that wait for an approval by an operator, in the storage.
+# TYPE caddy_veeam_auth_approvals_waiting gauge
+caddy_veeam_auth_approvals_waiting{product="azure"} 0
+caddy_veeam_auth_approvals_waiting{product="vbr"} 2
+# HELP caddy_veeam_auth_jwks_reads_total Attempts to read the keys of an identity provider, by result.
+# TYPE caddy_veeam_auth_jwks_reads_total counter
+caddy_veeam_auth_jwks_reads_total{provider="k8s",result="ok"} 0
+caddy_veeam_auth_jwks_reads_total{provider="k8s",result="timeout"} 2
+# HELP caddy_veeam_auth_keys_expiring Keys of the client that expire within a week and were neither made for so short a time nor replaced.
+# TYPE caddy_veeam_auth_keys_expiring gauge
+caddy_veeam_auth_keys_expiring{client="ci"} 2
+caddy_veeam_auth_keys_expiring{client="other"} 0
+`), "caddy_veeam_auth_approval_expiry_seconds", "caddy_veeam_auth_approvals_waiting", "caddy_veeam_auth_jwks_reads_total", "caddy_veeam_auth_keys_expiring")
+	if err != nil {
+		t.Error(err)
+	}
+}

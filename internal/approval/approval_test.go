@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
@@ -356,6 +357,35 @@ func TestWhatIsDeniedOrExpiresIsSaid(t *testing.T) {
 }
 
 const id0 = "Repeat the identical request after approval."
+
+// What waits is counted until it is decided about or expires, and the first end is that of
+// the first that waits.
+func TestHowManyWaitAndUntilWhen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := siteOn(new(memorystore.Storage).Process())
+		want := func(step string, wanted metrics.Waits) {
+			t.Helper()
+			waits := make(map[string]metrics.Waits)
+			if s.Approvals.waiting(time.Now(), waits); waits["vbr"] != wanted || len(waits) > 1 {
+				t.Errorf("%s: %v, want %v", step, waits, wanted)
+			}
+		}
+		want("nothing", metrics.Waits{})
+		first := s.send(t, the())
+		time.Sleep(time.Minute)
+		second := the()
+		second.body = "{}"
+		s.send(t, second)
+		want("two", metrics.Waits{Number: 2, First: DefaultWait - time.Minute})
+		if _, err := s.Approvals.Decide(t.Context(), first.id, true, ""); err != nil {
+			t.Fatal(err)
+		}
+		want("one, and one that was approved", metrics.Waits{Number: 1, First: DefaultWait})
+		time.Sleep(DefaultWait)
+		want("expired", metrics.Waits{})
+	})
+}
 
 func TestWhatWaitsIsBounded(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/metrics"
 )
 
 // Approvals are the approvals of one storage. All methods are safe for concurrent use.
@@ -174,13 +175,18 @@ func (a *Approvals) Watch(ctx context.Context, failed func(error)) {
 	}, failed)
 }
 
-// waiting counts the requests that wait, by product. It reads no storage.
-func (a *Approvals) waiting(count map[string]int) {
-	now := time.Now()
+// waiting adds the requests that wait, by product. It reads no storage.
+func (a *Approvals) waiting(now time.Time, of map[string]metrics.Waits) {
 	for _, rec := range a.loaded.Load().Approvals {
-		if rec.standing(now) == Waiting {
-			count[rec.Product]++
+		if rec.standing(now) != Waiting {
+			continue
 		}
+		waits := of[rec.Product]
+		if left := rec.Expires.Sub(now); waits.Number == 0 || left < waits.First {
+			waits.First = left
+		}
+		waits.Number++
+		of[rec.Product] = waits
 	}
 }
 
@@ -222,11 +228,11 @@ func Live() (live []*Approvals) {
 	return live
 }
 
-// WaitingNow returns how many requests wait, by product. It reads no storage.
-func WaitingNow() map[string]int {
-	count := make(map[string]int)
+// WaitingAt returns the requests that wait at a time, by product. It reads no storage.
+func WaitingAt(now time.Time) map[string]metrics.Waits {
+	of := make(map[string]metrics.Waits)
 	for _, a := range Live() {
-		a.waiting(count)
+		a.waiting(now, of)
 	}
-	return count
+	return of
 }

@@ -66,6 +66,15 @@ func (k *Key) Check(now time.Time) error {
 	return nil
 }
 
+// due reports whether the key expires soon, and somebody should replace it.
+func (k *Key) due(now time.Time) bool {
+	if k.record != nil {
+		return k.record.due(now)
+	}
+	left := k.Until.Sub(now)
+	return !k.Until.IsZero() && left > 0 && left <= Warning
+}
+
 // CheckPeer returns an error if the key does not count for a peer.
 func (k *Key) CheckPeer(peer policy.Peer) error {
 	if k.From.Contain(peer) {

@@ -430,10 +430,7 @@ func (k *Keys) publish(ctx context.Context) error {
 // warn tells of keys that expire soon. The process that notes it in the store tells.
 func (k *Keys) warn(ctx context.Context) error {
 	now := time.Now()
-	due := func(r *record) bool {
-		return !r.Warned && r.Revoked == 0 && now.Unix() < r.Expires && r.Expires-now.Unix() <= int64(Warning/time.Second) &&
-			r.Expires-r.Created > int64(Warning/time.Second)
-	}
+	due := func(r *record) bool { return !r.Warned && r.due(now) }
 	if !slices.ContainsFunc(k.loaded.Load().all, func(key *Key) bool { return due(key.record) }) {
 		return nil
 	}

@@ -522,3 +522,52 @@ func TestConfiguredKeysAreListedOnceWithTheirEnds(t *testing.T) {
 		t.Error("it stays")
 	}
 }
+
+// A key is due when the event tells of it, and stays so until somebody has replaced it.
+func TestAKeyIsDueInItsLastWeekUnlessItIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := New(newMemory())
+		const day = 24 * time.Hour
+		for name, lifetime := range map[string]time.Duration{"long": 30 * day, "short": 7 * day, "revoked": 30 * day, "rotated": 30 * day} {
+			issue(t, k, Order{Name: name, For: lifetime})
+		}
+		configured, err := (&Config{Name: "file", Hash: mustHash(t), Until: time.Now().Add(30 * day).UTC().Format(time.RFC3339)}).Key("grafana")
+		if err != nil {
+			t.Fatal(err)
+		}
+		due := func() (names []string) {
+			states, err := k.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range append(slices.Clip(states), configured) {
+				if key.due(time.Now()) {
+					names = append(names, key.Name)
+				}
+			}
+			slices.Sort(names)
+			return names
+		}
+		if err := k.Revoke(t.Context(), "revoked"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(23*day - time.Second)
+		if names := due(); len(names) != 0 {
+			t.Errorf("a week and a second before: %q", names)
+		}
+		time.Sleep(time.Second)
+		if names := due(); !slices.Equal(names, []string{"file", "long", "rotated"}) {
+			t.Errorf("a week before: %q", names)
+		}
+		if err := rotate(t, k, "rotated", 6*day); err != nil {
+			t.Fatal(err)
+		}
+		if names := due(); !slices.Equal(names, []string{"file", "long"}) {
+			t.Errorf("after a rotation: %q", names)
+		}
+		time.Sleep(7 * day)
+		if names := due(); len(names) != 0 {
+			t.Errorf("at the end: %q", names)
+		}
+	})
+}

@@ -65,6 +65,13 @@ func (r *record) over() int64 {
 	return r.Expires
 }
 
+// due reports whether the key expires soon, and was neither made for so short a time nor
+// replaced by a rotation.
+func (r *record) due(now time.Time) bool {
+	soon := int64(Warning / time.Second)
+	return r.Revoked == 0 && r.Rotated == 0 && now.Unix() < r.Expires && r.Expires-now.Unix() <= soon && r.Expires-r.Created > soon
+}
+
 func (r *record) key(used *atomic.Int64) (*Key, error) {
 	scope, err := r.Parse()
 	if err != nil {

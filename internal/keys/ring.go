@@ -175,8 +175,7 @@ func Configured() []*Key {
 // warn tells of configured keys that expire soon, of each once in this process.
 func (c *catalog) warn(now time.Time, tell func(*Key)) {
 	for _, key := range Configured() {
-		left := key.Until.Sub(now)
-		if key.Until.IsZero() || left <= 0 || left > Warning {
+		if !key.due(now) {
 			continue
 		}
 		c.mu.Lock()
@@ -229,7 +228,7 @@ func Expiries(now time.Time) (ends []metrics.KeyEnd) {
 	}
 	slices.SortFunc(ending, func(a, b *Key) int { return a.Until.Compare(b.Until) })
 	for _, key := range ending[:min(len(ending), maxExpiries)] {
-		ends = append(ends, metrics.KeyEnd{Client: key.Client, Key: key.Name, End: key.Until})
+		ends = append(ends, metrics.KeyEnd{Client: key.Client, Key: key.Name, End: key.Until, Due: key.due(now)})
 	}
 	return ends
 }

@@ -19,7 +19,7 @@ import (
 const rules = "../../../deploy/prometheus/veeam-auth.rules.yml"
 
 // unitTests are the files with unit tests.
-var unitTests = []string{"testdata/rules.test.yml", "testdata/days.test.yml"}
+var unitTests = []string{"testdata/rules.test.yml", "testdata/days.test.yml", "testdata/people.test.yml"}
 
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m.Run))

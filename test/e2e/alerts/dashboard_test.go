@@ -227,7 +227,7 @@ func TestTheDashboardIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if rows != 7 {
+	if rows != 8 {
 		t.Errorf("%d rows", rows)
 	}
 }
