@@ -19,8 +19,8 @@ import (
 // poisoned has every text that the page gets begin with markup and characters that are not
 // seen, except times and what the page only compares.
 const poisoned = `(() => {
-	const kept = new Set(['started', 'now', 'at', 'last_success', 'last_failure', 'secret_accepted', 'not_after', 'until', 'expires', 'first_issued', 'last_issued', 'last_used', 'revoked', 'state']);
-	const evil = '<img src=x onerror="self.hacked=1"><script>self.hacked=1<\/script>&lt;b&gt;\u202e\u0007\u200b\r\n';
+	const kept = new Set(['started', 'now', 'at', 'last_success', 'last_failure', 'secret_accepted', 'not_after', 'until', 'expires', 'first_issued', 'last_issued', 'last_used', 'revoked', 'state', 'status', 'asked', 'decided', 'used']);
+	const evil = (self.longer || '') + '<img src=x onerror="self.hacked=1"><script>self.hacked=1<\/script>&lt;b&gt;\u202e\u0007\u200b\r\n';
 	const poison = (value, key) => typeof value === 'string' ? (kept.has(key) || value === 'code_needed' ? value : evil + value)
 		: Array.isArray(value) ? value.map((v) => poison(v, key))
 		: value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, poison(v, k)])) : value;
@@ -28,7 +28,11 @@ const poisoned = `(() => {
 	self.fetch = async (target, ...rest) => {
 		const answer = await real(target, ...rest);
 		if (!String(target).startsWith('state')) return answer;
-		const state = poison(await answer.json());
+		const got = await answer.json(), at = (minutes) => new Date(Date.now() + 60000 * minutes).toISOString();
+		if (self.asking) got.approvals = ['waiting', 'approved', 'denied', 'expired', 'used'].map((status) => ({ id: 'apr_' + status, status, product: 'vbr', client: 'agent', account: 'svc', rule: 'Caddyfile:7',
+			method: 'POST', path: '/api/v1/jobs', query: 'a=b', operation: 'StartJob', class: 'run', content_type: 'application/json', content_encoding: 'gzip', body_bytes: 5e6, body_digest: 'sha256:0',
+			body: status === 'waiting' ? ('{"a":\n\u001b[2J\u001b[31m\u05d0\u05d1\u0627 <script>self.hacked=1<\/script>' + 'x'.repeat(200) + '}\n').repeat(50) : '', asked: at(-9), expires: at(5), decided: at(-1), used: at(-1), by: 'bob' }));
+		const state = poison(got);
 		Object.assign(state.accounts[0], { lost_early: 3, next_password: true, lease_holder: evil + 'host/1234', shared: true, loaded: true, purpose: evil, takes_secret: true });
 		return new Response(JSON.stringify(state));
 	};
@@ -108,5 +112,92 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	// The search would notice.
 	if n := eval[int](t, s.world, "document.querySelector('main').append(document.createElement('img'), '\\u202e'), "+harmed); n != 2 {
 		t.Errorf("an image and a character are %d", n)
+	}
+}
+
+// longTexts has every text of the page begin with a word that nobody can break, in several
+// scripts, and requests wait for approvals.
+const longTexts = `self.asking = true, self.longer = '\u05d0\u05d1\u05d2\u0627\u0644'.repeat(8) + 'W'.repeat(400) + '\u001b[31m'`
+
+// outside lists what reaches beyond the window to the right, whatever cuts it off.
+const outside = `(() => {
+	const found = [], width = document.documentElement.clientWidth;
+	if (document.documentElement.scrollWidth > width) found.push('the page is ' + document.documentElement.scrollWidth + ' wide');
+	for (const e of document.querySelectorAll('header *, nav, main *, footer *, dialog[open], dialog[open] *, #toast')) {
+		if (!e.checkVisibility({ contentVisibilityAuto: true }) || e.closest('.unseen, thead, .skip, select') || getComputedStyle(e).position === 'fixed' && !e.textContent) continue;
+		const box = e.getBoundingClientRect();
+		if (box.right > width + 1 || box.left < -1) found.push(e.tagName + '.' + e.className + ' ' + Math.round(box.left) + ' to ' + Math.round(box.right) + ': ' + e.textContent.slice(0, 40));
+		else if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && getComputedStyle(e).overflowX !== 'visible' && !e.matches('[role=tablist], input, .state')) found.push(e.tagName + '.' + e.className + ' holds ' + e.scrollWidth + ' in ' + e.clientWidth);
+	}
+	return found.slice(0, 5);
+})()`
+
+// Text of any length, in any script, with any character stays text, and within the window of
+// a small phone and of a desk.
+func TestHostileTextKeepsThePageInShape(t *testing.T) {
+	s := newPageScene(t, 0)
+	s.request(t, "svc-monitor", "/api/v1/jobs")
+	s.request(t, "svc-monitor", "/api/v1/"+strings.Repeat("x", 4000))
+	s.request(t, "svc-restore", "/api/v1/jobs")
+	s.request(t, "svc-azure", "/api/v8.1/policies")
+	s.logIn(t)
+	// A request with a body of a megabyte waits.
+	body := `{"names":["` + strings.Repeat(`<img src=x onerror='self.hacked=1'>`+"\u202e\u05d0\u05d1\u0627\u0644"+`\u001b[31m","`, 15_000) + `"]}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.site["svc-monitor"]+"/api/v1/jobs/3a4be1c7-1f2d-4a8a-b5f5-6d7c0f0d9b42/start", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Account", "svc-monitor")
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("a request that must be approved: %d", res.StatusCode)
+	}
+	look := func(name string) {
+		t.Helper()
+		for _, size := range []struct{ width, height int64 }{{360, 740}, {1200, 800}} {
+			s.look(t, size.width, size.height, "light")
+			what := fmt.Sprintf("%s, %d pixels", name, size.width)
+			if found := eval[[]string](t, s.world, outside); len(found) > 0 {
+				t.Errorf("%s: %q", what, found)
+			}
+			if n := eval[int](t, s.world, harmed); n != 0 {
+				t.Errorf("%s: %d", what, n)
+			}
+			s.shot(t, "hostile "+what)
+		}
+	}
+	s.visit(t, s.url())
+	eval[bool](t, s.world, "document.getElementById('tab-approvals').click(), true")
+	s.shows(t, "document.querySelector('#view-approvals pre').textContent.includes('<img src=x') && document.getElementById('view-approvals').innerText.includes('bytes')")
+	look("a megabyte that waits")
+
+	if err := s.try(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: longTexts + ";" + poisoned})
+		return err
+	})); err != nil {
+		t.Fatal(err)
+	}
+	s.visit(t, s.url())
+	s.shows(t, "document.querySelectorAll('#view-accounts tbody').length == 3")
+	for _, view := range []string{"clients", "decisions", "log", "approvals", "accounts"} {
+		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.shows(t, "document.querySelector('[role=tabpanel]:not([hidden])').textContent.includes('WWWW')")
+		look(view)
+	}
+	eval[bool](t, s.world, "document.querySelectorAll('#view-accounts .twist').forEach((e) => e.click()), true")
+	s.shows(t, "document.querySelectorAll('#view-accounts .facts').length == 3")
+	look("details")
+	eval[bool](t, s.world, "document.querySelector('#view-accounts .button').click(), true")
+	s.shows(t, "document.querySelector('dialog[open]')")
+	look("a dialog")
+	s.accessible(t, "hostile text on a phone", 360, 740)
+	// The search would notice.
+	if found := eval[[]string](t, s.world, "document.querySelector('dialog').close(), document.getElementById('summary').style.whiteSpace = 'nowrap', document.getElementById('summary').textContent = 'W'.repeat(400), "+outside); len(found) == 0 {
+		t.Error("a line that is too long is not found")
 	}
 }
