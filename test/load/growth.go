@@ -270,7 +270,7 @@ func (s *grown) operate(ctx context.Context, r *report) error {
 	series := strings.Count("\n"+text, "\n") - strings.Count("\n"+text, "\n#") - 1
 	r.note("a scrape with a session of each account: processor time, duration, size, series",
 		fmt.Sprintf("%v, %v, %d kB, %d", scrape, scraped, len(text)/1000, series))
-	changed := strings.Replace(s.config, "pace off", "pace off\n expose_upstream_tokens", 1)
+	changed := strings.Replace(s.config, "pace off", "pace off\n log_trace_id", 1)
 	reload, reloaded, err := s.costs(func() error { return s.caddy.Load(ctx, []byte(changed)) })
 	if err != nil {
 		return err
