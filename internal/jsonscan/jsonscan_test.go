@@ -471,3 +471,25 @@ func BenchmarkScanner(b *testing.B) {
 		})
 	}
 }
+
+func TestScanner_StepsOnlyWhereNextWould(t *testing.T) {
+	for document, c := range map[string]struct {
+		at   int
+		want Step
+	}{
+		`[1,"a":2 ]`: {2, NoStep}, `{"a":1,"b":2 }`: {6, ToField}, `{"a":[1,"b":2 ]}`: {7, NoStep}, `[{"a":1},{"b":2 }]`: {7, ToRow},
+		`{"a":{"b":1},"c":2 }`: {11, Outward}, `{"a":{"b":1},{"c":2 }}`: {11, NoStep}, `[{"a":1},"b":2 ]`: {7, NoStep}, `[{"a":1 }]`: {1, Inward}, `[1{"a":1 }]`: {2, NoStep},
+	} {
+		var s Scanner
+		for i := 0; i < c.at; {
+			_, i = s.Next([]byte(document), i)
+		}
+		if got, _, _, _ := s.Step([]byte(document), c.at); got != c.want {
+			t.Errorf("%s: %d, want %d", document, got, c.want)
+		}
+	}
+	s := Scanner{MaxDepth: 3}
+	if _, end, at := spansOf(&s, []byte(`{"x":1,"a":{"b":{"c":{"d":1 }}}}`), atOnce, stepsOf); end != TooDeep || at != 21 || s.Depth() != 3 {
+		t.Errorf("%d at %d, depth %d", end, at, s.Depth())
+	}
+}
