@@ -34,6 +34,10 @@ const (
 	// each time.
 	triesStoreFor = time.Second
 
+	// outcomeStoreFor bounds the wait for others who change the tries, too, before an
+	// outcome is stored. Without it the try would count as under way.
+	outcomeStoreFor = 10 * time.Second
+
 	maxAccepted = 16 // credentials of one user
 )
 
@@ -208,7 +212,7 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 	next := try{ID: rand.Text(), Mark: t.mark(options.Credential), Sending: true, credential: options.Credential}
 	var refused *BudgetError
 	decided := false
-	t.change(ctx, options.Shared, func(all []try) []try {
+	t.change(ctx, options.Shared, triesStoreFor, func(all []try) []try {
 		now := time.Now()
 		decided, next.At = true, t.afterReset(now)
 		if refused = t.judge(all, options, now); refused != nil && !options.Force {
@@ -333,7 +337,7 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 		}
 		return list
 	}
-	t.change(context.WithoutCancel(ctx), y.options.Shared, update, update)
+	t.change(context.WithoutCancel(ctx), y.options.Shared, outcomeStoreFor, update, update)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.changed != nil {
@@ -343,8 +347,8 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 }
 
 // change changes the list of all tries, in the store and as it is known here, and
-// the list of this process's.
-func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []try) {
+// the list of this process's. It waits for the store for a duration at most.
+func (t *Tries) change(ctx context.Context, sh *Shared, within time.Duration, all, own func([]try) []try) {
 	var next []try
 	changeIn := func(found *triesRecord) *triesRecord {
 		t.mu.Lock()
@@ -352,7 +356,7 @@ func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []t
 		next = all(t.merged(found))
 		return &triesRecord{Tries: next, Reset: t.reset}
 	}
-	if !t.changeStored(ctx, sh, changeIn) {
+	if !t.changeStored(ctx, sh, within, changeIn) {
 		changeIn(nil)
 	}
 	t.mu.Lock()
@@ -370,7 +374,7 @@ func (t *Tries) afterReset(now time.Time) time.Time {
 }
 
 // changeStored reports whether the store has worked.
-func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*triesRecord) *triesRecord) bool {
+func (t *Tries) changeStored(ctx context.Context, sh *Shared, within time.Duration, change func(*triesRecord) *triesRecord) bool {
 	if sh == nil {
 		return false
 	}
@@ -379,7 +383,7 @@ func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*tries
 		_ = sh.keyless(err)
 		return false
 	}
-	return updateWithin(ctx, triesStoreFor, sh, at, change) == nil
+	return updateWithin(ctx, within, sh, at, change) == nil
 }
 
 // place is where the tries are in the store.

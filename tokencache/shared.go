@@ -288,6 +288,9 @@ func update[T any](ctx context.Context, s *Shared, p place, glance func() bool, 
 
 func updateIn[T any](ctx context.Context, s *Shared, to *store.Attachment, p place, glance func() bool, change func(found *T) *T) error {
 	lock, err := store.Lock(ctx, to, p.key, glance)
+	if errors.Is(err, store.ErrTaken) { // the store has not failed
+		return fmt.Errorf("locking: %w", err)
+	}
 	if err != nil {
 		return s.failed(ctx, to, fmt.Errorf("locking: %w", err))
 	}
@@ -332,7 +335,7 @@ func updateWithin[T any](ctx context.Context, within time.Duration, s *Shared, p
 	bound, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	err = updateIn(bound, s, to, p, nil, change)
-	if err != nil && bound.Err() != nil && ctx.Err() == nil {
+	if err != nil && bound.Err() != nil && ctx.Err() == nil && !errors.Is(err, store.ErrTaken) {
 		return s.failed(ctx, to, err)
 	}
 	return err

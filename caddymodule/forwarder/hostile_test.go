@@ -46,7 +46,7 @@ func (l *lab) nothingPassesAroundTheAnswer(t *testing.T) {
 	for _, announced := range []bool{true, false} {
 		for _, target := range []string{"/api/v1/jobs", "/api/v1/unheard/of", "/api/v1/serverInfo"} {
 			x := &exchange{id: fmt.Sprint(target, announced), method: http.MethodGet, target: target, header: [][2]string{{"Te", "trailers"}}, script: script{
-				status: http.StatusOK, info: []int{http.StatusEarlyHints, http.StatusProcessing}, header: append(secrets[:len(secrets):len(secrets)], [2]string{"Content-Type", "application/json"}),
+				status: http.StatusOK, info: []int{http.StatusEarlyHints, http.StatusProcessing}, header: append(slices.Clip(secrets), [2]string{"Content-Type", "application/json"}),
 				body: []byte("{}"), trailer: secrets, announced: announced,
 			}}
 			l.through(x, l.pairs, func(about string, got received, err error) {

@@ -62,8 +62,8 @@ type parts []part
 type part struct{ option, fingerprint string }
 
 // of is the fingerprint of an option, empty if the account does not have it.
-func (p parts) of(option string) string {
-	for _, part := range p {
+func (p *parts) of(option string) string {
+	for _, part := range *p {
 		if part.option == option {
 			return part.fingerprint
 		}

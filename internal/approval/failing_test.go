@@ -381,8 +381,12 @@ func TestNothingPassesLongerBecauseAClockIsPutBack(t *testing.T) {
 		approved bool
 		want     veeam.Reason
 	}{
-		{0, true, ""}, {mostSkew / 2, true, ""}, {2 * mostSkew, true, veeam.ReasonApprovalExpired}, {24 * time.Hour, true, veeam.ReasonApprovalExpired},
-		{mostSkew / 2, false, veeam.ReasonApprovalRequired}, {24 * time.Hour, false, veeam.ReasonApprovalExpired},
+		{0, true, ""},
+		{mostSkew / 2, true, ""},
+		{2 * mostSkew, true, veeam.ReasonApprovalExpired},
+		{24 * time.Hour, true, veeam.ReasonApprovalExpired},
+		{mostSkew / 2, false, veeam.ReasonApprovalRequired},
+		{24 * time.Hour, false, veeam.ReasonApprovalExpired},
 	} {
 		s := siteOn(new(memorystore.Storage).Process())
 		id := s.send(t, the()).id

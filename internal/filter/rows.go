@@ -115,8 +115,8 @@ func (s *scanner) learn(i int) int {
 	if told&quietName == 0 {
 		return i
 	}
-	print := printOf(name)
-	slot := uint8(print.mix(next-i)) * 2
+	footprint := printOf(name)
+	slot := uint8(footprint.mix(next-i)) * 2
 	if first := &s.steps.known[slot]; first.size > 0 && !first.is(text) {
 		slot++
 	}

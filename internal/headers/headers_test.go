@@ -3,6 +3,7 @@ package headers
 import (
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -68,7 +69,8 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 func TestWhatSaysThatARequestMayBeRepeatedIsNotReadByNetHTTP(t *testing.T) {
 	header := http.Header{"Idempotency-Key": {"a"}, "X-Idempotency-Key": {"b", "c"}, "X-A": {"d"}}
 	SentOnce(header)
-	if len(header) != 3 || header["idempotency-key"][0] != "a" || len(header["x-idempotency-key"]) != 2 || header["X-A"][0] != "d" {
+	want := map[string][]string{"idempotency-key": {"a"}, "x-idempotency-key": {"b", "c"}, "X-A": {"d"}}
+	if !reflect.DeepEqual(map[string][]string(header), want) {
 		t.Error(header)
 	}
 }

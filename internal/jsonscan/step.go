@@ -130,7 +130,7 @@ func SimpleEnd(part []byte, i int) int {
 		}
 		return 0
 	}
-	word := ""
+	var word string
 	switch c {
 	case 't':
 		word = "true"

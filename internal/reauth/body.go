@@ -92,7 +92,7 @@ func (a *bodyAttempt) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n, err := b.source.Read(p)
-	if b.err = err; err != nil && err != io.EOF { //nolint:errorlint // a reader returns it as it is
+	if b.err = err; err != nil && err != io.EOF {
 		b.broken.Store(&BodyError{err})
 	}
 	b.consumed += int64(n)

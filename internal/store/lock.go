@@ -52,6 +52,10 @@ const (
 // else's by now.
 var ErrSlow = errors.New("the store was too slow to change a value under its lock")
 
+// ErrTaken is the error of a wait for a lock that others had, one after the other or one for
+// too long, while the storage worked.
+var ErrTaken = errors.New("others have the lock")
+
 // Held is a lock that this process has.
 type Held struct {
 	at         Store
@@ -60,8 +64,8 @@ type Held struct {
 	since      time.Time
 }
 
-// Lock waits for a lock, at most for the duration For. certmagic checks once a second
-// whether a lock is free. glance, which may be nil, is called now and then meanwhile.
+// Lock waits for a lock, at most for the duration For. The error is ErrTaken if the time was
+// too short for those who wanted the lock. glance, which may be nil, is called now and then meanwhile.
 // If it returns true, the wait ends without the lock, and Lock returns nil.
 //
 // The lock of the storage alone does not keep others away. A storage gives it to the next
@@ -74,14 +78,17 @@ type Held struct {
 func Lock(ctx context.Context, at Store, name string, glance func() bool) (*Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
-	w := &wait{at: at, name: name, glance: glance, seen: sightingsOf(at)}
-	h, err := loadHolder(ctx, at, name)
+	w := &wait{at: at, name: name, glance: glance, seen: sightingsOf(at), patience: glanceEvery}
+	h, err := w.look(ctx)
 	for err == nil {
-		locked, over := false, false
+		var locked, over bool
 		if h.id == "" {
 			locked, over, err = w.lock(ctx, h.generation)
 		} else {
 			over, err = w.rest(ctx)
+		}
+		if err != nil && err == ctx.Err() && w.works {
+			return nil, fmt.Errorf("%w: %w", ErrTaken, err)
 		}
 		if over || err != nil {
 			return nil, err
@@ -102,15 +109,22 @@ type wait struct {
 	name   string
 	glance func() bool
 	seen   *sightings
+
+	// patience is how long the lock of the storage is waited for while nobody is recorded.
+	patience time.Duration
+
+	works bool // the last look has had an answer
 }
 
-// lock waits for the lock of the storage, unless it is replaced meanwhile. over reports
-// whether the wait is over.
+// lock waits for the lock of the storage, until somebody is recorded to have it, or it was
+// replaced. over reports whether the wait is over. While nobody is recorded, the wait begins
+// again after a while, which gets longer: a file storage looks once a second only whether a
+// lock is free, but others may take long to lock.
 func (w *wait) lock(ctx context.Context, generation uint64) (locked, over bool, err error) {
 	attempt, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	done := try(attempt, w.at, lockName(w.name, generation))
-	for {
+	for begun := time.Now(); ; {
 		select {
 		case err := <-done:
 			return err == nil, false, err
@@ -121,7 +135,15 @@ func (w *wait) lock(ctx context.Context, generation uint64) (locked, over bool, 
 		if w.glance != nil && w.glance() {
 			return false, true, nil
 		}
-		if h, err := w.look(ctx); err == nil && h.generation != generation { // the storage tells itself whether it works
+		h, err := w.look(ctx)
+		switch { // the storage tells itself whether it works
+		case err == nil && (h.generation != generation || h.id != ""):
+			w.patience = glanceEvery
+			return false, false, nil
+		case err == nil && time.Since(begun) >= w.patience:
+			if w.patience *= 2; w.patience > settle {
+				w.patience = glanceEvery
+			}
 			return false, false, nil
 		}
 	}
@@ -145,7 +167,7 @@ func (w *wait) enter(ctx context.Context, generation uint64) (*Held, error) {
 		Unlock(ctx, w.at, lockName(w.name, generation))
 		return nil, err
 	}
-	if err = h.put(ctx, holder{generation, h.id}); err == nil && elapsed(h.since) > enterFor {
+	if err = h.put(ctx, holder{generation: generation, id: h.id}); err == nil && elapsed(h.since) > enterFor {
 		err = ErrSlow
 	}
 	if err != nil {
@@ -159,6 +181,7 @@ func (w *wait) enter(ctx context.Context, generation uint64) (*Held, error) {
 // look returns who is recorded, and has the lock replaced if it was left behind.
 func (w *wait) look(ctx context.Context) (holder, error) {
 	now, err := loadHolder(ctx, w.at, w.name)
+	w.works = err == nil
 	if err == nil && w.seen.abandoned(w.name, now, time.Now()) {
 		go func() {
 			defer w.seen.forget(w.name)
@@ -179,7 +202,7 @@ func replace(ctx context.Context, at Store, name string, left holder) {
 	if now, err := loadHolder(ctx, at, name); err != nil || now != left {
 		return
 	}
-	if h.put(ctx, holder{left.generation, h.id}) != nil || elapsed(h.since) > enterFor {
+	if h.put(ctx, holder{generation: left.generation, id: h.id}) != nil || elapsed(h.since) > enterFor {
 		h.leave(ctx, left.generation)
 		return
 	}
@@ -220,18 +243,13 @@ func (h *Held) Unlock(ctx context.Context) {
 	Unlock(ctx, h.at, lockName(h.name, h.generation))
 }
 
-// leave removes the record of this holder, if it is there.
+// leave records that nobody has the lock any more, if this holder is recorded.
 func (h *Held) leave(ctx context.Context, next uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockFor)
 	defer cancel()
-	if now, err := loadHolder(ctx, h.at, h.name); err != nil || now.id != h.id {
-		return
+	if now, err := loadHolder(ctx, h.at, h.name); err == nil && now.id == h.id {
+		_ = h.put(ctx, holder{generation: next, last: h.id})
 	}
-	if next > 0 {
-		_ = h.put(ctx, holder{generation: next})
-		return
-	}
-	_, _ = bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, h.at.Delete(ctx, holderPath(h.name)) })
 }
 
 // elapsed is the time since a moment of this process, also by the clock of the machine: the
@@ -240,10 +258,11 @@ func elapsed(since time.Time) time.Duration {
 	return max(time.Since(since), time.Since(since.Round(0)))
 }
 
-// holder is who is recorded to have a lock: nobody, if there is no id.
+// holder is who is recorded to have a lock: nobody, if there is no id. last is who had it
+// then: a lock that many have, one after the other, is not left behind.
 type holder struct {
 	generation uint64
-	id         string
+	id, last   string
 }
 
 // holderPath is where it lies who has a lock.
@@ -266,9 +285,9 @@ func loadHolder(ctx context.Context, at Store, name string) (h holder, err error
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
 	}
-	generation, id, _ := strings.Cut(string(text), " ")
-	h.id = id
-	if h.generation, _ = strconv.ParseUint(generation, 10, 64); h.generation == 0 && id == "" {
+	generation, ids, _ := strings.Cut(string(text), " ")
+	h.id, h.last, _ = strings.Cut(ids, " ")
+	if h.generation, _ = strconv.ParseUint(generation, 10, 64); h.generation == 0 && h.id == "" && h.last == "" {
 		h.id = string(text) // nobody writes this; it is replaced after a while
 	}
 	return h, err
@@ -277,7 +296,7 @@ func loadHolder(ctx context.Context, at Store, name string) (h holder, err error
 func (h *Held) put(ctx context.Context, now holder) error {
 	ctx, cancel := context.WithTimeout(ctx, holderFor)
 	defer cancel()
-	text := fmt.Appendf(nil, "%d %s", now.generation, now.id)
+	text := fmt.Appendf(nil, "%d %s %s", now.generation, now.id, now.last)
 	_, err := bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, h.at.Store(ctx, holderPath(h.name), text) })
 	return err
 }

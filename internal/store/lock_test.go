@@ -56,7 +56,7 @@ func TestALockThatWasLeftBehindIsRemoved(t *testing.T) {
 				t.Fatalf("%v after %v", err, time.Since(began))
 			}
 			held.Unlock(t.Context())
-			if h, err := loadHolder(t.Context(), p, name); err != nil || h != (holder{generation: 1}) {
+			if h, err := loadHolder(t.Context(), p, name); err != nil || h.generation != 1 || h.id != "" {
 				t.Errorf("left: %v %v", h, err)
 			}
 		})

@@ -78,13 +78,13 @@ func (l Renderer) AppendSubject(dst []byte, entry zapcore.Entry, s *Subject, fie
 // after that copies its message.
 func (l Renderer) Line(entry zapcore.Entry, s *Subject) string {
 	var space [1 << 10]byte
-	line, at := space[:0], 0
+	line := space[:0]
 	l.RequestID = false
 	switch {
 	case s.Request != nil && s.Response == nil:
 		line = appendPrefix(line, entry.Time, s.Request.Thread, LevelWord(entry.Level), l.UTC)
 		start := len(line)
-		line, at = appendRequest(line, s.Request, "")
+		line, at := appendRequest(line, s.Request, "")
 		text := string(line)
 		s.Request.kept, s.Request.keptAt = text[start:], at
 		return text

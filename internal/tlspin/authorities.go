@@ -3,13 +3,13 @@
 package tlspin
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
@@ -30,7 +30,7 @@ func CheckAuthorities(pool json.RawMessage) error {
 		Files    []string `json:"pem_files"`
 	}
 	if len(pool) == 0 || json.Unmarshal(pool, &options) != nil || options.Provider != "file" {
-		return nil
+		return nil //nolint:nilerr // Caddy says what is wrong with the JSON
 	}
 	for _, file := range options.Files {
 		content, err := os.ReadFile(file)
@@ -61,6 +61,6 @@ func hasCertificate(content []byte) error {
 		case block.Type == "CERTIFICATE":
 			return nil // Caddy parses it
 		}
-		key = key || bytes.HasSuffix([]byte(block.Type), []byte("PRIVATE KEY"))
+		key = key || strings.HasSuffix(block.Type, "PRIVATE KEY")
 	}
 }

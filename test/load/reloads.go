@@ -54,7 +54,7 @@ func measureReloads(ctx context.Context, r *report) error {
 	}
 	for _, port := range []int{s.port, ports[0]} {
 		var err error
-		for try := 0; try < reloadTries; try++ { // the configuration has just been loaded
+		for range reloadTries { // the configuration has just been loaded
 			if _, err = send(ctx, newClient(1), http.MethodGet, s.urlAt(port, "echo"), nil); err == nil {
 				break
 			}

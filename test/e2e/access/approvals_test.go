@@ -76,7 +76,7 @@ func TestAnApprovalIsForOneRequestToOneServer(t *testing.T) {
 	waiting := request(first)
 	id := waiting.header.Get("Veeam-Auth-Approval")
 	w.decides(t, waiting, "approve")
-	executed := func() int64 { return int64(w.site("site").Server.Counters().Protected + other.Counters().Protected) }
+	executed := func() int64 { return w.site("site").Server.Counters().Protected + other.Counters().Protected }
 	before := executed()
 	for name, a := range map[string]*answer{
 		"a blank":                request(first, with(`{"name":"nightly"}`)),

@@ -19,7 +19,7 @@ import (
 // poisoned has every text that the page gets begin with markup and characters that are not
 // seen, except times and what the page only compares.
 const poisoned = `(() => {
-	const kept = new Set(['started', 'now', 'at', 'last_success', 'last_failure', 'secret_accepted', 'not_after', 'until', 'expires', 'first_issued', 'last_issued', 'last_used', 'revoked', 'state', 'status', 'asked', 'decided', 'used']);
+	const kept = new Set(['started', 'now', 'at', 'last_success', 'last_failure', 'secret_accepted', 'not_after', 'until', 'expires', 'first_issued', 'last_issued', 'last_used', 'revoked', 'status', 'asked', 'state', 'decided', 'used']);
 	const evil = (self.longer || '') + '<img src=x onerror="self.hacked=1"><script>self.hacked=1<\/script>&lt;b&gt;\u202e\u0007\u200b\r\n';
 	const poison = (value, key) => typeof value === 'string' ? (kept.has(key) || value === 'code_needed' ? value : evil + value)
 		: Array.isArray(value) ? value.map((v) => poison(v, key))
