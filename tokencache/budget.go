@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 const (
@@ -34,9 +36,9 @@ const (
 	// each time.
 	triesStoreFor = time.Second
 
-	// outcomeStoreFor bounds the wait for others who change the tries, too, before an
-	// outcome is stored. Without it the try would count as under way.
-	outcomeStoreFor = 10 * time.Second
+	// outcomeStores is how often that is waited for an outcome while others change the
+	// tries, one after the other. A try without outcome would count as under way.
+	outcomeStores = 10
 
 	maxAccepted = 16 // credentials of one user
 )
@@ -212,7 +214,7 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 	next := try{ID: rand.Text(), Mark: t.mark(options.Credential), Sending: true, credential: options.Credential}
 	var refused *BudgetError
 	decided := false
-	t.change(ctx, options.Shared, triesStoreFor, func(all []try) []try {
+	t.change(ctx, options.Shared, 1, func(all []try) []try {
 		now := time.Now()
 		decided, next.At = true, t.afterReset(now)
 		if refused = t.judge(all, options, now); refused != nil && !options.Force {
@@ -337,7 +339,7 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 		}
 		return list
 	}
-	t.change(context.WithoutCancel(ctx), y.options.Shared, outcomeStoreFor, update, update)
+	t.change(context.WithoutCancel(ctx), y.options.Shared, outcomeStores, update, update)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.changed != nil {
@@ -347,8 +349,8 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 }
 
 // change changes the list of all tries, in the store and as it is known here, and
-// the list of this process's. It waits for the store for a duration at most.
-func (t *Tries) change(ctx context.Context, sh *Shared, within time.Duration, all, own func([]try) []try) {
+// the list of this process's. It waits for the store, several times if others have it.
+func (t *Tries) change(ctx context.Context, sh *Shared, times int, all, own func([]try) []try) {
 	var next []try
 	changeIn := func(found *triesRecord) *triesRecord {
 		t.mu.Lock()
@@ -356,7 +358,7 @@ func (t *Tries) change(ctx context.Context, sh *Shared, within time.Duration, al
 		next = all(t.merged(found))
 		return &triesRecord{Tries: next, Reset: t.reset}
 	}
-	if !t.changeStored(ctx, sh, within, changeIn) {
+	if !t.changeStored(ctx, sh, times, changeIn) {
 		changeIn(nil)
 	}
 	t.mu.Lock()
@@ -374,7 +376,7 @@ func (t *Tries) afterReset(now time.Time) time.Time {
 }
 
 // changeStored reports whether the store has worked.
-func (t *Tries) changeStored(ctx context.Context, sh *Shared, within time.Duration, change func(*triesRecord) *triesRecord) bool {
+func (t *Tries) changeStored(ctx context.Context, sh *Shared, times int, change func(*triesRecord) *triesRecord) bool {
 	if sh == nil {
 		return false
 	}
@@ -383,7 +385,12 @@ func (t *Tries) changeStored(ctx context.Context, sh *Shared, within time.Durati
 		_ = sh.keyless(err)
 		return false
 	}
-	return updateWithin(ctx, within, sh, at, change) == nil
+	for range times {
+		if err = updateWithin(ctx, triesStoreFor, sh, at, change); !errors.Is(err, store.ErrTaken) {
+			break
+		}
+	}
+	return err == nil
 }
 
 // place is where the tries are in the store.

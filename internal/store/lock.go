@@ -52,8 +52,8 @@ const (
 // else's by now.
 var ErrSlow = errors.New("the store was too slow to change a value under its lock")
 
-// ErrTaken is the error of a wait for a lock that others had, one after the other or one for
-// too long, while the storage worked.
+// ErrTaken is the error of a wait for a lock that others had meanwhile, one after the other:
+// the storage works, and nobody has left the lock behind.
 var ErrTaken = errors.New("others have the lock")
 
 // Held is a lock that this process has.
@@ -64,8 +64,8 @@ type Held struct {
 	since      time.Time
 }
 
-// Lock waits for a lock, at most for the duration For. The error is ErrTaken if the time was
-// too short for those who wanted the lock. glance, which may be nil, is called now and then meanwhile.
+// Lock waits for a lock, at most for the duration For. The error is ErrTaken if the time
+// was too short for all who wanted the lock. glance, which may be nil, is called now and then meanwhile.
 // If it returns true, the wait ends without the lock, and Lock returns nil.
 //
 // The lock of the storage alone does not keep others away. A storage gives it to the next
@@ -87,7 +87,7 @@ func Lock(ctx context.Context, at Store, name string, glance func() bool) (*Held
 		} else {
 			over, err = w.rest(ctx)
 		}
-		if err != nil && err == ctx.Err() && w.works {
+		if err != nil && err == ctx.Err() && w.turns > 0 {
 			return nil, fmt.Errorf("%w: %w", ErrTaken, err)
 		}
 		if over || err != nil {
@@ -113,7 +113,8 @@ type wait struct {
 	// patience is how long the lock of the storage is waited for while nobody is recorded.
 	patience time.Duration
 
-	works bool // the last look has had an answer
+	last  *holder // that was seen
+	turns int     // how often that was another one than before
 }
 
 // lock waits for the lock of the storage, until somebody is recorded to have it, or it was
@@ -181,7 +182,12 @@ func (w *wait) enter(ctx context.Context, generation uint64) (*Held, error) {
 // look returns who is recorded, and has the lock replaced if it was left behind.
 func (w *wait) look(ctx context.Context) (holder, error) {
 	now, err := loadHolder(ctx, w.at, w.name)
-	w.works = err == nil
+	if err == nil {
+		if w.last != nil && *w.last != now {
+			w.turns++
+		}
+		w.last = &now
+	}
 	if err == nil && w.seen.abandoned(w.name, now, time.Now()) {
 		go func() {
 			defer w.seen.forget(w.name)
