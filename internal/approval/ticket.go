@@ -64,6 +64,9 @@ func (t *Ticket) Bind(req *http.Request) (out *http.Request, difference string) 
 	out = new(http.Request)
 	*out = *req
 	out.Header = req.Header.Clone()
+	// Not part of what was approved: with it a server may answer as it answered another request.
+	out.Header.Del("Idempotency-Key")
+	out.Header.Del("X-Idempotency-Key")
 	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody = http.NoBody, int64(len(body)), nil, nil
 	if len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(t.request.body))

@@ -126,10 +126,12 @@ func TestNothingHasAnApprovedRequestSentAgain(t *testing.T) {
 	s := siteOn(new(memorystore.Storage).Process())
 	a := the()
 	a.method, a.body = http.MethodDelete, ""
+	a.header.Set("Idempotency-Key", "1")
+	a.header.Set("X-Idempotency-Key", "1")
 	s.approved(t, a)
 	o := s.send(t, a)
 	out, difference := o.ticket.Bind(o.request)
-	if difference != "" || out.Body != http.NoBody || out.GetBody != nil {
+	if difference != "" || out.Body != http.NoBody || out.GetBody != nil || len(out.Header["Idempotency-Key"])+len(out.Header["X-Idempotency-Key"]) > 0 || len(o.request.Header["Idempotency-Key"]) == 0 {
 		t.Errorf("%q %v", difference, out)
 	}
 }

@@ -68,7 +68,7 @@ func TestNoSecretComesOutOfARealCaddy(t *testing.T) {
 	}
 	for where, text := range stored {
 		hits := search(logged, text)
-		if filepath.Base(where) == "signing_keys.json" { // its place, and what the search must find
+		if filepath.Base(where) == "signing_keys.json" && filepath.Base(filepath.Dir(where)) != "locks" { // its place, and what the search must find
 			if len(hits) != 1 || !strings.HasPrefix(hits[0], signingKey) {
 				t.Errorf("%s: %v", where, hits)
 			}
