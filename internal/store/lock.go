@@ -87,7 +87,7 @@ func Lock(ctx context.Context, at Store, name string, glance func() bool) (*Held
 		} else {
 			over, err = w.rest(ctx)
 		}
-		if err != nil && err == ctx.Err() && w.turns > 0 {
+		if w.turns > 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return nil, fmt.Errorf("%w: %w", ErrTaken, err)
 		}
 		if over || err != nil {

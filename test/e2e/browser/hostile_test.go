@@ -29,7 +29,7 @@ const poisoned = `(() => {
 		const answer = await real(target, ...rest);
 		if (!String(target).startsWith('state')) return answer;
 		const got = await answer.json(), at = (minutes) => new Date(Date.now() + 60000 * minutes).toISOString();
-		if (self.asking) got.approvals = ['waiting', 'approved', 'denied', 'expired', 'used'].map((status) => ({ id: 'apr_' + status, status, product: 'vbr', client: 'agent', account: 'svc', rule: 'Caddyfile:7',
+		if (self.asking) got.approvals = ['waiting', 'approved', 'denied', 'expired', 'used'].map((status) => ({ id: 'apr_' + status, status: status, product: 'vbr', client: 'agent', account: 'svc', rule: 'Caddyfile:7',
 			method: 'POST', path: '/api/v1/jobs', query: 'a=b', operation: 'StartJob', class: 'run', content_type: 'application/json', content_encoding: 'gzip', body_bytes: 5e6, body_digest: 'sha256:0',
 			body: status === 'waiting' ? ('{"a":\n\u001b[2J\u001b[31m\u05d0\u05d1\u0627 <script>self.hacked=1<\/script>' + 'x'.repeat(200) + '}\n').repeat(50) : '', asked: at(-9), expires: at(5), decided: at(-1), used: at(-1), by: 'bob' }));
 		const state = poison(got);
