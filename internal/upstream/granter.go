@@ -36,7 +36,14 @@ func (a *access) account() *veeam.Account {
 func (a *access) logout() *logout {
 	return &logout{
 		state: a.source.server.State, client: a.source.client(a.candidate, &a.journal), version: a.source.FoundVersion,
-		account: a.account(), values: a.values, journal: a.journal,
+		account: a.account(), values: a.values, journal: a.journal, say: a.said,
+	}
+}
+
+// said tells of a session that is not used any more and cannot be logged out.
+func (a *access) said(how ending) {
+	if s := a.source.server; how == endingNever && a.source.account.GrantType() != veeam.GrantAPIKey {
+		s.Log.Info(saidExpires, leftFields(&tokencache.Left{About: a.candidate.session.About(), Until: time.Now().Add(a.longest())})...)
 	}
 }
 

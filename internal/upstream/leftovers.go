@@ -53,19 +53,30 @@ func (f *leftovers) end(ctx context.Context, l *tokencache.Left) (done bool) {
 	case now.Before(f.away[key]):
 		return false
 	}
-	how := server.logoutLeft(ctx, at, l)
-	switch {
-	case how == endingFailed && now.Before(l.Until):
-		f.away[key] = now.Add(awayFor)
-		return false
-	case how == endingFailed, how == endingNever:
+	if server.logoutLeft(ctx, at, l) == endingFailed {
+		if now.Before(l.Until) {
+			f.away[key] = now.Add(awayFor)
+			return false
+		}
 		server.leftAlone(l)
-	case how == endingGone && !l.Began.IsZero():
-		server.unknown(l)
-	default:
-		server.ended(l)
 	}
 	return true
+}
+
+// said tells how a session has ended that was left behind.
+func (s *Server) said(l *tokencache.Left, how ending) {
+	renewing := !l.Began.IsZero() // the server may have opened one more
+	switch {
+	case how == endingNever:
+		s.leftAlone(l)
+		if renewing {
+			s.unknown(l)
+		}
+	case how == endingGone && renewing:
+		s.unknown(l)
+	default:
+		s.ended(l)
+	}
 }
 
 // logoutLeft logs out a session that was left behind, as the configuration speaks to its
@@ -77,7 +88,7 @@ func (s *Server) logoutLeft(ctx context.Context, at Fixed, l *tokencache.Left) e
 	}
 	account := &veeam.Account{Name: l.Account, Username: l.User}
 	client.Pacer, client.Log = s.pacer(l.Origin, account.User(), s.journal), s.journal.Info
-	e := &logout{state: s.State, client: client, account: account, journal: s.journal, until: l.Until}
+	e := &logout{state: s.State, client: client, account: account, journal: s.journal, until: l.Until, say: func(how ending) { s.said(l, how) }}
 	ctx, cancel := context.WithTimeout(WithValues(ctx, at.Values), LogoutFor)
 	defer cancel()
 	return e.run(ctx, l.Token)
@@ -87,6 +98,7 @@ func (s *Server) logoutLeft(ctx context.Context, at Fixed, l *tokencache.Left) e
 const (
 	saidEnded   = "logged out a session that a process has left behind"
 	saidAlone   = "a session that a process has left behind was not logged out, and expires"
+	saidExpires = "a session that is not used any more was not logged out, because the product cannot end it alone; it expires"
 	saidDropped = "a session that a process has left behind was not logged out, because its server is not configured any more; it expires"
 	saidUnknown = "a process has ended during a login or renewal: the server may have a session that nobody can log out; it expires"
 )

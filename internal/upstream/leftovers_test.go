@@ -206,6 +206,43 @@ func TestASessionThatCannotBeLoggedOutIsTold(t *testing.T) {
 	})
 }
 
+func TestARenewalThatAKillHasInterruptedIsToldBesideASessionThatExpires(t *testing.T) {
+	for name, c := range map[string]struct {
+		how            ending
+		renewing       bool
+		alone, unknown bool
+	}{
+		"cannot be logged out":              {endingNever, false, true, false},
+		"cannot be logged out, in renewal":  {endingNever, true, true, true},
+		"not known any more":                {endingGone, false, false, false},
+		"not known any more, after renewal": {endingGone, true, false, true},
+		"logged out":                        {endingDone, true, false, false},
+	} {
+		onMachine(t, veeamtest.VSPC, nil, func(m *machine) {
+			p, l := m.boot("next").begin(), &tokencache.Left{About: tokencache.About{Product: "vspc"}}
+			if c.renewing {
+				l.Began = time.Now()
+			}
+			p.Server.said(l, c.how)
+			if said := p.said(); strings.Contains(said, saidAlone) != c.alone || strings.Contains(said, saidUnknown) != c.unknown || strings.Contains(said, saidEnded) != (!c.alone && !c.unknown) {
+				t.Errorf("%s: %s", name, said)
+			}
+		})
+	}
+}
+
+func TestASessionThatIsNotUsedAnyMoreAndCannotBeLoggedOutIsTold(t *testing.T) {
+	onMachine(t, veeamtest.VSPC, nil, func(m *machine) {
+		p := m.boot("first").begin()
+		p.mustAsk()
+		p.Close()
+		p.State.Settle()
+		if m.records() != 0 || strings.Count(p.said(), saidExpires) != 1 {
+			t.Errorf("%d records, the log is %s", m.records(), p.said())
+		}
+	})
+}
+
 func TestALoginThatAKillHasInterruptedIsToldOf(t *testing.T) {
 	onMachine(t, veeamtest.VBR13, nil, func(m *machine) {
 		m.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, After: true, Count: 1})

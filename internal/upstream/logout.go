@@ -26,6 +26,10 @@ type logout struct {
 	values  context.Context // how to dial, see grantContext
 	journal journal.Journal
 	until   time.Time // the session expires; zero if it is in use
+
+	// say tells how the session has ended, before it is struck out of the book: what a
+	// killed process has not told, the next one does.
+	say func(how ending)
 }
 
 // begin logs tok out in the background.
@@ -67,6 +71,7 @@ func (e *logout) run(ctx context.Context, tok *tokencache.Token) ending {
 		e.journal.LogoutFailed(e.account, err)
 		return endingFailed
 	}
+	e.say(how)
 	tok.Note.Strike(ctx)
 	return how
 }

@@ -106,7 +106,7 @@ func (w *world) play(scene func(*world)) {
 	}
 	w.Kill()
 	if w.Caddy != nil && w.broken && testing.Verbose() {
-		w.t.Logf("%s: caddy:\n%s", w.name, w.Caddy.Output())
+		w.t.Logf("%s: caddy:\n%s", w.name, w.before+w.Caddy.Output())
 	}
 }
 
@@ -232,11 +232,12 @@ func (w *world) known() (recorded, unknown, expire int) {
 		})
 	}
 	all := w.before + now
-	return recorded, strings.Count(all, saidUnknown), strings.Count(all, saidAlone)
+	return recorded, strings.Count(all, saidUnknown), strings.Count(all, saidAlone) + strings.Count(all, saidExpires)
 }
 
 // What the log says of sessions that were left behind.
 const (
 	saidUnknown = "the server may have a session that nobody can log out"
 	saidAlone   = "a session that a process has left behind was not logged out, and expires"
+	saidExpires = "because the product cannot end it alone; it expires"
 )
