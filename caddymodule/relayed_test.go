@@ -57,8 +57,9 @@ type opaque struct{ inner }
 
 type inner interface{ net.Conn }
 
-func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
-	t.Parallel()
+// accepted is the server's end of a connection over the loopback address.
+func accepted(t *testing.T) net.Conn {
+	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,12 +69,18 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(func() { _ = client.Close() })
 	conn, err := socket.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
+	t.Parallel()
+	conn := accepted(t)
 	memory, other := net.Pipe()
 	defer memory.Close()
 	defer other.Close()
@@ -105,21 +112,7 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 // chooses that address: it tells nothing of where the caller is.
 func TestThePROXYProtocolMakesNoProxyTrusted(t *testing.T) {
 	t.Parallel()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	client, err := net.Dial("tcp", socket.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := socket.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := accepted(t)
 	for name, c := range map[string]struct {
 		conn net.Conn
 		want string

@@ -305,24 +305,27 @@ func (s *pageScene) carriesOut(t *testing.T) {
 	s.shows(t, "document.getElementById('view-clients').innerText.includes('None, revoked')")
 }
 
+// change sends a request that requires an approval, and returns the status of its answer.
+func (s *pageScene) change(t *testing.T, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.site["svc-monitor"]+"/api/v1/jobs/3a4be1c7-1f2d-4a8a-b5f5-6d7c0f0d9b42/start", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Account", "svc-monitor")
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
 // approves has a request wait, be seen and approved on the page, and pass.
 func (s *pageScene) approves(t *testing.T) {
 	t.Helper()
-	send := func() int {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.site["svc-monitor"]+"/api/v1/jobs/3a4be1c7-1f2d-4a8a-b5f5-6d7c0f0d9b42/start", strings.NewReader(`{"performActiveFull":true,"password":"s3cr3tt0ken"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Account", "svc-monitor")
-		req.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		return res.StatusCode
-	}
+	send := func() int { return s.change(t, `{"performActiveFull":true,"password":"s3cr3tt0ken"}`) }
 	if status := send(); status != http.StatusForbidden {
 		t.Errorf("a request that requires an approval: %d", status)
 	}
