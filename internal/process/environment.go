@@ -49,7 +49,7 @@ func tidyEnvironment() error {
 			return fmt.Errorf("the environment variable %s has several lines, or a control character; it must be one line of text", name)
 		}
 		if f := forms[name]; trimmed != "" && f.form != "" && !regexp.MustCompile(f.form).MatchString(trimmed) {
-			return fmt.Errorf("the environment variable %s has another form than %s", name, f.example)
+			return fmt.Errorf("the environment variable %s must have the form %s", name, f.example)
 		}
 		var err error
 		switch {

@@ -59,7 +59,7 @@ func TestVariablesHaveTheirForm(t *testing.T) {
 		}
 		for _, value := range values.bad {
 			t.Setenv(Prefix+name, value)
-			if err := tidyEnvironment(); err == nil || !strings.Contains(err.Error(), Prefix+name+" has another form than") || strings.Contains(err.Error(), "canary") {
+			if err := tidyEnvironment(); err == nil || !strings.Contains(err.Error(), Prefix+name+" must have the form") || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%s=%s: %v", name, value, err)
 			}
 		}

@@ -110,9 +110,9 @@ func TestTheImageNamesTheVariableOfWhatIsWrong(t *testing.T) {
 		"a seed without MFA":         {set: map[string]string{"VEEAM_AUTH_TOTP_SECRET_FILE": "/seed"}, want: []string{"VEEAM_AUTH_TOTP_SECRET_FILE has no effect: it is used only with VEEAM_AUTH_MFA=totp"}, stays: true},
 		"a password in the variable": {set: map[string]string{"VEEAM_AUTH_PASSWORD": veeamtest.DefaultPassword}, want: []string{"VEEAM_AUTH_PASSWORD has no effect", "did you mean VEEAM_AUTH_PASSWORD_FILE?"}, stays: true},
 		"HTTP to the server":         {set: map[string]string{"VEEAM_AUTH_SERVER": "http://vbr01:9419"}, want: []string{"the line has VEEAM_AUTH_SERVER from the environment"}},
-		"a port as the address":      {set: map[string]string{"VEEAM_AUTH_LISTEN": "9419"}, want: []string{"VEEAM_AUTH_LISTEN has another form than http://:9419"}},
+		"a port as the address":      {set: map[string]string{"VEEAM_AUTH_LISTEN": "9419"}, want: []string{"VEEAM_AUTH_LISTEN must have the form http://:9419"}},
 		"a user of two lines":        {set: map[string]string{"VEEAM_AUTH_USERNAME": "svc\nallow *"}, want: []string{"VEEAM_AUTH_USERNAME has several lines"}},
-		"a user in quotation marks":  {set: map[string]string{"VEEAM_AUTH_USERNAME": `"svc"`}, want: []string{"VEEAM_AUTH_USERNAME has another form than"}},
+		"a user in quotation marks":  {set: map[string]string{"VEEAM_AUTH_USERNAME": `"svc"`}, want: []string{"VEEAM_AUTH_USERNAME must have the form"}},
 		"a long fingerprint":         {set: map[string]string{"VEEAM_AUTH_TRUST": "pin", "VEEAM_AUTH_TLS_PIN": strings.Repeat("a", 100_000)}, want: []string{"the line has VEEAM_AUTH_TLS_PIN from the environment"}},
 		"a user with the end of the line": {
 			set:  map[string]string{"VEEAM_AUTH_USERNAME": veeamtest.DefaultUser + "\r\n", "VEEAM_AUTH_PRESET": "", "VEEAM_AUTH_MFA": " "},
