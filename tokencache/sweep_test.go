@@ -3,6 +3,7 @@ package tokencache
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,16 +12,22 @@ import (
 // dated is a store that knows when its values were stored.
 type dated struct {
 	*memory
+
+	mu     sync.Mutex
 	listed int
 	at     map[string]time.Time
 }
 
 func (d *dated) Store(ctx context.Context, key string, value []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.at[key] = time.Now()
 	return d.memory.Store(ctx, key, value)
 }
 
 func (d *dated) Before(_ context.Context, folder string, moment time.Time) (old []string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.listed++
 	for key := range d.snapshot() {
 		if strings.HasPrefix(key, folder+"/") && d.at[key].Before(moment) {
