@@ -311,14 +311,10 @@ func updateIn[T any](ctx context.Context, s *Shared, to *store.Attachment, p pla
 	if err != nil {
 		return err
 	}
-	if err := lock.Check(ctx); err != nil {
+	within, cancel := context.WithTimeout(ctx, 2*exchangeFor) // a read and the write
+	defer cancel()
+	if err := lock.Store(within, p.key, sealed); err != nil {
 		return s.failed(ctx, to, err)
-	}
-	_, err = exchange(ctx, func(ctx context.Context) (any, error) {
-		return nil, to.Store(ctx, p.key, sealed)
-	})
-	if err != nil {
-		return s.failed(ctx, to, fmt.Errorf("storing: %w", err))
 	}
 	s.worked()
 	s.sweepSometimes(to)

@@ -33,11 +33,12 @@ const (
 
 	// Abandoned is the time after which a lock that is not released counts as left
 	// behind: Section, the time of the write and a second.
-	Abandoned = 8 * time.Second
+	Abandoned = Section + writeFor + time.Second
 
 	// HoldersFolder has a record for each lock that somebody has.
 	HoldersFolder = Folder + "/locks"
 
+	writeFor    = 3 * time.Second
 	unlockFor   = 3 * time.Second
 	holderFor   = time.Second // one exchange about who has a lock
 	glanceEvery = 100 * time.Millisecond
@@ -62,6 +63,7 @@ type Held struct {
 	name, id   string
 	generation uint64
 	since      time.Time
+	writing    <-chan error // of a write that was given up; it goes on
 }
 
 // Lock waits for a lock, at most for the duration For. The error is ErrTaken if the time
@@ -228,12 +230,29 @@ func (h *Held) Check(ctx context.Context) error {
 	return nil
 }
 
-// Store stores a value, unless the lock may be somebody else's.
+// Store stores a value, unless the lock may be somebody else's. A write that is still running
+// when ctx ends goes on, and the lock is kept until it is done: what the next holder writes
+// would be overwritten. Nothing more can be stored then.
 func (h *Held) Store(ctx context.Context, key string, value []byte) error {
+	if h.writing != nil {
+		return ErrSlow
+	}
 	if err := h.Check(ctx); err != nil {
 		return err
 	}
-	if err := h.at.Store(ctx, key, value); err != nil {
+	done := make(chan error, 1)
+	go func() {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeFor)
+		defer cancel()
+		done <- h.at.Store(within, key, value)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		h.writing, err = done, ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("storing %s: %w", key, err)
 	}
 	return nil
@@ -241,6 +260,17 @@ func (h *Held) Store(ctx context.Context, key string, value []byte) error {
 
 // Unlock releases the lock, even if ctx has ended. If that fails, the lock is left behind.
 func (h *Held) Unlock(ctx context.Context) {
+	if h.writing == nil {
+		h.unlock(ctx)
+		return
+	}
+	go func() {
+		<-h.writing
+		h.unlock(ctx)
+	}()
+}
+
+func (h *Held) unlock(ctx context.Context) {
 	next := h.generation
 	if elapsed(h.since) > Section {
 		next++ // the lock of the storage may be somebody else's
@@ -299,11 +329,23 @@ func loadHolder(ctx context.Context, at Store, name string) (h holder, err error
 	return h, err
 }
 
+// put writes who has the lock. It does not heed the end of ctx: a write that was given up may
+// be done all the same. If the write takes too long, the lock is released when it is done.
 func (h *Held) put(ctx context.Context, now holder) error {
-	ctx, cancel := context.WithTimeout(ctx, holderFor)
+	ctx = context.WithoutCancel(ctx)
+	waited, cancel := context.WithTimeout(ctx, holderFor)
 	defer cancel()
 	text := fmt.Appendf(nil, "%d %s %s", now.generation, now.id, now.last)
-	_, err := bounded.Call(ctx, func(ctx context.Context) (any, error) { return nil, h.at.Store(ctx, holderPath(h.name), text) })
+	_, err := bounded.Call(waited, func(waited context.Context) (any, error) {
+		within, cancel := context.WithTimeout(ctx, writeFor)
+		defer cancel()
+		err := h.at.Store(within, holderPath(h.name), text)
+		if waited.Err() != nil && now.id != "" {
+			h.leave(ctx, h.generation)
+			return nil, waited.Err()
+		}
+		return nil, err
+	})
 	return err
 }
 

@@ -242,6 +242,85 @@ func TestTheWaitEndsWhenItIsForNothing(t *testing.T) {
 	})
 }
 
+// slow writes slowly and heeds no context, as a file system.
+type slow struct {
+	*memorystore.Process
+	takes time.Duration
+}
+
+func (s slow) Store(ctx context.Context, key string, value []byte) error {
+	time.Sleep(s.takes)
+	return s.Process.Store(ctx, key, value)
+}
+
+// Whenever a wait is given up, also while the storage is writing who has the lock, the next one
+// gets the lock as soon as the storage has done what it was asked.
+func TestAWaitThatIsGivenUpLeavesNothingBehind(t *testing.T) {
+	for _, takes := range []time.Duration{50 * time.Millisecond, holderFor / 2, holderFor, 3 * holderFor} {
+		for part := range 30 {
+			synctest.Test(t, func(t *testing.T) {
+				s := &memorystore.Storage{Fresh: true, Takes: func() time.Duration { return time.Millisecond }}
+				after := time.Duration(part) * takes / 20
+				ctx, cancel := context.WithTimeout(t.Context(), after+1)
+				defer cancel()
+				held, err := Lock(ctx, slow{s.Process(), takes}, name, nil)
+				if held != nil {
+					held.Unlock(t.Context())
+				} else if err == nil {
+					t.Error("neither a lock nor an error")
+				}
+				time.Sleep(3 * takes) // what has begun ends
+				began := time.Now()
+				next, err := Lock(t.Context(), s.Process(), name, nil)
+				if took := time.Since(began); err != nil || took > lookAtStorageEvery {
+					t.Fatalf("given up after %v, writes take %v: %v, %v", after, takes, took, err)
+				}
+				next.Unlock(t.Context())
+				synctest.Wait()
+			})
+		}
+	}
+}
+
+// What is written after its writer has given up must not replace what the next holder writes.
+func TestALockIsKeptWhileAWriteIsRunningThatWasGivenUp(t *testing.T) {
+	for _, takes := range []time.Duration{time.Second, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := new(memorystore.Storage)
+			first, err := Lock(t.Context(), slow{s.Process(), takes / 4}, name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first.at = slow{s.Process(), takes}
+			short, cancel := context.WithTimeout(t.Context(), takes/2)
+			defer cancel()
+			if err := first.Store(short, name, []byte("first")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if err := first.Store(t.Context(), name, []byte("more")); !errors.Is(err, ErrSlow) {
+				t.Errorf("a second write: %v", err)
+			}
+			first.Unlock(t.Context())
+			p := s.Process()
+			next, err := Lock(t.Context(), p, name, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := next.Store(t.Context(), name, []byte("next")); err != nil {
+				t.Error(err)
+			}
+			next.Unlock(t.Context())
+			time.Sleep(time.Minute)
+			if text, err := p.Load(t.Context(), name); string(text) != "next" || err != nil {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
+	}
+}
+
+// lookAtStorageEvery is how often certmagic's storages look whether a lock is free.
+const lookAtStorageEvery = time.Second
+
 // lazy gives its lock when nobody waits for it any more.
 type lazy struct{ *memorystore.Process }
 
