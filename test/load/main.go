@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,12 +28,14 @@ import (
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
-// figures are measured in this order.
-var figures = []struct {
+type figure struct {
 	name    string
 	measure func(context.Context, *report) error
 	within  time.Duration // Default: atMost
-}{
+}
+
+// figures are measured in this order.
+var figures = []figure{
 	{name: "cold", measure: measureCold},
 	{name: "revoked", measure: measureRevoked, within: 6 * time.Minute},
 	{name: "tools", measure: measureTools, within: 10 * time.Minute},
@@ -71,23 +74,23 @@ func main() {
 
 // run measures the named figures, or all.
 func run(ctx context.Context, names []string) (failed bool, err error) {
-	wanted := make(map[string]bool)
 	for _, name := range names {
-		wanted[name] = true
+		if !slices.ContainsFunc(figures, func(f figure) bool { return f.name == name }) {
+			err = errors.Join(err, fmt.Errorf("there is no figure %q; flags stand before the names", name))
+		}
+	}
+	if err != nil {
+		return true, err
 	}
 	for _, f := range figures {
-		if len(names) > 0 && !wanted[f.name] {
+		if len(names) > 0 && !slices.Contains(names, f.name) {
 			continue
 		}
-		delete(wanted, f.name)
 		r := &report{name: f.name}
 		bounded, cancel := context.WithTimeout(ctx, cmp.Or(f.within, atMost))
 		err = errors.Join(err, f.measure(bounded, r))
 		cancel()
 		failed = failed || r.failed
-	}
-	for name := range wanted {
-		err = errors.Join(err, fmt.Errorf("there is no figure %q", name))
 	}
 	return failed, err
 }
