@@ -145,8 +145,9 @@ func quietEnd(part []byte, start int) int {
 		return 0
 	}
 	for i := start; i+8+tellingBefore <= len(part); i += 8 {
-		here := binary.LittleEndian.Uint64(part[i:])
-		found := telling(here, binary.LittleEndian.Uint64(part[i-1:]), binary.LittleEndian.Uint64(part[i-tellingBefore:]))
+		window := part[i-tellingBefore : i+8] // one check of bounds for three loads
+		here, before := binary.LittleEndian.Uint64(window[tellingBefore:]), binary.LittleEndian.Uint64(window[tellingBefore-1:])
+		found := telling(here, before, binary.LittleEndian.Uint64(window))
 		for ; found != 0; found &= found - 1 {
 			at := i + bits.TrailingZeros64(found)/8
 			if part[at] == '"' {
