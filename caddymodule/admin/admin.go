@@ -181,10 +181,16 @@ func logAct(act adminapi.Act) {
 	log.Info("act of an operator: "+act.Name, fields...)
 }
 
-// adminRoutes returns routes whose errors Caddy answers.
+var errLoading = errors.New("the configuration is not loaded yet: try again")
+
+// adminRoutes returns routes whose errors Caddy answers. Caddy's admin API answers before the
+// first configuration is loaded: until then nothing is known of what is configured.
 func adminRoutes(handlers map[string]adminapi.Handler) (routes []caddy.AdminRoute) {
 	for path, handle := range handlers {
 		routes = append(routes, caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			if caddy.ActiveContext().Context == nil {
+				return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errLoading}
+			}
 			err := handle(w, r)
 			if failed, ok := errors.AsType[*adminapi.Error](err); ok {
 				return caddy.APIError{HTTPStatus: failed.Status, Err: failed.Err}
