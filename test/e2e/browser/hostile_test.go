@@ -67,6 +67,7 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	s.request(t, "svc-azure", "/api/v8.1/policies")
 	s.visit(t, s.url())
 	for view, text := range map[string]string{"decisions": "img", "log": "<img src=x"} {
+		s.shows(t, "document.getElementById('tab-"+view+"')")
 		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
 		s.shows(t, "document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes('"+text+"')")
 		if n := eval[int](t, s.world, harmed); n != 0 {
