@@ -51,14 +51,15 @@ func TestAStartEndsTheSessionsOfTheDeadAndNoneOfTheLiving(t *testing.T) {
 			if got := c.server.Counters(); got.LiveSessions != 3 || got.Logins != int64(kill)+4 {
 				t.Errorf("kill %d: %d sessions live, %d logins", kill, got.LiveSessions, got.Logins)
 			}
-			// Each process looks now and then, so one that lives may be faster than the start.
+			// Each process looks now and then, so one that lives may be faster than the start. If two
+			// look at the same moment, the server refuses the second logout, and both tell.
 			const logout = "logged out a session that a process has left behind"
-			harness.Eventually(t, fmt.Sprintf("kill %d: one log tells of the logout", kill), func() bool {
+			harness.Eventually(t, fmt.Sprintf("kill %d: a log tells of the logout", kill), func() bool {
 				told := 0
 				for _, process := range append([]*harness.Caddy{c.nodes[0].Caddy, c.nodes[1].Caddy, c.nodes[2].Caddy}, c.ended...) {
 					told += strings.Count(process.Output(), logout)
 				}
-				return told == kill+1
+				return told >= kill+1
 			})
 			for i, node := range c.nodes {
 				harness.Eventually(t, fmt.Sprintf("kill %d: the metric of node %d counts what its log tells", kill, i), func() bool {
