@@ -63,7 +63,7 @@ type Held struct {
 	name, id   string
 	generation uint64
 	since      time.Time
-	writing    <-chan error // of a write that was given up; it goes on
+	writing    <-chan struct{} // closed at the end of a write that was given up
 }
 
 // Lock waits for a lock, at most for the duration For. The error is ErrTaken if the time
@@ -240,8 +240,9 @@ func (h *Held) Store(ctx context.Context, key string, value []byte) error {
 	if err := h.Check(ctx); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
+	done, ended := make(chan error, 1), make(chan struct{})
 	go func() {
+		defer close(ended)
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeFor)
 		defer cancel()
 		done <- h.at.Store(within, key, value)
@@ -250,7 +251,7 @@ func (h *Held) Store(ctx context.Context, key string, value []byte) error {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		h.writing, err = done, ctx.Err()
+		h.writing, err = ended, ctx.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", key, err)
