@@ -204,6 +204,7 @@ func newImage(t *testing.T, server *veeamtest.Server, set map[string]string) ima
 		t.Fatal(err)
 	}
 	values := map[string]string{
+		"PATH": "", // the image has no other program, such as one that installs Caddy's authority
 		"HOME": dir, "XDG_DATA_HOME": filepath.Join(dir, "data"), "XDG_CONFIG_HOME": filepath.Join(dir, "config"),
 		"VEEAM_AUTH_SERVER": server.URL(), "VEEAM_AUTH_USERNAME": veeamtest.DefaultUser, "VEEAM_AUTH_PASSWORD_FILE": filepath.Join(dir, "password"),
 		"VEEAM_AUTH_TRUST": "ca", "VEEAM_AUTH_CA_FILE": filepath.Join(dir, "ca.pem"), "VEEAM_AUTH_LISTEN": fmt.Sprint("http://:", ports[0]),
