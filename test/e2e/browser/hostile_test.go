@@ -67,8 +67,7 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	s.request(t, "svc-azure", "/api/v8.1/policies")
 	s.visit(t, s.url())
 	for view, text := range map[string]string{"decisions": "img", "log": "<img src=x"} {
-		s.shows(t, "document.getElementById('tab-"+view+"')")
-		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.click(t, "document.getElementById('tab-"+view+"')")
 		s.shows(t, "document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes('"+text+"')")
 		if n := eval[int](t, s.world, harmed); n != 0 {
 			t.Errorf("%s: %d", view, n)
@@ -85,7 +84,7 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	s.visit(t, s.url())
 	s.shows(t, "document.querySelectorAll('#view-accounts tbody').length == 3")
 	for _, view := range []string{"clients", "decisions", "log", "accounts"} {
-		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.click(t, "document.getElementById('tab-"+view+"')")
 		s.shows(t, `((text) => text.includes('<img src=x onerror="self.hacked=1"><script>') && text.includes('&lt;b&gt;\\u202e\\u0007\\u200b'))(document.querySelector('[role=tabpanel]:not([hidden])').textContent)`)
 	}
 	eval[bool](t, s.world, "document.querySelectorAll('.twist').forEach((e) => e.click()), true")
@@ -95,7 +94,7 @@ func TestNothingThatOthersSayBecomesMarkup(t *testing.T) {
 	}
 	fields := map[string]int{}
 	for i := range eval[int](t, s.world, "document.querySelectorAll('#view-accounts .button').length") {
-		eval[bool](t, s.world, fmt.Sprintf("document.querySelectorAll('#view-accounts .button')[%d].click(), true", i))
+		s.click(t, fmt.Sprintf("document.querySelectorAll('#view-accounts .button')[%d]", i))
 		s.shows(t, "document.querySelector('dialog[open]')")
 		if n := eval[int](t, s.world, harmed); n != 0 {
 			t.Errorf("dialog %d: %d", i, n)
@@ -162,7 +161,7 @@ func TestHostileTextKeepsThePageInShape(t *testing.T) {
 		}
 	}
 	s.visit(t, s.url())
-	eval[bool](t, s.world, "document.getElementById('tab-approvals').click(), true")
+	s.click(t, "document.getElementById('tab-approvals')")
 	s.shows(t, "document.querySelector('#view-approvals pre').textContent.includes('<img src=x') && document.getElementById('view-approvals').innerText.includes('bytes')")
 	look("a megabyte that waits")
 
@@ -175,14 +174,14 @@ func TestHostileTextKeepsThePageInShape(t *testing.T) {
 	s.visit(t, s.url())
 	s.shows(t, "document.querySelectorAll('#view-accounts tbody').length == 3")
 	for _, view := range []string{"clients", "decisions", "log", "approvals", "accounts"} {
-		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.click(t, "document.getElementById('tab-"+view+"')")
 		s.shows(t, "document.querySelector('[role=tabpanel]:not([hidden])').textContent.includes('WWWW')")
 		look(view)
 	}
 	eval[bool](t, s.world, "document.querySelectorAll('#view-accounts .twist').forEach((e) => e.click()), true")
 	s.shows(t, "document.querySelectorAll('#view-accounts .facts').length == 3")
 	look("details")
-	eval[bool](t, s.world, "document.querySelector('#view-accounts .button').click(), true")
+	s.click(t, "document.querySelector('#view-accounts .button')")
 	s.shows(t, "document.querySelector('dialog[open]')")
 	look("a dialog")
 	s.accessible(t, "hostile text on a phone", 360, 740)

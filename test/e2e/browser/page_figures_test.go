@@ -96,7 +96,7 @@ func TestPageGrowth(t *testing.T) {
 	s.shows(t, "document.querySelectorAll('[role=tabpanel] tbody').length >= 103")
 	views := []string{"accounts", "decisions", "log"}
 	open := func(i int) {
-		eval[bool](t, s.world, "document.getElementById('tab-"+views[i%len(views)]+"').click(), true")
+		s.click(t, "document.getElementById('tab-"+views[i%len(views)]+"')")
 	}
 	for i := range views { // all rows there are
 		open(i)

@@ -127,6 +127,12 @@ func (s *pageScene) shows(t *testing.T, condition string) {
 	}
 }
 
+// click waits until an element is there, and clicks it.
+func (s *pageScene) click(t *testing.T, element string) {
+	t.Helper()
+	s.shows(t, "((e) => { e?.click(); return e; })("+element+")")
+}
+
 // shot writes a picture of the page into the folder of VEEAM_AUTH_SHOTS, by default one
 // that is removed after the test.
 func (s *pageScene) shot(t *testing.T, name string) {
@@ -177,7 +183,7 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 		s.shows(t, fmt.Sprintf("document.body.innerText.includes(%q)", text))
 	}
 	s.shot(t, "held")
-	eval[bool](t, s.world, "document.querySelectorAll('.twist')[1].click(), true")
+	s.click(t, "document.querySelectorAll('.twist')[1]")
 	s.shows(t, "document.body.innerText.includes('Certificate valid until')")
 	s.shot(t, "details")
 	s.accessible(t, "accounts", 1200, 800)
@@ -197,7 +203,7 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	for view, texts := range map[string][]string{
 		"clients": {grafana, "Yes, for "}, "decisions": {"/api/v1/jobs", "Allowed", "Refused", "Denied", "default", "403"}, "log": {"Login failed for user 'svc-restore'.", "is denied"},
 	} {
-		eval[bool](t, s.world, "document.getElementById('tab-"+view+"').click(), true")
+		s.click(t, "document.getElementById('tab-"+view+"')")
 		for _, text := range texts {
 			s.shows(t, fmt.Sprintf("document.querySelector('[role=tabpanel]:not([hidden])').innerText.includes(%q)", text))
 		}
@@ -212,7 +218,7 @@ func TestThePageShowsWhatOperatorsNeed(t *testing.T) {
 	}
 	s.carriesOut(t)
 	s.approves(t)
-	eval[bool](t, s.world, "document.getElementById('tab-log').click(), true")
+	s.click(t, "document.getElementById('tab-log')")
 	// The view that is open, the log, is the one that is filtered.
 	eval[bool](t, s.world, "document.getElementById('find-line').value = 'svc-azure', document.getElementById('find-line').dispatchEvent(new Event('input')), true")
 	s.shows(t, "((lines) => lines.length && lines.every((l) => l.innerText.includes('svc-azure')))([...document.querySelectorAll('#lines li')])")
@@ -279,19 +285,19 @@ func (s *pageScene) carriesOut(t *testing.T) {
 	logged := func(act string) int { return strings.Count(s.caddy.Output(), "act of an operator: "+act+`"`) }
 	confirm := func(act, button string) {
 		t.Helper()
-		eval[bool](t, s.world, button+".click(), true")
+		s.click(t, button)
 		s.shows(t, "document.querySelector('dialog[open] .main-act')")
 		if n := logged(act); n != 0 {
 			t.Errorf("%s is done before it is confirmed", act)
 		}
 		s.shot(t, "dialog "+act)
-		eval[bool](t, s.world, "document.querySelector('dialog .main-act').click(), true")
+		s.click(t, "document.querySelector('dialog .main-act')")
 		s.shows(t, "!document.querySelector('dialog[open]')")
 		harness.Eventually(t, act+" is logged", func() bool { return logged(act) == 1 })
 	}
-	eval[bool](t, s.world, "document.getElementById('tab-accounts').click(), true")
+	s.click(t, "document.getElementById('tab-accounts')")
 	row := "[...document.querySelectorAll('#view-accounts tbody')].find((row) => row.textContent.includes('svc-monitor'))"
-	eval[bool](t, s.world, row+".querySelector('.twist').click(), true")
+	s.click(t, row+".querySelector('.twist')")
 	for _, act := range []struct{ name, label string }{{"renew", "Renew…"}, {"login", "Log in…"}, {"logout", "Log out…"}, {"forget", "Forget…"}} {
 		if act.name == "forget" {
 			s.request(t, "svc-monitor", "/api/v1/jobs") // for which there is a session again
@@ -299,7 +305,7 @@ func (s *pageScene) carriesOut(t *testing.T) {
 		s.shows(t, "["+"..."+row+".querySelectorAll('.more button')].some((b) => b.textContent === '"+act.label+"')")
 		confirm(act.name, "[..."+row+".querySelectorAll('.more button')].find((b) => b.textContent === '"+act.label+"')")
 	}
-	eval[bool](t, s.world, "document.getElementById('tab-clients').click(), true")
+	s.click(t, "document.getElementById('tab-clients')")
 	s.shows(t, "document.querySelector('#view-clients .button:not([hidden])')")
 	confirm("revoke", "document.querySelector('#view-clients .button')")
 	s.shows(t, "document.getElementById('view-clients').innerText.includes('None, revoked')")
@@ -329,7 +335,7 @@ func (s *pageScene) approves(t *testing.T) {
 	if status := send(); status != http.StatusForbidden {
 		t.Errorf("a request that requires an approval: %d", status)
 	}
-	eval[bool](t, s.world, "document.getElementById('tab-approvals').click(), true")
+	s.click(t, "document.getElementById('tab-approvals')")
 	for _, text := range []string{"1 request waits for an approval", "/start", "hmac-sha256:", `"performActiveFull":true`, "loopback", "Approve…"} {
 		s.shows(t, fmt.Sprintf("document.body.innerText.includes(%q)", text))
 	}
@@ -338,10 +344,10 @@ func (s *pageScene) approves(t *testing.T) {
 	s.accessible(t, "approvals", 1200, 800)
 	s.accessible(t, "approvals on a phone", 390, 844)
 	s.look(t, 1200, 800, "light")
-	eval[bool](t, s.world, "[...document.querySelectorAll('#view-approvals button')].find((e) => e.innerText == 'Approve…').click(), true")
+	s.click(t, "[...document.querySelectorAll('#view-approvals button')].find((e) => e.innerText == 'Approve…')")
 	s.shows(t, "document.querySelector('dialog[open]').innerText.includes('/start of loopback')")
 	s.shot(t, "approve")
-	eval[bool](t, s.world, "[...document.querySelectorAll('dialog button')].find((e) => e.innerText == 'Approve').click(), true")
+	s.click(t, "[...document.querySelectorAll('dialog button')].find((e) => e.innerText == 'Approve')")
 	s.shows(t, "!document.querySelector('dialog[open]') && document.querySelector('#view-approvals').innerText.includes('to be used in')")
 	if status := send(); status == http.StatusForbidden {
 		t.Error("the approved request is refused")
