@@ -73,9 +73,7 @@ func startEngine(t *testing.T) engine {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 		_ = exec.Command("umount", "-l", dir+"/exec/netns/default").Run() // the engine leaves it, if containers used this machine's network
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+		eventually(t, "the folder of the engine is removed", func() error { return os.RemoveAll(dir) })
 	})
 	eventually(t, "the engine", func() error {
 		out, err := e.command("docker", "version").CombinedOutput()
