@@ -115,9 +115,11 @@ type try struct {
 	ID string    `json:"id"`
 	At time.Time `json:"at"`
 
-	// Mark tells changed secrets apart for other processes and after a restart. It
-	// is eight bits of a hash: enough for that, and useless for finding the secret.
-	Mark byte `json:"mark"`
+	// Checksum tells changed secrets apart for other processes and after a restart.
+	Checksum *byte `json:"checksum,omitempty"`
+
+	// Mark is in records that were written before there was a Checksum.
+	Mark byte `json:"mark,omitempty"`
 
 	// Sending says that it is under way.
 	Sending bool `json:"sending,omitempty"`
@@ -211,7 +213,7 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 		return nil, changed, &BudgetError{Sending: true}
 	}
 	defer t.turn.End()
-	next := try{ID: rand.Text(), Mark: t.mark(options.Credential), Sending: true, credential: options.Credential}
+	next := try{ID: rand.Text(), Checksum: checksum(options.Credential), Sending: true, credential: options.Credential}
 	var refused *BudgetError
 	decided := false
 	t.change(ctx, options.Shared, 1, func(all []try) []try {
@@ -273,15 +275,27 @@ func budget(counted []try, limit Limit, isNew bool) Budget {
 
 // isNew reports whether a credential is not among those that were tried.
 func (t *Tries) isNew(counted []try, credential string) bool {
-	mark := t.mark(credential)
+	sum, mark := *checksum(credential), t.mark(credential)
 	return !slices.ContainsFunc(counted, func(other try) bool {
-		if other.credential != "" {
+		switch {
+		case other.credential != "":
 			return other.credential == credential
+		case other.Checksum != nil:
+			return *other.Checksum == sum
 		}
 		return other.Mark == mark
 	})
 }
 
+// checksum returns eight bits of a hash. They are useless for finding the credential, as
+// whoever reads the storage sees the same eight for each server where it is used. One of
+// 256 corrections has the checksum of what it corrects, and thus no try of its own.
+func checksum(credential string) *byte {
+	sum := sha256.Sum256(associated("checksum", credential))
+	return &sum[0]
+}
+
+// mark returns eight bits that are others for each server.
 func (t *Tries) mark(credential string) byte {
 	sum := sha256.Sum256(associated("mark", t.Product, t.Origin, t.User, credential))
 	return sum[0]
@@ -330,7 +344,7 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 			return list
 		}
 		if i < 0 { // another one was accepted meanwhile
-			list = append(list, try{ID: y.id, Mark: t.mark(credential), credential: credential})
+			list = append(list, try{ID: y.id, Checksum: checksum(credential), credential: credential})
 			i = len(list) - 1
 		}
 		list[i].Sending = false

@@ -184,6 +184,36 @@ func TestBudget_WithoutItsStoreIsKeptInMemory(t *testing.T) {
 	})
 }
 
+// A record may be readable, and a password used at many servers. With other bits at each of
+// them, a few records would be enough to guess the password.
+func TestBudget_RecordsHaveEightBitsOfACredentialWhereverItIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		sh, sums := over(storage.Process()), map[byte]bool{}
+		for i := range 50 {
+			b := NewTries("vbr", fmt.Sprintf("tcp vbr%02d:9419", i), fmt.Sprint("svc-", i%5))
+			if err := refuse(t, b, TryOptions{Limit: twoInQuarter, Credential: "reused", Shared: sh}); err != nil {
+				t.Fatal(err)
+			}
+			at, err := b.place(sh)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := load[triesRecord](t.Context(), sh, at)
+			if err != nil || len(found.Tries) != 1 {
+				t.Fatalf("%+v, %v", found, err)
+			}
+			one := found.Tries[0]
+			if sums[*one.Checksum] = true; one.Mark != 0 {
+				t.Errorf("%+v has other bits, too", one)
+			}
+		}
+		if len(sums) != 1 {
+			t.Errorf("50 servers have %d checksums of one credential", len(sums))
+		}
+	})
+}
+
 // The server's own count: refused logins since the last success, in a window.
 func TestBudget_Property(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
