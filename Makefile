@@ -107,9 +107,9 @@ test: ## run every check and test, with the race detector
 	./test/run
 
 # Tests wait more than they calculate, so that more of them run than there are processors.
-# go vet is a part of lint.
+# Random tests try a fifth of their cases; go vet is a part of lint.
 test-fast: ## run the tests of the packages, without processes and browsers
-	go test -parallel 8 -vet=off -ldflags='-s -w' ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
+	go test -short -parallel 8 -vet=off -ldflags='-s -w' ./caddymodule/... ./internal/... ./metrics ./policy/... ./tokencache ./test
 
 test-deploy: ## run the image, the pod, the unit, the packages, compose and the chart; requires root. INSTALL=1 installs what it needs
 	./test/deploy/run $(if $(INSTALL),--install)
