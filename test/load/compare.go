@@ -109,7 +109,7 @@ listen proxy
 	}}},
 }
 
-var calm = []string{"GOGC=400"}
+var calm = []string{calmGC}
 
 const svcLog = "log svc {\n include http.handlers.veeam_auth.svc\n output file DIR/Svc.ResAPI.log\n format svc_resapi\n }\n"
 
