@@ -155,7 +155,7 @@ type TryOptions struct {
 	Limit
 
 	// Credential identifies the secret, in this process and in others. It is not
-	// stored.
+	// stored, only eight bits of its hash.
 	Credential string
 
 	// Shared stores the tries for other processes and for the next start. Default: they
@@ -213,7 +213,7 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 		return nil, changed, &BudgetError{Sending: true}
 	}
 	defer t.turn.End()
-	next := try{ID: rand.Text(), Checksum: checksum(options.Credential), Sending: true, credential: options.Credential}
+	next := try{ID: rand.Text(), Checksum: new(checksum(options.Credential)), Sending: true, credential: options.Credential}
 	var refused *BudgetError
 	decided := false
 	t.change(ctx, options.Shared, 1, func(all []try) []try {
@@ -275,7 +275,7 @@ func budget(counted []try, limit Limit, isNew bool) Budget {
 
 // isNew reports whether a credential is not among those that were tried.
 func (t *Tries) isNew(counted []try, credential string) bool {
-	sum, mark := *checksum(credential), t.mark(credential)
+	sum := checksum(credential)
 	return !slices.ContainsFunc(counted, func(other try) bool {
 		switch {
 		case other.credential != "":
@@ -283,19 +283,18 @@ func (t *Tries) isNew(counted []try, credential string) bool {
 		case other.Checksum != nil:
 			return *other.Checksum == sum
 		}
-		return other.Mark == mark
+		return other.Mark == t.mark(credential)
 	})
 }
 
-// checksum returns eight bits of a hash. They are useless for finding the credential, as
-// whoever reads the storage sees the same eight for each server where it is used. One of
-// 256 corrections has the checksum of what it corrects, and thus no try of its own.
-func checksum(credential string) *byte {
-	sum := sha256.Sum256(associated("checksum", credential))
-	return &sum[0]
+// checksum returns eight bits of a hash, the same at each server: with others at each, the
+// records of one that is used at many would be enough to find it. One of 256 corrections
+// has the checksum of what it corrects, and thus no try of its own.
+func checksum(credential string) byte {
+	return sha256.Sum256(associated("checksum", credential))[0]
 }
 
-// mark returns eight bits that are others for each server.
+// mark returns what records had in place of a checksum.
 func (t *Tries) mark(credential string) byte {
 	sum := sha256.Sum256(associated("mark", t.Product, t.Origin, t.User, credential))
 	return sum[0]
@@ -344,7 +343,7 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 			return list
 		}
 		if i < 0 { // another one was accepted meanwhile
-			list = append(list, try{ID: y.id, Checksum: checksum(credential), credential: credential})
+			list = append(list, try{ID: y.id, Checksum: new(checksum(credential)), credential: credential})
 			i = len(list) - 1
 		}
 		list[i].Sending = false

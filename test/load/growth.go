@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -208,41 +209,34 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	if err := g.manyToOne(ctx, r, one, many, n); err != nil {
 		return err
 	}
-	return many.operate(ctx, r)
+	return many.operate(ctx, r, n)
 }
 
 // manyToOne compares the requests of many accounts with those of one. Until its garbage has
 // been collected twice, a heap gets its memory from the system, which takes longer than what
 // is measured.
 func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n int) error {
-	askOne := func() (time.Duration, error) {
-		return one.ask(ctx, growthRequests, func(int64) string { return manyName(0) })
+	var single, of time.Duration // of the last round
+	askOne := func() (err error) {
+		single, err = one.ask(ctx, growthRequests, func(int64) string { return manyName(0) })
+		return err
 	}
-	askMany := func() (time.Duration, error) {
-		return many.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i*7919) % n) })
+	askMany := func() (err error) {
+		of, err = many.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i*7919) % n) })
+		return err
 	}
-	for _, warm := range []struct {
-		of  *grown
-		ask func() (time.Duration, error)
-	}{{one, askOne}, {many, askMany}} {
-		if err := warm.of.untilCollected(2, warm.ask); err != nil {
-			return err
-		}
+	if err := errors.Join(one.untilCollected(2, askOne), many.untilCollected(2, askMany)); err != nil {
+		return err
 	}
 	var ratios []float64
 	var singles, ofMany time.Duration
-	err := many.untilCollected(1, func() (time.Duration, error) {
-		single, err := askOne()
-		if err != nil {
-			return 0, err
-		}
-		of, err := askMany()
-		if err != nil {
-			return 0, err
+	err := many.untilCollected(1, func() error {
+		if err := errors.Join(askOne(), askMany()); err != nil {
+			return err
 		}
 		ratios = append(ratios, float64(of)/float64(single))
 		singles, ofMany = singles+single, ofMany+of
-		return 0, nil
+		return nil
 	})
 	if err != nil {
 		return err
@@ -255,13 +249,13 @@ func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n i
 }
 
 // untilCollected asks, at least growthRounds times, until garbage has been collected so often.
-func (s *grown) untilCollected(times uint32, ask func() (time.Duration, error)) error {
+func (s *grown) untilCollected(times uint32, ask func() error) error {
 	before, err := s.memstats()
 	if err != nil {
 		return err
 	}
 	for round := 1; ; round++ {
-		if _, err := ask(); err != nil {
+		if err := ask(); err != nil {
 			return err
 		}
 		now, err := s.memstats()
@@ -281,7 +275,8 @@ func (s *grown) memstats() (runtime.MemStats, error) {
 		return vars.MemStats, err
 	}
 	defer res.Body.Close()
-	return vars.MemStats, json.NewDecoder(res.Body).Decode(&vars)
+	err = json.NewDecoder(res.Body).Decode(&vars)
+	return vars.MemStats, err
 }
 
 // caddyBeside measures what Caddy itself takes for a directive with as many lines, and the
@@ -326,7 +321,7 @@ func (s *grown) emptyStorage(ctx context.Context) error {
 
 // operate measures what operators do with many accounts: a scrape, and a reload of the
 // configuration with one more option.
-func (s *grown) operate(ctx context.Context, r *report) error {
+func (s *grown) operate(ctx context.Context, r *report, n int) error {
 	text := ""
 	scrape, scraped, err := s.costs(func() (err error) {
 		text, err = s.caddy.Metrics()
@@ -343,7 +338,7 @@ func (s *grown) operate(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i)) })
+	after, err := s.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i) % n) })
 	if err != nil {
 		return err
 	}
