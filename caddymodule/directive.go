@@ -148,13 +148,13 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	h.Next() // ExtractMatcherSet returns to before the directive
 	d := h.NewFromNextSegment()
-	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool)}
+	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool)}
 	if d, err = parser.ownSubdirectives(d); err != nil {
 		return nil, err
 	}
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
-		return nil, withOwnNames(err)
+		return nil, parser.withOwnNames(err)
 	}
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
@@ -189,12 +189,13 @@ type directiveParser struct {
 	words     *hidden.Words
 	accountAt []caddyfile.Dispenser // position of each account, for errors
 	named     map[[2]string]bool    // accounts and clients
+	others    map[string]bool       // subdirectives of reverse_proxy, or unknown ones
 
 	filterAt, lifetimeAt, trustAt caddyfile.Dispenser // positions of filter_secrets, token_max_lifetime and the last trust_jwt
 }
 
 // withOwnNames completes an error of reverse_proxy about an unknown subdirective.
-func withOwnNames(err error) error {
+func (p *directiveParser) withOwnNames(err error) error {
 	if strings.Contains(err.Error(), "URLs for proxy upstreams only support") {
 		return fmt.Errorf("%w; write the path of the upstream as base_path", err)
 	}
@@ -202,9 +203,17 @@ func withOwnNames(err error) error {
 	if !found {
 		return err
 	}
+	at := strings.LastIndex(word, ", at ")
+	if at < 0 {
+		at = len(word)
+	}
+	name := word[:at]
 	// A word that is not similar to a known one may be a secret on the wrong line.
-	if at := strings.LastIndex(word, ", at "); at >= 0 && !mayBeQuoted(word[:at]) {
+	if !mayBeQuoted(name) {
 		err = errors.New("unrecognized subdirective" + word[at:])
+	}
+	if !p.others[name] {
+		return fmt.Errorf("%w; write an option of the block that it is in, see reverse_proxy in Caddy's documentation", err)
 	}
 	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(ownNames(), ", "))
 }
@@ -234,7 +243,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *cadd
 				if err := foreign(sub); err != nil {
 					return nil, err
 				}
-				kept = append(kept, tokens...)
+				kept, p.others[name] = append(kept, tokens...), true
 				continue
 			case seen[name] && !slices.Contains(repeatable, name):
 				return nil, sub.Errf("%s is set twice", name)

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -121,6 +122,17 @@ func TestNoErrorOfJSONRepeatsASecret(t *testing.T) {
 			if err := decode([]byte(config), new(account.Account)); err == nil && !strings.Contains(config, `"x":1`) || err != nil && strings.Contains(err.Error(), "31415926535") {
 				t.Errorf("%s: %v", config, err)
 			}
+		}
+	}
+}
+
+// A secret may contain what ends the word in Caddy's error.
+func TestAnUnknownWordIsRepeatedInNoPart(t *testing.T) {
+	t.Parallel()
+	for _, says := range []string{"unrecognized subdirective s3cret, at h0me, at Caddyfile:4", "unrecognized subdirective s3cret h0me"} {
+		got := new(directiveParser).withOwnNames(errors.New(says)).Error()
+		if strings.Contains(got, "s3cret") || strings.Contains(got, "h0me") || strings.Contains(says, "Caddyfile:4") != strings.Contains(got, "at Caddyfile:4") {
+			t.Errorf("%q became %q", says, got)
 		}
 	}
 }

@@ -65,7 +65,8 @@ func TestAMistakeIsNamedWithItsLine(t *testing.T) {
 		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc\n\t}\n}\n", "account svc: password is missing", 3},
 		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\ttls_pin 12:34\n\t}\n}\n", "tls_pin: ", 4},
 		{":9419 {\n\tveeam_auth http://vbr01:9419 {\n\t\taccount svc {env.P}\n\t}\n}\n", "credentials would be sent in clear text", 2},
-		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\tno_such_option\n\t}\n}\n", "unrecognized subdirective", 4},
+		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\tno_such_option\n\t}\n}\n", "write one of account, ", 4},
+		{":9419 {\n\tveeam_auth https://vbr01 {\n\t\taccount svc {env.P}\n\t\ttransport http {\n\t\t\ttls_trust_pol file ca\n\t\t}\n\t}\n}\n", "write an option of the block that it is in", 5},
 	} {
 		path := filepath.Join(t.TempDir(), "Caddyfile")
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
