@@ -231,6 +231,33 @@ func TestAReusedRefreshTokenEndsItsFamily(t *testing.T) {
 	})
 }
 
+// Whoever has the next token needs the first no more, however soon it is sent again.
+func TestARefreshTokenWhoseSuccessorIsUsedEndsItsFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := replica(t, store), replica(t, store)
+		for what, i := range map[string]*Issuer{"here": here, "there": there} {
+			first := issued(t, here)
+			second, err := here.Refresh(t.Context(), first.Refresh, site, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			third, err := here.Refresh(t.Context(), second.Refresh, site, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if _, err := i.Refresh(t.Context(), first.Refresh, site, time.Hour); !errors.Is(err, ErrReused) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if _, err := i.Check(t.Context(), third.Access, site); !errors.Is(err, ErrEnded) {
+				t.Errorf("%s: the access token: %v", what, err)
+			}
+		}
+	})
+}
+
 func TestLogoutEndsOneFamilyOnly(t *testing.T) {
 	i := New(NewKeys(&memory{}))
 	mine, theirs := issued(t, i), issued(t, i)
