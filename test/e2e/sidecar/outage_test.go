@@ -98,10 +98,10 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 		fault := faults[i/len(products)]
 		t.Run(fmt.Sprintf("%s/%s %d", s.Product, fault.Kind, fault.Status), func(t *testing.T) {
 			t.Parallel()
-			for i, a := range []*answer{
-				s.client.get(t, s.protected),
-				s.client.attempt(t),
-			} {
+			begun := time.Now()
+			answers := []*answer{s.client.get(t, s.protected), s.client.attempt(t)}
+			paused := time.Since(begun) < 500*time.Millisecond // the shortest pause after a failed login
+			for i, a := range answers {
 				a.refusedAs(t, s.product, i == 1, http.StatusBadGateway)
 				for _, raw := range []string{"raw", "Sign in", "eyJhbGci", "4711", "internal error", elsewhere.URL()} {
 					if strings.Contains(string(a.body), raw) {
@@ -112,12 +112,12 @@ func TestNoAnswerThatIsNotATokenReachesAClient(t *testing.T) {
 					t.Errorf("Location %q", a.header.Get("Location"))
 				}
 			}
-			// The second request came within the pause after the first one's login.
+			// Within the pause after the first request's login, the second one starts none.
 			want := int64(1)
 			if s.product == vb365 && fault.Status == http.StatusNotFound {
 				want = 3 // the path is tried in each version
 			}
-			if c := s.Server.Counters(); c.TokenRequests != want {
+			if c := s.Server.Counters(); c.TokenRequests < want || c.TokenRequests > 2*want || paused && c.TokenRequests > want {
 				t.Errorf("%d token requests", c.TokenRequests)
 			}
 			if c := elsewhere.Counters(); c.TokenRequests+c.Protected+c.Unauthorized+c.Anonymous != 0 {
