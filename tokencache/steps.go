@@ -16,7 +16,7 @@ type stepRecord struct {
 	Step int64 `json:"step"`
 }
 
-// TakeStep implements veeam.StepStore: a step is recorded before its code is sent, and
+// TakeStep implements totp.Steps: a step is recorded before its code is sent, and
 // no step twice.
 func (s *Shared) TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error) {
 	sealer, err := s.options.Keys()

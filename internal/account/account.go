@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -273,7 +274,7 @@ func (a *Account) validateFor(p *veeam.Product) error {
 		return fmt.Errorf("user_uid %q is not a UUID", a.UserUID)
 	}
 	if a.TOTPSecret != "" && !HasPlaceholder(a.TOTPSecret) && !IsSealed(a.TOTPSecret) {
-		if _, err := veeam.NewTOTP(secret.New(a.TOTPSecret)); err != nil {
+		if _, err := totp.Parse(secret.New(a.TOTPSecret)); err != nil {
 			return fmt.Errorf("totp_secret: %w", err)
 		}
 	}

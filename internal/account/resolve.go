@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -261,7 +262,7 @@ func (a *Account) resolveFrom(reader *secret.Reader, password string, next bool,
 	}
 	if seed := r.text("totp_secret", a.TOTPSecret); seed != "" {
 		var err error
-		account.TOTP, err = veeam.NewTOTP(secret.New(seed))
+		account.TOTP, err = totp.Parse(secret.New(seed))
 		r.fail("totp_secret", err)
 	}
 	if a.Key != "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -276,7 +277,7 @@ func (u *User) Source(at Upstream) (*upstream.Source, error) {
 
 // totpOf returns the second factor of the configured account with this user, nil if
 // there is none.
-func totpOf(ctx context.Context, accounts []*account.Account, username string) *veeam.TOTP {
+func totpOf(ctx context.Context, accounts []*account.Account, username string) *totp.Secret {
 	for _, a := range accounts {
 		if a.TOTPSecret == "" {
 			continue

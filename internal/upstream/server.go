@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -134,9 +135,9 @@ func (s *Server) cacheID() string {
 	return s.Cache.ID
 }
 
-// StepStore returns the store that records used verification codes for other processes.
+// TOTPSteps returns the store that records used verification codes for other processes.
 // It is nil without a cache.
-func (s *Server) StepStore() veeam.StepStore {
+func (s *Server) TOTPSteps() totp.Steps {
 	if s.Cache == nil {
 		return nil
 	}
@@ -149,7 +150,7 @@ func (s *Server) StepStore() veeam.StepStore {
 func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 	client := &veeam.Client{
 		Product: s.Product, Transport: s.Transport, BaseURL: at.BaseURL, Host: at.Host, APIVersion: s.APIVersion,
-		Timeout: s.LoginTimeout, TOTPLedger: &s.State.codes, TOTPSteps: s.StepStore(),
+		Timeout: s.LoginTimeout, TOTPLedger: &s.State.codes, TOTPSteps: s.TOTPSteps(),
 	}
 	if guard != nil {
 		client.Guard = guard

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/pool"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
 // State is what outlives a configuration: live sessions, which the next configuration
@@ -30,7 +30,7 @@ type State struct {
 	versions versionCache
 	rates    rateMap
 	tries    triesMap
-	codes    veeam.TOTPLedger // the verification codes that were used
+	codes    totp.Ledger // the verification codes that were used
 	servers  serverTable
 	books    bookTable
 

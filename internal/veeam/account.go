@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
 // Account is an identity at a Veeam server. It must not be changed after it was passed
@@ -34,7 +35,7 @@ type Account struct {
 
 	// TOTP generates the verification codes that the server requires. Default: none; a
 	// server that requires a code is an error of KindMFARequired.
-	TOTP *TOTP
+	TOTP *totp.Secret
 
 	// ScratchCode replaces TOTP for one login. It is called when the server requires a
 	// code, and its result is sent once. The server accepts a scratch code once, so

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
 // maxAnswer is the most that is read of an answer. Token answers have a few
@@ -59,10 +60,10 @@ type Client struct {
 
 	// TOTPLedger records used verification codes. Default: the ledger of the process,
 	// which also covers seeds that several clients share.
-	TOTPLedger *TOTPLedger
+	TOTPLedger *totp.Ledger
 
 	// TOTPSteps records used verification codes for other processes. Default: none.
-	TOTPSteps StepStore
+	TOTPSteps totp.Steps
 
 	// Pacer limits the rate of token requests. Default: no limit.
 	Pacer Pacer
@@ -241,9 +242,13 @@ func (c *Client) transport() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-func (c *Client) ledger() *TOTPLedger {
+func (c *Client) ledger() *totp.Ledger {
 	if c.TOTPLedger != nil {
 		return c.TOTPLedger
 	}
 	return &processLedger
 }
+
+// processLedger outlives a reload, because the server refuses a code that was used
+// before it.
+var processLedger totp.Ledger

@@ -7,15 +7,9 @@ import (
 	"time"
 )
 
-const (
-	// A difference this small is not told from none: the Date header has whole
-	// seconds, and the answer took its time.
-	clockNoise = 2 * time.Second
-
-	// How many steps of a verification code, rounded, the server's clock may be
-	// ahead or behind and still be followed exactly.
-	clockSteps = 2
-)
+// A difference this small is not told from none: the Date header has whole seconds, and
+// the answer took its time.
+const clockNoise = 2 * time.Second
 
 // readOffset returns how far a server's clock is ahead of the local one, by the Date header
 // of an answer and the times of request and answer.
@@ -30,10 +24,4 @@ func readOffset(header http.Header, sent, answered time.Time) (offset time.Durat
 		return 0, true
 	}
 	return offset, true
-}
-
-// follow is how far codes are computed ahead of our clock.
-func (t *TOTP) follow(offset time.Duration) time.Duration {
-	most := clockSteps*t.period + t.period/2
-	return max(-most, min(offset, most))
 }

@@ -1,15 +1,12 @@
 package veeam
 
 import (
-	"context"
-	"errors"
 	"net/http"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -31,83 +28,18 @@ func TestTheOffsetOfAServersClockIsRead(t *testing.T) {
 			t.Errorf("%q: %v", date, got)
 		}
 	}
-	totp := newTOTP(t, rfcSHA1)
-	for offset, want := range map[time.Duration]time.Duration{
-		10 * time.Second: 10 * time.Second, time.Hour: 75 * time.Second, -time.Hour: -75 * time.Second,
-	} {
-		if got := totp.follow(offset); got != want {
-			t.Errorf("%v: follows by %v", offset, got)
-		}
-	}
-}
-
-// sharedSteps is a StepStore in memory, with replicas that may lose it.
-type sharedSteps struct {
-	mu    sync.Mutex
-	last  map[[32]byte]int64
-	takes time.Duration
-	once  bool // takes that long once
-	err   error
-}
-
-func (s *sharedSteps) TakeStep(_ context.Context, seed [32]byte, step int64) (int64, bool, error) {
-	time.Sleep(s.takes)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.once {
-		s.takes = 0
-	}
-	if s.err != nil {
-		return 0, false, s.err
-	}
-	if last, ok := s.last[seed]; ok && last >= step {
-		return last, false, nil
-	}
-	s.last[seed] = step
-	return 0, true, nil
 }
 
 // mfaReplica is a process that logs in with codes.
-func mfaReplica(t *testing.T, server *veeamtest.Server, steps StepStore) (*Client, *Account) {
+func mfaReplica(t *testing.T, server *veeamtest.Server, steps totp.Steps) (*Client, *Account) {
 	t.Helper()
-	totp, err := NewTOTP(secret.New(veeamtest.DefaultTOTPSecret))
-	if err != nil {
-		t.Fatal(err)
-	}
 	client := &Client{
 		Product: lookup(t, "vspc"), Transport: server.Transport(), BaseURL: "https://veeam.test",
-		TOTPLedger: &TOTPLedger{}, TOTPSteps: steps,
+		TOTPLedger: &totp.Ledger{}, TOTPSteps: steps,
 	}
 	return client, &Account{
-		Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: totp,
+		Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: newTOTP(t, veeamtest.DefaultTOTPSecret),
 	}
-}
-
-func TestAStepThatTheStoreTookTooLongForIsNotUsed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		steps := &sharedSteps{last: map[[32]byte]int64{}, takes: 29500 * time.Millisecond, once: true}
-		l, totp := &TOTPLedger{}, newTOTP(t, rfcSHA1)
-		code, err := l.next(t.Context(), totp, 0, steps)
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := time.Now()
-		if want, _ := totp.code(totp.step(now)); code != want || !totp.lasts(totp.step(now), now) {
-			t.Error("a code of a step that is over")
-		}
-	})
-}
-
-func TestWithoutTheStoreOfStepsOurOwnLedgerCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		steps := &sharedSteps{err: errors.New("away")}
-		l, totp := &TOTPLedger{}, newTOTP(t, rfcSHA1)
-		first, err := l.next(t.Context(), totp, 0, steps)
-		second, err2 := l.next(t.Context(), totp, 0, steps)
-		if err != nil || err2 != nil || first == second {
-			t.Errorf("%v, %v", err, err2)
-		}
-	})
 }
 
 func TestTheClientTellsOfTheOffset(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
 // Enrollment is a second factor that a server issued.
@@ -30,7 +31,7 @@ type Enrollment struct {
 	user  string       // as the API calls it
 	path  string       // under which the server has users
 	token secret.Value // goes with the first code
-	totp  *TOTP
+	totp  *totp.Secret
 }
 
 // MFAState is the result of an attempt to change a user's second factor.
@@ -113,7 +114,7 @@ func (c *Client) Enroll(ctx context.Context, a *Account, t *Token, recreate bool
 	if err := keep(e); err != nil {
 		return fail("saving the secret", err)
 	}
-	code, err := c.ledger().next(ctx, e.totp, e.totp.follow(t.offset), nil)
+	code, err := c.ledger().Next(ctx, e.totp, codeOptions(t.offset, nil))
 	if err != nil {
 		return fail("generating the first code", err)
 	}
@@ -173,9 +174,9 @@ func (c *Client) DisableMFA(ctx context.Context, a *Account, t *Token) error {
 }
 
 // verify logs in and out, and reports whether the server required a code.
-func (c *Client) verify(ctx context.Context, a *Account, totp *TOTP) (asked bool, err error) {
+func (c *Client) verify(ctx context.Context, a *Account, seed *totp.Secret) (asked bool, err error) {
 	fresh := *a
-	fresh.TOTP, fresh.ScratchCode = totp, nil
+	fresh.TOTP, fresh.ScratchCode = seed, nil
 	t, err := c.Login(ctx, &fresh)
 	if err != nil {
 		return false, err
@@ -202,23 +203,23 @@ func ambiguous(err error) bool {
 // people are told to type.
 func newEnrollment(p *Product, user, text, uri string) (*Enrollment, error) {
 	e := &Enrollment{}
-	fromURI, err := NewTOTP(secret.New(uri))
+	fromURI, err := totp.Parse(secret.New(uri))
 	if err != nil || !strings.Contains(uri, ":") {
 		fromURI = nil
 	}
-	e.totp, err = NewTOTP(secret.New(text))
+	e.totp, err = totp.Parse(secret.New(text))
 	switch {
-	case err == nil && fromURI != nil && fromURI.seed.Equal(e.totp.seed), err != nil && fromURI != nil:
+	case err == nil && fromURI != nil && fromURI.Base32().Equal(e.totp.Base32()), err != nil && fromURI != nil:
 		e.totp = fromURI
 		e.URI = secret.New(repairURI(uri))
 	case err == nil:
 		e.URI = secret.New(fmt.Sprintf("otpauth://totp/%s:%s?secret=%s&issuer=%[1]s",
-			url.PathEscape(p.Title), url.PathEscape(user), e.totp.seed.Reveal()))
+			url.PathEscape(p.Title), url.PathEscape(user), e.totp.Base32().Reveal()))
 	default:
 		return nil, &Error{Kind: KindMalformed, Err: errNoSecret}
 	}
-	e.Secret = e.totp.seed
-	if !e.totp.usual() {
+	e.Secret = e.totp.Base32()
+	if !e.totp.IsDefault() {
 		e.Secret = e.URI
 	}
 	return e, nil

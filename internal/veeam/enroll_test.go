@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
@@ -33,7 +35,7 @@ func newClinic(t *testing.T, product string, profile veeamtest.Profile, opts ...
 	c := &clinic{
 		T: t, server: s,
 		client: &Client{
-			Product: lookup(t, product), Transport: s.Transport(), BaseURL: "https://veeam.test", TOTPLedger: &TOTPLedger{},
+			Product: lookup(t, product), Transport: s.Transport(), BaseURL: "https://veeam.test", TOTPLedger: &totp.Ledger{},
 		},
 		account: &Account{Name: veeamtest.DefaultUser, Password: secret.New(veeamtest.DefaultPassword)},
 	}
@@ -307,7 +309,7 @@ func TestWhatServersIssueIsUnderstood(t *testing.T) {
 		if e.Secret.Reveal() != tt.wantSecret || e.URI.Reveal() != tt.wantURI {
 			t.Errorf("%s: %s %s", name, e.Secret.Reveal(), e.URI.Reveal())
 		}
-		if _, err := NewTOTP(e.URI); err != nil {
+		if _, err := totp.Parse(e.URI); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -327,14 +329,14 @@ func FuzzEnrollment(f *testing.F) {
 		if err != nil {
 			return
 		}
-		stored, err := NewTOTP(e.Secret)
+		stored, err := totp.Parse(e.Secret)
 		if err != nil {
 			t.Fatalf("what is stored cannot be read: %v", err)
 		}
-		if stored.id != e.totp.id || stored.digits != e.totp.digits {
+		if !reflect.DeepEqual(stored, e.totp) {
 			t.Error("what is stored makes other codes")
 		}
-		if _, err := NewTOTP(e.URI); err != nil {
+		if _, err := totp.Parse(e.URI); err != nil {
 			t.Errorf("the QR code cannot be read: %v", err)
 		}
 	})

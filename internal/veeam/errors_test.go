@@ -58,12 +58,8 @@ func TestNoErrorRepeatsASecret(t *testing.T) {
 
 func noErrorRepeatsASecret(t *testing.T) {
 	const password, refresh, mfaToken, bearer = "canary+pass/word", "refresh-canary", "mfa-canary", "bearer-canary"
-	totp, err := NewTOTP(secret.New("JBSWY3DPEHPK3PXP"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	a := testAccount()
-	a.Password, a.TOTP = secret.New(password), totp
+	a.Password, a.TOTP = secret.New(password), newTOTP(t, "JBSWY3DPEHPK3PXP")
 	challenge := canned{status: 200, body: `{"mfa_token":"` + mfaToken + `"}`}
 	steps := []struct {
 		name    string

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 )
 
@@ -15,13 +16,13 @@ func TestAWaitForAnUnusedCodeIsASpan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recorder := tracetest.NewSpanRecorder()
 		ctx, _ := sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)).Tracer("test").Start(t.Context(), "login")
-		seed, err := NewTOTP(secret.New("JBSWY3DPEHPK3PXP"))
+		seed, err := totp.Parse(secret.New("JBSWY3DPEHPK3PXP"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ledger := new(TOTPLedger)
+		ledger := new(totp.Ledger)
 		for i := range 3 {
-			if _, err := ledger.Next(ctx, seed); err != nil {
+			if _, err := ledger.Next(ctx, seed, codeOptions(0, nil)); err != nil {
 				t.Fatal(err)
 			}
 			if n := len(recorder.Ended()); n != i {

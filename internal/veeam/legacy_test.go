@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
 const legacySession = `{"data":{"accessToken":"a","refreshToken":"r","mfaToken":null,"expirationTime":"2100-01-01T00:00:00Z"}}`
@@ -67,10 +65,7 @@ func TestALegacyMFAChallengeIsAnsweredAtTheTokenEndpoint(t *testing.T) {
 		canned{status: 200, body: `{"data":{"accessToken":null,"refreshToken":null,"mfaToken":"m"}}`},
 		canned{status: 200, body: golden(t, "vspc_password.json")})
 	a := testAccount()
-	var err error
-	if a.TOTP, err = NewTOTP(secret.New("JBSWY3DPEHPK3PXP")); err != nil {
-		t.Fatal(err)
-	}
+	a.TOTP = newTOTP(t, "JBSWY3DPEHPK3PXP")
 	if token := login(t, c, a); token.Grant != GrantMFA {
 		t.Errorf("got %+v", token)
 	}

@@ -9,8 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 )
 
 // mfaTries is the default of Client.MFATries.
@@ -69,7 +72,7 @@ func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) 
 			}
 			return nil, err
 		}
-		code, err := c.ledger().next(ctx, a.TOTP, a.TOTP.follow(offset), c.TOTPSteps)
+		code, err := c.ledger().Next(ctx, a.TOTP, codeOptions(offset, c.TOTPSteps))
 		if err != nil {
 			if refused != nil {
 				return nil, refused
@@ -88,13 +91,28 @@ func (c *Client) mfa(ctx context.Context, a *Account, r *reply) (*Token, error) 
 	return nil, refused
 }
 
+// codeOptions are those of a code for a server whose clock is ahead by offset. A wait for an
+// unused code is a span.
+func codeOptions(offset time.Duration, steps totp.Steps) totp.Options {
+	return totp.Options{Offset: offset, Steps: steps, Sleep: func(ctx context.Context, wait time.Duration) error {
+		_, end := tracing.Start(ctx, tracing.Code, tracing.About{})
+		err := bounded.Sleep(ctx, wait)
+		if err != nil {
+			end(string(ReasonOf(err)))
+		} else {
+			end("")
+		}
+		return err
+	}}
+}
+
 // paceCode waits until the rate limit allows to send a code. The code is made after
 // that, so that it is fresh. If no unused code is available yet, it waits for that first.
 func (c *Client) paceCode(ctx context.Context, a *Account, offset time.Duration) error {
 	if c.Pacer == nil {
 		return nil
 	}
-	if err := c.ledger().await(ctx, a.TOTP, a.TOTP.follow(offset)); err != nil {
+	if err := c.ledger().Await(ctx, a.TOTP, codeOptions(offset, nil)); err != nil {
 		return c.noCode(ctx, err)
 	}
 	return c.pace(ctx, GrantMFA, ratelimit.StepNext)

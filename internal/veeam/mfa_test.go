@@ -7,135 +7,31 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
-func newTOTP(t *testing.T, seed string) *TOTP {
+// rfcSHA1 is the seed of RFC 6238, appendix B, in Base32.
+const rfcSHA1 = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+func newTOTP(t *testing.T, seed string) *totp.Secret {
 	t.Helper()
-	totp, err := NewTOTP(secret.New(seed))
+	parsed, err := totp.Parse(secret.New(seed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return totp
+	return parsed
 }
 
-// next gets a code and says after how long.
-func next(t *testing.T, l *TOTPLedger, totp *TOTP) (string, time.Duration) {
+// useCode has the code of now used.
+func useCode(t *testing.T, c *Client, a *Account) {
 	t.Helper()
-	start := time.Now()
-	code, err := l.Next(context.Background(), totp)
-	if err != nil {
+	if _, err := c.ledger().Next(t.Context(), a.TOTP, codeOptions(0, nil)); err != nil {
 		t.Fatal(err)
-	}
-	return code, time.Since(start)
-}
-
-func TestACodeIsUsedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, totp := &TOTPLedger{}, newTOTP(t, rfcSHA1)
-		time.Sleep(10 * time.Second)
-		first, waited := next(t, l, totp)
-		if waited != 0 {
-			t.Errorf("the first code came after %v", waited)
-		}
-		second, waited := next(t, l, totp)
-		if waited != 20*time.Second || second == first {
-			t.Errorf("the second code, %s after %s, came after %v", second, first, waited)
-		}
-		if want, _ := totp.code(totp.step(time.Now())); second != want {
-			t.Errorf("got %s, want %s of the step that has begun", second, want)
-		}
-	})
-}
-
-func TestACodeThatIsAboutToEndIsNotUsed(t *testing.T) {
-	for _, tt := range []struct {
-		seed        string
-		sleep, want time.Duration
-	}{
-		{rfcSHA1, 29 * time.Second, 0}, // a second is left
-		{rfcSHA1, 29*time.Second + time.Millisecond, 999 * time.Millisecond},
-		{rfcSHA1, 30 * time.Second, 0},
-		{"otpauth://totp/x?period=5&secret=" + rfcSHA1, 4500 * time.Millisecond, 0},
-		{"otpauth://totp/x?period=5&secret=" + rfcSHA1, 4501 * time.Millisecond, 499 * time.Millisecond},
-		{"otpauth://totp/x?period=60&secret=" + rfcSHA1, 59500 * time.Millisecond, 500 * time.Millisecond},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(tt.sleep)
-			totp := newTOTP(t, tt.seed)
-			code, waited := next(t, &TOTPLedger{}, totp)
-			if want, _ := totp.code(totp.step(time.Now())); waited != tt.want || code != want {
-				t.Errorf("at %v: waited %v, want %v; code %s, want %s", tt.sleep, waited, tt.want, code, want)
-			}
-		})
-	}
-}
-
-func TestEverybodyWithOneSeedGetsAStepOfTheirOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, other := &TOTPLedger{}, newTOTP(t, rfcSHA256)
-		var mu sync.Mutex
-		steps := map[int64]bool{}
-		var wg sync.WaitGroup
-		for range 5 {
-			wg.Go(func() {
-				totp := newTOTP(t, rfcSHA1) // a seed, not an object, is what counts
-				if _, err := l.Next(context.Background(), totp); err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				steps[totp.step(time.Now())] = true
-			})
-		}
-		synctest.Wait()
-		if _, waited := next(t, l, other); waited != 0 {
-			t.Errorf("another seed waited %v", waited)
-		}
-		wg.Wait()
-		if len(steps) != 5 {
-			t.Errorf("five logins used %d steps", len(steps))
-		}
-	})
-}
-
-func TestWaitingEndsWithTheContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, totp := &TOTPLedger{}, newTOTP(t, rfcSHA1)
-		next(t, l, totp)
-
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		start := time.Now()
-		if _, err := l.Next(ctx, totp); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 0 {
-			t.Errorf("hopeless wait: %v after %v", err, time.Since(start))
-		}
-		ctx, cancel = context.WithCancel(context.Background())
-		time.AfterFunc(7*time.Second, cancel)
-		if _, err := l.Next(ctx, totp); !errors.Is(err, context.Canceled) || time.Since(start) != 7*time.Second {
-			t.Errorf("canceled: %v after %v", err, time.Since(start))
-		}
-		if _, waited := next(t, l, totp); waited != 23*time.Second {
-			t.Errorf("who gave up used a step: waited %v", waited)
-		}
-	})
-}
-
-func TestNoStepIsUsedAgainWhenTheClockIsSetBack(t *testing.T) {
-	l, totp := &TOTPLedger{}, newTOTP(t, rfcSHA1)
-	now := time.Unix(1_700_000_010, 0)
-	step, wait := l.reserve(totp, now)
-	if wait != 0 || step != totp.step(now) {
-		t.Fatalf("got step %d, wait %v", step, wait)
-	}
-	back := now.Add(-65 * time.Second)
-	if _, wait := l.reserve(totp, back); wait != totp.start(step+1).Sub(back) {
-		t.Errorf("waits %v", wait)
 	}
 }
 
@@ -228,7 +124,7 @@ func TestNoTimeForTheFirstCodeIsATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := client(t, "aws", canned{status: 200, body: golden(t, "aws_mfa_wanted.json")})
 		a := mfaAccount(t)
-		next(t, c.TOTPLedger, a.TOTP)
+		useCode(t, c, a)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		_, err := c.Login(ctx, a)

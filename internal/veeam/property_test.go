@@ -13,39 +13,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever the clock does, a seed's steps are given out in growing order, never
-// at a step's very end, and who waits as long as told gets one.
-func TestStepsOfASeedOnlyGrow(t *testing.T) {
-	seeds := []*TOTP{newTOTP(t, rfcSHA1), newTOTP(t, "otpauth://totp/x?period=7&secret="+rfcSHA1)}
-	rapid.Check(t, func(t *rapid.T) {
-		l, now := &TOTPLedger{}, time.Unix(1_700_000_000, 0)
-		last := map[*TOTP]int64{}
-		for range rapid.IntRange(1, 30).Draw(t, "logins") {
-			totp := rapid.SampledFrom(seeds).Draw(t, "seed")
-			now = now.Add(time.Duration(rapid.Int64Range(int64(-2*time.Minute), int64(2*time.Minute)).Draw(t, "pause")))
-			at := now
-			step, wait := l.reserve(totp, at)
-			for tries := 0; wait > 0; tries++ {
-				if tries == 2 {
-					t.Fatalf("still waiting after %d waits", tries)
-				}
-				at = at.Add(wait)
-				step, wait = l.reserve(totp, at)
-			}
-			if step <= last[totp] {
-				t.Fatalf("step %d after %d", step, last[totp])
-			}
-			if step != totp.step(at) {
-				t.Fatalf("step %d in the time of %d", step, totp.step(at))
-			}
-			if left := totp.start(step + 1).Sub(at); left < min(time.Second, totp.period/10) {
-				t.Fatalf("only %v are left of the step", left)
-			}
-			last[totp] = step
-		}
-	})
-}
-
 func TestEveryDateIsReadInTheLayoutInWhichItWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		quarter := rapid.IntRange(-48, 56).Draw(t, "quarters of an hour")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -59,7 +60,7 @@ func newMFAProcess(server *veeamtest.Server, storage *memorystore.Storage, keys 
 	product, _ := veeam.Lookup("vspc")
 	p.Client = &veeam.Client{
 		Product: product, Transport: p, BaseURL: "https://veeam.test",
-		TOTPLedger: &veeam.TOTPLedger{}, TOTPSteps: shared,
+		TOTPLedger: &totp.Ledger{}, TOTPSteps: shared,
 	}
 	return p
 }
@@ -100,7 +101,7 @@ func (p *mfaProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // login reports whether it has come to its end.
 func (p *mfaProcess) login(t *testing.T) bool {
-	totp, err := veeam.NewTOTP(secret.New(veeamtest.DefaultTOTPSecret))
+	seed, err := totp.Parse(secret.New(veeamtest.DefaultTOTPSecret))
 	if err != nil {
 		t.Error(err)
 	}
@@ -108,7 +109,7 @@ func (p *mfaProcess) login(t *testing.T) bool {
 	ctx, p.kill = context.WithTimeout(context.Background(), time.Hour) // chance may pass one over for many steps
 	defer p.kill()
 	_, err = p.Login(ctx, &veeam.Account{
-		Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: totp,
+		Username: veeamtest.DefaultMFAUser, Password: secret.New(veeamtest.DefaultMFAPassword), TOTP: seed,
 	})
 	if err != nil && !p.dead {
 		t.Error(err)

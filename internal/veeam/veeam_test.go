@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/totp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -79,7 +80,7 @@ func client(t *testing.T, product string, answers ...canned) (*Client, *server) 
 	s := &server{t: t, answers: answers}
 	return &Client{
 		Product: lookup(t, product), Transport: s, BaseURL: "https://veeam.test:9419",
-		TOTPLedger: &TOTPLedger{},
+		TOTPLedger: &totp.Ledger{},
 	}, s
 }
 

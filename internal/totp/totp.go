@@ -1,6 +1,6 @@
-// Time-based one-time passwords: reading a seed, computing a code.
-
-package veeam
+// Package totp makes verification codes, time-based one-time passwords (RFC 6238), each
+// at most once.
+package totp
 
 import (
 	"crypto/sha256"
@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
-// TOTP generates verification codes. It is immutable; NewTOTP makes it.
-type TOTP struct {
+// Secret is a seed with its settings. It is immutable; Parse makes it.
+type Secret struct {
 	seed      secret.Value // base32 without padding, in capitals
 	id        [sha256.Size]byte
 	digits    otp.Digits
@@ -34,17 +34,20 @@ var (
 	errAlgorithm = errors.New("the otpauth URI names an algorithm other than SHA1, SHA256 and SHA512")
 )
 
-// NewTOTP reads a seed: Base32 in any case, with or without blanks, hyphens and
+// separators are left out of the names of algorithms, such as SHA-1 and HMAC_SHA1.
+var separators = strings.NewReplacer("-", "", "_", "", ".", "", " ", "")
+
+// Parse reads a seed: Base32 in any case, with or without blanks, hyphens and
 // padding, or an otpauth://totp/ URI, which may specify digits (6 to 8), period (5 to
 // 300 seconds) and algorithm. Default: 6 digits, 30 seconds, SHA1, as used by Veeam's
 // servers. Errors contain no part of the seed.
-func NewTOTP(seed secret.Value) (*TOTP, error) {
-	t := &TOTP{digits: otp.DigitsSix, period: 30 * time.Second, algorithm: otp.AlgorithmSHA1}
+func Parse(seed secret.Value) (*Secret, error) {
+	s := &Secret{digits: otp.DigitsSix, period: 30 * time.Second, algorithm: otp.AlgorithmSHA1}
 	text := strings.TrimSpace(seed.Reveal())
 	const scheme = "otpauth:"
 	if len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) {
 		var err error
-		if text, err = t.readURI(text); err != nil {
+		if text, err = s.readURI(text); err != nil {
 			return nil, err
 		}
 	}
@@ -63,18 +66,18 @@ func NewTOTP(seed secret.Value) (*TOTP, error) {
 	if err != nil || len(raw) == 0 {
 		return nil, errBadSeed
 	}
-	t.seed = secret.New(text)
-	t.id = sha256.Sum256(fmt.Appendf(nil, "veeam-auth totp %v %d\x00%s", t.period, t.algorithm, raw))
-	if _, err := t.code(0); err != nil {
+	s.seed = secret.New(text)
+	s.id = sha256.Sum256(fmt.Appendf(nil, "veeam-auth totp %v %d\x00%s", s.period, s.algorithm, raw))
+	if _, err := s.code(0); err != nil {
 		return nil, errBadSeed
 	}
-	return t, nil
+	return s, nil
 }
 
 // readURI reads the settings of an otpauth URI and returns its seed. Only the query is
 // read as a URI: servers print labels with broken escapes, such as
 // administrator&40host.
-func (t *TOTP) readURI(text string) (seed string, err error) {
+func (s *Secret) readURI(text string) (seed string, err error) {
 	label, query, ok := strings.Cut(text, "?")
 	if !ok || !strings.HasPrefix(strings.ToLower(label), "otpauth://totp/") {
 		return "", errBadURI
@@ -92,21 +95,21 @@ func (t *TOTP) readURI(text string) (seed string, err error) {
 			if err != nil || n < 6 || n > 8 {
 				return "", errors.New("the digits of the otpauth URI are not 6 to 8")
 			}
-			t.digits = otp.Digits(n)
+			s.digits = otp.Digits(n)
 		case "period":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 5 || n > 300 {
 				return "", errors.New("the period of the otpauth URI is not 5 to 300 seconds")
 			}
-			t.period = time.Duration(n) * time.Second
+			s.period = time.Duration(n) * time.Second
 		case "algorithm":
-			switch strings.TrimPrefix(fold(value), "hmac") {
+			switch strings.TrimPrefix(separators.Replace(strings.ToLower(value)), "hmac") {
 			case "sha1":
-				t.algorithm = otp.AlgorithmSHA1
+				s.algorithm = otp.AlgorithmSHA1
 			case "sha256":
-				t.algorithm = otp.AlgorithmSHA256
+				s.algorithm = otp.AlgorithmSHA256
 			case "sha512":
-				t.algorithm = otp.AlgorithmSHA512
+				s.algorithm = otp.AlgorithmSHA512
 			default:
 				return "", errAlgorithm
 			}
@@ -119,28 +122,31 @@ func (t *TOTP) readURI(text string) (seed string, err error) {
 }
 
 // String returns a text without the seed.
-func (t *TOTP) String() string {
-	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, t.digits, t.period)
+func (s *Secret) String() string {
+	return fmt.Sprintf("totp %s, %d digits, %v", secret.Mask, s.digits, s.period)
 }
 
-// usual reports whether all settings are the default.
-func (t *TOTP) usual() bool {
-	return t.digits == otp.DigitsSix && t.period == 30*time.Second && t.algorithm == otp.AlgorithmSHA1
+// Base32 returns the seed without its settings, in capitals and without padding.
+func (s *Secret) Base32() secret.Value { return s.seed }
+
+// IsDefault reports whether all settings are the default, so that Base32 says everything.
+func (s *Secret) IsDefault() bool {
+	return s.digits == otp.DigitsSix && s.period == 30*time.Second && s.algorithm == otp.AlgorithmSHA1
 }
 
 // step is the number of whole periods since 1970.
-func (t *TOTP) step(now time.Time) int64 { return now.Unix() / int64(t.period/time.Second) }
+func (s *Secret) step(now time.Time) int64 { return now.Unix() / int64(s.period/time.Second) }
 
 // start is when a step begins.
-func (t *TOTP) start(step int64) time.Time {
-	return time.Unix(step*int64(t.period/time.Second), 0)
+func (s *Secret) start(step int64) time.Time {
+	return time.Unix(step*int64(s.period/time.Second), 0)
 }
 
 // code is the verification code of a step.
-func (t *TOTP) code(step int64) (string, error) {
-	return totp.GenerateCodeCustom(t.seed.Reveal(), t.start(step), totp.ValidateOpts{
-		Period:    uint(t.period / time.Second),
-		Digits:    t.digits,
-		Algorithm: t.algorithm,
+func (s *Secret) code(step int64) (string, error) {
+	return totp.GenerateCodeCustom(s.seed.Reveal(), s.start(step), totp.ValidateOpts{
+		Period:    uint(s.period / time.Second),
+		Digits:    s.digits,
+		Algorithm: s.algorithm,
 	})
 }

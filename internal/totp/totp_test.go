@@ -1,6 +1,6 @@
 // Tests of seeds and codes.
 
-package veeam
+package totp
 
 import (
 	"fmt"
@@ -20,11 +20,11 @@ const (
 
 func codeAt(t *testing.T, seed string, unix int64) string {
 	t.Helper()
-	totp, err := NewTOTP(secret.New(seed))
+	parsed, err := Parse(secret.New(seed))
 	if err != nil {
 		t.Fatalf("%s: %v", seed, err)
 	}
-	code, err := totp.code(totp.step(time.Unix(unix, 0)))
+	code, err := parsed.code(parsed.step(time.Unix(unix, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +88,9 @@ func TestSeedsThatAreNone(t *testing.T) {
 		"otpauth://totp/x?secret=5XKNCVA54BPWQWCXLJZYLMIBD4&algorithm=MD5",
 		"otpauth:5XKNCVA54BPWQWCXLJZYLMIBD4",
 	} {
-		totp, err := NewTOTP(secret.New(seed))
+		parsed, err := Parse(secret.New(seed))
 		if err == nil {
-			t.Errorf("%q became %v", seed, totp)
+			t.Errorf("%q became %v", seed, parsed)
 		} else if len(seed) > 6 && strings.Contains(err.Error(), seed) || strings.Contains(err.Error(), "5XKN") {
 			t.Errorf("%q is in %v", seed, err)
 		}
@@ -98,18 +98,17 @@ func TestSeedsThatAreNone(t *testing.T) {
 }
 
 func TestSeedIsNeverPrinted(t *testing.T) {
-	totp, err := NewTOTP(secret.New(rfcSHA1))
+	parsed, err := Parse(secret.New(rfcSHA1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Account{TOTP: totp}
-	text := fmt.Sprintf("%v %+v %#v %s %v %+v", totp, totp, *totp, totp, a, *a)
+	text := fmt.Sprintf("%v %+v %#v %s", parsed, parsed, *parsed, parsed)
 	if strings.Contains(text, "GEZD") || strings.Contains(text, "12345678901") {
 		t.Errorf("printed: %s", text)
 	}
 }
 
-func FuzzTOTPSecret(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		rfcSHA1, "5xkn cva5", "otpauth://totp/administrator&40host?secret=5XKNCVA54BPWQWCXLJZYLMIBD4&issuer=x",
 		"otpauth://totp/x?secret=A&digits=8&period=60&algorithm=SHA512", "otpauth://totp/?secret=%", "", "=",
@@ -117,18 +116,18 @@ func FuzzTOTPSecret(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed string) {
-		totp, err := NewTOTP(secret.New(seed))
+		parsed, err := Parse(secret.New(seed))
 		if err != nil {
 			return
 		}
 		for _, step := range []int64{0, 1, 1 << 30} {
-			code, err := totp.code(step)
-			if err != nil || len(code) != int(totp.digits) || strings.Trim(code, "0123456789") != "" {
+			code, err := parsed.code(step)
+			if err != nil || len(code) != int(parsed.digits) || strings.Trim(code, "0123456789") != "" {
 				t.Fatalf("%q: code %q, %v", seed, code, err)
 			}
 		}
-		again, err := NewTOTP(totp.seed)
-		if err != nil || !again.seed.Equal(totp.seed) {
+		again, err := Parse(parsed.seed)
+		if err != nil || !again.seed.Equal(parsed.seed) {
 			t.Fatalf("%q: its own form is not a seed: %v", seed, err)
 		}
 	})
