@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -206,45 +205,65 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 		return err
 	}
 
-	if err := g.manyToOne(ctx, r, one, many, n); err != nil {
+	if err := g.manyToOne(ctx, r, one, many, n, after-base); err != nil {
 		return err
 	}
 	return many.operate(ctx, r, n)
 }
 
-// manyToOne compares the requests of many accounts with those of one. Until its garbage has
-// been collected twice, a heap gets its memory from the system, which takes longer than what
-// is measured.
-func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n int) error {
-	var single, of time.Duration // of the last round
-	askOne := func() (err error) {
-		single, err = one.ask(ctx, growthRequests, func(int64) string { return manyName(0) })
+// manyToOne compares the requests of many accounts with those of one. A program whose memory
+// does not fit into the caches of the processor is slower, whatever it does: what as much
+// memory costs a plain reverse_proxy is measured beside it. Until its garbage has been
+// collected twice, a heap gets its memory from the system, which takes longer than what is
+// measured.
+func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n int, memory float64) error {
+	plain, err := g.begin("", func(port int) string { return g.site(local(port), 0) })
+	if err != nil {
 		return err
 	}
-	askMany := func() (err error) {
-		of, err = many.ask(ctx, growthRequests, func(i int64) string { return manyName(int(i*7919) % n) })
+	defer plain.caddy.Stop()
+	heavy, err := g.begin(fmt.Sprintf("storage load_memory %.0f\n", memory), func(port int) string { return g.site(local(port), 0) })
+	if err != nil {
 		return err
 	}
-	if err := errors.Join(one.untilCollected(2, askOne), many.untilCollected(2, askMany)); err != nil {
-		return err
-	}
-	var ratios []float64
-	var singles, ofMany time.Duration
-	err := many.untilCollected(1, func() error {
-		if err := errors.Join(askOne(), askMany()); err != nil {
+	defer heavy.caddy.Stop()
+	var took [4]time.Duration // of the last round
+	var ask [len(took)]func() error
+	for i, s := range []*grown{one, many, plain, heavy} {
+		account := func(int64) string { return manyName(0) }
+		if s == many {
+			account = func(i int64) string { return manyName(int(i*7919) % n) }
+		}
+		ask[i] = func() (err error) {
+			took[i], err = s.ask(ctx, growthRequests, account)
 			return err
 		}
-		ratios = append(ratios, float64(of)/float64(single))
-		singles, ofMany = singles+single, ofMany+of
+		if err := s.untilCollected(2, ask[i]); err != nil {
+			return err
+		}
+	}
+	var accounts, memories []float64
+	var sums [len(took)]time.Duration
+	err = many.untilCollected(1, func() error {
+		for i := range ask {
+			if err := ask[i](); err != nil {
+				return err
+			}
+			sums[i] += took[i]
+		}
+		accounts = append(accounts, float64(took[1])/float64(took[0]))
+		memories = append(memories, float64(took[3])/float64(took[2]))
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	e := estimateOf(ratios)
+	e := estimateOf(accounts)
 	r.check(e.low <= maxManyToOne, "a request, against one with a single account, processor time", e.String(), fmt.Sprintf("at most %.1f", maxManyToOne))
-	r.note("the same with a collection of garbage of each, sums of all rounds", fmt.Sprintf("%.2f of %v in %d rounds", float64(ofMany)/float64(singles),
-		(singles/time.Duration(len(ratios))).Round(time.Microsecond), len(ratios)))
+	r.note("the same with a collection of garbage of each, sums of all rounds", fmt.Sprintf("%.2f of %v in %d rounds", float64(sums[1])/float64(sums[0]),
+		(sums[0]/time.Duration(len(accounts))).Round(time.Microsecond), len(accounts)))
+	r.note(fmt.Sprintf("a request of a plain reverse_proxy with %.0f MB of other memory in use, against one without", memory/1e6),
+		fmt.Sprintf("%s; with collections %.2f", estimateOf(memories), float64(sums[3])/float64(sums[2])))
 	return nil
 }
 

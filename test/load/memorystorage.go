@@ -6,6 +6,7 @@ import (
 	"context"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -41,16 +42,40 @@ func (memoryAdmin) Routes() []caddy.AdminRoute {
 
 // memoryStorage is a module of the Caddys that load starts. A lock is nobody else's: there
 // is one process.
-type memoryStorage struct{}
+type memoryStorage struct {
+	// Ballast is how many bytes the process has in use for nothing.
+	Ballast int `json:"ballast,omitempty"`
+}
+
+// ballast is memory in small objects with a pointer each, as sessions are.
+var ballast []*weight
+
+type weight struct {
+	_ *weight
+	_ [120]byte
+}
+
+const weightBytes = 128
 
 // CaddyModule returns the Caddy module information.
 func (memoryStorage) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "caddy.storage.load_memory", New: func() caddy.Module { return new(memoryStorage) }}
 }
 
-// UnmarshalCaddyfile implements caddyfile.Unmarshaler.
-func (memoryStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler: load_memory [<bytes of ballast>].
+func (m *memoryStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 	d.Next()
+	if d.NextArg() {
+		m.Ballast, err = strconv.Atoi(d.Val())
+	}
+	return err
+}
+
+// Provision implements caddy.Provisioner.
+func (m *memoryStorage) Provision(caddy.Context) error {
+	for len(ballast)*weightBytes < m.Ballast {
+		ballast = append(ballast, new(weight))
+	}
 	return nil
 }
 
@@ -146,6 +171,7 @@ func (m *memory) Stat(_ context.Context, key string) (certmagic.KeyInfo, error) 
 // Interface guards
 var (
 	_ caddy.AdminRouter      = (*memoryAdmin)(nil)
+	_ caddy.Provisioner      = (*memoryStorage)(nil)
 	_ caddy.StorageConverter = (*memoryStorage)(nil)
 	_ caddyfile.Unmarshaler  = (*memoryStorage)(nil)
 	_ certmagic.Storage      = (*memory)(nil)
