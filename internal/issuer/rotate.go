@@ -30,8 +30,8 @@ func (i *Issuer) CheckRefresh(ctx context.Context, token, audience string) (Subj
 }
 
 // Refresh consumes a refresh token and returns the next pair. The same token sent again
-// within Grace gets the same pair, at another replica another one. Later use, or use
-// after the next token was used, ends its whole family, because two parties have it.
+// within Grace gets the same pair, at another replica another one. A later use, or one
+// after the next token was used, ends the whole family: two parties have the token.
 //
 // Other replicas apply it within a second if Watch runs.
 func (i *Issuer) Refresh(ctx context.Context, token, audience string, lifetime time.Duration) (Pair, error) {

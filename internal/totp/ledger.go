@@ -28,9 +28,9 @@ type Steps interface {
 	TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error)
 }
 
-// maxOffset is how many steps, rounded, a server's clock may be ahead or behind and still
-// be followed exactly.
-const maxOffset = 2
+// maxOffsetSteps is how many steps, rounded, a server's clock may be ahead or behind and
+// still be followed exactly.
+const maxOffsetSteps = 2
 
 // Options of a code.
 type Options struct {
@@ -42,13 +42,14 @@ type Options struct {
 	// code is used nevertheless. Default: none.
 	Steps Steps
 
-	// Sleep waits for an unused code. Default: bounded.Sleep.
+	// Sleep is called to wait for an unused code. It returns ctx's error if ctx ends
+	// first. Default: bounded.Sleep.
 	Sleep func(context.Context, time.Duration) error
 }
 
 // now is the time by which the code of a secret is chosen.
 func (o *Options) now(s *Secret) time.Time {
-	most := maxOffset*s.period + s.period/2
+	most := maxOffsetSteps*s.period + s.period/2
 	return time.Now().Add(max(-most, min(o.Offset, most)))
 }
 
@@ -82,7 +83,8 @@ func (l *Ledger) Next(ctx context.Context, s *Secret, o Options) (string, error)
 	}
 }
 
-// Await waits as Next does, and uses no code.
+// Await waits until there is a code that this process has not used, and uses none. It does
+// not ask Options.Steps, and somebody else may take the code first.
 func (l *Ledger) Await(ctx context.Context, s *Secret, o Options) error {
 	l.mu.Lock()
 	_, wait := l.free(s, o.now(s))

@@ -157,7 +157,7 @@ func TestCodesFollowTheClockOfTheServer(t *testing.T) {
 	})
 }
 
-// sharedSteps is a Steps in memory, with replicas that may lose it.
+// sharedSteps is a Steps in memory, which may be slow or fail.
 type sharedSteps struct {
 	mu    sync.Mutex
 	last  map[[32]byte]int64

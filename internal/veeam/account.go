@@ -33,8 +33,8 @@ type Account struct {
 	// GrantJWTBearer and GrantOperator.
 	ClientID string
 
-	// TOTP generates the verification codes that the server requires. Default: none; a
-	// server that requires a code is an error of KindMFARequired.
+	// TOTP is the secret of the verification codes that the server requires. Default:
+	// none; a server that requires a code is an error of KindMFARequired.
 	TOTP *totp.Secret
 
 	// ScratchCode replaces TOTP for one login. It is called when the server requires a

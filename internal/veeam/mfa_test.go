@@ -6,7 +6,9 @@ package veeam
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +29,7 @@ func newTOTP(t *testing.T, seed string) *totp.Secret {
 	return parsed
 }
 
-// useCode has the code of now used.
+// useCode uses up the code of the current step.
 func useCode(t *testing.T, c *Client, a *Account) {
 	t.Helper()
 	if _, err := c.ledger().Next(t.Context(), a.TOTP, codeOptions(0, nil)); err != nil {
@@ -163,5 +165,12 @@ func TestVBRCannotUseACode(t *testing.T) {
 func TestClientsWithoutALedgerShareOne(t *testing.T) {
 	if one, other := (&Client{}).ledger(), (&Client{}).ledger(); one != other {
 		t.Error("two clients have two ledgers")
+	}
+}
+
+func TestTheSecretOfAnAccountsCodesIsNeverPrinted(t *testing.T) {
+	a := mfaAccount(t)
+	if text := fmt.Sprintf("%v %+v %#v %v %+v", a, a, a, *a, *a); strings.Contains(text, rfcSHA1[:4]) || strings.Contains(text, "12345678901") {
+		t.Errorf("printed: %s", text)
 	}
 }

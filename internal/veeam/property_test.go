@@ -1,4 +1,4 @@
-// Properties that hold for every sequence of logins, every date and every form.
+// Properties that hold for every date and every form.
 
 package veeam
 

@@ -211,11 +211,10 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	return many.operate(ctx, r, n)
 }
 
-// manyToOne compares the requests of many accounts with those of one. A program whose memory
-// does not fit into the caches of the processor is slower, whatever it does: what as much
-// memory costs a plain reverse_proxy is measured beside it. Until its garbage has been
-// collected twice, a heap gets its memory from the system, which takes longer than what is
-// measured.
+// manyToOne compares the requests of many accounts with those of one, and beside them those of
+// a plain reverse_proxy with as much other memory in use with those of one without. Until its
+// garbage has been collected twice, a heap gets its memory from the system, which takes longer
+// than what is measured.
 func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n int, memory float64) error {
 	plain, err := g.begin("", func(port int) string { return g.site(local(port), 0) })
 	if err != nil {
@@ -238,13 +237,13 @@ func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n i
 			took[i], err = s.ask(ctx, growthRequests, account)
 			return err
 		}
-		if err := s.untilCollected(2, ask[i]); err != nil {
+		if err := untilCollected(2, ask[i], s); err != nil {
 			return err
 		}
 	}
 	var accounts, memories []float64
 	var sums [len(took)]time.Duration
-	err = many.untilCollected(1, func() error {
+	err = untilCollected(1, func() error {
 		for i := range ask {
 			if err := ask[i](); err != nil {
 				return err
@@ -254,7 +253,7 @@ func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n i
 		accounts = append(accounts, float64(took[1])/float64(took[0]))
 		memories = append(memories, float64(took[3])/float64(took[2]))
 		return nil
-	})
+	}, one, many, plain, heavy)
 	if err != nil {
 		return err
 	}
@@ -267,19 +266,31 @@ func (g *growth) manyToOne(ctx context.Context, r *report, one, many *grown, n i
 	return nil
 }
 
-// untilCollected asks, at least growthRounds times, until garbage has been collected so often.
-func (s *grown) untilCollected(times uint32, ask func() error) error {
-	before, err := s.memstats()
-	if err != nil {
-		return err
+// untilCollected asks, at least growthRounds times, until each Caddy has collected garbage so
+// often.
+func untilCollected(times uint32, ask func() error, caddys ...*grown) error {
+	ends := make([]uint32, len(caddys))
+	for i, s := range caddys {
+		now, err := s.memstats()
+		if err != nil {
+			return err
+		}
+		ends[i] = now.NumGC + times
 	}
 	for round := 1; ; round++ {
 		if err := ask(); err != nil {
 			return err
 		}
-		now, err := s.memstats()
-		if err != nil || round >= growthRounds && now.NumGC-before.NumGC >= times {
-			return err
+		done := round >= growthRounds
+		for i, s := range caddys {
+			now, err := s.memstats()
+			if err != nil {
+				return err
+			}
+			done = done && now.NumGC >= ends[i]
+		}
+		if done {
+			return nil
 		}
 	}
 }

@@ -47,15 +47,20 @@ type memoryStorage struct {
 	Ballast int `json:"ballast,omitempty"`
 }
 
-// ballast is memory in small objects with a pointer each, as sessions are.
-var ballast []*weight
+// ballast is memory in small objects of several sizes with pointers, among which there are
+// holes, as among sessions that came between requests.
+var ballast [][]cell
 
-type weight struct {
-	_ *weight
-	_ [120]byte
-}
+type cell struct{ to *cell }
 
-const weightBytes = 128
+// cells are the sizes of the objects in turn, in words.
+var cells = [...]int{4, 6, 8, 12, 16, 26, 32, 52}
+
+const (
+	wordBytes  = 8
+	sliceBytes = 3 * wordBytes
+	holes      = 4 // for each object
+)
 
 // CaddyModule returns the Caddy module information.
 func (memoryStorage) CaddyModule() caddy.ModuleInfo {
@@ -73,14 +78,22 @@ func (m *memoryStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 
 // Provision implements caddy.Provisioner.
 func (m *memoryStorage) Provision(caddy.Context) error {
-	for len(ballast)*weightBytes < m.Ballast {
-		ballast = append(ballast, new(weight))
+	for used, i := 0, 0; used < m.Ballast; i++ {
+		object := make([]cell, cells[i/(holes+1)%len(cells)])
+		if i%(holes+1) > 0 {
+			continue
+		}
+		if len(ballast) > 0 {
+			object[0].to = &ballast[len(ballast)/2][0]
+		}
+		ballast = append(ballast, object)
+		used += len(object)*wordBytes + sliceBytes
 	}
 	return nil
 }
 
 // CertMagicStorage implements caddy.StorageConverter.
-func (memoryStorage) CertMagicStorage() (certmagic.Storage, error) { return inMemory, nil }
+func (*memoryStorage) CertMagicStorage() (certmagic.Storage, error) { return inMemory, nil }
 
 var inMemory = &memory{locks: make(map[string]chan struct{})}
 

@@ -7,7 +7,6 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 )
@@ -16,11 +15,7 @@ func TestAWaitForAnUnusedCodeIsASpan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recorder := tracetest.NewSpanRecorder()
 		ctx, _ := sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)).Tracer("test").Start(t.Context(), "login")
-		seed, err := totp.Parse(secret.New("JBSWY3DPEHPK3PXP"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ledger := new(totp.Ledger)
+		ledger, seed := new(totp.Ledger), newTOTP(t, rfcSHA1)
 		for i := range 3 {
 			if _, err := ledger.Next(ctx, seed, codeOptions(0, nil)); err != nil {
 				t.Fatal(err)
