@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestALimitThatWouldLimitNothingIsAnError(t *testing.T) {
@@ -32,10 +33,12 @@ func TestWithoutARateTheBurstIsTheRateRoundedUp(t *testing.T) {
 	if l := (*PerCaller)(nil).Callers(0); l != nil {
 		t.Error("no limit limits")
 	}
-	l := (&PerCaller{PerSecond: 1.5}).Callers(0)
-	for i, want := range []bool{true, true, false} {
-		if _, exceeded := l.Enter("a"); want != (exceeded == nil) {
-			t.Errorf("request %d: %+v", i, exceeded)
+	synctest.Test(t, func(t *testing.T) {
+		l := (&PerCaller{PerSecond: 1.5}).Callers(0)
+		for i, want := range []bool{true, true, false} {
+			if _, exceeded := l.Enter("a"); want != (exceeded == nil) {
+				t.Errorf("request %d: %+v", i, exceeded)
+			}
 		}
-	}
+	})
 }

@@ -292,6 +292,7 @@ func TestASecretIsReadAgainAfterARefusal(t *testing.T) {
 	delete(b.secrets, "kv/team/veeam")
 	secret.Refused()
 	read("error", 3)
+	v.recent.entries["kv/team/veeam"].at = time.Now().Add(time.Hour)
 	read("error", 3)
 	v.recent.entries["kv/team/veeam"].at = time.Now().Add(-failureAge)
 	b.secrets["kv/team/veeam"] = `{"data":{"password":"back"}}`

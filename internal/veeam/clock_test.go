@@ -3,6 +3,7 @@ package veeam
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -43,11 +44,13 @@ func mfaReplica(t *testing.T, server *veeamtest.Server, steps totp.Steps) (*Clie
 }
 
 func TestTheClientTellsOfTheOffset(t *testing.T) {
-	server := veeamtest.New(veeamtest.VSPC, veeamtest.WithClock(func() time.Time { return time.Now().Add(40 * time.Second) }))
-	c, a := mfaReplica(t, server, nil)
-	var told time.Duration
-	c.Clock = func(offset time.Duration) { told = offset }
-	if _, err := c.Login(t.Context(), a); err != nil || (told-40*time.Second).Abs() > 2*time.Second {
-		t.Errorf("%v, told %v", err, told)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server := veeamtest.New(veeamtest.VSPC, veeamtest.WithClock(func() time.Time { return time.Now().Add(40 * time.Second) }))
+		c, a := mfaReplica(t, server, nil)
+		var told time.Duration
+		c.Clock = func(offset time.Duration) { told = offset }
+		if _, err := c.Login(t.Context(), a); err != nil || (told-40*time.Second).Abs() > 2*time.Second {
+			t.Errorf("%v, told %v", err, told)
+		}
+	})
 }

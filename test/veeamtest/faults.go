@@ -27,6 +27,7 @@ const (
 	FaultHalfClose         FaultKind = "half close"          // answer breaks off, connection closed in one direction
 	FaultSlow              FaultKind = "slow"                // a valid-looking answer, one byte per Interval (default 1 s)
 	FaultHang              FaultKind = "hang"                // no answer until the client leaves
+	FaultHold              FaultKind = "hold"                // no answer until the faults are replaced, then the usual one
 	FaultRedirect          FaultKind = "redirect"            // Status (default 307) to Location (default another host)
 )
 
@@ -59,14 +60,20 @@ type Fault struct {
 	Location   string
 	Size       int64
 	Interval   time.Duration
+
+	replaced chan struct{} // closed when the faults are
 }
 
 // SetFault replaces all faults. The first one that applies to a request is used.
 func (s *Server) SetFault(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		close(f.replaced)
+	}
 	s.faults = nil
 	for _, f := range faults {
+		f.replaced = make(chan struct{})
 		if f.On == 0 {
 			f.On = OnToken
 		}
@@ -80,10 +87,17 @@ func (s *Server) SetFault(faults ...Fault) {
 // ClearFault removes all faults.
 func (s *Server) ClearFault() { s.SetFault() }
 
-// inject lets a fault have the request if one applies, and reports whether it did. work is what the request would do.
+// inject lets a fault have the request if one applies, and reports whether that has answered it. work is what the request would do.
 func (s *Server) inject(x *exchange, on Target, work func(*exchange)) bool {
 	f := s.nextFault(x, on)
 	if f == nil {
+		return false
+	}
+	if f.Kind == FaultHold {
+		select {
+		case <-f.replaced:
+		case <-x.s.closed():
+		}
 		return false
 	}
 	if f.After && work != nil {

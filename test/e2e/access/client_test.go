@@ -261,6 +261,13 @@ func (c *client) echo(edits ...edit) (e echoed) {
 	return e
 }
 
+// accepted waits until a token is accepted, which may take another process than the one that
+// has issued it a while on a busy machine.
+func (c *client) accepted(access string) {
+	c.Helper()
+	harness.Eventually(c.T, "the token is accepted", func() bool { return c.get(c.echoPath(), bearer(access)).status == http.StatusOK })
+}
+
 // The keys of an error document of each product, elsewhere and at the token
 // endpoint of VSPC.
 var errorKeys = map[string][]string{

@@ -133,7 +133,7 @@ type challenge struct {
 // used before. It is some steps away from the present one, which lasts a while yet.
 func (w *world) code(t *testing.T, back int) string {
 	t.Helper()
-	const step, while = 30 * time.Second, 3 * time.Second
+	const step, while = 30 * time.Second, 10 * time.Second
 	if left := step - time.Duration(time.Now().UnixNano())%step; left < while {
 		time.Sleep(left)
 	}
@@ -269,6 +269,7 @@ func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testin
 	requests, logins := counted(server, func() {
 		mine = first.tokens(operator, "operator-pass-1")
 		for _, c := range []*client{first, second} {
+			c.accepted(mine.Access)
 			if e := c.echo(bearer(mine.Access)); e.Subject != operator {
 				t.Errorf("the user acts as %s", e.Subject)
 			}
@@ -278,8 +279,10 @@ func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testin
 			first.login("nobody", "wrong").refused("vbr", http.StatusUnauthorized)
 		}
 	})
-	if requests != 2 || logins != 1 { // one of them for nobody
-		t.Errorf("%d token requests, %d logins", requests, logins)
+	// On a busy machine, whose storage takes over a second, a process is alone for a while.
+	alone := int64(strings.Count(one.Caddy.Output()+two.Caddy.Output(), "sessions are kept in memory only"))
+	if requests < 2 || requests > 2+alone || logins < 1 || logins > 1+alone { // one request for nobody
+		t.Errorf("%d token requests, %d logins; the storage was too slow %d times", requests, logins, alone)
 	}
 	// Nor does a restart end it.
 	two.Caddy.Kill()
@@ -289,6 +292,7 @@ func TestTheTokensOfPassthroughUsersAreValidAtEveryProcessWithOneCache(t *testin
 	}
 	again := two.client(t, "site")
 	again.edits = first.edits
+	again.accepted(mine.Access)
 	requests, _ = counted(server, func() {
 		if e := again.echo(bearer(mine.Access)); e.Subject != operator {
 			t.Errorf("after a restart the user acts as %s", e.Subject)

@@ -20,7 +20,7 @@ func TestPrometheusScrapesWithItsOAuth2Configuration(t *testing.T) {
 // It knows no refresh token: it logs in again when its own has expired, which the
 // library takes for granted ten seconds early.
 func TestPrometheusLogsInAgainWhenItsTokenHasExpired(t *testing.T) {
-	for _, s := range sites(t, "5s") {
+	for _, s := range sites(t, "9s") {
 		client := prometheusClient(t, s, clientPassword)
 		for range 3 {
 			get(t, client, s.base+s.protected, http.StatusOK)

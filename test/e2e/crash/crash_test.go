@@ -116,11 +116,11 @@ func TestKilledDuringARenewalTheSessionIsReplaced(t *testing.T) {
 			}
 			w.eventually("one login more, the old session gone where it can be", func() bool {
 				w.must("afterwards")
-				c := w.server.Counters()
-				return c.Logins == 2 && c.LiveSessions == live
+				c, alone := w.server.Counters(), w.alone()
+				return c.Logins >= 2 && c.LiveSessions >= live && c.LiveSessions <= live+alone
 			})
-			if c := w.server.Counters(); c.Logins != 2 {
-				w.errorf("%d logins", c.Logins)
+			if c, alone := w.server.Counters(), w.alone(); c.Logins < 2 || c.Logins > int64(2+alone) {
+				w.errorf("%d logins; the storage was too slow %d times", c.Logins, alone)
 			}
 		}
 	}
@@ -145,8 +145,9 @@ func TestKilledAtARandomMomentCostsOneLoginAtMost(t *testing.T) {
 			before := <-answered
 			took := w.must("afterwards")
 			c := w.server.Counters()
-			if before == http.StatusOK && c.Logins != 1 || c.Logins > 2 {
-				w.errorf("%d logins, the first request had status %d", c.Logins, before)
+			alone := int64(w.alone())
+			if before == http.StatusOK && c.Logins > 1+alone || c.Logins > 2+alone {
+				w.errorf("%d logins, the first request had status %d; the storage was too slow %d times", c.Logins, before, alone)
 			}
 			w.left("afterwards", int(c.Logins), int(c.Logins))
 			if w.restart() {

@@ -184,11 +184,19 @@ func (w *world) must(when string) time.Duration {
 	return time.Since(began)
 }
 
+// alone counts how often Caddy has said that its storage does not work, which a busy machine
+// takes over a second for now and then. Each time there may be a login and a session more, as
+// is documented. Exact counts are shown on a fake clock, in tokencache.
+func (w *world) alone() int {
+	return strings.Count(w.before+w.Caddy.Output(), "sessions are kept in memory only")
+}
+
 // left compares what the server has seen, and what is left there.
 func (w *world) left(when string, logins, live int) {
-	if c := w.server.Counters(); c.Logins != int64(logins) || c.LiveSessions != live || c.Unauthorized != 0 {
-		w.errorf("%s: %d logins, %d sessions and %d refused tokens, want %d, %d and none",
-			when, c.Logins, c.LiveSessions, c.Unauthorized, logins, live)
+	c, alone := w.server.Counters(), w.alone()
+	if more := int(c.Logins) - logins; more < 0 || more > alone || c.LiveSessions < live || c.LiveSessions > live+alone || c.Unauthorized != 0 {
+		w.errorf("%s: %d logins, %d sessions and %d refused tokens, want %d, %d and none; the storage was too slow %d times",
+			when, c.Logins, c.LiveSessions, c.Unauthorized, logins, live, alone)
 	}
 }
 

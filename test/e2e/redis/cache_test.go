@@ -77,7 +77,7 @@ func TestARollingRestartCostsNoLoginAndNoRequest(t *testing.T) {
 		}
 		t.Logf("%d requests", total)
 		c.sharedLogins(1)
-		if n := c.server.Counters().Logouts; n != 0 {
+		if n := c.server.Counters().Logouts; n > c.alone() {
 			t.Errorf("%d logouts", n)
 		}
 	})
@@ -106,7 +106,8 @@ func TestAWrongPasswordIsSentOnceByAllAndARightOneAtOnce(t *testing.T) {
 
 func TestAProcessKilledDuringALoginCostsOneMore(t *testing.T) {
 	onEachStorage(t, func(t *testing.T, block string) {
-		c := newCluster(t, 2, block, veeamtest.WithLatency(time.Second))
+		c := newCluster(t, 2, block)
+		c.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, After: true, Count: 1})
 		go c.get(0)
 		harness.Eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
 		c.kill(0)
@@ -121,7 +122,8 @@ func TestAProcessKilledDuringALoginCostsOneMore(t *testing.T) {
 
 func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
 	onEachStorage(t, func(t *testing.T, block string) {
-		c := newCluster(t, 3, block, veeamtest.WithLatency(time.Second))
+		c := newCluster(t, 3, block)
+		c.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHold, Count: 1})
 		answered := make(chan int, 1)
 		go func() { answered <- c.get(0) }()
 		harness.Eventually(t, "a login has begun", func() bool { return c.server.Counters().TokenRequests == 1 })
@@ -134,6 +136,7 @@ func TestAStoppedProcessIsReplacedAndCannotOverwriteWhatIsNewer(t *testing.T) {
 		if err := syscall.Kill(c.nodes[0].Caddy.Pid(), syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
+		c.server.ClearFault()
 		if status := <-answered; status != http.StatusOK {
 			t.Errorf("the stopped process: status %d", status)
 		}

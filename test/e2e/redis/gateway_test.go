@@ -42,6 +42,7 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 	known := callsAs(t, authority, issue(authority, "exporter"))
 	unknown := callsAs(t, authority, issue(certs.Authority("other"), "exporter"))
 	var sites []string
+	var worlds []*harness.World
 	for range replicas {
 		ports, err := harness.FreePorts(2)
 		if err != nil {
@@ -57,6 +58,7 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 			"VEEAM_AUTH_HOSTS=veeam-auth", "REDIS_HOST=127.0.0.1", fmt.Sprint("REDIS_PORT=", redis.port),
 		}
 		w.Run(t)
+		worlds = append(worlds, w)
 		harness.Eventually(t, "the replica is ready", func() bool {
 			res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/veeam_auth/ready", ports[1]))
 			if err != nil {
@@ -81,8 +83,12 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 			t.Errorf("with the certificate of another authority: %s", res.Status)
 		}
 	}
-	if n := server.Counters().Logins; n != 1 {
-		t.Errorf("%d logins, want 1", n)
+	alone := 0 // as cluster.alone
+	for _, w := range worlds {
+		alone += strings.Count(w.Caddy.Output(), saysGone)
+	}
+	if n := server.Counters().Logins; n < 1 || n > int64(1+alone) {
+		t.Errorf("%d logins, want 1; the storage was too slow %d times", n, alone)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestOperatorsSeeAndEndSharedSessions(t *testing.T) {
 	c.must(1)
 	for i, want := range []string{"shared", "loaded"} {
 		out := c.run(i, "veeam-auth", "sessions")
-		if !strings.Contains(out, want) || !strings.Contains(out, veeamtest.DefaultUser) || !strings.Contains(out, "valid") {
+		if !strings.Contains(out, want) && c.alone() == 0 || !strings.Contains(out, veeamtest.DefaultUser) || !strings.Contains(out, "valid") {
 			t.Errorf("node %d: %s", i, out)
 		}
 		for _, token := range c.server.Issued() {

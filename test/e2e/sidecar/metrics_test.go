@@ -52,6 +52,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 		ofAWS.client.get(t, ofAWS.protected).want(t, http.StatusServiceUnavailable)
 	}
 
+	ofVSPC.Server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHold})
 	var waiting sync.WaitGroup
 	for range 5 {
 		waiting.Go(func() {
@@ -61,6 +62,7 @@ func TestTheMetricsCountWhatHasHappened(t *testing.T) {
 		})
 	}
 	harness.Eventually(t, "five requests wait for one login", func() bool { return w.scrape(t)[`waiters{product="vspc"}`] == 5 })
+	ofVSPC.Server.ClearFault()
 	waiting.Wait()
 
 	want := map[string]float64{

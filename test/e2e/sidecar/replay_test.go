@@ -122,7 +122,9 @@ func TestALargeUploadIsRefusedUnsentAndThenSentOnce(t *testing.T) {
 	const size = 40 << 20
 	w := newWorld(t)
 	http2, http1 := w.add(vbr), w.add(vbr)
-	http1.Options = "transport http {\n\t\t\tversions 1.1\n\t\t}"
+	// Whatever the machine does meanwhile, the answer is waited for before the body is sent.
+	http2.Options = "transport http {\n\t\t\texpect_continue_timeout 2m\n\t\t}"
+	http1.Options = "transport http {\n\t\t\tversions 1.1\n\t\t\texpect_continue_timeout 2m\n\t\t}"
 	w.start()
 	body := content(size)
 	want := sum(body)

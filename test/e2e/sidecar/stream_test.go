@@ -182,6 +182,7 @@ func TestHTTP2IsSpokenOnBothSides(t *testing.T) {
 	w.Global = "servers {\n\t\tprotocols h1 h2c\n\t}"
 	for _, p := range formed {
 		s := w.add(p)
+		s.Options = "transport http {\n\t\t\texpect_continue_timeout 2m\n\t\t}" // however busy the machine is
 		var protocols http.Protocols
 		protocols.SetUnencryptedHTTP2(true)
 		s.client.http.Transport.(*http.Transport).Protocols = &protocols

@@ -77,10 +77,16 @@ func TestWhatARequestCausesIsInItsTrace(t *testing.T) {
 	other := &harness.Site{Server: harness.StartServer(t, veeamtest.VBR13), Before: "tracing {\n\t\tspan other\n\t}", Account: "account " + veeamtest.DefaultUser + " {env.TELEMETRY_OTHER}"}
 	w.Sites = []*harness.Site{site, other}
 	w.Run(t)
+	site.Server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHold})
 	var cold sync.WaitGroup
 	for i := range 8 {
 		cold.Go(func() { traced(t, site, i) })
 	}
+	harness.Eventually(t, "eight requests wait for one login", func() bool {
+		n, err := w.Caddy.Metric("waiters", `product="azure"`)
+		return err == nil && n == 8
+	})
+	site.Server.ClearFault()
 	cold.Wait()
 	site.Server.RevokeAccess()
 	traced(t, site, 8)
