@@ -172,6 +172,13 @@ func (c *Caddy) get(path string) (string, error) {
 // Metrics returns the metrics as text.
 func (c *Caddy) Metrics() (string, error) { return c.get("/metrics") }
 
+// SaysAlone is what the log says when the storage fails or takes over a second: a process then
+// keeps its sessions for itself, as is documented, and may log in once more.
+const SaysAlone = "sessions are kept in memory only"
+
+// Alone counts how often the log has said SaysAlone.
+func (c *Caddy) Alone() int { return strings.Count(c.Output(), SaysAlone) }
+
 // Collect has the process collect its garbage.
 func (c *Caddy) Collect() error {
 	_, err := c.get("/debug/pprof/heap?gc=1")

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/websocket"
@@ -263,6 +264,28 @@ func TestHangLastsUntilTheClientLeaves(t *testing.T) {
 			cancel()
 		}
 	}
+}
+
+func TestHoldLastsUntilTheFaultsAreReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(VBR13)
+		s.SetFault(Fault{Kind: FaultHold, Count: 1})
+		held := make(chan int, 1)
+		go func() {
+			held <- grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword).status
+		}()
+		synctest.Wait()
+		if c := s.Counters(); len(held) != 0 || c.TokenRequests != 1 || c.Logins != 0 {
+			t.Errorf("%d answers, %+v", len(held), c)
+		}
+		if got := grant(s, "grant_type=password", "username="+DefaultUser, "password="+DefaultPassword).status; got != http.StatusOK { // it is for one request
+			t.Errorf("the second one: %d", got)
+		}
+		s.ClearFault()
+		if got := <-held; got != http.StatusOK || s.Counters().Logins != 2 {
+			t.Errorf("status %d, %+v", got, s.Counters())
+		}
+	})
 }
 
 func TestFaultsAreCountedAndAimed(t *testing.T) {

@@ -205,7 +205,7 @@ func (c *cluster) alone() (times int64) {
 		times += int64(c.said(i, saysGone))
 	}
 	for _, ended := range c.ended {
-		times += int64(strings.Count(ended.Output(), saysGone))
+		times += int64(ended.Alone())
 	}
 	return times
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	saysGone = "sessions are kept in memory only"
+	saysGone = harness.SaysAlone
 	saysBack = "the storage works again: sessions are shared"
 )
 
