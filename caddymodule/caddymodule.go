@@ -98,7 +98,12 @@ func hasHash(hash, password string) bool {
 	return err == nil && same
 }
 
+// registerMetrics registers the metrics of the process with those of the configuration.
 func (p *processState) registerMetrics(ctx caddy.Context) (*metrics.Set, error) {
+	app, _, err := appAround(ctx)
+	if err != nil || !app.first(p.metrics) {
+		return p.metrics, err
+	}
 	if err := p.metrics.Register(ctx.GetMetricsRegistry()); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}

@@ -129,8 +129,22 @@ const directive = "veeam_auth"
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	words := hidden.New(ownNames()...)
 	values, err := parseDirectiveWith(h, words)
-	placeholders.WarnUnused(h.File(), caddy.Log().Named(directive).Sugar().Warn)
+	warnUnusedOnce(h)
 	return values, placeholders.WithVariables(words.Check(err))
+}
+
+// warnUnusedOnce warns of variables without an effect, once for each file of a configuration,
+// which may have a thousand directives.
+func warnUnusedOnce(h httpcaddyfile.Helper) {
+	const key = directive + " unused variables"
+	if seen, _ := h.State[key].(map[string]bool); seen[h.File()] {
+		return
+	} else if seen != nil {
+		seen[h.File()] = true
+	} else if h.State != nil {
+		h.State[key] = map[string]bool{h.File(): true}
+	}
+	placeholders.WarnUnused(h.File(), caddy.Log().Named(directive).Sugar().Warn)
 }
 
 // parseDirectiveWith adds the secrets of the directive to words, which errors must not

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
-	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
@@ -269,8 +268,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.origins, err = browser.ReadOrigins(h.AllowedOrigins); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	listener.Watch(ctx)
-	h.warnUnserved(ctx)
+	if err := h.meetServer(ctx); err != nil {
+		return err
+	}
 	storage := storages.Dated{Storage: ctx.Storage()}
 	pooled, releaseIssuer := issuer.Acquire(storages.Key(ctx.Storage()), storage)
 	stored, releaseKeys := keys.Acquire(storages.Key(ctx.Storage()), storage, keyExpires)

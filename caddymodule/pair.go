@@ -60,11 +60,14 @@ type App struct {
 	events  *events.Queue
 	digests []string // of the handlers and transports
 	pairs   []pair   // whose handler may send requests on itself
+	seen    map[any]bool
 }
 
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: AppID, New: func() caddy.Module { return &App{waiting: make(map[*Handler]routesPlace)} }}
+	return caddy.ModuleInfo{ID: AppID, New: func() caddy.Module {
+		return &App{waiting: make(map[*Handler]routesPlace), seen: make(map[any]bool)}
+	}}
 }
 
 // AppID is the ID of the App, and the name of the global option of the Caddyfile.
@@ -110,6 +113,17 @@ func appAround(ctx caddy.Context) (*App, []routesPlace, error) {
 		return nil, nil, fmt.Errorf("veeam_auth: %w", err)
 	}
 	return app.(*App), places, nil
+}
+
+// first reports whether this configuration asks for the first time for something that all
+// its sites share, such as a server. Without an App it is always true.
+func (a *App) first(shared any) bool {
+	if a == nil {
+		return true
+	}
+	before := a.seen[shared]
+	a.seen[shared] = true
+	return !before
 }
 
 // pair records a handler for the first transport behind it.

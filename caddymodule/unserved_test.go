@@ -73,7 +73,9 @@ func TestProtocolsAfterHTTP1AreFound(t *testing.T) {
 				core, logs := observer.New(zapcore.WarnLevel)
 				p, _ := veeam.Lookup(product)
 				h := &Handler{product: p, logger: zap.New(core)}
-				h.warnUnserved(context.WithValue(t.Context(), caddyhttp.ServerCtxKey, server))
+				if err := h.meetServer(caddy.Context{Context: context.WithValue(t.Context(), caddyhttp.ServerCtxKey, server)}); err != nil {
+					t.Fatal(err)
+				}
 				warned := logs.FilterMessageSnippet("may need HTTP/1.1").Len() > 0
 				if want := product == "em" && len(listener.LaterProtocols(server)) > 0; warned != want {
 					t.Errorf("%s: %s: a warning: %t", name, product, warned)

@@ -4,7 +4,6 @@
 package listener
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"slices"
@@ -36,11 +35,7 @@ func Relayed(r *http.Request) bool {
 
 // Watch makes a server put its connections into the context of their
 // requests.
-func Watch(ctx context.Context) {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
-		return
-	}
+func Watch(server *caddyhttp.Server) {
 	server.RegisterConnContext(process.WithConnection)
 }
 
