@@ -81,8 +81,10 @@ func (w *QueueWriter) OpenWriter() (io.WriteCloser, error) {
 	}
 	q := newLineQueue(w.Queue, w.writer.String(), sink)
 	switch writer := w.writer.(type) {
+	case caddy.StdoutWriter, *caddy.StdoutWriter, caddy.StderrWriter, *caddy.StderrWriter:
+		q.stream = true
 	case *logging.FileWriter:
-		q.file, q.reopen = writer.Filename, writer.OpenWriter
+		q.stream, q.file, q.reopen = true, writer.Filename, writer.OpenWriter
 	case *ChainWriter:
 		if file := writer.file(); file != nil {
 			q.file, q.reopen = file.Filename, func() (io.WriteCloser, error) {

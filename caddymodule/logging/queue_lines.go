@@ -25,6 +25,10 @@ const (
 	// that is always a little too slow is not told of at every turn.
 	queueCalm = 5 * time.Second
 
+	// queueTogether is how many bytes of lines are written at once, at most, where that is
+	// possible. A line may be longer.
+	queueTogether = 64 << 10
+
 	// queueClose is how long Close, and the end of Caddy, wait for the writer.
 	queueClose = 5 * time.Second
 
@@ -49,6 +53,10 @@ type lineQueue struct {
 	lastDrop time.Time
 	sink     io.WriteCloser
 	empty    chan struct{} // closed when no line waits, for flush
+
+	// stream is true if the sink takes several lines in one call of Write, as a file does.
+	stream   bool
+	together []byte // memory of drain
 
 	// For a sink that is a file: its name, and what creates it again.
 	file   string
@@ -111,7 +119,7 @@ func (q *lineQueue) drain() {
 			if !more {
 				return
 			}
-			q.write(line)
+			q.write(q.gather(line))
 		case <-calm.C:
 			q.calm()
 		}
@@ -127,14 +135,41 @@ func (q *lineQueue) givenUp() bool {
 	}
 }
 
-func (q *lineQueue) write(line []byte) {
+// gather returns a line with those that wait behind it, as far as the sink takes them at
+// once, and their number.
+func (q *lineQueue) gather(line []byte) (text []byte, lines int) {
+	if !q.stream || len(q.lines) == 0 {
+		return line, 1
+	}
+	if cap(q.together) > 2*queueTogether { // a long line was among them
+		q.together = nil
+	}
+	q.together = append(q.together[:0], line...)
+	for lines = 1; len(q.together) < queueTogether; lines++ {
+		select {
+		case next, more := <-q.lines:
+			if !more {
+				return q.together, lines
+			}
+			q.together = append(q.together, next...)
+		default:
+			return q.together, lines
+		}
+	}
+	return q.together, lines
+}
+
+// write writes a number of lines.
+func (q *lineQueue) write(text []byte, lines int) {
 	q.restore()
-	if _, err := q.current().Write(line); err != nil && !q.givenUp() { // Close counts what is given up
-		q.failures.Add(err.Error())
+	if _, err := q.current().Write(text); err != nil && !q.givenUp() { // Close counts what is given up
+		for range lines {
+			q.failures.Add(err.Error())
+		}
 	}
 	q.mu.Lock()
-	q.waiting--
-	q.bytes -= len(line)
+	q.waiting -= lines
+	q.bytes -= len(text)
 	if q.waiting == 0 && q.empty != nil {
 		close(q.empty)
 		q.empty = nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,110 @@ func TestAQueueHandsEveryLineOnInOrder(t *testing.T) {
 		}
 		out.expect(t)
 	})
+}
+
+// A file takes what waits in one call. Other sinks, such as datagrams and hash chains, get
+// each line by itself.
+func TestAStreamTakesAllLinesThatWaitAtOnce(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := &gate{}
+			q, out := startQueue(1000, g)
+			q.stream = stream
+			g.stop()
+			put(t, q, 1, 1)
+			synctest.Wait() // the first is being written
+			put(t, q, 2, 5)
+			long := strings.Repeat("x", queueTogether-len("2 3 4 5 ")-1)
+			for _, line := range []string{long, "a", "b", long + long + long, "c"} {
+				if _, err := q.Write([]byte(line)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.goOn()
+			synctest.Wait()
+			want := []string{"1 ", "2 ", "3 ", "4 ", "5 ", long, "a", "b", long + long + long, "c"}
+			if stream {
+				want = []string{"1 ", "2 3 4 5 " + long + "a", "b" + long + long + long, "c"}
+			}
+			if !slices.Equal(g.taken, want) {
+				t.Errorf("stream %t: writes of %d bytes, want %d", stream, lengths(g.taken), lengths(want))
+			}
+			if q.waiting != 0 || q.bytes != 0 {
+				t.Errorf("stream %t: %d lines wait, %d bytes", stream, q.waiting, q.bytes)
+			}
+			g.fail(errors.New("no space left on device"))
+			put(t, q, 1, 50)
+			synctest.Wait()
+			time.Sleep(logerrors.Interval)
+			synctest.Wait()
+			out.expect(t, "a log cannot be written, requests are served without: no space left on device",
+				"a log could still not be written, failures in the last 10m0s: 49, the last one: no space left on device")
+			g.fail(nil)
+			g.stop()
+			put(t, q, 1, 1)
+			synctest.Wait()
+			put(t, q, 2, 8)
+			_ = q.Close()
+			out.expect(t, "the log svc.log was closed, lines dropped: 8")
+			time.Sleep(logerrors.Interval)
+		})
+	}
+}
+
+func lengths(texts []string) (all []int) {
+	for _, text := range texts {
+		all = append(all, len(text))
+	}
+	return all
+}
+
+// Lines are neither lost, mixed nor reordered, whenever they come.
+func TestAStreamWritesEveryLineOnce(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	file := filepath.Join(t.TempDir(), "svc.log")
+	sink, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, out := startQueue(1<<20, sink)
+	q.stream = true
+	const writers, lines = 8, 2000
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			var line []byte
+			for i := range lines {
+				line = fmt.Appendf(line[:0], "%d %d %s\n", w, i, strings.Repeat("x", i%300))
+				if _, err := q.Write(line); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var next [writers]int
+	for line := range strings.Lines(string(data)) {
+		var w, i int
+		var rest string
+		if n, _ := fmt.Sscanf(line, "%d %d %s", &w, &i, &rest); n < 2 || i != next[w] || len(rest) != i%300 {
+			t.Fatalf("%q, want line %d", line, next[w])
+		}
+		next[w]++
+	}
+	for w, n := range next {
+		if n != lines {
+			t.Errorf("writer %d: %d lines", w, n)
+		}
+	}
+	out.expect(t)
 }
 
 func TestAQueueDropsWhatABlockedSinkDoesNotTakeAndSaysSoTwice(t *testing.T) {

@@ -79,6 +79,35 @@ func TestAQueueRefusesConfigurationsThatCannotWork(t *testing.T) {
 	}
 }
 
+// A datagram is a line, and so is a link of a chain.
+func TestOnlyStreamsGetSeveralLinesAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	file, chained := filepath.Join(dir, "svc.log"), filepath.Join(dir, "chain.log")
+	key, _ := chainKey(t, dir)
+	for config, want := range map[string]bool{
+		`{"output":"stdout"}`:                          true,
+		`{"output":"stderr"}`:                          true,
+		`{"output":"file","filename":"` + file + `"}`:  true,
+		`{"output":"net","address":"udp/127.0.0.1:9"}`: false,
+		`{"output":"log_chain","key_file":"` + key + `","writer":{"output":"file","filename":"` + chained + `"}}`: false,
+	} {
+		w, err := provisionQueue(t, `{"writer":`+config+`}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := w.OpenWriter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := log.(*lineQueue).stream; got != want {
+			t.Errorf("%s: %t", config, got)
+		}
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestAQueueWritesTheFileBehindIt(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "svc.log")
 	w, err := provisionQueue(t, `{"writer":{"output":"file","filename":"`+file+`"}}`)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ var (
 	compareRounds  = flag.Int("rounds", 7, "compare: how often each pair is measured")
 	compareSeconds = flag.Int("seconds", 2, "compare: how long a pair is measured in a round")
 	compareOnly    = flag.String("workloads", "", "compare: `names` of workloads, separated by commas; default: all")
+	comparePart    = flag.String("proxies", "", "compare: a `regexp` of the names of proxies that are compared with the reference; default: all")
 	compareBefore  = flag.String("before", "", "compare: a `program` built from another commit, for the workloads \"before\" and \"before log\"")
 )
 
@@ -52,6 +54,8 @@ var proxies = []struct {
 	{"veeam_auth, client token, GOGC=400", caddySite{site: veeamAuth("forward auto"), client: true, env: calm}},
 	{"veeam_auth, Svc.ResAPI.log", caddySite{site: veeamAuth("forward auto"), global: svcLog}},
 	{"veeam_auth, Svc.ResAPI.log, GOGC=400", caddySite{site: veeamAuth("forward auto"), global: svcLog, env: calm}},
+	{"veeam_auth, Svc.ResAPI.log, veeam_queue", caddySite{site: veeamAuth("forward auto"), global: svcQueue}},
+	{"veeam_auth, Svc.ResAPI.log, veeam_queue, GOGC=400", caddySite{site: veeamAuth("forward auto"), global: svcQueue, env: calm}},
 	{"veeam_auth, 100 rules", caddySite{site: veeamAuth("forward auto\n" + hundredRules())}},
 	{"veeam_auth, filter_secrets", caddySite{site: veeamAuth("forward auto\n filter_secrets")}},
 	{"veeam_auth, filter_secrets, GOGC=400", caddySite{site: veeamAuth("forward auto\n filter_secrets"), env: calm}},
@@ -111,7 +115,10 @@ listen proxy
 
 var calm = []string{calmGC}
 
-const svcLog = "log svc {\n include http.handlers.veeam_auth.svc\n output file DIR/Svc.ResAPI.log\n format svc_resapi\n }\n"
+const (
+	svcLog   = "log svc {\n include http.handlers.veeam_auth.svc\n output file DIR/Svc.ResAPI.log\n format svc_resapi\n }\n"
+	svcQueue = "log svc {\n include http.handlers.veeam_auth.svc\n output veeam_queue file DIR/Svc.ResAPI.log\n format svc_resapi\n }\n"
+)
 
 // everything measures all proxies.
 var everything = func() (names []string) {
@@ -181,6 +188,10 @@ func measureCompare(ctx context.Context, r *report) error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("compare requires two processors")
 	}
+	part, err := regexp.Compile(*comparePart)
+	if err != nil {
+		return fmt.Errorf("-proxies: %w", err)
+	}
 	b, err := startBench(ctx)
 	if err != nil {
 		return err
@@ -196,6 +207,7 @@ func measureCompare(ctx context.Context, r *report) error {
 		if *compareOnly != "" && !slices.Contains(strings.Split(*compareOnly, ","), w.name) {
 			continue
 		}
+		w.proxies = slices.DeleteFunc(slices.Clone(w.proxies), func(name string) bool { return !part.MatchString(name) })
 		if err := b.compare(ctx, r, w); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
