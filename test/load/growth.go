@@ -36,6 +36,10 @@ const (
 	maxLoginCPU     = 500 * time.Microsecond
 	maxAccountBytes = 10 << 10
 	maxManyToOne    = 1.1
+
+	// maxEach is what each of many may take, of what each of a quarter of them takes. What
+	// is done for each with each other takes four times as much.
+	maxEach = 1.5
 )
 
 // growth is the server and the files of the Caddys before it.
@@ -177,6 +181,13 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 		return err
 	}
 	defer many.caddy.Stop()
+	each, err := eachOfMany(n, func(accounts int) (*grown, error) {
+		return g.begin("storage load_memory\n", func(port int) string { return g.site(local(port), max(accounts, 2)) })
+	})
+	if err != nil {
+		return err
+	}
+	r.check(each <= maxEach, fmt.Sprintf("start with %d accounts, each against each of a quarter of them", n), fmt.Sprintf("%.2f", each), fmt.Sprintf("at most %.1f", maxEach))
 	r.check(many.cpu <= maxStart, fmt.Sprintf("%d accounts: start, processor time and time; with one account", n),
 		fmt.Sprint(many.cpu, " and ", many.took.Round(time.Millisecond), "; ", one.cpu), fmt.Sprint("at most ", maxStart))
 	if err := g.caddyBeside(r, n, base); err != nil {
@@ -428,13 +439,23 @@ func (g *growth) sites(ctx context.Context, r *report) error {
 		name     string
 		accounts int
 	}{{"plain reverse_proxy", 0}, {"veeam_auth", 1}} {
-		s, err := g.begin("", func(port int) string {
-			var b strings.Builder
-			for i := range growthSites {
-				b.WriteString(g.site(fmt.Sprintf("http://site-%d.localhost:%d", i, port), kind.accounts))
-			}
-			return b.String()
-		})
+		begin := func(sites int) (*grown, error) {
+			return g.begin("", func(port int) string {
+				var b strings.Builder
+				for i := range sites {
+					b.WriteString(g.site(fmt.Sprintf("http://site-%d.localhost:%d", i, port), kind.accounts))
+				}
+				return b.String()
+			})
+		}
+		each, err := eachOfMany(growthSites, begin)
+		if err != nil {
+			return err
+		}
+		if kind.accounts > 0 {
+			r.check(each <= maxEach, fmt.Sprintf("start with %d sites, each against each of a quarter of them", growthSites), fmt.Sprintf("%.2f", each), fmt.Sprintf("at most %.1f", maxEach))
+		}
+		s, err := begin(growthSites)
 		if err != nil {
 			return err
 		}
@@ -455,6 +476,25 @@ func (g *growth) sites(ctx context.Context, r *report) error {
 			fmt.Sprintf("%v; %v, %v; %.0f bytes", s.cpu, first, later, live/growthSites))
 	}
 	return nil
+}
+
+// eachOfMany is what each of n parts of a configuration takes of the processors at a start,
+// of what each of n/4 parts takes: the median of three pairs, without what one part takes.
+func eachOfMany(n int, begin func(parts int) (*grown, error)) (float64, error) {
+	var ratios []float64
+	for range 3 {
+		var took [3]float64
+		for i, parts := range []int{1, n / 4, n} {
+			s, err := begin(parts)
+			if err != nil {
+				return 0, err
+			}
+			s.caddy.Stop()
+			took[i] = s.cpu.Seconds()
+		}
+		ratios = append(ratios, (took[2]-took[0])/(took[1]-took[0])/4)
+	}
+	return percentile(ratios, 50), nil
 }
 
 // askHosts sends a request to each site.
