@@ -197,10 +197,11 @@ func svcLogger(handler *zap.Logger) *zap.Logger {
 // first token is issued or verified.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	h.svc, h.names = svcLogger(h.logger), new(veeam.Spelling)
+	h.svc = svcLogger(h.logger)
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
 	}
+	h.names = h.product.Spelling()
 	if h.TokenLifetime < 0 {
 		return errors.New("veeam_auth: token_lifetime is negative")
 	}

@@ -179,9 +179,9 @@ func (t *Transport) serves(h *Handler) error {
 	if product != t.product {
 		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
-	table := account.NewTable(t.Accounts)
+	table := account.NewTable[struct{}](t.Accounts)
 	known := func(of string, names []string) error {
-		if slices.ContainsFunc(names, func(name string) bool { account, _ := table.Choose(name); return account == nil }) {
+		if slices.ContainsFunc(names, func(name string) bool { found, _ := table.Find(name); return found == nil }) {
 			return fmt.Errorf("%s: unknown account; write the name of an account of this block", of)
 		}
 		return nil
@@ -197,7 +197,7 @@ func (t *Transport) serves(h *Handler) error {
 		}
 	}
 	if name := h.ActAs; name != "" && !strings.Contains(name, "{") {
-		if account, user := table.Choose(name); account == nil || account.Template() && user == "" {
+		if found, user := table.Find(name); found == nil || found.Template && user == "" {
 			return fmt.Errorf("act_as: no account named %s: write the name of an account, or a placeholder for one", name)
 		}
 	}

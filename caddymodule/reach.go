@@ -47,7 +47,7 @@ type Reached struct {
 // nothing. It returns an error if the address is invalid.
 func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 	r := &Reached{Transport: t}
-	r.Account, _ = account.NewTable(t.Accounts).Choose(name)
+	r.Account, _ = account.Choose(t.Accounts, name)
 	var err error
 	if r.place, r.values, err = t.dialing(upstream); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 	case r.Account.Template():
 		return nil, fmt.Errorf("account %s acts as a user named by each request; commands require an account with a fixed user", a.Name)
 	case r.Account.Parent != "":
-		parent, _ := account.NewTable(r.Transport.Accounts).Choose(r.Account.Parent)
+		parent, _ := account.Choose(r.Transport.Accounts, r.Account.Parent)
 		parentCredentials, err := parent.Resolve()
 		if err != nil {
 			return nil, err

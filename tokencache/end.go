@@ -17,7 +17,7 @@ func (s *Session) End(ctx context.Context) *Token {
 		(*stop)()
 	}
 	select {
-	case <-s.flights.DoChan("", func() (any, error) { return nil, errEnded }):
+	case <-flights.DoChan(s.flight(), func() (any, error) { return nil, errEnded }):
 	case <-ctx.Done():
 	}
 	tok := s.current.Swap(nil)

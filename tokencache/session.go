@@ -105,7 +105,6 @@ type GrantFunc func(ctx context.Context, prev *Token) (*Token, error)
 type Session struct {
 	options Options
 	current atomic.Pointer[Token]
-	flights singleflight.Group
 	renewal atomic.Bool // a background renewal is under way
 	waiters atomic.Int64
 
@@ -260,10 +259,17 @@ func (s *Session) Renew(ctx context.Context, grant GrantFunc) {
 // fly starts the one grant or joins it.
 func (s *Session) fly(ctx context.Context, grant GrantFunc) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
-	return s.flights.DoChan("", func() (any, error) {
+	return flights.DoChan(s.flight(), func() (any, error) {
 		return s.renew(ctx, grant)
 	})
 }
+
+// flights are the running grants of all sessions. A group for each would take more memory
+// of an idle session than its token.
+var flights singleflight.Group
+
+// flight is the key of the session in flights.
+func (s *Session) flight() string { return fmt.Sprintf("%p", s) }
 
 func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 	now := time.Now()

@@ -15,6 +15,8 @@ import (
 // Token is an upstream access token and what is needed to renew it. Its fields are set
 // by a GrantFunc and do not change afterwards.
 type Token struct {
+	hot
+
 	// Access is the bearer token of the server. Required.
 	Access secret.Value
 
@@ -60,21 +62,26 @@ type Token struct {
 	loaded bool   // from a store
 	stored bool   // in a store, when it was new
 
-	header      string // by which requests present it
-	value       []string
-	expires     time.Time
-	usableUntil time.Time
-	renewAt     time.Time
+	expires time.Time
 
-	early     atomic.Bool // to be renewed now, see Session.RenewNow
 	rejected  atomic.Bool // by the server
 	revoked   atomic.Bool // rejected soon after it was issued, or exhausted
 	exhausted atomic.Bool // its refresh token was refused
-	proven    atomic.Bool
 	proveOnce sync.Once
 	proof     chan struct{}
 
 	keyAccepted func() // of an API key: called when the server has accepted it
+}
+
+// hot is what each request reads of its token. It stands together: of many tokens, most are
+// in no cache of the processor.
+type hot struct {
+	usableUntil time.Time
+	renewAt     time.Time
+	header      string      // by which requests present it
+	value       [1]string   // of the header
+	early       atomic.Bool // to be renewed now, see Session.RenewNow
+	proven      atomic.Bool
 }
 
 // String returns the masked token.
@@ -85,7 +92,7 @@ func (t *Token) GoString() string { return t.String() }
 
 // Present sets the header of Options.Header, in its spelling, to the token. If h has no
 // room it allocates. The value is shared and must not be changed.
-func (t *Token) Present(h http.Header) { h[t.header] = t.value }
+func (t *Token) Present(h http.Header) { h[t.header] = t.value[:] }
 
 // Expires returns when the token expires.
 func (t *Token) Expires() time.Time { return t.expires }
@@ -152,7 +159,7 @@ func (t *Token) arm(options Options) {
 		t.header, prefix = options.Header, options.Prefix
 	}
 	value := prefix + t.Access.Reveal()
-	t.value, t.Access = []string{value}, secret.New(value[len(prefix):]) // the text is kept once
+	t.value[0], t.Access = value, secret.New(value[len(prefix):]) // the text is kept once
 	t.expires = t.Requested.Add(lifetime)
 	t.usableUntil = t.expires.Add(-margin)
 	t.renewAt = t.usableUntil.Add(jitter - window)

@@ -420,42 +420,76 @@ func (a *Account) secretOptions(is func(text string) bool) (found []string) {
 	return found
 }
 
-// Table finds accounts by their names. It is never changed, so it requires no lock.
-type Table struct {
-	first, template *Account // nil if there is none
-	byName          map[string]*Account
+// Table finds accounts by their names, and what its user keeps of each. It is never
+// changed, so it requires no lock.
+type Table[Kept any] struct {
+	entries         []Entry[Kept]
+	first, template *Entry[Kept] // nil if there is none
+	byName          map[string]*Entry[Kept]
+}
+
+// Entry is an account in a Table.
+type Entry[Kept any] struct {
+	Account  *Account
+	Template bool // see Account.Template
+	Kept     Kept // what the user of the table keeps; a zero value at first
 }
 
 // NewTable returns the table of some accounts.
-func NewTable(accounts []*Account) *Table {
-	t := &Table{byName: make(map[string]*Account, len(accounts))}
+func NewTable[Kept any](accounts []*Account) *Table[Kept] {
+	t := &Table[Kept]{entries: make([]Entry[Kept], len(accounts)), byName: make(map[string]*Entry[Kept], len(accounts))}
 	for i, a := range accounts {
+		entry := &t.entries[i]
+		entry.Account, entry.Template = a, a.Template()
 		if i == 0 {
-			t.first = a
+			t.first = entry
 		}
 		if t.byName[a.Name] == nil {
-			t.byName[a.Name] = a
+			t.byName[a.Name] = entry
 		}
-		if t.template == nil && a.Template() {
-			t.template = a
+		if t.template == nil && entry.Template {
+			t.template = entry
 		}
 	}
 	return t
 }
 
-// Choose returns the account with a name; without a name, the first one. A UUID selects
+// Find returns the account with a name; without a name, the first one. A UUID selects
 // the account that acts as the user of the request. It returns nil if there is none.
-func (t *Table) Choose(name string) (chosen *Account, user string) {
+func (t *Table[Kept]) Find(name string) (entry *Entry[Kept], user string) {
 	if name == "" {
 		return t.first, ""
 	}
-	if a := t.byName[name]; a != nil {
-		return a, ""
+	if entry := t.byName[name]; entry != nil {
+		return entry, ""
 	}
 	if t.template != nil && IsUUID(name) {
 		return t.template, strings.ToLower(name)
 	}
 	return nil, ""
+}
+
+// Named returns the account with exactly this name, nil if there is none.
+func (t *Table[Kept]) Named(name string) *Entry[Kept] { return t.byName[name] }
+
+// All are all accounts, in their order.
+func (t *Table[Kept]) All() iter.Seq[*Entry[Kept]] {
+	return func(yield func(*Entry[Kept]) bool) {
+		for i := range t.entries {
+			if !yield(&t.entries[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Choose returns which of some accounts Find finds in their table.
+func Choose(accounts []*Account, name string) (chosen *Account, user string) {
+	entry, user := NewTable[struct{}](accounts).Find(name)
+	if entry == nil {
+		return nil, ""
+	}
+	return entry.Account, user
 }
 
 // Identities identifies the users that the accounts log in as, as far as the configuration

@@ -31,7 +31,7 @@ func TestWhichAccountARequestGets(t *testing.T) {
 		{all, uuid + "0", nil, ""},
 		{nil, "", nil, ""},
 	} {
-		if chosen, user := NewTable(c.accounts).Choose(c.name); chosen != c.chosen || user != c.user {
+		if chosen, user := Choose(c.accounts, c.name); chosen != c.chosen || user != c.user {
 			t.Errorf("%q of %d: %+v as %q", c.name, len(c.accounts), chosen, user)
 		}
 	}

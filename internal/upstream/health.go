@@ -27,14 +27,14 @@ import (
 // health is how an account is doing at one server, over reloads. A request with a
 // token reads it without a lock.
 type health struct {
-	wire    atomic.Pointer[account.Fault] // of the latest request, nil if it reached the server
-	success atomic.Int64                  // when the server has answered last, unix seconds
-	failure atomic.Int64                  // when something has failed last, unix seconds
-	told    told
+	wire        atomic.Pointer[account.Fault]    // of the latest request, nil if it reached the server
+	success     atomic.Int64                     // when the server has answered last, unix seconds
+	certificate atomic.Pointer[x509.Certificate] // that the server presented last
+	checked     atomic.Int64                     // when its end was looked at, unix seconds
 
-	certificate atomic.Pointer[x509.Certificate]     // that the server presented last
-	checked     atomic.Int64                         // when its end was looked at, unix seconds
-	pins        atomic.Pointer[[]tlspin.Fingerprint] // of the server, as configured
+	failure atomic.Int64                         // when something has failed last, unix seconds
+	pins    atomic.Pointer[[]tlspin.Fingerprint] // of the server, as configured
+	told    told
 }
 
 // presented takes down the certificate of the server: of the connection that an answer

@@ -38,10 +38,9 @@ func (l *candidate) onHold() bool { return l.session.State().HeldFor > 0 }
 // rotation decides which secret of a source requests use. A session that is in use
 // goes on until the server has accepted the secret that follows it.
 type rotation struct {
-	sessions candidates
-
 	current atomic.Pointer[candidate] // that requests use
 
+	sessions   candidates
 	mu         sync.Mutex
 	used       inUse // the latest secret that the server has accepted and requests use
 	phase      phase

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -88,12 +89,12 @@ type ServerOptions struct {
 type Server struct {
 	ServerOptions
 
-	table    *account.Table // of the accounts
 	sessions *sessions
 	watch    *secretWatcher
 	fixed    []Fixed // known from the start; nil before Begin
 	atStart  bool    // the accounts log in there when the configuration starts
 	journal  journal.Journal
+	shape    atomic.Pointer[veeam.Shape] // of the latest answer to a token request, see shared
 }
 
 // NewServer returns a server. It takes over the sessions of its accounts that an
@@ -105,7 +106,7 @@ func NewServer(options ServerOptions) *Server {
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	carrier := options.Product.Presents()
 	options.Session.Header, options.Session.Prefix = carrier.Header, carrier.Prefix
-	s := &Server{ServerOptions: options, table: account.NewTable(options.Accounts)}
+	s := &Server{ServerOptions: options}
 	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.Accounts, options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newSecretWatcher(s)
@@ -161,7 +162,11 @@ func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 // Choose returns the account of a name. A UUID is the user that an account acts as
 // which is configured for users that requests name.
 func (s *Server) Choose(name string) (chosen *account.Account, user string) {
-	return s.table.Choose(name)
+	entry, user := s.sessions.sources.accounts.Find(name)
+	if entry == nil {
+		return nil, ""
+	}
+	return entry.Account, user
 }
 
 // Request is the request that needs a token. A grant takes its values from the request
@@ -182,12 +187,17 @@ type Request struct {
 // returns the place of the address and is called for the first source there. The error
 // is an *account.UnknownError.
 func (s *Server) Source(at Address, name string, place func() Place) (*Source, error) {
-	chosen, user := s.Choose(name)
-	if chosen == nil || chosen.Template() && user == "" {
+	entry, user := s.sessions.sources.accounts.Find(name)
+	if entry == nil || entry.Template && user == "" {
 		return nil, &account.UnknownError{Name: name}
 	}
-	key := sourceKey{account: chosen.Name, Address: at, user: user}
-	return s.sessions.source(key, func() *Source { return s.newSource(key, chosen, place()) }), nil
+	if user == "" { // of many accounts, most are in no cache of the processor: nothing else of it is read
+		if found := entry.Kept.get(sourceAt{Address: at}); found != nil {
+			return found, nil
+		}
+	}
+	key := sourceKey{account: entry.Account.Name, Address: at, user: user}
+	return s.sessions.source(key, func() *Source { return s.newSource(key, entry.Account, place()) }), nil
 }
 
 func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source {
@@ -221,7 +231,7 @@ func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.
 	case key.user != "":
 		options.Identity.Purpose = "user " + key.user
 	}
-	options.ReadExtra = readShape
+	options.ReadExtra = s.readShape
 	options.ReasonOf = func(err error) string { return string(veeam.ReasonOf(err)) }
 	return options
 }
@@ -229,11 +239,21 @@ func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.
 // parentPurpose marks the records of sessions with which accounts serve others.
 const parentPurpose = "parent"
 
-func readShape(raw json.RawMessage) any {
+func (s *Server) readShape(raw json.RawMessage) any {
 	shape := new(veeam.Shape)
 	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, shape) != nil {
 		return nil
 	}
+	return s.shared(shape)
+}
+
+// shared returns the latest shape that equals this one: the answers to most accounts have
+// the same, which is kept once.
+func (s *Server) shared(shape *veeam.Shape) *veeam.Shape {
+	if latest := s.shape.Load(); latest.Equal(shape) {
+		return latest
+	}
+	s.shape.Store(shape)
 	return shape
 }
 

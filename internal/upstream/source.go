@@ -36,17 +36,21 @@ const (
 // Source is an account at an upstream. It returns tokens. Its rotation decides which
 // secret of the account they come from.
 type Source struct {
-	server      *Server
+	// What each request reads comes first: of many sources, most are in no cache of the
+	// processor, which fetches 64 bytes at a time.
+	key      sourceKey
+	used     atomic.Int64    // latest, unix seconds
+	at       *addressSources // that it is one of, nil for a user's
+	health   *health
+	server   *Server
+	version  atomic.Pointer[string] // of the API, as found out
+	lookups  metrics.SessionLookups
+	rotation rotation
+
 	account     *account.Account
 	passthrough *Passthrough // the user that logs in instead of the account, or nil
-	key         sourceKey
 	place       Place
-
-	rotation rotation
-	version  atomic.Pointer[string] // of the API, as found out
-	health   *health
-	lookups  metrics.SessionLookups
-	bearing  bearing
+	bearing     bearing
 
 	mistaken atomic.Bool // it was said that the server is of another product
 
@@ -56,9 +60,7 @@ type Source struct {
 	read     debounce   // of the secrets
 	nextRead debounce   // of next_password
 
-	turn *parentTurn     // nil unless it serves other accounts
-	used atomic.Int64    // latest, unix seconds
-	at   *addressSources // that it is one of, nil for a user's
+	turn *parentTurn // nil unless it serves other accounts
 }
 
 // cause is what a grant takes from the request that causes it. It does not change.

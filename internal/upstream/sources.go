@@ -13,10 +13,10 @@ import (
 
 // sourceKey is what a request selects: an account at an upstream.
 type sourceKey struct {
-	account string
 	Address
-	parent bool
-	user   string
+	parent  bool
+	account string
+	user    string
 }
 
 // sourceAt is what tells the sources of one account apart.
@@ -30,7 +30,7 @@ func (k sourceKey) at() sourceAt { return sourceAt{k.Address, k.parent} }
 // sources are those of the configured accounts of a transport. Each account has a table of
 // its own, so that what an addition costs does not depend on the other accounts.
 type sources struct {
-	byAccount map[string]*accountSources // never written to
+	accounts *account.Table[accountSources]
 
 	mu        sync.Mutex // of additions
 	addresses map[Address]*addressSources
@@ -48,15 +48,18 @@ const fewSources = 4
 type sourceTable struct {
 	all  []*Source
 	byAt map[sourceAt]*Source
+	few  [fewSources]*Source // the memory of all, which is read together with it
 }
 
 func newSourceTable(all []*Source) *sourceTable {
-	t := &sourceTable{all: all}
-	if len(all) > fewSources {
-		t.byAt = make(map[sourceAt]*Source, len(all))
-		for _, source := range all {
-			t.byAt[source.key.at()] = source
-		}
+	t := new(sourceTable)
+	if len(all) <= fewSources {
+		t.all = t.few[:copy(t.few[:], all)]
+		return t
+	}
+	t.all, t.byAt = slices.Clone(all), make(map[sourceAt]*Source, len(all))
+	for _, source := range all {
+		t.byAt[source.key.at()] = source
 	}
 	return t
 }
@@ -81,22 +84,22 @@ type addressSources struct {
 }
 
 func newSources(accounts []*account.Account) *sources {
-	s := &sources{byAccount: make(map[string]*accountSources, len(accounts)), addresses: make(map[Address]*addressSources)}
-	for _, a := range accounts {
-		s.byAccount[a.Name] = new(accountSources)
-	}
-	return s
+	return &sources{accounts: account.NewTable[accountSources](accounts), addresses: make(map[Address]*addressSources)}
 }
 
-// get returns the source of a key, nil if there is none. It takes no lock and allocates
+// get returns the source at a place, nil if there is none. It takes no lock and allocates
 // nothing.
-func (s *sources) get(key sourceKey) *Source {
-	of := s.byAccount[key.account]
-	if of == nil {
-		return nil
+func (s *accountSources) get(at sourceAt) *Source {
+	if known := s.known.Load(); known != nil {
+		return known.get(at)
 	}
-	if known := of.known.Load(); known != nil {
-		return known.get(key.at())
+	return nil
+}
+
+// get returns the source of a key, nil if there is none.
+func (s *sources) get(key sourceKey) *Source {
+	if of := s.accounts.Named(key.account); of != nil {
+		return of.Kept.get(key.at())
 	}
 	return nil
 }
@@ -130,12 +133,12 @@ func (s *sources) add(key sourceKey, create func() *Source) (found *Source, left
 
 // change replaces the table of an account.
 func (s *sources) change(name string, change func([]*Source) []*Source) {
-	of := s.byAccount[name]
+	of := s.accounts.Named(name)
 	var before []*Source
-	if known := of.known.Load(); known != nil {
+	if known := of.Kept.known.Load(); known != nil {
 		before = slices.Clone(known.all)
 	}
-	of.known.Store(newSourceTable(slices.Clip(change(before))))
+	of.Kept.known.Store(newSourceTable(change(before)))
 }
 
 func (s *sources) makeRoomLocked() (left []*Source) {
@@ -161,11 +164,9 @@ func (s *sources) makeRoomLocked() (left []*Source) {
 // all are all sources.
 func (s *sources) all() iter.Seq[*Source] {
 	return func(yield func(*Source) bool) {
-		for name := range s.byAccount {
-			for source := range s.of(name) {
-				if !yield(source) {
-					return
-				}
+		for entry := range s.accounts.All() {
+			if !entry.Kept.each(yield) {
+				return
 			}
 		}
 	}
@@ -174,20 +175,16 @@ func (s *sources) all() iter.Seq[*Source] {
 // of are the sources of an account.
 func (s *sources) of(name string) iter.Seq[*Source] {
 	return func(yield func(*Source) bool) {
-		of := s.byAccount[name]
-		if of == nil {
-			return
-		}
-		known := of.known.Load()
-		if known == nil {
-			return
-		}
-		for _, source := range known.all {
-			if !yield(source) {
-				return
-			}
+		if entry := s.accounts.Named(name); entry != nil {
+			entry.Kept.each(yield)
 		}
 	}
+}
+
+// each yields the sources of an account, until yield returns false.
+func (s *accountSources) each(yield func(*Source) bool) bool {
+	known := s.known.Load()
+	return known == nil || !slices.ContainsFunc(known.all, func(source *Source) bool { return !yield(source) })
 }
 
 // atAddress are the sources at an address.

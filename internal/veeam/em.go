@@ -43,6 +43,7 @@ var em = &Product{
 		ReasonBadToken:     "The session is invalid.",
 		ReasonExpiredToken: "The session has expired.",
 	},
+	formats:     true,
 	appendError: appendEMError,
 }
 

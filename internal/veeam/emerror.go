@@ -40,6 +40,15 @@ func FormatOf(h http.Header, camel bool) Format {
 // The zero value and nil stand for FormatCamel. It is safe for concurrent use.
 type Spelling struct{ pascal atomic.Bool }
 
+// Spelling returns a new Spelling for the servers of the product, nil if they spell all
+// names alike.
+func (p *Product) Spelling() *Spelling {
+	if !p.formats {
+		return nil
+	}
+	return new(Spelling)
+}
+
 // See records the spelling of a response, if the response shows one.
 func (s *Spelling) See(shape *Shape) {
 	if s == nil || !shape.spells() {

@@ -100,6 +100,7 @@ type Product struct {
 	// Linked reports whether documents contain absolute links to the server.
 	Linked bool
 
+	formats            bool                  // answers are XML, or JSON in one of two spellings
 	carrier            Carrier               // how a session is presented. Default: as a bearer
 	idle               time.Duration         // after which a session counts as gone. Zero: sessions have a lifetime
 	challenge          string                // WWW-Authenticate of a 401. Default: Bearer

@@ -3,7 +3,9 @@
 package veeam
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,6 +32,16 @@ type Shape struct {
 	// Extras are further values as JSON, by key in lower case without separators:
 	// username, userid, rolename, usertype, latestnewsshown, mfaenabled, shortlived.
 	Extras map[string]json.RawMessage `json:"extras,omitempty"`
+}
+
+// Equal reports whether two shapes are the same.
+func (s *Shape) Equal(other *Shape) bool {
+	if s == nil || other == nil {
+		return s == other
+	}
+	sameDates := s.Dates == other.Dates || s.Dates != nil && other.Dates != nil && *s.Dates == *other.Dates
+	return sameDates && s.TokenType == other.TokenType && s.Links == other.Links && slices.Equal(s.Keys, other.Keys) &&
+		maps.EqualFunc(s.Extras, other.Extras, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
 }
 
 // Zone is the form of the time zone in a date.
