@@ -134,7 +134,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 }
 
 // warnUnusedOnce warns of variables without an effect, once for each file of a configuration,
-// which may have a thousand directives.
+// which may have a thousand directives. Named routes are adapted by themselves.
 func warnUnusedOnce(h httpcaddyfile.Helper) {
 	const key = directive + " unused variables"
 	if seen, _ := h.State[key].(map[string]bool); seen[h.File()] {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +104,7 @@ type GrantFunc func(ctx context.Context, prev *Token) (*Token, error)
 // Session is the upstream session of one account on one server. All methods may
 // be called from any goroutine. An idle session has no goroutine and no timer.
 type Session struct {
+	id      uint64 // in this process
 	options Options
 	current atomic.Pointer[Token]
 	renewal atomic.Bool // a background renewal is under way
@@ -131,7 +133,11 @@ type Session struct {
 }
 
 // NewSession returns a session without a token.
-func NewSession(options Options) *Session { return &Session{options: options.complete()} }
+func NewSession(options Options) *Session {
+	return &Session{id: lastSession.Add(1), options: options.complete()}
+}
+
+var lastSession atomic.Uint64
 
 // Adapt has RefreshBefore, HoldLeast, HoldMost and Budget of other options count from now
 // on. The token that is in use and a hold that is in force stay as they are.
@@ -269,7 +275,7 @@ func (s *Session) fly(ctx context.Context, grant GrantFunc) <-chan singleflight.
 var flights singleflight.Group
 
 // flight is the key of the session in flights.
-func (s *Session) flight() string { return fmt.Sprintf("%p", s) }
+func (s *Session) flight() string { return strconv.FormatUint(s.id, 36) }
 
 func (s *Session) renew(ctx context.Context, grant GrantFunc) (*Token, error) {
 	now := time.Now()

@@ -25,9 +25,9 @@ const (
 	// that is always a little too slow is not told of at every turn.
 	queueCalm = 5 * time.Second
 
-	// queueTogether is how many bytes of lines are written at once, at most, where that is
-	// possible. A line may be longer.
-	queueTogether = 64 << 10
+	// queueTogether is how many bytes of several lines are written at once, at most, where
+	// that is possible: what a pipe takes without mixing it with what others write.
+	queueTogether = 4 << 10
 
 	// queueClose is how long Close, and the end of Caddy, wait for the writer.
 	queueClose = 5 * time.Second
@@ -55,8 +55,12 @@ type lineQueue struct {
 	empty    chan struct{} // closed when no line waits, for flush
 
 	// stream is true if the sink takes several lines in one call of Write, as a file does.
-	stream   bool
-	together []byte // memory of drain
+	stream bool
+
+	// Of drain alone:
+	together []byte // lines that are written at once
+	ends     []int  // of each of them
+	next     []byte // a line that had no room there
 
 	// For a sink that is a file: its name, and what creates it again.
 	file   string
@@ -114,6 +118,11 @@ func (q *lineQueue) drain() {
 	calm := time.NewTicker(queueCalm)
 	defer calm.Stop()
 	for !q.givenUp() {
+		if line := q.next; line != nil {
+			q.next = nil
+			q.write(q.gather(line))
+			continue
+		}
 		select {
 		case line, more := <-q.lines:
 			if !more {
@@ -136,39 +145,43 @@ func (q *lineQueue) givenUp() bool {
 }
 
 // gather returns a line with those that wait behind it, as far as the sink takes them at
-// once, and their number.
-func (q *lineQueue) gather(line []byte) (text []byte, lines int) {
-	if !q.stream || len(q.lines) == 0 {
-		return line, 1
-	}
-	if cap(q.together) > 2*queueTogether { // a long line was among them
-		q.together = nil
+// once, and where each of them ends.
+func (q *lineQueue) gather(line []byte) (text []byte, ends []int) {
+	q.ends = append(q.ends[:0], len(line))
+	if !q.stream || len(q.lines) == 0 || len(line) >= queueTogether {
+		return line, q.ends
 	}
 	q.together = append(q.together[:0], line...)
-	for lines = 1; len(q.together) < queueTogether; lines++ {
+	for {
 		select {
 		case next, more := <-q.lines:
-			if !more {
-				return q.together, lines
+			switch {
+			case !more:
+				return q.together, q.ends
+			case len(q.together)+len(next) > queueTogether:
+				q.next = next
+				return q.together, q.ends
 			}
 			q.together = append(q.together, next...)
+			q.ends = append(q.ends, len(q.together))
 		default:
-			return q.together, lines
+			return q.together, q.ends
 		}
 	}
-	return q.together, lines
 }
 
-// write writes a number of lines.
-func (q *lineQueue) write(text []byte, lines int) {
+// write writes lines that end there.
+func (q *lineQueue) write(text []byte, ends []int) {
 	q.restore()
-	if _, err := q.current().Write(text); err != nil && !q.givenUp() { // Close counts what is given up
-		for range lines {
-			q.failures.Add(err.Error())
+	if n, err := q.current().Write(text); err != nil && !q.givenUp() { // Close counts what is given up
+		for _, end := range ends {
+			if end > n {
+				q.failures.Add(err.Error())
+			}
 		}
 	}
 	q.mu.Lock()
-	q.waiting -= lines
+	q.waiting -= len(ends)
 	q.bytes -= len(text)
 	if q.waiting == 0 && q.empty != nil {
 		close(q.empty)

@@ -168,7 +168,7 @@ func TestAStreamTakesAllLinesThatWaitAtOnce(t *testing.T) {
 			synctest.Wait()
 			want := []string{"1 ", "2 ", "3 ", "4 ", "5 ", long, "a", "b", long + long + long, "c"}
 			if stream {
-				want = []string{"1 ", "2 3 4 5 " + long + "a", "b" + long + long + long, "c"}
+				want = []string{"1 ", "2 3 4 5 " + long + "a", "b", long + long + long, "c"}
 			}
 			if !slices.Equal(g.taken, want) {
 				t.Errorf("stream %t: writes of %d bytes, want %d", stream, lengths(g.taken), lengths(want))
@@ -193,6 +193,38 @@ func TestAStreamTakesAllLinesThatWaitAtOnce(t *testing.T) {
 			time.Sleep(logerrors.Interval)
 		})
 	}
+}
+
+// fullDisk takes some bytes, and no more.
+type fullDisk struct{ room int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room)
+	d.room -= n
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+func (*fullDisk) Close() error { return nil }
+
+// Of the lines of one write, those that were written are no failures.
+func TestOnlyLinesThatWereNotWrittenAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := new(reports)
+		q := newLineQueue(100, "svc.log", &fullDisk{room: len("1 2 3 ") + 1})
+		q.stream, q.failures = true, &logerrors.Reporter{Out: out}
+		put(t, q, 1, 9)
+		go q.drain()
+		synctest.Wait()
+		_ = q.Close()
+		time.Sleep(logerrors.Interval)
+		synctest.Wait()
+		out.expect(t, "a log cannot be written, requests are served without: no space left on device",
+			"a log could still not be written, failures in the last 10m0s: 5, the last one: no space left on device")
+		time.Sleep(logerrors.Interval)
+	})
 }
 
 func lengths(texts []string) (all []int) {

@@ -420,8 +420,8 @@ func (a *Account) secretOptions(is func(text string) bool) (found []string) {
 	return found
 }
 
-// Table finds accounts by their names, and what its user keeps of each. It is never
-// changed, so it requires no lock.
+// Table finds accounts by their names, and what its user keeps of each. But for what is
+// kept it is never changed, so it requires no lock.
 type Table[Kept any] struct {
 	entries         []Entry[Kept]
 	first, template *Entry[Kept] // nil if there is none

@@ -258,7 +258,7 @@ func (g *granter) proveKey(ctx context.Context, client *versionedClient, tok *ve
 // is logged out when the requests that have waited for it should be over.
 func (g *granter) gained(ctx context.Context, tok *veeam.Token, note *tokencache.Note) *tokencache.Token {
 	gained := cached(tok)
-	gained.Extra, gained.Note = g.source.server.shared(tok.Shape), note
+	gained.Extra, gained.Note = g.source.server.shapes.shared(tok.Shape), note
 	note.Keep(ctx, gained, g.longest())
 	session, configured := g.candidate.session, g.source.server.Product
 	session.ender.Store(g.access)

@@ -94,7 +94,7 @@ type Server struct {
 	fixed    []Fixed // known from the start; nil before Begin
 	atStart  bool    // the accounts log in there when the configuration starts
 	journal  journal.Journal
-	shape    atomic.Pointer[veeam.Shape] // of the latest answer to a token request, see shared
+	shapes   *shapes
 }
 
 // NewServer returns a server. It takes over the sessions of its accounts that an
@@ -106,7 +106,7 @@ func NewServer(options ServerOptions) *Server {
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	carrier := options.Product.Presents()
 	options.Session.Header, options.Session.Prefix = carrier.Header, carrier.Prefix
-	s := &Server{ServerOptions: options}
+	s := &Server{ServerOptions: options, shapes: new(shapes)}
 	s.sessions = newSessions(options.State, options.Session, s.cacheID(), options.Accounts, options.MaxUsers)
 	s.sessions.inherit(options.Product.Name, options.Accounts)
 	s.watch = newSecretWatcher(s)
@@ -231,7 +231,7 @@ func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.
 	case key.user != "":
 		options.Identity.Purpose = "user " + key.user
 	}
-	options.ReadExtra = s.readShape
+	options.ReadExtra = s.shapes.read
 	options.ReasonOf = func(err error) string { return string(veeam.ReasonOf(err)) }
 	return options
 }
@@ -239,22 +239,30 @@ func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.
 // parentPurpose marks the records of sessions with which accounts serve others.
 const parentPurpose = "parent"
 
-func (s *Server) readShape(raw json.RawMessage) any {
+// shapes keeps a shape once that the answers to most accounts have. Sessions hold it, which
+// outlive the Server.
+type shapes struct{ latest atomic.Pointer[veeam.Shape] }
+
+// shared returns the latest shape that equals this one.
+func (s *shapes) shared(shape *veeam.Shape) *veeam.Shape {
+	latest := s.latest.Load()
+	switch {
+	case shape == nil:
+		return nil
+	case latest.Equal(shape):
+		return latest
+	}
+	s.latest.Store(shape)
+	return shape
+}
+
+// read is Options.ReadExtra of sessions.
+func (s *shapes) read(raw json.RawMessage) any {
 	shape := new(veeam.Shape)
 	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, shape) != nil {
 		return nil
 	}
 	return s.shared(shape)
-}
-
-// shared returns the latest shape that equals this one: the answers to most accounts have
-// the same, which is kept once.
-func (s *Server) shared(shape *veeam.Shape) *veeam.Shape {
-	if latest := s.shape.Load(); latest.Equal(shape) {
-		return latest
-	}
-	s.shape.Store(shape)
-	return shape
 }
 
 // Inspection counts what a server holds, for tests and diagnosis.

@@ -4,6 +4,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -48,6 +49,23 @@ func TestAColdStartWithManyAccountsDoesNotNoticeTheDefaultPace(t *testing.T) {
 			t.Errorf("300 logins with codes took %v", took)
 		}
 	})
+}
+
+func TestEqualShapesOfAnswersAreKeptOnce(t *testing.T) {
+	s := new(shapes)
+	shape := func(user string) *veeam.Shape {
+		return &veeam.Shape{Keys: []string{"access_token", "username"}, Extras: map[string]json.RawMessage{"username": json.RawMessage(`"` + user + `"`)}}
+	}
+	first := s.shared(shape("a"))
+	if s.shared(shape("a")) != first {
+		t.Error("an equal shape is kept twice")
+	}
+	if got := s.shared(shape("b")); got == first || string(got.Extras["username"]) != `"b"` {
+		t.Errorf("%+v", got)
+	}
+	if s.shared(nil) != nil {
+		t.Error("an answer without a shape got one")
+	}
 }
 
 func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {

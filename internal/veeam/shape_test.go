@@ -206,3 +206,37 @@ func TestAnMFAChallengeSaysOfTheUserWhatTheServersSays(t *testing.T) {
 		}
 	}
 }
+
+func TestShapesThatDifferAreNotEqual(t *testing.T) {
+	whole := func() *Shape {
+		return &Shape{
+			Keys: []string{"access_token", "userName"}, TokenType: "bearer", Dates: &DateLayout{Fraction: 3}, Links: "https://em/api",
+			Extras: map[string]json.RawMessage{"username": json.RawMessage(`"a"`)},
+		}
+	}
+	if !whole().Equal(whole()) || !new(Shape).Equal(new(Shape)) || !(*Shape)(nil).Equal(nil) {
+		t.Error("equal shapes differ")
+	}
+	others := map[string]*Shape{"nothing": nil, "empty": new(Shape)}
+	for name, change := range map[string]func(*Shape){
+		"keys":       func(s *Shape) { s.Keys[1] = "username" },
+		"fewer keys": func(s *Shape) { s.Keys = s.Keys[:1] },
+		"type":       func(s *Shape) { s.TokenType = "Bearer" },
+		"dates":      func(s *Shape) { s.Dates.Offset = 3600 },
+		"no dates":   func(s *Shape) { s.Dates = nil },
+		"links":      func(s *Shape) { s.Links = "" },
+		"a value":    func(s *Shape) { s.Extras["username"] = json.RawMessage(`"b"`) },
+		"no value":   func(s *Shape) { s.Extras = nil },
+	} {
+		others[name] = whole()
+		change(others[name])
+	}
+	for name, other := range others {
+		if whole().Equal(other) || other.Equal(whole()) {
+			t.Errorf("%s: equal", name)
+		}
+	}
+	if reflect.TypeFor[Shape]().NumField() != 5 {
+		t.Error("Equal compares five fields")
+	}
+}

@@ -249,14 +249,14 @@ func (b *bench) compare(ctx context.Context, r *report, w workload) error {
 	if w.ref != "" {
 		ref = b.subjects[w.ref]
 	}
-	if ref == nil { // without -before
-		return nil
-	}
 	var others []*subject
 	for _, name := range w.proxies {
 		if s := b.subjects[name]; s != nil {
 			others = append(others, s)
 		}
+	}
+	if ref == nil || len(others) == 0 { // without -before, or none of -proxies
+		return nil
 	}
 	if _, err := b.sample(ctx, w, ref); err != nil { // connections are opened, and logins done
 		return err
