@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
@@ -73,7 +74,7 @@ func (p *directiveParser) approvals(d *caddyfile.Dispenser) error {
 		return d.Err("approvals requires a block, without arguments before it")
 	}
 	p.handler.Approvals = new(approval.Options)
-	block, err := options(d, "approvals", approval.Names, func(string) bool { return false }, p.handler.Approvals.Set, func(option string) error { return noBlock(d, option) })
+	block, err := options(d, "approvals", approval.Names, func(string) bool { return false }, p.handler.Approvals.Set, func(option string) error { return arguments.NoBlock(d, option) })
 	if err == nil && !block {
 		return d.Err("approvals requires a block that is not empty")
 	}

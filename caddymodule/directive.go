@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
@@ -350,7 +351,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 // accountOption parses an option of an account.
 func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) error {
 	if flag := a.Flags()[option]; flag != nil {
-		return noArg(d, flag)
+		return arguments.None(d, flag)
 	}
 	if option == "required" {
 		args := d.RemainingArgs()
@@ -373,7 +374,7 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 		a.Key, a.KeyPassphrase = args[0], args[1]
 		return nil
 	}
-	return oneArg(d, target)
+	return arguments.One(d, target)
 }
 
 func (p *directiveParser) pins(d *caddyfile.Dispenser) error {

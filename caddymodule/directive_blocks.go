@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -75,7 +76,7 @@ func sets(set caddy.ModuleMap) caddyhttp.RawMatcherSets {
 }
 
 func (r *Rule) preset(d *caddyfile.Dispenser) error {
-	if err := oneArg(d, &r.Preset); err != nil {
+	if err := arguments.One(d, &r.Preset); err != nil {
 		return err
 	}
 	if _, ok := operation.Preset(r.Preset); !ok {
@@ -115,7 +116,7 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 		p.handler.FilterSecrets.Except = args[1:]
 	}
 	p.filterAt = *d
-	return noBlock(d, "filter_secrets")
+	return arguments.NoBlock(d, "filter_secrets")
 }
 
 // client reads a client:
@@ -134,9 +135,9 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	}
 	block, err := options(d, "client "+c.Name, clients.Options, clients.Repeatable, c.Set, func(option string) error {
 		if option != "key" {
-			return noBlock(d, option)
+			return arguments.NoBlock(d, option)
 		}
-		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return noBlock(d, option) })
+		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return arguments.NoBlock(d, option) })
 		return err
 	})
 	if err != nil {
@@ -192,7 +193,7 @@ func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
 	if err := c.SetName(d.RemainingArgs()); err != nil {
 		return d.WrapErr(err)
 	}
-	_, err := options(d, "trust_jwt "+c.Name, jwtcaller.Options, jwtcaller.Repeatable, c.Set, func(option string) error { return noBlock(d, option) })
+	_, err := options(d, "trust_jwt "+c.Name, jwtcaller.Options, jwtcaller.Repeatable, c.Set, func(option string) error { return arguments.NoBlock(d, option) })
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (p *directiveParser) cache(d *caddyfile.Dispenser) error {
 		seen[option] = true
 		switch option {
 		case "encryption_key":
-			if err := oneArg(d, &c.EncryptionKey); err != nil {
+			if err := arguments.One(d, &c.EncryptionKey); err != nil {
 				return err
 			}
 		case "storage":
@@ -280,5 +281,5 @@ func (p *directiveParser) hold(d *caddyfile.Dispenser) error {
 		}
 		*target = caddy.Duration(value)
 	}
-	return noBlock(d, "hold")
+	return arguments.NoBlock(d, "hold")
 }

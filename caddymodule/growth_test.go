@@ -17,6 +17,8 @@ import (
 
 // Work that is done for each part with each other part mostly shows in what is allocated:
 // four times as many parts take about four times the memory, not sixteen times.
+//
+// Not parallel: what others allocate would count.
 func TestALongConfigurationGrowsNoFasterThanItsLength(t *testing.T) {
 	const hash = "$2a$14$tBpPJOJ2k7nQSNQJyJEzLuHkRRhqmFMTCTLUYgcCrPOMWHlHWUNmC"
 	site := func(address string, options ...string) string {

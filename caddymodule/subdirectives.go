@@ -9,7 +9,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -26,47 +28,51 @@ func (p *directiveParser) readers() map[string]reader {
 	t, h := p.transport, p.handler
 	return map[string]reader{
 		"account":                p.account,
-		"act_as":                 to(&h.ActAs, oneArg),
+		"act_as":                 to(&h.ActAs, arguments.One),
 		"allow":                  p.rule,
-		"allowed_origins":        to(&h.AllowedOrigins, originsArg),
-		"api_version":            to(&t.APIVersion, oneArg),
+		"allowed_origins":        to(&h.AllowedOrigins, arguments.Origins),
+		"api_version":            to(&t.APIVersion, arguments.One),
 		"approvals":              p.approvals,
 		"approve":                p.rule,
-		"audience":               checked(to(&h.Audience, oneArg), func() error { return issuer.CheckAudience(h.Audience) }),
-		"base_path":              checked(to(&t.BasePath, oneArg), func() error { return upstream.CheckBasePath(t.BasePath) }),
+		"audience":               checked(to(&h.Audience, arguments.One), func() error { return issuer.CheckAudience(h.Audience) }),
+		"base_path":              checked(to(&t.BasePath, arguments.One), func() error { return upstream.CheckBasePath(t.BasePath) }),
 		"cache":                  p.cache,
 		"client":                 p.client,
-		"default":                func(d *caddyfile.Dispenser) error { return choiceArg(d, &h.Default, "allow", "deny") },
+		"default":                func(d *caddyfile.Dispenser) error { return arguments.Choice(d, &h.Default, "allow", "deny") },
 		"deny":                   p.rule,
-		"expose_upstream_tokens": to(&h.ExposeUpstreamTokens, noArg),
+		"expose_upstream_tokens": to(&h.ExposeUpstreamTokens, arguments.None),
 		"filter_secrets":         p.filterSecrets,
-		"forward":                func(d *caddyfile.Dispenser) error { return choiceArg(d, &h.Forward, forwarder.Auto, forwarder.Nested) },
-		"hold":                   p.hold,
-		"hosts":                  to(&h.Hosts, listArg),
-		"index_file":             to(&h.IndexFile, oneArg),
-		"insecure_http":          to(&t.InsecureHTTP, noArg),
-		"lockout_budget":         p.lockoutBudget,
-		"log_all_bodies":         to(&h.LogAllBodies, noArg),
-		"log_body_limit":         p.logBodyLimit,
-		"log_trace_id":           to(&h.LogTraceID, noArg),
-		"login_at":               func(d *caddyfile.Dispenser) error { return choiceArg(d, &t.LoginAt, loginAtRequest, loginAtStart) },
-		"login_timeout":          to(&t.LoginTimeout, durationArg),
-		"max_parallel":           to(&h.MaxParallel, countArg),
-		"max_users":              to(&t.MaxUsers, countArg),
+		"forward": func(d *caddyfile.Dispenser) error {
+			return arguments.Choice(d, &h.Forward, forwarder.Auto, forwarder.Nested)
+		},
+		"hold":           p.hold,
+		"hosts":          to(&h.Hosts, arguments.List),
+		"index_file":     to(&h.IndexFile, arguments.One),
+		"insecure_http":  to(&t.InsecureHTTP, arguments.None),
+		"lockout_budget": p.lockoutBudget,
+		"log_all_bodies": to(&h.LogAllBodies, arguments.None),
+		"log_body_limit": p.logBodyLimit,
+		"log_trace_id":   to(&h.LogTraceID, arguments.None),
+		"login_at": func(d *caddyfile.Dispenser) error {
+			return arguments.Choice(d, &t.LoginAt, loginAtRequest, loginAtStart)
+		},
+		"login_timeout":          to(&t.LoginTimeout, arguments.Duration),
+		"max_parallel":           to(&h.MaxParallel, arguments.Count),
+		"max_users":              to(&t.MaxUsers, arguments.Count),
 		"pace":                   to(&t.Pace, parsed(ratelimit.ParsePace)),
-		"passthrough":            checked(to(&h.Passthrough, noArg), func() error { t.Passthrough = true; return nil }),
-		"product":                checked(to(&t.Product, oneArg), p.sameProduct),
-		"proxy_from_environment": to(&t.ProxyFromEnvironment, noArg),
+		"passthrough":            checked(to(&h.Passthrough, arguments.None), func() error { t.Passthrough = true; return nil }),
+		"product":                checked(to(&t.Product, arguments.One), p.sameProduct),
+		"proxy_from_environment": to(&t.ProxyFromEnvironment, arguments.None),
 		"rate_limit":             to(&h.RateLimit, parsed(ratelimit.ParsePerCaller)),
-		"refresh_before":         to(&t.RefreshBefore, durationArg),
-		"replay_limit":           to(&t.ReplayLimit, sizeArg),
-		"require_authentication": to(&h.RequireAuthentication, noArg),
-		"session_records":        func(d *caddyfile.Dispenser) error { return choiceArg(d, &t.SessionRecords, "on", "off") },
+		"refresh_before":         to(&t.RefreshBefore, arguments.Duration),
+		"replay_limit":           to(&t.ReplayLimit, arguments.Size),
+		"require_authentication": to(&h.RequireAuthentication, arguments.None),
+		"session_records":        func(d *caddyfile.Dispenser) error { return arguments.Choice(d, &t.SessionRecords, "on", "off") },
 		"tls_pin":                p.pins,
-		"token_lifetime":         checked(to(&h.TokenLifetime, durationArg), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
+		"token_lifetime":         checked(to(&h.TokenLifetime, arguments.Duration), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
 		"token_max_lifetime":     p.maxLifetime,
 		"trust_jwt":              p.trustJWT,
-		"upstream_host":          to(&t.UpstreamHost, oneArg),
+		"upstream_host":          to(&t.UpstreamHost, arguments.One),
 	}
 }
 
@@ -88,7 +94,7 @@ func parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispen
 		if *target, err = parse(d.RemainingArgs()); err != nil {
 			return d.WrapErr(err)
 		}
-		return noBlock(d, name)
+		return arguments.NoBlock(d, name)
 	}
 }
 
@@ -114,14 +120,27 @@ func (p *directiveParser) sameProduct() error {
 
 func (p *directiveParser) maxLifetime(d *caddyfile.Dispenser) error {
 	p.lifetimeAt = *d
-	return durationArg(d, &p.handler.TokenMaxLifetime)
+	return arguments.Duration(d, &p.handler.TokenMaxLifetime)
 }
 
 func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
 	p.handler.LogBodyLimit = new(int64)
 	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
 		var off string
-		return oneArg(d, &off)
+		return arguments.One(d, &off)
 	}
-	return sizeArg(d, p.handler.LogBodyLimit)
+	return arguments.Size(d, p.handler.LogBodyLimit)
 }
+
+// texts returns the texts of tokens.
+func texts(tokens []caddyfile.Token) []string {
+	texts := make([]string, len(tokens))
+	for i, token := range tokens {
+		texts[i] = token.Text
+	}
+	return texts
+}
+
+// mayBeQuoted reports whether an unknown word looks like an option of this module, so
+// that an error may contain it.
+func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, ownNames()) }

@@ -137,6 +137,7 @@ func NewSession(options Options) *Session {
 	return &Session{id: lastSession.Add(1), options: options.complete()}
 }
 
+// lastSession is the id of the latest session of this process. Sessions outlive a reload.
 var lastSession atomic.Uint64
 
 // Adapt has RefreshBefore, HoldLeast, HoldMost and Budget of other options count from now

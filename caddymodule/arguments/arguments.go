@@ -1,6 +1,6 @@
-// The arguments of subdirectives and the errors about them.
-
-package caddymodule
+// Package arguments reads the arguments of options of a Caddyfile. The errors name the
+// option, its line and what to write instead. Package caddymodule imports it.
+package arguments
 
 import (
 	"math"
@@ -13,28 +13,28 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
-	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 )
 
-// noArg parses a subdirective without a value.
-func noArg(d *caddyfile.Dispenser, flag *bool) error {
+// None reads an option without a value, and sets flag.
+func None(d *caddyfile.Dispenser, flag *bool) error {
 	name := d.Val()
 	*flag = true
 	if d.NextArg() {
 		return d.Errf("%s accepts no value", name) // the value may be a secret on the wrong line
 	}
-	return noBlock(d, name)
+	return NoBlock(d, name)
 }
 
-// noBlock refuses a block of the subdirective with the name.
-func noBlock(d *caddyfile.Dispenser, name string) error {
+// NoBlock refuses a block behind the option with the name.
+func NoBlock(d *caddyfile.Dispenser, name string) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		return d.Errf("%s accepts no block", name)
 	}
 	return nil
 }
 
-func oneArg(d *caddyfile.Dispenser, target *string) error {
+// One reads an option with one value, which is not empty.
+func One(d *caddyfile.Dispenser, target *string) error {
 	name := d.Val()
 	if !d.NextArg() {
 		return d.Errf("%s requires a value", name)
@@ -49,9 +49,10 @@ func oneArg(d *caddyfile.Dispenser, target *string) error {
 	return nil
 }
 
-func choiceArg(d *caddyfile.Dispenser, target *string, allowed ...string) error {
+// Choice reads an option whose value is one of those that are allowed.
+func Choice(d *caddyfile.Dispenser, target *string, allowed ...string) error {
 	name := d.Val()
-	if err := oneArg(d, target); err != nil {
+	if err := One(d, target); err != nil {
 		return err
 	}
 	if !slices.Contains(allowed, *target) {
@@ -60,7 +61,8 @@ func choiceArg(d *caddyfile.Dispenser, target *string, allowed ...string) error 
 	return nil
 }
 
-func listArg(d *caddyfile.Dispenser, target *[]string) error {
+// List reads an option with one or more values, which are added to target.
+func List(d *caddyfile.Dispenser, target *[]string) error {
 	name := d.Val()
 	args := d.RemainingArgs()
 	if len(args) == 0 {
@@ -70,21 +72,23 @@ func listArg(d *caddyfile.Dispenser, target *[]string) error {
 	return nil
 }
 
-func originsArg(d *caddyfile.Dispenser, target *[]string) error {
+// Origins reads an option with one or more origins, as browsers send them.
+func Origins(d *caddyfile.Dispenser, target *[]string) error {
 	name := d.Val()
-	if err := listArg(d, target); err != nil {
+	if err := List(d, target); err != nil {
 		return err
 	}
 	if _, err := browser.ReadOrigins(*target); err != nil {
 		return d.WrapErr(err)
 	}
-	return noBlock(d, name)
+	return NoBlock(d, name)
 }
 
-func countArg(d *caddyfile.Dispenser, target *int) error {
+// Count reads an option whose value is a number above zero.
+func Count(d *caddyfile.Dispenser, target *int) error {
 	name := d.Val()
 	var text string
-	if err := oneArg(d, &text); err != nil {
+	if err := One(d, &text); err != nil {
 		return err
 	}
 	value, err := strconv.Atoi(text)
@@ -95,10 +99,11 @@ func countArg(d *caddyfile.Dispenser, target *int) error {
 	return nil
 }
 
-func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
+// Duration reads an option whose value is a duration above zero.
+func Duration(d *caddyfile.Dispenser, target *caddy.Duration) error {
 	name := d.Val()
 	var text string
-	if err := oneArg(d, &text); err != nil {
+	if err := One(d, &text); err != nil {
 		return err
 	}
 	value, err := caddy.ParseDuration(text)
@@ -109,10 +114,11 @@ func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
 	return nil
 }
 
-func sizeArg(d *caddyfile.Dispenser, target *int64) error {
+// Size reads an option whose value is a number of bytes, from 1 byte to 2 GiB.
+func Size(d *caddyfile.Dispenser, target *int64) error {
 	name := d.Val()
 	var text string
-	if err := oneArg(d, &text); err != nil {
+	if err := One(d, &text); err != nil {
 		return err
 	}
 	value, err := humanize.ParseBytes(text)
@@ -122,16 +128,3 @@ func sizeArg(d *caddyfile.Dispenser, target *int64) error {
 	*target = int64(value)
 	return nil
 }
-
-// texts returns the texts of tokens.
-func texts(tokens []caddyfile.Token) []string {
-	texts := make([]string, len(tokens))
-	for i, token := range tokens {
-		texts[i] = token.Text
-	}
-	return texts
-}
-
-// mayBeQuoted reports whether an unknown word looks like an option of this module, so
-// that an error may contain it.
-func mayBeQuoted(word string) bool { return hidden.MayBeQuoted(word, ownNames()) }
