@@ -86,45 +86,39 @@ func Origins(d *caddyfile.Dispenser, target *[]string) error {
 
 // Count reads an option whose value is a number above zero.
 func Count(d *caddyfile.Dispenser, target *int) error {
-	name := d.Val()
-	var text string
-	if err := One(d, &text); err != nil {
-		return err
-	}
-	value, err := strconv.Atoi(text)
-	if err != nil || value <= 0 {
-		return d.Errf("%s: %q is not a number above zero", name, text)
-	}
-	*target = value
-	return nil
+	return value(d, target, "a number above zero", func(text string) (int, bool) {
+		n, err := strconv.Atoi(text)
+		return n, err == nil && n > 0
+	})
 }
 
 // Duration reads an option whose value is a duration above zero.
 func Duration(d *caddyfile.Dispenser, target *caddy.Duration) error {
-	name := d.Val()
-	var text string
-	if err := One(d, &text); err != nil {
-		return err
-	}
-	value, err := caddy.ParseDuration(text)
-	if err != nil || value <= 0 {
-		return d.Errf("%s: %q is not a duration above zero, for example 90s, 5m or 1h", name, text)
-	}
-	*target = caddy.Duration(value)
-	return nil
+	return value(d, target, "a duration above zero, for example 90s, 5m or 1h", func(text string) (caddy.Duration, bool) {
+		duration, err := caddy.ParseDuration(text)
+		return caddy.Duration(duration), err == nil && duration > 0
+	})
 }
 
 // Size reads an option whose value is a number of bytes, from 1 byte to 2 GiB.
 func Size(d *caddyfile.Dispenser, target *int64) error {
+	return value(d, target, "a size between 1 byte and 2 GiB, for example 64KiB or 1MiB", func(text string) (int64, bool) {
+		size, err := humanize.ParseBytes(text)
+		return int64(size), err == nil && size > 0 && size <= math.MaxInt32 //nolint:gosec // what is greater is refused
+	})
+}
+
+// value reads an option with one value. parse reports whether it is what is wanted.
+func value[T any](d *caddyfile.Dispenser, target *T, wanted string, parse func(text string) (T, bool)) error {
 	name := d.Val()
 	var text string
 	if err := One(d, &text); err != nil {
 		return err
 	}
-	value, err := humanize.ParseBytes(text)
-	if err != nil || value == 0 || value > math.MaxInt32 {
-		return d.Errf("%s: %q is not a size between 1 byte and 2 GiB, for example 64KiB or 1MiB", name, text)
+	read, ok := parse(text)
+	if !ok {
+		return d.Errf("%s: %q is not %s", name, text, wanted)
 	}
-	*target = int64(value)
+	*target = read
 	return nil
 }

@@ -483,13 +483,18 @@ func (t *Table[Kept]) All() iter.Seq[*Entry[Kept]] {
 	}
 }
 
-// Choose returns which of some accounts Find finds in their table.
-func Choose(accounts []*Account, name string) (chosen *Account, user string) {
-	entry, user := NewTable[struct{}](accounts).Find(name)
+// Choose is Find for who keeps nothing of the account.
+func (t *Table[Kept]) Choose(name string) (chosen *Account, user string) {
+	entry, user := t.Find(name)
 	if entry == nil {
 		return nil, ""
 	}
 	return entry.Account, user
+}
+
+// Choose returns which of some accounts Find finds in their table.
+func Choose(accounts []*Account, name string) (chosen *Account, user string) {
+	return NewTable[struct{}](accounts).Choose(name)
 }
 
 // Identities identifies the users that the accounts log in as, as far as the configuration

@@ -162,11 +162,7 @@ func (s *Server) Client(at Place, guard *Guard) *veeam.Client {
 // Choose returns the account of a name. A UUID is the user that an account acts as
 // which is configured for users that requests name.
 func (s *Server) Choose(name string) (chosen *account.Account, user string) {
-	entry, user := s.sessions.sources.accounts.Find(name)
-	if entry == nil {
-		return nil, ""
-	}
-	return entry.Account, user
+	return s.sessions.sources.accounts.Choose(name)
 }
 
 // Request is the request that needs a token. A grant takes its values from the request
