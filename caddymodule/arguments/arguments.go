@@ -104,7 +104,7 @@ func Duration(d *caddyfile.Dispenser, target *caddy.Duration) error {
 func Size(d *caddyfile.Dispenser, target *int64) error {
 	return value(d, target, "a size between 1 byte and 2 GiB, for example 64KiB or 1MiB", func(text string) (int64, bool) {
 		size, err := humanize.ParseBytes(text)
-		return int64(size), err == nil && size > 0 && size <= math.MaxInt32 //nolint:gosec // what is greater is refused
+		return int64(size), err == nil && size > 0 && size <= math.MaxInt32
 	})
 }
 
