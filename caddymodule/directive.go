@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -161,8 +161,8 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	if err != nil {
 		return nil, err
 	}
-	h.Next() // ExtractMatcherSet returns to before the directive
-	d := h.NewFromNextSegment()
+	tokens := *h.Dispenser // those of the directive alone; ExtractMatcherSet has returned to before it
+	d := &tokens
 	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool)}
 	if d, err = parser.ownSubdirectives(d); err != nil {
 		return nil, err
@@ -177,16 +177,29 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	if err := parser.finish(&first, proxy); err != nil {
 		return nil, err
 	}
-	return []httpcaddyfile.ConfigValue{{
-		Class: "route",
-		Value: caddyhttp.Route{
-			MatcherSetsRaw: matcherSets(matchers),
-			HandlersRaw: []json.RawMessage{
-				caddyconfig.JSONModuleObject(parser.handler, "handler", directive, nil),
-				caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
-			},
-		},
-	}}, nil
+	handlers := make([]json.RawMessage, 2)
+	if handlers[0], err = moduleObject(parser.handler, "handler", directive); err != nil {
+		return nil, err
+	}
+	if handlers[1], err = moduleObject(proxy, "handler", "reverse_proxy"); err != nil {
+		return nil, err
+	}
+	return []httpcaddyfile.ConfigValue{{Class: "route", Value: caddyhttp.Route{MatcherSetsRaw: matcherSets(matchers), HandlersRaw: handlers}}}, nil
+}
+
+// moduleObject is caddyconfig.JSONModuleObject without decoding and encoding again what is
+// in the module: there may be very many accounts.
+func moduleObject(module any, key, name string) (json.RawMessage, error) {
+	text, err := json.Marshal(module)
+	if err != nil {
+		return nil, err
+	}
+	object := make(map[string]json.RawMessage)
+	if err := json.Unmarshal(text, &object); err != nil {
+		return nil, err
+	}
+	object[key] = json.RawMessage(strconv.Quote(name))
+	return json.Marshal(object)
 }
 
 func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
@@ -432,8 +445,8 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if p.handler.Forward, err = forwarder.Shown(p.handler.Forward, proxy, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)
 	}
-	proxy.TransportRaw = caddyconfig.JSONModuleObject(p.transport, "protocol", directive, nil)
-	return nil
+	proxy.TransportRaw, err = moduleObject(p.transport, "protocol", directive)
+	return err
 }
 
 // adoptTransport takes over the options of reverse_proxy's transport: the configured
