@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -177,29 +176,22 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	if err := parser.finish(&first, proxy); err != nil {
 		return nil, err
 	}
-	handlers := make([]json.RawMessage, 2)
-	if handlers[0], err = moduleObject(parser.handler, "handler", directive); err != nil {
+	route := caddyhttp.Route{MatcherSetsRaw: matcherSets(matchers), HandlersRaw: make([]json.RawMessage, 2)}
+	// Not with caddyconfig.JSONModuleObject, which decodes and encodes everything once more:
+	// there may be very many accounts.
+	if route.HandlersRaw[0], err = json.Marshal(struct {
+		Module string `json:"handler"`
+		*Handler
+	}{directive, parser.handler}); err != nil {
 		return nil, err
 	}
-	if handlers[1], err = moduleObject(proxy, "handler", "reverse_proxy"); err != nil {
+	if route.HandlersRaw[1], err = json.Marshal(struct {
+		Module string `json:"handler"`
+		*reverseproxy.Handler
+	}{"reverse_proxy", proxy}); err != nil {
 		return nil, err
 	}
-	return []httpcaddyfile.ConfigValue{{Class: "route", Value: caddyhttp.Route{MatcherSetsRaw: matcherSets(matchers), HandlersRaw: handlers}}}, nil
-}
-
-// moduleObject is caddyconfig.JSONModuleObject without decoding and encoding again what is
-// in the module: there may be very many accounts.
-func moduleObject(module any, key, name string) (json.RawMessage, error) {
-	text, err := json.Marshal(module)
-	if err != nil {
-		return nil, err
-	}
-	object := make(map[string]json.RawMessage)
-	if err := json.Unmarshal(text, &object); err != nil {
-		return nil, err
-	}
-	object[key] = json.RawMessage(strconv.Quote(name))
-	return json.Marshal(object)
+	return []httpcaddyfile.ConfigValue{{Class: "route", Value: route}}, nil
 }
 
 func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
@@ -346,13 +338,16 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 	if p.twice("account", a.Name) {
 		return d.Errf("account %s is defined twice", a.Name)
 	}
-	seen := map[string]bool{"password": len(args) == 2}
+	var seen []string // few, and most accounts have none
+	if len(args) == 2 {
+		seen = append(seen, "password")
+	}
 	for d.NextBlock(0) {
 		option := d.Val()
-		if seen[option] {
+		if slices.Contains(seen, option) {
 			return d.Errf("account %s: %s is set twice", a.Name, option)
 		}
-		seen[option] = true
+		seen = append(seen, option)
 		if err := accountOption(d, a, option); err != nil {
 			return err
 		}
@@ -445,7 +440,10 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 	if p.handler.Forward, err = forwarder.Shown(p.handler.Forward, proxy, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)
 	}
-	proxy.TransportRaw, err = moduleObject(p.transport, "protocol", directive)
+	proxy.TransportRaw, err = json.Marshal(struct {
+		Module string `json:"protocol"`
+		*Transport
+	}{directive, p.transport})
 	return err
 }
 
