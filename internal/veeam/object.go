@@ -8,6 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"unicode/utf8"
+
+	"github.com/caddy-veeam/veeam-auth/internal/jsonscan"
 )
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -23,32 +26,58 @@ type member struct {
 // object is a JSON object with its keys in the order of the text.
 type object []member
 
+// maxDepth is how deep encoding/json reads, too.
+const maxDepth = 10_000
+
+// readObject reads an object. The values are parts of data.
 func readObject(data []byte) (object, error) {
 	data = bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark))
-	if len(data) == 0 || data[0] != '{' || !json.Valid(data) {
-		return nil, errNoObject
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if _, err := dec.Token(); err != nil {
+	if len(data) == 0 || data[0] != '{' {
 		return nil, errNoObject
 	}
 	o := object{}
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
+	scan := jsonscan.Scanner{MaxDepth: maxDepth}
+	for i, began, key := 0, 0, false; ; { // began and key are those of the latest part of the object itself
+		own := scan.Depth() == 1
+		event, next := scan.Next(data, i)
+		whole := false
+		switch event {
+		case jsonscan.Key, jsonscan.String, jsonscan.Number, jsonscan.Word:
+			if whole = scan.Whole; own {
+				began, key = scan.Start, event == jsonscan.Key
+			}
+		case jsonscan.Object, jsonscan.Array:
+			if own {
+				began, key = next-1, false
+			}
+		case jsonscan.Close, jsonscan.End:
+			whole = true
+		case jsonscan.More:
+			if !scan.Complete() {
+				return nil, errNoObject
+			}
+			return o, nil
+		default:
 			return nil, errNoObject
 		}
-		name, ok := key.(string)
-		if !ok {
-			return nil, errNoObject
+		if whole && scan.Depth() == 1 {
+			if part := data[began:next:next]; key {
+				name, _ := text(part)
+				o = append(o, member{Key: name})
+			} else {
+				o[len(o)-1].Value = part
+			}
 		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errNoObject
-		}
-		o = append(o, member{name, value})
+		i = next
 	}
-	return o, nil
+}
+
+// text returns the value of a JSON string. ok is false if raw is something else.
+func text(raw json.RawMessage) (value string, ok bool) {
+	if len(raw) >= 2 && raw[0] == '"' && jsonscan.Plain(raw, 1) == len(raw)-1 && utf8.Valid(raw) {
+		return string(raw[1 : len(raw)-1]), true
+	}
+	return value, raw != nil && json.Unmarshal(raw, &value) == nil
 }
 
 // get returns the value of a key in any spelling, nil if there is none or if it
@@ -64,11 +93,8 @@ func (o object) get(folded string) json.RawMessage {
 
 // text returns a string value, "" if there is none.
 func (o object) text(folded string) string {
-	var s string
-	if raw := o.get(folded); raw == nil || json.Unmarshal(raw, &s) != nil {
-		return ""
-	}
-	return s
+	value, _ := text(o.get(folded))
+	return value
 }
 
 // object returns the object under a key, nil if there is none.

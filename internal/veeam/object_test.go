@@ -3,7 +3,9 @@
 package veeam
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -111,4 +113,65 @@ func TestOwnFormsKeepOrderAndLeaveOutWhatIsEmpty(t *testing.T) {
 	if repeats("true no such field", f.secrets) {
 		t.Error("what was not sent is kept out of errors")
 	}
+}
+
+func TestObjectsMayBeAsDeepAsForEncodingJSON(t *testing.T) {
+	for _, depth := range []int{maxDepth - 1, maxDepth} {
+		text := []byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`)
+		if _, err := readObject(text); (err == nil) != json.Valid(text) {
+			t.Errorf("%d below the object: %v", depth, err)
+		}
+	}
+}
+
+// readDecoded is readObject by encoding/json.
+func readDecoded(data []byte) (found object, ok bool) {
+	data = bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark))
+	if len(data) == 0 || data[0] != '{' || !json.Valid(data) {
+		return nil, false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	_, err := decoder.Token()
+	for err == nil && decoder.More() {
+		var key json.Token
+		var value json.RawMessage
+		if key, err = decoder.Token(); err == nil {
+			err = decoder.Decode(&value)
+		}
+		found = append(found, member{key.(string), value})
+	}
+	return found, err == nil
+}
+
+// FuzzObjects compares the members of objects, and their texts, with those that encoding/json
+// finds.
+func FuzzObjects(f *testing.F) {
+	for _, text := range []string{
+		"\xef\xbb\xbf\r\n" + ` {"b":1,"a":{"x":[2,"}"]},"B":null,"":true} `, `{}`, `{"a":{}}`, `{"a":[],"a":[[{"b":[]}]]}`, `{"a\u0041\"":"\n\ud83d\ude00","":-1.5e+3}`,
+		"{\"a\xff\":\"\xff\",\"\xc3\xa4\":\"\xc3\xa4\"}", `{"a":1}{"b":2}`, `{"a":1,}`, `{"a":}`, `{"a"}`, `{"a":"x`, `{"a":01}`, `{"a":1} x`, `{"a":tru}`, `{"a":"` + "\x01" + `"}`, `[{"a":1}]`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		got, err := readObject(data)
+		want, ok := readDecoded(data)
+		if (err == nil) != ok {
+			t.Fatalf("%q: %v, encoding/json: %t", data, err, ok)
+		}
+		if !slices.EqualFunc(got, want, func(a, b member) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) }) {
+			t.Fatalf("%q became %q, encoding/json: %q", data, got, want)
+		}
+		for _, m := range got {
+			var want string
+			_ = json.Unmarshal(m.Value, &want)
+			if got, _ := text(m.Value); got != want {
+				t.Errorf("%q is the text %q, encoding/json: %q", m.Value, got, want)
+			}
+			_ = append(m.Value, "more"...)
+		}
+		if !bytes.Equal(data, before) {
+			t.Errorf("%q has become %q", before, data)
+		}
+	})
 }

@@ -202,7 +202,7 @@ func readShape(o object, now time.Time) *Shape {
 				if s.Extras == nil {
 					s.Extras = map[string]json.RawMessage{}
 				}
-				s.Extras[key] = value
+				s.Extras[key] = bytes.Clone(value) // the answer has the tokens, too
 			}
 		}
 	}
