@@ -62,8 +62,7 @@ func readObject(data []byte) (object, error) {
 		}
 		if whole && scan.Depth() == 1 {
 			if part := data[began:next:next]; key {
-				name, _ := text(part)
-				o = append(o, member{Key: name})
+				o = append(o, member{Key: text(part)})
 			} else {
 				o[len(o)-1].Value = part
 			}
@@ -72,12 +71,16 @@ func readObject(data []byte) (object, error) {
 	}
 }
 
-// text returns the value of a JSON string. ok is false if raw is something else.
-func text(raw json.RawMessage) (value string, ok bool) {
+// text returns the value of a JSON string, "" if raw is something else.
+func text(raw json.RawMessage) string {
 	if len(raw) >= 2 && raw[0] == '"' && jsonscan.Plain(raw, 1) == len(raw)-1 && utf8.Valid(raw) {
-		return string(raw[1 : len(raw)-1]), true
+		return string(raw[1 : len(raw)-1])
 	}
-	return value, raw != nil && json.Unmarshal(raw, &value) == nil
+	var value string
+	if json.Unmarshal(raw, &value) != nil {
+		return ""
+	}
+	return value
 }
 
 // get returns the value of a key in any spelling, nil if there is none or if it
@@ -92,10 +95,7 @@ func (o object) get(folded string) json.RawMessage {
 }
 
 // text returns a string value, "" if there is none.
-func (o object) text(folded string) string {
-	value, _ := text(o.get(folded))
-	return value
-}
+func (o object) text(folded string) string { return text(o.get(folded)) }
 
 // object returns the object under a key, nil if there is none.
 func (o object) object(folded string) object {

@@ -120,14 +120,19 @@ func Command(dir string, env []string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// StartCaddy runs Caddy with a Caddyfile until Stop, and returns when it serves.
-func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
+// StartCaddy runs Caddy until Stop with a Caddyfile, or with a file whose name ends in .json,
+// and returns when it serves.
+func StartCaddy(dir, config string, env []string) (*Caddy, error) {
 	ports, err := FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
 	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{}), out: &Output{}}
-	c.cmd, err = Command(dir, append(env, "CADDY_ADMIN="+c.Admin), "run", "--config", caddyfile, "--adapter", "caddyfile")
+	args := []string{"run", "--config", config}
+	if filepath.Ext(config) != ".json" {
+		args = append(args, "--adapter", "caddyfile")
+	}
+	c.cmd, err = Command(dir, append(env, "CADDY_ADMIN="+c.Admin), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +151,7 @@ func StartCaddy(dir, caddyfile string, env []string) (*Caddy, error) {
 			return nil, fmt.Errorf("caddy has ended: %s", c.Output())
 		default:
 		}
-		if config, err := c.get("/config/apps/http"); err == nil && strings.TrimSpace(config) != "null" {
+		if _, err := c.get("/config/apps/http/http_port"); err == nil { // no error as soon as the app runs; all of it may be large
 			return c, nil
 		}
 		if time.Now().After(deadline) {
@@ -168,6 +173,9 @@ func (c *Caddy) get(path string) (string, error) {
 	}
 	return string(body), err
 }
+
+// Config returns the configuration as JSON.
+func (c *Caddy) Config() (string, error) { return c.get("/config/") }
 
 // Metrics returns the metrics as text.
 func (c *Caddy) Metrics() (string, error) { return c.get("/metrics") }

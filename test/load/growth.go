@@ -98,20 +98,44 @@ func (g *growth) begin(global string, sites func(port int) string, env ...string
 	if err != nil {
 		return nil, err
 	}
+	return g.start("{"+withoutLog+global+"}\n"+sites(ports[0]), ports[0], env...)
+}
+
+// start starts a Caddy with a configuration.
+func (g *growth) start(config string, port int, env ...string) (s *grown, err error) {
 	dir, err := os.MkdirTemp(g.dir, "caddy-")
 	if err != nil {
 		return nil, err
 	}
 	begun := time.Now()
-	config := "{" + withoutLog + global + "}\n" + sites(ports[0])
 	caddy, err := startCaddy(dir, config, append([]string{"GOMAXPROCS=2", calmGC}, env...)...)
 	if err != nil {
 		return nil, err
 	}
-	s = &grown{caddy: caddy, config: config, port: ports[0], took: time.Since(begun)}
+	s = &grown{caddy: caddy, config: config, port: port, took: time.Since(begun)}
 	s.url = local(s.port) + shortPath
 	s.cpu, err = cpuTime(caddy.Pid())
 	return s, err
+}
+
+// asJSON measures the start with the configuration of a Caddy as JSON, at another port.
+func (g *growth) asJSON(r *report, n int, as *grown) error {
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		return err
+	}
+	config, err := as.caddy.Config()
+	if err != nil {
+		return err
+	}
+	again, err := g.start(strings.ReplaceAll(config, fmt.Sprintf(":%d", as.port), fmt.Sprintf(":%d", ports[0])), ports[0])
+	if err != nil {
+		return err
+	}
+	again.caddy.Stop()
+	r.check(again.cpu <= maxStart, fmt.Sprintf("%d accounts: start with the same as JSON, processor time and time", n),
+		fmt.Sprint(again.cpu, " and ", again.took.Round(time.Millisecond)), fmt.Sprint("at most ", maxStart))
+	return nil
 }
 
 // site is a site in front of the server with so many accounts; 0 is a plain reverse_proxy.
@@ -190,6 +214,9 @@ func (g *growth) accounts(ctx context.Context, r *report, n int) error {
 	r.check(each <= maxEach, fmt.Sprintf("start with %d accounts, each against each of a quarter of them", n), fmt.Sprintf("%.2f", each), fmt.Sprintf("at most %.1f", maxEach))
 	r.check(many.cpu <= maxStart, fmt.Sprintf("%d accounts: start, processor time and time; with one account", n),
 		fmt.Sprint(many.cpu, " and ", many.took.Round(time.Millisecond), "; ", one.cpu), fmt.Sprint("at most ", maxStart))
+	if err := g.asJSON(r, n, many); err != nil {
+		return err
+	}
 	if err := g.caddyBeside(r, n, base); err != nil {
 		return err
 	}

@@ -86,9 +86,12 @@ func startWith(p product, extra string, options ...veeamtest.Option) (s *setup, 
 	return s, err
 }
 
-// startCaddy starts Caddy with the text of a Caddyfile.
+// startCaddy starts Caddy with the text of a Caddyfile, or of a configuration as JSON.
 func startCaddy(dir, text string, env ...string) (*harness.Caddy, error) {
 	file := filepath.Join(dir, "Caddyfile")
+	if json.Valid([]byte(text)) {
+		file = filepath.Join(dir, "caddy.json")
+	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
