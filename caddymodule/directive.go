@@ -162,6 +162,7 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	tokens := *h.Dispenser // those of the directive alone; ExtractMatcherSet has returned to before it
 	d := &tokens
+	h.Next() // for warnUnusedOnce and errors: it has a file and a line there
 	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool)}
 	if d, err = parser.ownSubdirectives(d); err != nil {
 		return nil, err
@@ -273,9 +274,13 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *cadd
 				return nil, err
 			}
 		}
-		if inBlock {
-			kept = append(kept, d.Token()) // the brace that closes it
+		if !inBlock {
+			continue
 		}
+		if d.ValRaw() != "}" {
+			return nil, d.Err("a closing brace must be the last word of its line")
+		}
+		kept = append(kept, d.Token())
 	}
 	return caddyfile.NewDispenser(kept), nil
 }

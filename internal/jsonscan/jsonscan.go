@@ -4,7 +4,8 @@
 // keys, values and containers begin and end. It keeps no bytes of the document, only
 // one bit for each open container and an incomplete escape. It does not recurse and
 // does not copy. The caller decides what to do with a key or a value: the filter of
-// responses, the search for tokens in them and the masking of the log are such callers.
+// responses, the search for tokens in them, the masking of the log and the answers to logins
+// are such callers.
 //
 // It accepts the same documents as encoding/json, including duplicate keys and bytes
 // that are not UTF-8, at any depth, and optionally a byte order mark. It rejects

@@ -219,10 +219,10 @@ func (c *Client) send(ctx context.Context, out outgoing) (*answer, error) {
 	}
 	defer res.Body.Close()
 	ans := &answer{status: res.StatusCode, header: res.Header}
-	var text bytes.Buffer
-	text.Grow(bytes.MinRead + int(min(max(res.ContentLength, 0), maxAnswer)))
-	_, err = text.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
-	if ans.body = text.Bytes(); len(ans.body) > maxAnswer {
+	var buffer bytes.Buffer
+	buffer.Grow(int(min(max(res.ContentLength, 0), maxAnswer)) + bytes.MinRead) // which ReadFrom wants to find the end
+	_, err = buffer.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
+	if ans.body = buffer.Bytes(); len(ans.body) > maxAnswer {
 		return nil, &Error{Kind: KindMalformed, Status: ans.status, Err: errTooLong}
 	}
 	if err != nil {

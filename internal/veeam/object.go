@@ -29,7 +29,8 @@ type object []member
 // maxDepth is how deep encoding/json reads, too.
 const maxDepth = 10_000
 
-// readObject reads an object. The values are parts of data.
+// readObject reads an object. The values are parts of data, which may have tokens: what is kept
+// of them has to be copied.
 func readObject(data []byte) (object, error) {
 	data = bytes.TrimSpace(bytes.TrimPrefix(data, byteOrderMark))
 	if len(data) == 0 || data[0] != '{' {
@@ -37,18 +38,18 @@ func readObject(data []byte) (object, error) {
 	}
 	o := object{}
 	scan := jsonscan.Scanner{MaxDepth: maxDepth}
-	for i, began, key := 0, 0, false; ; { // began and key are those of the latest part of the object itself
+	for i, began, isKey := 0, 0, false; ; { // began and isKey are of the latest key or value of the object itself
 		own := scan.Depth() == 1
 		event, next := scan.Next(data, i)
 		whole := false
 		switch event {
 		case jsonscan.Key, jsonscan.String, jsonscan.Number, jsonscan.Word:
 			if whole = scan.Whole; own {
-				began, key = scan.Start, event == jsonscan.Key
+				began, isKey = scan.Start, event == jsonscan.Key
 			}
 		case jsonscan.Object, jsonscan.Array:
 			if own {
-				began, key = next-1, false
+				began, isKey = next-1, false
 			}
 		case jsonscan.Close, jsonscan.End:
 			whole = true
@@ -61,7 +62,7 @@ func readObject(data []byte) (object, error) {
 			return nil, errNoObject
 		}
 		if whole && scan.Depth() == 1 {
-			if part := data[began:next:next]; key {
+			if part := data[began:next:next]; isKey {
 				o = append(o, member{Key: text(part)})
 			} else {
 				o[len(o)-1].Value = part

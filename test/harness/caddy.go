@@ -151,7 +151,7 @@ func StartCaddy(dir, config string, env []string) (*Caddy, error) {
 			return nil, fmt.Errorf("caddy has ended: %s", c.Output())
 		default:
 		}
-		if _, err := c.get("/config/apps/http/http_port"); err == nil { // no error as soon as the app runs; all of it may be large
+		if _, err := c.get("/config/apps/http/http_port"); err == nil { // fails until the app runs; the whole configuration may be large
 			return c, nil
 		}
 		if time.Now().After(deadline) {

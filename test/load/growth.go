@@ -170,7 +170,7 @@ const actAs = "act_as {header.X-Account}"
 // grown is a Caddy that is measured.
 type grown struct {
 	caddy  *harness.Caddy
-	config string // as a Caddyfile
+	config string // as it is started with
 	port   int
 	url    string
 	took   time.Duration // to start
