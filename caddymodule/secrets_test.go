@@ -61,6 +61,8 @@ func newChain(t *testing.T, config string) *chain {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.handler.Cleanup() })
+	c.handler.metrics = c.tr.metrics // of this chain alone: tests at the same time count, too
+	c.handler.counts = c.handler.metrics.RequestCounts(c.handler.product.Name, c.handler.clients.Names())
 	core, logs := observer.New(zapcore.InfoLevel)
 	c.handler.logger, c.handler.svc, c.logs = zap.NewNop(), zap.New(core), logs
 	return c
