@@ -161,14 +161,14 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 		return nil, err
 	}
 	tokens := *h.Dispenser // those of the directive alone; ExtractMatcherSet has returned to before it
-	d := &tokens
-	h.Next() // for warnUnusedOnce and errors: it has a file and a line there
+	h.Next()               // for warnUnusedOnce and errors: it has a file and a line there
 	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool)}
-	if d, err = parser.ownSubdirectives(d); err != nil {
+	others, err := parser.ownSubdirectives(&tokens)
+	if err != nil {
 		return nil, err
 	}
 	proxy := new(reverseproxy.Handler)
-	if err := proxy.UnmarshalCaddyfile(d); err != nil {
+	if err := proxy.UnmarshalCaddyfile(others); err != nil {
 		return nil, parser.withOwnNames(err)
 	}
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
