@@ -106,6 +106,27 @@ listen proxy
 		"-address=127.0.0.1:PORT", "-insecure", "-access-log-disabled", "-support-listener=",
 		`-inline-routes=* -> setRequestHeader("Authorization", "Bearer TOKEN") -> "https://SERVER"`,
 	}}},
+	{"OpenBao proxy", program{binary: "bao", args: []string{"proxy", "-config=CONFIG", "-log-level=error"}, config: `
+vault {
+	address = "https://SERVER"
+	ca_cert = "CERT"
+}
+auto_auth {
+	method {
+		type = "token_file"
+		config = {
+			token_file_path = "FILE_OF_TOKEN"
+		}
+	}
+}
+api_proxy {
+	use_auto_auth_token = "force"
+}
+listener "tcp" {
+	address = "127.0.0.1:PORT"
+	tls_disable = true
+}
+`}},
 	{"aws-sigv4-proxy", program{binary: "aws-sigv4-proxy", env: []string{
 		"AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_REGION=us-east-1",
 	}, args: []string{

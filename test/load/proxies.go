@@ -54,7 +54,8 @@ type bench struct {
 	script   string // for wrk: POST
 	subjects map[string]*subject
 
-	token string // of the server, for proxies with a fixed header
+	token     string // of the server, for proxies with a fixed header
+	tokenFile string // a file with it
 }
 
 // Paths of the server. Each is an operation of Backup & Replication, so that rules know it.
@@ -63,6 +64,9 @@ const (
 	longPath    = "/api/v1/backupObjects"   // 100 KB of JSON
 	chunkedPath = "/api/v1/sessions"        // 1.5 KB of JSON, no Content-Length
 	postPath    = "/api/v1/jobs/quickStart" // takes 2 KB of JSON
+
+	// lookupPath is where OpenBao's proxy asks what its token is, before it sends it.
+	lookupPath = "/v1/auth/token/lookup-self"
 )
 
 const item = `{"id":"6745a759-2205-4cd2-b172-8ec8f7e60ef8","name":"Nightly","description":"Created by the administrator","size":1024},`
@@ -91,7 +95,8 @@ func startBench(ctx context.Context) (b *bench, err error) {
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.upstream.Certificate().Raw})
 	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	b.cert, b.key, b.pair = filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem"), filepath.Join(b.dir, "pair.pem")
-	return b, errors.Join(
+	b.tokenFile = filepath.Join(b.dir, "token")
+	return b, errors.Join(os.WriteFile(b.tokenFile, []byte(b.token), 0o600),
 		os.WriteFile(b.cert, cert, 0o600), os.WriteFile(b.key, key, 0o600), os.WriteFile(b.pair, append(cert, key...), 0o600))
 }
 
@@ -112,6 +117,8 @@ func (b *bench) startUpstream(ctx context.Context) (err error) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/json")
 		switch r.URL.Path {
+		case lookupPath:
+			_, _ = fmt.Fprintf(w, `{"data":{"id":%q,"ttl":0,"renewable":false,"type":"service"}}`, b.token)
 		case longPath:
 			_, _ = w.Write(long)
 		case chunkedPath:
@@ -230,7 +237,7 @@ type program struct {
 	env    []string
 	// config is the text of a file, whose name is CONFIG in args. In both, PORT is where the
 	// proxy listens, SERVER the host and port of the server, CERT its certificate, TOKEN what
-	// is injected.
+	// is injected, FILE_OF_TOKEN a file with it.
 	config string
 	args   []string
 }
@@ -250,7 +257,7 @@ func (p program) start(ctx context.Context, b *bench, name string) (*subject, er
 	}
 	s := &subject{name: name, port: ports[0]}
 	file := filepath.Join(dir, "config")
-	fill := strings.NewReplacer("PORT", fmt.Sprint(s.port), "SERVER", b.address(), "CERT", b.cert, "TOKEN", b.token, "CONFIG", file, "DIR", dir)
+	fill := strings.NewReplacer("PORT", fmt.Sprint(s.port), "SERVER", b.address(), "CERT", b.cert, "FILE_OF_TOKEN", b.tokenFile, "TOKEN", b.token, "CONFIG", file, "DIR", dir)
 	if err := os.WriteFile(file, []byte(fill.Replace(p.config)), 0o600); err != nil {
 		return nil, err
 	}
