@@ -165,6 +165,31 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 	return caller, nil
 }
 
+// Ended implements forwarder.Admission: it returns why the caller would be refused by now,
+// because its login, client or key has ended, was revoked or is no longer configured. Tokens
+// that have expired do not count: clients renew them, and go on with what they have begun. Nor
+// does a storage that cannot be read.
+func (state *requestState) Ended() (err error) {
+	h, c := state.handler, &state.caller
+	refusal := veeam.Refusal{Reason: veeam.ReasonBadToken}
+	if c.Family != "" {
+		err = h.issuer.Ended(c.Identity(), c.Family, state.journal.Started())
+	}
+	if err == nil && c.Via == policy.ViaClient && !tokenHolders.Configured(c.Name) {
+		err = errNoClient
+	}
+	if err == nil && c.Key != nil {
+		if gone, ok := errors.AsType[*keys.Error](h.keys.Check(state.ctx, c.Key)); ok {
+			refusal.Reason, err = gone.Reason(), gone
+		}
+	}
+	if err != nil {
+		refusal.Detail = "what was under way ends: " + err.Error()
+		state.journal.Denied(c.Identity(), refusal)
+	}
+	return err
+}
+
 // refusalForToken returns the refusal for an error of a token. Its Detail tells the
 // operator what to correct.
 func (h *Handler) refusalForToken(err error) *veeam.Refusal {

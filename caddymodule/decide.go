@@ -34,7 +34,7 @@ type verdict struct {
 // will be sent, and all decisions are about this form.
 func (h *Handler) open(r *http.Request) *requestState {
 	state := newRequestState(r)
-	state.names = h.names
+	state.handler = h
 	tracing.HidePath(r.Context(), r.URL.Path, svclog.MaskPath)
 	state.sent, state.ambiguous = h.spelling(r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {

@@ -351,7 +351,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	state.journal.Request(r, state.caller.Identity(), body, cut)
 
 	rec, answered := state.recorder, false
-	rec.Record(w, h.bodyLimit, h.LogAllBodies)
+	rec.Record(w, h.bodyLimit, h.LogAllBodies, state)
 	defer func() { // a panic ends an answer that breaks off
 		if h.page != nil {
 			h.showOnPage(state, rec.Status)
@@ -412,6 +412,9 @@ func (h *Handler) serve(w *forwarder.Recorder, r *http.Request, next caddyhttp.H
 		headers.MaskOthers(r.Header)
 	}
 	w.Extra = &state.found.session
+	if state.sent.Websocket && r.ProtoMajor > 1 {
+		r.Body = w.Admitted(r.Body)
+	}
 	err := h.send(w, r, next, state)
 	switch {
 	case err != nil && !w.Wrote():

@@ -35,6 +35,7 @@ func (state *requestState) Class() operation.Class { return state.operation.Clas
 // before it calls the next handler; it is read-only afterwards. reverse_proxy may send
 // the request to several upstreams with the same state.
 type requestState struct {
+	handler   *Handler          // that decides; nil for none
 	sent      canonical.Request // the request of the decision
 	ambiguous *veeam.Refusal    // nil if the request is not ambiguous
 	route     veeam.Route
@@ -46,10 +47,8 @@ type requestState struct {
 	source    string           // file and line of the deciding rule
 	account   string           // to act as, empty for the first one
 	approved  *approval.Ticket // nil if no approval is required
-	filter    bool             // secrets are removed from the response
 	narrowed  string           // what the limits of the client or key deny, empty for nothing
 	journal   journal.Journal
-	names     *veeam.Spelling // of JSON, as the server spells them
 
 	// ctx, tls and host are those of the request as received, for values that are
 	// rarely read.
@@ -75,8 +74,8 @@ type requestState struct {
 	// exchange is the request as the forwarder has sent it on, nil if reverse_proxy has.
 	exchange *forwarder.Exchange
 
-	// hides reports whether a header or the query of the request may contain a secret.
-	hides bool
+	filter bool // secrets are removed from the response
+	hides  bool // a header or the query of the request may contain a secret
 }
 
 // found is the result of the transport. The transport writes it after each attempt to
@@ -116,10 +115,10 @@ func (state *requestState) proxied() bool {
 
 // spells returns how the server spells JSON names, nil without a decision.
 func (state *requestState) spells() *veeam.Spelling {
-	if state == nil {
+	if state == nil || state.handler == nil {
 		return nil
 	}
-	return state.names
+	return state.handler.names
 }
 
 // origin returns the scheme and host by which the client addresses this site.

@@ -14,30 +14,37 @@ import (
 )
 
 // Recorder passes a response on unchanged and records the status and, if it may be
-// logged, the beginning of the body.
+// logged, the beginning of the body. A response in several parts ends when its caller is not
+// admitted any more, and so does a connection that is hijacked.
 type Recorder struct {
 	caddyhttp.ResponseWriterWrapper
 
 	// Status is that of the response, 0 if it has not begun.
 	Status int
 
-	// Body is the beginning of the body, if it may be logged. Cut reports that there is
-	// more.
+	// Body is the beginning of the body, if it may be logged.
 	Body []byte
-	Cut  bool
 
 	// Extra has headers that reverse_proxy must not see, which logs them. Default: none.
 	Extra *http.Header
 
-	limit int
+	// Cut reports that there is more than Body.
+	Cut bool
+
 	all   bool // bodies of successful answers too
 	keep  bool
+	begun bool // the first part of the body was written
+	limit int
+
+	admission Admission
+	lasts     *lasting // nil for an answer in one part
 }
 
 // Record has the recorder write to w and record up to a number of bytes of the body; all
-// reports whether bodies of successful answers are recorded too. It is called once.
-func (r *Recorder) Record(w http.ResponseWriter, limit int, all bool) {
-	r.ResponseWriter, r.limit, r.all = w, limit, all
+// reports whether bodies of successful answers are recorded too. caller is who the response
+// is for, nil if nothing ends the caller's rights. It is called once.
+func (r *Recorder) Record(w http.ResponseWriter, limit int, all bool, caller Admission) {
+	r.ResponseWriter, r.limit, r.all, r.admission = w, limit, all, caller
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -58,6 +65,12 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	if r.Status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
+	if r.begun { // the first part was decided about a moment ago
+		if err := r.lasting().check(); err != nil {
+			return 0, err
+		}
+	}
+	r.begun = true
 	if r.keep {
 		kept := p[:min(len(p), r.limit-len(r.Body))]
 		r.Body = append(r.Body, kept...)
@@ -69,20 +82,14 @@ func (r *Recorder) Write(p []byte) (int, error) {
 // Wrote reports whether the response has begun.
 func (r *Recorder) Wrote() bool { return r.Status != 0 }
 
-// ReadFrom implements io.ReaderFrom, so that the kernel can copy bodies that are not
-// logged.
+// ReadFrom implements io.ReaderFrom. Each part is written by Write.
 func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
-	if r.Status == 0 {
-		r.WriteHeader(http.StatusOK)
-	}
-	if r.keep {
-		return io.Copy(struct{ io.Writer }{r}, src)
-	}
-	return r.ResponseWriterWrapper.ReadFrom(src)
+	return io.Copy(struct{ io.Writer }{r}, src)
 }
 
 // Interface guards
 var (
 	_ http.ResponseWriter = (*Recorder)(nil)
 	_ io.ReaderFrom       = (*Recorder)(nil)
+	_ http.Hijacker       = (*Recorder)(nil)
 )

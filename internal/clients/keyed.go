@@ -49,14 +49,29 @@ func (k *Keyed) Caller(ctx context.Context, attempt password.Attempt, peer polic
 // CallerByID is Caller for a token that a client got for the key with an ID. A key that has
 // become that of another client vouches for no token of the former one.
 func (k *Keyed) CallerByID(ctx context.Context, id, client string, peer policy.Peer) (policy.Caller, error) {
-	key, err := k.ring.ByID(ctx, id, time.Now())
-	if err == nil && key.Client != client {
-		err = keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", and the token of client " + client)
-	}
+	key, err := k.byID(ctx, id, client)
 	if err != nil {
 		return policy.Caller{}, err
 	}
 	return k.caller(key, peer)
+}
+
+// Check returns why a key does not count any more, or is not configured any more. The error
+// is a *keys.Error or that of Ring.ByID.
+func (k *Keyed) Check(ctx context.Context, key *policy.Key) error {
+	if k.ring.Removed(key.ID) {
+		return keys.Unknown("the key " + key.Name + " is no longer configured")
+	}
+	_, err := k.byID(ctx, key.ID, key.Client)
+	return err
+}
+
+func (k *Keyed) byID(ctx context.Context, id, client string) (*keys.Key, error) {
+	key, err := k.ring.ByID(ctx, id, time.Now())
+	if err == nil && key.Client != client {
+		err = keys.Unknown("the key " + key.Name + " is of client " + key.Client + ", and the token of client " + client)
+	}
+	return key, err
 }
 
 func (k *Keyed) caller(key *keys.Key, peer policy.Peer) (policy.Caller, error) {

@@ -266,6 +266,17 @@ func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, er
 	return c.subject(), nil
 }
 
+// Ended returns ErrEnded if a login, or all that its caller had, was ended since a moment at
+// which its token was good. client and family are those of the Subject. That the token has
+// expired meanwhile does not count.
+func (i *Issuer) Ended(client, family string, since time.Time) error {
+	err := i.ledger.judge(&claims{RegisteredClaims: jwt.RegisteredClaims{Subject: client}, Family: family, Made: since.UnixMilli()})
+	if errors.Is(err, ErrEnded) {
+		return err
+	}
+	return nil // forgotten: nothing is known against it
+}
+
 func (i *Issuer) parse(ctx context.Context, token, audience, use string) (claims, error) {
 	var c claims
 	_, err := i.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {

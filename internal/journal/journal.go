@@ -59,6 +59,9 @@ func Unasked(logger *zap.Logger) Journal {
 // DecidedAs has the lines name another method than that of the request line.
 func (j *Journal) DecidedAs(method string) { j.method = method }
 
+// Started is when the request has arrived.
+func (j *Journal) Started() time.Time { return j.started }
+
 // Traced has the request line name a trace by its id. Zero names none.
 func (j *Journal) Traced(id [16]byte) { j.trace = id }
 

@@ -156,6 +156,17 @@ func (r *Ring) Enter() (leave func()) {
 	}
 }
 
+// Removed reports whether a configured key of the ring is in no configuration of the process
+// any more.
+func (r *Ring) Removed(id string) bool {
+	if r.byID[id] == nil {
+		return false
+	}
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	return !slices.ContainsFunc(book.keys, func(key *Key) bool { return key.ID == id && key.Client == r.byID[id].Client })
+}
+
 // Configured returns the configured keys of the process. A key that several sites have is
 // in it once.
 func Configured() []*Key {

@@ -5,6 +5,7 @@ package access
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -143,5 +144,81 @@ func TestAnExtendedConnectIsDecidedAsTheGETThatIsMadeOfIt(t *testing.T) {
 		if status != c.status || strings.Contains(body, "username") {
 			t.Errorf("%s with %s: %d %s", c.path, c.protocol, status, body)
 		}
+	}
+}
+
+// masked is a frame of a websocket client with a short text.
+func masked(text string) []byte {
+	return append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)
+}
+
+func TestAWebsocketOverHTTP3EndsWithTheRightsOfItsCaller(t *testing.T) {
+	base, clients := overTLS(t, twoClients+"\n\t\tallow *")
+	ask := func(method, path, token string) (body string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader("grant_type=password&username=grafana&password="+password))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if token != "" {
+			bearer(token)(req)
+		}
+		res, err := clients["HTTP/1.1"].RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode > 299 {
+			t.Fatal(res.Status, err, string(text))
+		}
+		return string(text)
+	}
+	var token struct {
+		Access string `json:"access_token"`
+	}
+	if err := json.Unmarshal([]byte(ask(http.MethodPost, "/api/oauth2/token", "")), &token); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, in := io.Pipe()
+	defer in.Close()
+	u, err := url.Parse(base + "/api/v1/websocket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := (&http.Request{Method: http.MethodConnect, URL: u, Host: u.Host, Proto: "websocket", Body: out, Header: http.Header{
+		"Sec-Websocket-Version": {"13"}, "Origin": {base},
+	}}).WithContext(ctx)
+	bearer(token.Access)(req)
+	res, err := clients["HTTP/3.0"].RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	echo := func() error {
+		if _, err := in.Write(masked("hello")); err != nil {
+			return err
+		}
+		back := make([]byte, 2+len("hello"))
+		_, err := io.ReadFull(res.Body, back)
+		return err
+	}
+	for range 3 {
+		if err := echo(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(http.MethodPost, "/api/oauth2/logout", token.Access)
+	for err == nil {
+		time.Sleep(10 * time.Millisecond)
+		err = echo()
+	}
+	if ctx.Err() != nil {
+		t.Error("it goes on")
 	}
 }
