@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
@@ -41,6 +42,9 @@ func (h *Handler) open(r *http.Request) *requestState {
 		state.ctx = r.Context()
 		repl.Map(state.placeholders)
 	}
+	if listener.Early(r) {
+		state.ambiguous = &veeam.Refusal{Reason: veeam.ReasonTooEarly}
+	}
 	if state.route = h.product.Classify(state.sent.Method, r.URL.Path); state.route == veeam.RouteProtected && h.product.AsksForSessions(r.URL.RawQuery) {
 		state.route = veeam.RouteClosed
 	}
@@ -59,7 +63,7 @@ func (h *Handler) open(r *http.Request) *requestState {
 // later.
 func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
 	session := state.route == veeam.RouteToken || state.route == veeam.RouteLogout || state.route == veeam.RouteSession
-	if state.hides = headers.StripCredentials(r); state.hides || session && h.product.LogsOnByBasic() { // responses and paths of such a product contain sessions
+	if state.hides = headers.StripCredentials(r, listener.Target(r)); state.hides || session && h.product.LogsOnByBasic() { // responses and paths of such a product contain sessions
 		// Caddy's access log already has a copy of the request, in which it masks the
 		// standard headers only.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)

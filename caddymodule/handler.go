@@ -335,18 +335,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		state.journal.Traced(tracing.ID(r.Context()))
 	}
 	var unknown *veeam.Refusal
-	if h.product.LogsOutByForm(state.route) && state.presented == "" {
+	if h.product.LogsOutByForm(state.route) && state.presented == "" && !state.early() {
 		requestbody.ReadToken(w, r, h.bodyTimeout)
 		state.presented = h.product.PresentedInBody(r)
 	}
-	state.caller, unknown = h.identify(r, state.route, state.presented)
 	var body []byte
 	cut := false
-	if state.route == veeam.RouteToken {
-		requestbody.ReadToken(w, r, h.bodyTimeout)
-	}
-	if unknown == nil || state.route == veeam.RouteToken {
-		body, cut = requestbody.Peek(r, h.bodyLimit)
+	if state.early() { // nobody knows from where
+		unknown = state.ambiguous
+	} else {
+		state.caller, unknown = h.identify(r, state.route, state.presented)
+		if state.route == veeam.RouteToken {
+			requestbody.ReadToken(w, r, h.bodyTimeout)
+		}
+		if unknown == nil || state.route == veeam.RouteToken {
+			body, cut = requestbody.Peek(r, h.bodyLimit)
+		}
 	}
 	state.journal.Request(r, state.caller.Identity(), body, cut)
 

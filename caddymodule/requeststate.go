@@ -97,6 +97,11 @@ func newRequestState(r *http.Request) *requestState {
 	return state
 }
 
+// early reports whether the request is refused because it is early data.
+func (state *requestState) early() bool {
+	return state.ambiguous != nil && state.ambiguous.Reason == veeam.ReasonTooEarly
+}
+
 // terms returns how the response is changed for the client. The response to a
 // documented operation that is not of class secret contains no session.
 func (state *requestState) terms(product *veeam.Product) answer.Terms {

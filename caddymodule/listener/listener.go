@@ -30,7 +30,22 @@ func Relayed(r *http.Request) bool {
 			return true
 		}
 	}
-	return false
+	return r.ProtoMajor == 1 && r.ProtoMinor == 0 // nginx, which adds no header unless it is told to
+}
+
+// Early reports whether a request may have been sent by somebody else before: it is early
+// data of a connection whose handshake is not complete, of HTTP/3 here or of an earlier proxy
+// (RFC 8470). Whoever has recorded it can send it again, from any address.
+func Early(r *http.Request) bool {
+	return r.TLS != nil && !r.TLS.HandshakeComplete || len(r.Header["Early-Data"]) > 0
+}
+
+// Target returns the target of a request as Caddy has received it, before its other handlers.
+func Target(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original.RequestURI
+	}
+	return r.RequestURI
 }
 
 // Watch makes a server put its connections into the context of their

@@ -37,7 +37,6 @@ func isHopByHop(name string) bool {
 var (
 	noValue      = []string{""}
 	trailersOnly = []string{"trailers"}
-	early        = []string{"1"}
 	overTLS      = []string{"https"}
 	overTCP      = []string{"http"}
 )
@@ -81,9 +80,6 @@ func (p *parts) request(ctx context.Context, r *http.Request, trusted bool, with
 	}
 	if _, ok := r.Header["User-Agent"]; !ok {
 		header["User-Agent"] = noValue // else net/http sends its own
-	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		header["Early-Data"] = early // RFC 8470
 	}
 	te := r.Header["Te"]
 	for _, name := range named(r.Header) {

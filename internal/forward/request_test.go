@@ -65,7 +65,6 @@ func TestTheHeaderOfARequestThatIsSent(t *testing.T) {
 			want:   http.Header{"X-Forwarded-For": nil, "X-Forwarded-Proto": nil, "X-Forwarded-Host": nil},
 		},
 		"over TLS":           {change: func(r *http.Request) { r.TLS = &tls.ConnectionState{HandshakeComplete: true} }, want: http.Header{"X-Forwarded-Proto": {"https"}}},
-		"early data":         {change: func(r *http.Request) { r.TLS = new(tls.ConnectionState) }, want: http.Header{"X-Forwarded-Proto": {"https"}, "Early-Data": {"1"}}},
 		"over HTTP/2":        {change: func(r *http.Request) { r.ProtoMajor, r.ProtoMinor = 2, 0 }, want: http.Header{"Via": {"2.0 Caddy"}}},
 		"over HTTP/3":        {change: func(r *http.Request) { r.ProtoMajor, r.ProtoMinor = 3, 0 }, want: http.Header{"Via": {"3.0 Caddy"}}},
 		"over HTTP/1.0":      {change: func(r *http.Request) { r.ProtoMinor = 0 }, want: http.Header{"Via": {"1.0 Caddy"}}},

@@ -12,10 +12,11 @@ import (
 
 // StripCredentials removes the client's credentials from a request after they were
 // read, because the server must not get them. It also removes the headers that
-// Connection names, and masks RequestURI. secretive reports whether the request had a
+// Connection names, and masks RequestURI. received is the target of the request as Caddy has
+// received it, which is in its access log. secretive reports whether the request had a
 // secret outside the standard headers, which logs of others mask: some Veeam clients
 // send a password in the query.
-func StripCredentials(r *http.Request) (secretive bool) {
+func StripCredentials(r *http.Request, received string) (secretive bool) {
 	for name, values := range r.Header {
 		if Withheld(name) {
 			delete(r.Header, name)
@@ -35,14 +36,26 @@ func StripCredentials(r *http.Request) (secretive bool) {
 			}
 		}
 	}
-	if query := r.URL.RawQuery; query != "" {
-		if masked := svclog.MaskQuery(make([]byte, 0, len(query)), query); string(masked) != query {
-			secretive = true
-			path, _, _ := strings.Cut(r.RequestURI, "?")
-			r.RequestURI = path + "?" + string(masked) // for the logs of later handlers; the request is sent from r.URL
-		}
+	if r.URL.User != nil { // http://user:password@host/path, of which the server gets the path
+		r.URL.User, r.RequestURI, secretive = nil, r.URL.RequestURI(), true
 	}
-	return secretive
+	if masked, hides := maskTarget(r.RequestURI); hides {
+		r.RequestURI, secretive = masked, true // for the logs of later handlers; the request is sent from r.URL
+	}
+	if secretive || received == r.RequestURI {
+		return secretive
+	}
+	_, hides := maskTarget(received)
+	return hides
+}
+
+// maskTarget masks the secrets in the target of a request, if there are any.
+func maskTarget(target string) (masked string, hides bool) {
+	var room [256]byte
+	if text := svclog.MaskPath(room[:0], target); string(text) != target {
+		return string(text), true
+	}
+	return target, false
 }
 
 // MaskOthers removes the secrets in other headers, such as X-Api-Key or a token in

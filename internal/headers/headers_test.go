@@ -39,20 +39,39 @@ func TestAnOverrideIsKnownInEverySpelling(t *testing.T) {
 
 func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 	for name, c := range map[string]struct {
-		target string
-		header http.Header
-		want   bool
+		target   string
+		received string // default: target
+		header   http.Header
+		want     bool
 	}{
 		"nothing":             {target: "/x?a=1"},
 		"a standard header":   {target: "/x", header: http.Header{"Authorization": {"Bearer canary"}, "Cookie": {"a=canary"}}},
 		"a session of Veeam":  {target: "/x", header: http.Header{"X-Restsvcsessionid": {"canary"}}, want: true},
 		"a key":               {target: "/x", header: http.Header{"X-Api-Key": {"canary"}}, want: true},
 		"a word in the query": {target: "/x?password=canary", want: true},
+		"a word in the path":  {target: "/x/password=canary", want: true},
+		"a key in the path":   {target: "/x/vak_0123456789abcdefghijABCDEFGHIJ012345", want: true},
+		"a JWT in the path":   {target: "/x/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.Y2FuYXJ5", want: true},
+		"a user":              {target: "http://user:canary@localhost/x?a=1", want: true},
+		"a user without more": {target: "http://vak_0123456789abcdefghijABCDEFGHIJ012345@localhost", want: true},
+		"what was rewritten":  {target: "/x", received: "/x?password=canary", want: true},
+		"a prefix less":       {target: "/x", received: "/before/x"},
 	} {
 		r := httptest.NewRequest(http.MethodGet, c.target, http.NoBody)
 		r.Header = c.header.Clone()
-		if got := StripCredentials(r); got != c.want {
+		if c.received == "" {
+			c.received = c.target
+		}
+		if got := StripCredentials(r, c.received); got != c.want {
 			t.Errorf("%s: %v, not %v", name, got, c.want)
+		}
+		for _, secret := range []string{"canary", "vak_0123", "Y2FuYXJ5"} {
+			if strings.Contains(r.RequestURI+r.URL.User.String(), secret) {
+				t.Errorf("%s: %s of %v", name, r.RequestURI, r.URL.User)
+			}
+		}
+		if c.target == "http://user:canary@localhost/x?a=1" && r.RequestURI != "/x?a=1" {
+			t.Errorf("%s: %s", name, r.RequestURI)
 		}
 		for header := range r.Header {
 			if Withheld(header) {

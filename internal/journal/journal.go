@@ -70,7 +70,8 @@ func (j *Journal) Detached() Journal {
 	return Journal{logger: j.logger, thread: requestCount.Add(1)%99999 + 1}
 }
 
-// Request writes the line of the request as it arrived.
+// Request writes the line of the request as it arrived. body is what was read of its body,
+// nil if nothing was.
 func (j *Journal) Request(r *http.Request, user string, body []byte, cut bool) {
 	entry := j.logger.Check(zapcore.InfoLevel, svclog.RequestKey)
 	if entry == nil {
@@ -80,8 +81,11 @@ func (j *Journal) Request(r *http.Request, user string, body []byte, cut bool) {
 		User: user, Method: j.method, Path: j.path, Header: r.Header, Host: r.Host,
 		RequestID: j.id, TraceID: j.trace, Thread: j.thread,
 	}
-	if len(body) > 0 {
+	switch {
+	case len(body) > 0:
 		line.Body = svclog.MaskBody(nil, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"), body, cut)
+	case r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
+		line.Body = svclog.NotShown(r.ContentLength)
 	}
 	entry.Write(svclog.RequestField(line))
 }

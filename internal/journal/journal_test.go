@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,6 +79,32 @@ func TestTheLinesOfARequestMaskItsSecrets(t *testing.T) {
 	}
 	if logs.Len() != 2 {
 		t.Errorf("%d lines", logs.Len())
+	}
+}
+
+func TestABodyThatWasNotReadIsNotCalledEmpty(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		body   io.Reader
+		length int64
+		want   string
+	}{
+		"none":              {http.NoBody, 0, ""},
+		"of known length":   {strings.NewReader("<a>b</a>"), 8, "<8 bytes, not shown>"},
+		"of unknown length": {strings.NewReader("<a>b</a>"), -1, "<not shown>"},
+	} {
+		core, logs := observer.New(zapcore.InfoLevel)
+		r := httptest.NewRequest(http.MethodPost, "/api/v1/jobs", c.body)
+		r.ContentLength = c.length
+		j := New(zap.New(core), r)
+		j.Request(r, "grafana", nil, false)
+		encoded := zapcore.NewMapObjectEncoder()
+		for _, f := range logs.All()[0].Context {
+			f.AddTo(encoded)
+		}
+		if text := fmt.Sprint(encoded.Fields); !strings.Contains(text, c.want) || c.want == "" && strings.Contains(text, "shown") {
+			t.Errorf("%s: %s", name, text)
+		}
 	}
 }
 

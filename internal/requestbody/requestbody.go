@@ -51,10 +51,13 @@ func readSome(body io.Reader, limit int, announced int64) ([]byte, error) {
 
 // Peek reads the beginning of a body that is fit for the log and puts it back. cut
 // reports whether there is more than limit bytes of it.
-// Nothing is read of other bodies, or where the client waits for permission to
-// send.
+// Nothing is read of other bodies, or of a long one where the client waits for permission to
+// send it.
 func Peek(r *http.Request, limit int) (body []byte, cut bool) {
-	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || r.Header.Get("Expect") != "" || !Textual(r.Header.Get("Content-Type")) {
+	if r.Body == nil || r.Body == http.NoBody || limit <= 0 || !Textual(r.Header.Get("Content-Type")) {
+		return nil, false
+	}
+	if r.Header.Get("Expect") != "" && (r.ContentLength < 0 || r.ContentLength > int64(limit)) {
 		return nil, false
 	}
 	buf, err := readSome(r.Body, limit+1, r.ContentLength)

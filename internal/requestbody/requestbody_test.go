@@ -43,3 +43,22 @@ func TestBuffersGrowWithWhatArrives(t *testing.T) {
 		t.Errorf("%q %v %q %v", body, cut, rest, err)
 	}
 }
+
+// A client that waits for permission to send is let send what the log shows of it.
+func TestABodyThatWaitsForPermissionIsReadIfItIsShort(t *testing.T) {
+	for name, c := range map[string]struct {
+		length int64
+		want   string
+	}{"short": {6, "{\"a\":1"}, "as long as the limit": {10, "{\"a\":1"}, "long": {11, ""}, "of unknown length": {-1, ""}} {
+		r := httptest.NewRequest(http.MethodPost, "/x", strings.NewReader("{\"a\":1"))
+		r.ContentLength = c.length
+		r.Header.Set("Expect", "100-continue")
+		r.Header.Set("Content-Type", "application/json")
+		if body, cut := Peek(r, 10); string(body) != c.want || cut {
+			t.Errorf("%s: %q, %t", name, body, cut)
+		}
+		if all, err := io.ReadAll(r.Body); err != nil || string(all) != "{\"a\":1" {
+			t.Errorf("%s: %q, %v", name, all, err)
+		}
+	}
+}

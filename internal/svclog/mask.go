@@ -39,6 +39,15 @@ func appendNotShown(dst []byte, body string) []byte {
 	return append(dst, notShown...)
 }
 
+// NotShown is what is printed of a body of which nothing was read. A negative length is not
+// known.
+func NotShown(length int64) []byte {
+	if length < 0 {
+		return []byte("<not shown>")
+	}
+	return append(strconv.AppendInt([]byte{'<'}, length, 10), notShown...)
+}
+
 // The notes that end in a body's place. They begin with "<", which no form or
 // JSON body begins with.
 const (

@@ -26,6 +26,7 @@ const (
 	ReasonTooLarge         Reason = "too_large"
 	ReasonDenied           Reason = "denied"
 	ReasonMethodNotAllowed Reason = "method_not_allowed"
+	ReasonTooEarly         Reason = "too_early"
 	ReasonDecisionMismatch Reason = "decision_mismatch"
 	ReasonUnreadableAnswer Reason = "unreadable_answer"
 	ReasonStorage          Reason = "storage_unavailable"
@@ -116,6 +117,7 @@ var reasonTable = []ReasonRow{
 	{ReasonApprovalExpired, false, http.StatusForbidden, "the request was not approved in time, or the approval was not used in time", "the client repeats the request, which asks again", &formDenied, ""},
 	{ReasonApprovalUsed, false, http.StatusForbidden, "the approval was used by an identical request", "the client repeats the request if it wants to ask for another approval", &formDenied, ""},
 	{ReasonMethodNotAllowed, false, http.StatusMethodNotAllowed, "the method is not one of GET, POST, PUT, PATCH, DELETE, HEAD and OPTIONS", "correct the client", &formMethodNotAllowed, ""},
+	{ReasonTooEarly, false, http.StatusTooEarly, "the request came as early data (0-RTT) of HTTP/3, which can be recorded and sent again, or says so in `Early-Data`", "the client repeats the request when the connection is established; Caddy's server option `0rtt off` spares it that", &formTooEarly, ""},
 	{ReasonDecisionMismatch, false, http.StatusBadGateway, "the request differs from the decided request; it was not sent", "a handler changes the request after the decision: see the log", &formInternal, ""},
 	{ReasonUnreadableAnswer, false, http.StatusBadGateway, "secrets are [filtered](filter.md), and the answer cannot be searched for them", "the log says why; exempt the caller with `except`", &formUnavailable, ""},
 	{ReasonStorage, false, http.StatusServiceUnavailable, "Caddy's storage cannot be read or written: signing keys, revocations or approvals", "Caddy's log names the file and the cause", &formInternal, ""},

@@ -74,6 +74,10 @@ var (
 		false, "The method is not allowed.",
 		"UnexpectedContent", "validationError", "invalid_request", "logical",
 	}
+	formTooEarly = refusalForm{
+		false, "The request came before the connection was established. Send it again.",
+		"ServiceUnavailable", "serviceUnavailable", "invalid_request", "transport",
+	}
 	formUnsupportedGrant = refusalForm{
 		false, "The grant type is not supported.",
 		"UnexpectedContent", "validationError", "unsupported_grant_type", "logical",

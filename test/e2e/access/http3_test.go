@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -220,5 +222,94 @@ func TestAWebsocketOverHTTP3EndsWithTheRightsOfItsCaller(t *testing.T) {
 	}
 	if ctx.Err() != nil {
 		t.Error("it goes on")
+	}
+}
+
+// remembered are the tickets of TLS sessions, and tells when there is one.
+type remembered struct {
+	tls.ClientSessionCache
+	put chan struct{}
+}
+
+func (r *remembered) Put(key string, session *tls.ClientSessionState) {
+	r.ClientSessionCache.Put(key, session)
+	select {
+	case r.put <- struct{}{}:
+	default:
+	}
+}
+
+// Early data can be recorded and sent again, from any address.
+func TestEarlyDataIsNotDecidedAbout(t *testing.T) {
+	base, clients := overTLS(t, "client grafana "+bcryptHash)
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tickets := &remembered{tls.NewLRUClientSessionCache(10), make(chan struct{}, 1)}
+	trust := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{http3.NextProtoH3}, ClientSessionCache: tickets}
+	client := &http3.Transport{TLSClientConfig: trust}
+	defer client.Close()
+	// ask sends a request, as soon as the connection lets it.
+	ask := func(method, path string) (status int, body string, early bool) {
+		conn, err := quic.DialAddrEarly(ctx, u.Host, trust, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.CloseWithError(0, "") }()
+		stream, err := client.NewClientConn(conn).OpenRequestStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequestWithContext(ctx, method, base+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(stream.SendRequestHeader(req), stream.Close()); err != nil {
+			t.Fatal(err)
+		}
+		res, err := stream.ReadResponse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select { // for the next connection
+		case <-tickets.put:
+		case <-ctx.Done():
+			t.Fatal("no ticket")
+		}
+		return res.StatusCode, string(text), conn.ConnectionState().Used0RTT
+	}
+	if status, body, early := ask(http.MethodGet, "/api/v1/jobs"); status != http.StatusOK || early {
+		t.Fatal(status, body, early)
+	}
+	for _, c := range [][2]string{
+		{http.MethodGet, "/api/v1/jobs"}, {http.MethodPost, "/api/v1/jobs/" + jobID + "/start"}, {http.MethodDelete, "/api/v1/jobs/" + jobID},
+		{http.MethodPost, "/api/oauth2/token"}, {http.MethodPost, "/api/oauth2/logout"}, {http.MethodGet, "/api/v1/serverTime"},
+	} {
+		if status, body, early := ask(c[0], c[1]); !early || status != http.StatusTooEarly || !strings.Contains(body, "(too_early)") {
+			t.Errorf("%s %s: %d %s, early %t", c[0], c[1], status, body, early)
+		}
+	}
+	// What an earlier proxy says of it.
+	for _, path := range []string{"/api/v1/jobs", "/api/oauth2/token"} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Early-Data", "1")
+		res, err := clients["HTTP/1.1"].RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != http.StatusTooEarly {
+			t.Errorf("%s: %s", path, res.Status)
+		}
 	}
 }
