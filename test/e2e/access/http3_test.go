@@ -290,8 +290,12 @@ func TestEarlyDataIsNotDecidedAbout(t *testing.T) {
 		t.Fatal(status, body, early)
 	}
 	for _, c := range [][2]string{
-		{http.MethodGet, "/api/v1/jobs"}, {http.MethodPost, "/api/v1/jobs/" + jobID + "/start"}, {http.MethodDelete, "/api/v1/jobs/" + jobID},
-		{http.MethodPost, "/api/oauth2/token"}, {http.MethodPost, "/api/oauth2/logout"}, {http.MethodGet, "/api/v1/serverTime"},
+		{http.MethodGet, "/api/v1/jobs"},
+		{http.MethodPost, "/api/v1/jobs/" + jobID + "/start"},
+		{http.MethodDelete, "/api/v1/jobs/" + jobID},
+		{http.MethodPost, "/api/oauth2/token"},
+		{http.MethodPost, "/api/oauth2/logout"},
+		{http.MethodGet, "/api/v1/serverTime"},
 	} {
 		if status, body, early := ask(c[0], c[1]); !early || status != http.StatusTooEarly || !strings.Contains(body, "(too_early)") {
 			t.Errorf("%s %s: %d %s, early %t", c[0], c[1], status, body, early)
