@@ -5,15 +5,18 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
@@ -29,6 +32,7 @@ type OperatorsPage struct {
 	Listen string `json:"listen,omitempty"`
 
 	address caddy.NetworkAddress
+	ctx     caddy.Context
 	logger  *zap.Logger
 	server  *http.Server
 	served  chan struct{}
@@ -41,7 +45,7 @@ func (OperatorsPage) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the address.
 func (o *OperatorsPage) Provision(ctx caddy.Context) error {
-	o.logger = ctx.Logger()
+	o.ctx, o.logger = ctx, ctx.Logger()
 	return o.read()
 }
 
@@ -73,7 +77,66 @@ func (o *OperatorsPage) Begin() error {
 	return nil
 }
 
+// served are the addresses of the pages of this process. It outlives a reload: the page of the
+// next configuration listens before that of the last one has ended.
+var served struct {
+	mu    sync.Mutex
+	pages map[string]int
+}
+
+// free refuses an address at which something else listens: Caddy's listeners share an address,
+// and connections would lead to either of them.
+func (o *OperatorsPage) free() error {
+	if o.address.IsUnixNetwork() {
+		return nil // of which there is one at a path
+	}
+	if server, address, err := o.site(); err != nil || server != "" {
+		return cmp.Or(err, fmt.Errorf("%s is an address of the server %s (%s) too: choose another port", o.Listen, server, address))
+	}
+	served.mu.Lock()
+	own := served.pages[o.Listen] > 0
+	served.mu.Unlock()
+	if own {
+		return nil
+	}
+	probe, err := new(net.ListenConfig).Listen(context.Background(), o.address.Network, o.address.JoinHostPort(0))
+	if err != nil {
+		return fmt.Errorf("%w; is it the admin endpoint, or another program?", err)
+	}
+	return probe.Close()
+}
+
+// site returns a server of the configuration that listens at the address, and its address.
+func (o *OperatorsPage) site() (server, address string, err error) {
+	app, err := o.ctx.AppIfConfigured("http")
+	if err != nil {
+		return "", "", nil //nolint:nilerr // there are no sites
+	}
+	for name, s := range app.(*caddyhttp.App).Servers {
+		for _, listens := range s.Listen {
+			at, err := caddy.ParseNetworkAddress(listens)
+			if err != nil {
+				return "", "", err
+			}
+			if at.Network != "udp" && !at.IsUnixNetwork() && at.StartPort <= o.address.StartPort && o.address.StartPort <= at.EndPort && reaches(at.Host, o.address.Host) {
+				return name, listens, nil
+			}
+		}
+	}
+	return "", "", nil
+}
+
+// reaches reports whether a server at a host gets connections to a loopback address.
+func reaches(host, loopback string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip.IsUnspecified() || host == loopback ||
+		(host == "localhost" || ip.IsLoopback()) && (loopback == "localhost" || host == "localhost")
+}
+
 func (o *OperatorsPage) listen() error {
+	if err := o.free(); err != nil {
+		return err
+	}
 	listening, err := o.address.Listen(context.Background(), 0, net.ListenConfig{})
 	if err != nil {
 		return err
@@ -93,6 +156,7 @@ func (o *OperatorsPage) listen() error {
 	}))
 	o.server.ErrorLog = zap.NewStdLog(o.logger)
 	o.served = make(chan struct{})
+	o.count(1)
 	go func() {
 		defer close(o.served)
 		if err := o.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -118,7 +182,20 @@ func (o *OperatorsPage) End() error {
 		_ = o.server.Close()
 	}
 	<-o.served
+	o.count(-1)
 	return nil
+}
+
+// count counts the page among those of this process.
+func (o *OperatorsPage) count(by int) {
+	served.mu.Lock()
+	defer served.mu.Unlock()
+	if served.pages == nil {
+		served.pages = make(map[string]int)
+	}
+	if served.pages[o.Listen] += by; served.pages[o.Listen] == 0 {
+		delete(served.pages, o.Listen)
+	}
 }
 
 // Interface guards

@@ -9,7 +9,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -232,4 +235,69 @@ func TestAnActAtTheRemoteAdminEndpointIsLoggedWithItsOperator(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// Caddy's listeners share an address: connections would lead to the page or to something else.
+func TestThePageSharesItsAddressWithNothing(t *testing.T) {
+	t.Parallel()
+	ports, err := harness.FreePorts(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := func(page, address string, port int) []byte {
+		return fmt.Appendf(nil, "{\n\tauto_https off\n\tveeam_auth {\n\t\tpage %s\n\t}\n}\nhttp://:%d {\n\tbind %s\n\trespond 204\n}\n", page, port, address)
+	}
+	start := func(config []byte) (*harness.Caddy, error) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "Caddyfile")
+		if err := os.WriteFile(file, config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := harness.StartCaddy(dir, file, nil)
+		if err == nil {
+			t.Cleanup(c.Stop)
+		}
+		return c, err
+	}
+	listens := func(port int) string { return fmt.Sprintf("localhost:%d", port) }
+	for _, address := range []string{"127.0.0.1", "0.0.0.0", "::"} {
+		if _, err := start(site(listens(ports[0]), address, ports[0])); err == nil || !strings.Contains(err.Error(), "is an address of the server srv0") {
+			t.Errorf("a site at %s: %v", address, err)
+		}
+	}
+	other, err := net.Listen("tcp", listens(ports[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start(site(listens(ports[1]), "127.0.0.1", ports[2])); err == nil || !strings.Contains(err.Error(), "is it the admin endpoint, or another program?") {
+		t.Errorf("another program: %v", err)
+	}
+	other.Close()
+
+	c, err := start(site(listens(ports[1]), "127.0.0.1", ports[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func() int {
+		res, err := http.Get("http://" + listens(ports[1]) + "/veeam_auth/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for range 3 { // a reload at the same address
+		if err := c.Load(t.Context(), site(listens(ports[1]), "127.0.0.1", ports[3])); err != nil {
+			t.Fatal(err)
+		}
+		if got := status(); got != http.StatusOK {
+			t.Errorf("after a reload: %d", got)
+		}
+	}
+	if err := c.Load(t.Context(), site(c.Admin, "127.0.0.1", ports[3])); err == nil || !strings.Contains(err.Error(), "admin endpoint") {
+		t.Errorf("the admin endpoint: %v", err)
+	}
+	if got := status(); got != http.StatusOK {
+		t.Errorf("after a reload that has failed: %d", got)
+	}
 }
