@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -432,7 +433,7 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		return d.WrapErr(err)
 	}
 	if longest := p.handler.TokenMaxLifetime; longest > 0 {
-		if err := checkMaxLifetime(longest, cmp.Or(p.handler.TokenLifetime, caddy.Duration(issuer.DefaultLifetime))); err != nil {
+		if err := issuer.CheckMaxLifetime(time.Duration(longest), cmp.Or(time.Duration(p.handler.TokenLifetime), issuer.DefaultLifetime)); err != nil {
 			return p.lifetimeAt.WrapErr(err)
 		}
 	}

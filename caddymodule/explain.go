@@ -93,6 +93,9 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	}
 	v := h.judge(r, state, unknown, func(shown *http.Request) { x.Rules = h.outcomes(shown, state.decision.Rule) })
+	if v.refusal == nil && x.Route == veeam.RouteToken && known {
+		v.refusal = h.narrow(r, state) // as after the login
+	}
 	if v.refusal == nil && state.decision.Approval {
 		v.refusal = &veeam.Refusal{Reason: veeam.ReasonApprovalRequired}
 	}

@@ -211,6 +211,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if err := issuer.CheckAudience(h.Audience); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
+	if err := policy.CheckHosts(h.Hosts); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	here, err := h.nowhere()
 	if err != nil {
 		return err
@@ -226,13 +229,15 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.TokenMaxLifetime == 0 {
 		h.TokenMaxLifetime = caddy.Duration(max(issuer.DefaultMaxLifetime, time.Duration(h.TokenLifetime)))
 	}
-	if err := checkMaxLifetime(h.TokenMaxLifetime, h.TokenLifetime); err != nil {
+	if err := issuer.CheckMaxLifetime(time.Duration(h.TokenMaxLifetime), time.Duration(h.TokenLifetime)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), requestbody.Timeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
-		h.bodyLimit = int(min(*h.LogBodyLimit, maxLogBodyLimit))
+		if h.bodyLimit = int(*h.LogBodyLimit); h.bodyLimit < 0 || h.bodyLimit > maxLogBodyLimit {
+			return fmt.Errorf("veeam_auth: log_body_limit is %d bytes (allowed: 0 for off, to %d)", h.bodyLimit, maxLogBodyLimit)
+		}
 	}
 	if h.metrics, err = running().registerMetrics(ctx); err != nil {
 		return err
@@ -292,14 +297,6 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		stored.Start(unseenRevocations)
 		pooled.Start(unseenRevocations, func() { tryTokenStorage(started, ctx.Storage(), pooled, h.logger) })
 	})
-}
-
-// checkMaxLifetime refuses logins that end before their first token does.
-func checkMaxLifetime(longest, lifetime caddy.Duration) error {
-	if longest < lifetime {
-		return fmt.Errorf("token_max_lifetime %v is shorter than token_lifetime %v", time.Duration(longest), time.Duration(lifetime))
-	}
-	return nil
 }
 
 const (

@@ -40,6 +40,9 @@ func keepSecrets(t *testing.T) *kept {
 	return k
 }
 
+// Reads says that the configuration has a vault.
+func (*kept) Reads(source string) bool { return source == secret.SourceVault }
+
 const inVault = "{vault.secret/data/veeam#password}"
 
 // As with a file: a refused password is sent once, and its replacement is used without a
@@ -49,7 +52,7 @@ func TestAPasswordInAVaultIsReadAtLoginsAndAfterARefusal(t *testing.T) {
 	k := keepSecrets(t)
 	k.set("wrong")
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: inVault})
+		w.tr = w.transport(&Transport{Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: inVault}}, secrets: k})
 		refusals := secret.Refusals()
 		w.demand("503 credential_refused")
 		w.demand("503 credential_refused")
@@ -75,7 +78,7 @@ func TestAPasswordInAVaultIsReadAtLoginsAndAfterARefusal(t *testing.T) {
 func TestAVaultThatDoesNotAnswerStopsNoSession(t *testing.T) {
 	k := keepSecrets(t)
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
-		w.start(&account.Account{Name: veeamtest.DefaultUser, Password: inVault})
+		w.tr = w.transport(&Transport{Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: inVault}}, secrets: k})
 		w.demand("503 secret_unreadable")
 		if w.wire.grants() != 0 {
 			t.Error("a login without a password")

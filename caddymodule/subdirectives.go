@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // reader parses a subdirective. The dispenser is at its name.
@@ -46,12 +47,12 @@ func (p *directiveParser) readers() map[string]reader {
 			return arguments.Choice(d, &h.Forward, forwarder.Auto, forwarder.Nested)
 		},
 		"hold":           p.hold,
-		"hosts":          to(&h.Hosts, arguments.List),
+		"hosts":          checked(to(&h.Hosts, arguments.List), func() error { return policy.CheckHosts(h.Hosts) }),
 		"index_file":     to(&h.IndexFile, arguments.One),
 		"insecure_http":  to(&t.InsecureHTTP, arguments.None),
 		"lockout_budget": p.lockoutBudget,
 		"log_all_bodies": to(&h.LogAllBodies, arguments.None),
-		"log_body_limit": p.logBodyLimit,
+		"log_body_limit": func(d *caddyfile.Dispenser) error { return arguments.SizeOrOff(d, &h.LogBodyLimit, maxLogBodyLimit) },
 		"log_trace_id":   to(&h.LogTraceID, arguments.None),
 		"login_at": func(d *caddyfile.Dispenser) error {
 			return arguments.Choice(d, &t.LoginAt, loginAtRequest, loginAtStart)
@@ -121,15 +122,6 @@ func (p *directiveParser) sameProduct() error {
 func (p *directiveParser) maxLifetime(d *caddyfile.Dispenser) error {
 	p.lifetimeAt = *d
 	return arguments.Duration(d, &p.handler.TokenMaxLifetime)
-}
-
-func (p *directiveParser) logBodyLimit(d *caddyfile.Dispenser) error {
-	p.handler.LogBodyLimit = new(int64)
-	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
-		var off string
-		return arguments.One(d, &off)
-	}
-	return arguments.Size(d, p.handler.LogBodyLimit)
 }
 
 // texts returns the texts of tokens.

@@ -152,6 +152,7 @@ type Transport struct {
 	product  *veeam.Product
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
 	process  *processState     // default: this one
+	secrets  any               // default: veeam_secrets of the configuration, nil without it
 	tries    *triesStore
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
@@ -182,6 +183,12 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	if err := t.pair(ctx); err != nil {
 		return err
+	}
+	if t.secrets == nil {
+		t.secrets, _ = ctx.AppIfConfigured("veeam_secrets")
+	}
+	if err := account.CheckSources(t.Accounts, t.secrets); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	t.KeepAlive = cmp.Or(t.KeepAlive, new(reverseproxy.KeepAlive))
 	t.KeepAlive.MaxIdleConnsPerHost = cmp.Or(t.KeepAlive.MaxIdleConnsPerHost, defaultIdlePerHost)
@@ -278,6 +285,8 @@ func (t *Transport) check() (err error) {
 		return fmt.Errorf("veeam_auth: session_records %q is not allowed (allowed: on, off)", t.SessionRecords)
 	case t.MaxUsers < 0:
 		return errors.New("veeam_auth: max_users is negative")
+	case t.APIVersion != "" && t.product.Version.None():
+		return fmt.Errorf("veeam_auth: api_version: product %s has no versions to choose from; remove the option", t.product.Name)
 	case t.ReplayLimit < 0:
 		return errors.New("veeam_auth: replay_limit is negative")
 	}

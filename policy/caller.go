@@ -201,6 +201,20 @@ func LocalHost(host string, names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
+// CheckHosts returns an error if one of the names is none that LocalHost compares with: a name
+// has neither scheme nor port nor path, stands for no other names, and is no address.
+func CheckHosts(names []string) error {
+	for _, name := range names {
+		if _, err := netip.ParseAddr(name); err == nil {
+			return fmt.Errorf("hosts: %s is an address: loopback addresses count without being listed, others never count", name)
+		}
+		if name == "" || strings.ContainsAny(name, ":/*?#@ []{}") {
+			return fmt.Errorf("hosts: %q is not the name of a host: write it without scheme, port and wildcards, such as vbr-sidecar.lab.local", name)
+		}
+	}
+	return nil
+}
+
 // Authenticated returns the caller that an earlier handler authenticated, and false for
 // cross-site requests of browsers.
 func (e Evidence) Authenticated() (Caller, bool) {

@@ -3,7 +3,6 @@
 package arguments
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,9 +101,23 @@ func Duration(d *caddyfile.Dispenser, target *caddy.Duration) error {
 
 // Size reads an option whose value is a number of bytes, from 1 byte to 2 GiB.
 func Size(d *caddyfile.Dispenser, target *int64) error {
-	return value(d, target, "a size between 1 byte and 2 GiB, for example 64KiB or 1MiB", func(text string) (int64, bool) {
+	return size(d, target, 2<<30, "a size between 1 byte and 2 GiB, for example 64KiB or 1MiB")
+}
+
+// SizeOrOff reads an option whose value is off, which is 0, or a number of bytes up to most.
+func SizeOrOff(d *caddyfile.Dispenser, target **int64, most int64) error {
+	*target = new(int64)
+	if ahead := *d; ahead.NextArg() && ahead.Val() == "off" {
+		var off string
+		return One(d, &off)
+	}
+	return size(d, *target, most, "off, or a size between 1 byte and "+strings.Replace(humanize.IBytes(uint64(most)), ".0 ", " ", 1)+", for example 64KiB")
+}
+
+func size(d *caddyfile.Dispenser, target *int64, most int64, wanted string) error {
+	return value(d, target, wanted, func(text string) (int64, bool) {
 		size, err := humanize.ParseBytes(text)
-		return int64(size), err == nil && size > 0 && size <= math.MaxInt32
+		return int64(size), err == nil && size > 0 && size <= uint64(most)
 	})
 }
 

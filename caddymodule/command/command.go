@@ -79,8 +79,9 @@ another host may have answered.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: withExitCode(o.run),
 	}
-	o.add(cmd)
-	cmd.Flags().Lookup("config").DefValue, o.config = "", ""
+	o.addFile(cmd)
+	config := cmd.Flags().Lookup("config")
+	config.Usage, config.DefValue, o.config = "Configuration file whose TLS options and proxy are used", "", ""
 	cmd.Flags().StringVar(&o.serverName, "server-name", "", "Server name to send (SNI). Default: tls_server_name of the configuration, or the host of the address")
 	return cmd
 }

@@ -27,10 +27,15 @@ import (
 type configFlags struct{ config, adapter, upstream string }
 
 func (f *configFlags) add(cmd *cobra.Command) {
+	f.addFile(cmd)
+	cmd.Flags().StringVar(&f.upstream, "upstream", "", "Server (host:port), if the account has several")
+}
+
+// addFile adds the flags of the configuration alone.
+func (f *configFlags) addFile(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&f.config, "config", "c", "Caddyfile", "Configuration file with the account; - reads standard input")
 	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile. Default: by file name")
-	flags.StringVar(&f.upstream, "upstream", "", "Server (host:port), if the account has several")
 }
 
 // moduleName is that of the handler and of the transport in JSON.

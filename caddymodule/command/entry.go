@@ -33,7 +33,8 @@ A refused code counts against the lock-out budget of the user: with one try left
 none, --force is required. After three refused codes in a row no code is accepted for
 5 minutes without --force.
 
-Exit codes: 0 logged in; 1 invalid usage or code, nothing was sent; 2 the login failed.`,
+Exit codes: 0 logged in; 1 invalid usage or code, nothing was sent; 2 not logged in, the
+message says why.`,
 		Args: onlyAccount,
 		Example: `  caddy veeam-auth sessions code svc-monitor
   oathtool --totp -b @seed | caddy veeam-auth sessions code svc-monitor`,
@@ -81,7 +82,8 @@ is then renewed as usual.
 A refused secret counts against the lock-out budget of the user: with one try left or
 none, --force is required.
 
-Exit codes: 0 logged in; 1 invalid usage, nothing was sent; 2 the login failed.`,
+Exit codes: 0 logged in; 1 invalid usage, nothing was sent; 2 not logged in, the message
+says why.`,
 		Args: onlyAccount,
 		Example: `  caddy veeam-auth sessions credential exporter --grant refresh_token
   caddy veeam-auth sessions credential sso < saml_response.txt`,

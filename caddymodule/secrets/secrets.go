@@ -145,6 +145,9 @@ func (a *App) Provision(caddy.Context) error {
 	return nil
 }
 
+// Reads reports whether the configuration says how to read secrets of a source, exec or vault.
+func (a *App) Reads(source string) bool { return a.sources.Read[source] != nil }
+
 func (a *App) provisionVault() error {
 	options := secretsource.VaultOptions{
 		Address: a.Vault.Address, Namespace: a.Vault.Namespace,

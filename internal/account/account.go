@@ -248,6 +248,22 @@ func (a *Account) Validate(p *veeam.Product) error {
 	return nil
 }
 
+// CheckSources returns an error if an option of the accounts has a placeholder of a source,
+// exec or vault, that secrets does not read. secrets has a method Reads, or reads nothing.
+func CheckSources(accounts []*Account, secrets any) error {
+	reader, _ := secrets.(interface{ Reads(source string) bool })
+	for _, a := range accounts {
+		for name, text := range a.Options() {
+			for _, source := range [...]string{secret.SourceExec, secret.SourceVault} {
+				if strings.Contains(text, "{"+source+".") && (reader == nil || !reader.Reads(source)) {
+					return fmt.Errorf("account %s: %s has a placeholder of %s: say in the global option veeam_secrets how it is read", a.Name, name, source)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func (a *Account) validateFor(p *veeam.Product) error {
 	grant := a.GrantType()
 	if !p.Accepts(grant) {

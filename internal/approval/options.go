@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // Options are the options of approvals at a site.
@@ -106,7 +108,7 @@ func (o *Options) Limits() (l Limits, err error) {
 		if d.text == "" {
 			continue
 		}
-		if *d.target, err = time.ParseDuration(d.text); err != nil || *d.target < shortest || *d.target > longest {
+		if *d.target, err = policy.ParseDuration(d.text); err != nil || *d.target < shortest || *d.target > longest {
 			return l, fmt.Errorf("%s: %q is not a duration from 1s to 24h, for example 90s, 5m or 1h", d.option, d.text)
 		}
 	}

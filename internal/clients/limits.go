@@ -52,6 +52,9 @@ func (c *Client) Set(option string, args []string) error {
 	}
 	switch option {
 	case "account":
+		if c.Account != "" {
+			return errors.New("account is set twice")
+		}
 		return one(&c.Account, option, args)
 	case "preset":
 		return one(&c.Preset, option, args)
@@ -140,7 +143,7 @@ func parseLifetime(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	lifetime, err := time.ParseDuration(text)
+	lifetime, err := policy.ParseDuration(text)
 	if err != nil || lifetime <= 0 {
 		return 0, fmt.Errorf("token_lifetime: %q is not a duration above zero, for example 90s, 5m or 1h", text)
 	}

@@ -101,6 +101,14 @@ type Subject struct {
 	Until time.Time
 }
 
+// CheckMaxLifetime refuses logins that end before their first access token does.
+func CheckMaxLifetime(longest, lifetime time.Duration) error {
+	if longest < lifetime {
+		return fmt.Errorf("token_max_lifetime %v is shorter than token_lifetime %v", longest, lifetime)
+	}
+	return nil
+}
+
 // Digest returns a one-way digest that differs if any part differs, for an audience or
 // a Subject.Vouch.
 func Digest(parts ...string) string {

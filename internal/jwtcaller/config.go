@@ -216,7 +216,7 @@ func (c *Config) check() (l limits, err error) {
 		if *d.target = d.usual; d.text == "" {
 			continue
 		}
-		value, err := time.ParseDuration(d.text)
+		value, err := policy.ParseDuration(d.text)
 		if err != nil || value < d.least || value > d.most {
 			return l, c.wrong("%s: %q is not a duration from %v to %v, for example 90s, 5m or 1h", d.option, d.text, d.least, d.most)
 		}

@@ -147,6 +147,9 @@ type Version struct {
 	Served []int
 }
 
+// None reports whether the product has no versions to choose from.
+func (v Version) None() bool { return v.Header == "" && v.Default == "" && len(v.Known) == 0 }
+
 // Fields are the names of form fields of the product's token request. An empty name
 // means that the product does not have the field. The names grant_type, username,
 // password and refresh_token are the same for all products.

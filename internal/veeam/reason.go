@@ -142,7 +142,7 @@ var reasonTable = []ReasonRow{
 	{ReasonPin, true, http.StatusBadGateway, "the certificate of the server does not match `tls_pin`", "the log has both fingerprints; ask the server's administrator before you change the pin", &formUnavailable, ""},
 	{ReasonServerFault, true, http.StatusBadGateway, "the server has failed (408 or 5xx)", "see the server's log", &formUnavailable, ""},
 	{ReasonWrongProduct, true, http.StatusBadGateway, "the server answers like another product", "check `product`, host and port", &formUnavailable, ""},
-	{ReasonAPIVersion, true, http.StatusBadGateway, "the server does not serve the API version", "remove or correct `api_version`", &formUnavailable, ""},
+	{ReasonAPIVersion, true, http.StatusBadGateway, "the server does not serve the API version, as [`check`](commands.md#check) finds out; a request gets `request_not_understood`", "remove or correct `api_version`", &formUnavailable, ""},
 	{ReasonNotUnderstood, true, http.StatusBadGateway, "the server rejects the login as a request: API version, path, licence agreement; it did not check the credential", "check `product`, scheme, host, port and `api_version`", &formUnavailable, ""},
 	{ReasonUnexpectedAnswer, true, http.StatusBadGateway, "the answer is not in the product's format", "check `product`, scheme, host and port", &formUnavailable, ""},
 	{ReasonWrongUser, true, http.StatusBadGateway, "the token in the answer is for another user than requested; it is not used", "see the log", &formUnavailable, ""},
