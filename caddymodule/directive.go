@@ -163,7 +163,7 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	tokens := *h.Dispenser // those of the directive alone; ExtractMatcherSet has returned to before it
 	h.Next()               // for warnUnusedOnce and errors: it has a file and a line there
-	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool)}
+	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool), at: make(map[string]caddyfile.Dispenser)}
 	others, err := parser.ownSubdirectives(&tokens)
 	if err != nil {
 		return nil, err
@@ -213,7 +213,24 @@ type directiveParser struct {
 	named     map[[2]string]bool    // accounts and clients
 	others    map[string]bool       // subdirectives of reverse_proxy, or unknown ones
 
-	filterAt, lifetimeAt, trustAt caddyfile.Dispenser // positions of filter_secrets, token_max_lifetime and the last trust_jwt
+	at map[string]caddyfile.Dispenser // the last position of each subdirective of the module, for errors
+}
+
+// place adds to an error the line of the option that it begins with, or that of the directive.
+func (p *directiveParser) place(d *caddyfile.Dispenser, err error) error {
+	err = errors.New(strings.TrimPrefix(err.Error(), "veeam_auth: ")) // which Caddy says, too
+	option, rest, _ := strings.Cut(err.Error(), " ")
+	name, _, _ := strings.Cut(rest, ":")
+	at, ok := p.at[strings.TrimSuffix(option, ":")]
+	for i, a := range p.transport.Accounts {
+		if option == "account" && a.Name == name {
+			at = p.accountAt[i]
+		}
+	}
+	if !ok || option == "client" && len(p.handler.Clients) > 1 { // it may be about another one
+		return d.WrapErr(err)
+	}
+	return at.WrapErr(err)
 }
 
 // withOwnNames completes an error of reverse_proxy about an unknown subdirective.
@@ -270,7 +287,7 @@ func (p *directiveParser) ownSubdirectives(d *caddyfile.Dispenser) (others *cadd
 			case seen[name] && !slices.Contains(repeatable, name):
 				return nil, sub.Errf("%s is set twice", name)
 			}
-			seen[name] = true
+			seen[name], p.at[name] = true, *sub
 			if err := read(sub); err != nil {
 				return nil, err
 			}
@@ -414,37 +431,34 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		return err
 	}
 	if err := p.adoptHost(proxy); err != nil {
-		return d.WrapErr(err)
+		return p.place(d, err)
 	}
 	err := p.transport.check()
-	if wrong, ok := errors.AsType[*account.InvalidError](err); ok {
-		return p.accountAt[wrong.Number].WrapErr(wrong.Err)
-	}
 	if err != nil {
-		return d.WrapErr(err)
+		return p.place(d, err)
 	}
 	if err := p.handler.checkExpose(p.transport.product); err != nil {
-		return d.WrapErr(err)
+		return p.place(d, err)
 	}
 	if p.transport.LoginAt == loginAtStart && proxy.DynamicUpstreamsRaw != nil {
 		return d.Err("login_at start is not allowed with dynamic upstreams: their addresses are known when a request comes")
 	}
 	if err := p.transport.serves(p.handler); err != nil {
-		return d.WrapErr(err)
+		return p.place(d, err)
 	}
 	if longest := p.handler.TokenMaxLifetime; longest > 0 {
 		if err := issuer.CheckMaxLifetime(time.Duration(longest), cmp.Or(time.Duration(p.handler.TokenLifetime), issuer.DefaultLifetime)); err != nil {
-			return p.lifetimeAt.WrapErr(err)
+			return p.place(d, err)
 		}
 	}
 	if err := p.handler.FilterSecrets.Read(p.handler.Clients); err != nil {
-		return p.filterAt.WrapErr(err)
+		return p.place(d, err)
 	}
 	if _, err := p.handler.trust(); err != nil {
-		return p.trustAt.WrapErr(err)
+		return p.place(d, err)
 	}
 	if p.handler.Forward, err = forwarder.Shown(p.handler.Forward, proxy, p.transport.HTTPTransport); err != nil {
-		return d.WrapErr(err)
+		return p.place(d, err)
 	}
 	proxy.TransportRaw, err = json.Marshal(struct {
 		Module string `json:"protocol"`

@@ -115,7 +115,6 @@ func (p *directiveParser) filterSecrets(d *caddyfile.Dispenser) error {
 		}
 		p.handler.FilterSecrets.Except = args[1:]
 	}
-	p.filterAt = *d
 	return arguments.NoBlock(d, "filter_secrets")
 }
 
@@ -188,7 +187,7 @@ func options(d *caddyfile.Dispenser, of string, known []string, repeatable func(
 //		<options...>
 //	}
 func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
-	p.trustAt = *d
+	at := *d
 	c := new(jwtcaller.Config)
 	if err := c.SetName(d.RemainingArgs()); err != nil {
 		return d.WrapErr(err)
@@ -198,7 +197,7 @@ func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if err := c.Check(); err != nil {
-		return p.trustAt.WrapErr(err)
+		return at.WrapErr(err)
 	}
 	p.handler.TrustJWT = append(p.handler.TrustJWT, c)
 	return nil

@@ -18,62 +18,59 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
-// reader parses a subdirective. The dispenser is at its name.
-type reader = func(*caddyfile.Dispenser) error
-
 // repeatable are the subdirectives that may be written more than once.
 var repeatable = []string{"account", "client", "allow", "deny", "approve", "hosts", "allowed_origins", "tls_pin", "trust_jwt"}
 
 // readers returns the parsers of the subdirectives by name.
-func (p *directiveParser) readers() map[string]reader {
+func (p *directiveParser) readers() map[string]arguments.Reader {
 	t, h := p.transport, p.handler
-	return map[string]reader{
+	return map[string]arguments.Reader{
 		"account":                p.account,
-		"act_as":                 to(&h.ActAs, arguments.One),
+		"act_as":                 arguments.Into(&h.ActAs, arguments.One),
 		"allow":                  p.rule,
-		"allowed_origins":        to(&h.AllowedOrigins, arguments.Origins),
-		"api_version":            to(&t.APIVersion, arguments.One),
+		"allowed_origins":        arguments.Into(&h.AllowedOrigins, arguments.Origins),
+		"api_version":            arguments.Into(&t.APIVersion, arguments.One),
 		"approvals":              p.approvals,
 		"approve":                p.rule,
-		"audience":               checked(to(&h.Audience, arguments.One), func() error { return issuer.CheckAudience(h.Audience) }),
-		"base_path":              checked(to(&t.BasePath, arguments.One), func() error { return upstream.CheckBasePath(t.BasePath) }),
+		"audience":               arguments.Checked(arguments.Into(&h.Audience, arguments.One), func() error { return issuer.CheckAudience(h.Audience) }),
+		"base_path":              arguments.Checked(arguments.Into(&t.BasePath, arguments.One), func() error { return upstream.CheckBasePath(t.BasePath) }),
 		"cache":                  p.cache,
 		"client":                 p.client,
 		"default":                func(d *caddyfile.Dispenser) error { return arguments.Choice(d, &h.Default, "allow", "deny") },
 		"deny":                   p.rule,
-		"expose_upstream_tokens": to(&h.ExposeUpstreamTokens, arguments.None),
+		"expose_upstream_tokens": arguments.Into(&h.ExposeUpstreamTokens, arguments.None),
 		"filter_secrets":         p.filterSecrets,
 		"forward": func(d *caddyfile.Dispenser) error {
 			return arguments.Choice(d, &h.Forward, forwarder.Auto, forwarder.Nested)
 		},
 		"hold":           p.hold,
-		"hosts":          checked(to(&h.Hosts, arguments.List), func() error { return policy.CheckHosts(h.Hosts) }),
-		"index_file":     to(&h.IndexFile, arguments.One),
-		"insecure_http":  to(&t.InsecureHTTP, arguments.None),
+		"hosts":          arguments.Checked(arguments.Into(&h.Hosts, arguments.List), func() error { return policy.CheckHosts(h.Hosts) }),
+		"index_file":     arguments.Into(&h.IndexFile, arguments.One),
+		"insecure_http":  arguments.Into(&t.InsecureHTTP, arguments.None),
 		"lockout_budget": p.lockoutBudget,
-		"log_all_bodies": to(&h.LogAllBodies, arguments.None),
+		"log_all_bodies": arguments.Into(&h.LogAllBodies, arguments.None),
 		"log_body_limit": func(d *caddyfile.Dispenser) error { return arguments.SizeOrOff(d, &h.LogBodyLimit, maxLogBodyLimit) },
-		"log_trace_id":   to(&h.LogTraceID, arguments.None),
+		"log_trace_id":   arguments.Into(&h.LogTraceID, arguments.None),
 		"login_at": func(d *caddyfile.Dispenser) error {
 			return arguments.Choice(d, &t.LoginAt, loginAtRequest, loginAtStart)
 		},
-		"login_timeout":          to(&t.LoginTimeout, arguments.Duration),
-		"max_parallel":           to(&h.MaxParallel, arguments.Count),
-		"max_users":              to(&t.MaxUsers, arguments.Count),
-		"pace":                   to(&t.Pace, parsed(ratelimit.ParsePace)),
-		"passthrough":            checked(to(&h.Passthrough, arguments.None), func() error { t.Passthrough = true; return nil }),
-		"product":                checked(to(&t.Product, arguments.One), p.sameProduct),
-		"proxy_from_environment": to(&t.ProxyFromEnvironment, arguments.None),
-		"rate_limit":             to(&h.RateLimit, parsed(ratelimit.ParsePerCaller)),
-		"refresh_before":         to(&t.RefreshBefore, arguments.Duration),
-		"replay_limit":           to(&t.ReplayLimit, arguments.Size),
-		"require_authentication": to(&h.RequireAuthentication, arguments.None),
+		"login_timeout":          arguments.Into(&t.LoginTimeout, arguments.Duration),
+		"max_parallel":           arguments.Into(&h.MaxParallel, arguments.Count),
+		"max_users":              arguments.Into(&t.MaxUsers, arguments.Count),
+		"pace":                   arguments.Into(&t.Pace, arguments.Parsed(ratelimit.ParsePace)),
+		"passthrough":            arguments.Checked(arguments.Into(&h.Passthrough, arguments.None), func() error { t.Passthrough = true; return nil }),
+		"product":                arguments.Checked(arguments.Into(&t.Product, arguments.One), p.sameProduct),
+		"proxy_from_environment": arguments.Into(&t.ProxyFromEnvironment, arguments.None),
+		"rate_limit":             arguments.Into(&h.RateLimit, arguments.Parsed(ratelimit.ParsePerCaller)),
+		"refresh_before":         arguments.Into(&t.RefreshBefore, arguments.Duration),
+		"replay_limit":           arguments.Into(&t.ReplayLimit, arguments.Size),
+		"require_authentication": arguments.Into(&h.RequireAuthentication, arguments.None),
 		"session_records":        func(d *caddyfile.Dispenser) error { return arguments.Choice(d, &t.SessionRecords, "on", "off") },
 		"tls_pin":                p.pins,
-		"token_lifetime":         checked(to(&h.TokenLifetime, arguments.Duration), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
-		"token_max_lifetime":     p.maxLifetime,
+		"token_lifetime":         arguments.Checked(arguments.Into(&h.TokenLifetime, arguments.Duration), func() error { return issuer.CheckLifetime(time.Duration(h.TokenLifetime)) }),
+		"token_max_lifetime":     arguments.Into(&h.TokenMaxLifetime, arguments.Duration),
 		"trust_jwt":              p.trustJWT,
-		"upstream_host":          to(&t.UpstreamHost, arguments.One),
+		"upstream_host":          arguments.Into(&t.UpstreamHost, arguments.One),
 	}
 }
 
@@ -83,45 +80,11 @@ func ownNames() []string {
 	return slices.Sorted(maps.Keys(parser.readers()))
 }
 
-// to parses arguments into target.
-func to[T any](target *T, read func(*caddyfile.Dispenser, *T) error) reader {
-	return func(d *caddyfile.Dispenser) error { return read(d, target) }
-}
-
-// parsed returns a reader that parses all arguments of a subdirective without a block.
-func parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispenser, *T) error {
-	return func(d *caddyfile.Dispenser, target *T) (err error) {
-		name := d.Val()
-		if *target, err = parse(d.RemainingArgs()); err != nil {
-			return d.WrapErr(err)
-		}
-		return arguments.NoBlock(d, name)
-	}
-}
-
-// checked returns a reader that validates its result with check.
-func checked(read reader, check func() error) reader {
-	return func(d *caddyfile.Dispenser) error {
-		if err := read(d); err != nil {
-			return err
-		}
-		if err := check(); err != nil {
-			return d.WrapErr(err)
-		}
-		return nil
-	}
-}
-
 // sameProduct sets the product of the handler to that of the transport.
 func (p *directiveParser) sameProduct() error {
 	p.handler.Product = p.transport.Product
 	_, err := LookupProduct(p.transport.Product)
 	return err
-}
-
-func (p *directiveParser) maxLifetime(d *caddyfile.Dispenser) error {
-	p.lifetimeAt = *d
-	return arguments.Duration(d, &p.handler.TokenMaxLifetime)
 }
 
 // texts returns the texts of tokens.

@@ -185,7 +185,10 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if t.secrets == nil {
-		t.secrets, _ = ctx.AppIfConfigured("veeam_secrets")
+		var err error
+		if t.secrets, err = ctx.AppIfConfigured("veeam_secrets"); err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
+			return err
+		}
 	}
 	if err := account.CheckSources(t.Accounts, t.secrets); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
@@ -274,7 +277,7 @@ func (t *Transport) check() (err error) {
 	case t.Hold < 0 || t.HoldMost < 0:
 		return errors.New("veeam_auth: hold is negative")
 	case t.HoldMost > 0 && t.HoldMost < t.Hold:
-		return errors.New("veeam_auth: the second duration of hold is shorter than the first")
+		return errors.New("veeam_auth: hold: the second duration is shorter than the first")
 	case t.LoginTimeout < 0 || t.LoginTimeout > 0 && t.loginTimeout() < time.Second || t.loginTimeout() > maxLoginTimeout:
 		return fmt.Errorf("veeam_auth: login_timeout is %v (allowed: 1s to %v)", t.loginTimeout(), maxLoginTimeout)
 	case t.RefreshBefore < 0:

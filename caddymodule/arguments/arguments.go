@@ -135,3 +135,35 @@ func value[T any](d *caddyfile.Dispenser, target *T, wanted string, parse func(t
 	*target = read
 	return nil
 }
+
+// Reader reads an option. The dispenser is at its name.
+type Reader = func(*caddyfile.Dispenser) error
+
+// Into returns a reader that puts the value into target.
+func Into[T any](target *T, read func(*caddyfile.Dispenser, *T) error) Reader {
+	return func(d *caddyfile.Dispenser) error { return read(d, target) }
+}
+
+// Parsed returns what parses all arguments of an option without a block.
+func Parsed[T any](parse func(words []string) (T, error)) func(*caddyfile.Dispenser, *T) error {
+	return func(d *caddyfile.Dispenser, target *T) (err error) {
+		name := d.Val()
+		if *target, err = parse(d.RemainingArgs()); err != nil {
+			return d.WrapErr(err)
+		}
+		return NoBlock(d, name)
+	}
+}
+
+// Checked returns a reader that validates its result with check.
+func Checked(read Reader, check func() error) Reader {
+	return func(d *caddyfile.Dispenser) error {
+		if err := read(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}
+}

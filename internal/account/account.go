@@ -255,13 +255,24 @@ func CheckSources(accounts []*Account, secrets any) error {
 	for _, a := range accounts {
 		for name, text := range a.Options() {
 			for _, source := range [...]string{secret.SourceExec, secret.SourceVault} {
-				if strings.Contains(text, "{"+source+".") && (reader == nil || !reader.Reads(source)) {
+				if asksFor(text, source) && (reader == nil || !reader.Reads(source)) {
 					return fmt.Errorf("account %s: %s has a placeholder of %s: say in the global option veeam_secrets how it is read", a.Name, name, source)
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// asksFor reports whether a text has a placeholder of a source. A brace behind a backslash
+// begins none.
+func asksFor(text, source string) bool {
+	for before, rest, found := strings.Cut(text, "{"+source+"."); found; before, rest, found = strings.Cut(rest, "{"+source+".") {
+		if !strings.HasSuffix(before, `\`) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *Account) validateFor(p *veeam.Product) error {
@@ -338,20 +349,12 @@ func oneOf(choices ...choice) error {
 	return nil
 }
 
-// InvalidError is the error of one account whose options are invalid.
-type InvalidError struct {
-	Number int // the place of the account, from 0
-	Err    error
-}
-
-func (e *InvalidError) Error() string { return e.Err.Error() }
-
-// ValidateAll returns an error if the options of an account are invalid, an *InvalidError,
-// or if accounts contradict each other.
+// ValidateAll returns an error if the options of an account are invalid, or if accounts
+// contradict each other. It begins with the account.
 func ValidateAll(accounts []*Account, p *veeam.Product) error {
-	for i, a := range accounts {
+	for _, a := range accounts {
 		if err := a.Validate(p); err != nil {
-			return &InvalidError{i, err}
+			return err
 		}
 	}
 	byName := make(map[string]*Account, len(accounts))

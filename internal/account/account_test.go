@@ -76,3 +76,27 @@ func TestWhichSecretsAreInClearText(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+type onlyExec struct{}
+
+func (onlyExec) Reads(source string) bool { return source == "exec" }
+
+func TestSecretsThatNothingReadsAreRefused(t *testing.T) {
+	t.Parallel()
+	for text, c := range map[string]struct{ without, with bool }{ // whether it is accepted without sources, and with exec
+		"{env.P}":                              {true, true},
+		"{exec./usr/bin/pass show x}":          {false, true},
+		"{vault.secret/data/x#p}":              {false, false},
+		`\{exec.x\}literal`:                    {true, true},
+		`\{exec.x\} {exec./usr/bin/pass x}`:    {false, true},
+		"before {vault.secret/data/x#p} after": {false, false},
+	} {
+		accounts := []*Account{{Name: "first", Password: "p"}, {Name: "svc", Password: text}}
+		for secrets, want := range map[any]bool{nil: c.without, struct{}{}: c.without, onlyExec{}: c.with} {
+			err := CheckSources(accounts, secrets)
+			if (err == nil) != want || err != nil && !strings.HasPrefix(err.Error(), "account svc: password has a placeholder of ") {
+				t.Errorf("%s with %T: %v", text, secrets, err)
+			}
+		}
+	}
+}
