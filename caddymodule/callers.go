@@ -126,7 +126,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 	if err != nil {
 		return policy.Caller{}, issuer.ErrInvalid
 	}
-	caller.Account, caller.Login, caller.Family, caller.Until = sub.Account, sub.Login, sub.Family, sub.Until
+	caller.Account, caller.Login, caller.Family, caller.Until, caller.Made = sub.Account, sub.Login, sub.Family, sub.Until, sub.Made
 	switch {
 	case caller.Via == policy.ViaJWT: // gets no tokens here
 		return policy.Caller{}, errNotVouched
@@ -173,7 +173,7 @@ func (state *requestState) Ended() (err error) {
 	h, c := state.handler, &state.caller
 	refusal := veeam.Refusal{Reason: veeam.ReasonBadToken}
 	if c.Family != "" {
-		err = h.issuer.Ended(c.Identity(), c.Family, state.journal.Started())
+		err = h.issuer.Ended(c.Identity(), c.Family, c.Made)
 	}
 	if err == nil && c.Via == policy.ViaClient && !tokenHolders.Configured(c.Name) {
 		err = errNoClient
@@ -189,6 +189,9 @@ func (state *requestState) Ended() (err error) {
 	}
 	return err
 }
+
+// Began implements forwarder.Admission.
+func (state *requestState) Began() time.Time { return state.journal.Started() }
 
 // refusalForToken returns the refusal for an error of a token. Its Detail tells the
 // operator what to correct.

@@ -69,7 +69,9 @@ func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Ref
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	if state.ambiguous != nil {
-		v.refusal = state.ambiguous
+		refusal := *state.ambiguous
+		refusal.AtTokenEndpoint = state.route == veeam.RouteToken
+		v.refusal = &refusal
 		return v
 	}
 	if state.proxied() && h.index != nil {

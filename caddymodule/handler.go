@@ -282,13 +282,13 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	stored, releaseKeys := keys.Acquire(storages.Key(ctx.Storage()), storage, keyExpires)
 	h.keys = h.clients.Keyed(stored.Keys)
 	h.release = []func(){h.keys.Enter(), h.jwts.Enter(keysRead), releaseKeys, releaseIssuer}
+	for _, client := range h.Clients {
+		client.Holder = tokenHolders.Enter(client.Name)
+	}
 	if err := h.acquireApprovals(ctx); err != nil {
 		return err
 	}
 	h.issuer, h.logins = pooled.Issuer, logon.For(h.product, pooled.Issuer)
-	for _, client := range h.Clients {
-		client.Holder = tokenHolders.Enter(client.Name)
-	}
 	if err := h.pair(ctx); err != nil {
 		return err
 	}

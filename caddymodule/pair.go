@@ -75,6 +75,11 @@ const AppID = "veeam_auth"
 
 // Start implements caddy.App.
 func (a *App) Start() error {
+	if a.page != nil { // first: an App that does not start is not stopped
+		if err := a.page.Begin(); err != nil {
+			return err
+		}
+	}
 	running().Events.Use(a.events)
 	slices.Sort(a.digests) // Caddy provisions servers in no order
 	running().page.Configured(issuer.Digest(a.digests...))
@@ -84,9 +89,6 @@ func (a *App) Start() error {
 			p.handler.logger.Debug("requests are sent on by reverse_proxy", zap.NamedError("because", err))
 		}
 		p.handler.forwarder.Store(found)
-	}
-	if a.page != nil {
-		return a.page.Begin()
 	}
 	return nil
 }

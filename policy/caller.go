@@ -48,6 +48,9 @@ type Caller struct {
 	// Until is the expiry of all tokens of the family, zero without one.
 	Until time.Time
 
+	// Made is when the token was made, in milliseconds since 1970; 0 without one.
+	Made int64
+
 	// Key is the key of the caller, or of its token, nil without one.
 	Key *Key
 
@@ -208,7 +211,7 @@ func CheckHosts(names []string) error {
 		if _, err := netip.ParseAddr(name); err == nil {
 			return fmt.Errorf("hosts: %s is an address: loopback addresses count without being listed, others never count", name)
 		}
-		if name == "" || strings.ContainsAny(name, ":/*?#@ []{}") {
+		if name == "" || strings.ContainsAny(name, ":/*?#@ []{}") || strings.HasSuffix(name, ".") {
 			return fmt.Errorf("hosts: %q is not the name of a host: write it without scheme, port and wildcards, such as vbr-sidecar.lab.local", name)
 		}
 	}

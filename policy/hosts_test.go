@@ -9,7 +9,7 @@ func TestNamesOfHostsAreChecked(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"", "vbr:9419", "https://vbr", "vbr/", "*.lab.local", "*", "192.0.2.7", "2001:db8::1", "[2001:db8::1]", "user@vbr", "v b r", "{env.HOST}",
+		"", "vbr:9419", "https://vbr", "vbr/", "*.lab.local", "*", "192.0.2.7", "2001:db8::1", "[2001:db8::1]", "user@vbr", "vbr.lab.local.", "v b r", "{env.HOST}",
 	} {
 		if err := CheckHosts([]string{"first", name}); err == nil {
 			t.Errorf("%q is accepted", name)

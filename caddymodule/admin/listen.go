@@ -81,7 +81,15 @@ func (o *OperatorsPage) Begin() error {
 // next configuration listens before that of the last one has ended.
 var served struct {
 	mu    sync.Mutex
-	pages map[string]int
+	pages map[string]int // by their addresses as numbers
+}
+
+// number is the address as numbers: the same for localhost and 127.0.0.1.
+func (o *OperatorsPage) number() string {
+	if at, err := net.ResolveTCPAddr(o.address.Network, o.address.JoinHostPort(0)); err == nil {
+		return at.String()
+	}
+	return o.Listen
 }
 
 // free refuses an address at which something else listens: Caddy's listeners share an address,
@@ -94,14 +102,14 @@ func (o *OperatorsPage) free() error {
 		return cmp.Or(err, fmt.Errorf("%s is an address of the server %s (%s) too: choose another port", o.Listen, server, address))
 	}
 	served.mu.Lock()
-	own := served.pages[o.Listen] > 0
+	own := served.pages[o.number()] > 0
 	served.mu.Unlock()
 	if own {
 		return nil
 	}
 	probe, err := new(net.ListenConfig).Listen(context.Background(), o.address.Network, o.address.JoinHostPort(0))
 	if err != nil {
-		return fmt.Errorf("%w; is it the admin endpoint, or another program?", err)
+		return fmt.Errorf("%w by the admin endpoint, another program, or a site of the configuration so far: choose another port", err)
 	}
 	return probe.Close()
 }
@@ -193,8 +201,9 @@ func (o *OperatorsPage) count(by int) {
 	if served.pages == nil {
 		served.pages = make(map[string]int)
 	}
-	if served.pages[o.Listen] += by; served.pages[o.Listen] == 0 {
-		delete(served.pages, o.Listen)
+	at := o.number()
+	if served.pages[at] += by; served.pages[at] == 0 {
+		delete(served.pages, at)
 	}
 }
 

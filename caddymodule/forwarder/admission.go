@@ -16,6 +16,9 @@ import (
 type Admission interface {
 	// Ended returns why the caller is not admitted any more, nil if it is.
 	Ended() error
+
+	// Began is when the caller was admitted.
+	Began() time.Time
 }
 
 // askEvery is how long an answer of an Admission is believed. Other processes learn of a

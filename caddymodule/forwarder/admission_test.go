@@ -18,9 +18,11 @@ var errRevoked = errors.New("revoked")
 
 // admitted is a caller whose rights end at a moment.
 type admitted struct {
-	until time.Time
-	asked int
+	began, until time.Time
+	asked        int
 }
+
+func (a *admitted) Began() time.Time { return a.began }
 
 func (a *admitted) Ended() error {
 	a.asked++
@@ -30,7 +32,9 @@ func (a *admitted) Ended() error {
 	return errRevoked
 }
 
-func admittedFor(d time.Duration) *admitted { return &admitted{until: time.Now().Add(d)} }
+func admittedFor(d time.Duration) *admitted {
+	return &admitted{began: time.Now(), until: time.Now().Add(d)}
+}
 
 func TestAnAnswerEndsWithTheRightsOfItsCaller(t *testing.T) {
 	t.Parallel()
@@ -209,6 +213,21 @@ func TestWhatIsSentEndsWithTheRightsOfItsCaller(t *testing.T) {
 		time.Sleep(2 * askEvery)
 		if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, errRevoked) {
 			t.Error(n, err)
+		}
+	})
+}
+
+func TestTheFirstPartOfALateAnswerIsAskedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for wait, want := range map[time.Duration]error{askEvery / 2: nil, 2 * time.Minute: errRevoked} {
+			w, r := httptest.NewRecorder(), new(Recorder)
+			r.Record(w, 0, false, admittedFor(time.Minute))
+			r.WriteHeader(http.StatusOK)
+			time.Sleep(wait)
+			if _, err := io.WriteString(r, "late"); !errors.Is(err, want) || want != nil && w.Body.Len() > 0 {
+				t.Errorf("after %v: %v, %q", wait, err, w.Body)
+			}
 		}
 	})
 }

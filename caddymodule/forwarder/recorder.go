@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -65,7 +66,7 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	if r.Status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	if r.begun { // the first part was decided about a moment ago
+	if r.begun || r.admission != nil && time.Since(r.admission.Began()) >= askEvery { // else it was decided about a moment ago
 		if err := r.lasting().check(); err != nil {
 			return 0, err
 		}

@@ -78,7 +78,6 @@ func Make(r *http.Request) (Request, *veeam.Refusal) {
 		return c, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "Ambiguous query: servers read it differently."}
 	}
 	r.URL.RawQuery = c.Query
-	r.URL.User = nil
 	c.Websocket = upgrade(r.Header, c.Method)
 	return c, nil
 }

@@ -99,6 +99,10 @@ type Subject struct {
 	// Until is the expiry of all tokens that descend from the login, to the second.
 	// Default: DefaultMaxLifetime after the login.
 	Until time.Time
+
+	// Made is when the token was made, in milliseconds since 1970, as its issuer's clock
+	// says; it is not looked at when a token is issued.
+	Made int64
 }
 
 // CheckMaxLifetime refuses logins that end before their first access token does.
@@ -274,11 +278,11 @@ func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, er
 	return c.subject(), nil
 }
 
-// Ended returns ErrEnded if a login, or all that its caller had, was ended since a moment at
-// which its token was good. client and family are those of the Subject. That the token has
-// expired meanwhile does not count.
-func (i *Issuer) Ended(client, family string, since time.Time) error {
-	err := i.ledger.judge(&claims{RegisteredClaims: jwt.RegisteredClaims{Subject: client}, Family: family, Made: since.UnixMilli()})
+// Ended returns ErrEnded if a login, or all that its caller had got until a token was made, has
+// ended. client, family and made are those of the Subject. That the token has expired meanwhile
+// does not count.
+func (i *Issuer) Ended(client, family string, made int64) error {
+	err := i.ledger.judge(&claims{RegisteredClaims: jwt.RegisteredClaims{Subject: client}, Family: family, Made: made})
 	if errors.Is(err, ErrEnded) {
 		return err
 	}
@@ -333,6 +337,6 @@ func (i *Issuer) again(v *verified, audience string) error {
 
 func (c *claims) subject() Subject {
 	return Subject{
-		Client: c.Subject, Account: c.Account, Login: c.Login, Vouch: c.Vouch, Family: c.Family, Until: time.Unix(c.Until, 0),
+		Client: c.Subject, Account: c.Account, Login: c.Login, Vouch: c.Vouch, Family: c.Family, Until: time.Unix(c.Until, 0), Made: c.Made,
 	}
 }

@@ -370,7 +370,7 @@ func TestAnAdoptedTokenStandsForItsSubjectUntilItEnds(t *testing.T) {
 		if _, err := i.Check(t.Context(), token, site); !errors.Is(err, ErrInvalid) {
 			t.Errorf("before it is adopted: %v", err)
 		}
-		sub := Subject{Client: "user", Vouch: "its login", Login: "its login", Family: "its family", Until: time.Now().Add(time.Minute + time.Second)}
+		sub := Subject{Client: "user", Vouch: "its login", Login: "its login", Family: "its family", Until: time.Now().Add(time.Minute + time.Second), Made: time.Now().UnixMilli()}
 		i.Adopt(token, sub, site, time.Now().Add(time.Minute))
 		if got, err := i.Check(t.Context(), token, site); err != nil || got != sub {
 			t.Errorf("%+v, %v", got, err)

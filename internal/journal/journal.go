@@ -84,7 +84,7 @@ func (j *Journal) Request(r *http.Request, user string, body []byte, cut bool) {
 	switch {
 	case len(body) > 0:
 		line.Body = svclog.MaskBody(nil, r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding"), body, cut)
-	case r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
+	case body == nil && (r.ContentLength > 0 || r.ContentLength < 0 && r.Header.Get("Content-Type") != ""): // over HTTP/3 nothing says that there is none
 		line.Body = svclog.NotShown(r.ContentLength)
 	}
 	entry.Write(svclog.RequestField(line))

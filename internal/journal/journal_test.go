@@ -86,16 +86,22 @@ func TestABodyThatWasNotReadIsNotCalledEmpty(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		body   io.Reader
+		kind   string
 		length int64
 		want   string
 	}{
-		"none":              {http.NoBody, 0, ""},
-		"of known length":   {strings.NewReader("<a>b</a>"), 8, "<8 bytes, not shown>"},
-		"of unknown length": {strings.NewReader("<a>b</a>"), -1, "<not shown>"},
+		"none":              {http.NoBody, "", 0, ""},
+		"none, over HTTP/3": {strings.NewReader(""), "", -1, ""},
+		"of known length":   {strings.NewReader("<a>b</a>"), "text/xml", 8, "<8 bytes, not shown>"},
+		"without a type":    {strings.NewReader("<a>b</a>"), "", 8, "<8 bytes, not shown>"},
+		"of unknown length": {strings.NewReader("<a>b</a>"), "text/xml", -1, "<not shown>"},
 	} {
 		core, logs := observer.New(zapcore.InfoLevel)
 		r := httptest.NewRequest(http.MethodPost, "/api/v1/jobs", c.body)
 		r.ContentLength = c.length
+		if c.kind != "" {
+			r.Header.Set("Content-Type", c.kind)
+		}
 		j := New(zap.New(core), r)
 		j.Request(r, "grafana", nil, false)
 		encoded := zapcore.NewMapObjectEncoder()
@@ -104,6 +110,15 @@ func TestABodyThatWasNotReadIsNotCalledEmpty(t *testing.T) {
 		}
 		if text := fmt.Sprint(encoded.Fields); !strings.Contains(text, c.want) || c.want == "" && strings.Contains(text, "shown") {
 			t.Errorf("%s: %s", name, text)
+		}
+		if logs.TakeAll(); c.kind == "text/xml" {
+			j.Request(r, "grafana", []byte{}, false) // read, and empty
+			for _, f := range logs.All()[0].Context {
+				f.AddTo(encoded)
+			}
+			if text := fmt.Sprint(encoded.Fields); strings.Contains(text, "shown") {
+				t.Errorf("%s, read: %s", name, text)
+			}
 		}
 	}
 }

@@ -269,7 +269,7 @@ func TestThePageSharesItsAddressWithNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := start(site(listens(ports[1]), "127.0.0.1", ports[2])); err == nil || !strings.Contains(err.Error(), "is it the admin endpoint, or another program?") {
+	if _, err := start(site(listens(ports[1]), "127.0.0.1", ports[2])); err == nil || !strings.Contains(err.Error(), "by the admin endpoint, another program, or a site") {
 		t.Errorf("another program: %v", err)
 	}
 	other.Close()
@@ -286,8 +286,8 @@ func TestThePageSharesItsAddressWithNothing(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode
 	}
-	for range 3 { // a reload at the same address
-		if err := c.Load(t.Context(), site(listens(ports[1]), "127.0.0.1", ports[3])); err != nil {
+	for _, page := range []string{listens(ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("tcp/localhost:%d", ports[1])} { // reloads at the same address
+		if err := c.Load(t.Context(), site(page, "127.0.0.1", ports[3])); err != nil {
 			t.Fatal(err)
 		}
 		if got := status(); got != http.StatusOK {
