@@ -218,6 +218,9 @@ type directiveParser struct {
 
 // place adds to an error the line of the option that it begins with, or that of the directive.
 func (p *directiveParser) place(d *caddyfile.Dispenser, err error) error {
+	if wrong, ok := errors.AsType[*account.InvalidError](err); ok {
+		return p.accountAt[wrong.Number].WrapErr(wrong.Err)
+	}
 	err = errors.New(strings.TrimPrefix(err.Error(), "veeam_auth: ")) // which Caddy says, too
 	option, rest, _ := strings.Cut(err.Error(), " ")
 	name, _, _ := strings.Cut(rest, ":")

@@ -349,12 +349,20 @@ func oneOf(choices ...choice) error {
 	return nil
 }
 
-// ValidateAll returns an error if the options of an account are invalid, or if accounts
-// contradict each other. It begins with the account.
+// InvalidError is the error of one account whose options are invalid.
+type InvalidError struct {
+	Number int // the place of the account, from 0
+	Err    error
+}
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// ValidateAll returns an error if the options of an account are invalid, an *InvalidError,
+// or if accounts contradict each other; it begins with the account.
 func ValidateAll(accounts []*Account, p *veeam.Product) error {
-	for _, a := range accounts {
+	for i, a := range accounts {
 		if err := a.Validate(p); err != nil {
-			return err
+			return &InvalidError{i, err}
 		}
 	}
 	byName := make(map[string]*Account, len(accounts))
