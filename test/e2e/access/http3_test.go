@@ -19,6 +19,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
 
 // overTLS starts a Caddy with one site with TLS, and returns a client for each
@@ -182,7 +184,7 @@ func TestAWebsocketOverHTTP3EndsWithTheRightsOfItsCaller(t *testing.T) {
 	if err := json.Unmarshal([]byte(ask(http.MethodPost, "/api/oauth2/token", "")), &token); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	out, in := io.Pipe()
 	defer in.Close()
@@ -246,7 +248,7 @@ func TestEarlyDataIsNotDecidedAbout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*harness.Patience)
 	defer cancel()
 	tickets := &remembered{tls.NewLRUClientSessionCache(10), make(chan struct{}, 1)}
 	trust := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{http3.NextProtoH3}, ClientSessionCache: tickets}
@@ -297,7 +299,11 @@ func TestEarlyDataIsNotDecidedAbout(t *testing.T) {
 		{http.MethodPost, "/api/oauth2/logout"},
 		{http.MethodGet, "/api/v1/serverTime"},
 	} {
-		if status, body, early := ask(c[0], c[1]); !early || status != http.StatusTooEarly || !strings.Contains(body, "(too_early)") {
+		status, body, early := 0, "", false
+		for tries := 0; status != http.StatusTooEarly && tries < 100; tries++ { // on a busy machine the handshake may be complete before the request is looked at
+			status, body, early = ask(c[0], c[1])
+		}
+		if !early || status != http.StatusTooEarly || !strings.Contains(body, "(too_early)") {
 			t.Errorf("%s %s: %d %s, early %t", c[0], c[1], status, body, early)
 		}
 	}
