@@ -90,7 +90,7 @@ type Handler struct {
 	// Additional host names of this site for callers on this machine, besides localhost
 	// and the loopback addresses. A request over a loopback address that names another
 	// host is not trusted, because a web page may have made a browser send it (DNS
-	// rebinding).
+	// rebinding). Neither addresses nor ports.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// The origins whose pages may use the browser's client certificate, password or
@@ -125,7 +125,7 @@ type Handler struct {
 	// first account.
 	ActAs string `json:"act_as,omitempty"`
 
-	// The maximum number of bytes of a body in the log; 0 or less for none. Only forms
+	// The maximum number of bytes of a body in the log, up to 1 MiB; 0 for none. Only forms
 	// and JSON are logged, with all secrets masked; for unknown callers only token
 	// requests. Default: 4 KiB.
 	LogBodyLimit *int64 `json:"log_body_limit,omitempty"`
@@ -235,9 +235,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.refusals, h.bodyTimeout = ratelimit.New(refusalMemory), requestbody.Timeout
 	h.bodyLimit = defaultLogBodyLimit
 	if h.LogBodyLimit != nil {
-		if h.bodyLimit = int(*h.LogBodyLimit); h.bodyLimit < 0 || h.bodyLimit > maxLogBodyLimit {
-			return fmt.Errorf("veeam_auth: log_body_limit is %d bytes (allowed: 0 for off, to %d)", h.bodyLimit, maxLogBodyLimit)
+		if *h.LogBodyLimit < 0 || *h.LogBodyLimit > maxLogBodyLimit {
+			return fmt.Errorf("veeam_auth: log_body_limit is %d bytes (allowed: 0 for off, to %d)", *h.LogBodyLimit, maxLogBodyLimit)
 		}
+		h.bodyLimit = int(*h.LogBodyLimit)
 	}
 	if h.metrics, err = running().registerMetrics(ctx); err != nil {
 		return err

@@ -60,7 +60,7 @@ type Transport struct {
 
 	// The API version that is sent if the product requires one and the client sends
 	// none (`x-api-version` for VBR and AWS, `X-Client-Version` for VSPC). Default: the
-	// product's.
+	// product's. Not for `azure` and `em`, which have none to choose from.
 	APIVersion string `json:"api_version,omitempty"`
 
 	// The path of the API at the upstreams, such as `/veeam` for a gateway at

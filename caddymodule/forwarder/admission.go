@@ -42,6 +42,15 @@ func (r *Recorder) lasting() *lasting {
 	return r.lasts
 }
 
+// goesOn returns why nothing more may be written. Who was admitted a moment ago is not asked
+// about.
+func (r *Recorder) goesOn() error {
+	if r.admission == nil || r.lasts == nil && time.Since(r.admission.Began()) < askEvery {
+		return nil
+	}
+	return r.lasting().check()
+}
+
 // check returns why nothing more may be sent, in either direction.
 func (l *lasting) check() error {
 	if l.admission == nil {

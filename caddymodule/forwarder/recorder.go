@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -15,8 +14,8 @@ import (
 )
 
 // Recorder passes a response on unchanged and records the status and, if it may be
-// logged, the beginning of the body. A response in several parts ends when its caller is not
-// admitted any more, and so does a connection that is hijacked.
+// logged, the beginning of the body. A response that lasts ends when its caller is not admitted any
+// more, and so does a connection that is hijacked.
 type Recorder struct {
 	caddyhttp.ResponseWriterWrapper
 
@@ -34,11 +33,10 @@ type Recorder struct {
 
 	all   bool // bodies of successful answers too
 	keep  bool
-	begun bool // the first part of the body was written
 	limit int
 
 	admission Admission
-	lasts     *lasting // nil for an answer in one part
+	lasts     *lasting // nil for a moment, which most answers take
 }
 
 // Record has the recorder write to w and record up to a number of bytes of the body; all
@@ -66,12 +64,9 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	if r.Status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	if r.begun || r.admission != nil && time.Since(r.admission.Began()) >= askEvery { // else it was decided about a moment ago
-		if err := r.lasting().check(); err != nil {
-			return 0, err
-		}
+	if err := r.goesOn(); err != nil {
+		return 0, err
 	}
-	r.begun = true
 	if r.keep {
 		kept := p[:min(len(p), r.limit-len(r.Body))]
 		r.Body = append(r.Body, kept...)

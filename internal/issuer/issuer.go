@@ -67,7 +67,7 @@ func CheckLifetime(lifetime time.Duration) error {
 var (
 	ErrInvalid = errors.New("the token is not valid")
 	ErrExpired = errors.New("the token has expired")
-	ErrEnded   = errors.New("the token was logged out")
+	ErrEnded   = errors.New("the token was logged out or revoked")
 	ErrReused  = errors.New("the refresh token was used before")
 
 	// ErrForgotten is the error for a token of a login about which it is no longer

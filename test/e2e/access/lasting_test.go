@@ -171,7 +171,7 @@ func TestWhatLastsEndsWithTheRightsOfItsCaller(t *testing.T) {
 			}
 		}
 	}
-	w.logs(t, "What was under way ends: the token was logged out")
+	w.logs(t, "What was under way ends: the token was logged out or revoked")
 	w.logs(t, "What was under way ends: the key ci-")
 }
 

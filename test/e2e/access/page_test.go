@@ -245,7 +245,8 @@ func TestThePageSharesItsAddressWithNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	site := func(page, address string, port int) []byte {
-		return fmt.Appendf(nil, "{\n\tauto_https off\n\tveeam_auth {\n\t\tpage %s\n\t}\n}\nhttp://:%d {\n\tbind %s\n\trespond 204\n}\n", page, port, address)
+		return fmt.Appendf(nil, "{\n\tauto_https off\n\tveeam_auth {\n\t\tpage %s\n\t}\n}\nhttp://:%d {\n\tbind %s\n\tveeam_auth https://127.0.0.1:1 {\n\t\taccount svc right\n\t\tmax_users %d\n\t}\n}\n",
+			page, port, address, port)
 	}
 	start := func(config []byte) (*harness.Caddy, error) {
 		dir := t.TempDir()
@@ -286,6 +287,21 @@ func TestThePageSharesItsAddressWithNothing(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode
 	}
+	digest := func() string { // of the configuration that the page says is in force
+		res, err := http.Get("http://" + listens(ports[1]) + "/veeam_auth/state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var state struct {
+			Config string `json:"config"`
+		}
+		if err := json.NewDecoder(res.Body).Decode(&state); err != nil || state.Config == "" {
+			t.Fatal(err, state.Config)
+		}
+		return state.Config
+	}
+	first := digest()
 	for _, page := range []string{listens(ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("tcp/localhost:%d", ports[1])} { // reloads at the same address
 		if err := c.Load(t.Context(), site(page, "127.0.0.1", ports[3])); err != nil {
 			t.Fatal(err)
@@ -294,10 +310,14 @@ func TestThePageSharesItsAddressWithNothing(t *testing.T) {
 			t.Errorf("after a reload: %d", got)
 		}
 	}
-	if err := c.Load(t.Context(), site(c.Admin, "127.0.0.1", ports[3])); err == nil || !strings.Contains(err.Error(), "admin endpoint") {
+	second := digest()
+	if err := c.Load(t.Context(), site(c.Admin, "127.0.0.1", ports[2])); err == nil || !strings.Contains(err.Error(), "admin endpoint") {
 		t.Errorf("the admin endpoint: %v", err)
 	}
 	if got := status(); got != http.StatusOK {
 		t.Errorf("after a reload that has failed: %d", got)
+	}
+	if got := digest(); first == second || got != second {
+		t.Errorf("the page shows the configurations %s, %s, and %s after a reload that has failed", first, second, got)
 	}
 }
