@@ -51,9 +51,8 @@ func StripCredentials(r *http.Request, received string) (secretive bool) {
 
 // maskTarget masks the secrets in the target of a request, if there are any.
 func maskTarget(target string) (masked string, hides bool) {
-	var room [256]byte
-	if text := svclog.MaskPath(room[:0], target); string(text) != target {
-		return string(text), true
+	if svclog.PathHides(target) {
+		return string(svclog.MaskPath(nil, target)), true
 	}
 	return target, false
 }

@@ -102,6 +102,15 @@ var knownFields = sync.OnceValue(func() map[string]bool {
 	}
 })
 
+// PathHides reports whether MaskPath would change a path. Of most paths it knows so without a
+// copy.
+func PathHides(path string) bool {
+	if from, to := sessionSegment(path); from == to && !strings.ContainsAny(path, `?%\`) && !holdsSecret(path) {
+		return false
+	}
+	return string(MaskPath(make([]byte, 0, 2*len(path)), path)) != path
+}
+
 // MaskPath appends a path as received, with its secrets masked: in the query as by
 // MaskQuery, in the path as by MaskText, or whole segments where it is encoded.
 func MaskPath(dst []byte, path string) []byte {

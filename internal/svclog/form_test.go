@@ -138,6 +138,9 @@ func TestMaskPath(t *testing.T) {
 		if got != want {
 			t.Errorf("%s\n got %s\nwant %s", in, got, want)
 		}
+		if hides := PathHides(in); hides != (in != want) {
+			t.Errorf("%s hides a secret: %t", in, hides)
+		}
 		if again := MaskPath(nil, got); !bytes.Equal(again, []byte(got)) {
 			t.Errorf("%s masked again: %s", got, again)
 		}

@@ -225,6 +225,9 @@ func TestEverySentenceIsOneLineAndNothingElse(t *testing.T) {
 func TestMaskingIsDoneAfterTheFirstTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := hostile().Draw(t, "text")
+		if hides, masked := PathHides(text), string(MaskPath(nil, text)); hides != (masked != text) {
+			t.Fatalf("a secret in %q: %t, masked: %q", text, hides, masked)
+		}
 		for name, mask := range map[string]func(string) string{
 			"text":  func(s string) string { return string(MaskText(nil, s)) },
 			"form":  func(s string) string { return string(MaskForm(nil, []byte(s))) },
