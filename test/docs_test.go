@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/bcrypt"
 
 	_ "github.com/caddy-veeam/veeam-auth"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -278,6 +279,28 @@ func TestTheGoTestCommandsOfTheDocsRunSomething(t *testing.T) {
 		t.Errorf("%d commands found", commands)
 	}
 }
+
+// TestThePasswordsOfTheDocsFitTheirHashes: who copies a page can log in, with the password
+// that the page names, and no page has a hash whose password is known from elsewhere.
+func TestThePasswordsOfTheDocsFitTheirHashes(t *testing.T) {
+	const password = "blue-Otter-41"
+	found := make(map[string]string)
+	for _, b := range blocks(t) {
+		for _, hash := range hashes.FindAllString(b.text, -1) {
+			found[hash] = fmt.Sprintf("%s:%d", b.page, b.line)
+		}
+	}
+	if len(found) == 0 {
+		t.Error("no hash found")
+	}
+	for hash, where := range found {
+		if err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)); err != nil {
+			t.Errorf("%s: %s is not the hash of %s: %v", where, hash, password, err)
+		}
+	}
+}
+
+var hashes = regexp.MustCompile(`\$2a\$\d\d\$[./0-9A-Za-z]{53}`)
 
 var (
 	goTest       = regexp.MustCompile("go (?:-C ([^ ]+) )?test ([^`\n]*)")

@@ -41,7 +41,7 @@ func basicAuthSite(t *testing.T, leftOut string) (base string, server *veeamtest
 	w.Layout = func() string {
 		return w.Preamble() + strings.NewReplacer(":9419 {", ":"+strconv.Itoa(site.Port)+" {", "https://vbr01.lab.local:9419 {", server.URL()+" {\n\t\ttls_pin "+harness.Pin(server),
 			"/run/secrets/vbr_password", password,
-			"$2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG", "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u",
+			"$2a$14$blNxQHI8wjx5Qzj5CtaGZeuVPBymfbOxtC4MshHERfVBktbgwOp.C", "$2a$04$JtdEpqxBUnUBxy6T63cbHuSlRHPPn3KyHsnKHhEZpitVgk.9a0g/u",
 		).Replace(strings.Replace(text, leftOut, "", 1))
 	}
 	w.Run(t)
