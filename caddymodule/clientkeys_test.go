@@ -274,6 +274,11 @@ func TestCallersAreNotToldWhyAKeyDoesNotCount(t *testing.T) {
 	if len(bodies) != 1 {
 		t.Errorf("callers tell them apart: %v", bodies)
 	}
+	for b := range bodies {
+		if strings.Contains(b, "127.0.0.1") || strings.Contains(b, "10.0.0.0") {
+			t.Errorf("callers learn from where a key counts: %s", b)
+		}
+	}
 	if a := k.send(logIn("somebody", elsewhere), "10.0.0.1"); a.passed != nil || a.reason != veeam.ReasonUnknownKey {
 		t.Errorf("with another name: %d %s", a.status, a.reason)
 	}

@@ -180,7 +180,10 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 	}
 	sent, refusal := canonical.Make(r)
 	if refusal == nil && (keys.InAddress(sent.Path) || keys.InAddress(sent.Query)) {
-		refusal = &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "The address holds a key. Send it in a header, and issue another one: addresses get into logs."}
+		refusal = &veeam.Refusal{
+			Reason: veeam.ReasonBadRequest, Message: "The address holds a key. Send it in a header, and issue another one: addresses get into logs.",
+			Detail: "the address holds a key, which is to be replaced: addresses get into logs",
+		}
 	}
 	return sent, refusal
 }

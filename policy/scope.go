@@ -140,6 +140,17 @@ type Peer struct {
 	Unix    bool   // at a unix socket of this machine; then the address does not count
 }
 
+// String is the address, or "unix".
+func (p Peer) String() string {
+	switch {
+	case p.Unix:
+		return "unix"
+	case p.Address == "":
+		return "an unknown address"
+	}
+	return p.Address
+}
+
 // Contain reports whether a peer is one of the sources.
 func (s Sources) Contain(peer Peer) bool {
 	switch {

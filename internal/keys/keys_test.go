@@ -571,3 +571,24 @@ func TestAKeyIsDueInItsLastWeekUnlessItIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// TestTheErrorOfAKeyFromElsewhereNamesTheAddress: the log is where operators find out who has
+// the key.
+func TestTheErrorOfAKeyFromElsewhereNamesTheAddress(t *testing.T) {
+	sources, err := policy.ParseSources([]string{"10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := new(Key)
+	k.Name, k.Client, k.From = "ci", "jenkins", sources
+	for want, peer := range map[string]policy.Peer{
+		"192.0.2.7 has sent it": {Address: "192.0.2.7"}, "unix has sent it": {Unix: true}, "an unknown address has sent it": {},
+	} {
+		if err := k.CheckPeer(peer); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, not %s", err, want)
+		}
+	}
+	if err := k.CheckPeer(policy.Peer{Address: "10.1.2.3"}); err != nil {
+		t.Error(err)
+	}
+}
