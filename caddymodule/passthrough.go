@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
@@ -58,6 +59,10 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 	login := h.users.Read(request, h.loginScope(r))
 	if login == nil {
 		return nil, nil
+	}
+	if keys.Within(request.Username) || keys.Within(request.Password.Reveal()) ||
+		slices.ContainsFunc(request.Fields, func(f veeam.Field) bool { return keys.Within(f.Value.Reveal()) }) {
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "the login holds a key, which is not sent to the server; a key is a password of its own"}
 	}
 	state.caller = policy.Caller{Name: login.User(), Via: policy.ViaPassthrough}
 	here := password.Counts(h.audience(r), username.Bare(login.User()), listener.SourceOf(r))

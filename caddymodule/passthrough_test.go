@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
@@ -404,6 +405,22 @@ func TestALoginThatIsForgottenMeanwhileIsRefusedLikeAnyOther(t *testing.T) {
 		s.meanwhile = s.h.users.Forget
 		if got, _ := s.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.String() != "401 bad_credential" {
 			s.Errorf("the old password: %v %s", got, got.body)
+		}
+	})
+}
+
+// A key in the wrong field is not sent to the server, and nobody keeps it as a user.
+func TestAKeyIsNoPassthroughLogin(t *testing.T) {
+	t.Parallel()
+	key := keys.Make()
+	withPassthrough(t, veeamtest.VBR13, nil, func(s *passthroughSite) {
+		for _, c := range [][2]string{{key, "x"}, {key, key + " "}, {"nobody", " " + key}, {"nobody", "Bearer " + key}, {`LAB\` + key, "x"}} {
+			if got, _ := s.login(c[0], c[1]); got.status != http.StatusUnauthorized {
+				s.Errorf("%s: %v", strings.ReplaceAll(c[0]+" "+c[1], key, "KEY"), got)
+			}
+		}
+		if n := s.wire.grants(); n != 0 || s.h.users.Len() != 0 {
+			s.Errorf("%d keys were sent, %d users are kept", n, s.h.users.Len())
 		}
 	})
 }

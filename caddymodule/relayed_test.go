@@ -108,6 +108,35 @@ func TestTheAddressCountsOnlyIfItIsThatOfTheSocket(t *testing.T) {
 	}
 }
 
+// A trusted proxy that names no client is not the client itself.
+func TestAProxyThatNamesNobodyIsNotTheClient(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		remote, found, want string
+	}{
+		"a client":                      {"10.20.0.1:80", "192.0.2.7", "192.0.2.7"},
+		"the proxy":                     {"10.20.0.1:80", "10.20.0.1", ""},
+		"the proxy, IPv6":               {"[fd00::1]:80", "fd00::1", ""},
+		"the proxy, with a zone":        {"[fe80::1%eth0]:80", "fe80::1", ""},
+		"the proxy, mapped":             {"[::ffff:10.20.0.1]:80", "10.20.0.1", ""},
+		"a client over IPv6":            {"[fd00::1]:80", "2001:db8::7", "2001:db8::7"},
+		"a proxy at a unix socket":      {"@", "@", ""},
+		"its client":                    {"@", "192.0.2.7", "192.0.2.7"},
+		"what is no address":            {"10.20.0.1:80", "unknown", ""},
+		"nobody, as Caddy tells nobody": {"10.20.0.1:80", "", ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		r.RemoteAddr = c.remote
+		r.Header.Set("Via", "1.1 proxy")
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), &caddyhttp.Server{TrustedProxiesStrict: 1})
+		caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, true)
+		caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, c.found)
+		if got := listener.PeerOf(r); got.Address != c.want || got.Unix {
+			t.Errorf("%s: %+v, want %q", name, got, c.want)
+		}
+	}
+}
+
 // Where Caddy trusts a proxy by its address, whoever writes a header of the PROXY protocol
 // chooses that address: it tells nothing of where the caller is.
 func TestThePROXYProtocolMakesNoProxyTrusted(t *testing.T) {

@@ -140,11 +140,11 @@ type Peer struct {
 	Unix    bool   // at a unix socket of this machine; then the address does not count
 }
 
-// String is the address, or "unix".
+// String names the peer in a sentence.
 func (p Peer) String() string {
 	switch {
 	case p.Unix:
-		return "unix"
+		return "a unix socket"
 	case p.Address == "":
 		return "an unknown address"
 	}

@@ -6,6 +6,7 @@ package listener
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,7 +62,8 @@ func OverUnix(r *http.Request) bool {
 }
 
 // PeerOf returns where the caller is, as far as it cannot choose that itself: of a request
-// that a proxy has relayed only if Caddy trusts the proxy and reads its headers strictly.
+// that a proxy has relayed only if Caddy trusts the proxy and reads its headers strictly, and
+// if they name somebody else than the proxy.
 // With the PROXY protocol it is not known: whoever connects writes the address by which
 // Caddy would trust it.
 func PeerOf(r *http.Request) (peer policy.Peer) {
@@ -76,7 +78,13 @@ func PeerOf(r *http.Request) (peer policy.Peer) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	if server != nil && server.TrustedProxiesStrict > 0 && trusted {
-		peer.Address, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		// Where the headers name nobody, Caddy takes the proxy for the client.
+		text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		client, err := netip.ParseAddr(text)
+		proxy, _ := netip.ParseAddrPort(r.RemoteAddr)
+		if err == nil && client.Unmap() != proxy.Addr().Unmap().WithZone("") {
+			peer.Address = text
+		}
 	}
 	return peer
 }

@@ -80,7 +80,7 @@ func (k *Key) CheckPeer(peer policy.Peer) error {
 	if k.From.Contain(peer) {
 		return nil
 	}
-	return &Error{reason: veeam.ReasonKeyElsewhere, text: fmt.Sprintf("the key %s of client %s is limited to %s, and %s has sent it", k.Name, k.Client, k.From, peer)}
+	return &Error{reason: veeam.ReasonKeyElsewhere, text: fmt.Sprintf("the key %s of client %s is limited to %s; it came from %s", k.Name, k.Client, k.From, peer)}
 }
 
 // Unknown returns the error of a key that is not known, with the reason for operators.

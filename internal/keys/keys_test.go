@@ -582,7 +582,7 @@ func TestTheErrorOfAKeyFromElsewhereNamesTheAddress(t *testing.T) {
 	k := new(Key)
 	k.Name, k.Client, k.From = "ci", "jenkins", sources
 	for want, peer := range map[string]policy.Peer{
-		"192.0.2.7 has sent it": {Address: "192.0.2.7"}, "unix has sent it": {Unix: true}, "an unknown address has sent it": {},
+		"it came from 192.0.2.7": {Address: "192.0.2.7"}, "it came from a unix socket": {Unix: true}, "it came from an unknown address": {},
 	} {
 		if err := k.CheckPeer(peer); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%v, not %s", err, want)

@@ -95,13 +95,18 @@ func InAddress(address string) bool {
 			address = decoded
 		}
 	}
+	return Within(address)
+}
+
+// Within reports whether a text holds one in the form of a key.
+func Within(text string) bool {
 	for {
-		at := strings.Index(address, Prefix)
+		at := strings.Index(text, Prefix)
 		if at < 0 {
 			return false
 		}
-		address = address[at+len(Prefix):]
-		if size := textSize - len(Prefix); len(address) >= size && strings.Trim(address[:size], digits) == "" {
+		text = text[at+len(Prefix):]
+		if size := textSize - len(Prefix); len(text) >= size && strings.Trim(text[:size], digits) == "" {
 			return true
 		}
 	}
