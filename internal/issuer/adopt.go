@@ -22,7 +22,7 @@ func (i *Issuer) Adopt(token string, sub Subject, audience string, until time.Ti
 		Until:   until.Unix() + 1, // ExpiresAt says it to the nanosecond
 		Family:  sub.Family,
 		Use:     useAccess,
-		Made:    time.Now().UnixMilli(),
+		Made:    i.ledger.next(sub.Client).UnixMilli(),
 	})
 }
 

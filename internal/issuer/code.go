@@ -20,7 +20,7 @@ func (i *Issuer) Code(sub Subject, audience string) string {
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails, see crypto/rand
 	text := base64.StdEncoding.EncodeToString(raw)
-	i.codes.add(sub.Client, text, code{subject: sub, audience: audience, made: time.Now()})
+	i.codes.add(sub.Client, text, code{subject: sub, audience: audience, made: i.ledger.next(sub.Client)})
 	return text
 }
 

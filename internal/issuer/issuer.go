@@ -202,7 +202,7 @@ const (
 // Issue starts a new family for a client and returns its first pair.
 func (i *Issuer) Issue(ctx context.Context, sub Subject, audience string, lifetime time.Duration) (Pair, error) {
 	sub.Family = rand.Text()
-	now := time.Now()
+	now := i.ledger.next(sub.Client)
 	if sub.Until.IsZero() {
 		sub.Until = now.Add(DefaultMaxLifetime)
 	}

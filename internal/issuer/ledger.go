@@ -375,13 +375,26 @@ func (l *ledger) note(client, family string, r record) {
 	}
 }
 
-// revoke notes that no token that the caller has got so far counts.
-func (l *ledger) revoke(client string, until time.Time) {
+// revoke notes that no token that the caller has got so far counts, also from a replica whose
+// clock is ahead.
+func (l *ledger) revoke(client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mine := l.pending[segmentOf(client)].share(client)
-	mine.Revoked = max(mine.Revoked, until.UnixMilli())
+	mine.Revoked = max(mine.Revoked, l.now().Add(skew).UnixMilli())
 	l.changed.Add(1)
+}
+
+// next is when a token is made that the caller gets now: after its revocation, which reaches
+// beyond now.
+func (l *ledger) next(client string) time.Time {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	now, revoked := l.now(), time.UnixMilli(l.find(client, "").revoked+1)
+	if revoked.After(now) {
+		return revoked
+	}
+	return now
 }
 
 // unpublished returns what the store does not have yet, by segment.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
@@ -208,7 +207,7 @@ func readIndex(text []byte) (marks index, err error) {
 // at other replicas within a second if Watch runs there. client is the caller's
 // identity. An error reports that it could not be stored; it applies here nevertheless.
 func (i *Issuer) Revoke(ctx context.Context, client string) error {
-	i.ledger.revoke(client, time.Now())
+	i.ledger.revoke(client)
 	n := segmentOf(client)
 	own := i.ledger.unpublished()[n]
 	if own == nil {

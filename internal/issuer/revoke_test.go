@@ -303,3 +303,50 @@ func TestUnknownKeysDoNotHammerTheStore(t *testing.T) {
 		}
 	})
 }
+
+// TestARevocationReachesTokensOfAClockThatIsAhead: what a replica has issued whose clock is
+// ahead is revoked too, and what is issued afterwards counts, at once.
+func TestARevocationReachesTokensOfAClockThatIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory{}
+		here, there := limited(t, store, usual), limited(t, store, usual)
+		sub := Subject{Client: "grafana", Family: "ahead", Until: time.Now().Add(time.Hour)}
+		early, err := there.pair(t.Context(), sub, site, time.Hour, 1, time.Now().Add(skew-time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // revoked again and again, a token that was got in between ends too
+			if err := here.Revoke(t.Context(), "grafana"); err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range []*Issuer{here, there} {
+				if _, err := i.Check(t.Context(), early.Access, site); !errors.Is(err, ErrEnded) {
+					t.Errorf("a revoked token: %v", err)
+				}
+				if _, err := i.Refresh(t.Context(), early.Refresh, site, time.Hour); !errors.Is(err, ErrEnded) {
+					t.Errorf("a revoked refresh token: %v", err)
+				}
+				time.Sleep(time.Second) // until the other one has looked
+			}
+			if early, err = there.Issue(t.Context(), Subject{Client: "grafana"}, site, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			if early, err = here.Refresh(t.Context(), early.Refresh, site, time.Hour); err != nil {
+				t.Fatalf("a token that was got after the revocation: %v", err)
+			}
+			session, err := there.IssueSession(t.Context(), Subject{Client: "grafana"}, site, "", time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			there.Adopt("of the server", Subject{Client: "grafana", Family: "f"}, site, time.Now().Add(time.Hour))
+			for _, token := range []string{early.Access, session.Access, "of the server"} {
+				if _, err := there.Check(t.Context(), token, site); err != nil {
+					t.Errorf("%.3s, got after the revocation: %v", token, err)
+				}
+			}
+			if _, err := there.Redeem(there.Code(Subject{Client: "grafana"}, site), site); err != nil {
+				t.Errorf("a code that was got after the revocation: %v", err)
+			}
+		}
+	})
+}

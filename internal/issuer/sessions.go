@@ -72,7 +72,7 @@ func (i *Issuer) IssueSession(ctx context.Context, sub Subject, audience, note s
 	}
 	s := &session{id: newSessionID(key), kept: keptSession{
 		Client: sub.Client, Account: sub.Account, Login: sub.Login, Vouch: sub.Vouch, Family: rand.Text(), Audience: audience, Note: note,
-		Made: now.UnixMilli(), Until: until.Unix(), Idle: int64(idle / time.Second),
+		Made: i.ledger.next(sub.Client).UnixMilli(), Until: until.Unix(), Idle: int64(idle / time.Second),
 	}}
 	s.used.Store(now.UnixMilli())
 	i.saveAtOnce(ctx, s)
