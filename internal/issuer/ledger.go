@@ -329,10 +329,17 @@ func (l *ledger) check(c *claims) error {
 
 func (l *ledger) checkLocked(c *claims) error {
 	r, err := l.judgeLocked(c)
-	if err == nil && (c.Number < r.Used || c.Number == r.Used && l.now().Sub(time.UnixMilli(r.At)) >= Grace) {
+	if err == nil && (c.Number < r.Used || c.Number == r.Used && !l.justNow(r.At)) {
 		return ErrReused
 	}
 	return err
+}
+
+// justNow reports whether a use was within Grace. One that lies ahead was not, if no clock of
+// a replica explains it: the clock here was put back.
+func (l *ledger) justNow(at int64) bool {
+	since := l.now().Sub(time.UnixMilli(at))
+	return since < Grace && since > -2*skew
 }
 
 // use notes that a refresh token was used, if it still may be. A second use within

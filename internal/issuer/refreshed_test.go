@@ -214,3 +214,19 @@ func TestALockThatWasLeftBehindStopsNeitherKeysNorRevocations(t *testing.T) {
 		}
 	})
 }
+
+// A clock that is put back does not prolong the time in which a used token gets the same pair.
+func TestAClockThatIsPutBackProlongsNoGrace(t *testing.T) {
+	i := New(NewKeys(&memory{}))
+	used, pair := renewed(t, i, "grafana")
+	if again, err := i.Refresh(t.Context(), used, site, time.Hour); err != nil || again != pair {
+		t.Fatalf("at once: %v", err)
+	}
+	i.ledger.now = func() time.Time { return time.Now().Add(-time.Hour) }
+	if _, err := i.Refresh(t.Context(), used, site, time.Hour); !errors.Is(err, ErrReused) {
+		t.Errorf("with a clock that was put back: %v", err)
+	}
+	if _, err := i.Check(t.Context(), pair.Access, site); !errors.Is(err, ErrEnded) {
+		t.Errorf("the login of a token that was used again: %v", err)
+	}
+}
