@@ -231,11 +231,20 @@ func containsAll(text string, words []string) bool {
 
 // Load loads another Caddyfile, as `caddy reload --force` does.
 func (c *Caddy) Load(ctx context.Context, caddyfile []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(caddyfile))
+	return c.load(ctx, "text/caddyfile", caddyfile)
+}
+
+// LoadJSON loads another configuration in JSON, as `caddy reload --force` does.
+func (c *Caddy) LoadJSON(ctx context.Context, config []byte) error {
+	return c.load(ctx, "application/json", config)
+}
+
+func (c *Caddy) load(ctx context.Context, mediaType string, config []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(config))
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "text/caddyfile")
+	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Cache-Control", "must-revalidate")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -5,6 +5,7 @@ package harness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -152,12 +153,39 @@ func (w *World) findPorts() error {
 }
 
 // Reload loads the configuration as it is now, and returns when nothing listens for the
-// one before. Caddy answers a little earlier: the kernel would still give connections to
-// the old sockets beside the new ones, and reset them when Caddy closes those.
+// one before.
 func (w *World) Reload(ctx context.Context) error {
+	return w.reload(ctx, func(ctx context.Context) error {
+		return w.Caddy.Load(ctx, []byte(strings.ReplaceAll(w.Caddyfile(), "{$CADDY_ADMIN}", w.Caddy.Admin)))
+	})
+}
+
+// Change loads the configuration that runs with a change that no Caddyfile can make, and
+// returns as Reload does.
+func (w *World) Change(ctx context.Context, change func(config map[string]any)) error {
+	text, err := w.Caddy.Config()
+	if err != nil {
+		return err
+	}
+	var config map[string]any
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		return err
+	}
+	change(config)
+	changed, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	return w.reload(ctx, func(ctx context.Context) error { return w.Caddy.LoadJSON(ctx, changed) })
+}
+
+// reload waits after a load. Caddy answers a little earlier than its old sockets are
+// closed: the kernel would still give connections to them beside the new ones, and reset
+// those when Caddy closes them.
+func (w *World) reload(ctx context.Context, load func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	err := w.Caddy.Load(ctx, []byte(strings.ReplaceAll(w.Caddyfile(), "{$CADDY_ADMIN}", w.Caddy.Admin)))
+	err := load(ctx)
 	for ; err == nil && w.listensTwice(); time.Sleep(time.Millisecond) {
 		err = ctx.Err()
 	}

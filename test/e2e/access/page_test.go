@@ -172,15 +172,6 @@ func pageClient(t *testing.T, w *harness.World, certificate string) *http.Client
 func TestAnActAtTheRemoteAdminEndpointIsLoggedWithItsOperator(t *testing.T) {
 	t.Parallel()
 	w, _ := pageSites(t, "builders-pass-1")
-	config := map[string]any{}
-	answer, err := http.Get("http://" + w.Caddy.Admin + "/config/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(&config); err != nil {
-		t.Fatal(err)
-	}
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
@@ -190,23 +181,15 @@ func TestAnActAtTheRemoteAdminEndpointIsLoggedWithItsOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin := config["admin"].(map[string]any)
-	admin["identity"] = map[string]any{"identifiers": []string{"localhost"}, "issuers": []any{map[string]any{"module": "internal"}}}
-	admin["remote"] = map[string]any{
-		"listen":         fmt.Sprintf("127.0.0.1:%d", ports[0]),
-		"access_control": []any{map[string]any{"public_keys": [][]byte{pair.Certificate[0]}, "permissions": []any{map[string]any{"paths": []string{"/veeam_auth/"}}}}},
-	}
-	text, err := json.Marshal(config)
-	if err != nil {
+	if err := w.Change(t.Context(), func(config map[string]any) {
+		admin := config["admin"].(map[string]any)
+		admin["identity"] = map[string]any{"identifiers": []string{"localhost"}, "issuers": []any{map[string]any{"module": "internal"}}}
+		admin["remote"] = map[string]any{
+			"listen":         fmt.Sprintf("127.0.0.1:%d", ports[0]),
+			"access_control": []any{map[string]any{"public_keys": [][]byte{pair.Certificate[0]}, "permissions": []any{map[string]any{"paths": []string{"/veeam_auth/"}}}}},
+		}
+	}); err != nil {
 		t.Fatal(err)
-	}
-	loaded, err := http.Post("http://"+w.Caddy.Admin+"/load", "application/json", bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer loaded.Body.Close()
-	if said, _ := io.ReadAll(loaded.Body); loaded.StatusCode != http.StatusOK {
-		t.Fatalf("%d %s", loaded.StatusCode, said)
 	}
 	first, err := http.Get(w.Sites[0].URL() + "/api/v1/jobs") // needs a session
 	if err != nil {

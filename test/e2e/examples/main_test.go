@@ -5,10 +5,8 @@ package examples
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -146,25 +144,7 @@ func load(t *testing.T, c *harness.Caddy, text string) (servers []server, err er
 	if err != nil {
 		return nil, err
 	}
-	return servers, post(t.Context(), c, body)
-}
-
-func post(ctx context.Context, c *harness.Caddy, config []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(config))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	var said bytes.Buffer
-	if _, err := said.ReadFrom(res.Body); err != nil || res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s (%w)", res.Status, said.String(), err)
-	}
-	return nil
+	return servers, c.LoadJSON(t.Context(), body)
 }
 
 var (

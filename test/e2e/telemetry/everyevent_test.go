@@ -4,9 +4,7 @@ package telemetry
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -167,15 +165,6 @@ func waysToRaise() []way {
 // rewriteAfterDecision puts a handler between veeam_auth and the proxy of its site, which
 // no Caddyfile can do.
 func (s *scene) rewriteAfterDecision() {
-	var config any
-	res, err := http.Get("http://" + s.world.Caddy.Admin + "/config/")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if err := json.NewDecoder(res.Body).Decode(&config); err != nil {
-		s.t.Fatal(err)
-	}
 	changed := 0
 	var walk func(node any)
 	walk = func(node any) {
@@ -196,21 +185,11 @@ func (s *scene) rewriteAfterDecision() {
 			}
 		}
 	}
-	walk(config)
+	if err := s.world.Change(s.t.Context(), func(config map[string]any) { walk(config) }); err != nil {
+		s.t.Fatal(err)
+	}
 	if changed != 1 {
 		s.t.Fatalf("%d routes were changed", changed)
-	}
-	body, err := json.Marshal(config)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	loaded, err := http.Post("http://"+s.world.Caddy.Admin+"/load", "application/json", bytes.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer loaded.Body.Close()
-	if text, _ := io.ReadAll(loaded.Body); loaded.StatusCode != http.StatusOK {
-		s.t.Fatalf("%d %s", loaded.StatusCode, text)
 	}
 }
 
