@@ -40,7 +40,7 @@ const (
 	// tries, one after the other. A try without outcome would count as under way.
 	outcomeStores = 10
 
-	maxAccepted = 16 // credentials of one user
+	maxAccepted = 4 // credentials of one user
 )
 
 // Limit is how many tries a user has within any period of the length Window.
@@ -121,8 +121,10 @@ type try struct {
 	// Mark is in records that were written before there was a Checksum.
 	Mark byte `json:"mark,omitempty"`
 
-	// Sending says that it is under way.
-	Sending bool `json:"sending,omitempty"`
+	// Sending says that it is under way, in Process. If that says nothing more, its outcome is
+	// unknown.
+	Sending bool   `json:"sending,omitempty"`
+	Process string `json:"process,omitempty"`
 
 	credential string // here, where it is known
 }
@@ -131,6 +133,10 @@ type try struct {
 type triesRecord struct {
 	Tries []try     `json:"tries,omitempty"`
 	Reset time.Time `json:"reset,omitzero"` // tries before have no meaning any more
+
+	// Accepted has the checksums of the credentials that were accepted last, and not refused
+	// since.
+	Accepted []int `json:"accepted,omitempty"`
 }
 
 // Tries counts the tries of one user at one server. The server locks users and not
@@ -142,12 +148,21 @@ type Tries struct {
 
 	turn bounded.Turn // of those who begin
 
-	mu       sync.Mutex
-	own      []try // of this process
-	seen     []try // all, as of the last look
-	reset    time.Time
-	accepted []string      // credentials, which are few
-	changed  chan struct{} // closed when a try ends; nil if nobody has asked for it since the last one
+	mu      sync.Mutex
+	own     []try // of this process
+	seen    []try // all, as of the last look
+	reset   time.Time
+	changed chan struct{} // closed when a try ends; nil if nobody has asked for it since the last one
+
+	// Accepted are the credentials that were accepted last, and not refused since: their
+	// checksums, as in the record, and those that this process knows. Refused are
+	// checksums that the record may still have.
+	accepted []int
+	known    []string
+	refused  []int
+
+	looked time.Time                 // when the store was last looked at
+	ended  func(process string) bool // nil if that is not known of any process
 }
 
 // TryOptions are the options of one try.
@@ -214,6 +229,9 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 	}
 	defer t.turn.End()
 	next := try{ID: rand.Text(), Checksum: new(checksum(options.Credential)), Sending: true, credential: options.Credential}
+	if options.Shared != nil {
+		next.Process = options.Shared.options.Process
+	}
 	var refused *BudgetError
 	decided := false
 	t.change(ctx, options.Shared, 1, func(all []try) []try {
@@ -248,12 +266,12 @@ func (t *Tries) untilChanged() <-chan struct{} {
 
 // judge decides whether one more try may be made.
 func (t *Tries) judge(all []try, options TryOptions, now time.Time) *BudgetError {
-	counted := counting(all, options.Window, now)
+	counted := t.counting(all, options.Window, now)
 	b := budget(counted, options.Limit, t.isNew(counted, options.Credential))
 	if b.Left > 0 {
 		return nil
 	}
-	sending := slices.ContainsFunc(counted, func(other try) bool { return other.underWay(now) })
+	sending := slices.ContainsFunc(counted, func(other try) bool { return t.underWay(other, now) })
 	return &BudgetError{Budget: b, Sending: sending}
 }
 
@@ -300,11 +318,16 @@ func (t *Tries) mark(credential string) byte {
 	return sum[0]
 }
 
-func (one try) underWay(now time.Time) bool { return one.Sending && now.Sub(one.At) < sendingFor }
+// underWay reports whether the outcome of a try is still to be expected. t.mu is held.
+func (t *Tries) underWay(one try, now time.Time) bool {
+	return one.Sending && now.Sub(one.At) < sendingFor && (one.Process == "" || t.ended == nil || !t.ended(one.Process))
+}
 
-// counting are the tries that fall into the window, oldest first.
-func counting(all []try, window time.Duration, now time.Time) []try {
-	counted := slices.DeleteFunc(slices.Clone(all), func(one try) bool { return now.Sub(one.At) >= window })
+// counting are the tries that count within the window, oldest first. t.mu is held.
+func (t *Tries) counting(all []try, window time.Duration, now time.Time) []try {
+	counted := slices.DeleteFunc(slices.Clone(all), func(one try) bool {
+		return now.Sub(one.At) >= window || one.Sending && t.isGood(one) && !t.underWay(one, now)
+	})
 	slices.SortFunc(counted, func(a, b try) int { return a.At.Compare(b.At) })
 	return counted
 }
@@ -312,41 +335,33 @@ func counting(all []try, window time.Duration, now time.Time) []try {
 // End records the outcome of the try. It returns after it was stored, or the store has
 // taken too long.
 func (y *Try) End(ctx context.Context, outcome Outcome) {
-	t, credential := y.tries, y.options.Credential
+	t := y.tries
+	this := try{ID: y.id, Checksum: new(checksum(y.options.Credential)), credential: y.options.Credential}
 	now := time.Now().Round(0)
 	t.mu.Lock()
-	good := slices.Contains(t.accepted, credential)
-	if outcome == OutcomeUnknown && good {
-		outcome = OutcomeUncounted
-	}
-	switch outcome {
-	case OutcomeAccepted:
-		if t.reset = now; !good && len(t.accepted) >= maxAccepted {
-			t.accepted = nil
-		}
-		if !good {
-			t.accepted = append(t.accepted, credential)
-		}
-	case OutcomeRefused:
-		t.accepted = slices.DeleteFunc(t.accepted, func(other string) bool { return other == credential })
+	if outcome == OutcomeAccepted {
+		t.reset = now
 	}
 	t.mu.Unlock()
 	update := func(list []try) []try {
 		i := slices.IndexFunc(list, func(one try) bool { return one.ID == y.id })
-		switch outcome {
-		case OutcomeAccepted:
+		switch {
+		case outcome == OutcomeAccepted:
+			t.accept(this)
 			return nil
-		case OutcomeUncounted:
+		case outcome == OutcomeUncounted, outcome == OutcomeUnknown && t.isGood(this):
 			if i >= 0 {
 				list = slices.Delete(list, i, i+1)
 			}
 			return list
+		case outcome == OutcomeRefused:
+			t.refuse(this)
 		}
 		if i < 0 { // another one was accepted meanwhile
-			list = append(list, try{ID: y.id, Checksum: new(checksum(credential)), credential: credential})
+			list = append(list, this)
 			i = len(list) - 1
 		}
-		list[i].Sending = false
+		list[i].Sending, list[i].Process = false, ""
 		if list[i].At.IsZero() || outcome == OutcomeRefused {
 			list[i].At = t.afterReset(now) // when the server counts it
 		}
@@ -361,6 +376,37 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 	}
 }
 
+// accept notes that the credential of a try was accepted. t.mu is held.
+func (t *Tries) accept(one try) {
+	sum := int(*one.Checksum)
+	last := func(n int) int { return max(n-(maxAccepted-1), 0) }
+	t.refuse(one)
+	t.refused = slices.DeleteFunc(t.refused, func(other int) bool { return other == sum })
+	t.accepted = append(t.accepted[last(len(t.accepted)):], sum)
+	t.known = append(t.known[last(len(t.known)):], one.credential)
+}
+
+// refuse notes that it was refused. t.mu is held.
+func (t *Tries) refuse(one try) {
+	sum := int(*one.Checksum)
+	t.accepted = slices.DeleteFunc(t.accepted, func(other int) bool { return other == sum })
+	t.known = slices.DeleteFunc(t.known, func(other string) bool { return other == one.credential })
+	if !slices.Contains(t.refused, sum) {
+		t.refused = append(t.refused, sum)
+	}
+}
+
+// isGood reports whether the credential of a try was accepted, and not refused since. Of
+// one that another process has sent only the checksum is known: one of 256 wrong
+// credentials has that of a good one. t.mu is held.
+func (t *Tries) isGood(one try) bool {
+	if one.Checksum == nil || !slices.Contains(t.accepted, int(*one.Checksum)) {
+		return false
+	}
+	return one.credential == "" || slices.Contains(t.known, one.credential) ||
+		!slices.ContainsFunc(t.known, func(other string) bool { return checksum(other) == *one.Checksum })
+}
+
 // change changes the list of all tries, in the store and as it is known here, and
 // the list of this process's. It waits for the store, several times if others have it.
 func (t *Tries) change(ctx context.Context, sh *Shared, times int, all, own func([]try) []try) {
@@ -369,14 +415,17 @@ func (t *Tries) change(ctx context.Context, sh *Shared, times int, all, own func
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		next = all(t.merged(found))
-		return &triesRecord{Tries: next, Reset: t.reset}
+		return &triesRecord{Tries: next, Reset: t.reset, Accepted: slices.Clone(t.accepted)}
 	}
-	if !t.changeStored(ctx, sh, times, changeIn) {
+	stored := t.changeStored(ctx, sh, times, changeIn)
+	if !stored {
 		changeIn(nil)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seen, t.own = slices.Clone(next), own(t.own)
+	if t.seen, t.own = slices.Clone(next), own(t.own); stored {
+		t.refused = nil
+	}
 }
 
 // afterReset is a moment that the latest reset does not make meaningless. t.mu is
@@ -408,6 +457,9 @@ func (t *Tries) changeStored(ctx context.Context, sh *Shared, times int, change 
 
 // place is where the tries are in the store.
 func (t *Tries) place(sh *Shared) (place, error) {
+	t.mu.Lock()
+	t.ended = sh.options.Ended
+	t.mu.Unlock()
 	sealer, err := sh.options.Keys()
 	if err != nil {
 		return place{}, err
@@ -443,10 +495,12 @@ func (t *Tries) merged(found *triesRecord) []try {
 	now := time.Now().Round(0)
 	list := t.seen
 	if found != nil {
-		list = found.Tries
+		list = t.dated(found.Tries)
 		if found.Reset.After(t.reset) && !found.Reset.After(now.Add(time.Millisecond)) {
 			t.reset = found.Reset
 		}
+		t.accepted = slices.DeleteFunc(slices.Clone(found.Accepted), func(sum int) bool { return slices.Contains(t.refused, sum) })
+		t.looked = now
 	}
 	byID := make(map[string]try, len(list)+len(t.own))
 	for _, one := range slices.Concat(list, t.own) {
@@ -461,13 +515,37 @@ func (t *Tries) merged(found *triesRecord) []try {
 		return !one.At.After(t.reset) || now.Sub(one.At) >= MaxBudgetWindow
 	})
 	merged := slices.Collect(maps.Values(byID))
+	putBack := t.reset.After(now.Add(time.Millisecond))
+	if putBack {
+		t.reset = now.Add(-time.Nanosecond)
+	}
 	for i := range merged {
 		if merged[i].At.After(now.Add(time.Millisecond)) { // by a clock that is ahead
-			merged[i].At = now
+			merged[i].At = t.afterReset(now)
 		}
 	}
 	slices.SortFunc(merged, func(a, b try) int { return a.At.Compare(b.At) })
+	if putBack { // what the reset has ended stays so
+		t.seen = slices.Clone(merged)
+		t.own = slices.DeleteFunc(t.own, func(one try) bool { _, counts := byID[one.ID]; return !counts })
+	}
 	return merged
+}
+
+// dated returns tries of the store with times of this clock. Clocks differ: a try that was not
+// there at the last look was not made before it, and none becomes older. t.mu is held.
+func (t *Tries) dated(list []try) []try {
+	list = slices.Clone(list)
+	for i, one := range list {
+		least := t.looked
+		if at := slices.IndexFunc(t.seen, func(other try) bool { return other.ID == one.ID }); at >= 0 {
+			least = t.seen[at].At
+		}
+		if !least.IsZero() && one.At.Before(least) {
+			list[i].At = least.Add(time.Nanosecond) // after a success at that moment
+		}
+	}
+	return list
 }
 
 // Budget returns the remaining tries of a credential as known in memory. It does not
@@ -475,6 +553,6 @@ func (t *Tries) merged(found *triesRecord) []try {
 func (t *Tries) Budget(limit Limit, credential string) Budget {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	counted := counting(t.merged(nil), limit.Window, time.Now())
+	counted := t.counting(t.merged(nil), limit.Window, time.Now())
 	return budget(counted, limit, t.isNew(counted, credential))
 }

@@ -5,6 +5,7 @@ package tokencache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -160,6 +161,178 @@ func TestBudget_AProcessThatDiesOfItsLoginHasUsedATry(t *testing.T) {
 			t.Errorf("sent %d times", sent)
 		}
 	})
+}
+
+// A process that is killed again and again while it logs in with a secret that was good
+// before: nothing says that it was refused, and nobody waits for the dead.
+func TestBudget_InterruptedLoginsDoNotCountForASecretThatWasAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		n := 0
+		start := func() *Shared {
+			n++
+			sh := NewShared(SharedOptions{
+				Keys: func() (Sealer, error) { return bare{}, nil }, Process: fmt.Sprint("process ", n),
+				Ended: func(process string) bool { return process != fmt.Sprint("process ", n) },
+			})
+			sh.Attach(storage.Process())
+			return sh
+		}
+		interrupted := func(credential string) bool {
+			t.Helper()
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			_, err := tries().Begin(ctx, TryOptions{Limit: twoInQuarter, Credential: credential, Shared: start()})
+			if waited := time.Since(began); waited > 0 {
+				t.Errorf("waited %v", waited)
+			}
+			return err == nil
+		}
+		left := func(credential string) int {
+			b := tries()
+			b.Look(t.Context(), start())
+			return b.Budget(twoInQuarter, credential).Left
+		}
+		if err := end(tries(), TryOptions{Limit: twoInQuarter, Credential: "good", Shared: start()}, OutcomeAccepted); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			if !interrupted("good") {
+				t.Fatalf("login %d was not sent", i)
+			}
+		}
+		if left("good") != 2 {
+			t.Errorf("%d tries left", left("good"))
+		}
+		// Another process of the same secret has no answer, either.
+		if err := end(tries(), TryOptions{Limit: twoInQuarter, Credential: "good", Shared: start()}, OutcomeUnknown); err != nil || left("good") != 2 {
+			t.Errorf("%d tries left, %v", left("good"), err)
+		}
+		if sent := interrupted("another") && interrupted("another"); !sent || left("another") != 0 || interrupted("another") {
+			t.Errorf("%d tries left of a secret that was never accepted, sent: %v", left("another"), sent)
+		}
+		// A refusal: the server may have refused those without an answer, too.
+		if err := end(tries(), TryOptions{Limit: twoInQuarter, Credential: "good", Shared: start(), Force: true}, OutcomeRefused); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(twoInQuarter.Window + time.Second)
+		if sent := interrupted("good") && interrupted("good"); !sent || left("good") != 0 || interrupted("good") {
+			t.Errorf("%d tries left of a secret that was refused, sent: %v", left("good"), sent)
+		}
+	})
+}
+
+// Of 257 credentials, two have the same eight bits.
+func TestBudget_ACredentialIsNotGoodForTheChecksumOfAnotherOneThatIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, other := "good", ""
+		for i := 0; other == ""; i++ {
+			if c := fmt.Sprint("other ", i); checksum(c) == checksum(good) {
+				other = c
+			}
+		}
+		b := tries()
+		if err := end(b, TryOptions{Limit: twoInQuarter, Credential: good}, OutcomeAccepted); err != nil {
+			t.Fatal(err)
+		}
+		for credential, left := range map[string]int{good: 2, other: 1} {
+			if err := end(b, TryOptions{Limit: twoInQuarter, Credential: credential}, OutcomeUnknown); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.Budget(twoInQuarter, credential); got.Left != left && credential == other {
+				t.Errorf("%s: %+v", credential, got)
+			}
+		}
+	})
+}
+
+// behind is a Sealer of a process whose clock is behind that of the others.
+type behind struct {
+	bare
+	by time.Duration
+}
+
+func (b behind) Encrypt(plaintext, _ []byte) ([]byte, error)  { return b.shift(plaintext, -b.by) }
+func (b behind) Decrypt(ciphertext, _ []byte) ([]byte, error) { return b.shift(ciphertext, b.by) }
+
+func (behind) shift(text []byte, by time.Duration) ([]byte, error) {
+	var rec triesRecord
+	if err := json.Unmarshal(text, &rec); err != nil {
+		return nil, err
+	}
+	for i := range rec.Tries {
+		rec.Tries[i].At = rec.Tries[i].At.Add(by)
+	}
+	if !rec.Reset.IsZero() {
+		rec.Reset = rec.Reset.Add(by)
+	}
+	return json.Marshal(rec)
+}
+
+// Two processes that look at the tries every minute.
+func TestBudget_ClocksThatDifferGiveNoMoreTries(t *testing.T) {
+	for _, by := range []time.Duration{-3 * time.Hour, -20 * time.Minute, -time.Second, time.Second, 20 * time.Minute, 3 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			var storage memorystore.Storage
+			apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: by}, nil }})
+			apart.Attach(storage.Process())
+			processes, stores := []*Tries{tries(), tries()}, []*Shared{over(storage.Process()), apart}
+			for i := range 2 {
+				if err := end(processes[i], TryOptions{Limit: twoInQuarter, Credential: "good", Shared: stores[i]}, OutcomeAccepted); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var sent []time.Time
+			for minute := range 120 {
+				for i := range 2 {
+					i = (i + minute) % 2
+					if refuse(t, processes[i], TryOptions{Limit: twoInQuarter, Credential: "wrong", Shared: stores[i]}) == nil {
+						sent = append(sent, time.Now())
+					}
+				}
+				time.Sleep(time.Minute)
+			}
+			for i := range sent[2:] {
+				if between := sent[i+2].Sub(sent[i]); between < twoInQuarter.Window-time.Minute {
+					t.Errorf("clocks %v apart: three in %v", by, between)
+				}
+			}
+			if len(sent) < 8 {
+				t.Errorf("clocks %v apart: %d were sent in two hours", by, len(sent))
+			}
+		})
+	}
+}
+
+func TestBudget_AClockThatIsPutBackGivesNoMoreTries(t *testing.T) {
+	for name, restart := range map[string]bool{"": false, "a restart": true} {
+		synctest.Test(t, func(t *testing.T) {
+			var storage memorystore.Storage
+			sh := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -10 * time.Minute}, nil }})
+			sh.Attach(storage.Process())
+			b, ahead := tries(), 10*time.Minute
+			good, wrong := TryOptions{Limit: twoInQuarter, Credential: "good", Shared: sh}, TryOptions{Limit: twoInQuarter, Credential: "wrong", Shared: over(storage.Process())}
+			if err := end(b, good, OutcomeAccepted); err != nil {
+				t.Fatal(err)
+			}
+			// From now on the clock shows ten minutes less than at the login.
+			b.reset = b.reset.Add(ahead)
+			sent := 0
+			for range 10 {
+				if restart {
+					b = tries()
+				}
+				if refuse(t, b, wrong) == nil {
+					sent++
+				}
+				time.Sleep(time.Second)
+			}
+			if sent != 2 {
+				t.Errorf("%s: %d were sent", name, sent)
+			}
+		})
+	}
 }
 
 func TestBudget_WithoutItsStoreIsKeptInMemory(t *testing.T) {

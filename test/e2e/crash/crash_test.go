@@ -92,6 +92,36 @@ func TestKilledDuringALoginCostsOneMore(t *testing.T) {
 	}
 }
 
+// A password that the server has accepted is not what kills a process, however often.
+func TestKilledDuringLoginsWithAGoodPasswordLeavesTheBudget(t *testing.T) {
+	t.Parallel()
+	const kills = 4 // more than any budget has
+	scenes := map[string]func(*world){}
+	for _, p := range products {
+		for _, kept := range []string{"", alone} {
+			scenes[p.name+budgeted+kept] = func(w *world) {
+				w.must("before")
+				before := w.server.Counters().TokenRequests
+				w.server.RevokeAll()
+				w.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, Count: kills})
+				for kill := range int64(kills) {
+					if !w.restart() {
+						return
+					}
+					go w.ask()
+					if !w.eventually(fmt.Sprintf("login %d has begun", kill), func() bool { return w.server.Counters().TokenRequests > before+kill }) {
+						return
+					}
+				}
+				if w.restart() {
+					w.must("afterwards")
+				}
+			}
+		}
+	}
+	worlds(t, scenes, func(name string) (product, []veeamtest.Option) { return named(name), nil })
+}
+
 // The refresh token is spent and the new pair is lost: the next start logs in,
 // and logs out with the old access token what is left of the old session.
 func TestKilledDuringARenewalTheSessionIsReplaced(t *testing.T) {
