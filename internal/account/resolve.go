@@ -35,9 +35,9 @@ type Secrets struct {
 	Identity string // the fingerprint of what is not secret: user and grant
 	parts    parts  // fingerprints of the options
 
-	Doubts []string // about probably wrong secrets
-	Files  bool     // they come from files
-	Pipes  bool     // some files are pipes, which can be read once
+	Doubts []string        // about probably wrong secrets
+	Files  secret.Versions // they come from, if any
+	Pipes  bool            // some files are pipes, which can be read once
 }
 
 // Changed names the options that differ.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -76,6 +77,12 @@ func (v FileVersion) Same(other FileVersion) bool {
 		a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
+// Versions are those of files that were read, by path.
+type Versions map[string]FileVersion
+
+// Same reports whether the same files were read in the same versions.
+func (v Versions) Same(other Versions) bool { return maps.EqualFunc(v, other, FileVersion.Same) }
+
 // Expand replaces the placeholders of a text by the values that lookup returns for
 // their keys. An unknown or empty one is an error.
 type Expand func(text string, lookup func(key string) (value any, known bool)) (string, error)
@@ -84,13 +91,13 @@ type Expand func(text string, lookup func(key string) (value any, known bool)) (
 // files are of one version.
 type Reader struct {
 	expand Expand
-	files  map[string]FileVersion
+	files  Versions
 	pipes  bool // a pipe was read, which can be read only once
 	err    error
 }
 
 func newReader(expand Expand) *Reader {
-	return &Reader{expand: expand, files: make(map[string]FileVersion)}
+	return &Reader{expand: expand, files: make(Versions)}
 }
 
 // lookup is the value of the placeholders that are read here.
@@ -137,9 +144,9 @@ func (e *placeholderError) Error() string {
 }
 func (e *placeholderError) Unwrap() error { return e.err }
 
-// Files reports whether anything was read from files, and whether one of them is a
-// pipe, which can be read only once.
-func (r *Reader) Files() (files, pipes bool) { return len(r.files) > 0, r.pipes }
+// Files returns the files that were read, and whether one of them is a pipe, which can be
+// read only once.
+func (r *Reader) Files() (files Versions, pipes bool) { return r.files, r.pipes }
 
 // Text returns a text with its placeholders replaced. The error is ErrEmpty if the
 // result is empty.

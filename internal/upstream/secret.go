@@ -28,10 +28,11 @@ const (
 )
 
 // debounce is a changed secret that was seen once. It counts when it is seen
-// again: a file that is being written has changed once more by then.
+// again in the same files: one that is being written has changed once more by then.
 type debounce struct {
 	began       time.Time // of the latest reading
 	fingerprint string    // of the change, empty if there is none
+	files       secret.Versions
 	since       time.Time
 }
 
@@ -48,12 +49,15 @@ func fingerprintOf(c *account.Secrets) string {
 // takes reports whether a reading counts, given what counts so far. It does if it is as
 // before, or has changed and is stable.
 func (d *debounce) takes(found *account.Reading, before string) bool {
-	now := fingerprintOf(found.Value)
+	now, files := fingerprintOf(found.Value), secret.Versions(nil)
+	if found.Value != nil && !found.Value.Pipes { // which change when they are read
+		files = found.Value.Files
+	}
 	d.began = found.Began
 	switch {
 	case now == before:
-	case d.fingerprint != now:
-		d.fingerprint, d.since = now, found.Began
+	case d.fingerprint != now, !d.files.Same(files):
+		d.fingerprint, d.files, d.since = now, files, found.Began
 		return false
 	case found.Began.Sub(d.since) < SettleFor:
 		return false
@@ -307,7 +311,7 @@ func (s *Source) confirm(ctx context.Context, l *candidate) error {
 
 // confirmAs reads up to so many times.
 func confirmAs(ctx context.Context, read func(context.Context) *account.Reading, known *account.Secrets, most int) error {
-	if !known.Files || known.Pipes {
+	if len(known.Files) == 0 || known.Pipes {
 		return nil
 	}
 	var none bool

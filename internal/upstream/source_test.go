@@ -243,7 +243,7 @@ func TestASecretThatIsReplacedWhileItsLoginWaitsIsNotSent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			first.credentials.Files = true // as if they came from files, which change
+			first.credentials.Files = secret.Versions{"file": {}} // as if they came from files, which change
 			if swapped {
 				l.server.SetPassword(veeamtest.DefaultUser, "new")
 				l.set("env.PASSWORD", "new")
@@ -268,7 +268,7 @@ func TestASecretThatIsGoneIsNotWaitedForAfterTheLastLook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		known.credentials.Files = true // as if they came from files, which may be away
+		known.credentials.Files = secret.Versions{"file": {}} // as if they came from files, which may be away
 		l.set("env.PASSWORD", "")
 		began := time.Now()
 		if err := l.source.confirm(l.Context(), known); err != nil {

@@ -6,6 +6,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,6 +36,10 @@ const (
 	// AbsentLooks is how many checks in a row must fail to read a file before its
 	// account counts as one whose secret cannot be read.
 	AbsentLooks = 4
+
+	// changingLooks is how often a changed secret must be seen again in a file that is
+	// written anew each time.
+	changingLooks = 2
 )
 
 // secretWatcher looks at the secret files of one transport, in one goroutine that runs
@@ -62,6 +67,7 @@ type watchedAccount struct {
 	files   []string
 	last    map[string]secret.FileVersion // as they were when they were read last
 	sighted string                        // the secrets of the look before
+	sights  int                           // looks in a row at which they were there, in files that change
 	settled bool
 	failed  int  // looks in a row at which the secrets could not be used
 	absent  int  // looks in a row at which a file could not be read
@@ -214,6 +220,7 @@ func (w *secretWatcher) lookAt(a *watchedAccount, files map[string]secret.FileVe
 	if !dirty && a.absent == 0 {
 		return nil
 	}
+	changed := !maps.EqualFunc(a.last, found, secret.FileVersion.Same)
 	a.settled, a.last = false, found
 	resolved, err := a.account.Resolve()
 	if _, unreadable := errors.AsType[syscall.Errno](err); unreadable {
@@ -233,8 +240,11 @@ func (w *secretWatcher) lookAt(a *watchedAccount, files map[string]secret.FileVe
 	}
 	a.failed = 0
 	if a.sighted != resolved.Fingerprint {
-		a.sighted = resolved.Fingerprint
+		a.sighted, a.sights = resolved.Fingerprint, 0
 		return nil
+	}
+	if a.sights++; changed && a.sights < changingLooks {
+		return nil // as it may be in the middle of each write
 	}
 	a.settled = true
 	return resolved
