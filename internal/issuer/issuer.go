@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -146,7 +147,8 @@ type Issuer struct {
 	keys      *Keys
 	rotations *lru.Cache[string, *rotation] // by family
 	codes     *shares[string, code]
-	adopted   *shares[[sha256.Size]byte, claims]
+	adopting  sync.Mutex
+	adopted   *shares[[sha256.Size]byte, adoption]
 	sessions  *shares[sessionID, *session]
 	ending    *shares[sessionID, *session] // those that have ended, and that the store may still have
 	storeSlow atomic.Bool                  // the last session could not be stored at once
@@ -166,7 +168,7 @@ func New(keys *Keys) *Issuer {
 		ledger:    ledger{limits: usual, now: time.Now},
 		rotations: rotations,
 		codes:     newShares[string, code](codesEach, maxCodes),
-		adopted:   newShares[[sha256.Size]byte, claims](adoptedEach, maxAdopted),
+		adopted:   newShares[[sha256.Size]byte, adoption](adoptedEach, maxAdopted),
 		sessions:  newShares[sessionID, *session](sessionsEach, maxSessions),
 		ending:    newShares[sessionID, *session](usual.ended, maxSessions),
 		parser: jwt.NewParser(
@@ -264,8 +266,8 @@ func (i *Issuer) Check(ctx context.Context, token, audience string) (Subject, er
 		}
 		return v.claims.subject(), nil
 	}
-	if c, ok := i.adoptedClaims(token); ok {
-		return i.judgeAdopted(&c, audience)
+	if known := i.adoptionOf(token); known != nil {
+		return i.judgeAdopted(known, audience)
 	}
 	if id, ok := readSessionID(token); ok {
 		return i.checkSession(ctx, id, audience)

@@ -363,6 +363,61 @@ func BenchmarkCheckAnew(b *testing.B) {
 	}
 }
 
+// Who logs in with the same credentials gets the same token of the server. A logout with it
+// is meant by whoever has it.
+func TestALogoutWithATokenThatLoginsShareEndsAllOfThem(t *testing.T) {
+	t.Parallel()
+	i := New(NewKeys(&memory{}))
+	var refresh []string
+	login := func(client, token string) {
+		t.Helper()
+		pair, err := i.Issue(t.Context(), Subject{Client: client, Until: time.Now().Add(time.Hour)}, site, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := i.Check(t.Context(), pair.Access, site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.Adopt(token, sub, site, time.Now().Add(time.Minute))
+		refresh = append(refresh, pair.Refresh)
+	}
+	login("first", "shared")
+	login("second", "shared")
+	login("third", "own")
+	sub, err := i.Check(t.Context(), "shared", site)
+	if err != nil || sub.Client != "second" {
+		t.Fatalf("%+v, %v", sub, err)
+	}
+	i.End(sub.Client, sub.Family)
+	if _, err := i.Check(t.Context(), "shared", site); !errors.Is(err, ErrEnded) {
+		t.Errorf("after the logout: %v", err)
+	}
+	for n, ended := range []bool{true, true, false} {
+		if _, err := i.CheckRefresh(t.Context(), refresh[n], site); errors.Is(err, ErrEnded) != ended {
+			t.Errorf("refresh token %d: %v", n, err)
+		}
+	}
+	// What has ended stays so when somebody else gets the token.
+	login("fourth", "shared")
+	if sub, err := i.Check(t.Context(), "shared", site); err != nil || sub.Client != "fourth" {
+		t.Errorf("%+v, %v", sub, err)
+	}
+	for n := range 2 {
+		if _, err := i.CheckRefresh(t.Context(), refresh[n], site); !errors.Is(err, ErrEnded) {
+			t.Errorf("refresh token %d after another login: %v", n, err)
+		}
+	}
+	// One whose login is revoked takes nothing from the others.
+	login("fifth", "shared")
+	if err := i.Revoke(t.Context(), "fifth"); err != nil {
+		t.Fatal(err)
+	}
+	if sub, err := i.Check(t.Context(), "shared", site); err != nil || sub.Client != "fourth" {
+		t.Errorf("%+v, %v", sub, err)
+	}
+}
+
 func TestAnAdoptedTokenStandsForItsSubjectUntilItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := New(NewKeys(&memory{}))

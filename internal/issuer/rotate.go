@@ -80,8 +80,16 @@ func (i *Issuer) reused(c *claims, err error) error {
 }
 
 // End logs out a family of a caller: its tokens are no longer accepted. Other replicas
-// apply it within a second if Watch runs.
+// apply it within a second if Watch runs. With it end the families that have got the same
+// token of a server: that would still be good for theirs.
 func (i *Issuer) End(client, family string) {
+	for _, other := range i.sharing(client, family) {
+		i.endAlone(other.Subject, other.Family)
+	}
+	i.endAlone(client, family)
+}
+
+func (i *Issuer) endAlone(client, family string) {
 	i.rotations.Remove(family)
 	i.ledger.end(client, family)
 }
