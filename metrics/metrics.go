@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 )
 
 const (
@@ -203,7 +205,7 @@ func New(sessions func() []Session) *Set {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, append([]string{"product", "account"}, labels...), nil)
 	}
-	return &Set{
+	set := &Set{
 		Grants: counter("grants_total",
 			"Token requests to Veeam servers, by grant and result.", "product", "grant", "result"),
 		GrantSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -261,6 +263,10 @@ func New(sessions func() []Session) *Set {
 		ProviderKeys: new(ProviderKeys),
 		Build:        BuildInfo(),
 	}
+	for _, row := range events.Rows() {
+		set.EventsDropped.WithLabelValues(string(row.Name)) // from 0, see Begin
+	}
+	return set
 }
 
 // Register registers all collectors with r. A collector that is registered already is

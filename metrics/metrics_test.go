@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/caddy-veeam/veeam-auth/internal/events"
 )
 
 func some() []Session {
@@ -96,13 +98,21 @@ func TestCountersSurviveANewRegistry(t *testing.T) {
 	}
 }
 
+// Prometheus sees the first event that is dropped as an increase.
+func TestDroppedEventsAreCountedFromZero(t *testing.T) {
+	set, _ := full(t)
+	if got, want := testutil.CollectAndCount(set.EventsDropped), len(events.Rows()); got != want {
+		t.Errorf("%d of %d events have a series", got, want)
+	}
+}
+
 func TestNoLabelCanHoldAPathOrASecret(t *testing.T) {
 	_, registry := full(t)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true, "client": true, "by": true}
+	allowed := map[string]bool{"product": true, "grant": true, "result": true, "reason": true, "state": true, "account": true, "rule": true, "source": true, "decision": true, "client": true, "by": true, "event": true}
 	build := map[string]bool{"version": true, "revision": true, "go": true}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {

@@ -74,6 +74,7 @@ func TestEveryCaddyfileOfTheDocsAdapts(t *testing.T) {
 	}
 }
 
+// The page has a row for each series with its labels, and names those without a product.
 func TestTheDocsNameEverySeries(t *testing.T) {
 	page := string(read(t, "docs/metrics.md"))
 	set := metrics.New(func() []metrics.Session { return nil })
@@ -82,13 +83,34 @@ func TestTheDocsNameEverySeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(descriptions)
-	name := regexp.MustCompile(`fqName: "([^"]+)"`)
+	shape := regexp.MustCompile(`fqName: "caddy_veeam_auth_([^"]+)".*constLabels: {(.*)}, variableLabels: {(.*)}`)
+	label := regexp.MustCompile(`\w+`)
+	var without []string
 	found := 0
 	for d := range descriptions {
 		found++
-		if match := name.FindStringSubmatch(d.String()); match == nil || !strings.Contains(page, "`"+match[1]+"`") {
-			t.Errorf("docs/metrics.md does not name %v", d)
+		match := shape.FindStringSubmatch(d.String())
+		if match == nil {
+			t.Fatalf("%v has another form", d)
 		}
+		labels := label.FindAllString(regexp.MustCompile(`"[^"]*"`).ReplaceAllString(match[2], "")+" "+match[3], -1)
+		others := slices.DeleteFunc(slices.Clone(labels), func(name string) bool { return name == "product" })
+		if len(others) == len(labels) {
+			without = append(without, "`"+match[1]+"`")
+		}
+		_, row, _ := strings.Cut(page, "| `caddy_veeam_auth_"+match[1]+"` |")
+		column, _, closed := strings.Cut(row, "|")
+		documented := label.FindAllString(column, -1)
+		slices.Sort(others)
+		slices.Sort(documented)
+		if !closed || !slices.Equal(documented, others) {
+			t.Errorf("docs/metrics.md gives %s the labels %q, it has %q", match[1], documented, others)
+		}
+	}
+	slices.Sort(without)
+	last := len(without) - 1
+	if except := strings.Join(without[:last], ", ") + " and " + without[last]; !strings.Contains(page, "All have the label `product`, except "+except+".") {
+		t.Errorf("docs/metrics.md does not say that these have no product: %s", except)
 	}
 	if found < 9 {
 		t.Errorf("%d series found", found)

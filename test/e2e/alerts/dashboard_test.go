@@ -151,7 +151,8 @@ func offersValues(t *testing.T, p *prometheusServer, since time.Time, wanted map
 }
 
 // Grafana takes the file: each panel has its own id and place, says what it shows and in
-// which unit, and asks the data source that the user chooses for series that exist.
+// which unit, and asks the data source that the user chooses for series that exist. Every
+// series is on it.
 func TestTheDashboardIsComplete(t *testing.T) {
 	d := readDashboard(t)
 	if d.UID != "veeam-auth" || d.Title == "" || d.SchemaVersion < 39 {
@@ -185,7 +186,7 @@ func TestTheDashboardIsComplete(t *testing.T) {
 	page := read(t, "../../../docs/metrics.md")
 	series := regexp.MustCompile(`caddy_veeam_auth_\w+`)
 	used := regexp.MustCompile(`\$(\w+)`)
-	ids, rows := map[int]bool{}, 0
+	ids, rows, shown := map[int]bool{}, 0, map[string]bool{}
 	for i, panel := range d.Panels {
 		if ids[panel.ID] || panel.ID == 0 {
 			t.Errorf("%s has the id %d, as another panel has", panel.Title, panel.ID)
@@ -216,7 +217,8 @@ func TestTheDashboardIsComplete(t *testing.T) {
 			}
 			refs[target.RefID] = true
 			for _, name := range series.FindAllString(target.Expr, -1) {
-				if name = strings.TrimSuffix(name, "_bucket"); !strings.Contains(page, "| `"+name+"` |") {
+				name = strings.TrimSuffix(name, "_bucket")
+				if shown[name] = true; !strings.Contains(page, "| `"+name+"` |") {
 					t.Errorf("%s asks for %s, which docs/metrics.md does not have", panel.Title, name)
 				}
 			}
@@ -229,6 +231,11 @@ func TestTheDashboardIsComplete(t *testing.T) {
 	}
 	if rows != 8 {
 		t.Errorf("%d rows", rows)
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(caddy_veeam_auth_\\w+)` \\|").FindAllStringSubmatch(page, -1) {
+		if !shown[row[1]] {
+			t.Errorf("no panel shows %s", row[1])
+		}
 	}
 }
 
