@@ -32,10 +32,10 @@ var dayNames = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 // after their begin last until the next day; the day is that of the begin. The time zone
 // is one of the IANA database and by default UTC.
 func ParseWindow(words []string) (w Window, err error) {
-	const usage = "write hours such as 08:00-18:00, with days before and a time zone behind: mon-fri 08:00-18:00 Europe/Berlin"
+	const usage = "write hours such as 08:00-18:00; days may come before them and a time zone after them: mon-fri 08:00-18:00 Europe/Berlin"
 	w = Window{days: [7]bool{true, true, true, true, true, true, true}, zone: time.UTC, text: strings.Join(words, " ")}
 	rest := words
-	if len(rest) > 0 && !strings.Contains(rest[0], ":") {
+	if len(rest) > 0 && !strings.ContainsAny(rest[0], ":0123456789") {
 		if w.days, err = parseDays(rest[0]); err != nil {
 			return Window{}, err
 		}
@@ -53,7 +53,7 @@ func ParseWindow(words []string) (w Window, err error) {
 	w.to, toOK = parseMinute(to)
 	switch {
 	case !fromOK || !toOK || w.from == minutesOfDay:
-		return Window{}, fmt.Errorf("%q are no hours: %s", rest[0], usage)
+		return Window{}, fmt.Errorf("%q is not a range of hours: %s", rest[0], usage)
 	case w.from == w.to:
 		return Window{}, fmt.Errorf("the hours %s are empty: write 00:00-24:00 for the whole day", rest[0])
 	}
@@ -86,7 +86,7 @@ func parseDays(text string) (days [7]bool, err error) {
 		}
 		from, to := slices.Index(dayNames, first), slices.Index(dayNames, last)
 		if from < 0 || to < 0 {
-			return days, fmt.Errorf("%q are no days: write some of %s, such as mon-fri or sat,sun", text, strings.Join(dayNames, ", "))
+			return days, fmt.Errorf("%q is not a list of days: write some of %s, such as mon-fri or sat,sun", text, strings.Join(dayNames, ", "))
 		}
 		for day := from; ; day = (day + 1) % 7 { // sat-mon goes over the end of the week
 			days[day] = true
@@ -142,7 +142,7 @@ func (w Windows) String() string {
 // time, 2027-01-31T18:00, both by the clock of a time zone that may follow and is by
 // default UTC; or a time in the form of RFC 3339, which has its zone.
 func ParseUntil(words []string) (time.Time, error) {
-	const usage = "write a date such as 2027-01-31 or a time such as 2027-01-31T18:00, with a time zone behind"
+	const usage = "write a date such as 2027-01-31 or a time such as 2027-01-31T18:00; a time zone may come after it"
 	if len(words) != 1 && len(words) != 2 {
 		return time.Time{}, errors.New(usage)
 	}
@@ -162,7 +162,7 @@ func ParseUntil(words []string) (time.Time, error) {
 	if at, err := time.Parse("2006-01-02T15:04", words[0]); err == nil {
 		return firstAt(at, zone), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time: %s", words[0], usage)
+	return time.Time{}, fmt.Errorf("%q is not a date or time: %s", words[0], usage)
 }
 
 // firstAt returns when the clock of a zone first shows what clock shows in UTC. If the

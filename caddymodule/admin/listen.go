@@ -60,8 +60,8 @@ func (o *OperatorsPage) read() (err error) {
 	host := net.ParseIP(o.address.Host)
 	loopback := o.address.Network == "tcp" && o.address.StartPort != 0 && o.address.PortRangeSize() == 1 && (o.address.Host == "localhost" || host.IsLoopback())
 	if !loopback && !o.address.IsUnixNetwork() {
-		return fmt.Errorf("page: %q is neither a loopback address with a port, such as localhost:2021, nor a unix socket: other machines could act; "+
-			"veeam_auth_page at a site is for them", o.Listen)
+		return fmt.Errorf("page: %q is neither a loopback address with a port, such as localhost:2021, nor a unix socket: people on other machines could act; "+
+			"for them, write veeam_auth_page into a site, where the page is read-only", o.Listen)
 	}
 	return nil
 }

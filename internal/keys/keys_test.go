@@ -450,7 +450,7 @@ func TestWrongOrdersAndConfigurationsAreRefused(t *testing.T) {
 		"the hash of a key is":  {Name: "ci", Hash: text},
 		"unknown preset":        {Name: "ci", Hash: good, Scope: Scope{Preset: "admin"}},
 		"from:":                 {Name: "ci", Hash: good, Scope: Scope{From: []string{"10.0.0.1/8"}}},
-		"is no time":            {Name: "ci", Hash: good, Until: "soon"},
+		"is not a date or time": {Name: "ci", Hash: good, Until: "soon"},
 	} {
 		if _, err := c.Key("c"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), text) {
 			t.Errorf("%v, want %s", err, want)
