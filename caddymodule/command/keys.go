@@ -93,8 +93,8 @@ func newKeysIssueCommand(admin *adminFlags) *cobra.Command {
 standard output. It is stored as a hash: nobody can show it again.
 
 The key identifies the client at each site with this storage that configures the client.
-It may do what the rules allow to the client, and no more than --preset, --account and
---from say.`,
+It may do what the rules allow that client to do, and no more than --preset, --account
+and --from allow.`,
 		Example: `  caddy veeam-auth keys issue grafana --for 90d --preset monitor
   caddy veeam-auth keys issue backup-bot --for 30d --account svc-bot --from 10.20.0.0/16 > /run/secrets/veeam_key`,
 		Args: cobra.ExactArgs(1),

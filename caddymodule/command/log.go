@@ -29,11 +29,11 @@ func newLogCommand() *cobra.Command {
 		Use:   "log [--user <name>] [--path <path>] [--status <codes>] [--since <time>] [--utc] [-f] <file>",
 		Short: "Reads a log in the format of Svc.ResAPI.log and prints it as JSON lines",
 		Long: `
-Reads a log in the format of Veeam's Svc.ResAPI.log - one that the svc_resapi
-encoder wrote, or Veeam's own - and prints each line as a JSON object. Flags
-select lines; a line must match all of them. Secrets are masked in the output, line
-by line: of a secret that spans several lines only the first part is masked.
-A file named - is standard input.
+Reads a log in the format of Veeam's Svc.ResAPI.log, written by the svc_resapi
+encoder or by Veeam, and prints each line as a JSON object. Flags select lines; a
+line must match all of them. Secrets are masked in the output, line by line: of a
+secret that spans several lines only the first part is masked. A file named - is
+standard input.
 
 A response line has no user. It gets the user of its request, which is matched by
 the number in <...>. In Veeam's own files the numbers may differ: there it is

@@ -76,7 +76,7 @@ end was removed lacks some.
 
 Each finding names file and line: changed, removed (before that line), added,
 reordered, incomplete, or signature, which means that the lines since the last
-checkpoint may be others. A changed line is named by itself or by its neighbour, in
+checkpoint may have been replaced. A changed line is named by itself or by its neighbour, in
 which its hash is. Lines behind the last checkpoint are not proved yet.
 
 Exit codes: 0 nothing was found; 1 invalid usage, or a file cannot be read; 2 the log

@@ -53,9 +53,9 @@ var rows = []Row{
 	{PinMismatch, "The certificate of a server does not match `tls_pin`. Nothing was sent.", []string{"product", "origin", "sha256"}},
 	{CertificateExpiring, "The certificate of a server expires within 21 days, within 7 days, within a day, or has expired. It is checked at each login, renewal and new connection, and once an hour while requests use a connection.", []string{"product", "origin", "sha256", "not_after", "expires_in_seconds"}},
 	{ClientThrottled, "A client has exceeded `rate_limit` or `max_parallel`, has presented too many wrong passwords, or has too many requests that wait for an [approval](approvals.md). Another event follows after a minute without a refusal for this reason.", []string{"product", "client", "source", "retry_after_seconds"}},
-	{KeyExpiring, "A [key](keys.md) expires within a week. Of an issued key one process tells, of a configured one each.", []string{"client", "key", "not_after", "expires_in_seconds"}},
+	{KeyExpiring, "A [key](keys.md) expires within a week. One process raises it for an issued key, every process for a key of the configuration.", []string{"client", "key", "not_after", "expires_in_seconds"}},
 	{JWKSFailing, "The keys of an [identity provider](jwt.md) cannot be read. The last keys stay in use until `until`, which is empty if there are none. Another event follows after a success.", []string{"provider", "reason", "until"}},
-	{ApprovalNeeded, "A request waits for an [approval](approvals.md) until `expires`. One process tells, once for each approval.", []string{"product", "client", "approval", "method", "operation", "expires", "expires_in_seconds"}},
+	{ApprovalNeeded, "A request waits for an [approval](approvals.md) until `expires`. It is raised once for each approval, by one process.", []string{"product", "client", "approval", "method", "operation", "expires", "expires_in_seconds"}},
 	{DecisionMismatch, "A request differs from the one that was decided about, and was not sent. Another event follows after a minute without one.", []string{"product", "client", "operation", "difference"}},
 	{SessionLeft, "A process has ended during a login or renewal of an account. The server may have a session that nobody can log out; it expires at `until` at the latest.", []string{"product", "account", "origin", "until"}},
 }
