@@ -223,11 +223,8 @@ func (j *Journal) Approved(user, id, by string) {
 // Shadow writes what a rule would have decided that is not obeyed yet: allow, deny or
 // approve.
 func (j *Journal) Shadow(user, effect, source string) {
-	if user == "" {
-		user = svclog.Anonymous
-	}
 	would := map[string]string{"allow": "allowed", "deny": "denied", "approve": "held for an approval"}[effect]
-	j.Warn(svclog.Exception("Request ["+j.method+" "+j.path+"] of user '"+user+"' would be "+would+" by shadow "+source+".", ""))
+	j.Warn(svclog.Shadowed(user, j.method, j.path, would, source))
 }
 
 // TypeOf is the reason of an error as the type in brackets behind it, in

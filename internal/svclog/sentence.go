@@ -98,6 +98,15 @@ func Denied(user, method, path string) string { return access(user, method, path
 // Allowed returns the sentence for a request that a rule allowed.
 func Allowed(user, method, path string) string { return access(user, method, path, "] is allowed.") }
 
+// Shadowed returns the sentence for a request that a rule would have decided if it were
+// obeyed. would is what it would be: allowed, denied or held for an approval.
+func Shadowed(user, method, path, would, rule string) string {
+	if user == "" {
+		user = Anonymous
+	}
+	return request("Request [", method, path, quoted("] of user '", user, "' would be "+would+" by shadow "+rule+"."))
+}
+
 func access(user, method, path, verdict string) string {
 	if user == "" {
 		user = Anonymous

@@ -35,7 +35,8 @@ func TestSentences(t *testing.T) {
 		Allowed("me", "GET", "/a"): "Access of user 'me' to [GET /a] is allowed.",
 		Denied("", "GET", "/a"):    "Access of user 'Anonymous' to [GET /a] is denied.",
 		Denied("u", "GET", "/a b"): "Access of user 'u' to [GET /a%20b] is denied.",
-		TokenFailed:                "Failed to create access token.",
+		Shadowed("", "GET", "/a?token=b", "denied", "rule 2"): "Request [GET /a?token=****] of user 'Anonymous' would be denied by shadow rule 2.",
+		TokenFailed: "Failed to create access token.",
 	} {
 		if got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
