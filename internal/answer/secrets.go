@@ -212,7 +212,7 @@ func maskHeader(header http.Header) {
 			continue
 		}
 		for i, value := range values {
-			values[i] = svclog.MaskHeaderValue(name, value)
+			values[i] = string(svclog.MaskText(nil, value))
 		}
 	}
 }

@@ -74,7 +74,7 @@ func MaskOthers(header http.Header) {
 		default:
 			masked := make([]string, len(values))
 			for i, value := range values {
-				masked[i] = svclog.MaskHeaderValue(name, value)
+				masked[i] = string(svclog.MaskText(nil, value))
 			}
 			header[name] = masked
 		}

@@ -12,6 +12,9 @@ func assigned(s string, i int) (start, end int) {
 		return 0, 0
 	}
 	v := judgeDecoded(name)
+	if v == readable && s[i] == '=' && beginsParameter(s, i-len(name)) && hasSecretWordDecoded(name) {
+		v = secretField
+	}
 	switch {
 	case v == readable:
 		return 0, 0
@@ -23,6 +26,12 @@ func assigned(s string, i int) (start, end int) {
 		start++
 	}
 	return valueAt(s, start, v)
+}
+
+// beginsParameter reports whether what begins at s[start] is a parameter of a URL: of its
+// query, its path or its fragment.
+func beginsParameter(s string, start int) bool {
+	return start > 0 && strings.IndexByte("?&;#/", s[start-1]) >= 0
 }
 
 // NamesParameter reports whether text ends with the name of a secret, as it stands

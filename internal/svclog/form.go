@@ -17,15 +17,16 @@ import (
 // the name of such a field.
 func MaskForm(dst, body []byte) []byte { return appendForm(dst, view(body), false) }
 
-// MaskQuery appends a query string without its "?", masked as by MaskForm. A word
-// without "=" is shown, because it is an ordinary flag in a query.
+// MaskQuery appends a query string without its "?", masked as by MaskForm. Clients put more
+// into it than the products describe, so that one word in a name makes its value secret. A
+// word without "=" is shown, because it is an ordinary flag in a query.
 func MaskQuery(dst []byte, query string) []byte { return appendForm(dst, query, true) }
 
-func appendForm(dst []byte, s string, flags bool) []byte {
+func appendForm(dst []byte, s string, query bool) []byte {
 	behindSecret := false
 	for {
 		pair, rest, more := strings.Cut(s, "&")
-		dst, behindSecret = appendPair(dst, pair, behindSecret, flags)
+		dst, behindSecret = appendPair(dst, pair, behindSecret, query)
 		if !more {
 			break
 		}
@@ -37,7 +38,7 @@ func appendForm(dst []byte, s string, flags bool) []byte {
 
 // appendPair appends one pair and reports whether the next one stands behind a
 // secret.
-func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool) {
+func appendPair(dst []byte, pair string, behindSecret, query bool) ([]byte, bool) {
 	if pair == "" {
 		return dst, behindSecret
 	}
@@ -45,7 +46,7 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 	switch {
 	case hides(name):
 		return appendMask(dst, pair), behindSecret
-	case judgeDecoded(name) != readable:
+	case judgeDecoded(name) != readable, query && hasSecretWordDecoded(name):
 		dst = append(dst, name...)
 		if assigned {
 			dst = append(dst, '=')
@@ -54,7 +55,7 @@ func appendPair(dst []byte, pair string, behindSecret, flags bool) ([]byte, bool
 			dst = appendMask(dst, value)
 		}
 		return dst, true
-	case behindSecret || !assigned && !flags:
+	case behindSecret || !assigned && !query:
 		if !knownField(name) {
 			return appendMask(dst, pair), behindSecret
 		}

@@ -36,7 +36,7 @@ const notRanked = -1
 // headerTable is what is known of headers.
 type headerTable struct {
 	// rows holds the headers that are looked up rather than judged, by Go's spelling:
-	// those of sysOrder, and those whose name Go changes.
+	// those of sysOrder, those whose name Go changes, and frequent ones.
 	rows map[string]headerRow
 
 	verdicts [len(sysOrder)]verdict // on those of sysOrder
@@ -45,14 +45,18 @@ type headerTable struct {
 var knownHeaders = sync.OnceValue(func() *headerTable {
 	t := &headerTable{rows: make(map[string]headerRow)}
 	for i, name := range sysOrder {
-		t.verdicts[i] = judge(name)
+		t.verdicts[i] = judgeHeader(name)
 		t.rows[http.CanonicalHeaderKey(name)] = headerRow{i, name, t.verdicts[i]}
 	}
 	for _, name := range [...]string{
 		"x-api-version", "X-Request-id", "X-RestSvcSessionId", "X-OTP-TOKEN", "X-CSRF-TOKEN", "Sec-WebSocket-Key",
-		"Postman-Token",
+		"Sec-WebSocket-Protocol", "Postman-Token",
+		// Those that many requests have, of which Go changes no name.
+		"X-Client-Version", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "X-Requested-With",
+		"Origin", "Priority", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Ch-Ua",
+		"Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Traceparent", "Tracestate",
 	} {
-		t.rows[http.CanonicalHeaderKey(name)] = headerRow{notRanked, name, judge(name)}
+		t.rows[http.CanonicalHeaderKey(name)] = headerRow{notRanked, name, judgeHeader(name)}
 	}
 	return t
 })
@@ -166,6 +170,9 @@ func appendHeaderName(dst []byte, name string) []byte {
 	if name == "Parameters" {
 		name = "parameters"
 	}
+	if hides(name) {
+		return append(appendMask(dst, name), ": "...)
+	}
 	for i := range len(name) {
 		if c := name[i]; tokenChar[c] {
 			dst = append(dst, c)
@@ -178,18 +185,25 @@ func appendHeaderName(dst []byte, name string) []byte {
 
 var tokenChar = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
 
-// MaskHeaderValue returns the value of a header with its secrets masked. Of
-// Authorization the scheme is kept. Cookies and headers with a secret name are masked
-// as a whole, others as by MaskText.
-func MaskHeaderValue(name, value string) string {
+// maskHeaderValue returns the value of a header as it is logged. Of Authorization the
+// scheme is kept. Cookies and headers with a secret name are masked as a whole, others as
+// by MaskText.
+func maskHeaderValue(name, value string) string {
 	return string(appendHeaderValue(nil, name, value, judgeHeader(name)))
 }
 
-// SecretHeader reports whether the value of the header is secret as a whole.
-func SecretHeader(name string) bool { return judgeHeader(name) != readable }
+// SecretHeader reports whether the value of the header is secret as a whole, and no other
+// server or client needs it.
+func SecretHeader(name string) bool {
+	return judgeHeader(name) != readable && !strings.EqualFold(name, subprotocol)
+}
 
-// HeaderHides reports whether a header contains a secret, as its whole value or in a
-// part of it.
+// subprotocol is the header in which both sides of a websocket agree on a protocol. Browsers
+// let scripts set no other one, so that tokens travel in it.
+const subprotocol = "Sec-WebSocket-Protocol"
+
+// HeaderHides reports whether a header contains a secret, in its name, as its whole value or
+// in a part of it.
 func HeaderHides(name, value string) bool {
 	row, ok := knownHeaders().rows[name]
 	if !ok {
@@ -198,12 +212,17 @@ func HeaderHides(name, value string) bool {
 	return row.verdict != readable || hides(value)
 }
 
-// judgeHeader is judge for the name of a header. Proxies hand Authorization and
-// Cookie on under longer names: X-Forwarded-Authorization, X-Original-Cookie.
+// judgeHeader is judge for the name of a header, which may be any that a client makes up.
+// Proxies hand Authorization and Cookie on under longer names: X-Forwarded-Authorization,
+// X-Original-Cookie.
 func judgeHeader(name string) verdict {
 	v := judge(name)
-	if v == readable && (endsFold(name, "Authorization") || endsFold(name, "Cookie")) {
+	switch {
+	case v != readable:
+	case endsFold(name, "Authorization") || endsFold(name, "Cookie"):
 		return secretLine
+	case strings.EqualFold(name, subprotocol) || hasSecretWord(name) || hides(name):
+		return secretField
 	}
 	return v
 }

@@ -94,7 +94,7 @@ func TestMaskHeaderValue(t *testing.T) {
 		{"X-Debug", `{"password":"x"}`, `{"password":"****"}`},
 		{"If-None-Match", `W/"abc=="`, `W/"abc=="`},
 	} {
-		if got := MaskHeaderValue(c.name, c.value); got != c.want {
+		if got := maskHeaderValue(c.name, c.value); got != c.want {
 			t.Errorf("%s: %s\n got %s\nwant %s", c.name, c.value, got, c.want)
 		}
 	}

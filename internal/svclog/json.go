@@ -164,7 +164,8 @@ func (m *jsonMasker) key(start, end int) {
 		m.replace(start, end)
 		m.secret = true
 	} else {
-		m.secret = judgeDecoded(name) != readable || m.pairedWithSecret(name)
+		m.secret = judgeDecoded(name) != readable || m.pairedWithSecret(name) ||
+			strings.IndexByte(name, '-') >= 0 && judgeHeader(name) != readable // as Caddy logs headers; fields have no hyphens
 	}
 }
 

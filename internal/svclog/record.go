@@ -203,7 +203,7 @@ func (r *Record) mask() {
 	}
 	for i := range r.Parameters {
 		p := &r.Parameters[i]
-		p.Value = MaskHeaderValue(p.Name, p.Value)
+		p.Name, p.Value = masked(p.Name), maskHeaderValue(p.Name, p.Value)
 	}
 }
 

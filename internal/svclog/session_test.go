@@ -14,7 +14,7 @@ func TestIDsOfSessionsAreMasked(t *testing.T) {
 		`"Href":"https:\/\/em01:9398\/api\/logonSessions\/` + id + `"`, "/api%2FlogonSessions%2F" + id, `\api\logonSessions\` + id,
 		`<LogonSession Href="https://em01/api/logonSessions/` + id + `">`,
 	} {
-		for _, masked := range []string{string(MaskText(nil, text)), string(MaskPath(nil, text)), MaskHeaderValue("Location", text)} {
+		for _, masked := range []string{string(MaskText(nil, text)), string(MaskPath(nil, text)), maskHeaderValue("Location", text)} {
 			if strings.Contains(strings.ToLower(masked), id[9:13]) || !strings.Contains(masked, Mask) {
 				t.Errorf("%s became %s", text, masked)
 			}
@@ -36,7 +36,7 @@ func TestIDsOfSessionsAreMasked(t *testing.T) {
 			t.Errorf("the answer of %s is shown", path)
 		}
 	}
-	if MaskHeaderValue("X-RestSvcSessionId", "abcabcabc") != Mask || MaskHeaderValue("Set-Cookie", "X-RestSvcSessionId=abc; Path=/api") != Mask {
+	if maskHeaderValue("X-RestSvcSessionId", "abcabcabc") != Mask || maskHeaderValue("Set-Cookie", "X-RestSvcSessionId=abc; Path=/api") != Mask {
 		t.Error("a session in a header is shown")
 	}
 }

@@ -106,6 +106,9 @@ func secretAt(s string, i int) (start, end int) {
 		if strings.HasPrefix(s[i+1:], "//") {
 			return uri(s, i)
 		}
+		if start, end = userInfo(s, i); start < end {
+			return start, end
+		}
 	}
 	return assigned(s, i)
 }
@@ -306,7 +309,7 @@ func uri(s string, i int) (start, end int) {
 		}
 		return start, end
 	}
-	for end < len(s) && !endsURI[s[end]] && s[end] != '/' && s[end] != '?' && s[end] != '#' {
+	for end < len(s) && !endsURI[s[end]] && !endsAuthority[s[end]] {
 		end++
 	}
 	if at := strings.LastIndexByte(s[start:end], '@'); at >= 0 {
@@ -314,6 +317,29 @@ func uri(s string, i int) (start, end int) {
 	}
 	return 0, 0
 }
+
+// userInfo finds the user part of a URL without a scheme, as a client sends it that takes
+// the URL for a path: /user:password@host/ or //user:password@host/. Its first colon is at
+// s[i].
+func userInfo(s string, i int) (start, end int) {
+	start = i
+	for start > 0 && s[start-1] != ':' && !endsURI[s[start-1]] && !endsAuthority[s[start-1]] {
+		start--
+	}
+	if start == 0 || s[start-1] != '/' {
+		return 0, 0
+	}
+	end = i
+	for end < len(s) && !endsURI[s[end]] && !endsAuthority[s[end]] {
+		end++
+	}
+	if at := strings.LastIndexByte(s[i:end], '@'); at > 0 {
+		return start, i + at
+	}
+	return 0, 0
+}
+
+var endsAuthority = byteSet("/?#")
 
 var endsURI = byteSet(" \t\r\n\"'<>\\`")
 
