@@ -63,7 +63,7 @@ func (h *Handler) open(r *http.Request) *requestState {
 // later.
 func (h *Handler) judge(r *http.Request, state *requestState, unknown *veeam.Refusal, trace func(*http.Request)) (v verdict) {
 	session := state.route == veeam.RouteToken || state.route == veeam.RouteLogout || state.route == veeam.RouteSession
-	if state.hides = headers.StripCredentials(r, listener.Target(r)); state.hides || session && h.product.LogsOnByBasic() { // responses and paths of such a product contain sessions
+	if state.hides = headers.StripCredentials(r, listener.Target(r)) || state.sent.Hid; state.hides || session && h.product.LogsOnByBasic() { // responses and paths of such a product contain sessions
 		// Caddy's access log already has a copy of the request, in which it masks the
 		// standard headers only.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)

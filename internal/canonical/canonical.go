@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
@@ -28,6 +29,10 @@ type Request struct {
 
 	// Websocket tells that the connection may be upgraded to a websocket.
 	Websocket bool
+
+	// Hid tells that a header with a secret in it has been removed, so that logs of others
+	// must not have the request.
+	Hid bool
 }
 
 // AsItIs returns a request in the spelling of the client. Servers may interpret it in
@@ -78,7 +83,7 @@ func Make(r *http.Request) (Request, *veeam.Refusal) {
 		return c, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "Ambiguous query: servers read it differently."}
 	}
 	r.URL.RawQuery = c.Query
-	c.Websocket = upgrade(r.Header, c.Method)
+	c.Websocket, c.Hid = upgrade(r.Header, c.Method)
 	return c, nil
 }
 
@@ -92,20 +97,24 @@ func extendedConnect(r *http.Request) bool {
 
 // upgrade removes every upgrade but that to a websocket from the headers. A server
 // might accept another one, and what is sent through it would not be checked. It
-// reports whether an upgrade is left.
-func upgrade(header http.Header, method string) bool {
+// reports whether an upgrade is left, and whether there was a secret in what is not.
+func upgrade(header http.Header, method string) (left, hid bool) {
 	values := header["Upgrade"]
 	if len(values) == 0 {
-		return false
+		return false, false
 	}
 	if method == http.MethodGet && len(values) == 1 && strings.EqualFold(values[0], "websocket") &&
 		httpguts.HeaderValuesContainsToken(header["Connection"], "Upgrade") {
 		header["Upgrade"] = []string{"websocket"}
-		return true
+		return true, false
 	}
-	delete(header, "Upgrade")
-	delete(header, "Http2-Settings")
-	return false
+	for _, name := range [...]string{"Upgrade", "Http2-Settings"} {
+		for _, value := range header[name] {
+			hid = hid || svclog.HeaderHides(name, value)
+		}
+		delete(header, name)
+	}
+	return false, hid
 }
 
 // Mismatch names the difference between r and the request that was decided about, or

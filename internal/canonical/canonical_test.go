@@ -122,6 +122,24 @@ func TestAnExtendedConnectIsTheGETThatIsMadeOfIt(t *testing.T) {
 	}
 }
 
+func TestASecretInAnUpgradeThatIsRemovedIsReported(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		want        bool
+	}{
+		{"Upgrade", "vak_0123456789abcdefghijABCDEFGHIJ012345", true},
+		{"Http2-Settings", "vak_0123456789abcdefghijABCDEFGHIJ012345", true},
+		{"Upgrade", "h2c", false},
+	} {
+		r := arrived("GET", "/api/v1/jobs")
+		r.Header["Upgrade"] = []string{"h2c"}
+		r.Header[c.name] = []string{c.value}
+		if decided, refusal := Make(r); refusal != nil || decided.Hid != c.want || len(r.Header["Upgrade"]) > 0 {
+			t.Errorf("%s: %s: %+v, %v", c.name, c.value, decided, refusal)
+		}
+	}
+}
+
 // wild is a request of pieces in which readers differ.
 var wild = rapid.Custom(func(t *rapid.T) *http.Request {
 	piece := rapid.SampledFrom([]string{

@@ -17,6 +17,7 @@ import (
 // secret outside the standard headers, which logs of others mask: some Veeam clients
 // send a password in the query.
 func StripCredentials(r *http.Request, received string) (secretive bool) {
+	secretive = svclog.PathHides(r.Method) // of a request line such as "vak_… / HTTP/1.1"
 	for name, values := range r.Header {
 		if Withheld(name) {
 			delete(r.Header, name)

@@ -1,8 +1,10 @@
 package headers
 
 import (
+	"cmp"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,6 +42,7 @@ func TestAnOverrideIsKnownInEverySpelling(t *testing.T) {
 func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 	for name, c := range map[string]struct {
 		target   string
+		method   string // default: GET
 		received string // default: target
 		header   http.Header
 		want     bool
@@ -48,6 +51,12 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 		"a standard header":   {target: "/x", header: http.Header{"Authorization": {"Bearer canary"}, "Cookie": {"a=canary"}}},
 		"a session of Veeam":  {target: "/x", header: http.Header{"X-Restsvcsessionid": {"canary"}}, want: true},
 		"a key":               {target: "/x", header: http.Header{"X-Api-Key": {"canary"}}, want: true},
+		"a session":           {target: "/x", header: http.Header{"X-Session-Id": {"canary"}}, want: true},
+		"a key in a name":     {target: "/x", header: http.Header{"Vak_0123456789abcdefghijabcdefghij012345": {"x"}}, want: true},
+		"a key in the method": {target: "/x", method: "vak_0123456789abcdefghijABCDEFGHIJ012345", want: true},
+		"a user in the path":  {target: "//user:canary@localhost/x", want: true},
+		"a session asked for": {target: "/x?session=canary", want: true},
+		"a session of a job":  {target: "/x?jobSessionId=1&sessionTypeFilter=Job"},
 		"a word in the query": {target: "/x?password=canary", want: true},
 		"a word in the path":  {target: "/x/password=canary", want: true},
 		"a key in the path":   {target: "/x/vak_0123456789abcdefghijABCDEFGHIJ012345", want: true},
@@ -59,6 +68,7 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, c.target, http.NoBody)
 		r.Header = c.header.Clone()
+		r.Method = cmp.Or(c.method, r.Method)
 		if c.received == "" {
 			c.received = c.target
 		}
@@ -82,6 +92,23 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 		if len(r.Header) > 0 {
 			t.Errorf("%s: %v", name, r.Header)
 		}
+	}
+}
+
+// What the server needs to answer is sent on, whatever it is called.
+func TestHeadersThatAConnectionNeedsAreSentOn(t *testing.T) {
+	header := http.Header{
+		"Sec-Websocket-Protocol": {"access_token, canary"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Idempotency-Key": {"a"},
+		"X-Long": {strings.Repeat("x", 5000) + " password=canary"}, "X-Functions-Key": {"canary"},
+	}
+	want := header.Clone()
+	delete(want, "X-Functions-Key")
+	want["X-Long"] = []string{strings.Repeat("x", 5000) + " password=****"}
+	if MaskOthers(header); !reflect.DeepEqual(header, want) {
+		t.Error(header)
+	}
+	if !StripCredentials(&http.Request{Header: header, URL: new(url.URL)}, "") {
+		t.Error("a token in a subprotocol does not keep the request out of other logs")
 	}
 }
 
