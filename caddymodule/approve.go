@@ -31,12 +31,8 @@ func (h *Handler) acquireApprovals(ctx caddy.Context) error {
 	if !h.rules.Requires(policy.Approve) {
 		return nil
 	}
-	words := make(approval.Words)
-	for _, rule := range h.Rules {
-		words.Add(rule.text)
-	}
 	pooled, release := approval.Acquire(storages.Key(ctx.Storage()), storages.Dated{Storage: ctx.Storage()}, approval.Telling(running().metrics.Approvals, running().Events.Emit))
-	h.approvals, h.release = &approval.Site{Approvals: pooled.Approvals, Limits: limits, Words: words}, append(h.release, release)
+	h.approvals, h.release = &approval.Site{Approvals: pooled.Approvals, Limits: limits, Words: h.words}, append(h.release, release)
 	h.metrics.BeginApprovals(h.product.Name)
 	return atStart(ctx, func(context.Context) { pooled.Start(unseenApprovals) })
 }

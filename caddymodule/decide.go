@@ -178,7 +178,7 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 	if h.uncanonical {
 		return canonical.AsItIs(r), nil
 	}
-	sent, refusal := canonical.Make(r)
+	sent, refusal := canonical.Make(r, h.words)
 	if refusal == nil && (keys.InAddress(sent.Path) || keys.InAddress(sent.Query)) {
 		refusal = &veeam.Refusal{
 			Reason: veeam.ReasonBadRequest, Message: "The address holds a key. Send it in a header, and issue another one: addresses get into logs.",

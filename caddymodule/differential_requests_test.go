@@ -215,7 +215,7 @@ func (g *labGenerator) query() string {
 	parts := make([]string, 1+g.IntN(2))
 	for i := range parts {
 		parts[i] = pick(g, "limit=100", "format=secret", "Format=secret", "FORMAT=Secret", "format=plain", "_method=DELETE", "_METHOD=delete",
-			"format=plain;format=secret", "format=%73ecret", "f%6frmat=secret", "x=1&format=secret", "%zz=1", "a", "=", "access_token=x", "format")
+			"format=plain;format=secret", "format=%73ecret", "format=secret%20", "format=%00secret", "format=%EF%BD%93ecret", "f%6frmat=secret", "x=1&format=secret", "%zz=1", "a", "=", "access_token=x", "format")
 	}
 	return strings.Join(parts, "&")
 }

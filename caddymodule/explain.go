@@ -169,8 +169,7 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Ha
 	if h.jwts, err = h.trust(); err != nil {
 		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
-	h.rules, err = provisionRules(ctx, h.Rules, h.Default)
-	return h, err
+	return h, h.provisionRules(ctx)
 }
 
 // trust returns the identity providers of the configuration. It reads no keys.

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -159,7 +160,8 @@ type Handler struct {
 	jwts        *jwtcaller.Trust // nil without trust_jwt
 	first       string           // the account that acts by default
 	rules       *policy.Rules
-	approvals   *approval.Site // nil if no rule requires one
+	words       canonical.Words // of the conditions of all rules
+	approvals   *approval.Site  // nil if no rule requires one
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	forwarder   *atomic.Pointer[forwarder.Forwarder] // holds nil if reverse_proxy sends requests on
@@ -254,7 +256,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.counts = h.metrics.RequestCounts(h.product.Name, h.clients.Names())
-	if h.rules, err = provisionRules(ctx, h.Rules, h.Default); err != nil {
+	if err := h.provisionRules(ctx); err != nil {
 		return err
 	}
 	h.warnStrangers()

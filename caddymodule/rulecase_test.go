@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -96,6 +97,32 @@ func TestNoLetterCaseOfAClientChangesTheOutcomeOfARule(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A rule that denies a path or a value denies every spelling that a server may take for it.
+func TestNoCharacterThatLooksLikeAnotherGetsPastARule(t *testing.T) {
+	t.Parallel()
+	h := handlerWith(t, "deny path /api/v1/credentials* /api/v1/büro*\n\t\tdeny query format=secret\n\t\tdefault allow")
+	for target, want := range map[string]veeam.Reason{
+		"/api/v1/%E2%85%BDredentials": veeam.ReasonBadRequest, "/api/v1/%E2%93%92redentials": veeam.ReasonBadRequest,
+		"/api/v1/%F0%9D%90%9Credentials": veeam.ReasonBadRequest, "/api/v1/%EF%BD%83redentials": veeam.ReasonBadRequest,
+		"/api/v1/B%C3%9CRO/1": veeam.ReasonDenied, "/api/v1/b%C3%BCro": veeam.ReasonDenied, "/api/v1/stra%C3%9Fe": "", "/api/v1/%E6%97%A5": "",
+		"/api/v1/jobs?format=Secret": veeam.ReasonDenied, "/api/v1/jobs?format=secret+": veeam.ReasonBadRequest, "/api/v1/jobs?format=%09secret": veeam.ReasonBadRequest,
+		"/api/v1/jobs?format=secret%00": veeam.ReasonBadRequest, "/api/v1/jobs?format=%E2%93%A2ecret": veeam.ReasonBadRequest,
+		"/api/v1/jobs?nameFilter=+m%C2%B2%00": "", "/api/v1/jobs?format=gr%C3%B6%C3%9Fe": "",
+	} {
+		r, err := ExplainRequest(http.MethodGet, "http://localhost"+target, http.Header{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := veeam.Reason("")
+		if refusal := h.Explain(r, policy.Caller{Name: "Grafana", Via: policy.ViaClient}, true).Refusal; refusal != nil {
+			got = refusal.Reason
+		}
+		if got != want {
+			t.Errorf("%s: %q, not %q", target, got, want)
+		}
 	}
 }
 

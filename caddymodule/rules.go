@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/rulecase"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
@@ -99,18 +100,19 @@ func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 }
 
 // provisionRules loads the matchers of all rules.
-func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*policy.Rules, error) {
-	rules := make([]policy.Rule, len(configured))
-	loaded := make([][]policy.Matcher, len(configured))
+func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
+	rules := make([]policy.Rule, len(h.Rules))
+	loaded := make([][]policy.Matcher, len(h.Rules))
 	opened := false // an operation outside the index is allowed explicitly
-	for i, r := range configured {
-		var err error
+	h.words = make(canonical.Words)
+	for i, r := range h.Rules {
 		if loaded[i], err = r.matchers(ctx); err != nil {
-			return nil, fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
+			return fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
 		}
+		h.words.Add(r.text)
 		opened = opened || r.Effect != string(policy.Deny) && !r.Shadow && r.namesUnknown
 	}
-	for i, r := range configured {
+	for i, r := range h.Rules {
 		matchers := loaded[i]
 		for j, m := range matchers {
 			if effect := policy.Effect(r.Effect); !opened && (effect == policy.Deny || !r.explicit(j)) {
@@ -119,11 +121,10 @@ func provisionRules(ctx caddy.Context, configured []*Rule, fallback string) (*po
 		}
 		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source}
 	}
-	built, err := policy.NewRules(rules, policy.Effect(fallback))
-	if err != nil {
-		return nil, fmt.Errorf("veeam_auth: %w", err)
+	if h.rules, err = policy.NewRules(rules, policy.Effect(h.Default)); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	return built, nil
+	return nil
 }
 
 // warnStrangers logs the rules that allow unknown callers more than what the server

@@ -75,7 +75,7 @@ func limits() Limits {
 }
 
 func siteOn(s store.Store) *Site {
-	words := make(Words)
+	words := make(canonical.Words)
 	words.Add(`header {"X-Env": ["prod"]} veeam_operation {"classes":["run"]}`)
 	return &Site{Approvals: New(s, nil), Limits: limits(), Words: words}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -132,25 +133,12 @@ func (o *Options) Limits() (l Limits, err error) {
 	return l, nil
 }
 
-// Words are the words of the conditions of rules, in lower case. A header that one of them
-// names belongs to a request that is approved.
-type Words map[string]bool
-
-// Add adds the words of a text.
-func (w Words) Add(text string) {
-	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(c rune) bool {
-		return c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z')
-	}) {
-		w[word] = true
-	}
-}
-
-// Belonging returns the names of the headers that belong to a request that is approved,
+// belonging returns the names of the headers that belong to a request that is approved,
 // sorted: those that say how its body is read, the one that selects the version of the API,
 // and those that a rule names.
-func (w Words) belonging(names []string, version string) []string {
+func belonging(names []string, version string, words canonical.Words) []string {
 	kept := slices.DeleteFunc(names, func(name string) bool {
-		return name != "Content-Type" && name != "Content-Encoding" && !strings.EqualFold(name, version) && !w[strings.ToLower(name)]
+		return name != "Content-Type" && name != "Content-Encoding" && !strings.EqualFold(name, version) && !words.Has(name)
 	})
 	slices.Sort(kept)
 	return kept

@@ -52,10 +52,10 @@ type request struct {
 	wanted string            // the id that the client names, empty for none
 }
 
-func newRequest(asked Asked, header http.Header, words Words, body []byte, wanted string) *request {
+func newRequest(asked Asked, header http.Header, words canonical.Words, body []byte, wanted string) *request {
 	r := &request{
 		Asked: asked, header: make(http.Header), body: body, sum: sha256.Sum256(body), wanted: wanted,
-		names: words.belonging(slices.Collect(maps.Keys(header)), asked.Product.Version.Header),
+		names: belonging(slices.Collect(maps.Keys(header)), asked.Product.Version.Header, words),
 	}
 	for _, name := range r.names { // a copy: others may change those of the request
 		r.header[name] = slices.Clone(header[name])

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -24,7 +25,7 @@ type Site struct {
 	Limits    Limits
 
 	// Words are the words of the conditions of all rules of the site.
-	Words Words
+	Words canonical.Words
 }
 
 const (

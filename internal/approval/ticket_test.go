@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
@@ -209,9 +210,9 @@ func TestHeadersThatRulesNameBelongToTheRequest(t *testing.T) {
 		`header {"X-Env":["prod"]}`: true, `expression "{http.request.header.X-Env} == 'a'"`: true, `expression "header({'x-env': 'a'})"`: true,
 		`not [{"header_regexp":{"X-ENV":{"pattern":"a"}}}]`: true, `path ["/x-environment"]`: false, `header {"X-Envy":[]}`: false, "": false,
 	} {
-		words := make(Words)
+		words := make(canonical.Words)
 		words.Add(text)
-		names := words.belonging([]string{"X-Env", "User-Agent", "Content-Type", "X-Api-Version"}, "x-api-version")
+		names := belonging([]string{"X-Env", "User-Agent", "Content-Type", "X-Api-Version"}, "x-api-version", words)
 		if slices.Contains(names, "X-Env") != want || !slices.Contains(names, "Content-Type") || !slices.Contains(names, "X-Api-Version") || slices.Contains(names, "User-Agent") {
 			t.Errorf("%s: %v", text, names)
 		}

@@ -51,11 +51,12 @@ func (c Request) Target() string {
 
 // Make normalizes a request in place and returns its normal form. It returns a refusal
 // if the method is not allowed, or servers could interpret the path or query in
-// different ways.
+// different ways. Of the values of the query, it is enough if they agree on those that rules
+// look at, whose words are given.
 //
 // The method of an extended CONNECT (RFC 8441, RFC 9220) stays on r, because
 // reverse_proxy needs it there to make a GET of it. The result has the GET.
-func Make(r *http.Request) (Request, *veeam.Refusal) {
+func Make(r *http.Request, words Words) (Request, *veeam.Refusal) {
 	c := AsItIs(r)
 	var ok bool
 	if extendedConnect(r) {
@@ -79,7 +80,7 @@ func Make(r *http.Request) (Request, *veeam.Refusal) {
 		r.URL.Path, r.URL.RawPath = decoded, path
 		c.Path = path
 	}
-	if c.Query, ok = operation.CleanQuery(r.URL.RawQuery); !ok {
+	if c.Query, ok = operation.CleanQuery(r.URL.RawQuery); !ok || !words.agree(c.Query) {
 		return c, &veeam.Refusal{Reason: veeam.ReasonBadRequest, Message: "Ambiguous query: servers read it differently."}
 	}
 	r.URL.RawQuery = c.Query

@@ -49,7 +49,7 @@ func TestARequestHasOneSpelling(t *testing.T) {
 	} {
 		product, _ := veeam.Lookup("vbr")
 		r := arrived(c.method, c.target)
-		s, refusal := Make(r)
+		s, refusal := Make(r, nil)
 		got := s.Method + " " + s.Target()
 		if refusal != nil {
 			got = http.StatusText(product.Status(*refusal))
@@ -89,7 +89,7 @@ func TestOnlyAWebsocketIsAnUpgrade(t *testing.T) {
 		if c.upgrade == nil {
 			delete(r.Header, "Upgrade")
 		}
-		s, refusal := Make(r)
+		s, refusal := Make(r, nil)
 		if refusal != nil || s.Websocket != c.want || (len(r.Header["Upgrade"]) > 0) != c.want || c.want && r.Header.Get("Upgrade") != "websocket" {
 			t.Errorf("%+v: %+v %v %v", c, s, r.Header, refusal)
 		}
@@ -112,7 +112,7 @@ func TestAnExtendedConnectIsTheGETThatIsMadeOfIt(t *testing.T) {
 		} else if c.protocol != "" {
 			r.Header[":protocol"] = []string{c.protocol}
 		}
-		s, refusal := Make(r)
+		s, refusal := Make(r, nil)
 		if c.want && (refusal != nil || s.Method != http.MethodGet || !s.Websocket || r.Method != http.MethodConnect) {
 			t.Errorf("%+v: %+v %v", c, s, refusal)
 		}
@@ -134,7 +134,7 @@ func TestASecretInAnUpgradeThatIsRemovedIsReported(t *testing.T) {
 		r := arrived("GET", "/api/v1/jobs")
 		r.Header["Upgrade"] = []string{"h2c"}
 		r.Header[c.name] = []string{c.value}
-		if decided, refusal := Make(r); refusal != nil || decided.Hid != c.want || len(r.Header["Upgrade"]) > 0 {
+		if decided, refusal := Make(r, nil); refusal != nil || decided.Hid != c.want || len(r.Header["Upgrade"]) > 0 {
 			t.Errorf("%s: %s: %+v, %v", c.name, c.value, decided, refusal)
 		}
 	}
@@ -162,7 +162,7 @@ func TestACanonicalRequestStaysAsItIs(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := wild.Draw(t, "request")
-		first, refusal := Make(r)
+		first, refusal := Make(r, nil)
 		if refusal != nil {
 			return
 		}
@@ -173,7 +173,7 @@ func TestACanonicalRequestStaysAsItIs(t *testing.T) {
 			t.Fatalf("method %q", first.Method)
 		}
 		header := r.Header.Clone()
-		again, refusal := Make(r)
+		again, refusal := Make(r, nil)
 		if refusal != nil || again != first || len(header["Upgrade"]) != len(r.Header["Upgrade"]) {
 			t.Fatalf("%+v becomes %+v, %+v", first, again, refusal)
 		}
@@ -190,7 +190,7 @@ func TestAnyDifferenceFromWhatWasDecidedIsFound(t *testing.T) {
 		"header X-Http-Method-Override": func(r *http.Request) { r.Header.Set("X-Http-Method-Override", "DELETE") },
 	} {
 		r := arrived("get", "/api/v1//jobs?limit=1")
-		decided, refusal := Make(r)
+		decided, refusal := Make(r, nil)
 		if refusal != nil {
 			t.Fatal(refusal)
 		}
@@ -200,7 +200,7 @@ func TestAnyDifferenceFromWhatWasDecidedIsFound(t *testing.T) {
 		}
 	}
 	r := arrived("GET", "/api/v1/jobs")
-	decided, _ := Make(r)
+	decided, _ := Make(r, nil)
 	if r.URL.Opaque = "//elsewhere/api/v1/jobs"; decided.Mismatch(r) != "path" {
 		t.Error("an opaque URL is the decided path")
 	}
@@ -217,7 +217,7 @@ func TestRulesSeeARequestAsServersReadIt(t *testing.T) {
 		{"/", false, "/"},
 	} {
 		r := arrived("get", tt.target)
-		decided, _ := Make(r)
+		decided, _ := Make(r, nil)
 		r.Method = http.MethodConnect // as that of an extended one stays
 		restore := decided.Show(r, tt.fold)
 		if got := r.URL.RequestURI(); got != tt.want || r.Method != http.MethodGet {

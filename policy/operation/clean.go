@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Clean returns the normalized form of an escaped path. The decision must be based on
@@ -36,8 +38,9 @@ import (
 //   - a % that begins no escape, and escapes that decode to an escape: %252f
 //   - control characters including NUL, plain or escaped, and invisible characters
 //   - bytes that are not UTF-8 after decoding, including overlong forms
-//   - characters beyond ASCII that case folding or compatibility normalization turns
-//     into a letter, dot or slash of ASCII, such as the Kelvin sign and fullwidth forms
+//   - characters beyond ASCII that case folding or compatibility normalization (NFKC)
+//     turns into those of ASCII, such as the Kelvin sign, fullwidth forms and letters in a
+//     circle
 //   - segments that end in a dot, or begin or end in a space, which Windows removes
 //   - an alternative spelling of an API version at the beginning of the path: v08, v8.01
 //     and v8.0 for v8
@@ -167,7 +170,10 @@ func unescape(buf []byte, segment string) ([]byte, bool) {
 	return buf, true
 }
 
-// unambiguous reports whether all readers take a decoded segment for the same.
+// Unambiguous reports whether all readers take a decoded segment of a path, or a name or a
+// value of a query, for the same.
+func Unambiguous(decoded string) bool { return unambiguous([]byte(decoded)) }
+
 func unambiguous(decoded []byte) bool {
 	if len(decoded) == 0 {
 		return true
@@ -187,8 +193,9 @@ func unambiguous(decoded []byte) bool {
 	return true
 }
 
-// likeASCII reports whether a character beyond ASCII becomes one of ASCII where
-// case is folded or compatible forms are taken.
+// likeASCII reports whether a character beyond ASCII becomes one of ASCII, or several, where
+// case is folded or compatible forms are taken. A letter with an accent does not, nor does
+// the sharp s, which is another letter in all forms but the full case folding.
 func likeASCII(r rune) bool {
 	if r < utf8.RuneSelf {
 		return false
@@ -198,17 +205,18 @@ func likeASCII(r rune) bool {
 			return true
 		}
 	}
-	switch {
-	case unicode.ToLower(r) < utf8.RuneSelf, unicode.ToUpper(r) < utf8.RuneSelf:
+	if unicode.ToLower(r) < utf8.RuneSelf || unicode.ToUpper(r) < utf8.RuneSelf {
 		return true // the Turkish letters I
-	case r >= 0xff01 && r <= 0xff5e, r >= 0xfe50 && r <= 0xfe6b:
-		return true // fullwidth and small forms
+	}
+	var room [4 * utf8.UTFMax]byte
+	for _, c := range norm.NFKC.AppendString(room[:0], string(r)) {
+		if c > ' ' && c < utf8.RuneSelf { // accents of their own become a space and an accent
+			return true
+		}
 	}
 	switch r {
-	case 0x2024, 0x2025, 0x2026, // dot leaders
-		0x2044, 0x2215, 0x29f8, // slashes
-		0x2216, 0x29f5, 0x29f9, // backslashes
-		0x037e: // the Greek question mark, a semicolon
+	case 0x2044, 0x2215, 0x29f8, // slashes
+		0x2216, 0x29f5, 0x29f9: // backslashes
 		return true
 	}
 	return false

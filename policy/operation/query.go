@@ -93,7 +93,7 @@ func namesAgree(query string) bool {
 		name, _, _ := strings.Cut(pair, "=")
 		if strings.ContainsAny(name, "%+") {
 			decoded, err := url.QueryUnescape(name)
-			if err != nil || !unambiguous([]byte(decoded)) {
+			if err != nil || !Unambiguous(decoded) {
 				return false
 			}
 			name = decoded
