@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
 // StripCredentials removes the client's credentials from a request after they were
@@ -100,20 +101,8 @@ func IsCredential(name string) bool {
 // IsOverride reports whether some servers or front ends take the method or the path
 // from a header of this name. They would read another request than the rules.
 func IsOverride(name string) bool {
-	if len(name) < len("X-Http-Method") || name[0]|0x20 != 'x' || name[1] != '-' && name[1] != '_' {
-		return false
-	}
-	switch name[2] | 0x20 { // most headers end here, before their name is copied
-	case 'f', 'h', 'm', 'o', 'r':
-	default:
-		return false
-	}
-	switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {
-	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Method", "X-Forwarded-Method",
-		"X-Original-Url", "X-Rewrite-Url", "X-Original-Uri", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Prefix":
-		return true
-	}
-	return false
+	method, path := operation.Overrides(name)
+	return method || path
 }
 
 // SentOnce spells the headers that say that a request may be repeated in a way that

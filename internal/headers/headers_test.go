@@ -27,8 +27,12 @@ func TestAnOverrideIsKnownInEverySpelling(t *testing.T) {
 	for _, name := range []string{
 		"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method", "X-Forwarded-Method", "X-Original-URL",
 		"X-Rewrite-URL", "X-Original-URI", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Prefix",
+		"HTTP-Method-Override", "Method-Override", "X-Method", "X-HTTP-Verb", "X-HTTP-Verb-Override", "X-Verb-Override", "X-HTTP-Path-Override",
+		"X-Path-Override", "X-Override-URL", "X-Override-Method", "X-HTTP-MethodOverride", "X-Original-Path", "X-Original-Request-URI", "X-Rewrite-Path",
+		"X-Rewritten-URL", "X-Request-URI", "X-Request-Method", "X-URL", "X-URI", "X-Path", "X-Replaced-Path", "X-Envoy-Original-Path", "X-MS-Original-URL",
+		"X-WAWS-Unencoded-URL", "X-Forwarded-URL", "X-Forwarded-Verb", "X-Proxy-URL", "Original-URL", "Forwarded-Path", "Path-Override",
 	} {
-		for _, dash := range []string{"-", "_"} {
+		for _, dash := range []string{"-", "_", "."} {
 			spelling := strings.ReplaceAll(name, "-", dash)
 			for _, spelling := range []string{spelling, strings.ToLower(spelling), strings.ToUpper(spelling), spelling[:2] + strings.ReplaceAll(spelling[2:], dash, "-")} {
 				if !IsOverride(spelling) || !Withheld(spelling) {
@@ -36,6 +40,21 @@ func TestAnOverrideIsKnownInEverySpelling(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestOtherHeadersAreNoOverride(t *testing.T) {
+	for _, name := range []string{
+		"", "X", "-", "Method", "Path", "Url", "Verb", "Http", "Accept", "X-Request-Id", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Original-Host",
+		"X-Real-Ip", "Access-Control-Request-Method", "Access-Control-Request-Headers", "X-Requested-With", "X-Api-Version", "Origin", "Forwarded", "X-Path-Id",
+		"X-Methodology", "X-Original", "Content-Location", "Referer", "Overrides", "Upgrade", "Host", "Proxy-Connection", "X-Client-Version",
+	} {
+		if IsOverride(name) {
+			t.Errorf("%s is an override", name)
+		}
+	}
+	if n := testing.AllocsPerRun(10, func() { IsOverride("X_http_method-Override") }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -98,7 +98,7 @@ func namesAgree(query string) bool {
 			}
 			name = decoded
 		}
-		if overridesMethod(name) {
+		if method, _ := Overrides(name); method {
 			return false
 		}
 		switch {
@@ -140,24 +140,6 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
-}
-
-// overridesMethod reports whether frameworks take the method from a parameter of
-// this name.
-func overridesMethod(name string) bool {
-	if len(name) < len("_method") || len(name) > len("x_http_method_override") {
-		return false
-	}
-	switch lower[name[0]] {
-	case '_', '-', 'x', 'h':
-	default:
-		return false
-	}
-	switch strings.ToLower(strings.ReplaceAll(name, "-", "_")) {
-	case "_method", "_http_method", "x_http_method", "http_method_override", "x_method_override", "x_http_method_override":
-		return true
-	}
-	return false
 }
 
 // Fold returns text in the letter case in which rules see paths and the names of

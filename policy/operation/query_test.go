@@ -42,6 +42,8 @@ func TestCleanQuery(t *testing.T) {
 		"a=%00":                     "a=%00",
 		"a=1&b=2&a=3":               "a=1&b=2&a=3",
 		"filter.name=x&filter[a]=y": "filter.name=x&filter%5Ba%5D=y",
+		"method=GET&verb=a":         "method=GET&verb=a",
+		"url=a&x_path=b&httpMethod": "url=a&x_path=b&httpMethod",
 	} {
 		if got, ok := CleanQuery(raw); got != want || !ok {
 			t.Errorf("%q: %q, %v; want %q", raw, got, ok, want)
@@ -51,6 +53,8 @@ func TestCleanQuery(t *testing.T) {
 		"a=%zz", "a=%", "%=1", "a=%4",
 		"format=x&Format=secret", "f%6frmat=x&FORMAT=secret", "\u00e9=1&\u00c9=2",
 		"_method=DELETE", "%5Fmethod=DELETE", "_METHOD=delete", "a=1&X-HTTP-Method-Override=PUT", "x_http_method=put",
+		"_http_method=PUT", "http_method_override=PUT", "x_method_override=PUT", "_method_override=PUT", "methodOverride=PUT", "method-override=PUT",
+		"x-http-verb=PUT", "_verb=PUT", "overrideMethod=PUT", "-method=PUT",
 		"%2566ormat=secret", "form\u200bat=x", "%00a=1", "a%00=1", "%ff=1", "+a=1", "a+=1", "\u212a=1", "\uff46ormat=secret",
 	} {
 		if got, ok := CleanQuery(raw); ok {
