@@ -34,7 +34,7 @@ func hostile() *rapid.Generator[string] {
 			"\n", "\r", "\r\n", "\x00", "\x1b", "\u0085", "\u2028", "\u202e", "\xff", "]", "[", "]; Parameters: [", "; ",
 			"; Host: x", ": ", ";", "]: [200] ", " deserialized. Message: [", "[User: a][GET] request to [/] ", "%", "%0a",
 			"\n[03.10.2022 11:48:32.072] <08> Info         [POST /x]: [200] ", "a", "/", "?", "=", "&", `\`, `"`, "'", "<",
-			"].", "Parameters: [", " [Request-id: x]", "é", "<cut after 1 bytes>", "password=", "token:", "Bearer ", "****",
+			"].", "Parameters: [", " [Request-id: x]", "é", "<cut after 1 bytes>", "password=", "token:", "Bearer ", "****", "session=", "&key=", "?sig=", "/u:p@h", "//u:", "@",
 		}),
 		rapid.String(),
 		rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
