@@ -129,7 +129,7 @@ func (Keys) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes of the endpoints.
 func (Keys) Routes() []caddy.AdminRoute {
-	return adminRoutes(adminapi.Keys{Holders: caddymodule.Holders(), Tell: logAct}.Routes())
+	return adminRoutes(adminapi.Keys{Holders: caddymodule.Holders(), Accounts: caddymodule.State().Names, Tell: logAct}.Routes())
 }
 
 // Approvals is the part of the admin API for approvals of requests.

@@ -12,15 +12,17 @@ import (
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
+	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
 
 func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 	holders := issuer.NewHolders()
 	holders.Enter("grafana")
+	key := keys.Make()
 	routes := Sessions{State: upstream.NewState()}.Routes()
 	maps.Copy(routes, Tokens{Holders: holders}.Routes())
-	maps.Copy(routes, Keys{Holders: holders}.Routes())
+	maps.Copy(routes, Keys{Holders: holders, Accounts: func() []string { return []string{"svc-bot", "svc-monitor"} }}.Routes())
 	maps.Copy(routes, Approvals{}.Routes())
 	for _, tt := range []struct {
 		method, path, body string
@@ -49,6 +51,13 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		{http.MethodGet, IssueKeyPath, "", http.StatusMethodNotAllowed, "use POST"},
 		{http.MethodPost, IssueKeyPath, `{"client": "grafana"}`, http.StatusBadRequest, `"seconds": <number>`},
 		{http.MethodPost, IssueKeyPath, `{"client": "nobody", "seconds": 60}`, http.StatusNotFound, "no client named \"nobody\" is configured; configured: grafana"},
+		{http.MethodPost, IssueKeyPath, `{"client": "` + key + `", "seconds": 60}`, http.StatusBadRequest, "not the key itself"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "name": "` + key + `", "seconds": 60}`, http.StatusBadRequest, "not the key itself"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "account": "` + key + `", "seconds": 60}`, http.StatusBadRequest, "not the key itself"},
+		{http.MethodPost, RotateKeyPath, `{"name": "` + key + `"}`, http.StatusBadRequest, "not the key itself"},
+		{http.MethodPost, RevokeKeyPath, `{"name": "` + key + `"}`, http.StatusBadRequest, "not the key itself"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "seconds": 60, "account": "nobody"}`, http.StatusNotFound, "no account named \"nobody\" is configured; configured: svc-bot, svc-monitor"},
+		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "seconds": 60, "account": "svc-bot"}`, http.StatusNotFound, "no veeam_auth is configured"},
 		{http.MethodPost, IssueKeyPath, `{"client": "grafana", "seconds": 60}`, http.StatusNotFound, "no veeam_auth is configured"},
 		{http.MethodPost, RotateKeyPath, `{"name": "x", "overlap_seconds": -1}`, http.StatusBadRequest, `"overlap_seconds": <number>`},
 		{http.MethodPost, RotateKeyPath, `{"name": "x"}`, http.StatusNotFound, "no veeam_auth is configured"},
@@ -65,7 +74,7 @@ func TestAnOperatorsMistakesAreExplained(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		err := routes[tt.path](w, r)
 		failed, ok := errors.AsType[*Error](err)
-		if !ok || failed.Status != tt.status || !strings.Contains(failed.Error(), tt.want) || w.Body.Len() > 0 {
+		if !ok || failed.Status != tt.status || !strings.Contains(failed.Error(), tt.want) || w.Body.Len() > 0 || strings.Contains(failed.Error(), key) {
 			t.Errorf("%s %s: %v %q", tt.method, tt.path, err, w.Body)
 		}
 	}

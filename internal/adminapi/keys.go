@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 )
@@ -18,6 +20,9 @@ import (
 type Keys struct {
 	// Holders has the configured clients. Required.
 	Holders *issuer.Holders
+
+	// Accounts returns the names of the configured accounts. Required.
+	Accounts func() []string
 
 	// Tell is told what operators do. Default: nobody is told.
 	Tell func(Act)
@@ -84,8 +89,15 @@ func (Keys) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (k Keys) issue(w http.ResponseWriter, r *http.Request, order KeyOrder) error {
+	if err := noKeys(order.Client, order.Name, order.Account); err != nil {
+		return err
+	}
 	if !k.Holders.Configured(order.Client) {
-		return &Error{http.StatusNotFound, fmt.Errorf("no client named %q is configured%s", order.Client, k.configured())}
+		return &Error{http.StatusNotFound, notConfigured("client", order.Client, k.clients())}
+	}
+	// A UUID is a user of an account that acts as users.
+	if names := k.Accounts(); order.Account != "" && !account.IsUUID(order.Account) && !slices.Contains(names, order.Account) {
+		return &Error{http.StatusNotFound, notConfigured("account", order.Account, names)}
 	}
 	return k.hand(w, r, "issue", order.Client, func(ctx context.Context, stored *keys.Keys) (string, keys.State, error) {
 		return stored.Issue(ctx, keys.Order{Client: order.Client, Name: order.Name, Scope: order.Scope, For: lasting(order.Seconds)})
@@ -93,9 +105,20 @@ func (k Keys) issue(w http.ResponseWriter, r *http.Request, order KeyOrder) erro
 }
 
 func (k Keys) rotate(w http.ResponseWriter, r *http.Request, body KeyRotation) error {
+	if err := noKeys(body.Name); err != nil {
+		return err
+	}
 	return k.hand(w, r, "rotate", body.Name, func(ctx context.Context, stored *keys.Keys) (string, keys.State, error) {
 		return stored.Rotate(ctx, body.Name, lasting(body.Overlap), lasting(body.Seconds))
 	})
+}
+
+// noKeys refuses a key in the place of a name, which errors and the log would repeat.
+func noKeys(names ...string) error {
+	if slices.ContainsFunc(names, keys.Within) {
+		return &Error{http.StatusBadRequest, errors.New("write the name of the key, not the key itself; caddy veeam-auth keys list shows the names")}
+	}
+	return nil
 }
 
 // lasting is a number of seconds, not more than a duration can hold.
@@ -121,6 +144,9 @@ func (k Keys) hand(w http.ResponseWriter, r *http.Request, name, of string, issu
 }
 
 func (k Keys) revoke(w http.ResponseWriter, r *http.Request, body KeyRevocation) error {
+	if err := noKeys(body.Name); err != nil {
+		return err
+	}
 	stored, err := theKeys()
 	if err != nil {
 		return err
@@ -155,16 +181,21 @@ func theKeys() (*keys.Keys, error) {
 	return nil, &Error{http.StatusServiceUnavailable, errors.New("the storage is being changed: try again in a moment")}
 }
 
-// configured lists the configured clients.
-func (k Keys) configured() string {
-	var names []string
+// clients returns the names of the configured clients.
+func (k Keys) clients() (names []string) {
 	for _, s := range k.Holders.List(time.Now()) {
 		if s.Configured {
 			names = append(names, s.Client)
 		}
 	}
-	if len(names) == 0 {
-		return "; write client <name> { ... } in the configuration"
+	return names
+}
+
+// notConfigured is the error of the name of a client or an account that does not exist.
+func notConfigured(kind, name string, names []string) error {
+	known := fmt.Sprintf("write %s <name> ... in the configuration", kind)
+	if len(names) > 0 {
+		known = "configured: " + strings.Join(names[:min(len(names), 20)], ", ")
 	}
-	return "; configured: " + strings.Join(names[:min(len(names), 20)], ", ")
+	return fmt.Errorf("no %s named %q is configured; %s", kind, name, known)
 }
