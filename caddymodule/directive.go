@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -209,29 +210,26 @@ type directiveParser struct {
 	handler   *Handler
 	transport *Transport
 	words     *hidden.Words
-	accountAt []caddyfile.Dispenser // position of each account, for errors
-	named     map[[2]string]bool    // accounts and clients
-	others    map[string]bool       // subdirectives of reverse_proxy, or unknown ones
+	named     map[[2]string]bool // accounts and clients
+	others    map[string]bool    // subdirectives of reverse_proxy, or unknown ones
 
-	at map[string]caddyfile.Dispenser // the last position of each subdirective of the module, for errors
+	// Positions for errors, by what these begin with: a subdirective, or also the name of an
+	// account, a client, a key or a provider.
+	at map[string]caddyfile.Dispenser
 }
 
 // place adds to an error the line of the option that it begins with, or that of the directive.
 func (p *directiveParser) place(d *caddyfile.Dispenser, err error) error {
 	if wrong, ok := errors.AsType[*account.InvalidError](err); ok {
-		return p.accountAt[wrong.Number].WrapErr(wrong.Err)
+		at := p.at["account "+p.transport.Accounts[wrong.Number].Name]
+		return at.WrapErr(wrong.Err)
 	}
 	err = errors.New(strings.TrimPrefix(err.Error(), "veeam_auth: ")) // which Caddy says, too
-	option, rest, _ := strings.Cut(err.Error(), " ")
-	name, _, _ := strings.Cut(rest, ":")
-	at, ok := p.at[strings.TrimSuffix(option, ":")]
-	for i, a := range p.transport.Accounts {
-		if option == "account" && a.Name == name {
-			at = p.accountAt[i]
+	longest, at := "", *d
+	for of, place := range p.at {
+		if rest, ok := strings.CutPrefix(err.Error(), of); ok && len(of) > len(longest) && strings.TrimLeft(rest, ": ") != rest {
+			longest, at = of, place
 		}
-	}
-	if !ok || option == "client" && len(p.handler.Clients) > 1 { // it may be about another one
-		return d.WrapErr(err)
 	}
 	return at.WrapErr(err)
 }
@@ -347,9 +345,7 @@ func (p *directiveParser) twice(kind, name string) bool {
 }
 
 func (p *directiveParser) account(d *caddyfile.Dispenser) error {
-	a := new(account.Account)
-	p.accountAt = append(p.accountAt, *d)
-	args := d.RemainingArgs()
+	at, a, args := *d, new(account.Account), d.RemainingArgs()
 	switch len(args) {
 	case 2:
 		a.Password = args[1]
@@ -378,6 +374,7 @@ func (p *directiveParser) account(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	p.at["account "+a.Name] = at
 	p.transport.Accounts = append(p.transport.Accounts, a)
 	return nil
 }
@@ -453,6 +450,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		if err := issuer.CheckMaxLifetime(time.Duration(longest), cmp.Or(time.Duration(p.handler.TokenLifetime), issuer.DefaultLifetime)); err != nil {
 			return p.place(d, err)
 		}
+	}
+	if _, err := clients.Ring(p.handler.Clients); err != nil {
+		return p.place(d, err)
 	}
 	if err := p.handler.FilterSecrets.Read(p.handler.Clients); err != nil {
 		return p.place(d, err)

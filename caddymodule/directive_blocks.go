@@ -136,7 +136,9 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 		if option != "key" {
 			return arguments.NoBlock(d, option)
 		}
-		_, err := options(d, "key "+c.Keys[len(c.Keys)-1].Name, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return arguments.NoBlock(d, option) })
+		of := "key " + c.Keys[len(c.Keys)-1].Name
+		p.at["client "+c.Name+": "+of] = *d
+		_, err := options(d, of, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return arguments.NoBlock(d, option) })
 		return err
 	})
 	if err != nil {
@@ -151,6 +153,7 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	if p.twice("client", c.Name) {
 		return d.Errf("client %s is defined twice", c.Name)
 	}
+	p.at["client "+c.Name] = at
 	p.handler.Clients = append(p.handler.Clients, c)
 	return nil
 }
@@ -199,6 +202,7 @@ func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
 	if err := c.Check(); err != nil {
 		return at.WrapErr(err)
 	}
+	p.at[strings.TrimSpace("trust_jwt "+c.Name)] = at
 	p.handler.TrustJWT = append(p.handler.TrustJWT, c)
 	return nil
 }

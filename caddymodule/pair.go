@@ -182,19 +182,13 @@ func (t *Transport) serves(h *Handler) error {
 		return fmt.Errorf("the handler has product %s, its transport %s: set the same product in both", product.Name, t.product.Name)
 	}
 	table := account.NewTable[struct{}](t.Accounts)
-	known := func(of string, names []string) error {
-		if slices.ContainsFunc(names, func(name string) bool { found, _ := table.Find(name); return found == nil }) {
-			return fmt.Errorf("%s: unknown account; write the name of an account of this block", of)
-		}
-		return nil
-	}
 	for _, c := range h.Clients {
-		if err := known("client "+c.Name, c.Accounts()); err != nil {
+		if err := c.CheckAccounts(table.Known); err != nil {
 			return err
 		}
 	}
 	for _, provider := range h.TrustJWT {
-		if err := known("trust_jwt "+provider.Name, provider.AccountNames()); err != nil {
+		if err := provider.CheckAccounts(table.Known); err != nil {
 			return err
 		}
 	}

@@ -496,6 +496,26 @@ func (t *Table[Kept]) Find(name string) (entry *Entry[Kept], user string) {
 	return nil, ""
 }
 
+// Known returns an error for a name that is not empty and of no account. The error does not
+// repeat it: what stands where a name belongs may be a secret.
+func (t *Table[Kept]) Known(name string) error {
+	if found, _ := t.Find(name); name == "" || found != nil {
+		return nil
+	}
+	const most = 20
+	var names []string
+	for i := range t.entries[:min(len(t.entries), most)] {
+		names = append(names, t.entries[i].Account.Name)
+	}
+	if len(names) == 0 {
+		return errors.New("unknown account; this block has none")
+	}
+	if len(t.entries) > most {
+		names = append(names, "...")
+	}
+	return fmt.Errorf("unknown account; write the name of an account of this block: %s", strings.Join(names, ", "))
+}
+
 // Named returns the account with exactly this name, nil if there is none.
 func (t *Table[Kept]) Named(name string) *Entry[Kept] { return t.byName[name] }
 

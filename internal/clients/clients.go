@@ -89,7 +89,6 @@ type Clients struct {
 
 // New returns the configured clients, or an error if one is invalid.
 func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
-	var configuredKeys []*keys.Key
 	c := &Clients{byName: make(map[string]*Client, len(configured)), Passwords: passwords}
 	for _, client := range configured {
 		hash, err := client.Check()
@@ -104,18 +103,26 @@ func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
 		if client.Hash != "" {
 			c.hashes = append(c.hashes, hash)
 		}
+	}
+	c.hashes = password.Costs(c.hashes)
+	var err error
+	c.ring, err = Ring(configured)
+	return c, err
+}
+
+// Ring returns the keys of clients, or an error if one is invalid or there twice.
+func Ring(configured []*Client) (*keys.Ring, error) {
+	var all []*keys.Key
+	for _, client := range configured {
 		for _, config := range client.Keys {
 			key, err := config.Key(client.Name)
 			if err != nil {
 				return nil, fmt.Errorf("client %s: %w", client.Name, err)
 			}
-			configuredKeys = append(configuredKeys, key)
+			all = append(all, key)
 		}
 	}
-	c.hashes = password.Costs(c.hashes)
-	var err error
-	c.ring, err = keys.NewRing(configuredKeys)
-	return c, err
+	return keys.NewRing(all)
 }
 
 // Named returns the client with a name, nil if there is none.
@@ -127,13 +134,18 @@ func (c *Clients) Names() []string { return slices.Sorted(maps.Keys(c.byName)) }
 // Any reports whether there are clients.
 func (c *Clients) Any() bool { return len(c.byName) > 0 }
 
-// Accounts returns the accounts that the client and its keys name.
-func (c *Client) Accounts() []string {
-	names := []string{c.Account}
-	for _, key := range c.Keys {
-		names = append(names, key.Account)
+// CheckAccounts returns the error of known for an account that the client or one of its keys
+// names.
+func (c *Client) CheckAccounts(known func(name string) error) error {
+	if err := known(c.Account); err != nil {
+		return fmt.Errorf("client %s: %w", c.Name, err)
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	for _, key := range c.Keys {
+		if err := known(key.Account); err != nil {
+			return fmt.Errorf("client %s: key %s: %w", c.Name, key.Name, err)
+		}
+	}
+	return nil
 }
 
 // Warn logs a warning if hashes differ in cost.

@@ -5,7 +5,6 @@ package clients
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +71,9 @@ func (c *Client) Set(option string, args []string) error {
 		if len(args) != 2 {
 			return errors.New("key accepts a name and a hash (see caddy veeam-auth keys hash)")
 		}
+		if err := keys.CheckName(args[0]); err != nil {
+			return fmt.Errorf("key: %w", err)
+		}
 		c.Keys = append(c.Keys, &keys.Config{Name: args[0], Hash: args[1]})
 	}
 	return nil
@@ -104,7 +106,7 @@ func one(target *string, option string, args []string) error {
 	return nil
 }
 
-// read reads and validates the limits and the keys.
+// read reads and validates the limits. Ring validates the keys.
 func (c *Client) read() (err error) {
 	c.scope = policy.Scope{Preset: c.Preset}
 	if c.scope.Classes, err = keys.Classes(c.Preset); err != nil {
@@ -127,14 +129,6 @@ func (c *Client) read() (err error) {
 	}
 	if err := c.RateLimit.Check(); err != nil {
 		return err
-	}
-	for i, key := range c.Keys {
-		if _, err := key.Key(c.Name); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(c.Keys[:i], func(other *keys.Config) bool { return other.Name == key.Name }) {
-			return fmt.Errorf("key %s is defined twice", key.Name)
-		}
 	}
 	return nil
 }

@@ -337,11 +337,12 @@ func checkTexts(texts []string) error {
 	return nil
 }
 
-// AccountNames returns the accounts that the configuration names.
-func (c *Config) AccountNames() []string {
-	names := make([]string, len(c.Accounts))
-	for i, account := range c.Accounts {
-		names[i] = account.Account
+// CheckAccounts returns the error of known for an account that the configuration names.
+func (c *Config) CheckAccounts(known func(name string) error) error {
+	for _, account := range c.Accounts {
+		if err := known(account.Account); err != nil {
+			return c.wrong("%w", err)
+		}
 	}
-	return names
+	return nil
 }

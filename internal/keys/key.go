@@ -178,7 +178,7 @@ type Config struct {
 // Key returns the key of a client, or why it is invalid.
 func (c *Config) Key(client string) (*Key, error) {
 	if err := CheckName(c.Name); err != nil {
-		return nil, fmt.Errorf("key %q: %w", c.Name, err)
+		return nil, fmt.Errorf("key: %w", err) // without the name: it may be a key
 	}
 	hash, err := ParseHash(c.Hash)
 	if err != nil {

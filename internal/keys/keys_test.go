@@ -447,6 +447,7 @@ func TestWrongOrdersAndConfigurationsAreRefused(t *testing.T) {
 	text, good := Make(), mustHash(t)
 	for want, c := range map[string]Config{
 		"the name of a key has": {Hash: good},
+		"begins with a letter":  {Name: text, Hash: good},
 		"the hash of a key is":  {Name: "ci", Hash: text},
 		"unknown preset":        {Name: "ci", Hash: good, Scope: Scope{Preset: "admin"}},
 		"from:":                 {Name: "ci", Hash: good, Scope: Scope{From: []string{"10.0.0.1/8"}}},
@@ -457,8 +458,8 @@ func TestWrongOrdersAndConfigurationsAreRefused(t *testing.T) {
 		}
 	}
 	for want, configs := range map[string][2]Config{
-		"are the same key": {{Name: "a", Hash: good}, {Name: "b", Hash: good}},
-		"are named a":      {{Name: "a", Hash: good}, {Name: "a", Hash: mustHash(t)}},
+		"client c: key b: its hash is that of the key a": {{Name: "a", Hash: good}, {Name: "b", Hash: good}},
+		"client c: key a: another key has this name":     {{Name: "a", Hash: good}, {Name: "a", Hash: mustHash(t)}},
 	} {
 		first, _ := configs[0].Key("c")
 		second, _ := configs[1].Key("c")

@@ -31,9 +31,9 @@ func NewRing(configured []*Key) (*Ring, error) {
 	for _, key := range configured {
 		switch other := r.byHash[key.hash]; {
 		case other != nil:
-			return nil, fmt.Errorf("the keys %s and %s are the same key", other.Name, key.Name)
+			return nil, fmt.Errorf("client %s: key %s: its hash is that of the key %s; write one of them", key.Client, key.Name, other.Name)
 		case names[key.Name]:
-			return nil, fmt.Errorf("two keys are named %s", key.Name)
+			return nil, fmt.Errorf("client %s: key %s: another key has this name; write another one", key.Client, key.Name)
 		}
 		r.byHash[key.hash], r.byID[key.ID], names[key.Name] = key, key, true
 	}
