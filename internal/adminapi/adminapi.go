@@ -95,7 +95,9 @@ var (
 
 func answer(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", contentTypeJSON)
-	if err := json.NewEncoder(w).Encode(value); err != nil {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // people read it, too; no browser takes it for HTML
+	if err := encoder.Encode(value); err != nil {
 		return &Error{http.StatusInternalServerError, err}
 	}
 	return nil

@@ -49,7 +49,7 @@ func Config(text []byte) ([]byte, error) {
 	if err := decoder.Decode(&value); err != nil {
 		return nil, err
 	}
-	return json.MarshalIndent(cleared(value, "", false), "", "\t")
+	return encode(cleared(value, "", false), "\t")
 }
 
 // cleared returns what remains of a value. key is the one that it has, or that its list

@@ -4,6 +4,7 @@ package support
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -76,8 +77,8 @@ func LogTail(ctx context.Context, name string) ([]byte, error) {
 	}
 	var lines [][]byte
 	err = svclog.Read(ctx, rest, svclog.Filter{Zone: time.Local}, func(r svclog.Record) error {
-		line, err := json.Marshal(r)
-		if lines = append(lines, append(line, '\n')); len(lines) > 2*logLines {
+		line, err := encode(r, "")
+		if lines = append(lines, line); len(lines) > 2*logLines {
 			lines = append([][]byte(nil), lines[len(lines)-logLines:]...)
 		}
 		return err
@@ -87,6 +88,16 @@ func LogTail(ctx context.Context, name string) ([]byte, error) {
 		text = append(text, line...)
 	}
 	return text, err
+}
+
+// encode returns JSON for people, in which < and > stay as they are, and a line break.
+func encode(value any, indent string) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", indent)
+	err := encoder.Encode(value)
+	return text.Bytes(), err
 }
 
 // afterLine reads to the end of a line that begins somewhere before.
