@@ -81,7 +81,11 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, content)
 	if err != nil {
-		return failed(plainAdminError(address, err))
+		plain, wrong := plainAdminError(address, err)
+		if wrong {
+			return plain
+		}
+		return failed(plain)
 	}
 	defer res.Body.Close()
 	if answer == nil {
@@ -95,13 +99,14 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 
 var adminAnswer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`) })
 
-// plainAdminError says what an error of an admin request means.
-func plainAdminError(address string, err error) error {
+// plainAdminError says what an error of an admin request means, and whether the command was
+// used wrongly: with a value that is not allowed, or with the name of nothing.
+func plainAdminError(address string, err error) (plain error, wrong bool) {
 	answer := adminAnswer().FindStringSubmatch(err.Error())
 	if answer == nil {
 		text := err.Error()
 		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused
-		return fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause))
+		return fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause)), false
 	}
 	var body struct {
 		Error string `json:"error"`
@@ -109,9 +114,9 @@ func plainAdminError(address string, err error) error {
 	_ = json.Unmarshal([]byte(answer[2]), &body)
 	switch {
 	case body.Error != "":
-		return errors.New(body.Error)
+		return errors.New(body.Error), answer[1] == "400" || answer[1] == "404"
 	case answer[1] == "404":
-		return fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address)
+		return fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address), false
 	}
-	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1]) //nolint:staticcheck // a name
+	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1]), false //nolint:staticcheck // a name
 }

@@ -3,7 +3,6 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +38,7 @@ all secrets masked. With --all it also lists what was used, denied or has expire
 the last hour.
 
 Exit codes: 0 the requests are listed; 1 no answer or invalid usage.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []approval.State
 			if err := admin.call(cmd, http.MethodGet, adminapi.ApprovalsPath, nil, &states); err != nil {
@@ -64,9 +63,7 @@ Exit codes: 0 the requests are listed; 1 no answer or invalid usage.`,
 
 func printApprovals(out io.Writer, states []approval.State, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(states)
+		return printJSON(out, states)
 	}
 	if len(states) == 0 {
 		_, err := fmt.Fprintln(out, "No request waits for an approval.")
@@ -150,7 +147,7 @@ passes once, when its client repeats it in time. See it with approvals list befo
 		Short:   short,
 		Long:    long,
 		Example: "  caddy veeam-auth approvals " + strings.Fields(use)[0] + " apr_k3x7qahw5m2n4p6r",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 			var s approval.State
 			if err := admin.call(cmd, http.MethodPost, path, adminapi.WantedApproval{ID: args[0]}, &s); err != nil {

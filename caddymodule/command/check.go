@@ -3,7 +3,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +95,7 @@ Exit codes: 0 nothing failed, though there may be warnings; 1 invalid usage or
 configuration; 2 a check failed.`,
 		Example: `  caddy veeam-auth check
   caddy veeam-auth check svc-monitor --login --json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: runCommand(o.run),
 	}
 	o.add(cmd)
@@ -135,10 +134,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if o.json {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(reports)
+		err = printJSON(cmd.OutOrStdout(), reports)
 	} else {
 		for _, report := range reports {
 			report.print(cmd.OutOrStdout())

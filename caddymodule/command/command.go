@@ -5,7 +5,10 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"math"
 	"net/http"
 	"time"
 
@@ -23,9 +26,12 @@ func init() {
 const Group = "veeam-auth"
 
 var command = caddycmd.Command{
-	Name:      Group,
-	Short:     "Tools for the veeam_auth module",
-	CobraFunc: func(cmd *cobra.Command) { group(cmd, commands()...) },
+	Name:  Group,
+	Short: "Tools for the veeam_auth module",
+	CobraFunc: func(cmd *cobra.Command) {
+		group(cmd, commands()...)
+		explainUse(cmd)
+	},
 }
 
 // commands are those of the group.
@@ -47,10 +53,24 @@ func Names() (names []string) {
 // group makes cmd the parent of commands. Alone it prints its help; the name of a
 // command that does not exist is an error, which a script would not see in a help.
 func group(cmd *cobra.Command, commands ...*cobra.Command) {
-	cmd.Args = cobra.NoArgs
+	cmd.Args = noCommand
 	cmd.DisableFlagsInUseLine = true
 	cmd.RunE = withExitCode(func(cmd *cobra.Command, _ []string) error { return cmd.Help() })
 	cmd.AddCommand(commands...)
+}
+
+// plainJSON writes JSON for people, in which < and > stay as they are.
+func plainJSON(out io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	return encoder
+}
+
+// printJSON is what the option --json prints.
+func printJSON(out io.Writer, value any) error {
+	encoder := plainJSON(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
 }
 
 // pinOptions say how servers are dialed.
@@ -76,7 +96,7 @@ Compare the fingerprints with those in the server's console before you use them:
 another host may have answered.`,
 		Example: "  caddy veeam-auth pin vbr01.lab.local:9419\n" +
 			"  caddy veeam-auth pin 192.0.2.10:9419 --server-name vbr01.lab.local",
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, math.MaxInt),
 		RunE: withExitCode(o.run),
 	}
 	o.addFile(cmd)

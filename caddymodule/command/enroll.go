@@ -57,7 +57,7 @@ unchanged; 3 failed, the account has changed or its state is unknown.`,
 		Example: `  caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --scratch-out /root/azure_scratch --key /root/scratch_key
   caddy veeam-auth enroll svc-monitor --out /etc/caddy/azure_totp --sealed
   caddy veeam-auth enroll svc-monitor --recreate --force --out /etc/caddy/azure_totp`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: runCommand(o.run),
 	}
 	o.configFlags.add(cmd)
@@ -289,7 +289,7 @@ their file.
 Exit codes: 0 done; 1 invalid usage or configuration; 2 failed, the account is
 unchanged; 3 failed, the account has changed or its state is unknown.`,
 		Example: "  caddy veeam-auth disable svc-monitor",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE:    runCommand(o.run),
 	}
 	o.configFlags.add(cmd)

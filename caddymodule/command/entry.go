@@ -35,7 +35,7 @@ none, --force is required. After three refused codes in a row no code is accepte
 
 Exit codes: 0 logged in; 1 invalid usage or code, nothing was sent; 2 not logged in, the
 message says why.`,
-		Args: onlyAccount,
+		Args: argumentsAndSecret(1),
 		Example: `  caddy veeam-auth sessions code svc-monitor
   oathtool --totp -b @seed | caddy veeam-auth sessions code svc-monitor`,
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {
@@ -51,17 +51,6 @@ message says why.`,
 	}
 	entryFlags(cmd, &wanted.WantedSessions)
 	return cmd
-}
-
-// onlyAccount refuses a code or a secret among the arguments, and does not repeat it.
-func onlyAccount(_ *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return errors.New("the name of an account is missing")
-	case 1:
-		return nil
-	}
-	return errors.New("write only the name of the account: a code or secret in the arguments can be read by other users of this machine. Nothing was sent; enter it when asked, or through the standard input")
 }
 
 // newCredentialCommand returns `caddy veeam-auth sessions credential`.
@@ -84,7 +73,7 @@ none, --force is required.
 
 Exit codes: 0 logged in; 1 invalid usage, nothing was sent; 2 not logged in, the message
 says why.`,
-		Args: onlyAccount,
+		Args: argumentsAndSecret(1),
 		Example: `  caddy veeam-auth sessions credential exporter --grant refresh_token
   caddy veeam-auth sessions credential sso < saml_response.txt`,
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {

@@ -39,7 +39,7 @@ handler, and prints one line. The exit code is 0 if the answer is yes, otherwise
 Nothing is sent to a Veeam server.`,
 		Example: "  caddy veeam-auth health\n" +
 			"  caddy veeam-auth health --startup --address http://localhost:9180/veeam_auth",
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error { return o.run(cmd) }),
 	}
 	o.admin.add(cmd.Flags())
@@ -56,17 +56,19 @@ Nothing is sent to a Veeam server.`,
 	} {
 		o.probes[probe.name] = cmd.Flags().Bool(string(probe.name), false, probe.help)
 	}
-	cmd.MarkFlagsMutuallyExclusive(string(health.Live), string(health.Ready), string(health.Startup))
 	return cmd
 }
 
 // run returns each error as it is, so that the exit code is 1: Docker allows no other.
 func (o *healthOptions) run(cmd *cobra.Command) error {
-	probe := health.Ready
-	for name, wanted := range o.probes {
-		if *wanted {
-			probe = name
+	probe, wanted := health.Ready, 0
+	for name, isWanted := range o.probes {
+		if *isWanted {
+			probe, wanted = name, wanted+1
 		}
+	}
+	if wanted > 1 {
+		return wrongUse(cmd, errors.New("write only one of --live, --ready and --startup"))
 	}
 	path := "/" + string(probe)
 	if o.account != "" {
@@ -99,7 +101,8 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
 			return answer, nil
 		}
-		return answer, plainAdminError(address, err)
+		plain, _ := plainAdminError(address, err)
+		return answer, plain
 	}
 	defer res.Body.Close()
 	return answer, readAnswer(res.Body, &answer)

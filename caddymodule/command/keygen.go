@@ -28,7 +28,7 @@ old keys still open. The file keeps its owner. A running Caddy reloads the file 
 itself; update it on all machines at about the same time.`,
 		Example: "  caddy veeam-auth keygen /run/secrets/veeam_auth_key\n" +
 			"  caddy veeam-auth keygen --rotate /run/secrets/veeam_auth_key",
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
 			rotates := cmd.Flags().Changed("rotate")

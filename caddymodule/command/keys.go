@@ -3,7 +3,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +40,7 @@ func newKeysListCommand(admin *adminFlags) *cobra.Command {
 		Long: `Asks the running Caddy for the keys of clients: those of the configuration and those in
 its storage, with client, scope, issue, end, and last use to the minute. Keys and their
 hashes are not shown. A key that has ended is listed for 30 days.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []keys.State
 			if err := admin.call(cmd, http.MethodGet, adminapi.KeysPath, nil, &states); err != nil {
@@ -56,9 +55,7 @@ hashes are not shown. A key that has ended is listed for 30 days.`,
 
 func printKeys(out io.Writer, states []keys.State, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(states)
+		return printJSON(out, states)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tCLIENT\tSCOPE\tCREATED\tEXPIRES\tLAST USED\tSTATUS")
@@ -97,7 +94,7 @@ It may do what the rules allow that client to do, and no more than --preset, --a
 and --from allow.`,
 		Example: `  caddy veeam-auth keys issue grafana --for 90d --preset monitor
   caddy veeam-auth keys issue backup-bot --for 30d --account svc-bot --from 10.20.0.0/16 > /run/secrets/veeam_key`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) (err error) {
 			order.Client = args[0]
 			if order.Seconds, err = wholeSeconds("for", lifetime); err != nil {
@@ -126,7 +123,7 @@ func newKeysRotateCommand(admin *adminFlags) *cobra.Command {
 		Long: `Asks the running Caddy to issue another key with the client and scope of a key, and prints
 it once. The key itself stays valid for --overlap, but not longer than before.`,
 		Example: "  caddy veeam-auth keys rotate grafana-k3x7qa --overlap 24h",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) (err error) {
 			body.Name = args[0]
 			if body.Overlap, err = wholeSeconds("overlap", overlap); err != nil {
@@ -166,9 +163,7 @@ func printIssued(cmd *cobra.Command, admin *adminFlags, path string, body any, a
 		return err
 	}
 	if asJSON {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(issued)
+		return printJSON(cmd.OutOrStdout(), issued)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Key %s of client %s, valid until %s. It is not shown again.\n", printable(issued.Name), printable(issued.Client), issued.Expires.Format(time.RFC3339))
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), issued.Key)
@@ -183,7 +178,7 @@ func newKeysRevokeCommand(admin *adminFlags) *cobra.Command {
 storage follow within a second. A key of the configuration ends when it is removed
 there.`,
 		Example: "  caddy veeam-auth keys revoke grafana-k3x7qa",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 			if err := admin.call(cmd, http.MethodPost, adminapi.RevokeKeyPath, adminapi.KeyRevocation{Name: args[0]}, nil); err != nil {
 				return err
@@ -203,7 +198,7 @@ func newKeysHashCommand() *cobra.Command {
 a client in the configuration. With --new it makes a key, and prints the key and its hash.
 A running Caddy is not required.`,
 		Example: "  caddy veeam-auth keys hash --new",
-		Args:    cobra.NoArgs,
+		Args:    argumentsAndSecret(0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (err error) {
 			text := keys.Make()
 			if !fresh {

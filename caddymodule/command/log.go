@@ -5,7 +5,6 @@ package command
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -44,7 +43,7 @@ it.`,
 		Example: `  caddy veeam-auth log --status 4xx,5xx --since 1h /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log -f --user svc-monitor --path /api/v1/jobs /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log Svc.ResAPI.log | jq -r 'select(.kind == "login_failed") | .user'`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			return options.run(cmd.Context(), args[0], cmd.InOrStdin(), cmd.OutOrStdout(), time.Now())
 		}),
@@ -84,8 +83,7 @@ func (o *logOptions) run(ctx context.Context, name string, in io.Reader, out io.
 		in = file
 	}
 	buffered := bufio.NewWriter(out)
-	enc := json.NewEncoder(buffered)
-	enc.SetEscapeHTML(false)
+	enc := plainJSON(buffered)
 	err = svclog.Read(ctx, in, filter, func(r svclog.Record) error {
 		if err := enc.Encode(r); err != nil || !o.follow {
 			return err

@@ -6,10 +6,10 @@ package command
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -26,7 +26,7 @@ func newLogKeygenCommand() *cobra.Command {
 of log_chain, and prints the public key, for "log verify --key". Keep the public key
 where nobody who can write the log can change it.`,
 		Example: "  caddy veeam-auth log keygen /etc/caddy/log_chain.pem",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			private, public, err := logchain.NewKey()
 			if err != nil {
@@ -83,7 +83,7 @@ Exit codes: 0 nothing was found; 1 invalid usage, or a file cannot be read; 2 th
 is not the one that was written.`,
 		Example: `  caddy veeam-auth log verify --key n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg /var/log/veeam/Svc.ResAPI.log
   caddy veeam-auth log verify --key log_chain.pub --copies /mnt/audit/chain.log --json Svc.ResAPI.log`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, math.MaxInt),
 		RunE: runCommand(o.run),
 	}
 	flags := cmd.Flags()
@@ -142,10 +142,7 @@ func (o *verifyOptions) verify(ctx context.Context, v *logchain.Verifier, name s
 
 func (o *verifyOptions) print(out io.Writer, reports []*logchain.Report) error {
 	if o.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(reports)
+		return printJSON(out, reports)
 	}
 	for _, r := range reports {
 		for _, f := range r.Findings {

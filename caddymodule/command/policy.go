@@ -73,7 +73,7 @@ Exit codes: 0 the request is allowed; 1 invalid usage or configuration; 2 it is
 denied, or requires an approval.`,
 		Example: `  caddy veeam-auth policy test Caddyfile GET /api/v1/jobs --client grafana
   caddy veeam-auth policy test Caddyfile DELETE https://vbr-sidecar.lab.local/api/v1/jobs/5 --via certificate --client CN=ci`,
-		Args: cobra.ExactArgs(3),
+		Args: arguments(3, 3),
 		RunE: runCommand(o.run),
 	}
 	flags := cmd.Flags()

@@ -28,7 +28,7 @@ indexes that ship; operations without a rule are unknown, which no preset allows
 are listed on standard error. Nothing is sent to a server. A file named - is standard
 input.`,
 		Example: "  caddy veeam-auth policy index swagger.json --product vbr --out /etc/caddy/vbr.index.tsv",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE:    runCommand(o.run),
 	}
 	flags := cmd.Flags()

@@ -40,7 +40,7 @@ rules from the log of an incident allow the incident again.
 Requests of unknown callers, requests that veeam_auth denied or answers itself, and
 paths that it always refuses are skipped. A file named - is standard input.`,
 		Example: "  caddy veeam-auth policy suggest /var/log/veeam/Svc.ResAPI.log",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			in, err := open(cmd, args[0])
 			if err != nil {

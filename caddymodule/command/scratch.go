@@ -36,7 +36,7 @@ requires no code, none is used.
 Exit codes: 0 logged in; 1 invalid usage or configuration; 2 the login failed.`,
 		Example: `  caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch
   caddy veeam-auth scratch svc-monitor --codes /root/azure_scratch --key /root/scratch_key`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: runCommand(o.run),
 	}
 	o.configFlags.add(cmd)

@@ -5,7 +5,6 @@ package command
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,13 +47,13 @@ server's last answer, the tries left before a lock-out, the last error. An accou
 without any request yet has no server. Tokens are not shown.
 
 If the terminal is too narrow for a table, each account is printed as a block.`,
-		Args: cobra.NoArgs,
+		Args: noCommand,
 		RunE: runCommand(list),
 	}
 	sessions.PersistentFlags().BoolVar(&asJSON, "json", false, "Print JSON")
 	admin.add(sessions.PersistentFlags())
 	sessions.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every 2 s until interrupted")
-	listing := &cobra.Command{Use: "list", Short: "Lists accounts and sessions", Args: cobra.NoArgs, RunE: runCommand(list)}
+	listing := &cobra.Command{Use: "list", Short: "Lists accounts and sessions", Args: arguments(0, 0), RunE: runCommand(list)}
 	listing.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every 2 s until interrupted")
 	sessions.AddCommand(listing)
 	for _, c := range []struct {
@@ -79,7 +78,7 @@ discards it. The next request logs in again.`, false},
 	} {
 		var wanted adminapi.WantedSessions
 		sub := &cobra.Command{
-			Use: c.name + " <account>", Short: c.short, Long: c.long, Args: cobra.ExactArgs(1),
+			Use: c.name + " <account>", Short: c.short, Long: c.long, Args: arguments(1, 1),
 			Example: "  caddy veeam-auth sessions " + c.name + " svc-monitor",
 			RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 				wanted.Account = args[0]
@@ -157,9 +156,7 @@ func terminalWidth(out io.Writer) int {
 
 func printSessions(out io.Writer, states []sessionRow, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(states)
+		return printJSON(out, states)
 	}
 	text := sessionTable(states)
 	if width := terminalWidth(out); width > 0 && widest(text) > width {

@@ -45,7 +45,7 @@ in it. Look through the files, which are listed, before you send the archive.
 
 Without a running Caddy the bundle has what can be found without it.`,
 		Example: "  caddy veeam-auth support --output bundle.tar.gz",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			return writeSupport(cmd, &admin, output, time.Now())
 		}),
@@ -149,7 +149,8 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
 			return []byte(refused[2]), nil
 		}
-		return nil, plainAdminError(address, err)
+		plain, _ := plainAdminError(address, err)
+		return nil, plain
 	}
 	defer res.Body.Close()
 	return io.ReadAll(res.Body)

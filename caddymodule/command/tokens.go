@@ -3,7 +3,6 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,7 +35,7 @@ func newTokensListCommand(admin *adminFlags) *cobra.Command {
 since its start: the number of logins and renewals, the first and last issue, the last
 use, and the expiry of the last refresh token. Tokens are not shown. Tokens issued by
 other processes, or before the start, are not listed.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			var states []issuer.HolderState
 			if err := admin.call(cmd, http.MethodGet, adminapi.TokensPath, nil, &states); err != nil {
@@ -51,9 +50,7 @@ other processes, or before the start, are not listed.`,
 
 func printTokens(out io.Writer, states []issuer.HolderState, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(states)
+		return printJSON(out, states)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "CLIENT\tKNOWN BY\tLOGINS\tRENEWALS\tFIRST ISSUED\tLAST ISSUED\tLAST USED\tEXPIRES\tREVOKED")
@@ -88,7 +85,7 @@ again; to prevent that, remove it from the configuration as well.
 
 A name that "tokens list" does not show requires --force: it is probably misspelled.`,
 		Example: "  caddy veeam-auth tokens revoke grafana",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withExitCode(func(cmd *cobra.Command, args []string) error {
 			body.Client = args[0]
 			if err := admin.call(cmd, http.MethodPost, adminapi.RevokePath, body, nil); err != nil {

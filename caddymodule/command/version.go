@@ -3,7 +3,6 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -19,14 +18,14 @@ func newVersionCommand() *cobra.Command {
 		Long: `
 Prints the version of the module, the commit if the build has it, and the versions
 of Caddy and Go. The metric caddy_veeam_auth_build_info has the same.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) error {
 			info := buildinfo.Read()
 			if !asJSON {
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), info)
 				return err
 			}
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
+			return plainJSON(cmd.OutOrStdout()).Encode(map[string]any{
 				"version": info.Version, "revision": info.Revision, "modified": info.Modified, "caddy": info.Caddy, "go": info.Go,
 			})
 		}),

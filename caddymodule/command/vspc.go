@@ -158,7 +158,7 @@ func newRSAKeysCommand() *cobra.Command {
 		Use:     "rsa-keys <account> --private-out <file> [--public-out <file>] [--key-size <bits>]",
 		Short:   "Creates an RSA key pair in .NET XML at the server",
 		Example: "  caddy veeam-auth vspc rsa-keys provider --private-out key.xml --public-out key.pub.xml --key-size 4096",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			private, public, err := files.begin(&o, cmd.OutOrStdout())
 			if err != nil {
@@ -202,7 +202,7 @@ container in the query of the request: the log of the server, or of a proxy that
 terminates TLS, may show it. Use this password for nothing else.`,
 		Example: `  caddy veeam-auth vspc pkcs12 provider --subject CN=exporter --password {file./run/secrets/p12} --private-out key.p12
   caddy veeam-auth vspc pkcs12 provider --decrypt key.p12 --password {env.P12} --private-out open.p12`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			if (subject == "") == (decrypt == "") {
 				return errors.New("either --subject or --decrypt is required")

@@ -27,7 +27,7 @@ func newTOTPSecretCommand() *cobra.Command {
 Creates a secret for verification codes at the server without activating it. The
 command enroll creates and activates one.`,
 		Example: "  caddy veeam-auth vspc totp-secret provider --out totp --uri-out totp.uri",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) error {
 			switch {
 			case out == "" && uri == "" && o.print:
@@ -87,7 +87,7 @@ Assigns a public key to a user, for accounts with the grant public_key. The file
 sent unchanged; set public_key of the account to the same file if its format is not
 the default. A file with a private key is refused.`,
 		Example: "  caddy veeam-auth vspc assign-key provider --key key.pub.xml --description exporter --read-only",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: runCommand(func(cmd *cobra.Command, args []string) (err error) {
 			if k.Public, err = os.ReadFile(file); err != nil {
 				return err

@@ -62,7 +62,7 @@ func (s Sessions) enter(w http.ResponseWriter, r *http.Request, name string, wan
 	case err != nil:
 		return &Error{http.StatusConflict, fmt.Errorf("nothing was sent: %w", err)}
 	case session == nil:
-		return &Error{http.StatusNotFound, s.missing(wanted)}
+		return s.missing(wanted)
 	}
 	entry.Force = wanted.Force
 	ctx, cancel := context.WithTimeout(r.Context(), upstream.OperateTimeout)

@@ -228,11 +228,11 @@ func (s Sessions) missing(wanted WantedSessions) error {
 	names := s.State.Names()
 	switch {
 	case !slices.Contains(names, wanted.Account):
-		return fmt.Errorf("unknown account %q (configured: %s)", wanted.Account, strings.Join(names, ", "))
+		return &Error{http.StatusNotFound, fmt.Errorf("unknown account %q (configured: %s)", wanted.Account, strings.Join(names, ", "))}
 	case wanted.Product != "" || wanted.Origin != "" || wanted.Purpose != nil:
-		return fmt.Errorf("%s has no session at a matching server", wanted.Account)
+		return &Error{http.StatusNotFound, fmt.Errorf("%s has no session at a matching server", wanted.Account)}
 	}
-	return fmt.Errorf("no request has required a session of %s yet", wanted.Account)
+	return &Error{http.StatusConflict, fmt.Errorf("no request has required a session of %s yet", wanted.Account)}
 }
 
 // List describes all sessions, and the accounts without one.
@@ -250,7 +250,7 @@ func (s Sessions) List(ctx context.Context) []SessionState {
 func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessions, name string, action sessionAction) error {
 	found := s.find(wanted)
 	if len(found) == 0 {
-		return &Error{http.StatusNotFound, s.missing(wanted)}
+		return s.missing(wanted)
 	}
 	refused := make([]error, len(found))
 	for i, session := range found {
