@@ -98,12 +98,18 @@ func (k *Key) Touch(now time.Time) {
 	}
 }
 
-// LastUse returns the minute of the last use, zero if it was not used.
+// LastUse returns the minute of the last use, zero if it was not used. In the minute in
+// which the key was issued it is the time of that.
 func (k *Key) LastUse() time.Time {
-	if minute := k.used.Load(); minute != 0 {
-		return time.Unix(minute*60, 0).UTC()
+	minute := k.used.Load()
+	if minute == 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	used := time.Unix(minute*60, 0).UTC()
+	if created := k.Created.UTC().Truncate(time.Second); used.Before(created) {
+		return created
+	}
+	return used
 }
 
 func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -329,6 +329,28 @@ func ringOf(t *testing.T, configs ...Config) *Ring {
 	return ring
 }
 
+func TestAKeyIsNotUsedBeforeItIsIssued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(59 * time.Second) // within a minute
+		k := New(newMemory())
+		text, _ := issue(t, k, Order{})
+		hash, _ := Read(text)
+		key, err := k.Find(t.Context(), hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key.Touch(time.Now())
+		if s := key.State(time.Now()); !s.LastUsed.Equal(s.Created) {
+			t.Errorf("issued at %v, used at %v", s.Created, s.LastUsed)
+		}
+		time.Sleep(time.Second)
+		key.Touch(time.Now())
+		if s := key.State(time.Now()); !s.LastUsed.Equal(time.Now().Truncate(time.Minute)) {
+			t.Errorf("used at %v", s.LastUsed)
+		}
+	})
+}
+
 func TestTheLastUseIsKnownToTheMinuteEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
