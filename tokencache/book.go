@@ -380,7 +380,7 @@ func (b *Book) takeOver(ctx context.Context, to *store.Attachment, v *volume, le
 		}
 	}
 	if unreadable > 0 {
-		b.shared.options.Log(fmt.Sprintf("%d records of sessions that another process has left behind cannot be read: those sessions expire", unreadable), errNotOpened)
+		b.shared.options.Log(fmt.Sprintf("another process has left behind sessions whose records cannot be read (%d): those sessions expire", unreadable), errNotOpened)
 	}
 	if kept == 0 {
 		b.shared.removeVolume(ctx, to, v)

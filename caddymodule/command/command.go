@@ -59,6 +59,14 @@ func group(cmd *cobra.Command, commands ...*cobra.Command) {
 	cmd.AddCommand(commands...)
 }
 
+// count is a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 // plainJSON writes JSON for people, in which < and > stay as they are.
 func plainJSON(out io.Writer) *json.Encoder {
 	encoder := json.NewEncoder(out)

@@ -149,10 +149,8 @@ func healthLine(answer *health.Answer) string {
 	switch {
 	case len(faulty) > 0 && (answer.Status == health.StatusNotReady || answer.Status == health.StatusStarting):
 		return line + ": " + strings.Join(faulty, ", ")
-	case answer.Status == health.StatusReady && len(answer.Accounts) == 1:
-		return line + ": 1 account"
 	case answer.Status == health.StatusReady:
-		return fmt.Sprintf("%s: %d accounts", line, len(answer.Accounts))
+		return line + ": " + count(len(answer.Accounts), "account")
 	}
 	return line
 }

@@ -116,21 +116,26 @@ func suggest(ctx context.Context, log io.Reader, product string, out io.Writer) 
 		return err
 	}
 	w := newSuggestion(product, index)
-	total := 0
+	total, others := 0, make(map[string]int) // by product
 	for d, times := range seen {
-		if w.add(d) {
+		if other := otherProduct(d, index); other != "" {
+			others[other] += times
+		} else if w.add(d) {
 			total += times
 		}
 	}
 	if total == 0 {
 		return errNothingToSuggest
 	}
-	fmt.Fprintf(out, "# %s: %d requests of %d callers, %s to %s.\n", product, total, len(w.clients), first.Format(time.DateTime), last.Format(time.DateTime))
+	fmt.Fprintf(out, "# %s: %s of %s, %s to %s.\n", product, count(total, "request"), count(len(w.clients), "caller"), first.Format(time.DateTime), last.Format(time.DateTime))
 	if unknown > 0 {
-		fmt.Fprintf(out, "# %d requests of unknown callers were skipped.\n", unknown)
+		fmt.Fprintf(out, "# Skipped: %s of unknown callers.\n", count(unknown, "request"))
 	}
 	if denied > 0 {
-		fmt.Fprintf(out, "# %d denied requests were skipped.\n", denied)
+		fmt.Fprintf(out, "# Skipped: %s.\n", count(denied, "denied request"))
+	}
+	for _, other := range slices.Sorted(maps.Keys(others)) {
+		fmt.Fprintf(out, "# Skipped: %s to %s; --product %[2]s prints its rules.\n", count(others[other], "request"), other)
 	}
 	w.print(out)
 	return nil
@@ -166,6 +171,22 @@ func indexFor(product string, seen map[observed]int) (found string, best *operat
 		return "", nil, fmt.Errorf("unknown product %q (allowed: %s)", product, strings.Join(veeam.Names(), ", "))
 	}
 	return found, best, nil
+}
+
+// otherProduct is the product of a request that the API of the chosen product does not have,
+// if that of another one has it: a log may be of sites of several products.
+func otherProduct(d observed, chosen *operation.Index) string {
+	if op, _, _, ok := d.find(chosen); !ok || op.Path != "" {
+		return ""
+	}
+	for _, name := range veeam.Names() {
+		if index, ok := operation.For(name); ok {
+			if op, _, _, _ := d.find(index); op.Path != "" {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // suggestion is what the callers of a log need.

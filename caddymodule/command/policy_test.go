@@ -303,7 +303,7 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 		log = d.write(log)
 	}
 	got := suggested(t, log, "")
-	_, rules, _ := strings.Cut(got, "skipped.\n")
+	_, rules, _ := strings.Cut(got, "unknown callers.\n")
 	const want = "allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation change\n\tmethod PUT\n\tpath /api/v1/jobs/*\n}\n" +
 		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation destroy\n\tmethod DELETE\n\tpath /api/v1/backups/* /api/v1/jobs/*\n}\n" +
 		"allow {\n\texpression `{http.veeam_auth.client} == \"ci\"`\n\toperation unknown\n\tmethod GET\n\tpath /extension/*/*\n}\n" +
@@ -313,13 +313,13 @@ func TestSuggestedRulesAreShort(t *testing.T) {
 	if rules != want {
 		t.Errorf("%s", got)
 	}
-	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# 1 requests of unknown callers") {
+	if !strings.HasPrefix(got, "# vbr: 9 requests of 4 callers, ") || !strings.Contains(got, "# Skipped: 1 request of unknown callers.\n") {
 		t.Errorf("%s", got)
 	}
 	if got := suggested(t, observed{"grafana", "GET", "/api/v1/jobs"}.write(nil), ""); !strings.HasSuffix(got, "\nallow preset monitor\ndefault deny\n") {
 		t.Errorf("%s", got)
 	}
-	if got := suggested(t, observed{"a", "GET", "/api/v3/organizations"}.write(nil), "vspc35"); !strings.HasPrefix(got, "# vspc35: 1 requests") || !strings.Contains(got, "preset monitor") {
+	if got := suggested(t, observed{"a", "GET", "/api/v3/organizations"}.write(nil), "vspc35"); !strings.HasPrefix(got, "# vspc35: 1 request of 1 caller, ") || !strings.Contains(got, "preset monitor") {
 		t.Errorf("%s", got)
 	}
 	var out bytes.Buffer
@@ -437,6 +437,29 @@ func guardWith(t *rapid.T, product, rules string) *guard {
 
 // What veeam_auth has denied is proposed by no rule; what the server has refused is
 // no matter of rules.
+// A log may be of sites of several products. An operation that no product has stays.
+func TestSuggestedRulesAreOfOneProduct(t *testing.T) {
+	var log []byte
+	for _, d := range []observed{
+		{"grafana", "GET", "/api/v1/jobs"},
+		{"grafana", "GET", "/api/v1/sessions"},
+		{"grafana", "GET", "/api/v1/newThings"},
+		{"backup", "POST", "/api/v8/policies/virtualMachines/5/start"},
+		{"backup", "POST", "/api/v8/policies/virtualMachines/5/start"},
+		{"backup", "DELETE", "/api/v8/policies/virtualMachines/5"},
+	} {
+		log = d.write(log)
+	}
+	got := suggested(t, log, "vbr")
+	if !strings.HasPrefix(got, "# vbr: 3 requests of 1 caller, ") || !strings.Contains(got, "# Skipped: 3 requests to azure; --product azure prints its rules.\n") ||
+		!strings.Contains(got, "path /api/v1/newThings\n") || strings.Contains(got, "policies/") {
+		t.Error(got)
+	}
+	if got := suggested(t, log, "azure"); !strings.HasPrefix(got, "# azure: ") || !strings.Contains(got, " to vbr; --product vbr prints its rules.\n") || !strings.Contains(got, "policies/") || strings.Contains(got, "sessions") {
+		t.Error(got)
+	}
+}
+
 func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 	denied := func(user, method, path string) string {
 		return svclog.Denied(user, method, path) + " " + svclog.Exception("This is decided by rule 1.", "VeeamAuth."+string(veeam.ReasonDenied))
@@ -456,7 +479,7 @@ func TestSuggestedRulesLeaveOutWhatWasDenied(t *testing.T) {
 		line(3, "Info", "[POST /api/v1/jobs/5/start]: [403] ") +
 		line(3, "Warning", "Login failed for user 'x'.")
 	got := suggested(t, []byte(log), "vbr")
-	if !strings.Contains(got, "# 1 denied requests were skipped.\n") || strings.Contains(got, "destroy") || !strings.Contains(got, "allow preset operate\ndefault deny\n") {
+	if !strings.Contains(got, "# Skipped: 1 denied request.\n") || strings.Contains(got, "destroy") || !strings.Contains(got, "allow preset operate\ndefault deny\n") {
 		t.Errorf("got\n%s", got)
 	}
 	var out bytes.Buffer

@@ -75,7 +75,7 @@ func writeSupport(cmd *cobra.Command, admin *adminFlags, output string, now time
 	}
 	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	for _, f := range files {
-		fmt.Fprintf(table, "%s\t%d bytes\t%s\n", f.Name, len(f.Content), f.About)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", f.Name, count(len(f.Content), "byte"), f.About)
 	}
 	_ = table.Flush()
 	fmt.Fprintf(cmd.OutOrStdout(), "Wrote %s. Look through its files before you send it: tar xzf %[1]s\n", output)
@@ -117,7 +117,7 @@ func supportFiles(cmd *cobra.Command, admin *adminFlags) []support.File {
 }
 
 func supportVersion() []byte {
-	return fmt.Appendf(nil, "%s\n%s/%s, %d processors, %s\n", buildinfo.Read(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Now().Format(time.RFC3339))
+	return fmt.Appendf(nil, "%s\n%s/%s, %s, %s\n", buildinfo.Read(), runtime.GOOS, runtime.GOARCH, count(runtime.NumCPU(), "processor"), time.Now().Format(time.RFC3339))
 }
 
 // supportConfig is the configuration of the Caddy that runs, or else that of the file.

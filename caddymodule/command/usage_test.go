@@ -112,6 +112,12 @@ func TestAWrongUseIsAnsweredWithWhatTheCommandTakes(t *testing.T) {
 	}
 }
 
+func TestOneThingIsCountedWithoutAnS(t *testing.T) {
+	if got := count(0, "request") + ", " + count(1, "request") + ", " + count(2, "request"); got != "0 requests, 1 request, 2 requests" {
+		t.Error(got)
+	}
+}
+
 // There is one encoder of JSON for people: others write \u003c for <.
 func TestJSONForPeopleHasItsAngleBrackets(t *testing.T) {
 	var out bytes.Buffer

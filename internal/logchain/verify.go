@@ -356,7 +356,7 @@ func (v *Verifier) forgive(said *statement) {
 			return
 		}
 	}
-	v.find(Changed, v.place, "%d bytes of an incomplete line were removed or changed before this line", said.incomplete)
+	v.find(Changed, v.place, "an incomplete line before this line, of length %d, was removed or changed", said.incomplete)
 }
 
 // follow compares what a segment says of the line before it.

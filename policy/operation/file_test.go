@@ -102,7 +102,7 @@ func TestAFaultOfAnIndexFileIsNamedWithItsLine(t *testing.T) {
 		"no versions":     {strings.Replace(own, "# versions", "# version", 1), `line 4: the line "# versions" must come before the operations`},
 		"a description":   {`{"openapi": "3.0.1"}`, "not an index file, which begins with \"# product\": create one from an API description with `caddy veeam-auth policy index`"},
 		"a class":         {strings.Replace(own, "unknown\t", "harmless\t", 1), `line 7: unknown class "harmless" (allowed: unknown, read,`},
-		"columns":         {strings.Replace(own, "\tFrob\t", "\t", 1), "line 7: 5 columns instead of 6"},
+		"columns":         {strings.Replace(own, "\tFrob\t", "\t", 1), "line 7: the line has 5 of 6 columns"},
 		"a method":        {strings.Replace(own, "POST\t/api/v1/newThings\t", "FETCH\t/api/v1/newThings\t", 1), `line 7: method "FETCH" is not allowed`},
 		"a path":          {strings.Replace(own, "/API/v1", "/API//v1", 1), `line 6: path "/API//v1/jobs/{jobId}" is not valid: a path begins with a slash`},
 		"the root":        {strings.Replace(own, "/API/v1/jobs/{jobId}", "/", 1), `line 6: path "/" is not`},

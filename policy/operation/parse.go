@@ -66,7 +66,7 @@ func (p *parser) line(line string) error {
 	case len(p.index.versions) == 0:
 		return errors.New("the line \"# versions\" must come before the operations")
 	case len(fields) != 6:
-		return fmt.Errorf("%d columns instead of 6, separated by tabs: class, method, path, name, group, versions", len(fields))
+		return fmt.Errorf("the line has %d of 6 columns, separated by tabs: class, method, path, name, group, versions", len(fields))
 	}
 	return p.operation(fields)
 }
