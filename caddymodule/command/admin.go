@@ -81,7 +81,7 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, content)
 	if err != nil {
-		plain, wrong := plainAdminError(address, err)
+		wrong, plain := plainAdminError(address, err)
 		if wrong {
 			return plain
 		}
@@ -101,12 +101,12 @@ var adminAnswer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompi
 
 // plainAdminError says what an error of an admin request means, and whether the command was
 // used wrongly: with a value that is not allowed, or with the name of nothing.
-func plainAdminError(address string, err error) (plain error, wrong bool) {
+func plainAdminError(address string, err error) (wrong bool, plain error) {
 	answer := adminAnswer().FindStringSubmatch(err.Error())
 	if answer == nil {
 		text := err.Error()
 		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused
-		return fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause)), false
+		return false, fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause))
 	}
 	var body struct {
 		Error string `json:"error"`
@@ -114,9 +114,9 @@ func plainAdminError(address string, err error) (plain error, wrong bool) {
 	_ = json.Unmarshal([]byte(answer[2]), &body)
 	switch {
 	case body.Error != "":
-		return errors.New(body.Error), answer[1] == "400" || answer[1] == "404"
+		return answer[1] == "400" || answer[1] == "404", errors.New(body.Error)
 	case answer[1] == "404":
-		return fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address), false
+		return false, fmt.Errorf("the server at %s is not Caddy with this version of veeam_auth", address)
 	}
-	return fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1]), false //nolint:staticcheck // a name
+	return false, fmt.Errorf("Caddy at %s refused the request with status %s", address, answer[1]) //nolint:staticcheck // a name
 }

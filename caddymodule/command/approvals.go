@@ -92,7 +92,7 @@ func printApprovals(out io.Writer, states []approval.State, asJSON bool) error {
 		say("product", printable(s.Product))
 		say("asked", moment(s.Asked))
 		if s.BodyBytes > 0 {
-			say("body", fmt.Sprintf("%s, %s", count(int(s.BodyBytes), "byte"), printable(strings.Join(strings.Fields(s.ContentType+" "+s.ContentEncoding), " "))))
+			say("body", fmt.Sprintf("%s, %s", count(s.BodyBytes, "byte"), printable(strings.Join(strings.Fields(s.ContentType+" "+s.ContentEncoding), " "))))
 			say("digest", printable(s.BodyDigest))
 		}
 		if err := table.Flush(); err != nil {

@@ -101,7 +101,7 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
 			return answer, nil
 		}
-		plain, _ := plainAdminError(address, err)
+		_, plain := plainAdminError(address, err)
 		return answer, plain
 	}
 	defer res.Body.Close()

@@ -149,7 +149,7 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
 			return []byte(refused[2]), nil
 		}
-		plain, _ := plainAdminError(address, err)
+		_, plain := plainAdminError(address, err)
 		return nil, plain
 	}
 	defer res.Body.Close()

@@ -160,8 +160,12 @@ func TestARefusalOfCaddyHasTheExitCodeOfItsKind(t *testing.T) {
 		{http.StatusServiceUnavailable, exitFailed},
 	} {
 		for _, args := range [][]string{
-			{"keys", "issue", "grafana", "--for", "90d", "--preset", "admin"}, {"keys", "rotate", "x"}, {"keys", "revoke", "x"},
-			{"sessions", "login", "nobody"}, {"tokens", "revoke", "nobody"}, {"approvals", "deny", "apr_x"},
+			{"keys", "issue", "grafana", "--for", "90d", "--preset", "admin"},
+			{"keys", "rotate", "x"},
+			{"keys", "revoke", "x"},
+			{"sessions", "login", "nobody"},
+			{"tokens", "revoke", "nobody"},
+			{"approvals", "deny", "apr_x"},
 		} {
 			status = c.status
 			stderr, code := use(t, append(args, "--address", strings.TrimPrefix(caddy.URL, "http://"))...)
