@@ -312,6 +312,10 @@ func foreign(d *caddyfile.Dispenser) error {
 			"they run before it. For an upstream below a path use base_path", name)
 	case "header_up":
 		return withheldHeader(d)
+	case "transport":
+		if ahead := *d; ahead.NextArg() && ahead.Val() != "http" {
+			return d.Errf("veeam_auth has its own transport with the options of the transport http: write transport http, not transport %s", ahead.Val())
+		}
 	}
 	return nil
 }
@@ -476,15 +480,6 @@ func (p *directiveParser) adoptTransport(d *caddyfile.Dispenser, raw json.RawMes
 	p.transport.HTTPTransport = new(reverseproxy.HTTPTransport)
 	if raw == nil {
 		return nil
-	}
-	var protocol struct {
-		Protocol string `json:"protocol"`
-	}
-	if err := json.Unmarshal(raw, &protocol); err != nil {
-		return d.WrapErr(err)
-	}
-	if protocol.Protocol != "http" {
-		return d.Errf("veeam_auth has its own transport with the options of the transport http: write transport http, not transport %s", protocol.Protocol)
 	}
 	if err := json.Unmarshal(raw, p.transport.HTTPTransport); err != nil {
 		return d.WrapErr(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -59,9 +60,13 @@ func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 		}
 		r.MatcherSetsRaw = sets(set)
 	default:
-		expandOperation(tokens)
+		if err := operations.Expand(r.Effect, tokens); err != nil {
+			return err
+		}
 		var set caddy.ModuleMap
-		set, err = caddyhttp.ParseCaddyfileNestedMatcherSet(rest)
+		if set, err = caddyhttp.ParseCaddyfileNestedMatcherSet(rest); err == nil {
+			err = operations.CheckValues(set, *caddyfile.NewDispenser(tokens))
+		}
 		r.MatcherSetsRaw = sets(set)
 	}
 	p.handler.Rules = append(p.handler.Rules, r)
@@ -80,28 +85,9 @@ func (r *Rule) preset(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if _, ok := operation.Preset(r.Preset); !ok {
-		return d.Errf("unknown preset %q (allowed: %s)", r.Preset, strings.Join(operation.Presets(), ", "))
+		return d.WrapErr(operation.UnknownPreset(r.Preset))
 	}
 	return nil
-}
-
-// expandOperation replaces the matcher names operation, during and until by their full
-// names: as the first word after the effect, as the first word of a line of the block, and
-// after not.
-func expandOperation(tokens []caddyfile.Token) {
-	depth := 0
-	for i := 1; i < len(tokens); i++ {
-		first := i == 1 || depth == 1 && tokens[i].Line != tokens[i-1].Line || tokens[i-1].Text == "not"
-		if name := tokens[i].Text; first && !tokens[i].Quoted() && (name == "operation" || name == "during" || name == "until") {
-			tokens[i].Text = "veeam_" + name
-		}
-		switch tokens[i].Text {
-		case "{":
-			depth++
-		case "}":
-			depth--
-		}
-	}
 }
 
 // filterSecrets reads for whom answers are filtered:

@@ -168,7 +168,7 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	if r.Preset != "" {
 		classes, ok := operation.Preset(r.Preset)
 		if !ok {
-			return nil, fmt.Errorf("unknown preset %q (allowed: %v)", r.Preset, operation.Presets())
+			return nil, operation.UnknownPreset(r.Preset)
 		}
 		return []policy.Matcher{classMatcher(classes)}, nil
 	}

@@ -32,20 +32,29 @@ func operatorsPage(readOnly bool) *page.Page {
 //	}
 func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 	d.Next() // the name of the option
-	if before != nil || d.NextArg() {
-		return nil, d.ArgErr()
+	if before != nil {
+		return nil, d.Err("veeam_auth is set twice: write all its options into one block")
+	}
+	if d.NextArg() {
+		return nil, d.Err("veeam_auth accepts a block only: write page into it")
 	}
 	app := new(caddymodule.App)
 	for d.NextBlock(0) {
-		if option := d.Val(); option != "page" {
+		switch option := d.Val(); {
+		case option == "{" && app.PageRaw != nil:
+			return nil, d.Err("page accepts an address and no block: write page localhost:2021, or page alone")
+		case option != "page":
 			return nil, d.Errf("unrecognized option '%s' of veeam_auth: allowed: page", option)
 		}
 		operators := new(OperatorsPage)
 		if d.NextArg() {
 			operators.Listen = d.Val()
 		}
-		if app.PageRaw != nil || d.NextArg() {
-			return nil, d.ArgErr()
+		if app.PageRaw != nil {
+			return nil, d.Err("page is set twice")
+		}
+		if d.NextArg() {
+			return nil, d.Err("page accepts one address: write page localhost:2021, or page alone")
 		}
 		if err := operators.read(); err != nil {
 			return nil, d.WrapErr(err)
@@ -86,7 +95,7 @@ func (Page) CaddyModule() caddy.ModuleInfo {
 func parsePage(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the name of the directive
 	if h.NextArg() || h.NextBlock(0) {
-		return nil, h.ArgErr()
+		return nil, h.Errf("%s accepts neither arguments nor a block", pageDirective)
 	}
 	return new(Page), nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"sync"
@@ -111,6 +112,9 @@ func (w *ChainWriter) validate() error {
 // String returns the name of the other writer.
 func (w *ChainWriter) String() string { return w.writer.String() }
 
+// GoString is what Caddy writes if it cannot open the writer.
+func (w *ChainWriter) GoString() string { return "log_chain " + w.String() }
+
 // WriterKey identifies a chain: it goes on over a reload that changes none of this.
 func (w *ChainWriter) WriterKey() string {
 	key := "log_chain:" + strconv.Quote(w.KeyFile) + ":" + strconv.Itoa(w.Every) + ":" + time.Duration(w.Interval).String() + ":" + w.writer.WriterKey()
@@ -124,6 +128,9 @@ func (w *ChainWriter) WriterKey() string {
 func (w *ChainWriter) OpenWriter() (io.WriteCloser, error) {
 	key, err := logchain.ReadKey(w.KeyFile)
 	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; caddy veeam-auth log keygen makes it", err)
+		}
 		return nil, fmt.Errorf("log_chain: key_file: %w", err)
 	}
 	sink, err := w.writer.OpenWriter()
@@ -174,7 +181,7 @@ func (w *ChainWriter) file() *logging.FileWriter {
 func (w *ChainWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume writer name
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Err("log_chain accepts a block only: write key_file and output into it")
 	}
 	seen := map[string]bool{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -224,7 +231,7 @@ func (w *ChainWriter) unmarshalOption(d *caddyfile.Dispenser, option string) (er
 		return d.Errf("unrecognized option '%s' of log_chain: allowed: key_file, every, interval, copies, output", option)
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("%s of log_chain accepts one value", option)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -67,6 +68,9 @@ func (w *QueueWriter) Provision(ctx caddy.Context) error {
 // String returns the name of the other writer.
 func (w *QueueWriter) String() string { return w.writer.String() }
 
+// GoString is what Caddy writes if it cannot open the writer.
+func (w *QueueWriter) GoString() string { return "veeam_queue " + w.String() }
+
 // WriterKey identifies a queue: queues of the same size before the same writer are one,
 // also over a reload.
 func (w *QueueWriter) WriterKey() string {
@@ -121,6 +125,9 @@ func (w *QueueWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if !d.NextArg() {
 			return d.Err("the writer behind veeam_queue is missing, such as file or net")
 		}
+	}
+	if strings.IndexAny(d.Val(), "0123456789") == 0 {
+		return d.Errf("%s: write the lines of the queue as a number without a unit, from 1 to %d", d.Val(), maxQueueLines)
 	}
 	config, err := writerJSON(d, d.Val())
 	w.WriterRaw = config

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -79,13 +80,13 @@ func (m *MatchOperation) Provision(caddy.Context) error { return m.read() }
 
 func (m *MatchOperation) read() error {
 	if len(m.Classes) == 0 {
-		return errors.New("veeam_operation requires at least one class")
+		return errors.New("veeam_operation requires a class, such as read")
 	}
 	classes := make([]operation.Class, len(m.Classes))
 	for i, name := range m.Classes {
 		class, ok := operation.ParseClass(name)
 		if !ok {
-			return fmt.Errorf("veeam_operation: unknown class %q (allowed: %v)", name, operation.Classes())
+			return fmt.Errorf("veeam_operation: %w", operation.UnknownClass(name))
 		}
 		classes[i] = class
 	}
@@ -93,7 +94,7 @@ func (m *MatchOperation) read() error {
 	if m.Product != "" {
 		var ok bool
 		if m.index, ok = operation.For(m.Product); !ok {
-			return fmt.Errorf("veeam_operation: no operations of %q are known; write one of %v", m.Product, operation.Products())
+			return fmt.Errorf("veeam_operation: no operations of %q are known; write one of %s", m.Product, strings.Join(operation.Products(), ", "))
 		}
 	}
 	return nil

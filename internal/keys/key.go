@@ -148,7 +148,7 @@ func Classes(preset string) (classes []string, err error) {
 	}
 	set, ok := operation.Preset(preset)
 	if !ok {
-		return nil, fmt.Errorf("unknown preset %q (allowed: %s)", preset, strings.Join(operation.Presets(), ", "))
+		return nil, operation.UnknownPreset(preset)
 	}
 	for _, class := range set.Classes() {
 		classes = append(classes, class.String())

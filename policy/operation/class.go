@@ -126,6 +126,24 @@ func Preset(name string) (Set, bool) {
 	return 0, false
 }
 
+// UnknownPreset returns the error of a name that no preset has.
+func UnknownPreset(name string) error {
+	known := strings.Join(Presets(), ", ")
+	if _, ok := ParseClass(name); ok {
+		return fmt.Errorf("%s is a class, not a preset (allowed: %s)", name, known)
+	}
+	return fmt.Errorf("unknown preset %q (allowed: %s)", name, known)
+}
+
+// UnknownClass returns the error of a name that no class has.
+func UnknownClass(name string) error {
+	known := strings.ReplaceAll(SetOf(Classes()...).String(), ",", ", ")
+	if _, ok := Preset(name); ok {
+		return fmt.Errorf("%s is a preset, not a class (allowed: %s)", name, known)
+	}
+	return fmt.Errorf("unknown class %q (allowed: %s)", name, known)
+}
+
 // Presets returns the names of the presets, in a fixed order.
 func Presets() []string {
 	names := make([]string, len(presets))
