@@ -25,11 +25,9 @@ type adminFlags struct{ address, config, adapter string }
 
 func (f *adminFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.address, "address", "", "Address of the admin endpoint. Default: the address in the configuration, or Caddy's default")
-	flags.StringVarP(&f.config, "config", "c", "", "Configuration file with the address of the admin endpoint. Default: Caddyfile, if it exists")
+	flags.StringVarP(&f.config, "config", "c", "", "Configuration file with the address of the admin endpoint. "+defaultText+", if it exists")
 	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration file")
 }
-
-const defaultConfig = "Caddyfile"
 
 // find returns the address: as given, as the configuration says, or Caddy's
 // default. A Caddyfile that happens to lie here and cannot be read is no error.
@@ -39,10 +37,10 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	}
 	files := configFlags{config: f.config, adapter: f.adapter}
 	if f.config == "" {
-		if _, err := os.Stat(defaultConfig); err != nil {
+		files.config = defaultConfig()
+		if _, err := os.Stat(files.config); err != nil {
 			return caddy.DefaultAdminListen, nil //nolint:nilerr // without a configuration Caddy listens at its default
 		}
-		files.config = defaultConfig
 	}
 	text, err := files.adapt(stdin, io.Discard)
 	var config struct {
@@ -55,7 +53,7 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	case err != nil && f.config != "":
 		return "", err
 	case err != nil:
-		fmt.Fprintf(stderr, "Warning: ignoring %s: %v\n", defaultConfig, err)
+		fmt.Fprintf(stderr, "Warning: ignoring %s: %v\n", files.config, err)
 	case config.Admin.Disabled:
 		return "", fmt.Errorf("the admin endpoint is disabled in %s; this command requires it", files.config)
 	case config.Admin.Listen != "":

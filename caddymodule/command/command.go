@@ -108,8 +108,7 @@ another host may have answered.`,
 		RunE: withExitCode(o.run),
 	}
 	o.addFile(cmd)
-	config := cmd.Flags().Lookup("config")
-	config.Usage, config.DefValue, o.config = "Configuration file whose TLS options and proxy are used", "", ""
+	cmd.Flags().Lookup("config").Usage = "Configuration file whose TLS options and proxy are used"
 	cmd.Flags().StringVar(&o.serverName, "server-name", "", "Server name to send (SNI). Default: tls_server_name of the configuration, or the host of the address")
 	return cmd
 }

@@ -5,6 +5,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +35,23 @@ func (f *configFlags) add(cmd *cobra.Command) {
 // addFile adds the flags of the configuration alone.
 func (f *configFlags) addFile(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "Caddyfile", "Configuration file with the account; - reads standard input")
+	flags.StringVarP(&f.config, "config", "c", "", "Configuration file with the account; - reads standard input. "+defaultText)
 	flags.StringVarP(&f.adapter, "adapter", "a", "", "Adapter of the configuration, such as caddyfile. Default: by file name")
+}
+
+const defaultText = "Default: Caddyfile, or else that of the packages, /etc/veeam-auth/Caddyfile"
+
+// defaultConfig is the configuration that is used if none is given.
+func defaultConfig() string { return firstFile("Caddyfile", "/etc/veeam-auth/Caddyfile") }
+
+// firstFile returns the first of some files that exists, the first one if none does.
+func firstFile(names ...string) string {
+	for _, name := range names {
+		if _, err := os.Stat(name); err == nil {
+			return name
+		}
+	}
+	return names[0]
 }
 
 // moduleName is that of the handler and of the transport in JSON.
@@ -64,12 +80,11 @@ type configuration struct {
 
 // load reads and adapts the configuration. Warnings of the adapter go to stderr.
 func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, error) {
-	c := &configuration{name: f.config}
 	written, err := f.read(stdin)
 	if err != nil {
 		return nil, err
 	}
-	c.text = written
+	c := &configuration{name: f.config, text: written}
 	text, err := f.adaptText(written, stderr)
 	if err != nil {
 		return nil, err
@@ -136,6 +151,7 @@ func (f *configFlags) adaptText(text []byte, stderr io.Writer) ([]byte, error) {
 func (f *configFlags) read(stdin io.Reader) ([]byte, error) {
 	var text []byte
 	var err error
+	f.config = cmp.Or(f.config, defaultConfig())
 	if f.config == "-" {
 		text, err = io.ReadAll(stdin)
 	} else {

@@ -85,6 +85,23 @@ func TestASecretForTheStandardOutputTouchesNoFile(t *testing.T) {
 	f.discard()
 }
 
+func TestTheFirstConfigurationThatExistsIsUsed(t *testing.T) {
+	dir := t.TempDir()
+	here, packaged := filepath.Join(dir, "Caddyfile"), filepath.Join(dir, "packaged")
+	for _, want := range []string{here, packaged, here} { // neither exists, the second, both
+		if got := firstFile(here, packaged); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+		name := packaged
+		if want == packaged {
+			name = here
+		}
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 	dir := t.TempDir()
 	name, link := filepath.Join(dir, "codes"), filepath.Join(dir, "link")

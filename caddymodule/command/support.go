@@ -127,9 +127,6 @@ func supportConfig(cmd *cobra.Command, admin *adminFlags) ([]byte, error) {
 		return config, nil
 	}
 	files := configFlags{config: admin.config, adapter: admin.adapter}
-	if files.config == "" {
-		files.config = defaultConfig
-	}
 	if adapted, failed := files.adapt(cmd.InOrStdin(), io.Discard); failed == nil {
 		return adapted, nil
 	}
