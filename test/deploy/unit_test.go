@@ -149,11 +149,20 @@ Environment=CREDENTIALS_DIRECTORY=/run/test-credentials
 			return err
 		})
 	}
+	if out := m.run(t, "cd / && veeam-auth sessions"); !strings.Contains(out, " valid ") {
+		t.Errorf("beside the unit: %s", out)
+	}
+	// As docs/container.md has it, but for LoadCredential=, which needs more than a container.
+	m.run(t, "systemd-run --wait --pipe --collect -p DynamicUser=yes -p User=veeam-auth -p StateDirectory=veeam-auth -E CREDENTIALS_DIRECTORY=/run/test-credentials "+
+		"-E HOME=/var/lib/veeam-auth -E XDG_DATA_HOME=/var/lib/veeam-auth /usr/bin/veeam-auth check svc-monitor --login")
+	if out := m.run(t, "stat -c %u $(find /var/lib/private/veeam-auth) | sort -u"); strings.Count(out, "\n") != 1 || out == "0\n" {
+		t.Errorf("the storage has files of the users %q", out)
+	}
 	m.run(t, "systemctl stop veeam-auth")
 	if out := m.run(t, "systemctl show -p ExecMainStatus -p Result veeam-auth"); !strings.Contains(out, "ExecMainStatus=0") || !strings.Contains(out, "Result=success") {
 		t.Error(out)
 	}
-	if counters := server.Counters(); counters.Logins != 1 || counters.LiveSessions != 0 {
+	if counters := server.Counters(); counters.Logins != 2 || counters.LiveSessions != 0 {
 		t.Errorf("%d logins, %d sessions left", counters.Logins, counters.LiveSessions)
 	}
 	activateBySocket(t, m, caddyfile, address)
