@@ -270,5 +270,6 @@ func (p *directiveParser) hold(d *caddyfile.Dispenser) error {
 		}
 		*target = caddy.Duration(value)
 	}
+	p.at["hold_most"] = p.at["hold"]
 	return arguments.NoBlock(d, "hold")
 }

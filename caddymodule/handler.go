@@ -204,9 +204,6 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.names = h.product.Spelling()
-	if h.TokenLifetime < 0 {
-		return errors.New("veeam_auth: token_lifetime is negative")
-	}
 	if err := issuer.CheckLifetime(time.Duration(h.TokenLifetime)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}

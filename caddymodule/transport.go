@@ -261,6 +261,12 @@ func (t *Transport) check() (err error) {
 	if err := account.ValidateAll(t.Accounts, t.product); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
+	atLeast := func(option string, value caddy.Duration) error {
+		return policy.CheckLeast(option, time.Duration(value), time.Second)
+	}
+	if err := cmp.Or(atLeast("refresh_before", t.RefreshBefore), atLeast("hold", t.Hold), atLeast("hold_most", t.HoldMost), atLeast("login_timeout", t.LoginTimeout)); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
 	switch {
 	case t.TLS == nil && !t.InsecureHTTP:
 		return errors.New("veeam_auth: credentials would be sent in clear text: use https:// for the upstream, or set insecure_http")
@@ -274,14 +280,10 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: write either proxy_from_environment or network_proxy")
 	case strings.ContainsAny(t.UpstreamHost, "/@{}\\ \t\r\n"):
 		return errors.New("veeam_auth: upstream_host is not a host name: write a fixed name such as vbr01.lab.local or vbr01.lab.local:9419")
-	case t.Hold < 0 || t.HoldMost < 0:
-		return errors.New("veeam_auth: hold is negative")
 	case t.HoldMost > 0 && t.HoldMost < t.Hold:
 		return errors.New("veeam_auth: hold: the second duration is shorter than the first")
-	case t.LoginTimeout < 0 || t.LoginTimeout > 0 && t.loginTimeout() < time.Second || t.loginTimeout() > maxLoginTimeout:
+	case t.loginTimeout() > maxLoginTimeout:
 		return fmt.Errorf("veeam_auth: login_timeout is %v (allowed: 1s to %v)", t.loginTimeout(), maxLoginTimeout)
-	case t.RefreshBefore < 0:
-		return errors.New("veeam_auth: refresh_before is negative")
 	case !slices.Contains([]string{"", loginAtRequest, loginAtStart}, t.LoginAt):
 		return fmt.Errorf("veeam_auth: login_at %q is not allowed (allowed: %s, %s)", t.LoginAt, loginAtRequest, loginAtStart)
 	case !slices.Contains([]string{"", "on", "off"}, t.SessionRecords):

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -21,4 +22,18 @@ func ParseDuration(text string) (time.Duration, error) {
 		}
 		return strconv.FormatFloat(n*24, 'f', -1, 64) + "h"
 	}))
+}
+
+// CheckLeast returns an error for the duration of an option that is shorter than the least
+// one that makes sense. Zero is the default of the option. In JSON a number without a unit
+// is nanoseconds, and whoever writes one means seconds.
+func CheckLeast(option string, value, least time.Duration) error {
+	if value == 0 || value >= least {
+		return nil
+	}
+	write := least.String()
+	if seconds := value * time.Second; value > 0 && value <= 24*60*60 && seconds >= least {
+		write = strconv.FormatInt(int64(value), 10) + "s"
+	}
+	return fmt.Errorf("%s is %v; it must be at least %v; write %q", option, value, least, write)
 }

@@ -22,3 +22,26 @@ func TestDurationsAreRead(t *testing.T) {
 		}
 	}
 }
+
+func TestADurationThatIsTooShortIsRefusedWithWhatToWrite(t *testing.T) {
+	for _, c := range []struct {
+		value, least time.Duration
+		says         string
+	}{
+		{0, time.Second, ""},
+		{time.Second, time.Second, ""},
+		{90, time.Second, `hold is 90ns; it must be at least 1s; write "90s"`},
+		{90, 2 * time.Minute, `hold is 90ns; it must be at least 2m0s; write "2m0s"`},
+		{300_000, time.Second, `hold is 300µs; it must be at least 1s; write "1s"`},
+		{999 * time.Millisecond, time.Second, `hold is 999ms; it must be at least 1s; write "1s"`},
+		{-90, time.Second, `hold is -90ns; it must be at least 1s; write "1s"`},
+	} {
+		said := ""
+		if err := CheckLeast("hold", c.value, c.least); err != nil {
+			said = err.Error()
+		}
+		if said != c.says {
+			t.Errorf("%v of at least %v says %q, not %q", c.value, c.least, said, c.says)
+		}
+	}
+}

@@ -7,7 +7,7 @@ package probes
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"strings"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule"
 	"github.com/caddy-veeam/veeam-auth/internal/health"
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 func init() {
@@ -82,8 +83,8 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision prepares the handler.
 func (h *Handler) Provision(caddy.Context) error {
-	if h.MaxAge < 0 {
-		return errors.New("veeam_auth_health: max_age is negative")
+	if err := policy.CheckLeast("max_age", time.Duration(h.MaxAge), leastAge); err != nil {
+		return fmt.Errorf("veeam_auth_health: %w", err)
 	}
 	if h.Path == "" {
 		h.Path = health.Path
@@ -102,7 +103,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-const directive = "veeam_auth_health"
+const (
+	directive = "veeam_auth_health"
+	leastAge  = time.Second
+)
 
 // parse reads the handler:
 //
@@ -142,6 +146,9 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		age, err := caddy.ParseDuration(text)
 		if err != nil || age <= 0 {
 			return nil, h.Errf("max_age: %q is not a duration above zero, for example 90s, 5m or 1h", text)
+		}
+		if err := policy.CheckLeast("max_age", age, leastAge); err != nil {
+			return nil, h.WrapErr(err)
 		}
 		handler.MaxAge = caddy.Duration(age)
 	}

@@ -55,9 +55,12 @@ const (
 	sessionsEach, maxSessions = 100, 10_000
 )
 
-// CheckLifetime returns an error for a lifetime of access tokens that exceeds the time for
-// which logouts are remembered.
+// CheckLifetime returns an error for a lifetime of access tokens that is too short to be
+// used, or exceeds the time for which logouts are remembered. Zero is the default.
 func CheckLifetime(lifetime time.Duration) error {
+	if err := policy.CheckLeast("token_lifetime", lifetime, time.Second); err != nil {
+		return err
+	}
 	if lifetime > RefreshLifetime {
 		return errors.New("token_lifetime exceeds 14 days (336h), which is how long logouts and revocations are remembered")
 	}
@@ -108,6 +111,9 @@ type Subject struct {
 
 // CheckMaxLifetime refuses logins that end before their first access token does.
 func CheckMaxLifetime(longest, lifetime time.Duration) error {
+	if err := policy.CheckLeast("token_max_lifetime", longest, time.Second); err != nil {
+		return err
+	}
 	if longest < lifetime {
 		return fmt.Errorf("token_max_lifetime %v is shorter than token_lifetime %v", longest, lifetime)
 	}

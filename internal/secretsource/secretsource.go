@@ -7,12 +7,14 @@
 package secretsource
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // Limits of both sources.
@@ -25,6 +27,9 @@ const (
 	// DefaultMaxAge is how long a value is used again.
 	DefaultMaxAge = 10 * time.Second
 	MaxMaxAge     = time.Hour
+
+	// least is the shortest time that can be configured for either.
+	least = 100 * time.Millisecond
 
 	// failureAge is how long an error is the answer to further reads.
 	failureAge = time.Second
@@ -84,10 +89,13 @@ func (r *recent[T]) get(name string) (T, error) {
 // CheckTimes returns an error if the time limits of a source are not allowed. Zero means
 // the default.
 func CheckTimes(timeout, maxAge time.Duration) error {
+	if err := cmp.Or(policy.CheckLeast("timeout", timeout, least), policy.CheckLeast("max_age", maxAge, least)); err != nil {
+		return err
+	}
 	switch {
-	case timeout < 0 || timeout > MaxTimeout:
+	case timeout > MaxTimeout:
 		return fmt.Errorf("timeout %v: it must be at most %v", timeout, MaxTimeout)
-	case maxAge < 0 || maxAge > MaxMaxAge:
+	case maxAge > MaxMaxAge:
 		return fmt.Errorf("max_age %v: it must be at most %v", maxAge, MaxMaxAge)
 	}
 	return nil

@@ -236,10 +236,11 @@ func TestLoginsByAppRoleAndKubernetes(t *testing.T) {
 		b := newBao(t)
 		b.namespace, b.lease = "team-a", 3600
 		o := b.options()
-		o.Namespace, o.MaxAge = "team-a", time.Nanosecond
+		o.Namespace = "team-a"
 		o.Login = login
 		o.Login.Expand = expand(map[string]string{"{file./secret_id}": "s3cret", "{file./token}": "j.w.t"})
 		v := newVault(t, o)
+		v.recent.maxAge = time.Nanosecond
 		read := func(logins int) {
 			t.Helper()
 			if got, err := v.Read("kv/team/veeam#password"); err != nil || got != "hunter3" || b.logins != logins {
@@ -303,10 +304,10 @@ func TestASecretIsReadAgainAfterARefusal(t *testing.T) {
 func TestTheTokenIsReadForEachRequest(t *testing.T) {
 	b := newBao(t)
 	o := b.options()
-	o.MaxAge = time.Nanosecond
 	token := "root"
 	o.Login.Expand = func(string) (string, error) { return token, nil }
 	v := newVault(t, o)
+	v.recent.maxAge = time.Nanosecond
 	if _, err := v.Read("kv/team/veeam#password"); err != nil {
 		t.Fatal(err)
 	}
