@@ -70,7 +70,7 @@ func (p *directiveParser) approvals(d *caddyfile.Dispenser) error {
 		return d.Err("approvals requires a block, without arguments before it")
 	}
 	p.handler.Approvals = new(approval.Options)
-	block, err := options(d, "approvals", approval.Names, func(string) bool { return false }, p.handler.Approvals.Set, func(option string) error { return arguments.NoBlock(d, option) })
+	block, err := arguments.Block(d, "approvals", approval.Names, unrecognized, func(string) bool { return false }, p.handler.Approvals.Set, nil)
 	if err == nil && !block {
 		return d.Err("approvals requires a block that is not empty")
 	}

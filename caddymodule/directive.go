@@ -179,7 +179,7 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	if err := parser.finish(&first, proxy); err != nil {
 		return nil, err
 	}
-	route := caddyhttp.Route{MatcherSetsRaw: matcherSets(matchers), HandlersRaw: make([]json.RawMessage, 2)}
+	route := caddyhttp.Route{MatcherSetsRaw: sets(matchers), HandlersRaw: make([]json.RawMessage, 2)}
 	// Not with caddyconfig.JSONModuleObject, which decodes and encodes everything once more:
 	// there may be very many accounts.
 	if route.HandlersRaw[0], err = json.Marshal(struct {
@@ -195,13 +195,6 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 		return nil, err
 	}
 	return []httpcaddyfile.ConfigValue{{Class: "route", Value: route}}, nil
-}
-
-func matcherSets(set caddy.ModuleMap) []caddy.ModuleMap {
-	if set == nil {
-		return nil
-	}
-	return []caddy.ModuleMap{set}
 }
 
 // directiveParser collects the subdirectives that do not belong to reverse_proxy.
@@ -247,12 +240,18 @@ func (p *directiveParser) withOwnNames(err error) error {
 	if at < 0 {
 		at = len(word)
 	}
-	name := word[:at]
+	name, block := word[:at], ""
+	if p.others[name] {
+		block = directive
+	}
+	if where := hidden.Belongs(name, block, ownNames()); where != "" {
+		return fmt.Errorf("%w; it belongs in %s", err, where)
+	}
 	// A word that is not similar to a known one may be a secret on the wrong line.
 	if !mayBeQuoted(name) {
 		err = errors.New("unrecognized subdirective" + word[at:])
 	}
-	if !p.others[name] {
+	if block == "" {
 		return fmt.Errorf("%w; write an option of the block that it is in, see reverse_proxy in Caddy's documentation", err)
 	}
 	return fmt.Errorf("%w; write one of %s, or one of reverse_proxy's", err, strings.Join(ownNames(), ", "))
@@ -398,11 +397,8 @@ func accountOption(d *caddyfile.Dispenser, a *account.Account, option string) er
 		return nil
 	}
 	target := a.Option(option)
-	if target == nil && !mayBeQuoted(option) {
-		option = "(not shown, it may be a secret)"
-	}
 	if target == nil || option == "key_passphrase" {
-		return d.Errf("account %s: unrecognized option %s; allowed: grant, username, password, next_password, totp_secret, code, key, padding, public_key_format, public_key, user_uid, parent, read_only, short_lived and required", a.Name, option)
+		return d.Errf("account %s: %s", a.Name, unrecognized("account", option))
 	}
 	if option == "key" && d.CountRemainingArgs() == 2 {
 		args := d.RemainingArgs()

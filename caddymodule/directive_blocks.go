@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
+	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
@@ -118,13 +119,13 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	for i, target := range []*string{&c.Name, &c.Hash, &c.Account}[:min(len(args), 3)] {
 		*target = args[i]
 	}
-	block, err := options(d, "client "+c.Name, clients.Options, clients.Repeatable, c.Set, func(option string) error {
+	block, err := arguments.Block(d, "client "+c.Name, clients.Options, unrecognized, clients.Repeatable, c.Set, func(option string) error {
 		if option != "key" {
 			return arguments.NoBlock(d, option)
 		}
 		of := "key " + c.Keys[len(c.Keys)-1].Name
 		p.at["client "+c.Name+": "+of] = *d
-		_, err := options(d, of, clients.KeyOptions, clients.Repeatable, c.SetKey, func(option string) error { return arguments.NoBlock(d, option) })
+		_, err := arguments.Block(d, of, clients.KeyOptions, unrecognized, clients.Repeatable, c.SetKey, nil)
 		return err
 	})
 	if err != nil {
@@ -144,30 +145,10 @@ func (p *directiveParser) client(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// options reads a block of options with arguments, if there is one. inner reads the block
-// behind an option.
-func options(d *caddyfile.Dispenser, of string, known []string, repeatable func(option string) bool, set func(option string, args []string) error, inner func(option string) error) (block bool, err error) {
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); block = true {
-		option := d.Val()
-		switch {
-		case !slices.Contains(known, option):
-			if !mayBeQuoted(option) {
-				option = "(not shown, it may be a secret)"
-			}
-			return true, d.Errf("%s: unrecognized option %s; allowed: %s", of, option, strings.Join(known, ", "))
-		case seen[option] && !repeatable(option):
-			return true, d.Errf("%s: %s is set twice", of, option)
-		}
-		seen[option] = true
-		if err := set(option, d.RemainingArgs()); err != nil {
-			return true, d.Errf("%s: %v", of, err)
-		}
-		if err := inner(option); err != nil {
-			return true, err
-		}
-	}
-	return block, nil
+// unrecognized says what is wrong with an unknown option of a block, such as client grafana.
+func unrecognized(of, option string) string {
+	block, _, _ := strings.Cut(of, " ")
+	return hidden.Unrecognized(option, block, ownNames())
 }
 
 // trustJWT reads an identity provider:
@@ -181,8 +162,7 @@ func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
 	if err := c.SetName(d.RemainingArgs()); err != nil {
 		return d.WrapErr(err)
 	}
-	_, err := options(d, "trust_jwt "+c.Name, jwtcaller.Options, jwtcaller.Repeatable, c.Set, func(option string) error { return arguments.NoBlock(d, option) })
-	if err != nil {
+	if _, err := arguments.Block(d, "trust_jwt "+c.Name, jwtcaller.Options, unrecognized, jwtcaller.Repeatable, c.Set, nil); err != nil {
 		return err
 	}
 	if err := c.Check(); err != nil {
@@ -222,10 +202,7 @@ func (p *directiveParser) cache(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			if !mayBeQuoted(option) {
-				option = "(not shown, it may be a secret)"
-			}
-			return d.Errf("cache: unrecognized option %s; allowed: encryption_key, storage", option)
+			return d.Errf("cache: %s", unrecognized("cache", option))
 		}
 	}
 	if err := c.check(); err != nil {

@@ -136,6 +136,35 @@ func value[T any](d *caddyfile.Dispenser, target *T, wanted string, parse func(t
 	return nil
 }
 
+// Block reads a block of options with arguments, if there is one. of names it in errors, and
+// unrecognized says what is wrong with an option that is not known. inner reads the block
+// behind an option; nil if no option has one.
+func Block(d *caddyfile.Dispenser, of string, known []string, unrecognized func(of, option string) string, repeatable func(option string) bool, set func(option string, args []string) error, inner func(option string) error) (block bool, err error) {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); block = true {
+		option := d.Val()
+		switch {
+		case !slices.Contains(known, option):
+			return true, d.Errf("%s: %s", of, unrecognized(of, option))
+		case seen[option] && !repeatable(option):
+			return true, d.Errf("%s: %s is set twice", of, option)
+		}
+		seen[option] = true
+		if err := set(option, d.RemainingArgs()); err != nil {
+			return true, d.Errf("%s: %v", of, err)
+		}
+		if inner == nil {
+			err = NoBlock(d, option)
+		} else {
+			err = inner(option)
+		}
+		if err != nil {
+			return true, err
+		}
+	}
+	return block, nil
+}
+
 // Reader reads an option. The dispenser is at its name.
 type Reader = func(*caddyfile.Dispenser) error
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -213,6 +214,19 @@ func (a *Account) Options() iter.Seq2[string, string] {
 			}
 		}
 	}
+}
+
+// Names returns the names of all options in the Caddyfile, sorted. The passphrase stands
+// behind key there.
+func Names() []string {
+	names := append(slices.Collect(maps.Keys(new(Account).Flags())), "required")
+	for _, option := range textOptions {
+		if option.name != "key_passphrase" {
+			names = append(names, option.name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Flags are the account's switches by the names of their options.

@@ -67,12 +67,13 @@ func (w *Words) Segment(tokens []string) {
 	}
 	plain := false // up to the next option
 	for i, token := range tokens {
-		if slices.Contains(words, token) {
+		option := slices.Contains(words, token) || isOption(token, w.known)
+		if option {
 			plain = name == "client" && slices.Contains(limitsOfClient, token)
 		}
 		switch {
 		case plain:
-		case slices.Contains(words, token) && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])): //nolint:gosec // i-1 is checked
+		case option && (i == 0 || !slices.Contains(account.SecretOptions, tokens[i-1])): //nolint:gosec // i-1 is checked
 		case i > 0 && slices.Contains(plainBefore[name], tokens[i-1]): //nolint:gosec // i-1 is checked
 		default:
 			w.addUnknown(token)
@@ -120,7 +121,9 @@ func MayBeQuoted(word string, known []string) bool {
 	if !isLowerWord(word) {
 		return false // most words, which are compared with nothing
 	}
-	return slices.ContainsFunc(slices.Concat(known, privateWords["account"], privateWords["cache"]), func(known string) bool { return misspelled(word, known) })
+	like := func(option string) bool { return misspelled(word, option) }
+	return slices.ContainsFunc(known, like) || slices.ContainsFunc(privateWords["account"], like) ||
+		slices.ContainsFunc(blocks, func(b block) bool { return slices.ContainsFunc(b.options, like) })
 }
 
 // isLowerWord reports whether a word has lower-case letters and underscores only, at least
