@@ -75,7 +75,10 @@ func TestWithoutADecisionOnlyHealthChecksTravel(t *testing.T) {
 	foreign := prepared(proxied(t.Context(), nil))
 	res, err := c.tr.RoundTrip(foreign)
 	if err != nil || res.StatusCode != 520 || *asked != 0 {
-		t.Errorf("a request of a site without the handler: %v %v", res, err)
+		t.Fatalf("a request of a site without the handler: %v %v", res, err)
+	}
+	if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "No handler veeam_auth has decided about the request") {
+		t.Errorf("a request of a site without the handler is answered: %s, %v", body, err)
 	}
 	check := proxied(t.Context(), nil)
 	if res, err = c.tr.RoundTrip(check); err != nil || res.StatusCode != http.StatusOK || *asked != 1 {

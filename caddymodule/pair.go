@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -52,9 +54,10 @@ type App struct {
 	// PageRaw has the page for operators, as package admin serves it. Default: none.
 	PageRaw json.RawMessage `json:"page,omitempty" caddy:"namespace=veeam_auth"`
 
-	// waiting are the handlers without a transport so far. Caddy provisions the
-	// handlers of a server in their order, one at a time.
+	// waiting are the handlers without a transport so far, decided the places of all
+	// handlers. Caddy provisions the handlers of a server in their order, one at a time.
 	waiting map[*Handler]routesPlace
+	decided map[routesPlace]bool
 
 	page    page.Service // nil without a page
 	events  *events.Queue
@@ -66,7 +69,7 @@ type App struct {
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: AppID, New: func() caddy.Module {
-		return &App{waiting: make(map[*Handler]routesPlace), seen: make(map[any]bool)}
+		return &App{waiting: make(map[*Handler]routesPlace), decided: make(map[routesPlace]bool), seen: make(map[any]bool)}
 	}}
 }
 
@@ -81,6 +84,7 @@ func (a *App) Start() error {
 		}
 	}
 	running().Events.Use(a.events)
+	a.warnWaiting()
 	slices.Sort(a.digests) // Caddy provisions servers in no order
 	running().page.Configured(issuer.Digest(a.digests...))
 	for _, p := range a.pairs {
@@ -91,6 +95,13 @@ func (a *App) Start() error {
 		p.handler.forwarder.Store(found)
 	}
 	return nil
+}
+
+// warnWaiting logs that handlers have no transport.
+func (a *App) warnWaiting() {
+	for h := range a.waiting {
+		h.logger.Warn("no reverse_proxy with the transport veeam_auth is behind this handler in its routes: what it lets pass may be sent without a token; write both into one route")
+	}
 }
 
 // Stop implements caddy.App.
@@ -134,7 +145,11 @@ func (h *Handler) pair(ctx caddy.Context) error {
 	if app == nil {
 		return err
 	}
-	app.waiting[h] = places[len(places)-1]
+	at := places[len(places)-1]
+	if err := routes.CheckProxy(at.server.(*caddyhttp.Server), at.module, directive); err != nil {
+		return fmt.Errorf("veeam_auth: %w", err)
+	}
+	app.waiting[h], app.decided[at], app.decided[routesPlace{server: at.server}] = at, true, true
 	app.digests = append(app.digests, h.stands.Load().upstreams) // of all its options
 	if app.page != nil {
 		h.page, h.svc = running().page, running().page.Tee(h.svc)
@@ -147,6 +162,13 @@ func (t *Transport) pair(ctx caddy.Context) error {
 	app, places, err := appAround(ctx)
 	if app == nil {
 		return err
+	}
+	switch server := places[0].server.(*caddyhttp.Server); {
+	case slices.ContainsFunc(places, func(at routesPlace) bool { return app.decided[at] }):
+	case !app.decided[routesPlace{server: server}] && len(server.NamedRoutes) == 0:
+		return errors.New("veeam_auth: no handler veeam_auth is before the reverse_proxy with this transport; write one, because requests that it has not decided about are refused")
+	default:
+		t.logger.Warn("no handler veeam_auth is before this reverse_proxy in its routes: requests that none has decided about are refused; write both into one route")
 	}
 	text, err := json.Marshal(t)
 	if err != nil {

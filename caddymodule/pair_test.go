@@ -5,10 +5,15 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestAHandlerAndItsTransportMustFit(t *testing.T) {
@@ -56,6 +61,104 @@ func TestAHandlerAndItsTransportMustFit(t *testing.T) {
 			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 				t.Errorf("%s, handler %s, transport %s: %v", name, c.handler, c.transport, err)
 			}
+		}
+	}
+}
+
+// A handler without its transport and a transport without its handler are refused where that
+// is certain, and everything else is loaded.
+func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
+	t.Parallel()
+	const (
+		handler   = `{"handler": "veeam_auth"}`
+		ours      = `{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}], "transport": {"protocol": "veeam_auth", "tls": {}, "accounts": [{"name": "svc", "password": "{env.P}"}]}}`
+		plain     = `{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:2"}]}`
+		fastcgi   = `{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:2"}], "transport": {"protocol": "fastcgi"}}`
+		forwarded = `{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:2"}], "handle_response": [{"match": {"status_code": [2]}, "routes": [{"handle": [{"handler": "headers"}]}]}]}`
+		untokened = "which sends requests without a token"
+		undecided = "no handler veeam_auth is before"
+	)
+	route := func(handlers ...string) string { return `{"handle": [` + strings.Join(handlers, ",") + `]}` }
+	site := func(routes ...string) string {
+		return `{"handler": "subroute", "routes": [` + strings.Join(routes, ",") + `]}`
+	}
+	api := func(handlers ...string) string {
+		return site(`{"match": [{"path": ["/api/*"]}], "handle": [` + strings.Join(handlers, ",") + `]}`)
+	}
+	for name, c := range map[string]struct{ routes, more, says, warns string }{
+		"both":                            {route(handler, ours), "", "", ""},
+		"both, others between":            {route(handler, `{"handler": "headers"}`, ours), "", "", ""},
+		"in two routes":                   {route(handler) + "," + route(ours), "", "", ""},
+		"another service behind the API":  {route(handler, api(ours), plain), "", "", ""},
+		"another service before":          {route(plain+","+handler, ours), "", "", ""},
+		"another service in a subroute":   {route(handler, api(plain), ours), "", "", ""},
+		"asked by forward_auth":           {route(handler, forwarded, ours), "", "", ""},
+		"asked by forward_auth, apart":    {route(handler, forwarded) + "," + route(ours), "", "", ""},
+		"in what an answer leads to":      {route(handler, strings.Replace(forwarded, `{"handler": "headers"}`, ours, 1)), "", "", ""},
+		"intercept between":               {route(handler, `{"handler": "intercept"}`, ours), "", "", ""},
+		"in a named route":                {route(handler, `{"handler": "invoke", "name": "n"}`), `, "named_routes": {"n": ` + route(ours) + `}`, "", ""},
+		"both in a named route":           {route(`{"handler": "invoke", "name": "n"}`), `, "named_routes": {"n": ` + route(handler, ours) + `}`, "", ""},
+		"decided in a named route":        {route(`{"handler": "invoke", "name": "n"}`, ours), `, "named_routes": {"n": ` + route(handler) + `}`, "", undecided},
+		"decided in a subroute":           {route(site(route(handler)), ours), "", "", undecided},
+		"decided for errors":              {route(handler), `, "errors": {"routes": [` + route(ours) + `]}`, "", ""},
+		"an answer":                       {route(handler, `{"handler": "static_response"}`), "", "", ""},
+		"a plain proxy":                   {route(handler, plain), "", untokened, ""},
+		"a plain proxy behind others":     {route(handler, `{"handler": "headers"}`, plain), "", "transport http, " + untokened, ""},
+		"a proxy of another kind":         {route(handler, fastcgi), "", "transport fastcgi, " + untokened, ""},
+		"a plain proxy in a site":         {route(site(route(handler, plain))), "", untokened, ""},
+		"a plain proxy, others apart":     {route(handler, plain) + "," + route(handler, ours), "", untokened, ""},
+		"two handlers and a plain proxy":  {route(handler, handler, plain), "", untokened, ""},
+		"no handler":                      {route(ours), "", undecided, ""},
+		"no handler in a site":            {route(site(route(ours))), "", undecided, ""},
+		"the handler behind the proxy":    {route(ours, handler), "", undecided, ""},
+		"no handler in one of two sites":  {route(site(route(handler, ours))) + "," + route(site(route(ours))), "", "", undecided},
+		"the handler in a later subroute": {route(handler, ours) + "," + route(site(route(ours), route(handler))), "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := filepath.Join(t.TempDir(), "log")
+			text := fmt.Sprintf(`{"admin": {"disabled": true}, "storage": {"module": "file_system", "root": %q},
+				"logging": {"logs": {"warnings": {"writer": {"output": "file", "filename": %q}, "include": ["http.reverse_proxy.transport.veeam_auth"]}}},
+				"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:59424"], "routes": [%s]%s}}}}}`, t.TempDir(), log, c.routes, c.more)
+			config := new(caddy.Config)
+			if err := json.Unmarshal([]byte(text), config); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+			err := validate(config)
+			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%s says %v", text, err)
+			}
+			warned, _ := os.ReadFile(log)
+			if strings.Contains(string(warned), undecided) != (c.warns != "") {
+				t.Errorf("%s warns: %s", text, warned)
+			}
+		})
+	}
+}
+
+func TestAHandlerWithoutATransportIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	for routes, want := range map[string]int{
+		`{"handle": [{"handler": "veeam_auth"}]}, {"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:2"}]}]}`: 1,
+		`{"handle": [{"handler": "veeam_auth"}, {"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}],
+			"transport": {"protocol": "veeam_auth", "tls": {}, "accounts": [{"name": "svc", "password": "{env.P}"}]}}]}`: 0,
+	} {
+		config := new(caddy.Config)
+		if err := json.Unmarshal([]byte(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:59425"], "routes": [`+routes+`]}}}}}`), config); err != nil {
+			t.Fatal(err)
+		}
+		config.StorageRaw = fileStorage(t.TempDir())
+		app, err := provisionContext(t, config).App(AppID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zapcore.WarnLevel)
+		for h := range app.(*App).waiting {
+			h.logger = zap.New(core)
+		}
+		app.(*App).warnWaiting()
+		if logs.Len() != want {
+			t.Errorf("%s: %d warnings", routes, logs.Len())
 		}
 	}
 }

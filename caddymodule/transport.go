@@ -435,12 +435,15 @@ func (t *Transport) refuseMismatch(req *http.Request, state *requestState, diffe
 		Reason:  veeam.ReasonDecisionMismatch,
 		Message: "The request was changed after it was decided about, and is not sent. See the log of veeam-auth.",
 	}
+	said := "request not sent: it differs from the decided request. Move handlers that change requests before veeam_auth"
 	fields := []zap.Field{zap.String("difference", difference), zap.String("method", req.Method), zap.String("path", req.URL.EscapedPath())}
 	if state != nil {
 		fields = append(fields, zap.String("decided_method", state.sent.Method), zap.String("decided_path", state.sent.Path))
+	} else {
+		refusal.Message = "No handler veeam_auth has decided about the request, and it is not sent. See the log of veeam-auth."
+		said = "request not sent: no handler veeam_auth has decided about it. Write the handler veeam_auth before this reverse_proxy, in the same route"
 	}
-	t.logger.Error("request not sent: it differs from the decided request. "+
-		"Move handlers that change requests before veeam_auth", fields...)
+	t.logger.Error(said, fields...)
 	t.metrics.Mismatches.WithLabelValues(t.product.Name).Inc()
 	t.mismatched(state, difference)
 	return answer.Refuse(t.product, req, refusal, state.spells()), &refusal

@@ -3,6 +3,8 @@
 package routes
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -68,6 +70,60 @@ func Proxy(handlers []caddyhttp.MiddlewareHandler) *reverseproxy.Handler {
 	for _, handler := range handlers {
 		if proxy, ok := handler.(*reverseproxy.Handler); ok {
 			return proxy
+		}
+	}
+	return nil
+}
+
+// CheckProxy returns an error if a handler that is being provisioned stands before a
+// reverse_proxy of its route that ends every request by another transport than the one with
+// the handler's name. parent is the module that contains the handler. A route that may get to
+// such a transport in another way is left alone.
+func CheckProxy(server *caddyhttp.Server, parent any, name string) error {
+	behind := rawBehind(server, parent, name)
+	for _, raw := range behind {
+		if bytes.Contains(raw, []byte(`"`+name+`"`)) || bytes.Contains(raw, []byte(`"invoke"`)) {
+			return nil
+		}
+	}
+	for _, raw := range behind {
+		var proxy struct {
+			Handler   string `json:"handler"`
+			Transport struct {
+				Protocol string `json:"protocol"`
+			} `json:"transport"`
+			HandleResponse []json.RawMessage `json:"handle_response"`
+		}
+		if json.Unmarshal(raw, &proxy) == nil && proxy.Handler == "reverse_proxy" && len(proxy.HandleResponse) == 0 {
+			return fmt.Errorf("the reverse_proxy behind the handler %s has the transport %s, which sends requests without a token; write the transport %s",
+				name, cmp.Or(proxy.Transport.Protocol, "http"), name)
+		}
+	}
+	return nil
+}
+
+// rawBehind returns the handlers behind the last one with a name, in the route whose handlers
+// are being provisioned. Caddy drops the texts of the handlers of a route when it has
+// provisioned them all.
+func rawBehind(server *caddyhttp.Server, parent any, name string) []json.RawMessage {
+	var list caddyhttp.RouteList
+	switch m := parent.(type) {
+	case *caddyhttp.App:
+		list = server.Routes
+	case *caddyhttp.Subroute:
+		list = m.Routes
+	}
+	at := slices.IndexFunc(list, func(route caddyhttp.Route) bool { return route.HandlersRaw != nil })
+	if at < 0 {
+		return nil // it is in another list, such as a named route
+	}
+	raw := list[at].HandlersRaw
+	for i := len(raw) - 1; i >= 0; i-- {
+		var named struct {
+			Handler string `json:"handler"`
+		}
+		if json.Unmarshal(raw[i], &named) == nil && named.Handler == name {
+			return raw[i+1:]
 		}
 	}
 	return nil
