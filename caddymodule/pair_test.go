@@ -65,6 +65,47 @@ func TestAHandlerAndItsTransportMustFit(t *testing.T) {
 	}
 }
 
+// Errors of JSON have no line: they name the module, the account or client, and the option.
+func TestAnErrorOfJSONNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	const (
+		handler   = "server a: setting up route handlers: route 0: loading handler modules: position 0: loading module 'veeam_auth': "
+		transport = "http.reverse_proxy.transport.veeam_auth: "
+		ok        = `"accounts": [{"name": "svc", "password": "{env.P}"}]`
+	)
+	for _, c := range []struct {
+		handler, transport string
+		says               []string
+	}{
+		{`, "clientz": []`, ok, []string{handler, `unknown field "clientz"`}},
+		{`, "clients": [{"name": "g", "token_lifetime": 90}]`, ok, []string{handler, "clients", "token_lifetime"}},
+		{`, "clients": [{"name": "a"}, {"name": "g", "preset": "x"}]`, ok, []string{handler, "client g: unknown preset"}},
+		{`, "clients": [{"name": "a"}, {"hash": "x"}]`, ok, []string{handler, "clients[1]: a client requires a name"}},
+		{`, "clients": [{"name": "g", "token_lifetime": "1ms"}]`, ok, []string{handler, "client g: token_lifetime is 1ms; it must be at least 1s"}},
+		{`, "token_lifetime": 90`, ok, []string{handler, `token_lifetime is 90ns; it must be at least 1s; write "90s"`}},
+		{`, "trust_jwt": [{"name": "k8s"}]`, ok, []string{handler, "trust_jwt k8s: issuer is missing"}},
+		{`, "rules": [{"effect": "allow"}, {"effect": "allow", "preset": "x"}]`, ok, []string{handler, "rule 2: unknown preset"}},
+		{``, `"accounts": [{"name": "svc", "password": "{env.P}"}, {"password": "{env.P}"}]`, []string{transport, "accounts[1]: an account requires a name"}},
+		{``, `"accounts": [{"name": "svc", "password": "{env.P}", "parent": "x"}]`, []string{transport, "account svc: grant password does not accept parent"}},
+		{``, `"accounts": [{"name": "svc", "password": 5}]`, []string{transport, "accounts.password"}},
+		{``, ok + `, "hold": 90`, []string{transport, `hold is 90ns`}},
+	} {
+		config := new(caddy.Config)
+		if err := json.Unmarshal(fmt.Appendf(nil, `{"admin": {"disabled": true}, "storage": {"module": "file_system", "root": %q},
+			"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:59426"], "routes": [{"handle": [{"handler": "veeam_auth"%s},
+				{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}], "transport": {"protocol": "veeam_auth", "tls": {}, %s}}]}]}}}}}`,
+			t.TempDir(), c.handler, c.transport), config); err != nil {
+			t.Fatal(err)
+		}
+		err := validate(config)
+		for _, part := range c.says {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%s %s does not say %q: %v", c.handler, c.transport, part, err)
+			}
+		}
+	}
+}
+
 // A handler without its transport and a transport without its handler are refused where that
 // is certain, and everything else is loaded.
 func TestAHandlerAndATransportHaveEachOther(t *testing.T) {

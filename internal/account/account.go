@@ -251,10 +251,12 @@ func (a *Account) GrantType() veeam.Grant {
 // Template reports whether the user to act as comes with each request.
 func (a *Account) Template() bool { return a.GrantType() == veeam.GrantAs && a.UserUID == "" }
 
+var errNoName = errors.New("an account requires a name")
+
 // Validate returns an error if the account's options are invalid.
 func (a *Account) Validate(p *veeam.Product) error {
 	if a.Name == "" {
-		return errors.New("an account requires a name")
+		return errNoName
 	}
 	if err := a.validateFor(p); err != nil {
 		return fmt.Errorf("account %s: %w", a.Name, err)
@@ -369,7 +371,13 @@ type InvalidError struct {
 	Err    error
 }
 
-func (e *InvalidError) Error() string { return e.Err.Error() }
+// Error names the account by its place in JSON if it has no name.
+func (e *InvalidError) Error() string {
+	if errors.Is(e.Err, errNoName) {
+		return fmt.Sprintf("accounts[%d]: %v", e.Number, e.Err)
+	}
+	return e.Err.Error()
+}
 
 // ValidateAll returns an error if the options of an account are invalid, an *InvalidError,
 // or if accounts contradict each other; it begins with the account.

@@ -90,9 +90,12 @@ type Clients struct {
 // New returns the configured clients, or an error if one is invalid.
 func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
 	c := &Clients{byName: make(map[string]*Client, len(configured)), Passwords: passwords}
-	for _, client := range configured {
+	for i, client := range configured {
 		hash, err := client.Check()
-		if err != nil {
+		switch {
+		case err != nil && client.Name == "": // in JSON; a Caddyfile has a line
+			return nil, fmt.Errorf("clients[%d]: %w", i, err)
+		case err != nil:
 			return nil, err
 		}
 		if c.byName[client.Name] != nil {
