@@ -32,11 +32,10 @@ import (
 func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 	r := &Rule{Effect: d.Val(), Source: fmt.Sprintf("%s:%d", filepath.Base(d.File()), d.Line())}
 	tokens := d.NextSegment()
-	for name, flag := range map[string]*bool{"shadow": &r.Shadow, "unknown_callers": &r.UnknownCallers} {
-		if i := slices.IndexFunc(tokens[:min(3, len(tokens))], func(t caddyfile.Token) bool { return t.Text == name && !t.Quoted() }); i > 0 {
-			*flag = true
-			tokens = slices.Delete(tokens, i, i+1)
-		}
+	flags := map[string]*bool{"shadow": &r.Shadow, "unknown_callers": &r.UnknownCallers}
+	for len(tokens) > 1 && !tokens[1].Quoted() && flags[tokens[1].Text] != nil { // an argument may have such a name
+		*flags[tokens[1].Text] = true
+		tokens = slices.Delete(tokens, 1, 2)
 	}
 	if r.UnknownCallers && r.Effect == string(policy.Approve) {
 		return d.Err("approve does not accept unknown_callers: an approval is for one caller")
