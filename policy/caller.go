@@ -232,7 +232,7 @@ func (e Evidence) Certified() (Caller, bool) {
 
 // Hint says which credentials would have admitted the caller.
 func (e Evidence) Hint() string {
-	const hint = "a caller requires a token from this site's token endpoint, a client certificate, " +
+	const hint = "a caller requires a token from this site's token endpoint, a key, a token of an identity provider (trust_jwt), a client certificate, " +
 		"a Caddy handler before veeam_auth that authenticates it (such as basic_auth), " +
 		"or a connection over a loopback address or a unix socket"
 	if e.CrossSite {
@@ -242,7 +242,7 @@ func (e Evidence) Hint() string {
 	switch _, loopback := (Evidence{RemoteAddr: e.RemoteAddr, Unix: e.Unix, Host: "localhost"}).Address(); {
 	case !loopback:
 		return hint + "; for this address, either run the client in the same network namespace (such as the same pod, or network_mode service:), " +
-			"or name it: client <name> <password-hash>, or a client certificate"
+			"or name it: client <name> <password-hash>, a key of a client, or a client certificate"
 	case e.Relayed:
 		return hint + "; the address is ignored, because another proxy relayed the request: a header says so, or it came over HTTP/1.0, as from nginx"
 	case e.AuthenticationRequired:

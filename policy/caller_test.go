@@ -127,3 +127,12 @@ func TestTheHintSaysWhyALoopbackPeerIsNotEnough(t *testing.T) {
 		}
 	}
 }
+
+func TestTheHintNamesEachWayIn(t *testing.T) {
+	hint := Evidence{RemoteAddr: "192.0.2.7:1"}.Hint()
+	for _, way := range []string{"token endpoint", "a key", "trust_jwt", "client certificate", "basic_auth", "loopback address", "unix socket"} {
+		if !strings.Contains(hint, way) {
+			t.Errorf("%s is missing: %s", way, hint)
+		}
+	}
+}
