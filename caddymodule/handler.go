@@ -204,13 +204,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.names = h.product.Spelling()
-	if err := issuer.CheckLifetime(time.Duration(h.TokenLifetime)); err != nil {
-		return fmt.Errorf("veeam_auth: %w", err)
-	}
-	if err := issuer.CheckAudience(h.Audience); err != nil {
-		return fmt.Errorf("veeam_auth: %w", err)
-	}
-	if err := policy.CheckHosts(h.Hosts); err != nil {
+	if err := cmp.Or(issuer.CheckLifetime(time.Duration(h.TokenLifetime)), issuer.CheckAudience(h.Audience), policy.CheckHosts(h.Hosts)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	here, err := h.nowhere()
@@ -255,6 +249,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.counts = h.metrics.RequestCounts(h.product.Name, h.clients.Names())
 	if err := h.provisionRules(ctx); err != nil {
 		return err
+	}
+	for rule, why := range h.rules.Idle() {
+		h.logger.Warn("a rule decides about no request: "+why, zap.String("rule", h.source(rule)))
 	}
 	h.warnStrangers()
 	if err := h.FilterSecrets.Read(h.Clients); err != nil {

@@ -149,6 +149,9 @@ func (h *Handler) pair(ctx caddy.Context) error {
 	if err := routes.CheckProxy(at.server.(*caddyhttp.Server), at.module, directive); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
+	if route := routes.Unreached(at.server.(*caddyhttp.Server), at.module, directive); route != nil && app.first(route) {
+		h.logger.Warn("no request gets to one of the handlers veeam_auth: a reverse_proxy without a matcher is before it; write a matcher, as in veeam_auth /vbr/* https://vbr01.lab.local:9419")
+	}
 	app.waiting[h], app.decided[at], app.decided[routesPlace{server: at.server}] = at, true, true
 	app.digests = append(app.digests, h.stands.Load().upstreams) // of all its options
 	if app.page != nil {

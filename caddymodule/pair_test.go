@@ -118,6 +118,7 @@ func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
 		forwarded = `{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:2"}], "handle_response": [{"match": {"status_code": [2]}, "routes": [{"handle": [{"handler": "headers"}]}]}]}`
 		untokened = "which sends requests without a token"
 		undecided = "no handler veeam_auth is before"
+		unreached = "no request gets to one of the handlers veeam_auth"
 	)
 	route := func(handlers ...string) string { return `{"handle": [` + strings.Join(handlers, ",") + `]}` }
 	site := func(routes ...string) string {
@@ -131,7 +132,7 @@ func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
 		"both, others between":            {route(handler, `{"handler": "headers"}`, ours), "", "", ""},
 		"in two routes":                   {route(handler) + "," + route(ours), "", "", ""},
 		"another service behind the API":  {route(handler, api(ours), plain), "", "", ""},
-		"another service before":          {route(plain+","+handler, ours), "", "", ""},
+		"another service before":          {route(plain+","+handler, ours), "", "", unreached},
 		"another service in a subroute":   {route(handler, api(plain), ours), "", "", ""},
 		"asked by forward_auth":           {route(handler, forwarded, ours), "", "", ""},
 		"asked by forward_auth, apart":    {route(handler, forwarded) + "," + route(ours), "", "", ""},
@@ -143,6 +144,10 @@ func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
 		"decided in a subroute":           {route(site(route(handler)), ours), "", "", undecided},
 		"decided for errors":              {route(handler), `, "errors": {"routes": [` + route(ours) + `]}`, "", ""},
 		"an answer":                       {route(handler, `{"handler": "static_response"}`), "", "", ""},
+		"a second one":                    {route(handler, ours) + "," + route(handler, ours), "", "", unreached},
+		"a second one in a site":          {route(site(route(handler, ours), route(handler, ours))), "", "", unreached},
+		"a second one after forward_auth": {route(forwarded) + "," + route(handler, ours), "", "", ""},
+		"a second one after a path":       {strings.Replace(route(handler, ours), "{", `{"match": [{"path": ["/a/*"]}], `, 1) + "," + route(handler, ours), "", "", ""},
 		"a plain proxy":                   {route(handler, plain), "", untokened, ""},
 		"a plain proxy behind others":     {route(handler, `{"handler": "headers"}`, plain), "", "transport http, " + untokened, ""},
 		"a proxy of another kind":         {route(handler, fastcgi), "", "transport fastcgi, " + untokened, ""},
@@ -153,13 +158,13 @@ func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
 		"no handler in a site":            {route(site(route(ours))), "", undecided, ""},
 		"the handler behind the proxy":    {route(ours, handler), "", undecided, ""},
 		"no handler in one of two sites":  {route(site(route(handler, ours))) + "," + route(site(route(ours))), "", "", undecided},
-		"the handler in a later subroute": {route(handler, ours) + "," + route(site(route(ours), route(handler))), "", "", ""},
+		"the handler in a later subroute": {route(handler, ours) + "," + route(site(route(ours), route(handler))), "", "", unreached},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := filepath.Join(t.TempDir(), "log")
 			text := fmt.Sprintf(`{"admin": {"disabled": true}, "storage": {"module": "file_system", "root": %q},
-				"logging": {"logs": {"warnings": {"writer": {"output": "file", "filename": %q}, "include": ["http.reverse_proxy.transport.veeam_auth"]}}},
+				"logging": {"logs": {"warnings": {"writer": {"output": "file", "filename": %q}, "include": ["http.reverse_proxy.transport.veeam_auth", "http.handlers.veeam_auth"]}}},
 				"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:59424"], "routes": [%s]%s}}}}}`, t.TempDir(), log, c.routes, c.more)
 			config := new(caddy.Config)
 			if err := json.Unmarshal([]byte(text), config); err != nil {
@@ -170,8 +175,10 @@ func TestAHandlerAndATransportHaveEachOther(t *testing.T) {
 				t.Errorf("%s says %v", text, err)
 			}
 			warned, _ := os.ReadFile(log)
-			if strings.Contains(string(warned), undecided) != (c.warns != "") {
-				t.Errorf("%s warns: %s", text, warned)
+			for _, warning := range []string{undecided, unreached} {
+				if strings.Contains(string(warned), warning) != (c.warns == warning) {
+					t.Errorf("%s warns: %s", text, warned)
+				}
 			}
 		})
 	}

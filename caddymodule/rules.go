@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -48,6 +49,7 @@ type Rule struct {
 
 	reveals      bool   // allows requests of class secret, among others
 	namesUnknown bool   // names the class unknown as its only condition
+	ended        bool   // its until lies in the past
 	folds        bool   // has a condition that is sensitive to case
 	withUnknown  []bool // the matcher sets that name it
 	text         string // of the conditions
@@ -119,7 +121,7 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 				matchers[j] = unknownClass{m, effect}
 			}
 		}
-		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source}
+		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source, Ended: r.ended}
 	}
 	if h.rules, err = policy.NewRules(rules, policy.Effect(h.Default)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
@@ -196,6 +198,7 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 	}
 	r.reveals = len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !operations.Named(set, operation.Secret) })
 	r.namesUnknown = slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return len(set) == 1 && operations.Named(set, operation.Unknown) })
+	r.ended = operations.Ended(sets, time.Now())
 	matchers := make([]policy.Matcher, len(sets))
 	r.withUnknown = make([]bool, len(sets))
 	for i, set := range sets {

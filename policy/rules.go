@@ -5,6 +5,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 )
@@ -51,6 +52,9 @@ type Rule struct {
 
 	// Source is the rule's place in the configuration, such as Caddyfile:12.
 	Source string
+
+	// Ended reports that the rule had an end, which has passed.
+	Ended bool
 }
 
 // Rules is an ordered list of rules.
@@ -111,6 +115,44 @@ func NewRules(rules []Rule, fallback Effect) (*Rules, error) {
 		return nil, fmt.Errorf("default %q is neither allow nor deny", fallback)
 	}
 	return &Rules{Rules: rules, Default: fallback}, nil
+}
+
+// Idle yields the positions of rules that decide about no request, and why.
+func (r *Rules) Idle() iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		// A rule that matches every request leaves nothing to those behind it. One that
+		// does not apply to unknown callers leaves them to later rules with unknown_callers,
+		// and to rules that deny before such a one.
+		all, known, admits := 0, 0, 0
+		for i, rule := range r.Rules {
+			if rule.Unknown && rule.Effect == Allow {
+				admits = i
+			}
+		}
+		for i, rule := range r.Rules {
+			by, why := all, ""
+			if forKnown := !rule.Unknown && (rule.Effect != Deny || i > admits); all == 0 && forKnown {
+				by = known
+			}
+			switch {
+			case by != 0:
+				why = fmt.Sprintf("rule %d before it matches every request", by)
+				if source := r.Rules[by-1].Source; source != "" {
+					why = fmt.Sprintf("rule %d at %s before it matches every request", by, source)
+				}
+			case rule.Ended:
+				why = "its until lies in the past"
+			case len(rule.Matchers) > 0 || rule.Shadow:
+			case rule.Unknown || rule.Effect == Deny:
+				all = i + 1
+			case known == 0:
+				known = i + 1
+			}
+			if why != "" && !yield(i+1, why) {
+				return
+			}
+		}
+	}
 }
 
 // Requires reports whether a rule that is enforced has an effect.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -182,4 +183,64 @@ func BenchmarkDecideHundredRules(b *testing.B) {
 			b.Fatal(d)
 		}
 	}
+}
+
+func TestIdle_RulesBehindOneThatMatchesEverythingAreFound(t *testing.T) {
+	some := []Matcher{Methods{"GET"}}
+	for name, c := range map[string]struct {
+		rules []Rule
+		want  map[int]string
+	}{
+		"nothing":               {nil, map[int]string{}},
+		"the last one":          {[]Rule{{Effect: Deny, Matchers: some}, {Effect: Allow}}, map[int]string{}},
+		"behind deny *":         {[]Rule{{Effect: Deny, Source: "Caddyfile:3"}, {Effect: Allow, Matchers: some}, {Effect: Allow, Unknown: true}}, map[int]string{2: "rule 1 at Caddyfile:3 before it matches every request", 3: "rule 1 at Caddyfile:3 before it matches every request"}},
+		"behind allow *":        {[]Rule{{Effect: Allow}, {Effect: Deny, Matchers: some}, {Effect: Approve}, {Effect: Allow, Shadow: true}}, map[int]string{2: "rule 1 before it matches every request", 3: "rule 1 before it matches every request", 4: "rule 1 before it matches every request"}},
+		"behind approve *":      {[]Rule{{Effect: Approve}, {Effect: Allow, Matchers: some}}, map[int]string{2: "rule 1 before it matches every request"}},
+		"for unknown callers":   {[]Rule{{Effect: Allow}, {Effect: Deny, Matchers: some}, {Effect: Allow, Unknown: true, Matchers: some}, {Effect: Deny, Matchers: some}}, map[int]string{4: "rule 1 before it matches every request"}},
+		"for everybody":         {[]Rule{{Effect: Allow, Unknown: true}, {Effect: Deny, Matchers: some}}, map[int]string{2: "rule 1 before it matches every request"}},
+		"a shadow in front":     {[]Rule{{Effect: Deny, Shadow: true}, {Effect: Allow, Matchers: some}}, map[int]string{}},
+		"a condition":           {[]Rule{{Effect: Deny, Matchers: some}, {Effect: Allow, Matchers: some}}, map[int]string{}},
+		"an end that is past":   {[]Rule{{Effect: Allow, Matchers: some, Ended: true}, {Effect: Allow}}, map[int]string{1: "its until lies in the past"}},
+		"both, the former once": {[]Rule{{Effect: Deny}, {Effect: Allow, Matchers: some, Ended: true}}, map[int]string{2: "rule 1 before it matches every request"}},
+	} {
+		rules, err := NewRules(c.rules, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := maps.Collect(rules.Idle()); !maps.Equal(got, c.want) {
+			t.Errorf("%s: %v, not %v", name, got, c.want)
+		}
+	}
+}
+
+// What is idle decides about nothing: without it, all decisions are the same.
+func TestIdle_WithoutIdleRulesDecisionsAreTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all, kept Rules
+		for range rapid.IntRange(0, 6).Draw(t, "rules") {
+			rule := Rule{Effect: rapid.SampledFrom([]Effect{Allow, Deny, Approve}).Draw(t, "effect"), Shadow: rapid.Bool().Draw(t, "shadow")}
+			rule.Unknown = rule.Effect != Approve && rapid.Bool().Draw(t, "unknown")
+			if rapid.Bool().Draw(t, "condition") {
+				rule.Matchers = []Matcher{Methods{rapid.SampledFrom([]string{"GET", "PUT"}).Draw(t, "method")}}
+			}
+			all.Rules = append(all.Rules, rule)
+		}
+		all.Default = rapid.SampledFrom([]Effect{Allow, Deny}).Draw(t, "default")
+		idle := maps.Collect(all.Idle())
+		kept.Default = all.Default
+		for i, rule := range all.Rules {
+			if idle[i+1] == "" {
+				kept.Rules = append(kept.Rules, rule)
+			}
+		}
+		for _, method := range []string{"GET", "PUT", "POST"} {
+			for _, known := range []bool{true, false} {
+				before, _ := all.Decide(request(method, "/"), known)
+				after, _ := kept.Decide(request(method, "/"), known)
+				if before.Effect() != after.Effect() {
+					t.Fatalf("%s, known %t: %s with all rules, %s without %v of %+v", method, known, before.Effect(), after.Effect(), idle, all.Rules)
+				}
+			}
+		}
+	})
 }

@@ -5,6 +5,7 @@ package operations
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -86,6 +87,16 @@ func Named(set caddyhttp.MatcherSet, class operation.Class) bool {
 	return slices.ContainsFunc(set, func(m any) bool {
 		named, ok := m.(*MatchOperation)
 		return ok && named.set.Has(class)
+	})
+}
+
+// Ended reports whether each of the sets requires a time before an end that has passed.
+func Ended(sets caddyhttp.MatcherSets, now time.Time) bool {
+	return len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
+		return !slices.ContainsFunc(set, func(m any) bool {
+			until, ok := m.(interface{ Ended(now time.Time) bool })
+			return ok && until.Ended(now)
+		})
 	})
 }
 

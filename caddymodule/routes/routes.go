@@ -80,53 +80,107 @@ func Proxy(handlers []caddyhttp.MiddlewareHandler) *reverseproxy.Handler {
 // the handler's name. parent is the module that contains the handler. A route that may get to
 // such a transport in another way is left alone.
 func CheckProxy(server *caddyhttp.Server, parent any, name string) error {
-	behind := rawBehind(server, parent, name)
+	list, at := provisioned(server, parent)
+	if at < 0 {
+		return nil
+	}
+	behind := list[at].HandlersRaw
+	for i, raw := range slices.Backward(behind) {
+		if handlerOf(raw) == name {
+			behind = behind[i+1:]
+			break
+		}
+	}
 	for _, raw := range behind {
 		if bytes.Contains(raw, []byte(`"`+name+`"`)) || bytes.Contains(raw, []byte(`"invoke"`)) {
 			return nil
 		}
 	}
 	for _, raw := range behind {
-		var proxy struct {
-			Handler   string `json:"handler"`
-			Transport struct {
-				Protocol string `json:"protocol"`
-			} `json:"transport"`
-			HandleResponse []json.RawMessage `json:"handle_response"`
-		}
-		if json.Unmarshal(raw, &proxy) == nil && proxy.Handler == "reverse_proxy" && len(proxy.HandleResponse) == 0 {
+		if protocol, ends := ending(raw); ends {
 			return fmt.Errorf("the reverse_proxy behind the handler %s has the transport %s, which sends requests without a token; write the transport %s",
-				name, cmp.Or(proxy.Transport.Protocol, "http"), name)
+				name, cmp.Or(protocol, "http"), name)
 		}
 	}
 	return nil
 }
 
-// rawBehind returns the handlers behind the last one with a name, in the route whose handlers
-// are being provisioned. Caddy drops the texts of the handlers of a route when it has
-// provisioned them all.
-func rawBehind(server *caddyhttp.Server, parent any, name string) []json.RawMessage {
-	var list caddyhttp.RouteList
+// Unreached returns the route whose handlers are being provisioned if no request gets to one
+// of its handlers with a name, because a reverse_proxy before it ends every request; otherwise
+// nil.
+func Unreached(server *caddyhttp.Server, parent any, name string) *caddyhttp.Route {
+	list, at := provisioned(server, parent)
+	if at < 0 {
+		return nil
+	}
+	for _, route := range list[:at] {
+		if len(route.MatcherSets) == 0 && route.Group == "" && slices.ContainsFunc(route.Handlers, func(handler caddyhttp.MiddlewareHandler) bool {
+			proxy, ok := handler.(*reverseproxy.Handler)
+			return ok && len(proxy.HandleResponse) == 0
+		}) {
+			return &list[at]
+		}
+	}
+	// Caddy's adapter puts directives without a matcher into one route.
+	raw := list[at].HandlersRaw
+	for i := len(raw) - 1; i > 0; i-- {
+		if handlerOf(raw[i]) == name && slices.ContainsFunc(raw[:i], func(raw json.RawMessage) bool { _, ends := ending(raw); return ends }) {
+			return &list[at]
+		}
+	}
+	return nil
+}
+
+// ending reports whether a handler is a reverse_proxy that ends every request, and by which
+// transport.
+func ending(raw json.RawMessage) (protocol string, ends bool) {
+	if handlerOf(raw) != "reverse_proxy" {
+		return "", false
+	}
+	var proxy struct {
+		Transport struct {
+			Protocol string `json:"protocol"`
+		} `json:"transport"`
+		HandleResponse []json.RawMessage `json:"handle_response"`
+	}
+	err := json.Unmarshal(raw, &proxy)
+	return proxy.Transport.Protocol, err == nil && len(proxy.HandleResponse) == 0
+}
+
+// handlerOf returns the name of a handler. It reads no further than that: there may be very
+// much behind it.
+func handlerOf(raw json.RawMessage) (name string) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := d.Token(); err != nil { // the brace
+		return ""
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return ""
+		}
+		if key == "handler" {
+			_ = json.Unmarshal(value, &name) // Caddy refuses what is no text
+			return name
+		}
+	}
+	return ""
+}
+
+// provisioned returns the routes of a module, and the position of the one whose handlers are
+// being provisioned; below zero if it is in another list, such as a named route.
+func provisioned(server *caddyhttp.Server, parent any) (list caddyhttp.RouteList, at int) {
 	switch m := parent.(type) {
 	case *caddyhttp.App:
 		list = server.Routes
 	case *caddyhttp.Subroute:
 		list = m.Routes
 	}
-	at := slices.IndexFunc(list, func(route caddyhttp.Route) bool { return route.HandlersRaw != nil })
-	if at < 0 {
-		return nil // it is in another list, such as a named route
-	}
-	raw := list[at].HandlersRaw
-	for i := len(raw) - 1; i >= 0; i-- {
-		var named struct {
-			Handler string `json:"handler"`
-		}
-		if json.Unmarshal(raw[i], &named) == nil && named.Handler == name {
-			return raw[i+1:]
-		}
-	}
-	return nil
+	return list, slices.IndexFunc(list, func(route caddyhttp.Route) bool { return route.HandlersRaw != nil })
 }
 
 // Upstreams returns the addresses of a proxy's servers as they are configured, and what

@@ -126,6 +126,9 @@ func (m *Until) MatchWithError(r *http.Request) (bool, error) {
 	return policy.Now(r.Context()).Before(m.end), nil
 }
 
+// Ended reports whether nothing matches any more at a time.
+func (m *Until) Ended(now time.Time) bool { return !now.Before(m.end) }
+
 // AnySpelling implements policy.AnySpelling.
 func (*Until) AnySpelling() {}
 

@@ -85,6 +85,7 @@ type Clients struct {
 	byName map[string]*Client
 	hashes []password.Hash // one of each cost
 	ring   *keys.Ring
+	ended  []string // clients and keys whose end had passed when they were read
 }
 
 // New returns the configured clients, or an error if one is invalid.
@@ -103,14 +104,20 @@ func New(configured []*Client, passwords *password.Checker) (*Clients, error) {
 		}
 		client.vouch = issuer.Digest("client", client.Hash)
 		c.byName[client.Name] = client
+		c.note("client "+client.Name, client.scope.Until)
 		if client.Hash != "" {
 			c.hashes = append(c.hashes, hash)
 		}
 	}
 	c.hashes = password.Costs(c.hashes)
 	var err error
-	c.ring, err = Ring(configured)
-	return c, err
+	if c.ring, err = Ring(configured); err != nil {
+		return nil, err
+	}
+	for _, key := range c.ring.Configured() {
+		c.note("key "+key.Name+" of client "+key.Client, key.Until)
+	}
+	return c, nil
 }
 
 // Ring returns the keys of clients, or an error if one is invalid or there twice.
@@ -151,8 +158,19 @@ func (c *Client) CheckAccounts(known func(name string) error) error {
 	return nil
 }
 
-// Warn logs a warning if hashes differ in cost.
+// note remembers a client or a key whose end has passed.
+func (c *Clients) note(name string, end time.Time) {
+	if !end.IsZero() && !time.Now().Before(end) {
+		c.ended = append(c.ended, name)
+	}
+}
+
+// Warn logs a warning if hashes differ in cost, and one for each client and key that has
+// ended.
 func (c *Clients) Warn(logger *zap.Logger) {
+	for _, name := range c.ended {
+		logger.Warn("a client or key is refused, because its until lies in the past", zap.String("name", name))
+	}
 	if len(c.hashes) < 2 {
 		return
 	}

@@ -40,6 +40,9 @@ func NewRing(configured []*Key) (*Ring, error) {
 	return r, nil
 }
 
+// Configured returns the configured keys, in their order.
+func (r *Ring) Configured() []*Key { return r.configured }
+
 // With returns the keys of the site together with those of a storage, which may be nil.
 func (r *Ring) With(stored *Keys) *Ring {
 	with := *r
