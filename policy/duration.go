@@ -32,8 +32,8 @@ func CheckLeast(option string, value, least time.Duration) error {
 		return nil
 	}
 	write := least.String()
-	if seconds := value * time.Second; value > 0 && value <= 24*60*60 && seconds >= least {
-		write = strconv.FormatInt(int64(value), 10) + "s"
+	if seconds := value.Nanoseconds(); seconds > 0 && seconds <= 24*60*60 && time.Duration(seconds)*time.Second >= least {
+		write = strconv.FormatInt(seconds, 10) + "s"
 	}
 	return fmt.Errorf("%s is %v; it must be at least %v; write %q", option, value, least, write)
 }
