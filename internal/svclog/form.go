@@ -106,7 +106,7 @@ var knownFields = sync.OnceValue(func() map[string]bool {
 // PathHides reports whether MaskPath would change a path. Of most paths it knows so without a
 // copy.
 func PathHides(path string) bool {
-	if from, to := sessionSegment(path); from == to && !strings.ContainsAny(path, `?%\`) && !holdsSecret(path) {
+	if from, to := secretSegment(path); from == to && !strings.ContainsAny(path, `?%\`) && !holdsSecret(path) {
 		return false
 	}
 	return string(MaskPath(make([]byte, 0, 2*len(path)), path)) != path
@@ -116,7 +116,7 @@ func PathHides(path string) bool {
 // MaskQuery, in the path as by MaskText, or whole segments where it is encoded.
 func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
-	if from, to := sessionSegment(path); from < to {
+	if from, to := secretSegment(path); from < to {
 		dst = appendMask(MaskPath(dst, path[:from]), path[from:to])
 		dst = MaskPath(dst, path[to:])
 		path = ""

@@ -1,8 +1,12 @@
-// Ids of Enterprise Manager's sessions: whoever reads one holds the session.
+// Secrets in paths: ids of Enterprise Manager's sessions, with which whoever reads one holds
+// the session, and device codes.
 
 package svclog
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // sessionPath stands before the id of a session, also where the slash is escaped.
 const sessionPath = "logonsessions"
@@ -35,24 +39,49 @@ func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
 }
 
-// sessionSegment finds the segment behind logonSessions/ in a path, whatever it is: some
-// clients write what they send in the header.
-func sessionSegment(path string) (start, end int) {
-	for i := 0; i+len(sessionPath) < len(path); i++ {
-		if path[i]|0x20 != sessionPath[0] || !strings.EqualFold(path[i:i+len(sessionPath)], sessionPath) {
+// secretSegments are the segments of a path behind which a secret stands, in lower case: the
+// id of a session, whatever it is, because some clients write what they send in the header, and
+// the code with which a person lets an application in at Microsoft.
+var secretSegments = [...]string{sessionPath, "appregistration", "devicecode"}
+
+// notSecret are operations in its place: POST /v8/DeviceCode/check.
+var notSecret = [...]string{"check", "state"}
+
+// secretSegment finds the first secret that is a segment of a path.
+func secretSegment(path string) (start, end int) {
+	for i := range len(path) {
+		name := ""
+		switch path[i] | 0x20 {
+		case 'l', 'a', 'd':
+			name = secretSegmentAt(path[i:])
+		}
+		if name == "" {
 			continue
 		}
-		rest := path[i+len(sessionPath):]
+		rest := path[i+len(name):]
 		for _, slash := range [...]string{"/", `\`, "%2f", "%5c"} {
 			if len(rest) <= len(slash) || !strings.EqualFold(rest[:len(slash)], slash) {
 				continue
 			}
-			start = i + len(sessionPath) + len(slash)
+			start = i + len(name) + len(slash)
 			if end = strings.IndexAny(path[start:], `/\`); end < 0 {
-				return start, len(path)
+				end = len(path) - start
 			}
-			return start, start + end
+			end += start
+			if !slices.ContainsFunc(notSecret[:], func(other string) bool { return strings.EqualFold(path[start:end], other) }) {
+				return start, end
+			}
 		}
 	}
 	return 0, 0
+}
+
+// secretSegmentAt returns the one that a text begins with.
+func secretSegmentAt(s string) string {
+	for _, name := range secretSegments {
+		if len(s) > len(name) && strings.EqualFold(s[:len(name)], name) {
+			return name
+		}
+	}
+	return ""
 }

@@ -40,3 +40,23 @@ func TestIDsOfSessionsAreMasked(t *testing.T) {
 		t.Error("a session in a header is shown")
 	}
 }
+
+func TestDeviceCodesInPathsAreMasked(t *testing.T) {
+	const code = "FJC3RJBXK"
+	for _, path := range []string{
+		"/api/v1/cloudCredentials/appRegistration/" + code, "/api/v1/cloudCredentials/AppRegistration%2F" + code + "?x=1",
+		"/api/v3/infrastructure/vb365Servers/1/organizations/deviceCode/" + code + "/status",
+	} {
+		if masked := string(MaskPath(nil, path)); strings.Contains(masked, code) || !strings.Contains(masked, Mask) || !PathHides(path) {
+			t.Errorf("%s became %s", path, masked)
+		}
+	}
+	for _, path := range []string{
+		"/api/v1/cloudCredentials/appRegistration", "/v8/DeviceCode/check", "/api/v1/restore/entraId/tenant/deviceCode/state", "/v8/DeviceCode/",
+		"/api/v3/infrastructure/vb365Servers/1/organizations/deviceCode",
+	} {
+		if masked := string(MaskPath(nil, path)); masked != path || PathHides(path) {
+			t.Errorf("%s became %s", path, masked)
+		}
+	}
+}
