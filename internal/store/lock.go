@@ -81,28 +81,11 @@ func Lock(ctx context.Context, at Store, name string, glance func() bool) (*Held
 	ctx, cancel := context.WithTimeout(ctx, For)
 	defer cancel()
 	w := &wait{at: at, name: name, glance: glance, seen: sightingsOf(at), patience: glanceEvery}
-	h, err := w.look(ctx)
-	for err == nil {
-		var locked, over bool
-		if h.id == "" {
-			locked, over, err = w.lock(ctx, h.generation)
-		} else {
-			over, err = w.rest(ctx)
-		}
-		if w.turns > 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return nil, fmt.Errorf("%w: %w", ErrTaken, err)
-		}
-		if over || err != nil {
-			return nil, err
-		}
-		if locked {
-			if held, err := w.enter(ctx, h.generation); held != nil || err != nil {
-				return held, err
-			}
-		}
-		h, err = w.look(ctx)
+	held, err := w.turn(ctx)
+	if err != nil && w.turns > 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil, fmt.Errorf("%w: %w", ErrTaken, err)
 	}
-	return nil, err
+	return held, err
 }
 
 // wait is a wait for a lock.
@@ -117,6 +100,29 @@ type wait struct {
 
 	last  *holder // that was seen
 	turns int     // how often that was another one than before
+}
+
+// turn waits until it has the lock.
+func (w *wait) turn(ctx context.Context) (*Held, error) {
+	h, err := w.look(ctx)
+	for err == nil {
+		var locked, over bool
+		if h.id == "" {
+			locked, over, err = w.lock(ctx, h.generation)
+		} else {
+			over, err = w.rest(ctx)
+		}
+		if over || err != nil {
+			return nil, err
+		}
+		if locked {
+			if held, err := w.enter(ctx, h.generation); held != nil || err != nil {
+				return held, err
+			}
+		}
+		h, err = w.look(ctx)
+	}
+	return nil, err
 }
 
 // lock waits for the lock of the storage, until somebody is recorded to have it, or it was

@@ -226,6 +226,37 @@ func TestWhoHasLostTheLockStoresNothing(t *testing.T) {
 	})
 }
 
+func TestAWaitThatEndsWhileOthersTakeTurnsSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &memorystore.Storage{Takes: func() time.Duration { return 20 * time.Millisecond }}
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		for range 3 {
+			p := s.Process()
+			go func() {
+				for ctx.Err() == nil {
+					if held, err := Lock(ctx, p, name, nil); err == nil {
+						held.Unlock(ctx)
+					}
+				}
+			}()
+		}
+		for within := 2 * time.Second; within < 2500*time.Millisecond; within += 5 * time.Millisecond {
+			short, cancel := context.WithTimeout(ctx, within)
+			held, err := Lock(short, s.Process(), name, nil)
+			cancel()
+			switch {
+			case err == nil:
+				held.Unlock(ctx)
+			case !errors.Is(err, ErrTaken):
+				t.Errorf("within %v: %v", within, err)
+			}
+		}
+		end()
+		time.Sleep(For)
+	})
+}
+
 func TestTheWaitEndsWhenItIsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := left(t, true)

@@ -40,6 +40,7 @@ type Storage struct {
 type Process struct {
 	storage *Storage
 	killed  atomic.Bool
+	broken  atomic.Pointer[func(call, key string) error]
 
 	// Written is called after each value that the process has written, before it
 	// can give its lock back. Default: nothing happens.
@@ -55,8 +56,22 @@ var errKilled = errors.New("memorystore: the process was killed")
 // that it has are left behind.
 func (p *Process) Kill() { p.killed.Store(true) }
 
+// Break has calls of the process fail from now on: those for which failing returns an error.
+// It is called with the name of the method, such as "Load", and its key.
+func (p *Process) Break(failing func(call, key string) error) { p.broken.Store(&failing) }
+
+func (p *Process) fails(call, key string) error {
+	if failing := p.broken.Load(); failing != nil {
+		return (*failing)(call, key)
+	}
+	return nil
+}
+
 // Lock waits for a lock.
 func (p *Process) Lock(ctx context.Context, name string) error {
+	if err := p.fails("Lock", name); err != nil {
+		return err
+	}
 	defer p.storage.wait()
 	for p.storage.wait(); !p.lock(name); {
 		select {
@@ -84,7 +99,7 @@ func (p *Process) lock(name string) bool {
 
 // Unlock gives a lock back.
 func (p *Process) Unlock(_ context.Context, name string) error {
-	return p.do(func(s *Storage) error {
+	return p.do("Unlock", name, func(s *Storage) error {
 		delete(s.locks, name)
 		return nil
 	})
@@ -92,7 +107,7 @@ func (p *Process) Unlock(_ context.Context, name string) error {
 
 // Store writes a value.
 func (p *Process) Store(_ context.Context, key string, value []byte) error {
-	err := p.do(func(s *Storage) error {
+	err := p.do("Store", key, func(s *Storage) error {
 		if s.values == nil {
 			s.values = make(map[string][]byte)
 		}
@@ -107,7 +122,7 @@ func (p *Process) Store(_ context.Context, key string, value []byte) error {
 
 // Load reads a value.
 func (p *Process) Load(_ context.Context, key string) (value []byte, err error) {
-	err = p.do(func(s *Storage) error {
+	err = p.do("Load", key, func(s *Storage) error {
 		var ok bool
 		if value, ok = s.values[key]; !ok {
 			return fs.ErrNotExist
@@ -119,7 +134,7 @@ func (p *Process) Load(_ context.Context, key string) (value []byte, err error) 
 
 // Delete removes a value.
 func (p *Process) Delete(_ context.Context, key string) error {
-	return p.do(func(s *Storage) error {
+	return p.do("Delete", key, func(s *Storage) error {
 		delete(s.values, key)
 		return nil
 	})
@@ -127,7 +142,7 @@ func (p *Process) Delete(_ context.Context, key string) error {
 
 // List lists what lies directly in a folder.
 func (p *Process) List(_ context.Context, folder string, _ bool) (keys []string, err error) {
-	err = p.do(func(s *Storage) error {
+	err = p.do("List", folder, func(s *Storage) error {
 		for key := range s.values {
 			if rest, ok := strings.CutPrefix(key, folder+"/"); ok {
 				name, _, _ := strings.Cut(rest, "/")
@@ -147,7 +162,10 @@ func (s *Storage) wait() {
 	}
 }
 
-func (p *Process) do(exchange func(*Storage) error) error {
+func (p *Process) do(call, key string, exchange func(*Storage) error) error {
+	if err := p.fails(call, key); err != nil {
+		return err
+	}
 	p.storage.wait()
 	defer p.storage.wait()
 	p.storage.mu.Lock()

@@ -65,3 +65,27 @@ func TestWhatAKilledProcessWritesIsNotWritten(t *testing.T) {
 		t.Errorf("a removed value: %v", err)
 	}
 }
+
+func TestCallsFailThatAreToFail(t *testing.T) {
+	p := new(Storage).Process()
+	broken := errors.New("broken")
+	p.Break(func(call, key string) error {
+		if call == "Store" && key == "a" || call == "Lock" {
+			return broken
+		}
+		return nil
+	})
+	ctx := t.Context()
+	if err := p.Store(ctx, "a", nil); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Lock(ctx, "a"); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Store(ctx, "b", nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Load(ctx, "b"); err != nil {
+		t.Error(err)
+	}
+}
