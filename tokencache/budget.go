@@ -40,7 +40,8 @@ const (
 	// tries, one after the other. A try without outcome would count as under way.
 	outcomeStores = 10
 
-	maxAccepted = 4 // credentials of one user
+	maxAccepted = 4   // credentials of one user
+	maxTries    = 200 // that are kept of one user, more than any Limit has
 )
 
 // Limit is how many tries a user has within any period of the length Window.
@@ -122,17 +123,21 @@ type try struct {
 	Mark byte `json:"mark,omitempty"`
 
 	// Sending says that it is under way, in Process. If that says nothing more, its outcome is
-	// unknown.
-	Sending bool   `json:"sending,omitempty"`
-	Process string `json:"process,omitempty"`
+	// unknown. Unanswered says that it has ended without an answer.
+	Sending    bool   `json:"sending,omitempty"`
+	Process    string `json:"process,omitempty"`
+	Unanswered bool   `json:"unanswered,omitempty"`
 
 	credential string // here, where it is known
 }
 
 // triesRecord is the value of a key of the store.
 type triesRecord struct {
-	Tries []try     `json:"tries,omitempty"`
-	Reset time.Time `json:"reset,omitzero"` // tries before have no meaning any more
+	Tries []try `json:"tries,omitempty"`
+
+	// Reset is when the last login was begun that the server has accepted. Tries before it
+	// that a process has not stored have no meaning any more.
+	Reset time.Time `json:"reset,omitzero"`
 
 	// Accepted has the checksums of the credentials that were accepted last, and not refused
 	// since.
@@ -149,17 +154,20 @@ type Tries struct {
 	turn bounded.Turn // of those who begin
 
 	mu      sync.Mutex
-	own     []try // of this process
-	seen    []try // all, as of the last look
-	reset   time.Time
+	own     []try         // of this process
+	seen    []try         // all, as of the last look
+	reset   time.Time     // as the record has it
 	changed chan struct{} // closed when a try ends; nil if nobody has asked for it since the last one
 
 	// Accepted are the credentials that were accepted last, and not refused since: their
-	// checksums, as in the record, and those that this process knows. Refused are
-	// checksums that the record may still have.
+	// checksums, as in the record, and those that this process knows.
 	accepted []int
 	known    []string
-	refused  []int
+
+	// What the record may not have yet: whether credentials with these checksums were
+	// accepted or refused last, and tries that do not count any more.
+	unstored map[int]bool
+	over     []string
 
 	looked time.Time                 // when the store was last looked at
 	ended  func(process string) bool // nil if that is not known of any process
@@ -186,6 +194,7 @@ type Try struct {
 	tries   *Tries
 	options TryOptions
 	id      string
+	at      time.Time // when it was begun
 }
 
 // NewTries returns the Tries of a user without any try.
@@ -228,30 +237,35 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 		return nil, changed, &BudgetError{Sending: true}
 	}
 	defer t.turn.End()
+	if !t.hasLooked() { // the store may not let it write
+		t.Look(ctx, options.Shared)
+	}
 	next := try{ID: rand.Text(), Checksum: new(checksum(options.Credential)), Sending: true, credential: options.Credential}
 	if options.Shared != nil {
 		next.Process = options.Shared.options.Process
 	}
 	var refused *BudgetError
-	decided := false
-	t.change(ctx, options.Shared, 1, func(all []try) []try {
+	begun := t.change(ctx, options.Shared, func(all []try) []try {
 		now := time.Now()
-		decided, next.At = true, t.afterReset(now)
+		next.At = now.Round(0)
 		if refused = t.judge(all, options, now); refused != nil && !options.Force {
 			return all
 		}
 		refused = nil
 		return append(all, next)
 	}, func(own []try) []try {
-		if refused != nil || !decided {
+		if refused != nil {
 			return own
 		}
 		return append(own, next)
 	})
+	if !begun {
+		return nil, changed, &BudgetError{Sending: true}
+	}
 	if refused != nil {
 		return nil, changed, refused
 	}
-	return &Try{tries: t, options: options, id: next.ID}, changed, nil
+	return &Try{tries: t, options: options, id: next.ID, at: next.At}, changed, nil
 }
 
 // untilChanged returns a channel that is closed when the next try ends.
@@ -326,7 +340,8 @@ func (t *Tries) underWay(one try, now time.Time) bool {
 // counting are the tries that count within the window, oldest first. t.mu is held.
 func (t *Tries) counting(all []try, window time.Duration, now time.Time) []try {
 	counted := slices.DeleteFunc(slices.Clone(all), func(one try) bool {
-		return now.Sub(one.At) >= window || one.Sending && t.isGood(one) && !t.underWay(one, now)
+		unknown := one.Unanswered || one.Sending && !t.underWay(one, now)
+		return now.Sub(one.At) >= window || unknown && t.isGood(one)
 	})
 	slices.SortFunc(counted, func(a, b try) int { return a.At.Compare(b.At) })
 	return counted
@@ -338,17 +353,17 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 	t := y.tries
 	this := try{ID: y.id, Checksum: new(checksum(y.options.Credential)), credential: y.options.Credential}
 	now := time.Now().Round(0)
-	t.mu.Lock()
-	if outcome == OutcomeAccepted {
-		t.reset = now
-	}
-	t.mu.Unlock()
 	update := func(list []try) []try {
 		i := slices.IndexFunc(list, func(one try) bool { return one.ID == y.id })
 		switch {
 		case outcome == OutcomeAccepted:
 			t.accept(this)
-			return nil
+			// The server may have refused others since it has accepted this one, or may yet.
+			t.reset = y.at
+			return slices.DeleteFunc(list, func(one try) bool {
+				same := one.Sending && one.Checksum != nil && *one.Checksum == *this.Checksum
+				return one.ID == y.id || same || one.endedBefore(y.at, now)
+			})
 		case outcome == OutcomeUncounted, outcome == OutcomeUnknown && t.isGood(this):
 			if i >= 0 {
 				list = slices.Delete(list, i, i+1)
@@ -361,13 +376,16 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 			list = append(list, this)
 			i = len(list) - 1
 		}
-		list[i].Sending, list[i].Process = false, ""
-		if list[i].At.IsZero() || outcome == OutcomeRefused {
-			list[i].At = t.afterReset(now) // when the server counts it
-		}
+		list[i].Sending, list[i].Process, list[i].Unanswered = false, "", outcome == OutcomeUnknown
+		list[i].At = now // when the server has counted it, at the latest
 		return list
 	}
-	t.change(context.WithoutCancel(ctx), y.options.Shared, outcomeStores, update, update)
+	ctx, sh := context.WithoutCancel(ctx), y.options.Shared
+	for n := 1; !t.change(ctx, sh, update, update); n++ {
+		if n == outcomeStores {
+			sh = nil // the next try stores it
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.changed != nil {
@@ -378,23 +396,24 @@ func (y *Try) End(ctx context.Context, outcome Outcome) {
 
 // accept notes that the credential of a try was accepted. t.mu is held.
 func (t *Tries) accept(one try) {
-	sum := int(*one.Checksum)
-	last := func(n int) int { return max(n-(maxAccepted-1), 0) }
-	t.refuse(one)
-	t.refused = slices.DeleteFunc(t.refused, func(other int) bool { return other == sum })
-	t.accepted = append(t.accepted[last(len(t.accepted)):], sum)
-	t.known = append(t.known[last(len(t.known)):], one.credential)
+	t.judged(one, true)
+	t.accepted, t.known = lastOf(append(t.accepted, int(*one.Checksum)), maxAccepted), lastOf(append(t.known, one.credential), maxAccepted)
 }
 
 // refuse notes that it was refused. t.mu is held.
-func (t *Tries) refuse(one try) {
+func (t *Tries) refuse(one try) { t.judged(one, false) }
+
+func (t *Tries) judged(one try, accepted bool) {
 	sum := int(*one.Checksum)
 	t.accepted = slices.DeleteFunc(t.accepted, func(other int) bool { return other == sum })
 	t.known = slices.DeleteFunc(t.known, func(other string) bool { return other == one.credential })
-	if !slices.Contains(t.refused, sum) {
-		t.refused = append(t.refused, sum)
+	if t.unstored == nil {
+		t.unstored = make(map[int]bool)
 	}
+	t.unstored[sum] = accepted
 }
+
+func lastOf[T any](list []T, most int) []T { return list[max(len(list)-most, 0):] }
 
 // isGood reports whether the credential of a try was accepted, and not refused since. Of
 // one that another process has sent only the checksum is known: one of 256 wrong
@@ -408,51 +427,53 @@ func (t *Tries) isGood(one try) bool {
 }
 
 // change changes the list of all tries, in the store and as it is known here, and
-// the list of this process's. It waits for the store, several times if others have it.
-func (t *Tries) change(ctx context.Context, sh *Shared, times int, all, own func([]try) []try) {
-	var next []try
+// the list of this process's: only here if the store fails. It changes nothing and returns
+// false if others have changed the tries all the time.
+func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []try) bool {
+	var (
+		before, next []try
+		reset        time.Time
+	)
 	changeIn := func(found *triesRecord) *triesRecord {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		next = all(t.merged(found))
+		before, reset = t.merged(found), t.reset
+		next = all(slices.Clone(before))
 		return &triesRecord{Tries: next, Reset: t.reset, Accepted: slices.Clone(t.accepted)}
 	}
-	stored := t.changeStored(ctx, sh, times, changeIn)
-	if !stored {
+	err := t.changeStored(ctx, sh, changeIn)
+	switch {
+	case errors.Is(err, store.ErrTaken):
+		return false
+	case err != nil:
 		changeIn(nil)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.seen, t.own = slices.Clone(next), own(t.own); stored {
-		t.refused = nil
+	t.seen, t.own = slices.Clone(next), own(t.own)
+	if err == nil {
+		t.unstored, t.over = nil, nil
+		return true
 	}
+	t.reset = reset
+	for _, one := range before {
+		if !slices.ContainsFunc(next, one.is) {
+			t.over = lastOf(append(t.over, one.ID), maxTries)
+		}
+	}
+	return true
 }
 
-// afterReset is a moment that the latest reset does not make meaningless. t.mu is
-// held.
-func (t *Tries) afterReset(now time.Time) time.Time {
-	if now = now.Round(0); now.After(t.reset) {
-		return now
-	}
-	return t.reset.Add(time.Nanosecond)
-}
-
-// changeStored reports whether the store has worked.
-func (t *Tries) changeStored(ctx context.Context, sh *Shared, times int, change func(*triesRecord) *triesRecord) bool {
+// changeStored changes the tries in the store.
+func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*triesRecord) *triesRecord) error {
 	if sh == nil {
-		return false
+		return errNoStore
 	}
 	at, err := t.place(sh)
 	if err != nil {
-		_ = sh.keyless(err)
-		return false
+		return sh.keyless(err)
 	}
-	for range times {
-		if err = updateWithin(ctx, triesStoreFor, sh, at, change); !errors.Is(err, store.ErrTaken) {
-			break
-		}
-	}
-	return err == nil
+	return updateWithin(ctx, triesStoreFor, sh, at, change)
 }
 
 // place is where the tries are in the store.
@@ -478,15 +499,21 @@ func (t *Tries) Look(ctx context.Context, sh *Shared) {
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, triesStoreFor)
-	defer cancel()
 	found, err := load[triesRecord](ctx, sh, at)
-	if err != nil || found == nil {
+	if err != nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seen = t.merged(found)
+	t.merged(found)
+	t.looked = time.Now().Round(0)
+}
+
+// hasLooked reports whether the store was ever read.
+func (t *Tries) hasLooked() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.looked.IsZero()
 }
 
 // merged are all tries: those of the store, or as of the last look, and those of
@@ -495,54 +522,84 @@ func (t *Tries) merged(found *triesRecord) []try {
 	now := time.Now().Round(0)
 	list := t.seen
 	if found != nil {
-		list = t.dated(found.Tries)
-		if found.Reset.After(t.reset) && !found.Reset.After(now.Add(time.Millisecond)) {
-			t.reset = found.Reset
-		}
-		t.accepted = slices.DeleteFunc(slices.Clone(found.Accepted), func(sum int) bool { return slices.Contains(t.refused, sum) })
+		list = t.dated(found.Tries, now)
+		t.heedReset(found, now)
+		t.accepted = t.stillAccepted(found.Accepted)
 		t.looked = now
 	}
 	byID := make(map[string]try, len(list)+len(t.own))
 	for _, one := range slices.Concat(list, t.own) {
-		if known, ok := byID[one.ID]; ok && known.credential == "" {
-			known.credential = one.credential
-			byID[one.ID] = known
-		} else if !ok {
-			byID[one.ID] = one
+		if one.At.After(now.Add(time.Millisecond)) { // the clock was put back
+			one.At = now
 		}
+		byID[one.ID] = one
 	}
-	maps.DeleteFunc(byID, func(_ string, one try) bool {
-		return !one.At.After(t.reset) || now.Sub(one.At) >= MaxBudgetWindow
+	maps.DeleteFunc(byID, func(id string, one try) bool {
+		return now.Sub(one.At) >= MaxBudgetWindow || slices.Contains(t.over, id)
 	})
 	merged := slices.Collect(maps.Values(byID))
-	putBack := t.reset.After(now.Add(time.Millisecond))
-	if putBack {
-		t.reset = now.Add(-time.Nanosecond)
-	}
-	for i := range merged {
-		if merged[i].At.After(now.Add(time.Millisecond)) { // by a clock that is ahead
-			merged[i].At = t.afterReset(now)
-		}
-	}
 	slices.SortFunc(merged, func(a, b try) int { return a.At.Compare(b.At) })
-	if putBack { // what the reset has ended stays so
-		t.seen = slices.Clone(merged)
-		t.own = slices.DeleteFunc(t.own, func(one try) bool { _, counts := byID[one.ID]; return !counts })
-	}
+	merged = lastOf(merged, maxTries)
+	t.seen = slices.Clone(merged)
+	t.own = slices.DeleteFunc(t.own, func(one try) bool { return !slices.ContainsFunc(merged, one.is) })
+	t.accepted = slices.DeleteFunc(t.accepted, func(sum int) bool {
+		return slices.ContainsFunc(merged, func(one try) bool { // another process has the refusal
+			return !one.Sending && !one.Unanswered && one.Checksum != nil && int(*one.Checksum) == sum
+		})
+	})
 	return merged
 }
 
-// dated returns tries of the store with times of this clock. Clocks differ: a try that was not
-// there at the last look was not made before it, and none becomes older. t.mu is held.
-func (t *Tries) dated(list []try) []try {
+// is reports whether another one is the same try.
+func (y try) is(other try) bool { return y.ID == other.ID }
+
+// endedBefore reports whether a try was over at a moment. The server may refuse later what is
+// under way.
+func (y try) endedBefore(moment, now time.Time) bool {
+	return !y.At.After(moment) && (!y.Sending || now.Sub(y.At) >= sendingFor)
+}
+
+// heedReset forgets what this process knows alone of tries that the success of another one has
+// ended. Those in the record count: they were made afterwards. t.mu is held.
+func (t *Tries) heedReset(found *triesRecord, now time.Time) {
+	if found.Reset.Equal(t.reset) {
+		return
+	}
+	t.reset = found.Reset
+	success := found.Reset
+	if success.After(now.Add(time.Millisecond)) { // by a clock that is ahead
+		success = t.looked
+	}
+	t.own = slices.DeleteFunc(t.own, func(one try) bool { return one.endedBefore(success, now) })
+}
+
+// stillAccepted are accepted credentials of the record and of this process. t.mu is held.
+func (t *Tries) stillAccepted(found []int) []int {
+	still := slices.DeleteFunc(slices.Clone(found), func(sum int) bool {
+		_, judged := t.unstored[sum]
+		return judged
+	})
+	for sum, accepted := range t.unstored {
+		if accepted {
+			still = lastOf(append(still, sum), maxAccepted)
+		}
+	}
+	return still
+}
+
+// dated returns tries of the store with times of this clock. Clocks differ: a try keeps the
+// time that it got here first, unless it has become later since. One that was not
+// there at the last look was not made before it: with such a time, it may have been made just
+// now. t.mu is held.
+func (t *Tries) dated(list []try, now time.Time) []try {
 	list = slices.Clone(list)
 	for i, one := range list {
-		least := t.looked
-		if at := slices.IndexFunc(t.seen, func(other try) bool { return other.ID == one.ID }); at >= 0 {
-			least = t.seen[at].At
+		least, instead := t.looked, now
+		if at := slices.IndexFunc(t.seen, one.is); at >= 0 {
+			least, instead = t.seen[at].At, t.seen[at].At
 		}
-		if !least.IsZero() && one.At.Before(least) {
-			list[i].At = least.Add(time.Nanosecond) // after a success at that moment
+		if one.At.Before(least) || one.At.After(now.Add(time.Millisecond)) {
+			list[i].At = instead
 		}
 	}
 	return list
