@@ -430,14 +430,11 @@ func (t *Tries) isGood(one try) bool {
 // the list of this process's: only here if the store fails. It changes nothing and returns
 // false if others have changed the tries all the time.
 func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []try) bool {
-	var (
-		before, next []try
-		reset        time.Time
-	)
+	var before, next []try
 	changeIn := func(found *triesRecord) *triesRecord {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		before, reset = t.merged(found), t.reset
+		before = t.merged(found)
 		next = all(slices.Clone(before))
 		return &triesRecord{Tries: next, Reset: t.reset, Accepted: slices.Clone(t.accepted)}
 	}
@@ -455,7 +452,6 @@ func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []t
 		t.unstored, t.over = nil, nil
 		return true
 	}
-	t.reset = reset
 	for _, one := range before {
 		if !slices.ContainsFunc(next, one.is) {
 			t.over = lastOf(append(t.over, one.ID), maxTries)
@@ -528,11 +524,13 @@ func (t *Tries) merged(found *triesRecord) []try {
 		t.looked = now
 	}
 	byID := make(map[string]try, len(list)+len(t.own))
-	for _, one := range slices.Concat(list, t.own) {
-		if one.At.After(now.Add(time.Millisecond)) { // the clock was put back
-			one.At = now
+	for _, known := range [][]try{list, t.own} {
+		for i := range known {
+			if known[i].At.After(now.Add(time.Millisecond)) { // the clock was put back
+				known[i].At = now
+			}
+			byID[known[i].ID] = known[i]
 		}
-		byID[one.ID] = one
 	}
 	maps.DeleteFunc(byID, func(id string, one try) bool {
 		return now.Sub(one.At) >= MaxBudgetWindow || slices.Contains(t.over, id)

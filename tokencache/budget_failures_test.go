@@ -235,6 +235,71 @@ func TestBudget_ASuccessElsewhereEndsWhatWasBefore(t *testing.T) {
 	}
 }
 
+// What a process has sent without its store is not before a success of which it hears later.
+func TestBudget_ASuccessByAClockThatIsAheadLeavesWhatIsStoredLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		process := storage.Process()
+		b, sh := tries(), over(process)
+		begin(t, b, with(sh, "wrong")).End(t.Context(), OutcomeRefused)
+		apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -time.Hour}, nil }})
+		apart.Attach(storage.Process())
+		time.Sleep(time.Second)
+		begin(t, tries(), with(apart, "right")).End(t.Context(), OutcomeAccepted)
+		time.Sleep(time.Second)
+		breaks(process, "")
+		begin(t, b, with(sh, "wrong")).End(t.Context(), OutcomeRefused)
+		repairs(process)
+		begin(t, b, with(sh, "wrong")).End(t.Context(), OutcomeRefused)
+		if refuse(t, b, with(sh, "wrong")) == nil {
+			t.Error("a third try since the success")
+		}
+	})
+}
+
+// Another process has a clock that is behind: its tries look older than they are.
+func TestBudget_ATryThatLooksOlderThanTheLastLookCountsFromNowOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		b, sh := tries(), over(storage.Process())
+		apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: 20 * time.Minute}, nil }})
+		apart.Attach(storage.Process())
+		begin(t, b, with(sh, "right")).End(t.Context(), OutcomeAccepted)
+		time.Sleep(10 * time.Minute)
+		for range 2 {
+			begin(t, tries(), with(apart, "wrong")).End(t.Context(), OutcomeRefused)
+		}
+		for range 15 {
+			if refuse(t, b, with(sh, "wrong")) == nil {
+				t.Error("a third try")
+			}
+			time.Sleep(time.Minute)
+		}
+		begin(t, b, with(sh, "wrong"))
+	})
+}
+
+func TestBudget_TriesComeBackAfterAClockWasPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := tries()
+		for range 2 {
+			begin(t, b, with(nil, "wrong")).End(t.Context(), OutcomeRefused)
+		}
+		for _, list := range [][]try{b.own, b.seen} { // by three hours
+			for i := range list {
+				list[i].At = list[i].At.Add(3 * time.Hour)
+			}
+		}
+		for range 15 {
+			if refuse(t, b, with(nil, "wrong")) == nil {
+				t.Error("a third try")
+			}
+			time.Sleep(time.Minute)
+		}
+		begin(t, b, with(nil, "wrong"))
+	})
+}
+
 // Another storage after a reload has a past of its own.
 func TestBudget_AnotherStoreGivesNoMoreTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
