@@ -97,6 +97,31 @@ func TestOperatorsForgetRenewAndEndSessions(t *testing.T) {
 	}
 }
 
+func TestAnOperatorsLoginHeedsTheTriesOfOtherProcesses(t *testing.T) {
+	t.Parallel()
+	server, dir := veeamtest.New(veeamtest.VBR13), t.TempDir()
+	_, key := newKeyFile(t)
+	body := `{"account": "` + veeamtest.DefaultUser + `", "product": "vbr"}`
+	login := func(process *processState) adminapi.SessionState {
+		_, text := askAdmin(t, process, http.MethodPost, adminapi.SessionsPath+"/login", body)
+		return states(t, text)[0]
+	}
+	one, other := newProcess(), newProcess()
+	for _, process := range []*processState{one, other} {
+		tr := cachedIn(t, process, server, dir, key, veeamtest.DefaultPassword)
+		defer quit(tr)
+		ask(t, tr)
+	}
+	server.SetPassword(veeamtest.DefaultUser, "changed at the server")
+	if s := login(one); !strings.Contains(s.Error, "the login was sent: ") {
+		t.Errorf("%+v", s)
+	}
+	sent := server.Counters().TokenRequests
+	if s := login(other); s.State != "valid" || !strings.Contains(s.Error, "nothing was sent: 1 of 2 tries left until ") || server.Counters().TokenRequests != sent {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestAnOperatorsLoginLiftsTheHold(t *testing.T) {
 	t.Parallel()
 	process := newProcess()

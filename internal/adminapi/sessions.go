@@ -34,7 +34,7 @@ const SessionsPath = "/veeam_auth/sessions"
 
 // sessionAction is an action on one session, and the check whether it is allowed.
 type sessionAction struct {
-	allowed func(*upstream.Session, WantedSessions) error // nil: always
+	allowed func(context.Context, *upstream.Session, WantedSessions) error // nil: always
 	do      func(context.Context, *upstream.Session, WantedSessions) error
 }
 
@@ -45,20 +45,26 @@ var sessionActions = map[string]sessionAction{
 		return err
 	}},
 	"login": {
-		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
+		allowed: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
+			return s.MayLogin(ctx, wanted.Force)
+		},
 		do: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
 			return s.Login(ctx, wanted.Force)
 		},
 	},
 	"renew": {
-		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayRenewNow(wanted.Force) },
+		allowed: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
+			return s.MayRenewNow(ctx, wanted.Force)
+		},
 		do: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
 			return s.RenewNow(ctx, wanted.Force)
 		},
 	},
 	"lift": {
-		allowed: func(s *upstream.Session, wanted WantedSessions) error { return s.MayLogin(wanted.Force) },
-		do:      func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Lift(ctx) },
+		allowed: func(ctx context.Context, s *upstream.Session, wanted WantedSessions) error {
+			return s.MayLogin(ctx, wanted.Force)
+		},
+		do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Lift(ctx) },
 	},
 	"logout": {do: func(ctx context.Context, s *upstream.Session, _ WantedSessions) error { return s.Logout(ctx) }},
 }
@@ -255,7 +261,7 @@ func (s Sessions) act(w http.ResponseWriter, r *http.Request, wanted WantedSessi
 	refused := make([]error, len(found))
 	for i, session := range found {
 		if action.allowed != nil {
-			refused[i] = action.allowed(session, wanted)
+			refused[i] = action.allowed(r.Context(), session, wanted)
 		}
 		if refused[i] == nil {
 			session.LiftSibling(r.Context()) // of all sessions, before one of them is tried

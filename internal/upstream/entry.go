@@ -210,7 +210,7 @@ func (s *Session) Enter(ctx context.Context, what Entry) error {
 			return nothingSent(err)
 		}
 	}
-	if err := s.MayLogin(what.Force); err != nil {
+	if err := s.MayLogin(ctx, what.Force); err != nil {
 		return err
 	}
 	e := &entry{Entry: what}

@@ -15,10 +15,16 @@ import (
 const OperateTimeout = 2 * time.Minute
 
 // MayLogin returns an error if a refused login could lock the user of the session at
-// the server. force allows it.
-func (s *Session) MayLogin(force bool) error {
+// the server, as the stored tries tell. force allows it.
+func (s *Session) MayLogin(ctx context.Context, force bool) error {
+	if force {
+		return nil
+	}
+	if look := s.Options().LookAtBudget; look != nil {
+		look(ctx)
+	}
 	b := s.State().Budget
-	if b.Of == 0 || b.Left > 1 || force {
+	if b.Of == 0 || b.Left > 1 {
 		return nil
 	}
 	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", b)
@@ -44,11 +50,11 @@ func (s *Session) Login(ctx context.Context, force bool) error {
 
 // MayRenewNow returns an error if RenewNow could lock the user of the session at the
 // server, because there is no refresh token and so it logs in.
-func (s *Session) MayRenewNow(force bool) error {
+func (s *Session) MayRenewNow(ctx context.Context, force bool) error {
 	if tok, _ := s.Current(time.Now()); tok != nil && s.Renewable() {
 		return nil
 	}
-	return s.MayLogin(force)
+	return s.MayLogin(ctx, force)
 }
 
 // RenewNow renews the session by its refresh token. It logs in where there is none, or
