@@ -155,6 +155,29 @@ func TestBudget_AHeldAccountIsExplained(t *testing.T) {
 	})
 }
 
+// The tries were used up by other accounts of the same user: nothing is known against this one.
+func TestBudget_AnAccountIsNotBlamedForTheTriesOfOthers(t *testing.T) {
+	t.Parallel()
+	inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+		accounts := []*account.Account{unwatched()}
+		for _, name := range []string{"first", "second", "third"} {
+			accounts = append(accounts, &account.Account{Name: name, Username: veeamtest.DefaultUser, Password: "wrong " + name})
+		}
+		w.start(accounts...)
+		w.demand("200")
+		w.rest(time.Minute)
+		for _, wrong := range accounts[1:] {
+			w.ask(w.tr, http.MethodGet, "/echo", wrong.Name)
+		}
+		w.server.RevokeAll()
+		w.demandAny()
+		got := w.get()
+		if got.reason != veeam.ReasonLockedOutBudget || strings.Contains(got.body, "accepted this secret") || !strings.Contains(got.body, "0 of 2 tries left until ") {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestBudget_AStorageThatHangsDelaysALoginByTwoSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VBR13, nil, func(w *world) {

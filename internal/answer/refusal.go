@@ -127,9 +127,11 @@ func heldAdvice(blocked *tokencache.BlockedError) string {
 		return ""
 	}
 	var b strings.Builder
-	if blocked.Accepted.IsZero() {
+	switch {
+	case veeam.ReasonOf(blocked) == veeam.ReasonLockedOutBudget: // nothing was sent; another secret may have used it up
+	case blocked.Accepted.IsZero():
 		b.WriteString(" The account may also be locked at the server.")
-	} else {
+	default:
 		b.WriteString(" The server has accepted this secret at " + blocked.Accepted.Format(time.DateTime) +
 			": it was changed since, or the account is locked or disabled.")
 	}
