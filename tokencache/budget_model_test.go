@@ -178,7 +178,7 @@ func (w *budgetWorld) begin(m *budgetMember, secret string, force bool) error {
 	y, err := m.tries.Begin(ctx, options)
 	blind := m.writes == writes
 	if free && (err != nil || time.Since(began) > 0) {
-		return fmt.Errorf("%s has to wait %v for %s, which is right: %v", m.name, time.Since(began), secret, err)
+		return fmt.Errorf("%s has to wait %v for %s, which is right: %w", m.name, time.Since(began), secret, err)
 	}
 	if err != nil {
 		w.note("%s: %s is not sent: %v", m.name, secret, err)
