@@ -332,9 +332,13 @@ func (t *Tries) mark(credential string) byte {
 	return sum[0]
 }
 
-// underWay reports whether the outcome of a try is still to be expected. t.mu is held.
+// underWay reports whether the outcome of a try is still to be expected. This process knows
+// when its own end, however long a login may take. t.mu is held.
 func (t *Tries) underWay(one try, now time.Time) bool {
-	return one.Sending && now.Sub(one.At) < sendingFor && (one.Process == "" || t.ended == nil || !t.ended(one.Process))
+	if !one.Sending || one.credential != "" {
+		return one.Sending
+	}
+	return now.Sub(one.At) < sendingFor && (one.Process == "" || t.ended == nil || !t.ended(one.Process))
 }
 
 // counting are the tries that count within the window, oldest first. t.mu is held.

@@ -143,6 +143,26 @@ func TestBudget_LoginsAtOnceWithARightSecretWaitForEachOther(t *testing.T) {
 	})
 }
 
+// A server that takes longer than other processes wait for an outcome.
+func TestBudget_ALoginThatTakesMinutesIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var storage memorystore.Storage
+		b, options := tries(), TryOptions{Limit: Limit{Tries: 1, Window: 15 * time.Minute}, Credential: "right", Shared: over(storage.Process())}
+		slow, err := b.Begin(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(4 * time.Minute)
+			slow.End(t.Context(), OutcomeAccepted)
+		}()
+		began := time.Now()
+		if err := end(b, options, OutcomeAccepted); err != nil || time.Since(began) < 4*time.Minute {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
 func TestBudget_AProcessThatDiesOfItsLoginHasUsedATry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var storage memorystore.Storage
