@@ -106,39 +106,50 @@ var knownFields = sync.OnceValue(func() map[string]bool {
 // PathHides reports whether MaskPath would change a path. Of most paths it knows so without a
 // copy.
 func PathHides(path string) bool {
-	if from, to := secretSegment(path); from == to && !strings.ContainsAny(path, `?%\`) && !holdsSecret(path) {
+	if from, to := secretSegment(path); from == to && !strings.ContainsAny(path, `?%\`) && !holdsSecret(path) && !respelled(path) {
 		return false
 	}
 	return string(MaskPath(make([]byte, 0, 2*len(path)), path)) != path
 }
 
 // MaskPath appends a path as received, with its secrets masked: in the query as by
-// MaskQuery, in the path as by MaskText, or whole segments where it is encoded.
+// MaskQuery, in the path as by MaskText, or whole segments where it is encoded. Nothing is
+// shown of a path in which only its spelling hides where a secret is.
 func MaskPath(dst []byte, path string) []byte {
 	path, query, asked := strings.Cut(path, "?")
-	if from, to := secretSegment(path); from < to {
-		dst = appendMask(MaskPath(dst, path[:from]), path[from:to])
-		dst = MaskPath(dst, path[to:])
+	if respelled(path) {
+		dst = appendMask(append(dst, '/'), path)
 		path = ""
 	}
-	start := len(dst)
-	dst, wrapped := maskText(dst, path)
-	if wrapped && wrapsSecret(view(dst[start:]), 0) {
-		dst = dst[:start]
-		for i, segment := range strings.Split(path, "/") {
-			if i > 0 {
-				dst = append(dst, '/')
-			}
-			dst = MaskText(dst, segment)
-		}
-		if wrapsSecret(view(dst[start:]), 0) {
-			dst = append(dst[:start], '/')
-			dst = appendMask(dst, path)
-		}
+	for from, to := secretSegment(path); from < to; from, to = secretSegment(path) {
+		dst = appendMask(maskSegments(dst, path[:from]), path[from:to])
+		path = path[to:]
 	}
+	dst = maskSegments(dst, path)
 	if asked {
 		dst = append(dst, '?')
 		dst = MaskQuery(dst, query)
+	}
+	return dst
+}
+
+// maskSegments is MaskPath for a part of a path in which no segment is secret by its place.
+func maskSegments(dst []byte, path string) []byte {
+	start := len(dst)
+	dst, wrapped := maskText(dst, path)
+	if !wrapped || !wrapsSecret(view(dst[start:]), 0) {
+		return dst
+	}
+	dst = dst[:start]
+	for i, segment := range strings.Split(path, "/") {
+		if i > 0 {
+			dst = append(dst, '/')
+		}
+		dst = MaskText(dst, segment)
+	}
+	if wrapsSecret(view(dst[start:]), 0) {
+		dst = append(dst[:start], '/')
+		dst = appendMask(dst, path)
 	}
 	return dst
 }

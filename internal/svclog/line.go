@@ -278,13 +278,7 @@ func routeOf(path string) string {
 			break
 		}
 	}
-	for range maxLayers {
-		decoded, changed := peel(path)
-		if !changed {
-			break
-		}
-		path = decoded
-	}
+	path = peelAll(path)
 	for len(path) > 0 && (path[len(path)-1] == '/' || path[len(path)-1] == '.' || path[len(path)-1] == ' ') {
 		path = path[:len(path)-1]
 	}

@@ -4,6 +4,7 @@
 package svclog
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -48,32 +49,64 @@ var secretSegments = [...]string{sessionPath, "appregistration", "devicecode"}
 var notSecret = [...]string{"check", "state"}
 
 // secretSegment finds the first secret that is a segment of a path.
-func secretSegment(path string) (start, end int) {
-	for i := range len(path) {
+func secretSegment(text string) (start, end int) {
+	for i := range len(text) {
 		name := ""
-		switch path[i] | 0x20 {
+		switch text[i] | 0x20 {
 		case 'l', 'a', 'd':
-			name = secretSegmentAt(path[i:])
+			name = secretSegmentAt(text[i:])
 		}
 		if name == "" {
 			continue
 		}
-		rest := path[i+len(name):]
+		rest := text[i+len(name):]
 		for _, slash := range [...]string{"/", `\`, "%2f", "%5c"} {
 			if len(rest) <= len(slash) || !strings.EqualFold(rest[:len(slash)], slash) {
 				continue
 			}
 			start = i + len(name) + len(slash)
-			if end = strings.IndexAny(path[start:], `/\`); end < 0 {
-				end = len(path) - start
+			if end = strings.IndexAny(text[start:], `/\`); end < 0 {
+				end = len(text) - start
 			}
 			end += start
-			if !slices.ContainsFunc(notSecret[:], func(other string) bool { return strings.EqualFold(path[start:end], other) }) {
+			if start < end && !slices.ContainsFunc(notSecret[:], func(other string) bool { return strings.EqualFold(text[start:end], other) }) {
 				return start, end
 			}
 		}
 	}
 	return 0, 0
+}
+
+// respelled reports whether servers find other secrets in a path than secretSegment does: in a
+// name with escapes, or behind empty segments and those of dots.
+func respelled(text string) bool {
+	if !strings.ContainsAny(text, `%\`) && !strings.Contains(text, "//") && !strings.Contains(text, "/.") {
+		return false
+	}
+	plain := path.Clean(strings.ReplaceAll(peelAll(text), `\`, "/"))
+	for {
+		from, to := secretSegment(text)
+		plainFrom, plainTo := secretSegment(plain)
+		if peelAll(text[from:to]) != plain[plainFrom:plainTo] {
+			return true
+		}
+		if from == to {
+			return false
+		}
+		text, plain = text[to:], plain[plainTo:]
+	}
+}
+
+// peelAll removes all layers of encoding, up to maxLayers.
+func peelAll(text string) string {
+	for range maxLayers {
+		inner, wrapped := peel(text)
+		if !wrapped {
+			break
+		}
+		text = inner
+	}
+	return text
 }
 
 // secretSegmentAt returns the one that a text begins with.

@@ -5,6 +5,7 @@ package svclog
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestIDsOfSessionsAreMasked(t *testing.T) {
@@ -57,6 +58,38 @@ func TestDeviceCodesInPathsAreMasked(t *testing.T) {
 	} {
 		if masked := string(MaskPath(nil, path)); masked != path || PathHides(path) {
 			t.Errorf("%s became %s", path, masked)
+		}
+	}
+}
+
+// Servers, or the one spelling in which requests are sent, make the usual path of these.
+func TestNoSpellingOfAPathShowsTheSecretInIt(t *testing.T) {
+	const code = "FJC3RJBXK"
+	for _, path := range []string{
+		"/v8//DeviceCode//" + code, "/v8/DeviceCode/./" + code, "/v8/DeviceCode/%2e/" + code, "/v8/DeviceCode/x/../" + code, "/v8/DeviceCode/check/../" + code,
+		"/v8/Device%43ode/" + code, "/v8/%64evicecode/" + code + "/x", "/api/logonSessions//" + code, "/api/logon%53essions/" + code, "/api/logonSessions%252F" + code,
+		`/api/logonSessions\/` + code, "/api/logonSessions/x/../../logonSessions/" + code, "/v8/DeviceCode/check//devicecode//" + code + "?x=1", "/v8/DeviceCode/" + code + "//",
+	} {
+		if masked := string(MaskPath(nil, path)); strings.Contains(masked, code) || !strings.Contains(masked, Mask) || !PathHides(path) {
+			t.Errorf("%s became %s", path, masked)
+		}
+	}
+	for path, want := range map[string]string{
+		"/v8//DeviceCode//check": "/v8//DeviceCode//check", "/v8/DeviceCode//": "/v8/DeviceCode//", "/api/v1//jobs/./1%20": "/api/v1//jobs/./1%20",
+		"//api/logonSessions/a%3D": "//api/logonSessions/****",
+	} {
+		if masked := string(MaskPath(nil, path)); masked != want || PathHides(path) != (want != path) {
+			t.Errorf("%s became %s", path, masked)
+		}
+	}
+}
+
+// Whoever sends a long path costs no more than its length.
+func TestManySecretsInAPathAreMaskedInNoTime(t *testing.T) {
+	for _, path := range []string{strings.Repeat("/devicecode/a", 1<<16), strings.Repeat("devicecode/", 1<<16), strings.Repeat("/devicecode//a", 1<<16)} {
+		start := time.Now()
+		if MaskPath(nil, path); !PathHides(path) || time.Since(start) > time.Second {
+			t.Errorf("%.20s… took %v", path, time.Since(start))
 		}
 	}
 }
