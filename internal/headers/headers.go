@@ -22,6 +22,8 @@ func StripCredentials(r *http.Request, received string) (secretive bool) {
 	for name, values := range r.Header {
 		if Withheld(name) {
 			delete(r.Header, name)
+		}
+		if IsCredential(name) {
 			secretive = secretive || name != "Authorization" && name != "Cookie"
 			continue
 		}

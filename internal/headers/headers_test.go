@@ -69,6 +69,8 @@ func TestOnlySecretsThatOtherLogsDoNotMaskKeepARequestOutOfThem(t *testing.T) {
 		"nothing":             {target: "/x?a=1"},
 		"a standard header":   {target: "/x", header: http.Header{"Authorization": {"Bearer canary"}, "Cookie": {"a=canary"}}},
 		"a session of Veeam":  {target: "/x", header: http.Header{"X-Restsvcsessionid": {"canary"}}, want: true},
+		"another path":        {target: "/x", header: http.Header{"X-Forwarded-Uri": {"/x?a=1"}, "X-Forwarded-Prefix": {"/before"}}},
+		"a secret in it":      {target: "/x", header: http.Header{"X-Forwarded-Uri": {"/x?session=canary"}}, want: true},
 		"a key":               {target: "/x", header: http.Header{"X-Api-Key": {"canary"}}, want: true},
 		"a session":           {target: "/x", header: http.Header{"X-Session-Id": {"canary"}}, want: true},
 		"a key in a name":     {target: "/x", header: http.Header{"Vak_0123456789abcdefghijabcdefghij012345": {"x"}}, want: true},
