@@ -319,14 +319,14 @@ func uri(s string, i int) (start, end int) {
 }
 
 // userInfo finds the user part of a URL without a scheme, as a client sends it that takes
-// the URL for a path: /user:password@host/ or //user:password@host/. Its first colon is at
-// s[i].
+// the URL for a path: /user:password@host/ or //user:password@host/, also with the backslashes
+// that browsers take for slashes. Its first colon is at s[i].
 func userInfo(s string, i int) (start, end int) {
 	start = i
 	for start > 0 && s[start-1] != ':' && !endsURI[s[start-1]] && !endsAuthority[s[start-1]] {
 		start--
 	}
-	if start == 0 || s[start-1] != '/' {
+	if start == 0 || s[start-1] != '/' && s[start-1] != '\\' {
 		return 0, 0
 	}
 	end = i

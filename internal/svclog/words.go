@@ -33,7 +33,7 @@ var secretWords = sync.OnceValue(func() *[256][]secretWord {
 	for place, texts := range [...]string{
 		anywhere: "session sessid token secret password passwd passwort passphrase passcode pwd credential signature cookie authorization bearer jwt csrf xsrf hmac",
 		ending:   "key auth pass otp",
-		alone:    "code pin sig sas pw psw mfa",
+		alone:    "code pin sig sas pw psw mfa sess",
 	} {
 		for text := range strings.FieldsSeq(texts) {
 			small, capital := text[0], text[0]-'a'+'A'
@@ -102,8 +102,11 @@ func hasSecretWord(name string) bool {
 		return false // a look-alike
 	}
 	text := view(normal)
-	if owner := strings.TrimSuffix(text, "id"); strings.HasSuffix(owner, "session") || strings.HasSuffix(owner, "sess") {
-		text = owner // whose id is enough to use it
+	for _, id := range [...]string{"guid", "uuid", "uid", "id"} {
+		if owner, cut := strings.CutSuffix(text, id); cut && (strings.HasSuffix(owner, "session") || strings.HasSuffix(owner, "sess")) {
+			text = owner // whose id is enough to use it
+			break
+		}
 	}
 	for _, harmless := range harmlessEndings()[text[len(text)-1]] {
 		if strings.HasSuffix(text, harmless) {

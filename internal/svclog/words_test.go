@@ -19,13 +19,13 @@ var (
 		X-User-Pass X-Pass X-Pwd X-Signature X-Hub-Signature-256 X-Sig X-Jwt X-Jwt-Assertion X-Oauth X-Auth X-Key
 		X-Amz-Security-Token X-Ms-Token-Aad-Access-Token X-Secret-Value X-Cookies X-Otp-Code X-Pin X-Mfa-Code X-Xsrf
 		X-Auth-Data X-Bearer-Value X-Hmac Ocp-Apim-Subscription-Key X-Goog-Iap-Jwt-Assertion X-Authorization-Old
-		Sec-WebSocket-Protocol Cf-Access-Jwt-Assertion X-Accesskey X-Dbpass Grpc-Metadata-Authorization
+		Sec-WebSocket-Protocol Cf-Access-Jwt-Assertion X-Accesskey X-Sess-Id X-Sess X-Session-Guid X-Dbpass Grpc-Metadata-Authorization
 	`)
 	secretParameters = strings.Fields(`
 		sas sasToken SASToken jwt JWT JWTToken idJwt session sessionId session_id sessionid SESSIONID SessionID userSessionId user-session.id
 		JSESSIONID jsessionid PHPSESSID ASP.NET_SessionId key Key key2 api-key userKey user.key functionskey sig Signature
 		signature X-Amz-Signature X-Goog-Credential credential credentials code userCode auth oauth pass userPass user_pass pwd
-		otp pin pinCode cookie secretValue tokenData mfa csrf session[id] s%65ssion k%2565y k\u0065y ses%00sion ｓｅｓｓｉｏｎ
+		otp pin pinCode cookie secretValue tokenData mfa csrf session[id] sess_id sess-id sessId sess sessionUid session_guid sessionUuid s%65ssion k%2565y k\u0065y ses%00sion ｓｅｓｓｉｏｎ
 	`)
 )
 
@@ -47,7 +47,7 @@ var (
 		endedBeforeFilter credentialsIdFilter tokenFilter select expand filter sort format action type hierarchyRef
 		backupJobSessionId backupSessionId browseSessionId compareSessionId credentialId credentialsId dataRetrievalSessionId
 		diskManagementSessionId exportSessionId flrSessionId healthCheckJobSessionId jobSessionId jobSessionIds jobSessionsId keyId
-		keyVaultId restoreJobSessionId restoreSessionId retentionJobSessionId retentionSessionId sessionIds sessionType
+		keyVaultId restoreJobSessionId restoreSessionId jobSessionUid backupSessionGuid assess sessionUidFilter retentionJobSessionId retentionSessionId sessionIds sessionType
 		sessionTypes sessionStatus includeSessions keySize keyAlgorithm encryptionKeyId accessKeyId tokenType token_type_hint
 		continuationToken pageToken keyword keywords author authority bypass passThrough assignee design signal config encoding
 		postcode shipping spin option errorCode statusCode countryCode organizationId repositoryId userUid userLoginId scopes
@@ -174,6 +174,8 @@ func TestTheUserOfAURLThatIsTakenForAPathIsMasked(t *testing.T) {
 		"/a:b/c@d":                  "/a:b/c@d",
 		"/a@b:c":                    "/a@b:c",
 		"/u:@h":                     "/****@h",
+		`/\u:c4n4ry@h/x`:            `/\****@h/x`,
+		`http:\\u:c4n4ry@h\x`:       `http:\\****@h\x`,
 	} {
 		if got := string(MaskPath(nil, path)); got != want || PathHides(path) != (want != path) {
 			t.Errorf("%s: %s, want %s", path, got, want)
