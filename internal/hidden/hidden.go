@@ -40,6 +40,10 @@ var plainBefore = map[string][]string{
 	"account": slices.Concat([]string{"account"}, plainOptions), "client": {"client", "key"}, "cache": {"storage"},
 }
 
+// mostWords are the options of reverse_proxy whose last argument may be a secret, with how many
+// words they have. Of more Caddy repeats one.
+var mostWords = map[string]int{"header_up": 4, "header_down": 4, "lb_policy": 4}
+
 // Segment adds the words of one subdirective. Only what is known to be none counts
 // as no secret: what stands in the wrong place may be one.
 func (w *Words) Segment(tokens []string) {
@@ -58,8 +62,21 @@ func (w *Words) Segment(tokens []string) {
 				}
 			}
 		}
+		if name == "to" {
+			w.Arguments(tokens[1:])
+		}
 		for _, token := range tokens[1:] {
-			if strings.Contains(token, "://") && strings.Contains(token, "@") || slices.Contains(account.SecretOptions, name) {
+			user, _, found := strings.Cut(token, "@")
+			if found && strings.Contains(user, ":") || slices.Contains(account.SecretOptions, name) {
+				w.add(token)
+			}
+		}
+		line := tokens
+		if block := slices.Index(tokens, "{"); block > 0 {
+			line = tokens[:block]
+		}
+		if most, counted := mostWords[name]; counted && len(line) > most {
+			for _, token := range line[2:] {
 				w.add(token)
 			}
 		}
@@ -81,16 +98,21 @@ func (w *Words) Segment(tokens []string) {
 	}
 }
 
-// Arguments adds the upstreams that have a password in them.
+// Arguments adds the upstreams that have a user in them, with a scheme or without.
 func (w *Words) Arguments(tokens []string) {
 	for _, token := range tokens {
 		if token == "{" {
 			return
 		}
-		if _, rest, found := strings.Cut(token, "://"); found && strings.Contains(rest, "@") {
-			w.add(token)
+		at := strings.LastIndexByte(token, '@')
+		if at <= 0 { // a matcher begins with it
+			continue
+		}
+		w.add(token)
+		w.add(token[:at])
+		if _, rest, found := strings.Cut(token, "://"); found {
 			w.add(rest)
-			w.add(rest[:strings.LastIndexByte(rest, '@')])
+			w.add(strings.TrimSuffix(rest, token[at:]))
 		}
 	}
 }

@@ -53,6 +53,29 @@ func TestErrorsRepeatNoWordThatMayBeASecret(t *testing.T) {
 	}
 }
 
+// An address without a scheme has a user, too, and Caddy repeats the last of too many words.
+func TestErrorsRepeatNoWordOfReverseProxyThatMayBeASecret(t *testing.T) {
+	for segment, hides := range map[string]bool{
+		"to u:" + canary + "@h:1": true, "to " + canary + "@h:1": true, "to https:/u:" + canary + "@h": true, "hosts u:" + canary + "@h": true,
+		"header_up X-Api-Key a b " + canary: true, "header_down X-Api-Key a b " + canary: true, "lb_policy cookie lb " + canary + " x": true,
+		"header_up X-Proto " + canary: false, "to " + canary: false, "lb_policy cookie lb " + canary: false, "lb_policy first { fallback " + canary: false,
+		"header_up": false, "lb_policy {": false,
+	} {
+		words := New("product")
+		words.Segment(strings.Fields(segment))
+		word := canary
+		for field := range strings.FieldsSeq(segment) {
+			if strings.Contains(field, canary) {
+				word = field
+			}
+		}
+		err := errors.New("wrong argument count after '" + word + "', at Caddyfile:7")
+		if got := words.Check(err).Error(); strings.Contains(got, canary) == hides {
+			t.Errorf("%s: %s", segment, got)
+		}
+	}
+}
+
 func TestErrorsRepeatWhatIsNoSecret(t *testing.T) {
 	words := New("product", "account")
 	words.Segment([]string{"account", "svc", canary, "{", "grant", "password", "usernme", "x"})
@@ -98,6 +121,8 @@ func TestTheUserPartOfAnUpstreamIsHidden(t *testing.T) {
 		{"https://u:" + canary + "@h:1", "dial u:" + canary + "@h:1"},
 		{"https://u:" + canary + "@h:1", "user u:" + canary},
 		{"https://u:" + canary + "@x@h:1", "user u:" + canary + "@x"},
+		{"u:" + canary + "@h:1", "parsing upstream 'u:" + canary + "@h:1'"},
+		{"https:/u:" + canary + "@h", "user https:/u:" + canary},
 	} {
 		words := New()
 		words.Arguments([]string{"https://other", c.upstream, "{", "https://a:b@c"})
