@@ -17,6 +17,9 @@ import (
 // errSecretArgument is about a secret among the arguments, which no error repeats.
 var errSecretArgument = errors.New("a key, code or other secret in the arguments can be read by other users of this machine. Nothing was sent; enter it when asked, or through the standard input")
 
+// errPasswordInAddress is about an argument such as https://user:password@host.
+var errPasswordInAddress = errors.New("a password in an address can be read by other users of this machine, and no command needs one. Nothing was sent; write the address as host:port")
+
 // arguments accepts so many arguments.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
@@ -60,6 +63,9 @@ func explainUse(cmd *cobra.Command) {
 		if slices.ContainsFunc(args, keys.Looks) {
 			return wrongUse(cmd, errSecretArgument)
 		}
+		if slices.ContainsFunc(append(addresses(cmd), args...), hasPassword) {
+			return wrongUse(cmd, errPasswordInAddress)
+		}
 		if err := accept(cmd, args); err != nil {
 			return wrongUse(cmd, err)
 		}
@@ -69,6 +75,28 @@ func explainUse(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		explainUse(sub)
 	}
+}
+
+// addresses returns the values of the options for addresses.
+func addresses(cmd *cobra.Command) (values []string) {
+	for _, name := range [...]string{"address", "upstream"} {
+		if flag := cmd.Flags().Lookup(name); flag != nil {
+			values = append(values, flag.Value.String())
+		}
+	}
+	return values
+}
+
+// hasPassword reports whether an address, with a scheme or without, has a password in it.
+func hasPassword(address string) bool {
+	if _, rest, found := strings.Cut(address, "://"); found {
+		address = rest
+	}
+	if end := strings.IndexAny(address, "/?#"); end >= 0 {
+		address = address[:end]
+	}
+	user, _, found := strings.Cut(address, "@")
+	return found && strings.Contains(user, ":")
 }
 
 // wrongUse adds to an error what the command takes.

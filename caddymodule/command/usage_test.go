@@ -175,3 +175,25 @@ func TestARefusalOfCaddyHasTheExitCodeOfItsKind(t *testing.T) {
 		}
 	}
 }
+
+// An error would repeat the address.
+func TestAPasswordInAnAddressIsRefusedAndNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"pin", "u:c4n4ry@127.0.0.1:1"},
+		{"pin", "https://u:c4n4ry@127.0.0.1:1/x"},
+		{"sessions", "--address", "http://u:c4n4ry@h:1"},
+		{"check", "--upstream", "u:c4n4ry@h:1"},
+		{"health", "--address=u:c4n4ry@h:1"},
+		{"policy", "test", "-", "GET", "http://u:c4n4ry@h/x"},
+	} {
+		if stderr, code := use(t, args...); code != exitUsage || strings.Contains(stderr, "c4n4ry") || !strings.Contains(stderr, errPasswordInAddress.Error()) {
+			t.Errorf("%v: %d, %s", args, code, stderr)
+		}
+	}
+	for _, address := range []string{"h:1", "https://h:1/a@b", "http://localhost:9419/api/v1/x?user=svc@lab.local", "svc@lab.local", "/u:p@h", "[::1]:9419"} {
+		if hasPassword(address) {
+			t.Errorf("%s has no password", address)
+		}
+	}
+}
