@@ -78,11 +78,16 @@ type configuration struct {
 	}
 }
 
-// load reads and adapts the configuration. Warnings of the adapter go to stderr.
+// load reads and adapts the configuration. Warnings of the adapter go to stderr, and which
+// file was found if none is given: it names the secrets that are read, and who gets them.
 func (f *configFlags) load(stdin io.Reader, stderr io.Writer) (*configuration, error) {
+	given := f.config
 	written, err := f.read(stdin)
 	if err != nil {
 		return nil, err
+	}
+	if given == "" {
+		fmt.Fprintf(stderr, "Using the configuration %s\n", f.config)
 	}
 	c := &configuration{name: f.config, text: written}
 	text, err := f.adaptText(written, stderr)

@@ -102,6 +102,20 @@ func TestTheFirstConfigurationThatExistsIsUsed(t *testing.T) {
 	}
 }
 
+// The file that was found names secrets and servers, so that nobody has to guess which it was.
+func TestTheConfigurationThatWasFoundIsNamed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("Caddyfile", []byte("http://localhost:8099 {\n\tveeam_auth https://127.0.0.1:1 {\n\t\taccount svc {env.P}\n\t}\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]bool{"": true, "Caddyfile": false} {
+		var stderr strings.Builder
+		if _, err := (&configFlags{config: given}).load(nil, &stderr); err != nil || strings.Contains(stderr.String(), "Using the configuration Caddyfile\n") != want {
+			t.Errorf("%q: %s, %v", given, stderr.String(), err)
+		}
+	}
+}
+
 func TestScratchCodesAreTakenOneByOne(t *testing.T) {
 	dir := t.TempDir()
 	name, link := filepath.Join(dir, "codes"), filepath.Join(dir, "link")
