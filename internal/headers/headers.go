@@ -78,7 +78,7 @@ func MaskOthers(header http.Header) {
 		default:
 			masked := make([]string, len(values))
 			for i, value := range values {
-				masked[i] = string(svclog.MaskText(nil, value))
+				masked[i] = string(svclog.MaskHeaderText(nil, value))
 			}
 			header[name] = masked
 		}

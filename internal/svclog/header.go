@@ -187,7 +187,7 @@ var tokenChar = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 // maskHeaderValue returns the value of a header as it is logged. Of Authorization the
 // scheme is kept. Cookies and headers with a secret name are masked as a whole, others as
-// by MaskText.
+// by MaskHeaderText.
 func maskHeaderValue(name, value string) string {
 	return string(appendHeaderValue(nil, name, value, judgeHeader(name)))
 }
@@ -209,7 +209,17 @@ func HeaderHides(name, value string) bool {
 	if !ok {
 		row.verdict = judgeHeader(name)
 	}
-	return row.verdict != readable || hides(value)
+	from, to := secretSegment(value)
+	return row.verdict != readable || from < to || hides(value)
+}
+
+// MaskHeaderText appends the value of a header with a readable name, masked as a path if it has
+// one with a secret in it, such as in Referer and X-Forwarded-Uri, otherwise as by MaskText.
+func MaskHeaderText(dst []byte, value string) []byte {
+	if from, to := secretSegment(value); from < to {
+		return MaskPath(dst, value)
+	}
+	return MaskText(dst, value)
 }
 
 // judgeHeader is judge for the name of a header, which may be any that a client makes up.
@@ -256,9 +266,9 @@ func appendHeaderValue(dst []byte, name, value string, v verdict) []byte {
 		return appendMask(dst, value)
 	}
 	if len(value) > headerValueLimit {
-		return appendCut(MaskText(dst, value[:headerValueLimit]), headerValueLimit)
+		return appendCut(MaskHeaderText(dst, value[:headerValueLimit]), headerValueLimit)
 	}
-	return MaskText(dst, value)
+	return MaskHeaderText(dst, value)
 }
 
 // authScheme returns the scheme that value begins with, if it is a known one

@@ -51,6 +51,11 @@ func TestDeviceCodesInPathsAreMasked(t *testing.T) {
 		if masked := string(MaskPath(nil, path)); strings.Contains(masked, code) || !strings.Contains(masked, Mask) || !PathHides(path) {
 			t.Errorf("%s became %s", path, masked)
 		}
+		for _, value := range []string{path, "https://localhost:9419" + path} { // X-Forwarded-Uri, Referer
+			if masked := maskHeaderValue("Referer", value); masked != string(MaskPath(nil, value)) || !HeaderHides("Referer", value) {
+				t.Errorf("%s in a header became %s", value, masked)
+			}
+		}
 	}
 	for _, path := range []string{
 		"/api/v1/cloudCredentials/appRegistration", "/v8/DeviceCode/check", "/api/v1/restore/entraId/tenant/deviceCode/state", "/v8/DeviceCode/",
