@@ -3,6 +3,8 @@
 package secrets
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -10,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/secretsource"
 )
 
@@ -37,7 +40,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 		return nil, d.Err("veeam_secrets is set twice")
 	}
 	if d.NextArg() {
-		return nil, d.ArgErr()
+		return nil, d.Err("veeam_secrets accepts no arguments: write exec or vault into a block")
 	}
 	app := new(App)
 	for d.NextBlock(0) {
@@ -50,7 +53,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 		case kind == "exec", kind == "vault":
 			err = d.Errf("%s is set twice", kind)
 		default:
-			err = d.Errf("unrecognized option '%s' of veeam_secrets: allowed: exec, vault", kind)
+			err = unrecognized(d, "veeam_secrets", kind, "exec", "vault")
 		}
 		if err != nil {
 			return nil, err
@@ -73,7 +76,7 @@ func parseExec(d *caddyfile.Dispenser) (*Exec, error) {
 			return nil, err
 		}
 		if !known {
-			return nil, d.Errf("unrecognized option '%s' of exec: allowed: timeout, max_age", d.Val())
+			return nil, unrecognized(d, "exec", d.Val(), "timeout", "max_age")
 		}
 	}
 	return e, nil
@@ -113,7 +116,11 @@ func parseVaultOption(d *caddyfile.Dispenser, v *Vault, mount *string) error {
 	if known || err != nil {
 		return err
 	}
-	option, args := d.Val(), d.RemainingArgs()
+	option := d.Val()
+	if !slices.Contains(vaultOptions, option) {
+		return unrecognized(d, "vault", option, vaultOptions...)
+	}
+	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.Errf("%s of vault requires a value", option)
 	}
@@ -131,12 +138,18 @@ func parseVaultOption(d *caddyfile.Dispenser, v *Vault, mount *string) error {
 		if len(args) == 2 {
 			v.Kubernetes.JWT = args[1]
 		}
-	case text != nil, option == "approle", option == "kubernetes":
-		return d.Errf("%s of vault is set twice, or has too many values", option)
 	default:
-		return d.Errf("unrecognized option '%s' of vault: allowed: token, approle, kubernetes, auth_mount, namespace, ca_file, timeout, max_age", option)
+		return d.Errf("%s of vault is set twice, or has too many values", option)
 	}
 	return nil
+}
+
+var vaultOptions = []string{"token", "approle", "kubernetes", "auth_mount", "namespace", "ca_file", "timeout", "max_age"}
+
+// unrecognized is the error for a word that is no option of a block. It may be a token on the
+// wrong line.
+func unrecognized(d *caddyfile.Dispenser, of, word string, known ...string) error {
+	return d.Errf("unrecognized option %s of %s: allowed: %s", hidden.Shown(word, known), of, strings.Join(known, ", "))
 }
 
 // parseTimes parses the options that both have; known is false for another one.

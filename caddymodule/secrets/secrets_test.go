@@ -113,20 +113,23 @@ func TestAConfigurationThatCannotBeIsRefused(t *testing.T) {
 func TestTheGlobalOptionIsRefusedWithFileAndLine(t *testing.T) {
 	for input, says := range map[string]string{
 		"veeam_secrets {\n}":                                                "requires exec or vault",
-		"veeam_secrets x {\n}":                                              "wrong argument count",
+		"veeam_secrets c4n4ry {\n}":                                         "accepts no arguments",
 		"veeam_secrets {\nexec\n}":                                          "paths of programs",
 		"veeam_secrets {\nexec /a\nexec /b\n}":                              "exec is set twice",
 		"veeam_secrets {\nexec /a {\nmax_age x\n}\n}":                       "max_age x: it must be a duration",
 		"veeam_secrets {\nexec /a {\nmax_age 2h\n}\n}":                      "max_age 2h0m0s: it must be at most",
-		"veeam_secrets {\nexec /a {\nshell\n}\n}":                           "unrecognized option 'shell'",
+		"veeam_secrets {\nexec /a {\nshell\n}\n}":                           "unrecognized option (not shown, it may be a secret) of exec: allowed: timeout, max_age",
 		"veeam_secrets {\nvault\n}":                                         "vault requires an address",
 		"veeam_secrets {\nvault https://bao x\n}":                           "vault requires an address",
 		"veeam_secrets {\nvault https://bao {\ntoken\n}\n}":                 "token of vault requires a value",
 		"veeam_secrets {\nvault https://bao {\ntoken {env.A} {env.B}\n}\n}": "too many values",
-		"veeam_secrets {\nvault https://bao {\nlease x\n}\n}":               "unrecognized option 'lease'",
+		"veeam_secrets {\nvault https://bao {\nlease x\n}\n}":               "unrecognized option (not shown, it may be a secret) of vault: allowed: token,",
+		"veeam_secrets {\nvault https://bao {\nc4n4ry\n}\n}":                "(not shown, it may be a secret) of vault",
+		"veeam_secrets {\nc4n4ry\n}":                                        "(not shown, it may be a secret) of veeam_secrets",
+		"veeam_secrets {\nvault https://bao {\ntokn x\n}\n}":                "unrecognized option tokn of vault",
 		"veeam_secrets {\nvault https://bao {\nauth_mount x\n}\n}":          "auth_mount requires approle or kubernetes",
 	} {
-		if _, err := parseApp(caddyfile.NewTestDispenser(input), nil); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "Testfile:") {
+		if _, err := parseApp(caddyfile.NewTestDispenser(input), nil); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "Testfile:") || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("%s: %v", input, err)
 		}
 	}

@@ -75,6 +75,15 @@ func Belongs(word, in string, own []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
+// Shown is how an error writes a word that is no option: as it is if it looks like one of the
+// known words.
+func Shown(word string, known []string) string {
+	if MayBeQuoted(word, known) {
+		return word
+	}
+	return "(not shown, it may be a secret)"
+}
+
 // Unrecognized is what an error says of a word that is no option of the block in: where it
 // belongs, or what is allowed. It does not repeat what may be a secret. own are the options
 // of the directive.
@@ -82,8 +91,8 @@ func Unrecognized(word, in string, own []string) string {
 	if where := Belongs(word, in, own); where != "" {
 		return fmt.Sprintf("unrecognized option %s; it belongs in %s", word, where)
 	}
-	if !MayBeQuoted(word, own) && !slices.Contains(privateWords["account"], word) {
-		word = "(not shown, it may be a secret)"
+	if !slices.Contains(privateWords["account"], word) {
+		word = Shown(word, own)
 	}
 	allowed := ""
 	for _, b := range blocks {
