@@ -39,23 +39,39 @@ func wordsOf(text string) func(yield func(string) bool) {
 	})
 }
 
-// agree reports whether all readers agree on the values of a query, spelled by
-// operation.CleanQuery, that rules look at. Of other values none is the wrong one.
+// agree reports whether all readers agree on what rules look at in a query, spelled by
+// operation.CleanQuery. Of other values none is the wrong one.
 func (w Words) agree(query string) bool {
-	if len(w) == 0 || !strings.ContainsAny(query, "%+") {
+	if len(w) == 0 || !strings.ContainsAny(query, "%+.?") { // with a bracket comes an escape
 		return true
 	}
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.ContainsAny(value, "%+") {
-			continue
-		}
-		if decoded, err := url.QueryUnescape(name); err == nil && !w.Has(decoded) {
-			continue
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			if w.within(decoded) {
+				return false
+			}
+			if !w.Has(decoded) {
+				continue
+			}
 		}
 		if decoded, err := url.QueryUnescape(value); err != nil || !operation.Unambiguous(decoded) {
 			return false
 		}
 	}
 	return true
+}
+
+// within reports whether a name may stand for another one that a rule looks at: ASP.NET takes
+// format[0], format[] and filter.format for format, and [0] for any list; others skip a second ?.
+func (w Words) within(name string) bool {
+	if !strings.ContainsAny(name, ".[?") {
+		return false
+	}
+	for word := range wordsOf(name) {
+		if w[word] {
+			return true
+		}
+	}
+	return strings.HasPrefix(name, "[")
 }

@@ -44,6 +44,23 @@ func TestAValueThatARuleLooksAtHasOneReading(t *testing.T) {
 	}
 }
 
+// A name with an index or a prefix is no way around a rule about the name.
+func TestANameWithinAnotherIsNoWayAroundARule(t *testing.T) {
+	t.Parallel()
+	for query, refused := range map[string]bool{
+		"format[0]=secret": true, "FORMAT[]=secret": true, "format%5B0%5D=secret": true, "filter.format=secret": true, "f%2Eformat=secret": true,
+		"skip=1&filter[format]=secret": true, "format.value=secret": true, "?format=secret": true, "%5B0%5D=secret": true, "[0]=secret": true,
+		"name[0]=secret": false, "filter.name=secret": false, "format=a.b": false, "formats.y=1": false, "$format=a": false, "name=format[0]": false, "name=a?format": false,
+	} {
+		if _, refusal := Make(arrived(http.MethodGet, "/api/v1/jobs?"+query), watching()); (refusal != nil) != refused {
+			t.Errorf("%s: %+v", query, refusal)
+		}
+		if _, refusal := Make(arrived(http.MethodGet, "/api/v1/jobs?"+query), nil); refusal != nil {
+			t.Errorf("%s is refused without a rule: %+v", query, refusal)
+		}
+	}
+}
+
 func TestWordsOfConditions(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
