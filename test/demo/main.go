@@ -38,7 +38,8 @@ func run(once bool) (ok bool, err error) {
 	}
 	defer os.RemoveAll(dir)
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE) // a reader that has gone, as `head`, ends it, too
+	// A reader that has gone, as `head`, and a terminal that was closed end it, too: Caddy would outlive both.
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGHUP)
 
 	fmt.Println("Starting an emulated Veeam server of each product, and Caddy with Caddyfile.example …")
 	// A run that ends by itself takes free ports, so that it never fails because

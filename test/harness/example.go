@@ -6,6 +6,7 @@ import (
 	"crypto/sha1" // the fingerprint that Veeam's consoles show
 	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,9 @@ func StartExample(dir, caddyfile string, ownPorts bool) (_ *Example, err error) 
 		site := &Site{Name: p.name, Product: p.name, Server: server, Port: ports[i]}
 		if ownPorts {
 			site.Port = p.port
+			if err := untaken(p.port); err != nil {
+				return nil, err
+			}
 		}
 		e.Sites = append(e.Sites, site)
 		prefix := strings.ToUpper(p.name)
@@ -97,6 +101,16 @@ func StartExample(dir, caddyfile string, ownPorts bool) (_ *Example, err error) 
 			prefix+"_URL="+server.URL(), fmt.Sprintf("%s_PORT=%d", prefix, site.Port), prefix+"_PIN="+Pin(server))
 	}
 	return e, e.Start()
+}
+
+// untaken says that a port is taken. Caddy would not: it shares ports with another Caddy,
+// and the kernel sends each call to one of the two.
+func untaken(port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return fmt.Errorf("port %d is taken: end the program that listens there, which may be another demo (%w)", port, err)
+	}
+	return l.Close()
 }
 
 // Pin is the fingerprint of a server's certificate as Veeam shows it.

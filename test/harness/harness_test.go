@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -199,5 +200,17 @@ func TestOneSocketListensAfterAReload(t *testing.T) {
 		if w.listensTwice() {
 			t.Fatal("the configuration before still listens")
 		}
+	}
+}
+
+// A demo beside another one would share its ports, and calls would reach either of them.
+func TestAnExampleNamesATakenPort(t *testing.T) {
+	port := exampleProducts[0].port
+	if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil { // otherwise it is taken already
+		defer l.Close()
+	}
+	_, err := StartExample(t.TempDir(), filepath.Join("..", "..", "Caddyfile.example"), true)
+	if want := fmt.Sprintf("port %d is taken", port); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }
