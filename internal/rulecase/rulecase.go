@@ -58,6 +58,16 @@ func foldMatcher(name string, raw json.RawMessage) (json.RawMessage, error) {
 			}
 			return nil
 		})
+	case "path":
+		var patterns []string
+		return edit(raw, &patterns, func() error {
+			for _, pattern := range patterns {
+				if err := checkPath(pattern); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	case "path_regexp":
 		var m map[string]any
 		return edit(raw, &m, func() error {
@@ -152,6 +162,15 @@ func edit(raw json.RawMessage, target any, change func() error) (json.RawMessage
 		return nil, err
 	}
 	return json.Marshal(target)
+}
+
+// checkPath returns an error for a pattern that no path matches: a rule with it that denies
+// would deny nothing.
+func checkPath(pattern string) error {
+	if pattern != "" && strings.ContainsRune(`/*?[\{%`, rune(pattern[0])) {
+		return nil
+	}
+	return fmt.Errorf("%q matches no request, because every path begins with a slash: write %q", pattern, "/"+pattern)
 }
 
 func anyCase(pattern string) string { return "(?i)" + pattern }
@@ -269,6 +288,14 @@ func (f *celFolder) call(e ast.Expr, about bool) {
 		f.replace(last, anyCase)
 		return
 	case "path":
+		for _, operand := range operands {
+			f.literals(operand, func(pattern string) string {
+				if err := checkPath(pattern); err != nil {
+					f.err = fmt.Errorf("path: %w", err)
+				}
+				return pattern
+			})
+		}
 		return
 	case "method":
 		for _, operand := range operands {

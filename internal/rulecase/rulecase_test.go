@@ -2,6 +2,7 @@ package rulecase
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,25 @@ func TestAnExpressionKeepsItsName(t *testing.T) {
 		folded, err := Set(map[string]json.RawMessage{"expression": json.RawMessage(written)})
 		if got := string(folded["expression"]); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s becomes %s, %v", written, got, err)
+		}
+	}
+}
+
+// A condition that no request meets makes a rule that denies nothing.
+func TestAPathBeginsWithASlash(t *testing.T) {
+	for written, matches := range map[string]bool{
+		`{"path":["/api/v1/jobs"]}`: true, `{"path":["*/jobs","?api","[/]x","{http.vars.path}","%2fapi","\\/api"]}`: true, `{"path":null}`: true,
+		`{"path":["/api","api/v1/jobs"]}`: false, `{"path":[""]}`: false, `{"not":[{"path":["api*"]}]}`: false,
+		`{"expression":"path('/api/v1/jobs', '*.json') || path({http.vars.path})"}`: true,
+		`{"expression":"!path('/api', 'api/v1/jobs')"}`:                             false, `{"expression":"path(['api/v1/jobs'])"}`: false,
+	} {
+		var set map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(written), &set); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Set(set)
+		if (err == nil) != matches || err != nil && !strings.Contains(err.Error(), `every path begins with a slash: write "/`) {
+			t.Errorf("%s: %v", written, err)
 		}
 	}
 }
