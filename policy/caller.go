@@ -124,8 +124,11 @@ func ParseIdentity(text string) (Caller, error) {
 var named = []Via{ViaCaddy, ViaClient, ViaPassthrough, ViaCertificate, ViaJWT}
 
 // CheckClientName returns an error for names that are identities of other kinds of
-// callers.
+// callers, and for placeholders, which would not be filled in.
 func CheckClientName(name string) error {
+	if strings.ContainsAny(name, "{}") {
+		return fmt.Errorf("the name %q is not allowed: it takes no placeholder", name)
+	}
 	kind, _, ok := strings.Cut(name, ":")
 	if Via(name).ByAddress() || ok && slices.Contains(named, Via(kind)) {
 		return fmt.Errorf("the name %q is not allowed: it is reserved for another kind of caller", name)

@@ -40,6 +40,14 @@ func TestCallersOfDifferentKindsNeverHaveOneIdentity(t *testing.T) {
 	})
 }
 
+func TestTheNameOfAClientTakesNoPlaceholder(t *testing.T) {
+	for _, name := range []string{"{env.NAME}", "grafana-{$SITE}", "a}"} {
+		if err := CheckClientName(name); err == nil || !strings.Contains(err.Error(), "it takes no placeholder") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestANameWithoutAKindIsThatOfAClient(t *testing.T) {
 	for text, want := range map[string]Caller{
 		"grafana":                 {Name: "grafana", Via: ViaClient},

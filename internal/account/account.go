@@ -258,6 +258,9 @@ func (a *Account) Validate(p *veeam.Product) error {
 	if a.Name == "" {
 		return errNoName
 	}
+	if strings.ContainsAny(a.Name, "{}") {
+		return errors.New("the name of an account takes no placeholder: write account <name> <password>")
+	}
 	if err := a.validateFor(p); err != nil {
 		return fmt.Errorf("account %s: %w", a.Name, err)
 	}

@@ -45,7 +45,8 @@ func TestAnAccountIsRefusedWithTheReason(t *testing.T) {
 	}{
 		"":                           {"vbr", Account{Name: "svc", Password: "{env.P}", ShortLived: true}},
 		"an account requires a name": {"vbr", Account{Password: "{env.P}"}},
-		"password is missing":        {"vbr", Account{Name: "svc"}},
+		"the name of an account takes no placeholder: write account <name> <password>": {"vbr", Account{Name: "{env.P}", Password: "svc"}},
+		"password is missing":                                    {"vbr", Account{Name: "svc"}},
 		`grant "public_key" is not supported by vbr`:             {"vbr", Account{Name: "svc", Grant: "public_key", Key: "/k"}},
 		"grant public_key requires key":                          {"vspc", Account{Name: "svc", Grant: "public_key"}},
 		"grant as requires parent":                               {"vspc", Account{Name: "svc", Grant: "as"}},
