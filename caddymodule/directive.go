@@ -164,6 +164,9 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	}
 	tokens := *h.Dispenser // those of the directive alone; ExtractMatcherSet has returned to before it
 	h.Next()               // for warnUnusedOnce and errors: it has a file and a line there
+	if err := arguments.Upstreams(*h.Dispenser); err != nil {
+		return nil, err
+	}
 	parser := &directiveParser{helper: h, words: words, handler: new(Handler), transport: new(Transport), named: make(map[[2]string]bool), others: make(map[string]bool), at: make(map[string]caddyfile.Dispenser)}
 	others, err := parser.ownSubdirectives(&tokens)
 	if err != nil {
@@ -311,6 +314,8 @@ func foreign(d *caddyfile.Dispenser) error {
 			"they run before it. For an upstream below a path use base_path", name)
 	case "header_up":
 		return withheldHeader(d)
+	case "to":
+		return arguments.Upstreams(*d)
 	case "transport":
 		if ahead := *d; ahead.NextArg() && ahead.Val() != "http" {
 			return d.Errf("veeam_auth has its own transport with the options of the transport http: write transport http, not transport %s", ahead.Val())

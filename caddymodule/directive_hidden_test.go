@@ -83,6 +83,25 @@ func TestNoErrorOfACaddyfileRepeatsASecret(t *testing.T) {
 	}
 }
 
+func TestAnUpstreamHasAHostAndNoUser(t *testing.T) {
+	t.Parallel()
+	for upstream, want := range map[string]string{
+		"https://":               "has no host: write it as in https://vbr01.lab.local:9419, at Caddyfile:2",
+		"https://{$NOT_SET}:1":   "has no host",
+		"/api https://u:p@vbr01": "has a user: write user and password as account <name> <password>, at Caddyfile:2",
+	} {
+		if said := adaptError(upstream, "account svc {env.P}"); !strings.Contains(said, want) {
+			t.Errorf("%s says %s", upstream, said)
+		}
+	}
+	if said := adaptError("", "account svc {env.P}\nto https://u:p@vbr01"); !strings.Contains(said, "has a user") || !strings.Contains(said, "Caddyfile:4") {
+		t.Errorf("to says %s", said)
+	}
+	if said := adaptError("https://127.0.0.1:1", "account {env.P} svc"); !strings.Contains(said, "takes no placeholder") || !strings.Contains(said, "Caddyfile:3") {
+		t.Errorf("account says %s", said)
+	}
+}
+
 // FuzzDirective puts a canary behind every word of an account's block, and breaks
 // lines and blocks anywhere.
 func FuzzDirective(f *testing.F) {

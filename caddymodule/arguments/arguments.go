@@ -83,6 +83,21 @@ func Origins(d *caddyfile.Dispenser, target *[]string) error {
 	return NoBlock(d, name)
 }
 
+// Upstreams returns an error for an address without a host, which would be this machine, and
+// for one with a user, which reverse_proxy drops without a word. d is at the word before them.
+func Upstreams(d caddyfile.Dispenser) error {
+	for d.NextArg() {
+		_, host, found := strings.Cut(d.Val(), "://")
+		switch {
+		case strings.Contains(d.Val(), "@") && !strings.HasPrefix(d.Val(), "unix"): // where it is a name of Linux
+			return d.Err("the address of an upstream has a user: write user and password as account <name> <password>")
+		case found && (host == "" || host[0] == ':' || host[0] == '/'):
+			return d.Err("the address of an upstream has no host: write it as in https://vbr01.lab.local:9419")
+		}
+	}
+	return nil
+}
+
 // Count reads an option whose value is a number above zero.
 func Count(d *caddyfile.Dispenser, target *int) error {
 	return value(d, target, "a number above zero", func(text string) (int, bool) {

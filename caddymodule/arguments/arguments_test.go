@@ -28,6 +28,7 @@ func TestOptionsAreReadOrRefusedWithTheReason(t *testing.T) {
 		"count":    func(d *caddyfile.Dispenser) error { return Count(d, &count) },
 		"duration": func(d *caddyfile.Dispenser) error { return Duration(d, &duration) },
 		"size":     func(d *caddyfile.Dispenser) error { return Size(d, &size) },
+		"to":       func(d *caddyfile.Dispenser) error { return Upstreams(*d) },
 	}
 	for line, want := range map[string]string{
 		"flag":                      "true",
@@ -55,6 +56,13 @@ func TestOptionsAreReadOrRefusedWithTheReason(t *testing.T) {
 		"duration 1d":               "24h0m0s",
 		"duration 0s":               "not a duration above zero, for example 90s",
 		"duration 90":               "for example 90s, 5m or 1h",
+		"to https://a.b [::1]:1":    "to",
+		"to a unix/@sidecar":        "to",
+		"to https://a u:p@b:1":      "has a user",
+		"to a https://u:p@b":        "has a user: write user and password as account <name> <password>",
+		"to https://":               "has no host: write it as in https://vbr01.lab.local:9419",
+		"to https://:9419":          "has no host",
+		"to https:///api":           "has no host",
 		"size 64KiB":                "65536",
 		"size 0":                    "not a size between 1 byte and 2 GiB",
 		"size 3GiB":                 "for example 64KiB or 1MiB",
@@ -78,6 +86,8 @@ func TestOptionsAreReadOrRefusedWithTheReason(t *testing.T) {
 			got = text
 		case name == "list", name == "origins":
 			got = fmt.Sprint(list)
+		case name == "to":
+			got = name
 		case name == "count":
 			got = fmt.Sprint(count)
 		case name == "duration":
