@@ -220,10 +220,13 @@ func explained(err error) error {
 }
 
 // named completes the error about a file with the variable of the environment that names it,
-// if there is an error and a variable.
+// or with the folder in which a file that does not exist was looked for.
 func named(path string, err error) error {
 	if name := variableOf(path); err != nil && name != "" {
 		return fmt.Errorf("%w; the variable %s names the file", err, name)
+	}
+	if folder, unknown := os.Getwd(); unknown == nil && errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) {
+		return fmt.Errorf("%w; the path begins at the working directory, %s", err, folder)
 	}
 	return err
 }

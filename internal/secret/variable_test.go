@@ -23,6 +23,10 @@ func TestAnErrorOfAFileNamesItsVariable(t *testing.T) {
 	if _, err := newReader(nil).Plain(dir); !errors.Is(err, syscall.EISDIR) || !strings.HasSuffix(err.Error(), "; the variable X_FOLDER names the file") {
 		t.Errorf("%v", err)
 	}
+	t.Chdir(dir)
+	if _, err := newReader(nil).Plain("./missing"); !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; the path begins at the working directory, "+dir) {
+		t.Errorf("%v", err)
+	}
 	if _, err := newReader(nil).Plain(missing + "2"); err == nil || err.Error() != "no such file or directory" {
 		t.Errorf("no variable names it: %v", err)
 	}
