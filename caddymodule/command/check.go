@@ -154,7 +154,7 @@ func (o *checkOptions) places(c *configuration, args []string) ([]configPlace, e
 	}
 	all := c.places("", o.upstream)
 	if o.login && len(all) > 1 {
-		return nil, errors.New("--login requires the name of one account")
+		return nil, fmt.Errorf("--login requires the name of one account, such as %s", all[0].account)
 	}
 	var servers []configPlace
 	type key struct {
