@@ -21,7 +21,11 @@ import (
 )
 
 // adminFlags say where the admin endpoint is.
-type adminFlags struct{ address, config, adapter string }
+type adminFlags struct {
+	address, config, adapter string
+
+	found string // the configuration with the address, if neither of them was asked for
+}
 
 func (f *adminFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.address, "address", "", "Address of the admin endpoint. Default: the address in the configuration, or Caddy's default")
@@ -57,6 +61,9 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	case config.Admin.Disabled:
 		return "", fmt.Errorf("the admin endpoint is disabled in %s; this command requires it", files.config)
 	case config.Admin.Listen != "":
+		if f.config == "" {
+			f.found = files.config
+		}
 		return config.Admin.Listen, nil
 	}
 	return caddy.DefaultAdminListen, nil
@@ -79,7 +86,7 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, content)
 	if err != nil {
-		wrong, plain := plainAdminError(address, err)
+		wrong, plain := f.plainError(address, err)
 		if wrong {
 			return plain
 		}
@@ -97,14 +104,18 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 
 var adminAnswer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`) })
 
-// plainAdminError says what an error of an admin request means, and whether the command was
+// plainError says what an error of an admin request means, and whether the command was
 // used wrongly: with a value that is not allowed, or with the name of nothing.
-func plainAdminError(address string, err error) (wrong bool, plain error) {
+func (f *adminFlags) plainError(address string, err error) (wrong bool, plain error) {
 	answer := adminAnswer().FindStringSubmatch(err.Error())
 	if answer == nil {
 		text := err.Error()
 		cause := text[strings.LastIndex(text, ": ")+1:] // such as: connection refused
-		return false, fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, strings.TrimSpace(cause))
+		cause = strings.TrimSpace(cause)
+		if f.found != "" {
+			cause += "; the address is that of " + f.found
+		}
+		return false, fmt.Errorf("no Caddy answers at %s (%s): start Caddy, or set the admin endpoint with --address or --config", address, cause)
 	}
 	var body struct {
 		Error string `json:"error"`

@@ -101,7 +101,7 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
 			return answer, nil
 		}
-		_, plain := plainAdminError(address, err)
+		_, plain := o.admin.plainError(address, err)
 		return answer, plain
 	}
 	defer res.Body.Close()

@@ -146,7 +146,7 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
 			return []byte(refused[2]), nil
 		}
-		_, plain := plainAdminError(address, err)
+		_, plain := f.plainError(address, err)
 		return nil, plain
 	}
 	defer res.Body.Close()
