@@ -226,7 +226,7 @@ func named(path string, err error) error {
 		return fmt.Errorf("%w; the variable %s names the file", err, name)
 	}
 	if folder, unknown := os.Getwd(); unknown == nil && errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) {
-		return fmt.Errorf("%w; the path begins at the working directory, %s", err, folder)
+		return fmt.Errorf("%w in the working directory %s", err, folder)
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func TestAnErrorOfAFileNamesItsVariable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	t.Chdir(dir)
-	if _, err := newReader(nil).Plain("./missing"); !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "; the path begins at the working directory, "+dir) {
+	if _, err := newReader(nil).Plain("./missing"); !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), " in the working directory "+dir) {
 		t.Errorf("%v", err)
 	}
 	if _, err := newReader(nil).Plain(missing + "2"); err == nil || err.Error() != "no such file or directory" {
