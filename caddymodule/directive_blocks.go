@@ -66,6 +66,8 @@ func (p *directiveParser) rule(d *caddyfile.Dispenser) error {
 		var set caddy.ModuleMap
 		if set, err = caddyhttp.ParseCaddyfileNestedMatcherSet(rest); err == nil {
 			err = operations.CheckValues(set, *caddyfile.NewDispenser(tokens))
+		} else if strings.Contains(err.Error(), "module not registered: http.matchers.") {
+			err = fmt.Errorf("%w; write preset, operation, during, until, or a matcher of Caddy such as path or method", err)
 		}
 		r.MatcherSetsRaw = sets(set)
 	}

@@ -83,7 +83,7 @@ func TestNoErrorOfACaddyfileRepeatsASecret(t *testing.T) {
 	}
 }
 
-func TestAnUpstreamHasAHostAndNoUser(t *testing.T) {
+func TestAnErrorSaysWhatToWriteInstead(t *testing.T) {
 	t.Parallel()
 	for upstream, want := range map[string]string{
 		"https://":               "has no host: write it as in https://vbr01.lab.local:9419, at Caddyfile:2",
@@ -96,6 +96,11 @@ func TestAnUpstreamHasAHostAndNoUser(t *testing.T) {
 	}
 	if said := adaptError("", "account svc {env.P}\nto https://u:p@vbr01"); !strings.Contains(said, "has a user") || !strings.Contains(said, "Caddyfile:4") {
 		t.Errorf("to says %s", said)
+	}
+	for _, rule := range []string{"allow pathh /api", "deny shadoww preset monitor", "allow {\npathh /api\n}"} {
+		if said := adaptError("https://127.0.0.1:1", "account svc {env.P}\n"+rule); !strings.Contains(said, "; write preset, operation, during, until, or a matcher of Caddy") || !strings.Contains(said, "at Caddyfile:") {
+			t.Errorf("%s says %s", rule, said)
+		}
 	}
 	if said := adaptError("https://127.0.0.1:1", "account {env.P} svc"); !strings.Contains(said, "takes no placeholder") || !strings.Contains(said, "Caddyfile:3") {
 		t.Errorf("account says %s", said)
