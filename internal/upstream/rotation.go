@@ -245,7 +245,7 @@ func (r *rotation) remember(source string) {
 		if l.onHold() && !l.alive() {
 			l = r.open(l.credentials, false)
 			l.kept.Store(true)
-			r.past = append(r.past, l)
+			r.keepHold(l)
 		}
 	}
 }
@@ -277,12 +277,33 @@ func (r *rotation) release(l *candidate) {
 		return
 	}
 	if l.onHold() && !r.closed {
-		if r.past = append(r.past, l); len(r.past) <= maxPast {
+		if r.keepHold(l); len(r.past) <= maxPast {
 			return
 		}
 		l, r.past = r.past[0], slices.Delete(r.past, 0, 1)
 	}
 	r.sessions.drop(l)
+}
+
+// keepHold remembers a refused secret of the past until its hold has ended. After that nothing
+// is left to say of it: the account would count as refused with a secret that nobody uses.
+func (r *rotation) keepHold(l *candidate) {
+	r.past = append(r.past, l)
+	time.AfterFunc(l.session.State().HeldFor, r.forgetHolds)
+}
+
+// forgetHolds lets go of the secrets of the past whose hold has ended.
+func (r *rotation) forgetHolds() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	past := r.past
+	r.past = nil
+	for _, l := range past {
+		r.release(l)
+	}
 }
 
 // all are the candidates that are needed.

@@ -72,9 +72,10 @@ func TestNextPasswordIsAskedForByItselfOnceItIsInUse(t *testing.T) {
 
 // scripted is what a rotation requires, without a server: one session for each fingerprint.
 type scripted struct {
-	state *State
-	old   []*candidate
-	may   bool
+	state   *State
+	old     []*candidate
+	may     bool
+	dropped []*candidate
 }
 
 func (s *scripted) open(c *account.Secrets, next bool) *candidate {
@@ -82,7 +83,7 @@ func (s *scripted) open(c *account.Secrets, next bool) *candidate {
 }
 func (s *scripted) inherited(string) []*candidate { return s.old }
 func (s *scripted) mayTry(*candidate) bool        { return s.may }
-func (*scripted) drop(*candidate)                 {}
+func (s *scripted) drop(l *candidate)             { s.dropped = append(s.dropped, l) }
 func (*scripted) dropInherited(*candidate)        {}
 func (*scripted) try(*candidate)                  {}
 func (*scripted) watch()                          {}
@@ -178,5 +179,40 @@ func TestEveryTransitionOfARotationIsTakenByWhatCausesIt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+type refusal struct{}
+
+func (refusal) Error() string           { return "refused" }
+func (refusal) CredentialRefused() bool { return true }
+
+// A wrong secret that was corrected says nothing of the account any more, once its hold has
+// ended: the metrics would call it refused for as long as the process lives.
+func TestARefusedSecretOfThePastIsForgottenAfterItsHold(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &scripted{state: NewState()}
+			r := s.at(t, phaseRefused)
+			wrong := r.configured
+			if _, err := wrong.session.Get(t.Context(), func(context.Context, *tokencache.Token) (*tokencache.Token, error) {
+				return nil, refusal{}
+			}); err == nil || !wrong.onHold() {
+				t.Fatal("the wrong secret is not on hold")
+			}
+			s.happen(r, eventReadCurrent)
+			time.Sleep(wrong.session.State().HeldFor / 2)
+			if len(s.dropped) != 0 || len(r.past) != 1 {
+				t.Error("the hold is not remembered")
+			}
+			if closed {
+				r.close()
+				s.dropped = nil
+			}
+			time.Sleep(time.Hour)
+			if forgotten := len(s.dropped) == 1 && s.dropped[0] == wrong && len(r.past) == 0; forgotten == closed {
+				t.Errorf("forgotten: %v, although the rotation was closed: %v", forgotten, closed)
+			}
+		})
 	}
 }
