@@ -289,19 +289,15 @@ func (r *rotation) release(l *candidate) {
 // is left to say of it: the account would count as refused with a secret that nobody uses.
 func (r *rotation) keepHold(l *candidate) {
 	r.past = append(r.past, l)
-	time.AfterFunc(l.session.State().HeldFor, r.forgetHolds)
+	time.AfterFunc(l.session.State().HeldFor, func() { r.forgetHold(l) })
 }
 
-// forgetHolds lets go of the secrets of the past whose hold has ended.
-func (r *rotation) forgetHolds() {
+// forgetHold lets go of a secret of the past, unless its hold goes on.
+func (r *rotation) forgetHold(l *candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return
-	}
-	past := r.past
-	r.past = nil
-	for _, l := range past {
+	if i := slices.Index(r.past, l); i >= 0 && !r.closed {
+		r.past = slices.Delete(r.past, i, i+1)
 		r.release(l)
 	}
 }
