@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 // Handler answers a request. Its error is always an *Error.
@@ -28,6 +30,23 @@ func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the error without the status.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Reason implements veeam.Reasoner: that of the error where it has one, or else that of the
+// status.
+func (e *Error) Reason() veeam.Reason {
+	if reason := veeam.ReasonOf(e.Err); reason != veeam.ReasonInternal {
+		return reason
+	}
+	switch {
+	case e.Status == http.StatusForbidden:
+		return veeam.ReasonDenied
+	case e.Status == http.StatusServiceUnavailable:
+		return veeam.ReasonStorage
+	case e.Status < http.StatusInternalServerError:
+		return veeam.ReasonBadRequest
+	}
+	return veeam.ReasonInternal
+}
 
 // listing returns a Handler that answers GET with the result of list, as JSON.
 func listing[T any](list func(*http.Request) T) Handler {

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
 func TestAnOperatorsMistakesAreExplained(t *testing.T) {
@@ -162,5 +164,29 @@ func TestNoPageButItsOwnIsAnswered(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// overdrawn is an error with a reason of its own.
+type overdrawn struct{}
+
+func (overdrawn) Error() string        { return "no try is left" }
+func (overdrawn) Reason() veeam.Reason { return veeam.ReasonLockedOutBudget }
+
+func TestAFailedActHasAReason(t *testing.T) {
+	for want, err := range map[veeam.Reason]error{
+		veeam.ReasonBadRequest:      &Error{http.StatusNotFound, errors.New("unknown account")},
+		veeam.ReasonDenied:          &Error{http.StatusForbidden, errors.New("another site")},
+		veeam.ReasonStorage:         &Error{http.StatusServiceUnavailable, errors.New("no lock")},
+		veeam.ReasonInternal:        &Error{http.StatusInternalServerError, errors.New("a fault")},
+		veeam.ReasonTimeout:         &Error{http.StatusServiceUnavailable, context.DeadlineExceeded},
+		veeam.ReasonLockedOutBudget: &Error{http.StatusConflict, overdrawn{}},
+	} {
+		if got := veeam.ReasonOf(err); got != want {
+			t.Errorf("%v has the reason %s, want %s", err, got, want)
+		}
+	}
+	if refused(nil) != nil {
+		t.Error("nothing is an error")
 	}
 }

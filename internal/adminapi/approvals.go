@@ -92,19 +92,20 @@ func (a Approvals) decide(w http.ResponseWriter, r *http.Request, id string, app
 			break
 		}
 	}
-	if act.Err == nil {
+	_, ended := errors.AsType[*approval.EndedError](act.Err)
+	switch {
+	case act.Err == nil:
 		act.Client = state.Client + "/" + state.ID
+	case missing(act.Err):
+		act.Err = &Error{http.StatusNotFound, act.Err}
+	case ended:
+		act.Err = &Error{http.StatusConflict, act.Err}
+	default:
+		act.Err = &Error{http.StatusServiceUnavailable, act.Err}
 	}
 	tell(a.Tell, r, act)
 	if act.Err != nil {
-		_, ended := errors.AsType[*approval.EndedError](act.Err)
-		switch {
-		case missing(act.Err):
-			return &Error{http.StatusNotFound, act.Err}
-		case ended:
-			return &Error{http.StatusConflict, act.Err}
-		}
-		return &Error{http.StatusServiceUnavailable, act.Err}
+		return act.Err
 	}
 	return answer(w, state)
 }

@@ -133,12 +133,12 @@ func (k Keys) hand(w http.ResponseWriter, r *http.Request, name, of string, issu
 		return err
 	}
 	text, state, err := issue(r.Context(), stored)
-	if err == nil {
+	if err = refused(err); err == nil {
 		of = state.Client + "/" + state.Name
 	}
 	tell(k.Tell, r, Act{Name: "key " + name, Client: of, Err: err})
 	if err != nil {
-		return refused(err)
+		return err
 	}
 	return answer(w, IssuedKey{text, state})
 }
@@ -151,10 +151,10 @@ func (k Keys) revoke(w http.ResponseWriter, r *http.Request, body KeyRevocation)
 	if err != nil {
 		return err
 	}
-	err = stored.Revoke(r.Context(), body.Name)
+	err = refused(stored.Revoke(r.Context(), body.Name))
 	tell(k.Tell, r, Act{Name: "key revoke", Client: body.Name, Err: err})
 	if err != nil {
-		return refused(err)
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -162,6 +162,9 @@ func (k Keys) revoke(w http.ResponseWriter, r *http.Request, body KeyRevocation)
 
 // refused is an error of an operator, or of the storage.
 func refused(err error) error {
+	if err == nil {
+		return nil
+	}
 	if _, ok := errors.AsType[*keys.OrderError](err); ok {
 		return &Error{http.StatusBadRequest, err}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
@@ -27,8 +28,19 @@ func (s *Session) MayLogin(ctx context.Context, force bool) error {
 	if b.Of == 0 || b.Left > 1 {
 		return nil
 	}
-	return fmt.Errorf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", b)
+	return lastTryError{b}
 }
+
+// lastTryError says that an operator's login was not sent, because a refusal could lock the
+// user.
+type lastTryError struct{ left tokencache.Budget }
+
+func (e lastTryError) Error() string {
+	return fmt.Sprintf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", e.left)
+}
+
+// Reason implements veeam.Reasoner.
+func (lastTryError) Reason() veeam.Reason { return veeam.ReasonLockedOutBudget }
 
 // Login replaces the session by a new one and logs the old one out. force uses the last
 // try of a lock-out budget, and logs in even if no try is left.
