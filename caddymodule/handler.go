@@ -251,7 +251,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	for rule, why := range h.rules.Idle() {
-		h.logger.Warn("a rule decides about no request: "+why, zap.String("rule", h.source(rule)))
+		h.logger.Warn("a rule never applies: "+why, zap.String("rule", h.source(rule)))
 	}
 	h.warnStrangers()
 	if err := h.FilterSecrets.Read(h.Clients); err != nil {

@@ -49,7 +49,7 @@ type Rule struct {
 
 	reveals      bool   // allows requests of class secret, among others
 	namesUnknown bool   // names the class unknown as its only condition
-	ended        bool   // its until lies in the past
+	ended        bool   // its until is in the past
 	folds        bool   // has a condition that is sensitive to case
 	withUnknown  []bool // the matcher sets that name it
 	text         string // of the conditions

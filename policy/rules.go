@@ -141,7 +141,7 @@ func (r *Rules) Idle() iter.Seq2[int, string] {
 					why = fmt.Sprintf("rule %d at %s before it matches every request", by, source)
 				}
 			case rule.Ended:
-				why = "its until lies in the past"
+				why = "its until is in the past"
 			case len(rule.Matchers) > 0 || rule.Shadow:
 			case rule.Unknown || rule.Effect == Deny:
 				all = i + 1

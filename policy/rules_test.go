@@ -200,7 +200,7 @@ func TestIdle_RulesBehindOneThatMatchesEverythingAreFound(t *testing.T) {
 		"for everybody":         {[]Rule{{Effect: Allow, Unknown: true}, {Effect: Deny, Matchers: some}}, map[int]string{2: "rule 1 before it matches every request"}},
 		"a shadow in front":     {[]Rule{{Effect: Deny, Shadow: true}, {Effect: Allow, Matchers: some}}, map[int]string{}},
 		"a condition":           {[]Rule{{Effect: Deny, Matchers: some}, {Effect: Allow, Matchers: some}}, map[int]string{}},
-		"an end that is past":   {[]Rule{{Effect: Allow, Matchers: some, Ended: true}, {Effect: Allow}}, map[int]string{1: "its until lies in the past"}},
+		"an end that is past":   {[]Rule{{Effect: Allow, Matchers: some, Ended: true}, {Effect: Allow}}, map[int]string{1: "its until is in the past"}},
 		"both, the former once": {[]Rule{{Effect: Deny}, {Effect: Allow, Matchers: some, Ended: true}}, map[int]string{2: "rule 1 before it matches every request"}},
 	} {
 		rules, err := NewRules(c.rules, "")

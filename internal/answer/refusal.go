@@ -36,7 +36,7 @@ var messages = map[veeam.Reason]string{
 	veeam.ReasonNoAccount:         "act_as names no configured account for this request. See the log of veeam-auth.",
 	veeam.ReasonCredentialRefused: refusedMessage,
 	veeam.ReasonCodeRefused:       refusedMessage,
-	veeam.ReasonLockedOutBudget:   "So many logins of veeam-auth were refused, or had no answer, that another one may lock the account. No login is sent for now.",
+	veeam.ReasonLockedOutBudget:   "Too many logins of veeam-auth were refused or got no answer: another one may lock the account. No login is sent for now.",
 	veeam.ReasonCodeNeeded:        "The server requires a verification code, and veeam-auth has none.",
 	veeam.ReasonSSONeeded:         "The user of veeam-auth signs in with an identity provider, which is not supported.",
 	veeam.ReasonAccountIncomplete: "The account of veeam-auth is incomplete. See its log.",

@@ -169,7 +169,7 @@ func (c *Clients) note(name string, end time.Time) {
 // ended.
 func (c *Clients) Warn(logger *zap.Logger) {
 	for _, name := range c.ended {
-		logger.Warn("a client or key is refused, because its until lies in the past", zap.String("name", name))
+		logger.Warn("a client or key has expired: its until is in the past", zap.String("name", name))
 	}
 	if len(c.hashes) < 2 {
 		return
