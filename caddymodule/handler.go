@@ -333,8 +333,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		requestbody.ReadToken(w, r, h.bodyTimeout)
 		state.presented = h.product.PresentedInBody(r)
 	}
-	var body []byte
-	cut := false
+	var body func() ([]byte, bool)
 	if state.early() { // nobody knows from where
 		unknown = state.ambiguous
 	} else {
@@ -343,10 +342,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			requestbody.ReadToken(w, r, h.bodyTimeout)
 		}
 		if unknown == nil || state.route == veeam.RouteToken {
-			body, cut = requestbody.Peek(r, h.bodyLimit)
+			body = func() ([]byte, bool) { return requestbody.Peek(r, h.bodyLimit) }
 		}
 	}
-	state.journal.Request(r, state.caller.Identity(), body, cut)
+	state.journal.Request(r, state.caller.Identity(), body)
 
 	rec, answered := state.recorder, false
 	rec.Record(w, h.bodyLimit, h.LogAllBodies, state)

@@ -34,7 +34,7 @@ func (x *Exchange) withoutToken(res *http.Response) (*http.Response, *veeam.Refu
 	watched := &tokenWatch{ReadCloser: res.Body, log: x.Log, method: x.Method, path: x.Path}
 	res.Body = watched
 	if likely {
-		first := make([]byte, 4<<10)
+		first := make([]byte, firstRead(res.ContentLength))
 		n, err := watched.Read(first)
 		if errors.Is(err, errTokenAnswer) {
 			return x.refuseToken(res, "")
@@ -42,6 +42,16 @@ func (x *Exchange) withoutToken(res *http.Response) (*http.Response, *veeam.Refu
 		watched.first, watched.err = first[:n], err
 	}
 	return res, nil
+}
+
+// firstRead is how much is read of an answer before any of it is passed on. A short one of
+// known length gets no more memory than it has.
+func firstRead(length int64) int64 {
+	const most = 4 << 10
+	if length <= 0 {
+		return most
+	}
+	return min(length, most)
 }
 
 // tokenLike reports whether an answer of this type is likely to be a token answer, and

@@ -70,12 +70,18 @@ func (j *Journal) Detached() Journal {
 	return Journal{logger: j.logger, thread: requestCount.Add(1)%99999 + 1}
 }
 
-// Request writes the line of the request as it arrived. body is what was read of its body,
-// nil if nothing was.
-func (j *Journal) Request(r *http.Request, user string, body []byte, cut bool) {
+// Request writes the line of the request as it arrived. read reads the beginning of its body,
+// nil if it reads nothing; cut reports whether there is more. It is not called where nobody
+// listens, so that a body costs nothing there. It may be nil.
+func (j *Journal) Request(r *http.Request, user string, read func() (body []byte, cut bool)) {
 	entry := j.logger.Check(zapcore.InfoLevel, svclog.RequestKey)
 	if entry == nil {
 		return
+	}
+	var body []byte
+	cut := false
+	if read != nil {
+		body, cut = read()
 	}
 	line := &svclog.Request{
 		User: user, Method: j.method, Path: j.path, Header: r.Header, Host: r.Host,

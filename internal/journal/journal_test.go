@@ -65,7 +65,7 @@ func TestTheLinesOfARequestMaskItsSecrets(t *testing.T) {
 	j := New(zap.New(core), r)
 	j.DecidedAs(http.MethodConnect)
 	body := []byte(`{"password":"hunter2","name":"x"}`)
-	j.Request(r, "grafana", body, false)
+	j.Request(r, "grafana", was(body))
 	j.Response(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, body, false)
 	for i, entry := range logs.All() {
 		encoded := zapcore.NewMapObjectEncoder()
@@ -79,6 +79,28 @@ func TestTheLinesOfARequestMaskItsSecrets(t *testing.T) {
 	}
 	if logs.Len() != 2 {
 		t.Errorf("%d lines", logs.Len())
+	}
+}
+
+// was is what was read of a body.
+func was(body []byte) func() ([]byte, bool) {
+	return func() ([]byte, bool) { return body, false }
+}
+
+func TestNoBodyIsReadForALogThatNobodyWrites(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[zapcore.Level]int{zapcore.InfoLevel: 1, zapcore.WarnLevel: 0} {
+		core, logs := observer.New(level)
+		r := httptest.NewRequest(http.MethodPost, "/api/v1/jobs", http.NoBody)
+		j, reads := New(zap.New(core), r), 0
+		j.Request(r, "grafana", func() ([]byte, bool) {
+			reads++
+			return []byte("a=b"), false
+		})
+		j.Request(r, "grafana", nil)
+		if reads != want || logs.Len() != 2*want {
+			t.Errorf("level %v: the body was read %d times for %d lines", level, reads, logs.Len())
+		}
 	}
 }
 
@@ -103,7 +125,7 @@ func TestABodyThatWasNotReadIsNotCalledEmpty(t *testing.T) {
 			r.Header.Set("Content-Type", c.kind)
 		}
 		j := New(zap.New(core), r)
-		j.Request(r, "grafana", nil, false)
+		j.Request(r, "grafana", was(nil))
 		encoded := zapcore.NewMapObjectEncoder()
 		for _, f := range logs.All()[0].Context {
 			f.AddTo(encoded)
@@ -112,7 +134,7 @@ func TestABodyThatWasNotReadIsNotCalledEmpty(t *testing.T) {
 			t.Errorf("%s: %s", name, text)
 		}
 		if logs.TakeAll(); c.kind == "text/xml" {
-			j.Request(r, "grafana", []byte{}, false) // read, and empty
+			j.Request(r, "grafana", was([]byte{})) // read, and empty
 			for _, f := range logs.All()[0].Context {
 				f.AddTo(encoded)
 			}

@@ -60,10 +60,10 @@ type bench struct {
 
 // Paths of the server. Each is an operation of Backup & Replication, so that rules know it.
 const (
-	shortPath   = "/api/v1/jobs"            // 1.5 KB of JSON
-	longPath    = "/api/v1/backupObjects"   // 100 KB of JSON
-	chunkedPath = "/api/v1/sessions"        // 1.5 KB of JSON, no Content-Length
-	postPath    = "/api/v1/jobs/quickStart" // takes 2 KB of JSON
+	shortPath   = "/api/v1/jobs"                     // 1.5 KB of JSON
+	longPath    = "/api/v1/backupObjects"            // 100 KB of JSON
+	chunkedPath = "/api/v1/sessions"                 // 1.5 KB of JSON, no Content-Length
+	postPath    = "/api/v1/jobs/quickBackup/vSphere" // takes 2 KB of JSON
 
 	// lookupPath is where OpenBao's proxy asks what its token is, before it sends it.
 	lookupPath = "/v1/auth/token/lookup-self"

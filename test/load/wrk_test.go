@@ -3,9 +3,12 @@
 package main
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
 const wrkPrints = `Running 2s test @ http://127.0.0.1:8080/
@@ -66,6 +69,24 @@ func TestWorkloadsNameProxiesOfTheTable(t *testing.T) {
 			if name != "" && !known[name] {
 				t.Errorf("%s: there is no proxy %q", w.name, name)
 			}
+		}
+	}
+}
+
+// The answer to an operation that is not documented is searched, which costs more than what
+// a workload is to show.
+func TestWorkloadsAskForDocumentedOperations(t *testing.T) {
+	index, ok := operation.For("vbr")
+	if !ok {
+		t.Fatal("there is no index of operations")
+	}
+	for _, w := range workloads {
+		method := http.MethodGet
+		if w.post {
+			method = http.MethodPost
+		}
+		if op, ok := index.Lookup(method, w.path, ""); !ok || op.Class == operation.Secret {
+			t.Errorf("%s: %s %s is of class %v", w.name, method, w.path, op.Class)
 		}
 	}
 }
