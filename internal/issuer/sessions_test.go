@@ -364,6 +364,7 @@ func TestLoggingInAndOutEndsNoOtherSessionOfTheClient(t *testing.T) {
 				}
 			}
 		}
+		synctest.Wait() // the watchers, which have looked at this moment, too
 		loads := store.loads
 		for range 100 {
 			checkedAs(t, "often", here, kept, nil)
