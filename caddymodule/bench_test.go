@@ -182,18 +182,27 @@ func ofForwarder(req *http.Request) *http.Request {
 }
 
 // benchHandler has the given logger for its lines.
-func benchHandler(tb testing.TB, svc *zap.Logger) *Handler {
+func benchHandler(tb testing.TB, svc *zap.Logger, rules ...*Rule) *Handler {
 	tb.Helper()
 	ctx := provisionContext(tb, &caddy.Config{
 		StorageRaw: []byte(`{"module": "file_system", "root": "` + tb.TempDir() + `"}`),
 	})
-	h := new(Handler)
+	h := &Handler{Rules: rules}
 	if err := h.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = h.Cleanup() })
 	h.logger, h.svc = zap.NewNop(), svc
 	return h
+}
+
+// hundredRules are 99 that match no request of a benchmark, and one that allows it.
+func hundredRules() (rules []*Rule) {
+	for i := range 99 {
+		path := []byte(fmt.Sprintf(`["/api/v1/none%d/*"]`, i))
+		rules = append(rules, &Rule{Effect: "deny", MatcherSetsRaw: caddyhttp.RawMatcherSets{{"path": path}}})
+	}
+	return append(rules, &Rule{Effect: "allow", Preset: "operate"})
 }
 
 func discardingLogger(b *testing.B) *zap.Logger {
@@ -219,6 +228,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 	b.Run("log off", func(b *testing.B) { serveMany(b, "", serve(quiet)) })
 	b.Run("log on", func(b *testing.B) { serveMany(b, "", serve(logging)) })
+	b.Run("log off, 100 rules", func(b *testing.B) { serveMany(b, "", serve(benchHandler(b, zap.NewNop(), hundredRules()...))) })
 	b.Run("log off, token of ours", func(b *testing.B) { serveMany(b, tokenOfOurs(b, quiet), serve(quiet)) })
 }
 

@@ -127,7 +127,7 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 		return
 	}
 	defer h.show(r, state)()
-	state.decision, v.err = h.rules.Decide(r, unknown == nil)
+	state.decision, v.err = h.rulesFor(state).Decide(r, unknown == nil)
 	v.ruled, state.decided, state.source = true, string(state.decision.Effect()), h.ruleSource(state.decision.Rule)
 	if trace != nil {
 		trace(r)

@@ -131,7 +131,7 @@ func ExplainRequest(method, address string, header http.Header) (*http.Request, 
 
 // outcomes returns the outcomes of the rules before the deciding one.
 func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcome) {
-	for i, rule := range h.rules.Rules {
+	for i, rule := range h.rulesFor(stateOf(shown.Context())).Rules {
 		if i+1 == decides {
 			break
 		}

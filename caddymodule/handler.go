@@ -160,6 +160,7 @@ type Handler struct {
 	jwts        *jwtcaller.Trust // nil without trust_jwt
 	first       string           // the account that acts by default
 	rules       *policy.Rules
+	doubtful    *policy.Rules   // the same, for operations that no index knows
 	words       canonical.Words // of the conditions of all rules
 	approvals   *approval.Site  // nil if no rule requires one
 	limits      *ratelimit.Callers

@@ -81,7 +81,7 @@ type unknownClass struct {
 func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 	matched, err := m.Matcher.MatchWithError(r)
 	state := stateOf(r.Context())
-	if err != nil || state == nil || state.operation.Class != operation.Unknown {
+	if err != nil || state == nil {
 		return matched, err
 	}
 	defer func() { state.operation.Class = operation.Unknown }()
@@ -115,18 +115,31 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 		opened = opened || r.Effect != string(policy.Deny) && !r.Shadow && r.namesUnknown
 	}
 	for i, r := range h.Rules {
-		matchers := loaded[i]
-		for j, m := range matchers {
-			if effect := policy.Effect(r.Effect); !opened && (effect == policy.Deny || !r.explicit(j)) {
-				matchers[j] = unknownClass{m, effect}
-			}
-		}
-		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: matchers, Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source, Ended: r.ended}
+		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: loaded[i], Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source, Ended: r.ended}
 	}
 	if h.rules, err = policy.NewRules(rules, policy.Effect(h.Default)); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
+	h.doubtful = &policy.Rules{Rules: slices.Clone(rules), Default: h.rules.Default}
+	for i, r := range h.Rules {
+		matchers, effect := slices.Clone(loaded[i]), policy.Effect(r.Effect)
+		for j, m := range matchers {
+			if !opened && (effect == policy.Deny || !r.explicit(j)) {
+				matchers[j] = unknownClass{m, effect}
+			}
+		}
+		h.doubtful.Rules[i].Matchers = matchers
+	}
 	return nil
+}
+
+// rulesFor returns the rules for a request. Those for an operation of known class do not
+// ask for the class, which would cost more than they do.
+func (h *Handler) rulesFor(state *requestState) *policy.Rules {
+	if state.operation.Class == operation.Unknown {
+		return h.doubtful
+	}
+	return h.rules
 }
 
 // warnStrangers logs the rules that allow unknown callers more than what the server
