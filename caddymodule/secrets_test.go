@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -286,9 +287,9 @@ func TestAnswersThatCannotBeSearchedAreRefused(t *testing.T) {
 			case got.Code != tc.status || body != strings.TrimPrefix(tc.want, "-") || got.broken != nil || got.Header().Get("X-Kept") != "yes":
 				t.Errorf("got %d %q %v, want %q", got.Code, body, got.broken, tc.want)
 			case body != tc.body:
-				for _, name := range []string{"Content-Length", "Content-Encoding", "Etag", "Digest"} {
-					if value := got.Header().Get(name); value != "" && (name != "Content-Encoding" || value != "identity") {
-						t.Errorf("%s is still %q", name, value)
+				for name, allowed := range map[string]string{"Content-Length": strconv.Itoa(len(body)), "Content-Encoding": "identity", "Etag": "", "Digest": ""} {
+					if value := got.Header().Get(name); value != "" && value != allowed {
+						t.Errorf("%s is %q", name, value)
 					}
 				}
 			case got.Header().Get("Etag") == "" && tc.contentType != "-" && tc.contentType != "text/plain":
@@ -300,11 +301,12 @@ func TestAnswersThatCannotBeSearchedAreRefused(t *testing.T) {
 
 func TestAnAnswerThatTurnsOutNotToBeJSONEndsThere(t *testing.T) {
 	t.Parallel()
+	long := `{"a":"` + strings.Repeat("x", 32<<10) + `"} `
 	for name, tc := range map[string]struct {
 		encoding, body, passed string
 		want                   error
 	}{
-		"text":            {"", `{"a":1} canary`, `{"a":1} `, filter.ErrSyntax},
+		"text":            {"", long + "canary", long, filter.ErrSyntax},
 		"cut off":         {"", `{"a":"canary`, `{"a":"canary`, io.ErrUnexpectedEOF},
 		"gzip is cut off": {"gzip", zipped(t, `{"password":"canary"}`)[:30], "", io.ErrUnexpectedEOF},
 	} {
@@ -318,6 +320,19 @@ func TestAnAnswerThatTurnsOutNotToBeJSONEndsThere(t *testing.T) {
 		if errors.Is(tc.want, filter.ErrSyntax) && !strings.Contains(c.said(), "The rest of the answer is not forwarded") {
 			t.Errorf("%s: the log does not say why: %s", name, c.said())
 		}
+	}
+}
+
+func TestAShortAnswerThatTurnsOutNotToBeJSONIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
+	c.serve(http.StatusOK, http.Header{"Content-Type": {contentTypeJSON}}, `{"a":1} canary`)
+	got := c.ask("monitor", http.MethodGet, "/api/v3/organizations", nil)
+	if got.Code != http.StatusBadGateway || got.broken != nil || strings.Contains(got.Body.String(), "canary") {
+		t.Errorf("got %d %s, %v", got.Code, got.Body, got.broken)
+	}
+	if !strings.Contains(c.said(), "The answer is not forwarded, because it cannot be searched for secrets: the answer is not JSON at byte 8.") {
+		t.Errorf("the log does not say why: %s", c.said())
 	}
 }
 
@@ -365,13 +380,14 @@ func TestTheServerIsAskedForJSONAndForTheWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoAnswerWithABodyIsNotTouched(t *testing.T) {
+// The length of the body without secrets, beside that of the server's, would tell theirs.
+func TestTheAnswerToHEADTellsNothingOfTheBodyOfTheServer(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, `{"product": "vspc", "filter_secrets": {}}`)
 	header := http.Header{"Content-Type": {contentTypeJSON}, "Content-Length": {"32"}, "Etag": {`"1"`}, "Content-Encoding": {"br"}}
 	c.serve(http.StatusOK, header, "")
 	got := c.ask("monitor", http.MethodHead, "/api/v3/organizations", nil)
-	if got.Code != http.StatusOK || got.Header().Get("Content-Length") != "32" || got.Header().Get("Etag") == "" {
+	if got.Code != http.StatusOK || got.Header().Get("Content-Type") != contentTypeJSON || got.Header().Get("Content-Length") != "" || got.Header().Get("Etag") != "" {
 		t.Errorf("HEAD: %d %v", got.Code, got.Header())
 	}
 }

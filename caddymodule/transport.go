@@ -563,9 +563,9 @@ func (t *Transport) outgoing(req *http.Request, state *requestState, version str
 	}
 	out := new(http.Request)
 	*out = *req
-	// Room for the token and the version, because growing would cost more than the
-	// copy.
-	out.Header = make(http.Header, len(req.Header)+2)
+	// Room for the token, the version and what Ask adds, because growing would cost more
+	// than the copy.
+	out.Header = make(http.Header, len(req.Header)+4)
 	for name, values := range req.Header {
 		if state == nil || !headers.Withheld(name) {
 			out.Header[name] = values

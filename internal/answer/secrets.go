@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/filter"
@@ -52,6 +53,9 @@ func (x *Exchange) withoutSecrets(res *http.Response) (*http.Response, *veeam.Re
 		return x.unreadable(res, "it switches to another protocol")
 	}
 	if x.bodyless(res) {
+		if x.Request.Method == http.MethodHead { // the length of a secret is a part of it
+			otherBytes(res)
+		}
 		return res, nil
 	}
 	if res.StatusCode < http.StatusBadRequest && svclog.AnswersUnnamedSecret(x.Request.URL.Path) {
@@ -64,9 +68,40 @@ func (x *Exchange) withoutSecrets(res *http.Response) (*http.Response, *veeam.Re
 	if body == nil {
 		return res, nil
 	}
-	res.Body = &filteredBody{ReadCloser: body, journal: x.Journal}
+	length := res.ContentLength
+	res.Body = body
 	otherBytes(res)
+	if 0 < length && length <= shortLength {
+		if err := atOnce(res, length); unreadable(err) {
+			return x.unreadable(res, err.Error())
+		}
+		return res, nil
+	}
+	res.Body = &filteredBody{ReadCloser: body, journal: x.Journal}
 	return res, nil
+}
+
+// shortLength is how long a body may be that is filtered before any of it is passed on.
+const shortLength = 16 << 10
+
+// atOnce reads a body of known length, so that the answer has a length again and is sent in one
+// piece. If the body ends early, so does the answer, which has no length then.
+func atOnce(res *http.Response, length int64) error {
+	var text bytes.Buffer
+	text.Grow(int(length) + bytes.MinRead)
+	body := struct {
+		io.Reader
+		io.Closer
+	}{&text, res.Body}
+	_, err := text.ReadFrom(res.Body)
+	if err != nil {
+		body.Reader = io.MultiReader(&text, failing{err})
+	} else {
+		res.ContentLength = int64(text.Len())
+		res.Header["Content-Length"] = []string{strconv.Itoa(text.Len())}
+	}
+	res.Body = body
+	return err
 }
 
 // unpacked takes gzip off an answer that is filtered, so that all that search it see
@@ -118,7 +153,7 @@ func searchable(res *http.Response) (body io.ReadCloser, fault string) {
 		return nil, fault
 	}
 	known := res.ContentLength >= 0
-	head, err := beginning(res.Body)
+	head, err := beginning(res.Body, res.ContentLength)
 	whole := io.MultiReader(bytes.NewReader(head), failing{err})
 	if err == nil {
 		whole = io.MultiReader(bytes.NewReader(head), res.Body)
@@ -160,12 +195,16 @@ const (
 )
 
 // beginning reads a body up to its first byte that is no blank, which is enough for
-// JSON; of others some more.
-func beginning(body io.Reader) (head []byte, err error) {
-	head = make([]byte, 0, sniffRoom)
+// JSON; of others some more. length is that of the body, -1 if it is not known.
+func beginning(body io.Reader, length int64) (head []byte, err error) {
+	room := int64(sniffRoom)
+	if length >= 0 {
+		room = max(sniffLength, min(room, length))
+	}
+	head = make([]byte, 0, room)
 	for err == nil && len(head) < sniffLength {
 		var n int
-		n, err = body.Read(head[len(head):sniffRoom])
+		n, err = body.Read(head[len(head):room])
 		head = head[:len(head)+n]
 		if text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); len(text) > 0 && (len(text) > 16 || beginsJSON[text[0]]) {
 			break
