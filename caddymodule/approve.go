@@ -32,7 +32,7 @@ func (h *Handler) acquireApprovals(ctx caddy.Context) error {
 		return nil
 	}
 	pooled, release := approval.Acquire(storages.Key(ctx.Storage()), storages.Dated{Storage: ctx.Storage()}, approval.Telling(running().metrics.Approvals, running().Events.Emit))
-	h.approvals, h.release = &approval.Site{Approvals: pooled.Approvals, Limits: limits, Words: h.words}, append(h.release, release)
+	h.approvals, h.release = &approval.Site{Approvals: pooled.Approvals, Limits: limits, Words: h.rules.Words}, append(h.release, release)
 	h.metrics.BeginApprovals(h.product.Name)
 	return atStart(ctx, func(context.Context) { pooled.Start(unseenApprovals) })
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
@@ -176,7 +177,7 @@ func TestThreeReplicasWithOneStoragePassAnApprovedRequestOnce(t *testing.T) {
 	var replicas []*keyed
 	for range 3 {
 		k := newKeyed(t, &Handler{
-			Product: "vbr", Clients: []*clients.Client{{Name: "agent"}}, Rules: []*Rule{{Effect: "approve"}},
+			Product: "vbr", Clients: []*clients.Client{{Name: "agent"}}, Rules: []*rules.Rule{{Effect: "approve"}},
 		})
 		k.approvals.Approvals = approval.New(storages.Dated{Storage: &certmagic.FileStorage{Path: folder}}, nil)
 		replicas = append(replicas, k)
@@ -276,9 +277,9 @@ func TestRulesSayWhatRequiresAnApproval(t *testing.T) {
 		}
 	}
 	for name, h := range map[string]*Handler{
-		"unknown_callers":      {Rules: []*Rule{{Effect: "approve", UnknownCallers: true}}},
-		"another effect":       {Rules: []*Rule{{Effect: "agree"}}},
-		"a default":            {Rules: []*Rule{{Effect: "approve"}}, Default: "approve"},
+		"unknown_callers":      {Rules: []*rules.Rule{{Effect: "approve", UnknownCallers: true}}},
+		"another effect":       {Rules: []*rules.Rule{{Effect: "agree"}}},
+		"a default":            {Rules: []*rules.Rule{{Effect: "approve"}}, Default: "approve"},
 		"an option":            {Approvals: &approval.Options{Wait: "soon"}},
 		"an option of a limit": {Approvals: &approval.Options{MaxWaiting: -1}},
 	} {

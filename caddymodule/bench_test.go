@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -182,12 +183,12 @@ func ofForwarder(req *http.Request) *http.Request {
 }
 
 // benchHandler has the given logger for its lines.
-func benchHandler(tb testing.TB, svc *zap.Logger, rules ...*Rule) *Handler {
+func benchHandler(tb testing.TB, svc *zap.Logger, list ...*rules.Rule) *Handler {
 	tb.Helper()
 	ctx := provisionContext(tb, &caddy.Config{
 		StorageRaw: []byte(`{"module": "file_system", "root": "` + tb.TempDir() + `"}`),
 	})
-	h := &Handler{Rules: rules}
+	h := &Handler{Rules: list}
 	if err := h.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
@@ -197,12 +198,12 @@ func benchHandler(tb testing.TB, svc *zap.Logger, rules ...*Rule) *Handler {
 }
 
 // hundredRules are 99 that match no request of a benchmark, and one that allows it.
-func hundredRules() (rules []*Rule) {
+func hundredRules() (list []*rules.Rule) {
 	for i := range 99 {
 		path := []byte(fmt.Sprintf(`["/api/v1/none%d/*"]`, i))
-		rules = append(rules, &Rule{Effect: "deny", MatcherSetsRaw: caddyhttp.RawMatcherSets{{"path": path}}})
+		list = append(list, &rules.Rule{Effect: "deny", MatcherSetsRaw: caddyhttp.RawMatcherSets{{"path": path}}})
 	}
-	return append(rules, &Rule{Effect: "allow", Preset: "operate"})
+	return append(list, &rules.Rule{Effect: "allow", Preset: "operate"})
 }
 
 func discardingLogger(b *testing.B) *zap.Logger {

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -313,7 +314,7 @@ func TestNothingOutsideTheScopeOfAKeyPasses(t *testing.T) {
 	}
 	k := newKeyed(t, &Handler{
 		Product: "vbr", Clients: []*clients.Client{client}, ActAs: "{http.request.header.X-Account}",
-		Rules: []*Rule{{Effect: "deny", MatcherSetsRaw: caddyhttp.RawMatcherSets{{"veeam_operation": []byte(`{"classes": ["secret"]}`)}}}, {Effect: "allow"}},
+		Rules: []*rules.Rule{{Effect: "deny", MatcherSetsRaw: caddyhttp.RawMatcherSets{{"veeam_operation": []byte(`{"classes": ["secret"]}`)}}}, {Effect: "allow"}},
 	})
 	// What each preset and network contains, by hand.
 	classes := map[string]string{"": "read run change destroy unknown", "monitor": "read", "report": "read", "operate": "read run"}

@@ -5,7 +5,6 @@ package caddymodule
 import (
 	"cmp"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -127,8 +126,8 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 		return
 	}
 	defer h.show(r, state)()
-	state.decision, v.err = h.rulesFor(state).Decide(r, unknown == nil)
-	v.ruled, state.decided, state.source = true, string(state.decision.Effect()), h.ruleSource(state.decision.Rule)
+	state.decision, v.err = h.rules.Decide(r, unknown == nil)
+	v.ruled, state.decided, state.source = true, string(state.decision.Effect()), h.rules.Source(state.decision.Rule)
 	if trace != nil {
 		trace(r)
 	}
@@ -137,7 +136,7 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 	case unknown != nil:
 		v.refusal = unknown
 	default:
-		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.source(state.decision.Rule) +
+		v.refusal = &veeam.Refusal{Reason: veeam.ReasonDenied, Detail: "this is decided by " + h.rules.Describe(state.decision.Rule) +
 			operation.Advice(state.operation, state.sent.Method, state.sent.Path, state.sent.Query)}
 	}
 }
@@ -152,11 +151,11 @@ func (h *Handler) record(state *requestState, v *verdict) {
 	}
 	h.countDecision(state.decision)
 	if state.decision.Shadow != 0 {
-		state.journal.Shadow(state.caller.Identity(), string(h.rules.Rules[state.decision.Shadow-1].Effect), h.source(state.decision.Shadow))
+		state.journal.Shadow(state.caller.Identity(), string(h.rules.Effect(state.decision.Shadow)), h.rules.Describe(state.decision.Shadow))
 	}
 	if state.decision.Allowed {
 		if state.journal.Debug() {
-			state.journal.Allowed(state.caller.Identity(), h.source(state.decision.Rule))
+			state.journal.Allowed(state.caller.Identity(), h.rules.Describe(state.decision.Rule))
 		}
 	}
 }
@@ -178,7 +177,7 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 	if h.uncanonical {
 		return canonical.AsItIs(r), nil
 	}
-	sent, refusal := canonical.Make(r, h.words)
+	sent, refusal := canonical.Make(r, h.rules.Words)
 	if refusal == nil && (keys.InAddress(sent.Path) || keys.InAddress(sent.Query)) {
 		refusal = &veeam.Refusal{
 			Reason: veeam.ReasonBadRequest, Message: "The address holds a key. Send it in a header, and issue another one: addresses get into logs.",
@@ -194,36 +193,16 @@ func (h *Handler) spelling(r *http.Request) (canonical.Request, *veeam.Refusal) 
 func (h *Handler) show(r *http.Request, state *requestState) (restore func()) {
 	state.account = h.accountFor(r, state)
 	caddyhttp.SetVar(r.Context(), stateVar, state)
-	return state.sent.Show(r, !h.uncanonical && slices.ContainsFunc(h.Rules, func(rule *Rule) bool { return rule.folds }))
-}
-
-// source names the deciding rule for the log.
-func (h *Handler) source(rule int) string {
-	if rule == 0 {
-		return "the default, because no rule matches"
-	}
-	text := "rule " + strconv.Itoa(rule)
-	if source := h.ruleSource(rule); source != "" {
-		text += " at " + source
-	}
-	return text
-}
-
-// ruleSource returns the place of a rule in the configuration, empty for the default.
-func (h *Handler) ruleSource(rule int) string {
-	if rule == 0 {
-		return ""
-	}
-	return h.Rules[rule-1].Source
+	return state.sent.Show(r, !h.uncanonical && h.rules.Folds)
 }
 
 func (h *Handler) countDecision(d policy.Decision) {
 	count := func(rule int, decision string) {
-		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(rule), h.ruleSource(rule), decision).Inc()
+		h.metrics.Decisions.WithLabelValues(h.product.Name, strconv.Itoa(rule), h.rules.Source(rule), decision).Inc()
 	}
 	count(d.Rule, string(d.Effect()))
 	if d.Shadow != 0 {
-		count(d.Shadow, "shadow_"+string(h.rules.Rules[d.Shadow-1].Effect))
+		count(d.Shadow, "shadow_"+string(h.rules.Effect(d.Shadow)))
 	}
 }
 
@@ -261,7 +240,6 @@ func (h *Handler) filters(state *requestState) bool {
 	if h.FilterSecrets == nil || h.FilterSecrets.Excepts(&state.caller) {
 		return false
 	}
-	rule := state.decision.Rule
-	revealed := rule > 0 && state.decision.Effect() != policy.Deny && h.Rules[rule-1].reveals && state.operation.Class == operation.Secret
+	revealed := h.rules.Reveals(state.decision.Rule) && state.decision.Effect() != policy.Deny && state.operation.Class == operation.Secret
 	return !revealed
 }

@@ -182,7 +182,10 @@ func parseDirectiveWith(h httpcaddyfile.Helper, words *hidden.Words) ([]httpcadd
 	if err := parser.finish(&first, proxy); err != nil {
 		return nil, err
 	}
-	route := caddyhttp.Route{MatcherSetsRaw: sets(matchers), HandlersRaw: make([]json.RawMessage, 2)}
+	route := caddyhttp.Route{HandlersRaw: make([]json.RawMessage, 2)}
+	if len(matchers) > 0 {
+		route.MatcherSetsRaw = caddyhttp.RawMatcherSets{matchers}
+	}
 	// Not with caddyconfig.JSONModuleObject, which decodes and encodes everything once more:
 	// there may be very many accounts.
 	if route.HandlersRaw[0], err = json.Marshal(struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -49,7 +50,7 @@ type Explanation struct {
 	// Decision is their result. Source names the deciding rule, Shadow the shadow rule
 	// that would have decided.
 	Ruled          bool
-	Rules          []RuleOutcome
+	Rules          []rules.Outcome
 	Decision       policy.Decision
 	Source, Shadow string
 
@@ -66,13 +67,6 @@ type Explanation struct {
 	Refusal *veeam.Refusal
 	Status  int
 	Message string
-}
-
-// RuleOutcome is the outcome of a rule that does not decide about a request.
-type RuleOutcome struct {
-	Source  string // the rule's number and place in the configuration
-	Effect  policy.Effect
-	Outcome string // a predicate, such as "does not match"
 }
 
 // Explain decides about a request as ServeHTTP does and gives the reasons. It does not
@@ -92,7 +86,7 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 	if !known {
 		unknown = &veeam.Refusal{Reason: veeam.ReasonNoToken}
 	}
-	v := h.judge(r, state, unknown, func(shown *http.Request) { x.Rules = h.outcomes(shown, state.decision.Rule) })
+	v := h.judge(r, state, unknown, func(shown *http.Request) { x.Rules = h.rules.Outcomes(shown, state.decision.Rule) })
 	if v.refusal == nil && x.Route == veeam.RouteToken && known {
 		v.refusal = h.narrow(r, state) // as after the login
 	}
@@ -104,10 +98,10 @@ func (h *Handler) Explain(r *http.Request, caller policy.Caller, known bool) Exp
 	x.Operation, x.Ruled, x.Decision, x.Account, x.Refusal = state.operation, v.ruled, state.decision, state.account, v.refusal
 	x.Narrowed = state.narrowed
 	if v.ruled {
-		x.Source = h.source(state.decision.Rule)
+		x.Source = h.rules.Describe(state.decision.Rule)
 	}
 	if state.decision.Shadow != 0 {
-		x.Shadow = h.source(state.decision.Shadow)
+		x.Shadow = h.rules.Describe(state.decision.Shadow)
 	}
 	if v.refusal != nil {
 		x.Status, x.Message = h.product.Status(*v.refusal), h.product.Message(*v.refusal)
@@ -129,27 +123,6 @@ func ExplainRequest(method, address string, header http.Header) (*http.Request, 
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server)), nil
 }
 
-// outcomes returns the outcomes of the rules before the deciding one.
-func (h *Handler) outcomes(shown *http.Request, decides int) (found []RuleOutcome) {
-	for i, rule := range h.rulesFor(stateOf(shown.Context())).Rules {
-		if i+1 == decides {
-			break
-		}
-		matched, err := rule.Matches(shown)
-		outcome := "does not match"
-		switch {
-		case err != nil:
-			outcome = "cannot be evaluated: " + err.Error()
-		case matched && rule.Shadow:
-			outcome = "matches, not enforced (shadow)"
-		case matched:
-			outcome = "matches, but does not apply to unknown callers"
-		}
-		found = append(found, RuleOutcome{Source: h.source(i + 1), Effect: rule.Effect, Outcome: outcome})
-	}
-	return found
-}
-
 // PrepareExplain loads a handler from its JSON and prepares it for Explain only: it
 // reads no key and does not access the storage. first is the name of the first account.
 func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Handler, err error) {
@@ -169,7 +142,8 @@ func PrepareExplain(ctx caddy.Context, raw json.RawMessage, first string) (h *Ha
 	if h.jwts, err = h.trust(); err != nil {
 		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
-	return h, h.provisionRules(ctx)
+	h.rules, err = rules.Load(ctx, h.Rules, h.Default)
+	return h, err
 }
 
 // trust returns the identity providers of the configuration. It reads no keys.

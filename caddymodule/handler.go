@@ -17,11 +17,11 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/browser"
-	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -72,7 +72,7 @@ type Handler struct {
 
 	// The rules, in order; the first match decides. They apply to all requests for the
 	// server.
-	Rules []*Rule `json:"rules,omitempty"`
+	Rules []*rules.Rule `json:"rules,omitempty"`
 
 	// The decision if no rule matches: `allow` or `deny`. Default: `deny` if any rule
 	// allows something, otherwise `allow`. Unknown callers are always denied.
@@ -159,10 +159,8 @@ type Handler struct {
 	keys        *clients.Keyed
 	jwts        *jwtcaller.Trust // nil without trust_jwt
 	first       string           // the account that acts by default
-	rules       *policy.Rules
-	doubtful    *policy.Rules   // the same, for operations that no index knows
-	words       canonical.Words // of the conditions of all rules
-	approvals   *approval.Site  // nil if no rule requires one
+	rules       *rules.Set
+	approvals   *approval.Site // nil if no rule requires one
 	limits      *ratelimit.Callers
 	stands      *atomic.Pointer[site]
 	forwarder   *atomic.Pointer[forwarder.Forwarder] // holds nil if reverse_proxy sends requests on
@@ -248,13 +246,10 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	h.counts = h.metrics.RequestCounts(h.product.Name, h.clients.Names())
-	if err := h.provisionRules(ctx); err != nil {
+	if h.rules, err = rules.Load(ctx, h.Rules, h.Default); err != nil {
 		return err
 	}
-	for rule, why := range h.rules.Idle() {
-		h.logger.Warn("a rule never applies: "+why, zap.String("rule", h.source(rule)))
-	}
-	h.warnStrangers()
+	h.rules.Warn(h.logger, h.product, h.index)
 	if err := h.FilterSecrets.Read(h.Clients); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -82,7 +83,7 @@ func TestACallerIsKnownByATokenOfAnIdentityProvider(t *testing.T) {
 	k := newKeyed(t, &Handler{
 		TrustJWT: []*jwtcaller.Config{config},
 		Clients:  []*clients.Client{{Name: "grafana", Account: "svc-monitor", Limits: clients.Limits{Preset: "monitor"}}, {Name: "alice", Limits: clients.Limits{Preset: "operate"}}},
-		Rules:    []*Rule{{Effect: "allow"}},
+		Rules:    []*rules.Rule{{Effect: "allow"}},
 	})
 	for name, tt := range map[string]struct {
 		claims                     jwt.MapClaims
@@ -131,7 +132,7 @@ func TestACallerIsKnownByATokenOfAnIdentityProvider(t *testing.T) {
 func TestNoForgedJWTGetsIn(t *testing.T) {
 	t.Parallel()
 	p, other := newIDP(t), newIDP(t)
-	k := newKeyed(t, &Handler{TrustJWT: []*jwtcaller.Config{p.config()}, Rules: []*Rule{{Effect: "allow"}}})
+	k := newKeyed(t, &Handler{TrustJWT: []*jwtcaller.Config{p.config()}, Rules: []*rules.Rule{{Effect: "allow"}}})
 	valid := p.token(t, nil)
 	own, err := k.issuer.Issue(t.Context(), issuer.Subject{Client: "caddy:bob", Vouch: "caddy"}, k.audienceOf(), time.Hour)
 	if err != nil {
@@ -191,7 +192,7 @@ func TestAProviderWithoutKeysRefusesItsCallersOnly(t *testing.T) {
 	p := newIDP(t)
 	config := p.config()
 	config.JWKSFile = filepath.Join(t.TempDir(), "absent")
-	k := newKeyed(t, &Handler{TrustJWT: []*jwtcaller.Config{config}, Clients: []*clients.Client{{Name: "grafana", Limits: clients.Limits{Preset: "monitor"}}}, Rules: []*Rule{{Effect: "allow"}}})
+	k := newKeyed(t, &Handler{TrustJWT: []*jwtcaller.Config{config}, Clients: []*clients.Client{{Name: "grafana", Limits: clients.Limits{Preset: "monitor"}}}, Rules: []*rules.Rule{{Effect: "allow"}}})
 	if a := k.send(get("/api/v1/jobs", bearer(p.token(t, nil))...), "192.0.2.7"); a.status != http.StatusServiceUnavailable || a.reason != veeam.ReasonJWKS || a.passed != nil {
 		t.Errorf("%+v", a)
 	}
@@ -204,7 +205,7 @@ func TestAProviderWithoutKeysRefusesItsCallersOnly(t *testing.T) {
 func TestATokenOfAProviderCountsAtEnterpriseManager(t *testing.T) {
 	t.Parallel()
 	p := newIDP(t)
-	k := newKeyed(t, &Handler{Product: "em", TrustJWT: []*jwtcaller.Config{p.config()}, Rules: []*Rule{{Effect: "allow"}}})
+	k := newKeyed(t, &Handler{Product: "em", TrustJWT: []*jwtcaller.Config{p.config()}, Rules: []*rules.Rule{{Effect: "allow"}}})
 	if a := k.send(get("/api/jobs", bearer(p.token(t, nil))...), "192.0.2.7"); a.passed == nil {
 		t.Errorf("%+v", a)
 	}

@@ -31,6 +31,9 @@ const stateVar = operations.Var
 // Class implements operations.Classified.
 func (state *requestState) Class() operation.Class { return state.operation.Class }
 
+// SetClass implements operations.Classified.
+func (state *requestState) SetClass(class operation.Class) { state.operation.Class = class }
+
 // requestState is the decision of the handler about a request. The handler completes it
 // before it calls the next handler; it is read-only afterwards. reverse_proxy may send
 // the request to several upstreams with the same state.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
@@ -128,7 +129,7 @@ func TestAKeyThatHasMovedVouchesForNoTokenOfItsFormerClient(t *testing.T) {
 		"in place of the former": {{Name: "jenkins", Account: "svc-operator", Keys: []*keys.Config{config}}},
 		"nowhere":                {{Name: "grafana"}},
 	} {
-		k := newKeyed(t, &Handler{Product: "vbr", Clients: now, Rules: []*Rule{{Effect: "allow"}}})
+		k := newKeyed(t, &Handler{Product: "vbr", Clients: now, Rules: []*rules.Rule{{Effect: "allow"}}})
 		pair, err := k.issuer.Issue(t.Context(), issuer.Subject{Client: "grafana", Vouch: keyVouch + before.ID}, k.audienceOf(), time.Hour)
 		if err != nil {
 			t.Fatal(err)

@@ -27,6 +27,17 @@ const Var = "veeam_auth"
 type Classified interface {
 	// Class returns the class of the operation.
 	Class() operation.Class
+
+	// SetClass sets it, while a rule asks what its conditions say of another class.
+	SetClass(operation.Class)
+}
+
+// Of returns what the handler veeam_auth knows of a request. ok is false if there is no such
+// handler.
+func Of(r *http.Request) (decided Classified, ok bool) {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	decided, ok = vars[Var].(Classified)
+	return decided, ok
 }
 
 // MatchOperation matches requests by the class of their operation: `read`, `run`,
@@ -106,8 +117,7 @@ func (m *MatchOperation) MatchWithError(r *http.Request) (bool, error) {
 		op, ok := m.index.LookupRaw(r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
 		return ok && m.set.Has(op.Class), nil
 	}
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	decided, ok := vars[Var].(Classified)
+	decided, ok := Of(r)
 	return ok && m.set.Has(decided.Class()), nil
 }
 

@@ -1,22 +1,20 @@
-// The configuration of rules: Caddy's matchers and presets.
-
-package caddymodule
+// Package rules has the rules of a handler: their configuration, which is Caddy's matchers and
+// presets, and what they say about a request. Package caddymodule imports it.
+package rules
 
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/rulecase"
-	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
@@ -67,116 +65,116 @@ func (r *Rule) at() string {
 // it itself.
 func (r *Rule) explicit(set int) bool { return set < len(r.withUnknown) && r.withUnknown[set] }
 
-// unknownClass is the condition of a rule for operations that are not in the index.
-// Their class is not known: it may be one that is denied, or one that is not allowed.
-// Therefore the condition of a rule that denies holds if it holds for any class, and
-// that of another rule if it holds for every class. An approve rule that holds for some
-// classes only denies.
-type unknownClass struct {
-	policy.Matcher
-	effect policy.Effect
+// Set is the rules of a handler, loaded.
+type Set struct {
+	*policy.Rules
+	Words canonical.Words // of the conditions of all rules
+	Folds bool            // a condition is sensitive to case
+
+	doubtful *policy.Rules // the same rules, for operations that no index knows
+	list     []*Rule
 }
 
-// MatchWithError implements policy.Matcher.
-func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
-	matched, err := m.Matcher.MatchWithError(r)
-	state := stateOf(r.Context())
-	if err != nil || state == nil {
-		return matched, err
-	}
-	defer func() { state.operation.Class = operation.Unknown }()
-	some, all := matched, matched
-	for _, state.operation.Class = range operation.Classes() {
-		if matched, err = m.Matcher.MatchWithError(r); err != nil {
-			return matched, err
-		}
-		some, all = some || matched, all && matched
-	}
-	switch {
-	case m.effect == policy.Deny:
-		return some, nil
-	case m.effect == policy.Approve && some != all:
-		return false, policy.ErrDoubt
-	}
-	return all, nil
-}
-
-// provisionRules loads the matchers of all rules.
-func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
-	rules := make([]policy.Rule, len(h.Rules))
-	loaded := make([][]policy.Matcher, len(h.Rules))
+// Load loads the matchers of all rules. fallback is the decision if no rule matches; empty
+// for the default.
+func Load(ctx caddy.Context, list []*Rule, fallback string) (s *Set, err error) {
+	s = &Set{Words: make(canonical.Words), list: list}
+	rules := make([]policy.Rule, len(list))
+	loaded := make([][]policy.Matcher, len(list))
 	opened := false // an operation outside the index is allowed explicitly
-	h.words = make(canonical.Words)
-	for i, r := range h.Rules {
+	for i, r := range list {
 		if loaded[i], err = r.matchers(ctx); err != nil {
-			return fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
+			return nil, fmt.Errorf("veeam_auth: rule %d%s: %w", i+1, r.at(), err)
 		}
-		h.words.Add(r.text)
+		s.Words.Add(r.text)
+		s.Folds = s.Folds || r.folds
 		opened = opened || r.Effect != string(policy.Deny) && !r.Shadow && r.namesUnknown
 	}
-	for i, r := range h.Rules {
+	for i, r := range list {
 		rules[i] = policy.Rule{Effect: policy.Effect(r.Effect), Matchers: loaded[i], Shadow: r.Shadow, Unknown: r.UnknownCallers, Source: r.Source, Ended: r.ended}
 	}
-	if h.rules, err = policy.NewRules(rules, policy.Effect(h.Default)); err != nil {
-		return fmt.Errorf("veeam_auth: %w", err)
+	if s.Rules, err = policy.NewRules(rules, policy.Effect(fallback)); err != nil {
+		return nil, fmt.Errorf("veeam_auth: %w", err)
 	}
-	h.doubtful = &policy.Rules{Rules: slices.Clone(rules), Default: h.rules.Default}
-	for i, r := range h.Rules {
+	s.doubtful = &policy.Rules{Rules: slices.Clone(rules), Default: s.Default}
+	for i, r := range list {
 		matchers, effect := slices.Clone(loaded[i]), policy.Effect(r.Effect)
 		for j, m := range matchers {
 			if !opened && (effect == policy.Deny || !r.explicit(j)) {
 				matchers[j] = unknownClass{m, effect}
 			}
 		}
-		h.doubtful.Rules[i].Matchers = matchers
+		s.doubtful.Rules[i].Matchers = matchers
 	}
-	return nil
+	return s, nil
 }
 
-// rulesFor returns the rules for a request. Those for an operation of known class do not
-// ask for the class, which would cost more than they do.
-func (h *Handler) rulesFor(state *requestState) *policy.Rules {
-	if state.operation.Class == operation.Unknown {
-		return h.doubtful
-	}
-	return h.rules
+// Decide evaluates the rules, see policy.Rules.
+func (s *Set) Decide(r *http.Request, known bool) (policy.Decision, error) {
+	return s.about(r).Decide(r, known)
 }
 
-// warnStrangers logs the rules that allow unknown callers more than what the server
-// answers without a token.
-func (h *Handler) warnStrangers() {
-	if h.index == nil {
-		return
+// about returns the rules for a request. Where the class of its operation is known, they do not
+// ask for it, which would cost more than they do.
+func (s *Set) about(r *http.Request) *policy.Rules {
+	if state, ok := operations.Of(r); ok && state.Class() == operation.Unknown {
+		return s.doubtful
 	}
-	for i := range h.rules.Rules {
-		rule := &h.rules.Rules[i]
-		if rule.Effect != policy.Allow || !rule.Unknown || rule.Shadow {
-			continue
-		}
-		if op, ok := h.needsToken(rule); ok {
-			h.logger.Warn("a rule with unknown_callers allows operations that require a token; unknown callers act as no account, so the server refuses them",
-				zap.String("rule", h.source(i+1)), zap.String("operation", op.Method+" "+op.Target()))
-		}
-	}
+	return s.Rules
 }
 
-// needsToken returns an operation that a rule matches and that requires a token.
-func (h *Handler) needsToken(rule *policy.Rule) (operation.Operation, bool) {
-	for _, op := range h.index.All() {
-		if h.product.Classify(op.Method, op.Path) != veeam.RouteProtected {
-			continue
-		}
-		r := &http.Request{
-			Method: op.Method, URL: &url.URL{Path: op.Path, RawQuery: op.Query}, RequestURI: op.Target(), Header: http.Header{}, Body: http.NoBody,
-			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		}
-		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server))
-		caddyhttp.SetVar(r.Context(), stateVar, &requestState{operation: op})
-		if matched, err := rule.Matches(r); matched && err == nil {
-			return op, true
-		}
+// Effect returns the effect of a rule, by its position from 1.
+func (s *Set) Effect(rule int) policy.Effect { return policy.Effect(s.list[rule-1].Effect) }
+
+// Reveals reports whether a rule names the class secret.
+func (s *Set) Reveals(rule int) bool { return rule > 0 && s.list[rule-1].reveals }
+
+// Describe names the deciding rule for the log.
+func (s *Set) Describe(rule int) string {
+	if rule == 0 {
+		return "the default, because no rule matches"
 	}
-	return operation.Operation{}, false
+	text := "rule " + strconv.Itoa(rule)
+	if source := s.Source(rule); source != "" {
+		text += " at " + source
+	}
+	return text
+}
+
+// Source returns the place of a rule in the configuration, empty for the default.
+func (s *Set) Source(rule int) string {
+	if rule == 0 {
+		return ""
+	}
+	return s.list[rule-1].Source
+}
+
+// Outcome is the outcome of a rule that does not decide about a request.
+type Outcome struct {
+	Source  string // the rule's number and place in the configuration
+	Effect  policy.Effect
+	Outcome string // a predicate, such as "does not match"
+}
+
+// Outcomes returns the outcomes of the rules before the deciding one.
+func (s *Set) Outcomes(r *http.Request, decides int) (found []Outcome) {
+	for i, rule := range s.about(r).Rules {
+		if i+1 == decides {
+			break
+		}
+		matched, err := rule.Matches(r)
+		outcome := "does not match"
+		switch {
+		case err != nil:
+			outcome = "cannot be evaluated: " + err.Error()
+		case matched && rule.Shadow:
+			outcome = "matches, not enforced (shadow)"
+		case matched:
+			outcome = "matches, but does not apply to unknown callers"
+		}
+		found = append(found, Outcome{Source: s.Describe(i + 1), Effect: rule.Effect, Outcome: outcome})
+	}
+	return found
 }
 
 func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
@@ -221,13 +219,4 @@ func (r *Rule) matchers(ctx caddy.Context) ([]policy.Matcher, error) {
 		r.withUnknown[i] = operations.Named(set, operation.Unknown)
 	}
 	return matchers, nil
-}
-
-// classMatcher matches operations of several classes.
-type classMatcher operation.Set
-
-// MatchWithError implements policy.Matcher.
-func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
-	state := stateOf(r.Context())
-	return state != nil && operation.Set(m).Has(state.operation.Class), nil
 }
