@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -12,12 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
-	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -56,7 +53,7 @@ func cachedIn(t testing.TB, process *processState, server *veeamtest.Server, dir
 	return provisionInMemory(t, &Transport{
 		process:  process,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: password}},
-		Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
+		Cache:    &records.Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 	}, server.Transport())
 }
 
@@ -116,7 +113,7 @@ func TestTheReasonOfAFailedLoginIsShared(t *testing.T) {
 		tr := provisionInMemory(t, &Transport{
 			Product:  "azure",
 			Accounts: []*account.Account{{Name: veeamtest.DefaultMFAUser, Password: veeamtest.DefaultMFAPassword}}, // no totp_secret
-			Cache:    &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
+			Cache:    &records.Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 		}, server.Transport())
 		res, err := tr.RoundTrip(proxied(context.Background(), &requestState{route: veeam.RouteProtected}))
 		if err != nil {
@@ -234,7 +231,7 @@ func TestAReloadWithACacheCostsNoLogin(t *testing.T) {
 	if n := server.Counters().TokenRequests; n != 1 {
 		t.Errorf("%d token requests", n)
 	}
-	if next := tr.process.AcquireCache(tr.Cache.EncryptionKey, tr.Cache.StorageRaw, expand, logCache); next == tr.Cache.inner {
+	if next := tr.process.AcquireCache(tr.Cache.EncryptionKey, tr.Cache.StorageRaw, expand, func(string, error) {}); next == tr.Cache.Shared() {
 		t.Errorf("cache %v is left", next.ID)
 	}
 }
@@ -255,70 +252,6 @@ func TestStorageOptionsAreCheckedWithoutTouchingTheStorage(t *testing.T) {
 	}
 }
 
-func TestCaddysOwnStorageIsTheDefault(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ctx := provisionContext(t, &caddy.Config{StorageRaw: fileStorage(dir)})
-	_, key := newKeyFile(t)
-	c := &Cache{EncryptionKey: key}
-	if err := c.provision(ctx, upstream.NewState()); err != nil {
-		t.Fatal(err)
-	}
-	defer c.cleanup()
-	if err := c.store.Store(t.Context(), "veeam_auth/x", []byte("y")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "veeam_auth", "x")); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestALockIsGivenBackAlsoIfTheConfigurationIsGone(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-		defer cancel()
-		open, err := (&Cache{StorageRaw: fileStorage(dir)}).opener(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := new(store.Reattachable).Attach(open)
-		// In the middle of a change of a record, and of the wait for its lock.
-		if err := s.Lock(ctx, "record"); err != nil {
-			t.Fatal(err)
-		}
-		next := make(chan error)
-		within, done := context.WithTimeout(ctx, 20*time.Second)
-		defer done()
-		go func() { next <- s.Lock(within, "record") }()
-		synctest.Wait()
-		s.Detach()
-		if err := s.Lock(ctx, "other"); !errors.Is(err, store.ErrDetached) {
-			t.Errorf("another lock: %v", err)
-		}
-		if err := s.Store(ctx, "record", []byte("x")); err != nil {
-			t.Error(err)
-		}
-		if err := s.Unlock(ctx, "record"); err != nil {
-			t.Error(err)
-		}
-		if err := <-next; err != nil {
-			t.Errorf("who waited: %v", err)
-		}
-		if err := s.Unlock(ctx, "record"); err != nil {
-			t.Error(err)
-		}
-		if left, _ := filepath.Glob(filepath.Join(dir, "locks", "*")); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
-		if _, err := s.Load(ctx, "record"); !errors.Is(err, store.ErrDetached) {
-			t.Errorf("the storage is still used: %v", err)
-		}
-		time.Sleep(time.Minute) // what keeps a lock fresh ends
-	})
-}
-
 func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -326,8 +259,7 @@ func TestALoginWaitsLittleForAStorageThatHangs(t *testing.T) {
 		_, key := newKeyFile(t)
 		tr := cachedOn(t, server, t.TempDir(), key, veeamtest.DefaultPassword)
 		hanging := make(chan struct{})
-		tr.Cache.store.Detach()
-		tr.Cache.store = tr.Cache.inner.AttachLate(store.Opened(hangingStore{hanging}))
+		defer tr.Cache.Shared().AttachLate(store.Opened(hangingStore{hanging})).Detach()
 		began := time.Now()
 		if res := ask(t, tr); res.StatusCode != http.StatusOK {
 			t.Errorf("status %d", res.StatusCode)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
@@ -55,7 +56,7 @@ type processState struct {
 func newProcess() *processState {
 	state := upstream.NewState()
 	set := metrics.New(state.Live)
-	tries := newTries()
+	tries := records.NewTries()
 	set.Sessions.Caches, set.Sessions.Storage = state.Caches, upstream.Storage(tries)
 	set.KeyEnds.Live, set.ProviderKeys.Live = keys.Expiries, jwtcaller.Left
 	set.Waiting.Live = approval.WaitingAt

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
@@ -194,7 +195,7 @@ func TestWrongCodesEndWithinTheBudget(t *testing.T) {
 func TestThreeWrongCodesInARowEndTheEntryForAWhile(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.Azure, nil, func(w *world) {
-		w.tr = w.transport(&Transport{Accounts: []*account.Account{coded()}, LockoutBudget: &LockoutBudget{Tries: 10, Window: caddy.Duration(time.Hour)}})
+		w.tr = w.transport(&Transport{Accounts: []*account.Account{coded()}, LockoutBudget: &records.LockoutBudget{Tries: 10, Window: caddy.Duration(time.Hour)}})
 		w.demand("503 code_needed")
 		for _, code := range []string{"000001", "000002", "000003"} {
 			w.enter(code)
@@ -292,7 +293,7 @@ func TestReplicasWaitForOneCode(t *testing.T) {
 			memoryStorages.Store(name, storage.Process())
 			replicas[i] = w.transport(&Transport{
 				Accounts: []*account.Account{coded()},
-				Cache:    &Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + name + `"}`)},
+				Cache:    &records.Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + name + `"}`)},
 			})
 		}
 		each := func(want string) {

@@ -7,12 +7,10 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
-	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/jwtcaller"
@@ -104,66 +102,6 @@ func (p *directiveParser) trustJWT(d *caddyfile.Dispenser) error {
 	}
 	p.at[strings.TrimSpace("trust_jwt "+c.Name)] = at
 	p.handler.TrustJWT = append(p.handler.TrustJWT, c)
-	return nil
-}
-
-// cache reads:
-//
-//	cache {
-//		encryption_key <secret>
-//		storage        <module> …
-//	}
-func (p *directiveParser) cache(d *caddyfile.Dispenser) error {
-	c := new(Cache)
-	at := *d
-	if d.NextArg() {
-		return d.Err("cache requires a block with encryption_key")
-	}
-	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("cache: %s is set twice", option)
-		}
-		seen[option] = true
-		switch option {
-		case "encryption_key":
-			if err := arguments.One(d, &c.EncryptionKey); err != nil {
-				return err
-			}
-		case "storage":
-			if err := c.storage(d); err != nil {
-				return err
-			}
-		default:
-			return d.Errf("cache: %s", unrecognized("cache", option))
-		}
-	}
-	if err := c.check(); err != nil {
-		return at.WrapErr(err)
-	}
-	p.transport.Cache = c
-	return nil
-}
-
-// storage reads a storage module as the global option storage does.
-func (c *Cache) storage(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.Err("storage requires the name of a module, such as file_system")
-	}
-	name := d.Val()
-	id := storages.Namespace + "." + name
-	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("this Caddy has no storage module %s", name)
-	}
-	module, err := caddyfile.UnmarshalModule(d, id)
-	if err != nil {
-		return err
-	}
-	if _, ok := module.(caddy.StorageConverter); !ok {
-		return d.Errf("module %s is not a storage", id)
-	}
-	c.StorageRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -189,7 +190,7 @@ func TestTwoWrongPasswordsAreSentOnceEachInTenMinutesByAllProcessesTogether(t *t
 		process := func() *Transport {
 			return w.transport(&Transport{
 				Accounts: []*account.Account{w.rotated(password, next)},
-				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
+				Cache:    &records.Cache{EncryptionKey: key, StorageRaw: storage},
 			})
 		}
 		start := time.Now()
@@ -218,7 +219,7 @@ func TestAProcessThatStartsInARotationGoesOnWithTheNextPassword(t *testing.T) {
 		for range 4 {
 			tr := w.transport(&Transport{
 				Accounts: []*account.Account{w.rotated(w.secret("secret", "outdated"), w.secret("next", veeamtest.DefaultPassword))},
-				Cache:    &Cache{EncryptionKey: key, StorageRaw: storage},
+				Cache:    &records.Cache{EncryptionKey: key, StorageRaw: storage},
 			})
 			if got := w.ask(tr, http.MethodGet, "/echo", ""); got.status != http.StatusOK {
 				t.Fatalf("%v", got)

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -138,7 +139,7 @@ func TestReplicasKeepThePaceTogether(t *testing.T) {
 		for i, key := range []string{one, two} {
 			replicas = append(replicas, w.transport(&Transport{
 				Accounts: accounts[i*crowd/2 : (i+1)*crowd/2], Pace: &ratelimit.Pace{PerSecond: 1, PerMinute: 5},
-				Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
+				Cache: &records.Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)},
 			}))
 		}
 		var wg sync.WaitGroup
@@ -225,7 +226,7 @@ func TestThreeReplicasWithFiftyColdAccountsKeepToTheQuotaOfVB365(t *testing.T) {
 				own[i] = &account.Account{Name: a.Name, Password: a.Password}
 			}
 			w.processState = newProcess()
-			replicas = append(replicas, w.transport(&Transport{Accounts: own, Cache: &Cache{EncryptionKey: "{file." + path + "}", StorageRaw: fileStorage(dir)}}))
+			replicas = append(replicas, w.transport(&Transport{Accounts: own, Cache: &records.Cache{EncryptionKey: "{file." + path + "}", StorageRaw: fileStorage(dir)}}))
 		}
 		w.logInAll(accounts, replicas...)
 		c := w.server.Counters()

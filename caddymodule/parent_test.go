@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -85,7 +86,7 @@ func TestProcessesSendAWrongPasswordOfAParentForOneOfItsSessionsOnly(t *testing.
 					memoryStorages.Store(name, storage.Process())
 					all = append(all, w.transport(&Transport{
 						Accounts: w.providers("wrong"),
-						Cache:    &Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + name + `"}`)},
+						Cache:    &records.Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + name + `"}`)},
 					}))
 				}
 				defer func() {
@@ -140,7 +141,7 @@ func TestAnOperatorHasAParentTriedAtOnceAndOnce(t *testing.T) {
 				if shared {
 					var storage memorystore.Storage
 					memoryStorages.Store(t.Name(), storage.Process())
-					tr.Cache = &Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + t.Name() + `"}`)}
+					tr.Cache = &records.Cache{EncryptionKey: key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + t.Name() + `"}`)}
 				}
 				w.tr = w.transport(tr)
 				w.both(tr, tr, http.StatusServiceUnavailable)

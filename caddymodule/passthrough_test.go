@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
@@ -361,7 +362,7 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 		var processes []*passthroughSite
 		for i := range 3 {
 			key := map[int]string{0: one, 1: s.secret("key-1", string(key)), 2: s.secret("key-2", string(key))}[i]
-			tr := s.transport(&Transport{Passthrough: true, Cache: &Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)}})
+			tr := s.transport(&Transport{Passthrough: true, Cache: &records.Cache{EncryptionKey: key, StorageRaw: fileStorage(dir)}})
 			known, err := clients.New(nil, password.New(password.Options{Compare: hasHash}))
 			if err != nil {
 				s.Fatal(err)

@@ -14,11 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
-	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -168,20 +166,7 @@ func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*t
 // TryCache tests the storage of the cache. ok is false if the cache has no storage of
 // its own.
 func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
-	cache := r.Transport.Cache
-	if cache == nil || cache.StorageRaw == nil {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, store.ProbeTimeout)
-	defer cancel()
-	_, err = store.Within(ctx, func() (any, error) {
-		opened, err := cache.store.Open()
-		if err != nil {
-			return nil, err
-		}
-		return nil, storages.Probe(ctx, opened.(storages.Dated).Storage)
-	})
-	return true, err
+	return r.Transport.Cache.Probe(ctx)
 }
 
 // OtherProduct returns a sentence if the server answered a login like a product other

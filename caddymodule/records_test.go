@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
@@ -125,7 +126,7 @@ func (h *heir) with(accounts ...*account.Account) *Transport {
 	h.Helper()
 	h.tr = h.transport(&Transport{
 		Accounts: accounts, storage: h.storage,
-		Cache: &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)},
+		Cache: &records.Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)},
 	})
 	return h.tr
 }
@@ -251,7 +252,7 @@ func TestASpentLockoutBudgetOfAnEarlierVersionKeepsThePasswordBack(t *testing.T)
 					Hold: caddy.Duration(time.Minute), HoldMost: caddy.Duration(time.Minute), // as when the records were written
 				}
 				if c.cached {
-					tr.Cache = &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}
+					tr.Cache = &records.Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}
 				}
 				h.tr = h.transport(tr)
 				tries, budget := h.Tries["vbr "+c.user], tr.product.Lockout
@@ -336,7 +337,7 @@ func TestThePaceOfAnEarlierVersionCounts(t *testing.T) {
 		pace := &ratelimit.Pace{PerSecond: 3, PerMinute: 3}
 		h.tr = h.transport(&Transport{
 			Accounts: []*account.Account{{Name: "late", Password: "right"}}, Pace: pace, storage: h.storage,
-			Cache: &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)},
+			Cache: &records.Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)},
 		})
 		h.expect("late", "200")
 		if at := time.Now(); at.Before(h.Paced[0].Add(time.Minute)) {
@@ -406,7 +407,7 @@ func TestTokensIssuedByAnEarlierVersionAreAcceptedAndRevokedOnesRefused(t *testi
 func TestUsersOfPassthroughOfAnEarlierVersionKeepTheirSessionsAndGuesses(t *testing.T) {
 	t.Parallel()
 	inherit(t, "keyset", veeamtest.VBR13, nil, func(h *heir) {
-		tr := &Transport{Passthrough: true, Cache: &Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}}
+		tr := &Transport{Passthrough: true, Cache: &records.Cache{EncryptionKey: h.key, StorageRaw: fileStorage(h.storage.Path)}}
 		g := &passthroughSite{world: h.world, h: h.site()}
 		g.tr = h.transport(tr)
 		state := &requestState{

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -59,7 +60,7 @@ func TestTwoReplicasTryAChangedPasswordOnce(t *testing.T) {
 		for _, name := range []string{"key1", "key2"} { // by which they do not share their memory
 			replicas = append(replicas, w.transport(&Transport{
 				Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: secret}},
-				Cache:    &Cache{EncryptionKey: w.secret(name, string(key)), StorageRaw: storage},
+				Cache:    &records.Cache{EncryptionKey: w.secret(name, string(key)), StorageRaw: storage},
 			}))
 		}
 		serve := func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -35,7 +36,9 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 				Password: w.secret("secret", veeamtest.DefaultMFAPassword),
 			}
 		}
-		cache := func() *Cache { return &Cache{EncryptionKey: key, StorageRaw: fileStorage(w.dir + "/storage")} }
+		cache := func() *records.Cache {
+			return &records.Cache{EncryptionKey: key, StorageRaw: fileStorage(w.dir + "/storage")}
+		}
 		totp := w.secret("totp", sealed+"\n")
 		w.tr = w.transport(&Transport{
 			Accounts: []*account.Account{sealedAccount("mfa", totp), sealedAccount("moved", totp), sealedAccount("inline", sealed)}, Cache: cache(),
@@ -109,7 +112,7 @@ func TestASealedSecretInTheConfigurationNeedsACache(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "account svc: totp_secret is sealed") || strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", product, err)
 		}
-		tr.Cache = &Cache{EncryptionKey: "{env.KEY}"}
+		tr.Cache = &records.Cache{EncryptionKey: "{env.KEY}"}
 		if err := tr.check(); err != nil {
 			t.Errorf("%s: %v", product, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -236,7 +237,7 @@ func TestPlaceholdersThatNeverHaveAValueAreRefused(t *testing.T) {
 				t.Errorf("%s %q quotes the secret: %v", option, tc.text, err)
 			}
 		}
-		if err := (&Cache{EncryptionKey: tc.text}).check(); err == nil || strings.Contains(err.Error(), "canary") {
+		if err := (&records.Cache{EncryptionKey: tc.text}).Check(); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("encryption_key %q: %v", tc.text, err)
 		}
 	}

@@ -1,4 +1,4 @@
-// Caddy's storages: opening that of a cache, and trying that of tokens.
+// Caddy's storage as that of tokens: what is told of it.
 
 package caddymodule
 
@@ -14,27 +14,6 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
-
-// opener returns a function that opens the storage of a cache, by default Caddy's own.
-// It validates the configuration as far as possible without provisioning.
-func (c *Cache) opener(ctx caddy.Context) (store.Open, error) {
-	if c.StorageRaw == nil {
-		return store.Opened(storages.Dated{Storage: ctx.Storage()}), nil
-	}
-	return func() (store.Store, func(), error) {
-		within, cancel := caddy.NewContext(ctx)
-		// A copy, because loading a module clears the field.
-		module, err := within.LoadModule(&Cache{StorageRaw: c.StorageRaw}, "StorageRaw")
-		if err == nil {
-			var storage certmagic.Storage
-			if storage, err = module.(caddy.StorageConverter).CertMagicStorage(); err == nil {
-				return storages.Dated{Storage: storage}, cancel, nil
-			}
-		}
-		cancel()
-		return nil, nil, err
-	}, storages.Check(c.StorageRaw)
-}
 
 // unseenRevocations is called when this process cannot read the revocations of others.
 // It logs to the current log of the process, because an issuer outlives configurations.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
@@ -25,16 +26,19 @@ var repeatable = []string{"account", "client", "allow", "deny", "approve", "host
 func (p *directiveParser) readers() map[string]arguments.Reader {
 	t, h := p.transport, p.handler
 	return map[string]arguments.Reader{
-		"account":                p.account,
-		"act_as":                 arguments.Into(&h.ActAs, arguments.One),
-		"allow":                  p.rule,
-		"allowed_origins":        arguments.Into(&h.AllowedOrigins, arguments.Origins),
-		"api_version":            arguments.Into(&t.APIVersion, arguments.One),
-		"approvals":              p.approvals,
-		"approve":                p.rule,
-		"audience":               arguments.Checked(arguments.Into(&h.Audience, arguments.One), func() error { return issuer.CheckAudience(h.Audience) }),
-		"base_path":              arguments.Checked(arguments.Into(&t.BasePath, arguments.One), func() error { return upstream.CheckBasePath(t.BasePath) }),
-		"cache":                  p.cache,
+		"account":         p.account,
+		"act_as":          arguments.Into(&h.ActAs, arguments.One),
+		"allow":           p.rule,
+		"allowed_origins": arguments.Into(&h.AllowedOrigins, arguments.Origins),
+		"api_version":     arguments.Into(&t.APIVersion, arguments.One),
+		"approvals":       p.approvals,
+		"approve":         p.rule,
+		"audience":        arguments.Checked(arguments.Into(&h.Audience, arguments.One), func() error { return issuer.CheckAudience(h.Audience) }),
+		"base_path":       arguments.Checked(arguments.Into(&t.BasePath, arguments.One), func() error { return upstream.CheckBasePath(t.BasePath) }),
+		"cache": func(d *caddyfile.Dispenser) (err error) {
+			t.Cache, err = records.ReadCache(d, unrecognized)
+			return err
+		},
 		"client":                 p.client,
 		"default":                func(d *caddyfile.Dispenser) error { return arguments.Choice(d, &h.Default, "allow", "deny") },
 		"deny":                   p.rule,
@@ -47,7 +51,7 @@ func (p *directiveParser) readers() map[string]arguments.Reader {
 		"hosts":          arguments.Checked(arguments.Into(&h.Hosts, arguments.List), func() error { return policy.CheckHosts(h.Hosts) }),
 		"index_file":     arguments.Into(&h.IndexFile, arguments.One),
 		"insecure_http":  arguments.Into(&t.InsecureHTTP, arguments.None),
-		"lockout_budget": p.lockoutBudget,
+		"lockout_budget": arguments.Into(&t.LockoutBudget, records.ReadLockoutBudget),
 		"log_all_bodies": arguments.Into(&h.LogAllBodies, arguments.None),
 		"log_body_limit": func(d *caddyfile.Dispenser) error { return arguments.SizeOrOff(d, &h.LogBodyLimit, maxLogBodyLimit) },
 		"log_trace_id":   arguments.Into(&h.LogTraceID, arguments.None),

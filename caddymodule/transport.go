@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
@@ -83,7 +84,7 @@ type Transport struct {
 
 	// A storage that shares sessions with other processes and keeps them over a
 	// restart. Default: sessions are kept in memory.
-	Cache *Cache `json:"cache,omitempty"`
+	Cache *records.Cache `json:"cache,omitempty"`
 
 	// Whether open sessions are recorded, sealed, in the storage of `cache` or Caddy's own:
 	// `on`, or `off`. What a process leaves behind that is killed is ended at the next
@@ -102,7 +103,7 @@ type Transport struct {
 	// The number of tries with a wrong credential that a user has at a server within a
 	// period, so that the server does not lock the user. Default: the product's: 2 in
 	// `15m` for VBR, whose appliance locks after three, and 3 in `15m` for the others.
-	LockoutBudget *LockoutBudget `json:"lockout_budget,omitempty"`
+	LockoutBudget *records.LockoutBudget `json:"lockout_budget,omitempty"`
 
 	// The time limit of one token request. Default: `20s`.
 	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
@@ -153,7 +154,7 @@ type Transport struct {
 	storage  certmagic.Storage // for what is kept without a cache; default: Caddy's own
 	process  *processState     // default: this one
 	secrets  any               // default: veeam_secrets of the configuration, nil without it
-	tries    *triesStore
+	tries    *records.Tries
 	pins     []tlspin.Fingerprint
 	hasProxy bool // the configuration names one
 	server   *upstream.Server
@@ -212,11 +213,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.metrics.Mismatches.WithLabelValues(t.product.Name) // shows 0
 	t.warn()
 	if t.Cache != nil {
-		if err := t.Cache.provision(ctx, t.process.State); err != nil {
+		if err := t.Cache.Provision(ctx, t.process.State, expand); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}
-	t.tries = openTries(ctx, t.storage, t.Cache, t.process.tries)
+	t.tries = records.OpenTries(ctx, t.storage, t.Cache, t.process.tries)
 	parents := account.Parents(t.Accounts)
 	for _, a := range t.Accounts {
 		env := t.accountEnv()
@@ -226,15 +227,15 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
 	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
-		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.limit(), RateLimit: t.Pace.Rates(t.product.Pace),
-		Accounts: t.Accounts, Cache: t.Cache.shared(), Tries: t.tries.shared, NoRecords: t.SessionRecords == "off", MaxUsers: t.MaxUsers,
+		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.LockoutBudget.Limit(tokencache.Limit(t.product.Lockout)), RateLimit: t.Pace.Rates(t.product.Pace),
+		Accounts: t.Accounts, Cache: t.Cache.Shared(), Tries: t.tries.Shared, NoRecords: t.SessionRecords == "off", MaxUsers: t.MaxUsers,
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),
 		},
 		State: t.process.State, Metrics: t.metrics, Log: t.logger, Pins: t.pins,
 	})
 	if t.Cache != nil && t.storage == nil {
-		if err := atStart(ctx, func(started context.Context) { t.Cache.inner.Try(started, t.Cache.store, t.logger.Named("cache")) }); err != nil {
+		if err := atStart(ctx, func(started context.Context) { t.Cache.Try(started, t.logger.Named("cache")) }); err != nil {
 			return err
 		}
 	}
@@ -295,13 +296,13 @@ func (t *Transport) check() (err error) {
 	case t.ReplayLimit < 0:
 		return errors.New("veeam_auth: replay_limit is negative")
 	}
-	if err := t.Cache.check(); err != nil {
+	if err := t.Cache.Check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := t.checkSealed(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	if err := t.LockoutBudget.check(); err != nil {
+	if err := t.LockoutBudget.Check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
 	if err := t.Pace.Check(); err != nil {
@@ -332,7 +333,7 @@ func (t *Transport) warn() {
 func (t *Transport) accountEnv() account.Env {
 	env := account.Env{Product: t.product.Name, Expand: expand}
 	if t.Cache != nil {
-		env.Keys = t.Cache.inner.Keys.Read
+		env.Keys = t.Cache.Shared().Keys.Read
 	}
 	return env
 }
@@ -367,8 +368,8 @@ func (t *Transport) Cleanup() error {
 	if t.server != nil {
 		t.server.Close()
 	}
-	t.tries.close()
-	t.Cache.cleanup()
+	t.tries.Close()
+	t.Cache.Cleanup()
 	if t.HTTPTransport == nil {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
@@ -110,7 +111,7 @@ func (ps *processes) load(p *replica) {
 	next := provisionInMemory(ps, &Transport{
 		process:  p.process,
 		Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "{file." + ps.password + "}"}},
-		Cache:    &Cache{EncryptionKey: ps.key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + p.name + `"}`)},
+		Cache:    &records.Cache{EncryptionKey: ps.key, StorageRaw: []byte(`{"module": "veeam_auth_test", "name": "` + p.name + `"}`)},
 	}, p)
 	ps.all = append(ps.all, next)
 	p.current.Store(next)
