@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/logging"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
@@ -79,7 +80,7 @@ func proxied(ctx context.Context, state *requestState) *http.Request {
 	if state != nil {
 		req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
 	}
-	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{
+	req = req.WithContext(dialing.To(req.Context(), reverseproxy.DialInfo{
 		Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419",
 	}))
 	if state != nil {

@@ -1,5 +1,5 @@
 // The subdirectives with more than one value: allow, deny, filter_secrets, client,
-// cache, hold.
+// trust_jwt, hold.
 
 package caddymodule
 

@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
@@ -83,7 +84,7 @@ func askIn(ctx context.Context, tr *Transport, address string) (status int, reas
 	req.RequestURI = ""
 	req.Header.Set("X-Api-Version", "1.2-rev0")
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), nil, &caddyhttp.Server{})
-	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: host, Port: port}))
+	req = req.WithContext(dialing.To(req.Context(), reverseproxy.DialInfo{Network: "tcp", Address: address, Host: host, Port: port}))
 	caddyhttp.SetVar(req.Context(), stateVar, state)
 	state.decideFor(req)
 	res, err := tr.RoundTrip(req)

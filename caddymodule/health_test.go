@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
@@ -160,7 +161,7 @@ func TestAHealthCheckThatFailsIsSeen(t *testing.T) {
 		check := func() {
 			// As reverse_proxy's health checks: they have no variables.
 			at := reverseproxy.DialInfo{Network: "tcp", Address: "vbr01.lab.local:9419", Host: "vbr01.lab.local", Port: "9419"}
-			req, err := http.NewRequestWithContext(context.WithValue(context.Background(), dialInfoKey, at), http.MethodGet,
+			req, err := http.NewRequestWithContext(dialing.To(context.Background(), at), http.MethodGet,
 				memoryScheme+"://vbr01.lab.local:9419/api/v1/serverTime", http.NoBody)
 			if err != nil {
 				t.Fatal(err)

@@ -11,9 +11,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -57,30 +55,12 @@ func (t *Transport) Reach(upstream, name string) (*Reached, error) {
 // dialing returns the place of an upstream and the context values for a grant, as for a
 // request to it.
 func (t *Transport) dialing(address string) (upstream.Place, context.Context, error) {
-	dial, err := dialInfo(address)
+	dial, err := dialing.Info(address)
 	if err != nil {
 		return upstream.Place{}, nil, err
 	}
-	ctx := context.WithValue(context.Background(), dialInfoKey, dial)
-	return t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx)), grantValues(ctx), nil
-}
-
-// dialInfo parses the address of an upstream as reverse_proxy does.
-func dialInfo(upstream string) (reverseproxy.DialInfo, error) {
-	text, err := caddy.NewReplacer().ReplaceOrErr(upstream, true, true)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", upstream, err)
-	}
-	address, err := caddy.ParseNetworkAddress(text)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", text, err)
-	}
-	if address.PortRangeSize() != 1 {
-		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: a single port is required", text)
-	}
-	return reverseproxy.DialInfo{
-		Network: address.Network, Address: address.JoinHostPort(0), Host: address.Host, Port: fmt.Sprint(address.StartPort),
-	}, nil
+	ctx := dialing.To(context.Background(), dial)
+	return t.place((&http.Request{URL: &url.URL{Host: dial.Address}}).WithContext(ctx)), dialing.Values(ctx), nil
 }
 
 // Within returns a context with the values that dialing requires and with a deadline.

@@ -3,7 +3,6 @@
 package caddymodule
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -51,7 +51,7 @@ func TestReach_FindsThePlaceThatRequestsFind(t *testing.T) {
 				t.Fatal(upstreamAddress, "no way to dial")
 			}
 			for _, host := range []string{dial.Address, dial.Host} { // at the first try, and at another one
-				req := httptest.NewRequestWithContext(context.WithValue(t.Context(), dialInfoKey, dial), http.MethodGet, "/api/v1/jobs", http.NoBody)
+				req := httptest.NewRequestWithContext(dialing.To(t.Context(), dial), http.MethodGet, "/api/v1/jobs", http.NoBody)
 				if req.URL.Host = host; proxyProtocol != "" {
 					req.URL.Host = "10.0.0.1%3A1-%3E" + host
 				}
@@ -112,7 +112,7 @@ func TestReach_TellsUnixSocketsApart(t *testing.T) {
 		}
 		dial, _ := reverseproxy.GetDialInfo(reached.values)
 		req := proxied(t.Context(), &requestState{route: veeam.RouteProtected})
-		req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, dial))
+		req = req.WithContext(dialing.To(req.Context(), dial))
 		req.URL.Scheme, req.URL.Host = "", path
 		if err := roundTrip(tr, req); err != nil {
 			t.Fatal(err)

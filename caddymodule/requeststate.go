@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/operations"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
@@ -186,5 +187,5 @@ func stateOf(ctx context.Context) *requestState {
 
 // request returns the request for a token.
 func (state *requestState) request() upstream.Request {
-	return upstream.Request{Values: grantValues, Journal: state.journal, Operation: state.operation}
+	return upstream.Request{Values: dialing.Values, Journal: state.journal, Operation: state.operation}
 }

@@ -6,7 +6,6 @@ package caddymodule
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -24,6 +23,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/filter"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -102,7 +102,7 @@ func (c *chain) ask(caller, method, path string, edit func(*http.Request)) reply
 	req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", caller)
 	got := reply{ResponseRecorder: httptest.NewRecorder()}
 	err := c.handler.ServeHTTP(got, req, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		out := r.WithContext(context.WithValue(r.Context(), dialInfoKey, reverseproxy.DialInfo{
+		out := r.WithContext(dialing.To(r.Context(), reverseproxy.DialInfo{
 			Network: "tcp", Address: "vspc01.lab.local:1280", Host: "vspc01.lab.local", Port: "1280",
 		}))
 		out.URL.Scheme, out.URL.Host, out.RequestURI = memoryScheme, "vspc01.lab.local:1280", ""

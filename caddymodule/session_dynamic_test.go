@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -23,7 +24,7 @@ func (w *world) getAt(address, account string) received {
 	w.Helper()
 	state := &requestState{route: veeam.RouteProtected, account: account}
 	req := proxied(context.Background(), state)
-	req = req.WithContext(context.WithValue(req.Context(), dialInfoKey, reverseproxy.DialInfo{Network: "tcp", Address: address, Host: address}))
+	req = req.WithContext(dialing.To(req.Context(), reverseproxy.DialInfo{Network: "tcp", Address: address, Host: address}))
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, w.server.Base()+"/echo", ""
 	req.Header.Set("X-Api-Version", "1.1-rev0")
 	state.decideFor(req)

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
@@ -199,12 +200,12 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.product.HTTP1 {
 		t.Versions = []string{"1.1"}
 	}
-	proxied := t.proxied()
+	proxied := dialing.Proxied(t.HTTPTransport)
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return secret.WithVariable(err)
 	}
 	t.way(proxied)
-	t.pin()
+	dialing.Pin(t.HTTPTransport.Transport, t.pins)
 	t.process = cmp.Or(t.process, running())
 	var err error
 	if t.metrics, err = t.process.registerMetrics(ctx); err != nil {
@@ -226,7 +227,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
 	t.server = upstream.NewServer(upstream.ServerOptions{
-		Product: t.product, Transport: loginTransport{t.HTTPTransport}, APIVersion: t.APIVersion,
+		Product: t.product, Transport: dialing.LoginTransport{HTTPTransport: t.HTTPTransport}, APIVersion: t.APIVersion,
 		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.LockoutBudget.Limit(tokencache.Limit(t.product.Lockout)), RateLimit: t.Pace.Rates(t.product.Pace),
 		Accounts: t.Accounts, Cache: t.Cache.Shared(), Tries: t.tries.Shared, NoRecords: t.SessionRecords == "off", MaxUsers: t.MaxUsers,
 		Session: tokencache.Options{
@@ -275,9 +276,9 @@ func (t *Transport) check() (err error) {
 		return errors.New("veeam_auth: tls_except_ports: credentials would be sent in clear text to these ports: set insecure_http to allow it")
 	case t.InsecureHTTP && t.ProxyFromEnvironment:
 		return errors.New("veeam_auth: proxy_from_environment is not allowed with insecure_http: credentials would be sent to the proxy in clear text")
-	case t.InsecureHTTP && t.proxied():
+	case t.InsecureHTTP && dialing.Proxied(t.HTTPTransport):
 		return errors.New("veeam_auth: network_proxy is not allowed with insecure_http: credentials would be sent to the proxy in clear text")
-	case t.ProxyFromEnvironment && t.proxied():
+	case t.ProxyFromEnvironment && dialing.Proxied(t.HTTPTransport):
 		return errors.New("veeam_auth: write either proxy_from_environment or network_proxy")
 	case strings.ContainsAny(t.UpstreamHost, "/@{}\\ \t\r\n"):
 		return errors.New("veeam_auth: upstream_host is not a host name: write a fixed name such as vbr01.lab.local or vbr01.lab.local:9419")
@@ -308,7 +309,8 @@ func (t *Transport) check() (err error) {
 	if err := t.Pace.Check(); err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	return t.readPins()
+	t.pins, err = dialing.Pins(t.TLSPins, t.HTTPTransport)
+	return err
 }
 
 // warn logs options that are allowed but not recommended.
@@ -457,7 +459,7 @@ func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Respon
 	}
 	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
 	if err == nil || state == nil || req.Body == nil { // else it may be the client's body that broke off
-		t.server.Checked(req.Context(), dialed(req), res, err)
+		t.server.Checked(req.Context(), dialing.Address(req), res, err)
 	}
 	return res, err
 }
@@ -490,7 +492,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	case len(t.Accounts) == 0:
 		err = passthrough.ErrCredentialRequired
 	default:
-		source, err = t.server.Source(dialed(req), state.account, func() upstream.Place { return t.place(req) })
+		source, err = t.server.Source(dialing.Address(req), state.account, func() upstream.Place { return t.place(req) })
 	}
 	if err != nil {
 		return t.refuse(req, state, err)
@@ -531,7 +533,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 // the request was sent, which only products with links need.
 func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, sent ...*tokencache.Token) (*http.Response, *veeam.Refusal, error) {
 	if len(res.Header["Location"]) > 0 {
-		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialed(req)), t.BasePath, state.origin())
+		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialing.Address(req)), t.BasePath, state.origin())
 	}
 	terms, websocket := state.terms(t.product), state.sent.Websocket
 	if terms == (answer.Terms{}) {

@@ -261,6 +261,9 @@ func TestAClientWithAnUnservedVersionDisturbsNobody(t *testing.T) {
 	}
 }
 
+// proxyProtocolVar is the variable in which reverse_proxy stores the address of a client.
+const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
+
 // boundary is that of a multipart form, which is random.
 var boundary = regexp.MustCompile("[0-9a-f]{60}")
 
