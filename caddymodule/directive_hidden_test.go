@@ -97,10 +97,18 @@ func TestAnErrorSaysWhatToWriteInstead(t *testing.T) {
 	if said := adaptError("", "account svc {env.P}\nto https://u:p@vbr01"); !strings.Contains(said, "has a user") || !strings.Contains(said, "Caddyfile:4") {
 		t.Errorf("to says %s", said)
 	}
-	for _, rule := range []string{"allow pathh /api", "deny shadoww preset monitor", "allow {\npathh /api\n}"} {
-		if said := adaptError("https://127.0.0.1:1", "account svc {env.P}\n"+rule); !strings.Contains(said, "; write preset, operation, during, until, or a matcher of Caddy") || !strings.Contains(said, "at Caddyfile:") {
+	const others = "; write preset, operation, during, until, or a matcher of Caddy such as path or method"
+	for rule, want := range map[string]string{
+		"allow pathh /api": others, "deny shadoww preset monitor": others, "allow {\npathh /api\n}": others,
+		"allow client jenkins":                "; write vars {http.veeam_auth.client} <name>",
+		"deny {\naccount svc\nmethod POST\n}": "; write vars {http.veeam_auth.account} <name>",
+	} {
+		if said := adaptError("https://127.0.0.1:1", "account svc {env.P}\n"+rule); !strings.Contains(said, want) || !strings.Contains(said, "at Caddyfile:") {
 			t.Errorf("%s says %s", rule, said)
 		}
+	}
+	if said := adaptError("https://127.0.0.1:1", "account svc {env.P}\nallow vars {http.veeam_auth.client} jenkins"); !strings.HasPrefix(said, "<nil>") {
+		t.Errorf("vars says %s", said)
 	}
 	if said := adaptError("https://127.0.0.1:1", "account {env.P} svc"); !strings.Contains(said, "takes no placeholder") || !strings.Contains(said, "Caddyfile:3") {
 		t.Errorf("account says %s", said)

@@ -61,12 +61,22 @@ func Read(h httpcaddyfile.Helper, d *caddyfile.Dispenser) (*Rule, error) {
 		var set caddy.ModuleMap
 		if set, err = caddyhttp.ParseCaddyfileNestedMatcherSet(rest); err == nil {
 			err = operations.CheckValues(set, *caddyfile.NewDispenser(tokens))
-		} else if strings.Contains(err.Error(), "module not registered: http.matchers.") {
-			err = fmt.Errorf("%w; write preset, operation, during, until, or a matcher of Caddy such as path or method", err)
+		} else if _, name, found := strings.Cut(err.Error(), "module not registered: http.matchers."); found {
+			err = fmt.Errorf("%w; write %s", err, instead(name))
 		}
 		r.MatcherSetsRaw = sets(set)
 	}
 	return r, err
+}
+
+// instead returns what to write in the place of a matcher that does not exist. name begins
+// with its name.
+func instead(name string) string {
+	name, _, _ = strings.Cut(name, ",")
+	if slices.Contains([]string{"client", "key", "provider", "account"}, name) {
+		return "vars {http.veeam_auth." + name + "} <name>"
+	}
+	return "preset, operation, during, until, or a matcher of Caddy such as path or method"
 }
 
 func sets(set caddy.ModuleMap) caddyhttp.RawMatcherSets {
