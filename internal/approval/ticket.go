@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 )
 
@@ -64,15 +66,25 @@ func (t *Ticket) Bind(req *http.Request) (out *http.Request, difference string) 
 	out = new(http.Request)
 	*out = *req
 	out.Header = req.Header.Clone()
-	// Not part of what was approved: with it a server may answer as it answered another request.
-	out.Header.Del("Idempotency-Key")
-	out.Header.Del("X-Idempotency-Key")
+	standAlone(out.Header)
 	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody = http.NoBody, int64(len(body)), nil, nil
 	if len(body) > 0 {
 		out.Body = io.NopCloser(bytes.NewReader(t.request.body))
 	}
 	t.unsent = true
 	return out, ""
+}
+
+// standAlone takes from the headers what has a server take the request for a repetition of
+// another one: it would do nothing, and answer as it answered the other one. These headers are
+// no part of what was approved. With X-Request-id, Service Provider Console queues a request;
+// it gets an id of its own.
+func standAlone(header http.Header) {
+	header.Del("Idempotency-Key")
+	header.Del("X-Idempotency-Key")
+	if len(header["X-Request-Id"]) > 0 {
+		header["X-Request-Id"] = []string{uuid.NewString()}
+	}
 }
 
 // Sending notes that the request is sent now.

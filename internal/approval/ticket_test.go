@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/caddy-veeam/veeam-auth/internal/canonical"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
@@ -134,6 +136,36 @@ func TestNothingHasAnApprovedRequestSentAgain(t *testing.T) {
 	out, difference := o.ticket.Bind(o.request)
 	if difference != "" || out.Body != http.NoBody || out.GetBody != nil || len(out.Header["Idempotency-Key"])+len(out.Header["X-Idempotency-Key"]) > 0 || len(o.request.Header["Idempotency-Key"]) == 0 {
 		t.Errorf("%q %v", difference, out)
+	}
+}
+
+// Nothing that the client chose has a server take an approved request for another one that it
+// has carried out before.
+func TestAnApprovedRequestIsNoRepetitionOfAnotherOne(t *testing.T) {
+	t.Parallel()
+	const chosen = "11111111-2222-3333-4444-555555555555"
+	for name, tt := range map[string]struct{ sent, want int }{
+		"Idempotency-Key": {1, 0}, "X-Idempotency-Key": {1, 0}, "X-Request-Id": {1, 1}, "x-request-id twice": {2, 1}, "none": {0, 0},
+	} {
+		header, _, _ := strings.Cut(name, " ")
+		s := siteOn(new(memorystore.Storage).Process())
+		a := the()
+		for range tt.sent {
+			a.header.Add(header, chosen)
+		}
+		s.approved(t, a)
+		o := s.send(t, a)
+		out, difference := o.ticket.Bind(o.request)
+		if difference != "" {
+			t.Fatalf("%s: %q", name, difference)
+		}
+		got := out.Header.Values(header)
+		if len(got) != tt.want || slices.Contains(got, chosen) || tt.want > 0 && uuid.Validate(got[0]) != nil {
+			t.Errorf("%s: %q is sent", name, got)
+		}
+		if len(o.request.Header.Values(header)) != tt.sent {
+			t.Errorf("%s: the client's request has changed", name)
+		}
 	}
 }
 
