@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
@@ -36,9 +37,7 @@ func (h *Handler) evidence(r *http.Request, route veeam.Route) policy.Evidence {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		e.User, _ = repl.GetString("http.auth.user.id")
 	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		e.Certificate = r.TLS.VerifiedChains[0][0].Subject.String()
-	}
+	e.Certificate, e.CertificateErr = tlspin.ClientSubject(r.TLS)
 	return e
 }
 

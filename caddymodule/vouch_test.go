@@ -6,10 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,6 +90,25 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 		if !errors.Is(err, c.want) || err == nil && caller.Identity() != c.caller.Identity() {
 			t.Errorf("%s: %+v, %v, want %v", name, caller, err, c.want)
 		}
+	}
+}
+
+// What tells its subject in part is no evidence, with its key neither.
+func TestACertificateWithTwoNamesIdentifiesNobody(t *testing.T) {
+	t.Parallel()
+	h := voucher(t, "vbr01")
+	alice, both := withCertificate("alice", "key", time.Now().Add(time.Hour)), withCertificate("alice", "key", time.Now().Add(time.Hour))
+	for _, name := range []string{"mallory", "alice"} {
+		subject := &both.TLS.VerifiedChains[0][0].Subject
+		subject.Names = append(subject.Names, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name})
+	}
+	caller, refusal := h.identify(both, veeam.RouteProtected, "")
+	if refusal == nil || refusal.Reason != veeam.ReasonNoToken || !strings.Contains(refusal.Detail, "its subject has several common names") {
+		t.Errorf("%+v, %+v", caller, refusal)
+	}
+	certified := policy.Caller{Name: "CN=alice", Via: policy.ViaCertificate}
+	if caller, err := h.admit(both, h.subjectOf(alice, &certified), h.evidence(both, veeam.RouteProtected)); !errors.Is(err, errOtherKey) {
+		t.Errorf("%+v, %v", caller, err)
 	}
 }
 

@@ -154,8 +154,10 @@ type Evidence struct {
 	// User is the name from an earlier authentication handler.
 	User string
 
-	// Certificate is the subject of a verified client certificate.
-	Certificate string
+	// Certificate is the subject of a verified client certificate. CertificateErr is why a
+	// certificate identifies nobody.
+	Certificate    string
+	CertificateErr error
 
 	// Host is the host of the request, with or without a port. Hosts are additional
 	// names of this machine besides localhost and its addresses.
@@ -238,6 +240,9 @@ func (e Evidence) Hint() string {
 	const hint = "a caller requires a token from this site's token endpoint, a key, a token of an identity provider (trust_jwt), a client certificate, " +
 		"a Caddy handler before veeam_auth that authenticates it (such as basic_auth), " +
 		"or a connection over a loopback address or a unix socket"
+	if e.CertificateErr != nil {
+		return hint + "; the client certificate is ignored: " + e.CertificateErr.Error()
+	}
 	if e.CrossSite {
 		return hint + "; this browser request does not come from a known page of this site, " +
 			"so it requires a token: list the page's origin under allowed_origins"
