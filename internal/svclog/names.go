@@ -41,7 +41,6 @@ func names() map[string]verdict {
 		"certificatepassword": secretAnywhere, "webservercertificatepfxpassword": secretAnywhere,
 		"applicationcertificatepassword": secretAnywhere, "keyorpassword": secretAnywhere,
 		"passwords": secretAnywhere, "passphrase": secretAnywhere, "privatekeypassphrase": secretAnywhere,
-		"passwordconfirm": secretAnywhere, "passwordconfirmation": secretAnywhere,
 		"pass": secretField, "pw": secretField, "pin": secretField, "psw": secretField, "userpass": secretField,
 
 		// tokens and codes
@@ -55,7 +54,7 @@ func names() map[string]verdict {
 		"verificationcode": secretAnywhere, "scratchcode": secretAnywhere, "scratchcodes": secretAnywhere,
 		"recoverycode": secretAnywhere, "recoverycodes": secretAnywhere, "devicecode": secretAnywhere,
 		"codeverifier": secretAnywhere, "otp": secretField, "totp": secretField, "totpcode": secretAnywhere,
-		"otpcode": secretAnywhere,
+		"otpcode": secretAnywhere, "handshakecode": secretAnywhere,
 
 		// keys, seeds and what carries them
 		"secret": secretField, "secrets": secretField, "secretkey": secretAnywhere, "newsecretkey": secretAnywhere,
@@ -65,6 +64,7 @@ func names() map[string]verdict {
 		"pfx": secretField, "pkcs12": secretField, "publickey": secretField, "qrstring": secretAnywhere,
 		"secreturl": secretAnywhere, "mfakey": secretAnywhere, "mfaqrcodeurl": secretAnywhere, "seed": secretField,
 		"totpseed": secretAnywhere, "keytab": secretField, "connectionstring": secretField,
+		"community": secretField, // of SNMP, which is all that a trap or a query proves itself by
 
 		// sessions and headers
 		"authorization": secretLine, "proxyauthorization": secretLine, "cookie": secretLine, "setcookie": secretLine,
@@ -90,8 +90,8 @@ func names() map[string]verdict {
 // before anybody adds it here.
 var suffixes = [256][]string{
 	'd': {"password", "passwd", "pwd"},
-	'e': {"passphrase", "passcode", "mfacode", "authcode", "authorizationcode", "verificationcode", "scratchcode", "recoverycode", "seedphrase", "keyphrase"},
-	'g': {"connectionstring"},
+	'e': {"passphrase", "passcode", "mfacode", "authcode", "authorizationcode", "verificationcode", "scratchcode", "recoverycode", "handshakecode", "pairingcode", "seedphrase", "keyphrase"},
+	'g': {"connectionstring", "communitystring"},
 	'h': {"passwordhash", "passwdhash"},
 	'i': {"sasuri"},
 	'l': {"sasurl", "keymaterial"},
@@ -99,29 +99,30 @@ var suffixes = [256][]string{
 	'p': {"otp"},
 	's': {
 		"passwords", "passphrases", "scratchcodes", "recoverycodes", "privatekeys", "secretkeys", "accesskeys", "apikeys", "sshkeys",
-		"recoverykeys", "licensekeys", "connectionstrings",
+		"recoverykeys", "licensekeys", "connectionstrings", "communitystrings",
 	},
 	't': {"secret"},
 	'y': {
 		"secretkey", "accesskey", "privatekey", "sharedkey", "apikey", "encryptionkey", "decryptionkey", "accountkey",
 		"signingkey", "masterkey", "cachekey", "sshkey", "recoverykey", "licensekey", "productkey", "activationkey", "unlockkey",
 		"authkey", "hmackey", "aeskey", "rsakey", "sessionkey", "passkey", "storagekey", "functionkey", "presharedkey",
-		"bitlockerkey", "subscriptionkey", "integrationkey", "servicekey", "symmetrickey", "privkey",
+		"bitlockerkey", "subscriptionkey", "integrationkey", "servicekey", "symmetrickey", "privkey", "snmpcommunity",
 	},
 }
 
 // wrappings are the words behind the name of a secret that tell its form, as in
-// tokenValue and passwordText.
+// tokenValue and passwordText, or which of several it is, as in newPasswordConfirm.
 var wrappings = [256][]string{
 	'a': {"data"},
 	'b': {"b"}, // of Base64, whose digits are off
-	'd': {"encrypted"},
+	'd': {"encrypted", "old"},
 	'e': {"value", "base"},
 	'g': {"string"},
-	'm': {"pem"},
+	'm': {"pem", "confirm"},
+	'n': {"confirmation"},
 	's': {"values", "bytes"},
-	't': {"plaintext", "cleartext", "text", "content"},
-	'w': {"raw"},
+	't': {"plaintext", "cleartext", "text", "content", "repeat", "current"},
+	'w': {"raw", "new"},
 	'x': {"hex"},
 }
 

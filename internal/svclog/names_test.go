@@ -22,6 +22,7 @@ var documented = strings.Fields(`
 	mfaKey mfaQrCodeUrl accessTokenCache longLivedRefreshToken updaterToken accessToken refreshToken passwords
 	Authentication_code totp-secret encryption_key client_secret api_key X-Api-Key X-OTP-TOKEN X-CSRF-TOKEN
 	X-RestSvcSessionId Authorization Proxy-Authorization Cookie Set-Cookie totp_secret next_password
+	communityString handshakeCode
 `)
 
 // lookalikes are names of the same descriptions that are no secrets.
@@ -31,7 +32,7 @@ var lookalikes = strings.Fields(`
 	recoveryRecPasswordLossProtection assertionConsumerUrl encryptionPasswords Postman-Token errorCode statusCode
 	grant_type username use_short_term_refresh short_lived_refresh_token disable_antiforgery_token mfa_enabled
 	keySize key id name sessionId resourceId message x-api-version description expires_in .issued .expires userUid
-	subject scopes thumbprint serialNumber keyAlgorithm
+	subject scopes thumbprint serialNumber keyAlgorithm communityEdition codeNew codeCurrent
 `)
 
 func TestDocumentedSecretsAreKnownInEverySpelling(t *testing.T) {
@@ -60,7 +61,8 @@ func TestNamesThatSomeServerWouldTakeForASecretOneAreSecret(t *testing.T) {
 		"pass%77ord", "pass%2577ord", "pass%252577ord", "p%61ssw%6frd", "pass%00word", "pass\x00word", "pass%u0077ord",
 		`pass\u0077ord`, `p\u0061ssw\u006Frd`, "pass\u200bword", "pa\xffssword", "ｐａｓｓｗｏｒｄ", "paſſword", "toKen",
 		"PASSWORD", "pAsSwOrD", "__password__", "backupAdminPassword", "veeamServicePassphrase", "someNewSecret",
-		"azureStorageAccountKey", "x-vault-token", "id_token", "dbPwd", strings.Repeat("x", 5000) + "Password",
+		"azureStorageAccountKey", "newPasswordConfirm", "password_confirmation", "dbPassword_old", "clientSecretNew", "passwordRepeat",
+		"snmpCommunity", "snmp_community_string", "communityStrings", "community", "applianceHandshakeCode", "pairing-code", "x-vault-token", "id_token", "dbPwd", strings.Repeat("x", 5000) + "Password",
 		strings.Repeat("%25", 40) + "70assword",
 	} {
 		if !SecretName(name) {
