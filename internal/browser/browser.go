@@ -25,7 +25,10 @@ type Site struct {
 // CrossSite reports whether the request is a browser's and is not known to come from a
 // page of this site. Programs other than browsers do not send the headers that it
 // evaluates, and pages cannot change them (Fetch standard, forbidden request headers;
-// Fetch Metadata Request Headers). anonymous tells that the request uses no account.
+// Fetch Metadata Request Headers), except that in some browsers a page may choose the
+// User-Agent of requests to the name by which it was reached. So a GET to a name that
+// somebody has pointed here may look like a program's: what counts without a password
+// must look at the name, too. anonymous tells that the request uses no account.
 func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 	origins, hasOrigin := r.Header["Origin"]
 	sites, hasSite := r.Header["Sec-Fetch-Site"]
@@ -58,12 +61,16 @@ func (s Site) CrossSite(r *http.Request, anonymous bool) bool {
 	}
 	// Browsers do not send Sec-Fetch-Site with websockets, nor to a site without TLS
 	// that is not localhost. There, pages of other sites send requests without an
-	// Origin, and the owner of the name may have pointed it here.
-	return fromBrowser(r.Header) && !(hasOrigin && (r.TLS != nil || policy.LocalHost(r.Host, s.Hosts)))
+	// Origin, and the owner of the name may have pointed it here: then the Origin is
+	// that name.
+	if hasOrigin {
+		return r.TLS == nil && !policy.LocalHost(r.Host, s.Hosts)
+	}
+	return fromBrowser(r.Header)
 }
 
 // fromBrowser reports whether the headers are a browser's: all browsers send both
-// fields, and a page cannot remove them. Programs that copy a browser's User-Agent do
+// fields, and a page of another site can neither change nor remove them. Programs that copy a browser's User-Agent do
 // not send Accept-Language.
 func fromBrowser(header http.Header) bool {
 	agent := header["User-Agent"]

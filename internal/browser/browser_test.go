@@ -61,6 +61,8 @@ func TestARequestCountsAsItsSitesOnlyIfTheBrowserSaysSo(t *testing.T) {
 		{name: "a browser without TLS", url: "http://192.0.2.7:9419/", headers: browser, want: true},
 		{name: "a browser that an empty language does not hide", headers: []string{"User-Agent", chromium, "Accept-Language", ""}, want: true},
 		{name: "a name that somebody has pointed here", url: "http://rebound.test/", headers: append(browser, "Origin", "http://rebound.test"), want: true},
+		{name: "a page there that names another program", method: "POST", url: "http://rebound.test/", headers: []string{"User-Agent", "curl/8", "Origin", "http://rebound.test"}, want: true},
+		{name: "a page there that names no program", method: "POST", url: "http://rebound.test/", headers: []string{"User-Agent", "", "Accept-Language", "en", "Origin", "http://rebound.test"}, want: true},
 		{name: "a name of this machine", url: "http://sidecar.lab.local/", headers: append(browser, "Origin", "http://sidecar.lab.local")},
 		{name: "a name with a certificate", url: "https://sidecar.test/", headers: append(browser, "Origin", "https://sidecar.test")},
 

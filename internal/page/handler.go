@@ -27,7 +27,8 @@ var errName = errors.New("the page answers by the name localhost or a loopback a
 // Handler returns a handler that serves the page and its acts at the paths that they have
 // at the admin endpoint, and leads from / to the page. It refuses requests under any other
 // name than localhost or a loopback address, as somebody else may have pointed it to this
-// machine. At a unix socket, where requests have no address, a program may use any name.
+// machine. So it does at a unix socket: SSH may lead there from a port of an operator's
+// machine, which a browser reaches, and a page may hide that it is a browser's.
 func Handler(p *Page, acts map[string]adminapi.Handler) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, handle adminapi.Handler) {
@@ -48,7 +49,7 @@ func Handler(p *Page, acts map[string]adminapi.Handler) http.Handler {
 		return nil
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !policy.LocalHost(r.Host, nil) && !atSocket(r) {
+		if !policy.LocalHost(r.Host, nil) {
 			adminapi.Protect(w.Header())
 			refuse(w, &adminapi.Error{Status: http.StatusForbidden, Err: errName})
 			return
@@ -75,9 +76,6 @@ func NewServer(handler http.Handler) *http.Server {
 		Handler: handler, ReadTimeout: arrivesIn, WriteTimeout: answerIn, IdleTimeout: idleFor, MaxHeaderBytes: mostHeader,
 	}
 }
-
-// atSocket reports whether a request has come through a unix socket.
-func atSocket(r *http.Request) bool { return r.RemoteAddr == "" || r.RemoteAddr == "@" }
 
 // refuse answers with an error as Caddy's admin endpoint does.
 func refuse(w http.ResponseWriter, failed *adminapi.Error) {

@@ -24,7 +24,10 @@ func TestTheListenerOfThePageServesItAloneAndOnlyByLocalNames(t *testing.T) {
 		{"localhost:2021", "127.0.0.1:4000", "/veeam_auth/", http.StatusOK},
 		{"127.0.0.1:9999", "127.0.0.1:4000", "/veeam_auth/state", http.StatusOK},
 		{"[::1]:2021", "[::1]:4000", "/veeam_auth/act", http.StatusOK},
-		{"whatever", "@", "/veeam_auth/act", http.StatusOK},
+		{"localhost", "@", "/veeam_auth/act", http.StatusOK},
+		{"localhost:2021", "@", "/veeam_auth/state", http.StatusOK}, // through SSH
+		{"evil.test:2021", "@", "/veeam_auth/state", http.StatusForbidden},
+		{"evil.test:2021", "", "/veeam_auth/act", http.StatusForbidden},
 		{"localhost:2021", "127.0.0.1:4000", "/veeam_auth/other", http.StatusNotFound},
 		{"localhost:2021", "127.0.0.1:4000", "/config/", http.StatusNotFound},
 		{"localhost:2021", "127.0.0.1:4000", "/load", http.StatusNotFound},
