@@ -88,6 +88,7 @@ func TestAnErrorSaysWhatToWriteInstead(t *testing.T) {
 	for upstream, want := range map[string]string{
 		"https://":               "has no host: write it as in https://vbr01.lab.local:9419, at Caddyfile:2",
 		"https://{$NOT_SET}:1":   "has no host",
+		"/api/* :9419":           "has no host",
 		"/api https://u:p@vbr01": "has a user: write user and password as account <name> <password>, at Caddyfile:2",
 	} {
 		if said := adaptError(upstream, "account svc {env.P}"); !strings.Contains(said, want) {

@@ -173,6 +173,12 @@ func (t *Transport) pair(ctx caddy.Context) error {
 	default:
 		t.logger.Warn("no handler veeam_auth is before this reverse_proxy in its routes: requests that none has decided about are refused; write both into one route")
 	}
+	proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler)
+	if ok {
+		if err := routes.CheckUpstreams(proxy); err != nil {
+			return fmt.Errorf("veeam_auth: %w", err)
+		}
+	}
 	text, err := json.Marshal(t)
 	if err != nil {
 		return err
@@ -186,7 +192,7 @@ func (t *Transport) pair(ctx caddy.Context) error {
 		if err := t.serves(h); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
-		if proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler); ok && h.Forward == forwarder.Auto {
+		if ok && h.Forward == forwarder.Auto {
 			app.pairs = append(app.pairs, pair{h, at.module, forwarder.Look(ctx, proxy, t, t.HTTPTransport)})
 		}
 		if len(t.Accounts) > 0 {

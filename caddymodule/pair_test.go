@@ -106,6 +106,48 @@ func TestAnErrorOfJSONNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// A fixed address of an upstream that cannot be that of a server is refused when the
+// configuration is loaded, and not repeated: it may have a password.
+func TestAnUpstreamIsAHostWithAPort(t *testing.T) {
+	t.Parallel()
+	for dial, says := range map[string]string{
+		"vbr01:9419":                    "",
+		"tcp/vbr01:9419":                "",
+		"[2001:db8::7]:9419":            "",
+		"unix//run/gateway.sock":        "",
+		"unix/@gateway":                 "",
+		"{env.VBR}":                     "",
+		"{http.request.header.X}:9419":  "",
+		"":                              "is missing",
+		":9419":                         "has no host",
+		"tcp/:9419":                     "has no host",
+		"vbr01":                         "has no port",
+		"vbr01:":                        "has no port",
+		"vbr01:0":                       "has no port",
+		"2001:db8::7":                   "has no port",
+		"vbr01:9419-9420":               "has several ports",
+		"vbr01:https":                   "is no address",
+		"https://vbr01:9419":            "is a URL",
+		"https://admin:hunter2@vbr01:1": "is a URL",
+		"admin:hunter2@vbr01:9419":      "has a user",
+		"admin@vbr01:9419":              "has a user",
+	} {
+		config := new(caddy.Config)
+		if err := json.Unmarshal(fmt.Appendf(nil, `{"admin": {"disabled": true}, "storage": {"module": "file_system", "root": %q},
+			"apps": {"http": {"servers": {"a": {"listen": ["127.0.0.1:59427"], "routes": [{"handle": [{"handler": "veeam_auth"},
+				{"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}, {"dial": %q}],
+					"transport": {"protocol": "veeam_auth", "tls": {}, "accounts": [{"name": "svc", "password": "{env.P}"}]}}]}]}}}}}`,
+			t.TempDir(), dial), config); err != nil {
+			t.Fatal(err)
+		}
+		err := validate(config)
+		want := "veeam_auth: upstreams[1]: dial " + says + ": write host and port, as in vbr01.lab.local:9419"
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%q: %v, want %q", dial, err, says)
+		}
+	}
+}
+
 // A handler without its transport and a transport without its handler are refused where that
 // is certain, and everything else is loaded.
 func TestAHandlerAndATransportHaveEachOther(t *testing.T) {

@@ -87,11 +87,14 @@ func Origins(d *caddyfile.Dispenser, target *[]string) error {
 // for one with a user, which reverse_proxy drops without a word. d is at the word before them.
 func Upstreams(d caddyfile.Dispenser) error {
 	for d.NextArg() {
-		_, host, found := strings.Cut(d.Val(), "://")
+		host := d.Val()
+		if _, rest, found := strings.Cut(host, "://"); found {
+			host = rest
+		}
 		switch {
 		case strings.Contains(d.Val(), "@") && !strings.HasPrefix(d.Val(), "unix"): // where it is a name of Linux
 			return d.Err("the address of an upstream has a user: write user and password as account <name> <password>")
-		case found && (host == "" || host[0] == ':' || host[0] == '/'):
+		case host == "" || host[0] == ':' || host[0] == '/':
 			return d.Err("the address of an upstream has no host: write it as in https://vbr01.lab.local:9419")
 		}
 	}

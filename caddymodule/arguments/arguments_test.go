@@ -63,6 +63,8 @@ func TestOptionsAreReadOrRefusedWithTheReason(t *testing.T) {
 		"to https://":               "has no host: write it as in https://vbr01.lab.local:9419",
 		"to https://:9419":          "has no host",
 		"to https:///api":           "has no host",
+		"to a :9419":                "has no host",
+		"to /api":                   "has no host",
 		"size 64KiB":                "65536",
 		"size 0":                    "not a size between 1 byte and 2 GiB",
 		"size 3GiB":                 "for example 64KiB or 1MiB",

@@ -183,6 +183,46 @@ func provisioned(server *caddyhttp.Server, parent any) (list caddyhttp.RouteList
 	return list, slices.IndexFunc(list, func(route caddyhttp.Route) bool { return route.HandlersRaw != nil })
 }
 
+// CheckUpstreams returns an error for the first upstream of a proxy that is not a host with
+// one port, as JSON can have it: Caddy would dial this machine, or fail for each request. It
+// does not repeat the address, which may have a password. Addresses with placeholders are
+// known when a request comes.
+func CheckUpstreams(proxy *reverseproxy.Handler) error {
+	for i, upstream := range proxy.Upstreams {
+		if strings.Contains(upstream.Dial, "{") {
+			continue
+		}
+		if fault := undialable(upstream.Dial); fault != "" {
+			return fmt.Errorf("upstreams[%d]: dial %s: write host and port, as in vbr01.lab.local:9419", i, fault)
+		}
+	}
+	return nil
+}
+
+// undialable says what is wrong with the address of an upstream, empty if nothing is.
+func undialable(dial string) string {
+	address, err := caddy.ParseNetworkAddress(dial)
+	switch {
+	case dial == "":
+		return "is missing"
+	case strings.Contains(dial, "://"):
+		return "is a URL"
+	case caddy.IsUnixNetwork(address.Network) || caddy.IsFdNetwork(address.Network):
+		return ""
+	case strings.Contains(dial, "@"):
+		return "has a user"
+	case err != nil:
+		return "is no address"
+	case address.Host == "":
+		return "has no host"
+	case address.StartPort == 0:
+		return "has no port"
+	case address.PortRangeSize() != 1:
+		return "has several ports"
+	}
+	return ""
+}
+
 // Upstreams returns the addresses of a proxy's servers as they are configured, and what
 // identifies all its servers. Both may have placeholders.
 func Upstreams(proxy *reverseproxy.Handler) (dials, identity []string) {
