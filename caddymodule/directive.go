@@ -28,6 +28,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
+	"github.com/caddy-veeam/veeam-auth/policy/operation"
 )
 
 const directive = "veeam_auth"
@@ -446,6 +447,9 @@ func (p *directiveParser) finish(d *caddyfile.Dispenser, proxy *reverseproxy.Han
 		return p.place(d, err)
 	}
 	if err := p.handler.checkExpose(p.transport.product); err != nil {
+		return p.place(d, err)
+	}
+	if _, err := operation.Open(p.transport.product.Name, p.handler.IndexFile); err != nil && !arguments.Unread(err) {
 		return p.place(d, err)
 	}
 	if p.transport.LoginAt == loginAtStart && proxy.DynamicUpstreamsRaw != nil {

@@ -3,6 +3,8 @@
 package arguments
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,6 +83,14 @@ func Origins(d *caddyfile.Dispenser, target *[]string) error {
 		return d.WrapErr(err)
 	}
 	return NoBlock(d, name)
+}
+
+// Unread reports whether an error is that a file cannot be read. A Caddyfile may be adapted
+// where its files are not, so this is left to the start of the configuration. What is wrong
+// in a file is an error with a line.
+func Unread(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
 }
 
 // Upstreams returns an error for an address without a host, which would be this machine, and

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
 	"github.com/caddy-veeam/veeam-auth/internal/hidden"
 	"github.com/caddy-veeam/veeam-auth/internal/secretsource"
 )
@@ -140,6 +141,11 @@ func parseVaultOption(d *caddyfile.Dispenser, v *Vault, mount *string) error {
 		}
 	default:
 		return d.Errf("%s of vault is set twice, or has too many values", option)
+	}
+	if option == "ca_file" {
+		if _, err := v.roots(); err != nil && !arguments.Unread(err) {
+			return d.Errf("vault: %v", err)
+		}
 	}
 	return nil
 }

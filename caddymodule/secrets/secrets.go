@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/secretsource"
+	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 )
 
 func init() {
@@ -157,13 +158,25 @@ func (a *App) provisionVault() error {
 	if options.Login, err = a.Vault.login(); err != nil {
 		return err
 	}
-	if a.Vault.CAFile != "" {
-		if options.Roots, err = os.ReadFile(a.Vault.CAFile); err != nil {
-			return fmt.Errorf("ca_file: %w", err)
-		}
+	if options.Roots, err = a.Vault.roots(); err != nil {
+		return err
 	}
 	a.vault, err = secretsource.NewVault(options)
 	return err
+}
+
+// roots returns the content of ca_file, nil without one. It reads the file.
+func (v *Vault) roots() (content []byte, err error) {
+	if v.CAFile == "" {
+		return nil, nil
+	}
+	if content, err = os.ReadFile(v.CAFile); err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	if err := tlspin.HasCertificate(content); err != nil {
+		return nil, fmt.Errorf("ca_file %s: %w", v.CAFile, err)
+	}
+	return content, nil
 }
 
 // login is how the configuration logs in.

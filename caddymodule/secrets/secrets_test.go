@@ -110,6 +110,27 @@ func TestAConfigurationThatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+// A file of authorities without one is an error, also an empty one: without it, those of the
+// system would count.
+func TestAFileOfAuthoritiesThatCannotBeIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "text": "c4n4ry"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, line := range map[string]bool{filepath.Join(dir, "empty"): true, filepath.Join(dir, "text"): true, dir: false, filepath.Join(dir, "missing"): false} {
+		_, err := provision(t, `{"vault":{"address":"https://bao","ca_file":"`+file+`"}}`)
+		if err == nil || !strings.Contains(err.Error(), "vault: ca_file") || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "c4n4ry") {
+			t.Errorf("%s: %v", file, err)
+		}
+		_, adapted := parseApp(caddyfile.NewTestDispenser("veeam_secrets {\nvault https://bao {\nca_file "+file+"\n}\n}"), nil)
+		if line && (adapted == nil || adapted.Error() != err.Error()+", at Testfile:3") || !line && adapted != nil {
+			t.Errorf("%s: adapted with %v, want %v", file, adapted, err)
+		}
+	}
+}
+
 func TestTheGlobalOptionIsRefusedWithFileAndLine(t *testing.T) {
 	for input, says := range map[string]string{
 		"veeam_secrets {\n}":                                                "requires exec or vault",

@@ -318,7 +318,9 @@ func (a *Account) key(r *resolver) *veeam.Key {
 		Format:     veeam.PublicKeyFormat(a.PublicKeyFormat),
 		Public:     public,
 	})
-	r.fail("key", err)
+	if err != nil {
+		r.fail("key", fmt.Errorf("%s: %w", a.Key, err))
+	}
 	return key
 }
 

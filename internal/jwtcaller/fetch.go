@@ -24,8 +24,8 @@ type file struct{ flight bounded.Flight[[]byte] }
 
 var errTooLong = errors.New("the file is too long")
 
-// readFile reads a file that is not longer than most, in bytes.
-func (s *source) readFile(ctx context.Context, name string, most int64) ([]byte, error) {
+// readFile reads the file that an option names and that is not longer than most, in bytes.
+func (s *source) readFile(ctx context.Context, option, name string, most int64) ([]byte, error) {
 	read := s.files[name].flight.Join(ctx, fetchTimeout, func(*bounded.LateError) ([]byte, error) {
 		opened, err := os.Open(name)
 		if err != nil {
@@ -39,7 +39,7 @@ func (s *source) readFile(ctx context.Context, name string, most int64) ([]byte,
 		return content, err
 	})
 	if read.Err != nil {
-		return nil, &readError{veeam.ReasonSecretUnreadable, fmt.Errorf("%s: %w", name, withoutPath(read.Err))}
+		return nil, &readError{veeam.ReasonSecretUnreadable, fmt.Errorf("%s %s: %w", option, name, withoutPath(read.Err))}
 	}
 	return read.Value, nil
 }
@@ -61,7 +61,7 @@ func (s *source) fetchURL(ctx context.Context) ([]byte, error) {
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	if s.place.tokenFile != "" {
-		token, err := s.readFile(ctx, s.place.tokenFile, maxToken)
+		token, err := s.readFile(ctx, "jwks_token_file", s.place.tokenFile, maxToken)
 		if err != nil {
 			return nil, err
 		}
@@ -72,13 +72,13 @@ func (s *source) fetchURL(ctx context.Context) ([]byte, error) {
 		ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 	}
 	if s.place.ca != "" {
-		authorities, err := s.readFile(ctx, s.place.ca, maxDocument)
+		authorities, err := s.readFile(ctx, "jwks_ca", s.place.ca, maxDocument)
 		if err != nil {
 			return nil, err
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(authorities) {
-			return nil, &readError{veeam.ReasonSecretUnreadable, errors.New("jwks_ca has no certificate in PEM")}
+			return nil, &readError{veeam.ReasonSecretUnreadable, fmt.Errorf("jwks_ca %s: no certificate in PEM is in the file", s.place.ca)}
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,7 +85,7 @@ func newSource(at place, tell func(Report)) *source {
 	s.fetch = s.fetchURL
 	if at.file != "" {
 		s.interval = fileInterval
-		s.fetch = func(ctx context.Context) ([]byte, error) { return s.readFile(ctx, at.file, maxDocument) }
+		s.fetch = func(ctx context.Context) ([]byte, error) { return s.readFile(ctx, "jwks_file", at.file, maxDocument) }
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -206,6 +207,9 @@ func (s *source) read(ctx context.Context) (*keySet, error) {
 		return nil, err
 	}
 	set, err := parseKeys(document)
+	if err != nil && s.place.file != "" {
+		err = fmt.Errorf("jwks_file %s: %w", s.place.file, err)
+	}
 	if err != nil {
 		return nil, &readError{veeam.ReasonUnexpectedAnswer, err}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -151,6 +152,30 @@ func TestKeysAreReadFromATrustedServerOnly(t *testing.T) {
 	}
 	if other.requests.Load() > 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// An error of a file names the option and the file.
+func TestAnErrorOfAFileNamesTheOptionAndTheFile(t *testing.T) {
+	t.Parallel()
+	server := serve(t, nil)
+	dir := t.TempDir()
+	for _, file := range []string{filepath.Join(dir, "missing"), dir, written(t, []byte("c4n4ry"))} {
+		for option, change := range map[string]func(*Config){
+			"jwks_file":       func(c *Config) { c.JWKSFile, c.JWKSURL, c.JWKSCA = file, "", "" },
+			"jwks_ca":         func(c *Config) { c.JWKSCA = file },
+			"jwks_token_file": func(c *Config) { c.JWKSTokenFile = file },
+		} {
+			c := server.config(t)
+			change(c)
+			err := trusting(t, func(Report) {}, c).providers[0].source.refresh(t.Context())
+			if server.requests.Swap(0) > 0 {
+				continue // any text is a token
+			}
+			if err == nil || !strings.Contains(err.Error(), option+" "+file+": ") || strings.Contains(err.Error(), "c4n4ry") {
+				t.Errorf("%s %s: %v", option, file, err)
+			}
+		}
 	}
 }
 

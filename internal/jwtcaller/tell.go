@@ -28,7 +28,10 @@ func (t Telling) Tell(r Report) {
 	if !r.Changed {
 		return
 	}
-	logger := t.Log().With(zap.String("provider", r.Provider), zap.String("reason", string(r.Reason)), zap.Time("until", r.Until))
+	logger := t.Log().With(zap.String("provider", r.Provider), zap.String("reason", string(r.Reason)))
+	if !r.Until.IsZero() { // which there is without any keys
+		logger = logger.With(zap.Time("until", r.Until))
+	}
 	if r.Err == nil {
 		logger.Info("the keys of the identity provider can be read again")
 		return

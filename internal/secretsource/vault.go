@@ -86,10 +86,10 @@ func NewVault(o VaultOptions) (*Vault, error) {
 		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, MaxIdleConns: 2, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 	} // without a proxy of the environment
-	if len(o.Roots) > 0 {
+	if o.Roots != nil {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(o.Roots) {
-			return nil, errors.New("the file of authorities has no certificate in PEM")
+			return nil, errors.New("no certificate in PEM is in the authorities")
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}

@@ -37,15 +37,16 @@ func CheckAuthorities(pool json.RawMessage) error {
 		if err != nil {
 			continue
 		}
-		if err := hasCertificate(content); err != nil {
-			return secret.WithVariable(fmt.Errorf("reading %s: %w", file, err))
+		if err := HasCertificate(content); err != nil {
+			return secret.WithVariable(fmt.Errorf("tls_trust_pool: reading %s: %w", file, err))
 		}
 	}
 	return nil
 }
 
-// hasCertificate returns an error that says what is there instead of a certificate.
-func hasCertificate(content []byte) error {
+// HasCertificate returns an error that says what is in a file instead of a certificate in
+// PEM.
+func HasCertificate(content []byte) error {
 	key := false
 	for rest := content; ; {
 		var block *pem.Block
