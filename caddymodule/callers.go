@@ -209,7 +209,7 @@ func (h *Handler) refusalForToken(err error) *veeam.Refusal {
 	case errors.Is(err, context.Canceled):
 		return &veeam.Refusal{Reason: veeam.ReasonCanceled}
 	case errors.As(err, &unreadable), errors.As(err, &keysUnreadable):
-		h.sometimes.Do(func() { h.logger.Error("tokens can be neither issued nor verified", zap.Error(err)) })
+		h.said.Error(h.logger, "tokens", "tokens can be neither issued nor verified", zap.Error(err))
 		return &veeam.Refusal{Reason: veeam.ReasonStorage}
 	}
 	return &veeam.Refusal{Reason: veeam.ReasonBadToken, Detail: err.Error()}

@@ -147,7 +147,7 @@ func (h *Handler) record(state *requestState, v *verdict) {
 		return
 	}
 	if v.err != nil {
-		h.logger.Error("a rule could not be evaluated", zap.Error(v.err))
+		h.said.Error(h.logger, v.err.Error(), "a rule could not be evaluated", zap.Error(v.err))
 	}
 	h.countDecision(state.decision)
 	if state.decision.Shadow != 0 {

@@ -11,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -34,12 +34,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("veeam_auth: %w", err)
 	}
-	logger, sometimes := ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
+	logger, said := ctx.Logger(), new(journal.Seldom)
 	a.events = events.NewQueue(func(e events.Event) {
 		running().metrics.EventsDropped.WithLabelValues(string(e.Name())).Inc()
-		sometimes.Do(func() {
-			logger.Error("events are not delivered: a handler of events hangs, is too slow, or panics", zap.String("event", string(e.Name())))
-		})
+		said.Error(logger, "", "events are not delivered: a handler of events hangs, is too slow, or panics", zap.String("event", string(e.Name())))
 	})
 	bus := app.(*caddyevents.App)
 	return atStart(ctx, func(context.Context) {

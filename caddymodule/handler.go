@@ -14,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/forwarder"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/rules"
@@ -175,7 +174,7 @@ type Handler struct {
 	counts      *metrics.RequestCounts
 	metrics     *metrics.Set
 	logger      *zap.Logger
-	sometimes   *rate.Sometimes // for messages that every request would cause
+	said        *journal.Seldom // of messages that every request would cause
 	svc         *zap.Logger
 	page        *page.Record // nil without a page
 }
@@ -197,7 +196,7 @@ func svcLogger(handler *zap.Logger) *zap.Logger {
 // Provision prepares the handler. It does no I/O: the key for tokens is read when the
 // first token is issued or verified.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
-	h.logger, h.sometimes = ctx.Logger(), &rate.Sometimes{First: 1, Interval: 10 * time.Second}
+	h.logger, h.said = ctx.Logger(), new(journal.Seldom)
 	h.svc = svcLogger(h.logger)
 	if h.product, err = LookupProduct(h.Product); err != nil {
 		return err
@@ -459,7 +458,6 @@ func (h *Handler) refuseFailed(w *forwarder.Recorder, r *http.Request, state *re
 	if !errors.As(err, &failed) || failed.StatusCode < http.StatusInternalServerError {
 		return err
 	}
-	h.logger.Error("the request could not be forwarded", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
 	refusal := veeam.Refusal{
 		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: state.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
@@ -468,7 +466,8 @@ func (h *Handler) refuseFailed(w *forwarder.Recorder, r *http.Request, state *re
 	if failed.StatusCode == http.StatusInternalServerError {
 		refusal.Reason = veeam.ReasonInternal
 	}
-	h.refuse(w, r, state, refusal)
+	h.said.Error(h.logger, string(refusal.Reason), "the request could not be forwarded", zap.Int("status", failed.StatusCode), zap.Error(failed.Err))
+	h.refuse(w, r, state, refusal) // writes each of them
 	return nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/reauth"
@@ -162,6 +163,7 @@ type Transport struct {
 	sender   *reauth.Sender
 	metrics  *metrics.Set
 	logger   *zap.Logger
+	said     *journal.Seldom
 }
 
 // CaddyModule returns the Caddy module information.
@@ -174,7 +176,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision prepares the transport. It reads no secret and does no network I/O.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger = ctx.Logger()
+	t.logger, t.said = ctx.Logger(), new(journal.Seldom)
 	if t.HTTPTransport == nil {
 		t.HTTPTransport = new(reverseproxy.HTTPTransport)
 	}
@@ -607,12 +609,13 @@ func (t *Transport) refuse(req *http.Request, state *requestState, err error) (*
 	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
 		return nil, nil, dial // so that reverse_proxy may try another upstream
 	}
-	r := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery)
+	r, said := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery), t.said
 	if state.caller.Via == policy.ViaPassthrough || errors.Is(err, passthrough.ErrCredentialRequired) {
 		r = passthrough.Refusal(err, state.route == veeam.RouteToken, state.login != nil, r)
+		said = nil // whose login has failed is written each time
 	}
 	r.AtTokenEndpoint = state.route == veeam.RouteToken
-	state.journal.NoSession(err, answer.Advice(err))
+	state.journal.NoSession(err, answer.Advice(err), said)
 	return answer.Refuse(t.product, req, r, state.spells()), &r, nil
 }
 

@@ -14,7 +14,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
@@ -29,12 +34,18 @@ func TestTwoHundredClientsSendAWrongPasswordThreeTimesInFiveMinutes(t *testing.T
 					Product:  profile.Product(),
 					Accounts: []*account.Account{{Name: veeamtest.DefaultUser, Password: "wrong"}},
 				}, server.Transport())
+				core, logs := observer.New(zapcore.WarnLevel)
+				tr.logger = zap.New(core)
 				requests := hammer(t, tr, 200, 5*time.Minute)
 				synctest.Wait()
 				_ = tr.Cleanup()
 
 				if n := server.Counters().TokenRequests; n < 2 || n > 3 {
 					t.Errorf("%d token requests for %d requests of clients", n, requests)
+				}
+				// One line in ten seconds at most, and one more for each hold.
+				if n := logs.FilterMessageSnippet("No login is tried").Len(); n < 5 || n > 34 {
+					t.Errorf("%d lines say why, for %d requests", n, requests)
 				}
 			})
 		})
@@ -54,7 +65,7 @@ func hammer(t *testing.T, tr *Transport, clients int, during time.Duration) (req
 		wg.Go(func() {
 			time.Sleep(every * time.Duration(client/2) / time.Duration(clients)) // two at a time
 			for ; ctx.Err() == nil; time.Sleep(every) {
-				res, err := tr.RoundTrip(proxied(ctx, &requestState{route: veeam.RouteProtected}))
+				res, err := tr.RoundTrip(proxied(ctx, &requestState{route: veeam.RouteProtected, journal: journal.Unasked(tr.logger)}))
 				if ctx.Err() != nil {
 					return
 				}

@@ -187,18 +187,23 @@ func (j *Journal) Replayed(r *http.Request) {
 	j.Warn(svclog.Replayed(r.Method, r.URL.RequestURI()))
 }
 
-// NoSession writes why a request is refused, and what its client is advised to do.
-func (j *Journal) NoSession(err error, advice string) {
-	if blocked, ok := errors.AsType[*tokencache.BlockedError](err); ok {
-		if blocked.Suspended {
-			j.Warn(svclog.Exception(blocked.Error(), TypeOf(blocked.Cause)) + advice)
-			return
-		}
-		j.Warn(svclog.Exception(blocked.Error(), TypeOf(blocked.Cause)) +
-			" No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + "." + advice)
+// NoSession writes why a request is refused, and what its client is advised to do, unless
+// said withholds it: all requests fail for the same reason until there is a session.
+func (j *Journal) NoSession(err error, advice string, said *Seldom) {
+	withheld, say := said.Say(err.Error()) // of a hold, it has its end
+	if !say {
 		return
 	}
-	j.Error(svclog.Exception(err.Error(), TypeOf(err)))
+	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
+	if !ok {
+		j.Error(svclog.Exception(err.Error(), TypeOf(err)) + more(withheld))
+		return
+	}
+	sentence := svclog.Exception(blocked.Error(), TypeOf(blocked.Cause))
+	if !blocked.Suspended {
+		sentence += " No login is tried for another " + blocked.RetryAfter(time.Now()).Round(time.Second).String() + "."
+	}
+	j.Warn(sentence + advice + more(withheld))
 }
 
 // Denied writes that a request was refused, what has decided, and the reason.
