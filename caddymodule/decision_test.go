@@ -215,7 +215,8 @@ func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
 	t.Parallel()
 	header := http.Header{
 		"Set-Cookie": {"session=1"}, "X-Restsvcsessionid": {"1"}, "Content-Type": {"application/json"},
-		"Location": {memoryScheme + "://vspc01.lab.local:1280/api/v3/x?y=1#z"},
+		"Location": {"https://elsewhere.lab.local/", memoryScheme + "://vspc01.lab.local:1280/api/v3/x?y=1#z"},
+		"Link":     {"<" + memoryScheme + "://vspc01.lab.local:1280/api/v3/x>; rel=next"},
 	}
 	for name, test := range map[string]struct {
 		status int
@@ -238,8 +239,8 @@ func TestASessionOfTheServersStaysBehindOnEveryWayOut(t *testing.T) {
 			if got.Code != test.status || got.Header().Get("Set-Cookie") != "" || got.Header().Get("X-Restsvcsessionid") != "" {
 				t.Errorf("%d %v", got.Code, got.Header())
 			}
-			if location := got.Header().Get("Location"); location != "http://example.com/api/v3/x?y=1#z" {
-				t.Errorf("Location %q", location)
+			if location, link := got.Header()["Location"], got.Header().Get("Link"); len(location) != 2 || location[1] != "http://example.com/api/v3/x?y=1#z" || link != "<http://example.com/api/v3/x>; rel=next" {
+				t.Errorf("Location %q, Link %q", location, link)
 			}
 		})
 	}

@@ -534,7 +534,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 // pass changes a response of the server for the client. sent are the tokens with which
 // the request was sent, which only products with links need.
 func (t *Transport) pass(req *http.Request, state *requestState, res *http.Response, sent ...*tokencache.Token) (*http.Response, *veeam.Refusal, error) {
-	if len(res.Header["Location"]) > 0 {
+	if answer.Refers(res.Header) {
 		answer.LeadHere(res.Header, t.spoken(req).BaseURL(dialing.Address(req)), t.BasePath, state.origin())
 	}
 	terms, websocket := state.terms(t.product), state.sent.Websocket

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -134,28 +133,6 @@ func withoutTrailers(res *http.Response) *http.Response {
 	clean.Trailer = nil
 	delete(clean.Header, "Trailer")
 	return &clean
-}
-
-// LeadHere changes the Location header of a response so that a redirect to the server
-// leads to this site. Redirects to other places remain. server is the URL at which the
-// API begins and base is its path; site is the scheme and host by which the client
-// addresses this site. The header must contain a Location.
-func LeadHere(header http.Header, server, base, site string) {
-	location := header["Location"][0]
-	if rest, ok := below(location, server); ok {
-		header.Set("Location", site+rest)
-	} else if rest, ok := below(location, base); ok && base != "" {
-		header.Set("Location", "/"+strings.TrimPrefix(rest, "/"))
-	}
-}
-
-// below returns what follows a prefix in a reference, if it is that of a path.
-func below(location, prefix string) (rest string, ok bool) {
-	if len(location) < len(prefix) || !strings.EqualFold(location[:len(prefix)], prefix) {
-		return "", false
-	}
-	rest = location[len(prefix):]
-	return rest, rest == "" || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
 }
 
 // TakeSession removes the headers that carry a session from a response of veeam-auth and

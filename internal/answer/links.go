@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
-// withLinks has the links of an answer lead to this site: Location, and each Href of
+// withLinks has the links of an answer lead to this site: headers, and each Href of
 // XML and JSON that begins with x.Links. Without x.Links, which is so before there was a
 // login, the first Href of the document tells how the server calls itself. Nothing else
 // changes, and nothing is kept back but what may become a link.
@@ -19,7 +19,7 @@ func (x *Exchange) withLinks(res *http.Response) *http.Response {
 	if !x.Linked {
 		return res
 	}
-	if x.Links != "" && len(res.Header["Location"]) > 0 {
+	if x.Links != "" {
 		LeadHere(res.Header, x.Links, "", x.Site+"/api")
 	}
 	kind, _, _ := strings.Cut(strings.ToLower(res.Header.Get("Content-Type")), ";")
