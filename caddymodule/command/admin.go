@@ -34,8 +34,9 @@ func (f *adminFlags) add(flags *pflag.FlagSet) {
 }
 
 // find returns the address: as given, as the configuration says, or Caddy's
-// default. A Caddyfile that happens to lie here and cannot be read is no error.
-func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
+// default. With acts, the listener of the page does if there is no admin endpoint. A
+// Caddyfile that happens to lie here and cannot be read is no error.
+func (f *adminFlags) find(stdin io.Reader, stderr io.Writer, acts bool) (string, error) {
 	if f.address != "" {
 		return f.address, nil
 	}
@@ -49,6 +50,13 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 	text, err := files.adapt(stdin, io.Discard)
 	var config struct {
 		Admin caddy.AdminConfig `json:"admin"`
+		Apps  struct {
+			VeeamAuth struct {
+				Page struct {
+					Listen string `json:"listen"`
+				} `json:"page"`
+			} `json:"veeam_auth"`
+		} `json:"apps"`
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &config)
@@ -58,8 +66,13 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 		return "", err
 	case err != nil:
 		fmt.Fprintf(stderr, "Warning: ignoring %s: %v\n", files.config, err)
+	case config.Admin.Disabled && acts && config.Apps.VeeamAuth.Page.Listen != "":
+		return config.Apps.VeeamAuth.Page.Listen, nil
+	case config.Admin.Disabled && acts:
+		return "", fmt.Errorf("the admin endpoint is disabled in %s, and there is no page: "+
+			"write veeam_auth { page localhost:2021 } into the global options, or remove admin off, and restart Caddy", files.config)
 	case config.Admin.Disabled:
-		return "", fmt.Errorf("the admin endpoint is disabled in %s; this command requires it", files.config)
+		return "", fmt.Errorf("the admin endpoint is disabled in %s, and this command requires it: remove admin off, and restart Caddy", files.config)
 	case config.Admin.Listen != "":
 		if f.config == "" {
 			f.found = files.config
@@ -72,7 +85,7 @@ func (f *adminFlags) find(stdin io.Reader, stderr io.Writer) (string, error) {
 // call asks the Caddy that runs and reads its answer into answer, unless that is
 // nil. Its errors are for people.
 func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer any) error {
-	address, err := f.find(cmd.InOrStdin(), cmd.ErrOrStderr())
+	address, err := f.find(cmd.InOrStdin(), cmd.ErrOrStderr(), true)
 	if err != nil {
 		return err
 	}

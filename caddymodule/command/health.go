@@ -92,7 +92,7 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 	if strings.HasPrefix(o.admin.address, "http://") || strings.HasPrefix(o.admin.address, "https://") {
 		return askURL(cmd, strings.TrimSuffix(o.admin.address, "/")+path)
 	}
-	address, err := o.admin.find(cmd.InOrStdin(), io.Discard)
+	address, err := o.admin.find(cmd.InOrStdin(), io.Discard, false)
 	if err != nil {
 		return answer, err
 	}

@@ -136,7 +136,7 @@ func supportConfig(cmd *cobra.Command, admin *adminFlags) ([]byte, error) {
 // raw asks the running Caddy and returns its answer as it is, also that of a probe whose
 // answer is no.
 func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
-	address, err := f.find(cmd.InOrStdin(), io.Discard)
+	address, err := f.find(cmd.InOrStdin(), io.Discard, false)
 	if err != nil {
 		return nil, err
 	}

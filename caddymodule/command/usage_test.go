@@ -176,6 +176,35 @@ func TestARefusalOfCaddyHasTheExitCodeOfItsKind(t *testing.T) {
 	}
 }
 
+// Without an admin endpoint, commands that act use the listener of the page, or say what to
+// write.
+func TestWithoutAnAdminEndpointCommandsUseThePage(t *testing.T) {
+	t.Parallel()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"error":"the page answers"}`)
+	}))
+	defer page.Close()
+	for config, says := range map[string]string{
+		`{"admin":{"disabled":true},"apps":{"veeam_auth":{"page":{"listen":"` + strings.TrimPrefix(page.URL, "http://") + `"}}}}`: "the page answers",
+		`{"admin":{"disabled":true},"apps":{"veeam_auth":{"page":{}}}}`:                                                           "there is no page: write veeam_auth { page localhost:2021 } into the global options, or remove admin off, and restart Caddy",
+		`{"admin":{"disabled":true}}`: "there is no page",
+	} {
+		file := filepath.Join(t.TempDir(), "caddy.json")
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"sessions", "login", "svc", "--force"}, {"keys", "revoke", "x"}, {"tokens", "list"}, {"approvals", "list"}} {
+			if stderr, _ := use(t, append(args, "--config", file)...); !strings.Contains(stderr, says) {
+				t.Errorf("%q with %s: %s", args, config, stderr)
+			}
+		}
+		if stderr, _ := use(t, "health", "--config", file); !strings.Contains(stderr, "this command requires it: remove admin off") {
+			t.Errorf("health with %s: %s", config, stderr)
+		}
+	}
+}
+
 // An error would repeat the address.
 func TestAPasswordInAnAddressIsRefusedAndNotRepeated(t *testing.T) {
 	t.Parallel()
