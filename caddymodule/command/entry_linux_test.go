@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,6 +105,33 @@ func TestACodeIsReadFromTheTerminalWithoutEcho(t *testing.T) {
 		}
 		if shown.String() != "Verification code of svc-mfa: \r\n" {
 			t.Errorf("the terminal shows %q", shown.String())
+		}
+	}
+}
+
+// There is a warning only if the keyset is shown on a terminal: a pipe or a
+// file is what a script wants.
+func TestAKeysetOnATerminalIsWarnedOf(t *testing.T) {
+	_, terminal := openTerminal(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	for _, c := range []struct {
+		out  *os.File
+		args []string
+		warn bool
+	}{
+		{terminal, nil, true}, {terminal, []string{"-"}, true}, {terminal, []string{filepath.Join(t.TempDir(), "key")}, false}, {file, nil, false},
+	} {
+		cmd := newKeygenCommand()
+		var stderr strings.Builder
+		cmd.SetOut(c.out)
+		cmd.SetErr(&stderr)
+		cmd.SetArgs(c.args)
+		if err := cmd.Execute(); err != nil || (stderr.Len() > 0) != c.warn {
+			t.Errorf("%s %q: %v, %q", c.out.Name(), c.args, err, stderr.String())
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -44,11 +46,20 @@ itself; update it on all machines at about the same time.`,
 			if len(args) > 0 {
 				name = args[0]
 			}
+			if name == "-" && isTerminal(cmd.OutOrStdout()) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "Warning: the keyset is a secret, and is printed to the terminal. To write it to a file: caddy veeam-auth keygen <file>")
+			}
 			return makeKeyFile(name, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&rotate, "rotate", "", "File of the keyset that gets a new key")
 	return cmd
+}
+
+// isTerminal reports whether what is written is shown to whoever looks at the screen.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 func makeKeyFile(name string, out io.Writer) error {
