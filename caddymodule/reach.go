@@ -143,8 +143,8 @@ func (r *Reached) Handshake(ctx context.Context, address, serverName string) (*t
 	return tlspin.Dial(upstream.WithValues(ctx, r.values), r.Transport.HTTPTransport.Transport, address, serverName)
 }
 
-// TryCache tests the storage of the cache. ok is false if the cache has no storage of
-// its own.
+// TryCache reads the key of the cache and tests its storage. ok is false if the key can be
+// used and the cache has no storage of its own.
 func (r *Reached) TryCache(ctx context.Context) (ok bool, err error) {
 	return r.Transport.Cache.Probe(ctx)
 }

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,11 +17,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
+	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestReach_FindsThePlaceThatRequestsFind(t *testing.T) {
@@ -132,5 +136,37 @@ func TestReach_TellsUnixSocketsApart(t *testing.T) {
 	}
 	if counts[0] != counts[1] {
 		t.Errorf("the first server has seen %d requests, the second %d", counts[0], counts[1])
+	}
+}
+
+func TestReach_TriesTheKeyOfTheCache(t *testing.T) {
+	t.Parallel()
+	keyset, err := tokencache.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keyset.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for content, says := range map[string]string{text: "", "": "no such file", "c4n4ry": "not a keyset"} {
+		file := filepath.Join(t.TempDir(), "key")
+		if content != "" {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr := provisionWay(t, &Transport{
+			InsecureHTTP: true, Accounts: []*account.Account{{Name: "svc", Password: "{env.P}"}}, HTTPTransport: new(reverseproxy.HTTPTransport),
+			Cache: &records.Cache{EncryptionKey: "{file." + file + "}", StorageRaw: fileStorage(t.TempDir())},
+		})
+		reached, err := tr.Reach("vbr01.lab.local:9419", "svc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried, err := reached.TryCache(t.Context())
+		if !tried || (err != nil) != (says != "") || err != nil && (!strings.Contains(err.Error(), "encryption_key: ") || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "c4n4ry")) {
+			t.Errorf("%q: %v, %v", content, tried, err)
+		}
 	}
 }

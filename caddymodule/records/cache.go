@@ -96,10 +96,14 @@ func (c *Cache) Shared() *upstream.Cache {
 // Try logs what prevents the cache from working.
 func (c *Cache) Try(ctx context.Context, log *zap.Logger) { c.inner.Try(ctx, c.store, log) }
 
-// Probe tests the storage of the cache. ok is false if the cache has no storage of its own.
+// Probe reads the key of the cache and tests its storage. ok is false if the key can be used
+// and the cache has no storage of its own.
 func (c *Cache) Probe(ctx context.Context) (ok bool, err error) {
-	if c == nil || c.StorageRaw == nil {
+	if c == nil {
 		return false, nil
+	}
+	if _, err := c.inner.Keys.Read(); err != nil || c.StorageRaw == nil {
+		return err != nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, store.ProbeTimeout)
 	defer cancel()
