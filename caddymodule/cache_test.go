@@ -14,16 +14,16 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // newKeyFile makes a keyset in a file, and returns a placeholder for it.
 func newKeyFile(t testing.TB) (path, text string) {
 	t.Helper()
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func rotateKeys(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := tokencache.ReadKeyset(string(text))
+	keys, err := sealed.ReadKeyset(string(text))
 	if err == nil {
 		keys, err = keys.Rotate()
 	}

@@ -28,9 +28,9 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/password"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/metrics"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func init() {
@@ -46,11 +46,11 @@ func init() {
 
 // processState is the state that outlives a configuration and that transports share.
 type processState struct {
-	*upstream.State                    // state about upstream servers
-	metrics         *metrics.Set       // made once, so that counters survive reloads
-	tries           *tokencache.Shared // refused logins of transports without a cache
-	episodes        *events.Episodes   // what was told a moment ago
-	page            *page.Record       // what the page for operators shows of requests
+	*upstream.State                  // state about upstream servers
+	metrics         *metrics.Set     // made once, so that counters survive reloads
+	tries           *sealed.Store    // refused logins of transports without a cache
+	episodes        *events.Episodes // what was told a moment ago
+	page            *page.Record     // what the page for operators shows of requests
 }
 
 func newProcess() *processState {

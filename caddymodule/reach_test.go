@@ -19,11 +19,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestReach_FindsThePlaceThatRequestsFind(t *testing.T) {
@@ -141,7 +141,7 @@ func TestReach_TellsUnixSocketsApart(t *testing.T) {
 
 func TestReach_TriesTheKeyOfTheCache(t *testing.T) {
 	t.Parallel()
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,15 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // hangingFiles stand for a file system that hangs: whoever opens a sealed secret is
 // held.
 type hangingFiles struct {
-	keys tokencache.Sealer
+	keys sealed.Sealer
 
 	mu   sync.Mutex
 	gate chan struct{} // nil: the file system answers
@@ -40,7 +40,7 @@ func (h *hangingFiles) hang() (answer func()) {
 	}
 }
 
-func (h *hangingFiles) open() (tokencache.Sealer, error) {
+func (h *hangingFiles) open() (sealed.Sealer, error) {
 	h.mu.Lock()
 	gate := h.gate
 	h.read++

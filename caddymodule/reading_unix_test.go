@@ -22,9 +22,9 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // fifo makes a file that hangs. answer has those who wait for it go on.
@@ -130,7 +130,7 @@ func TestAKeysetThatHangsLeavesSessionsInMemory(t *testing.T) {
 	if n := opening(); n != 1 {
 		t.Errorf("%d goroutines open files", n)
 	}
-	fresh, err := tokencache.NewKeyset()
+	fresh, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}

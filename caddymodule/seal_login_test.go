@@ -13,8 +13,8 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestASealedTOTPSecretServesALogin(t *testing.T) {
@@ -25,7 +25,7 @@ func TestASealedTOTPSecretServesALogin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys, err := tokencache.ReadKeyset(string(text))
+		keys, err := sealed.ReadKeyset(string(text))
 		if err != nil {
 			t.Fatal(err)
 		}

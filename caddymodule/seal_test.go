@@ -10,20 +10,20 @@ import (
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
-func newKeys(t testing.TB) *tokencache.Keyset {
+func newKeys(t testing.TB) *sealed.Keyset {
 	t.Helper()
-	keys, err := tokencache.NewKeyset()
+	keys, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return keys
 }
 
-func sealedText(t testing.TB, s account.Seal, keys tokencache.Sealer, purpose, text string) string {
+func sealedText(t testing.TB, s account.Seal, keys sealed.Sealer, purpose, text string) string {
 	t.Helper()
 	sealed, err := s.Seal(keys, purpose, text)
 	if err != nil {
@@ -36,28 +36,28 @@ func TestASealedTextOpensInItsPlaceOnly(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t)
 	place := account.Seal{Product: "azure", Account: "svc"}
-	sealed := sealedText(t, place, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
+	value := sealedText(t, place, keys, "totp_secret", veeamtest.DefaultTOTPSecret)
 	rotated, err := keys.Rotate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := len(sealed) - 6
+	end := len(value) - 6
 	cases := []struct {
 		name, account, product, purpose, text string
-		keys                                  tokencache.Sealer
+		keys                                  sealed.Sealer
 		opens                                 bool
 	}{
-		{"its place", "svc", "azure", "totp_secret", sealed, keys, true},
-		{"with an end of line", "svc", "azure", "totp_secret", " " + sealed + "\r\n", keys, true},
-		{"rotated keys", "svc", "azure", "totp_secret", sealed, rotated, true},
-		{"other keys", "svc", "azure", "totp_secret", sealed, newKeys(t), false},
-		{"another account", "svc2", "azure", "totp_secret", sealed, keys, false},
-		{"another product", "svc", "aws", "totp_secret", sealed, keys, false},
-		{"another option", "svc", "azure", "password", sealed, keys, false},
-		{"another purpose", "svc", "azure", account.ScratchPurpose, sealed, keys, false},
-		{"the parts shifted", "svc 11:totp_secret", "azure", "", sealed, keys, false},
-		{"cut", "svc", "azure", "totp_secret", sealed[:end], keys, false},
-		{"altered", "svc", "azure", "totp_secret", sealed[:end] + "AAAA" + sealed[end+4:], keys, false},
+		{"its place", "svc", "azure", "totp_secret", value, keys, true},
+		{"with an end of line", "svc", "azure", "totp_secret", " " + value + "\r\n", keys, true},
+		{"rotated keys", "svc", "azure", "totp_secret", value, rotated, true},
+		{"other keys", "svc", "azure", "totp_secret", value, newKeys(t), false},
+		{"another account", "svc2", "azure", "totp_secret", value, keys, false},
+		{"another product", "svc", "aws", "totp_secret", value, keys, false},
+		{"another option", "svc", "azure", "password", value, keys, false},
+		{"another purpose", "svc", "azure", account.ScratchPurpose, value, keys, false},
+		{"the parts shifted", "svc 11:totp_secret", "azure", "", value, keys, false},
+		{"cut", "svc", "azure", "totp_secret", value[:end], keys, false},
+		{"altered", "svc", "azure", "totp_secret", value[:end] + "AAAA" + value[end+4:], keys, false},
 		{"no base64", "svc", "azure", "totp_secret", account.SealedPrefix + "?", keys, false},
 		{"nothing", "svc", "azure", "totp_secret", account.SealedPrefix, keys, false},
 		{"an empty text", "svc", "azure", "totp_secret", sealedText(t, place, keys, "totp_secret", ""), keys, false},

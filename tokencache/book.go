@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
@@ -31,16 +31,14 @@ const (
 	// AbandonedAfter is after which time without a sign of life a process counts as ended, by
 	// the clock of the one that looks. It is at once where the kernel knows.
 	AbandonedAfter = 6 * BeatEvery
-
-	listFor = 30 * time.Second // one list, which may have a name for each of many accounts
 )
 
 // Book has the sessions of this process that are open at servers. It requires a store that
-// lists its keys. A Shared has one. A note has one writer, so no lock of the store is
+// lists its keys. A store has one. A note has one writer, so no lock of the store is
 // taken.
 type Book struct {
-	shared *Shared
-	turn   chan struct{} // of who writes or removes the owner
+	store *sealed.Store
+	turn  chan struct{} // of who writes or removes the owner
 
 	mu     sync.Mutex
 	own    *volume // nil before the first note
@@ -55,13 +53,13 @@ type Book struct {
 // volume is the part of the book that one process has written.
 type volume struct {
 	instance string
-	keys     *Keyset // seals its notes
+	keys     *sealed.Keyset // seals its notes
 }
 
 // owner is the record of a process in its folder. Where there is no cache its key is the
 // one of the notes: see docs/cache.md.
 type owner struct {
-	Process string `json:"process,omitempty"` // see SharedOptions.Process
+	Process string `json:"process,omitempty"` // see sealed.Options.Process
 	Holder  string `json:"holder,omitempty"`
 	Beat    uint64 `json:"beat"`
 	Keys    string `json:"keys"`
@@ -80,14 +78,9 @@ type sign struct {
 // mostWait is the most of sign.wait.
 const mostWait = 15 * BeatEvery
 
-// Book returns the book of this process in the store of s.
-func (s *Shared) Book() *Book {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.book == nil {
-		s.book = &Book{shared: s, turn: make(chan struct{}, 1), due: make(map[*Note]bool)}
-	}
-	return s.book
+// NewBook returns the book of this process in a store. A store has one book.
+func NewBook(in *sealed.Store) *Book {
+	return &Book{store: in, turn: make(chan struct{}, 1), due: make(map[*Note]bool)}
 }
 
 func (v *volume) folder() string { return BookFolder + "/" + v.instance }
@@ -140,7 +133,7 @@ func (b *Book) live(ctx context.Context) {
 		due = append(due, n)
 	}
 	b.mu.Unlock()
-	if to, err := b.shared.last(); at != nil && err == nil {
+	if to, err := b.store.Storage(); at != nil && err == nil {
 		b.turn <- struct{}{}
 		_ = b.sign(ctx, to)
 		<-b.turn
@@ -154,13 +147,13 @@ func (b *Book) live(ctx context.Context) {
 
 // ready returns the store when it has the owner of the notes.
 func (b *Book) ready(ctx context.Context) (*store.Attachment, error) {
-	to, err := b.shared.last()
+	to, err := b.store.Storage()
 	if err != nil || b.signed(to) {
 		return to, err
 	}
 	b.turn <- struct{}{}
 	defer func() { <-b.turn }()
-	to, err = b.shared.last() // it may have failed while this one waited
+	to, err = b.store.Storage() // it may have failed while this one waited
 	if err != nil || b.signed(to) {
 		return to, err
 	}
@@ -178,11 +171,12 @@ func (b *Book) volume() (*volume, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.own == nil {
-		keys, err := NewKeyset()
+		keys, err := sealed.NewKeyset()
 		if err != nil {
 			return nil, err
 		}
 		b.own = &volume{rand.Text(), keys}
+		b.store.Sweep(b.own.folder()) // of sessions whose end nobody has noticed
 	}
 	return b.own, nil
 }
@@ -197,17 +191,17 @@ func (b *Book) sign(ctx context.Context, to *store.Attachment) error {
 	if err != nil {
 		return err
 	}
-	at, err := b.shared.ownerOf(own.instance)
+	at, err := b.ownerOf(own.instance)
 	if err != nil {
 		return err
 	}
 	b.beat++
-	options := &b.shared.options
-	sealed, err := at.seal(owner{options.Process, options.Holder, b.beat, text})
+	options := b.store.Options()
+	value, err := at.Seal(owner{options.Process, options.Holder, b.beat, text})
 	if err != nil {
 		return err
 	}
-	if err := b.shared.put(ctx, to, at.key, sealed); err != nil {
+	if err := b.store.Put(ctx, to, at.Key, value); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -217,42 +211,12 @@ func (b *Book) sign(ctx context.Context, to *store.Attachment) error {
 }
 
 // ownerOf is where the owner of an instance lies.
-func (s *Shared) ownerOf(instance string) (place, error) {
-	sealer, err := s.options.Keys()
+func (b *Book) ownerOf(instance string) (sealed.RecordKey, error) {
+	sealer, err := b.store.Sealer()
 	if err != nil {
-		return place{}, s.keyless(err)
+		return sealed.RecordKey{}, err
 	}
-	return place{BookFolder + "/" + instance + "/" + ownerName, associated("owner", instance), sealer}, nil
-}
-
-// put stores a value that has one writer.
-func (s *Shared) put(ctx context.Context, to *store.Attachment, key string, value []byte) error {
-	_, err := exchange(ctx, func(ctx context.Context) (any, error) { return nil, to.Store(ctx, key, value) })
-	if err != nil {
-		return s.failed(ctx, to, fmt.Errorf("storing: %w", err))
-	}
-	s.worked()
-	return nil
-}
-
-// remove removes a value that may not be there.
-func (s *Shared) remove(ctx context.Context, to *store.Attachment, key string) error {
-	_, err := exchange(ctx, func(ctx context.Context) (any, error) { return nil, to.Delete(ctx, key) })
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.failed(ctx, to, fmt.Errorf("deleting: %w", err))
-	}
-	return nil // which does not tell that it can be written to
-}
-
-// list lists a folder, which need not exist.
-func list(ctx context.Context, to *store.Attachment, folder string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, listFor)
-	defer cancel()
-	keys, err := bounded.Call(ctx, func(ctx context.Context) ([]string, error) { return to.List(ctx, folder) })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return keys, err
+	return sealed.RecordKey{Key: BookFolder + "/" + instance + "/" + ownerName, Bound: sealed.Join("owner", instance), Sealer: sealer}, nil
 }
 
 // counted records that the store may have one note more, or has one less.
@@ -273,41 +237,36 @@ func (b *Book) closeIfEmpty(ctx context.Context) {
 		b.at = nil
 	}
 	b.mu.Unlock()
-	if to, err := b.shared.last(); empty && err == nil {
-		b.shared.removeVolume(ctx, to, own)
+	if to, err := b.store.Storage(); empty && err == nil {
+		b.removeVolume(ctx, to, own)
 	}
 }
 
 // removeVolume removes the owner of a volume without notes, and its folder, which is there
 // in a file system only.
-func (s *Shared) removeVolume(ctx context.Context, to *store.Attachment, v *volume) {
-	if s.remove(ctx, to, v.folder()+"/"+ownerName) != nil {
+func (b *Book) removeVolume(ctx context.Context, to *store.Attachment, v *volume) {
+	if b.store.Remove(ctx, to, v.folder()+"/"+ownerName) != nil {
 		return
 	}
-	if keys, err := list(ctx, to, v.folder()); err == nil && len(keys) == 0 {
-		_ = s.remove(ctx, to, v.folder())
+	if keys, err := sealed.List(ctx, to, v.folder()); err == nil && len(keys) == 0 {
+		_ = b.store.Remove(ctx, to, v.folder())
 	}
 }
 
 // Hold keeps the store attached until release is called, also if its configuration is
 // unloaded meanwhile: what is ended then is to be struck out.
 func (b *Book) Hold() (release func()) {
-	b.shared.mu.Lock()
-	defer b.shared.mu.Unlock()
-	if last := b.shared.stores.Last(); last != nil {
-		return last.Hold()
-	}
-	return func() {}
+	return b.store.Hold()
 }
 
 // look takes over what processes have left behind that have ended. seen is what it has seen
 // of others so far, nil at first.
 func (b *Book) look(ctx context.Context, seen map[string]*sign, left func(context.Context, *Left) bool) map[string]*sign {
-	to, err := b.shared.last()
+	to, err := b.store.Storage()
 	if err != nil {
 		return seen
 	}
-	folders, err := list(ctx, to, BookFolder)
+	folders, err := sealed.List(ctx, to, BookFolder)
 	if err != nil {
 		return seen // of a fault others tell
 	}
@@ -317,7 +276,7 @@ func (b *Book) look(ctx context.Context, seen map[string]*sign, left func(contex
 		if b.isOwn(v) {
 			continue
 		}
-		text, err := exchange(ctx, func(ctx context.Context) ([]byte, error) { return to.Load(ctx, folder+"/"+ownerName) })
+		text, err := sealed.Read(ctx, to, folder+"/"+ownerName)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return seen
 		}
@@ -328,19 +287,19 @@ func (b *Book) look(ctx context.Context, seen map[string]*sign, left func(contex
 		now[v.instance] = found
 		var by owner
 		if len(text) > 0 {
-			at, err := b.shared.ownerOf(v.instance)
+			at, err := b.ownerOf(v.instance)
 			if err != nil {
 				return seen
 			}
-			if at.open(text, &by) != nil {
+			if at.Open(text, &by) != nil {
 				if seen == nil {
-					b.shared.removeOld(ctx, to, folder)
+					sealed.RemoveOld(ctx, to, folder)
 				}
 				continue // a process with another key takes care of it
 			}
 		}
-		ended := by.Process != "" && b.shared.options.Ended(by.Process) || time.Since(found.since) >= AbandonedAfter
-		if v.keys, _ = ReadKeyset(by.Keys); ended && !time.Now().Before(found.again) && !b.takeOver(ctx, to, v, left) {
+		ended := by.Process != "" && b.store.Options().Ended(by.Process) || time.Since(found.since) >= AbandonedAfter
+		if v.keys, _ = sealed.ReadKeyset(by.Keys); ended && !time.Now().Before(found.again) && !b.takeOver(ctx, to, v, left) {
 			found.wait = min(max(2*found.wait, BeatEvery), mostWait)
 			found.again = time.Now().Add(found.wait - time.Second) // a tick may come early
 		}
@@ -357,7 +316,7 @@ func (b *Book) isOwn(v *volume) bool {
 // takeOver hands over the notes of a process that has ended, and reports whether nothing
 // is left of them.
 func (b *Book) takeOver(ctx context.Context, to *store.Attachment, v *volume, left func(context.Context, *Left) bool) (done bool) {
-	keys, err := list(ctx, to, v.folder())
+	keys, err := sealed.List(ctx, to, v.folder())
 	if err != nil {
 		return false
 	}
@@ -372,7 +331,7 @@ func (b *Book) takeOver(ctx context.Context, to *store.Attachment, v *volume, le
 			return false
 		case l == nil:
 			unreadable++
-			_ = b.shared.remove(ctx, to, key)
+			_ = b.store.Remove(ctx, to, key)
 		case left(ctx, l):
 			l.Note.Strike(ctx)
 		default:
@@ -380,27 +339,27 @@ func (b *Book) takeOver(ctx context.Context, to *store.Attachment, v *volume, le
 		}
 	}
 	if unreadable > 0 {
-		b.shared.options.Log(fmt.Sprintf("another process has left behind sessions whose records cannot be read (%d): those sessions expire", unreadable), errNotOpened)
+		b.store.Options().Log(fmt.Sprintf("another process has left behind sessions whose records cannot be read (%d): those sessions expire", unreadable), sealed.ErrNotOpened)
 	}
 	if kept == 0 {
-		b.shared.removeVolume(ctx, to, v)
+		b.removeVolume(ctx, to, v)
 	}
 	return kept == 0
 }
 
 // leftAt reads a note, nil if it does not open.
 func (b *Book) leftAt(ctx context.Context, to *store.Attachment, v *volume, key string) (*Left, error) {
-	sealed, err := exchange(ctx, func(ctx context.Context) ([]byte, error) { return to.Load(ctx, key) })
+	value, err := sealed.Read(ctx, to, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // another process was faster
 		return nil, nil //nolint:nilnil // there is nothing to read
 	case err != nil:
-		return nil, b.shared.failed(ctx, to, fmt.Errorf("loading: %w", err))
+		return nil, b.store.Failed(ctx, to, fmt.Errorf("loading: %w", err))
 	case v.keys == nil:
 		return nil, nil //nolint:nilnil // it does not open
 	}
 	var rec noted
-	if err := v.place(key).open(sealed, &rec); err != nil {
+	if err := v.recordKey(key).Open(value, &rec); err != nil {
 		return nil, nil //nolint:nilnil,nilerr // it does not open
 	}
 	l := &Left{About: rec.About, Began: rec.Began, Until: rec.Until, Note: &Note{book: b, in: v, of: rec.About, id: path.Base(key), stored: true}}
@@ -411,7 +370,7 @@ func (b *Book) leftAt(ctx context.Context, to *store.Attachment, v *volume, key 
 	return l, nil
 }
 
-// place is where a note of the volume lies.
-func (v *volume) place(key string) place {
-	return place{key, associated("open session", v.instance), v.keys}
+// recordKey is where a note of the volume lies.
+func (v *volume) recordKey(key string) sealed.RecordKey {
+	return sealed.RecordKey{Key: key, Bound: sealed.Join("open session", v.instance), Sealer: v.keys}
 }

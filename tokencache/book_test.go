@@ -6,7 +6,6 @@ package tokencache
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +17,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 const longest = 14 * 24 * time.Hour
@@ -84,10 +85,10 @@ type keeper struct {
 }
 
 // keep starts a process. Others have ended if ended says so.
-func keep(h *hotel, to Store, sealer Sealer, process string, ended func(string) bool) *keeper {
+func keep(h *hotel, to store.Store, sealer sealed.Sealer, process string, ended func(string) bool) *keeper {
 	k := &keeper{hotel: h, ended: make(chan struct{})}
-	shared := NewShared(SharedOptions{
-		Keys: func() (Sealer, error) { return sealer, nil }, Holder: process, Process: process, Ended: ended,
+	shared := sealed.New(sealed.Options{
+		Keys: func() (sealed.Sealer, error) { return sealer, nil }, Holder: process, Process: process, Ended: ended,
 		Log: func(message string, err error) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
@@ -95,7 +96,7 @@ func keep(h *hotel, to Store, sealer Sealer, process string, ended func(string) 
 		},
 	})
 	shared.Attach(to)
-	k.Book = shared.Book()
+	k.Book = NewBook(shared)
 	var ctx context.Context
 	ctx, k.stop = context.WithCancel(context.Background())
 	k.Open()
@@ -161,7 +162,7 @@ func (k *keeper) logout(ctx context.Context, tok *Token, gate func()) {
 }
 
 func TestAProcessKilledAtAnyExchangeLeavesNoSessionThatNobodyKnows(t *testing.T) {
-	for _, sealer := range []Sealer{plain{}, newKeys(t)} {
+	for _, sealer := range []sealed.Sealer{plain{}, newKeys(t)} {
 		for at := 1; ; at++ {
 			reached := false
 			synctest.Test(t, func(t *testing.T) {
@@ -451,7 +452,7 @@ func TestWhatCannotBeEndedNowIsTriedAgain(t *testing.T) {
 
 func TestNoTokenLiesInTheBookInClearText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, sealer := range []Sealer{plain{}, newKeys(t)} {
+		for _, sealer := range []sealed.Sealer{plain{}, newKeys(t)} {
 			h, to := &hotel{live: map[int]string{}}, newMemory()
 			k := keep(h, to, sealer, "", nil)
 			session, tok := k.login(t.Context(), func() {})
@@ -481,16 +482,16 @@ func TestNoTokenLiesInTheBookInClearText(t *testing.T) {
 
 func TestANoteDoesNotOpenInTheFolderOfAnotherProcess(t *testing.T) {
 	v := &volume{instance: "one", keys: newKeys(t)}
-	at := v.place("x")
-	sealed, err := at.seal(noted{About: about})
+	at := v.recordKey("x")
+	value, err := at.Seal(noted{About: about})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := at.open(sealed, new(noted)); err != nil {
+	if err := at.Open(value, new(noted)); err != nil {
 		t.Error(err)
 	}
 	other := &volume{instance: "two", keys: v.keys}
-	if err := other.place("x").open(sealed, new(noted)); err == nil {
+	if err := other.recordKey("x").Open(value, new(noted)); err == nil {
 		t.Error("it opens")
 	}
 }
@@ -591,9 +592,12 @@ func TestWhatIsEndedWhileTheConfigurationGoesIsStruckOut(t *testing.T) {
 		k.stop()
 		<-k.ended
 		for _, attached := range []bool{true, false} {
-			if at := k.shared.stores.Last(); attached {
+			if at, err := k.store.Storage(); attached {
+				if err != nil {
+					t.Fatal(err)
+				}
 				at.Detach()
-			} else if at != nil {
+			} else if err == nil {
 				t.Error("the store stays attached")
 			}
 			if attached {
@@ -604,8 +608,8 @@ func TestWhatIsEndedWhileTheConfigurationGoesIsStruckOut(t *testing.T) {
 				release()
 			}
 		}
-		if _, err := k.shared.last(); !errors.Is(err, errNoStore) {
-			t.Errorf("%v", err)
+		if k.store.Attached() {
+			t.Error("the store stays attached")
 		}
 	})
 }

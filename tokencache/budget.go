@@ -16,8 +16,11 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
+
+var errNoStore = errors.New("there is no store")
 
 const (
 	// MaxBudgetWindow is the longest window of a Limit.
@@ -183,7 +186,7 @@ type TryOptions struct {
 
 	// Shared stores the tries for other processes and for the next start. Default: they
 	// are kept in memory, as they are while the store fails.
-	Shared *Shared
+	Shared *sealed.Store
 
 	// Force sends the credential even if no try is left. The try is counted.
 	Force bool
@@ -242,7 +245,7 @@ func (t *Tries) begin(ctx context.Context, options TryOptions) (*Try, <-chan str
 	}
 	next := try{ID: rand.Text(), Checksum: new(checksum(options.Credential)), Sending: true, credential: options.Credential}
 	if options.Shared != nil {
-		next.Process = options.Shared.options.Process
+		next.Process = options.Shared.Options().Process
 	}
 	var refused *BudgetError
 	begun := t.change(ctx, options.Shared, func(all []try) []try {
@@ -323,12 +326,12 @@ func (t *Tries) isNew(counted []try, credential string) bool {
 // records of one that is used at many would be enough to find it. One of 256 corrections
 // has the checksum of what it corrects, and thus no try of its own.
 func checksum(credential string) byte {
-	return sha256.Sum256(associated("checksum", credential))[0]
+	return sha256.Sum256(sealed.Join("checksum", credential))[0]
 }
 
 // mark returns what records had in place of a checksum.
 func (t *Tries) mark(credential string) byte {
-	sum := sha256.Sum256(associated("mark", t.Product, t.Origin, t.User, credential))
+	sum := sha256.Sum256(sealed.Join("mark", t.Product, t.Origin, t.User, credential))
 	return sum[0]
 }
 
@@ -433,7 +436,7 @@ func (t *Tries) isGood(one try) bool {
 // change changes the list of all tries, in the store and as it is known here, and
 // the list of this process's: only here if the store fails. It changes nothing and returns
 // false if others have changed the tries all the time.
-func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []try) bool {
+func (t *Tries) change(ctx context.Context, sh *sealed.Store, all, own func([]try) []try) bool {
 	var before, next []try
 	changeIn := func(found *triesRecord) *triesRecord {
 		t.mu.Lock()
@@ -465,41 +468,41 @@ func (t *Tries) change(ctx context.Context, sh *Shared, all, own func([]try) []t
 }
 
 // changeStored changes the tries in the store.
-func (t *Tries) changeStored(ctx context.Context, sh *Shared, change func(*triesRecord) *triesRecord) error {
+func (t *Tries) changeStored(ctx context.Context, sh *sealed.Store, change func(*triesRecord) *triesRecord) error {
 	if sh == nil {
 		return errNoStore
 	}
-	at, err := t.place(sh)
+	at, err := t.recordKey(sh)
 	if err != nil {
-		return sh.keyless(err)
+		return err
 	}
-	return updateWithin(ctx, triesStoreFor, sh, at, change)
+	return sealed.UpdateWithin(ctx, triesStoreFor, sh, at, change)
 }
 
-// place is where the tries are in the store.
-func (t *Tries) place(sh *Shared) (place, error) {
+// recordKey is where the record of the tries lies.
+func (t *Tries) recordKey(sh *sealed.Store) (sealed.RecordKey, error) {
 	t.mu.Lock()
-	t.ended = sh.options.Ended
+	t.ended = sh.Options().Ended
 	t.mu.Unlock()
-	sealer, err := sh.options.Keys()
+	sealer, err := sh.Sealer()
 	if err != nil {
-		return place{}, err
+		return sealed.RecordKey{}, err
 	}
 	name := sealer.Name("tries", t.Product, t.Origin, strings.ToLower(t.User))
-	return place{key: "veeam_auth/tries/" + name, associated: associated("tries", t.Product, t.Origin), sealer: sealer}, nil
+	return sealed.RecordKey{Key: "veeam_auth/tries/" + name, Bound: sealed.Join("tries", t.Product, t.Origin), Sealer: sealer}, nil
 }
 
 // Look takes over the tries that other processes, or this one before its restart, have
 // stored. It changes nothing if there is no store or it fails, and returns within a second.
-func (t *Tries) Look(ctx context.Context, sh *Shared) {
+func (t *Tries) Look(ctx context.Context, sh *sealed.Store) {
 	if sh == nil {
 		return
 	}
-	at, err := t.place(sh)
+	at, err := t.recordKey(sh)
 	if err != nil {
 		return
 	}
-	found, err := load[triesRecord](ctx, sh, at)
+	found, err := sealed.Load[triesRecord](ctx, sh, at)
 	if err != nil {
 		return
 	}

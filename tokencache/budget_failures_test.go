@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
@@ -34,7 +35,7 @@ func repairs(p *memorystore.Process) {
 	time.Sleep(awayFor + time.Second)
 }
 
-func with(sh *Shared, credential string) TryOptions {
+func with(sh *sealed.Store, credential string) TryOptions {
 	return TryOptions{Limit: twoInQuarter, Credential: credential, Shared: sh}
 }
 
@@ -208,7 +209,7 @@ func TestBudget_ASuccessElsewhereEndsWhatWasBefore(t *testing.T) {
 				begin(t, b, with(sh, "wrong")).End(t.Context(), OutcomeRefused)
 			}
 			time.Sleep(time.Second)
-			apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -ahead}, nil }})
+			apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: -ahead}, nil }})
 			apart.Attach(storage.Process())
 			forced := with(apart, "right")
 			forced.Force = true
@@ -242,7 +243,7 @@ func TestBudget_ASuccessByAClockThatIsAheadLeavesWhatIsStoredLater(t *testing.T)
 		process := storage.Process()
 		b, sh := tries(), over(process)
 		begin(t, b, with(sh, "wrong")).End(t.Context(), OutcomeRefused)
-		apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -time.Hour}, nil }})
+		apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: -time.Hour}, nil }})
 		apart.Attach(storage.Process())
 		time.Sleep(time.Second)
 		begin(t, tries(), with(apart, "right")).End(t.Context(), OutcomeAccepted)
@@ -262,7 +263,7 @@ func TestBudget_ATryThatLooksOlderThanTheLastLookCountsFromNowOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var storage memorystore.Storage
 		b, sh := tries(), over(storage.Process())
-		apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: 20 * time.Minute}, nil }})
+		apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: 20 * time.Minute}, nil }})
 		apart.Attach(storage.Process())
 		begin(t, b, with(sh, "right")).End(t.Context(), OutcomeAccepted)
 		time.Sleep(10 * time.Minute)
@@ -327,7 +328,7 @@ func TestBudget_WhatHadNoAnswerDoesNotCountOnceTheCredentialIsAccepted(t *testin
 			for range 2 {
 				begin(t, b, with(sh, "right")).End(t.Context(), OutcomeUnknown)
 			}
-			apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: by}, nil }})
+			apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: by}, nil }})
 			apart.Attach(storage.Process())
 			forced := with(apart, "right")
 			forced.Force = true
@@ -387,11 +388,11 @@ func TestBudget_LoginsAtOnceWithAWrongSecretWaitForTheirTurn(t *testing.T) {
 func TestBudget_ASuccessByAClockThatIsAheadEndsNothingThatIsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var storage memorystore.Storage
-		apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -5 * time.Second}, nil }})
+		apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: -5 * time.Second}, nil }})
 		apart.Attach(storage.Process())
 		ahead, first, second := tries(), tries(), tries()
 		firstStore, secondStore := over(storage.Process()), over(storage.Process())
-		for b, sh := range map[*Tries]*Shared{first: firstStore, second: secondStore, ahead: apart} {
+		for b, sh := range map[*Tries]*sealed.Store{first: firstStore, second: secondStore, ahead: apart} {
 			begin(t, b, with(sh, "right")).End(t.Context(), OutcomeAccepted)
 		}
 		time.Sleep(time.Minute)
@@ -404,7 +405,7 @@ func TestBudget_ASuccessByAClockThatIsAheadEndsNothingThatIsLater(t *testing.T) 
 		}
 		for range 10 {
 			time.Sleep(time.Second)
-			for b, sh := range map[*Tries]*Shared{first: firstStore, second: secondStore, ahead: apart} {
+			for b, sh := range map[*Tries]*sealed.Store{first: firstStore, second: secondStore, ahead: apart} {
 				if err := refuse(t, b, with(sh, "wrong")); err == nil {
 					t.Error("a third try")
 				}
@@ -418,9 +419,9 @@ func TestBudget_ATryDoesNotBecomeYoungerByAClockThatDiffers(t *testing.T) {
 	for _, by := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			var storage memorystore.Storage
-			apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: by}, nil }})
+			apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: by}, nil }})
 			apart.Attach(storage.Process())
-			processes, stores := []*Tries{tries(), tries()}, []*Shared{over(storage.Process()), apart}
+			processes, stores := []*Tries{tries(), tries()}, []*sealed.Store{over(storage.Process()), apart}
 			for i := range 2 {
 				begin(t, processes[i], with(stores[i], "right")).End(t.Context(), OutcomeAccepted)
 			}
@@ -471,11 +472,11 @@ func TestBudget_StaysSmall(t *testing.T) {
 			}
 			check()
 		}
-		at, err := b.place(sh)
+		at, err := b.recordKey(sh)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := process.Load(t.Context(), at.key)
+		text, err := process.Load(t.Context(), at.Key)
 		if err != nil || len(text) > 32<<10 {
 			t.Errorf("the record has %d bytes, %v", len(text), err)
 		}
@@ -497,7 +498,7 @@ func TestBudget_ReadsRecordsOfOtherVersions(t *testing.T) {
 			var storage memorystore.Storage
 			process := storage.Process()
 			b, sh := tries(), over(process)
-			at, err := b.place(sh)
+			at, err := b.recordKey(sh)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -506,7 +507,7 @@ func TestBudget_ReadsRecordsOfOtherVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := fmt.Sprintf(record, string(made[1:len(made)-1]))
-			if err := process.Store(t.Context(), at.key, []byte(text)); err != nil {
+			if err := process.Store(t.Context(), at.Key, []byte(text)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(sendingFor)

@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
@@ -48,7 +49,7 @@ type budgetRefusal struct {
 type budgetMember struct {
 	name   string
 	tries  *Tries
-	shared *Shared
+	shared *sealed.Store
 	store  *memorystore.Process
 	clock  *behind
 	fails  int             // 0: the store works; 1: it cannot be written; 2: not at all
@@ -80,8 +81,8 @@ type budgetFlight struct {
 func (w *budgetWorld) start(clock *behind) *budgetMember {
 	w.started++
 	m := &budgetMember{name: fmt.Sprint("process ", w.started), tries: tries(), store: w.storage.Process(), clock: clock, good: map[string]bool{}}
-	m.shared = NewShared(SharedOptions{
-		Keys:    func() (Sealer, error) { return *m.clock, nil },
+	m.shared = sealed.New(sealed.Options{
+		Keys:    func() (sealed.Sealer, error) { return *m.clock, nil },
 		Process: m.name, Ended: func(process string) bool { return w.ended[process] },
 	})
 	m.shared.Attach(m.store)

@@ -14,12 +14,14 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
 var twoInQuarter = Limit{Tries: 2, Window: 15 * time.Minute}
 
-// bare names and seals nothing: a Sealer for tests.
+// bare names and seals nothing: a sealed.Sealer for tests.
 type bare struct{}
 
 func (bare) Encrypt(plaintext, _ []byte) ([]byte, error)  { return plaintext, nil }
@@ -27,9 +29,9 @@ func (bare) Decrypt(ciphertext, _ []byte) ([]byte, error) { return ciphertext, n
 func (bare) Name(parts ...string) string                  { return fmt.Sprint(parts) }
 
 // over is a Shared of a process with this store.
-func over(store Store) *Shared {
-	sh := NewShared(SharedOptions{Keys: func() (Sealer, error) { return bare{}, nil }})
-	sh.Attach(store)
+func over(storage store.Store) *sealed.Store {
+	sh := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return bare{}, nil }})
+	sh.Attach(storage)
 	return sh
 }
 
@@ -189,10 +191,10 @@ func TestBudget_InterruptedLoginsDoNotCountForASecretThatWasAccepted(t *testing.
 	synctest.Test(t, func(t *testing.T) {
 		var storage memorystore.Storage
 		n := 0
-		start := func() *Shared {
+		start := func() *sealed.Store {
 			n++
-			sh := NewShared(SharedOptions{
-				Keys: func() (Sealer, error) { return bare{}, nil }, Process: fmt.Sprint("process ", n),
+			sh := sealed.New(sealed.Options{
+				Keys: func() (sealed.Sealer, error) { return bare{}, nil }, Process: fmt.Sprint("process ", n),
 				Ended: func(process string) bool { return process != fmt.Sprint("process ", n) },
 			})
 			sh.Attach(storage.Process())
@@ -269,7 +271,7 @@ func TestBudget_ACredentialIsNotGoodForTheChecksumOfAnotherOneThatIsKnown(t *tes
 	})
 }
 
-// behind is a Sealer of a process whose clock is behind that of the others.
+// behind is a sealed.Sealer of a process whose clock is behind that of the others.
 type behind struct {
 	bare
 	by time.Duration
@@ -297,9 +299,9 @@ func TestBudget_ClocksThatDifferGiveNoMoreTries(t *testing.T) {
 	for _, by := range []time.Duration{-3 * time.Hour, -20 * time.Minute, -time.Second, time.Second, 20 * time.Minute, 3 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			var storage memorystore.Storage
-			apart := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: by}, nil }})
+			apart := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: by}, nil }})
 			apart.Attach(storage.Process())
-			processes, stores := []*Tries{tries(), tries()}, []*Shared{over(storage.Process()), apart}
+			processes, stores := []*Tries{tries(), tries()}, []*sealed.Store{over(storage.Process()), apart}
 			for i := range 2 {
 				if err := end(processes[i], TryOptions{Limit: twoInQuarter, Credential: "good", Shared: stores[i]}, OutcomeAccepted); err != nil {
 					t.Fatal(err)
@@ -331,7 +333,7 @@ func TestBudget_AClockThatIsPutBackGivesNoMoreTries(t *testing.T) {
 	for name, restart := range map[string]bool{"": false, "a restart": true} {
 		synctest.Test(t, func(t *testing.T) {
 			var storage memorystore.Storage
-			sh := NewShared(SharedOptions{Keys: func() (Sealer, error) { return behind{by: -10 * time.Minute}, nil }})
+			sh := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return behind{by: -10 * time.Minute}, nil }})
 			sh.Attach(storage.Process())
 			b, ahead := tries(), 10*time.Minute
 			good, wrong := TryOptions{Limit: twoInQuarter, Credential: "good", Shared: sh}, TryOptions{Limit: twoInQuarter, Credential: "wrong", Shared: over(storage.Process())}
@@ -390,11 +392,11 @@ func TestBudget_RecordsHaveEightBitsOfACredentialWhereverItIsUsed(t *testing.T) 
 			if err := refuse(t, b, TryOptions{Limit: twoInQuarter, Credential: "reused", Shared: sh}); err != nil {
 				t.Fatal(err)
 			}
-			at, err := b.place(sh)
+			at, err := b.recordKey(sh)
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := load[triesRecord](t.Context(), sh, at)
+			found, err := sealed.Load[triesRecord](t.Context(), sh, at)
 			if err != nil || len(found.Tries) != 1 {
 				t.Fatalf("%+v, %v", found, err)
 			}
@@ -417,7 +419,7 @@ func TestBudget_Property(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			var storage memorystore.Storage
 			processes := []*Tries{tries(), tries()}
-			stores := []*Shared{over(storage.Process()), over(storage.Process())}
+			stores := []*sealed.Store{over(storage.Process()), over(storage.Process())}
 			var refusals []time.Time
 			perSecret := map[string][]time.Time{}
 			recent := func(list []time.Time) (n int) {

@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // rewrite changes the record of the session as a process with another clock would
 // have written it.
 func rewrite(t *testing.T, p *process, change func(*record)) {
 	t.Helper()
-	at, err := p.shared.bind(identity)
+	at, err := bind(p.shared, identity)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = update(context.Background(), p.shared, at, nil, func(rec *record) *record {
+	err = sealed.Update(context.Background(), p.shared, at, nil, func(rec *record) *record {
 		change(rec)
 		return rec
 	})
@@ -89,11 +90,11 @@ func TestAPauseOfAServerNotedByAClockThatIsAheadEndsAllTheSame(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store, k := newMemory(), newKeys(t)
 			p := startPaced(store, k)
-			at, err := p.shared.paceAt(p.Product, p.Origin)
+			at, err := p.recordKey(p.shared)
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = update(t.Context(), p.shared, at, nil, func(*paceLog) *paceLog {
+			err = sealed.Update(t.Context(), p.shared, at, nil, func(*paceLog) *paceLog {
 				return &paceLog{NotBefore: time.Now().Round(0).Add(48 * time.Hour)}
 			})
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // GuessCount identifies the count of one user's credentials that a server has not
@@ -39,38 +40,52 @@ type guessRecord struct {
 	Users map[string]ratelimit.Bucket `json:"users"`
 }
 
-// guessesAt finds the record that a user belongs to, and the user's name in it.
-func (s *Shared) guessesAt(g GuessCount) (at place, user string, err error) {
-	sealer, err := s.options.Keys()
+// Guesses counts the guesses of all processes in a store. Its methods may be called from any
+// goroutine.
+type Guesses struct {
+	store *sealed.Store
+
+	// The changes that wait, by record. Those that come while the store answers are made
+	// together: its lock is slow where many want it, and a guesser must not win by that.
+	mu    sync.Mutex
+	byKey map[string][]*guessAsk // a record that is being changed has an entry
+}
+
+// NewGuesses returns the Guesses in a store.
+func NewGuesses(store *sealed.Store) *Guesses { return &Guesses{store: store} }
+
+// recordKey returns where the record lies that a user belongs to, and the user's name in it.
+func (g *Guesses) recordKey(of GuessCount) (at sealed.RecordKey, user string, err error) {
+	sealer, err := g.store.Sealer()
 	if err != nil {
-		return place{}, "", s.keyless(err)
+		return sealed.RecordKey{}, "", err
 	}
-	user = sealer.Name("guess", g.Product, g.Origin, g.User)
+	user = sealer.Name("guess", of.Product, of.Origin, of.User)
 	const digits = 26 // 130 bits of the hash
 	user = user[:min(len(user), digits)]
 	shard := user[:1]
-	return place{
-		key:        "veeam_auth/guesses/" + sealer.Name("guesses", g.Product, g.Origin, shard),
-		associated: associated("guesses", g.Product, g.Origin, shard),
-		sealer:     sealer,
+	return sealed.RecordKey{
+		Key:    "veeam_auth/guesses/" + sealer.Name("guesses", of.Product, of.Origin, shard),
+		Bound:  sealed.Join("guesses", of.Product, of.Origin, shard),
+		Sealer: sealer,
 	}, user, nil
 }
 
-// TryGuess counts a credential as wrong before it is sent, if one more may be wrong.
+// Try counts a credential as wrong before it is sent, if one more may be wrong.
 // Otherwise it counts nothing and returns after what time one more may be. It stays
 // counted if the process ends meanwhile. The error is that of the store; nothing is
 // counted then.
-func (s *Shared) TryGuess(ctx context.Context, g GuessCount) (wait time.Duration, err error) {
+func (g *Guesses) Try(ctx context.Context, of GuessCount) (wait time.Duration, err error) {
 	var answer time.Duration // not read if ctx ends while the change is made
-	err = s.changeGuesses(ctx, g, func(known map[string]ratelimit.Bucket, user string, now time.Time) bool {
+	err = g.change(ctx, of, func(known map[string]ratelimit.Bucket, user string, now time.Time) bool {
 		bucket, ok := known[user]
-		if answer = bucket.Wait(now, g.Rate); answer == 0 && !ok && len(known) >= maxGuessUsers {
-			answer = g.Rate.Every
+		if answer = bucket.Wait(now, of.Rate); answer == 0 && !ok && len(known) >= maxGuessUsers {
+			answer = of.Rate.Every
 		}
 		if answer > 0 {
 			return false
 		}
-		bucket.Add(now, g.Rate)
+		bucket.Add(now, of.Rate)
 		known[user] = bucket
 		return true
 	})
@@ -80,11 +95,11 @@ func (s *Shared) TryGuess(ctx context.Context, g GuessCount) (wait time.Duration
 	return answer, nil
 }
 
-// ReturnGuess undoes a TryGuess whose credential was not wrong.
-func (s *Shared) ReturnGuess(ctx context.Context, g GuessCount) error {
-	return s.changeGuesses(ctx, g, func(known map[string]ratelimit.Bucket, user string, _ time.Time) bool {
+// Return undoes a Try whose credential was not wrong.
+func (g *Guesses) Return(ctx context.Context, of GuessCount) error {
+	return g.change(ctx, of, func(known map[string]ratelimit.Bucket, user string, _ time.Time) bool {
 		bucket, ok := known[user]
-		if bucket.Return(g.Rate); ok {
+		if bucket.Return(of.Rate); ok {
 			known[user] = bucket
 		}
 		return ok
@@ -102,31 +117,22 @@ type guessAsk struct {
 	done   chan struct{}
 }
 
-// guessQueues are the changes that wait, by record. Those that come while the store
-// answers are made together: its lock is slow where many want it, and a guesser must not
-// win by that.
-type guessQueues struct {
-	mu    sync.Mutex
-	byKey map[string][]*guessAsk // a record that is being changed has an entry
-}
-
-// changeGuesses changes a record.
-func (s *Shared) changeGuesses(ctx context.Context, g GuessCount, change guessChange) error {
-	at, user, err := s.guessesAt(g)
+// change changes a record.
+func (g *Guesses) change(ctx context.Context, of GuessCount, change guessChange) error {
+	at, user, err := g.recordKey(of)
 	if err != nil {
 		return err
 	}
 	a := &guessAsk{user: user, change: change, done: make(chan struct{})}
-	q := &s.guesses
-	q.mu.Lock()
-	queue, busy := q.byKey[at.key]
-	if q.byKey == nil {
-		q.byKey = make(map[string][]*guessAsk)
+	g.mu.Lock()
+	queue, busy := g.byKey[at.Key]
+	if g.byKey == nil {
+		g.byKey = make(map[string][]*guessAsk)
 	}
-	q.byKey[at.key] = append(queue, a)
-	q.mu.Unlock()
+	g.byKey[at.Key] = append(queue, a)
+	g.mu.Unlock()
 	if !busy {
-		go s.serveGuesses(context.WithoutCancel(ctx), at, g.Rate)
+		go g.serve(context.WithoutCancel(ctx), at, of.Rate)
 	}
 	select {
 	case <-a.done:
@@ -136,20 +142,19 @@ func (s *Shared) changeGuesses(ctx context.Context, g GuessCount, change guessCh
 	}
 }
 
-// serveGuesses makes the changes of a record until there are none.
-func (s *Shared) serveGuesses(ctx context.Context, at place, rate ratelimit.Rate) {
-	q := &s.guesses
+// serve makes the changes of a record until there are none.
+func (g *Guesses) serve(ctx context.Context, at sealed.RecordKey, rate ratelimit.Rate) {
 	for {
-		q.mu.Lock()
-		batch := q.byKey[at.key]
+		g.mu.Lock()
+		batch := g.byKey[at.Key]
 		if len(batch) == 0 {
-			delete(q.byKey, at.key)
-			q.mu.Unlock()
+			delete(g.byKey, at.Key)
+			g.mu.Unlock()
 			return
 		}
-		q.byKey[at.key] = nil
-		q.mu.Unlock()
-		err := s.makeChanges(ctx, at, rate, batch)
+		g.byKey[at.Key] = nil
+		g.mu.Unlock()
+		err := g.makeChanges(ctx, at, rate, batch)
 		for _, a := range batch {
 			a.err = err
 			close(a.done)
@@ -157,10 +162,10 @@ func (s *Shared) serveGuesses(ctx context.Context, at place, rate ratelimit.Rate
 	}
 }
 
-func (s *Shared) makeChanges(ctx context.Context, at place, rate ratelimit.Rate, batch []*guessAsk) error {
+func (g *Guesses) makeChanges(ctx context.Context, at sealed.RecordKey, rate ratelimit.Rate, batch []*guessAsk) error {
 	ctx, cancel := context.WithTimeout(ctx, guessExchangeFor)
 	defer cancel()
-	return update(ctx, s, at, nil, func(found *guessRecord) *guessRecord {
+	return sealed.Update(ctx, g.store, at, nil, func(found *guessRecord) *guessRecord {
 		if found == nil || found.Users == nil {
 			found = &guessRecord{Users: make(map[string]ratelimit.Bucket)}
 		}

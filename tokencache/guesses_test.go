@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 func guessFor(user string) GuessCount {
@@ -26,10 +27,10 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 			wg    sync.WaitGroup
 		)
 		for range 3 {
-			p := start(store, k)
+			guesses := NewGuesses(start(store, k).shared)
 			for range 10 {
 				wg.Go(func() {
-					wait, err := p.shared.TryGuess(t.Context(), guess)
+					wait, err := guesses.Try(t.Context(), guess)
 					if err != nil {
 						t.Error(err)
 					}
@@ -47,17 +48,17 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 		if tried != guess.Rate.Burst {
 			t.Errorf("%d were tried", tried)
 		}
-		p := start(store, k) // one that has just started
+		guesses := NewGuesses(start(store, k).shared) // of one that has just started
 		for range 5 {
 			time.Sleep(guess.Rate.Every)
 			for i := range 3 {
-				wait, err := p.shared.TryGuess(t.Context(), guess)
+				wait, err := guesses.Try(t.Context(), guess)
 				if (wait == 0) != (i == 0) || err != nil {
 					t.Errorf("try %d after %v: %v %v", i, guess.Rate.Every, wait, err)
 				}
 			}
 		}
-		if wait, _ := p.shared.TryGuess(t.Context(), guessFor("another")); wait != 0 {
+		if wait, _ := guesses.Try(t.Context(), guessFor("another")); wait != 0 {
 			t.Errorf("another user has to wait %v", wait)
 		}
 	})
@@ -66,17 +67,17 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 func TestACredentialThatWasNotWrongDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, k := newMemory(), newKeys(t)
-		one, two := start(store, k), start(store, k)
+		one, two := NewGuesses(start(store, k).shared), NewGuesses(start(store, k).shared)
 		guess := guessFor("operator")
 		for range 20 {
-			if wait, err := one.shared.TryGuess(t.Context(), guess); wait != 0 || err != nil {
+			if wait, err := one.Try(t.Context(), guess); wait != 0 || err != nil {
 				t.Fatal(wait, err)
 			}
-			if err := two.shared.ReturnGuess(t.Context(), guess); err != nil {
+			if err := two.Return(t.Context(), guess); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := two.shared.ReturnGuess(t.Context(), guessFor("nobody")); err != nil {
+		if err := two.Return(t.Context(), guessFor("nobody")); err != nil {
 			t.Error(err)
 		}
 	})
@@ -84,17 +85,17 @@ func TestACredentialThatWasNotWrongDoesNotCount(t *testing.T) {
 
 func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := start(newMemory(), newKeys(t))
+		guesses := NewGuesses(start(newMemory(), newKeys(t)).shared)
 		mine := guessFor("operator")
 		for range mine.Rate.Burst {
-			_, _ = p.shared.TryGuess(t.Context(), mine)
+			_, _ = guesses.Try(t.Context(), mine)
 		}
-		at, user, err := p.shared.guessesAt(mine)
+		at, user, err := guesses.recordKey(mine)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// As many others as fit have come meanwhile.
-		err = update(t.Context(), p.shared, at, nil, func(found *guessRecord) *guessRecord {
+		err = sealed.Update(t.Context(), guesses.store, at, nil, func(found *guessRecord) *guessRecord {
 			for i := range maxGuessUsers {
 				found.Users[fmt.Sprint(i)] = ratelimit.Bucket{Full: time.Now().Add(time.Minute)}
 			}
@@ -103,24 +104,24 @@ func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if wait, _ := p.shared.TryGuess(t.Context(), mine); wait == 0 {
+		if wait, _ := guesses.Try(t.Context(), mine); wait == 0 {
 			t.Error("the brake was released")
 		}
 		for i := 0; ; i++ { // another user of the same record
 			other := guessFor(fmt.Sprint("other ", i))
-			if there, _, _ := p.shared.guessesAt(other); there.key != at.key {
+			if there, _, _ := guesses.recordKey(other); there.Key != at.Key {
 				continue
 			}
-			if wait, _ := p.shared.TryGuess(t.Context(), other); wait == 0 {
+			if wait, _ := guesses.Try(t.Context(), other); wait == 0 {
 				t.Error("a record without room has taken one more")
 			}
 			time.Sleep(time.Minute)
-			if wait, _ := p.shared.TryGuess(t.Context(), other); wait != 0 {
+			if wait, _ := guesses.Try(t.Context(), other); wait != 0 {
 				t.Errorf("after a minute there is no room: %v", wait)
 			}
 			break
 		}
-		found, err := load[guessRecord](t.Context(), p.shared, at)
+		found, err := sealed.Load[guessRecord](t.Context(), guesses.store, at)
 		if err != nil || len(found.Users) != 2 || found.Users[user].Full.IsZero() {
 			t.Errorf("%+v %v", found, err)
 		}
@@ -129,21 +130,21 @@ func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 
 func TestGuessesOfAProcessWhoseClockIsAheadEndAllTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := start(newMemory(), newKeys(t))
+		guesses := NewGuesses(start(newMemory(), newKeys(t)).shared)
 		guess := guessFor("operator")
-		at, user, err := p.shared.guessesAt(guess)
+		at, user, err := guesses.recordKey(guess)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ahead := &guessRecord{Users: map[string]ratelimit.Bucket{user: {Full: time.Now().Add(1000 * time.Hour)}}}
-		if err := update(t.Context(), p.shared, at, nil, func(*guessRecord) *guessRecord { return ahead }); err != nil {
+		if err := sealed.Update(t.Context(), guesses.store, at, nil, func(*guessRecord) *guessRecord { return ahead }); err != nil {
 			t.Fatal(err)
 		}
-		if wait, err := p.shared.TryGuess(t.Context(), guess); wait != guess.Rate.Every || err != nil {
+		if wait, err := guesses.Try(t.Context(), guess); wait != guess.Rate.Every || err != nil {
 			t.Errorf("%v %v", wait, err)
 		}
 		time.Sleep(guess.Rate.Every)
-		if wait, err := p.shared.TryGuess(t.Context(), guess); wait != 0 || err != nil {
+		if wait, err := guesses.Try(t.Context(), guess); wait != 0 || err != nil {
 			t.Errorf("%v %v", wait, err)
 		}
 	})
@@ -153,8 +154,8 @@ func TestWithoutTheStoreAGuessIsNotCountedThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		store.breakWith(func(string) error { return errors.New("gone") })
-		p := start(store, newKeys(t))
-		if wait, err := p.shared.TryGuess(t.Context(), guessFor("operator")); wait != 0 || err == nil {
+		guesses := NewGuesses(start(store, newKeys(t)).shared)
+		if wait, err := guesses.Try(t.Context(), guessFor("operator")); wait != 0 || err == nil {
 			t.Errorf("%v %v", wait, err)
 		}
 	})

@@ -4,17 +4,27 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+)
+
+const (
+	// Lease is how long the grant of another process is waited for that gives no sign of
+	// life.
+	Lease = 8 * time.Second
+
+	pollEvery = 100 * time.Millisecond
 )
 
 // lease is the right to get a token for all.
 type lease struct {
-	place place
+	at    sealed.RecordKey
 	id    string
 	fence uint64
 	found *record // what lay there when it was taken
@@ -39,8 +49,8 @@ func (w *watch) expired(rec *record, now time.Time, limit time.Duration) bool {
 
 // orphaned reports whether the holder is known to have ended. It counts once in
 // a row: processes that die of a login must not send one at each start.
-func (s *Shared) orphaned(rec *record) bool {
-	return rec.Left == 0 && rec.Process != "" && s.options.Ended(rec.Process)
+func orphaned(sh *sealed.Store, rec *record) bool {
+	return rec.Left == 0 && rec.Process != "" && sh.Options().Ended(rec.Process)
 }
 
 // sharedGrant gets a token for all processes, or takes over what another one has
@@ -49,11 +59,11 @@ func (s *Session) sharedGrant(ctx context.Context, grant GrantFunc, prev *Token)
 	sh := s.options.Shared
 	s.looked.Store(time.Now().UnixNano())
 	defer s.holder.Store(nil)
-	place, err := sh.bind(s.options.Identity)
+	at, err := bind(sh, s.options.Identity)
 	if err != nil {
 		return s.unshared(ctx, grant, prev)
 	}
-	l, tok, err := s.acquire(ctx, place)
+	l, tok, err := s.acquire(ctx, at)
 	var blocked *BlockedError
 	switch {
 	case tok != nil:
@@ -84,7 +94,7 @@ func (s *Session) unshared(ctx context.Context, grant GrantFunc, prev *Token) (*
 }
 
 // acquire waits until it has the lease, a token of another process, or a hold.
-func (s *Session) acquire(ctx context.Context, at place) (*lease, *Token, error) {
+func (s *Session) acquire(ctx context.Context, at sealed.RecordKey) (*lease, *Token, error) {
 	sh := s.options.Shared
 	var (
 		seen    watch
@@ -96,10 +106,10 @@ func (s *Session) acquire(ctx context.Context, at place) (*lease, *Token, error)
 		return tok != nil || blocked != nil
 	}
 	open := func(rec *record) bool {
-		return rec == nil || rec.Holder == "" || sh.orphaned(rec) || seen.expired(rec, time.Now(), sh.options.Lease)
+		return rec == nil || rec.Holder == "" || orphaned(sh, rec) || seen.expired(rec, time.Now(), Lease)
 	}
 	for {
-		rec, err := load[record](ctx, sh, at)
+		rec, err := sealed.Load[record](ctx, sh, at)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,14 +137,14 @@ func (s *Session) acquire(ctx context.Context, at place) (*lease, *Token, error)
 }
 
 // take takes the lease, unless another process was faster.
-func (s *Session) take(ctx context.Context, at place, decided, open func(*record) bool) (*lease, error) {
+func (s *Session) take(ctx context.Context, at sealed.RecordKey, decided, open func(*record) bool) (*lease, error) {
 	sh := s.options.Shared
-	l := &lease{place: at, id: rand.Text()}
+	l := &lease{at: at, id: rand.Text()}
 	glance := func() bool {
-		rec, err := load[record](ctx, sh, at)
+		rec, err := sealed.Load[record](ctx, sh, at)
 		return err != nil || decided(rec) || !open(rec)
 	}
-	err := update(ctx, sh, at, glance, func(rec *record) *record {
+	err := sealed.Update(ctx, sh, at, glance, func(rec *record) *record {
 		if decided(rec) || !open(rec) {
 			return nil
 		}
@@ -147,8 +157,8 @@ func (s *Session) take(ctx context.Context, at place, decided, open func(*record
 		if rec.Holder != "" {
 			next.Left++
 		}
-		next.Holder, next.Lease, next.Beat, next.Process = sh.holder(), l.id, 0, sh.options.Process
-		next.Since, next.Writer = time.Now().Round(0), sh.holder()
+		next.Holder, next.Lease, next.Beat, next.Process = holder(sh), l.id, 0, sh.Options().Process
+		next.Since, next.Writer = time.Now().Round(0), holder(sh)
 		l.fence = next.Fence
 		return &next
 	})
@@ -158,18 +168,14 @@ func (s *Session) take(ctx context.Context, at place, decided, open func(*record
 	if l.found.Holder != "" && s.options.LeftBehind != nil {
 		s.options.LeftBehind(l.found.Since)
 	}
-	s.holder.Store(&sh.options.Holder)
+	own := sh.Options().Holder
+	s.holder.Store(&own)
 	l.stop = s.beat(context.WithoutCancel(ctx), l)
 	return l, nil
 }
 
 // holder is never empty: an empty one is nobody.
-func (s *Shared) holder() string {
-	if s.options.Holder == "" {
-		return "?"
-	}
-	return s.options.Holder
-}
+func holder(sh *sealed.Store) string { return cmp.Or(sh.Options().Holder, "?") }
 
 // beat gives signs of life until it is stopped.
 func (s *Session) beat(ctx context.Context, l *lease) (stop func()) {
@@ -178,7 +184,7 @@ func (s *Session) beat(ctx context.Context, l *lease) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(sh.options.Lease / 4)
+		ticker := time.NewTicker(Lease / 4)
 		defer ticker.Stop()
 		for {
 			select {
@@ -186,7 +192,7 @@ func (s *Session) beat(ctx context.Context, l *lease) (stop func()) {
 				return
 			case <-ticker.C:
 			}
-			_ = update(ctx, sh, l.place, nil, func(rec *record) *record {
+			_ = sealed.Update(ctx, sh, l.at, nil, func(rec *record) *record {
 				if rec == nil || rec.Lease != l.id {
 					return nil
 				}
@@ -215,7 +221,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	lost := false
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), store.For)
 	defer cancel()
-	written := s.write(ctx, l.place, func(rec *record) *record {
+	written := s.write(ctx, l.at, func(rec *record) *record {
 		if rec != nil && rec.Lease != l.id {
 			lost = true
 			newer, _ = s.judge(rec, time.Now())
@@ -227,7 +233,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 		next := *rec
 		next.Fence = max(rec.Fence, l.fence) // an operator may have changed the record
 		next.Holder, next.Beat, next.Process, next.Left, next.Since = "", 0, "", 0, time.Time{}
-		next.Writer = s.options.Shared.holder()
+		next.Writer = holder(s.options.Shared)
 		if tok != nil {
 			tok.fence = next.Fence
 		}
@@ -244,7 +250,7 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 	case failure != nil:
 		return nil, failure
 	case lost:
-		s.options.Shared.options.Log("the login took too long, and another process took it over", nil)
+		s.options.Shared.Options().Log("the login took too long, and another process took it over", nil)
 	}
 	if !tok.usable(time.Now()) {
 		return nil, s.failed(errDeadOnArrival) // the store took its time
@@ -256,9 +262,8 @@ func (s *Session) commit(ctx context.Context, l *lease, tok *Token, cause error)
 
 // write changes a record even if the store has just failed: a process that was
 // stopped for a while takes its own absence for the store's.
-func (s *Session) write(ctx context.Context, at place, change func(*record) *record) (written bool) {
-	to, err := s.options.Shared.lastNow()
-	return err == nil && updateIn(ctx, s.options.Shared, to, at, nil, change) == nil
+func (s *Session) write(ctx context.Context, at sealed.RecordKey, change func(*record) *record) (written bool) {
+	return sealed.UpdateNow(ctx, s.options.Shared, at, change) == nil
 }
 
 // note writes the outcome of a grant into a record.

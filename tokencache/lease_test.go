@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -35,7 +36,7 @@ func TestAStoppedProcessIsReplacedWithinTwoLeasesAndCannotOverwriteWhatIsNewer(t
 		srv, began := &server{lifetime: time.Hour}, time.Now()
 		other := start(store, k)
 		fresh := mustGet(t, other.Session, srv)
-		if took := time.Since(began); took > 2*DefaultLease || took < DefaultLease/2 {
+		if took := time.Since(began); took > 2*Lease || took < Lease/2 {
 			t.Errorf("taken over after %v", took)
 		}
 		time.Sleep(time.Minute)
@@ -85,7 +86,7 @@ func TestAProcessKilledAtAnyExchangeWithTheStoreCostsOneLoginAtMost(t *testing.T
 			before := srv.calls.Load()
 			began := time.Now()
 			tok := mustGet(t, start(store, k).Session, srv)
-			if took := time.Since(began); took > memoryStale+DefaultLease+time.Second {
+			if took := time.Since(began); took > memoryStale+Lease+time.Second {
 				t.Errorf("killed at exchange %d: the next process waits %v", at, took)
 			}
 			if !time.Now().Before(tok.Expires()) || srv.calls.Load() > before+1 || srv.calls.Load() > 2 {
@@ -180,13 +181,13 @@ func TestADamagedRecordIsNeverAWrongToken(t *testing.T) {
 				damaged = append(damaged, flipped)
 			}
 		}
-		shared := NewShared(SharedOptions{Keys: keys(k)})
-		at, err := shared.bind(identity)
+		shared := sealed.New(sealed.Options{Keys: keys(k)})
+		at, err := bind(shared, identity)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, value := range damaged {
-			if err := at.open(value, new(record)); err == nil {
+			if err := at.Open(value, new(record)); err == nil {
 				t.Fatalf("damage %d of %d opens", i, len(damaged))
 			}
 		}
@@ -202,9 +203,9 @@ func TestADamagedRecordIsNeverAWrongToken(t *testing.T) {
 
 func TestARecordDoesNotOpenInThePlaceOfAnother(t *testing.T) {
 	k := newKeys(t)
-	shared := NewShared(SharedOptions{Keys: keys(k)})
-	at, _ := shared.bind(identity)
-	sealed, err := at.seal(&record{Fence: 1, Token: &sharedToken{Access: "secret"}})
+	shared := sealed.New(sealed.Options{Keys: keys(k)})
+	at, _ := bind(shared, identity)
+	sealed, err := at.Seal(&record{Fence: 1, Token: &sharedToken{Access: "secret"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,12 +215,12 @@ func TestARecordDoesNotOpenInThePlaceOfAnother(t *testing.T) {
 		{Product: identity.Product, Origin: identity.Origin, Account: "admin"},
 		{Product: identity.Product + identity.Origin, Account: identity.Account},
 	} {
-		place, _ := shared.bind(other)
-		if place.open(sealed, new(record)) == nil {
+		place, _ := bind(shared, other)
+		if place.Open(sealed, new(record)) == nil {
 			t.Errorf("opens as %d", i)
 		}
 	}
-	if err := at.open(sealed, new(record)); err != nil {
+	if err := at.Open(sealed, new(record)); err != nil {
 		t.Error(err)
 	}
 }

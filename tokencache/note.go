@@ -173,7 +173,7 @@ func (n *Note) store(ctx context.Context) error {
 	}
 	ready := n.book.ready
 	if n.in != nil { // it has its owner
-		ready = func(context.Context) (*store.Attachment, error) { return n.book.shared.last() }
+		ready = func(context.Context) (*store.Attachment, error) { return n.book.store.Storage() }
 	}
 	to, err := ready(ctx)
 	if err != nil {
@@ -183,12 +183,12 @@ func (n *Note) store(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := in.place(in.folder() + "/" + n.id)
-	sealed, err := at.seal(n.wanted)
+	at := in.recordKey(in.folder() + "/" + n.id)
+	value, err := at.Seal(n.wanted)
 	if err != nil {
 		return err
 	}
-	return n.book.shared.put(ctx, to, at.key, sealed)
+	return n.book.store.Put(ctx, to, at.Key, value)
 }
 
 func (n *Note) remove(ctx context.Context) error {
@@ -196,9 +196,9 @@ func (n *Note) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	to, err := n.book.shared.last()
+	to, err := n.book.store.Storage()
 	if err == nil {
-		err = n.book.shared.remove(ctx, to, in.folder()+"/"+n.id)
+		err = n.book.store.Remove(ctx, to, in.folder()+"/"+n.id)
 	}
 	if err != nil {
 		return err

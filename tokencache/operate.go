@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // Lift ends the hold or pause in this process and in the store, so that the next
@@ -73,8 +75,8 @@ func (s *Session) Extend(ctx context.Context, until time.Time) error {
 func (s *Session) Held(ctx context.Context) *BlockedError {
 	blocked := s.blocked(time.Now())
 	if sh := s.options.Shared; sh != nil {
-		if at, err := sh.bind(s.options.Identity); err == nil {
-			if rec, err := load[record](ctx, sh, at); err == nil {
+		if at, err := bind(sh, s.options.Identity); err == nil {
+			if rec, err := sealed.Load[record](ctx, sh, at); err == nil {
 				_, err := s.judge(rec, time.Now())
 				blocked, _ = errors.AsType[*BlockedError](err)
 			}
@@ -105,17 +107,17 @@ func (s *Session) change(ctx context.Context, change func(*record)) error {
 	if sh == nil {
 		return nil
 	}
-	place, err := sh.bind(s.options.Identity)
+	at, err := bind(sh, s.options.Identity)
 	if err != nil {
 		return err
 	}
-	return update(ctx, sh, place, nil, func(rec *record) *record {
+	return sealed.Update(ctx, sh, at, nil, func(rec *record) *record {
 		if rec == nil {
 			return nil
 		}
 		change(rec)
 		rec.Fence = max(rec.Fence, s.blockedAt.Load()) + 1
-		rec.Writer = sh.holder()
+		rec.Writer = holder(sh)
 		return rec
 	})
 }

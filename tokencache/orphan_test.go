@@ -8,15 +8,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // kill starts a process and kills it in the middle of its login.
-func kill(store *memory, k *Keyset, name string, ended func(string) bool) {
+func kill(store *memory, k *sealed.Keyset, name string, ended func(string) bool) {
 	const last = 1000
 	dead := &dying{memory: store, at: last}
-	p := start(dead, k)
-	p.shared.options.Process, p.shared.options.Ended = name, ended
+	p := startAs(name, ended, dead, k)
 	go func() {
 		_, _ = p.Get(context.Background(), func(ctx context.Context, _ *Token) (*Token, error) {
 			dead.n.Store(last)
@@ -32,8 +32,7 @@ func TestTheLeaseOfAProcessThatHasEndedIsTakenOverAtOnceButNotTwiceInARow(t *tes
 		store, k, srv := newMemory(), newKeys(t), &server{lifetime: time.Hour}
 		ended := func(process string) bool { return process == "first" || process == "second" }
 		next := func() (p *process, took time.Duration) {
-			p, began := start(store, k), time.Now()
-			p.shared.options.Process, p.shared.options.Ended = "next", ended
+			p, began := startAs("next", ended, store, k), time.Now()
 			mustGet(t, p.Session, srv)
 			return p, time.Since(began)
 		}
@@ -49,7 +48,7 @@ func TestTheLeaseOfAProcessThatHasEndedIsTakenOverAtOnceButNotTwiceInARow(t *tes
 		_, _ = p.Forget(context.Background())
 		kill(store, k, "first", ended)
 		kill(store, k, "second", ended)
-		if _, took := next(); took < DefaultLease/2 || took > 2*DefaultLease {
+		if _, took := next(); took < Lease/2 || took > 2*Lease {
 			t.Errorf("the second in a row is taken over after %v", took)
 		}
 		if n := srv.calls.Load(); n != 2 {
@@ -65,10 +64,9 @@ func TestTheLeaseOfAProcessOfWhichNothingIsKnownIsLeftAlone(t *testing.T) {
 			ended := func(process string) bool { return process == "" }
 			defer time.Sleep(10 * time.Minute)
 			kill(store, k, name, ended)
-			p, began := start(store, k), time.Now()
-			p.shared.options.Ended = ended
+			p, began := startAs("", ended, store, k), time.Now()
 			mustGet(t, p.Session, srv)
-			if took := time.Since(began); took < DefaultLease/2 || took > 2*DefaultLease {
+			if took := time.Since(began); took < Lease/2 || took > 2*Lease {
 				t.Errorf("%q: taken over after %v", name, took)
 			}
 		})

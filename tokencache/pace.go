@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 const (
@@ -41,9 +42,9 @@ type Pace struct {
 	Product, Origin string
 
 	mu      sync.Mutex
-	known   paceLog // as of the last look into the store, and of what was done since
-	unsaved paceLog // of that, what the store does not have
-	ahead   *ahead  // a pause in the store, nil as a rule
+	known   paceLog       // as of the last look into the store, and of what was done since
+	unsaved paceLog       // of that, what the store does not have
+	ahead   *sealed.Ahead // a pause in the store, nil as a rule
 	queue   []*paceAsk
 	serving bool
 
@@ -101,7 +102,7 @@ type PaceTurn struct {
 
 	// Shared makes the count common to all processes with the store. Default: not
 	// shared.
-	Shared *Shared
+	Shared *sealed.Store
 
 	// Delayed is called before each wait. Default: not called.
 	Delayed func(wait time.Duration)

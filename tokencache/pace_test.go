@@ -12,6 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // paced is a process that sends token requests to a server.
@@ -20,8 +22,8 @@ type paced struct {
 	*process
 }
 
-func startPaced(store Store, k *Keyset) *paced {
-	p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: start(store, k)}
+func startPaced(storage store.Store, k *sealed.Keyset) *paced {
+	p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: start(storage, k)}
 	return p
 }
 

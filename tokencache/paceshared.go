@@ -6,28 +6,30 @@ package tokencache
 import (
 	"context"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // paceExchangeFor is how long a token request waits for the store. Without it, what
 // this process knows has to do.
 const paceExchangeFor = 5 * time.Second
 
-// paceAt is the place of a server's record.
-func (s *Shared) paceAt(product, origin string) (place, error) {
-	sealer, err := s.options.Keys()
+// recordKey is where the record of the server lies.
+func (p *Pace) recordKey(shared *sealed.Store) (sealed.RecordKey, error) {
+	sealer, err := shared.Sealer()
 	if err != nil {
-		return place{}, s.keyless(err)
+		return sealed.RecordKey{}, err
 	}
-	return place{
-		key:        "veeam_auth/pace/" + sealer.Name("pace", product, origin),
-		associated: associated("pace", product, origin),
-		sealer:     sealer,
+	return sealed.RecordKey{
+		Key:    "veeam_auth/pace/" + sealer.Name("pace", p.Product, p.Origin),
+		Bound:  sealed.Join("pace", p.Product, p.Origin),
+		Sealer: sealer,
 	}, nil
 }
 
 // ask has the store answer a question. Those that come while it answers wait, and
 // are then answered together: the store's lock is slow where many want it.
-func (p *Pace) ask(ctx context.Context, shared *Shared, a *paceAsk) error {
+func (p *Pace) ask(ctx context.Context, shared *sealed.Store, a *paceAsk) error {
 	a.done = make(chan struct{})
 	p.mu.Lock()
 	p.queue = append(p.queue, a)
@@ -46,7 +48,7 @@ func (p *Pace) ask(ctx context.Context, shared *Shared, a *paceAsk) error {
 }
 
 // serve answers questions until there are none.
-func (p *Pace) serve(ctx context.Context, shared *Shared) {
+func (p *Pace) serve(ctx context.Context, shared *sealed.Store) {
 	for {
 		p.mu.Lock()
 		batch := p.queue
@@ -65,13 +67,13 @@ func (p *Pace) serve(ctx context.Context, shared *Shared) {
 
 // exchange answers questions by the record of the store. If the store cannot be
 // used, what is known here answers them.
-func (p *Pace) exchange(ctx context.Context, shared *Shared, batch []*paceAsk) {
+func (p *Pace) exchange(ctx context.Context, shared *sealed.Store, batch []*paceAsk) {
 	ctx, cancel := context.WithTimeout(ctx, paceExchangeFor)
 	defer cancel()
 	var agreed *paceLog
-	at, err := shared.paceAt(p.Product, p.Origin)
+	at, err := p.recordKey(shared)
 	if err == nil {
-		err = update(ctx, shared, at, nil, func(found *paceLog) *paceLog {
+		err = sealed.Update(ctx, shared, at, nil, func(found *paceLog) *paceLog {
 			var news bool
 			agreed, news = p.merge(found)
 			if !agreed.answer(batch) && !news {
@@ -115,7 +117,7 @@ func (p *Pace) merge(found *paceLog) (log *paceLog, news bool) {
 func (p *Pace) correct(found *paceLog) {
 	now := time.Now()
 	var left time.Duration
-	if p.ahead, left = p.ahead.left(found.NotBefore, now, maxDelay); p.ahead != nil {
+	if p.ahead, left = p.ahead.Left(found.NotBefore, now, maxDelay); p.ahead != nil {
 		found.NotBefore = now.Round(0).Add(left)
 	}
 }
@@ -149,11 +151,11 @@ func (a *paceAsk) taken() (moments []time.Time) {
 
 // pausedUntil is when the server wants to hear of us again, as far as it is known
 // here or, with a store, anywhere.
-func (p *Pace) pausedUntil(ctx context.Context, shared *Shared) time.Time {
+func (p *Pace) pausedUntil(ctx context.Context, shared *sealed.Store) time.Time {
 	var found *paceLog
 	if shared != nil {
-		if at, err := shared.paceAt(p.Product, p.Origin); err == nil {
-			found, _ = load[paceLog](ctx, shared, at)
+		if at, err := p.recordKey(shared); err == nil {
+			found, _ = sealed.Load[paceLog](ctx, shared, at)
 		}
 	}
 	p.mu.Lock()

@@ -4,18 +4,12 @@
 package tokencache
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"strconv"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
-
-// recordVersion is part of what a record is bound to: records of another version
-// do not open.
-const recordVersion = 1
 
 // Identity identifies a session. Sessions with the same identity share one record.
 type Identity struct {
@@ -129,24 +123,6 @@ func (t *sharedToken) token(now time.Time, options Options) *Token {
 	return tok
 }
 
-// ahead is a moment in the store that is further ahead than anything lasts: a clock
-// that is wrong has noted it. It is over when the longest time has passed since it
-// was seen first.
-type ahead struct{ until, over time.Time }
-
-// left is how long it is until a stored moment. a is what was ahead so far, or nil,
-// and what is now.
-func (a *ahead) left(until, now time.Time, longest time.Duration) (*ahead, time.Duration) {
-	if a == nil || !a.until.Equal(until) {
-		left := until.Sub(now.Round(0))
-		if left <= longest {
-			return nil, left
-		}
-		a = &ahead{until: until, over: now.Add(longest)}
-	}
-	return a, a.over.Sub(now)
-}
-
 // stored is what a stored hold or pause means here. However the clocks differ, it
 // does not outlast the longest one there is, which may be that of a next_password.
 func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
@@ -162,7 +138,7 @@ func (s *Session) stored(b *sharedBlock, now time.Time) *BlockedError {
 		longest = max(longest+longest/5, left.Window)
 	}
 	var wait time.Duration
-	if s.ahead, wait = s.ahead.left(b.Until, now, longest); wait <= 0 {
+	if s.ahead, wait = s.ahead.Left(b.Until, now, longest); wait <= 0 {
 		return nil
 	}
 	return &BlockedError{
@@ -192,56 +168,16 @@ func (e *SharedError) CredentialRefused() bool { return e.refused }
 // Suspends reports whether only a person can help.
 func (e *SharedError) Suspends() bool { return e.suspended }
 
-// bind finds the place of an identity.
-func (s *Shared) bind(id Identity) (place, error) {
-	sealer, err := s.options.Keys()
+// bind returns where the record of an identity lies.
+func bind(sh *sealed.Store, id Identity) (sealed.RecordKey, error) {
+	sealer, err := sh.Sealer()
 	if err != nil {
-		return place{}, s.keyless(err)
+		return sealed.RecordKey{}, err
 	}
 	name := sealer.Name("session", id.Product, id.Origin, id.Account, id.Purpose, id.Credential.Reveal())
-	return place{
-		key:        "veeam_auth/sessions/" + name,
-		associated: associated("session", id.Product, id.Origin, id.Account),
-		sealer:     sealer,
+	return sealed.RecordKey{
+		Key:    "veeam_auth/sessions/" + name,
+		Bound:  sealed.Join("session", id.Product, id.Origin, id.Account),
+		Sealer: sealer,
 	}, nil
-}
-
-func (s *Shared) keyless(err error) error {
-	if s.gone.CompareAndSwap(false, true) {
-		s.options.Log("the encryption key cannot be used: sessions are kept in memory only", err)
-	}
-	return err
-}
-
-// associated joins parts so that no two lists of parts look the same.
-func associated(parts ...string) []byte {
-	joined := strconv.AppendInt([]byte("veeam_auth "), recordVersion, 10)
-	for _, part := range parts {
-		joined = strconv.AppendInt(append(joined, ' '), int64(len(part)), 10)
-		joined = append(append(joined, ':'), part...)
-	}
-	return joined
-}
-
-var errNotOpened = errors.New("it is damaged, or was sealed with an unknown key")
-
-// open reads a record.
-func (p place) open(sealed []byte, into any) error {
-	plain, err := p.sealer.Decrypt(sealed, p.associated)
-	if err != nil {
-		return errNotOpened // the text of the cause helps nobody
-	}
-	decoder := json.NewDecoder(bytes.NewReader(plain))
-	if err := decoder.Decode(into); err != nil {
-		return errNotOpened
-	}
-	return nil
-}
-
-func (p place) seal(from any) ([]byte, error) {
-	plain, err := json.Marshal(from)
-	if err != nil {
-		return nil, err
-	}
-	return p.sealer.Encrypt(plain, p.associated)
 }

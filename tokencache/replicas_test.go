@@ -16,6 +16,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 )
 
@@ -132,7 +133,7 @@ type replica struct {
 // replicas is the model.
 type replicas struct {
 	store      *memory
-	keys       *Keyset
+	keys       *sealed.Keyset
 	srv        *upstream
 	all        []*replica
 	gates      []*gate
@@ -146,7 +147,7 @@ var accounts = []string{"one", "two"}
 func (m *replicas) newReplica() *replica {
 	r := &replica{sessions: map[string]*Session{}, gate: &gate{}}
 	m.gates = append(m.gates, r.gate)
-	shared := NewShared(SharedOptions{Keys: keys(m.keys), Holder: fmt.Sprintf("%p", r)})
+	shared := sealed.New(sealed.Options{Keys: keys(m.keys), Holder: fmt.Sprintf("%p", r)})
 	shared.Attach(gated{m.store, r.gate})
 	for _, account := range accounts {
 		r.sessions[account] = NewSession(Options{Shared: shared, Identity: Identity{Product: "vbr", Account: account}})

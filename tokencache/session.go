@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // Defaults of Options.
@@ -46,7 +48,7 @@ type Options struct {
 
 	// Shared keeps the session for other processes and for the next start. Default: not
 	// shared.
-	Shared *Shared
+	Shared *sealed.Store
 
 	// Identity identifies the session. Required with Shared.
 	Identity Identity
@@ -129,7 +131,7 @@ type Session struct {
 	renewed  moment // when the last renewal has succeeded
 	streak   int    // other failures in a row
 	blame    blame
-	ahead    *ahead // a hold or pause in the store, nil as a rule
+	ahead    *sealed.Ahead // a hold or pause in the store, nil as a rule
 }
 
 // NewSession returns a session without a token.

@@ -11,26 +11,37 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/store"
 )
 
 // keys is a Keys function.
-func keys(k *Keyset) func() (Sealer, error) { return func() (Sealer, error) { return k, nil } }
+func keys(k *sealed.Keyset) func() (sealed.Sealer, error) {
+	return func() (sealed.Sealer, error) { return k, nil }
+}
 
-func newKeys(t interface{ Fatal(...any) }) *Keyset {
-	k, err := NewKeyset()
+func newKeys(t interface{ Fatal(...any) }) *sealed.Keyset {
+	k, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
+// What package sealed allows for one exchange, and how long it leaves a store alone that has
+// failed.
+const (
+	exchangeFor = time.Second
+	awayFor     = 5 * time.Second
+)
+
 var identity = Identity{Product: "vbr", Origin: "https vbr01:9419", Account: "svc", Credential: secret.New("digest")}
 
 // process is one process with one session.
 type process struct {
 	*Session
-	shared *Shared
+	shared *sealed.Store
 	mu     sync.Mutex
 	log    []string
 }
@@ -42,18 +53,23 @@ func (p *process) said() []string {
 }
 
 // start starts a process on a store.
-func start(store Store, k *Keyset, change ...func(*Options)) *process {
+func start(storage store.Store, k *sealed.Keyset, change ...func(*Options)) *process {
+	return startAs("", nil, storage, k, change...)
+}
+
+// startAs starts a process that has a name, and that knows which others have ended.
+func startAs(name string, ended func(string) bool, storage store.Store, k *sealed.Keyset, change ...func(*Options)) *process {
 	p := &process{}
-	p.shared = NewShared(SharedOptions{
+	p.shared = sealed.New(sealed.Options{
 		Keys:   keys(k),
-		Holder: fmt.Sprintf("%p", p),
+		Holder: fmt.Sprintf("%p", p), Process: name, Ended: ended,
 		Log: func(message string, err error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.log = append(p.log, fmt.Sprint(message, ": ", err))
 		},
 	})
-	p.shared.Attach(store)
+	p.shared.Attach(storage)
 	options := Options{Shared: p.shared, Identity: identity, ReadExtra: func(raw json.RawMessage) any {
 		var extra any
 		_ = json.Unmarshal(raw, &extra)

@@ -1,12 +1,10 @@
-// When a session was renewed, how old its refresh token is, and whether the store works.
+// When a session was renewed, and how old its refresh token is.
 
 package tokencache
 
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,69 +46,5 @@ func TestTheTimesOfLoginAndRenewal(t *testing.T) {
 		step(&Token{Refresh: secret.New(kept)}, time.Hour, 0, time.Hour, 0)
 		step(&Token{Refresh: secret.New(other)}, 2*time.Hour, 0, 2*time.Hour, 2*time.Hour)
 		step(&Token{}, 3*time.Hour, 0, 3*time.Hour, none)
-	})
-}
-
-// away is a store that fails or hangs.
-type away struct {
-	*memory
-	fails, hangs atomic.Bool
-	calls        atomic.Int64
-}
-
-func (a *away) Load(ctx context.Context, key string) ([]byte, error) {
-	a.calls.Add(1)
-	for a.hangs.Load() {
-		time.Sleep(time.Minute)
-	}
-	if a.fails.Load() {
-		return nil, fs.ErrPermission
-	}
-	return a.memory.Load(ctx, key)
-}
-
-// Nobody needs the store while all have tokens, and yet it is known when it is gone.
-func TestAStoreThatIsGoneIsNoticedWithoutAGrant(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &away{memory: newMemory()}
-		p := start(store, newKeys(t))
-		look := func(works bool) {
-			t.Helper()
-			time.Sleep(lookAtStoreEvery)
-			ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
-			defer cancel()
-			began := time.Now()
-			p.shared.Look(ctx)
-			if took := time.Since(began); took > 250*time.Millisecond {
-				t.Errorf("a look took %v", took)
-			}
-			time.Sleep(exchangeFor)
-			if p.shared.Works() != works {
-				t.Errorf("the store works: %v", !works)
-			}
-		}
-		look(true)
-		store.fails.Store(true)
-		look(false)
-		store.fails.Store(false)
-		look(true)
-		store.hangs.Store(true)
-		before := store.calls.Load()
-		for range 20 {
-			look(false)
-		}
-		if calls := store.calls.Load() - before; calls != 1 {
-			t.Errorf("%d calls wait for a store that hangs", calls)
-		}
-		store.hangs.Store(false)
-		time.Sleep(time.Minute)
-		look(true)
-		before = store.calls.Load()
-		for range 10 {
-			p.shared.Look(t.Context())
-		}
-		if calls := store.calls.Load() - before; calls != 0 {
-			t.Errorf("%d calls at once", calls)
-		}
 	})
 }

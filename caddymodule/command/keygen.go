@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 func newKeygenCommand() *cobra.Command {
@@ -63,7 +63,7 @@ func isTerminal(out io.Writer) bool {
 }
 
 func makeKeyFile(name string, out io.Writer) error {
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func rotateKeyFile(name string) error {
 	return writeKeyset(keyset, name, true, nil)
 }
 
-func writeKeyset(keyset *tokencache.Keyset, name string, replace bool, out io.Writer) error {
+func writeKeyset(keyset *sealed.Keyset, name string, replace bool, out io.Writer) error {
 	text, err := keyset.Text()
 	if err != nil {
 		return err

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // keyFlag names the keyset for scratch codes.
@@ -24,7 +24,7 @@ func (f *keyFlag) add(cmd *cobra.Command) {
 // commandSeal seals for one account and one purpose.
 type commandSeal struct {
 	account.Seal
-	keys    tokencache.Sealer
+	keys    sealed.Sealer
 	purpose string
 	from    string // where the keys are from, for people
 }
@@ -58,12 +58,12 @@ func (r *reached) cacheSeal(purpose string) (*commandSeal, error) {
 }
 
 // readKeyFile reads a keyset.
-func readKeyFile(name string) (*tokencache.Keyset, error) {
+func readKeyFile(name string) (*sealed.Keyset, error) {
 	text, err := secret.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	keyset, err := tokencache.ReadKeyset(text)
+	keyset, err := sealed.ReadKeyset(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
@@ -31,10 +31,10 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
-		keys tokencache.Sealer
+		keys sealed.Sealer
 		want string
 	}{{keys, "11111111"}, {rotated, "22222222"}} {
-		read := func(keys tokencache.Sealer) (*scratchCodes, error) {
+		read := func(keys sealed.Sealer) (*scratchCodes, error) {
 			return readScratchCodes(name, func() (*commandSeal, error) { return &commandSeal{place, keys, account.ScratchPurpose, "--key x"}, nil })
 		}
 		before, _ := os.ReadFile(name)
@@ -72,7 +72,7 @@ func TestScratchCodesStaySealedWhileTheyAreTaken(t *testing.T) {
 }
 
 // unsealing seals nothing.
-type unsealing struct{ tokencache.Sealer }
+type unsealing struct{ sealed.Sealer }
 
 func (unsealing) Encrypt([]byte, []byte) ([]byte, error) { return nil, errors.New("no") }
 
@@ -103,9 +103,9 @@ func TestACodeThatCannotBeMarkedIsNotTaken(t *testing.T) {
 	}
 }
 
-func keysetOf(t testing.TB) *tokencache.Keyset {
+func keysetOf(t testing.TB) *sealed.Keyset {
 	t.Helper()
-	keys, err := tokencache.NewKeyset()
+	keys, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}

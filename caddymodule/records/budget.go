@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -57,20 +58,20 @@ func (b *LockoutBudget) Limit(product tokencache.Limit) tokencache.Limit {
 // Tries is where a transport stores tries and, without a cache, open sessions: in its cache
 // if there is one, otherwise in Caddy's storage.
 type Tries struct {
-	Shared *tokencache.Shared
+	Shared *sealed.Store
 
 	store *store.Attachment // nil with a cache, whose store is its own
 }
 
 // NewTries returns the store of tries and open sessions in Caddy's storage, for transports
 // without a cache.
-func NewTries() *tokencache.Shared { return upstream.NewTries(logs("budget")) }
+func NewTries() *sealed.Store { return upstream.NewTries(logs("budget")) }
 
 // OpenTries returns the tries of a transport with the cache or, if that is nil, those in a
 // storage, by default Caddy's own. without is what NewTries has returned.
-func OpenTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache, without *tokencache.Shared) *Tries {
+func OpenTries(ctx caddy.Context, storage certmagic.Storage, cache *Cache, without *sealed.Store) *Tries {
 	if shared := cache.Shared(); shared != nil {
-		return &Tries{Shared: shared.Shared}
+		return &Tries{Shared: shared.Store}
 	}
 	if storage == nil {
 		storage = ctx.Storage()

@@ -17,10 +17,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Cache keeps sessions in a storage that several processes share: they log in once
@@ -56,7 +56,7 @@ func (c *Cache) Check() error {
 		}
 		return nil
 	}
-	if _, err := tokencache.ReadKeyset(c.EncryptionKey); err != nil {
+	if _, err := sealed.ReadKeyset(c.EncryptionKey); err != nil {
 		return fmt.Errorf("cache: encryption_key: %w", err)
 	}
 	return nil

@@ -13,10 +13,10 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/placeholders"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Account is an identity at the Veeam server. All texts but the name may contain
@@ -139,7 +139,7 @@ type Env struct {
 	Serves bool
 
 	// Keys holds the keys for sealed secrets; nil without a cache.
-	Keys func() (tokencache.Sealer, error)
+	Keys func() (sealed.Sealer, error)
 }
 
 // Prepare sets the account's environment. It is required before secrets are read.

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // SealedPrefix is the prefix of a sealed text. Base64 follows.
@@ -35,7 +35,7 @@ var (
 // Seal holds the keys for the secrets of one account. The zero value has none.
 type Seal struct {
 	Product, Account string
-	Keys             func() (tokencache.Sealer, error) // nil: there is no cache
+	Keys             func() (sealed.Sealer, error) // nil: there is no cache
 }
 
 // associated binds a sealed text to its place: elsewhere it does not open.
@@ -49,7 +49,7 @@ func (s Seal) associated(purpose string) []byte {
 }
 
 // Seal returns the sealed text, in one line without an end.
-func (s Seal) Seal(keys tokencache.Sealer, purpose, text string) (string, error) {
+func (s Seal) Seal(keys sealed.Sealer, purpose, text string) (string, error) {
 	sealed, err := keys.Encrypt([]byte(text), s.associated(purpose))
 	if err != nil {
 		return "", err
@@ -58,7 +58,7 @@ func (s Seal) Seal(keys tokencache.Sealer, purpose, text string) (string, error)
 }
 
 // Open returns the text. The error is errNotOpened.
-func (s Seal) Open(keys tokencache.Sealer, purpose, text string) (string, error) {
+func (s Seal) Open(keys sealed.Sealer, purpose, text string) (string, error) {
 	sealed, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(strings.TrimSpace(text), SealedPrefix))
 	if err != nil {
 		return "", ErrNotOpened

@@ -120,7 +120,7 @@ func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (d
 	shared := false
 	if s.Cache != nil {
 		var err error
-		wait, err = s.Cache.TryGuess(ctx, count)
+		wait, err = s.Cache.Guesses.Try(ctx, count)
 		if wait > 0 {
 			user(false)
 			sender(false)
@@ -132,7 +132,7 @@ func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (d
 		user(wrong)
 		sender(wrong)
 		if shared && !wrong {
-			_ = s.Cache.ReturnGuess(context.WithoutCancel(ctx), count)
+			_ = s.Cache.Guesses.Return(context.WithoutCancel(ctx), count)
 		}
 	}, 0
 }

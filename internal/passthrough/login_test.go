@@ -12,12 +12,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // A request may look for the user before another request has logged it in, and for that
@@ -29,7 +29,7 @@ func TestARequestThatIsLateForALoginUsesIt(t *testing.T) {
 		server := upstream.NewServer(upstream.ServerOptions{
 			Product: product, Transport: emulated.Transport(), State: upstream.NewState(), Log: zap.NewNop(),
 			Accounts: []*account.Account{}, Metrics: metrics.New(func() []metrics.Session { return nil }),
-			Tries: tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return nil, errors.New("there is no storage") }}),
+			Tries: sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return nil, errors.New("there is no storage") }}),
 		})
 		address := upstream.Address{Network: "tcp", Address: "vbr01:9419"}
 		at := Upstream{Server: server, Address: address, Request: upstream.Request{Journal: journal.Journal{}, Values: func(ctx context.Context) context.Context { return ctx }}, Place: func() upstream.Place {

@@ -16,11 +16,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // carrier notes what is sent, and answers 401 to as many requests as asked for.
@@ -96,7 +96,7 @@ func TestARequestIsSentAgainWithANewerToken(t *testing.T) {
 				state := upstream.NewState()
 				sessions := upstream.NewServer(upstream.ServerOptions{
 					Product: product, Transport: server.Transport(), Accounts: []*account.Account{own}, State: state,
-					Tries:   tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return nil, gone }}),
+					Tries:   sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return nil, gone }}),
 					Metrics: metrics.New(func() []metrics.Session { return nil }), Log: zap.NewNop(),
 				})
 				defer func() {

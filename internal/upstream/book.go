@@ -9,17 +9,18 @@ import (
 	"sync"
 
 	"github.com/caddy-veeam/veeam-auth/internal/process"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // NewTries returns what keeps the tries and the open sessions of transports without a cache.
 // log is called when the storage fails, and with a nil error when it works again.
-func NewTries(log func(message string, err error)) *tokencache.Shared {
-	return tokencache.NewShared(tokencache.SharedOptions{
+func NewTries(log func(message string, err error)) *sealed.Store {
+	return sealed.New(sealed.Options{
 		Away:        "the storage does not work: failed logins are counted in memory only, and a restart forgets them; open sessions are not recorded",
 		Back:        "the storage works again: failed logins are remembered over a restart, and open sessions recorded",
-		ProbeWrites: true, Keys: func() (tokencache.Sealer, error) { return PlainSealer{}, nil }, Log: log,
+		ProbeWrites: true, Keys: func() (sealed.Sealer, error) { return PlainSealer{}, nil }, Log: log,
 		Holder: processName(), Process: process.ID(), Ended: process.Ended,
 	})
 }
@@ -42,7 +43,7 @@ func (g *granter) begin(ctx context.Context) *tokencache.Note {
 	if g.source.server.NoRecords || g.source.account.GrantType() == veeam.GrantAPIKey || options.Shared != nil && !options.HoldOnly {
 		return nil
 	}
-	return g.source.server.Tries.Book().Begin(ctx, s, g.longest())
+	return g.source.server.book().Begin(ctx, s, g.longest())
 }
 
 // asking notes that a renewal of prev is about to be sent.
@@ -56,14 +57,36 @@ func (g *granter) asking(ctx context.Context, prev *tokencache.Token) *tokencach
 	return prev.Note
 }
 
-// bookTable has the books of the process and what runs them.
+// book is where the sessions of the server are noted.
+func (s *Server) book() *tokencache.Book {
+	t := &s.State.books
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.of(s.Tries).book
+}
+
+// bookTable has the books of the process, by the stores that they are in, and what runs them.
 type bookTable struct {
 	mu    sync.Mutex
-	books map[*tokencache.Book]*bookRun
+	books map[*sealed.Store]*bookRun
+}
+
+// of returns the run of the book in a store. t.mu is held.
+func (t *bookTable) of(in *sealed.Store) *bookRun {
+	run := t.books[in]
+	if run == nil {
+		run = &bookRun{book: tokencache.NewBook(in), servers: make(map[*Server]bool)}
+		if t.books == nil {
+			t.books = make(map[*sealed.Store]*bookRun)
+		}
+		t.books[in] = run
+	}
+	return run
 }
 
 // bookRun is the run of a book, as long as a server in force uses it.
 type bookRun struct {
+	book    *tokencache.Book
 	servers map[*Server]bool
 	stop    context.CancelFunc
 }
@@ -72,25 +95,17 @@ type bookRun struct {
 func (t *bookTable) begin(s *Server) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	book := s.Tries.Book()
-	run := t.books[book]
-	if run == nil {
-		run = &bookRun{servers: make(map[*Server]bool)}
-		if t.books == nil {
-			t.books = make(map[*tokencache.Book]*bookRun)
-		}
-		t.books[book] = run
-	}
+	run := t.of(s.Tries)
 	if run.servers[s] = true; len(run.servers) > 1 {
 		return
 	}
 	var ctx context.Context
 	ctx, run.stop = context.WithCancel(context.Background())
-	book.Open()
-	release, leftovers := book.Hold(), newLeftovers(s.State)
+	run.book.Open()
+	release, leftovers := run.book.Hold(), newLeftovers(s.State)
 	s.State.logouts.Go(func() {
 		defer release()
-		book.Run(ctx, leftovers.end)
+		run.book.Run(ctx, leftovers.end)
 	})
 }
 
@@ -98,7 +113,7 @@ func (t *bookTable) begin(s *Server) {
 func (t *bookTable) end(s *Server) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	run := t.books[s.Tries.Book()]
+	run := t.books[s.Tries]
 	if run == nil || !run.servers[s] {
 		return
 	}
@@ -112,8 +127,8 @@ func (t *bookTable) hold() (release func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	releases := make([]func(), 0, len(t.books))
-	for book := range t.books {
-		releases = append(releases, book.Hold())
+	for _, run := range t.books {
+		releases = append(releases, run.book.Hold())
 	}
 	return func() {
 		for _, release := range releases {

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -29,9 +30,10 @@ import (
 // Cache is a cache of the process. Transports with the same key and the same storage
 // share it. It outlives reloads, with what is known of the storage.
 type Cache struct {
-	*tokencache.Shared
-	ID   string // identifies the cache
-	Keys *KeyFile
+	*sealed.Store
+	ID      string // identifies the cache
+	Keys    *KeyFile
+	Guesses *tokencache.Guesses // of clients with Veeam credentials of their own
 
 	tried sync.Once
 }
@@ -44,10 +46,11 @@ func (s *State) AcquireCache(keyset string, storage []byte, expand secret.Expand
 	id := hex.EncodeToString(sum[:8])
 	return s.caches.Acquire(id, func() *Cache {
 		keys := &KeyFile{Text: keyset, Expand: expand}
-		return &Cache{ID: id, Keys: keys, Shared: tokencache.NewShared(tokencache.SharedOptions{
+		shared := sealed.New(sealed.Options{
 			Keys: keys.Read, Log: log, Holder: processName(),
 			Process: process.ID(), Ended: process.Ended,
-		})}
+		})
+		return &Cache{Store: shared, ID: id, Keys: keys, Guesses: tokencache.NewGuesses(shared)}
 	})
 }
 
@@ -91,11 +94,11 @@ type KeyFile struct {
 
 	mu     sync.Mutex
 	last   string
-	keyset *tokencache.Keyset
+	keyset *sealed.Keyset
 }
 
 // Read returns the current keyset. The error names the option encryption_key.
-func (k *KeyFile) Read() (tokencache.Sealer, error) {
+func (k *KeyFile) Read() (sealed.Sealer, error) {
 	found := k.reading.Join(context.Background(), cmp.Or(k.Timeout, account.ReadTimeout), func(*bounded.LateError) (string, error) {
 		return k.Expand.Read(k.Text)
 	})
@@ -114,7 +117,7 @@ func (k *KeyFile) Read() (tokencache.Sealer, error) {
 	if k.keyset != nil && k.last == text {
 		return k.keyset, nil
 	}
-	keyset, err := tokencache.ReadKeyset(text)
+	keyset, err := sealed.ReadKeyset(text)
 	if err != nil {
 		return nil, fmt.Errorf("encryption_key: %w", err)
 	}

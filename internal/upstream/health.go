@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -481,7 +482,7 @@ func (s *State) Caches() (work, known bool) {
 
 // Storage returns a function that reports whether a storage works; known is false if nothing
 // is attached to it. It finds that out as Caches does.
-func Storage(shared *tokencache.Shared) func() (work, known bool) {
+func Storage(shared *sealed.Store) func() (work, known bool) {
 	return func() (work, known bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), lookAtSecretsFor)
 		defer cancel()

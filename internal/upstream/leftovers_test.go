@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/events"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
@@ -83,8 +84,8 @@ func (m *machine) ended(process string) bool {
 func (m *machine) boot(name string, change ...func(*ServerOptions)) *booted {
 	m.Helper()
 	p := &booted{m: m, name: name, store: m.storage.Process()}
-	shared := tokencache.NewShared(tokencache.SharedOptions{
-		Keys: func() (tokencache.Sealer, error) { return PlainSealer{}, nil }, Process: name, Ended: m.ended,
+	shared := sealed.New(sealed.Options{
+		Keys: func() (sealed.Sealer, error) { return PlainSealer{}, nil }, Process: name, Ended: m.ended,
 	})
 	attached := shared.Attach(p.store)
 	m.Cleanup(attached)
@@ -403,14 +404,14 @@ func TestSessionRecordsOffWritesNothingDown(t *testing.T) {
 // In a cache the lease of the login is what the next process finds.
 func TestWithACacheALoginThatAKillHasInterruptedIsToldOf(t *testing.T) {
 	onMachine(t, veeamtest.VBR13, nil, func(m *machine) {
-		keys, err := tokencache.NewKeyset()
+		keys, err := sealed.NewKeyset()
 		if err != nil {
 			t.Fatal(err)
 		}
 		cached := func(o *ServerOptions) {
-			shared := tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return keys, nil }, Process: "cached", Ended: func(string) bool { return true }})
+			shared := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return keys, nil }, Process: "cached", Ended: func(string) bool { return true }})
 			m.Cleanup(shared.Attach(m.storage.Process()))
-			o.Cache, o.Tries = &Cache{Shared: shared, ID: "c"}, shared
+			o.Cache, o.Tries = &Cache{Store: shared, ID: "c"}, shared
 		}
 		m.server.SetFault(veeamtest.Fault{Kind: veeamtest.FaultHang, After: true, Count: 1})
 		first := m.boot("first", cached).begin()

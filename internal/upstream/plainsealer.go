@@ -7,7 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/caddy-veeam/veeam-auth/tokencache"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
 // PlainSealer names records without a key and does not encrypt them. It is for the
@@ -15,13 +15,13 @@ import (
 // hash.
 type PlainSealer struct{}
 
-// Encrypt implements tokencache.Sealer.
+// Encrypt implements sealed.Sealer.
 func (PlainSealer) Encrypt(plaintext, _ []byte) ([]byte, error) { return plaintext, nil }
 
-// Decrypt implements tokencache.Sealer.
+// Decrypt implements sealed.Sealer.
 func (PlainSealer) Decrypt(ciphertext, _ []byte) ([]byte, error) { return ciphertext, nil }
 
-// Name implements tokencache.Sealer.
+// Name implements sealed.Sealer.
 func (PlainSealer) Name(parts ...string) string {
 	sum := sha256.New()
 	for _, part := range parts {
@@ -31,4 +31,4 @@ func (PlainSealer) Name(parts ...string) string {
 }
 
 // Interface guard
-var _ tokencache.Sealer = PlainSealer{}
+var _ sealed.Sealer = PlainSealer{}

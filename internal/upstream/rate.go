@@ -77,7 +77,7 @@ func (s *Server) pacer(origin, user string, journal journal.Journal) *pacer {
 		Delayed: p.delayed,
 	}
 	if s.cacheID() != "" {
-		p.turn.Shared = s.Cache.Shared
+		p.turn.Shared = s.Cache.Store
 	}
 	return p
 }

@@ -25,6 +25,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -155,7 +156,7 @@ func (m *rotationMachine) configured() *Server {
 	m.loaded, m.asked = time.Now(), map[bool]bool{}
 	return NewServer(ServerOptions{
 		Product: product, Transport: m, Accounts: []*account.Account{own}, Budget: manyTries, State: m.state,
-		Tries:   tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return nil, errors.New("there is no storage") }}),
+		Tries:   sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return nil, errors.New("there is no storage") }}),
 		Metrics: metrics.New(func() []metrics.Session { return nil }), Log: zap.NewNop(),
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
@@ -62,7 +63,7 @@ type ServerOptions struct {
 	// Tries stores the tries of users, so that a restart does not reset them, and which
 	// sessions are open, so that the next process ends those that this one leaves behind.
 	// Required.
-	Tries *tokencache.Shared
+	Tries *sealed.Store
 
 	// NoRecords reports whether sessions are not written down in Tries. Default: false.
 	NoRecords bool
@@ -142,7 +143,7 @@ func (s *Server) TOTPSteps() totp.Steps {
 	if s.Cache == nil {
 		return nil
 	}
-	return s.Cache.Shared
+	return s.Cache.Store
 }
 
 // Client returns a new client for the server at a place. It is the only way to talk to
@@ -219,7 +220,7 @@ func (s *Server) cached(options tokencache.Options, key sessionKey, grant veeam.
 	if s.Cache == nil || grant == veeam.GrantAPIKey {
 		return options
 	}
-	options.Shared = s.Cache.Shared
+	options.Shared = s.Cache.Store
 	options.Identity = tokencache.Identity{Product: key.product, Origin: key.origin, Account: key.account, Credential: digest}
 	switch {
 	case key.parent:

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -69,7 +70,7 @@ func TestEqualShapesOfAnswersAreKeptOnce(t *testing.T) {
 }
 
 func TestAnAccountsSessionsAreToldApartInTheCache(t *testing.T) {
-	sharing := &Server{ServerOptions: ServerOptions{Cache: &Cache{Shared: tokencache.NewShared(tokencache.SharedOptions{}), ID: "c"}}}
+	sharing := &Server{ServerOptions: ServerOptions{Cache: &Cache{Store: sealed.New(sealed.Options{}), ID: "c"}}}
 	base := sessionKey{origin: "o", product: "vspc", account: "a"}
 	parent, user := base, base
 	parent.parent, user.user = true, "u"
@@ -136,7 +137,7 @@ func onBench(t *testing.T, test func(l *bench)) {
 		l.set("env.PASSWORD", veeamtest.DefaultPassword)
 		server := NewServer(ServerOptions{
 			Product: product, Transport: l.server.Transport(), Accounts: []*account.Account{own},
-			Tries: tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return nil, errors.New("there is no storage") }}), State: NewState(), Metrics: metrics.New(func() []metrics.Session { return nil }), Log: zap.NewNop(),
+			Tries: sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return nil, errors.New("there is no storage") }}), State: NewState(), Metrics: metrics.New(func() []metrics.Session { return nil }), Log: zap.NewNop(),
 		})
 		l.source, _ = server.Source(Address{"tcp", "vbr01:9419"}, own.Name, func() Place {
 			return Place{Address: Address{"tcp", "vbr01:9419"}, Origin: "https tcp vbr01:9419", BaseURL: "https://vbr01:9419", Host: "vbr01:9419"}

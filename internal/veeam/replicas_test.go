@@ -15,13 +15,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // When a process is killed during a login.
@@ -46,9 +46,9 @@ type mfaProcess struct {
 	dead  bool
 }
 
-func newMFAProcess(server *veeamtest.Server, storage *memorystore.Storage, keys *tokencache.Keyset, dies int) *mfaProcess {
+func newMFAProcess(server *veeamtest.Server, storage *memorystore.Storage, keys *sealed.Keyset, dies int) *mfaProcess {
 	p := &mfaProcess{to: server.Transport(), store: storage.Process(), dies: dies}
-	shared := tokencache.NewShared(tokencache.SharedOptions{Keys: func() (tokencache.Sealer, error) { return keys, nil }})
+	shared := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return keys, nil }})
 	shared.Attach(p.store)
 	if dies == beforeUnlock {
 		p.store.Written = func(key string) {
@@ -118,7 +118,7 @@ func (p *mfaProcess) login(t *testing.T) bool {
 }
 
 func TestThreeReplicasNeverSendACodeTwiceHoweverTheClocksDifferAndWhoeverIsKilled(t *testing.T) {
-	keys, err := tokencache.NewKeyset()
+	keys, err := sealed.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Patience is what only a hang exceeds: to start, to end, to answer, to come true.
@@ -43,7 +43,7 @@ func StartServer(tb testing.TB, profile veeamtest.Profile, options ...veeamtest.
 // Keyset returns the text of a new keyset, for the option encryption_key.
 func Keyset(tb testing.TB) string {
 	tb.Helper()
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		tb.Fatal(err)
 	}

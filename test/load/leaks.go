@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 const (
@@ -134,7 +134,7 @@ func startLeaks(ctx context.Context) (l *leaksRun, err error) {
 		return l, err
 	}
 	l.server.ResetCounters()
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		return l, err
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
@@ -120,7 +121,7 @@ func (w *world) errorf(format string, args ...any) {
 
 // configure gives the world its one site.
 func (w *world) configure() error {
-	keyset, err := tokencache.NewKeyset()
+	keyset, err := sealed.NewKeyset()
 	if err != nil {
 		return err
 	}

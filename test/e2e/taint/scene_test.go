@@ -24,11 +24,11 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
 	"github.com/caddy-veeam/veeam-auth/test/harness/otlp"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // scene is everything that runs.
@@ -203,7 +203,7 @@ func (s *scene) serve(product string, server *veeamtest.Server) {
 // cacheKey is a keyset in a file. What must not come out of it are its text, the key
 // of the names, and the keys that seal.
 func (s *scene) cacheKey() (placeholder string) {
-	keys, err := tokencache.NewKeyset()
+	keys, err := sealed.NewKeyset()
 	if err != nil {
 		s.t.Fatal(err)
 	}

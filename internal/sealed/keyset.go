@@ -1,7 +1,7 @@
 // The keys that seal what is stored: a Tink keyset and a key for names, in one
 // line of text.
 
-package tokencache
+package sealed
 
 import (
 	"bytes"
@@ -131,7 +131,7 @@ func (k *Keyset) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())
 // Name returns the name of a record: a keyed hash that does not reveal its parts.
 func (k *Keyset) Name(parts ...string) string {
 	mac := hmac.New(sha256.New, k.names)
-	mac.Write(associated(parts...))
+	mac.Write(Join(parts...))
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)))
 }
 

@@ -1,23 +1,27 @@
-package tokencache
+package sealed
 
 import (
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
 func TestAStepIsTakenByOneProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k := newMemory(), newKeys(t)
+		var storage memorystore.Storage
+		k := newKeys(t)
 		seed, other := sha256.Sum256([]byte("a")), sha256.Sum256([]byte("b"))
 		var taken atomic.Int64
 		var wg sync.WaitGroup
 		for range 5 {
-			s := start(store, k).shared
+			s := over(storage.Process(), k)
 			wg.Go(func() {
 				last, ok, err := s.TakeStep(t.Context(), seed, 100)
 				if ok {
@@ -31,7 +35,8 @@ func TestAStepIsTakenByOneProcess(t *testing.T) {
 		if taken.Load() != 1 {
 			t.Errorf("taken %d times", taken.Load())
 		}
-		s := start(store, k).shared
+		process := storage.Process()
+		s := over(process, k)
 		for _, tt := range []struct {
 			seed  [32]byte
 			step  int64
@@ -41,7 +46,7 @@ func TestAStepIsTakenByOneProcess(t *testing.T) {
 				t.Errorf("step %d: %v, %v", tt.step, ok, err)
 			}
 		}
-		store.breakWith(func(string) error { return errStore })
+		process.Break(func(string, string) error { return errors.New("connection refused") })
 		if _, ok, err := s.TakeStep(t.Context(), seed, 1000); ok || err == nil {
 			t.Error("taken without the store")
 		}
@@ -53,16 +58,13 @@ func TestAStepIsTakenByOneProcess(t *testing.T) {
 func TestAStepIsTakenByOneProcessAlsoUnderALockThatWasLeftBehind(t *testing.T) {
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
-			store, k := newMemory(), newKeys(t)
-			store.fresh = true
+			storage, k := memorystore.Storage{Fresh: true}, newKeys(t)
 			seedOf := sha256.Sum256([]byte("a"))
-			if _, ok, err := start(store, k).shared.TakeStep(t.Context(), seedOf, 99); !ok || err != nil {
+			if _, ok, err := over(storage.Process(), k).TakeStep(t.Context(), seedOf, 99); !ok || err != nil {
 				t.Fatal(err)
 			}
-			for key := range store.snapshot() {
-				if err := store.Lock(t.Context(), key); err != nil {
-					t.Fatal(err)
-				}
+			if err := storage.Process().Lock(t.Context(), "veeam_auth/totp/"+k.Name("totp", string(seedOf[:]))); err != nil {
+				t.Fatal(err)
 			}
 			var mu sync.Mutex
 			random := rand.New(rand.NewPCG(seed, 1))
@@ -72,15 +74,16 @@ func TestAStepIsTakenByOneProcessAlsoUnderALockThatWasLeftBehind(t *testing.T) {
 				mu.Unlock()
 				time.Sleep(ms)
 			}
-			store.breakWith(func(string) error {
-				pause()
-				return nil
-			})
 			var taken atomic.Int64
 			var wg sync.WaitGroup
 			for range 4 {
 				pause()
-				s := start(store, k).shared
+				process := storage.Process()
+				process.Break(func(string, string) error {
+					pause()
+					return nil
+				})
+				s := over(process, k)
 				wg.Go(func() {
 					if _, ok, err := s.TakeStep(t.Context(), seedOf, 100); ok {
 						taken.Add(1)

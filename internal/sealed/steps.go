@@ -1,6 +1,6 @@
 // The used steps of verification codes, for all processes.
 
-package tokencache
+package sealed
 
 import (
 	"context"
@@ -18,14 +18,14 @@ type stepRecord struct {
 
 // TakeStep implements totp.Steps: a step is recorded before its code is sent, and
 // no step twice.
-func (s *Shared) TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error) {
-	sealer, err := s.options.Keys()
+func (s *Store) TakeStep(ctx context.Context, seed [sha256.Size]byte, step int64) (last int64, taken bool, err error) {
+	sealer, err := s.Sealer()
 	if err != nil {
-		return 0, false, s.keyless(err)
+		return 0, false, err
 	}
 	name := sealer.Name("totp", string(seed[:]))
-	at := place{key: "veeam_auth/totp/" + name, associated: associated("totp", name), sealer: sealer}
-	err = update(ctx, s, at, nil, func(found *stepRecord) *stepRecord {
+	at := RecordKey{Key: "veeam_auth/totp/" + name, Bound: Join("totp", name), Sealer: sealer}
+	err = Update(ctx, s, at, nil, func(found *stepRecord) *stepRecord {
 		if found != nil && found.Step >= step && found.Step-step <= stepsAhead {
 			last = found.Step
 			return nil

@@ -1,7 +1,7 @@
 // Records that nobody needs any more: those of secrets that were replaced, and of
 // accounts that are gone.
 
-package tokencache
+package sealed
 
 import (
 	"context"
@@ -26,19 +26,22 @@ const (
 // folders are where records lie.
 var folders = []string{"veeam_auth/sessions", "veeam_auth/totp", "veeam_auth/pace", "veeam_auth/tries", "veeam_auth/guesses", store.HoldersFolder}
 
-// folders are where records lie that this process may remove.
-func (s *Shared) folders() []string {
-	b := s.Book()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.own == nil {
-		return folders
-	}
-	return append(slices.Clone(folders), b.own.folder()) // of sessions whose end nobody has noticed
+// Sweep has old records of one more folder removed, which belongs to this process.
+func (s *Store) Sweep(folder string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweeps = append(s.sweeps, folder)
 }
 
-// removeOld removes what nobody has written to for keptFor.
-func (s *Shared) removeOld(ctx context.Context, to *store.Attachment, folder string) {
+// folders are where records lie that this process may remove.
+func (s *Store) folders() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(slices.Clone(folders), s.sweeps...)
+}
+
+// RemoveOld removes the records of a folder that nobody has written to for a month.
+func RemoveOld(ctx context.Context, to *store.Attachment, folder string) {
 	old, err := to.Before(ctx, folder, time.Now().Add(-keptFor))
 	if err != nil {
 		return
@@ -50,7 +53,7 @@ func (s *Shared) removeOld(ctx context.Context, to *store.Attachment, folder str
 
 // sweepSometimes removes old records in the background, once in a while. A record
 // that is taken up again in that very moment is lost, which costs a login.
-func (s *Shared) sweepSometimes(to *store.Attachment) {
+func (s *Store) sweepSometimes(to *store.Attachment) {
 	now := time.Now()
 	last := s.swept.Load()
 	if last != 0 && now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
@@ -60,7 +63,7 @@ func (s *Shared) sweepSometimes(to *store.Attachment) {
 		ctx, cancel := context.WithTimeout(context.Background(), sweepFor)
 		defer cancel()
 		for _, folder := range s.folders() {
-			s.removeOld(ctx, to, folder)
+			RemoveOld(ctx, to, folder)
 		}
 	}()
 }

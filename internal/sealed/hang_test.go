@@ -1,6 +1,6 @@
 // A store that hangs and heeds no context, as a folder on a server that is gone.
 
-package tokencache
+package sealed
 
 import (
 	"context"
@@ -9,10 +9,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
 type hanging struct {
-	*memory
+	*memorystore.Process
 	end     chan struct{}
 	pending atomic.Int64
 }
@@ -30,10 +32,13 @@ func (h *hanging) Load(context.Context, string) ([]byte, error) { return nil, h.
 
 func TestAStoreThatHangsForDaysTakesNoMoreThanItMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k, srv := &hanging{memory: newMemory(), end: make(chan struct{})}, newKeys(t), &server{lifetime: time.Second}
-		p := start(store, k)
+		var storage memorystore.Storage
+		store, k := &hanging{Process: storage.Process(), end: make(chan struct{})}, newKeys(t)
+		s := over(store, k)
 		for range 3 * maxRunning {
-			mustGet(t, p.Session, srv)
+			if _, err := Load[value](t.Context(), s, keyOf(k, "a")); err == nil {
+				t.Fatal("loaded from a store that hangs")
+			}
 			time.Sleep(10 * time.Second)
 		}
 		if n := store.pending.Load(); n > maxRunning {
