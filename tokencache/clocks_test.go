@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
@@ -83,30 +82,4 @@ func TestAHoldIsLookedAtAfterTheClockWasSetBack(t *testing.T) {
 		time.Sleep(lookEvery)
 		mustGet(t, b.Session, srv)
 	})
-}
-
-func TestAPauseOfAServerNotedByAClockThatIsAheadEndsAllTheSame(t *testing.T) {
-	for _, rates := range []Rates{{}, vb365} {
-		synctest.Test(t, func(t *testing.T) {
-			store, k := newMemory(), newKeys(t)
-			p := startPaced(store, k)
-			at, err := p.recordKey(p.shared)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = sealed.Update(t.Context(), p.shared, at, nil, func(*paceLog) *paceLog {
-				return &paceLog{NotBefore: time.Now().Round(0).Add(48 * time.Hour)}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			for time.Since(began) < 3*time.Hour && p.turn(rates).Wait(t.Context(), ratelimit.StepOnly) != nil {
-				time.Sleep(time.Second)
-			}
-			if took := time.Since(began); took < 30*time.Minute || took > maxDelay+time.Minute {
-				t.Errorf("%v: no token request for %v", rates, took)
-			}
-		})
-	}
 }

@@ -9,26 +9,26 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/pace"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/svclog"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // rateMap is what servers were sent, by product and origin, and by the cache where it
 // is shared.
 type rateMap struct {
 	mu    sync.Mutex
-	known map[[3]string]*tokencache.Pace
+	known map[[3]string]*pace.Limiter
 }
 
 // maxOrigins is of how many servers something is remembered without a session: those
 // of dynamic upstreams come and go.
 const maxOrigins = 10_000
 
-func (m *rateMap) get(product, origin, cache string) *tokencache.Pace {
+func (m *rateMap) get(product, origin, cache string) *pace.Limiter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := [3]string{product, origin, cache}
@@ -36,16 +36,16 @@ func (m *rateMap) get(product, origin, cache string) *tokencache.Pace {
 		return known
 	}
 	if m.known == nil || len(m.known) >= maxOrigins {
-		m.known = make(map[[3]string]*tokencache.Pace)
+		m.known = make(map[[3]string]*pace.Limiter)
 	}
-	added := &tokencache.Pace{Product: product, Origin: origin}
+	added := &pace.Limiter{Product: product, Origin: origin}
 	m.known[key] = added
 	return added
 }
 
 // pacer is the part of one grant in the pace of its server.
 type pacer struct {
-	turn    *tokencache.PaceTurn
+	turn    *pace.Turn
 	limits  ratelimit.Rates
 	product string
 	user    string
@@ -71,8 +71,8 @@ func (s *Server) Pacer(origin, user string, journal journal.Journal) veeam.Pacer
 // pacer is the part of one grant in the pace of the server at an origin.
 func (s *Server) pacer(origin, user string, journal journal.Journal) *pacer {
 	p := &pacer{limits: s.RateLimit, product: s.Product.Name, user: user, metrics: s.Metrics, journal: journal}
-	p.turn = &tokencache.PaceTurn{
-		Pace:    s.State.rates.get(p.product, origin, s.cacheID()),
+	p.turn = &pace.Turn{
+		Limiter: s.State.rates.get(p.product, origin, s.cacheID()),
 		Rates:   p.limits,
 		Delayed: p.delayed,
 	}
@@ -89,7 +89,7 @@ func (p *pacer) Pace(ctx context.Context, step ratelimit.Step) error {
 	if p.waits > before || err != nil {
 		tracing.Past(ctx, tracing.Pace, tracing.About{Product: p.product}, began, failure(err))
 	}
-	if _, ok := errors.AsType[*tokencache.PaceError](err); ok {
+	if _, ok := errors.AsType[*pace.Error](err); ok {
 		p.metrics.Paced.WithLabelValues(p.product, metrics.PaceRefused).Inc()
 	}
 	return err

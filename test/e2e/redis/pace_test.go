@@ -17,7 +17,7 @@ import (
 // requests in a second. On a busy machine a request that was sent in time may arrive at
 // any time later, so the server counts none: that the last one was not sent earlier
 // shows that there was one pace. Exact counts, minutes and hours are shown on a fake
-// clock, in tokencache.
+// clock, in internal/pace.
 func TestThreeProcessesKeepThePaceOfTheServerTogether(t *testing.T) {
 	const accounts, perSecond = 12, 2
 	onEachStorage(t, func(t *testing.T, block string) {

@@ -5,6 +5,7 @@
 package memorystore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -30,6 +31,9 @@ type Storage struct {
 	// Takes is how long each half of a call takes: that before it is done, and that
 	// after. Default: no time.
 	Takes func() time.Duration
+
+	// LookEvery is how often a waiting process checks a lock. Default: once per second.
+	LookEvery time.Duration
 
 	mu     sync.Mutex
 	values map[string][]byte
@@ -75,7 +79,7 @@ func (p *Process) Lock(ctx context.Context, name string) error {
 	defer p.storage.wait()
 	for p.storage.wait(); !p.lock(name); {
 		select {
-		case <-time.After(lookEvery):
+		case <-time.After(cmp.Or(p.storage.LookEvery, lookEvery)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -1,7 +1,6 @@
-// The pace of token requests to one server: all accounts wait for each other, and
-// for the server when it has asked to be left alone.
-
-package tokencache
+// Package pace limits the token requests to one server: all accounts of all processes wait
+// for each other, and for the server when it has asked to be left alone.
+package pace
 
 import (
 	"cmp"
@@ -19,41 +18,44 @@ import (
 )
 
 const (
-	// DefaultPaceWait is how long a token request waits at most for the rate limit. A
+	// maxWait is how long a token request waits at most for the rate limit. A
 	// request that would wait longer is refused at once, with the time after which it
 	// may be retried.
-	DefaultPaceWait = 30 * time.Second
+	maxWait = 30 * time.Second
 
 	// What must be left of a grant's time for the request itself.
-	paceRest = 5 * time.Second
+	requestFor = 5 * time.Second
 
 	// How late a request may come to the moment that was kept for it.
-	paceLate = 50 * time.Millisecond
+	maxLate = 50 * time.Millisecond
 
 	// throttledFor is how long a server is left alone that asks to wait and does not
 	// say how long.
 	throttledFor = time.Second
+
+	// maxPause is how long a server is left alone at most, whatever it asks.
+	maxPause = time.Hour
 )
 
-// Pace is the rate limiter of token requests to one server, for all accounts. It
+// Limiter is the rate limiter of token requests to one server, for all accounts. It
 // outlives configurations. The zero value is ready for use.
-type Pace struct {
-	// Product and Origin identify the server. Required with PaceTurn.Shared.
+type Limiter struct {
+	// Product and Origin identify the server. Required with Turn.Shared.
 	Product, Origin string
 
 	mu      sync.Mutex
-	known   paceLog       // as of the last look into the store, and of what was done since
-	unsaved paceLog       // of that, what the store does not have
+	known   history       // as of the last look into the store, and of what was done since
+	unsaved history       // of that, what the store does not have
 	ahead   *sealed.Ahead // a pause in the store, nil as a rule
-	queue   []*paceAsk
+	queue   []*question
 	serving bool
 
 	yields *semaphore.Weighted // has the turn that yields and asks now
 }
 
-// paceAsk is a question to the log, with its answer.
-type paceAsk struct {
-	rates   Rates
+// question is a question to the history, with its answer.
+type question struct {
+	rates   ratelimit.Rates
 	more    bool          // another one follows
 	longest time.Duration // it may wait
 	soon    bool          // the first moment must not be in the future
@@ -66,8 +68,8 @@ type paceAsk struct {
 	done       chan struct{}
 }
 
-// PaceError says that a token request is not sent now.
-type PaceError struct {
+// Error says that a token request is not sent now.
+type Error struct {
 	// Wait is the time after which it may be retried.
 	Wait time.Duration
 
@@ -76,7 +78,7 @@ type PaceError struct {
 }
 
 // Error returns the reason.
-func (e *PaceError) Error() string {
+func (e *Error) Error() string {
 	why := "the pace of token requests to the server is exhausted"
 	if e.Paused {
 		why = "the server asked to retry token requests later"
@@ -85,19 +87,22 @@ func (e *PaceError) Error() string {
 }
 
 // Delay returns how long to wait, at least one second.
-func (e *PaceError) Delay() time.Duration { return max(e.Wait, time.Second) }
+func (e *Error) Delay() time.Duration { return max(e.Wait, time.Second) }
 
-// PaceTurn is what one grant uses of a Pace.
-type PaceTurn struct {
-	// Pace is the limiter of the server. Required.
-	Pace *Pace
+// Turn is what one grant uses of a Limiter.
+type Turn struct {
+	// Limiter is that of the server. Required.
+	Limiter *Limiter
 
-	// Rates are the limits. Default: no limits, but the server may still ask to wait.
-	Rates Rates
+	// Rates are the limits. A login may take two requests, so a limit of one in a minute or
+	// an hour counts as two. Default: no limits, but the server may still ask to wait.
+	Rates ratelimit.Rates
 
 	// Yields makes a request take only a moment that has come, and leave later ones to
-	// others. Requests that yield wait for each other in the order of their arrival.
-	// Default: false, it reserves the next free moment.
+	// others. Requests that yield wait for each other in the order of their arrival. With
+	// half of the rates they do not delay the others: they count all requests, and send
+	// nothing while more than half of the rates is used. Default: false, a request
+	// reserves the next free moment.
 	Yields bool
 
 	// Shared makes the count common to all processes with the store. Default: not
@@ -111,28 +116,28 @@ type PaceTurn struct {
 	kept time.Time // for the next step
 }
 
-// Wait returns when a token request may be sent. It returns a *PaceError at once if
+// Wait returns when a token request may be sent. It returns a *Error at once if
 // that would take too long, and ctx's error if ctx ends first.
-func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
-	a := &paceAsk{rates: t.Rates, more: step == ratelimit.StepFirst, longest: DefaultPaceWait}
+func (t *Turn) Wait(ctx context.Context, step ratelimit.Step) error {
+	a := &question{rates: t.Rates, more: step == ratelimit.StepFirst, longest: maxWait}
 	end, limited := ctx.Deadline()
 	switch {
 	case limited && step == ratelimit.StepNext:
-		a.longest = time.Until(end) - paceRest
+		a.longest = time.Until(end) - requestFor
 	case limited:
-		a.longest = min(a.longest, time.Until(end)-paceRest)
+		a.longest = min(a.longest, time.Until(end)-requestFor)
 	}
 	a.longest = max(a.longest, 0)
 	giveUp := time.Now().Add(a.longest)
 	kept := t.take()
-	if step == ratelimit.StepNext && !kept.IsZero() && time.Since(kept.Round(0)) <= paceLate {
+	if step == ratelimit.StepNext && !kept.IsZero() && time.Since(kept.Round(0)) <= maxLate {
 		a.at = kept
 	} else {
 		if !kept.IsZero() {
 			a.back = []time.Time{kept}
 		}
 		reserve := t.reserve
-		if t.Yields && t.Rates != (Rates{}) {
+		if t.Yields && t.Rates != (ratelimit.Rates{}) {
 			reserve = t.yield
 		}
 		if err := reserve(ctx, a); err != nil {
@@ -150,7 +155,7 @@ func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 		if err := bounded.Sleep(ctx, wait); err != nil {
 			return err
 		}
-		if !t.Pace.pausedUntil(ctx, t.Shared).After(time.Now()) {
+		if !t.Limiter.pausedUntil(ctx, t.Shared).After(time.Now()) {
 			break
 		}
 		// Meanwhile the server has asked to wait.
@@ -168,22 +173,22 @@ func (t *PaceTurn) Wait(ctx context.Context, step ratelimit.Step) error {
 // Throttled records that the server has refused a token request because there were too
 // many. wait is how long the server asks to wait, 0 if it does not say. ctx limits the
 // time to tell other processes.
-func (t *PaceTurn) Throttled(ctx context.Context, wait time.Duration) {
+func (t *Turn) Throttled(ctx context.Context, wait time.Duration) {
 	if wait <= 0 {
 		wait = throttledFor
 	}
-	until := time.Now().Round(0).Add(min(wait, maxDelay))
-	p := t.Pace
+	until := time.Now().Round(0).Add(min(wait, maxPause))
+	p := t.Limiter
 	p.mu.Lock()
 	p.known.pause(until)
 	p.unsaved.pause(until)
 	p.mu.Unlock()
 	if t.Shared != nil {
-		_ = p.ask(ctx, t.Shared, &paceAsk{pause: until})
+		_ = p.ask(ctx, t.Shared, &question{pause: until})
 	}
 }
 
-func (t *PaceTurn) take() time.Time {
+func (t *Turn) take() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	kept := t.kept
@@ -192,10 +197,10 @@ func (t *PaceTurn) take() time.Time {
 }
 
 // reserve finds the moment for a request.
-func (t *PaceTurn) reserve(ctx context.Context, a *paceAsk) error {
-	p := t.Pace
+func (t *Turn) reserve(ctx context.Context, a *question) error {
+	p := t.Limiter
 	switch {
-	case a.rates == Rates{}:
+	case a.rates == ratelimit.Rates{}:
 		a.at, a.second = time.Now(), time.Time{}
 		if paused := p.pausedUntil(ctx, t.Shared); paused.After(a.at) {
 			a.at, a.paused = paused, true
@@ -213,25 +218,25 @@ func (t *PaceTurn) reserve(ctx context.Context, a *paceAsk) error {
 		}
 	}
 	if a.wait > 0 {
-		return &PaceError{Wait: a.wait, Paused: a.paused}
+		return &Error{Wait: a.wait, Paused: a.paused}
 	}
 	return nil
 }
 
 // yield finds the moment for a request that yields: now, as soon as now is free.
-func (t *PaceTurn) yield(ctx context.Context, a *paceAsk) error {
+func (t *Turn) yield(ctx context.Context, a *question) error {
 	giveUp := time.Now().Add(a.longest)
 	patient, cancel := context.WithDeadline(ctx, giveUp)
 	defer cancel()
-	first := t.Pace.first()
+	first := t.Limiter.first()
 	if !first.TryAcquire(1) && first.Acquire(patient, 1) != nil {
-		return cmp.Or(ctx.Err(), error(&PaceError{Wait: time.Second}))
+		return cmp.Or(ctx.Err(), error(&Error{Wait: time.Second}))
 	}
 	defer first.Release(1)
 	a.soon = true
 	for told := false; ; told = true {
 		err := t.reserve(ctx, a)
-		late, ok := errors.AsType[*PaceError](err)
+		late, ok := errors.AsType[*Error](err)
 		if !ok || late.Wait > time.Until(giveUp) {
 			return err
 		}
@@ -246,7 +251,7 @@ func (t *PaceTurn) yield(ctx context.Context, a *paceAsk) error {
 }
 
 // first is held by the turn that yields and asks.
-func (p *Pace) first() *semaphore.Weighted {
+func (p *Limiter) first() *semaphore.Weighted {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.yields == nil {

@@ -1,7 +1,7 @@
 // The pace of token requests over all processes: one record for each server, which
 // is changed for all requests of a process that wait for it at once.
 
-package tokencache
+package pace
 
 import (
 	"context"
@@ -10,12 +10,12 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
-// paceExchangeFor is how long a token request waits for the store. Without it, what
+// exchangeFor is how long a token request waits for the store. Without it, what
 // this process knows has to do.
-const paceExchangeFor = 5 * time.Second
+const exchangeFor = 5 * time.Second
 
 // recordKey is where the record of the server lies.
-func (p *Pace) recordKey(shared *sealed.Store) (sealed.RecordKey, error) {
+func (p *Limiter) recordKey(shared *sealed.Store) (sealed.RecordKey, error) {
 	sealer, err := shared.Sealer()
 	if err != nil {
 		return sealed.RecordKey{}, err
@@ -29,7 +29,7 @@ func (p *Pace) recordKey(shared *sealed.Store) (sealed.RecordKey, error) {
 
 // ask has the store answer a question. Those that come while it answers wait, and
 // are then answered together: the store's lock is slow where many want it.
-func (p *Pace) ask(ctx context.Context, shared *sealed.Store, a *paceAsk) error {
+func (p *Limiter) ask(ctx context.Context, shared *sealed.Store, a *question) error {
 	a.done = make(chan struct{})
 	p.mu.Lock()
 	p.queue = append(p.queue, a)
@@ -48,7 +48,7 @@ func (p *Pace) ask(ctx context.Context, shared *sealed.Store, a *paceAsk) error 
 }
 
 // serve answers questions until there are none.
-func (p *Pace) serve(ctx context.Context, shared *sealed.Store) {
+func (p *Limiter) serve(ctx context.Context, shared *sealed.Store) {
 	for {
 		p.mu.Lock()
 		batch := p.queue
@@ -67,13 +67,13 @@ func (p *Pace) serve(ctx context.Context, shared *sealed.Store) {
 
 // exchange answers questions by the record of the store. If the store cannot be
 // used, what is known here answers them.
-func (p *Pace) exchange(ctx context.Context, shared *sealed.Store, batch []*paceAsk) {
-	ctx, cancel := context.WithTimeout(ctx, paceExchangeFor)
+func (p *Limiter) exchange(ctx context.Context, shared *sealed.Store, batch []*question) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeFor)
 	defer cancel()
-	var agreed *paceLog
+	var agreed *history
 	at, err := p.recordKey(shared)
 	if err == nil {
-		err = sealed.Update(ctx, shared, at, nil, func(found *paceLog) *paceLog {
+		err = sealed.Update(ctx, shared, at, nil, func(found *history) *history {
 			var news bool
 			agreed, news = p.merge(found)
 			if !agreed.answer(batch) && !news {
@@ -86,7 +86,7 @@ func (p *Pace) exchange(ctx context.Context, shared *sealed.Store, batch []*pace
 	defer p.mu.Unlock()
 	if err == nil && agreed != nil {
 		agreed.pause(p.known.NotBefore)
-		p.known, p.unsaved = *agreed, paceLog{}
+		p.known, p.unsaved = *agreed, history{}
 		return
 	}
 	p.known.answer(batch)
@@ -100,7 +100,7 @@ func (p *Pace) exchange(ctx context.Context, shared *sealed.Store, batch []*pace
 
 // merge adds to a record what the store does not know yet, and reports whether
 // there was anything. A store that was emptied gets what is known here.
-func (p *Pace) merge(found *paceLog) (log *paceLog, news bool) {
+func (p *Limiter) merge(found *history) (all *history, news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unsaved.prune(time.Now())
@@ -114,16 +114,16 @@ func (p *Pace) merge(found *paceLog) (log *paceLog, news bool) {
 
 // correct bounds the pause in a record that a process with a wrong clock has
 // written. p.mu is held.
-func (p *Pace) correct(found *paceLog) {
+func (p *Limiter) correct(found *history) {
 	now := time.Now()
 	var left time.Duration
-	if p.ahead, left = p.ahead.Left(found.NotBefore, now, maxDelay); p.ahead != nil {
+	if p.ahead, left = p.ahead.Left(found.NotBefore, now, maxPause); p.ahead != nil {
 		found.NotBefore = now.Round(0).Add(left)
 	}
 }
 
-// answer answers questions in their order, and reports whether the log has changed.
-func (l *paceLog) answer(batch []*paceAsk) (changed bool) {
+// answer answers questions in their order, and reports whether the history has changed.
+func (l *history) answer(batch []*question) (changed bool) {
 	for _, a := range batch {
 		if !a.pause.IsZero() {
 			changed = changed || a.pause.After(l.NotBefore)
@@ -138,7 +138,7 @@ func (l *paceLog) answer(batch []*paceAsk) (changed bool) {
 }
 
 // taken are the moments that a question has got.
-func (a *paceAsk) taken() (moments []time.Time) {
+func (a *question) taken() (moments []time.Time) {
 	if a.wait > 0 || !a.pause.IsZero() {
 		return nil
 	}
@@ -151,11 +151,11 @@ func (a *paceAsk) taken() (moments []time.Time) {
 
 // pausedUntil is when the server wants to hear of us again, as far as it is known
 // here or, with a store, anywhere.
-func (p *Pace) pausedUntil(ctx context.Context, shared *sealed.Store) time.Time {
-	var found *paceLog
+func (p *Limiter) pausedUntil(ctx context.Context, shared *sealed.Store) time.Time {
+	var found *history
 	if shared != nil {
 		if at, err := p.recordKey(shared); err == nil {
-			found, _ = sealed.Load[paceLog](ctx, shared, at)
+			found, _ = sealed.Load[history](ctx, shared, at)
 		}
 	}
 	p.mu.Lock()

@@ -1,35 +1,83 @@
-package tokencache
+package pace
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
-	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
-// paced is a process that sends token requests to a server.
-type paced struct {
-	*Pace
-	*process
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// process sends token requests to a server.
+type process struct {
+	limiter *Limiter
+	storage *memorystore.Process // as the process sees it
+	shared  *sealed.Store        // nil without one
+
+	mu  sync.Mutex
+	log []string
 }
 
-func startPaced(storage store.Store, k *sealed.Keyset) *paced {
-	p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: start(storage, k)}
+func alone() *process { return &process{limiter: &Limiter{Product: "vbr", Origin: "https vbr01:9419"}} }
+
+func start(storage *memorystore.Storage, k *sealed.Keyset) *process {
+	p := alone()
+	p.storage = storage.Process()
+	p.shared = sealed.New(sealed.Options{
+		Keys: func() (sealed.Sealer, error) { return k, nil },
+		Log: func(message string, err error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.log = append(p.log, fmt.Sprint(message, ": ", err))
+		},
+	})
+	p.shared.Attach(p.storage)
 	return p
 }
 
+func (p *process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.log, "; ")
+}
+
+// breaks has every call of the storage fail, and mends heals it.
+func (p *process) breaks() {
+	p.storage.Break(func(string, string) error { return errors.New("connection refused") })
+}
+
+func (p *process) mends() { p.storage.Break(func(string, string) error { return nil }) }
+
+func newKeys(t *testing.T) *sealed.Keyset {
+	t.Helper()
+	k, err := sealed.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// slow has each call of a storage take some time.
+func slow(storage *memorystore.Storage, takes time.Duration) {
+	storage.Takes = func() time.Duration { return takes / 2 }
+}
+
 // turn is a grant of the process, in its cache or for itself.
-func (p *paced) turn(rates Rates) *PaceTurn {
-	return &PaceTurn{Pace: p.Pace, Rates: rates, Shared: p.shared}
+func (p *process) turn(rates ratelimit.Rates) *Turn {
+	return &Turn{Limiter: p.limiter, Rates: rates, Shared: p.shared}
 }
 
 // arrivals are the moments at which a server was sent token requests.
@@ -66,15 +114,15 @@ func (a *arrivals) most(window time.Duration) (most int) {
 	return most
 }
 
-var vb365 = Rates{PerSecond: 1, PerMinute: 5, PerHour: 1500}
+var vb365 = ratelimit.Rates{PerSecond: 1, PerMinute: 5, PerHour: 1500}
 
 func TestThreeProcessesTogetherKeepThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k, seen := newMemory(), newKeys(t), new(arrivals)
-		store.slow(5 * time.Millisecond)
+		storage, k, seen := new(memorystore.Storage), newKeys(t), new(arrivals)
+		slow(storage, 5*time.Millisecond)
 		var wg sync.WaitGroup
 		for range 3 {
-			p := startPaced(store, k)
+			p := start(storage, k)
 			for range 4 { // accounts, of which each tries until it has logged in
 				wg.Go(func() {
 					for {
@@ -88,7 +136,7 @@ func TestThreeProcessesTogetherKeepThePace(t *testing.T) {
 								return
 							}
 						}
-						var refused *PaceError
+						var refused *Error
 						if !errors.As(err, &refused) {
 							t.Error(err)
 							return
@@ -119,18 +167,18 @@ func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
 		var end any
 		synctest.Test(t, func(t *testing.T) {
 			defer func() { end = recover() }()
-			store, k, seen := newMemory(), newKeys(t), new(arrivals)
+			storage, k, seen := new(memorystore.Storage), newKeys(t), new(arrivals)
 			// All that happens here happens at whole moments: who looks once in a second
 			// may meet another each time until it goes on without the store.
-			store.looks = 7 * time.Millisecond
-			rates := Rates{PerSecond: rapid.IntRange(1, 3).Draw(rt, "s"), PerMinute: rapid.IntRange(2, 9).Draw(rt, "m")}
-			all := []*paced{startPaced(store, k), startPaced(store, k)}
+			storage.LookEvery = 7 * time.Millisecond
+			rates := ratelimit.Rates{PerSecond: rapid.IntRange(1, 3).Draw(rt, "s"), PerMinute: rapid.IntRange(2, 9).Draw(rt, "m")}
+			all := []*process{start(storage, k), start(storage, k)}
 			var wg sync.WaitGroup
 			defer wg.Wait()
 			for range rapid.IntRange(1, 40).Draw(rt, "n") {
 				i := rapid.IntRange(0, len(all)-1).Draw(rt, "process")
 				if rapid.IntRange(0, 7).Draw(rt, "restart") == 0 {
-					all[i] = startPaced(store, k)
+					all[i] = start(storage, k)
 				}
 				p, step := all[i], ratelimit.StepOnly
 				if rapid.Bool().Draw(rt, "two") {
@@ -138,7 +186,7 @@ func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
 				}
 				answer := time.Duration(rapid.SampledFrom([]int{1, 100, 3000, 20_000}).Draw(rt, "ms")) * time.Millisecond
 				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(context.Background(), DefaultGrantTimeout)
+					ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 					defer cancel()
 					turn := p.turn(rates)
 					if turn.Wait(ctx, step) != nil {
@@ -164,8 +212,8 @@ func TestThePaceIsKeptWhateverProcessesDo(t *testing.T) {
 
 func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &Pace{}
-		turn := &PaceTurn{Pace: p, Rates: Rates{PerMinute: 2}}
+		p := &Limiter{}
+		turn := &Turn{Limiter: p, Rates: ratelimit.Rates{PerMinute: 2}}
 		for range 2 {
 			if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil {
 				t.Fatal(err)
@@ -173,12 +221,12 @@ func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		}
 		began := time.Now()
 		err := turn.Wait(t.Context(), ratelimit.StepOnly)
-		var refused *PaceError
+		var refused *Error
 		if !errors.As(err, &refused) || refused.Delay() < time.Minute || refused.Delay() > 63*time.Second || refused.Paused || time.Since(began) > 0 {
 			t.Fatalf("%v after %v", err, time.Since(began))
 		}
-		time.Sleep(refused.Delay() - DefaultPaceWait)
-		_ = (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 3}}).Wait(t.Context(), ratelimit.StepOnly)
+		time.Sleep(refused.Delay() - maxWait)
+		_ = (&Turn{Limiter: p, Rates: ratelimit.Rates{PerMinute: 3}}).Wait(t.Context(), ratelimit.StepOnly)
 		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil {
 			t.Error(err)
 		}
@@ -187,27 +235,27 @@ func TestARequestThatWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if err := (&PaceTurn{Pace: p, Rates: Rates{PerMinute: 1}}).Wait(ctx, ratelimit.StepOnly); !errors.As(err, &refused) {
+		if err := (&Turn{Limiter: p, Rates: ratelimit.Rates{PerMinute: 1}}).Wait(ctx, ratelimit.StepOnly); !errors.As(err, &refused) {
 			t.Errorf("what the grant's time is too short for: %v", err)
 		}
 	})
 }
 
 func TestWhatTheServerAsksForHoldsAllAccountsOfAllProcesses(t *testing.T) {
-	for _, rates := range []Rates{vb365, {}} {
+	for _, rates := range []ratelimit.Rates{vb365, {}} {
 		synctest.Test(t, func(t *testing.T) {
-			store, k := newMemory(), newKeys(t)
-			one, two := startPaced(store, k), startPaced(store, k)
+			storage, k := new(memorystore.Storage), newKeys(t)
+			one, two := start(storage, k), start(storage, k)
 			asleep := make(chan error)
 			go func() { // it has its turn already when the server asks to wait
-				_ = two.turn(Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
-				asleep <- two.turn(Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
+				_ = two.turn(ratelimit.Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
+				asleep <- two.turn(ratelimit.Rates{PerSecond: 1}).Wait(t.Context(), ratelimit.StepOnly)
 			}()
 			time.Sleep(100 * time.Millisecond)
 			one.turn(rates).Throttled(t.Context(), 100*time.Second)
-			for _, p := range []*paced{one, two, startPaced(store, k)} {
+			for _, p := range []*process{one, two, start(storage, k)} {
 				err := p.turn(rates).Wait(t.Context(), ratelimit.StepOnly)
-				var refused *PaceError
+				var refused *Error
 				if !errors.As(err, &refused) || !refused.Paused || refused.Delay() > 100*time.Second || refused.Delay() < 90*time.Second {
 					t.Errorf("%v", err)
 				}
@@ -229,7 +277,7 @@ func TestWhatTheServerAsksForHoldsAllAccountsOfAllProcesses(t *testing.T) {
 
 func TestAServerThatDoesNotSayHowLongIsLeftAloneForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turn := &PaceTurn{Pace: &Pace{}}
+		turn := &Turn{Limiter: &Limiter{}}
 		turn.Throttled(t.Context(), 0)
 		began := time.Now()
 		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) < throttledFor || time.Since(began) > 2*throttledFor {
@@ -240,40 +288,40 @@ func TestAServerThatDoesNotSayHowLongIsLeftAloneForAMoment(t *testing.T) {
 
 func TestWithoutTheStoreAProcessKeepsThePaceByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k, seen := newMemory(), newKeys(t), new(arrivals)
-		one, two := startPaced(store, k), startPaced(store, k)
-		send := func(p *paced) {
+		storage, k, seen := new(memorystore.Storage), newKeys(t), new(arrivals)
+		one, two := start(storage, k), start(storage, k)
+		send := func(p *process) {
 			if p.turn(vb365).Wait(t.Context(), ratelimit.StepOnly) == nil {
 				seen.add()
 			}
 		}
 		send(one)
-		store.breakWith(func(string) error { return errStore })
+		one.breaks()
+		two.breaks()
 		for range 10 {
 			send(one)
 		}
 		if m := seen.most(time.Minute); seen.count() < 5 || m > 5 {
 			t.Errorf("%d in a minute", m)
 		}
-		if said := strings.Join(one.said(), "; "); strings.Count(said, "memory only") != 1 {
+		if said := one.said(); strings.Count(said, "memory only") != 1 {
 			t.Errorf("said %q", said)
 		}
 		time.Sleep(time.Hour)
-		store.breakWith(nil)
 		*seen = arrivals{}
-		store.breakWith(func(string) error { return errStore })
 		send(one)
 		send(one)
-		store.breakWith(nil)
-		time.Sleep(awayFor)
-		send(one) // tells what was sent meanwhile
+		one.mends()
+		two.mends()
+		time.Sleep(5 * time.Second) // so long a storage is left alone that has failed
+		send(one)                   // tells what was sent meanwhile
 		for range 8 {
 			send(two)
 		}
 		if m := seen.most(time.Minute); seen.count() < 5 || m > 5 {
 			t.Errorf("after the store is back: %d in a minute, %d in all", m, seen.count())
 		}
-		store.empty() // whoever comes next puts back what it knows
+		empty(t, storage) // whoever comes next puts back what it knows
 		send(two)
 		for range 8 {
 			send(one)
@@ -284,21 +332,34 @@ func TestWithoutTheStoreAProcessKeepsThePaceByItself(t *testing.T) {
 	})
 }
 
+// empty deletes the records of a storage.
+func empty(t *testing.T, storage *memorystore.Storage) {
+	t.Helper()
+	p := storage.Process()
+	keys, err := p.List(t.Context(), "veeam_auth/pace", false)
+	if err != nil || len(keys) == 0 {
+		t.Fatal(keys, err)
+	}
+	for _, key := range keys {
+		_ = p.Delete(t.Context(), key)
+	}
+}
+
 func TestAStoreThatHangsDelaysATokenRequestLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newMemory()
-		p := startPaced(store, newKeys(t))
-		store.slow(time.Hour)
+		storage := new(memorystore.Storage)
+		p := start(storage, newKeys(t))
+		slow(storage, time.Hour)
 		began := time.Now()
 		turn := p.turn(vb365)
-		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) > paceExchangeFor {
+		if err := turn.Wait(t.Context(), ratelimit.StepOnly); err != nil || time.Since(began) > exchangeFor {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		began = time.Now()
-		if turn.Throttled(t.Context(), time.Minute); time.Since(began) > paceExchangeFor {
+		if turn.Throttled(t.Context(), time.Minute); time.Since(began) > exchangeFor {
 			t.Errorf("telling took %v", time.Since(began))
 		}
-		var refused *PaceError
+		var refused *Error
 		if err := turn.Wait(t.Context(), ratelimit.StepOnly); !errors.As(err, &refused) {
 			t.Errorf("the server's wish is forgotten: %v", err)
 		}
@@ -308,14 +369,19 @@ func TestAStoreThatHangsDelaysATokenRequestLittle(t *testing.T) {
 
 func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k := newMemory(), newKeys(t)
-		store.slow(2 * time.Millisecond)
+		storage, k := new(memorystore.Storage), newKeys(t)
+		slow(storage, 2*time.Millisecond)
+		var exchanges atomic.Int64
 		var wg sync.WaitGroup
 		for range 3 {
-			p := startPaced(store, k)
+			p := start(storage, k)
+			p.storage.Break(func(string, string) error {
+				exchanges.Add(1)
+				return nil
+			})
 			for range 100 {
 				wg.Go(func() {
-					if err := p.turn(Rates{PerSecond: 1000}).Wait(t.Context(), ratelimit.StepOnly); err != nil {
+					if err := p.turn(ratelimit.Rates{PerSecond: 1000}).Wait(t.Context(), ratelimit.StepOnly); err != nil {
 						t.Error(err)
 					}
 				})
@@ -323,7 +389,7 @@ func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
 		}
 		began := time.Now()
 		wg.Wait()
-		if n, took := store.exchanges(), time.Since(began); n > 100 || took > 5*time.Second {
+		if n, took := exchanges.Load(), time.Since(began); n > 100 || took > 5*time.Second {
 			t.Errorf("%d exchanges, %v for 300 requests", n, took)
 		}
 	})
@@ -331,7 +397,7 @@ func TestManyRequestsOfAProcessAreAnsweredByFewExchanges(t *testing.T) {
 
 func TestWhoeverGivesUpWaitsNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPaced(newMemory(), newKeys(t))
+		p := start(new(memorystore.Storage), newKeys(t))
 		_ = p.turn(vb365).Wait(t.Context(), ratelimit.StepOnly)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
@@ -345,12 +411,12 @@ func TestWhoeverGivesUpWaitsNoLonger(t *testing.T) {
 // Those that yield take no moment that others could have, and never more than their
 // share.
 func TestThoseThatYieldDelayNobody(t *testing.T) {
-	for _, rates := range []Rates{{PerSecond: 10, PerMinute: 300}, {PerSecond: 4}, {PerMinute: 10}, {PerSecond: 2, PerMinute: 6}} {
+	for _, rates := range []ratelimit.Rates{{PerSecond: 10, PerMinute: 300}, {PerSecond: 4}, {PerMinute: 10}, {PerSecond: 2, PerMinute: 6}} {
 		for _, shared := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				p := &paced{Pace: &Pace{Product: "vbr", Origin: identity.Origin}, process: new(process)}
+				p := alone()
 				if shared {
-					p = startPaced(newMemory(), newKeys(t))
+					p = start(new(memorystore.Storage), newKeys(t))
 				}
 				var wg sync.WaitGroup
 				yielding, seen := new(arrivals), new(arrivals)
@@ -405,7 +471,7 @@ func TestThoseThatYieldDelayNobody(t *testing.T) {
 // request at most.
 func TestAPaceThatCannotBeHalvedIsYieldedRequestByRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, rates := &paced{Pace: new(Pace), process: new(process)}, Rates{PerSecond: 1}
+		p, rates := alone(), ratelimit.Rates{PerSecond: 1}
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
@@ -421,4 +487,29 @@ func TestAPaceThatCannotBeHalvedIsYieldedRequestByRequest(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+func TestAPauseOfAServerNotedByAClockThatIsAheadEndsAllTheSame(t *testing.T) {
+	for _, rates := range []ratelimit.Rates{{}, vb365} {
+		synctest.Test(t, func(t *testing.T) {
+			p := start(new(memorystore.Storage), newKeys(t))
+			at, err := p.limiter.recordKey(p.shared)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = sealed.Update(t.Context(), p.shared, at, nil, func(*history) *history {
+				return &history{NotBefore: time.Now().Round(0).Add(48 * time.Hour)}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			for time.Since(began) < 3*time.Hour && p.turn(rates).Wait(t.Context(), ratelimit.StepOnly) != nil {
+				time.Sleep(time.Second)
+			}
+			if took := time.Since(began); took < 30*time.Minute || took > maxPause+time.Minute {
+				t.Errorf("%v: no token request for %v", rates, took)
+			}
+		})
+	}
 }

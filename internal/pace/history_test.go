@@ -1,4 +1,4 @@
-package tokencache
+package pace
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
 var dawn = time.Date(2030, 1, 1, 0, 0, 0, 30_000_000, time.UTC)
@@ -13,21 +15,21 @@ var dawn = time.Date(2030, 1, 1, 0, 0, 0, 30_000_000, time.UTC)
 func TestWhenTheNextTokenRequestMayBeSent(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		rates Rates
+		rates ratelimit.Rates
 		sent  []time.Duration // since dawn; the question comes at the last one's time
 		want  time.Duration
 		slack time.Duration // of the rounding
 	}{
-		{"nothing was sent", Rates{PerSecond: 1, PerMinute: 5, PerHour: 1500}, nil, 0, 0},
-		{"no limit", Rates{}, []time.Duration{0, 0, 0, 0, 0, 0}, 0, 0},
-		{"one a second", Rates{PerSecond: 1}, []time.Duration{0}, 1100 * time.Millisecond, 100 * time.Millisecond},
-		{"two a second", Rates{PerSecond: 2}, []time.Duration{0}, 0, 0},
-		{"the minute is full", Rates{PerSecond: 1, PerMinute: 3}, []time.Duration{0, 2 * time.Second, 4 * time.Second}, 61 * time.Second, time.Second},
-		{"the hour is full", Rates{PerHour: 3}, []time.Duration{0, 2 * time.Minute, 4 * time.Minute}, 61 * time.Minute, time.Minute},
-		{"one a minute counts as two", Rates{PerMinute: 1}, []time.Duration{0}, 0, 0},
+		{"nothing was sent", ratelimit.Rates{PerSecond: 1, PerMinute: 5, PerHour: 1500}, nil, 0, 0},
+		{"no limit", ratelimit.Rates{}, []time.Duration{0, 0, 0, 0, 0, 0}, 0, 0},
+		{"one a second", ratelimit.Rates{PerSecond: 1}, []time.Duration{0}, 1100 * time.Millisecond, 100 * time.Millisecond},
+		{"two a second", ratelimit.Rates{PerSecond: 2}, []time.Duration{0}, 0, 0},
+		{"the minute is full", ratelimit.Rates{PerSecond: 1, PerMinute: 3}, []time.Duration{0, 2 * time.Second, 4 * time.Second}, 61 * time.Second, time.Second},
+		{"the hour is full", ratelimit.Rates{PerHour: 3}, []time.Duration{0, 2 * time.Minute, 4 * time.Minute}, 61 * time.Minute, time.Minute},
+		{"one a minute counts as two", ratelimit.Rates{PerMinute: 1}, []time.Duration{0}, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			log, now := new(paceLog), dawn
+			log, now := new(history), dawn
 			for _, at := range tt.sent {
 				now = dawn.Add(at)
 				log.add(now)
@@ -43,19 +45,19 @@ func TestWhenTheNextTokenRequestMayBeSent(t *testing.T) {
 // than it may have; and nobody waits much longer than has to be.
 func TestNoWindowHasMoreTokenRequestsThanTheRatesAllow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		rates := Rates{
+		rates := ratelimit.Rates{
 			PerSecond: rapid.IntRange(0, 4).Draw(rt, "s"),
 			PerMinute: rapid.SampledFrom([]int{0, 2, 3, 5, 20}).Draw(rt, "m"),
 			PerHour:   rapid.SampledFrom([]int{0, 2, 50}).Draw(rt, "h"),
 		}
-		log, now := new(paceLog), dawn
+		log, now := new(history), dawn
 		var sent []time.Time
 		for range rapid.IntRange(1, 60).Draw(rt, "n") {
 			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 40, 300, 2000, 30_000, 400_000}).Draw(rt, "ms")) * time.Millisecond)
 			if rapid.IntRange(0, 9).Draw(rt, "pause") == 0 {
 				log.pause(now.Add(20 * time.Second))
 			}
-			a := &paceAsk{rates: rates, longest: 2 * time.Minute, more: rapid.Bool().Draw(rt, "more")}
+			a := &question{rates: rates, longest: 2 * time.Minute, more: rapid.Bool().Draw(rt, "more")}
 			if !log.reserve(a, now) {
 				continue
 			}
@@ -99,23 +101,23 @@ func TestNoWindowHasMoreTokenRequestsThanTheRatesAllow(t *testing.T) {
 }
 
 func TestALoginOfTwoStepsBeginsOnlyWhenBothHaveATurn(t *testing.T) {
-	log := new(paceLog)
+	log := new(history)
 	for range 4 {
 		log.add(dawn)
 	}
-	a := &paceAsk{rates: Rates{PerMinute: 5}, more: true, longest: 2 * time.Minute}
+	a := &question{rates: ratelimit.Rates{PerMinute: 5}, more: true, longest: 2 * time.Minute}
 	if !log.reserve(a, dawn) || a.second.Sub(dawn) < time.Minute || a.second.Sub(a.at) > pairGap {
 		t.Errorf("at %v, second %v", a.at.Sub(dawn), a.second.Sub(dawn))
 	}
 }
 
 func TestWhatAWrongClockHasNotedDoesNotCount(t *testing.T) {
-	log := &paceLog{NotBefore: dawn.Add(1000 * time.Hour)}
+	log := &history{NotBefore: dawn.Add(1000 * time.Hour)}
 	for range 9 {
 		log.add(dawn.Add(time.Hour))
 	}
 	log.prune(dawn)
-	if !log.NotBefore.Equal(dawn.Add(maxDelay)) {
+	if !log.NotBefore.Equal(dawn.Add(maxPause)) {
 		t.Errorf("not before %v", log.NotBefore)
 	}
 	log.NotBefore = time.Time{}

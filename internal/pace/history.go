@@ -1,7 +1,7 @@
 // What is known of the token requests that a server was sent lately, and when it
 // may be sent the next one.
 
-package tokencache
+package pace
 
 import (
 	"cmp"
@@ -11,14 +11,8 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 )
 
-// Rates are the maximum numbers of token requests in any second, minute and hour. 0 is
-// no limit. A login may take two requests, so a limit of one in a minute or an hour
-// counts as two. Callers with half of the rates and Yields do not delay the others:
-// they count all requests, and send nothing while more than half of the rates is used.
-type Rates = ratelimit.Rates
-
-// mostOf are the rates in the order of paceUnits.
-func mostOf(r Rates) [3]int {
+// mostOf are the rates in the order of units.
+func mostOf(r ratelimit.Rates) [3]int {
 	atLeastTwo := func(n int) int {
 		if n == 1 {
 			return 2
@@ -28,9 +22,9 @@ func mostOf(r Rates) [3]int {
 	return [3]int{r.PerSecond, atLeastTwo(r.PerMinute), atLeastTwo(r.PerHour)}
 }
 
-// paceUnit is how requests are counted over one stretch of time: in slots, so that
+// unit is how requests are counted over one stretch of time: in slots, so that
 // thousands of requests an hour take little room.
-type paceUnit struct {
+type unit struct {
 	slot time.Duration
 	span int64 // in slots
 }
@@ -38,72 +32,72 @@ type paceUnit struct {
 // The spans are two slots longer than what they stand for. One is for the rounding
 // of a request to its slot. The other is for the network: two requests may take
 // differently long to the server.
-var paceUnits = [3]paceUnit{
+var units = [3]unit{
 	{slot: 100 * time.Millisecond, span: 10 + 2},
 	{slot: time.Second, span: 60 + 2},
 	{slot: time.Minute, span: 60 + 2},
 }
 
 // at is the slot of a moment. A slot has its end, and not its start.
-func (u paceUnit) at(t time.Time) int64 {
+func (u unit) at(t time.Time) int64 {
 	return (t.UnixNano() + int64(u.slot) - 1) / int64(u.slot)
 }
 
 // start is the first moment of a slot.
-func (u paceUnit) start(at int64) time.Time { return time.Unix(0, (at-1)*int64(u.slot)+1) }
+func (u unit) start(at int64) time.Time { return time.Unix(0, (at-1)*int64(u.slot)+1) }
 
 const (
 	// Times further ahead than this were recorded by a wrong clock.
-	paceAhead = 2 * time.Minute
+	maxAhead = 2 * time.Minute
 
 	// The second step of a login follows the first within this time at most, because the
 	// server's answer to the first expires soon.
 	pairGap = 10 * time.Second
 )
 
-// paceLog is what is known of one server. Times are by the wall clock, the only
+// history is what is known of one server. Times are by the wall clock, the only
 // one that processes share.
-type paceLog struct {
+type history struct {
 	// Sent counts requests by their slot, in order, for each unit.
-	Sent [3]paceCounts `json:"sent"`
+	Sent [3]counts `json:"sent"`
 
 	// NotBefore is when the server wants to hear of us again.
 	NotBefore time.Time `json:"not_before,omitzero"`
 }
 
-// paceCounts are pairs of a slot and the requests in it.
-type paceCounts [][2]int64
+// counts are pairs of a slot and the requests in it.
+type counts [][2]int64
 
 func bySlot(pair [2]int64, at int64) int { return cmp.Compare(pair[0], at) }
 
-func (l *paceLog) clone() *paceLog {
-	c := &paceLog{NotBefore: l.NotBefore}
+func (l *history) clone() *history {
+	c := &history{NotBefore: l.NotBefore}
 	for i, counts := range l.Sent {
 		c.Sent[i] = slices.Clone(counts)
 	}
 	return c
 }
 
-func (l *paceLog) empty() bool {
+func (l *history) empty() bool {
 	return l.NotBefore.IsZero() && len(l.Sent[0])+len(l.Sent[1])+len(l.Sent[2]) == 0
 }
 
 // add counts a request, remove takes it out again.
-func (l *paceLog) add(t time.Time) { l.count(t, 1) }
+func (l *history) add(t time.Time) { l.count(t, 1) }
 
-func (l *paceLog) remove(t time.Time) {
+func (l *history) remove(t time.Time) {
 	if !t.IsZero() {
 		l.count(t, -1)
 	}
 }
 
-func (l *paceLog) count(t time.Time, n int64) {
-	for i, u := range paceUnits {
+func (l *history) count(t time.Time, n int64) {
+	for i, u := range units {
 		l.Sent[i].count(u.at(t), n)
 	}
 }
 
-func (c *paceCounts) count(at, n int64) {
+func (c *counts) count(at, n int64) {
 	i, found := slices.BinarySearchFunc(*c, at, bySlot)
 	switch {
 	case !found && n > 0:
@@ -115,8 +109,8 @@ func (c *paceCounts) count(at, n int64) {
 	}
 }
 
-// join adds what another log knows.
-func (l *paceLog) join(other *paceLog) {
+// join adds what another history knows.
+func (l *history) join(other *history) {
 	for i, counts := range other.Sent {
 		for _, pair := range counts {
 			l.Sent[i].count(pair[0], pair[1])
@@ -126,7 +120,7 @@ func (l *paceLog) join(other *paceLog) {
 }
 
 // pause has nothing sent before t.
-func (l *paceLog) pause(t time.Time) {
+func (l *history) pause(t time.Time) {
 	if t.After(l.NotBefore) {
 		l.NotBefore = t
 	}
@@ -134,14 +128,14 @@ func (l *paceLog) pause(t time.Time) {
 
 // prune forgets what does not count any more, and what only a wrong clock can have
 // noted.
-func (l *paceLog) prune(now time.Time) {
-	for i, u := range paceUnits {
-		oldest, newest := u.at(now)-u.span, u.at(now.Add(paceAhead))
+func (l *history) prune(now time.Time) {
+	for i, u := range units {
+		oldest, newest := u.at(now)-u.span, u.at(now.Add(maxAhead))
 		l.Sent[i] = slices.DeleteFunc(l.Sent[i], func(pair [2]int64) bool {
 			return pair[0] <= oldest || pair[0] > newest
 		})
 	}
-	if longest := now.Add(maxDelay); l.NotBefore.After(longest) {
+	if longest := now.Add(maxPause); l.NotBefore.After(longest) {
 		l.NotBefore = longest
 	}
 	if !l.NotBefore.After(now) {
@@ -150,7 +144,7 @@ func (l *paceLog) prune(now time.Time) {
 }
 
 // earliest is when a request may be sent, from a moment on.
-func (l *paceLog) earliest(from time.Time, rates Rates) time.Time {
+func (l *history) earliest(from time.Time, rates ratelimit.Rates) time.Time {
 	t := from
 	if l.NotBefore.After(t) {
 		t = l.NotBefore
@@ -158,7 +152,7 @@ func (l *paceLog) earliest(from time.Time, rates Rates) time.Time {
 	most := mostOf(rates)
 	for again := true; again; {
 		again = false
-		for i, u := range paceUnits {
+		for i, u := range units {
 			if free := u.earliest(l.Sent[i], t, int64(most[i])); free.After(t) {
 				t, again = free, true
 			}
@@ -167,7 +161,7 @@ func (l *paceLog) earliest(from time.Time, rates Rates) time.Time {
 	return t
 }
 
-func (u paceUnit) earliest(sent paceCounts, t time.Time, most int64) time.Time {
+func (u unit) earliest(sent counts, t time.Time, most int64) time.Time {
 	if most == 0 {
 		return t
 	}
@@ -186,7 +180,7 @@ func (u paceUnit) earliest(sent paceCounts, t time.Time, most int64) time.Time {
 
 // room reports whether one more request in a slot leaves every span with as many
 // as may be. Some of those that are counted may be sent only later.
-func (u paceUnit) room(sent paceCounts, at, most int64) bool {
+func (u unit) room(sent counts, at, most int64) bool {
 	fits := func(start int64) bool {
 		n := int64(1)
 		i, _ := slices.BinarySearchFunc(sent, start, bySlot)
@@ -207,7 +201,7 @@ func (u paceUnit) room(sent paceCounts, at, most int64) bool {
 // reserve finds the moments for a request, and for the one that follows it if one
 // does, and counts them. It returns false if that would take longer than the
 // longest wait: then wait says how long.
-func (l *paceLog) reserve(a *paceAsk, now time.Time) bool {
+func (l *history) reserve(a *question, now time.Time) bool {
 	l.prune(now)
 	for _, given := range a.back {
 		l.remove(given)
