@@ -14,11 +14,11 @@ import (
 	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Reached is an account at a server that a command can reach as Caddy's logins do.
@@ -110,7 +110,7 @@ func (r *Reached) Credentials() (*veeam.Account, error) {
 
 // Budget returns the number of tries that the account's user has left. Call Credentials
 // first.
-func (r *Reached) Budget() tokencache.Budget { return r.guard.Budget() }
+func (r *Reached) Budget() lockout.Budget { return r.guard.Budget() }
 
 // Logout ends a session, with its own time limit. A session that the product cannot end
 // expires.

@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
 	"github.com/caddy-veeam/veeam-auth/internal/headers"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/reauth"
@@ -230,7 +231,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.sender = &reauth.Sender{Base: t.HTTPTransport, ReplayLimit: t.ReplayLimit, Count: t.replayed}
 	t.server = upstream.NewServer(upstream.ServerOptions{
 		Product: t.product, Transport: dialing.LoginTransport{HTTPTransport: t.HTTPTransport}, APIVersion: t.APIVersion,
-		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.LockoutBudget.Limit(tokencache.Limit(t.product.Lockout)), RateLimit: t.Pace.Rates(t.product.Pace),
+		LoginTimeout: time.Duration(t.LoginTimeout), Budget: t.LockoutBudget.Limit(lockout.Limit(t.product.Lockout)), RateLimit: t.Pace.Rates(t.product.Pace),
 		Accounts: t.Accounts, Cache: t.Cache.Shared(), Tries: t.tries.Shared, NoRecords: t.SessionRecords == "off", MaxUsers: t.MaxUsers,
 		Session: tokencache.Options{
 			RefreshBefore: time.Duration(t.RefreshBefore), HoldLeast: time.Duration(t.Hold), HoldMost: time.Duration(t.HoldMost),

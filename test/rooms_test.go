@@ -97,7 +97,7 @@ func TestArchitecture_ImportsLeadDownward(t *testing.T) {
 }
 
 func TestArchitecture_TheRulesSeeAnArrowThatLeadsUpward(t *testing.T) {
-	rows := map[string]int{"tokencache": 3, "internal/veeam": 2, "internal/store": 1}
+	rows := map[string]int{"tokencache": 4, "internal/veeam": 2, "internal/store": 1}
 	for name, wrong := range map[string]int{
 		modulePath + "/internal/store":           0,
 		modulePath + "/tokencache":               1, // its own row

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 )
 
 // Bounds of the pauses after a failure. Those of a refused credential are in
@@ -16,6 +18,10 @@ const (
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 15 * time.Second
 	maxDelay   = time.Hour
+
+	// sendingAgain is when a login may be tried again that could not wait for others of
+	// the same user.
+	sendingAgain = time.Second
 )
 
 // BlockedError says that no grant is tried now because the last one failed.
@@ -35,7 +41,7 @@ type BlockedError struct {
 
 	// Budget is the remaining tries of the user after the last grant. Its Of is 0 if
 	// tries are not counted.
-	Budget Budget
+	Budget lockout.Budget
 
 	// Accepted is when the server last accepted this credential. It is zero if that is
 	// unknown.
@@ -124,7 +130,7 @@ func (s *Session) blockAfter(cause error) *BlockedError {
 	defer s.mu.Unlock()
 	var pause time.Duration
 	held, suspended := refused(cause), suspends(cause)
-	spent, overdrawn := errors.AsType[*BudgetError](cause)
+	spent, overdrawn := errors.AsType[*lockout.BudgetError](cause)
 	switch {
 	case suspended:
 		held, pause = true, suspendedRetry

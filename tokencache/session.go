@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 )
 
@@ -67,7 +68,7 @@ type Options struct {
 
 	// Budget returns the remaining tries of the session's credential. If none is left,
 	// a refused credential is held until there is one. Default: not counted.
-	Budget func() Budget
+	Budget func() lockout.Budget
 
 	// LookAtBudget has Budget know the tries of other processes, too. It is called before
 	// a hold of another process is taken over. Default: Budget knows them.
@@ -160,9 +161,9 @@ func (s *Session) Options() Options {
 }
 
 // budget is what is left of the tries of the credential. s.mu is held.
-func (s *Session) budget() Budget {
+func (s *Session) budget() lockout.Budget {
 	if s.options.Budget == nil {
-		return Budget{}
+		return lockout.Budget{}
 	}
 	return s.options.Budget()
 }

@@ -2,7 +2,11 @@
 
 package tokencache
 
-import "time"
+import (
+	"time"
+
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
+)
 
 // Status is the state of a session in one word.
 type Status string
@@ -56,7 +60,7 @@ type State struct {
 
 	// Budget is the remaining tries of the credential. Its Of is 0 if tries are not
 	// counted.
-	Budget Budget
+	Budget lockout.Budget
 
 	Age    time.Duration // of the current token, zero without one
 	Loaded bool          // the current token came from the store

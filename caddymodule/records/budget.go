@@ -10,10 +10,10 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // LockoutBudget limits the tries with a wrong credential that a user has at a server.
@@ -40,7 +40,7 @@ func (b *LockoutBudget) Check() error {
 		return nil
 	case b.Tries < 1 || b.Tries > maxTries:
 		return fmt.Errorf("lockout_budget: %d is not a number of tries from 1 to %d; "+budgetUsage, b.Tries, maxTries)
-	case time.Duration(b.Window) < leastWindow || time.Duration(b.Window) > tokencache.MaxBudgetWindow:
+	case time.Duration(b.Window) < leastWindow || time.Duration(b.Window) > lockout.MaxWindow:
 		return fmt.Errorf("lockout_budget: the window is %v (allowed: 1m to 24h); "+budgetUsage, time.Duration(b.Window))
 	}
 	return nil
@@ -48,11 +48,11 @@ func (b *LockoutBudget) Check() error {
 
 // Limit returns the budget of each user of a transport. Without a configured one it is the
 // product's.
-func (b *LockoutBudget) Limit(product tokencache.Limit) tokencache.Limit {
+func (b *LockoutBudget) Limit(product lockout.Limit) lockout.Limit {
 	if b == nil {
 		return product
 	}
-	return tokencache.Limit{Tries: b.Tries, Window: time.Duration(b.Window)}
+	return lockout.Limit{Tries: b.Tries, Window: time.Duration(b.Window)}
 }
 
 // Tries is where a transport stores tries and, without a cache, open sessions: in its cache

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Sessions implements the endpoints for the sessions at Veeam servers that this process
@@ -176,7 +176,7 @@ func describeCertificate(leaf *x509.Certificate, pins []tlspin.Fingerprint) *Cer
 	return state
 }
 
-func describeBudget(b tokencache.Budget) *BudgetState {
+func describeBudget(b lockout.Budget) *BudgetState {
 	if b.Of == 0 {
 		return nil
 	}

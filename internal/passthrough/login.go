@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
@@ -108,7 +109,7 @@ func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (d
 	if wait > 0 {
 		return nil, wait
 	}
-	count := tokencache.GuessCount{Product: s.Product.Name, Origin: origin, User: username.Bare(l.account.Username), Rate: userGuessRate}
+	count := lockout.GuessCount{Product: s.Product.Name, Origin: origin, User: username.Bare(l.account.Username), Rate: userGuessRate}
 	user, wait := l.users.guesses.Try(
 		ratelimit.Count{Key: ratelimit.KeyOf("server", count.Product, count.Origin, count.User), Rate: count.Rate},
 		ratelimit.Count{Key: ratelimit.KeyOf("site", l.audience, count.User), Rate: count.Rate}, // its servers may have the same users

@@ -19,12 +19,12 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/store"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // Cache is a cache of the process. Transports with the same key and the same storage
@@ -33,7 +33,7 @@ type Cache struct {
 	*sealed.Store
 	ID      string // identifies the cache
 	Keys    *KeyFile
-	Guesses *tokencache.Guesses // of clients with Veeam credentials of their own
+	Guesses *lockout.Guesses // of clients with Veeam credentials of their own
 
 	tried sync.Once
 }
@@ -50,7 +50,7 @@ func (s *State) AcquireCache(keyset string, storage []byte, expand secret.Expand
 			Keys: keys.Read, Log: log, Holder: processName(),
 			Process: process.ID(), Ended: process.Ended,
 		})
-		return &Cache{Store: shared, ID: id, Keys: keys, Guesses: tokencache.NewGuesses(shared)}
+		return &Cache{Store: shared, ID: id, Keys: keys, Guesses: lockout.NewGuesses(shared)}
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
@@ -33,7 +34,7 @@ func (s *Session) MayLogin(ctx context.Context, force bool) error {
 
 // lastTryError says that an operator's login was not sent, because a refusal could lock the
 // user.
-type lastTryError struct{ left tokencache.Budget }
+type lastTryError struct{ left lockout.Budget }
 
 func (e lastTryError) Error() string {
 	return fmt.Sprintf("nothing was sent: %s, and a refused login could lock the user at the server; --force logs in anyway", e.left)
@@ -95,7 +96,7 @@ func (g *granter) getForced(force bool) tokencache.GrantFunc {
 }
 
 // loginOutcome says what a login that has failed has sent, and what it has cost.
-func loginOutcome(err error, left tokencache.Budget) error {
+func loginOutcome(err error, left lockout.Budget) error {
 	blocked, ok := errors.AsType[*tokencache.BlockedError](err)
 	switch {
 	case !ok:

@@ -25,6 +25,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/metrics"
@@ -36,7 +37,7 @@ import (
 var passwords = []string{"first-password", "second-password", "third-password", "fourth-password"}
 
 // manyTries is a budget that never stands in the way: holds have to do alone.
-var manyTries = tokencache.Limit{Tries: 1000, Window: 15 * time.Minute}
+var manyTries = lockout.Limit{Tries: 1000, Window: 15 * time.Minute}
 
 // written is a file with a secret, and what it held when.
 type written struct {

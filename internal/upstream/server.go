@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -49,7 +50,7 @@ type ServerOptions struct {
 
 	// Budget limits how many wrong credentials of a user are sent. Default: the
 	// product's.
-	Budget tokencache.Limit
+	Budget lockout.Limit
 
 	// RateLimit limits the token requests to one server.
 	RateLimit ratelimit.Rates
@@ -102,7 +103,7 @@ type Server struct {
 // earlier configuration has, and does no I/O. Call Close when it is no longer used.
 func NewServer(options ServerOptions) *Server {
 	options.LoginTimeout = cmp.Or(options.LoginTimeout, DefaultLoginTimeout)
-	options.Budget = cmp.Or(options.Budget, tokencache.Limit(options.Product.Lockout))
+	options.Budget = cmp.Or(options.Budget, lockout.Limit(options.Product.Lockout))
 	options.MaxUsers = cmp.Or(options.MaxUsers, DefaultMaxUsers)
 	options.Session.GrantTimeout = max(tokencache.DefaultGrantTimeout, 3*options.LoginTimeout)
 	carrier := options.Product.Presents()

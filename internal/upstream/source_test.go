@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
@@ -283,10 +284,10 @@ func TestASecretThatIsGoneIsNotWaitedForAfterTheLastLook(t *testing.T) {
 }
 
 func TestBudget_ALoginThatIsNotSentSaysWhy(t *testing.T) {
-	if veeam.ReasonOf(&BudgetError{&tokencache.BudgetError{}}) != veeam.ReasonLockedOutBudget {
+	if veeam.ReasonOf(&BudgetError{&lockout.BudgetError{}}) != veeam.ReasonLockedOutBudget {
 		t.Error("no reason of its own")
 	}
-	if errors.As(error(&BudgetError{errors.New("ctx")}), new(*tokencache.BudgetError)) {
+	if errors.As(error(&BudgetError{errors.New("ctx")}), new(*lockout.BudgetError)) {
 		t.Error("not a budget")
 	}
 }

@@ -10,20 +10,20 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/journal"
+	"github.com/caddy-veeam/veeam-auth/internal/lockout"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
-	"github.com/caddy-veeam/veeam-auth/tokencache"
 )
 
 // triesMap has the tries of users, by product, origin, user and the cache where there
 // is one.
 type triesMap struct {
 	mu    sync.Mutex
-	known map[[4]string]*tokencache.Tries
+	known map[[4]string]*lockout.Tries
 }
 
 // get returns the tries of a user. Servers do not tell users apart by the case of
 // their names.
-func (m *triesMap) get(product, origin, user, cache string) *tokencache.Tries {
+func (m *triesMap) get(product, origin, user, cache string) *lockout.Tries {
 	user = strings.ToLower(strings.TrimSpace(user))
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -32,9 +32,9 @@ func (m *triesMap) get(product, origin, user, cache string) *tokencache.Tries {
 		return known
 	}
 	if m.known == nil || len(m.known) >= maxKnownUsers {
-		m.known = make(map[[4]string]*tokencache.Tries)
+		m.known = make(map[[4]string]*lockout.Tries)
 	}
-	added := tokencache.NewTries(product, origin, user)
+	added := lockout.NewTries(product, origin, user)
 	m.known[key] = added
 	return added
 }
@@ -45,8 +45,8 @@ const maxKnownUsers = 100_000
 
 // Guard counts the tries of one account's user and enforces its budget.
 type Guard struct {
-	tries   *tokencache.Tries
-	options tokencache.TryOptions
+	tries   *lockout.Tries
+	options lockout.TryOptions
 	journal journal.Journal
 	user    string
 }
@@ -65,14 +65,14 @@ func (s *Server) Guard(origin string, c *account.Secrets, j journal.Journal) *Gu
 	user := c.Account.User()
 	return &Guard{
 		tries:   s.State.tries.get(s.Product.Name, origin, user, s.cacheID()),
-		options: tokencache.TryOptions{Limit: s.Budget, Credential: c.Digest.Reveal(), Shared: s.Tries},
+		options: lockout.TryOptions{Limit: s.Budget, Credential: c.Digest.Reveal(), Shared: s.Tries},
 		journal: j,
 		user:    user,
 	}
 }
 
 // Budget returns the remaining tries as known in memory.
-func (g *Guard) Budget() tokencache.Budget {
+func (g *Guard) Budget() lockout.Budget {
 	return g.tries.Budget(g.options.Limit, g.options.Credential)
 }
 
@@ -85,11 +85,11 @@ type forcedKey struct{}
 // is used up.
 func forced(ctx context.Context) context.Context { return context.WithValue(ctx, forcedKey{}, true) }
 
-var verdicts = map[veeam.Verdict]tokencache.Outcome{
-	veeam.VerdictNone:     tokencache.OutcomeUncounted,
-	veeam.VerdictAccepted: tokencache.OutcomeAccepted,
-	veeam.VerdictRefused:  tokencache.OutcomeRefused,
-	veeam.VerdictUnknown:  tokencache.OutcomeUnknown,
+var verdicts = map[veeam.Verdict]lockout.Outcome{
+	veeam.VerdictNone:     lockout.OutcomeUncounted,
+	veeam.VerdictAccepted: lockout.OutcomeAccepted,
+	veeam.VerdictRefused:  lockout.OutcomeRefused,
+	veeam.VerdictUnknown:  lockout.OutcomeUnknown,
 }
 
 // Begin implements veeam.Guard.
@@ -123,7 +123,7 @@ func (e *BudgetError) Reason() veeam.Reason {
 
 // isOverdrawn reports whether a login was not sent because of the budget.
 func isOverdrawn(err error) bool {
-	spent, ok := errors.AsType[*tokencache.BudgetError](err)
+	spent, ok := errors.AsType[*lockout.BudgetError](err)
 	return ok && !spent.Sending
 }
 

@@ -1,7 +1,7 @@
 // The lock-out budget against a model of the server, of its clients and of what befalls them:
 // kills, requests without an answer, a store that fails, clocks that differ.
 
-package tokencache
+package lockout
 
 import (
 	"context"

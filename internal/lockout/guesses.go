@@ -1,7 +1,7 @@
 // Guesses of users' credentials: how many processes have sent together, so that no
 // server locks a user because there are several processes.
 
-package tokencache
+package lockout
 
 import (
 	"context"
@@ -26,12 +26,12 @@ type GuessCount struct {
 }
 
 const (
-	// guessExchangeFor is how long a guess waits for the store.
-	guessExchangeFor = 5 * time.Second
+	// exchangeFor is how long a guess waits for the store.
+	exchangeFor = 5 * time.Second
 
-	// maxGuessUsers bounds a record. There are 32 of them for each server, so more users
+	// maxUsers bounds a record. There are 32 of them for each server, so more users
 	// than fit are not guessed for in the time in which a guess is forgotten.
-	maxGuessUsers = 2000
+	maxUsers = 2000
 )
 
 // guessRecord is the value of one key of the store: some users of a server, by a keyed
@@ -79,7 +79,7 @@ func (g *Guesses) Try(ctx context.Context, of GuessCount) (wait time.Duration, e
 	var answer time.Duration // not read if ctx ends while the change is made
 	err = g.change(ctx, of, func(known map[string]ratelimit.Bucket, user string, now time.Time) bool {
 		bucket, ok := known[user]
-		if answer = bucket.Wait(now, of.Rate); answer == 0 && !ok && len(known) >= maxGuessUsers {
+		if answer = bucket.Wait(now, of.Rate); answer == 0 && !ok && len(known) >= maxUsers {
 			answer = of.Rate.Every
 		}
 		if answer > 0 {
@@ -163,7 +163,7 @@ func (g *Guesses) serve(ctx context.Context, at sealed.RecordKey, rate ratelimit
 }
 
 func (g *Guesses) makeChanges(ctx context.Context, at sealed.RecordKey, rate ratelimit.Rate, batch []*guessAsk) error {
-	ctx, cancel := context.WithTimeout(ctx, guessExchangeFor)
+	ctx, cancel := context.WithTimeout(ctx, exchangeFor)
 	defer cancel()
 	return sealed.Update(ctx, g.store, at, nil, func(found *guessRecord) *guessRecord {
 		if found == nil || found.Users == nil {

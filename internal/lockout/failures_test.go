@@ -1,6 +1,6 @@
 // The lock-out budget while something fails: the store, the network, a process, a clock.
 
-package tokencache
+package lockout
 
 import (
 	"context"

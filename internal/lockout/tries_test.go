@@ -1,7 +1,7 @@
 // The lock-out budget: no order of tries, successes, restarts and replicas lets a
 // user have more refused logins in a window than the server allows.
 
-package tokencache
+package lockout
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func (bare) Encrypt(plaintext, _ []byte) ([]byte, error)  { return plaintext, ni
 func (bare) Decrypt(ciphertext, _ []byte) ([]byte, error) { return ciphertext, nil }
 func (bare) Name(parts ...string) string                  { return fmt.Sprint(parts) }
 
-// over is a Shared of a process with this store.
+// over is the Store of a process with this store.
 func over(storage store.Store) *sealed.Store {
 	sh := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return bare{}, nil }})
 	sh.Attach(storage)

@@ -1,4 +1,4 @@
-package tokencache
+package lockout
 
 import (
 	"errors"
@@ -10,16 +10,31 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/sealed"
+	"github.com/caddy-veeam/veeam-auth/test/harness/memorystore"
 )
 
+// guessers returns a function that starts processes, which share their keys: the Guesses of
+// one more process with a storage.
+func guessers(t *testing.T) func(storage *memorystore.Process) *Guesses {
+	t.Helper()
+	keys, err := sealed.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(storage *memorystore.Process) *Guesses {
+		s := sealed.New(sealed.Options{Keys: func() (sealed.Sealer, error) { return keys, nil }})
+		s.Attach(storage)
+		return NewGuesses(s)
+	}
+}
+
 func guessFor(user string) GuessCount {
-	return GuessCount{Product: "vbr", Origin: identity.Origin, User: user, Rate: ratelimit.Rate{Burst: 4, Every: 3 * time.Minute}}
+	return GuessCount{Product: "vbr", Origin: "https vbr01:9419", User: user, Rate: ratelimit.Rate{Burst: 4, Every: 3 * time.Minute}}
 }
 
 func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k := newMemory(), newKeys(t)
-		store.slow(5 * time.Millisecond)
+		start, storage := guessers(t), memorystore.Storage{Takes: func() time.Duration { return 2500 * time.Microsecond }}
 		guess := guessFor("operator")
 		var (
 			mu    sync.Mutex
@@ -27,7 +42,7 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 			wg    sync.WaitGroup
 		)
 		for range 3 {
-			guesses := NewGuesses(start(store, k).shared)
+			guesses := start(storage.Process())
 			for range 10 {
 				wg.Go(func() {
 					wait, err := guesses.Try(t.Context(), guess)
@@ -48,7 +63,7 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 		if tried != guess.Rate.Burst {
 			t.Errorf("%d were tried", tried)
 		}
-		guesses := NewGuesses(start(store, k).shared) // of one that has just started
+		guesses := start(storage.Process()) // of one that has just started
 		for range 5 {
 			time.Sleep(guess.Rate.Every)
 			for i := range 3 {
@@ -66,8 +81,8 @@ func TestThreeProcessesGuessNoMoreThanOne(t *testing.T) {
 
 func TestACredentialThatWasNotWrongDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, k := newMemory(), newKeys(t)
-		one, two := NewGuesses(start(store, k).shared), NewGuesses(start(store, k).shared)
+		start, storage := guessers(t), new(memorystore.Storage)
+		one, two := start(storage.Process()), start(storage.Process())
 		guess := guessFor("operator")
 		for range 20 {
 			if wait, err := one.Try(t.Context(), guess); wait != 0 || err != nil {
@@ -85,7 +100,7 @@ func TestACredentialThatWasNotWrongDoesNotCount(t *testing.T) {
 
 func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		guesses := NewGuesses(start(newMemory(), newKeys(t)).shared)
+		guesses := guessers(t)(new(memorystore.Storage).Process())
 		mine := guessFor("operator")
 		for range mine.Rate.Burst {
 			_, _ = guesses.Try(t.Context(), mine)
@@ -96,7 +111,7 @@ func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 		}
 		// As many others as fit have come meanwhile.
 		err = sealed.Update(t.Context(), guesses.store, at, nil, func(found *guessRecord) *guessRecord {
-			for i := range maxGuessUsers {
+			for i := range maxUsers {
 				found.Users[fmt.Sprint(i)] = ratelimit.Bucket{Full: time.Now().Add(time.Minute)}
 			}
 			return found
@@ -130,7 +145,7 @@ func TestManyUsersTakeBoundedRoomAndReleaseNoBrake(t *testing.T) {
 
 func TestGuessesOfAProcessWhoseClockIsAheadEndAllTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		guesses := NewGuesses(start(newMemory(), newKeys(t)).shared)
+		guesses := guessers(t)(new(memorystore.Storage).Process())
 		guess := guessFor("operator")
 		at, user, err := guesses.recordKey(guess)
 		if err != nil {
@@ -152,9 +167,9 @@ func TestGuessesOfAProcessWhoseClockIsAheadEndAllTheSame(t *testing.T) {
 
 func TestWithoutTheStoreAGuessIsNotCountedThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newMemory()
-		store.breakWith(func(string) error { return errors.New("gone") })
-		guesses := NewGuesses(start(store, newKeys(t)).shared)
+		storage := new(memorystore.Storage).Process()
+		storage.Break(func(string, string) error { return errors.New("gone") })
+		guesses := guessers(t)(storage)
 		if wait, err := guesses.Try(t.Context(), guessFor("operator")); wait != 0 || err == nil {
 			t.Errorf("%v %v", wait, err)
 		}
