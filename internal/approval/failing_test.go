@@ -218,17 +218,12 @@ func TestADenialCountsBeforeOthersAreTold(t *testing.T) {
 func TestALockThatIsHeldStopsTheUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		shared := new(memorystore.Storage)
+		shared := &memorystore.Storage{Fresh: true}
 		s, holder := siteOn(shared.Process()), shared.Process()
 		id := s.approved(t, the())
 		if err := holder.Lock(t.Context(), usedPath(id)); err != nil {
 			t.Fatal(err)
 		}
-		keep := time.AfterFunc(5*time.Second, func() {
-			_ = holder.Unlock(t.Context(), usedPath(id))
-			_ = holder.Lock(t.Context(), usedPath(id))
-		})
-		defer keep.Stop()
 		if o := s.send(t, the()); o.reason() != veeam.ReasonStorage {
 			t.Errorf("%+v", o)
 		}
