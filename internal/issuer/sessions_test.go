@@ -54,12 +54,17 @@ type dated struct {
 }
 
 func (d dated) Store(ctx context.Context, key string, value []byte) error {
+	d.mu.Lock()
 	d.stored[key] = time.Now()
+	d.mu.Unlock()
 	return d.memory.Store(ctx, key, value)
 }
 
 func (d dated) Before(_ context.Context, folder string, moment time.Time) ([]string, error) {
-	return slices.DeleteFunc(d.sessions(), func(key string) bool {
+	keys := d.sessions()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.DeleteFunc(keys, func(key string) bool {
 		return !strings.HasPrefix(key, folder) || !d.stored[key].Before(moment)
 	}), nil
 }
@@ -80,6 +85,8 @@ func TestASessionIsKnownToAllReplicasAtOnceAndAfterARestart(t *testing.T) {
 			t.Errorf("at another site: %v", err)
 		}
 		text, _ := base64.StdEncoding.DecodeString(session)
+		store.mu.Lock() // the replicas still watch
+		defer store.mu.Unlock()
 		for key, value := range store.data {
 			for _, secret := range []string{session, string(text), strings.ReplaceAll(string(text), "-", "")} {
 				if strings.Contains(key+string(value), secret) {
