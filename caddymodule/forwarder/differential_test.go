@@ -302,6 +302,9 @@ func (g *generator) script(head bool) script {
 			{"Www-Authenticate", "Basic"},
 		}...))
 	}
+	if g.times(20) { // by chance they hardly ever meet
+		s.header = append(s.header, [2]string{"Connection", "X-A, keep-alive"}, [2]string{"X-A", "3"})
+	}
 	if g.times(8) {
 		s.info = append(s.info, one(g, 103, 102, 199))
 		if g.times(2) {

@@ -39,7 +39,7 @@ func TestTheDifferentialFindsEachMutation(t *testing.T) {
 			if out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", program, ".").CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			out, err := exec.Command(program, "-test.run", "Differential", "-exchanges", "3000").CombinedOutput()
+			out, err := exec.Command(program, "-test.run", "Differential", "-exchanges", "6000").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "  reverse_proxy: ") && !strings.Contains(string(out), "  forwarder: ") && !strings.Contains(string(out), "fails: ") {
 				t.Errorf("not found: %v\n%s", err, out)
 			}
