@@ -23,7 +23,7 @@ func (m classMatcher) MatchWithError(r *http.Request) (bool, error) {
 // Their class is not known: it may be one that is denied, or one that is not allowed.
 // Therefore the condition of a rule that denies holds if it holds for any class, and
 // that of another rule if it holds for every class. An approve rule that holds for some
-// classes only denies.
+// classes only denies. Only operations of class unknown are asked about.
 type unknownClass struct {
 	policy.Matcher
 	effect policy.Effect
@@ -33,7 +33,7 @@ type unknownClass struct {
 func (m unknownClass) MatchWithError(r *http.Request) (bool, error) {
 	matched, err := m.Matcher.MatchWithError(r)
 	state, known := operations.Of(r)
-	if err != nil || !known || state.Class() != operation.Unknown {
+	if err != nil || !known {
 		return matched, err
 	}
 	defer state.SetClass(operation.Unknown)

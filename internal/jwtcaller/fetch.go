@@ -78,7 +78,7 @@ func (s *source) fetchURL(ctx context.Context) ([]byte, error) {
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(authorities) {
-			return nil, &readError{veeam.ReasonSecretUnreadable, fmt.Errorf("jwks_ca %s: no certificate in PEM is in the file", s.place.ca)}
+			return nil, &readError{veeam.ReasonSecretUnreadable, fmt.Errorf("jwks_ca %s: the file contains no PEM certificate", s.place.ca)}
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}

@@ -89,7 +89,7 @@ func NewVault(o VaultOptions) (*Vault, error) {
 	if o.Roots != nil {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(o.Roots) {
-			return nil, errors.New("no certificate in PEM is in the authorities")
+			return nil, errors.New("the authorities contain no PEM certificate")
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	errNoCertificate = errors.New("no certificate in PEM is in the file")
+	errNoCertificate = errors.New("the file contains no PEM certificate")
 	errDER           = errors.New("the file is a certificate in DER; convert it to PEM by openssl x509 -inform der")
 	errPrivateKey    = errors.New("a private key is in the file, and no certificate")
 )

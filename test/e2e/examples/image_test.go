@@ -97,7 +97,7 @@ func TestTheImageNamesTheVariableOfWhatIsWrong(t *testing.T) {
 		},
 		"an empty authority": {
 			files: map[string]string{"x": ""}, set: map[string]string{"VEEAM_AUTH_CA_FILE": "DIR/x"},
-			want: []string{"/x: no certificate in PEM is in the file; the variable VEEAM_AUTH_CA_FILE names the file"},
+			want: []string{"/x: the file contains no PEM certificate; the variable VEEAM_AUTH_CA_FILE names the file"},
 		},
 		"an authority in DER": {
 			files: map[string]string{"x": string(der.Bytes)}, set: map[string]string{"VEEAM_AUTH_CA_FILE": "DIR/x"},
