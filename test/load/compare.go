@@ -61,6 +61,11 @@ var proxies = []struct {
 	{"veeam_auth, filter_secrets, GOGC=400", caddySite{site: veeamAuth("forward auto\n filter_secrets"), env: calm}},
 	{"veeam_auth, HTTPS", caddySite{site: veeamAuth("forward auto"), tls: true}},
 	{"veeam_auth, HTTPS, GOGC=400", caddySite{site: veeamAuth("forward auto"), tls: true, env: calm}},
+	{"reverse_proxy, HTTP/2 server", caddySite{site: plain, http2: true}},
+	{"reverse_proxy, HTTP/2 server, again", caddySite{site: plain, http2: true}},
+	{"veeam_auth, HTTP/2 server", caddySite{site: veeamAuth("forward auto"), http2: true}},
+	{"veeam_auth, HTTP/2 server, GOGC=400", caddySite{site: veeamAuth("forward auto"), http2: true, env: calm}},
+	{"veeam_auth, HTTP/2 server, nested", caddySite{site: veeamAuth("forward nested"), http2: true}},
 	{beforeName, caddySite{site: veeamAuth(""), before: true}},
 	{beforeName + " again", caddySite{site: veeamAuth(""), before: true}},
 	{beforeName + ", Svc.ResAPI.log", caddySite{site: veeamAuth(""), global: svcLog, before: true}},
@@ -144,7 +149,7 @@ const (
 // everything measures all proxies.
 var everything = func() (names []string) {
 	for _, p := range proxies[1:] {
-		if !strings.Contains(p.name, "HTTPS") && !strings.HasPrefix(p.name, beforeName) {
+		if !strings.Contains(p.name, "HTTPS") && !strings.Contains(p.name, "HTTP/2") && !strings.HasPrefix(p.name, beforeName) {
 			names = append(names, p.name)
 		}
 	}
@@ -171,6 +176,12 @@ var ours = []string{
 	"nginx, fixed header", "haproxy, fixed header",
 }
 
+// http2 are those in front of a server that speaks HTTP/2, as .NET's do unless they are told
+// otherwise: all requests share one connection, so that nobody dials again.
+var http2 = []string{
+	"reverse_proxy, HTTP/2 server, again", "veeam_auth, HTTP/2 server", "veeam_auth, HTTP/2 server, GOGC=400", "veeam_auth, HTTP/2 server, nested",
+}
+
 var workloads = []workload{
 	{name: "32", clients: 32, path: shortPath, proxies: everything, goals: map[string]goal{
 		"veeam_auth": {0.80, 0.6}, "veeam_auth, GOGC=400": {0.70, 0.6}, "veeam_auth, Svc.ResAPI.log": {cpu: 0.95},
@@ -189,6 +200,8 @@ var workloads = []workload{
 	{name: "POST", clients: 32, path: postPath, post: true, proxies: ours},
 	{name: "chunked", clients: 32, path: chunkedPath, proxies: ours},
 	{name: "HTTPS", clients: 32, path: shortPath, ref: "reverse_proxy, HTTPS", proxies: []string{"veeam_auth, HTTPS", "veeam_auth, HTTPS, GOGC=400"}},
+	{name: "HTTP/2", clients: 32, path: shortPath, ref: "reverse_proxy, HTTP/2 server", proxies: http2},
+	{name: "HTTP/2 200", clients: 200, path: shortPath, ref: "reverse_proxy, HTTP/2 server", proxies: http2},
 	{
 		name: "before", clients: 32, path: shortPath, ref: beforeName, proxies: []string{beforeName + " again", "veeam_auth", "veeam_auth, nested"},
 		goals: map[string]goal{"veeam_auth": {cpu: 1}},

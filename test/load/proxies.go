@@ -48,10 +48,11 @@ func (s *subject) url(path string) string {
 type bench struct {
 	dir      string
 	upstream *httptest.Server
-	cert     string // file with the certificate of the server, which is its own authority
-	key      string // file with the key
-	pair     string // file with both
-	script   string // for wrk: POST
+	http2    *httptest.Server // the same over HTTP/2
+	cert     string           // file with the certificate of the server, which is its own authority
+	key      string           // file with the key
+	pair     string           // file with both
+	script   string           // for wrk: POST
 	subjects map[string]*subject
 
 	token     string // of the server, for proxies with a fixed header
@@ -82,7 +83,7 @@ func startBench(ctx context.Context) (b *bench, err error) {
 	if b.dir, err = os.MkdirTemp("", "veeam-auth-load-"); err != nil {
 		return b, err
 	}
-	if err := b.startUpstream(ctx); err != nil {
+	if err := b.startUpstreams(ctx); err != nil {
 		return b, err
 	}
 	if b.script, err = post(b.dir, "["+strings.Repeat(item, 16)+"{}]"); err != nil {
@@ -100,16 +101,17 @@ func startBench(ctx context.Context) (b *bench, err error) {
 		os.WriteFile(b.cert, cert, 0o600), os.WriteFile(b.key, key, 0o600), os.WriteFile(b.pair, append(cert, key...), 0o600))
 }
 
-// startUpstream starts a server that logs clients in as the emulator does, and answers
-// everything else at once, so that it takes no time from what is measured.
-func (b *bench) startUpstream(ctx context.Context) (err error) {
+// startUpstreams starts a server that logs clients in as the emulator does, and answers
+// everything else at once, so that it takes no time from what is measured; once with HTTP/1.1
+// alone, and once with HTTP/2.
+func (b *bench) startUpstreams(ctx context.Context) (err error) {
 	emulator := veeamtest.New(veeamtest.VBR13)
 	if b.token, err = logIn(ctx, emulator); err != nil {
 		return err
 	}
 	short := []byte(`{"data":[` + strings.Repeat(item, 12) + `{}]}`)
 	long := []byte(`{"data":[` + strings.Repeat(item, 820) + `{}]}`)
-	b.upstream = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == emulator.TokenPath() {
 			emulator.ServeHTTP(w, r)
 			return
@@ -128,9 +130,13 @@ func (b *bench) startUpstream(ctx context.Context) (err error) {
 		default:
 			_, _ = w.Write(short)
 		}
-	}))
-	b.upstream.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that wrk ends in a handshake
-	b.upstream.StartTLS()
+	})
+	b.upstream, b.http2 = httptest.NewUnstartedServer(answer), httptest.NewUnstartedServer(answer)
+	b.http2.EnableHTTP2 = true
+	for _, s := range []*httptest.Server{b.upstream, b.http2} {
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that wrk ends in a handshake
+		s.StartTLS()
+	}
 	return nil
 }
 
@@ -138,8 +144,10 @@ func (b *bench) stop() {
 	for _, s := range b.subjects {
 		s.stop()
 	}
-	if b.upstream != nil {
-		b.upstream.Close()
+	for _, s := range []*httptest.Server{b.upstream, b.http2} {
+		if s != nil {
+			s.Close()
+		}
 	}
 	_ = os.RemoveAll(b.dir)
 }
@@ -152,6 +160,7 @@ type caddySite struct {
 	global string
 	site   func(*bench) string
 	tls    bool     // the site speaks HTTPS
+	http2  bool     // the server speaks HTTP/2
 	env    []string // in place of Go's default of GOGC
 	client bool     // the client sends a token that the site has issued
 	before bool     // it is the program of -before
@@ -168,6 +177,10 @@ func (c caddySite) start(ctx context.Context, b *bench, name string) (*subject, 
 		defer func(program string) { harness.Binary = program }(harness.Binary)
 		harness.Binary = *compareBefore
 	}
+	server := *b
+	if c.http2 {
+		server.upstream = b.http2
+	}
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		return nil, err
@@ -182,7 +195,7 @@ func (c caddySite) start(ctx context.Context, b *bench, name string) (*subject, 
 		scheme, tls = "https", fmt.Sprintf("tls %s %s\n", b.cert, b.key)
 	}
 	file := strings.NewReplacer("DIR", dir).Replace(fmt.Sprintf("{%s%s}\n%s://127.0.0.1:%d {\n bind 127.0.0.1\n %s%s}\n",
-		withoutLog, c.global, scheme, s.port, tls, c.site(b)))
+		withoutLog, c.global, scheme, s.port, tls, c.site(&server)))
 	process, err := startCaddy(dir, file, append([]string{"GOMAXPROCS=1", "GOGC=100"}, c.env...)...)
 	if err != nil {
 		return nil, err
