@@ -31,6 +31,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/reauth"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 	"github.com/caddy-veeam/veeam-auth/internal/tlspin"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -178,6 +179,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 // Provision prepares the transport. It reads no secret and does no network I/O.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger, t.said = ctx.Logger(), new(journal.Seldom)
+	stdlog.Guard() // Caddy has just given the standard logger another output
 	if t.HTTPTransport == nil {
 		t.HTTPTransport = new(reverseproxy.HTTPTransport)
 	}

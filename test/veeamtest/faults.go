@@ -29,6 +29,7 @@ const (
 	FaultHang              FaultKind = "hang"                // no answer until the client leaves
 	FaultHold              FaultKind = "hold"                // no answer until the faults are replaced, then the usual one
 	FaultRedirect          FaultKind = "redirect"            // Status (default 307) to Location (default another host)
+	FaultUnsolicited       FaultKind = "unsolicited"         // Status (default 204), and Body behind it, which the answer cannot have; over HTTP/1.1 only
 )
 
 // Target selects the requests that a fault affects. Targets can be added.
@@ -177,6 +178,8 @@ func (f *Fault) play(x *exchange) {
 		}
 		x.w.Header().Set("Location", location)
 		x.write(or(f.Status, http.StatusTemporaryRedirect), "", nil)
+	case FaultUnsolicited:
+		f.playUnsolicited(x)
 	default:
 		panic(fmt.Sprintf("veeamtest: no fault %q", f.Kind))
 	}
@@ -265,6 +268,18 @@ func (x *exchange) breakOff(end func(net.Conn)) {
 	defer x.s.hold(conn)()
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: 4096\r\n\r\n%s", jsonType, brokenAnswer)
 	end(conn)
+}
+
+// playUnsolicited answers with bytes behind the answer, and leaves the connection to the client.
+func (f *Fault) playUnsolicited(x *exchange) {
+	conn, _, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer x.s.hold(conn)()
+	status := or(f.Status, http.StatusNoContent)
+	fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n\r\n%s", status, http.StatusText(status), jsonType, f.Body)
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 func or(status, otherwise int) int {

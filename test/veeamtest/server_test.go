@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -195,6 +196,30 @@ func TestOnlyWholeRequestsAreExecuted(t *testing.T) {
 	got.Body.Close()
 	if c := s.Counters(); c.Executed["x"] != 0 || c.Executed["y"] != 1 {
 		t.Errorf("%+v", c.Executed)
+	}
+}
+
+func TestFaults_UnsolicitedBytesFollowAnAnswerWithoutABody(t *testing.T) {
+	s := started(t, VBR13)
+	for _, c := range []struct {
+		method string
+		status int
+		want   string
+	}{
+		{http.MethodHead, 200, "HTTP/1.1 200 OK"}, {http.MethodGet, 0, "HTTP/1.1 204 No Content"}, {http.MethodGet, 304, "HTTP/1.1 304 Not Modified"},
+	} {
+		s.SetFault(Fault{Kind: FaultUnsolicited, On: OnAnonymous, Status: c.status, Body: "behind"})
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL(), "https://"), &tls.Config{RootCAs: trust().RootCAs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s /api/v1/serverTime HTTP/1.1\r\nHost: x\r\nX-Api-Version: 1.3-rev1\r\n\r\n", c.method)
+		_ = conn.CloseWrite()
+		got, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(got), c.want+"\r\n") || !strings.HasSuffix(string(got), "\r\n\r\nbehind") {
+			t.Errorf("%s %d: %v %q", c.method, c.status, err, got)
+		}
+		conn.Close()
 	}
 }
 
