@@ -165,9 +165,10 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 }
 
 // Ended implements forwarder.Admission: it returns why the caller would be refused by now,
-// because its login, client or key has ended, was revoked or is no longer configured. Tokens
-// that have expired do not count: clients renew them, and go on with what they have begun. Nor
-// does a storage that cannot be read.
+// because its login, client or key, or the identity provider of its token or that one's key,
+// has ended, was revoked or is no longer configured. Tokens that have expired do not count:
+// clients renew them, and go on with what they have begun. Nor does a storage that cannot be
+// read.
 func (state *requestState) Ended() (err error) {
 	h, c := state.handler, &state.caller
 	refusal := veeam.Refusal{Reason: veeam.ReasonBadToken}
@@ -176,6 +177,9 @@ func (state *requestState) Ended() (err error) {
 	}
 	if err == nil && c.Via == policy.ViaClient && !tokenHolders.Configured(c.Name) {
 		err = errNoClient
+	}
+	if err == nil && c.Provider != "" {
+		err = h.jwts.Ended(state.presented)
 	}
 	if err == nil && c.Key != nil {
 		if gone, ok := errors.AsType[*keys.Error](h.keys.Check(state.ctx, c.Key)); ok {

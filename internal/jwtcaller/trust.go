@@ -177,6 +177,42 @@ func (t *Trust) Caller(ctx context.Context, token string) (caller policy.Caller,
 	return verified.caller, true, nil
 }
 
+// signatures checks nothing but signatures.
+var signatures = jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding(), jwt.WithJSONNumber())
+
+// Ended returns why a token that Caller has accepted would be refused by now, whether it has
+// expired or not: the provider has no such key any more, or is no longer configured. Keys
+// that cannot be read end nothing.
+func (t *Trust) Ended(token string) error {
+	claims, err := readClaims(token)
+	if err != nil {
+		return err
+	}
+	p, _, err := t.providerOf(claims)
+	if p == nil {
+		return err
+	}
+	if p.source.ctx.Err() != nil {
+		return p.bad("it is no longer configured")
+	}
+	set := p.source.current(time.Now())
+	if set == nil {
+		return nil
+	}
+	algorithm, id, err := p.readHeader(token)
+	if err != nil {
+		return err
+	}
+	public, err := set.find(id, algorithm)
+	if err == nil {
+		_, err = signatures.ParseWithClaims(token, jwt.MapClaims{}, func(*jwt.Token) (any, error) { return public, nil })
+	}
+	if err != nil {
+		return p.bad("the provider no longer has the key of the token")
+	}
+	return nil
+}
+
 // Described returns the caller of a token with some claims, for explanations: neither
 // times nor a signature are checked. The claims are a JSON object.
 func (t *Trust) Described(claims []byte) (policy.Caller, error) {
@@ -275,12 +311,7 @@ func (p *provider) serves(audience any) bool {
 
 // verify verifies a token, whose claims are known.
 func (p *provider) verify(ctx context.Context, token string, claims map[string]any) (*verified, error) {
-	segment, _, _ := strings.Cut(token, ".")
-	header, err := readSegment(segment)
-	if err != nil {
-		return nil, p.bad("the header of the token cannot be read: " + err.Error())
-	}
-	algorithm, id, err := p.readHeader(header)
+	algorithm, id, err := p.readHeader(token)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +347,12 @@ func (p *provider) verify(ctx context.Context, token string, claims map[string]a
 
 // readHeader returns algorithm and key of a token. A key or an address of keys in the
 // header does not count, and is ignored.
-func (p *provider) readHeader(header map[string]any) (algorithm, id string, err error) {
+func (p *provider) readHeader(token string) (algorithm, id string, err error) {
+	segment, _, _ := strings.Cut(token, ".")
+	header, err := readSegment(segment)
+	if err != nil {
+		return "", "", p.bad("the header of the token cannot be read: " + err.Error())
+	}
 	algorithm, _ = header["alg"].(string)
 	if !slices.Contains(algorithms, algorithm) {
 		return "", "", p.bad("the algorithm of the token (alg) is not one of " + strings.Join(algorithms, ", "))

@@ -3,6 +3,9 @@
 package jwtcaller
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"strconv"
 	"strings"
@@ -194,6 +197,64 @@ func TestATokenIsVerifiedOnce(t *testing.T) {
 		}
 	}); n > 0 {
 		t.Errorf("a token issued here: %v allocations", n)
+	}
+}
+
+func TestTrust_ATokenEndsWithItsKeyOrItsProviderAndNotWithItsExpiry(t *testing.T) {
+	t.Parallel()
+	p := testKeys()
+	trust := trusting(t, nil, config(written(t, all(t))))
+	named, unnamed := map[string]any{"kid": "p256"}, map[string]any{}
+	token := func(header, claims map[string]any) string { return sign(t, "ES256", p.p256, header, good(claims)) }
+	if _, _, err := trust.Caller(t.Context(), token(named, nil)); err != nil {
+		t.Fatal(err)
+	}
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := trust.providers[0].source
+	for name, tt := range map[string]struct {
+		token string
+		keys  []byte
+		ended bool
+	}{
+		"its key is there":               {token(named, nil), all(t), false},
+		"it has expired":                 {token(named, map[string]any{"iat": 1, "nbf": 1, "exp": 2}), all(t), false},
+		"its key is gone":                {token(named, nil), document(t, jwk(t, "ed", p.ed, nil)), true},
+		"its key is of another type":     {token(named, nil), document(t, jwk(t, "p256", p.p384, nil)), true},
+		"another key has its name":       {token(named, nil), document(t, jwk(t, "p256", other, nil)), true},
+		"it names no key, the only one":  {token(unnamed, nil), document(t, jwk(t, "p256", p.p256, nil)), false},
+		"it names no key, another one":   {token(unnamed, nil), document(t, jwk(t, "p384", p.p384, nil)), true},
+		"it names no key, there are two": {token(unnamed, nil), all(t), true},
+	} {
+		set, err := parseKeys(tt.keys)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		source.set.Store(set)
+		if err := trust.Ended(tt.token); (err != nil) != tt.ended || err != nil && veeam.ReasonOf(err) != veeam.ReasonBadToken {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	source.good.Store(0) // the keys are too old
+	if err := trust.Ended(token(named, nil)); err != nil {
+		t.Errorf("keys that cannot be read: %v", err)
+	}
+	removed, err := New([]*Config{config(written(t, all(t)))}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave := removed.Enter(func(Report) {})
+	if _, _, err := removed.Caller(t.Context(), token(named, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := removed.Ended(token(named, nil)); err != nil {
+		t.Error(err)
+	}
+	leave()
+	if err := removed.Ended(token(named, nil)); err == nil {
+		t.Error("the token of a provider that is no longer configured goes on")
 	}
 }
 

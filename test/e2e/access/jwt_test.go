@@ -166,6 +166,7 @@ func TestTokensOfAnIdentityProviderIdentifyCallers(t *testing.T) {
 	// again, those of the former one do not any more.
 	file := w.client(t, "file")
 	file.get(file.echoPath(), bearer(token)).want(http.StatusOK)
+	ends := map[string]lasts{"stream": file.stream(bearer(token)), "websocket": file.websocket(bearer(token))}
 	p.has(t, second)
 	if err := os.WriteFile(keys, []byte(*p.keys.Load()), 0o600); err != nil {
 		t.Fatal(err)
@@ -173,6 +174,11 @@ func TestTokensOfAnIdentityProviderIdentifyCallers(t *testing.T) {
 	next := second.sign(t, nil)
 	harness.Eventually(t, "a new key", func() bool { return file.get(file.echoPath(), bearer(next)).status == http.StatusOK })
 	file.get(file.echoPath(), bearer(token)).refused("vbr", http.StatusUnauthorized)
+	for kind, l := range ends {
+		l.endsSoon(t, kind)
+		_ = l.close()
+	}
+	w.logs(t, "What was under way ends: trust_jwt k8s: the provider no longer has the key of the token")
 	if p.reads.Load() < 1 {
 		t.Error("the keys were not read over TLS")
 	}
