@@ -320,6 +320,9 @@ func (t *Transport) check() (err error) {
 
 // warn logs options that are allowed but not recommended.
 func (t *Transport) warn() {
+	if stdlog.Verbose() {
+		t.logger.Warn("GODEBUG=http2debug: credentials and tokens are written to Caddy's log in clear text; unset it")
+	}
 	if t.TLS == nil {
 		t.logger.Warn("insecure_http: credentials and tokens are sent to the server in clear text")
 	} else if t.TLS.InsecureSkipVerify && len(t.TLSPins) == 0 {

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"os"
+	"strings"
 )
 
 // Where net/http writes up to 4 KiB of what a server sends behind an answer, such as a body
@@ -41,4 +43,11 @@ func (g *guard) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
+}
+
+// Verbose reports whether the environment has Go write what it sends and receives over HTTP/2
+// to the standard logger, credentials included (golang.org/x/net/http2/http2.go).
+func Verbose() bool {
+	set := os.Getenv("GODEBUG")
+	return strings.Contains(set, "http2debug=1") || strings.Contains(set, "http2debug=2")
 }

@@ -58,6 +58,15 @@ func TestGuard_AFailureIsReported(t *testing.T) {
 	}
 }
 
+func TestVerbose_IsASettingOfHTTP2(t *testing.T) {
+	for set, want := range map[string]bool{"": false, "tlsrsakex=1": false, "http2debug=0": false, "http2debug=1": true, "tlsrsakex=1,http2debug=2": true} {
+		t.Setenv("GODEBUG", set)
+		if Verbose() != want {
+			t.Errorf("%q: %t", set, !want)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
