@@ -29,10 +29,14 @@ func ConnectionOf(ctx context.Context) *Connection {
 }
 
 // WithConnection puts a connection into the context of its requests, unless one is in
-// it. It fits http.Server.ConnContext.
+// it. It fits http.Server.ConnContext. It closes a connection whose peer has taken the name of
+// an address.
 func WithConnection(ctx context.Context, conn net.Conn) context.Context {
 	if ConnectionOf(ctx) != nil {
 		return ctx
+	}
+	if posesAsAddress(Socket(conn)) {
+		_ = conn.Close()
 	}
 	return context.WithValue(ctx, connectionKey{}, &Connection{Conn: conn, Direct: sync.OnceValue(func() bool {
 		socket := Socket(conn)

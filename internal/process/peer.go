@@ -4,6 +4,7 @@ package process
 
 import (
 	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"syscall"
@@ -31,6 +32,23 @@ func PeerOf(conn net.Conn) (found Peer, ok bool) {
 		return Peer{}, false
 	}
 	return found, ok
+}
+
+// posesAsAddress reports whether the peer of a unix socket has bound its own end to a file
+// whose name reads as a network address, such as 10.20.0.1:80. The name would be the remote
+// address of its requests, by which Caddy trusts proxies, matches remote_ip and writes logs.
+// conn may be nil.
+func posesAsAddress(conn net.Conn) bool {
+	if conn == nil || !strings.HasPrefix(conn.LocalAddr().Network(), "unix") {
+		return false
+	}
+	name := conn.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	name, _, _ = strings.Cut(name, "%") // Caddy ignores the zone, whatever it is
+	_, err := netip.ParseAddr(name)
+	return err == nil
 }
 
 // Socket finds the socket in a connection. The result is nil if it cannot be

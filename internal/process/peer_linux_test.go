@@ -4,7 +4,11 @@
 package process
 
 import (
+	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,4 +72,39 @@ func TestThePeerOfAUnixSocketIsFoundInsideWrappers(t *testing.T) {
 type wrapped struct {
 	net.Conn
 	unwrapping
+}
+
+// Whoever connects to a unix socket may bind its own end to a file first, and so chooses the
+// remote address of its requests.
+func TestAPeerCannotNameItselfLikeAnAddress(t *testing.T) {
+	t.Chdir(t.TempDir())
+	listener, err := net.Listen("unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }))
+	server.Listener.Close()
+	server.Listener, server.Config.ConnContext = listener, WithConnection
+	server.Start()
+	defer server.Close()
+	for name, served := range map[string]bool{
+		"": true, "client.sock": true, "./10.20.0.2:5": true, "@10.20.0.1:5": true, "localhost:5": true,
+		"10.20.0.1:5": false, "10.20.0.1": false, "::1": false, "[::1]:5": false, "[::1%lo]:5": false, "::ffff:127.0.0.1": false, "127.0.0.1:": false, "10.0.0.1%x": false,
+	} {
+		dialer := new(net.Dialer)
+		if name != "" {
+			dialer.LocalAddr = &net.UnixAddr{Net: "unix", Name: name}
+		}
+		client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", "s")
+		}}}
+		res, err := client.Get("http://localhost/")
+		if served != (err == nil) {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		client.CloseIdleConnections()
+	}
 }
