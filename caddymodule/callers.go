@@ -132,7 +132,7 @@ func (h *Handler) admit(r *http.Request, sub issuer.Subject, ev policy.Evidence)
 	case caller.Via == policy.ViaCertificate && (ev.Certificate != caller.Name || sub.Vouch == ""):
 		return policy.Caller{}, errOtherKey
 	case caller.Via.ByAddress():
-		if _, ok := ev.Address(); !ok {
+		if here, _ := ev.Address(); here.Via != caller.Via {
 			return policy.Caller{}, errOtherPlace
 		}
 	case caller.Via == policy.ViaClient && strings.HasPrefix(sub.Vouch, keyVouch):

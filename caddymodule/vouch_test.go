@@ -3,11 +3,13 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -65,6 +67,10 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 	}
 	certified := policy.Caller{Name: "CN=alice", Via: policy.ViaCertificate}
 	client := policy.Caller{Name: "grafana", Via: policy.ViaClient}
+	loopback, unix := policy.Caller{Name: "loopback", Via: policy.ViaLoopback}, policy.Caller{Name: "unix", Via: policy.ViaUnix}
+	local := httptest.NewRequest(http.MethodGet, "http://localhost/api/v1/jobs", nil)
+	local.RemoteAddr = "127.0.0.1:1"
+	socket := local.WithContext(context.WithValue(local.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/x.sock", Net: "unix"}))
 	for name, c := range map[string]struct {
 		issued *http.Request
 		caller policy.Caller
@@ -84,7 +90,11 @@ func TestWhatVouchedForATokenMustStillDoSo(t *testing.T) {
 		"a passthrough user":                       {bare, userOf(hour), here, bare, nil},
 		"a passthrough user of other servers":      {bare, userOf(hour), elsewhere, bare, errNotVouched},
 		"a passthrough user whose login has ended": {bare, userOf(time.Now().Add(-time.Second)), here, bare, issuer.ErrExpired},
-		"a caller of this machine":                 {bare, policy.Caller{Name: "loopback", Via: policy.ViaLoopback}, here, bare, errOtherPlace},
+		"a caller of this machine":                 {local, loopback, here, local, nil},
+		"a caller of this machine, elsewhere":      {bare, loopback, here, bare, errOtherPlace},
+		"a caller of this machine, at a socket":    {local, loopback, here, socket, errOtherPlace},
+		"a caller at a socket":                     {socket, unix, here, socket, nil},
+		"a caller at a socket, without it":         {socket, unix, here, local, errOtherPlace},
 	} {
 		caller, err := c.at.admit(c.used, here.subjectOf(c.issued, &c.caller), c.at.evidence(c.used, veeam.RouteProtected))
 		if !errors.Is(err, c.want) || err == nil && caller.Identity() != c.caller.Identity() {
