@@ -3,10 +3,15 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -60,12 +65,31 @@ type inner interface{ net.Conn }
 // accepted is the server's end of a connection over the loopback address.
 func accepted(t *testing.T) net.Conn {
 	t.Helper()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	return acceptedAt(t, "tcp", "127.0.0.1:0")
+}
+
+// overSocket is a request over a unix socket.
+func overSocket(t *testing.T) *http.Request {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sock") //nolint:usetesting // the path of a socket has little room
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	conn := acceptedAt(t, "unix", filepath.Join(dir, "s"))
+	r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+	r.RemoteAddr = conn.RemoteAddr().String()
+	return r.WithContext(process.WithConnection(context.WithValue(r.Context(), http.LocalAddrContextKey, conn.LocalAddr()), conn))
+}
+
+func acceptedAt(t *testing.T, network, address string) net.Conn {
+	t.Helper()
+	socket, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	client, err := net.Dial("tcp", socket.Addr().String())
+	client, err := net.Dial(network, socket.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,5 +183,103 @@ func TestThePROXYProtocolMakesNoProxyTrusted(t *testing.T) {
 		if got := listener.PeerOf(r); got.Address != c.want || got.Unix {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
+	}
+}
+
+// behind is a request that Caddy has found to be from a trusted proxy, or from no proxy.
+func behind(r *http.Request, server *caddyhttp.Server, trusted bool, client string) *http.Request {
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), server)
+	caddyhttp.SetVar(r.Context(), caddyhttp.TrustedProxyVarKey, trusted)
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, client)
+	return r
+}
+
+// The proxies that Caddy trusts may name their client in headers of their own.
+func TestAHeaderByWhichCaddyKnowsClientsMarksARequestAsRelayed(t *testing.T) {
+	t.Parallel()
+	server := &caddyhttp.Server{ClientIPHeaders: []string{"x-my-client"}}
+	for name, c := range map[string]struct {
+		server  *caddyhttp.Server
+		header  string
+		trusted bool
+		client  string
+		want    bool
+	}{
+		"no header":                             {server, "Accept", true, "127.0.0.1", false},
+		"no header, from nobody trusted":        {server, "Accept", false, "127.0.0.1", false},
+		"the header":                            {server, "X-My-Client", true, "192.0.2.7", true},
+		"the header, which names nobody":        {server, "X-My-Client", true, "127.0.0.1", true},
+		"the header, from nobody trusted":       {server, "X-My-Client", false, "127.0.0.1", true},
+		"a header that an earlier handler took": {server, "Accept", true, "192.0.2.7", true},
+		"another server's header":               {new(caddyhttp.Server), "X-My-Client", false, "127.0.0.1", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set(c.header, "192.0.2.7")
+		r = behind(r, c.server, c.trusted, c.client)
+		if got := listener.Relayed(r); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+		r.Header.Del(c.header) // as headers that Connection names
+		if got := listener.Relayed(r); got != c.want {
+			t.Errorf("%s, once the header is gone: %t", name, got)
+		}
+	}
+}
+
+// A source is neither what a client says of itself, nor the proxy that it shares with others.
+func TestTheSourceBehindAProxyIsWhatTheProxyAdds(t *testing.T) {
+	t.Parallel()
+	nginx := func() *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+		r.RemoteAddr = "10.20.0.1:80"
+		return r
+	}
+	loose, strict := &caddyhttp.Server{ClientIPHeaders: []string{"X-Real-Ip", "X-Forwarded-For"}}, &caddyhttp.Server{TrustedProxiesStrict: 1}
+	self := listener.SourceOf(overSocket(t)) // a user, where that is known
+	for name, c := range map[string]struct {
+		r       *http.Request
+		headers []string // of the name before
+		server  *caddyhttp.Server
+		trusted bool
+		client  string // as Caddy has found it
+		want    string
+	}{
+		"no proxy":                                 {nginx(), nil, loose, false, "10.20.0.1", "10.20.0.1"},
+		"who claims to be one":                     {nginx(), []string{"X-Forwarded-For", "192.0.2.7"}, loose, false, "10.20.0.1", "10.20.0.1"},
+		"a proxy that names nobody":                {nginx(), nil, loose, true, "10.20.0.1", "10.20.0.1"},
+		"a client":                                 {nginx(), []string{"X-Forwarded-For", "192.0.2.7"}, loose, true, "192.0.2.7", "192.0.2.7"},
+		"a client that writes another address":     {nginx(), []string{"X-Forwarded-For", "198.51.100.9, 192.0.2.7"}, loose, true, "198.51.100.9", "192.0.2.7"},
+		"a client that writes another line":        {nginx(), []string{"X-Forwarded-For", "198.51.100.9", "X-Forwarded-For", "192.0.2.7"}, loose, true, "198.51.100.9", "192.0.2.7"},
+		"a client with a port":                     {nginx(), []string{"X-Forwarded-For", "198.51.100.9,[2001:db8::7]:80"}, loose, true, "198.51.100.9", "2001:db8::/64"},
+		"a client whom the proxy hides":            {nginx(), []string{"X-Forwarded-For", "198.51.100.9, unknown"}, loose, true, "198.51.100.9", "10.20.0.1"},
+		"a client in another header":               {nginx(), []string{"X-Real-Ip", "192.0.2.8", "X-Forwarded-For", "192.0.2.7"}, loose, true, "192.0.2.8", "192.0.2.8"},
+		"a client, strictly":                       {nginx(), []string{"X-Forwarded-For", "198.51.100.9, 192.0.2.7, 10.20.0.2"}, strict, true, "192.0.2.7", "192.0.2.7"},
+		"at a socket, no proxy":                    {overSocket(t), nil, loose, false, "", self},
+		"at a socket, who claims to be one":        {overSocket(t), []string{"X-Forwarded-For", "192.0.2.7"}, loose, false, "", self},
+		"at a socket, a client of a proxy":         {overSocket(t), []string{"X-Forwarded-For", "192.0.2.7"}, loose, true, "192.0.2.7", "192.0.2.7"},
+		"at a socket, strictly":                    {overSocket(t), []string{"X-Forwarded-For", "192.0.2.7"}, strict, true, "192.0.2.7", "192.0.2.7"},
+		"at a socket, a proxy that names nobody":   {overSocket(t), nil, strict, true, "@", self},
+		"at a socket, a proxy that names nobody 2": {overSocket(t), nil, loose, true, "@", self},
+	} {
+		for i := 0; i < len(c.headers); i += 2 {
+			c.r.Header.Add(c.headers[i], c.headers[i+1])
+		}
+		if got := listener.SourceOf(behind(c.r, c.server, c.trusted, c.client)); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// All connections to a unix socket have the same address.
+func TestConnectionsToAUnixSocketAreToldApart(t *testing.T) {
+	t.Parallel()
+	r := overSocket(t)
+	if got := listener.ConnectionOf(r); runtime.GOOS == "linux" && got != fmt.Sprintf("uid %d pid %d", os.Getuid(), os.Getpid()) {
+		t.Error(got)
+	}
+	over := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
+	if got := listener.ConnectionOf(over); got != over.RemoteAddr {
+		t.Error(got)
 	}
 }

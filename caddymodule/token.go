@@ -141,7 +141,7 @@ func (h *Handler) loginCaller(r *http.Request, request *veeam.TokenRequest, call
 	named := h.clients.Named(request.Username) != nil
 	if h.clients.Any() && (named || unknown != nil) {
 		return h.clients.Login(r.Context(), password.Attempt{
-			Site: h.audience(r), Name: request.Username, Password: request.Password.Reveal(), Source: listener.SourceOf(r), Connection: r.RemoteAddr,
+			Site: h.audience(r), Name: request.Username, Password: request.Password.Reveal(), Source: listener.SourceOf(r), Connection: listener.ConnectionOf(r),
 		})
 	}
 	if unknown != nil {

@@ -4,6 +4,7 @@
 package listener
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,9 +21,24 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
+// relayedVar is the request variable that is set once a request is known to be relayed: later
+// the headers that say so may have been removed.
+const relayedVar = "veeam_auth.relayed"
+
 // Relayed reports whether another proxy relayed the request. Behind a proxy on this
 // machine, every caller has a loopback address.
 func Relayed(r *http.Request) bool {
+	if known, _ := caddyhttp.GetVar(r.Context(), relayedVar).(bool); known {
+		return true
+	}
+	relayed := relayed(r)
+	if relayed {
+		caddyhttp.SetVar(r.Context(), relayedVar, true)
+	}
+	return relayed
+}
+
+func relayed(r *http.Request) bool {
 	if c := process.ConnectionOf(r.Context()); c != nil && !c.Direct() {
 		return true
 	}
@@ -31,7 +47,57 @@ func Relayed(r *http.Request) bool {
 			return true
 		}
 	}
-	return r.ProtoMajor == 1 && r.ProtoMinor == 0 // nginx, which adds no header unless it is told to
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 { // nginx before 1.29.7, which adds no header unless it is told to
+		return true
+	}
+	// Proxies that Caddy trusts may have headers of their own, which an earlier handler may
+	// have removed.
+	for _, name := range clientHeaders(r) {
+		if _, ok := r.Header[http.CanonicalHeaderKey(name)]; ok {
+			return true
+		}
+	}
+	return trusted(r) && clientFor(r) != ""
+}
+
+// trusted reports whether Caddy trusts the peer as a proxy.
+func trusted(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+// clientFor returns the address that Caddy has taken from the headers of a trusted proxy.
+// It is empty if they name nobody else than the proxy: then Caddy takes the proxy for the
+// client.
+func clientFor(r *http.Request) string {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	client, err := netip.ParseAddr(text)
+	proxy, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || client.Unmap() == proxy.Addr().Unmap().WithZone("") {
+		return ""
+	}
+	return text
+}
+
+// serverOf returns the server of a request, nil if it is not known.
+func serverOf(r *http.Request) *caddyhttp.Server {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
+}
+
+// clientHeaders are the headers by which trusted proxies name their client.
+func clientHeaders(r *http.Request) []string {
+	if server := serverOf(r); server != nil {
+		return server.ClientIPHeaders
+	}
+	return nil
+}
+
+// strict reports whether Caddy reads the headers of trusted proxies from the end. At the
+// beginning they have what the client has sent.
+func strict(r *http.Request) bool {
+	server := serverOf(r)
+	return server != nil && server.TrustedProxiesStrict > 0
 }
 
 // Early reports whether a request may have been sent by somebody else before: it is early
@@ -75,30 +141,61 @@ func PeerOf(r *http.Request) (peer policy.Peer) {
 		peer.Unix = OverUnix(r)
 		return peer
 	}
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	if server != nil && server.TrustedProxiesStrict > 0 && trusted {
-		// Where the headers name nobody, Caddy takes the proxy for the client.
-		text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		client, err := netip.ParseAddr(text)
-		proxy, _ := netip.ParseAddrPort(r.RemoteAddr)
-		if err == nil && client.Unmap() != proxy.Addr().Unmap().WithZone("") {
-			peer.Address = text
-		}
+	if strict(r) && trusted(r) {
+		peer.Address = clientFor(r)
 	}
 	return peer
 }
 
-// SourceOf returns the source of a request: a user at a unix socket, or an address.
-// Behind a proxy that Caddy trusts, it is the address in the proxy's headers.
+// SourceOf returns the source of a request: a user at a unix socket, or an address. Behind a
+// proxy that Caddy trusts, it is the address in the proxy's headers.
 func SourceOf(r *http.Request) string {
+	if client := behindProxy(r); client != "" {
+		return ratelimit.Source(client)
+	}
 	if found, ok := process.PeerOfRequest(r.Context()); ok {
 		return "uid " + strconv.Itoa(found.UID)
 	}
-	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return ratelimit.Source(address)
+	if OverUnix(r) {
+		return string(policy.ViaUnix) // the peer chooses the name of its own end
 	}
 	return ratelimit.Source(r.RemoteAddr)
+}
+
+// behindProxy returns the address that a trusted proxy names, empty if there is none. Where
+// Caddy does not read the headers strictly it takes the first one, which the client may have
+// written; the last one is what the proxy has added.
+func behindProxy(r *http.Request) string {
+	switch {
+	case !trusted(r):
+		return ""
+	case strict(r):
+		return clientFor(r)
+	}
+	for _, name := range clientHeaders(r) {
+		values := r.Header.Values(name)
+		if len(values) == 0 {
+			continue
+		}
+		all := values[len(values)-1]
+		last := strings.TrimSpace(all[strings.LastIndexByte(all, ',')+1:])
+		if host, _, err := net.SplitHostPort(last); err == nil {
+			last = host
+		}
+		if _, err := netip.ParseAddr(last); err == nil {
+			return last
+		}
+	}
+	return ""
+}
+
+// ConnectionOf tells the connections of one source apart. At a unix socket it is that of a
+// process, because all its connections have the same address.
+func ConnectionOf(r *http.Request) string {
+	if found, ok := process.PeerOfRequest(r.Context()); ok {
+		return fmt.Sprintf("uid %d pid %d", found.UID, found.PID)
+	}
+	return r.RemoteAddr
 }
 
 // LaterProtocols returns the protocols of a server besides HTTP/1.

@@ -92,7 +92,7 @@ type Attempt struct {
 	Hashes []Hash
 
 	// Source is the source of the request, as far as it is known, Connection its
-	// connection.
+	// connection. A proxy may use one connection for several sources.
 	Source, Connection string
 }
 
@@ -284,7 +284,7 @@ func (c *Checker) refuse(counts []ratelimit.Count) error {
 var connectionRate = ratelimit.Rate{Burst: 1, Every: 10 * time.Minute}
 
 func connection(a Attempt) ratelimit.Count {
-	return ratelimit.Count{Key: ratelimit.KeyOf(a.Connection), Rate: connectionRate}
+	return ratelimit.Count{Key: ratelimit.KeyOf(a.Source, a.Connection), Rate: connectionRate}
 }
 
 // rank orders those who wait at one source: zero for who has not guessed.

@@ -394,3 +394,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A proxy sends the requests of several clients on one connection.
+func TestAGuessOnASharedConnectionCountsForItsSourceOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, oneClient)
+		_, _ = s.try("grafana", "wrong", "192.0.2.7", "the proxy's")
+		for source, want := range map[string]int{"192.0.2.7": 1, "192.0.2.8": 0} {
+			a := Attempt{Site: "other", Name: "jenkins", Source: source, Connection: "the proxy's"}
+			if got := s.rank(a, Counts(a.Site, a.Name, a.Source)); got != want {
+				t.Errorf("%s has rank %d, not %d", source, got, want)
+			}
+		}
+	})
+}
