@@ -159,8 +159,9 @@ type Handler struct {
 	jwts        *jwtcaller.Trust // nil without trust_jwt
 	first       string           // the account that acts by default
 	rules       *rules.Set
-	approvals   *approval.Site // nil if no rule requires one
-	limits      *ratelimit.Callers
+	approvals   *approval.Site     // nil if no rule requires one
+	limits      *ratelimit.Callers // of named callers; nil without a limit
+	sources     *ratelimit.Callers // of others; nil without a limit
 	stands      *atomic.Pointer[site]
 	forwarder   *atomic.Pointer[forwarder.Forwarder] // holds nil if reverse_proxy sends requests on
 	origins     map[string]struct{}                  // AllowedOrigins
@@ -258,7 +259,7 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.MaxParallel < 0 {
 		return errors.New("veeam_auth: max_parallel is negative")
 	}
-	h.limits = h.RateLimit.Callers(h.MaxParallel)
+	h.limits, h.sources = h.RateLimit.Callers(h.MaxParallel), h.RateLimit.Callers(h.MaxParallel)
 	h.clients.Limit(h.MaxParallel)
 	if err := h.acquireUsers(); err != nil {
 		return err
@@ -383,14 +384,12 @@ func (h *Handler) serve(w *forwarder.Recorder, r *http.Request, next caddyhttp.H
 	if state.caller.Via == policy.ViaPassthrough {
 		state.user = h.users.Of(state.caller.Login, state.caller.Name)
 	}
-	if limits := h.clients.Named(state.caller.Client()).Callers(h.limits); limits != nil {
-		leave, exceeded := limits.Enter(limitedName(r, state))
-		if exceeded != nil {
-			h.refuse(w, r, state, answer.Exceeded(exceeded, state.route == veeam.RouteToken))
-			return nil
-		}
-		defer leave()
+	leave, exceeded := h.enter(r, state)
+	if exceeded != nil {
+		h.refuse(w, r, state, answer.Exceeded(exceeded, state.route == veeam.RouteToken))
+		return nil
 	}
+	defer leave()
 	if state.decision.Approval {
 		if refusal = h.approve(w, r, state); refusal != nil {
 			h.refuse(w, r, state, *refusal)

@@ -84,12 +84,3 @@ func (h *Handler) expose(r *http.Request, tok *tokencache.Token, pair *issuer.Pa
 	h.issuer.Adopt(pair.Access, sub, audience, tok.Expires())
 	return nil
 }
-
-// limitedName returns the name under which a request counts for the limits. The name in
-// a login is not verified yet, so its source counts.
-func limitedName(r *http.Request, state *requestState) string {
-	if state.login != nil {
-		return "\x00login from " + listener.SourceOf(r) // no caller has such a name
-	}
-	return state.caller.Identity()
-}

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caddy-veeam/veeam-auth/internal/clients"
+	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -231,7 +232,11 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 		{Name: "CN=alice", Via: policy.ViaCaddy},
 		{Name: "CN=alice", Via: policy.ViaPassthrough},
 	}
-	limited := map[string]bool{}
+	none, err := clients.New(nil, passwords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := &Handler{clients: none, limits: ratelimit.NewCallers(0.01, 1, 0)}
 	for _, excepted := range kinds {
 		f := &clients.FilterSecrets{Except: []string{excepted.Identity()}}
 		if err := f.Read(known); err != nil {
@@ -244,13 +249,12 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 				t.Errorf("except %s: %s is filtered: %v", excepted.Identity(), caller.Identity(), h.filters(state))
 			}
 		}
-		limited[limitedName(nil, &requestState{caller: excepted})] = true
+		if _, exceeded := limited.enter(nil, &requestState{caller: excepted}); exceeded != nil {
+			t.Errorf("%s shares the limit of another", excepted.Identity())
+		}
 		if client, _ := (&requestState{caller: excepted}).placeholders("http.veeam_auth.client"); client != excepted.Identity() {
 			t.Errorf("rules see %v", client)
 		}
-	}
-	if len(limited) != len(kinds) {
-		t.Errorf("limits know %v", limited)
 	}
 	for _, text := range []string{"alice", "CN=bob", "certificate:", ""} {
 		if err := (&clients.FilterSecrets{Except: []string{text}}).Read(known); err == nil {
