@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/arguments"
+	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/routes"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/storages"
 	"github.com/caddy-veeam/veeam-auth/internal/approval"
@@ -48,12 +49,23 @@ func (h *Handler) approve(w http.ResponseWriter, r *http.Request, state *request
 	here := h.site(r) // an audience may join sites with other servers, and a request may choose the server
 	state.approved, refusal = h.approvals.Admit(w, r, approval.Asked{
 		Product: h.product, Site: here.audience + " " + issuer.Digest(routes.Filled(r, here.bound)...), Server: strings.Join(routes.Filled(r, here.dials), " "),
-		Client: state.caller.Identity(), Account: h.actingAs(state), Sent: state.sent, Operation: state.operation, Rule: state.source,
+		Client: asker(r, state), Account: h.actingAs(state), Sent: state.sent, Operation: state.operation, Rule: state.source,
 	})
 	if refusal == nil {
 		state.journal.Approved(state.caller.Identity(), state.approved.ID, state.approved.By)
 	}
 	return refusal
+}
+
+// asker names who asks for an approval: at a unix socket with the user, so that one user neither
+// uses the approval of another nor takes the places of all.
+func asker(r *http.Request, state *requestState) string {
+	if state.caller.Via == policy.ViaUnix {
+		if source := listener.SourceOf(r); source != state.caller.Name {
+			return state.caller.Name + " " + source
+		}
+	}
+	return state.caller.Identity()
 }
 
 // actingAs is the name of the account that a request acts as, empty for none.

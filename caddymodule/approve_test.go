@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -288,5 +291,22 @@ func TestRulesSayWhatRequiresAnApproval(t *testing.T) {
 			t.Errorf("%s is allowed", name)
 		}
 		_ = h.Cleanup()
+	}
+}
+
+// An approval names the user at a unix socket, and is that user's.
+func TestUsersAtAUnixSocketAskForThemselves(t *testing.T) {
+	t.Parallel()
+	unix, loopback := policy.Caller{Name: "unix", Via: policy.ViaUnix}, policy.Caller{Name: "loopback", Via: policy.ViaLoopback}
+	r := overSocket(t)
+	want := "unix"
+	if runtime.GOOS == "linux" {
+		want = "unix uid " + strconv.Itoa(os.Getuid())
+	}
+	if got := asker(r, &requestState{caller: unix}); got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
+	if got := asker(httptest.NewRequest(http.MethodGet, "/", nil), &requestState{caller: loopback}); got != "loopback" {
+		t.Error(got)
 	}
 }
