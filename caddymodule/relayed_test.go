@@ -27,7 +27,7 @@ func TestHeadersThatProxiesAddMarkARequestAsRelayed(t *testing.T) {
 	for _, name := range []string{
 		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Prefix",
 		"X-Forwarded-Ssl", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP",
-		"Caddy-Templates-Include", "X-Original-Forwarded-For", "X-Original-Host", "X-Envoy-External-Address", "CDN-Loop", "X-Azure-ClientIP", "x-forwarded-for", "FORWARDED",
+		"Caddy-Templates-Include", "X-Original-Forwarded-For", "X-Original-Host", "X-Envoy-External-Address", "l5d-client-id", "CDN-Loop", "X-Azure-ClientIP", "x-forwarded-for", "FORWARDED",
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost/", nil)
 		if listener.Relayed(r) {

@@ -252,7 +252,7 @@ func (e Evidence) Hint() string {
 		return hint + "; for this address, either run the client in the same network namespace (such as the same pod, or network_mode service:), " +
 			"or name it: client <name> <password-hash>, a key of a client, or a client certificate"
 	case e.Relayed:
-		return hint + "; the address is ignored, because another proxy relayed the request: a header says so, or it came over HTTP/1.0, as from older versions of nginx"
+		return hint + "; the address is ignored, because another proxy relayed the request: a header or the address (127.0.0.6, the sidecar of Istio) says so, or it came over HTTP/1.0, as from older versions of nginx"
 	case e.AuthenticationRequired:
 		return hint + "; the address is ignored, because this site has require_authentication"
 	}

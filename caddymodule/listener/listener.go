@@ -21,6 +21,10 @@ import (
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
+// meshAddress begins the address from which the sidecar of Istio connects to the program in its
+// pod, for whoever has called it. Connections that are no HTTP to it, such as TLS, have no header.
+const meshAddress = "127.0.0.6:"
+
 // relayedVar is the request variable that is set once a request is known to be relayed: later
 // the headers that say so may have been removed.
 const relayedVar = "veeam_auth.relayed"
@@ -46,6 +50,9 @@ func relayed(r *http.Request) bool {
 		if headers.IsRelay(name) {
 			return true
 		}
+	}
+	if strings.HasPrefix(r.RemoteAddr, meshAddress) {
+		return true
 	}
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 { // nginx before 1.29.7, which adds no header unless it is told to
 		return true

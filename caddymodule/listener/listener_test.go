@@ -39,6 +39,8 @@ func TestAProxyIsRecognized(t *testing.T) {
 		"HTTP/2":            {func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, false},
 		"HTTP/3":            {func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/3.0", 3, 0 }, false},
 		"HTTP/1.0":          {func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.0", 1, 0 }, true},
+		"a service mesh":    {func(r *http.Request) { r.RemoteAddr = "127.0.0.6:40000" }, true},
+		"not quite a mesh":  {func(r *http.Request) { r.RemoteAddr = "127.0.0.61:40000" }, false},
 		"a header of proxy": {func(r *http.Request) { r.Header.Set("X-Forwarded-For", "192.0.2.1") }, true},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/x", http.NoBody)

@@ -136,8 +136,8 @@ func IsRelay(name string) bool {
 		return true
 	}
 	// X-Forwarded-For, -Host, -Proto, -Port, …; X-Original-Forwarded-For; those of
-	// Envoy, the proxy of service meshes.
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-Forwarded-") || strings.HasPrefix(name, "X-Envoy-")
+	// Envoy and Linkerd, the proxies of service meshes.
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-Forwarded-") || strings.HasPrefix(name, "X-Envoy-") || strings.HasPrefix(name, "L5d-")
 }
 
 // sessionHeader is a response header in the spelling that clients expect. It is not the
