@@ -4,7 +4,12 @@ package adminapi
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 // Act is something that an operator has done.
@@ -50,6 +55,19 @@ func tell(told func(Act), r *http.Request, act Act) {
 	if told == nil {
 		return
 	}
-	act.Operator, act.Address = Operator(r), r.RemoteAddr
+	act.Operator, act.Address = Operator(r), addressOf(r)
 	told(act)
+}
+
+// addressOf is from where a request has come. At a unix socket it is the user, if that is
+// known: whoever connects there may choose its address.
+func addressOf(r *http.Request) string {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || !strings.HasPrefix(local.Network(), "unix") {
+		return r.RemoteAddr
+	}
+	if peer, ok := process.PeerOfRequest(r.Context()); ok {
+		return "unix uid " + strconv.Itoa(peer.UID)
+	}
+	return "unix"
 }

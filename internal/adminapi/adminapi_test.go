@@ -7,13 +7,18 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/internal/issuer"
 	"github.com/caddy-veeam/veeam-auth/internal/keys"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
@@ -109,6 +114,39 @@ func TestAnActNamesItsOperator(t *testing.T) {
 		}
 	}
 	tell(nil, unknown, Act{}) // nobody listens
+}
+
+// Whoever connects to a unix socket may choose the address of its end.
+func TestAnActAtAUnixSocketHasNoAddress(t *testing.T) {
+	local := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/admin.sock", Net: "unix"})
+	r := httptest.NewRequestWithContext(local, http.MethodPost, SessionsPath, nil)
+	r.RemoteAddr = "10.0.0.1:5"
+	if got := addressOf(r); got != "unix" {
+		t.Error(got)
+	}
+	t.Chdir(t.TempDir())
+	listener, err := net.Listen("unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.DialUnix("unix", &net.UnixAddr{Name: "operator:5", Net: "unix"}, &net.UnixAddr{Name: "s", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	got, want := addressOf(r.WithContext(process.WithConnection(local, conn))), "unix"
+	if runtime.GOOS == "linux" {
+		want = "unix uid " + strconv.Itoa(os.Getuid())
+	}
+	if got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
 }
 
 // Only what names the admin endpoint by a name that nobody else can own, and says that its

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -74,6 +75,7 @@ const (
 func NewServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadTimeout: arrivesIn, WriteTimeout: answerIn, IdleTimeout: idleFor, MaxHeaderBytes: mostHeader,
+		ConnContext: process.WithConnection, // tells the user at a unix socket
 	}
 }
 

@@ -1,12 +1,17 @@
 package page
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
+	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
 
 // At its own listener there is the page, its JSON and its acts; under a name that leads
@@ -49,5 +54,33 @@ func TestTheListenerOfThePageServesItAloneAndOnlyByLocalNames(t *testing.T) {
 		if tt.status == http.StatusForbidden && (acted != before || !strings.Contains(w.Body.String(), `"error":`) || w.Header().Get("X-Frame-Options") != "DENY") {
 			t.Errorf("%s by %q: acted %t, %v %s", tt.path, tt.host, acted != before, w.Header(), w.Body)
 		}
+	}
+}
+
+// The log names the user who acts at a unix socket.
+func TestTheUserAtAUnixSocketIsKnown(t *testing.T) {
+	t.Chdir(t.TempDir())
+	listener, err := net.Listen("unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peer process.Peer
+	server := NewServer(Handler(newPage(NewRecord()), map[string]adminapi.Handler{adminapi.ApprovePath: func(_ http.ResponseWriter, r *http.Request) error {
+		peer, _ = process.PeerOfRequest(r.Context())
+		return nil
+	}}))
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", "s")
+	}}}
+	defer client.CloseIdleConnections()
+	res, err := client.Post("http://localhost"+adminapi.ApprovePath, "application/json", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if want := (process.Peer{UID: os.Getuid(), GID: os.Getgid(), PID: os.Getpid()}); runtime.GOOS == "linux" && peer != want {
+		t.Errorf("%s: %+v, not %+v", res.Status, peer, want)
 	}
 }
