@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -97,7 +98,7 @@ type Caddy struct {
 
 	cmd  *exec.Cmd
 	done chan struct{}
-	out  *Output
+	out  *printed
 }
 
 // Binary is another Caddy to run instead of this program. Default: none.
@@ -127,7 +128,7 @@ func StartCaddy(dir, config string, env []string) (*Caddy, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{}), out: &Output{}}
+	c := &Caddy{Admin: fmt.Sprintf("127.0.0.1:%d", ports[0]), Dir: dir, done: make(chan struct{})}
 	args := []string{"run", "--config", config}
 	if filepath.Ext(config) != ".json" {
 		args = append(args, "--adapter", "caddyfile")
@@ -136,13 +137,18 @@ func StartCaddy(dir, config string, env []string) (*Caddy, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	if c.out, err = newPrinted(dir); err != nil {
+		return nil, err
+	}
+	c.cmd.Stdout, c.cmd.Stderr = c.out.file, c.out.file
 	if err := c.cmd.Start(); err != nil {
+		c.out.end()
 		return nil, err
 	}
 	started.add(c)
 	go func() {
 		_ = c.cmd.Wait()
+		c.out.end()
 		close(c.done)
 	}()
 	for deadline := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
@@ -260,7 +266,8 @@ func (c *Caddy) load(ctx context.Context, mediaType string, config []byte) error
 // Pid is the number of the process.
 func (c *Caddy) Pid() int { return c.cmd.Process.Pid }
 
-// Output is what Caddy has printed so far.
+// Output is what Caddy has printed so far: all that it has printed before an answer that was
+// read is in it.
 func (c *Caddy) Output() string { return c.out.String() }
 
 // Stop ends Caddy as a service manager would, and waits for it.
@@ -282,6 +289,39 @@ func (c *Caddy) Ends() bool {
 func (c *Caddy) Kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
+}
+
+// printed is what a process prints. It prints to a file: what it writes to a pipe would be
+// known only when a goroutine of this program has read it, a while after the process goes on.
+type printed struct {
+	mu   sync.Mutex
+	file *os.File // nil when the process has ended
+	text string   // what has been read of it
+}
+
+func newPrinted(dir string) (*printed, error) {
+	file, err := os.CreateTemp(dir, "printed-")
+	return &printed{file: file}, err
+}
+
+// String is what was printed so far.
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file != nil {
+		rest, _ := io.ReadAll(io.NewSectionReader(p.file, int64(len(p.text)), math.MaxInt64))
+		p.text += string(rest)
+	}
+	return p.text
+}
+
+// end keeps what was printed: the file may be removed now.
+func (p *printed) end() {
+	_ = p.String()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.file.Close()
+	p.file = nil
 }
 
 // Output collects what several goroutines write, or a process prints.

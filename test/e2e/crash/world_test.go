@@ -240,7 +240,7 @@ func (w *world) known() (recorded, unknown, expire int) {
 	})
 	now := ""
 	for result, said := range map[string]string{"unknown": saidUnknown, "expires": saidAlone} {
-		w.eventually("the log says what the metrics say of "+result, func() bool { // a pipe takes its time
+		w.eventually("the log says what the metrics say of "+result, func() bool { // one of them comes first
 			n, err := w.Caddy.Metric("left_sessions_total", `result="`+result+`"`)
 			now = w.Caddy.Output()
 			return err == nil && int(n) == strings.Count(now, said)
