@@ -15,7 +15,6 @@ import (
 	"strconv"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness/certs"
-	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
 )
 
 const (
@@ -115,12 +114,9 @@ func sharedSites(dir string) []*site {
 	}
 	sites = append(sites, &site{
 		Name: "second factor aws", Product: "aws", Options: "passthrough",
-		Account: "account second {\n\t\t\tusername " + veeamtest.DefaultMFAUser + "\n\t\t\tpassword {file." +
-			filepath.Join(dir, "monitor") + "}\n\t\t\ttotp_secret " + veeamtest.DefaultTOTPSecret + "\n\t\t}",
+		Account: "account second {\n\t\t\tusername " + second + "\n\t\t\tpassword {file." +
+			filepath.Join(dir, "monitor") + "}\n\t\t\ttotp_secret " + secondSecret + "\n\t\t}",
 	})
-	for _, product := range formed {
-		sites = append(sites, &site{Name: "exposed " + product, Product: product, Account: "passthrough", Options: "expose_upstream_tokens"})
-	}
 	for _, product := range products {
 		sites = append(sites, &site{Name: "deny " + product, Product: product, Options: "default deny"})
 	}

@@ -33,6 +33,13 @@ const (
 	operator = "svc-operator"
 )
 
+// Users of the servers whom one test has to itself: what it counts depends on no other one.
+const (
+	fresh        = "svc-fresh"
+	second       = "svc-second"
+	secondSecret = "KRSXG5CTMVRXEZLUKRSXG5CTMVRXEZLU"
+)
+
 var (
 	products = harness.ProductsBut("vspc35") // which is a version
 
@@ -131,6 +138,8 @@ func (w *world) serve() error {
 	for product, fact := range facts {
 		server := veeamtest.New(fact.profile, veeamtest.WithFourEyes(false), veeamtest.WithTokenLimits(0, 0, 0),
 			veeamtest.WithAccount(veeamtest.Account{Username: operator, Password: "operator-pass-1"}),
+			veeamtest.WithAccount(veeamtest.Account{Username: fresh, Password: "fresh-pass-1"}),
+			veeamtest.WithAccount(veeamtest.Account{Username: second, Password: "second-pass-1", TOTPSecret: secondSecret}),
 			veeamtest.WithAccount(veeamtest.Account{Username: "CN=exporter,O=Lab", Password: "exporters-pass-1"}))
 		if err := server.Start(); err != nil {
 			return err
