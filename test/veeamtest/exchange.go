@@ -190,6 +190,12 @@ func (x *exchange) unauthorized(why reason) {
 			c.Unauthorized++
 		}
 	})
+	// What is left of a body is read, as Kestrel and HTTP.sys do. net/http would reset the connection half a second
+	// after the response, which a client that is busy sending may not have read by then. One that waits for 100
+	// Continue sends nothing.
+	if x.r.ProtoMajor == 1 && x.r.Header.Get("Expect") == "" {
+		x.drain()
+	}
 	if x.access == extension {
 		x.refusePlugIn()
 		return

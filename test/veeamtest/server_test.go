@@ -79,6 +79,19 @@ func TestServerSpeaksHTTPSInBothVersions(t *testing.T) {
 	}
 }
 
+// A connection that is closed soon after the response may lose it.
+func TestARefusedBodyIsReadAndTheConnectionKept(t *testing.T) {
+	s := started(t, VBR13)
+	got, err := send(client(t, false), s, "POST", "/api/v1/echo", "no token", bytes.NewReader(make([]byte, 1<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Body.Close()
+	if got.StatusCode != http.StatusUnauthorized || got.Close {
+		t.Errorf("%s, the connection is closed: %t", got.Status, got.Close)
+	}
+}
+
 func TestServerComesBackOnItsPortWithItsSessions(t *testing.T) {
 	s := started(t, Azure)
 	access, _ := defaultLogin(t, s)
