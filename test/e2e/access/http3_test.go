@@ -56,7 +56,7 @@ func overTLS(t *testing.T, options string) (base string, clients map[string]http
 
 func send(t *testing.T, client http.RoundTripper, method, target, proto string) (status int, body, version string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	u, err := url.Parse(target)
 	if err != nil {

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	passwords "github.com/caddy-veeam/veeam-auth/internal/password"
 )
 
 func TestAClientLogsInWithEitherHashAndActsAsItsAccount(t *testing.T) {
@@ -53,10 +56,15 @@ func TestGuessingIsBrakedAndLocksNobodyOut(t *testing.T) {
 	for i, product := range products {
 		c := w.client(t, "clients "+product)
 		guesser := c.from("127.0.2." + strconv.Itoa(i+1))
-		for range 5 {
-			guesser.login("grafana", "guess").refused(atToken(product), facts[product].refused)
+		began, braked := time.Now(), (*answer)(nil)
+		for guesses := 0; braked == nil; guesses++ {
+			switch a := guesser.login("grafana", "guess"); {
+			case guesses < passwords.NameRate.Burst:
+				a.refused(atToken(product), facts[product].refused)
+			case a.status == http.StatusTooManyRequests, guesses > passwords.NameRate.Burst+int(time.Since(began)/passwords.NameRate.Every):
+				braked = a.refused(atToken(product), http.StatusTooManyRequests)
+			}
 		}
-		braked := guesser.login("grafana", "guess").refused(atToken(product), http.StatusTooManyRequests)
 		if seconds, err := strconv.Atoi(braked.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 60 {
 			t.Errorf("%v: Retry-After %q", braked, braked.header.Get("Retry-After"))
 		}
@@ -71,8 +79,13 @@ func TestGuessingIsBrakedAndLocksNobodyOut(t *testing.T) {
 func TestAnUnknownNameLooksTheSame(t *testing.T) {
 	w := here(t)
 	c := w.client(t, "clients vbr").relayed()
+	began := time.Now()
 	for i := range 8 { // some are refused, the others are told to wait
 		known, unknown := c.from("127.0.4.1").login("nightly", "wrong"), c.from("127.0.4.2").login("nobody", "wrong")
+		if time.Since(began) > passwords.NameRate.Every {
+			t.Log("this machine is so slow that one of the addresses has waited longer than the other")
+			break
+		}
 		if known.status != unknown.status || known.body != unknown.body {
 			t.Errorf("try %d: %v and %v", i, known, unknown)
 		}

@@ -268,10 +268,8 @@ func seed(ts *testscript.TestScript, neg bool, args []string) {
 
 // enrolled waits until a user has a second factor.
 func enrolled(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(time.Minute); current(ts).TOTPSecret(args[0]) == ""; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			ts.Fatalf("%s has none", args[0])
-		}
+	if !harness.Until(func() bool { return current(ts).TOTPSecret(args[0]) != "" }) {
+		ts.Fatalf("%s has none", args[0])
 	}
 }
 
@@ -383,7 +381,7 @@ func authenticator(ts *testscript.TestScript, _ bool, args []string) {
 // until <command...> repeats a command until it succeeds, for as long as only one that
 // hangs takes.
 func until(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(harness.Patience); ; time.Sleep(50 * time.Millisecond) {
 		err := ts.Exec(args[0], args[1:]...)
 		switch {
 		case err == nil:

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-veeam/veeam-auth/test/harness"
 )
@@ -29,11 +28,7 @@ func TestAStorageThatDoesNotWorkIsSaidAtTheStart(t *testing.T) {
 	s := w.add(vbr)
 	w.start()
 	const said = "Caddy's storage does not work"
-	for end := time.Now().Add(time.Minute); !strings.Contains(w.Caddy.Output(), said); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing is said at the start")
-		}
-	}
+	harness.Eventually(t, "the start says so", func() bool { return strings.Contains(w.Caddy.Output(), said) })
 	if out := w.Caddy.Output(); !strings.Contains(out, `"reason":"storage_unavailable"`) || !strings.Contains(out, broken) {
 		t.Errorf("reason or folder are missing: %s", out)
 	}
