@@ -164,6 +164,9 @@ func validates(t *testing.T, caddyfile string) {
 	if err != nil || strings.Contains(string(out), "not formatted") {
 		t.Errorf("%v\n%s\n%s", err, out, caddyfile)
 	}
+	if strings.Contains(caddyfile, "\nhttps://") && !strings.Contains(string(out), `"disable_redirects":true`) {
+		t.Errorf("it listens on port 80, which only root may do:\n%s", caddyfile)
+	}
 }
 
 // caddyfileOf returns the one in the ConfigMap of manifests.

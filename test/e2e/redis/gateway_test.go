@@ -59,6 +59,9 @@ func TestTheGatewayOfKubernetesSharesOneLogin(t *testing.T) {
 		}
 		w.Run(t)
 		worlds = append(worlds, w)
+		if strings.Contains(w.Caddy.Output(), "enabling automatic HTTP->HTTPS redirects") {
+			t.Error("it listens on port 80, which only root may do")
+		}
 		harness.Eventually(t, "the replica is ready", func() bool {
 			res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/veeam_auth/ready", ports[1]))
 			if err != nil {

@@ -42,6 +42,7 @@ capabilities:
 	admin localhost:2019
 	persist_config off
 	{{- if eq .Values.mode "gateway" }}
+	auto_https disable_redirects
 	storage redis {
 		host {{ .Values.gateway.redis.host }}
 		port {{ .Values.gateway.redis.port }}
