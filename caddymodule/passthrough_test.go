@@ -118,8 +118,13 @@ func (s *passthroughSite) welcome() (login string) {
 // call asks for a protected resource as a passthrough user.
 func (s *passthroughSite) call(login, want string) {
 	s.Helper()
+	s.callAs("user", login, want)
+}
+
+func (s *passthroughSite) callAs(name, login, want string) {
+	s.Helper()
 	state := &requestState{
-		route: veeam.RouteProtected, user: s.h.users.Of(login, "user"),
+		route: veeam.RouteProtected, user: s.h.users.Of(login, name),
 		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
 	}
 	req := proxied(s.Context(), state)
@@ -396,6 +401,42 @@ func TestProcessesWithOneCacheGuessNoMoreThanOne(t *testing.T) {
 		}
 		s.rest(10 * time.Second) // the storage's locks end by themselves
 	})
+}
+
+// Another process, or this one after a restart, knows the user from the token only, where the
+// name is in lower case.
+func TestATokenIsValidAtProcessesWithTheSameCacheHoweverTheNameIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"svc-monitor", `LAB\Carol`, "CAROL@lab.local"} {
+		user := veeamtest.WithAccount(veeamtest.Account{Username: name, Password: "right"})
+		withPassthrough(t, veeamtest.VBR13, []veeamtest.Option{user}, func(s *passthroughSite) {
+			path, one := newKeyFile(t)
+			key, err := os.ReadFile(path)
+			if err != nil {
+				s.Fatal(err)
+			}
+			dir := fileStorage(t.TempDir())
+			here := s.at("", s.transport(&Transport{Passthrough: true, Cache: &records.Cache{EncryptionKey: one, StorageRaw: dir}}), s.h)
+			got, login := here.login(name, "right")
+			if got.status != http.StatusOK {
+				s.Fatalf("%s: %v", name, got)
+			}
+			caller, err := policy.ParseIdentity(policy.Caller{Via: policy.ViaPassthrough, Name: name}.Identity())
+			if err != nil {
+				s.Fatal(err)
+			}
+			other := *s.h
+			other.users = passthrough.New()
+			there := s.at("", s.transport(&Transport{Passthrough: true, Cache: &records.Cache{EncryptionKey: s.secret("key", string(key)), StorageRaw: dir}}), &other)
+			there.callAs(caller.Name, login, "200")
+			if n := s.wire.grants(); n != 1 {
+				s.Errorf("%s: %d token requests", name, n)
+			}
+			here.tr.close()
+			there.tr.close()
+			s.rest(10 * time.Second) // the storage's locks end by themselves
+		})
+	}
 }
 
 func TestALoginThatIsForgottenMeanwhileIsRefusedLikeAnyOther(t *testing.T) {

@@ -58,9 +58,11 @@ type User struct {
 	elsewhere bool
 }
 
-// forServer returns the user for a login at a server with these accounts.
+// forServer returns the user for a login at a server with these accounts. Its name tells
+// sessions apart, also in a cache, where other processes know it from a token only: in
+// lower case, see policy.Caller.Identity.
 func (u *User) forServer(accounts []*account.Account) *upstream.Passthrough {
-	return &upstream.Passthrough{User: u.account.Username, Read: func(ctx context.Context) *account.Secrets { return u.credentials(ctx, accounts) }}
+	return &upstream.Passthrough{User: strings.ToLower(u.account.Username), Read: func(ctx context.Context) *account.Secrets { return u.credentials(ctx, accounts) }}
 }
 
 // Token returns the text that names the login in tokens issued here: its id and when it
