@@ -48,7 +48,9 @@ func (h *Handler) acquireUsers() error {
 
 // readLogin returns the login of a user with its own Veeam credentials. It returns nil
 // for other token requests; the name of a configured client always requires that
-// client's password.
+// client's password. A login with a credential that is none of a user is refused: whoever
+// sends one, such as a code for a challenge that is over, must not become the account of
+// the address that it comes from.
 func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam.TokenRequest) (*passthrough.Login, *veeam.Refusal) {
 	if h.users == nil {
 		return nil, nil
@@ -57,8 +59,12 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 		return nil, nil
 	}
 	login := h.users.Read(request, h.loginScope(r))
-	if login == nil {
-		return nil, nil
+	switch {
+	case login != nil:
+	case request.Grant == veeam.GrantPassword && request.Username == "" && request.Password.IsZero():
+		return nil, nil // nobody logs in: the caller is known by other means, or refused
+	default:
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "with passthrough, a login requires a user and a password, or a code for a challenge that is not over"}
 	}
 	if keys.Within(request.Username) || keys.Within(request.Password.Reveal()) ||
 		slices.ContainsFunc(request.Fields, func(f veeam.Field) bool { return keys.Within(f.Value.Reveal()) }) {

@@ -451,6 +451,37 @@ func TestALoginThatIsForgottenMeanwhileIsRefusedLikeAnyOther(t *testing.T) {
 	})
 }
 
+// A login whose credential is none of a user must not become that of the address that it
+// comes from, which acts as the account.
+func TestALoginThatIsNoneOfAUserIsNotThatOfItsAddress(t *testing.T) {
+	t.Parallel()
+	some := secret.New("some")
+	withPassthrough(t, veeamtest.Azure, nil, func(s *passthroughSite) {
+		for _, request := range []veeam.TokenRequest{
+			{Grant: veeam.GrantPassword, Username: veeamtest.DefaultUser},
+			{Grant: veeam.GrantPassword, Password: some},
+			{Grant: veeam.GrantMFA, MFAToken: some, MFACode: some}, // a challenge that is unknown, or over
+			{Grant: veeam.GrantMFA, MFAToken: some},
+			{Grant: veeam.GrantMFA},
+			{Grant: veeam.GrantSAML, Credential: some},
+			{Grant: veeam.GrantSSOToken, Credential: some},
+			{Grant: veeam.GrantUpdaterToken, Credential: some},
+			{Grant: veeam.GrantJWTBearer, Credential: some},
+			{Grant: veeam.GrantOperator, Credential: some},
+		} {
+			if got, _ := s.ask(&request); got.String() != "401 bad_credential" {
+				s.Errorf("%+v: %v", request, got)
+			}
+		}
+		if got, _ := s.ask(&veeam.TokenRequest{Grant: veeam.GrantPassword}); got.reason != "no login" {
+			s.Errorf("a request without a credential: %v", got)
+		}
+		if n := s.wire.grants(); n != 0 {
+			s.Errorf("%d token requests", n)
+		}
+	})
+}
+
 // A key in the wrong field is not sent to the server, and nobody keeps it as a user.
 func TestAKeyIsNoPassthroughLogin(t *testing.T) {
 	t.Parallel()
@@ -516,7 +547,7 @@ func TestAnMFAChallengeGoesToThePassthroughUser(t *testing.T) {
 				s.Fatalf("%s: the right code: %v %s", profile, got, got.body)
 			}
 			s.call(login, "200")
-			if got, _ := answer(token, code()); got.reason != "no login" {
+			if got, _ := answer(token, code()); got.reason != veeam.ReasonBadCredential {
 				s.Errorf("%s: a challenge that was answered: %v", profile, got)
 			}
 			// Without a code the client cannot log in again.
@@ -526,7 +557,7 @@ func TestAnMFAChallengeGoesToThePassthroughUser(t *testing.T) {
 			// Too late, and too often.
 			late := challenged()
 			s.rest(passthrough.ChallengeFor)
-			if got, _ := answer(late, code()); got.reason != "no login" {
+			if got, _ := answer(late, code()); got.reason != veeam.ReasonBadCredential {
 				s.Errorf("%s: a late code: %v", profile, got)
 			}
 			often := challenged()
