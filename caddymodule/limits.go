@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/listener"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
@@ -16,11 +17,15 @@ import (
 // Where nobody is named, the source counts: one user at a unix socket does not use up the
 // requests of another, nor one stranger those of all. The name in a login is not verified yet.
 // Sources have limits of their own, so that however many there are, known callers stay known.
-// Programs on the loopback address cannot be told apart.
+// Programs on the loopback address cannot be told apart. A user of passthrough has one limit,
+// however the server lets it write its name.
 func (h *Handler) enter(r *http.Request, state *requestState) (leave func(), exceeded *ratelimit.Exceeded) {
 	limits, name := h.clients.Named(state.caller.Client()).Callers(h.limits), state.caller.Identity()
-	if state.login != nil || state.caller.Via == policy.ViaUnix || name == "" {
+	switch {
+	case state.login != nil, state.caller.Via == policy.ViaUnix, name == "":
 		limits, name = h.sources, listener.SourceOf(r)
+	case state.caller.Via == policy.ViaPassthrough:
+		name = string(policy.ViaPassthrough) + ":" + username.Bare(state.caller.Name)
 	}
 	if limits == nil {
 		return func() {}, nil

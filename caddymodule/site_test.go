@@ -256,6 +256,11 @@ func TestCallersOfOneNameAreToldApart(t *testing.T) {
 			t.Errorf("rules see %v", client)
 		}
 	}
+	for _, spelling := range []string{"cn=alice", `LAB\CN=Alice`, "CN=Alice@lab.local", "ＣＮ=álice"} { // of one user of the server
+		if _, exceeded := limited.enter(nil, &requestState{caller: policy.Caller{Name: spelling, Via: policy.ViaPassthrough}}); exceeded == nil {
+			t.Errorf("%s has limits of its own", spelling)
+		}
+	}
 	for _, text := range []string{"alice", "CN=bob", "certificate:", ""} {
 		if err := (&clients.FilterSecrets{Except: []string{text}}).Read(known); err == nil {
 			t.Errorf("except %q is taken", text)

@@ -387,6 +387,29 @@ func TestHowManyWaitAndUntilWhen(t *testing.T) {
 	})
 }
 
+func TestAUserOfTheServerWaitsWithAFewRequestsHoweverItsNameIsWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := siteOn(new(memorystore.Storage).Process())
+		s.Limits.MaxWaitingPerClient = 2
+		ask := func(client string) veeam.Reason {
+			a := the()
+			a.Client, a.body = client, client
+			return s.send(t, a).reason()
+		}
+		for i, client := range []string{`passthrough:lab\carol`, "passthrough:carol", "passthrough:carol@lab.local", "passthrough:ｃａｒｏｌ"} {
+			if want := map[bool]veeam.Reason{true: veeam.ReasonApprovalRequired, false: veeam.ReasonThrottled}[i < 2]; ask(client) != want {
+				t.Errorf("%s: want %s", client, want)
+			}
+		}
+		for _, client := range []string{"passthrough:dave", "carol", "caddy:carol", `caddy:LAB\carol`, "certificate:carol"} {
+			if got := ask(client); got != veeam.ReasonApprovalRequired {
+				t.Errorf("%s: %s", client, got)
+			}
+		}
+	})
+}
+
 func TestWhatWaitsIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

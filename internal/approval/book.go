@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/store"
+	"github.com/caddy-veeam/veeam-auth/internal/username"
+	"github.com/caddy-veeam/veeam-auth/policy"
 )
 
 // Paths in the store. IndexPath is a mark that changes with the list; it is also the name
@@ -117,15 +119,26 @@ func (b *book) byID(id string) *record {
 
 // waiting counts the requests that wait: all, and those of a client.
 func (b *book) waiting(client string, now time.Time) (all, own int) {
+	client = counted(client)
 	for _, rec := range b.Approvals {
 		if rec.standing(now) == Waiting {
 			all++
-			if rec.Client == client {
+			if counted(rec.Client) == client {
 				own++
 			}
 		}
 	}
 	return all, own
+}
+
+// counted is the name under which the requests of a client count: that of a user of the
+// server is the same however the user has written it at the login.
+func counted(client string) string {
+	caller, err := policy.ParseIdentity(client)
+	if err != nil || caller.Via != policy.ViaPassthrough {
+		return client
+	}
+	return string(caller.Via) + ":" + username.Bare(caller.Name)
 }
 
 // tidy ends the approvals whose time is over, and forgets those that have ended long ago. It
