@@ -105,6 +105,29 @@ func TestAParentServesManyWhateverTheServerDoesWithItsRefreshToken(t *testing.T)
 	}
 }
 
+// Two sites with the same parent, or a site before and after a reload, have one session of it,
+// whose refresh token is good for one use.
+func TestSitesTakeTurnsWithTheSessionOfAParent(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	options, uids := tenants(n)
+	inWorld(t, veeamtest.VSPC, append(options, veeamtest.WithLatency(50*time.Millisecond)), func(w *world) {
+		sites := []*Transport{w.transport(&Transport{Accounts: w.template()}), w.transport(&Transport{Accounts: w.template()})}
+		var wg sync.WaitGroup
+		for i, uid := range uids {
+			wg.Go(func() {
+				if got := w.ask(sites[i%2], http.MethodGet, "/echo", uid); got.status != 200 || got.subject != tenant(i) {
+					t.Errorf("%s: %v of %q %s", tenant(i), got, got.subject, got.body)
+				}
+			})
+		}
+		wg.Wait()
+		for _, site := range sites {
+			site.close()
+		}
+	})
+}
+
 func TestTheTroubleOfAParentIsNotTheChilds(t *testing.T) {
 	t.Parallel()
 	inWorld(t, veeamtest.VSPC, []veeamtest.Option{veeamtest.WithAccount(veeamtest.Account{Username: "tenant", Password: "x", UID: tenantUID})}, func(w *world) {

@@ -36,6 +36,18 @@ type health struct {
 	failure atomic.Int64                         // when something has failed last, unix seconds
 	pins    atomic.Pointer[[]tlspin.Fingerprint] // of the server, as configured
 	told    told
+
+	parentTurn atomic.Pointer[parentTurn] // nil before the account has served others there
+}
+
+// turn is the right to use the session with which the account serves others: one for all
+// sites and configurations, because they share the session.
+func (h *health) turn() *parentTurn {
+	if t := h.parentTurn.Load(); t != nil {
+		return t
+	}
+	h.parentTurn.CompareAndSwap(nil, newParentTurn())
+	return h.parentTurn.Load()
 }
 
 // presented takes down the certificate of the server: of the connection that an answer

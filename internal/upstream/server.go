@@ -202,13 +202,13 @@ func (s *Server) newSource(key sourceKey, a *account.Account, at Place) *Source 
 	source := &Source{server: s, account: a, key: key, place: at, health: new(health), lookups: s.Metrics.SessionLookups(s.Product.Name, a.Name)}
 	source.rotation.sessions = source
 	source.touch(time.Now())
-	if key.parent {
-		source.turn = newParentTurn()
-	}
 	if key.user == "" {
 		source.health = s.State.accounts.at(s.Product.Name, a.Name, at.Origin)
 		source.health.pins.Store(&s.Pins)
 		s.watch.add(a)
+	}
+	if key.parent {
+		source.turn = source.health.turn()
 	}
 	source.version.Store(s.State.versions.get(s.Product.Name, at.Origin))
 	return source
