@@ -248,6 +248,42 @@ func TestARefusedPassthroughLoginLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// Who guesses all day must not keep a user out when its login is over.
+func TestAFloodOfGuessesStopsNoPasswordThatTheServerHasAcceptedBefore(t *testing.T) {
+	t.Parallel()
+	withPassthrough(t, veeamtest.VBR13, nil, func(s *passthroughSite) {
+		flood := func() {
+			for i := range 50 {
+				s.login(veeamtest.DefaultUser, "guess "+strconv.Itoa(i))
+			}
+		}
+		s.welcome()
+		for range 3 {
+			s.rest(25 * time.Hour)
+			flood()
+			before := s.wire.grants()
+			s.call(s.welcome(), "200")
+			if n := s.wire.grants() - before; n != 1 {
+				s.Errorf("%d token requests", n)
+			}
+		}
+		s.rest(25 * time.Hour)
+		s.server.SetPassword(veeamtest.DefaultUser, "changed")
+		flood()
+		before := s.wire.grants()
+		for range 20 {
+			if got, _ := s.login(veeamtest.DefaultUser, veeamtest.DefaultPassword); got.status == http.StatusOK {
+				s.Errorf("the old password: %v", got)
+			}
+			s.rest(10 * time.Second)
+			flood()
+		}
+		if n := s.wire.grants() - before; n > 3 { // one of the old password, and a guess in three minutes
+			s.Errorf("%d credentials were sent after the change", n)
+		}
+	})
+}
+
 func TestGuessesAtOnceAndInOtherSpellingsAreCountedToo(t *testing.T) {
 	t.Parallel()
 	withPassthrough(t, veeamtest.VBR13, nil, func(s *passthroughSite) {

@@ -95,16 +95,27 @@ func (l *Login) User() string { return l.account.Username }
 // which is 0 for a credential that the server has accepted before.
 func (l *Login) CountBy(failures *ratelimit.Limiter, sender []ratelimit.Count) (wait time.Duration) {
 	l.failures, l.sender = failures, sender
-	if l.users.find(l.id) != nil {
+	if l.users.find(l.id) != nil || l.users.accepted.Contains(l.id) {
 		return 0
 	}
 	return failures.Wait(sender...)
 }
 
-// begin counts the credential as wrong, for its sender and for its user at a server and
+// begin is count, except that what others have sent does not stop a credential that the
+// server has accepted before. It passes once: a password that was changed since then is no
+// more than another guess.
+func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (done func(wrong bool), wait time.Duration) {
+	done, wait = l.count(ctx, s, origin)
+	if wait > 0 && l.users.accepted.Remove(l.id) {
+		return func(bool) {}, 0 // Users.add remembers it again
+	}
+	return done, wait
+}
+
+// count counts the credential as wrong, for its sender and for its user at a server and
 // a site, until done tells whether it was. If wait is not 0 the credential must not be
 // sent, and done is nil.
-func (l *Login) begin(ctx context.Context, s *upstream.Server, origin string) (done func(wrong bool), wait time.Duration) {
+func (l *Login) count(ctx context.Context, s *upstream.Server, origin string) (done func(wrong bool), wait time.Duration) {
 	sender, wait := l.failures.Try(l.sender...)
 	if wait > 0 {
 		return nil, wait

@@ -103,6 +103,7 @@ type Users struct {
 	attempts   *lru.Cache[string, *tokencache.Session] // by id: the pending login, or its hold
 	challenges *lru.Cache[string, *pendingChallenge]   // by the mfa_token that the client has
 	guesses    *ratelimit.Limiter                      // counts credentials that the server has not accepted
+	accepted   *lru.Cache[string, struct{}]            // ids of credentials that it has, also after the end of their logins
 }
 
 // processUsers holds the Users of the process, under the key "", while a configuration
@@ -111,6 +112,7 @@ var processUsers = pool.New[string](func(u *Users) {
 	u.logins.Purge()
 	u.attempts.Purge()
 	u.challenges.Purge()
+	u.accepted.Purge()
 })
 
 // Acquire returns the Users of the process for one configuration, which calls Release
@@ -127,6 +129,7 @@ func New() *Users {
 		attempts:   newLRU[string, *tokencache.Session](maxAttempts),
 		challenges: newLRU[string, *pendingChallenge](maxChallenges),
 		guesses:    ratelimit.New(maxUsers),
+		accepted:   newLRU[string, struct{}](maxUsers),
 	}
 }
 
@@ -176,6 +179,9 @@ func (u *Users) Of(login, username string) *User {
 func (u *Users) add(user *User) {
 	u.logins.Add(user.id, user)
 	u.attempts.Remove(user.id)
+	if user.account.Grant == veeam.GrantPassword { // a code is good for one login
+		u.accepted.Add(user.id, struct{}{})
+	}
 	time.AfterFunc(time.Until(user.until), func() {
 		if now, ok := u.logins.Peek(user.id); ok && now == user {
 			u.logins.Remove(user.id)
