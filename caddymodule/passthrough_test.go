@@ -468,11 +468,37 @@ func TestATokenIsValidAtProcessesWithTheSameCacheHoweverTheNameIsWritten(t *test
 			if n := s.wire.grants(); n != 1 {
 				s.Errorf("%s: %d token requests", name, n)
 			}
+			// Once the user has logged in there, the session is that of the login.
+			there.login(name, "right")
+			there.callAs(caller.Name, login, "200")
+			s.rest(10 * time.Minute)
+			s.server.RevokeAll()
+			there.callAs(caller.Name, login, "200")
 			here.tr.close()
 			there.tr.close()
 			s.rest(10 * time.Second) // the storage's locks end by themselves
 		})
 	}
+}
+
+// Passthrough that was off for a moment, or very many users, make a process forget a login
+// whose session goes on: another login of the user leaves no second one at the server.
+func TestALoginThatWasForgottenLeavesNoSessionBehind(t *testing.T) {
+	t.Parallel()
+	withPassthrough(t, veeamtest.VBR13, nil, func(s *passthroughSite) {
+		for range 3 {
+			s.call(s.welcome(), "200")
+			s.h.users.Forget()
+		}
+		s.rest(time.Minute)
+		if n := s.server.Counters().LiveSessions; n != 1 {
+			s.Errorf("%d sessions", n)
+		}
+		s.tr.close()
+		if n := s.server.Counters().LiveSessions; n != 0 {
+			s.Errorf("%d sessions at the end", n)
+		}
+	})
 }
 
 func TestALoginThatIsForgottenMeanwhileIsRefusedLikeAnyOther(t *testing.T) {

@@ -51,20 +51,25 @@ func (s *Source) First(ctx context.Context, values context.Context, j journal.Jo
 	}
 	// Not through the session yet, because a cache may share it.
 	tok, err := s.granter(l, o).get(ctx, nil)
-	if err == nil {
-		tok, err = l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
-	}
 	if err != nil {
 		s.evict()
 		return nil, err
 	}
-	return tok, nil
+	kept, err := l.session.Get(ctx, func(context.Context, *tokencache.Token) (*tokencache.Token, error) { return tok, nil })
+	if err != nil {
+		s.evict()
+		return nil, err
+	}
+	if !kept.Access.Equal(tok.Access) {
+		l.session.discard(tok) // of a login that was forgotten, the session goes on
+	}
+	return kept, nil
 }
 
-// Keep makes PassthroughSource return s from now on, unless it has a source of this user
-// already.
+// Keep makes PassthroughSource return s from now on. A source of this user that it has
+// already is from before the login: it has the same session, but cannot log in again.
 func (s *Source) Keep(idle time.Duration, until time.Time) {
-	s.server.sessions.users.PeekOrAdd(s.key, s)
+	s.server.sessions.users.Add(s.key, s)
 	s.watchIdle(idle, until)
 }
 
