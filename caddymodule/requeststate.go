@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -72,6 +73,9 @@ type requestState struct {
 	// found is the result of the transport, not part of the decision.
 	found *found
 
+	// dials is how many connections net/http has dialed in the present attempt.
+	dials *atomic.Int32
+
 	// recorder writes the response and records what the log shows of it.
 	recorder *forwarder.Recorder
 
@@ -94,10 +98,11 @@ func newRequestState(r *http.Request) *requestState {
 	all := new(struct { // one allocation
 		state    requestState
 		found    found
+		dials    atomic.Int32
 		recorder forwarder.Recorder
 	})
 	state := &all.state
-	state.tls, state.host, state.found, state.recorder = r.TLS, r.Host, &all.found, &all.recorder
+	state.tls, state.host, state.found, state.dials, state.recorder = r.TLS, r.Host, &all.found, &all.dials, &all.recorder
 	return state
 }
 
@@ -183,6 +188,14 @@ func stateOf(ctx context.Context) *requestState {
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	state, _ := vars[stateVar].(*requestState)
 	return state
+}
+
+// dialsOf returns where the connections that a request dials are counted, nil for none.
+func dialsOf(ctx context.Context) *atomic.Int32 {
+	if state := stateOf(ctx); state != nil {
+		return state.dials
+	}
+	return nil
 }
 
 // request returns the request for a token.

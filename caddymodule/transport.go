@@ -211,6 +211,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.way(proxied)
 	dialing.Pin(t.HTTPTransport.Transport, t.pins)
+	dialing.Bound(t.HTTPTransport.Transport, dialsOf)
 	t.process = cmp.Or(t.process, running())
 	var err error
 	if t.metrics, err = t.process.registerMetrics(ctx); err != nil {
@@ -399,6 +400,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		return t.passOn(req, nil)
 	}
 	*state.found = found{}
+	state.dials.Store(0)
 	answer.AskOnce(req)
 	if difference == "" {
 		req, difference = bind(req, state)

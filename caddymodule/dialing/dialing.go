@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -108,7 +109,7 @@ func Values(ctx context.Context) context.Context {
 
 // LoginTransport sends the requests of logins with their own variables. Those of a
 // client's request, including its address, do not apply to a session that all callers
-// share, and the transport writes to them.
+// share, and the transport writes to them. What logs in or out is sent once.
 type LoginTransport struct{ *reverseproxy.HTTPTransport }
 
 // proxyProtocolVar is the variable in which reverse_proxy stores the client address of
@@ -117,11 +118,15 @@ const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
 
 // RoundTrip implements http.RoundTripper.
 func (t LoginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	vars := map[string]any{}
+	vars := map[string]any{dialsVar: new(atomic.Int32)}
 	if t.ProxyProtocolEnabled() {
 		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
 	}
-	return t.HTTPTransport.RoundTrip(req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars)))
+	req = req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars))
+	if req.Method == http.MethodGet {
+		return t.HTTPTransport.RoundTrip(req)
+	}
+	return sendOnce(t.HTTPTransport, req)
 }
 
 // Interface guard
