@@ -32,6 +32,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/page"
 	"github.com/caddy-veeam/veeam-auth/internal/passthrough"
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
+	"github.com/caddy-veeam/veeam-auth/internal/reauth"
 	"github.com/caddy-veeam/veeam-auth/internal/requestbody"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -318,6 +319,7 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	requestbody.Exact(r)
 	state := h.open(r)
 	state.journal = journal.New(h.svc, r)
 	state.journal.DecidedAs(state.sent.Method) // the GET of an extended CONNECT
@@ -461,6 +463,11 @@ func (h *Handler) refuseFailed(w *forwarder.Recorder, r *http.Request, state *re
 		Status: failed.StatusCode, Reason: veeam.TransportReason(r.Context(), failed.Err), AtTokenEndpoint: state.route == veeam.RouteToken,
 		Message: "The server cannot be reached through veeam-auth. See its log.",
 		Detail:  "the request could not be forwarded: " + fmt.Sprint(failed.Err),
+	}
+	if _, ok := errors.AsType[*reauth.BodyError](failed.Err); ok { // the client's fault, whatever status reverse_proxy has for it
+		refusal.Status, refusal.Message = 0, "The body of the request is incomplete, malformed or too large."
+		h.refuse(w, r, state, refusal)
+		return nil
 	}
 	if failed.StatusCode == http.StatusInternalServerError {
 		refusal.Reason = veeam.ReasonInternal

@@ -23,6 +23,28 @@ const Timeout = 10 * time.Second
 // ErrTimeout is returned for a token request that did not arrive in time.
 var ErrTimeout = errors.New("the body of the request did not arrive in time")
 
+// Exact has a body that is shorter than announced end with io.ErrUnexpectedEOF. net/http does
+// so for HTTP/1 and HTTP/2; over HTTP/3, part of a body would pass for the whole.
+func Exact(r *http.Request) {
+	if r.ProtoMajor == 3 && r.ContentLength > 0 {
+		r.Body = &exact{r.Body, r.ContentLength}
+	}
+}
+
+// exact is a body of which some bytes are missing.
+type exact struct {
+	io.ReadCloser
+	missing int64
+}
+
+func (e *exact) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	if e.missing -= int64(n); err == io.EOF && e.missing > 0 { // a reader returns it as it is
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
 // firstRead is how much memory a body gets before any of it has arrived.
 const firstRead = 4 << 10
 

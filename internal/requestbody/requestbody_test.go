@@ -62,3 +62,20 @@ func TestABodyThatWaitsForPermissionIsReadIfItIsShort(t *testing.T) {
 		}
 	}
 }
+
+func TestABodyOverHTTP3ThatIsShorterThanAnnouncedDoesNotPassForTheWhole(t *testing.T) {
+	for _, c := range []struct {
+		major     int
+		announced int64
+		want      error
+	}{{3, 2, nil}, {3, 3, io.ErrUnexpectedEOF}, {3, -1, nil}, {2, 3, nil}} { // net/http checks its own
+		for name, source := range map[string]io.Reader{"with its end": iotest.DataErrReader(strings.NewReader("{}")), "by bytes": iotest.OneByteReader(strings.NewReader("{}"))} {
+			r := httptest.NewRequest(http.MethodPost, "/", source)
+			r.ProtoMajor, r.ContentLength = c.major, c.announced
+			Exact(r)
+			if got, err := io.ReadAll(r.Body); string(got) != "{}" || !errors.Is(err, c.want) {
+				t.Errorf("%s, HTTP/%d, %d announced: %q, %v", name, c.major, c.announced, got, err)
+			}
+		}
+	}
+}

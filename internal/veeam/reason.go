@@ -103,7 +103,7 @@ var reasonTable = []ReasonRow{
 	{ReasonExpiredToken, false, http.StatusUnauthorized, "the access token has expired", "renew it", &formExpiredToken, ""},
 	{ReasonBadCredential, false, http.StatusUnauthorized, "name, password or code at the token endpoint are invalid (VSPC: 400)", "correct the client, or the hash of `client`", &formBadCredential, ""},
 	{ReasonBadRefreshToken, false, http.StatusUnauthorized, "the refresh token is unknown, expired or used, or its login has expired (VSPC: 400)", "log in with the password grant", &formBadRefreshToken, ""},
-	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or unreadable", "correct the client", &formBadRequest, ""},
+	{ReasonBadRequest, false, http.StatusBadRequest, "a parameter or the path is missing, ambiguous or unreadable, or the body is incomplete or malformed", "correct the client", &formBadRequest, ""},
 	{ReasonUnsupportedGrant, false, http.StatusBadRequest, "the grant is not for clients, such as `client_credentials`", "use `password`", &formUnsupportedGrant, ""},
 	{ReasonTooLarge, false, http.StatusRequestEntityTooLarge, "a token request exceeds 64 KiB, or a request that requires an [approval](approvals.md) exceeds `max_body` or has a target of more than 8 KiB", "correct the client, or raise `max_body`", &formTooLarge, ""},
 	{ReasonDenied, false, http.StatusForbidden, "no rule allows the request", "the log names the rule; `caddy veeam-auth policy test` explains it", &formDenied, ""},
