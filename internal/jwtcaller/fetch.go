@@ -67,9 +67,11 @@ func (s *source) fetchURL(ctx context.Context) ([]byte, error) {
 		}
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
+	// Over HTTP/1.1: over HTTP/2 net/http sends a request again by itself as often as the
+	// server says GOAWAY.
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
+		DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 	}
 	if s.place.ca != "" {
 		authorities, err := s.readFile(ctx, "jwks_ca", s.place.ca, maxDocument)

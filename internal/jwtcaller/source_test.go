@@ -33,12 +33,15 @@ func serve(t *testing.T, text []byte) *keyServer {
 	t.Helper()
 	s := new(keyServer)
 	s.keys(text)
-	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.requests.Add(1); r.Proto != "HTTP/1.1" {
+			t.Errorf("it is asked over %s", r.Proto)
+		}
 		s.bearer.Store(r.Header.Get("Authorization"))
 		(*s.answer.Load())(w, r)
 	}))
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog, s.EnableHTTP2 = nil, true
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
 }

@@ -82,10 +82,12 @@ func NewVault(o VaultOptions) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Without a proxy of the environment, and over HTTP/1.1: over HTTP/2 net/http sends a
+	// request again by itself as often as the server says GOAWAY, and a login counts.
 	transport := &http.Transport{
-		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true, MaxIdleConns: 2, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
-	} // without a proxy of the environment
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		MaxIdleConns:    2, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
+	}
 	if o.Roots != nil {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(o.Roots) {

@@ -42,7 +42,9 @@ func newBao(t *testing.T) *bao {
 		"kv/team/veeam":      `{"request_id":"1","lease_id":"","renewable":false,"lease_duration":2764800,"data":{"password":"hunter3","data":"text"}}`,
 		"database/creds/app": `{"lease_id":"database/creds/app/1","renewable":true,"lease_duration":3600,"data":{"password":"hunter4"}}`,
 	}}
-	b.Server = httptest.NewTLSServer(b)
+	b.Server = httptest.NewUnstartedServer(b)
+	b.EnableHTTP2 = true
+	b.StartTLS()
 	t.Cleanup(func() {
 		b.Close()
 		if len(b.unlike) > 0 {
@@ -60,6 +62,7 @@ func (b *bao) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			b.unlike = append(b.unlike, what)
 		}
 	}
+	expect(r.Proto == "HTTP/1.1", r.Proto)
 	expect(r.Header.Get("X-Vault-Request") == "true", "no X-Vault-Request")
 	expect(r.Header.Get("Authorization") == "" && r.URL.RawQuery == "", "credentials elsewhere, or a query")
 	path, ok := strings.CutPrefix(r.URL.Path, "/v1/")
