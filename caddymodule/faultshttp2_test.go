@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -263,9 +264,7 @@ func sendTo(t *testing.T, tr *Transport, address, method, path, body string) (st
 func TestOverHTTP2ALoginIsSentOnceWhateverTheServerSays(t *testing.T) {
 	t.Parallel()
 	all, notLookedAt := frameFaults()
-	for name, fault := range notLookedAt {
-		all[name] = fault
-	}
+	maps.Copy(all, notLookedAt)
 	for name, fault := range all {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()

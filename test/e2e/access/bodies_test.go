@@ -48,8 +48,13 @@ func (p brokenPost) dial(ctx context.Context, protocol string) (net.Conn, error)
 
 func (p brokenPost) fields() [][2]string {
 	return [][2]string{
-		{":method", http.MethodPost}, {":scheme", "https"}, {":authority", p.address}, {":path", p.path},
-		{"content-type", p.kind}, {"x-api-version", "1.2-rev0"}, {"content-length", fmt.Sprint(len(p.body) + 1)},
+		{":method", http.MethodPost},
+		{":scheme", "https"},
+		{":authority", p.address},
+		{":path", p.path},
+		{"content-type", p.kind},
+		{"x-api-version", "1.2-rev0"},
+		{"content-length", fmt.Sprint(len(p.body) + 1)},
 	}
 }
 
