@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,7 +92,7 @@ func proxied(ctx context.Context, state *requestState) *http.Request {
 
 // decideFor has a request be the one that was decided about.
 func (state *requestState) decideFor(req *http.Request) {
-	state.found, state.dials = new(found), new(atomic.Int32)
+	state.found = new(found)
 	state.sent = canonical.AsItIs(req)
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -73,9 +72,6 @@ type requestState struct {
 	// found is the result of the transport, not part of the decision.
 	found *found
 
-	// dials is how many connections net/http has dialed in the present attempt.
-	dials *atomic.Int32
-
 	// recorder writes the response and records what the log shows of it.
 	recorder *forwarder.Recorder
 
@@ -84,6 +80,10 @@ type requestState struct {
 
 	filter bool // secrets are removed from the response
 	hides  bool // a header or the query of the request may contain a secret
+
+	// dials is how many connections net/http has dialed in the present attempt. Like found,
+	// it is not part of the decision. Read and written atomically.
+	dials int32
 }
 
 // found is the result of the transport. The transport writes it after each attempt to
@@ -98,11 +98,10 @@ func newRequestState(r *http.Request) *requestState {
 	all := new(struct { // one allocation
 		state    requestState
 		found    found
-		dials    atomic.Int32
 		recorder forwarder.Recorder
 	})
 	state := &all.state
-	state.tls, state.host, state.found, state.dials, state.recorder = r.TLS, r.Host, &all.found, &all.dials, &all.recorder
+	state.tls, state.host, state.found, state.recorder = r.TLS, r.Host, &all.found, &all.recorder
 	return state
 }
 
@@ -191,9 +190,9 @@ func stateOf(ctx context.Context) *requestState {
 }
 
 // dialsOf returns where the connections that a request dials are counted, nil for none.
-func dialsOf(ctx context.Context) *atomic.Int32 {
+func dialsOf(ctx context.Context) *int32 {
 	if state := stateOf(ctx); state != nil {
-		return state.dials
+		return &state.dials
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func decidedPart(state *requestState) any {
 		Login     passthrough.Login
 		answers   bool
 	}{requestState: *state, answers: state.answer != nil}
-	part.answer, part.found, part.dials = nil, nil, nil
+	part.answer, part.found, part.dials = nil, nil, 0
 	if state.ambiguous != nil {
 		part.Ambiguous = *state.ambiguous
 	}

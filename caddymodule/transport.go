@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -400,7 +401,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		return t.passOn(req, nil)
 	}
 	*state.found = found{}
-	state.dials.Store(0)
+	atomic.StoreInt32(&state.dials, 0)
 	answer.AskOnce(req)
 	if difference == "" {
 		req, difference = bind(req, state)

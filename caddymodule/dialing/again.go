@@ -33,7 +33,7 @@ var (
 // body again, over a new connection, as often as the server says GOAWAY; and it sends all
 // requests over an HTTP/2 connection on which the server has gone silent. dials returns where
 // the connections of a request are counted; it may be nil for requests of no client.
-func Bound(inner *http.Transport, dials func(context.Context) *atomic.Int32) {
+func Bound(inner *http.Transport, dials func(context.Context) *int32) {
 	bound := func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 		if dial == nil {
 			return nil
@@ -43,7 +43,7 @@ func Bound(inner *http.Transport, dials func(context.Context) *atomic.Int32) {
 			if count == nil {
 				count = dialsOfLogin(ctx)
 			}
-			if count != nil && count.Add(1) > mostDials {
+			if count != nil && atomic.AddInt32(count, 1) > mostDials {
 				return nil, errGoingAway
 			}
 			return dial(ctx, network, address)
@@ -56,9 +56,9 @@ func Bound(inner *http.Transport, dials func(context.Context) *atomic.Int32) {
 // dialsVar is the variable in which LoginTransport counts connections.
 const dialsVar = "veeam_auth.dials"
 
-func dialsOfLogin(ctx context.Context) *atomic.Int32 {
+func dialsOfLogin(ctx context.Context) *int32 {
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	count, _ := vars[dialsVar].(*atomic.Int32)
+	count, _ := vars[dialsVar].(*int32)
 	return count
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -118,7 +117,7 @@ const proxyProtocolVar = "reverse_proxy.proxy_protocol_info"
 
 // RoundTrip implements http.RoundTripper.
 func (t LoginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	vars := map[string]any{dialsVar: new(atomic.Int32)}
+	vars := map[string]any{dialsVar: new(int32)}
 	if t.ProxyProtocolEnabled() {
 		vars[proxyProtocolVar] = reverseproxy.ProxyProtocolInfo{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)}
 	}
