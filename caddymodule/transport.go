@@ -468,7 +468,7 @@ func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Respon
 	if state != nil {
 		state.approved.Sending()
 	}
-	res, err := t.HTTPTransport.RoundTrip(t.outgoing(req, state, t.anonymousVersion(req, state)))
+	res, err := stdlog.Send(t.HTTPTransport, t.outgoing(req, state, t.anonymousVersion(req, state)))
 	if err == nil || state == nil || req.Body == nil { // else it may be the client's body that broke off
 		t.server.Checked(req.Context(), dialing.Address(req), res, err)
 	}

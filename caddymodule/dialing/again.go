@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 )
 
 const (
@@ -77,7 +79,7 @@ func sendOnce(base http.RoundTripper, req *http.Request) (*http.Response, error)
 		GetConn:      func(string) { again() },
 		GotConn:      func(httptrace.GotConnInfo) { again() },
 	})
-	res, err := base.RoundTrip(req.WithContext(ctx))
+	res, err := stdlog.Send(base, req.WithContext(ctx))
 	if err != nil && errors.Is(context.Cause(ctx), errUnanswered) {
 		return nil, errUnanswered
 	}

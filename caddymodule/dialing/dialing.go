@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 )
@@ -123,7 +124,7 @@ func (t LoginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.WithContext(context.WithValue(req.Context(), caddyhttp.VarsCtxKey, vars))
 	if req.Method == http.MethodGet {
-		return t.HTTPTransport.RoundTrip(req)
+		return stdlog.Send(t.HTTPTransport, req)
 	}
 	return sendOnce(t.HTTPTransport, req)
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/bounded"
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 )
 
@@ -104,7 +105,7 @@ func unanswered(ctx context.Context, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	return &readError{veeam.TransportReason(ctx, err), err}
+	return &readError{veeam.TransportReason(ctx, err), stdlog.WithoutAnswer(err)}
 }
 
 // refusedStatus returns the error of an answer other than 200.

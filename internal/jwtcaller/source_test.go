@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -134,6 +135,12 @@ func TestKeysAreReadFromATrustedServerOnly(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write(text[:10])
 		}, veeam.ReasonUnreachable},
+		"no HTTP": {func(c *Config) { c.JWKSTokenFile = written(t, []byte("the_token_of_the_pod")) }, func(w http.ResponseWriter, r *http.Request) {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s\r\n\r\n", r.Header.Get("Authorization"))
+				conn.Close()
+			}
+		}, veeam.ReasonUnreachable},
 	} {
 		if server.keys(text); tt.answer != nil {
 			server.handle(tt.answer)
@@ -149,7 +156,7 @@ func TestKeysAreReadFromATrustedServerOnly(t *testing.T) {
 		if len(told) != 1 || told[0].Reason != tt.want || veeam.ReasonOf(err) != tt.want || (s.current(time.Now()) != nil) != (tt.want == veeam.ReasonOK) {
 			t.Errorf("%s: %v, told %+v, want %s", name, err, told, tt.want)
 		}
-		if err != nil && strings.Contains(err.Error(), "the token of") {
+		if err != nil && strings.Contains(err.Error(), "the_token_of") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -128,10 +129,10 @@ func (s *Sender) Send(req, out *http.Request, source *upstream.Source, session *
 // send sends the request once. A replay has a span of its own.
 func (s *Sender) send(out *http.Request, r upstream.Request, replays int) (*http.Response, error) {
 	if replays == 0 {
-		return s.Base.RoundTrip(out)
+		return stdlog.Send(s.Base, out)
 	}
 	_, end := tracing.Start(out.Context(), tracing.Replay, tracing.About{Operation: r.Operation.Template()})
-	res, err := s.Base.RoundTrip(out)
+	res, err := stdlog.Send(s.Base, out)
 	if err != nil {
 		end(string(veeam.TransportReason(out.Context(), err)))
 		return nil, err

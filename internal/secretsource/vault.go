@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
+	"github.com/caddy-veeam/veeam-auth/internal/stdlog"
 )
 
 // VaultOptions say where a Vault or OpenBao is, and how to log in there.
@@ -280,5 +281,5 @@ func unreachable(err error) error {
 	if _, network := errors.AsType[net.Error](err); network || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return passing{fmt.Errorf("vault cannot be reached: %w", err)}
 	}
-	return fmt.Errorf("vault cannot be reached: %w", err)
+	return fmt.Errorf("vault cannot be reached: %w", stdlog.WithoutAnswer(err))
 }

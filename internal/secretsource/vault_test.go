@@ -200,6 +200,24 @@ func TestAServerThatDoesNotAnswerIsNotAvailable(t *testing.T) {
 	}
 }
 
+// A server that is no Vault, or a proxy in front of it, may repeat the token.
+func TestNoErrorQuotesAnAnswerThatIsNotHTTP(t *testing.T) {
+	for _, answer := range []string{"%s\r\n\r\n", "HTTP/1.1 %s OK\r\n\r\n", "HTTP/1.1 200 OK\r\n%s\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				fmt.Fprintf(conn, answer, r.Header.Get("X-Vault-Token"))
+				conn.Close()
+			}
+		}))
+		defer server.Close()
+		o := VaultOptions{Address: server.URL, Login: VaultLogin{Token: "{env.TOKEN}", Expand: expand(map[string]string{"{env.TOKEN}": "hvs.canary"})}}
+		if _, err := newVault(t, o).Read("secret/data/veeam#password"); err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "cannot be reached") {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+}
+
 // The token goes to the configured server alone, over TLS with its certificate.
 func TestTheTokenGoesToNoOtherServer(t *testing.T) {
 	b := newBao(t)

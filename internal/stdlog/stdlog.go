@@ -1,4 +1,4 @@
-// Package stdlog keeps what servers send out of the log of Go's standard library.
+// Package stdlog keeps what servers send out of the log and the errors of Go's standard library.
 package stdlog
 
 import (
