@@ -4,6 +4,7 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +14,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/caddy-veeam/veeam-auth/internal/bounded"
 )
 
 // adminFlags say where the admin endpoint is.
@@ -97,7 +101,10 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 		}
 		content = bytes.NewReader(text)
 	}
-	res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, content)
+	text, err := askAdmin(cmd.Context(), address, method, path, content)
+	if cmd.Context().Err() != nil {
+		return failed(errors.New("interrupted; Caddy may still do what it was asked for"))
+	}
 	if err != nil {
 		wrong, plain := f.plainError(address, err)
 		if wrong {
@@ -105,14 +112,44 @@ func (f *adminFlags) call(cmd *cobra.Command, method, path string, body, answer 
 		}
 		return failed(plain)
 	}
-	defer res.Body.Close()
 	if answer == nil {
 		return nil
 	}
-	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
+	if err := json.Unmarshal(text, answer); err != nil {
 		return failed(fmt.Errorf("cannot read the answer of Caddy at %s: %w", address, err))
 	}
 	return nil
+}
+
+const (
+	// readFor is how long an answer is waited for to a request that changes nothing. A login
+	// may take longer, and ends in time by itself.
+	readFor = 30 * time.Second
+
+	// maxAdminAnswer is the maximum length of an answer, in bytes.
+	maxAdminAnswer = 64 << 20
+)
+
+// askAdmin asks the admin endpoint, or what is there instead of it, and returns the answer.
+// The end of ctx ends it, which Caddy's client does not know.
+func askAdmin(ctx context.Context, address, method, path string, body io.Reader) ([]byte, error) {
+	if method == http.MethodGet {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, readFor)
+		defer cancel()
+	}
+	return bounded.Call(ctx, func(context.Context) ([]byte, error) {
+		res, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, body)
+		if err != nil {
+			return nil, err
+		}
+		defer res.Body.Close()
+		content, err := io.ReadAll(io.LimitReader(res.Body, maxAdminAnswer+1))
+		if err == nil && len(content) > maxAdminAnswer {
+			err = fmt.Errorf("its answer is longer than %d MiB", maxAdminAnswer>>20)
+		}
+		return content, err
+	})
 }
 
 var adminAnswer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)HTTP (\d+): (.*)$`) })

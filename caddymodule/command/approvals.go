@@ -65,6 +65,7 @@ func printApprovals(out io.Writer, states []approval.State, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, states)
 	}
+	out = linesTo(out)
 	if len(states) == 0 {
 		_, err := fmt.Fprintln(out, "No request waits for an approval.")
 		return err

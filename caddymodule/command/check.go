@@ -137,7 +137,7 @@ func (o *checkOptions) run(cmd *cobra.Command, args []string) error {
 		err = printJSON(cmd.OutOrStdout(), reports)
 	} else {
 		for _, report := range reports {
-			report.print(cmd.OutOrStdout())
+			report.print(linesTo(cmd.OutOrStdout()))
 		}
 	}
 	if err == nil && broken {

@@ -67,9 +67,10 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// plainJSON writes JSON for people, in which < and > stay as they are.
+// plainJSON writes JSON for people, in which < and > stay as they are, and what is not
+// printable is escaped.
 func plainJSON(out io.Writer) *json.Encoder {
-	encoder := json.NewEncoder(out)
+	encoder := json.NewEncoder(&printing{out, printableJSON})
 	encoder.SetEscapeHTML(false)
 	return encoder
 }

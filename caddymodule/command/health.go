@@ -4,6 +4,8 @@
 package command
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/internal/health"
@@ -81,7 +82,7 @@ func (o *healthOptions) run(cmd *cobra.Command) error {
 	line := healthLine(&answer)
 	switch answer.Status {
 	case health.StatusLive, health.StatusReady, health.StatusStarted:
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), line)
+		_, err = fmt.Fprintln(linesTo(cmd.OutOrStdout()), line)
 		return err
 	}
 	return errors.New(line)
@@ -96,7 +97,9 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 	if err != nil {
 		return answer, err
 	}
-	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, health.Path+path, nil, nil)
+	ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
+	defer cancel()
+	content, err := askAdmin(ctx, address, http.MethodGet, health.Path+path, nil)
 	if err != nil {
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(strings.NewReader(refused[2]), &answer) == nil {
 			return answer, nil
@@ -104,8 +107,7 @@ func (o *healthOptions) ask(cmd *cobra.Command, path string) (answer health.Answ
 		_, plain := o.admin.plainError(address, err)
 		return answer, plain
 	}
-	defer res.Body.Close()
-	return answer, readAnswer(res.Body, &answer)
+	return answer, readAnswer(bytes.NewReader(content), &answer)
 }
 
 func askURL(cmd *cobra.Command, url string) (answer health.Answer, err error) {

@@ -57,7 +57,7 @@ func printKeys(out io.Writer, states []keys.State, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, states)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(linesTo(out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tCLIENT\tSCOPE\tCREATED\tEXPIRES\tLAST USED\tSTATUS")
 	for _, s := range states {
 		status := s.Status

@@ -144,6 +144,7 @@ func (o *verifyOptions) print(out io.Writer, reports []*logchain.Report) error {
 	if o.json {
 		return printJSON(out, reports)
 	}
+	out = linesTo(out)
 	for _, r := range reports {
 		for _, f := range r.Findings {
 			fmt.Fprintln(out, f)

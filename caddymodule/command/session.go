@@ -87,10 +87,14 @@ func (i *interruptible) Read(p []byte) (int, error) {
 func withExitCode(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage = true
+		cmd.SetErr(linesTo(cmd.ErrOrStderr()))
 		err := run(cmd, args)
 		var exit *exitError
+		if err == nil {
+			return nil
+		}
 		if !errors.As(err, &exit) {
-			return err
+			return printableError{err}
 		}
 		cmd.SilenceErrors = true
 		fmt.Fprintf(cmd.ErrOrStderr(), "Error: %s\n", strings.TrimSpace(err.Error()))

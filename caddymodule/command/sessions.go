@@ -14,7 +14,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -122,7 +121,7 @@ func watchSessions(ctx context.Context, out, errOut io.Writer, show func() error
 		if terminalWidth(out) > 0 {
 			fmt.Fprint(out, "\x1b[H\x1b[2J") // to the upper left, and clear
 		}
-		if err := show(); err != nil {
+		if err := show(); err != nil && ctx.Err() == nil {
 			if _, ok := errors.AsType[*exitError](err); !ok {
 				return err // of the command line
 			}
@@ -164,20 +163,6 @@ func printSessions(out io.Writer, states []sessionRow, asJSON bool) error {
 	}
 	_, err := io.WriteString(out, printableLines(text))
 	return err
-}
-
-// printableLines is a text for a terminal: what is not printable in its lines is escaped,
-// because names and errors come from elsewhere.
-func printableLines(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if r == '\n' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
 }
 
 // widest is the length of the longest line.

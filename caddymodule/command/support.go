@@ -18,7 +18,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-veeam/veeam-auth/internal/adminapi"
@@ -140,7 +139,7 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, path, nil, nil)
+	content, err := askAdmin(cmd.Context(), address, http.MethodGet, path, nil)
 	if err != nil {
 		var probe health.Answer
 		if refused := adminAnswer().FindStringSubmatch(err.Error()); refused != nil && readAnswer(bytes.NewReader([]byte(refused[2])), &probe) == nil {
@@ -149,8 +148,7 @@ func (f *adminFlags) raw(cmd *cobra.Command, path string) ([]byte, error) {
 		_, plain := f.plainError(address, err)
 		return nil, plain
 	}
-	defer res.Body.Close()
-	return io.ReadAll(res.Body)
+	return content, nil
 }
 
 // supportLog is the end of the log in the format svc_resapi, if it is a file.

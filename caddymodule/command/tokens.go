@@ -52,7 +52,7 @@ func printTokens(out io.Writer, states []issuer.HolderState, asJSON bool) error 
 	if asJSON {
 		return printJSON(out, states)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(linesTo(out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "CLIENT\tKNOWN BY\tLOGINS\tRENEWALS\tFIRST ISSUED\tLAST ISSUED\tLAST USED\tEXPIRES\tREVOKED")
 	for _, s := range states {
 		known := s.Via
@@ -63,14 +63,6 @@ func printTokens(out io.Writer, states []issuer.HolderState, asJSON bool) error 
 			moment(s.FirstIssued), moment(s.LastIssued), moment(s.LastUsed), moment(s.Expires), moment(s.Revoked))
 	}
 	return table.Flush()
-}
-
-// printable is a name as it may stand in a terminal.
-func printable(name string) string {
-	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
-		return quoted
-	}
-	return name
 }
 
 func newTokensRevokeCommand(admin *adminFlags) *cobra.Command {
