@@ -39,7 +39,8 @@ and VSPC support this; that of VBR does not.
 
 The secret is written to --out, a file that only you can read: set totp_secret of
 the account to {file./path}. It is written to a temporary file before the server
-activates it, and renamed after the verification. If a step fails, multi-factor
+activates it, and renamed after the verification. With --out - it is printed before
+the server activates it: use it only if the exit code is 0. If a step fails, multi-factor
 authentication is turned off again, and the state of the account is printed.
 With --sealed the secret is sealed with the encryption_key of the account's cache.
 It is then valid only as totp_secret of this account, with the same cache key.
@@ -208,14 +209,15 @@ func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollmen
 		if o.recreate {
 			state = "its old secret remains valid"
 		}
-		return failed(fmt.Errorf("%w\nThe account %s is unchanged: %s. Nothing was written", err, s.name(), state))
+		written := "Nothing was written"
+		if out.shown {
+			written = "The printed secret is not valid"
+		}
+		return failed(fmt.Errorf("%w\nThe account %s is unchanged: %s. %s", err, s.name(), state, written))
 	}
 	state := "has the new secret, but the login with it failed"
 	if step.State == veeam.MFAUnknown {
 		state = "may have the new secret: the server's answer was lost"
-	}
-	if out.out != nil { // nobody else has it
-		_ = out.commit(line(e.Secret))
 	}
 	kept := "The new secret is in " + out.pending()
 	if o.scratchOut != "" {

@@ -39,6 +39,7 @@ type secretFile struct {
 	force bool
 	tmp   *os.File
 	out   io.Writer    // instead of a file, if its name is -
+	shown bool         // the text was written to out
 	seal  *commandSeal // nil: the text is written in clear text
 }
 
@@ -104,13 +105,19 @@ func whereabouts(name string) string {
 	return name
 }
 
-// prepare writes the text where it lasts, but not yet under its name.
+// prepare writes the text where it lasts, but not yet under its name. To an output it is
+// written now: who reads there may be gone, and that has to be known in time.
 func (f *secretFile) prepare(text string) error {
-	if f.out != nil {
+	if f.shown {
 		return nil
 	}
 	text, err := f.seal.seal(text)
 	if err != nil {
+		return err
+	}
+	if f.out != nil {
+		_, err = io.WriteString(f.out, text)
+		f.shown = err == nil
 		return err
 	}
 	if err := f.tmp.Truncate(0); err != nil {
@@ -124,14 +131,7 @@ func (f *secretFile) prepare(text string) error {
 
 // commit gives the file its name.
 func (f *secretFile) commit(text string) error {
-	if f.out != nil {
-		text, err := f.seal.seal(text)
-		if err == nil {
-			_, err = io.WriteString(f.out, text)
-		}
-		return err
-	}
-	if err := f.prepare(text); err != nil {
+	if err := f.prepare(text); err != nil || f.out != nil {
 		return err
 	}
 	if err := f.tmp.Close(); err != nil {

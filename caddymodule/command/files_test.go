@@ -5,6 +5,7 @@ package command
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,10 +80,31 @@ func TestASecretFileReplacesNothingUnasked(t *testing.T) {
 func TestASecretForTheStandardOutputTouchesNoFile(t *testing.T) {
 	var out bytes.Buffer
 	f, err := newSecretFile("-", false, &out)
-	if err != nil || f.prepare("x") != nil || out.Len() != 0 || f.commit("secret\n") != nil || out.String() != "secret\n" {
+	if err != nil || f.commit("secret\n") != nil || out.String() != "secret\n" {
 		t.Errorf("%q %v", &out, err)
 	}
 	f.discard()
+}
+
+// A reader that has gone is noticed before the secret counts, and one that is there gets it once.
+func TestASecretIsPrintedBeforeItCounts(t *testing.T) {
+	t.Parallel()
+	gone, reader := io.Pipe()
+	gone.Close()
+	f, err := newSecretFile("-", false, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.prepare("secret\n") == nil || f.shown {
+		t.Error("nobody reads it")
+	}
+	var out strings.Builder
+	f.out = &out
+	for _, step := range []func(string) error{f.prepare, f.prepare, f.commit} {
+		if err := step("secret\n"); err != nil || out.String() != "secret\n" || !f.shown {
+			t.Errorf("%v %q", err, out.String())
+		}
+	}
 }
 
 func TestTheFirstConfigurationThatExistsIsUsed(t *testing.T) {

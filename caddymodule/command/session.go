@@ -219,8 +219,10 @@ func (f *configFlags) prepare(cmd *cobra.Command, account string) (*commandSessi
 	return &commandSession{reached: r, credentials: a}, nil
 }
 
-// start logs in.
+// start logs in. From now on a reader of the output that goes does not end the process: a
+// session has to be ended, and the account may have changed.
 func (s *commandSession) start(ctx context.Context) (err error) {
+	signal.Ignore(syscall.SIGPIPE)
 	s.token, err = s.reached.login(ctx, s.credentials)
 	if err != nil {
 		if overdrawn(err) {
