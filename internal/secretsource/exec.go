@@ -81,8 +81,8 @@ func (e *Exec) run(ctx context.Context, command string) (string, error) {
 	case out.room < 0:
 		return "", fmt.Errorf("the program prints more than %d KiB", maxOutput>>10)
 	case errors.Is(err, exec.ErrWaitDelay):
-		_ = endGroup(cmd) // what the program has left behind, with its output open
-		fallthrough
+		_ = endGroup(cmd)
+		return "", passing{errors.New("the program has ended, but a process that it has started keeps its output open")}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "", passing{fmt.Errorf("the program did not end within %v", e.timeout)}
 	}
