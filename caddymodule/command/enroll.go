@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,10 +108,10 @@ func (o *enrollOptions) run(cmd *cobra.Command, args []string) error {
 	var offered *veeam.Enrollment
 	_, err = s.Client.Enroll(ctx, s.credentials, s.token, o.recreate, func(e *veeam.Enrollment) error {
 		offered = e
-		return errors.Join(out.prepare(line(e.Secret)), scratch.prepare(lines(e.ScratchCodes)))
+		return cmp.Or(scratch.prepare(lines(e.ScratchCodes)), out.prepare(line(e.Secret))) // what is printed, last
 	})
 	if err != nil {
-		return o.explain(s, err, offered, out, scratch)
+		return o.explain(s, err, out, scratch)
 	}
 	people := cmd.OutOrStdout()
 	if out.out != nil {
@@ -200,7 +201,7 @@ func (o *enrollOptions) done(people io.Writer, s *commandSession, e *veeam.Enrol
 }
 
 // explain says what state the account is in after a failure, and what to do.
-func (o *enrollOptions) explain(s *commandSession, err error, e *veeam.Enrollment, out, scratch *secretFile) error {
+func (o *enrollOptions) explain(s *commandSession, err error, out, scratch *secretFile) error {
 	var step *veeam.MFAError
 	if !errors.As(err, &step) || step.State == veeam.MFAUnchanged {
 		out.discard()
