@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
 	"github.com/caddy-veeam/veeam-auth/caddymodule/records"
 	"github.com/caddy-veeam/veeam-auth/internal/account"
 	"github.com/caddy-veeam/veeam-auth/internal/answer"
@@ -42,6 +44,15 @@ type passthroughSite struct {
 
 	meanwhile func() // between handler and transport, or nil
 	from      string // the address of the client, or empty
+	chosen    string // the address of the server that a load balancer has chosen, or empty
+}
+
+// toChosen has a request go to the server that was chosen for it.
+func (s *passthroughSite) toChosen(req *http.Request) *http.Request {
+	if s.chosen == "" {
+		return req
+	}
+	return req.WithContext(dialing.To(req.Context(), reverseproxy.DialInfo{Network: "tcp", Address: s.chosen, Host: s.chosen}))
 }
 
 func withPassthrough(t *testing.T, profile veeamtest.Profile, options []veeamtest.Option, test func(s *passthroughSite)) {
@@ -64,7 +75,7 @@ func withPassthrough(t *testing.T, profile veeamtest.Profile, options []veeamtes
 func (s *passthroughSite) ask(request *veeam.TokenRequest) (got received, login string) {
 	s.Helper()
 	state := &requestState{route: veeam.RouteToken}
-	req := proxied(s.Context(), state)
+	req := s.toChosen(proxied(s.Context(), state))
 	req.Method, req.URL.Path = http.MethodPost, s.h.product.TokenPath
 	state.decideFor(req)
 	state.journal = journal.New(s.svc, req)
@@ -90,7 +101,7 @@ func (s *passthroughSite) ask(request *veeam.TokenRequest) (got received, login 
 	}
 	res, err := sendDecided(s, s.tr, req)
 	if err != nil {
-		s.Fatal(err)
+		return received{body: err.Error()}, ""
 	}
 	got = s.read(res, state)
 	if _, after, ok := strings.Cut(strings.ToLower(got.body), `token":"`); ok && login == "" && got.reason == "" {
@@ -127,7 +138,7 @@ func (s *passthroughSite) callAs(name, login, want string) {
 		route: veeam.RouteProtected, user: s.h.users.Of(login, name),
 		caller: policy.Caller{Via: policy.ViaPassthrough, Login: login},
 	}
-	req := proxied(s.Context(), state)
+	req := s.toChosen(proxied(s.Context(), state))
 	req.Method, req.URL.Path, req.URL.RawQuery = http.MethodGet, s.server.Base()+"/echo", ""
 	state.decideFor(req)
 	state.journal = journal.New(s.svc, req)

@@ -487,7 +487,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	user, login := state.user, ""
 	if state.login != nil {
 		var challenge *passthrough.Challenge
-		if user, challenge, err = state.login.At(req.Context(), t.upstreamOf(req, state)); err != nil {
+		if user, challenge, err = state.login.At(req.Context(), state.login.Where(t.upstreamOf(req, state))); err != nil {
 			return t.refuse(req, state, err)
 		}
 		if challenge != nil {
@@ -497,9 +497,12 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 		login = user.Token()
 	}
 	var source *upstream.Source
+	request := state.request()
 	switch {
 	case state.caller.Via == policy.ViaPassthrough:
-		source, err = user.Source(t.upstreamOf(req, state))
+		at := state.login.Where(t.upstreamOf(req, state))
+		request = at.Request
+		source, err = user.Source(at)
 	case len(t.Accounts) == 0:
 		err = passthrough.ErrCredentialRequired
 	default:
@@ -508,7 +511,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	if err != nil {
 		return t.refuse(req, state, err)
 	}
-	tok, session, err := source.Token(req.Context(), state.request())
+	tok, session, err := source.Token(req.Context(), request)
 	if err != nil {
 		return t.refuse(req, state, err)
 	}
@@ -519,7 +522,7 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	}
 	out := t.outgoing(req, state, cmp.Or(t.APIVersion, source.FoundVersion()))
 	state.approved.Sending()
-	res, err = t.sender.Send(req, out, source, session, tok, state.request())
+	res, err = t.sender.Send(req, out, source, session, tok, request)
 	if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
 		state.approved.Answered()
 		return t.refuse(req, state, lost.Err)
@@ -615,7 +618,8 @@ func (t *Transport) refuse(req *http.Request, state *requestState, err error) (*
 	if errors.Is(err, context.Canceled) && req.Context().Err() != nil {
 		return nil, nil, context.Canceled // the client has disconnected
 	}
-	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok {
+	elsewhere := state.login != nil && state.login.Where(t.upstreamOf(req, state)).Address != dialing.Address(req)
+	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok && !elsewhere {
 		return nil, nil, dial // so that reverse_proxy may try another upstream
 	}
 	r, said := answer.RefusalOf(err, time.Now(), upstream.ResolveEvery), t.said

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-veeam/veeam-auth/internal/ratelimit"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/totp"
+	"github.com/caddy-veeam/veeam-auth/internal/tracing"
 	"github.com/caddy-veeam/veeam-auth/internal/upstream"
 	"github.com/caddy-veeam/veeam-auth/internal/username"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
@@ -172,12 +173,24 @@ type Challenge struct {
 	Shape *veeam.Shape // shape of the server's own answer
 }
 
+// Where returns where a login goes that belongs to a request for at: a code to the server
+// that has asked for it, whichever one was chosen for the request. l may be nil.
+func (l *Login) Where(at Upstream) Upstream {
+	if l == nil || l.challenge == nil {
+		return at
+	}
+	asked := l.challenge
+	at.Address, at.Place = asked.place.Address, func() upstream.Place { return asked.place }
+	at.Request.Values = func(ctx context.Context) context.Context { return tracing.Carry(asked.values, ctx) }
+	return at
+}
+
 // tries is how often a login is tried whose challenge another request has taken.
 const tries = 3
 
-// At returns the user of a login and, if the server has not accepted its credential
-// before, logs the user in. If the server requires a verification code, At returns the
-// challenge for the client instead.
+// At returns the user of a login at a place that Where has returned. If the server has not
+// accepted its credential before, it logs the user in. If the server requires a verification
+// code, At returns the challenge for the client instead.
 func (l *Login) At(ctx context.Context, at Upstream) (user *User, challenge *Challenge, err error) {
 	if l.challenge != nil {
 		user, err = l.tryCode(ctx, at)
@@ -192,7 +205,10 @@ func (l *Login) At(ctx context.Context, at Upstream) (user *User, challenge *Cha
 		required, ok := errors.AsType[*veeam.MFAChallengeError](err)
 		switch {
 		case ok && required.Claim():
-			token := l.users.addChallenge(&pendingChallenge{account: l.account, token: required.Token, audience: l.audience, until: time.Now().Add(ChallengeFor)})
+			token := l.users.addChallenge(&pendingChallenge{
+				account: l.account, token: required.Token, place: at.Place(), values: tracing.Without(at.Request.Values(ctx)),
+				audience: l.audience, until: time.Now().Add(ChallengeFor),
+			})
 			return nil, &Challenge{User: l.account.Username, Token: token, Shape: required.Shape}, nil
 		case ok && try < tries:
 			continue // another request has taken it: each client gets its own
@@ -220,13 +236,14 @@ func (l *Login) resume(ctx context.Context, at Upstream, user *User) error {
 // the same password wait for one login.
 func (l *Login) tryPassword(ctx context.Context, at Upstream) (*User, error) {
 	user := &User{id: l.id, account: l.account, until: time.Now().Add(loginFor)}
-	attempt := l.users.attempt(user.id, at.Server.Session)
+	key := attempt{user.id, at.Place().Origin}
+	pending := l.users.attempt(key, at.Server.Session)
 	if found := l.users.find(user.id); found != nil {
 		return found, l.resume(ctx, at, found) // a login of this moment: its attempt is over
 	}
-	err := l.try(ctx, at, attempt, user)
+	err := l.try(ctx, at, pending, user)
 	if _, ok := errors.AsType[*veeam.MFAChallengeError](err); ok {
-		l.users.attempts.Remove(user.id)
+		l.users.attempts.Remove(key)
 	}
 	found := l.users.find(user.id)
 	if found == nil && err == nil {
@@ -258,10 +275,10 @@ func (l *Login) tryCode(ctx context.Context, at Upstream) (*User, error) {
 
 // try logs a user in. The session is kept and the user remembered only if that
 // succeeds.
-func (l *Login) try(ctx context.Context, at Upstream, attempt *tokencache.Session, user *User) error {
+func (l *Login) try(ctx context.Context, at Upstream, pending *tokencache.Session, user *User) error {
 	source := at.Server.NewPassthroughSource(at.Place(), Account, user.id, user.forServer(at.Server.Accounts))
 	values := at.Request.Values(ctx)
-	_, err := attempt.Get(upstream.WithValues(ctx, values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
+	_, err := pending.Get(upstream.WithValues(ctx, values), func(ctx context.Context, _ *tokencache.Token) (_ *tokencache.Token, err error) {
 		done, wait := l.begin(ctx, at.Server, source.Origin())
 		if wait > 0 {
 			return nil, &guessError{wait}
@@ -273,6 +290,7 @@ func (l *Login) try(ctx context.Context, at Upstream, attempt *tokencache.Sessio
 		}
 		source.Keep(Idle, user.until) // before somebody finds the user
 		l.users.add(user.admitted())
+		l.users.attempts.Remove(attempt{user.id, source.Origin()})
 		return &tokencache.Token{Access: tok.Access, Lifetime: tok.Lifetime}, nil
 	})
 	return err

@@ -99,11 +99,11 @@ func userID(audience, username, password string, readOnly bool) string {
 // Users holds the logins of the process. It outlives reloads, because clients do not log
 // in again for one, and is emptied with the last configuration that has passthrough.
 type Users struct {
-	logins     *lru.Cache[string, *User]               // by id: the server has accepted the credential
-	attempts   *lru.Cache[string, *tokencache.Session] // by id: the pending login, or its hold
-	challenges *lru.Cache[string, *pendingChallenge]   // by the mfa_token that the client has
-	guesses    *ratelimit.Limiter                      // counts credentials that the server has not accepted
-	accepted   *lru.Cache[string, struct{}]            // ids of credentials that it has, also after the end of their logins
+	logins     *lru.Cache[string, *User]                // by id: the server has accepted the credential
+	attempts   *lru.Cache[attempt, *tokencache.Session] // pending logins, and their holds
+	challenges *lru.Cache[string, *pendingChallenge]    // by the mfa_token that the client has
+	guesses    *ratelimit.Limiter                       // counts credentials that the server has not accepted
+	accepted   *lru.Cache[string, struct{}]             // ids of credentials that it has, also after the end of their logins
 }
 
 // processUsers holds the Users of the process, under the key "", while a configuration
@@ -126,7 +126,7 @@ func Release() { processUsers.Release("") }
 func New() *Users {
 	return &Users{
 		logins:     newLRU[string, *User](maxUsers),
-		attempts:   newLRU[string, *tokencache.Session](maxAttempts),
+		attempts:   newLRU[attempt, *tokencache.Session](maxAttempts),
 		challenges: newLRU[string, *pendingChallenge](maxChallenges),
 		guesses:    ratelimit.New(maxUsers),
 		accepted:   newLRU[string, struct{}](maxUsers),
@@ -178,7 +178,6 @@ func (u *Users) Of(login, username string) *User {
 // add remembers a user whose credential the server has accepted.
 func (u *Users) add(user *User) {
 	u.logins.Add(user.id, user)
-	u.attempts.Remove(user.id)
 	if user.account.Grant == veeam.GrantPassword { // a code is good for one login
 		u.accepted.Add(user.id, struct{}{})
 	}
@@ -189,11 +188,15 @@ func (u *Users) add(user *User) {
 	})
 }
 
-// attempt returns the one login with a credential that the server has not accepted yet.
-// A refused one is on hold, like that of an account.
-func (u *Users) attempt(id string, options tokencache.Options) *tokencache.Session {
+// attempt is a login with a credential that the server has not accepted yet. Each server has
+// its own: what one of them answers, or that it does not, says nothing of another.
+type attempt struct{ id, origin string }
+
+// attempt returns the pending login of an attempt, or its hold. A refused one is on hold,
+// like that of an account.
+func (u *Users) attempt(key attempt, options tokencache.Options) *tokencache.Session {
 	fresh := tokencache.NewSession(options)
-	if found, ok, _ := u.attempts.PeekOrAdd(id, fresh); ok {
+	if found, ok, _ := u.attempts.PeekOrAdd(key, fresh); ok {
 		return found
 	}
 	return fresh
@@ -201,8 +204,10 @@ func (u *Users) attempt(id string, options tokencache.Options) *tokencache.Sessi
 
 // pendingChallenge is a challenge of the server's that waits for a code.
 type pendingChallenge struct {
-	account  *veeam.Account // whose password the server has accepted
-	token    secret.Value   // the server's mfa_token
+	account  *veeam.Account  // whose password the server has accepted
+	token    secret.Value    // the server's mfa_token
+	place    upstream.Place  // of the server, which alone knows the token
+	values   context.Context // for dialing it
 	audience string
 	until    time.Time
 
