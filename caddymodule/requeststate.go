@@ -5,6 +5,7 @@ package caddymodule
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"strings"
 
@@ -91,6 +92,7 @@ type requestState struct {
 type found struct {
 	refused *veeam.Refusal // the refusal sent instead of a response of the server; nil if there is none
 	session http.Header    // session headers of the response to a login, for the client only
+	spent   io.ReadCloser  // the body that an earlier attempt may have read, nil for none; kept from attempt to attempt
 }
 
 // newRequestState returns the state of a request before the decision.

@@ -400,7 +400,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		}
 		return t.passOn(req, nil)
 	}
-	*state.found = found{}
+	*state.found = found{spent: state.found.spent}
 	atomic.StoreInt32(&state.dials, 0)
 	answer.AskOnce(req)
 	if difference == "" {
@@ -410,6 +410,9 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		res, state.found.refused = t.refuseMismatch(req, state, difference)
 		return res, nil
 	}
+	if state.found.spent != nil && state.found.spent == req.Body {
+		return nil, errSpent
+	}
 	res, state.found.refused, err = t.answer(req, state)
 	if err != nil {
 		if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
@@ -417,6 +420,22 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		}
 	}
 	return res, err
+}
+
+// errSpent is the error of a request that reverse_proxy sends to another upstream without
+// its body, which was sent to an earlier one. request_buffers keeps it.
+var errSpent = errors.New("the request was sent to another upstream before, and its body is not kept: see request_buffers")
+
+// spend notes that the body of a request may have been read in an attempt that ended with
+// err: if a server was reached.
+func (state *requestState) spend(req *http.Request, err error) {
+	_, reached := errors.AsType[*reauth.AgainError](err)
+	if _, lost := errors.AsType[*reauth.NoTokenError](err); lost {
+		reached = true
+	}
+	if _, dial := errors.AsType[reverseproxy.DialError](err); (reached || !dial) && req.Body != http.NoBody {
+		state.found.spent = req.Body
+	}
 }
 
 // mismatch describes the difference between the request and the decision, empty if
@@ -469,6 +488,9 @@ func (t *Transport) passOn(req *http.Request, state *requestState) (*http.Respon
 		state.approved.Sending()
 	}
 	res, err := stdlog.Send(t.HTTPTransport, t.outgoing(req, state, t.anonymousVersion(req, state)))
+	if err != nil && state != nil {
+		state.spend(req, err)
+	}
 	if err == nil || state == nil || req.Body == nil { // else it may be the client's body that broke off
 		t.server.Checked(req.Context(), dialing.Address(req), res, err)
 	}
@@ -522,7 +544,9 @@ func (t *Transport) answer(req *http.Request, state *requestState) (res *http.Re
 	}
 	out := t.outgoing(req, state, cmp.Or(t.APIVersion, source.FoundVersion()))
 	state.approved.Sending()
-	res, err = t.sender.Send(req, out, source, session, tok, request)
+	if res, err = t.sender.Send(req, out, source, session, tok, request); err != nil {
+		state.spend(req, err)
+	}
 	if lost, ok := errors.AsType[*reauth.NoTokenError](err); ok {
 		state.approved.Answered()
 		return t.refuse(req, state, lost.Err)

@@ -1,4 +1,4 @@
-// Clients with Veeam credentials of their own at a site with several servers.
+// Sites with several servers: what is said by one, or sent to one, stays there.
 
 package caddymodule
 
@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"github.com/caddy-veeam/veeam-auth/caddymodule/dialing"
+	"github.com/caddy-veeam/veeam-auth/internal/journal"
 	"github.com/caddy-veeam/veeam-auth/internal/secret"
 	"github.com/caddy-veeam/veeam-auth/internal/veeam"
 	"github.com/caddy-veeam/veeam-auth/test/veeamtest"
@@ -181,4 +183,65 @@ func notDialed(t *testing.T) func(*http.Request) (*http.Response, error) {
 		t.Fatalf("%v, %v", res, err)
 	}
 	return func(*http.Request) (*http.Response, error) { return nil, err }
+}
+
+// With lb_retry_match, reverse_proxy sends a request again that a server has got. The body is
+// gone then, unless request_buffers keeps it: the request must not be sent without it.
+func TestARequestWhoseBodyIsGoneGoesToNoOtherServer(t *testing.T) {
+	t.Parallel()
+	const body = `{"name":"job"}`
+	down := notDialed(t)
+	cutOff := func(req *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		return nil, io.ErrUnexpectedEOF
+	}
+	for name, c := range map[string]struct {
+		fail  func(*http.Request) (*http.Response, error)
+		route veeam.Route
+		kept  bool
+		want  string // what the second server gets, empty for nothing
+	}{
+		"cut off":           {cutOff, veeam.RouteProtected, false, ""},
+		"cut off, no token": {cutOff, veeam.RouteAnonymous, false, ""},
+		"cut off, kept":     {cutOff, veeam.RouteProtected, true, body},
+		"down":              {down, veeam.RouteProtected, false, body},
+		"down, no token":    {down, veeam.RouteAnonymous, false, body},
+	} {
+		inWorld(t, veeamtest.VBR13, nil, func(w *world) {
+			w.start(unwatched())
+			w.demand("200") // and the account has a session
+			var got []string
+			w.wire.intercept(func(req *http.Request) (*http.Response, error) {
+				if !strings.HasSuffix(req.URL.Path, "/echo") {
+					return nil, nil
+				}
+				if len(got) == 0 {
+					got = append(got, "failed")
+					return c.fail(req)
+				}
+				text, err := io.ReadAll(req.Body)
+				got = append(got, string(text))
+				return canned(req, http.StatusOK, contentTypeJSON, `{}`), err
+			})
+			state := &requestState{route: c.route}
+			req := proxied(w.Context(), state)
+			req.Method, req.URL.Path, req.URL.RawQuery, req.ContentLength = http.MethodPost, w.server.Base()+"/echo", "", -1
+			req.Body = io.NopCloser(strings.NewReader(body))
+			state.decideFor(req)
+			state.journal = journal.New(w.svc, req)
+			if res, err := w.tr.RoundTrip(req); err == nil {
+				t.Fatalf("%s: %v", name, res.Status)
+			}
+			if c.kept {
+				req.Body = io.NopCloser(strings.NewReader(body))
+			}
+			res, err := w.tr.RoundTrip(req)
+			switch {
+			case c.want == "" && (err == nil || len(got) != 1):
+				t.Errorf("%s: sent %q", name, got)
+			case c.want != "" && (err != nil || res.StatusCode != http.StatusOK || got[len(got)-1] != c.want):
+				t.Errorf("%s: sent %q, %v", name, got, err)
+			}
+		})
+	}
 }
