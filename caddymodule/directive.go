@@ -318,6 +318,11 @@ func foreign(d *caddyfile.Dispenser) error {
 			"they run before it. For an upstream below a path use base_path", name)
 	case "header_up":
 		return withheldHeader(d)
+	case "lb_policy":
+		ahead := *d
+		if args := append(ahead.RemainingArgs(), "", ""); forwarder.CheckSelection(args[0], args[1]) != nil {
+			return ahead.WrapErr(forwarder.CheckSelection(args[0], args[1]))
+		}
 	case "to":
 		return arguments.Upstreams(*d)
 	case "transport":

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,7 +176,7 @@ func (t *Transport) pair(ctx caddy.Context) error {
 	}
 	proxy, ok := places[len(places)-1].module.(*reverseproxy.Handler)
 	if ok {
-		if err := routes.CheckUpstreams(proxy); err != nil {
+		if err := cmp.Or(routes.CheckUpstreams(proxy), forwarder.CheckSelections(proxy)); err != nil {
 			return fmt.Errorf("veeam_auth: %w", err)
 		}
 	}

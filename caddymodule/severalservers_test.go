@@ -3,7 +3,9 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/pquerna/otp/totp"
 
@@ -243,5 +248,32 @@ func TestARequestWhoseBodyIsGoneGoesToNoOtherServer(t *testing.T) {
 				t.Errorf("%s: sent %q, %v", name, got, err)
 			}
 		})
+	}
+}
+
+// A server is chosen when the client's credentials have been removed. What depends on them
+// would choose at random, and nobody would notice.
+func TestNoServerIsChosenByAHeaderThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	for policy, refused := range map[string]bool{
+		"cookie": true, "cookie lb secret": true, "header Authorization": true, "header cookie": true, "header x-restsvcsessionid": true,
+		"header X-Http-Method-Override": true, "query key {\nfallback cookie\n}": true, "header X-Site {\nfallback header Authorization\n}": true,
+		"header X-Site": false, "header Host": false, "client_ip_hash": false, "query cookie": false, "header X-Site {\nfallback ip_hash\n}": false,
+	} {
+		adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
+		text, _, err := adapter.Adapt([]byte("http://:59431 {\nbind 127.0.0.1\nveeam_auth https://127.0.0.1:1 https://127.0.0.1:2 {\naccount svc {env.P}\nlb_policy "+policy+"\n}\n}\n"), map[string]any{"filename": "Caddyfile"})
+		if err == nil {
+			config := new(caddy.Config)
+			if err := json.Unmarshal(text, config); err != nil {
+				t.Fatal(err)
+			}
+			config.Admin, config.StorageRaw = &caddy.AdminConfig{Disabled: true}, fmt.Appendf(nil, `{"module": "file_system", "root": %q}`, t.TempDir())
+			err = validate(config)
+		} else if !strings.Contains(err.Error(), "Caddyfile:5") {
+			t.Errorf("%s: no line: %v", policy, err)
+		}
+		if refused != (err != nil && strings.Contains(err.Error(), "has no effect: veeam_auth removes the header")) || !refused && err != nil {
+			t.Errorf("%s: %v", policy, err)
+		}
 	}
 }
