@@ -127,7 +127,7 @@ func (h *Handler) askRules(r *http.Request, state *requestState, unknown *veeam.
 	}
 	defer h.show(r, state)()
 	state.decision, v.err = h.rules.Decide(r, unknown == nil)
-	v.ruled, state.decided, state.source = true, string(state.decision.Effect()), h.rules.Source(state.decision.Rule)
+	v.ruled, state.ruled, state.source = true, true, h.rules.Source(state.decision.Rule)
 	if trace != nil {
 		trace(r)
 	}

@@ -12,7 +12,7 @@ import (
 func (h *Handler) showOnPage(state *requestState, status int) {
 	d := page.Decision{
 		At: time.Now(), Product: h.product.Name, Client: state.caller.Identity(), Method: state.sent.Method, Path: state.sent.Path,
-		Operation: state.operation.Name, Account: state.account, Decision: state.decided, Rule: state.source, Status: status,
+		Operation: state.operation.Name, Account: state.account, Decision: state.decided(), Rule: state.source, Status: status,
 	}
 	if state.found.refused != nil {
 		d.Reason = state.found.refused.Reason

@@ -48,7 +48,6 @@ type requestState struct {
 	presented string // the session or, at the token endpoint, the credential
 	caller    policy.Caller
 	decision  policy.Decision
-	decided   string           // allow, deny or approve, empty without rules
 	source    string           // file and line of the deciding rule
 	account   string           // to act as, empty for the first one
 	approved  *approval.Ticket // nil if no approval is required
@@ -79,6 +78,7 @@ type requestState struct {
 	// exchange is the request as the forwarder has sent it on, nil if reverse_proxy has.
 	exchange *forwarder.Exchange
 
+	ruled  bool // the rules have made the decision
 	filter bool // secrets are removed from the response
 	hides  bool // a header or the query of the request may contain a secret
 
@@ -120,6 +120,14 @@ func (state *requestState) terms(product *veeam.Product) answer.Terms {
 	}
 	unsure := state.operation.Class == operation.Unknown || state.operation.Class == operation.Secret
 	return answer.Terms{Filter: state.filter, Tokens: state.route == veeam.RouteProtected && unsure, Linked: product.Linked}
+}
+
+// decided is the decision of the rules: allow, deny or approve, empty without rules.
+func (state *requestState) decided() string {
+	if !state.ruled {
+		return ""
+	}
+	return string(state.decision.Effect())
 }
 
 // proxied reports whether the request is for the server, so that operations, limits and
@@ -172,7 +180,7 @@ func (state *requestState) placeholders(key string) (any, bool) {
 	case "rule":
 		return state.decision.Rule, true
 	case "decision":
-		return state.decided, true
+		return state.decided(), true
 	case "source":
 		return state.source, true
 	case "certificate.spki":
