@@ -277,3 +277,31 @@ func TestNoServerIsChosenByAHeaderThatIsRemoved(t *testing.T) {
 		}
 	}
 }
+
+// parts is a body of a type that cannot be compared.
+type parts []io.ReadCloser
+
+func (parts) Read([]byte) (int, error) { return 0, io.EOF }
+func (parts) Close() error             { return nil }
+
+func TestSpent_IsTheSameBodyOfWhateverType(t *testing.T) {
+	t.Parallel()
+	one, other := io.NopCloser(strings.NewReader("x")), io.NopCloser(strings.NewReader("x"))
+	for name, c := range map[string]struct {
+		earlier, now io.ReadCloser
+		want         bool
+	}{
+		"none":             {nil, one, false},
+		"the same":         {one, one, true},
+		"another":          {one, other, false},
+		"no body":          {one, http.NoBody, false},
+		"not comparable":   {parts{}, parts{}, true},
+		"in one that is":   {struct{ io.ReadCloser }{parts{}}, struct{ io.ReadCloser }{parts{}}, true},
+		"behind a pointer": {&parts{}, &parts{}, false},
+	} {
+		state := &requestState{found: &found{spent: c.earlier}}
+		if state.spent(c.now) != c.want {
+			t.Errorf("%s: %t", name, !c.want)
+		}
+	}
+}

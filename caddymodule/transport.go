@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -410,7 +412,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 		res, state.found.refused = t.refuseMismatch(req, state, difference)
 		return res, nil
 	}
-	if state.found.spent != nil && state.found.spent == req.Body {
+	if state.spent(req.Body) {
 		return nil, errSpent
 	}
 	res, state.found.refused, err = t.answer(req, state)
@@ -425,6 +427,13 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 // errSpent is the error of a request that reverse_proxy sends to another upstream without
 // its body, which was sent to an earlier one. request_buffers keeps it.
 var errSpent = errors.New("the request was sent to another upstream before, and its body is not kept: see request_buffers")
+
+// spent reports whether an earlier attempt may have read a body. Other handlers make bodies
+// of types that cannot be compared.
+func (state *requestState) spent(body io.ReadCloser) bool {
+	earlier := state.found.spent
+	return earlier != nil && (!reflect.ValueOf(earlier).Comparable() || earlier == body)
+}
 
 // spend notes that the body of a request may have been read in an attempt that ended with
 // err: if a server was reached.
