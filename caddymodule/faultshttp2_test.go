@@ -1,5 +1,5 @@
 // Faults that HTTP/2 has, as frames over real sockets: net/http sends again by itself what
-// the server has not looked at, and all requests share a connection.
+// the server has not processed, and all requests share a connection.
 
 package caddymodule
 

@@ -64,7 +64,7 @@ func (h *Handler) readLogin(r *http.Request, state *requestState, request *veeam
 	case request.Grant == veeam.GrantPassword && request.Username == "" && request.Password.IsZero():
 		return nil, nil // nobody logs in: the caller is known by other means, or refused
 	default:
-		return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "with passthrough, a login requires a user and a password, or a code for a challenge that is not over"}
+		return nil, &veeam.Refusal{Reason: veeam.ReasonBadCredential, Detail: "with passthrough, a login requires a user and a password, or a verification code for a challenge that has not expired"}
 	}
 	if keys.Within(request.Username) || keys.Within(request.Password.Reveal()) ||
 		slices.ContainsFunc(request.Fields, func(f veeam.Field) bool { return keys.Within(f.Value.Reveal()) }) {

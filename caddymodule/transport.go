@@ -426,7 +426,7 @@ func (t *Transport) RoundTrip(req *http.Request) (res *http.Response, err error)
 
 // errSpent is the error of a request that reverse_proxy sends to another upstream without
 // its body, which was sent to an earlier one. request_buffers keeps it.
-var errSpent = errors.New("the request was sent to another upstream before, and its body is not kept: see request_buffers")
+var errSpent = errors.New("the body of the request was sent to another upstream and is not kept for a retry; set request_buffers")
 
 // spent reports whether an earlier attempt may have read a body. Other handlers make bodies
 // of types that cannot be compared.

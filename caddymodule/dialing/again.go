@@ -27,8 +27,8 @@ const (
 )
 
 var (
-	errGoingAway  = errors.New("the server has ended each of 20 connections in turn, and said that it has not looked at the request")
-	errUnanswered = errors.New("the server has said over HTTP/2 that it has not looked at the request; it is not sent again")
+	errGoingAway  = errors.New("the server has closed 20 connections in a row without processing the request (HTTP/2 GOAWAY)")
+	errUnanswered = errors.New("the server has not processed the request (HTTP/2 GOAWAY or REFUSED_STREAM), which is not sent again")
 )
 
 // Bound ends what would go on for ever in a transport: net/http sends a request without a

@@ -130,8 +130,7 @@ func Watch(server *caddyhttp.Server) {
 
 // OverUnix reports whether a request has come over a unix socket.
 func OverUnix(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && strings.HasPrefix(local.Network(), "unix")
+	return process.OverUnix(r.Context())
 }
 
 // PeerOf returns where the caller is, as far as it cannot choose that itself: of a request

@@ -4,10 +4,8 @@ package adminapi
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/caddy-veeam/veeam-auth/internal/process"
 )
@@ -62,8 +60,7 @@ func tell(told func(Act), r *http.Request, act Act) {
 // addressOf is from where a request has come. At a unix socket it is the user, if that is
 // known: whoever connects there may choose its address.
 func addressOf(r *http.Request) string {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok || !strings.HasPrefix(local.Network(), "unix") {
+	if !process.OverUnix(r.Context()) {
 		return r.RemoteAddr
 	}
 	if peer, ok := process.PeerOfRequest(r.Context()); ok {

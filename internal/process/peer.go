@@ -3,7 +3,9 @@
 package process
 
 import (
+	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -34,12 +36,20 @@ func PeerOf(conn net.Conn) (found Peer, ok bool) {
 	return found, ok
 }
 
+// OverUnix reports whether a request, whose context ctx is, has come over a unix socket.
+func OverUnix(ctx context.Context) bool {
+	local, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && isUnix(local)
+}
+
+func isUnix(address net.Addr) bool { return strings.HasPrefix(address.Network(), "unix") }
+
 // posesAsAddress reports whether the peer of a unix socket has bound its own end to a file
 // whose name reads as a network address, such as 10.20.0.1:80. The name would be the remote
 // address of its requests, by which Caddy trusts proxies, matches remote_ip and writes logs.
 // conn may be nil.
 func posesAsAddress(conn net.Conn) bool {
-	if conn == nil || !strings.HasPrefix(conn.LocalAddr().Network(), "unix") {
+	if conn == nil || !isUnix(conn.LocalAddr()) {
 		return false
 	}
 	name := conn.RemoteAddr().String()

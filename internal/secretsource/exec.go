@@ -82,7 +82,7 @@ func (e *Exec) run(ctx context.Context, command string) (string, error) {
 		return "", fmt.Errorf("the program prints more than %d KiB", maxOutput>>10)
 	case errors.Is(err, exec.ErrWaitDelay):
 		_ = endGroup(cmd)
-		return "", passing{errors.New("the program has ended, but a process that it has started keeps its output open")}
+		return "", passing{errors.New("the program has exited, but a child process keeps its output open")}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "", passing{fmt.Errorf("the program did not end within %v", e.timeout)}
 	}

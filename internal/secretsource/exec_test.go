@@ -125,7 +125,7 @@ func TestNothingIsLeftOfAProgramThatFails(t *testing.T) {
 	t.Parallel()
 	pid := filepath.Join(t.TempDir(), "pid")
 	program := script(t, "sleep 600 & echo $! > "+pid+"; echo hunter2")
-	if got, err := newExec(t, ExecOptions{Programs: []string{shell}}).Read(program); err == nil || got != "" || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "a process that it has started") {
+	if got, err := newExec(t, ExecOptions{Programs: []string{shell}}).Read(program); err == nil || got != "" || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "a child process keeps its output open") {
 		t.Errorf("%q %v", got, err)
 	}
 	text, err := os.ReadFile(pid)

@@ -32,15 +32,12 @@ func WithoutAnswer(err error) error {
 		return nil
 	}
 	text := err.Error()
-	said, _, quotes := strings.Cut(text, `"`)
-	if _, network := errors.AsType[net.Error](err); network || strings.Contains(said, "tls: ") || strings.Contains(said, "x509: ") {
-		return err
-	}
 	if line, isHeader := errors.AsType[textproto.ProtocolError](err); isHeader {
 		text, _, _ = strings.Cut(text, string(line)) // it may be the line itself, without quotes
 		return &quoting{text + "a header of the answer is malformed", err}
 	}
-	if !quotes {
+	said, _, quotes := strings.Cut(text, `"`)
+	if _, network := errors.AsType[net.Error](err); !quotes || network || strings.Contains(said, "tls: ") || strings.Contains(said, "x509: ") {
 		return err
 	}
 	return &quoting{strings.TrimRight(said, " =:") + ", which is not shown", err}

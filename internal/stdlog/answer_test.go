@@ -54,6 +54,8 @@ func TestNoErrorOfAnAnswerQuotesIt(t *testing.T) {
 		"trailer":        ok + "Transfer-Encoding: chunked\r\n\r\n0\r\ns3cret\r\n\r\n",
 		"trailer line":   ok + "Transfer-Encoding: chunked\r\n\r\n0\r\n s3cret: x\r\n\r\n",
 		"like TLS":       "tls: s3cret x509: \r\n\r\n",
+		"key like TLS":   ok + "s3cret(tls: x509: x\r\n\r\n",
+		"line like TLS":  ok + " s3cret tls: x509: x\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
